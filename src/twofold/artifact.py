@@ -1,0 +1,177 @@
+"""Folders with a manifest: how every stage keeps what it made.
+
+Invariant: a folder that has a manifest is complete. Files are written to `.NAME.partial` beside
+the target, the manifest last, and the folder is renamed into place.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypedDict
+
+from twofold.records import InputError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_RECORDED = ("twofold", "numpy", "polars", "scipy", "tokenizers", "torch", "transformers")
+
+
+class Manifest(TypedDict):
+    """What an artifact says of itself; `files` maps a relative path to its SHA-256."""
+
+    format: int
+    kind: str
+    config: dict[str, Any]
+    versions: dict[str, str]
+    files: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """The versions that bits depend on; a package that is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for package in _RECORDED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` with sorted keys, so that equal content gives equal bytes."""
+    path.write_text(
+        json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
+        encoding="utf-8",
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raises InputError that names it where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); make it again") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` at `path` so that a reader sees the old file or the new one, never half."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
+    """Yield a fresh folder; when the block ends well it stands at `out` with a manifest.
+
+    Raises:
+        InputError: `out` exists already.
+    """
+    require_absent(out)
+    partial = out.parent / f".{out.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    seal(partial, kind, config)
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+    _sync_folder(out.parent)
+
+
+def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:
+    """Hash what the folder holds and write its manifest, last.
+
+    An artifact inside the folder stands in the list by its own manifest alone.
+    """
+    files = {str(path.relative_to(folder)): sha256(path) for path in _files(folder)}
+    manifest: Manifest = {
+        "format": FORMAT,
+        "kind": kind,
+        "config": config,
+        "versions": versions(),
+        "files": files,
+    }
+    content = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    replace_file(folder / MANIFEST, content.encode())
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder was finished; says nothing of its bytes."""
+    return (folder / MANIFEST).is_file()
+
+
+def load(folder: Path, kind: str) -> Manifest:
+    """Read the manifest and verify every byte that it names.
+
+    Raises:
+        InputError: no artifact, another kind, a newer format, a missing or changed file.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    if not is_complete(folder):
+        raise InputError(
+            f"{folder}: no {MANIFEST}, so this is not a finished {kind}; "
+            f"give a {kind} folder, or make it again"
+        )
+    manifest: Manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or not set(Manifest.__annotations__) <= set(manifest):
+        raise InputError(f"{folder / MANIFEST}: not a manifest; make the {kind} again")
+    if manifest["format"] > FORMAT:
+        raise InputError(
+            f"{folder}: written in format {manifest['format']}, this version reads up to "
+            f"{FORMAT}; upgrade twofold"
+        )
+    if manifest["kind"] != kind:
+        raise InputError(f"{folder}: holds a {manifest['kind']}, not a {kind}")
+    for name, digest in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing, so the {kind} is incomplete; make it again")
+        if sha256(path) != digest:
+            raise InputError(f"{path}: changed since it was written; make the {kind} again")
+    return manifest
+
+
+def require_absent(out: Path) -> None:
+    """Raise InputError where `out` holds something, so that nothing is ever overwritten."""
+    if out.is_file():
+        raise InputError(f"{out}: is a file; give a folder that does not exist yet")
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: exists and is not empty; give another folder or remove it")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from [path / MANIFEST] if is_complete(path) else _files(path)
+        elif path.name != MANIFEST:
+            yield path
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

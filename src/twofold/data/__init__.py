@@ -1,0 +1,1 @@
+"""From files to a validated dataset. Knows nothing of models; needs no torch."""

@@ -1,0 +1,267 @@
+"""The dataset: a catalog, interactions, queries and qrels, validated.
+
+Invariant: in a `Dataset` every id that is named exists, every text is non-empty, every timestamp
+is a number; whatever could not be used stands in `notes`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from twofold.data.formats import Table
+from twofold.records import SPLITS, InputError, Task
+
+INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64})
+QUERIES = pl.Schema(
+    {
+        "query_id": pl.String,
+        "text": pl.String,
+        "split": pl.String,
+        "kind": pl.String,
+        "user_id": pl.String,
+        "timestamp": pl.Float64,
+    }
+)
+QRELS = pl.Schema({"query_id": pl.String, "item_id": pl.String, "relevance": pl.Int64})
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Rows that were left out: how many, where the first one stands, and what to do."""
+
+    count: int
+    place: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        rows = "1 row" if self.count == 1 else f"{self.count} rows"
+        return f"{self.place}: {self.problem} ({rows} left out); {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All retrievable items, in the order of the file; a position is an item's number."""
+
+    items: pl.DataFrame
+    positions: Mapping[str, int]
+
+    @classmethod
+    def of(cls, items: pl.DataFrame) -> "Catalog":
+        return cls(items, {item_id: n for n, item_id in enumerate(items["item_id"])})
+
+    def __len__(self) -> int:
+        return self.items.height
+
+    @property
+    def item_ids(self) -> list[str]:
+        return self.items["item_id"].to_list()
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text column of each item (title, text, attributes) in one string."""
+        columns = [name for name in self.items.columns if name != "item_id"]
+        joined = pl.concat_str([pl.col(c) for c in columns], separator=" ", ignore_nulls=True)
+        text = self.items.select(joined.str.replace_all("|", " ", literal=True).str.strip_chars())
+        return text.to_series().fill_null("").to_list()
+
+    def title(self, item_id: str) -> str:
+        """What to show of an item: its title, or its id where it has none."""
+        title: str | None = self.items["title"][self.positions[item_id]]
+        return title or item_id
+
+    def attributes(self, item_id: str) -> dict[str, str]:
+        """The further columns of one item, without empty ones."""
+        row: dict[str, Any] = self.items.row(self.positions[item_id], named=True)
+        return {k: v for k, v in row.items() if k not in ("item_id", "title", "text") and v}
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a user brought, validated; `twofold.tasks` splits it.
+
+    Attributes:
+        catalog: the items.
+        interactions: columns of `INTERACTIONS`, in file order; without a timestamp it is null.
+        queries: columns of `QUERIES`.
+        qrels: columns of `QRELS`, relevance above 0.
+        notes: rows that were left out.
+    """
+
+    catalog: Catalog
+    interactions: pl.DataFrame
+    queries: pl.DataFrame
+    qrels: pl.DataFrame
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that the tables make possible."""
+        found: list[Task] = []
+        if self.qrels.height:
+            found.append("search")
+        if self.interactions.height:
+            found.append("recommendation")
+        return tuple(found)
+
+
+def validate(tables: Mapping[str, Sequence[Table]]) -> Dataset:
+    """Check the tables against each other and bring them to the standard columns.
+
+    Args:
+        tables: `items` and either or both of `interactions` and `queries` with `qrels`; a table
+            may come in several files, with the same columns.
+
+    Raises:
+        InputError: naming file, line, value and remedy.
+    """
+    items = _items(tables["items"][0])
+    catalog = Catalog.of(items)
+    notes: list[Note] = []
+    interactions = pl.DataFrame(schema=INTERACTIONS)
+    queries, qrels = pl.DataFrame(schema=QUERIES), pl.DataFrame(schema=QRELS)
+    if tables.get("interactions"):
+        interactions = _interactions(tables["interactions"][0], items)
+    if tables.get("queries"):
+        queries, without_text = _queries(tables["queries"][0])
+        notes += without_text
+        known = pl.concat([queries["query_id"], _dropped_ids(tables["queries"][0], queries)])
+        parts = [_qrels(table, items, known) for table in tables["qrels"]]
+        qrels = pl.concat([part for part, _ in parts]).join(queries, on="query_id", how="semi")
+        qrels = qrels.unique(["query_id", "item_id"], keep="first", maintain_order=True)
+        notes += [note for _, found in parts for note in found]
+    return Dataset(catalog, interactions, queries, qrels, tuple(notes))
+
+
+def _items(table: Table) -> pl.DataFrame:
+    _require_columns(table, "item_id", "title")
+    _require_values(table, "item_id")
+    _require_unique(table, "item_id")
+    others = [c for c in table.rows.columns if c not in ("item_id", "title")]
+    return table.rows.select("item_id", pl.col("title").fill_null(""), *others)
+
+
+def _interactions(table: Table, items: pl.DataFrame) -> pl.DataFrame:
+    _require_columns(table, "user_id", "item_id")
+    _require_values(table, "user_id", "item_id")
+    _require_known(table, "item_id", items["item_id"], "items")
+    return _with_timestamp(table).select(INTERACTIONS.names())
+
+
+def _queries(table: Table) -> tuple[pl.DataFrame, list[Note]]:
+    _require_columns(table, "query_id", "text")
+    _require_values(table, "query_id")
+    _require_unique(table, "query_id")
+    optional = [c for c in ("split", "kind", "user_id") if c not in table.rows.columns]
+    rows = _with_timestamp(table).with_columns(pl.lit(None, pl.String).alias(c) for c in optional)
+    if (row := _first(rows["split"].is_not_null() & ~rows["split"].is_in(SPLITS))) is not None:
+        value = rows["split"][row]
+        raise InputError(f"{table.place(row)}: split '{value}' is none of {', '.join(SPLITS)}")
+    blank = (pl.col("text").str.strip_chars().fill_null("") == "").alias("blank")
+    empty = rows.select(blank).to_series()
+    notes = []
+    if (row := _first(empty)) is not None:
+        value = rows["query_id"][row]
+        problem = f"query '{value}' has no text"
+        notes.append(Note(int(empty.sum()), table.place(row), problem, "give it a text"))
+    return rows.filter(~empty).select(QUERIES.names()), notes
+
+
+def _dropped_ids(table: Table, queries: pl.DataFrame) -> pl.Series:
+    """Ids of queries that were left out: qrels may still name them."""
+    return table.rows.join(queries, on="query_id", how="anti")["query_id"]
+
+
+def _qrels(
+    table: Table, items: pl.DataFrame, query_ids: pl.Series
+) -> tuple[pl.DataFrame, list[Note]]:
+    _require_columns(table, "query_id", "item_id")
+    _require_values(table, "query_id", "item_id")
+    _require_known(table, "query_id", query_ids, "queries")
+    _require_known(table, "item_id", items["item_id"], "items")
+    rows = table.rows
+    if "relevance" not in rows.columns:
+        return rows.select("query_id", "item_id", relevance=pl.lit(1, pl.Int64)), []
+    relevance = rows["relevance"].cast(pl.Float64, strict=False)
+    whole = relevance.is_not_null() & relevance.is_finite() & (relevance == relevance.round())
+    if (row := _first(~whole.fill_null(False))) is not None:
+        raise InputError(
+            f"{table.place(row)}: relevance '{rows['relevance'][row]}' is not a whole number; "
+            f"use 0 for not relevant, 1 or more for relevant"
+        )
+    notes = []
+    if (row := _first(relevance <= 0)) is not None:
+        count = int((relevance <= 0).sum())
+        problem = f"relevance {rows['relevance'][row]} judges the item as not relevant"
+        notes.append(Note(count, table.place(row), problem, "nothing to do"))
+    kept = rows.select("query_id", "item_id").with_columns(relevance=relevance.cast(pl.Int64))
+    return kept.filter(pl.col("relevance") > 0), notes
+
+
+def _require_columns(table: Table, *names: str) -> None:
+    missing = [name for name in names if name not in table.rows.columns]
+    if missing:
+        raise InputError(
+            f"{table.path}: no column '{missing[0]}' among {', '.join(table.rows.columns)}; "
+            f"add it, or rename the column that holds it"
+        )
+
+
+def _require_values(table: Table, *names: str) -> None:
+    for name in names:
+        if (row := _first(table.rows[name].fill_null("") == "")) is not None:
+            raise InputError(f"{table.place(row)}: {name} is empty; fill it or remove the row")
+
+
+def _require_unique(table: Table, name: str) -> None:
+    column = table.rows[name]
+    if (row := _first(~column.is_first_distinct())) is not None:
+        first = _first(column == column[row])
+        assert first is not None
+        raise InputError(
+            f"{table.place(row)}: {name} '{column[row]}' stands already on "
+            f"{table.place(first).removeprefix(str(table.path)).strip()}; keep one of the rows"
+        )
+
+
+def _require_known(table: Table, name: str, known: pl.Series, where: str) -> None:
+    unknown = ~table.rows[name].is_in(known.implode())
+    if (row := _first(unknown)) is not None:
+        raise InputError(
+            f"{table.place(row)}: {name} '{table.rows[name][row]}' is not in the table {where} "
+            f"({int(unknown.sum())} such rows); add it there or remove these rows"
+        )
+
+
+def _with_timestamp(table: Table) -> pl.DataFrame:
+    """Timestamps as numbers: as they are, or seconds since 1970 of an ISO time."""
+    rows = table.rows
+    if "timestamp" not in rows.columns:
+        return rows.with_columns(timestamp=pl.lit(None, pl.Float64))
+    given = rows["timestamp"].replace("", None)
+    parsed = given.cast(pl.Float64, strict=False)
+    if parsed.null_count() > given.null_count():
+        time = given.str.to_datetime(time_zone="UTC", time_unit="us", strict=False)
+        parsed = parsed.fill_null(time.dt.timestamp("us").cast(pl.Float64) / 1e6)
+    bad = (given.is_not_null() & parsed.is_null()) | parsed.is_nan() | parsed.is_infinite()
+    if (row := _first(bad.fill_null(False))) is not None:
+        raise InputError(
+            f"{table.place(row)}: timestamp '{given[row]}' is neither a number nor an ISO time "
+            f"such as 2024-05-01T12:00:00; correct it or remove the column"
+        )
+    missing = parsed.is_null()
+    if missing.any() and not missing.all() and "query_id" not in rows.columns:
+        row = _first(missing)
+        assert row is not None
+        raise InputError(
+            f"{table.place(row)}: timestamp is empty while other rows have one; "
+            f"fill it or remove the column"
+        )
+    return rows.with_columns(timestamp=parsed)
+
+
+def _first(mask: pl.Series) -> int | None:
+    """Position of the first true value."""
+    return mask.arg_max() if mask.any() else None

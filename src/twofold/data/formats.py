@@ -1,0 +1,113 @@
+"""Tables in CSV, TSV, JSON Lines and Parquet, every column as text.
+
+Invariant: a table that was read has all the rows of its file; what cannot be read is an error
+that names the place.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from twofold.records import InputError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file's rows, with the way back from a row to its place in the file."""
+
+    path: Path
+    rows: pl.DataFrame
+
+    def place(self, row: int) -> str:
+        """Where row number `row` (from 0) stands, for a person to look it up."""
+        if self.path.suffix == ".parquet":
+            return f"{self.path} row {row + 1}"
+        if self.path.suffix == ".jsonl":
+            return f"{self.path} line {row + 1}"
+        return f"{self.path} line {_csv_line(self.path, row)}"
+
+
+def find_table(folder: Path, name: str) -> Path | None:
+    """The file of table `name` in `folder`, in whichever format it is.
+
+    Raises:
+        InputError: the table is there twice.
+    """
+    found = [folder / f"{name}{s}" for s in SUFFIXES if (folder / f"{name}{s}").is_file()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise InputError(f"{folder}: {names} both hold the table {name}; keep one of them")
+    return found[0] if found else None
+
+
+def read_table(path: Path) -> Table:
+    """Read a table by its suffix.
+
+    Raises:
+        InputError: empty, not UTF-8, or not of the format that its suffix says.
+    """
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; it needs a header and at least one row")
+    try:
+        rows = _read(path)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
+        if path.suffix != ".parquet":
+            _require_utf8(path)
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{path}: not readable as {path.suffix[1:]}: {reason}") from error
+    if path.suffix in (".csv", ".tsv"):
+        _require_utf8(path)
+    if rows.height == 0:
+        raise InputError(f"{path}: no row below the header; add rows or remove the file")
+    return Table(path, rows)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    if path.suffix == ".parquet":
+        return _as_text(pl.read_parquet(path))
+    if path.suffix == ".jsonl":
+        return _as_text(pl.read_ndjson(path, infer_schema_length=None))
+    return pl.read_csv(
+        path, separator="\t" if path.suffix == ".tsv" else ",", infer_schema=False
+    )
+
+
+def _as_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """Typed columns as text; a list becomes its values joined by `|`, as MovieLens writes it."""
+    columns = []
+    for name, dtype in frame.schema.items():
+        column = pl.col(name)
+        if isinstance(dtype, pl.List):
+            column = column.cast(pl.List(pl.String)).list.join("|")
+        elif isinstance(dtype, pl.Struct):
+            column = column.struct.json_encode()
+        elif isinstance(dtype, (pl.Datetime, pl.Date)):
+            column = column.cast(pl.Datetime).dt.to_string("iso:strict")
+        columns.append(column.cast(pl.String).alias(name))
+    return frame.select(columns)
+
+
+def _require_utf8(path: Path) -> None:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path} line {number}: byte {line[error.start]:#04x} is not UTF-8; "
+                    f"convert the file to UTF-8 (iconv -f latin1 -t utf-8)"
+                ) from error
+
+
+def _csv_line(path: Path, row: int) -> int:
+    """The line on which a record starts: quoted fields may span several lines."""
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        for _ in range(row + 1):
+            next(reader)
+        return reader.line_num + 1

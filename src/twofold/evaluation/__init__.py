@@ -1,0 +1,1 @@
+"""Runs and qrels to numbers with intervals. Needs no torch."""

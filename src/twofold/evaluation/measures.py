@@ -1,0 +1,95 @@
+"""Recall, nDCG, RR and Success at any k, for every request, as trec_eval defines them.
+
+Invariant: a request without an answer scores 0 and is counted.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from twofold.records import InputError, Qrels, Run
+
+SCORES = pl.Schema({"request_id": pl.String, "measure": pl.String, "value": pl.Float64})
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure by its ir-measures name, such as `Recall@30`."""
+
+    name: str
+    k: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Measure":
+        match = re.fullmatch(r"(Recall|nDCG|RR|Success)@([1-9]\d*)", text)
+        if match is None:
+            raise InputError(f"measure '{text}': write Recall@K, nDCG@K, RR@K or Success@K")
+        return cls(match[1], int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.k}"
+
+    def of(self, item_ids: Sequence[str], relevant: Mapping[str, int]) -> float:
+        """The value of one ranked answer; 0 where nothing is relevant."""
+        judged = {item: grade for item, grade in relevant.items() if grade > 0}
+        if not judged:
+            return 0.0
+        grades = [judged.get(item, 0) for item in item_ids[: self.k]]
+        hits = [rank for rank, grade in enumerate(grades, start=1) if grade]
+        if self.name == "Recall":
+            return len(hits) / len(judged)
+        if self.name == "Success":
+            return float(bool(hits))
+        if self.name == "RR":
+            return 1.0 / hits[0] if hits else 0.0
+        best = sorted(judged.values(), reverse=True)[: self.k]
+        return _gain(grades) / _gain(best)
+
+
+PRIMARY = Measure("Recall", 30)
+MEASURES = (
+    PRIMARY,
+    Measure("Recall", 10),
+    Measure("nDCG", 10),
+    Measure("RR", 10),
+    Measure("Success", 10),
+)
+
+
+def score(run: Run, qrels: Qrels, measures: Sequence[Measure] = MEASURES) -> pl.DataFrame:
+    """Every measure of every request that `qrels` judges, in that order.
+
+    Returns:
+        columns request_id, measure, value.
+    """
+    rows = [
+        (request_id, str(measure), measure.of(_answer(run, request_id), relevant))
+        for request_id, relevant in qrels.items()
+        for measure in measures
+    ]
+    return pl.DataFrame(rows, schema=SCORES, orient="row")
+
+
+def means(scores: pl.DataFrame) -> dict[str, float]:
+    """Mean of each measure over the requests."""
+    return {
+        name: scores.filter(pl.col("measure") == name)["value"].mean()
+        for name in scores["measure"].unique(maintain_order=True)
+    }  # type: ignore[return-value]
+
+
+def unanswered(run: Run, qrels: Qrels) -> int:
+    """Requests that got no item at all."""
+    return sum(not _answer(run, request_id) for request_id in qrels)
+
+
+def _answer(run: Run, request_id: str) -> Sequence[str]:
+    ranking = run.rankings.get(request_id)
+    return ranking.item_ids if ranking is not None else ()
+
+
+def _gain(grades: Sequence[int]) -> float:
+    return math.fsum(grade / math.log2(rank + 1) for rank, grade in enumerate(grades, start=1))

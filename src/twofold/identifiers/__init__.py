@@ -1,0 +1,1 @@
+"""How items are named to the model: identifiers made of codes."""

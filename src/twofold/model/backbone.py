@@ -1,0 +1,222 @@
+"""Hugging Face models behind one question: the states that generate, and the rows of the codes.
+
+Invariant: a backbone's own `model` stays an ordinary transformers model, so that its saved
+weights load there as they are, and its logits at the code tokens are `states @ code_rows.T`.
+"""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from twofold.identifiers.identifiers import Identifiers
+from twofold.model.vocabulary import Batch, Vocabulary
+from twofold.records import InputError
+
+SIZES = {
+    "tiny": {"width": 64, "layers": 2, "heads": 2},
+    "small": {"width": 128, "layers": 2, "heads": 2},
+    "base": {"width": 256, "layers": 4, "heads": 4},
+}
+
+
+class Backbone(nn.Module):
+    """A sequence model over the vocabulary.
+
+    Attributes:
+        model: the transformers model.
+        code_slice: the token ids of the codes.
+        contexts_per_sequence: 1 where one pass generates from a single state, None for any.
+    """
+
+    contexts_per_sequence: int | None = None
+
+    def __init__(self, model: PreTrainedModel, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.model = model
+        self.code_slice = slice(vocabulary.code_start, vocabulary.size)
+
+    @abstractmethod
+    def states(self, batch: Batch) -> torch.Tensor:
+        """The states that generate, shape (C, D), float32."""
+
+    def code_rows(self) -> torch.Tensor:
+        """Output rows of the codes, shape (codes, D); a view, so gradients reach the weights."""
+        rows: torch.Tensor = self.model.get_output_embeddings().weight
+        return rows[self.code_slice].float()
+
+    def save(self, folder: Path) -> None:
+        """Write the folder that transformers loads as it is."""
+        self.model.save_pretrained(folder)
+
+
+class Decoder(Backbone):
+    """A causal model: every position of one pass may generate."""
+
+    def states(self, batch: Batch) -> torch.Tensor:
+        # Padding stands on the right, where a causal mask hides it: no other mask is needed.
+        hidden = self.model.base_model(input_ids=batch.tokens, use_cache=False)
+        states: torch.Tensor = hidden.last_hidden_state
+        return states[batch.context_rows, batch.context_positions].float()
+
+
+class EncoderDecoder(Backbone):
+    """A T5-family model: the encoder reads the context, one decoder step generates."""
+
+    contexts_per_sequence = 1
+
+    def states(self, batch: Batch) -> torch.Tensor:
+        places = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
+        mask = (places < batch.lengths[:, None]).long()
+        start = self.model.config.decoder_start_token_id
+        first = torch.full_like(batch.tokens[:, :1], start)
+        hidden = self.model.base_model(
+            input_ids=batch.tokens, attention_mask=mask, decoder_input_ids=first, use_cache=False
+        )
+        states: torch.Tensor = hidden.last_hidden_state[:, 0][batch.context_rows].float()
+        if getattr(self.model.config, "scale_decoder_outputs", False):
+            states = states * self.model.config.d_model**-0.5
+        return states
+
+
+def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int) -> Backbone:
+    """A backbone with random weights: `decoder:SIZE` or `t5:SIZE`.
+
+    Raises:
+        InputError: no such size.
+    """
+    family, _, size = name.partition(":")
+    if (size or "small") not in SIZES:
+        raise InputError(f"backbone '{name}': no size '{size}'; there is {', '.join(SIZES)}")
+    shape = SIZES[size or "small"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if family == "t5":
+            return EncoderDecoder(_fresh_t5(vocabulary, dropout, **shape), vocabulary)
+        decoder = Decoder(_fresh_llama(vocabulary, **shape), vocabulary)
+    add_dropout(decoder.model, dropout)
+    return decoder
+
+
+def is_fresh(name: str) -> bool:
+    """Whether a backbone's name asks for random weights."""
+    return name.partition(":")[0] in ("decoder", "t5")
+
+
+def _fresh_llama(vocabulary: Vocabulary, width: int, layers: int, heads: int) -> PreTrainedModel:
+    tokens = 3 + (vocabulary.max_history * vocabulary.identifiers.levels) + vocabulary.max_query
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary.size,
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * width,
+            max_position_embeddings=tokens,
+            tie_word_embeddings=True,
+            pad_token_id=vocabulary.pad,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+
+
+def _fresh_t5(
+    vocabulary: Vocabulary, dropout: float, width: int, layers: int, heads: int
+) -> PreTrainedModel:
+    return T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=vocabulary.size,
+            d_model=width,
+            d_kv=width // heads,
+            d_ff=4 * width,
+            num_layers=layers,
+            num_heads=heads,
+            dropout_rate=dropout,
+            pad_token_id=vocabulary.pad,
+            decoder_start_token_id=vocabulary.pad,
+        )
+    )
+
+
+def add_dropout(model: nn.Module, rate: float) -> None:
+    """Dropout on the embeddings and on what each block adds; Llama has none of its own.
+
+    Hooks keep the weights' names, so that the saved model stays an ordinary Llama.
+    """
+
+    def drop(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        return F.dropout(output, rate, module.training)
+
+    for name, module in model.named_modules():
+        if name.endswith(("embed_tokens", "o_proj", "down_proj")):
+            module.register_forward_hook(drop)
+
+
+def pretrained_backbone(
+    name: str, identifiers: Identifiers, max_history: int, max_query: int, seed: int
+) -> tuple[Backbone, Vocabulary]:
+    """A checkpoint by name or folder, its vocabulary extended by the marks and codes.
+
+    Raises:
+        InputError: it can neither be found nor downloaded.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = family.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"backbone '{name}': not a folder with a checkpoint, and it could not be downloaded; "
+            f"fetch it where the network is open (huggingface-cli download {name}) and give its "
+            f"folder, or use decoder:small ({str(error).splitlines()[0]})"
+        ) from error
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    text_size = max(model.get_input_embeddings().num_embeddings, len(tokenizer))
+    vocabulary = Vocabulary(
+        tokenizer.backend_tokenizer, text_size, pad, identifiers, max_history, max_query
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
+    kind = EncoderDecoder if config.is_encoder_decoder else Decoder
+    return kind(model, vocabulary), vocabulary
+
+
+def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
+    """Read what `Backbone.save` wrote, to answer with (dropout is a matter of training)."""
+    config = AutoConfig.from_pretrained(folder)
+    family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model = family.from_pretrained(folder, dtype=torch.float32)
+    kind = EncoderDecoder if config.is_encoder_decoder else Decoder
+    return kind(model, vocabulary)
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`bfloat16` where asked for, or where `auto` finds hardware that multiplies it fast."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bfloat16" if device.type == "cpu" and has_instructions() else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Matrix products in `precision` (resolved); everything else stays float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -1,0 +1,135 @@
+"""A model folder: everything that is needed to answer requests.
+
+`backbone/` is a transformers checkpoint as it is; beside it stand the tokenizer, the identifiers,
+the catalog and, unless left out, the users' histories.
+"""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from twofold import artifact
+from twofold.data.dataset import Catalog
+from twofold.identifiers.identifiers import load_identifiers
+from twofold.model.backbone import Backbone, autocast, load_backbone
+from twofold.model.vocabulary import Vocabulary, load_tokenizer
+from twofold.records import InputError, Ints
+
+KIND = "model"
+_HISTORIES = "histories.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class GenerativeModel:
+    """A model in memory.
+
+    Attributes:
+        catalog: the items that it can answer with.
+        vocabulary: with the identifiers of the catalog.
+        backbone: the weights.
+        tasks: what it was trained on.
+        seen: whether a user's earlier items may come back in recommendation.
+        precision: of matrix products: `bfloat16` or `float32`.
+        histories: user_id -> catalog positions, oldest first.
+        stamp: what its numbers rest on.
+    """
+
+    catalog: Catalog
+    vocabulary: Vocabulary
+    backbone: Backbone
+    tasks: tuple[str, ...]
+    seen: str
+    precision: str
+    histories: Mapping[str, Ints] = field(default_factory=dict)
+    stamp: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.backbone.parameters()).device
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Matrix products in the precision that the model was trained with."""
+        return autocast(self.device, self.precision)
+
+    def positions(self, item_ids: Iterable[str]) -> Ints:
+        """Catalog positions of items.
+
+        Raises:
+            InputError: an item is not in the catalog.
+        """
+        try:
+            return np.array([self.catalog.positions[i] for i in item_ids], dtype=np.int64)
+        except KeyError as error:
+            raise InputError(
+                f"item '{error.args[0]}' is not in the model's catalog of {len(self.catalog)} "
+                f"items; use an item_id of the items table"
+            ) from error
+
+
+def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> None:
+    """Write a model folder; `config` is the resolved configuration of its training."""
+    identifiers = model.vocabulary.identifiers
+    shape = {
+        "identifiers": identifiers.kind,
+        "codebook_sizes": list(identifiers.codebook_sizes),
+        "text_size": model.vocabulary.text_size,
+        "pad": model.vocabulary.pad,
+        "max_history": model.vocabulary.max_history,
+        "max_query": model.vocabulary.max_query,
+        "tasks": list(model.tasks),
+        "seen": model.seen,
+        "precision": model.precision,
+    }
+    everything = {"model": shape, "training": config, "stamp": dict(model.stamp)}
+    with artifact.write(out, KIND, everything) as folder:
+        model.backbone.save(folder / "backbone")
+        model.vocabulary.save(folder)
+        identifiers.save(folder)
+        model.catalog.items.write_parquet(folder / "catalog.parquet")
+        if model.histories:
+            item_ids = model.catalog.items["item_id"]
+            histories = {
+                "user_id": list(model.histories),
+                "history": [item_ids[items].to_list() for items in model.histories.values()],
+            }
+            pl.DataFrame(histories).write_parquet(folder / _HISTORIES)
+
+
+def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
+    """Read and verify a model folder.
+
+    Raises:
+        InputError: it is incomplete, changed, or of a newer format.
+    """
+    config = artifact.load(folder, KIND)["config"]
+    shape = config["model"]
+    catalog = Catalog.of(pl.read_parquet(folder / "catalog.parquet"))
+    identifiers = load_identifiers(folder, shape["identifiers"], tuple(shape["codebook_sizes"]))
+    vocabulary = Vocabulary(
+        load_tokenizer(folder),
+        shape["text_size"],
+        shape["pad"],
+        identifiers,
+        shape["max_history"],
+        shape["max_query"],
+    )
+    histories: dict[str, Ints] = {}
+    if (folder / _HISTORIES).is_file():
+        for user_id, items in pl.read_parquet(folder / _HISTORIES).iter_rows():
+            histories[user_id] = np.array([catalog.positions[i] for i in items], dtype=np.int64)
+    return GenerativeModel(
+        catalog=catalog,
+        vocabulary=vocabulary,
+        backbone=load_backbone(folder / "backbone", vocabulary).to(device).eval(),
+        tasks=tuple(shape["tasks"]),
+        seen=shape["seen"],
+        precision=shape["precision"],
+        histories=histories,
+        stamp=config["stamp"],
+    )

@@ -1,0 +1,1 @@
+"""Requests to ranked items with a trained model. Needs no training code."""

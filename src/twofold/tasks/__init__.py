@@ -1,0 +1,1 @@
+"""The two tasks: splits, training examples, requests with qrels, and the data report."""

@@ -1,0 +1,149 @@
+"""Who is in training, validation and test.
+
+Invariant: every interaction and query gets one split or, where it must not be used, none (null).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from twofold.data.dataset import Dataset, Note
+from twofold.data.text import normalise_query
+from twofold.records import InputError
+
+REPEATS_ALLOWED = 0.05
+"""Seen items are filtered where a smaller share of events repeats a (user, item)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How the data are split and judged; part of every stamp.
+
+    Attributes:
+        split: `last` (each user's last event) or `temporal` (the first event from `cutoff` on).
+        cutoff: in the unit of the timestamps; seconds since 1970 for ISO times.
+        seen: whether a user's earlier items may come back in recommendation.
+    """
+
+    split: Literal["last", "temporal"] = "last"
+    cutoff: float | None = None
+    seen: Literal["exclude", "keep"] = "exclude"
+
+
+def repeat_share(interactions: pl.DataFrame) -> float:
+    """The share of events whose (user, item) occurred before."""
+    if not interactions.height:
+        return 0.0
+    distinct = interactions.select("user_id", "item_id").unique().height
+    return 1.0 - distinct / interactions.height
+
+
+def timestamps_are_positions(interactions: pl.DataFrame) -> bool:
+    """Whether timestamps only number a user's events: absent, or each user starts at 0 or 1."""
+    first = interactions.group_by("user_id").agg(pl.col("timestamp").min())["timestamp"]
+    return bool(first.is_null().any()) or (first.n_unique() == 1 and first[0] in (0.0, 1.0))
+
+
+def split_interactions(dataset: Dataset, protocol: Protocol) -> pl.DataFrame:
+    """Interactions in time order within each user, with a column `split`.
+
+    Order is (timestamp, file order); users keep the order of their first row.
+    """
+    ordered = (
+        dataset.interactions.with_row_index("row")
+        .with_columns(user=pl.col("row").min().over("user_id"))
+        .sort("user", "timestamp", "row")
+    )
+    split = _by_cutoff(protocol.cutoff) if protocol.cutoff is not None else _last_event()
+    return ordered.with_columns(split=split).drop("row", "user")
+
+
+def _last_event() -> pl.Expr:
+    """The last event is test, the second-last validation; one or two events only train."""
+    events = pl.len().over("user_id")
+    left = events - pl.int_range(pl.len()).over("user_id")
+    return (
+        pl.when(events < 3)
+        .then(pl.lit("train"))
+        .when(left == 1)
+        .then(pl.lit("test"))
+        .when(left == 2)
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+    )
+
+
+def _by_cutoff(cutoff: float) -> pl.Expr:
+    """The first event from `cutoff` on is test, later ones are not used; the last one before it
+    is validation where at least one stands before that."""
+    late = pl.col("timestamp") >= cutoff
+    early_count = (~late).sum().over("user_id")
+    number = pl.int_range(pl.len()).over("user_id")
+    return (
+        pl.when(late & (number == early_count) & (early_count > 0))
+        .then(pl.lit("test"))
+        .when(late)
+        .then(None)
+        .when((number == early_count - 1) & (early_count > 1))
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+    )
+
+
+def split_queries(dataset: Dataset, protocol: Protocol) -> tuple[pl.DataFrame, list[Note]]:
+    """Queries with right answers, with `split` and the normalised text in `key`.
+
+    A given split is honoured. Otherwise 80/10/10 by a hash of the normalised text, or by time
+    under a temporal protocol. Outside of that protocol a query whose normalised text is also on
+    a later side is left out, so that no test query is ever trained on.
+    """
+    judged = dataset.queries.join(dataset.qrels, on="query_id", how="semi")
+    key = pl.col("text").map_elements(_key, return_dtype=pl.String)
+    queries = judged.with_columns(key=key)
+    if protocol.cutoff is not None and queries["timestamp"].is_not_null().any():
+        return queries.with_columns(split=_queries_by_cutoff(queries, protocol.cutoff)), []
+    hashed = pl.col("key").map_elements(_hash_split, return_dtype=pl.String)
+    queries = queries.with_columns(split=pl.coalesce(pl.col("split"), hashed))
+    order = pl.col("split").replace_strict({"train": 0, "validation": 1, "test": 2})
+    last = order.max().over("key")
+    kept = queries.with_columns(split=pl.when(order == last).then("split"))
+    notes = []
+    if left_out := kept["split"].null_count():
+        first = kept.filter(pl.col("split").is_null())
+        problem = f"query '{first['query_id'][0]}' repeats the text of a query on a later side"
+        notes.append(Note(left_out, "queries", problem, "give both the same split"))
+    return kept, notes
+
+
+def _queries_by_cutoff(queries: pl.DataFrame, cutoff: float) -> pl.Expr:
+    """From `cutoff` on test; of those before, the last tenth validation. Without a time: train."""
+    early = queries["timestamp"].filter(queries["timestamp"] < cutoff)
+    start = early.quantile(0.9, "higher")
+    time = pl.col("timestamp")
+    return (
+        pl.when(time >= cutoff)
+        .then(pl.lit("test"))
+        .when(time >= (cutoff if start is None else start))
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+    )
+
+
+def _key(text: str) -> str:
+    return normalise_query(text) or text.casefold().strip()
+
+
+def _hash_split(key: str) -> str:
+    bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 10
+    return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
+
+
+def require_real_times(dataset: Dataset) -> None:
+    """Raise InputError where a temporal split would cut positions instead of times."""
+    if dataset.interactions.height and timestamps_are_positions(dataset.interactions):
+        raise InputError(
+            "interactions: the timestamps only number each user's events, so no cutoff in time "
+            "exists; use --split last"
+        )

@@ -1,0 +1,1 @@
+"""One recipe for every arm: examples in, a model folder out."""

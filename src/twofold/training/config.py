@@ -1,0 +1,110 @@
+"""What a training run is made of, and the presets."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from twofold.artifact import read_json
+from twofold.records import InputError
+
+Budget = Literal["quick", "standard", "paper"]
+
+
+class TrainingConfig(pydantic.BaseModel):
+    """Everything that a model's numbers rest on besides the data, the arm and the seed."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = pydantic.Field(
+        "decoder:small",
+        description="decoder:SIZE or t5:SIZE with fresh weights (tiny, small, base), or a "
+        "checkpoint's name or folder",
+    )
+    identifiers: Literal["atomic"] = pydantic.Field("atomic", description="how items are named")
+    max_history: int = pydantic.Field(200, ge=1, description="items of a history that are read")
+    max_query: int = pydantic.Field(64, ge=1, description="tokens of a query that are read")
+    text_tokens: int = pydantic.Field(
+        8000, ge=256, description="text tokens of a fresh vocabulary, at most"
+    )
+    dropout: float = pydantic.Field(0.2, ge=0, lt=1, description="of fresh backbones")
+    updates: int = pydantic.Field(
+        4000, ge=1, description="updates of the joint arm; other arms follow from it"
+    )
+    batch_tokens: int = pydantic.Field(
+        4096, ge=1, description="tokens in a batch, padding included"
+    )
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    warmup: float = pydantic.Field(
+        0.05, ge=0, lt=1, description="share of the updates in which the rate rises"
+    )
+    weight_decay: float = pydantic.Field(0.01, ge=0)
+    clip: float = pydantic.Field(1.0, gt=0, description="largest norm of a gradient")
+    source_weights: Literal["proportional", "balanced"] | dict[str, float] = pydantic.Field(
+        "proportional", description="weights of the sources in the loss"
+    )
+    full_softmax_codes: int = pydantic.Field(
+        20_000, ge=0, description="up to so many codes the softmax is full, above it is sampled"
+    )
+    negatives: int = pydantic.Field(512, ge=1, description="of the sampled softmax")
+    validations: int = pydantic.Field(
+        20, ge=1, description="validations within the joint arm's updates; sets the cadence"
+    )
+    validation_requests: int = pydantic.Field(
+        1000, ge=1, description="requests of each task in a validation, at most"
+    )
+    patience: int = pydantic.Field(
+        8, ge=1, description="validations without a better value before training stops"
+    )
+    precision: Literal["auto", "bfloat16", "float32"] = pydantic.Field(
+        "auto", description="of matrix products; auto is bfloat16 where the device has it"
+    )
+
+
+PRESETS: dict[Budget, dict[str, Any]] = {
+    "quick": {"updates": 1200, "validations": 12, "validation_requests": 500},
+    "standard": {},
+    # The paper: flan-t5-base, 5 epochs of batches of 128; what it does not state (rate, decay)
+    # follows its successor, 2508.10478.
+    "paper": {
+        "backbone": "google/flan-t5-base",
+        "updates": 30_000,
+        "batch_tokens": 16_384,
+        "learning_rate": 2e-3,
+        "warmup": 0.0,
+    },
+}
+
+
+def resolve_config(
+    budget: Budget = "standard",
+    file: Path | None = None,
+    settings: tuple[str, ...] = (),
+    **overrides: Any,
+) -> TrainingConfig:
+    """A preset, changed by a JSON file, then by KEY=VALUE settings, then by `overrides`.
+
+    Raises:
+        InputError: an unknown key or a value that does not fit; it names the key.
+    """
+    if budget not in PRESETS:
+        raise InputError(f"--budget '{budget}': there is {', '.join(PRESETS)}")
+    values: dict[str, Any] = dict(PRESETS[budget])
+    if file is not None:
+        given = read_json(file)
+        if not isinstance(given, dict):
+            raise InputError(f"{file}: must hold a JSON object of settings")
+        values.update(given)
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set '{setting}': write it as KEY=VALUE")
+        values[key] = value
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    try:
+        return TrainingConfig.model_validate(values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(TrainingConfig.model_fields)
+        raise InputError(f"setting '{key}': {first['msg']}; the settings are {known}") from error

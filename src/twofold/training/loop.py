@@ -1,0 +1,177 @@
+"""The training loop: updates, validations, the best checkpoint, and going on where it stopped.
+
+Invariant: an update is a function of (weights, optimizer, seed, number of the update); so a run
+that was killed and resumed ends with the bits of one that was not.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+from twofold.model.backbone import Backbone, autocast
+from twofold.model.vocabulary import Batch, Sequences, Vocabulary
+from twofold.training.config import TrainingConfig
+from twofold.training.loss import CodeLoss
+from twofold.training.mixture import Mixture
+from twofold.training.state import Progress, Weights, copy_weights, load_state, save_state
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When to stop and when to look.
+
+    Attributes:
+        updates: of this arm.
+        cadence: updates between validations.
+    """
+
+    updates: int
+    cadence: int
+
+
+Validate = Callable[[], Mapping[str, float]]
+"""Measures the current weights: by task, and `value`, by which the best checkpoint is chosen."""
+
+
+def learning_rate(update: int, updates: int, warmup: float) -> float:
+    """Share of the peak rate: a linear rise, then a cosine down to a tenth."""
+    rise = max(1, round(warmup * updates))
+    if update < rise:
+        return (update + 1) / rise
+    done = (update - rise) / max(1, updates - rise)
+    return 0.1 + 0.45 * (1 + torch.cos(torch.tensor(torch.pi * done, dtype=torch.float64)).item())
+
+
+def run(
+    backbone: Backbone,
+    vocabulary: Vocabulary,
+    mixture: Mixture,
+    sequences: Sequence[Sequence[Sequences]],
+    loss: CodeLoss,
+    config: TrainingConfig,
+    schedule: Schedule,
+    seed: int,
+    validate: Validate,
+    state_folder: Path,
+    label: str,
+) -> Progress:
+    """Train `backbone` in place and leave it at its best checkpoint.
+
+    Goes on from `state_folder` where that holds a state.
+    """
+    device = next(backbone.parameters()).device
+    optimizer = _optimizer(backbone, config)
+    progress, best = Progress(), copy_weights(backbone)
+    if restored := load_state(state_folder, backbone, optimizer):
+        progress, best = restored
+    with _bar(label, schedule.updates, progress.update) as advance, _deterministic():
+        total = 0.0
+        while not _is_over(progress, schedule, config.patience):
+            update = progress.update
+            planned = mixture.batch(update)
+            source = sequences[planned.source]
+            batch = vocabulary.collate([source[row] for row in planned.rows])
+            rate = config.learning_rate * learning_rate(update, schedule.updates, config.warmup)
+            torch.manual_seed(seed * 1_000_003 + update)
+            total += _update(
+                backbone, batch.to(device), planned.weight, loss, optimizer, rate, config
+            )
+            progress.update += 1
+            advance(progress)
+            if progress.update % schedule.cadence == 0 or progress.update == schedule.updates:
+                backbone.eval()
+                _record(progress, validate(), total, schedule)
+                total = 0.0
+                if progress.best_update == progress.update:
+                    best = copy_weights(backbone)
+                save_state(state_folder, progress, backbone, optimizer, best)
+    backbone.load_state_dict(best, strict=False)
+    backbone.eval()
+    return progress
+
+
+def _update(
+    backbone: Backbone,
+    batch: Batch,
+    weight: float,
+    loss: CodeLoss,
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    config: TrainingConfig,
+) -> float:
+    backbone.train()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    with autocast(batch.tokens.device, config.precision):
+        states = backbone.states(batch)
+    weights = torch.full(batch.targets.shape, weight, device=states.device)
+    value = loss(states, backbone.code_rows(), batch.target_contexts, batch.targets, weights)
+    optimizer.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(backbone.parameters(), config.clip)
+    optimizer.step()
+    return float(value.detach())
+
+
+def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW; norms and biases do not decay."""
+    named = [p for p in backbone.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in named if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in named if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def _record(
+    progress: Progress, measured: Mapping[str, float], total: float, schedule: Schedule
+) -> None:
+    since = progress.curve[-1]["update"] if progress.curve else 0
+    entry = {"update": progress.update, "loss": total / (progress.update - since), **measured}
+    progress.curve.append(entry)
+    if measured["value"] > progress.best_value:
+        progress.best_value, progress.best_update = measured["value"], progress.update
+
+
+def _is_over(progress: Progress, schedule: Schedule, patience: int) -> bool:
+    waited = sum(entry["update"] > progress.best_update for entry in progress.curve)
+    return progress.update >= schedule.updates or waited >= patience
+
+
+@contextlib.contextmanager
+def _bar(label: str, updates: int, done: int):  # type: ignore[no-untyped-def]
+    """A progress bar with the time left and the last validation; silent off a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[value]}"),
+    )
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, disable=not os.isatty(2), transient=True) as bar:
+        task = bar.add_task(label, total=updates, completed=done, value="")
+
+        def advance(progress: Progress) -> None:
+            value = f"validation {progress.curve[-1]['value']:.4f}" if progress.curve else ""
+            bar.update(task, completed=progress.update, value=value)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _deterministic():  # type: ignore[no-untyped-def]
+    """Only algorithms whose bits repeat, and the caller's random state left as it was."""
+    before = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)

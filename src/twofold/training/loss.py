@@ -1,0 +1,149 @@
+"""Cross-entropy over the codes, full or sampled, without a (contexts x codes) matrix in memory.
+
+Shapes: C contexts, V codes, D width, T targets, M negatives. A context may have several targets,
+each with a weight; the loss is the sum over targets of weight x -log p(target | context).
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+_CHUNK_BYTES = 8 << 20
+"""Scores held at once: what stays in the cache of one core."""
+
+
+class _FullSoftmax(torch.autograd.Function):
+    """Gradients are made in the forward pass, chunk by chunk, while the scores are at hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: torch.Tensor,
+        rows: torch.Tensor,
+        contexts: torch.Tensor,
+        codes: torch.Tensor,
+        weights: torch.Tensor,
+    ) -> torch.Tensor:
+        grad_states = torch.empty_like(states)
+        grad_rows = torch.zeros_like(rows)
+        loss = torch.zeros((), dtype=torch.float64, device=states.device)
+        order = torch.argsort(contexts, stable=True)
+        contexts, codes, weights = contexts[order], codes[order], weights[order]
+        mass = torch.zeros(len(states), dtype=states.dtype, device=states.device)
+        mass.index_add_(0, contexts, weights)
+        step = max(1, _CHUNK_BYTES // (4 * len(rows)))
+        for start in range(0, len(states), step):
+            chunk = slice(start, min(start + step, len(states)))
+            first, last = torch.searchsorted(
+                contexts, torch.tensor([chunk.start, chunk.stop], device=states.device)
+            ).tolist()
+            place, code, weight = contexts[first:last] - start, codes[first:last], weights[first:last]
+            scores = states[chunk] @ rows.T
+            normaliser = torch.logsumexp(scores, dim=1)
+            loss += (weight * (normaliser[place] - scores[place, code])).double().sum()
+            # d loss / d scores = mass * softmax - weight at the targets
+            gradient = scores.sub_(normaliser[:, None]).exp_().mul_(mass[chunk, None])
+            gradient.view(-1).index_add_(0, place * len(rows) + code, -weight)
+            torch.mm(gradient, rows, out=grad_states[chunk])
+            grad_rows.addmm_(gradient.T, states[chunk])
+        ctx.save_for_backward(grad_states, grad_rows)
+        return loss.to(states.dtype)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grad_states, grad_rows = ctx.saved_tensors
+        return grad * grad_states, grad * grad_rows, None, None, None
+
+
+def full_softmax(
+    states: torch.Tensor,
+    rows: torch.Tensor,
+    contexts: torch.Tensor,
+    codes: torch.Tensor,
+    weights: torch.Tensor,
+) -> torch.Tensor:
+    """Weighted cross-entropy over all codes.
+
+    Args:
+        states: (C, D), float32.
+        rows: (V, D), float32.
+        contexts: (T,), the context of each target.
+        codes: (T,), the code of each target.
+        weights: (T,).
+
+    Returns:
+        A scalar.
+    """
+    loss: torch.Tensor = _FullSoftmax.apply(states, rows, contexts, codes, weights)
+    return loss
+
+
+def sampled_softmax(
+    states: torch.Tensor,
+    rows: torch.Tensor,
+    contexts: torch.Tensor,
+    codes: torch.Tensor,
+    weights: torch.Tensor,
+    negatives: torch.Tensor,
+    log_expected: torch.Tensor,
+) -> torch.Tensor:
+    """Weighted cross-entropy over each target and shared negatives, corrected for sampling.
+
+    Subtracting the log of how often a code is expected among the negatives makes the estimate of
+    the normaliser consistent (Bengio and Senecal 2008; Yi et al., RecSys 2019). A negative that
+    is the target itself is masked. With every code drawn once it is the full softmax.
+
+    Args:
+        states, rows, contexts, codes, weights: as in `full_softmax`.
+        negatives: (M,), codes drawn from the proposal.
+        log_expected: (V,), log(M x probability under the proposal).
+    """
+    scores = states @ rows[negatives].T - log_expected[negatives]  # (C, M)
+    own = (states[contexts] * rows[codes]).sum(dim=1) - log_expected[codes]  # (T,)
+    hits = negatives[None, :] == codes[:, None]
+    others = scores[contexts].masked_fill(hits, -torch.inf)
+    normaliser = torch.logsumexp(torch.cat([own[:, None], others], dim=1), dim=1)
+    return (weights * (normaliser - own)).sum()
+
+
+class CodeLoss(nn.Module):
+    """The loss of one study: full up to `limit` codes, sampled above.
+
+    Args:
+        counts: (V,), training targets of each code over all tasks: the proposal is half uniform,
+            half in proportion to them, and the same in every arm.
+        limit: the largest number of codes with a full softmax.
+        negatives: how many codes are drawn for a batch.
+    """
+
+    log_expected: torch.Tensor
+    proposal: torch.Tensor
+
+    def __init__(self, counts: torch.Tensor, limit: int, negatives: int) -> None:
+        super().__init__()
+        self.is_full = len(counts) <= limit
+        self.negatives = negatives
+        share = counts.double() / counts.sum().clamp(min=1)
+        proposal = 0.5 / len(counts) + 0.5 * share
+        self.register_buffer("proposal", proposal / proposal.sum(), persistent=False)
+        expected = (negatives * self.proposal).log().float()
+        self.register_buffer("log_expected", expected, persistent=False)
+
+    def forward(
+        self,
+        states: torch.Tensor,
+        rows: torch.Tensor,
+        contexts: torch.Tensor,
+        codes: torch.Tensor,
+        weights: torch.Tensor,
+    ) -> torch.Tensor:
+        """The loss of one batch, a scalar; arguments as in `full_softmax`."""
+        if self.is_full:
+            return full_softmax(states, rows, contexts, codes, weights)
+        drawn = torch.multinomial(self.proposal, self.negatives, replacement=True)
+        return sampled_softmax(
+            states, rows, contexts, codes, weights, drawn, self.log_expected
+        )

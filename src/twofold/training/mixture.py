@@ -1,0 +1,130 @@
+"""Which targets the model learns from at which update, and with what weight.
+
+Invariant: the batch of an update is a function of (seed, update) alone, and every epoch has the
+same number of batches; nothing needs to be remembered to go on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from twofold.model.vocabulary import Sequences
+from twofold.records import InputError, Ints
+
+_BUCKET_GROWTH = 1.25
+
+Weights = Literal["proportional", "balanced"] | dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planned:
+    """One batch: rows of one source, and the loss weight of each of its targets."""
+
+    source: int
+    rows: Ints
+    weight: float
+
+
+class Mixture:
+    """Batches of one source each, about `batch_tokens` long, the sources alternating evenly.
+
+    Sequences of similar length share a batch. The loss of an epoch is the sum over sources of
+    weight x mean loss of its targets: a target of source s weighs w_s / T_s, times the number of
+    batches, so that the loss of an update is of order one.
+
+    Args:
+        names: of the sources.
+        sequences: the sequences of each source.
+        batch_tokens: tokens in a batch, padding included.
+        weights: `proportional` to the number of targets (every target counts the same: the
+            concatenation of the datasets), `balanced` (every source the same), or by name.
+        seed: of the order.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        sequences: Sequence[Sequence[Sequences]],
+        batch_tokens: int,
+        weights: Weights,
+        seed: int,
+    ) -> None:
+        self.names = tuple(names)
+        self.targets = [sum(len(s.targets) for s in source) for source in sequences]
+        self.weights = _resolve(weights, self.names, self.targets)
+        self._buckets = [_buckets(source, batch_tokens) for source in sequences]
+        self._seed = seed
+        self._epoch = lru_cache(maxsize=1)(self._plan)
+        self.batches_by_source = [
+            sum(-(-len(rows) // size) for rows, size in buckets) for buckets in self._buckets
+        ]
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return sum(self.batches_by_source)
+
+    def batch(self, update: int) -> Planned:
+        """The batch of an update, counted from 0."""
+        epoch, place = divmod(update, self.batches_per_epoch)
+        return self._epoch(epoch)[place]
+
+    def _plan(self, epoch: int) -> list[Planned]:
+        """All batches of one epoch in order."""
+        placed: list[tuple[float, int, Ints]] = []
+        for source, buckets in enumerate(self._buckets):
+            # The name, not the number, seeds a source: its order is the same in every arm.
+            name = int.from_bytes(self.names[source].encode()[:8], "big")
+            rng = np.random.default_rng([self._seed, epoch, name])
+            batches = [batch for rows, size in buckets for batch in _cut(rng, rows, size)]
+            order = rng.permutation(len(batches))
+            placed += [
+                ((place + 0.5) / len(batches), source, batches[n])
+                for place, n in enumerate(order)
+            ]
+        placed.sort(key=lambda entry: entry[:2])
+        total = len(placed)
+        return [
+            Planned(source, rows, self.weights[source] * total / self.targets[source])
+            for _, source, rows in placed
+        ]
+
+
+def _buckets(sequences: Sequence[Sequences], batch_tokens: int) -> list[tuple[Ints, int]]:
+    """Rows by length class, with how many of them fill a batch."""
+    lengths = np.array([len(s.tokens) for s in sequences])
+    longest = lengths.max()
+    bounds = [int(lengths.min())]
+    while bounds[-1] < longest:
+        bounds.append(min(int(longest), max(bounds[-1] + 1, int(bounds[-1] * _BUCKET_GROWTH))))
+    of_row = np.searchsorted(bounds, lengths)
+    buckets = []
+    for number, bound in enumerate(bounds):
+        rows = np.flatnonzero(of_row == number)
+        if len(rows):
+            buckets.append((rows, max(1, batch_tokens // bound)))
+    return buckets
+
+
+def _cut(rng: np.random.Generator, rows: Ints, size: int) -> list[Ints]:
+    """Shuffled rows in batches of nearly equal size, `size` at most."""
+    return np.array_split(rng.permutation(rows), -(-len(rows) // size))
+
+
+def _resolve(weights: Weights, names: Sequence[str], targets: Sequence[int]) -> list[float]:
+    """Weights that sum to one."""
+    if weights == "proportional":
+        raw = [float(count) for count in targets]
+    elif weights == "balanced":
+        raw = [1.0] * len(names)
+    else:
+        assert isinstance(weights, Mapping)
+        unknown = sorted(set(names) - set(weights))
+        if unknown:
+            raise InputError(f"source_weights: no weight for the source '{unknown[0]}'; add it")
+        raw = [weights[name] for name in names]
+    if min(raw) < 0 or sum(raw) <= 0:
+        raise InputError(f"source_weights: {raw} must not be negative, and not all zero")
+    return [value / sum(raw) for value in raw]

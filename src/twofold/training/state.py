@@ -1,0 +1,95 @@
+"""Where training stands: kept at every validation, so that a killed run goes on from there."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from twofold import artifact
+
+_KIND = "training state"
+
+
+@dataclass(slots=True)
+class Progress:
+    """What happened so far.
+
+    Attributes:
+        update: updates done.
+        curve: one entry a validation: update, loss since the last one, measure by task, value.
+        best_update: of the best validation value; 0 before the first.
+        best_value: that value.
+    """
+
+    update: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best_update: int = 0
+    best_value: float = -1.0
+
+
+Weights = dict[str, torch.Tensor]
+
+
+def save_state(
+    folder: Path, progress: Progress, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
+    best: Weights,
+) -> None:  # fmt: skip
+    """Write a new state beside the old one, then remove the old one."""
+    target = folder / f"update-{progress.update:08d}"
+    if target.exists():
+        return
+    with artifact.write(target, _KIND, {}) as partial:
+        save_file(_unshared(model.state_dict()), partial / "weights.safetensors")
+        save_file(_unshared(best), partial / "best.safetensors")
+        save_file(_moments(optimizer), partial / "optimizer.safetensors")
+        artifact.write_json(partial / "progress.json", asdict(progress))
+    for other in folder.iterdir():
+        if other != target:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def load_state(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, Weights] | None:
+    """Restore the newest finished state into `model` and `optimizer`; None where there is none."""
+    found = sorted(folder.glob("update-*")) if folder.is_dir() else []
+    if not found:
+        return None
+    newest = found[-1]
+    artifact.load(newest, _KIND)
+    model.load_state_dict(load_file(newest / "weights.safetensors"), strict=False)
+    moments = load_file(newest / "optimizer.safetensors")
+    state = optimizer.state_dict()
+    if moments:
+        entries: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in moments.items():
+            number, key = name.split(".")
+            entries.setdefault(int(number), {})[key] = tensor
+        state["state"] = entries
+        optimizer.load_state_dict(state)
+    progress = Progress(**json.loads((newest / "progress.json").read_text()))
+    return progress, load_file(newest / "best.safetensors")
+
+
+def copy_weights(model: torch.nn.Module) -> Weights:
+    """A copy of the weights, tied ones once."""
+    return {k: v.detach().clone() for k, v in _unshared(model.state_dict()).items()}
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> Weights:
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{key}": t for number, entry in state.items() for key, t in entry.items()}
+
+
+def _unshared(weights: Weights) -> Weights:
+    """Tied weights share memory, which safetensors refuses: the first name stands for all."""
+    seen: set[int] = set()
+    kept: Weights = {}
+    for name, tensor in weights.items():
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            kept[name] = tensor.contiguous()
+    return kept

@@ -1,0 +1,307 @@
+"""The one recipe: a dataset, an arm and a configuration in, a model folder out."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from twofold import artifact
+from twofold.evaluation.measures import Measure
+from twofold.identifiers.identifiers import atomic
+from twofold.model.backbone import (
+    Backbone,
+    fresh_backbone,
+    is_fresh,
+    pretrained_backbone,
+    resolve_precision,
+)
+from twofold.model.checkpoint import GenerativeModel, save_model
+from twofold.model.vocabulary import Sequences, Vocabulary, fresh_vocabulary, train_tokenizer
+from twofold.records import TASKS, Example, InputError, Source, Task
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.tasks.examples import JudgedRequests, judged_requests, training_source
+from twofold.tasks.prepare import PreparedDataset
+from twofold.training import loop
+from twofold.training.config import TrainingConfig
+from twofold.training.loss import CodeLoss
+from twofold.training.mixture import Mixture
+from twofold.training.state import Progress
+
+SELECTION = Measure("nDCG", 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What a model is trained on, and for how long.
+
+    Attributes:
+        name: in folders and reports.
+        tasks: its sources.
+        step_matched: takes as many updates as `joint`, instead of as many passes over its data.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    step_matched: bool = False
+
+
+PLAIN_ARMS = {
+    "search": Arm("search", ("search",)),
+    "recommendation": Arm("recommendation", ("recommendation",)),
+    "joint": Arm("joint", TASKS),
+}
+
+
+def train(
+    dataset: PreparedDataset,
+    arm: str | Arm = "joint",
+    *,
+    out: str | Path,
+    config: TrainingConfig | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    resume: bool = False,
+    histories: bool = True,
+    reference: Mapping[str, float] | None = None,
+) -> GenerativeRetriever:
+    """Train one arm into the folder `out` and return it ready to answer.
+
+    Args:
+        dataset: what to learn from; only its training split is.
+        arm: `joint`, `search` or `recommendation`, or an arm of one's own.
+        out: the model folder; it must not exist, but for a finished model under `resume`.
+        config: the resolved configuration; the `standard` preset by default.
+        seed: of weights, order, dropout and negatives.
+        device: `cpu`, `cuda`, or `auto`.
+        threads: of the processor; bits repeat for one number of threads. By default torch's.
+        resume: go on with what a stopped run left.
+        histories: carry the users' histories in the folder, for `recommend --user`.
+        reference: nDCG@10 by task that a joint arm's is divided by when its best checkpoint is
+            chosen: the plain arms' best. 1 by default.
+
+    Raises:
+        InputError: the data lack what the arm needs, or `out` holds something else.
+    """
+    config, out = config or TrainingConfig(), Path(out)  # type: ignore[call-arg]
+    arm = _arm(arm)
+    place = _device(device)
+    if resume and artifact.is_complete(out):
+        return load_model(out, str(place))
+    artifact.require_absent(out)
+    _require_tasks(dataset, arm)
+    if threads:
+        torch.set_num_threads(threads)
+    state_folder = out.parent / f".{out.name}.training"
+    if not resume:
+        shutil.rmtree(state_folder, ignore_errors=True)
+
+    vocabulary, backbone = _build(dataset, config, seed)
+    backbone.to(place)
+    sources = {task: _encode(dataset, task, vocabulary, backbone) for task in dataset.tasks}
+    mixture = _mixture(sources, arm.tasks, config, seed)
+    schedule = _schedule(sources, arm, mixture, config, seed)
+    precision = resolve_precision(config.precision, place)
+    resolved = config.model_copy(update={"precision": precision})
+    model = GenerativeModel(
+        catalog=dataset.catalog,
+        vocabulary=vocabulary,
+        backbone=backbone,
+        tasks=arm.tasks,
+        seen=dataset.protocol.seen,
+        precision=precision,
+        histories=dataset.histories if histories else {},
+    )
+    progress = loop.run(
+        backbone,
+        vocabulary,
+        mixture,
+        [sources[task] for task in arm.tasks],
+        _loss(sources, vocabulary, config).to(place),
+        resolved,
+        schedule,
+        seed,
+        _validation(dataset, arm, model, config, reference or {}),
+        state_folder,
+        arm.name,
+    )
+    model.stamp.update(_stamp(dataset, arm, mixture, progress, schedule, resolved, seed))
+    save_model(model, out, resolved.model_dump())
+    shutil.rmtree(state_folder, ignore_errors=True)
+    return GenerativeRetriever(model, arm.name)
+
+
+def _arm(arm: str | Arm) -> Arm:
+    if isinstance(arm, Arm):
+        return arm
+    if arm not in PLAIN_ARMS:
+        raise InputError(f"--arm '{arm}': there is {', '.join(PLAIN_ARMS)}")
+    return PLAIN_ARMS[arm]
+
+
+def _require_tasks(dataset: PreparedDataset, arm: Arm) -> None:
+    for task in arm.tasks:
+        if task not in dataset.tasks:
+            need = "queries with qrels" if task == "search" else "interactions"
+            have = " and ".join(dataset.tasks)
+            raise InputError(
+                f"{dataset.source}: the arm {arm.name} needs {need}, and this dataset is for "
+                f"{have} alone; add the table, or use --arm {dataset.tasks[0]}"
+            )
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device '{device}': not usable here; use cpu") from error
+    return place
+
+
+def _build(
+    dataset: PreparedDataset, config: TrainingConfig, seed: int
+) -> tuple[Vocabulary, Backbone]:
+    """Vocabulary and weights; the same in every arm of one seed."""
+    identifiers = atomic(len(dataset.catalog))
+    limits = config.max_history, config.max_query
+    if not is_fresh(config.backbone):
+        backbone, vocabulary = pretrained_backbone(config.backbone, identifiers, *limits, seed)
+        return vocabulary, backbone
+    asked = dataset.queries.filter(pl.col("split") == "train")["text"].to_list()
+    tokenizer = train_tokenizer([*dataset.catalog.texts, *asked], config.text_tokens)
+    vocabulary = fresh_vocabulary(tokenizer, identifiers, *limits)
+    return vocabulary, fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
+
+
+def _encode(
+    dataset: PreparedDataset, task: Task, vocabulary: Vocabulary, backbone: Backbone
+) -> list[Sequences]:
+    source = training_source(dataset, task)
+    if backbone.contexts_per_sequence == 1:
+        source = _one_context_each(source)
+    return [vocabulary.encode(example) for example in source.examples]
+
+
+def _one_context_each(source: Source) -> Source:
+    """For an encoder-decoder: one example for each state that generates."""
+    split = []
+    for example in source.examples:
+        for visible in np.unique(example.visible):
+            chosen = example.visible == visible
+            whole = visible == len(example.history)
+            split.append(
+                Example(
+                    example.history[:visible],
+                    example.query if whole else None,
+                    example.targets[chosen],
+                    example.visible[chosen],
+                )
+            )
+    return Source(source.name, split)
+
+
+def _mixture(
+    sources: Mapping[Task, Sequence[Sequences]],
+    tasks: Sequence[Task],
+    config: TrainingConfig,
+    seed: int,
+) -> Mixture:
+    sequences = [sources[task] for task in tasks]
+    return Mixture(tasks, sequences, config.batch_tokens, config.source_weights, seed)
+
+
+def _schedule(
+    sources: Mapping[Task, Sequence[Sequences]],
+    arm: Arm,
+    mixture: Mixture,
+    config: TrainingConfig,
+    seed: int,
+) -> loop.Schedule:
+    """As many passes over the arm's own data as joint makes over all, or as many updates."""
+    everything = _mixture(sources, list(sources), config, seed)
+    share = mixture.batches_per_epoch / everything.batches_per_epoch
+    updates = config.updates if arm.step_matched else max(1, round(config.updates * share))
+    return loop.Schedule(updates, max(1, config.updates // config.validations))
+
+
+def _loss(
+    sources: Mapping[Task, Sequence[Sequences]], vocabulary: Vocabulary, config: TrainingConfig
+) -> CodeLoss:
+    counts = torch.zeros(vocabulary.identifiers.codebook_sizes[0], dtype=torch.float64)
+    for sequences in sources.values():
+        targets = torch.from_numpy(np.concatenate([s.targets for s in sequences]))
+        counts += torch.bincount(targets, minlength=len(counts))
+    return CodeLoss(counts, config.full_softmax_codes, config.negatives)
+
+
+def _validation(
+    dataset: PreparedDataset,
+    arm: Arm,
+    model: GenerativeModel,
+    config: TrainingConfig,
+    reference: Mapping[str, float],
+) -> loop.Validate:
+    judged = [
+        judged_requests(dataset, task, "validation").sample(config.validation_requests)
+        for task in arm.tasks
+    ]
+    judged = [requests for requests in judged if requests.requests]
+    retriever = GenerativeRetriever(model)
+
+    def validate() -> dict[str, float]:
+        found = {str(j.task): _mean(retriever, j) for j in judged}
+        scaled = [value / (reference.get(task) or 1.0) for task, value in found.items()]
+        return {**found, "value": sum(scaled) / max(1, len(scaled))}
+
+    return validate
+
+
+def _mean(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
+    run = retriever.retrieve(judged.requests, SELECTION.k)
+    values = [
+        SELECTION.of(run[r.request_id].item_ids, judged.qrels[r.request_id])
+        for r in judged.requests
+    ]
+    return float(np.mean(values))
+
+
+def _stamp(
+    dataset: PreparedDataset,
+    arm: Arm,
+    mixture: Mixture,
+    progress: Progress,
+    schedule: loop.Schedule,
+    config: TrainingConfig,
+    seed: int,
+) -> dict[str, object]:
+    """What the numbers of this model rest on."""
+    passes = progress.update / mixture.batches_per_epoch
+    codes = len(dataset.catalog)
+    full = codes <= config.full_softmax_codes
+    return {
+        "arm": arm.name,
+        "data": dataset.digest,
+        "split": dataset.protocol.split,
+        "cutoff": dataset.protocol.cutoff,
+        "seen": dataset.protocol.seen,
+        "catalog": codes,
+        "loss": "full softmax" if full else f"sampled softmax, {config.negatives} negatives",
+        "source_weights": dict(zip(mixture.names, mixture.weights, strict=True)),
+        "targets": dict(zip(mixture.names, mixture.targets, strict=True)),
+        "passes": passes,
+        "updates": progress.update,
+        "budget": schedule.updates,
+        "best_update": progress.best_update,
+        "best_value": progress.best_value,
+        "curve": progress.curve,
+        "seed": seed,
+        "threads": torch.get_num_threads(),
+        "precision": config.precision,
+    }
