@@ -71,9 +71,7 @@ def _read(path: Path) -> pl.DataFrame:
         return _as_text(pl.read_parquet(path))
     if path.suffix == ".jsonl":
         return _as_text(pl.read_ndjson(path, infer_schema_length=None))
-    return pl.read_csv(
-        path, separator="\t" if path.suffix == ".tsv" else ",", infer_schema=False
-    )
+    return pl.read_csv(path, separator="\t" if path.suffix == ".tsv" else ",", infer_schema=False)
 
 
 def _as_text(frame: pl.DataFrame) -> pl.DataFrame:

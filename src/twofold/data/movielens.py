@@ -42,9 +42,7 @@ def tables(folder: Path) -> dict[str, list[Table]]:
         "interactions": [
             Table(
                 ratings.path,
-                ratings.rows.select(
-                    user_id="userId", item_id="movieId", timestamp="timestamp"
-                ),
+                ratings.rows.select(user_id="userId", item_id="movieId", timestamp="timestamp"),
             )
         ],
     }
@@ -70,7 +68,7 @@ def _queries(tags: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     typed = pl.col("tag").str.to_lowercase().str.strip_chars().mode().sort().first()
     used = given.group_by("key").agg(users=pl.col("userId").n_unique(), text=typed)
     kept = used.filter(pl.col("users") >= _MIN_USERS).sort("key")
-    query_id = pl.concat_str(pl.lit("tag:"), pl.col("key"))
+    query_id = pl.concat_str(pl.lit("tag:"), pl.col("key").str.replace_all(" ", "-"))
     queries = kept.select(query_id=query_id, text="text", kind=pl.lit("tag"))
     qrels = given.join(kept, on="key", how="semi").select(query_id=query_id, item_id="movieId")
     qrels = qrels.unique(maintain_order=True).sort("query_id", maintain_order=True)

@@ -67,7 +67,7 @@ def catalog(
     """
     rng = np.random.default_rng(seed)
     genre, theme, mood = (rng.integers(n, size=films) for n in (8, 10, 6))
-    popularity = (1.0 + rng.permutation(films)) ** -0.7
+    popularity = np.asarray((1.0 + rng.permutation(films)) ** -0.7, dtype=np.float64)
     items = _films(rng, genre, theme, mood)
     interactions = _events(rng, users, genre, theme, popularity)
     asked, qrels = _clicks(rng, queries, genre, theme, mood, popularity)
@@ -129,7 +129,10 @@ def _clicks(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     words = [(list(_GENRES), genre), (list(_THEMES), theme), (list(_MOODS), mood)]
     facets = [(1,), (0,), (1, 0), (2, 0), (2, 1), (2, 1, 0)]
-    hints = [*(a for pool in _GENRES.values() for a in pool), *(b for p in _THEMES.values() for b in p)]
+    hints = [
+        *(a for pool in _GENRES.values() for a in pool),
+        *(b for p in _THEMES.values() for b in p),
+    ]
     asked: list[tuple[str, str]] = []
     answers: list[tuple[str, str]] = []
     while len(asked) < queries:

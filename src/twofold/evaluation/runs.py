@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from twofold.records import InputError, Qrels, Ranking, Run
 
-_SPACE = re.compile(r"\s")
+_SPACE_OR_PERCENT = re.compile(r"[\s%]")
 
 
 def rank(scored: Iterable[tuple[str, float]]) -> Ranking:
@@ -18,18 +19,15 @@ def rank(scored: Iterable[tuple[str, float]]) -> Ranking:
 def write_run(run: Run, path: Path) -> None:
     """`request_id Q0 item_id rank score name`, scores with nine digits: exact for float32.
 
-    Raises:
-        InputError: an id holds white space, which the format has no way to write.
+    White space in an id, which would end the field, is written as in a URL.
     """
-    name = _SPACE.sub("-", run.name)
+    name = _word(run.name)
     with path.open("w", encoding="utf-8") as file:
         for request_id in run:
             ranking = run[request_id]
             for place, item_id in enumerate(ranking.item_ids):
-                _require_word(request_id)
-                _require_word(item_id)
-                value = ranking.scores[place]
-                file.write(f"{request_id} Q0 {item_id} {place + 1} {value:.9g} {name}\n")
+                fields = _word(request_id), "Q0", _word(item_id), str(place + 1)
+                file.write(f"{' '.join(fields)} {ranking.scores[place]:.9g} {name}\n")
 
 
 def read_run(path: Path) -> Run:
@@ -42,7 +40,8 @@ def read_run(path: Path) -> Run:
     name = path.stem
     for number, fields in _lines(path, 6):
         try:
-            scored.setdefault(fields[0], []).append((fields[2], float(fields[4])))
+            pair = unquote(fields[2]), float(fields[4])
+            scored.setdefault(unquote(fields[0]), []).append(pair)
         except ValueError as error:
             raise InputError(f"{path} line {number}: score '{fields[4]}' is no number") from error
         name = fields[5]
@@ -58,7 +57,8 @@ def read_qrels(path: Path) -> Qrels:
     qrels: dict[str, dict[str, int]] = {}
     for number, fields in _lines(path, 4):
         try:
-            qrels.setdefault(fields[0], {})[fields[2]] = int(fields[3])
+            relevant = qrels.setdefault(unquote(fields[0]), {})
+            relevant[unquote(fields[2])] = int(fields[3])
         except ValueError as error:
             raise InputError(
                 f"{path} line {number}: relevance '{fields[3]}' is no whole number"
@@ -71,9 +71,7 @@ def write_qrels(qrels: Qrels, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         for request_id, relevant in qrels.items():
             for item_id, relevance in relevant.items():
-                _require_word(request_id)
-                _require_word(item_id)
-                file.write(f"{request_id} 0 {item_id} {relevance}\n")
+                file.write(f"{_word(request_id)} 0 {_word(item_id)} {relevance}\n")
 
 
 def _lines(path: Path, count: int) -> Iterable[tuple[int, list[str]]]:
@@ -90,6 +88,6 @@ def _lines(path: Path, count: int) -> Iterable[tuple[int, list[str]]]:
         yield number, fields
 
 
-def _require_word(value: str) -> None:
-    if not value or _SPACE.search(value):
-        raise InputError(f"id '{value}': a TREC file cannot hold white space; rename it")
+def _word(value: str) -> str:
+    """An id without white space, which would end the field: `a b` -> `a%20b`."""
+    return _SPACE_OR_PERCENT.sub(lambda found: quote(found[0]), value)

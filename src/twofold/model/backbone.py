@@ -22,6 +22,7 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from twofold.identifiers.identifiers import Identifiers
 from twofold.model.vocabulary import Batch, Vocabulary
@@ -61,6 +62,7 @@ class Backbone(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write the folder that transformers loads as it is."""
+        disable_progress_bar()
         self.model.save_pretrained(folder)
 
 
@@ -84,8 +86,12 @@ class EncoderDecoder(Backbone):
         mask = (places < batch.lengths[:, None]).long()
         start = self.model.config.decoder_start_token_id
         first = torch.full_like(batch.tokens[:, :1], start)
-        hidden = self.model.base_model(
-            input_ids=batch.tokens, attention_mask=mask, decoder_input_ids=first, use_cache=False
+        encoded = self.model.get_encoder()(input_ids=batch.tokens, attention_mask=mask)
+        hidden = self.model.get_decoder()(
+            input_ids=first,
+            encoder_hidden_states=encoded.last_hidden_state,
+            encoder_attention_mask=mask,
+            use_cache=False,
         )
         states: torch.Tensor = hidden.last_hidden_state[:, 0][batch.context_rows].float()
         if getattr(self.model.config, "scale_decoder_outputs", False):
@@ -200,6 +206,7 @@ def pretrained_backbone(
 
 def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
     """Read what `Backbone.save` wrote, to answer with (dropout is a matter of training)."""
+    disable_progress_bar()
     config = AutoConfig.from_pretrained(folder)
     family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     model = family.from_pretrained(folder, dtype=torch.float32)

@@ -57,7 +57,9 @@ class GenerativeRetriever:
                     tuple(self._item_ids[self._order[columns[place][allowed]]]),
                     tuple(values[place][allowed].tolist()),
                 )
-        return Run(self.name, {request.request_id: rankings[request.request_id] for request in requests})
+        return Run(
+            self.name, {request.request_id: rankings[request.request_id] for request in requests}
+        )
 
     def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> list[Answer]:
         """Items for a query, personal where a history is given.
@@ -119,9 +121,7 @@ class GenerativeRetriever:
         with self.model.autocast():
             states = self.model.backbone.states(batch)
         scores = torch.log_softmax(states @ self.model.backbone.code_rows().T, dim=1)
-        found: npt.NDArray[np.float32] = (
-            scores[:, self._codes].cpu().numpy()
-        )
+        found: npt.NDArray[np.float32] = scores[:, self._codes].cpu().numpy()
         return found
 
 

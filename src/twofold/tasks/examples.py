@@ -4,8 +4,9 @@ Invariant: no training example of any task holds a user's validation or test eve
 later of that user.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -79,9 +80,7 @@ def _judged_users(dataset: PreparedDataset, split: Split) -> JudgedRequests:
         if split == "test" and "validation" in event:
             before.append(event["validation"])
         exclude = frozenset(before) if dataset.protocol.seen == "exclude" else frozenset()
-        requests.append(
-            Request(user_id, history=tuple(before), exclude=exclude, user_id=user_id)
-        )
+        requests.append(Request(user_id, history=tuple(before), exclude=exclude, user_id=user_id))
         qrels[user_id] = {event[split]: 1}
     return JudgedRequests("recommendation", split, requests, qrels)
 
@@ -92,6 +91,13 @@ def _held_out(dataset: PreparedDataset) -> dict[str, dict[str, str]]:
     for user_id, item_id, split in rows.select("user_id", "item_id", "split").iter_rows():
         found.setdefault(user_id, {})[split] = item_id
     return found
+
+
+class _Query(NamedTuple):
+    query_id: str
+    text: str
+    user_id: str | None
+    time: float | None
 
 
 def _queries(dataset: PreparedDataset) -> list[Example]:
@@ -105,17 +111,15 @@ def _queries(dataset: PreparedDataset) -> list[Example]:
     answers = _answers(dataset)
     made = []
     for query in _rows(dataset, "train"):
-        user_id, time = query["user_id"], query["timestamp"]
-        if timeline.is_held_out(user_id, time):
+        if timeline.is_held_out(query):
             continue
-        history = timeline.history(user_id, time)
-        targets = [positions[i] for i in answers[query["query_id"]]]
-        targets = [t for t in targets if t not in timeline.held_out_items(user_id)]
-        if targets:
+        held_out = timeline.held_out_items(query.user_id)
+        found = (positions[item_id] for item_id in answers[query.query_id])
+        targets = np.array([t for t in found if t not in held_out], dtype=np.int64)
+        if len(targets):
+            history = timeline.history(query)
             visible = np.full(len(targets), len(history), dtype=np.int64)
-            made.append(
-                Example(history, query["text"], np.asarray(targets, dtype=np.int64), visible)
-            )
+            made.append(Example(history, query.text, targets, visible))
     return made
 
 
@@ -125,20 +129,20 @@ def _judged_queries(dataset: PreparedDataset, split: Split) -> JudgedRequests:
     answers = _answers(dataset)
     requests, qrels = [], {}
     for query in _rows(dataset, split):
-        query_id, user_id, time = query["query_id"], query["user_id"], query["timestamp"]
-        if split == "validation":
-            # What model selection sees must not hold the user's test event.
-            time = timeline.before_test(user_id, time)
-        history = item_ids[timeline.history(user_id, time)].tolist()
+        # What model selection sees must not hold the user's test event.
+        seen = timeline.cut_before_test(query) if split == "validation" else query
+        history = tuple(item_ids[timeline.history(seen)].tolist())
         requests.append(
-            Request(query_id, query=query["text"], history=tuple(history), user_id=user_id)
+            Request(query.query_id, query=query.text, history=history, user_id=query.user_id)
         )
-        qrels[query_id] = answers[query_id]
+        qrels[query.query_id] = answers[query.query_id]
     return JudgedRequests("search", split, requests, qrels)
 
 
-def _rows(dataset: PreparedDataset, split: Split) -> list[Mapping[str, object]]:
-    return dataset.queries.filter(pl.col("split") == split).to_dicts()
+def _rows(dataset: PreparedDataset, split: Split) -> list[_Query]:
+    rows = dataset.queries.filter(pl.col("split") == split)
+    columns = rows.select("query_id", "text", "user_id", "timestamp")
+    return [_Query(*row) for row in columns.iter_rows()]
 
 
 def _answers(dataset: PreparedDataset) -> dict[str, dict[str, int]]:
@@ -173,27 +177,26 @@ class _Timeline:
             if (side == "test").any():
                 self._test[user_id] = float(time[side == "test"][0])
 
-    def history(self, user_id: object, time: object) -> Ints:
-        """Events strictly before `time`; none where the query has no user or no time."""
-        if not isinstance(user_id, str) or not isinstance(time, float):
+    def history(self, query: _Query) -> Ints:
+        """Events strictly before the query; none where it has no user or no time."""
+        if query.user_id not in self._events or query.time is None:
             return np.zeros(0, dtype=np.int64)
-        if user_id not in self._events:
-            return np.zeros(0, dtype=np.int64)
-        items, times = self._events[user_id]
-        return items[times < time]
+        items, times = self._events[query.user_id]
+        return items[times < query.time]
 
-    def is_held_out(self, user_id: object, time: object) -> bool:
+    def is_held_out(self, query: _Query) -> bool:
         """Whether a query stands at or after its user's first held-out event."""
-        if not isinstance(user_id, str) or not isinstance(time, float):
+        if query.user_id is None or query.time is None:
             return False
-        # Without times on the events nothing shows that the query came first.
-        return not time < self._first_held_out.get(user_id, np.inf)
+        # Without times on the events (NaN) nothing shows that the query came first.
+        return not query.time < self._first_held_out.get(query.user_id, np.inf)
 
-    def held_out_items(self, user_id: object) -> set[int]:
-        return self._held_out_items.get(user_id, set()) if isinstance(user_id, str) else set()
+    def held_out_items(self, user_id: str | None) -> set[int]:
+        """Items of the user's held-out events."""
+        return self._held_out_items.get(user_id, set()) if user_id else set()
 
-    def before_test(self, user_id: object, time: object) -> object:
-        """`time`, but no later than the user's test event."""
-        if isinstance(user_id, str) and isinstance(time, float) and user_id in self._test:
-            return min(time, self._test[user_id])
-        return time
+    def cut_before_test(self, query: _Query) -> _Query:
+        """The query as if typed no later than its user's test event."""
+        if query.user_id not in self._test or query.time is None:
+            return query
+        return query._replace(time=min(query.time, self._test[query.user_id]))

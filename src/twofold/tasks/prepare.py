@@ -84,9 +84,7 @@ class PreparedDataset:
             dict(self.catalog.positions), return_dtype=pl.Int64
         )
         grouped = interactions.group_by("user_id", maintain_order=True).agg(positions)
-        return {
-            user: np.asarray(items, dtype=np.int64) for user, items in grouped.iter_rows()
-        }
+        return {user: np.asarray(items, dtype=np.int64) for user, items in grouped.iter_rows()}
 
 
 def split_dataset(

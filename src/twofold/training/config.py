@@ -62,7 +62,7 @@ class TrainingConfig(pydantic.BaseModel):
 
 
 PRESETS: dict[Budget, dict[str, Any]] = {
-    "quick": {"updates": 1200, "validations": 12, "validation_requests": 500},
+    "quick": {"updates": 1200, "patience": 5, "validation_requests": 500},
     "standard": {},
     # The paper: flan-t5-base, 5 epochs of batches of 128; what it does not state (rate, decay)
     # follows its successor, 2508.10478.

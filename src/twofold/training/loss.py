@@ -25,6 +25,7 @@ class _FullSoftmax(torch.autograd.Function):
         contexts: torch.Tensor,
         codes: torch.Tensor,
         weights: torch.Tensor,
+        product: torch.dtype,
     ) -> torch.Tensor:
         grad_states = torch.empty_like(states)
         grad_rows = torch.zeros_like(rows)
@@ -39,23 +40,30 @@ class _FullSoftmax(torch.autograd.Function):
             first, last = torch.searchsorted(
                 contexts, torch.tensor([chunk.start, chunk.stop], device=states.device)
             ).tolist()
-            place, code, weight = contexts[first:last] - start, codes[first:last], weights[first:last]
+            place, code, weight = (
+                contexts[first:last] - start,
+                codes[first:last],
+                weights[first:last],
+            )
             scores = states[chunk] @ rows.T
-            normaliser = torch.logsumexp(scores, dim=1)
-            loss += (weight * (normaliser[place] - scores[place, code])).double().sum()
+            largest = scores.amax(dim=1)
+            own = scores[place, code]
+            total = scores.sub_(largest[:, None]).exp_().sum(dim=1)
+            loss += (weight * (largest[place] + total.log()[place] - own)).double().sum()
             # d loss / d scores = mass * softmax - weight at the targets
-            gradient = scores.sub_(normaliser[:, None]).exp_().mul_(mass[chunk, None])
+            gradient = scores.mul_((mass[chunk] / total)[:, None])
             gradient.view(-1).index_add_(0, place * len(rows) + code, -weight)
-            torch.mm(gradient, rows, out=grad_states[chunk])
-            grad_rows.addmm_(gradient.T, states[chunk])
+            gradient = gradient.to(product)
+            grad_states[chunk] = gradient @ rows.to(product)
+            grad_rows += gradient.T @ states[chunk].to(product)
         ctx.save_for_backward(grad_states, grad_rows)
         return loss.to(states.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad_states, grad_rows = ctx.saved_tensors
-        return grad * grad_states, grad * grad_rows, None, None, None
+        return grad * grad_states, grad * grad_rows, None, None, None, None
 
 
 def full_softmax(
@@ -64,6 +72,7 @@ def full_softmax(
     contexts: torch.Tensor,
     codes: torch.Tensor,
     weights: torch.Tensor,
+    product: torch.dtype = torch.float32,
 ) -> torch.Tensor:
     """Weighted cross-entropy over all codes.
 
@@ -73,11 +82,15 @@ def full_softmax(
         contexts: (T,), the context of each target.
         codes: (T,), the code of each target.
         weights: (T,).
+        product: the type in which the gradient's matrix products are taken; scores and sums are
+            float32 always.
 
     Returns:
         A scalar.
     """
-    loss: torch.Tensor = _FullSoftmax.apply(states, rows, contexts, codes, weights)
+    loss: torch.Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
+        states, rows, contexts, codes, weights, product
+    )
     return loss
 
 
@@ -117,13 +130,21 @@ class CodeLoss(nn.Module):
             half in proportion to them, and the same in every arm.
         limit: the largest number of codes with a full softmax.
         negatives: how many codes are drawn for a batch.
+        product: the type of the gradient's matrix products under a full softmax.
     """
 
     log_expected: torch.Tensor
     proposal: torch.Tensor
 
-    def __init__(self, counts: torch.Tensor, limit: int, negatives: int) -> None:
+    def __init__(
+        self,
+        counts: torch.Tensor,
+        limit: int,
+        negatives: int,
+        product: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
+        self.product = product
         self.is_full = len(counts) <= limit
         self.negatives = negatives
         share = counts.double() / counts.sum().clamp(min=1)
@@ -142,8 +163,6 @@ class CodeLoss(nn.Module):
     ) -> torch.Tensor:
         """The loss of one batch, a scalar; arguments as in `full_softmax`."""
         if self.is_full:
-            return full_softmax(states, rows, contexts, codes, weights)
+            return full_softmax(states, rows, contexts, codes, weights, self.product)
         drawn = torch.multinomial(self.proposal, self.negatives, replacement=True)
-        return sampled_softmax(
-            states, rows, contexts, codes, weights, drawn, self.log_expected
-        )
+        return sampled_softmax(states, rows, contexts, codes, weights, drawn, self.log_expected)

@@ -64,6 +64,7 @@ class Mixture:
 
     @property
     def batches_per_epoch(self) -> int:
+        """Batches of all sources together."""
         return sum(self.batches_by_source)
 
     def batch(self, update: int) -> Planned:
@@ -81,8 +82,7 @@ class Mixture:
             batches = [batch for rows, size in buckets for batch in _cut(rng, rows, size)]
             order = rng.permutation(len(batches))
             placed += [
-                ((place + 0.5) / len(batches), source, batches[n])
-                for place, n in enumerate(order)
+                ((place + 0.5) / len(batches), source, batches[n]) for place, n in enumerate(order)
             ]
         placed.sort(key=lambda entry: entry[:2])
         total = len(placed)

@@ -22,12 +22,14 @@ class Progress:
         curve: one entry a validation: update, loss since the last one, measure by task, value.
         best_update: of the best validation value; 0 before the first.
         best_value: that value.
+        targets_seen: targets learned from so far, by source.
     """
 
     update: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
     best_update: int = 0
     best_value: float = -1.0
+    targets_seen: dict[str, int] = field(default_factory=dict)
 
 
 Weights = dict[str, torch.Tensor]

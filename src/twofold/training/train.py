@@ -121,7 +121,7 @@ def train(
         vocabulary,
         mixture,
         [sources[task] for task in arm.tasks],
-        _loss(sources, vocabulary, config).to(place),
+        _loss(sources, vocabulary, resolved).to(place),
         resolved,
         schedule,
         seed,
@@ -238,7 +238,8 @@ def _loss(
     for sequences in sources.values():
         targets = torch.from_numpy(np.concatenate([s.targets for s in sequences]))
         counts += torch.bincount(targets, minlength=len(counts))
-    return CodeLoss(counts, config.full_softmax_codes, config.negatives)
+    product = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    return CodeLoss(counts, config.full_softmax_codes, config.negatives, product)
 
 
 def _validation(
@@ -295,6 +296,7 @@ def _stamp(
         "loss": "full softmax" if full else f"sampled softmax, {config.negatives} negatives",
         "source_weights": dict(zip(mixture.names, mixture.weights, strict=True)),
         "targets": dict(zip(mixture.names, mixture.targets, strict=True)),
+        "targets_seen": progress.targets_seen,
         "passes": passes,
         "updates": progress.update,
         "budget": schedule.updates,

@@ -1,0 +1,47 @@
+# make study          set everything up, run the main job, end with a report
+# make study DATA=dir the same on a dataset folder
+# make test           set everything up, run the checks and the tests
+# make help           the other targets
+
+PYTHON ?= python3
+VENV ?= .venv
+DATA ?= simulate:catalog
+OUT ?= out/study
+SEEDS ?= 3
+BUDGET ?= quick
+BIN = $(VENV)/bin
+TORCH = 2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help study test check unit slow clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# One environment for everything. torch comes first: a CPU build that is already there, or at
+# hand, is kept; a plain install of a newer one would bring gigabytes of CUDA.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "torch==$(TORCH)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+study: $(VENV)/.ready  ## does one task help the other? ends with a report
+	$(BIN)/twofold study "$(DATA)" --out "$(OUT)" --seeds $(SEEDS) --budget $(BUDGET) --resume
+
+test: check unit  ## checks and tests, under 10 minutes on 2 cores
+
+check: $(VENV)/.ready  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.ready
+	$(BIN)/pytest -m "not slow"
+
+slow: $(VENV)/.ready  ## long tests: kills and resumes at many moments
+	$(BIN)/pytest -m slow
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

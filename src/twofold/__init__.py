@@ -1,0 +1,61 @@
+"""One generative model for search and recommendation, and whether joining them helps.
+
+import twofold
+
+dataset = twofold.load_dataset("folder")
+model = twofold.train(dataset, arm="joint", out="MODEL")
+model.search("slow space opera", k=10)
+model.recommend(["1", "260"], k=10)
+study = twofold.study(dataset, seeds=3, out="DIR")
+study.verdicts["search"]
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twofold.evaluation.measures import Measure
+    from twofold.records import InputError, Request, Run
+    from twofold.retrieval.generative import load_model
+    from twofold.studies.study import study
+    from twofold.tasks.evaluate import evaluate
+    from twofold.tasks.prepare import load_dataset
+    from twofold.training.config import resolve_config
+    from twofold.training.train import train
+
+_HOMES = {
+    "InputError": "records",
+    "Measure": "evaluation.measures",
+    "Request": "records",
+    "Run": "records",
+    "evaluate": "tasks.evaluate",
+    "load_dataset": "tasks.prepare",
+    "load_model": "retrieval.generative",
+    "resolve_config": "training.config",
+    "study": "studies.study",
+    "train": "training.train",
+}
+
+__all__ = [
+    "InputError",
+    "Measure",
+    "Request",
+    "Run",
+    "evaluate",
+    "load_dataset",
+    "load_model",
+    "resolve_config",
+    "study",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Resolve a public name when it is first used, so that importing twofold loads no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'twofold' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"twofold.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

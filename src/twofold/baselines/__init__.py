@@ -1,0 +1,1 @@
+"""What the arms are set beside; each is a `Retriever`."""

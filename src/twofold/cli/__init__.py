@@ -1,0 +1,47 @@
+"""The command line: one file a verb. Heavy imports stand inside the commands."""
+
+import logging
+import sys
+
+import click
+import typer
+
+from twofold.cli import evaluate, prepare, recommend, search, study, train
+from twofold.records import InputError
+
+app = typer.Typer(
+    help="One generative model for search and recommendation, and whether joining them helps.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(prepare.prepare)
+app.command()(study.study)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(search.search)
+app.command()(recommend.recommend)
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one line on stderr and exit code 2."""
+    logger = logging.getLogger("twofold")
+    logger.addHandler(logging.StreamHandler(sys.stderr))
+    logger.setLevel(logging.INFO)
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except InputError as error:
+        _fail(str(error))
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except OSError as error:
+        _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+    except (KeyboardInterrupt, click.Abort):
+        print("stopped; --resume goes on where a study or a training stood", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print(f"twofold: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,64 @@
+"""`twofold evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twofold.cli.options import Device, Json, Out
+from twofold.records import InputError
+
+
+def evaluate(
+    out: Out,
+    model: Annotated[Path | None, typer.Argument(help="A model folder.")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="What to ask it.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Or: a TREC run ...")] = None,
+    qrels: Annotated[Path | None, typer.Option("--qrels", help="... and its qrels.")] = None,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Score a model on a dataset's test requests, or a saved run against qrels."""
+    from twofold import artifact
+
+    artifact.require_absent(out)
+    if run and qrels and not model:
+        _evaluate_run(run, qrels, out)
+    elif model and dataset and not (run or qrels):
+        _evaluate_model(model, dataset, out, device)
+    else:
+        raise InputError("evaluate: give MODEL and DATASET, or --run FILE and --qrels FILE")
+    measured = artifact.read_json(out / "measures.json")
+    if json:
+        print((out / "measures.json").read_text(encoding="utf-8"), end="")
+        return
+    for task in (name for name in measured if name not in ("stamp", "unanswered")):
+        values = "  ".join(f"{measure} {value:.4f}" for measure, value in measured[task].items())
+        print(f"{task}: {values}  (no answer: {measured['unanswered'][task]})")
+
+
+def _evaluate_model(model: Path, dataset: str, out: Path, device: str) -> None:
+    from twofold.retrieval.generative import load_model
+    from twofold.tasks.evaluate import evaluate as run
+    from twofold.tasks.evaluate import save_evaluation
+    from twofold.tasks.prepare import load_dataset
+
+    retriever = load_model(model, device)
+    data = load_dataset(dataset)
+    tasks = [task for task in data.tasks if task in retriever.model.tasks]
+    if not tasks:
+        raise InputError(f"{dataset}: has no task that {model} was trained on")
+    save_evaluation(run(retriever, data, tasks), out, retriever.model.stamp)
+
+
+def _evaluate_run(run_path: Path, qrels_path: Path, out: Path) -> None:
+    import polars as pl
+
+    from twofold.evaluation.measures import score, unanswered
+    from twofold.evaluation.runs import read_qrels, read_run
+    from twofold.tasks.evaluate import Evaluation, save_evaluation
+
+    run, qrels = read_run(run_path), read_qrels(qrels_path)
+    scores = score(run, qrels).select(pl.lit("run").alias("task"), pl.all())
+    found = Evaluation(scores, {"run": run}, {"run": qrels}, {"run": unanswered(run, qrels)})
+    save_evaluation(found, out, {"run": run.name, "qrels": qrels_path.name})

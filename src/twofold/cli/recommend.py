@@ -1,0 +1,32 @@
+"""`twofold recommend`."""
+
+from typing import Annotated
+
+import typer
+
+from twofold.cli.options import Answers, Json, Model, parse_ids
+from twofold.cli.show import show
+from twofold.records import InputError
+
+
+def recommend(
+    model: Model,
+    history: Annotated[
+        str | None, typer.Option("--history", help="Item ids, oldest first: a,b,c.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", help="A user whose history the model carries.")
+    ] = None,
+    k: Answers = 10,
+    json: Json = False,
+) -> None:
+    """Items that come next after a history."""
+    from twofold.retrieval.generative import load_model
+
+    if (history is None) == (user is None):
+        raise InputError("recommend: give either --history a,b,c or --user ID")
+    retriever = load_model(model)
+    if user is not None:
+        show(retriever.recommend_for_user(user, k), json)
+    else:
+        show(retriever.recommend(parse_ids(history), k), json)

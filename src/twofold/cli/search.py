@@ -1,0 +1,23 @@
+"""`twofold search`."""
+
+from typing import Annotated
+
+import typer
+
+from twofold.cli.options import Answers, Json, Model, parse_ids
+from twofold.cli.show import show
+
+
+def search(
+    model: Model,
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Answers = 10,
+    history: Annotated[
+        str | None, typer.Option("--history", help="Item ids, oldest first: a,b,c.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Items for a query; personal where a history is given."""
+    from twofold.retrieval.generative import load_model
+
+    show(load_model(model).search(query, k, parse_ids(history)), json)

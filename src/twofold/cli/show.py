@@ -1,0 +1,21 @@
+"""How answers are printed."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from twofold.records import Answer
+
+
+def show(answers: Sequence[Answer], as_json: bool) -> None:
+    """A table for a person, or JSON; scores are log-probabilities."""
+    if as_json:
+        print(json.dumps([dataclasses.asdict(answer) for answer in answers], ensure_ascii=False))
+        return
+    table = Table("rank", "score", "item_id", "title", box=None)
+    for answer in answers:
+        table.add_row(str(answer.rank), f"{answer.score:.3f}", answer.item_id, answer.title)
+    Console().print(table)

@@ -1,0 +1,67 @@
+"""`twofold train`."""
+
+from typing import Annotated
+
+import typer
+
+from twofold.cli.options import (
+    BudgetName,
+    Config,
+    Device,
+    Out,
+    Resume,
+    Settings,
+    Source,
+    Threads,
+)
+
+
+def train(
+    dataset: Source,
+    out: Out,
+    arm: Annotated[str, typer.Option("--arm", help="joint, search or recommendation.")] = "joint",
+    identifiers: Annotated[
+        str | None, typer.Option("--identifiers", help="How items are named: atomic.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone", help="decoder:SIZE or t5:SIZE, or a checkpoint's name or folder."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    budget: Annotated[BudgetName, typer.Option("--budget")] = BudgetName.standard,
+    config: Config = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    resume: Resume = False,
+    histories: Annotated[
+        bool,
+        typer.Option("--histories/--no-histories", help="Carry the users' histories along."),
+    ] = True,
+) -> None:
+    """Train one model into a folder."""
+    from twofold.tasks.prepare import load_dataset
+    from twofold.training.config import resolve_config
+    from twofold.training.train import train as run
+
+    resolved = resolve_config(
+        budget.value, config, tuple(settings or ()), identifiers=identifiers, backbone=backbone
+    )
+    retriever = run(
+        load_dataset(dataset),
+        arm,
+        out=out,
+        config=resolved,
+        seed=seed,
+        device=device,
+        threads=threads,
+        resume=resume,
+        histories=histories,
+    )
+    stamp = retriever.model.stamp
+    print(
+        f"{out}: best at update {stamp['best_update']} of {stamp['budget']}, "
+        f"validation nDCG@10 {stamp['best_value']:.4f}"
+    )

@@ -1,0 +1,118 @@
+"""Means and paired differences with intervals that count requests and seeds as sources of error.
+
+Shapes: S trained models (seeds) of one arm, R requests. Requests that belong together (one user's
+queries) are one cluster and are resampled together.
+
+The variance of a mean over seeds and requests is taken as the sum of two parts: requests, by a
+bootstrap over clusters of the seed-averaged scores; and seeds, by the variance of the seed means
+over S. With under three seeds the second part cannot be estimated: the estimate then speaks of
+these trained models alone.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from twofold.records import Floats, Ints
+
+MIN_SEEDS = 3
+RESAMPLES = 2000
+_CHUNK = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean or a difference of means.
+
+    Attributes:
+        value: the point estimate.
+        request_variance: of the value, from the choice of requests.
+        seed_variance: of the value, from the choice of seeds; None where it cannot be estimated.
+        degrees: of freedom of the t distribution; infinite without a seed part.
+    """
+
+    value: float
+    request_variance: float
+    seed_variance: float | None
+    degrees: float
+
+    @property
+    def standard_error(self) -> float:
+        return math.sqrt(self.request_variance + (self.seed_variance or 0.0))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Two-sided interval."""
+        half = float(stats.t.ppf(0.5 + level / 2, self.degrees)) * self.standard_error
+        return self.value - half, self.value + half
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of the value being 0."""
+        if self.standard_error == 0:
+            return 1.0 if self.value == 0 else 0.0
+        return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.degrees))
+
+
+def mean(scores: Floats, clusters: Ints, seed: int = 0) -> Estimate:
+    """The mean of an arm's scores.
+
+    Args:
+        scores: (S, R).
+        clusters: (R,), the number of each request's cluster.
+        seed: of the bootstrap.
+    """
+    variance = _bootstrap_variance(scores.mean(axis=0), clusters, seed)
+    return _estimate(float(scores.mean()), variance, [scores])
+
+
+def difference(first: Floats, second: Floats, clusters: Ints, seed: int = 0) -> Estimate:
+    """The mean of `first` - `second`, requests paired, seeds not.
+
+    Args:
+        first, second: (S, R) and (S', R), over the same requests.
+        clusters: (R,).
+        seed: of the bootstrap.
+    """
+    paired = first.mean(axis=0) - second.mean(axis=0)
+    variance = _bootstrap_variance(paired, clusters, seed)
+    return _estimate(float(paired.mean()), variance, [first, second])
+
+
+def _estimate(value: float, request_variance: float, arms: Sequence[Floats]) -> Estimate:
+    if min(len(arm) for arm in arms) < MIN_SEEDS:
+        return Estimate(value, request_variance, None, math.inf)
+    parts = [float(arm.mean(axis=1).var(ddof=1)) / len(arm) for arm in arms]
+    # Welch and Satterthwaite; the part of the requests has as good as infinite freedom.
+    scale = sum(part**2 / (len(arm) - 1) for part, arm in zip(parts, arms, strict=True))
+    total = request_variance + sum(parts)
+    degrees = total**2 / scale if scale > 0 else math.inf
+    return Estimate(value, request_variance, sum(parts), degrees)
+
+
+def _bootstrap_variance(values: Floats, clusters: Ints, seed: int) -> float:
+    """Variance of the mean of `values` when clusters are drawn with replacement."""
+    _, numbers = np.unique(clusters, return_inverse=True)
+    sums, sizes = np.bincount(numbers, weights=values), np.bincount(numbers).astype(np.float64)
+    if len(sums) < 2:
+        return math.inf
+    rng = np.random.default_rng(seed)
+    means = []
+    step = max(1, _CHUNK // len(sums))
+    for start in range(0, RESAMPLES, step):
+        draws = min(step, RESAMPLES - start)
+        counts = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
+        means.append((counts @ sums) / (counts @ sizes))
+    return float(np.concatenate(means).var(ddof=1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: adjusted p-values in the order given."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for step, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted

@@ -1,0 +1,1 @@
+"""The question: does one task help the other, on these data?"""

@@ -1,0 +1,241 @@
+"""Train the arms with seeds, score them on the full catalog, and decide.
+
+Invariant: a model or an evaluation that stands in the folder is finished and is not made again;
+so a study that was stopped repeats nothing.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from twofold import artifact
+from twofold.baselines.bm25 import BM25
+from twofold.baselines.popularity import Popularity
+from twofold.evaluation.measures import PRIMARY
+from twofold.records import InputError, Retriever, Task
+from twofold.studies.arms import ARMS
+from twofold.studies.report import write_report
+from twofold.studies.results import Results
+from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
+from twofold.tasks.evaluate import evaluate, save_evaluation
+from twofold.tasks.examples import judged_requests
+from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.report import data_report
+from twofold.training.config import Budget, TrainingConfig, resolve_config
+from twofold.training.train import SELECTION, train
+
+KIND = "study"
+FORMAT = 1
+_PLAN = "plan.json"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+        folder: with study.json, report.html, per_request.parquet, models/ and evaluations/.
+        verdicts: by task.
+        result: the content of study.json.
+    """
+
+    folder: Path
+    verdicts: Mapping[str, TaskVerdict]
+    result: Mapping[str, Any]
+
+
+def study(
+    dataset: PreparedDataset,
+    *,
+    out: str | Path,
+    seeds: int = 3,
+    config: TrainingConfig | None = None,
+    budget: Budget = "standard",
+    sesoi: float = SESOI_SHARE,
+    resume: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    command: str = "",
+) -> Study:
+    """Answer, for each task, whether learning the other one beside it helps.
+
+    Args:
+        dataset: with both tasks.
+        out: the study's folder.
+        seeds: models of each arm; under three the verdict is provisional.
+        config: resolved; the preset of `budget` by default.
+        budget: the preset's name, for the stamp.
+        sesoi: the smallest effect of interest, as a share of the plain arm's mean.
+        resume: go on with what a stopped study left in `out`.
+        device, threads: as in `twofold.train`.
+        command: what reproduces the study, for the report.
+
+    Raises:
+        InputError: one side of the data is missing, or `out` holds something else.
+    """
+    folder = Path(out)
+    config = config or resolve_config(budget)
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds}: at least 1")
+    _require_both_tasks(dataset)
+    if threads:
+        torch.set_num_threads(threads)
+    plan = {
+        "data": dataset.digest,
+        "seeds": seeds,
+        "budget": budget,
+        "sesoi_share": sesoi,
+        "threads": torch.get_num_threads(),
+        "training": config.model_dump(),
+    }
+    _start(folder, plan, resume)
+    _run_baselines(dataset, folder)
+    for seed in range(seeds):
+        _run_arms(dataset, folder, config, seed, device, threads)
+    return _conclude(dataset, folder, plan, command)
+
+
+def _require_both_tasks(dataset: PreparedDataset) -> None:
+    if len(dataset.tasks) < 2:
+        need = "queries with qrels" if "search" not in dataset.tasks else "interactions"
+        raise InputError(
+            f"{dataset.source}: a study compares two tasks, and this dataset has no {need}; "
+            f"add them, or train one task with: twofold train --arm {dataset.tasks[0]}"
+        )
+    for task in dataset.tasks:
+        if not judged_requests(dataset, task, "test").requests:
+            raise InputError(
+                f"{dataset.source}: no test request for {task}; the study has nothing to score "
+                f"(a user needs three events, and some queries must fall into the test split)"
+            )
+
+
+def _start(folder: Path, plan: dict[str, Any], resume: bool) -> None:
+    """Make sure that the folder holds this study or nothing."""
+    path = folder / _PLAN
+    if path.is_file() and resume:
+        if (before := artifact.read_json(path)) != plan:
+            changed = sorted(key for key in plan if before.get(key) != plan[key])
+            raise InputError(
+                f"{folder}: the study there was started with another {', '.join(changed)}; "
+                f"repeat its command, or give another folder"
+            )
+        return
+    if path.is_file():
+        raise InputError(f"{folder}: holds a study already; add --resume to go on with it")
+    others = [p for p in folder.iterdir() if p.name != "dataset"] if folder.is_dir() else []
+    if others:
+        raise InputError(f"{folder}: exists and is not empty; give another folder or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    artifact.write_json(path, plan)
+
+
+def _run_baselines(dataset: PreparedDataset, folder: Path) -> None:
+    for task, retriever in _baselines(dataset):
+        place = folder / "evaluations" / "baselines" / task / _slug(retriever.name)
+        if not artifact.is_complete(place):
+            found = evaluate(retriever, dataset, [task])
+            save_evaluation(found, place, {"retriever": retriever.name, "data": dataset.digest})
+
+
+def _baselines(dataset: PreparedDataset) -> Iterator[tuple[Task, Retriever]]:
+    for task in dataset.tasks:
+        yield task, Popularity(dataset, task)
+    if any(text.strip() for text in dataset.catalog.texts):
+        yield "search", BM25(dataset, "text")
+        yield "search", BM25(dataset, "text and queries")
+    yield "search", BM25(dataset, "queries")
+
+
+def _run_arms(
+    dataset: PreparedDataset,
+    folder: Path,
+    config: TrainingConfig,
+    seed: int,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Train and score every arm with one seed."""
+    reference: dict[str, float] = {}
+    for arm in ARMS:
+        model_folder = folder / "models" / arm.name / f"seed-{seed}"
+        place = folder / "evaluations" / arm.name / f"seed-{seed}"
+        if not (artifact.is_complete(model_folder) and artifact.is_complete(place)):
+            start = time.monotonic()
+            retriever = train(
+                dataset,
+                arm,
+                out=model_folder,
+                config=config,
+                seed=seed,
+                device=device,
+                threads=threads,
+                resume=True,
+                histories=False,
+                reference=reference,
+            )
+            if not artifact.is_complete(place):
+                found = evaluate(retriever, dataset, arm.tasks)
+                save_evaluation(found, place, retriever.model.stamp)
+            seconds = time.monotonic() - start
+            _log.info("%s, seed %d: trained and scored in %.0f s", arm.name, seed, seconds)
+        if len(arm.tasks) == 1 and not arm.step_matched:
+            stamp = artifact.load(model_folder, "model")["config"]["stamp"]
+            reference[arm.tasks[0]] = stamp["best_value"]
+
+
+def _conclude(dataset: PreparedDataset, folder: Path, plan: dict[str, Any], command: str) -> Study:
+    """From the evaluations to study.json, report.html and the manifest."""
+    scores = Results(dataset, folder, plan["seeds"])
+    verdicts = decide({task: scores.primary(task) for task in dataset.tasks}, plan["sesoi_share"])
+    result = {
+        "format": FORMAT,
+        "stamp": _stamp(dataset, plan, scores, command),
+        "data": data_report(dataset),
+        "arms": scores.arms(),
+        "baselines": scores.baselines(),
+        "training": scores.training,
+        "effects": scores.effects(),
+        "verdicts": {task: verdict.as_dict() for task, verdict in verdicts.items()},
+        "attribution": None,
+    }
+    artifact.write_json(folder / "study.json", result)
+    scores.per_request().write_parquet(folder / "per_request.parquet")
+    write_report(result, folder / "report.html")
+    artifact.seal(folder, KIND, plan)
+    return Study(folder, verdicts, result)
+
+
+def _stamp(
+    dataset: PreparedDataset, plan: dict[str, Any], scores: Results, command: str
+) -> dict[str, Any]:
+    joint = scores.stamps["joint"][0]
+    return {
+        **plan,
+        "source": dataset.source,
+        "split": dataset.protocol.split,
+        "cutoff": dataset.protocol.cutoff,
+        "seen": dataset.protocol.seen,
+        "catalog": len(dataset.catalog),
+        "candidates": "full catalog",
+        "ties": "equal scores by item_id, descending as strings",
+        "primary": str(PRIMARY),
+        "selection": str(SELECTION),
+        "loss": joint["loss"],
+        "source_weights": joint["source_weights"],
+        "targets": joint["targets"],
+        "precision": joint["precision"],
+        "versions": artifact.versions(),
+        "command": command,
+    }
+
+
+def _slug(name: str) -> str:
+    return "-".join(name.lower().replace("(", "").replace(")", "").split())

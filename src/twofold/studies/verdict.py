@@ -1,0 +1,174 @@
+"""The verdict for one task: helps, hurts, no material difference, or not enough data.
+
+`joint` is set against the plain arm (what a user would run otherwise) and against the step-matched
+control (which rules out that joint merely trained for longer); a verdict needs both.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from twofold.evaluation.significance import MIN_SEEDS, Estimate, difference, holm
+from twofold.records import Floats, Ints
+
+SESOI_SHARE = 0.05
+"""The smallest effect of interest, as a share of the plain arm's mean."""
+
+LEVEL = 0.95
+EQUIVALENCE_LEVEL = 0.90
+
+Verdict = Literal["helps", "hurts", "no material difference", "not enough data"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScores:
+    """The primary measure of one task, by request.
+
+    Attributes:
+        joint, plain, control: (S, R) each.
+        clusters: (R,), the users or queries that are resampled.
+        still_improving: arms whose best validation value lies in the last tenth of their budget.
+    """
+
+    joint: Floats
+    plain: Floats
+    control: Floats
+    clusters: Ints
+    still_improving: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskVerdict:
+    """What is said of one task, and from what.
+
+    Attributes:
+        verdict: in DESIGN's words.
+        provisional: under three seeds, so that it speaks of these trained models alone.
+        reason: why, in words.
+        sesoi: the smallest effect of interest, in the unit of the measure.
+        p_adjusted: of the weaker contrast, after Holm over the tasks.
+        contrasts: `plain` and `control`: difference, 95 % and 90 % interval, p-value, variances.
+        needed: requests or seeds that would decide, where the data do not; None otherwise.
+    """
+
+    verdict: Verdict
+    provisional: bool
+    reason: str
+    sesoi: float
+    p_adjusted: float
+    contrasts: Mapping[str, Mapping[str, Any]]
+    needed: Mapping[str, int | None] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For study.json."""
+        return asdict(self)
+
+
+def decide(
+    scores: Mapping[str, TaskScores], sesoi_share: float = SESOI_SHARE
+) -> dict[str, TaskVerdict]:
+    """Verdicts of all tasks together: Holm's correction runs over their primary tests."""
+    contrasts = {task: _contrasts(found) for task, found in scores.items()}
+    weaker = [max(e.p_value for e in pair.values()) for pair in contrasts.values()]
+    adjusted = dict(zip(scores, holm(weaker), strict=True))
+    return {
+        task: _verdict(found, contrasts[task], adjusted[task], sesoi_share)
+        for task, found in scores.items()
+    }
+
+
+def _contrasts(scores: TaskScores) -> dict[str, Estimate]:
+    return {
+        "plain": difference(scores.joint, scores.plain, scores.clusters),
+        "control": difference(scores.joint, scores.control, scores.clusters),
+    }
+
+
+def _verdict(
+    scores: TaskScores, contrasts: Mapping[str, Estimate], p_adjusted: float, share: float
+) -> TaskVerdict:
+    sesoi = share * float(scores.plain.mean())
+    verdict, reason = _judge(contrasts, p_adjusted, sesoi)
+    needed = _needed(scores, contrasts, sesoi) if verdict == "not enough data" else None
+    if scores.still_improving:
+        names = ", ".join(scores.still_improving)
+        verdict = "not enough data"
+        reason = f"undertrained: still improving at the end of the budget: {names}"
+        needed = None
+    return TaskVerdict(
+        verdict=verdict,
+        provisional=min(len(scores.joint), len(scores.plain), len(scores.control)) < MIN_SEEDS,
+        reason=reason,
+        sesoi=sesoi,
+        p_adjusted=p_adjusted,
+        contrasts={name: _describe(estimate) for name, estimate in contrasts.items()},
+        needed=needed,
+    )
+
+
+def _judge(
+    contrasts: Mapping[str, Estimate], p_adjusted: float, sesoi: float
+) -> tuple[Verdict, str]:
+    estimates = list(contrasts.values())
+    narrow = [estimate.interval(EQUIVALENCE_LEVEL) for estimate in estimates]
+    if all(-sesoi < low and high < sesoi for low, high in narrow):
+        return (
+            "no material difference",
+            "both 90 % intervals lie inside the smallest effect of interest",
+        )
+    wide = [estimate.interval(LEVEL) for estimate in estimates]
+    certain = p_adjusted < 1 - LEVEL
+    if certain and all(low > 0 for low, _ in wide):
+        return "helps", "joint is above the plain arm and above the step-matched control"
+    if certain and all(high < 0 for _, high in wide):
+        return "hurts", "joint is below the plain arm and below the step-matched control"
+    if all(low > 0 for low, _ in wide) or all(high < 0 for _, high in wide):
+        return "not enough data", "the difference does not hold after Holm's correction"
+    unclear = [name for name, (low, high) in zip(contrasts, wide, strict=True) if low <= 0 <= high]
+    if unclear:
+        named = " and ".join(f"joint - {name}" for name in unclear)
+        return "not enough data", f"the 95 % interval of {named} includes 0, and is wide"
+    return "not enough data", "joint lies between the plain arm and the step-matched control"
+
+
+def _needed(
+    scores: TaskScores, contrasts: Mapping[str, Estimate], sesoi: float
+) -> dict[str, int | None]:
+    """Requests (seeds as they are) or seeds (requests as they are) that would decide.
+
+    A contrast is decided when its interval excludes 0 or lies inside the smallest effect of
+    interest; the easier of the two is taken, at the difference that was measured. None where no
+    number of that kind alone would do.
+    """
+    requests, seeds = 0, 0
+    enough_requests = enough_seeds = True
+    for estimate in contrasts.values():
+        size = abs(estimate.value)
+        wanted = max(size / 1.96, (sesoi - size) / 1.645) ** 2
+        of_seeds = estimate.seed_variance or 0.0
+        if wanted > of_seeds:
+            ratio = estimate.request_variance / (wanted - of_seeds)
+            requests = max(requests, math.ceil(scores.joint.shape[1] * ratio))
+        else:
+            enough_requests = False
+        if wanted > estimate.request_variance:
+            ratio = of_seeds / (wanted - estimate.request_variance)
+            seeds = max(seeds, MIN_SEEDS, math.ceil(len(scores.joint) * ratio))
+        else:
+            enough_seeds = False
+    return {
+        "requests": requests if enough_requests else None,
+        "seeds": seeds if enough_seeds else None,
+    }
+
+
+def _describe(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "difference": estimate.value,
+        "interval": list(estimate.interval(LEVEL)),
+        "interval_90": list(estimate.interval(EQUIVALENCE_LEVEL)),
+        "p": estimate.p_value,
+        "request_variance": estimate.request_variance,
+        "seed_variance": estimate.seed_variance,
+    }

@@ -1,0 +1,80 @@
+"""Any retriever on the test requests of a dataset: runs, and scores for every request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from twofold import artifact
+from twofold.evaluation.measures import MEASURES, Measure, means, score, unanswered
+from twofold.evaluation.runs import write_qrels, write_run
+from twofold.records import Qrels, Retriever, Run, Split, Task
+from twofold.tasks.examples import judged_requests
+from twofold.tasks.prepare import PreparedDataset
+
+KIND = "evaluation"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one retriever scored.
+
+    Attributes:
+        scores: columns task, request_id, measure, value.
+        runs, qrels: by task.
+        unanswered: by task, requests that got no item; they score 0.
+    """
+
+    scores: pl.DataFrame
+    runs: Mapping[str, Run]
+    qrels: Mapping[str, Qrels]
+    unanswered: Mapping[str, int]
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Means by task and measure."""
+        return {task: means(self.scores.filter(pl.col("task") == task)) for task in self.runs}
+
+
+def evaluate(
+    retriever: Retriever,
+    dataset: PreparedDataset,
+    tasks: Sequence[Task] | None = None,
+    split: Split = "test",
+    measures: Sequence[Measure] = MEASURES,
+) -> Evaluation:
+    """Rank the full catalog for every request and score it.
+
+    Args:
+        retriever: what answers.
+        dataset: whose requests are asked.
+        tasks: all that the dataset has, by default.
+        split: `test` or `validation`.
+        measures: the deepest of them says how many items are retrieved.
+    """
+    depth = max(measure.k for measure in measures)
+    runs: dict[str, Run] = {}
+    qrels: dict[str, Qrels] = {}
+    silent: dict[str, int] = {}
+    parts = []
+    for task in tasks or dataset.tasks:
+        judged = judged_requests(dataset, task, split)
+        runs[task] = retriever.retrieve(judged.requests, depth)
+        qrels[task] = judged.qrels
+        silent[task] = unanswered(runs[task], judged.qrels)
+        scores = score(runs[task], judged.qrels, measures)
+        parts.append(scores.select(pl.lit(task).alias("task"), pl.all()))
+    return Evaluation(pl.concat(parts), runs, qrels, silent)
+
+
+def save_evaluation(evaluation: Evaluation, out: Path, stamp: Mapping[str, Any]) -> None:
+    """Write measures.json, per_request.parquet, and a run and qrels of each task."""
+    with artifact.write(out, KIND, {"stamp": dict(stamp)}) as folder:
+        measured = {"stamp": dict(stamp), **evaluation.means()}
+        measured["unanswered"] = dict(evaluation.unanswered)
+        artifact.write_json(folder / "measures.json", measured)
+        evaluation.scores.write_parquet(folder / "per_request.parquet")
+        for task, run in evaluation.runs.items():
+            write_run(run, folder / f"{task}.trec")
+            write_qrels(evaluation.qrels[task], folder / f"{task}.qrels")

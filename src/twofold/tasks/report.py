@@ -1,0 +1,230 @@
+"""The data report: what the dataset holds, and what a reader of its numbers should know."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from twofold.data.text import normalise_query
+from twofold.records import SPLITS, Floats, Ints, Task
+from twofold.tasks.examples import judged_requests, training_source
+from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.split import repeat_share
+
+NEAR_DUPLICATE = 0.8
+"""Jaccard overlap of words from which on two queries count as near-duplicates."""
+
+Report = dict[str, Any]
+
+
+def data_report(dataset: PreparedDataset) -> Report:
+    """Sizes, splits, overlap and divergence of the tasks, repeats, leaks, near-duplicates."""
+    return {
+        "source": dataset.source,
+        "digest": dataset.digest,
+        "tasks": list(dataset.tasks),
+        "sizes": _sizes(dataset),
+        "splits": _splits(dataset),
+        "repeat_share": repeat_share(dataset.interactions),
+        "seen": dataset.protocol.seen,
+        "overlap": _overlap(dataset),
+        "divergence": _divergence(dataset),
+        "queries": _query_leaks(dataset),
+        "left_out": [str(note) for note in dataset.notes],
+    }
+
+
+def training_popularity(dataset: PreparedDataset, task: Task) -> Ints:
+    """Training targets of each item in one task, shape (N,)."""
+    counts = np.zeros(len(dataset.catalog), dtype=np.int64)
+    if task == "recommendation":
+        for items in dataset.training_histories.values():
+            np.add.at(counts, items, 1)
+    elif task in dataset.tasks:
+        for example in training_source(dataset, "search").examples:
+            np.add.at(counts, example.targets, 1)
+    return counts
+
+
+def test_popularity(dataset: PreparedDataset, task: Task) -> Ints:
+    """Test targets of each item in one task, shape (N,)."""
+    counts = np.zeros(len(dataset.catalog), dtype=np.int64)
+    if task in dataset.tasks:
+        judged = judged_requests(dataset, task, "test")
+        for relevant in judged.qrels.values():
+            for item_id in relevant:
+                counts[dataset.catalog.positions[item_id]] += 1
+    return counts
+
+
+def kullback_leibler(p: Floats, q: Floats) -> float:
+    """KL(p || q) in nats; both positive and summing to one."""
+    return float(np.sum(p * np.log(p / q)))
+
+
+def jensen_shannon(p: Floats, q: Floats) -> float:
+    """Jensen-Shannon divergence in nats, between 0 and log 2."""
+    middle = (p + q) / 2
+    return (kullback_leibler(p, middle) + kullback_leibler(q, middle)) / 2
+
+
+def popularity_law(counts: Ints) -> Floats:
+    """Counts as probabilities over the catalog, add-one smoothed."""
+    smoothed = np.asarray(counts + 1.0, dtype=np.float64)
+    law: Floats = smoothed / smoothed.sum()
+    return law
+
+
+def _sizes(dataset: PreparedDataset) -> Report:
+    events = dataset.interactions.group_by("user_id").len()["len"]
+    return {
+        "items": len(dataset.catalog),
+        "items_with_text": sum(bool(text) for text in dataset.catalog.texts),
+        "users": len(events),
+        "users_that_only_train": int((events < 3).sum()),
+        "interactions": dataset.interactions.height,
+        "queries": dataset.queries.height,
+        "qrels": dataset.qrels.height,
+    }
+
+
+def _splits(dataset: PreparedDataset) -> Report:
+    def count(rows: pl.DataFrame) -> dict[str, int]:
+        return {split: rows.filter(pl.col("split") == split).height for split in SPLITS}
+
+    found: Report = {
+        "interactions": count(dataset.interactions),
+        "queries": count(dataset.queries),
+    }
+    if dataset.queries.height and dataset.protocol.split == "temporal":
+        trained = dataset.queries.filter(pl.col("split") == "train")
+        test = dataset.queries.filter(pl.col("split") == "test")
+        seen = test.join(trained, on="key", how="semi").height
+        found["test_queries_seen_in_training"] = seen
+        found["test_queries_unseen"] = test.height - seen
+    return found
+
+
+def _overlap(dataset: PreparedDataset) -> Report:
+    """Which items each task trains on: the paper's blog reports 84 % and 30 % for podcasts."""
+    search = training_popularity(dataset, "search") > 0
+    recommendation = training_popularity(dataset, "recommendation") > 0
+    both = int((search & recommendation).sum())
+    return {
+        "items_in_both": both,
+        "items_in_search_only": int((search & ~recommendation).sum()),
+        "items_in_recommendation_only": int((recommendation & ~search).sum()),
+        "items_in_neither": int((~search & ~recommendation).sum()),
+        "searched_also_recommended": both / max(1, int(search.sum())),
+        "recommended_also_searched": both / max(1, int(recommendation.sum())),
+    }
+
+
+def _divergence(dataset: PreparedDataset) -> Report | None:
+    """How far the laws of popularity lie apart; None with one task only."""
+    if len(dataset.tasks) < 2:
+        return None
+    train = {t: popularity_law(training_popularity(dataset, t)) for t in dataset.tasks}
+    test = {t: popularity_law(test_popularity(dataset, t)) for t in dataset.tasks}
+    return {
+        "jensen_shannon_train": jensen_shannon(train["search"], train["recommendation"]),
+        **{
+            f"kl_test_{of}_from_train_{given}": kullback_leibler(test[of], train[given])
+            for of in dataset.tasks
+            for given in dataset.tasks
+        },
+    }
+
+
+def _query_leaks(dataset: PreparedDataset) -> Report:
+    """Test queries that training nearly holds, and queries that are just a title."""
+    trained = dataset.queries.filter(pl.col("split") == "train")["key"].to_list()
+    test = dataset.queries.filter(pl.col("split") == "test")["key"].to_list()
+    titles = {normalise_query(title) for title in dataset.catalog.items["title"] if title}
+    near, example = _near_duplicates(test, trained)
+    return {
+        "near_duplicates_of_training": near,
+        "near_duplicate_example": example,
+        "same_text_as_training": len(set(test) & set(trained)),
+        "equal_to_a_title": sum(key in titles for key in dataset.queries["key"]),
+    }
+
+
+def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str] | None]:
+    """Test queries with a training query of at least `NEAR_DUPLICATE` Jaccard overlap in words."""
+    if not test or not trained:
+        return 0, None
+    number: dict[str, int] = {}
+    rows = [_words(key, number) for key in (*test, *trained)]
+    lengths = np.array([len(row) for row in rows])
+    ones = sp.csr_array(
+        (np.ones(lengths.sum()), np.concatenate(rows), np.concatenate([[0], np.cumsum(lengths)])),
+        shape=(len(rows), len(number)),
+    )
+    shared = (ones[: len(test)] @ ones[len(test) :].T).tocoo()
+    union = lengths[shared.row] + lengths[len(test) + shared.col] - shared.data
+    near = shared.data >= NEAR_DUPLICATE * union
+    if not near.any():
+        return 0, None
+    first = int(np.flatnonzero(near)[0])
+    example = [test[shared.row[first]], trained[shared.col[first]]]
+    return len(np.unique(shared.row[near])), example
+
+
+def _words(key: str, number: dict[str, int]) -> list[int]:
+    return [number.setdefault(word, len(number)) for word in sorted(set(key.split()))]
+
+
+def report_text(report: Report) -> str:
+    """The report as Markdown."""
+    sizes, splits, overlap = report["sizes"], report["splits"], report["overlap"]
+    lines = [
+        f"# Data report: {report['source']}",
+        "",
+        f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text.",
+        f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
+        f"{sizes['users_that_only_train']:,} users have fewer than three and only train.",
+        f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} right answers.",
+        f"- Repeats: {report['repeat_share']:.1%} of events repeat a (user, item); seen items "
+        f"are {'filtered' if report['seen'] == 'exclude' else 'kept'} in recommendation.",
+        "",
+        "| split | " + " | ".join(SPLITS) + " |",
+        "|---|" + "---|" * len(SPLITS),
+        *(
+            f"| {name} | " + " | ".join(f"{splits[name][split]:,}" for split in SPLITS) + " |"
+            for name in ("interactions", "queries")
+        ),
+        "",
+    ]
+    if len(report["tasks"]) == 2:
+        divergence = report["divergence"]
+        lines += [
+            f"- Items trained on in both tasks: {overlap['items_in_both']:,} "
+            f"({overlap['searched_also_recommended']:.0%} of the searched, "
+            f"{overlap['recommended_also_searched']:.0%} of the recommended).",
+            f"- Popularity: Jensen-Shannon divergence between the tasks' training laws "
+            f"{divergence['jensen_shannon_train']:.3f} nats (0 equal, 0.693 disjoint).",
+        ]
+    if sizes["queries"]:
+        lines += _query_lines(report)
+    if report["left_out"]:
+        lines += ["", "Left out:", *(f"- {note}" for note in report["left_out"])]
+    return "\n".join(lines) + "\n"
+
+
+def _query_lines(report: Report) -> list[str]:
+    queries, splits = report["queries"], report["splits"]
+    example = queries["near_duplicate_example"]
+    lines = [
+        f"- Near-duplicates: {queries['near_duplicates_of_training']:,} test queries share at "
+        f"least {NEAR_DUPLICATE:.0%} of their words with a training query"
+        + (f", such as '{example[0]}' and '{example[1]}'." if example else "."),
+        f"- Titles: {queries['equal_to_a_title']:,} queries equal an item's title.",
+    ]
+    if "test_queries_unseen" in splits:
+        lines.append(
+            f"- Test queries: {splits['test_queries_seen_in_training']:,} were typed before the "
+            f"cutoff, {splits['test_queries_unseen']:,} are new."
+        )
+    return lines

@@ -1,0 +1,93 @@
+"""Small datasets and models that the tests share. Every one is made on the spot."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it: no test asks the network
+
+import pytest
+import torch
+
+from twofold.data import simulate
+from twofold.data.dataset import validate
+from twofold.data.formats import Table
+from twofold.retrieval.generative import GenerativeRetriever
+from twofold.tasks.prepare import PreparedDataset, split_dataset
+from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.train import train
+
+torch.set_num_threads(1)
+
+WriteFolder = Callable[..., Path]
+
+ITEMS = "item_id,title,genre\na,Alpha,x\nb,Beta,y\nc,,x\nd,Delta,\ne,Epsilon,y\n"
+INTERACTIONS = "user_id,item_id,timestamp\n" + "".join(
+    f"{user},{item},{time}\n"
+    for user, items in (("u1", "abcd"), ("u2", "bcde"), ("u3", "edcb"), ("u4", "ab"))
+    for time, item in enumerate(items, start=100)
+)
+QUERIES = "query_id,text,split\nq1,first letter,train\nq2,last letters,validation\nq3,vowel,test\n"
+QRELS = "query_id,item_id,relevance\nq1,a,1\nq2,e,2\nq3,a,1\nq3,e,1\n"
+
+
+@pytest.fixture
+def write_folder(tmp_path: Path) -> WriteFolder:
+    """Write a dataset folder of CSV files; a table given as None is left out."""
+
+    def write(name: str = "data", **changes: str | None) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        whole = {
+            "items": ITEMS,
+            "interactions": INTERACTIONS,
+            "queries": QUERIES,
+            "qrels": QRELS,
+        }
+        for table, text in {**whole, **changes}.items():
+            if text is not None:
+                (folder / f"{table}.csv").write_text(text, encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def catalog() -> PreparedDataset:
+    """A small film catalog with both tasks."""
+    frames = simulate.catalog(films=60, users=80, queries=120)
+    tables = {name: [Table(Path(f"{name}.csv"), rows)] for name, rows in frames.items()}
+    return split_dataset(validate(tables), "simulate:catalog")
+
+
+@pytest.fixture(scope="session")
+def quick_config() -> TrainingConfig:
+    """Seconds of training."""
+    return resolve_config(
+        "quick",
+        backbone="decoder:tiny",
+        updates=40,
+        validations=4,
+        batch_tokens=512,
+        text_tokens=400,
+        precision="float32",
+    )
+
+
+@pytest.fixture(scope="session")
+def model_folder(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A joint model."""
+    out = tmp_path_factory.mktemp("model") / "joint"
+    train(catalog, "joint", out=out, config=quick_config, device="cpu")
+    return out
+
+
+@pytest.fixture(scope="session")
+def retriever(model_folder: Path) -> GenerativeRetriever:
+    from twofold.retrieval.generative import load_model
+
+    return load_model(model_folder)

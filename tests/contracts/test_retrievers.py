@@ -1,0 +1,78 @@
+"""Every retriever: ranks the full catalog, excludes what is excluded, keeps the tie rule."""
+
+from collections.abc import Callable
+
+import pytest
+
+from twofold.baselines.bm25 import BM25
+from twofold.baselines.popularity import Popularity
+from twofold.records import Request, Retriever
+from twofold.retrieval.generative import GenerativeRetriever
+from twofold.tasks.prepare import PreparedDataset
+
+Make = Callable[[PreparedDataset, GenerativeRetriever], Retriever]
+
+RETRIEVERS: dict[str, Make] = {
+    "popularity (search)": lambda data, _: Popularity(data, "search"),
+    "popularity (recommendation)": lambda data, _: Popularity(data, "recommendation"),
+    "BM25 (text)": lambda data, _: BM25(data, "text"),
+    "BM25 (queries)": lambda data, _: BM25(data, "queries"),
+    "BM25 (text and queries)": lambda data, _: BM25(data, "text and queries"),
+    "generative": lambda _, model: model,
+}
+QUERY = "dark western film"
+REQUESTS = [
+    Request("query", query=QUERY),
+    Request("history", history=("film-1", "film-2")),
+    Request("both", query=QUERY, history=("film-3",)),
+    Request("filtered", query=QUERY, exclude=frozenset({"film-4", "film-5"})),
+    Request("nonsense", query="zzzz qqqq"),
+]
+
+
+@pytest.fixture(params=RETRIEVERS)
+def any_retriever(
+    request: pytest.FixtureRequest, catalog: PreparedDataset, retriever: GenerativeRetriever
+) -> Retriever:
+    return RETRIEVERS[request.param](catalog, retriever)
+
+
+def test_every_request_has_a_ranking_in_order(any_retriever: Retriever) -> None:
+    run = any_retriever.retrieve(REQUESTS, 10)
+    assert list(run) == [request.request_id for request in REQUESTS]
+    for request_id in run:
+        ranking = run[request_id]
+        assert len(ranking) <= 10
+        assert len(set(ranking.item_ids)) == len(ranking.item_ids) == len(ranking.scores)
+        pairs = list(zip(ranking.scores, ranking.item_ids, strict=True))
+        assert pairs == sorted(pairs, reverse=True)
+
+
+def test_what_is_excluded_does_not_come_back_and_the_rest_keeps_its_order(
+    any_retriever: Retriever, catalog: PreparedDataset
+) -> None:
+    whole = any_retriever.retrieve([Request("r", query=QUERY)], len(catalog.catalog))["r"]
+    exclude = frozenset(whole.item_ids[:3])
+    rest = any_retriever.retrieve([Request("r", query=QUERY, exclude=exclude)], 10)["r"]
+    assert rest.item_ids == whole.item_ids[3:13]
+
+
+def test_the_whole_catalog_is_ranked_unless_words_are_missing(
+    any_retriever: Retriever, catalog: PreparedDataset
+) -> None:
+    size = len(catalog.catalog)
+    found = any_retriever.retrieve([Request("r", query=QUERY)], size)["r"]
+    assert set(found.item_ids) <= set(catalog.catalog.item_ids)
+    assert len(found) == size or any_retriever.name.startswith("BM25")
+
+
+def test_company_does_not_change_an_answer(any_retriever: Retriever) -> None:
+    together = any_retriever.retrieve(REQUESTS, 10)
+    for request in REQUESTS:
+        alone = any_retriever.retrieve([request], 10)[request.request_id]
+        assert alone.item_ids == together[request.request_id].item_ids
+        assert alone.scores == pytest.approx(together[request.request_id].scores, abs=1e-4)
+
+
+def test_no_requests_give_an_empty_run(any_retriever: Retriever) -> None:
+    assert len(any_retriever.retrieve([], 10)) == 0

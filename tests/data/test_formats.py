@@ -1,0 +1,74 @@
+"""Every format gives the same tables."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.conftest import WriteFolder
+from twofold.data.formats import Table, find_table, read_table
+from twofold.data.sources import read_source
+from twofold.records import InputError
+
+ROWS = pl.DataFrame({"item_id": ["1", "2"], "title": ["One", 'Zwei, "ä"\nand more']})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_formats_agree(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"items{suffix}"
+    if suffix == ".parquet":
+        ROWS.write_parquet(path)
+    elif suffix == ".jsonl":
+        ROWS.write_ndjson(path)
+    else:
+        ROWS.write_csv(path, separator="\t" if suffix == ".tsv" else ",")
+    assert find_table(tmp_path, "items") == path
+    assert read_table(path).rows.equals(ROWS)
+
+
+def test_typed_columns_become_text(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"item_id": 7, "genres": ["a", "b"]}\n{"item_id": 8, "genres": null}\n')
+    assert read_table(path).rows.to_dict(as_series=False) == {
+        "item_id": ["7", "8"],
+        "genres": ["a|b", None],
+    }
+
+
+def test_a_place_counts_lines_within_quoted_fields(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text('item_id,title\n1,"two\nlines"\n2,x\n')
+    assert read_table(path).place(1) == f"{path} line 4"
+
+
+def test_places_in_other_formats() -> None:
+    assert Table(Path("t.jsonl"), ROWS).place(1) == "t.jsonl line 2"
+    assert Table(Path("t.parquet"), ROWS).place(1) == "t.parquet row 2"
+
+
+def test_the_same_table_twice_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").touch()
+    (tmp_path / "items.tsv").touch()
+    with pytest.raises(InputError, match="both hold the table items"):
+        find_table(tmp_path, "items")
+
+
+def test_iso_and_numeric_timestamps_order_alike(write_folder: WriteFolder) -> None:
+    numbers = write_folder("numbers", interactions="user_id,item_id,timestamp\nu,a,86400\nu,b,0\n")
+    iso = write_folder(
+        "iso", interactions="user_id,item_id,timestamp\nu,a,1970-01-02T00:00:00\nu,b,1970-01-01\n"
+    )
+    expected = [86400.0, 0.0]
+    assert read_source(numbers).interactions["timestamp"].to_list() == expected
+    assert read_source(iso).interactions["timestamp"].to_list() == expected
+
+
+def test_beir_qrels_give_the_split_of_their_queries(write_folder: WriteFolder) -> None:
+    folder = write_folder(qrels=None, queries="query_id,text\nq1,one\nq2,two\nq3,three\n")
+    (folder / "qrels").mkdir()
+    for name, query in (("train", "q1"), ("dev", "q2"), ("test", "q3")):
+        text = f"query-id\tcorpus-id\tscore\n{query}\ta\t1\n"
+        (folder / "qrels" / f"{name}.tsv").write_text(text)
+    dataset = read_source(folder)
+    assert dataset.queries["split"].to_list() == ["train", "validation", "test"]
+    assert dataset.qrels.height == 3

@@ -1,0 +1,87 @@
+"""Sequences and batches: what stands where, and what is cut."""
+
+import numpy as np
+import pytest
+
+from twofold.identifiers.identifiers import Identifiers, atomic
+from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
+from twofold.records import Example
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    tokenizer = train_tokenizer(["slow space opera", "space heist", "slow dance"] * 3, 300)
+    return fresh_vocabulary(tokenizer, atomic(9), max_history=3, max_query=4)
+
+
+def _example(
+    history: list[int], query: str | None, targets: list[int], visible: list[int]
+) -> Example:
+    as_array = [np.array(values, dtype=np.int64) for values in (history, targets, visible)]
+    return Example(as_array[0], query, as_array[1], as_array[2])
+
+
+def test_a_history_generates_at_every_position(vocabulary: Vocabulary) -> None:
+    start, code = vocabulary.text_size + 1, vocabulary.code_start
+    made = vocabulary.encode(_example([4, 5], None, [5, 6], [1, 2]))
+    assert made.tokens.tolist() == [start, code + 4, code + 5]
+    assert made.contexts.tolist() == [1, 2]
+    assert made.targets[made.target_contexts.argsort()].tolist() == [5, 6]
+
+
+def test_only_the_most_recent_items_are_read(vocabulary: Vocabulary) -> None:
+    made = vocabulary.encode(_example([0, 1, 2, 3, 4], None, [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]))
+    code = vocabulary.code_start
+    assert made.tokens[1:].tolist() == [code + 2, code + 3, code + 4]
+    assert made.targets.tolist() == [3, 4, 5]
+    assert made.contexts.tolist() == [1, 2, 3]
+
+
+def test_a_query_generates_its_answers_from_one_state(vocabulary: Vocabulary) -> None:
+    made = vocabulary.encode(_example([], "space opera", [7, 8], [0, 0]))
+    assert made.tokens[0] == vocabulary.text_size + 2
+    assert made.tokens[-1] == vocabulary.text_size + 3
+    assert made.contexts.tolist() == [len(made.tokens) - 1]
+    assert made.target_contexts.tolist() == [0, 0]
+
+
+def test_history_then_query_then_answer(vocabulary: Vocabulary) -> None:
+    made = vocabulary.encode(_example([1, 2], "space", [3], [2]))
+    marks = vocabulary.text_size
+    assert made.tokens[0] == marks + 1
+    assert made.tokens[3] == marks + 2
+    assert made.tokens[-1] == marks + 3
+    assert made.contexts.tolist() == [len(made.tokens) - 1]
+
+
+def test_a_long_query_is_cut(vocabulary: Vocabulary) -> None:
+    assert len(vocabulary.encode_query("space " * 50)) == 4
+
+
+def test_any_text_has_tokens(vocabulary: Vocabulary) -> None:
+    assert vocabulary.encode_query("日本 🚀")
+    assert max(vocabulary.encode_query("日本 🚀")) < vocabulary.text_size
+
+
+def test_levels_of_a_semantic_id_have_ids_of_their_own(vocabulary: Vocabulary) -> None:
+    two = Identifiers("semantic", np.array([[0, 1], [1, 0]]), (2, 2))
+    wide = fresh_vocabulary(vocabulary.tokenizer, two, 3, 4)
+    code = wide.code_start
+    assert wide.encode_history(np.array([0, 1])).tolist() == [code, code + 3, code + 1, code + 2]
+    assert wide.size == code + 4
+
+
+def test_a_batch_pads_on_the_right_and_numbers_contexts_through(vocabulary: Vocabulary) -> None:
+    batch = vocabulary.collate(
+        [
+            vocabulary.encode(_example([4, 5], None, [5, 6], [1, 2])),
+            vocabulary.encode(_example([1], None, [2], [1])),
+        ]
+    )
+    assert batch.tokens.shape == (2, 3)
+    assert batch.tokens[1, 2] == vocabulary.pad
+    assert batch.lengths.tolist() == [3, 2]
+    assert batch.context_rows.tolist() == [0, 0, 1]
+    assert batch.context_positions.tolist() == [1, 2, 1]
+    assert batch.target_contexts.tolist() == [0, 1, 2]
+    assert batch.targets.tolist() == [5, 6, 2]

@@ -1,0 +1,112 @@
+"""The trained model as people call it."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from twofold import artifact
+from twofold.records import Example, InputError, Request
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+
+
+def test_scores_are_log_probabilities_over_the_whole_catalog(
+    retriever: GenerativeRetriever,
+) -> None:
+    ranking = retriever.retrieve([Request("r", query="wedding")], 60)["r"]
+    assert np.exp(ranking.scores).sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_brute_force_over_the_catalog_agrees(retriever: GenerativeRetriever) -> None:
+    model = retriever.model
+    history = model.positions(["film-3", "film-9"])
+    example = Example(history, "robots", np.zeros(1, dtype=np.int64), np.array([2]))
+    with torch.inference_mode():
+        batch = model.vocabulary.collate([model.vocabulary.encode(example)])
+        scores = torch.log_softmax(model.backbone.states(batch) @ model.backbone.code_rows().T, 1)
+    request = Request("r", query="robots", history=("film-3", "film-9"))
+    found = retriever.retrieve([request], 60)["r"]
+    expected = dict(zip(model.catalog.item_ids, scores[0].tolist(), strict=True))
+    assert dict(zip(found.item_ids, found.scores, strict=True)) == pytest.approx(expected)
+    assert list(found.item_ids) == sorted(expected, key=lambda i: (expected[i], i), reverse=True)
+
+
+def test_people_get_titles(retriever: GenerativeRetriever) -> None:
+    answers = retriever.search("dark western film", k=5)
+    assert [answer.rank for answer in answers] == [1, 2, 3, 4, 5]
+    assert all(answer.title.startswith("The ") for answer in answers)
+
+
+def test_recommendation_does_not_repeat_the_history(retriever: GenerativeRetriever) -> None:
+    found = {answer.item_id for answer in retriever.recommend(["film-1", "film-2"], k=58)}
+    assert len(found) == 58
+    assert not found & {"film-1", "film-2"}
+
+
+def test_a_history_makes_search_personal(retriever: GenerativeRetriever) -> None:
+    alone = retriever.search("film", k=60)
+    personal = retriever.search("film", k=60, history=["film-1"])
+    assert [a.score for a in alone] != [a.score for a in personal]
+
+
+def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
+    positions = retriever.model.histories["user-3"]
+    item_ids = [retriever.model.catalog.item_ids[n] for n in positions]
+    assert retriever.recommend_for_user("user-3", 5) == retriever.recommend(item_ids, 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.search(" "), "the query is empty; type a word"),
+        (lambda r: r.recommend(["film-1", "zz"]), "item 'zz' is not in the model's catalog of 60"),
+        (lambda r: r.recommend([]), "the history is empty; give at least one item_id"),
+        (lambda r: r.search("x", k=0), "k is 0; it must lie between 1 and 60"),
+        (lambda r: r.search("x", k=61), "k is 61; it must lie between 1 and 60"),
+        (lambda r: r.recommend_for_user("nobody"), "user 'nobody' is not among the model's"),
+    ],
+)
+def test_mistakes_are_named(retriever: GenerativeRetriever, call: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call(retriever)  # type: ignore[operator]
+
+
+def test_a_broken_model_folder_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+
+    def fresh() -> Path:
+        shutil.rmtree(copy, ignore_errors=True)
+        return Path(shutil.copytree(model_folder, copy))
+
+    (fresh() / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"tokenizer.json: missing, so the model is incomplete"):
+        load_model(copy)
+    with (fresh() / "backbone" / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    with pytest.raises(InputError, match=r"model.safetensors: changed since it was written"):
+        load_model(copy)
+    (fresh() / artifact.MANIFEST).unlink()
+    with pytest.raises(InputError, match="not a finished model"):
+        load_model(copy)
+    manifest = artifact.read_json(fresh() / artifact.MANIFEST)
+    artifact.write_json(copy / artifact.MANIFEST, {**manifest, "format": 99})
+    with pytest.raises(InputError, match=r"written in format 99.*upgrade twofold"):
+        load_model(copy)
+    artifact.write_json(copy / artifact.MANIFEST, {**manifest, "kind": "dataset"})
+    with pytest.raises(InputError, match="holds a dataset, not a model"):
+        load_model(copy)
+    (copy / artifact.MANIFEST).write_text("{")
+    with pytest.raises(InputError, match="not readable as JSON"):
+        load_model(copy)
+    with pytest.raises(InputError, match="no such folder"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_without_histories_users_are_unknown(model_folder: Path) -> None:
+    retriever = load_model(model_folder)
+    retriever.model.histories.clear()  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="saved without histories; give the history itself"):
+        retriever.recommend_for_user("user-3")

@@ -1,0 +1,151 @@
+"""A study from end to end: its result, its schema, and going on after a kill."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import polars as pl
+import pytest
+
+from tests.conftest import WriteFolder
+from tests.studies.conftest import study_command
+from twofold import artifact
+from twofold.evaluation.measures import MEASURES
+from twofold.records import InputError
+from twofold.studies.study import study
+from twofold.tasks.prepare import PreparedDataset, load_dataset
+from twofold.training.config import TrainingConfig
+
+
+@pytest.fixture(scope="session")
+def result(study_folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((study_folder / "study.json").read_text())
+    return found
+
+
+def test_the_result_fits_its_schema(result: dict[str, Any]) -> None:
+    schema = json.loads((resources.files("twofold.studies") / "study.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(result, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**result, "verdicts": {"search": {"verdict": "maybe"}}}, schema)
+
+
+def test_arms_and_measures_are_all_there(result: dict[str, Any]) -> None:
+    assert list(result["arms"]) == sorted(result["arms"])
+    assert set(result["arms"]["joint"]) == {"search", "recommendation"}
+    assert set(result["arms"]["joint"]["search"]) == {str(measure) for measure in MEASURES}
+    assert {"BM25 (text)", "popularity (search)"} <= set(result["baselines"])
+
+
+def test_means_are_those_of_the_requests(study_folder: Path, result: dict[str, Any]) -> None:
+    scores = pl.read_parquet(study_folder / "per_request.parquet")
+    assert scores.columns == ["arm", "seed", "task", "request_id", "measure", "value"]
+    for arm, task, measure, value in (
+        scores.group_by("arm", "task", "measure").agg(pl.col("value").mean()).iter_rows()
+    ):
+        assert result["arms"][arm][task][measure]["mean"] == pytest.approx(value)
+
+
+def test_the_whole_folder_is_an_artifact(study_folder: Path) -> None:
+    manifest = artifact.load(study_folder, "study")
+    assert "models/joint/seed-0/manifest.json" in manifest["files"]
+    assert "report.html" in manifest["files"]
+
+
+def _numbers(folder: Path) -> dict[str, Any]:
+    """Everything that must not depend on a kill: measures and the hashes of all weights."""
+    result = json.loads((folder / "study.json").read_text())
+    del result["stamp"]["command"]
+    weights = {
+        path.relative_to(folder).as_posix(): artifact.read_json(path)["files"]
+        for path in folder.glob("models/*/*/manifest.json")
+    }
+    return {"result": result, "weights": weights}
+
+
+def _kill_and_resume(prepared: Path, out: Path, seconds: list[float]) -> None:
+    command = study_command(prepared, out)
+    for wait in seconds:
+        resume = ["--resume"] if (out / "plan.json").exists() else []
+        process = subprocess.Popen(command + resume, stderr=subprocess.DEVNULL)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_killed_study_resumes_to_the_same_numbers(
+    prepared: Path, study_folder: Path, tmp_path: Path
+) -> None:
+    _kill_and_resume(prepared, tmp_path / "out", [7.0])
+    assert _numbers(tmp_path / "out") == _numbers(study_folder)
+
+
+@pytest.mark.slow
+def test_a_study_killed_many_times_resumes_to_the_same_numbers(
+    prepared: Path, study_folder: Path, tmp_path: Path
+) -> None:
+    rng = random.Random(0)
+    _kill_and_resume(prepared, tmp_path / "out", [rng.uniform(2.0, 9.0) for _ in range(10)])
+    assert _numbers(tmp_path / "out") == _numbers(study_folder)
+
+
+def test_nothing_finished_is_repeated(prepared: Path, study_folder: Path) -> None:
+    models = sorted(study_folder.glob("models/*/*/manifest.json"))
+    before = [path.stat().st_mtime_ns for path in models]
+    done = subprocess.run(
+        [*study_command(prepared, study_folder), "--resume"], check=False, capture_output=True
+    )
+    assert done.returncode == 0
+    assert [path.stat().st_mtime_ns for path in models] == before
+
+
+def test_a_folder_with_another_study_is_refused(
+    catalog: PreparedDataset, quick_config: TrainingConfig, study_folder: Path
+) -> None:
+    with pytest.raises(InputError, match="holds a study already; add --resume"):
+        study(catalog, out=study_folder, seeds=1, config=quick_config, budget="quick")
+    with pytest.raises(InputError, match="started with another seeds"):
+        study(
+            catalog,
+            out=study_folder,
+            seeds=2,
+            config=quick_config,
+            budget="quick",
+            threads=1,
+            resume=True,
+        )
+
+
+def test_a_folder_with_something_else_is_refused(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="exists and is not empty; give another folder"):
+        study(catalog, out=tmp_path, config=quick_config)
+
+
+def test_one_side_alone_is_no_study(write_folder: WriteFolder, tmp_path: Path) -> None:
+    folder = write_folder(queries=None, qrels=None)
+    with pytest.raises(InputError, match="this dataset has no queries with qrels; add them"):
+        study(load_dataset(folder), out=tmp_path / "out")
+    with pytest.raises(InputError, match="--seeds 0: at least 1"):
+        study(load_dataset(folder), out=tmp_path / "out", seeds=0)
+
+
+def test_a_study_without_test_requests_is_refused(
+    write_folder: WriteFolder, tmp_path: Path
+) -> None:
+    folder = write_folder(
+        queries="query_id,text,split\nq1,x,train\n", qrels="query_id,item_id\nq1,a\n"
+    )
+    with pytest.raises(InputError, match="no test request for search"):
+        study(load_dataset(folder), out=tmp_path / "out")

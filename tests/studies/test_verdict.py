@@ -1,0 +1,124 @@
+"""The verdict on made scores whose truth is known."""
+
+import numpy as np
+import pytest
+
+from twofold.records import Floats
+from twofold.studies.verdict import TaskScores, TaskVerdict, decide
+
+R = 4000
+
+
+def _arm(mean: float, seeds: int = 5, spread: float = 0.002, number: int = 0) -> Floats:
+    """Scores of one arm; all arms share the requests' difficulty."""
+    difficulty = np.random.default_rng(0).random(R) < 0.5
+    rng = np.random.default_rng(number + 1)
+    noise = rng.normal(0, 0.1, (seeds, R)) + rng.normal(0, spread, (seeds, 1))
+    return np.asarray(mean * 2 * difficulty + noise, dtype=np.float64)
+
+
+def _decide(
+    joint: float,
+    plain: float,
+    control: float,
+    seeds: int = 5,
+    requests: int = R,
+    spread: float = 0.002,
+    improving: tuple[str, ...] = (),
+) -> TaskVerdict:
+    arms = [
+        _arm(mean, seeds, spread, number)[:, :requests]
+        for number, mean in enumerate((joint, plain, control))
+    ]
+    scores = TaskScores(*arms, clusters=np.arange(requests), still_improving=improving)
+    return decide({"search": scores})["search"]
+
+
+@pytest.mark.parametrize(
+    ("joint", "plain", "control", "expected"),
+    [
+        (0.35, 0.30, 0.30, "helps"),
+        (0.25, 0.30, 0.30, "hurts"),
+        (0.30, 0.30, 0.30, "no material difference"),
+        (0.35, 0.30, 0.35, "not enough data"),
+        (0.32, 0.30, 0.34, "not enough data"),
+    ],
+)
+def test_known_truths(joint: float, plain: float, control: float, expected: str) -> None:
+    found = _decide(joint, plain, control)
+    assert found.verdict == expected
+    assert not found.provisional
+    assert found.reason
+    assert found.sesoi == pytest.approx(0.05 * 0.3, rel=0.1)
+
+
+def test_longer_training_alone_is_no_help() -> None:
+    """Joint beats the plain arm, and the control with as many updates does too."""
+    found = _decide(0.35, 0.30, 0.35)
+    assert found.verdict == "not enough data"
+    assert "joint - control" in found.reason
+
+
+def test_between_plain_and_control() -> None:
+    assert "between the plain arm and the step-matched control" in _decide(0.32, 0.30, 0.34).reason
+
+
+def test_few_requests_decide_nothing_and_say_how_many_would() -> None:
+    found = _decide(0.315, 0.30, 0.30, requests=40, spread=1e-6)
+    assert found.verdict == "not enough data"
+    assert found.needed is not None
+    assert found.needed["requests"] is not None
+    assert found.needed["requests"] > 40
+    assert _decide(0.315, 0.30, 0.30, requests=R, spread=1e-6).verdict == "helps"
+
+
+def test_seeds_that_differ_ask_for_more_seeds() -> None:
+    found = _decide(0.315, 0.30, 0.30, spread=0.05)
+    assert found.verdict == "not enough data"
+    assert found.needed is not None
+    assert found.needed["requests"] is None
+    assert (found.needed["seeds"] or 0) > 5
+
+
+def test_under_three_seeds_a_verdict_is_provisional() -> None:
+    found = _decide(0.35, 0.30, 0.30, seeds=2)
+    assert (found.verdict, found.provisional) == ("helps", True)
+    assert found.contrasts["plain"]["seed_variance"] is None
+
+
+def test_an_undertrained_arm_decides_nothing() -> None:
+    found = _decide(0.35, 0.30, 0.30, improving=("joint",))
+    assert found.verdict == "not enough data"
+    assert found.reason == "undertrained: still improving at the end of the budget: joint"
+    assert found.needed is None
+
+
+def test_holm_runs_over_the_tasks() -> None:
+    """An effect that is certain alone is not so when another task is tested with it."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.1, (1, 400))
+    noise -= noise.mean()
+    error = 0.1 / 20
+    shifted = noise + 2.1 * error
+    flat = np.zeros((1, 400))
+    borderline = TaskScores(shifted + 1, flat + 1, flat + 1, np.arange(400))
+    nothing = TaskScores(noise + 1, flat + 1, flat + 1, np.arange(400))
+    # A SESOI of nothing leaves only the tests against 0.
+    alone = decide({"search": borderline}, 0.0)["search"]
+    both = decide({"search": borderline, "recommendation": nothing}, 0.0)
+    assert alone.verdict == "helps"
+    assert both["search"].verdict == "not enough data"
+    assert both["search"].p_adjusted == pytest.approx(2 * alone.p_adjusted)
+    assert "Holm" in both["search"].reason
+
+
+def test_a_wrong_clustering_would_be_seen() -> None:
+    """Requests of few users say less than as many requests of many users."""
+    arms = [_arm(mean, number=n) for n, mean in enumerate((0.31, 0.30, 0.30))]
+    users = np.repeat(np.arange(10), R // 10)
+    user_effect = np.random.default_rng(5).normal(0, 0.05, 10)[users]
+    few = TaskScores(arms[0] + user_effect, arms[1], arms[2], users)
+    many = TaskScores(arms[0] + user_effect, arms[1], arms[2], np.arange(R))
+    wide = decide({"search": few})["search"].contrasts["plain"]["interval"]
+    narrow = decide({"search": many})["search"].contrasts["plain"]["interval"]
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])

@@ -1,0 +1,169 @@
+"""Splits, with answers worked out by hand."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.conftest import WriteFolder
+from twofold.data.text import normalise_query
+from twofold.records import InputError
+from twofold.tasks.examples import judged_requests, training_source
+from twofold.tasks.prepare import PreparedDataset, load_dataset
+
+
+def _events(dataset: PreparedDataset) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for user, item, split in dataset.interactions.select("user_id", "item_id", "split").rows():
+        found.setdefault(user, []).append((item, split))
+    return found
+
+
+def test_the_last_two_events_are_held_out(write_folder: WriteFolder) -> None:
+    dataset = load_dataset(write_folder())
+    assert _events(dataset) == {
+        "u1": [("a", "train"), ("b", "train"), ("c", "validation"), ("d", "test")],
+        "u2": [("b", "train"), ("c", "train"), ("d", "validation"), ("e", "test")],
+        "u3": [("e", "train"), ("d", "train"), ("c", "validation"), ("b", "test")],
+        "u4": [("a", "train"), ("b", "train")],
+    }
+
+
+def test_equal_timestamps_keep_the_order_of_the_file(write_folder: WriteFolder) -> None:
+    rows = "user_id,item_id,timestamp\nu,c,5\nu,a,5\nu,b,5\nu,d,1\n"
+    dataset = load_dataset(write_folder(interactions=rows))
+    assert [item for item, _ in _events(dataset)["u"]] == ["d", "c", "a", "b"]
+
+
+def test_without_timestamps_the_file_is_the_order(write_folder: WriteFolder) -> None:
+    dataset = load_dataset(write_folder(interactions="user_id,item_id\nu,c\nu,a\nu,b\n"))
+    assert _events(dataset)["u"] == [("c", "train"), ("a", "validation"), ("b", "test")]
+
+
+def test_test_requests_hold_the_validation_event_and_exclude_what_was_seen(
+    write_folder: WriteFolder,
+) -> None:
+    dataset = load_dataset(write_folder())
+    test = {r.request_id: r for r in judged_requests(dataset, "recommendation", "test").requests}
+    assert test["u1"].history == ("a", "b", "c")
+    assert test["u1"].exclude == {"a", "b", "c"}
+    assert "u4" not in test
+    validation = judged_requests(dataset, "recommendation", "validation")
+    assert validation.requests[0].history == ("a", "b")
+    assert validation.qrels["u1"] == {"c": 1}
+
+
+def test_seen_items_stay_where_users_repeat(write_folder: WriteFolder) -> None:
+    rows = "user_id,item_id\n" + "u,a\nu,b\nu,a\nu,a\nu,b\n"
+    dataset = load_dataset(write_folder(interactions=rows))
+    assert dataset.protocol.seen == "keep"
+    (request,) = judged_requests(dataset, "recommendation", "test").requests
+    assert request.exclude == frozenset()
+
+
+def test_a_temporal_split_cuts_by_time(write_folder: WriteFolder) -> None:
+    rows = "user_id,item_id,timestamp\n" + "".join(
+        f"u,{item},{time}\n" for item, time in zip("abcde", (10, 20, 30, 40, 50), strict=True)
+    )
+    rows += "v,a,15\nw,b,45\n"
+    dataset = load_dataset(write_folder(interactions=rows), "temporal", 35)
+    assert _events(dataset) == {
+        "u": [
+            ("a", "train"),
+            ("b", "train"),
+            ("c", "validation"),
+            ("d", "test"),
+            ("e", None),
+        ],
+        "v": [("a", "train")],
+        "w": [("b", None)],
+    }
+
+
+def test_a_temporal_split_of_queries_reports_seen_and_unseen(write_folder: WriteFolder) -> None:
+    from twofold.tasks.report import data_report, report_text
+
+    queries = "query_id,text,timestamp\n" + "".join(f"q{n},word {n},{n}\n" for n in range(10))
+    queries += "q10,Word 3,100\nq11,novel,100\n"
+    qrels = "query_id,item_id\n" + "".join(f"q{n},a\n" for n in range(12))
+    dataset = load_dataset(write_folder(queries=queries, qrels=qrels), "temporal", 50)
+    assert dataset.queries["split"].to_list() == ["train"] * 9 + ["validation", "test", "test"]
+    splits = data_report(dataset)["splits"]
+    assert splits["test_queries_seen_in_training"] == 1
+    assert splits["test_queries_unseen"] == 1
+    assert "1 were typed before the cutoff, 1 are new" in report_text(data_report(dataset))
+
+
+@pytest.mark.parametrize(
+    "interactions",
+    [
+        "user_id,item_id\nu,a\nu,b\n",
+        "user_id,item_id,timestamp\nu,a,0\nu,b,1\nv,a,0\n",
+    ],
+)
+def test_positions_are_no_times(write_folder: WriteFolder, interactions: str) -> None:
+    with pytest.raises(InputError, match="timestamps only number each user's events"):
+        load_dataset(write_folder(interactions=interactions), "temporal", 1.0)
+
+
+def test_a_cutoff_belongs_to_a_temporal_split(write_folder: WriteFolder) -> None:
+    folder = write_folder()
+    with pytest.raises(InputError, match="needs --cutoff"):
+        load_dataset(folder, "temporal")
+    with pytest.raises(InputError, match="only it takes one"):
+        load_dataset(folder, "last", 5.0)
+
+
+def test_a_given_split_of_queries_is_honoured(write_folder: WriteFolder) -> None:
+    dataset = load_dataset(write_folder())
+    assert dataset.queries["split"].to_list() == ["train", "validation", "test"]
+
+
+def test_hashed_splits_are_near_80_10_10_and_do_not_depend_on_the_rest(
+    write_folder: WriteFolder,
+) -> None:
+    def split(numbers: range) -> dict[str, Any]:
+        queries = "query_id,text\n" + "".join(f"q{n},text number {n}\n" for n in numbers)
+        qrels = "query_id,item_id\n" + "".join(f"q{n},a\n" for n in numbers)
+        folder = write_folder(f"d{len(numbers)}", queries=queries, qrels=qrels)
+        rows = load_dataset(folder).queries
+        return dict(rows.select("query_id", "split").iter_rows())
+
+    many, few = split(range(2000)), split(range(100, 200))
+    shares = pl.Series(list(many.values())).value_counts(normalize=True)
+    found = dict(shares.iter_rows())
+    assert found["train"] == pytest.approx(0.8, abs=0.03)
+    assert found["test"] == pytest.approx(0.1, abs=0.02)
+    assert all(many[query] == side for query, side in few.items())
+
+
+def test_the_same_text_under_two_ids_stays_on_one_side(write_folder: WriteFolder) -> None:
+    queries = "query_id,text,split\nq1,Space Operas!,train\nq2,space opera,test\nq3,x,train\n"
+    qrels = "query_id,item_id\nq1,a\nq2,b\nq3,c\n"
+    dataset = load_dataset(write_folder(queries=queries, qrels=qrels))
+    assert dataset.queries["split"].to_list() == [None, "test", "train"]
+    assert "repeats the text of a query on a later side" in str(dataset.notes[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("Space-Operas!", "space opera"),
+        ("  MOVIES   about  cities ", "movy about city"),
+        ("boss, bus & his kiss", "boss bus his kiss"),
+        ("Tim Burton's", "tim burton"),
+        ("???", ""),
+    ],
+)
+def test_normalised_queries(text: str, normal: str) -> None:
+    assert normalise_query(text) == normal
+
+
+def test_a_task_without_examples_says_what_it_needs(write_folder: WriteFolder) -> None:
+    lonely = load_dataset(write_folder(interactions="user_id,item_id\nu,a\nv,b\n"))
+    with pytest.raises(InputError, match="no usable training example for recommendation"):
+        training_source(lonely, "recommendation")
+    untrained = load_dataset(write_folder("other", queries="query_id,text,split\nq3,x,test\n",
+                                          qrels="query_id,item_id\nq3,a\n"))  # fmt: skip
+    with pytest.raises(InputError, match="no usable training example for search"):
+        training_source(untrained, "search")

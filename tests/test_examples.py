@@ -1,0 +1,40 @@
+"""Every example runs, and the README's commands are commands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs(path: Path, tmp_path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 40
+    done = subprocess.run(
+        [sys.executable, path], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_documents_name_only_commands_and_options_that_exist() -> None:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for verb, rest in re.findall(r"^(?:\$ )?twofold (\w+)(.*)$", page.read_text(), re.M):
+            done = subprocess.run(
+                [sys.executable, "-c", "from twofold.cli import main; main()", verb, "--help"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{page.name}: twofold {verb}"
+            for option in re.findall(r"--[a-z-]+", rest):
+                assert option in done.stdout, f"{page.name}: twofold {verb} {option}"
+
+
+def test_make_targets_in_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.M):
+        assert re.search(rf"^{target}:", makefile, re.M), target

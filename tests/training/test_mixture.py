@@ -1,0 +1,93 @@
+"""The order of examples, and what each target weighs."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twofold.model.vocabulary import Sequences
+from twofold.records import InputError
+from twofold.training.mixture import Mixture
+
+
+def _sequences(lengths: list[int]) -> list[Sequences]:
+    def one(length: int) -> Sequences:
+        ends = np.arange(1, length) if length > 1 else np.zeros(1, dtype=np.int64)
+        return Sequences(np.zeros(length, dtype=np.int64), ends, np.arange(len(ends)), ends * 0)
+
+    return [one(length) for length in lengths]
+
+
+lengths = st.lists(st.integers(1, 60), min_size=1, max_size=50)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths, lengths, st.integers(1, 200), st.integers(0, 5))
+def test_every_epoch_holds_every_row_once_within_the_budget(
+    first: list[int], second: list[int], budget: int, seed: int
+) -> None:
+    sources = [_sequences(first), _sequences(second)]
+    mixture = Mixture(["search", "recommendation"], sources, budget, "proportional", seed)
+    for epoch in range(3):
+        start = epoch * mixture.batches_per_epoch
+        batches = [mixture.batch(start + n) for n in range(mixture.batches_per_epoch)]
+        for source in (0, 1):
+            rows = np.concatenate([b.rows for b in batches if b.source == source])
+            assert sorted(rows.tolist()) == list(range(len(sources[source])))
+        for batch in batches:
+            longest = max(len(sources[batch.source][row].tokens) for row in batch.rows)
+            assert len(batch.rows) == 1 or len(batch.rows) * longest <= budget
+
+
+def test_a_batch_is_a_function_of_seed_and_update() -> None:
+    sources = [_sequences([3] * 40), _sequences([5] * 30)]
+    one = Mixture(["a", "b"], sources, 20, "proportional", 1)
+    two = Mixture(["a", "b"], sources, 20, "proportional", 1)
+    backwards = {update: two.batch(update).rows.tolist() for update in reversed(range(50))}
+    assert all(one.batch(update).rows.tolist() == backwards[update] for update in range(50))
+    other = Mixture(["a", "b"], sources, 20, "proportional", 2)
+    assert any(one.batch(n).rows.tolist() != other.batch(n).rows.tolist() for n in range(5))
+
+
+def test_a_source_has_the_same_order_in_every_arm() -> None:
+    search, recommendation = _sequences([3] * 40), _sequences([5] * 30)
+    alone = Mixture(["search"], [search], 20, "proportional", 7)
+    joint = Mixture(["search", "recommendation"], [search, recommendation], 20, "proportional", 7)
+    theirs = [joint.batch(n) for n in range(joint.batches_per_epoch)]
+    assert [b.rows.tolist() for b in theirs if b.source == 0] == [
+        alone.batch(n).rows.tolist() for n in range(alone.batches_per_epoch)
+    ]
+
+
+def test_sources_alternate_evenly() -> None:
+    mixture = Mixture(["a", "b"], [_sequences([9] * 30), _sequences([9] * 10)], 9, "balanced", 0)
+    order = [mixture.batch(n).source for n in range(40)]
+    assert all(sum(order[n : n + 4]) == 1 for n in range(0, 40, 4))
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("proportional", [0.25, 0.75]),
+        ("balanced", [0.5, 0.5]),
+        ({"a": 3.0, "b": 1.0}, [0.75, 0.25]),
+    ],
+)
+def test_an_epoch_weighs_sources_as_asked(weights: object, expected: list[float]) -> None:
+    # 10 targets and 30 targets: rows of length 2 have one target each.
+    sources = [_sequences([2] * 10), _sequences([2] * 30)]
+    mixture = Mixture(["a", "b"], sources, 6, weights, 0)  # type: ignore[arg-type]
+    total = [0.0, 0.0]
+    for n in range(mixture.batches_per_epoch):
+        batch = mixture.batch(n)
+        total[batch.source] += batch.weight * len(batch.rows)
+    share = [part / mixture.batches_per_epoch for part in total]
+    assert share == pytest.approx(expected)
+    if weights == "proportional":
+        assert mixture.batch(0).weight == pytest.approx(mixture.batch(1).weight)
+
+
+@pytest.mark.parametrize("weights", [{"a": 1.0}, {"a": -1.0, "b": 2.0}, {"a": 0.0, "b": 0.0}])
+def test_bad_weights_are_refused(weights: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="source_weights"):
+        Mixture(["a", "b"], [_sequences([2]), _sequences([2])], 6, weights, 0)

@@ -1,0 +1,228 @@
+"""The recipe: same bits twice, same bits after a kill, honest refusals."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import WriteFolder
+from twofold import artifact
+from twofold.records import InputError
+from twofold.retrieval.generative import load_model
+from twofold.tasks.prepare import PreparedDataset, load_dataset
+from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.loop import learning_rate
+from twofold.training.train import train
+
+WEIGHTS = "backbone/model.safetensors"
+
+
+def _weights(folder: Path) -> str:
+    return artifact.load(folder, "model")["files"][WEIGHTS]
+
+
+def test_the_same_command_gives_the_same_bits(
+    catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path, tmp_path: Path
+) -> None:
+    train(catalog, "joint", out=tmp_path / "again", config=quick_config, device="cpu")
+    assert artifact.load(tmp_path / "again", "model") == artifact.load(model_folder, "model")
+    train(catalog, "joint", out=tmp_path / "other", config=quick_config, device="cpu", seed=1)
+    assert _weights(tmp_path / "other") != _weights(model_folder)
+
+
+def test_training_learns(model_folder: Path) -> None:
+    curve = load_model(model_folder).model.stamp["curve"]
+    assert curve[-1]["loss"] < curve[0]["loss"]
+
+
+COMMAND = """
+import sys, torch
+torch.set_num_threads(1)
+from twofold.tasks.prepare import load_dataset
+from twofold.training.config import TrainingConfig
+from twofold.training.train import train
+config = TrainingConfig.model_validate_json(sys.argv[3])
+train(load_dataset(sys.argv[1]), "joint", out=sys.argv[2], config=config, device="cpu",
+      resume=True)
+"""
+
+
+def _start(dataset: Path, out: Path, config: TrainingConfig) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-c", COMMAND, str(dataset), str(out), config.model_dump_json()]
+    return subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def _kill_after_state(process: subprocess.Popen[bytes], state: Path, update: int) -> None:
+    """Kill the process as soon as a state of at least `update` updates stands."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        found = [int(p.name.removeprefix("update-")) for p in state.glob("update-*")]
+        if found and max(found) >= update:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    process.wait()
+
+
+def test_killed_and_resumed_training_ends_with_the_same_bits(
+    catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path, tmp_path: Path
+) -> None:
+    from twofold.tasks.prepare import save_dataset
+
+    save_dataset(catalog, tmp_path / "dataset")
+    out = tmp_path / "model"
+    state = tmp_path / ".model.training"
+    for update in (10, 30):
+        _kill_after_state(_start(tmp_path / "dataset", out, quick_config), state, update)
+        assert not out.exists()
+    assert _start(tmp_path / "dataset", out, quick_config).wait() == 0
+    assert not state.exists()
+    assert artifact.load(out, "model") == artifact.load(model_folder, "model")
+
+
+def test_a_finished_model_is_not_trained_again(
+    catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path
+) -> None:
+    before = (model_folder / artifact.MANIFEST).stat().st_mtime_ns
+    train(catalog, "joint", out=model_folder, config=quick_config, device="cpu", resume=True)
+    assert (model_folder / artifact.MANIFEST).stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="exists and is not empty"):
+        train(catalog, "joint", out=model_folder, config=quick_config, device="cpu")
+
+
+def test_a_plain_arm_makes_joints_passes_and_a_control_its_updates(
+    catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path, tmp_path: Path
+) -> None:
+    from twofold.studies.arms import ARMS
+
+    joint = load_model(model_folder).model.stamp
+    budgets = {}
+    for arm in ARMS:
+        if arm.name == "joint":
+            continue
+        config = quick_config.model_copy(update={"patience": 99})
+        out = tmp_path / arm.name
+        stamp = train(catalog, arm, out=out, config=config, device="cpu").model.stamp
+        budgets[arm.name] = stamp["budget"]
+        if not arm.step_matched:
+            assert stamp["passes"] == pytest.approx(joint["passes"], rel=0.1)
+        cadence = stamp["curve"][0]["update"]
+        assert cadence in (10, stamp["budget"])
+    assert budgets["search-step-matched"] == joint["budget"] == 40
+    assert budgets["search"] + budgets["recommendation"] == pytest.approx(40, abs=1)
+
+
+def test_the_best_checkpoint_is_the_one_that_is_kept(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    from twofold.tasks.examples import judged_requests
+    from twofold.training.train import _mean
+
+    found = train(catalog, "joint", out=tmp_path / "m", config=quick_config, device="cpu")
+    stamp = found.model.stamp
+    values = [
+        _mean(load_model(tmp_path / "m"), judged_requests(catalog, task, "validation"))
+        for task in catalog.tasks
+    ]
+    assert sum(values) / 2 == pytest.approx(stamp["best_value"])
+    assert max(entry["value"] for entry in stamp["curve"]) == stamp["best_value"]
+
+
+def test_patience_ends_a_training_early(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = quick_config.model_copy(
+        update={"updates": 400, "validations": 400, "patience": 3, "learning_rate": 1e-9}
+    )
+    stamp = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu").model.stamp
+    assert stamp["updates"] < 60
+
+
+def test_sampled_softmax_trains(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = quick_config.model_copy(update={"full_softmax_codes": 10, "negatives": 20})
+    stamp = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu").model.stamp
+    assert stamp["loss"] == "sampled softmax, 20 negatives"
+    assert stamp["curve"][-1]["value"] > 0
+
+
+def test_a_catalog_without_text_trains_for_recommendation(
+    write_folder: WriteFolder, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    folder = write_folder(items="item_id,title\na,\nb,\nc,\nd,\ne,\n", queries=None, qrels=None)
+    dataset = load_dataset(folder)
+    model = train(dataset, "recommendation", out=tmp_path / "m", config=quick_config, device="cpu")
+    assert [answer.title for answer in model.recommend(["a"], 2)] == [
+        answer.item_id for answer in model.recommend(["a"], 2)
+    ]
+    with pytest.raises(InputError, match="the arm joint needs queries with qrels"):
+        train(dataset, "joint", out=tmp_path / "j", config=quick_config)
+
+
+def test_an_unreachable_backbone_says_what_to_do(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = quick_config.model_copy(update={"backbone": "google/flan-t5-none"})
+    with pytest.raises(InputError, match=r"backbone 'google/flan-t5-none': .*give its folder"):
+        train(catalog, "joint", out=tmp_path / "m", config=config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("colour=red",), "setting 'colour': Extra inputs are not permitted; the settings are"),
+        (("updates=0",), "setting 'updates': Input should be greater than or equal to 1"),
+        (("updates",), "--set 'updates': write it as KEY=VALUE"),
+    ],
+)
+def test_settings_are_checked(settings: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        resolve_config("quick", settings=settings)
+
+
+def test_a_file_of_settings(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"updates": 7, "dropout": 0.1}))
+    config = resolve_config("quick", file=path, settings=("dropout=0.4",), backbone="t5:tiny")
+    assert (config.updates, config.dropout, config.backbone) == (7, 0.4, "t5:tiny")
+    path.write_text("[1]")
+    with pytest.raises(InputError, match="must hold a JSON object"):
+        resolve_config("quick", file=path)
+
+
+def test_the_rate_rises_then_falls_to_a_tenth() -> None:
+    rates = [learning_rate(n, 100, 0.1) for n in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_training_leaves_the_callers_random_state_alone(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    config = quick_config.model_copy(update={"updates": 2, "validations": 1})
+    train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
+    assert torch.rand(1) == expected
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_arms_need_their_tasks(catalog: PreparedDataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--arm 'both': there is search, recommendation, joint"):
+        train(catalog, "both", out=tmp_path / "m")
+    with pytest.raises(InputError, match="--device 'tpu': not usable here"):
+        train(catalog, "joint", out=tmp_path / "m", device="tpu")
+    one_side = dataclasses.replace(catalog, queries=catalog.queries.clear())
+    with pytest.raises(InputError, match="or use --arm recommendation"):
+        train(one_side, "search", out=tmp_path / "m")
