@@ -8,7 +8,7 @@ from tests.conftest import INTERACTIONS, ITEMS, QRELS, QUERIES, WriteFolder
 from twofold.data.sources import read_source
 from twofold.records import InputError
 
-CASES = {
+CASES: dict[str, tuple[dict[str, str | None], str]] = {
     "a missing table": ({"items": None}, "no table items; add items.csv"),
     "queries without qrels": ({"qrels": None}, "no table qrels; add qrels.csv"),
     "qrels without queries": ({"queries": None}, "no table queries; add queries.csv"),

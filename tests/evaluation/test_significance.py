@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from twofold.evaluation.significance import difference, holm, mean
+from twofold.records import Ints
 
 
-def _clusters(n: int) -> np.ndarray:  # type: ignore[type-arg]
-    return np.arange(n)
+def _clusters(n: int) -> Ints:
+    return np.arange(n, dtype=np.int64)
 
 
 def test_the_request_part_is_the_standard_error_of_the_mean() -> None:

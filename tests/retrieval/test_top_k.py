@@ -16,7 +16,7 @@ from twofold.retrieval.top_k import tie_order, top_k
     ),
     st.integers(1, 40),
 )
-def test_equals_sorting_everything(scores: np.ndarray, k: int) -> None:  # type: ignore[type-arg]
+def test_equals_sorting_everything(scores: np.ndarray, k: int) -> None:
     columns, values = top_k(scores, k)
     for row, found, value in zip(scores.tolist(), columns.tolist(), values.tolist(), strict=True):
         expected = sorted(range(len(row)), key=lambda n: (-row[n], n))[:k]

@@ -101,8 +101,8 @@ def test_the_page_opens_without_an_error(study_folder: Path, scheme: str, width:
         assert page.locator("svg").count() == 3
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         ink, paper = page.evaluate(
-            "[getComputedStyle(document.body).color, "
-            "getComputedStyle(document.body).backgroundColor]"
+            "['color', 'backgroundColor'].map(name => "
+            "+getComputedStyle(document.body)[name].match(/\\d+/)[0])"
         )
         assert (ink < paper) == (scheme == "light")
         browser.close()

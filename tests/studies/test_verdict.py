@@ -30,7 +30,7 @@ def _decide(
         _arm(mean, seeds, spread, number)[:, :requests]
         for number, mean in enumerate((joint, plain, control))
     ]
-    scores = TaskScores(*arms, clusters=np.arange(requests), still_improving=improving)
+    scores = TaskScores(arms[0], arms[1], arms[2], np.arange(requests), improving)
     return decide({"search": scores})["search"]
 
 
@@ -64,7 +64,7 @@ def test_between_plain_and_control() -> None:
 
 
 def test_few_requests_decide_nothing_and_say_how_many_would() -> None:
-    found = _decide(0.315, 0.30, 0.30, requests=40, spread=1e-6)
+    found = _decide(0.315, 0.30, 0.30, seeds=2, requests=40)
     assert found.verdict == "not enough data"
     assert found.needed is not None
     assert found.needed["requests"] is not None

@@ -5,6 +5,7 @@ and the same query under two ids.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 from hypothesis import given, settings
@@ -60,16 +61,23 @@ def _dataset(log: list, asked: list, cutoff: float | None) -> PreparedDataset:  
     return split_dataset(validate(tables), "made", "last" if cutoff is None else "temporal", cutoff)
 
 
-def _held_out(dataset: PreparedDataset) -> dict[str, dict[str, object]]:
-    """Of each user: how many events are for training, when the first other one is, its items."""
-    found: dict[str, dict[str, object]] = {}
+class _User(NamedTuple):
+    """What a user's log holds: training events, the first other event's time, other items."""
+
+    events: list[str]
+    time: float | None
+    items: set[str]
+
+
+def _held_out(dataset: PreparedDataset) -> dict[str, _User]:
+    found: dict[str, _User] = {}
     for (user,), rows in dataset.interactions.group_by(["user_id"]):
         later = rows.filter(pl.col("split").is_null() | (pl.col("split") != "train"))
-        found[str(user)] = {
-            "events": rows.filter(pl.col("split") == "train")["item_id"].to_list(),
-            "time": later["timestamp"].min() if later.height else None,
-            "items": set(later["item_id"]),
-        }
+        found[str(user)] = _User(
+            events=rows.filter(pl.col("split") == "train")["item_id"].to_list(),
+            time=later.select(pl.col("timestamp").min()).item() if later.height else None,
+            items=set(later["item_id"]),
+        )
     return found
 
 
@@ -81,21 +89,21 @@ def test_no_leak(log: list, asked: list, cutoff: float | None) -> None:  # type:
     names = dataset.catalog.item_ids
 
     for user, history in dataset.training_histories.items():
-        assert [names[n] for n in history] == held_out[user]["events"]
+        assert [names[n] for n in history] == held_out[user].events
     for split in ("validation", "test"):
         judged = judged_requests(dataset, "recommendation", split)
         for request in judged.requests:
-            trained = held_out[request.request_id]["events"]
-            assert list(request.history[: len(trained)]) == trained  # type: ignore[arg-type]
+            trained = held_out[request.request_id].events
+            assert list(request.history[: len(trained)]) == trained
             extra = 1 if split == "test" and cutoff is None else None
             if extra is not None:
-                assert len(request.history) == len(trained) + extra  # type: ignore[arg-type]
+                assert len(request.history) == len(trained) + extra
 
     _check_queries(dataset, held_out, cutoff)
 
 
 def _check_queries(
-    dataset: PreparedDataset, held_out: dict[str, dict[str, object]], cutoff: float | None
+    dataset: PreparedDataset, held_out: dict[str, _User], cutoff: float | None
 ) -> None:
     rows = dataset.queries.filter(pl.col("split") == "train")
     try:
@@ -126,17 +134,17 @@ def _check_queries(
 def _is_clean(
     history: list[str],
     targets: set[str],
-    of_user: dict[str, object] | None,
+    of_user: _User | None,
     user: str | None,
     time: float | None,
 ) -> bool:
     if user is None or of_user is None:
         return not history
-    if targets & of_user["items"]:  # type: ignore[operator]
+    if targets & of_user.items:
         return False
     if time is None:
         return not history
-    if of_user["time"] is not None and time >= of_user["time"]:  # type: ignore[operator]
+    if of_user.time is not None and time >= of_user.time:
         return False
-    trained = of_user["events"]
-    return history == trained[: len(history)]  # type: ignore[index]
+    trained = of_user.events
+    return history == trained[: len(history)]

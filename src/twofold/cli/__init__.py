@@ -2,12 +2,15 @@
 
 import logging
 import sys
+from typing import Any
 
-import click
 import typer
 
 from twofold.cli import evaluate, prepare, recommend, search, study, train
 from twofold.records import InputError
+
+# Typer carries a click of its own in newer versions: take the class from there, not from click.
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     help="One generative model for search and recommendation, and whether joining them helps.",
@@ -33,11 +36,11 @@ def main() -> None:
         sys.exit(app(standalone_mode=False) or 0)
     except InputError as error:
         _fail(str(error))
-    except click.ClickException as error:
+    except _UsageError as error:
         _fail(error.format_message())
     except OSError as error:
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("stopped; --resume goes on where a study or a training stood", file=sys.stderr)
         sys.exit(130)
 

@@ -3,10 +3,10 @@
 Shapes: S trained models (seeds) of one arm, R requests. Requests that belong together (one user's
 queries) are one cluster and are resampled together.
 
-The variance of a mean over seeds and requests is taken as the sum of two parts: requests, by a
-bootstrap over clusters of the seed-averaged scores; and seeds, by the variance of the seed means
-over S. With under three seeds the second part cannot be estimated: the estimate then speaks of
-these trained models alone.
+The variance of a mean over seeds and requests is the sum of two parts: seeds, the variance of
+each arm's seed means over S; and requests, a bootstrap over clusters of the seed-averaged scores.
+Both hold what a seed and a request do together, so it is taken off the second. With under three
+seeds the first part cannot be estimated: the estimate then speaks of these trained models alone.
 """
 
 import math
@@ -31,12 +31,14 @@ class Estimate:
         value: the point estimate.
         request_variance: of the value, from the choice of requests.
         seed_variance: of the value, from the choice of seeds; None where it cannot be estimated.
+        interaction: the part of `seed_variance` that more requests would shrink too.
         degrees: of freedom of the t distribution; infinite without a seed part.
     """
 
     value: float
     request_variance: float
     seed_variance: float | None
+    interaction: float
     degrees: float
 
     @property
@@ -83,13 +85,25 @@ def difference(first: Floats, second: Floats, clusters: Ints, seed: int = 0) -> 
 
 def _estimate(value: float, request_variance: float, arms: Sequence[Floats]) -> Estimate:
     if min(len(arm) for arm in arms) < MIN_SEEDS:
-        return Estimate(value, request_variance, None, math.inf)
+        return Estimate(value, request_variance, None, 0.0, math.inf)
+    interaction = sum(_interaction(arm) for arm in arms)
+    request_variance = max(0.0, request_variance - interaction)
     parts = [float(arm.mean(axis=1).var(ddof=1)) / len(arm) for arm in arms]
     # Welch and Satterthwaite; the part of the requests has as good as infinite freedom.
     scale = sum(part**2 / (len(arm) - 1) for part, arm in zip(parts, arms, strict=True))
     total = request_variance + sum(parts)
     degrees = total**2 / scale if scale > 0 else math.inf
-    return Estimate(value, request_variance, sum(parts), degrees)
+    return Estimate(value, request_variance, sum(parts), interaction, degrees)
+
+
+def _interaction(scores: Floats) -> float:
+    """Variance of an arm's mean from what neither its seeds nor its requests explain alone."""
+    seeds, requests = scores.shape
+    if requests < 2:
+        return 0.0
+    both = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
+    residual = float((both**2).sum()) / ((seeds - 1) * (requests - 1))
+    return residual / (seeds * requests)
 
 
 def _bootstrap_variance(values: Floats, clusters: Ints, seed: int) -> float:

@@ -147,8 +147,10 @@ def _needed(
         size = abs(estimate.value)
         wanted = max(size / 1.96, (sesoi - size) / 1.645) ** 2
         of_seeds = estimate.seed_variance or 0.0
-        if wanted > of_seeds:
-            ratio = estimate.request_variance / (wanted - of_seeds)
+        of_seeds_alone = max(0.0, of_seeds - estimate.interaction)
+        if wanted > of_seeds_alone:
+            of_requests = estimate.request_variance + of_seeds - of_seeds_alone
+            ratio = of_requests / (wanted - of_seeds_alone)
             requests = max(requests, math.ceil(scores.joint.shape[1] * ratio))
         else:
             enough_requests = False
