@@ -55,7 +55,7 @@ def tables(name: str) -> dict[str, list[Table]]:
 
 
 def catalog(
-    films: int = 480, users: int = 900, queries: int = 900, seed: int = 0
+    films: int = 480, users: int = 1500, queries: int = 2400, seed: int = 0
 ) -> dict[str, pl.DataFrame]:
     """The film catalog: events and clicks are drawn by popularity (Zipf, exponent 0.7) times fit.
 

@@ -160,16 +160,23 @@ def _fresh_t5(
 
 
 def add_dropout(model: nn.Module, rate: float) -> None:
-    """Dropout on the embeddings and on what each block adds; Llama has none of its own.
+    """Dropout of whole input tokens and of what each block adds; Llama has none of its own.
 
-    Hooks keep the weights' names, so that the saved model stays an ordinary Llama.
+    Without some of its words a query must be answered from the others, and a rare word learns
+    to say little (measured in docs/log.md). Hooks keep the weights' names, so that the saved
+    model stays an ordinary Llama.
     """
+
+    def drop_tokens(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        return output * F.dropout(torch.ones_like(output[..., :1]), rate, module.training)
 
     def drop(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
         return F.dropout(output, rate, module.training)
 
     for name, module in model.named_modules():
-        if name.endswith(("embed_tokens", "o_proj", "down_proj")):
+        if name.endswith("embed_tokens"):
+            module.register_forward_hook(drop_tokens)
+        elif name.endswith(("o_proj", "down_proj")):
             module.register_forward_hook(drop)
 
 
