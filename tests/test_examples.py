@@ -34,6 +34,14 @@ def test_the_documents_name_only_commands_and_options_that_exist() -> None:
                 assert option in done.stdout, f"{page.name}: twofold {verb} {option}"
 
 
+def test_the_reference_is_what_the_program_says() -> None:
+    """Where it is not: python docs/make_reference.py."""
+    code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['reference'](), end='')"
+    command = [sys.executable, "-c", code, str(ROOT / "docs" / "make_reference.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (ROOT / "docs" / "reference.md").read_text() == done.stdout
+
+
 def test_make_targets_in_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.M):

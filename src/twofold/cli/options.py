@@ -35,6 +35,7 @@ Threads = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what a stopped run left.")]
+Budget = Annotated[BudgetName, typer.Option("--budget", help="How long to train: a preset.")]
 Config = Annotated[Path | None, typer.Option("--config", help="A JSON file of training settings.")]
 Settings = Annotated[
     list[str] | None,

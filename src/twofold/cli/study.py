@@ -2,11 +2,13 @@
 
 import shlex
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twofold.cli.options import (
+    Budget,
     BudgetName,
     Config,
     Device,
@@ -17,15 +19,17 @@ from twofold.cli.options import (
     Source,
     Threads,
 )
+from twofold.records import InputError
+
+if TYPE_CHECKING:
+    from twofold.tasks.prepare import PreparedDataset
 
 
 def study(
     dataset: Source,
     out: Out,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models of each arm.")] = 3,
-    budget: Annotated[
-        BudgetName, typer.Option("--budget", help="How long to train: a preset.")
-    ] = BudgetName.standard,
+    budget: Budget = BudgetName.standard,
     sesoi: Annotated[
         float,
         typer.Option("--sesoi", min=0, help="Smallest effect of interest, share of plain arm."),
@@ -38,27 +42,15 @@ def study(
     json: Json = False,
 ) -> None:
     """Does one task help the other? Train the arms, compare them, write a report."""
-    from pathlib import Path
-
-    from twofold import artifact
     from twofold.studies.report import verdict_sentence
+    from twofold.studies.study import require_study_folder
     from twofold.studies.study import study as run
-    from twofold.tasks.prepare import load_dataset, save_dataset
     from twofold.training.config import resolve_config
 
     resolved = resolve_config(budget.value, config, tuple(settings or ()))
-    prepared = out / "dataset"
-    if artifact.is_complete(Path(dataset)):
-        data = load_dataset(dataset)
-    elif resume and artifact.is_complete(prepared):
-        data = load_dataset(prepared)
-    else:
-        if not resume:
-            artifact.require_absent(out)
-        data = load_dataset(dataset)
-        save_dataset(data, prepared)
+    require_study_folder(out, resume)
     result = run(
-        data,
+        _prepared(dataset, out / "dataset"),
         out=out,
         seeds=seeds,
         config=resolved,
@@ -75,3 +67,22 @@ def study(
     for task in result.verdicts:
         print(f"{task}: {verdict_sentence(result.result, task)}")
     print(f"report: {out / 'report.html'}")
+
+
+def _prepared(source: str, place: Path) -> "PreparedDataset":
+    """The dataset, prepared into the study's folder unless it is a prepared folder already."""
+    from twofold import artifact
+    from twofold.tasks.prepare import load_dataset, save_dataset
+
+    if artifact.is_complete(Path(source)):
+        return load_dataset(source)
+    if artifact.is_complete(place):
+        data = load_dataset(place)
+        if data.source != source:
+            raise InputError(
+                f"{place}: was prepared from {data.source}, not from {source}; give another --out"
+            )
+        return data
+    data = load_dataset(source)
+    save_dataset(data, place)
+    return data

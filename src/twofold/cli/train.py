@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from twofold.cli.options import (
+    Budget,
     BudgetName,
     Config,
     Device,
@@ -29,8 +30,8 @@ def train(
             "--backbone", help="decoder:SIZE or t5:SIZE, or a checkpoint's name or folder."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    budget: Annotated[BudgetName, typer.Option("--budget")] = BudgetName.standard,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and order.")] = 0,
+    budget: Budget = BudgetName.standard,
     config: Config = None,
     settings: Settings = None,
     device: Device = "auto",

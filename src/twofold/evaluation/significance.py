@@ -103,7 +103,7 @@ def _interaction(scores: Floats) -> float:
         return 0.0
     both = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     residual = float((both**2).sum()) / ((seeds - 1) * (requests - 1))
-    return residual / (seeds * requests)
+    return float(residual / (seeds * requests))
 
 
 def _bootstrap_variance(values: Floats, clusters: Ints, seed: int) -> float:

@@ -4,6 +4,7 @@ Invariant: a model or an evaluation that stands in the folder is finished and is
 so a study that was stopped repeats nothing.
 """
 
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ from twofold.training.train import SELECTION, train
 KIND = "study"
 FORMAT = 1
 _PLAN = "plan.json"
+_EARLY = {"dataset", ".dataset.partial", f".{_PLAN}.partial"}
+"""What may stand in the folder of a study that was stopped before it had a plan."""
 
 _log = logging.getLogger(__name__)
 
@@ -117,24 +120,30 @@ def _require_both_tasks(dataset: PreparedDataset) -> None:
             )
 
 
-def _start(folder: Path, plan: dict[str, Any], resume: bool) -> None:
-    """Make sure that the folder holds this study or nothing."""
-    path = folder / _PLAN
-    if path.is_file() and resume:
-        if (before := artifact.read_json(path)) != plan:
-            changed = sorted(key for key in plan if before.get(key) != plan[key])
-            raise InputError(
-                f"{folder}: the study there was started with another {', '.join(changed)}; "
-                f"repeat its command, or give another folder"
-            )
+def require_study_folder(folder: Path, resume: bool) -> None:
+    """Raise InputError unless `folder` holds nothing, or a study that `resume` may go on with."""
+    if (folder / _PLAN).is_file():
+        if not resume:
+            raise InputError(f"{folder}: holds a study already; add --resume to go on with it")
         return
-    if path.is_file():
-        raise InputError(f"{folder}: holds a study already; add --resume to go on with it")
-    others = [p for p in folder.iterdir() if p.name != "dataset"] if folder.is_dir() else []
+    others = [p for p in folder.iterdir() if p.name not in _EARLY] if folder.is_dir() else []
     if others:
         raise InputError(f"{folder}: exists and is not empty; give another folder or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
-    artifact.write_json(path, plan)
+
+
+def _start(folder: Path, plan: dict[str, Any], resume: bool) -> None:
+    """Make sure that the folder holds this study or nothing."""
+    require_study_folder(folder, resume)
+    path = folder / _PLAN
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        artifact.replace_file(path, json.dumps(plan, indent=2, sort_keys=True).encode())
+    elif (before := artifact.read_json(path)) != plan:
+        changed = ", ".join(sorted(key for key in plan if before.get(key) != plan[key]))
+        raise InputError(
+            f"{folder}: the study there was started with another {changed}; "
+            f"repeat its command, or give another folder"
+        )
 
 
 def _run_baselines(dataset: PreparedDataset, folder: Path) -> None:

@@ -34,11 +34,11 @@ class TrainingConfig(pydantic.BaseModel):
     batch_tokens: int = pydantic.Field(
         4096, ge=1, description="tokens in a batch, padding included"
     )
-    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    learning_rate: float = pydantic.Field(1e-3, gt=0, description="its peak; AdamW")
     warmup: float = pydantic.Field(
         0.05, ge=0, lt=1, description="share of the updates in which the rate rises"
     )
-    weight_decay: float = pydantic.Field(0.01, ge=0)
+    weight_decay: float = pydantic.Field(0.01, ge=0, description="of matrices")
     clip: float = pydantic.Field(1.0, gt=0, description="largest norm of a gradient")
     source_weights: Literal["proportional", "balanced"] | dict[str, float] = pydantic.Field(
         "proportional", description="weights of the sources in the loss"
