@@ -22,7 +22,8 @@ help:  ## this list
 # hand, is kept; a plain install of a newer one would bring gigabytes of CUDA.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check "torch==$(TORCH)"
+	$(BIN)/python -c "import torch" 2>/dev/null || \
+	  $(BIN)/pip install --quiet --disable-pip-version-check "torch==$(TORCH)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 

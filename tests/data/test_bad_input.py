@@ -93,12 +93,17 @@ def test_a_ragged_row_is_an_error_and_never_dropped(write_folder: WriteFolder) -
 
 
 def test_rows_that_cannot_be_used_are_counted(write_folder: WriteFolder) -> None:
-    folder = write_folder(queries=QUERIES + "q4, ,train\n", qrels=QRELS + "q4,a,1\nq1,b,0\n")
+    folder = write_folder(
+        queries=QUERIES + "q4, ,train\nq5,unjudged,train\n", qrels=QRELS + "q4,a,1\nq1,b,0\n"
+    )
     dataset = read_source(folder)
+    assert len(dataset.notes) == 3
     assert [str(note) for note in dataset.notes] == [
         f"{folder}/queries.csv line 5: query 'q4' has no text (1 row left out); give it a text",
         f"{folder}/qrels.csv line 7: relevance 0 judges the item as not relevant "
         f"(1 row left out); nothing to do",
+        f"{folder}/queries.csv line 6: query 'q5' has no right answer in qrels "
+        f"(1 row left out); judge at least one item for it",
     ]
-    assert dataset.queries.height == 3
+    assert dataset.queries.height == 4
     assert dataset.qrels.height == 4

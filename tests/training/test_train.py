@@ -97,6 +97,31 @@ def test_a_finished_model_is_not_trained_again(
         train(catalog, "joint", out=model_folder, config=quick_config, device="cpu")
 
 
+def test_a_training_goes_on_only_as_it_was_started(
+    catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path
+) -> None:
+    other = quick_config.model_copy(update={"learning_rate": 0.5})
+    with pytest.raises(InputError, match=r"started with learning_rate=0.001, not 0.5; repeat"):
+        train(catalog, "joint", out=model_folder, config=other, device="cpu", resume=True)
+    with pytest.raises(InputError, match="started with seed=0, not 3"):
+        train(
+            catalog, "joint", out=model_folder, config=quick_config, device="cpu", resume=True,
+            seed=3,
+        )  # fmt: skip
+
+
+def test_without_validation_requests_the_last_checkpoint_is_kept(
+    write_folder: WriteFolder, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    folder = write_folder(
+        interactions="user_id,item_id\nu,a\nu,b\nv,b\nv,c\n", queries=None, qrels=None
+    )
+    config = quick_config.model_copy(update={"patience": 1})
+    dataset = load_dataset(folder)
+    found = train(dataset, "recommendation", out=tmp_path / "m", config=config, device="cpu")
+    assert found.model.stamp["best_update"] == found.model.stamp["budget"] == 40
+
+
 def test_a_plain_arm_makes_joints_passes_and_a_control_its_updates(
     catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path, tmp_path: Path
 ) -> None:

@@ -5,11 +5,10 @@ from typing import Literal
 
 import bm25s
 import numpy as np
-import polars as pl
 
 from twofold.evaluation.runs import rank
 from twofold.records import InputError, Ranking, Request, Run
-from twofold.tasks.examples import training_source
+from twofold.tasks.examples import training_examples
 from twofold.tasks.prepare import PreparedDataset
 
 Field = Literal["text", "queries", "text and queries"]
@@ -60,8 +59,8 @@ def _documents(dataset: PreparedDataset, field: Field) -> list[str]:
     parts: list[list[str]] = [[text] for text in dataset.catalog.texts]
     if field == "queries":
         parts = [[] for _ in parts]
-    if field != "text" and dataset.queries.filter(pl.col("split") == "train").height:
-        for example in training_source(dataset, "search").examples:
+    if field != "text":
+        for example in training_examples(dataset, "search"):
             for target in example.targets:
                 parts[target].append(example.query or "")
     return [" ".join(part) for part in parts]

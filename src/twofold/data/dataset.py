@@ -129,9 +129,10 @@ def validate(tables: Mapping[str, Sequence[Table]]) -> Dataset:
         notes += without_text
         known = pl.concat([queries["query_id"], _dropped_ids(tables["queries"][0], queries)])
         parts = [_qrels(table, items, known) for table in tables["qrels"]]
-        qrels = pl.concat([part for part, _ in parts]).join(queries, on="query_id", how="semi")
-        qrels = qrels.unique(["query_id", "item_id"], keep="first", maintain_order=True)
+        judged = pl.concat([part for part, _ in parts]).join(queries, on="query_id", how="semi")
+        qrels = judged.unique(["query_id", "item_id"], keep="first", maintain_order=True)
         notes += [note for _, found in parts for note in found]
+        notes += _unjudged(tables["queries"][0], queries, qrels)
     return Dataset(catalog, interactions, queries, qrels, tuple(notes))
 
 
@@ -172,6 +173,17 @@ def _queries(table: Table) -> tuple[pl.DataFrame, list[Note]]:
 def _dropped_ids(table: Table, queries: pl.DataFrame) -> pl.Series:
     """Ids of queries that were left out: qrels may still name them."""
     return table.rows.join(queries, on="query_id", how="anti")["query_id"]
+
+
+def _unjudged(table: Table, queries: pl.DataFrame, qrels: pl.DataFrame) -> list[Note]:
+    """A note where queries have no right answer; they are neither trained on nor asked."""
+    unjudged = queries.join(qrels, on="query_id", how="anti")["query_id"]
+    if not len(unjudged):
+        return []
+    row = _first(table.rows["query_id"] == unjudged[0])
+    assert row is not None
+    problem = f"query '{unjudged[0]}' has no right answer in qrels"
+    return [Note(len(unjudged), table.place(row), problem, "judge at least one item for it")]
 
 
 def _qrels(

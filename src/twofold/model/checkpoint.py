@@ -73,7 +73,7 @@ class GenerativeModel:
 
 
 def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> None:
-    """Write a model folder; `config` is the resolved configuration of its training."""
+    """Write a model folder; `config` says how it was trained, for the manifest."""
     identifiers = model.vocabulary.identifiers
     shape = {
         "identifiers": identifiers.kind,
@@ -86,7 +86,7 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
         "seen": model.seen,
         "precision": model.precision,
     }
-    everything = {"model": shape, "training": config, "stamp": dict(model.stamp)}
+    everything = {**config, "model": shape, "stamp": model.stamp}
     with artifact.write(out, KIND, everything) as folder:
         model.backbone.save(folder / "backbone")
         model.vocabulary.save(folder)

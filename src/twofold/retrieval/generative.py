@@ -17,6 +17,8 @@ from twofold.records import Answer, Example, InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import tie_order, top_k
 
 _BATCH_TOKENS = 16_384
+_BATCH_SCORES = 1 << 24
+"""64 MB of float32; a few copies of them are alive at once."""
 _NO_TARGET = np.zeros(1, dtype=np.int64)
 
 
@@ -45,7 +47,8 @@ class GenerativeRetriever:
         """
         sequences = [self._encode(request) for request in requests]
         rankings: dict[str, Ranking] = {}
-        for rows in _batches(sequences):
+        most = max(1, _BATCH_SCORES // len(self._item_ids))
+        for rows in _batches(sequences, most):
             scores = self._scores([sequences[row] for row in rows])
             for place, row in enumerate(rows):
                 excluded = self.model.positions(requests[row].exclude)
@@ -125,11 +128,12 @@ class GenerativeRetriever:
         return found
 
 
-def _batches(sequences: Sequence[Sequences]) -> Iterator[list[int]]:
-    """Rows in batches of similar length, so that little of a batch is padding."""
+def _batches(sequences: Sequence[Sequences], most: int) -> Iterator[list[int]]:
+    """Rows in batches of similar length, so that little of a batch is padding; `most` in one."""
     batch: list[int] = []
     for row in sorted(range(len(sequences)), key=lambda row: len(sequences[row].tokens)):
-        if batch and (len(batch) + 1) * len(sequences[row].tokens) > _BATCH_TOKENS:
+        tokens = (len(batch) + 1) * len(sequences[row].tokens)
+        if batch and (tokens > _BATCH_TOKENS or len(batch) == most):
             yield batch
             batch = []
         batch.append(row)

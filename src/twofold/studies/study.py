@@ -24,7 +24,7 @@ from twofold.studies.report import write_report
 from twofold.studies.results import Results
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.tasks.evaluate import evaluate, save_evaluation
-from twofold.tasks.examples import judged_requests
+from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepare import PreparedDataset
 from twofold.tasks.report import data_report
 from twofold.training.config import Budget, TrainingConfig, resolve_config
@@ -113,6 +113,7 @@ def _require_both_tasks(dataset: PreparedDataset) -> None:
             f"add them, or train one task with: twofold train --arm {dataset.tasks[0]}"
         )
     for task in dataset.tasks:
+        training_source(dataset, task)
         if not judged_requests(dataset, task, "test").requests:
             raise InputError(
                 f"{dataset.source}: no test request for {task}; the study has nothing to score "

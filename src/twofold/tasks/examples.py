@@ -34,13 +34,18 @@ class JudgedRequests:
         )
 
 
+def training_examples(dataset: PreparedDataset, task: Task) -> list[Example]:
+    """The training examples of one task; none where the dataset lacks it."""
+    return _queries(dataset) if task == "search" else _histories(dataset)
+
+
 def training_source(dataset: PreparedDataset, task: Task) -> Source:
     """The training examples of one task.
 
     Raises:
         InputError: there is none.
     """
-    made = _queries(dataset) if task == "search" else _histories(dataset)
+    made = training_examples(dataset, task)
     if not made:
         need = {
             "search": "a training query with a right answer (queries and qrels)",

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from twofold.data.text import normalise_query
 from twofold.records import SPLITS, Floats, Ints, Task
-from twofold.tasks.examples import judged_requests, training_source
+from twofold.tasks.examples import judged_requests, training_examples
 from twofold.tasks.prepare import PreparedDataset
 from twofold.tasks.split import repeat_share
 
@@ -41,8 +41,8 @@ def training_popularity(dataset: PreparedDataset, task: Task) -> Ints:
     if task == "recommendation":
         for items in dataset.training_histories.values():
             np.add.at(counts, items, 1)
-    elif task in dataset.tasks:
-        for example in training_source(dataset, "search").examples:
+    else:
+        for example in training_examples(dataset, "search"):
             np.add.at(counts, example.targets, 1)
     return counts
 
@@ -144,6 +144,7 @@ def _query_leaks(dataset: PreparedDataset) -> Report:
     titles = {normalise_query(title) for title in dataset.catalog.items["title"] if title}
     near, example = _near_duplicates(test, trained)
     return {
+        "left_out_of_training": len(trained) - len(training_examples(dataset, "search")),
         "near_duplicates_of_training": near,
         "near_duplicate_example": example,
         "same_text_as_training": len(set(test) & set(trained)),
@@ -220,6 +221,8 @@ def _query_lines(report: Report) -> list[str]:
         f"- Near-duplicates: {queries['near_duplicates_of_training']:,} test queries share at "
         f"least {NEAR_DUPLICATE:.0%} of their words with a training query"
         + (f", such as '{example[0]}' and '{example[1]}'." if example else "."),
+        f"- Left out of training: {queries['left_out_of_training']:,} queries that were typed "
+        f"after their user's first held-out event, or want only that user's held-out items.",
         f"- Titles: {queries['equal_to_a_title']:,} queries equal an item's title.",
     ]
     if "test_queries_unseen" in splits:

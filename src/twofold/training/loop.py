@@ -5,6 +5,7 @@ that was killed and resumed ends with the bits of one that was not.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from twofold.model.backbone import Backbone, autocast
-from twofold.model.vocabulary import Batch, Sequences, Vocabulary
+from twofold.model.vocabulary import Sequences, Vocabulary
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
@@ -41,61 +42,68 @@ Validate = Callable[[], Mapping[str, float]]
 """Measures the current weights: by task, and `value`, by which the best checkpoint is chosen."""
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training: what is learned, how, and by what it is judged.
+
+    Attributes:
+        label: for the progress bar.
+        mixture: which sequences an update learns from.
+        sequences: of each source of the mixture.
+        loss: over the codes.
+        config: with the precision resolved.
+        schedule: of this arm.
+        seed: of dropout and negatives.
+        validate: judges the current weights.
+        identity: all that the bits of this training rest on; a state of another is refused.
+    """
+
+    label: str
+    mixture: Mixture
+    sequences: Sequence[Sequence[Sequences]]
+    loss: CodeLoss
+    config: TrainingConfig
+    schedule: Schedule
+    seed: int
+    validate: Validate
+    identity: dict[str, Any]
+
+
 def learning_rate(update: int, updates: int, warmup: float) -> float:
     """Share of the peak rate: a linear rise, then a cosine down to a tenth."""
     rise = max(1, round(warmup * updates))
     if update < rise:
         return (update + 1) / rise
     done = (update - rise) / max(1, updates - rise)
-    return 0.1 + 0.45 * (1 + torch.cos(torch.tensor(torch.pi * done, dtype=torch.float64)).item())
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
 
 
-def run(
-    backbone: Backbone,
-    vocabulary: Vocabulary,
-    mixture: Mixture,
-    sequences: Sequence[Sequence[Sequences]],
-    loss: CodeLoss,
-    config: TrainingConfig,
-    schedule: Schedule,
-    seed: int,
-    validate: Validate,
-    state_folder: Path,
-    label: str,
-) -> Progress:
+def run(backbone: Backbone, vocabulary: Vocabulary, job: Job, state_folder: Path) -> Progress:
     """Train `backbone` in place and leave it at its best checkpoint.
 
     Goes on from `state_folder` where that holds a state.
+
+    Raises:
+        InputError: the state there is of another training.
     """
     device = next(backbone.parameters()).device
-    optimizer = _optimizer(backbone, config)
+    optimizer = _optimizer(backbone, job.config)
     progress, best = Progress(), copy_weights(backbone)
-    if restored := load_state(state_folder, backbone, optimizer):
+    if restored := load_state(state_folder, job.identity, backbone, optimizer):
         progress, best = restored
-    with _bar(label, schedule.updates, progress.update) as advance, _deterministic():
+    schedule = job.schedule
+    with _bar(job.label, schedule.updates, progress.update) as advance, _deterministic(device):
         total = 0.0
-        while not _is_over(progress, schedule, config.patience):
-            update = progress.update
-            planned = mixture.batch(update)
-            source = sequences[planned.source]
-            batch = vocabulary.collate([source[row] for row in planned.rows])
-            rate = config.learning_rate * learning_rate(update, schedule.updates, config.warmup)
-            torch.manual_seed(seed * 1_000_003 + update)
-            total += _update(
-                backbone, batch.to(device), planned.weight, loss, optimizer, rate, config
-            )
-            name = mixture.names[planned.source]
-            seen = progress.targets_seen.get(name, 0) + len(batch.targets)
-            progress.targets_seen[name] = seen
-            progress.update += 1
+        while not _is_over(progress, schedule, job.config.patience):
+            total += _update(backbone, vocabulary, job, optimizer, progress)
             advance(progress)
             if progress.update % schedule.cadence == 0 or progress.update == schedule.updates:
                 backbone.eval()
-                _record(progress, validate(), total)
+                _record(progress, job.validate(), total)
                 total = 0.0
                 if progress.best_update == progress.update:
                     best = copy_weights(backbone)
-                save_state(state_folder, progress, backbone, optimizer, best)
+                save_state(state_folder, job.identity, progress, backbone, optimizer, best)
     backbone.load_state_dict(best, strict=False)
     backbone.eval()
     return progress
@@ -103,25 +111,33 @@ def run(
 
 def _update(
     backbone: Backbone,
-    batch: Batch,
-    weight: float,
-    loss: CodeLoss,
+    vocabulary: Vocabulary,
+    job: Job,
     optimizer: torch.optim.Optimizer,
-    rate: float,
-    config: TrainingConfig,
+    progress: Progress,
 ) -> float:
+    """One step of the optimizer; returns the loss."""
     backbone.train()
+    device = next(backbone.parameters()).device
+    planned = job.mixture.batch(progress.update)
+    sequences = job.sequences[planned.source]
+    batch = vocabulary.collate([sequences[row] for row in planned.rows]).to(device)
+    share = learning_rate(progress.update, job.schedule.updates, job.config.warmup)
     for group in optimizer.param_groups:
-        group["lr"] = rate
-    with autocast(batch.tokens.device, config.precision):
+        group["lr"] = job.config.learning_rate * share
+    torch.manual_seed(job.seed * 1_000_003 + progress.update)
+    with autocast(device, job.config.precision):
         states = backbone.states(batch)
-    weights = torch.full(batch.targets.shape, weight, device=states.device)
-    value = loss(states, backbone.code_rows(), batch.target_contexts, batch.targets, weights)
+    weights = torch.full(batch.targets.shape, planned.weight, device=device)
+    loss = job.loss(states, backbone.code_rows(), batch.target_contexts, batch.targets, weights)
     optimizer.zero_grad(set_to_none=True)
-    value.backward()
-    torch.nn.utils.clip_grad_norm_(backbone.parameters(), config.clip)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.clip)
     optimizer.step()
-    return float(value.detach())
+    name = job.mixture.names[planned.source]
+    progress.targets_seen[name] = progress.targets_seen.get(name, 0) + len(batch.targets)
+    progress.update += 1
+    return float(loss.detach())
 
 
 def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -138,7 +154,8 @@ def _record(progress: Progress, measured: Mapping[str, float], total: float) -> 
     since = progress.curve[-1]["update"] if progress.curve else 0
     entry = {"update": progress.update, "loss": total / (progress.update - since), **measured}
     progress.curve.append(entry)
-    if measured["value"] > progress.best_value:
+    # Of equal values the later is kept; so is the last where there is nothing to validate on.
+    if measured["value"] >= progress.best_value:
         progress.best_value, progress.best_update = measured["value"], progress.update
 
 
@@ -169,13 +186,17 @@ def _bar(label: str, updates: int, done: int) -> Iterator[Callable[[Progress], N
 
 
 @contextlib.contextmanager
-def _deterministic() -> Iterator[None]:
-    """Only algorithms whose bits repeat, and the caller's random state left as it was."""
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Only algorithms whose bits repeat, and the caller's random state left as it was.
+
+    The promise is for processors; an accelerator warns where it has no such algorithm.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[]):
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
         # Filling fresh memory guards against kernels that leave some unwritten; it took 14 % of
         # an update, and none of ours does.
         memory.fill_uninitialized_memory = False

@@ -1,14 +1,15 @@
 """Where training stands: kept at every validation, so that a killed run goes on from there."""
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from twofold import artifact
+from twofold.records import InputError
 
 _KIND = "training state"
 
@@ -36,14 +37,16 @@ Weights = dict[str, torch.Tensor]
 
 
 def save_state(
-    folder: Path, progress: Progress, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
+    folder: Path,
+    identity: dict[str, Any],
+    progress: Progress,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
     best: Weights,
-) -> None:  # fmt: skip
+) -> None:
     """Write a new state beside the old one, then remove the old one."""
     target = folder / f"update-{progress.update:08d}"
-    if target.exists():
-        return
-    with artifact.write(target, _KIND, {}) as partial:
+    with artifact.write(target, _KIND, identity) as partial:
         save_file(_unshared(model.state_dict()), partial / "weights.safetensors")
         save_file(_unshared(best), partial / "best.safetensors")
         save_file(_moments(optimizer), partial / "optimizer.safetensors")
@@ -54,26 +57,48 @@ def save_state(
 
 
 def load_state(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path,
+    identity: dict[str, Any],
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
 ) -> tuple[Progress, Weights] | None:
-    """Restore the newest finished state into `model` and `optimizer`; None where there is none."""
+    """Restore the newest finished state into `model` and `optimizer`; None where there is none.
+
+    Raises:
+        InputError: the state is of another training.
+    """
     found = sorted(folder.glob("update-*")) if folder.is_dir() else []
     if not found:
         return None
     newest = found[-1]
-    artifact.load(newest, _KIND)
+    require_same(artifact.load(newest, _KIND)["config"], identity, folder)
     model.load_state_dict(load_file(newest / "weights.safetensors"), strict=False)
-    moments = load_file(newest / "optimizer.safetensors")
-    state = optimizer.state_dict()
-    if moments:
-        entries: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in moments.items():
-            number, key = name.split(".")
-            entries.setdefault(int(number), {})[key] = tensor
-        state["state"] = entries
-        optimizer.load_state_dict(state)
-    progress = Progress(**json.loads((newest / "progress.json").read_text()))
+    moments: dict[int, Weights] = {}
+    for name, tensor in load_file(newest / "optimizer.safetensors").items():
+        number, key = name.split(".")
+        moments.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    progress = Progress(**artifact.read_json(newest / "progress.json"))
     return progress, load_file(newest / "best.safetensors")
+
+
+def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:
+    """Raise InputError where a training that is resumed was started in another way."""
+    before, now = _flat(before), _flat(now)
+    changed = sorted(key for key in now if before.get(key) != now[key])
+    if changed:
+        raise InputError(
+            f"{place}: was started with {changed[0]}={before.get(changed[0])}, not "
+            f"{now[changed[0]]}; repeat its command, or leave out --resume"
+        )
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """Settings beside the rest: `{"training": {"a": 1}, "seed": 0}` -> `{"a": 1, "seed": 0}`."""
+    return {
+        **identity.get("training", {}),
+        **{k: v for k, v in identity.items() if k != "training"},
+    }
 
 
 def copy_weights(model: torch.nn.Module) -> Weights:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,17 +20,22 @@ from twofold.model.backbone import (
     pretrained_backbone,
     resolve_precision,
 )
-from twofold.model.checkpoint import GenerativeModel, save_model
+from twofold.model.checkpoint import KIND, GenerativeModel, save_model
 from twofold.model.vocabulary import Sequences, Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, Example, InputError, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
-from twofold.tasks.examples import JudgedRequests, judged_requests, training_source
+from twofold.tasks.examples import (
+    JudgedRequests,
+    judged_requests,
+    training_examples,
+    training_source,
+)
 from twofold.tasks.prepare import PreparedDataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
-from twofold.training.state import Progress
+from twofold.training.state import Progress, require_same
 
 SELECTION = Measure("nDCG", 10)
 
@@ -88,51 +94,67 @@ def train(
         InputError: the data lack what the arm needs, or `out` holds something else.
     """
     config, out = config or TrainingConfig(), Path(out)  # type: ignore[call-arg]
-    arm = _arm(arm)
-    place = _device(device)
+    arm, place = _arm(arm), _device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    precision = resolve_precision(config.precision, place)
+    config = config.model_copy(update={"precision": precision})
+    identity = _identity(dataset, arm, config, seed, reference or {})
     if resume and artifact.is_complete(out):
+        require_same(artifact.load(out, KIND)["config"]["identity"], identity, out)
         return load_model(out, str(place))
     artifact.require_absent(out)
     _require_tasks(dataset, arm)
-    if threads:
-        torch.set_num_threads(threads)
     state_folder = out.parent / f".{out.name}.training"
     if not resume:
         shutil.rmtree(state_folder, ignore_errors=True)
 
     vocabulary, backbone = _build(dataset, config, seed)
-    backbone.to(place)
-    sources = {task: _encode(dataset, task, vocabulary, backbone) for task in dataset.tasks}
-    mixture = _mixture(sources, arm.tasks, config, seed)
-    schedule = _schedule(sources, arm, mixture, config, seed)
-    precision = resolve_precision(config.precision, place)
-    resolved = config.model_copy(update={"precision": precision})
     model = GenerativeModel(
         catalog=dataset.catalog,
         vocabulary=vocabulary,
-        backbone=backbone,
+        backbone=backbone.to(place),
         tasks=arm.tasks,
         seen=dataset.protocol.seen,
         precision=precision,
         histories=dataset.histories if histories else {},
     )
-    progress = loop.run(
-        backbone,
-        vocabulary,
-        mixture,
-        [sources[task] for task in arm.tasks],
-        _loss(sources, vocabulary, resolved).to(place),
-        resolved,
-        schedule,
-        seed,
-        _validation(dataset, arm, model, config, reference or {}),
-        state_folder,
-        arm.name,
+    sources = _sources(dataset, arm, vocabulary, backbone)
+    mixture = _mixture(sources, arm.tasks, config, seed)
+    job = loop.Job(
+        label=arm.name,
+        mixture=mixture,
+        sequences=[sources[task] for task in arm.tasks],
+        loss=_loss(sources, vocabulary, config).to(place),
+        config=config,
+        schedule=_schedule(sources, arm, mixture, config, seed),
+        seed=seed,
+        validate=_validation(dataset, arm, model, config, reference or {}),
+        identity=identity,
     )
-    model.stamp.update(_stamp(dataset, arm, mixture, progress, schedule, resolved, seed))
-    save_model(model, out, resolved.model_dump())
+    progress = loop.run(backbone, vocabulary, job, state_folder)
+    model.stamp.update(_stamp(dataset, job, progress))
+    save_model(model, out, {"training": config.model_dump(), "identity": identity})
     shutil.rmtree(state_folder, ignore_errors=True)
     return GenerativeRetriever(model, arm.name)
+
+
+def _identity(
+    dataset: PreparedDataset,
+    arm: Arm,
+    config: TrainingConfig,
+    seed: int,
+    reference: Mapping[str, float],
+) -> dict[str, Any]:
+    """All that the bits of a training rest on, besides the versions."""
+    return {
+        "arm": arm.name,
+        "data": dataset.digest,
+        "seed": seed,
+        "threads": torch.get_num_threads(),
+        "reference": dict(reference),
+        "training": config.model_dump(),
+    }
 
 
 def _arm(arm: str | Arm) -> Arm:
@@ -180,13 +202,22 @@ def _build(
     return vocabulary, fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
 
 
-def _encode(
-    dataset: PreparedDataset, task: Task, vocabulary: Vocabulary, backbone: Backbone
-) -> list[Sequences]:
-    source = training_source(dataset, task)
-    if backbone.contexts_per_sequence == 1:
-        source = _one_context_each(source)
-    return [vocabulary.encode(example) for example in source.examples]
+def _sources(
+    dataset: PreparedDataset, arm: Arm, vocabulary: Vocabulary, backbone: Backbone
+) -> dict[Task, list[Sequences]]:
+    """The sequences of every task of the dataset, the arm's and the others'.
+
+    The others set what is common to all arms: the horizon, and the proposal of the negatives.
+    """
+    found = {}
+    for task in dataset.tasks:
+        if task not in arm.tasks and not training_examples(dataset, task):
+            continue
+        source = training_source(dataset, task)
+        if backbone.contexts_per_sequence == 1:
+            source = _one_context_each(source)
+        found[task] = [vocabulary.encode(example) for example in source.examples]
+    return found
 
 
 def _one_context_each(source: Source) -> Source:
@@ -273,37 +304,30 @@ def _mean(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
     return float(np.mean(values))
 
 
-def _stamp(
-    dataset: PreparedDataset,
-    arm: Arm,
-    mixture: Mixture,
-    progress: Progress,
-    schedule: loop.Schedule,
-    config: TrainingConfig,
-    seed: int,
-) -> dict[str, object]:
+def _stamp(dataset: PreparedDataset, job: loop.Job, progress: Progress) -> dict[str, Any]:
     """What the numbers of this model rest on."""
-    passes = progress.update / mixture.batches_per_epoch
+    mixture, config = job.mixture, job.config
     codes = len(dataset.catalog)
-    full = codes <= config.full_softmax_codes
     return {
-        "arm": arm.name,
+        "arm": job.label,
         "data": dataset.digest,
         "split": dataset.protocol.split,
         "cutoff": dataset.protocol.cutoff,
         "seen": dataset.protocol.seen,
         "catalog": codes,
-        "loss": "full softmax" if full else f"sampled softmax, {config.negatives} negatives",
+        "loss": "full softmax"
+        if job.loss.is_full
+        else f"sampled softmax, {config.negatives} negatives",
         "source_weights": dict(zip(mixture.names, mixture.weights, strict=True)),
         "targets": dict(zip(mixture.names, mixture.targets, strict=True)),
         "targets_seen": progress.targets_seen,
-        "passes": passes,
+        "passes": progress.update / mixture.batches_per_epoch,
         "updates": progress.update,
-        "budget": schedule.updates,
+        "budget": job.schedule.updates,
         "best_update": progress.best_update,
         "best_value": progress.best_value,
         "curve": progress.curve,
-        "seed": seed,
+        "seed": job.seed,
         "threads": torch.get_num_threads(),
         "precision": config.precision,
     }
