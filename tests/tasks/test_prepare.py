@@ -80,7 +80,7 @@ def test_the_report_counts(write_folder: WriteFolder) -> None:
     assert "1 test queries share at least 80% of their words" in report_text(report)
 
 
-def test_popularity_counts_training_targets(write_folder: WriteFolder) -> None:
+def test_popularity_counts_training_events(write_folder: WriteFolder) -> None:
     dataset = load_dataset(write_folder())
     assert training_popularity(dataset, "search").tolist() == [1, 0, 0, 0, 0]
     assert training_popularity(dataset, "recommendation").tolist() == [2, 3, 1, 1, 1]

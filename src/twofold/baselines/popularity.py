@@ -1,4 +1,4 @@
-"""The most popular items of one task's training targets, the same for everybody."""
+"""The most popular items of one task's training data, the same for everybody."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from twofold.tasks.report import training_popularity
 
 
 class Popularity:
-    """Items by how often they are a training target of `task`."""
+    """Items by how often they occur in the training data of `task`."""
 
     def __init__(self, dataset: PreparedDataset, task: Task) -> None:
         self.name = f"popularity ({task})"

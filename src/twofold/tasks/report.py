@@ -36,7 +36,10 @@ def data_report(dataset: PreparedDataset) -> Report:
 
 
 def training_popularity(dataset: PreparedDataset, task: Task) -> Ints:
-    """Training targets of each item in one task, shape (N,)."""
+    """How often each item occurs in one task's training data, shape (N,).
+
+    Every training event counts in recommendation, every (query, right answer) in search.
+    """
     counts = np.zeros(len(dataset.catalog), dtype=np.int64)
     if task == "recommendation":
         for items in dataset.training_histories.values():
