@@ -155,6 +155,8 @@ def require_absent(out: Path) -> None:
     """Raise InputError where `out` holds something, so that nothing is ever overwritten."""
     if out.is_file():
         raise InputError(f"{out}: is a file; give a folder that does not exist yet")
+    if out.is_mount() or out.resolve() == Path.cwd():
+        raise InputError(f"{out}: cannot be replaced; give a new folder inside it")
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: exists and is not empty; give another folder or remove it")
 

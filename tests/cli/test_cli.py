@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import INTERACTIONS, WriteFolder
-from twofold.data.sources import read_source
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -32,7 +31,7 @@ def test_prepare_prints_the_data_report(write_folder: WriteFolder, tmp_path: Pat
     done = run("prepare", write_folder(), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "# Data report" in done.stdout
-    assert "1 users have fewer than three and only train" in done.stdout
+    assert "1 users have too few (under three) and only train" in done.stdout
     again = run("prepare", write_folder("b"), "--out", tmp_path / "json", "--json")
     assert json.loads(again.stdout)["sizes"]["items"] == 5
 
@@ -119,5 +118,8 @@ def test_mistakes_are_one_line_and_exit_code_2(
     fails(run("train", one_side, "--out", out), "the arm joint needs queries with qrels")
     fails(run("train", one_side, "--out", out, "--set", "x=1"), "setting 'x'")
     fails(run("study", one_side, "--out", out), "this dataset has no queries with qrels")
-    assert read_source(one_side).tasks == ("recommendation",)
     fails(run("nonsense"), "No such command 'nonsense'")
+    scores = tmp_path / "scores"
+    fails(run("evaluate", model_folder, one_side, "--out", scores), "is not the dataset and split")
+    fails(run("evaluate", model_folder, one_side, "--out", scores, "--device", "x"), "not usable")
+    assert run().returncode == 0

@@ -7,6 +7,8 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    CohereConfig,
+    CohereForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     PreTrainedTokenizerFast,
@@ -15,7 +17,7 @@ from transformers import (
 )
 
 from twofold.model.vocabulary import train_tokenizer
-from twofold.records import Request
+from twofold.records import InputError, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepare import PreparedDataset
 from twofold.training.config import TrainingConfig
@@ -77,6 +79,42 @@ def test_a_backbone_trains_saves_and_answers_in_plain_transformers(
                          strict=True))  # fmt: skip
         expected = dict(zip(loaded.model.catalog.item_ids, theirs.tolist(), strict=True))
         assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        (
+            "gpt2",
+            {"n_positions": 50},
+            r"reads 50 tokens, a request may hold 267; lower max_history",
+        ),
+        ("cohere", {}, "CohereForCausalLM changes its logits after the output rows"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    family: str,
+    changes: dict[str, int],
+    message: str,
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+) -> None:
+    folder = _checkpoint(tmp_path / "checkpoint", "gpt2")
+    small = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64}
+    if family == "cohere":
+        config = CohereConfig(
+            **small, num_hidden_layers=1, num_attention_heads=2, pad_token_id=0,
+            bos_token_id=1, eos_token_id=1,
+        )  # fmt: skip
+        CohereForCausalLM(config).save_pretrained(folder)
+    else:
+        GPT2LMHeadModel(
+            GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2, **changes)
+        ).save_pretrained(folder)
+    settings = quick_config.model_copy(update={"backbone": str(folder)})
+    with pytest.raises(InputError, match=message):
+        train(catalog, "joint", out=tmp_path / "model", config=settings, device="cpu")
 
 
 def _scores_in_transformers(

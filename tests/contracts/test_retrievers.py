@@ -1,12 +1,15 @@
 """Every retriever: ranks the full catalog, excludes what is excluded, keeps the tie rule."""
 
+import dataclasses
 from collections.abc import Callable
 
+import polars as pl
 import pytest
 
 from twofold.baselines.bm25 import BM25
 from twofold.baselines.popularity import Popularity
-from twofold.records import Request, Retriever
+from twofold.data.dataset import Catalog
+from twofold.records import InputError, Request, Retriever
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepare import PreparedDataset
 
@@ -72,6 +75,13 @@ def test_company_does_not_change_an_answer(any_retriever: Retriever) -> None:
         alone = any_retriever.retrieve([request], 10)[request.request_id]
         assert alone.item_ids == together[request.request_id].item_ids
         assert alone.scores == pytest.approx(together[request.request_id].scores, abs=1e-4)
+
+
+def test_bm25_needs_a_word(catalog: PreparedDataset) -> None:
+    blank = catalog.catalog.items.select("item_id", title=pl.lit("A"))
+    wordless = dataclasses.replace(catalog, catalog=Catalog.of(blank))
+    with pytest.raises(InputError, match="no item has a word"):
+        BM25(wordless, "text")
 
 
 def test_no_requests_give_an_empty_run(any_retriever: Retriever) -> None:

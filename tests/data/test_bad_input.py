@@ -88,8 +88,35 @@ def test_an_unknown_source_names_the_known_ones() -> None:
 
 def test_a_ragged_row_is_an_error_and_never_dropped(write_folder: WriteFolder) -> None:
     folder = write_folder(interactions="user_id,item_id\nu,a\nu,b,c,d\n")
-    with pytest.raises(InputError, match=r"interactions.csv: not readable as csv"):
+    with pytest.raises(InputError, match=r"interactions.csv line 3: 4 fields, the header has 2"):
         read_source(folder)
+
+
+def test_a_broken_json_line_is_named(write_folder: WriteFolder) -> None:
+    folder = write_folder(items=None)
+    (folder / "items.jsonl").write_text('{"item_id": "a", "title": "A"}\n{"item_id": "b"\n')
+    with pytest.raises(InputError, match=r"items.jsonl line 2: Expecting"):
+        read_source(folder)
+
+
+def test_an_extra_column_does_not_hide_a_missing_timestamp(write_folder: WriteFolder) -> None:
+    rows = "user_id,item_id,timestamp,query_id\nu,a,5,\nu,b,,q\n"
+    with pytest.raises(InputError, match=r"interactions.csv line 3: timestamp is empty"):
+        read_source(write_folder(interactions=rows))
+
+
+def test_broken_beir_qrels_are_named(write_folder: WriteFolder) -> None:
+    folder = write_folder(qrels=None, queries="query_id,text\nq1,one\n")
+    (folder / "qrels").mkdir()
+    (folder / "qrels" / "test.tsv").write_text("q1\t0\ta\t1\nq1\t0\tb\t1\n")
+    with pytest.raises(InputError, match=r"test.tsv: no column 'query_id' among q1, 0, a, 1"):
+        read_source(folder)
+
+
+def test_answers_judged_twice_are_counted(write_folder: WriteFolder) -> None:
+    dataset = read_source(write_folder(qrels=QRELS + "q1,a,1\n"))
+    assert "query 'q1' judges item 'a' again" in str(dataset.notes[0])
+    assert dataset.qrels.height == 4
 
 
 def test_rows_that_cannot_be_used_are_counted(write_folder: WriteFolder) -> None:

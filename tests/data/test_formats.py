@@ -56,7 +56,7 @@ def test_the_same_table_twice_is_an_error(tmp_path: Path) -> None:
 def test_iso_and_numeric_timestamps_order_alike(write_folder: WriteFolder) -> None:
     numbers = write_folder("numbers", interactions="user_id,item_id,timestamp\nu,a,86400\nu,b,0\n")
     iso = write_folder(
-        "iso", interactions="user_id,item_id,timestamp\nu,a,1970-01-02T00:00:00\nu,b,1970-01-01\n"
+        "iso", interactions="user_id,item_id,timestamp\nu,a,1970-01-02T00:00:00Z\nu,b,1970-01-01\n"
     )
     expected = [86400.0, 0.0]
     assert read_source(numbers).interactions["timestamp"].to_list() == expected

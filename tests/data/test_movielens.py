@@ -32,8 +32,10 @@ def test_the_csv_layout_with_tags(tmp_path: Path) -> None:
         },
     )
     dataset = read_source(folder)
-    assert dataset.catalog.attributes("1") == {"year": "1979", "genres": "Horror|Sci-Fi"}
-    assert dataset.catalog.attributes("2") == {"year": "2009"}
+    assert dataset.catalog.items.rows() == [
+        ("1", "Alien (1979)", "1979", "Horror|Sci-Fi"),
+        ("2", "Up (2009)", "2009", None),
+    ]
     assert dataset.interactions.height == 2
     # "Space-Ships!" and "Space ships" are one query of two users; "mine" and "spaceships" are not.
     assert dataset.queries["query_id"].to_list() == ["tag:dark", "tag:space-ship"]
@@ -53,13 +55,29 @@ def test_the_dat_layout_has_latin_letters_and_no_tags(tmp_path: Path) -> None:
     }
     dataset = read_source(_write(tmp_path / "ml-1m", files, "latin-1"))
     assert dataset.catalog.title("1") == "Amélie (2001)"
-    assert dataset.tasks == ("recommendation",)
+    assert dataset.queries.height == 0
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     folder = _write(tmp_path / "ml", {"movies.csv": "movieId,title,genres\n1,Up,x\n"})
     with pytest.raises(InputError, match=r"no ratings.csv, which a MovieLens folder has"):
         read_source(folder)
+
+
+def test_tags_without_their_column_are_named(tmp_path: Path) -> None:
+    files = {
+        "movies.csv": "movieId,title,genres\n1,Up,x\n",
+        "ratings.csv": "userId,movieId,rating,timestamp\n1,1,5,9\n",
+        "tags.csv": "userId,movieId,label\n1,1,x\n",
+    }
+    with pytest.raises(InputError, match=r"tags.csv: no column 'tag'"):
+        read_source(_write(tmp_path / "ml", files))
+
+
+def test_a_line_of_a_dat_file_is_counted_from_one(tmp_path: Path) -> None:
+    files = {"movies.dat": "1::Amélie::x\n", "ratings.dat": "1::1::5::9\n1::2::5::9\n"}
+    with pytest.raises(InputError, match=r"ratings.dat line 2: item_id '2' is not in the table"):
+        read_source(_write(tmp_path / "ml", files, "latin-1"))
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:

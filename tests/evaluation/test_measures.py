@@ -57,6 +57,8 @@ def test_runs_and_qrels_survive_their_files(tmp_path_factory: pytest.TempPathFac
     [
         ("q1 Q0 a 1 0.5\n", "line 1: 5 fields, 6 are expected"),
         ("q1 Q0 a 1 high x\n", "line 1: score 'high' is no number"),
+        ("q1 Q0 a 1 nan x\n", "line 1: score 'nan' is no number"),
+        ("q1 Q0 a 1 2 x\nq1 Q0 a 2 1 x\n", "line 2: item 'a' stands twice"),
         ("", "the file is empty"),
     ],
 )

@@ -36,6 +36,15 @@ def test_seeds_widen_the_interval_from_three_on() -> None:
     assert five.value == 0
 
 
+def test_a_baseline_without_seeds_leaves_the_other_arms_seeds_in() -> None:
+    rng = np.random.default_rng(2)
+    baseline = rng.random((1, 500))
+    arm = baseline + np.array([[0.0], [0.1], [0.2]])
+    found = difference(arm, baseline, _clusters(500), fixed=True)
+    assert found.seed_variance == pytest.approx(0.01 / 3)
+    assert difference(arm, baseline, _clusters(500)).seed_variance is None
+
+
 def test_a_constant_difference_is_certain() -> None:
     ones = np.ones((1, 50))
     assert difference(ones, 0 * ones, _clusters(50)).p_value == 0

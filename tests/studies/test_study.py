@@ -125,6 +125,20 @@ def test_a_folder_with_another_study_is_refused(
         )
 
 
+def test_an_edited_source_is_not_mistaken_for_the_old_one(
+    write_folder: WriteFolder, tmp_path: Path
+) -> None:
+    from twofold.tasks.prepare import save_dataset
+
+    folder, out = write_folder(), tmp_path / "out"
+    save_dataset(load_dataset(folder), out / "dataset")
+    with (folder / "qrels.csv").open("a") as file:
+        file.write("q1,b,1\n")
+    done = subprocess.run(study_command(folder, out), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "holds other data than" in done.stderr
+
+
 def test_a_folder_with_something_else_is_refused(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
@@ -147,5 +161,5 @@ def test_a_study_without_test_requests_is_refused(
     folder = write_folder(
         queries="query_id,text,split\nq1,x,train\n", qrels="query_id,item_id\nq1,a\n"
     )
-    with pytest.raises(InputError, match="no test request for search"):
+    with pytest.raises(InputError, match=r"too few validation requests for search \(0\)"):
         study(load_dataset(folder), out=tmp_path / "out")

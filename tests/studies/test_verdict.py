@@ -59,8 +59,25 @@ def test_longer_training_alone_is_no_help() -> None:
     assert "joint - control" in found.reason
 
 
-def test_between_plain_and_control() -> None:
-    assert "between the plain arm and the step-matched control" in _decide(0.32, 0.30, 0.34).reason
+def test_between_plain_and_control_no_amount_of_data_would_decide() -> None:
+    found = _decide(0.32, 0.30, 0.34)
+    assert "between the plain arm and the step-matched control" in found.reason
+    assert found.needed == {"requests": None, "seeds": None}
+
+
+def test_what_would_decide_is_more_than_there_is() -> None:
+    for plain in np.linspace(0.29, 0.31, 9):
+        found = _decide(0.30, float(plain), 0.30, requests=300)
+        if found.needed is not None:
+            assert found.needed["requests"] is None or found.needed["requests"] > 300
+            assert found.needed["seeds"] is None or found.needed["seeds"] > 5
+
+
+def test_zero_everywhere_is_no_evidence() -> None:
+    zero = np.zeros((3, 10))
+    found = decide({"search": TaskScores(zero, zero, zero, np.arange(10))})["search"]
+    assert found.verdict == "not enough data"
+    assert found.reason == "no arm finds any right answer"
 
 
 def test_few_requests_decide_nothing_and_say_how_many_would() -> None:

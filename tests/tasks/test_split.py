@@ -94,6 +94,34 @@ def test_a_temporal_split_of_queries_reports_seen_and_unseen(write_folder: Write
     assert "1 were typed before the cutoff, 1 are new" in report_text(data_report(dataset))
 
 
+def test_a_given_split_binds_under_a_temporal_one_too(write_folder: WriteFolder) -> None:
+    queries = (
+        "query_id,text,split,timestamp\nq1,old,test,10\nq2,none,test,\nq3,Old,,12\nq4,new,,99\n"
+        + "".join(f"e{n},early {n},,{n}\n" for n in range(9))
+    )
+    qrels = "query_id,item_id\n" + "".join(
+        f"{query},a\n" for query in ("q1", "q2", "q3", "q4", *(f"e{n}" for n in range(9)))
+    )
+    dataset = load_dataset(write_folder(queries=queries, qrels=qrels), "temporal", 50)
+    split = dict(dataset.queries.select("query_id", "split").iter_rows())
+    assert (split["q1"], split["q2"], split["q3"], split["q4"]) == ("test", "test", None, "test")
+
+
+def test_a_prepared_folder_is_not_split_again(write_folder: WriteFolder) -> None:
+    from twofold.tasks.prepare import save_dataset
+
+    folder = write_folder()
+    save_dataset(load_dataset(folder), folder / "prepared")
+    with pytest.raises(InputError, match="is split already, and otherwise"):
+        load_dataset(folder / "prepared", "temporal", 101.0)
+
+
+def test_nothing_to_learn_is_refused(write_folder: WriteFolder) -> None:
+    folder = write_folder(interactions=None, qrels="query_id,item_id,relevance\nq1,a,0\n")
+    with pytest.raises(InputError, match="no interaction, and no query with a right answer"):
+        load_dataset(folder)
+
+
 @pytest.mark.parametrize(
     "interactions",
     [
@@ -142,7 +170,7 @@ def test_the_same_text_under_two_ids_stays_on_one_side(write_folder: WriteFolder
     qrels = "query_id,item_id\nq1,a\nq2,b\nq3,c\n"
     dataset = load_dataset(write_folder(queries=queries, qrels=qrels))
     assert dataset.queries["split"].to_list() == [None, "test", "train"]
-    assert "repeats the text of a query on a later side" in str(dataset.notes[0])
+    assert "its text repeats that of a query on a later side" in str(dataset.notes[0])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from twofold.tasks.examples import training_examples
 from twofold.tasks.prepare import PreparedDataset
 
 Field = Literal["text", "queries", "text and queries"]
+FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")
 
 
 class BM25:
@@ -20,17 +21,17 @@ class BM25:
     Only items that share a word with the query come back, so a request may get fewer than `k`.
 
     Raises:
-        InputError: no item has any text.
+        InputError: no item has a word.
     """
 
     def __init__(self, dataset: PreparedDataset, field: Field) -> None:
         self.name = f"BM25 ({field})"
         self._item_ids = dataset.catalog.item_ids
-        documents = _documents(dataset, field)
-        if not any(document.strip() for document in documents):
-            raise InputError(f"{dataset.source}: no item has any text for {self.name}")
+        words = _words(_documents(dataset, field))
+        if not any(words):
+            raise InputError(f"{dataset.source}: no item has a word for {self.name} to find it by")
         self._index = bm25s.BM25()
-        self._index.index(_words(documents), show_progress=False)
+        self._index.index(words, show_progress=False)
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a query gets no answer."""

@@ -14,7 +14,6 @@ _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "
 
 app = typer.Typer(
     help="One generative model for search and recommendation, and whether joining them helps.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -33,7 +32,8 @@ def main() -> None:
     logger.addHandler(logging.StreamHandler(sys.stderr))
     logger.setLevel(logging.INFO)
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        arguments = sys.argv[1:] or ["--help"]
+        sys.exit(app(arguments, standalone_mode=False) or 0)
     except InputError as error:
         _fail(str(error))
     except _UsageError as error:

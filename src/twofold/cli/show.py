@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from twofold.records import Answer
 
@@ -17,5 +18,7 @@ def show(answers: Sequence[Answer], as_json: bool) -> None:
         return
     table = Table("rank", "score", "item_id", "title", box=None)
     for answer in answers:
-        table.add_row(str(answer.rank), f"{answer.score:.3f}", answer.item_id, answer.title)
+        table.add_row(
+            str(answer.rank), f"{answer.score:.3f}", Text(answer.item_id), Text(answer.title)
+        )
     Console().print(table)

@@ -74,15 +74,11 @@ def _prepared(source: str, place: Path) -> "PreparedDataset":
     from twofold import artifact
     from twofold.tasks.prepare import load_dataset, save_dataset
 
-    if artifact.is_complete(Path(source)):
-        return load_dataset(source)
-    if artifact.is_complete(place):
-        data = load_dataset(place)
-        if data.source != source:
-            raise InputError(
-                f"{place}: was prepared from {data.source}, not from {source}; give another --out"
-            )
-        return data
     data = load_dataset(source)
-    save_dataset(data, place)
+    if artifact.is_complete(Path(source)):
+        return data
+    if not artifact.is_complete(place):
+        save_dataset(data, place)
+    elif load_dataset(place).digest != data.digest:
+        raise InputError(f"{place}: holds other data than {source} does now; give another --out")
     return data

@@ -6,12 +6,12 @@ is a number; whatever could not be used stands in `notes`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
 
 import polars as pl
 
 from twofold.data.formats import Table
-from twofold.records import SPLITS, InputError, Task
+from twofold.records import SPLITS, InputError
 
 INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64})
 QUERIES = pl.Schema(
@@ -72,11 +72,6 @@ class Catalog:
         title: str | None = self.items["title"][self.positions[item_id]]
         return title or item_id
 
-    def attributes(self, item_id: str) -> dict[str, str]:
-        """The further columns of one item, without empty ones."""
-        row: dict[str, Any] = self.items.row(self.positions[item_id], named=True)
-        return {k: v for k, v in row.items() if k not in ("item_id", "title", "text") and v}
-
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
@@ -95,16 +90,6 @@ class Dataset:
     queries: pl.DataFrame
     qrels: pl.DataFrame
     notes: tuple[Note, ...] = ()
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks that the tables make possible."""
-        found: list[Task] = []
-        if self.qrels.height:
-            found.append("search")
-        if self.interactions.height:
-            found.append("recommendation")
-        return tuple(found)
 
 
 def validate(tables: Mapping[str, Sequence[Table]]) -> Dataset:
@@ -133,11 +118,12 @@ def validate(tables: Mapping[str, Sequence[Table]]) -> Dataset:
         qrels = judged.unique(["query_id", "item_id"], keep="first", maintain_order=True)
         notes += [note for _, found in parts for note in found]
         notes += _unjudged(tables["queries"][0], queries, qrels)
+        notes += _judged_twice(tables["qrels"][0], judged)
     return Dataset(catalog, interactions, queries, qrels, tuple(notes))
 
 
 def _items(table: Table) -> pl.DataFrame:
-    _require_columns(table, "item_id", "title")
+    table.require_columns("item_id", "title")
     _require_values(table, "item_id")
     _require_unique(table, "item_id")
     others = [c for c in table.rows.columns if c not in ("item_id", "title")]
@@ -145,18 +131,20 @@ def _items(table: Table) -> pl.DataFrame:
 
 
 def _interactions(table: Table, items: pl.DataFrame) -> pl.DataFrame:
-    _require_columns(table, "user_id", "item_id")
+    table.require_columns("user_id", "item_id")
     _require_values(table, "user_id", "item_id")
     _require_known(table, "item_id", items["item_id"], "items")
-    return _with_timestamp(table).select(INTERACTIONS.names())
+    return _with_timestamp(table, required=True).select(INTERACTIONS.names())
 
 
 def _queries(table: Table) -> tuple[pl.DataFrame, list[Note]]:
-    _require_columns(table, "query_id", "text")
+    table.require_columns("query_id", "text")
     _require_values(table, "query_id")
     _require_unique(table, "query_id")
     optional = [c for c in ("split", "kind", "user_id") if c not in table.rows.columns]
-    rows = _with_timestamp(table).with_columns(pl.lit(None, pl.String).alias(c) for c in optional)
+    rows = _with_timestamp(table, required=False).with_columns(
+        pl.lit(None, pl.String).alias(c) for c in optional
+    )
     if (row := _first(rows["split"].is_not_null() & ~rows["split"].is_in(SPLITS))) is not None:
         value = rows["split"][row]
         raise InputError(f"{table.place(row)}: split '{value}' is none of {', '.join(SPLITS)}")
@@ -175,6 +163,15 @@ def _dropped_ids(table: Table, queries: pl.DataFrame) -> pl.Series:
     return table.rows.join(queries, on="query_id", how="anti")["query_id"]
 
 
+def _judged_twice(table: Table, judged: pl.DataFrame) -> list[Note]:
+    again = judged.filter(~pl.struct("query_id", "item_id").is_first_distinct())
+    if not again.height:
+        return []
+    query_id, item_id, _ = again.row(0)
+    problem = f"query '{query_id}' judges item '{item_id}' again, the first row counts"
+    return [Note(again.height, str(table.path), problem, "keep one of the rows")]
+
+
 def _unjudged(table: Table, queries: pl.DataFrame, qrels: pl.DataFrame) -> list[Note]:
     """A note where queries have no right answer; they are neither trained on nor asked."""
     unjudged = queries.join(qrels, on="query_id", how="anti")["query_id"]
@@ -189,7 +186,7 @@ def _unjudged(table: Table, queries: pl.DataFrame, qrels: pl.DataFrame) -> list[
 def _qrels(
     table: Table, items: pl.DataFrame, query_ids: pl.Series
 ) -> tuple[pl.DataFrame, list[Note]]:
-    _require_columns(table, "query_id", "item_id")
+    table.require_columns("query_id", "item_id")
     _require_values(table, "query_id", "item_id")
     _require_known(table, "query_id", query_ids, "queries")
     _require_known(table, "item_id", items["item_id"], "items")
@@ -210,15 +207,6 @@ def _qrels(
         notes.append(Note(count, table.place(row), problem, "nothing to do"))
     kept = rows.select("query_id", "item_id").with_columns(relevance=relevance.cast(pl.Int64))
     return kept.filter(pl.col("relevance") > 0), notes
-
-
-def _require_columns(table: Table, *names: str) -> None:
-    missing = [name for name in names if name not in table.rows.columns]
-    if missing:
-        raise InputError(
-            f"{table.path}: no column '{missing[0]}' among {', '.join(table.rows.columns)}; "
-            f"add it, or rename the column that holds it"
-        )
 
 
 def _require_values(table: Table, *names: str) -> None:
@@ -247,31 +235,39 @@ def _require_known(table: Table, name: str, known: pl.Series, where: str) -> Non
         )
 
 
-def _with_timestamp(table: Table) -> pl.DataFrame:
-    """Timestamps as numbers: as they are, or seconds since 1970 of an ISO time."""
+def _with_timestamp(table: Table, required: bool) -> pl.DataFrame:
+    """Timestamps as numbers: as they are, or seconds since 1970 of an ISO time.
+
+    Where `required`, every row has one or none has.
+    """
     rows = table.rows
     if "timestamp" not in rows.columns:
         return rows.with_columns(timestamp=pl.lit(None, pl.Float64))
     given = rows["timestamp"].replace("", None)
     parsed = given.cast(pl.Float64, strict=False)
     if parsed.null_count() > given.null_count():
-        time = given.str.to_datetime(time_zone="UTC", time_unit="us", strict=False)
-        parsed = parsed.fill_null(time.dt.timestamp("us").cast(pl.Float64) / 1e6)
+        parsed = parsed.fill_null(given.map_elements(_iso_seconds, return_dtype=pl.Float64))
     bad = (given.is_not_null() & parsed.is_null()) | parsed.is_nan() | parsed.is_infinite()
     if (row := _first(bad.fill_null(False))) is not None:
         raise InputError(
             f"{table.place(row)}: timestamp '{given[row]}' is neither a number nor an ISO time "
             f"such as 2024-05-01T12:00:00; correct it or remove the column"
         )
-    missing = parsed.is_null()
-    if missing.any() and not missing.all() and "query_id" not in rows.columns:
-        row = _first(missing)
-        assert row is not None
+    missing = _first(parsed.is_null())
+    if required and missing is not None and parsed.is_not_null().any():
         raise InputError(
-            f"{table.place(row)}: timestamp is empty while other rows have one; "
+            f"{table.place(missing)}: timestamp is empty while other rows have one; "
             f"fill it or remove the column"
         )
     return rows.with_columns(timestamp=parsed)
+
+
+def _iso_seconds(text: str) -> float | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _first(mask: pl.Series) -> int | None:

@@ -5,6 +5,7 @@ that names the place.
 """
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +18,36 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file's rows, with the way back from a row to its place in the file."""
+    """A file's rows, with the way back from a row to its place in the file.
+
+    Attributes:
+        path: the file.
+        rows: every column as text.
+        derived: the rows are no longer those of the file, so that only the file can be named.
+    """
 
     path: Path
     rows: pl.DataFrame
+    derived: bool = False
 
     def place(self, row: int) -> str:
         """Where row number `row` (from 0) stands, for a person to look it up."""
+        if self.derived:
+            return str(self.path)
         if self.path.suffix == ".parquet":
             return f"{self.path} row {row + 1}"
-        if self.path.suffix == ".jsonl":
+        if self.path.suffix in (".jsonl", ".dat"):
             return f"{self.path} line {row + 1}"
         return f"{self.path} line {_csv_line(self.path, row)}"
+
+    def require_columns(self, *names: str) -> None:
+        """Raise InputError where one of the columns is missing."""
+        missing = [name for name in names if name not in self.rows.columns]
+        if missing:
+            raise InputError(
+                f"{self.path}: no column '{missing[0]}' among {', '.join(self.rows.columns)}; "
+                f"add it, or rename the column that holds it"
+            )
 
 
 def find_table(folder: Path, name: str) -> Path | None:
@@ -57,8 +76,10 @@ def read_table(path: Path) -> Table:
     except (pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
         if path.suffix != ".parquet":
             _require_utf8(path)
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: not readable as {path.suffix[1:]}: {reason}") from error
+        reason = _broken_line(path) or f": {str(error).strip().splitlines()[0]}"
+        raise InputError(
+            f"{path}{reason}; not readable as {path.suffix[1:]}, correct it or write it anew"
+        ) from error
     if path.suffix in (".csv", ".tsv"):
         _require_utf8(path)
     if rows.height == 0:
@@ -99,6 +120,26 @@ def _require_utf8(path: Path) -> None:
                     f"{path} line {number}: byte {line[error.start]:#04x} is not UTF-8; "
                     f"convert the file to UTF-8 (iconv -f latin1 -t utf-8)"
                 ) from error
+
+
+def _broken_line(path: Path) -> str | None:
+    """The first line that is not of the format, and what is wrong with it."""
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                json.loads(line)
+            except json.JSONDecodeError as error:
+                return f" line {number}: {error.msg} at column {error.colno}"
+    elif path.suffix in (".csv", ".tsv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+            header = next(reader)
+            for row in reader:
+                if len(row) > len(header):
+                    return (
+                        f" line {reader.line_num}: {len(row)} fields, the header has {len(header)}"
+                    )
+    return None
 
 
 def _csv_line(path: Path, row: int) -> int:

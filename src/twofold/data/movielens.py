@@ -47,11 +47,11 @@ def tables(folder: Path) -> dict[str, list[Table]]:
         ],
     }
     if (folder / "tags.csv").is_file():
-        tags = read_table(folder / "tags.csv")
+        tags = _read_csv(folder, "tags", ["userId", "movieId", "tag"])
         queries, qrels = _queries(tags.rows)
         if queries.height:
-            found["queries"] = [Table(tags.path, queries)]
-            found["qrels"] = [Table(tags.path, qrels)]
+            found["queries"] = [Table(tags.path, queries, derived=True)]
+            found["qrels"] = [Table(tags.path, qrels, derived=True)]
     return found
 
 

@@ -110,7 +110,7 @@ def _events(
         time = 1_600_000_000 + int(rng.integers(10**7))
         previous = -1
         for _ in range(rng.integers(6, 31)):
-            # A user stays with the theme of the previous film three times as readily.
+            # A user stays with the theme of the previous film eight times as readily.
             fit = left if previous < 0 else left * np.where(theme == theme[previous], 8.0, 1.0)
             previous = int(rng.choice(len(fit), p=fit / fit.sum()))
             left[previous] = 0.0

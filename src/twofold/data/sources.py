@@ -73,12 +73,17 @@ def _with_beir_qrels(folder: Path, tables: dict[str, list[Table]]) -> dict[str, 
     names = {"query-id": "query_id", "corpus-id": "item_id", "score": "relevance"}
     read = [read_table(path) for path in paths]
     qrels = [Table(table.path, table.rows.rename(names, strict=False)) for table in read]
-    queries = tables["queries"][0]
+    for table in qrels:
+        table.require_columns("query_id", "item_id")
+    given = tables["queries"][0]
+    queries = Table(given.path, given.rows.rename({"_id": "query_id"}, strict=False))
+    queries.require_columns("query_id")
     if "split" not in queries.rows.columns:
         of_query = pl.concat(
-            table.rows.select("query_id", split=pl.lit(_BEIR_SPLITS.get(table.path.stem)))
+            table.rows.select(
+                "query_id", split=pl.lit(_BEIR_SPLITS.get(table.path.stem), pl.String)
+            )
             for table in qrels
-            if "query_id" in table.rows.columns
         ).unique("query_id", keep="first", maintain_order=True)
         joined = queries.rows.join(of_query, on="query_id", how="left", maintain_order="left")
         queries = Table(queries.path, joined)

@@ -1,5 +1,6 @@
 """Runs and qrels as TREC files, so that any other tool gives the same ranks."""
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,16 +37,24 @@ def read_run(path: Path) -> Run:
     Raises:
         InputError: a line without six fields, or a score that is no number.
     """
-    scored: dict[str, list[tuple[str, float]]] = {}
+    scored: dict[str, dict[str, float]] = {}
     name = path.stem
     for number, fields in _lines(path, 6):
         try:
-            pair = unquote(fields[2]), float(fields[4])
-            scored.setdefault(unquote(fields[0]), []).append(pair)
-        except ValueError as error:
-            raise InputError(f"{path} line {number}: score '{fields[4]}' is no number") from error
+            value = float(fields[4])
+        except ValueError:
+            value = math.nan
+        if math.isnan(value):
+            raise InputError(f"{path} line {number}: score '{fields[4]}' is no number")
+        answer = scored.setdefault(unquote(fields[0]), {})
+        if unquote(fields[2]) in answer:
+            raise InputError(
+                f"{path} line {number}: item '{fields[2]}' stands twice in the answer to "
+                f"'{fields[0]}'; keep one of the lines"
+            )
+        answer[unquote(fields[2])] = value
         name = fields[5]
-    return Run(name, {request_id: rank(pairs) for request_id, pairs in scored.items()})
+    return Run(name, {request_id: rank(found.items()) for request_id, found in scored.items()})
 
 
 def read_qrels(path: Path) -> Qrels:

@@ -70,17 +70,20 @@ def mean(scores: Floats, clusters: Ints, seed: int = 0) -> Estimate:
     return _estimate(float(scores.mean()), variance, [scores])
 
 
-def difference(first: Floats, second: Floats, clusters: Ints, seed: int = 0) -> Estimate:
+def difference(
+    first: Floats, second: Floats, clusters: Ints, seed: int = 0, *, fixed: bool = False
+) -> Estimate:
     """The mean of `first` - `second`, requests paired, seeds not.
 
     Args:
         first, second: (S, R) and (S', R), over the same requests.
         clusters: (R,).
         seed: of the bootstrap.
+        fixed: `second` is not trained with seeds, so that it adds no variance of theirs.
     """
     paired = first.mean(axis=0) - second.mean(axis=0)
     variance = _bootstrap_variance(paired, clusters, seed)
-    return _estimate(float(paired.mean()), variance, [first, second])
+    return _estimate(float(paired.mean()), variance, [first] if fixed else [first, second])
 
 
 def _estimate(value: float, request_variance: float, arms: Sequence[Floats]) -> Estimate:

@@ -199,6 +199,7 @@ def pretrained_backbone(
             f"fetch it where the network is open (huggingface-cli download {name}) and give its "
             f"folder, or use decoder:small ({str(error).splitlines()[0]})"
         ) from error
+    _require_fit(name, config, tokenizer, 3 + max_history * identifiers.levels + max_query)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     text_size = max(model.get_input_embeddings().num_embeddings, len(tokenizer))
     vocabulary = Vocabulary(
@@ -208,7 +209,46 @@ def pretrained_backbone(
         torch.manual_seed(seed)
         model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
     kind = EncoderDecoder if config.is_encoder_decoder else Decoder
-    return kind(model, vocabulary), vocabulary
+    backbone = kind(model, vocabulary)
+    _require_plain_scores(name, backbone)
+    return backbone, vocabulary
+
+
+def _require_fit(name: str, config: Any, tokenizer: Any, tokens: int) -> None:
+    """Raise InputError where the checkpoint cannot read what a request may hold."""
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise InputError(
+            f"backbone '{name}': its tokenizer {type(tokenizer).__name__} has no fast version; "
+            f"use a checkpoint with a tokenizer.json"
+        )
+    places = getattr(config, "max_position_embeddings", None)
+    if not config.is_encoder_decoder and places is not None and places < tokens:
+        raise InputError(
+            f"backbone '{name}': reads {places} tokens, a request may hold {tokens}; "
+            f"lower max_history or max_query (--set max_history=N)"
+        )
+
+
+def _require_plain_scores(name: str, backbone: Backbone) -> None:
+    """Raise InputError where the model's logits are not `states @ code_rows.T`.
+
+    Some families scale or cap their logits, or add a bias: their saved weights would score
+    otherwise in transformers than here.
+    """
+    model, code = backbone.model.eval(), torch.tensor([[backbone.code_slice.start]])
+    zero, one = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)
+    batch = Batch(code, one, zero, zero, zero, zero)
+    with torch.inference_mode():
+        given = {"input_ids": code}
+        if isinstance(backbone, EncoderDecoder):
+            given["decoder_input_ids"] = zero[None] + model.config.decoder_start_token_id
+        theirs = model(**given).logits[0, -1, backbone.code_slice]
+        ours = (backbone.states(batch) @ backbone.code_rows().T)[0]
+    if not torch.allclose(ours, theirs.float(), rtol=1e-3, atol=1e-3):
+        raise InputError(
+            f"backbone '{name}': {type(model).__name__} changes its logits after the output rows; "
+            f"use a Llama, Qwen, GPT-2 or T5 checkpoint"
+        )
 
 
 def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
@@ -219,6 +259,22 @@ def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
     model = family.from_pretrained(folder, dtype=torch.float32)
     kind = EncoderDecoder if config.is_encoder_decoder else Decoder
     return kind(model, vocabulary)
+
+
+def resolve_device(device: str) -> torch.device:
+    """`cpu`, `cuda`, or what `auto` finds.
+
+    Raises:
+        InputError: it is not usable here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device '{device}': not usable here; use cpu") from error
+    return place
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.vocabulary import Sequences
 from twofold.records import Answer, Example, InputError, Ranking, Request, Run
@@ -141,11 +142,18 @@ def _batches(sequences: Sequence[Sequences], most: int) -> Iterator[list[int]]:
         yield batch
 
 
-def load_model(folder: str | Path, device: str = "cpu") -> GenerativeRetriever:
+def load_model(
+    folder: str | Path, device: str = "cpu", name: str | None = None
+) -> GenerativeRetriever:
     """Load a model folder, verified by hash, ready to answer.
 
+    Args:
+        folder: the model folder.
+        device: `cpu`, `cuda`, or `auto`.
+        name: of the runs; the folder's by default.
+
     Raises:
-        InputError: it is incomplete, changed, or of a newer format.
+        InputError: it is incomplete, changed, or of a newer format; no such device.
     """
-    model = load_model_folder(Path(folder), torch.device(device))
-    return GenerativeRetriever(model, name=Path(folder).name)
+    model = load_model_folder(Path(folder), resolve_device(device))
+    return GenerativeRetriever(model, name or Path(folder).name)

@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from twofold.records import Ints
 
+TIE_RULE = "equal scores by item_id, descending as strings"
+
 
 def tie_order(item_ids: Sequence[str]) -> Ints:
     """Catalog positions with the item that wins a tie first."""

@@ -90,6 +90,11 @@ def _advice(result: Result, task: str) -> str:
         ways.append(f"{needed['requests']:,} test requests")
     if needed and needed["seeds"]:
         ways.append(f"{needed['seeds']:,} seeds")
+    if not ways and "between" in verdict["reason"]:
+        return (
+            "It beats one of them and loses to the other: what counts is which of the two you would "
+            "run otherwise."
+        )
     if not ways:
         return "To decide it would take more test requests and more seeds than now."
     return f"If the difference stays as it is, {' or '.join(ways)} would decide."

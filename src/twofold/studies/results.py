@@ -101,7 +101,7 @@ class Results:
             joint = self.matrix("joint", task, str(PRIMARY))
             own = frame.filter(pl.col("measure") == str(PRIMARY))["value"].to_numpy()[None]
             found[stamp["retriever"]][task]["joint_minus_baseline"] = _describe_difference(
-                difference(joint, own, self._clusters[task])  # type: ignore[index]
+                difference(joint, own, self._clusters[task], fixed=True)  # type: ignore[index]
             )
         return found
 

@@ -7,18 +7,20 @@ so a study that was stopped repeats nothing.
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from twofold import artifact
-from twofold.baselines.bm25 import BM25
+from twofold.baselines.bm25 import BM25, FIELDS
 from twofold.baselines.popularity import Popularity
 from twofold.evaluation.measures import PRIMARY
-from twofold.records import InputError, Retriever, Task
+from twofold.model.backbone import resolve_device, resolve_precision
+from twofold.records import InputError, Retriever, Split, Task
 from twofold.studies.arms import ARMS
 from twofold.studies.report import write_report
 from twofold.studies.results import Results
@@ -90,8 +92,12 @@ def study(
     _require_both_tasks(dataset)
     if threads:
         torch.set_num_threads(threads)
+    place = resolve_device(device)
+    precision = resolve_precision(config.precision, place)
+    config = config.model_copy(update={"precision": precision})
     plan = {
         "data": dataset.digest,
+        "device": place.type,
         "seeds": seeds,
         "budget": budget,
         "sesoi_share": sesoi,
@@ -114,11 +120,14 @@ def _require_both_tasks(dataset: PreparedDataset) -> None:
         )
     for task in dataset.tasks:
         training_source(dataset, task)
-        if not judged_requests(dataset, task, "test").requests:
-            raise InputError(
-                f"{dataset.source}: no test request for {task}; the study has nothing to score "
-                f"(a user needs three events, and some queries must fall into the test split)"
-            )
+        least_of: dict[Split, int] = {"validation": 1, "test": 2}
+        for split, least in least_of.items():
+            requests = judged_requests(dataset, task, split).requests
+            if len({request.user_id or request.request_id for request in requests}) < least:
+                raise InputError(
+                    f"{dataset.source}: too few {split} requests for {task} ({len(requests)}); "
+                    f"a user needs three events, and some queries must be in every split"
+                )
 
 
 def require_study_folder(folder: Path, resume: bool) -> None:
@@ -148,20 +157,24 @@ def _start(folder: Path, plan: dict[str, Any], resume: bool) -> None:
 
 
 def _run_baselines(dataset: PreparedDataset, folder: Path) -> None:
-    for task, retriever in _baselines(dataset):
-        place = folder / "evaluations" / "baselines" / task / _slug(retriever.name)
-        if not artifact.is_complete(place):
-            found = evaluate(retriever, dataset, [task])
-            save_evaluation(found, place, {"retriever": retriever.name, "data": dataset.digest})
+    for task, name, make in _baselines(dataset):
+        place = folder / "evaluations" / "baselines" / task / _slug(name)
+        if artifact.is_complete(place):
+            continue
+        try:
+            retriever = make()
+        except InputError as reason:  # no text at all: nothing to set beside the arms
+            _log.info("without %s: %s", name, reason)
+            continue
+        found = evaluate(retriever, dataset, [task])
+        save_evaluation(found, place, {"retriever": retriever.name, "data": dataset.digest})
 
 
-def _baselines(dataset: PreparedDataset) -> Iterator[tuple[Task, Retriever]]:
+def _baselines(dataset: PreparedDataset) -> Iterator[tuple[Task, str, Callable[[], Retriever]]]:
     for task in dataset.tasks:
-        yield task, Popularity(dataset, task)
-    if any(text.strip() for text in dataset.catalog.texts):
-        yield "search", BM25(dataset, "text")
-        yield "search", BM25(dataset, "text and queries")
-    yield "search", BM25(dataset, "queries")
+        yield task, f"popularity {task}", partial(Popularity, dataset, task)
+    for field in FIELDS:
+        yield "search", f"BM25 {field}", partial(BM25, dataset, field)
 
 
 def _run_arms(
@@ -234,8 +247,8 @@ def _stamp(
         "cutoff": dataset.protocol.cutoff,
         "seen": dataset.protocol.seen,
         "catalog": len(dataset.catalog),
-        "candidates": "full catalog",
-        "ties": "equal scores by item_id, descending as strings",
+        "candidates": joint["candidates"],
+        "ties": joint["ties"],
         "primary": str(PRIMARY),
         "selection": str(SELECTION),
         "loss": joint["loss"],
@@ -248,4 +261,4 @@ def _stamp(
 
 
 def _slug(name: str) -> str:
-    return "-".join(name.lower().replace("(", "").replace(")", "").split())
+    return "-".join(name.lower().split())

@@ -18,6 +18,12 @@ SESOI_SHARE = 0.05
 LEVEL = 0.95
 EQUIVALENCE_LEVEL = 0.90
 
+_HOLM_QUANTILE = 2.24
+"""Of the normal law at .05 / 2 tasks, two-sided."""
+_EQUIVALENCE_QUANTILE = 1.645
+
+_DISAGREE = "joint lies between the plain arm and the step-matched control"
+
 Verdict = Literal["helps", "hurts", "no material difference", "not enough data"]
 
 
@@ -91,6 +97,8 @@ def _verdict(
     sesoi = share * float(scores.plain.mean())
     verdict, reason = _judge(contrasts, p_adjusted, sesoi)
     needed = _needed(scores, contrasts, sesoi) if verdict == "not enough data" else None
+    if not (scores.joint.any() or scores.plain.any() or scores.control.any()):
+        verdict, reason, needed = "not enough data", "no arm finds any right answer", None
     if scores.still_improving:
         names = ", ".join(scores.still_improving)
         verdict = "not enough data"
@@ -125,11 +133,17 @@ def _judge(
         return "hurts", "joint is below the plain arm and below the step-matched control"
     if all(low > 0 for low, _ in wide) or all(high < 0 for _, high in wide):
         return "not enough data", "the difference does not hold after Holm's correction"
+    if _disagree(contrasts):
+        return "not enough data", _DISAGREE
     unclear = [name for name, (low, high) in zip(contrasts, wide, strict=True) if low <= 0 <= high]
-    if unclear:
-        named = " and ".join(f"joint - {name}" for name in unclear)
-        return "not enough data", f"the 95 % interval of {named} includes 0, and is wide"
-    return "not enough data", "joint lies between the plain arm and the step-matched control"
+    named = " and ".join(f"joint - {name}" for name in unclear)
+    return "not enough data", f"the 95 % interval of {named} includes 0, and is wide"
+
+
+def _disagree(contrasts: Mapping[str, Estimate]) -> bool:
+    """Whether joint is surely above one of the two arms and surely below the other."""
+    wide = [estimate.interval(LEVEL) for estimate in contrasts.values()]
+    return any(low > 0 for low, _ in wide) and any(high < 0 for _, high in wide)
 
 
 def _needed(
@@ -137,32 +151,34 @@ def _needed(
 ) -> dict[str, int | None]:
     """Requests (seeds as they are) or seeds (requests as they are) that would decide.
 
-    A contrast is decided when its interval excludes 0 or lies inside the smallest effect of
-    interest; the easier of the two is taken, at the difference that was measured. None where no
-    number of that kind alone would do.
+    A contrast is decided when its interval excludes 0, after Holm's correction too, or lies
+    inside the smallest effect of interest; the easier of the two is taken, at the difference that
+    was measured. None where no number of that kind alone would do.
     """
-    requests, seeds = 0, 0
-    enough_requests = enough_seeds = True
+    if _disagree(contrasts):
+        return {"requests": None, "seeds": None}
+    now_requests, now_seeds = scores.joint.shape[1], len(scores.joint)
+    requests: float = now_requests + 1
+    seeds: float = max(MIN_SEEDS, now_seeds + 1)
     for estimate in contrasts.values():
         size = abs(estimate.value)
-        wanted = max(size / 1.96, (sesoi - size) / 1.645) ** 2
+        wanted = max(size / _HOLM_QUANTILE, (sesoi - size) / _EQUIVALENCE_QUANTILE) ** 2
         of_seeds = estimate.seed_variance or 0.0
         of_seeds_alone = max(0.0, of_seeds - estimate.interaction)
-        if wanted > of_seeds_alone:
-            of_requests = estimate.request_variance + of_seeds - of_seeds_alone
-            ratio = of_requests / (wanted - of_seeds_alone)
-            requests = max(requests, math.ceil(scores.joint.shape[1] * ratio))
-        else:
-            enough_requests = False
-        if wanted > estimate.request_variance:
-            ratio = of_seeds / (wanted - estimate.request_variance)
-            seeds = max(seeds, MIN_SEEDS, math.ceil(len(scores.joint) * ratio))
-        else:
-            enough_seeds = False
+        of_requests = estimate.request_variance + of_seeds - of_seeds_alone
+        requests = max(requests, now_requests * _ratio(of_requests, wanted - of_seeds_alone))
+        seeds = max(seeds, now_seeds * _ratio(of_seeds, wanted - estimate.request_variance))
     return {
-        "requests": requests if enough_requests else None,
-        "seeds": seeds if enough_seeds else None,
+        "requests": math.ceil(requests) if math.isfinite(requests) else None,
+        "seeds": math.ceil(seeds) if math.isfinite(seeds) else None,
     }
+
+
+def _ratio(variance: float, room: float) -> float:
+    """How many times as many are needed for `variance` to fit into `room`."""
+    if variance == 0:
+        return 0.0 if room >= 0 else math.inf
+    return variance / room if room > 0 else math.inf
 
 
 def _describe(estimate: Estimate) -> dict[str, Any]:

@@ -105,6 +105,8 @@ def split_dataset(
     seen = "exclude" if repeat_share(dataset.interactions) < REPEATS_ALLOWED else "keep"
     protocol = Protocol(split, cutoff, seen)  # type: ignore[arg-type]
     queries, notes = split_queries(dataset, protocol)
+    if not queries.height and not dataset.interactions.height:
+        raise InputError(f"{source}: no interaction, and no query with a right answer, is left")
     return PreparedDataset(
         catalog=dataset.catalog,
         interactions=split_interactions(dataset, protocol),
@@ -134,7 +136,10 @@ def load_dataset(
     """
     folder = Path(source)
     if artifact.is_complete(folder):
-        return _load(folder)
+        prepared = _load(folder)
+        if cutoff is not None and cutoff != prepared.protocol.cutoff:
+            raise InputError(f"{folder}: is split already, and otherwise; prepare its source again")
+        return prepared
     return split_dataset(read_source(source), str(source), split, cutoff)
 
 

@@ -15,6 +15,9 @@ from twofold.tasks.split import repeat_share
 NEAR_DUPLICATE = 0.8
 """Jaccard overlap of words from which on two queries count as near-duplicates."""
 
+_CHUNK = 1000
+"""Test queries compared at once: what they share with every training query fits in memory."""
+
 Report = dict[str, Any]
 
 
@@ -80,12 +83,13 @@ def popularity_law(counts: Ints) -> Floats:
 
 
 def _sizes(dataset: PreparedDataset) -> Report:
-    events = dataset.interactions.group_by("user_id").len()["len"]
+    users = dataset.interactions["user_id"].n_unique()
+    held_out = dataset.interactions.filter(pl.col("split").is_in(["validation", "test"]))
     return {
         "items": len(dataset.catalog),
         "items_with_text": sum(bool(text) for text in dataset.catalog.texts),
-        "users": len(events),
-        "users_that_only_train": int((events < 3).sum()),
+        "users": users,
+        "users_that_only_train": users - held_out["user_id"].n_unique(),
         "interactions": dataset.interactions.height,
         "queries": dataset.queries.height,
         "qrels": dataset.qrels.height,
@@ -166,14 +170,16 @@ def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str
         (np.ones(lengths.sum()), np.concatenate(rows), np.concatenate([[0], np.cumsum(lengths)])),
         shape=(len(rows), len(number)),
     )
-    shared = (ones[: len(test)] @ ones[len(test) :].T).tocoo()
-    union = lengths[shared.row] + lengths[len(test) + shared.col] - shared.data
-    near = shared.data >= NEAR_DUPLICATE * union
-    if not near.any():
-        return 0, None
-    first = int(np.flatnonzero(near)[0])
-    example = [test[shared.row[first]], trained[shared.col[first]]]
-    return len(np.unique(shared.row[near])), example
+    found, example = 0, None
+    others = ones[len(test) :].T.tocsr()
+    for start in range(0, len(test), _CHUNK):
+        shared = (ones[start : min(start + _CHUNK, len(test))] @ others).tocoo()
+        union = lengths[start + shared.row] + lengths[len(test) + shared.col] - shared.data
+        near = np.flatnonzero(shared.data >= NEAR_DUPLICATE * union)
+        found += len(np.unique(shared.row[near]))
+        if len(near) and example is None:
+            example = [test[start + shared.row[near[0]]], trained[shared.col[near[0]]]]
+    return found, example
 
 
 def _words(key: str, number: dict[str, int]) -> list[int]:
@@ -188,7 +194,7 @@ def report_text(report: Report) -> str:
         "",
         f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text.",
         f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
-        f"{sizes['users_that_only_train']:,} users have fewer than three and only train.",
+        f"{sizes['users_that_only_train']:,} users have too few (under three) and only train.",
         f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} right answers.",
         f"- Repeats: {report['repeat_share']:.1%} of events repeat a (user, item); seen items "
         f"are {'filtered' if report['seen'] == 'exclude' else 'kept'} in recommendation.",
@@ -226,6 +232,8 @@ def _query_lines(report: Report) -> list[str]:
         + (f", such as '{example[0]}' and '{example[1]}'." if example else "."),
         f"- Left out of training: {queries['left_out_of_training']:,} queries that were typed "
         f"after their user's first held-out event, or want only that user's held-out items.",
+        f"- Leaks: {queries['same_text_as_training']:,} test queries have the text of a training "
+        f"query.",
         f"- Titles: {queries['equal_to_a_title']:,} queries equal an item's title.",
     ]
     if "test_queries_unseen" in splits:

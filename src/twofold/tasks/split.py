@@ -11,7 +11,7 @@ import polars as pl
 
 from twofold.data.dataset import Dataset, Note
 from twofold.data.text import normalise_query
-from twofold.records import InputError
+from twofold.records import SPLITS, InputError
 
 REPEATS_ALLOWED = 0.05
 """Seen items are filtered where a smaller share of events repeats a (user, item)."""
@@ -96,25 +96,34 @@ def split_queries(dataset: Dataset, protocol: Protocol) -> tuple[pl.DataFrame, l
     """Queries with right answers, with `split` and the normalised text in `key`.
 
     A given split is honoured. Otherwise 80/10/10 by a hash of the normalised text, or by time
-    under a temporal protocol. Outside of that protocol a query whose normalised text is also on
-    a later side is left out, so that no test query is ever trained on.
+    under a temporal protocol. A query whose normalised text is also on a later side is left out,
+    so that no test query is ever trained on; but for what only the cutoff put on that side.
     """
     judged = dataset.queries.join(dataset.qrels, on="query_id", how="semi")
     key = pl.col("text").map_elements(_key, return_dtype=pl.String)
-    queries = judged.with_columns(key=key)
-    if protocol.cutoff is not None and queries["timestamp"].is_not_null().any():
-        return queries.with_columns(split=_queries_by_cutoff(queries, protocol.cutoff)), []
-    hashed = pl.col("key").map_elements(_hash_split, return_dtype=pl.String)
-    queries = queries.with_columns(split=pl.coalesce(pl.col("split"), hashed))
-    order = pl.col("split").replace_strict({"train": 0, "validation": 1, "test": 2})
-    last = order.max().over("key")
-    kept = queries.with_columns(split=pl.when(order == last).then("split"))
-    notes = []
-    if left_out := kept["split"].null_count():
-        first = kept.filter(pl.col("split").is_null())
-        problem = f"query '{first['query_id'][0]}' repeats the text of a query on a later side"
-        notes.append(Note(left_out, "queries", problem, "give both the same split"))
-    return kept, notes
+    queries = judged.with_columns(key=key, given=pl.col("split"))
+    timed = protocol.cutoff is not None and queries["timestamp"].is_not_null().any()
+    if timed:
+        made = _queries_by_cutoff(queries, protocol.cutoff or 0.0)
+    else:
+        made = pl.col("key").map_elements(_hash_split, return_dtype=pl.String)
+    queries = queries.with_columns(split=pl.coalesce("given", made))
+    order = {split: number for number, split in enumerate(SPLITS)}
+    # A log repeats its queries over time; what was held out on purpose is never trained on.
+    binding = pl.col("given" if timed else "split").replace_strict(order, default=-1)
+    own = pl.col("split").replace_strict(order)
+    kept = pl.when(own >= binding.max().over("key")).then("split")
+    queries = queries.with_columns(split=kept).drop("given")
+    return queries, _repeats(queries)
+
+
+def _repeats(queries: pl.DataFrame) -> list[Note]:
+    left_out = queries.filter(pl.col("split").is_null())
+    if not left_out.height:
+        return []
+    problem = "its text repeats that of a query on a later side"
+    place = f"query '{left_out['query_id'][0]}'"
+    return [Note(left_out.height, place, problem, "give both the same split")]
 
 
 def _queries_by_cutoff(queries: pl.DataFrame, cutoff: float) -> pl.Expr:

@@ -48,13 +48,18 @@ class TrainingConfig(pydantic.BaseModel):
     )
     negatives: int = pydantic.Field(512, ge=1, description="of the sampled softmax")
     validations: int = pydantic.Field(
-        20, ge=1, description="validations within the joint arm's updates; sets the cadence"
+        20,
+        ge=1,
+        description="validations within the joint arm's updates, at least; every arm gets ten",
     )
     validation_requests: int = pydantic.Field(
         1000, ge=1, description="requests of each task in a validation, at most"
     )
-    patience: int = pydantic.Field(
-        8, ge=1, description="validations without a better value before training stops"
+    patience: float = pydantic.Field(
+        0.3,
+        gt=0,
+        description="training stops after this share of the joint arm's updates without a better "
+        "validation",
     )
     precision: Literal["auto", "bfloat16", "float32"] = pydantic.Field(
         "auto", description="of matrix products; auto is bfloat16 where the device has it"
@@ -62,7 +67,7 @@ class TrainingConfig(pydantic.BaseModel):
 
 
 PRESETS: dict[Budget, dict[str, Any]] = {
-    "quick": {"updates": 1200, "patience": 5, "validation_requests": 500},
+    "quick": {"updates": 1200},
     "standard": {},
     # The paper: flan-t5-base, 5 epochs of batches of 128; what it does not state (rate, decay)
     # follows its successor, 2508.10478.

@@ -19,6 +19,7 @@ from rich.progress import Progress as Bar
 
 from twofold.model.backbone import Backbone, autocast
 from twofold.model.vocabulary import Sequences, Vocabulary
+from twofold.records import InputError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
@@ -32,10 +33,12 @@ class Schedule:
     Attributes:
         updates: of this arm.
         cadence: updates between validations.
+        patience: updates without a better validation after which training stops.
     """
 
     updates: int
     cadence: int
+    patience: int
 
 
 Validate = Callable[[], Mapping[str, float]]
@@ -54,7 +57,8 @@ class Job:
         config: with the precision resolved.
         schedule: of this arm.
         seed: of dropout and negatives.
-        validate: judges the current weights.
+        validate: judges the current weights; None where there is nothing to judge them on, and
+            the last are kept.
         identity: all that the bits of this training rest on; a state of another is refused.
     """
 
@@ -65,7 +69,7 @@ class Job:
     config: TrainingConfig
     schedule: Schedule
     seed: int
-    validate: Validate
+    validate: Validate | None
     identity: dict[str, Any]
 
 
@@ -94,12 +98,12 @@ def run(backbone: Backbone, vocabulary: Vocabulary, job: Job, state_folder: Path
     schedule = job.schedule
     with _bar(job.label, schedule.updates, progress.update) as advance, _deterministic(device):
         total = 0.0
-        while not _is_over(progress, schedule, job.config.patience):
+        while not _is_over(progress, schedule):
             total += _update(backbone, vocabulary, job, optimizer, progress)
             advance(progress)
             if progress.update % schedule.cadence == 0 or progress.update == schedule.updates:
                 backbone.eval()
-                _record(progress, job.validate(), total)
+                _record(progress, job.validate, total)
                 total = 0.0
                 if progress.best_update == progress.update:
                     best = copy_weights(backbone)
@@ -130,6 +134,11 @@ def _update(
         states = backbone.states(batch)
     weights = torch.full(batch.targets.shape, planned.weight, device=device)
     loss = job.loss(states, backbone.code_rows(), batch.target_contexts, batch.targets, weights)
+    if not torch.isfinite(loss):
+        raise InputError(
+            f"{job.label}: the loss is {float(loss.detach())} at update {progress.update}; "
+            f"training diverged, lower learning_rate={job.config.learning_rate}"
+        )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.clip)
@@ -150,18 +159,24 @@ def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimi
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-def _record(progress: Progress, measured: Mapping[str, float], total: float) -> None:
+def _record(progress: Progress, validate: Validate | None, total: float) -> None:
+    """Add a point to the curve, and mark it where it is the best so far."""
     since = progress.curve[-1]["update"] if progress.curve else 0
-    entry = {"update": progress.update, "loss": total / (progress.update - since), **measured}
-    progress.curve.append(entry)
-    # Of equal values the later is kept; so is the last where there is nothing to validate on.
-    if measured["value"] >= progress.best_value:
-        progress.best_value, progress.best_update = measured["value"], progress.update
+    point = {"update": progress.update, "loss": total / (progress.update - since)}
+    if validate is None:
+        progress.best_update = progress.update
+    else:
+        point |= validate()
+        if point["value"] > progress.best_value:
+            progress.best_value, progress.best_update = point["value"], progress.update
+    progress.curve.append(point)
 
 
-def _is_over(progress: Progress, schedule: Schedule, patience: int) -> bool:
-    waited = sum(entry["update"] > progress.best_update for entry in progress.curve)
-    return progress.update >= schedule.updates or waited >= patience
+def _is_over(progress: Progress, schedule: Schedule) -> bool:
+    """At the end of the budget, or when the last validation brought nothing for too long."""
+    looked = progress.curve[-1]["update"] if progress.curve else 0
+    waited = looked - progress.best_update
+    return progress.update >= schedule.updates or waited >= schedule.patience
 
 
 @contextlib.contextmanager
@@ -179,7 +194,8 @@ def _bar(label: str, updates: int, done: int) -> Iterator[Callable[[Progress], N
         task = bar.add_task(label, total=updates, completed=done, value="")
 
         def advance(progress: Progress) -> None:
-            value = f"validation {progress.curve[-1]['value']:.4f}" if progress.curve else ""
+            last = progress.curve[-1] if progress.curve else {}
+            value = f"validation {last['value']:.4f}" if "value" in last else ""
             bar.update(task, completed=progress.update, value=value)
 
         yield advance

@@ -18,12 +18,14 @@ from twofold.model.backbone import (
     fresh_backbone,
     is_fresh,
     pretrained_backbone,
+    resolve_device,
     resolve_precision,
 )
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model
 from twofold.model.vocabulary import Sequences, Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, Example, InputError, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.retrieval.top_k import TIE_RULE
 from twofold.tasks.examples import (
     JudgedRequests,
     judged_requests,
@@ -94,15 +96,15 @@ def train(
         InputError: the data lack what the arm needs, or `out` holds something else.
     """
     config, out = config or TrainingConfig(), Path(out)  # type: ignore[call-arg]
-    arm, place = _arm(arm), _device(device)
+    arm, place = _arm(arm), resolve_device(device)
     if threads:
         torch.set_num_threads(threads)
     precision = resolve_precision(config.precision, place)
     config = config.model_copy(update={"precision": precision})
-    identity = _identity(dataset, arm, config, seed, reference or {})
+    identity = _identity(dataset, arm, config, seed, reference or {}) | {"device": place.type}
     if resume and artifact.is_complete(out):
         require_same(artifact.load(out, KIND)["config"]["identity"], identity, out)
-        return load_model(out, str(place))
+        return load_model(out, device, arm.name)
     artifact.require_absent(out)
     _require_tasks(dataset, arm)
     state_folder = out.parent / f".{out.name}.training"
@@ -176,17 +178,6 @@ def _require_tasks(dataset: PreparedDataset, arm: Arm) -> None:
             )
 
 
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(device)
-        torch.zeros(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device '{device}': not usable here; use cpu") from error
-    return place
-
-
 def _build(
     dataset: PreparedDataset, config: TrainingConfig, seed: int
 ) -> tuple[Vocabulary, Backbone]:
@@ -255,11 +246,19 @@ def _schedule(
     config: TrainingConfig,
     seed: int,
 ) -> loop.Schedule:
-    """As many passes over the arm's own data as joint makes over all, or as many updates."""
+    """As many passes over the arm's own data as joint makes over all, or as many updates.
+
+    The cadence of validations is common to all arms, and such that the shortest has ten.
+    """
     everything = _mixture(sources, list(sources), config, seed)
-    share = mixture.batches_per_epoch / everything.batches_per_epoch
-    updates = config.updates if arm.step_matched else max(1, round(config.updates * share))
-    return loop.Schedule(updates, max(1, config.updates // config.validations))
+    passes = config.updates / everything.batches_per_epoch
+    plain = [max(1, round(passes * batches)) for batches in everything.batches_by_source]
+    own = max(1, round(passes * mixture.batches_per_epoch))
+    return loop.Schedule(
+        updates=config.updates if arm.step_matched else own,
+        cadence=max(1, min(config.updates // config.validations, min(plain) // 10)),
+        patience=max(1, round(config.patience * config.updates)),
+    )
 
 
 def _loss(
@@ -279,18 +278,20 @@ def _validation(
     model: GenerativeModel,
     config: TrainingConfig,
     reference: Mapping[str, float],
-) -> loop.Validate:
+) -> loop.Validate | None:
     judged = [
         judged_requests(dataset, task, "validation").sample(config.validation_requests)
         for task in arm.tasks
     ]
     judged = [requests for requests in judged if requests.requests]
+    if not judged:
+        return None
     retriever = GenerativeRetriever(model)
 
     def validate() -> dict[str, float]:
         found = {str(j.task): _mean(retriever, j) for j in judged}
         scaled = [value / (reference.get(task) or 1.0) for task, value in found.items()]
-        return {**found, "value": sum(scaled) / max(1, len(scaled))}
+        return {**found, "value": sum(scaled) / len(scaled)}
 
     return validate
 
@@ -314,6 +315,8 @@ def _stamp(dataset: PreparedDataset, job: loop.Job, progress: Progress) -> dict[
         "split": dataset.protocol.split,
         "cutoff": dataset.protocol.cutoff,
         "seen": dataset.protocol.seen,
+        "ties": TIE_RULE,
+        "candidates": "full catalog",
         "catalog": codes,
         "loss": "full softmax"
         if job.loss.is_full
