@@ -92,8 +92,7 @@ def _advice(result: Result, task: str) -> str:
         ways.append(f"{needed['seeds']:,} seeds")
     if not ways and "between" in verdict["reason"]:
         return (
-            "It beats one of them and loses to the other: what counts is which of the two you would "
-            "run otherwise."
+            "It beats one of them and loses to the other: which of the two would you run otherwise?"
         )
     if not ways:
         return "To decide it would take more test requests and more seeds than now."
