@@ -228,7 +228,7 @@ def test_a_training_that_diverges_says_so(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
     config = quick_config.model_copy(update={"learning_rate": 1e30, "warmup": 0.0})
-    with pytest.raises(InputError, match=r"training diverged, lower learning_rate"):
+    with pytest.raises(InputError, match="training diverged"):
         train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
 
 

@@ -124,6 +124,8 @@ class GenerativeRetriever:
         batch = self.model.vocabulary.collate(sequences).to(self.model.device)
         with self.model.autocast():
             states = self.model.backbone.states(batch)
+        if not states.isfinite().all():
+            raise InputError("the model's states are not finite: its training diverged, train anew")
         scores = torch.log_softmax(states @ self.model.backbone.code_rows().T, dim=1)
         found: npt.NDArray[np.float32] = scores[:, self._codes].cpu().numpy()
         return found
