@@ -55,7 +55,7 @@ def tables(name: str) -> dict[str, list[Table]]:
 
 
 def catalog(
-    films: int = 480, users: int = 1500, queries: int = 2400, seed: int = 0
+    films: int = 480, users: int = 2000, queries: int = 1100, seed: int = 0
 ) -> dict[str, pl.DataFrame]:
     """The film catalog: events and clicks are drawn by popularity (Zipf, exponent 0.7) times fit.
 
@@ -63,6 +63,8 @@ def catalog(
         films: size of the catalog; genres and themes are drawn for each film.
         users: each has two favourite genres and 6 to 30 events, none repeated.
         queries: each names a theme, a genre, a mood or two of them, and has 1 to 8 right answers.
+            Few are for training (3 in 11) and many for testing (6 in 11), as for a young search
+            box beside a busy shop: so there is something to learn from the other task.
         seed: of everything that is drawn.
     """
     rng = np.random.default_rng(seed)
@@ -151,8 +153,11 @@ def _clicks(
         query_id = f"query-{len(asked)}"
         asked.append((query_id, text))
         answers += [(query_id, f"film-{n}") for n in right]
+    sides = ["train"] * 3 + ["validation"] * 2 + ["test"] * 6
+    of_text: dict[str, str] = {}  # the same words stay on one side
+    rows = [(q, text, of_text.setdefault(text, sides[len(of_text) % 11])) for q, text in asked]
     return (
-        pl.DataFrame(asked, schema=["query_id", "text"], orient="row"),
+        pl.DataFrame(rows, schema=["query_id", "text", "split"], orient="row"),
         pl.DataFrame(answers, schema=["query_id", "item_id"], orient="row"),
     )
 
