@@ -13,7 +13,7 @@ from twofold.data import simulate
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.retrieval.generative import GenerativeRetriever
-from twofold.tasks.prepare import PreparedDataset, split_dataset
+from twofold.tasks.prepared import PreparedDataset, split_dataset
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.train import train
 

@@ -19,7 +19,7 @@ from transformers import (
 from twofold.model.vocabulary import train_tokenizer
 from twofold.records import InputError, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
 

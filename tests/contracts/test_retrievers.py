@@ -11,7 +11,7 @@ from twofold.baselines.popularity import Popularity
 from twofold.data.dataset import Catalog
 from twofold.records import InputError, Request, Retriever
 from twofold.retrieval.generative import GenerativeRetriever
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 
 Make = Callable[[PreparedDataset, GenerativeRetriever], Retriever]
 

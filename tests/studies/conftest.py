@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from twofold.tasks.prepare import PreparedDataset, save_dataset
+from twofold.tasks.prepare import save_dataset
+from twofold.tasks.prepared import PreparedDataset
 
 SETTINGS = [
     "backbone=decoder:tiny",

@@ -19,7 +19,8 @@ from twofold import artifact
 from twofold.evaluation.measures import MEASURES
 from twofold.records import InputError
 from twofold.studies.study import study
-from twofold.tasks.prepare import PreparedDataset, load_dataset
+from twofold.tasks.prepare import load_dataset
+from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
 

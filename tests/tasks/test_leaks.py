@@ -15,7 +15,7 @@ from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.data.text import normalise_query
 from twofold.tasks.examples import judged_requests, training_source
-from twofold.tasks.prepare import PreparedDataset, split_dataset
+from twofold.tasks.prepared import PreparedDataset, split_dataset
 
 ITEMS = [f"i{n}" for n in range(6)]
 USERS = [f"u{n}" for n in range(4)]

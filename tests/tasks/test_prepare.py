@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import WriteFolder
 from twofold.records import InputError
 from twofold.tasks.examples import training_source
-from twofold.tasks.prepare import PreparedDataset, load_dataset, save_dataset
+from twofold.tasks.prepare import load_dataset, save_dataset
+from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import (
     data_report,
     jensen_shannon,

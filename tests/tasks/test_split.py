@@ -9,7 +9,8 @@ from tests.conftest import WriteFolder
 from twofold.data.text import normalise_query
 from twofold.records import InputError
 from twofold.tasks.examples import judged_requests, training_source
-from twofold.tasks.prepare import PreparedDataset, load_dataset
+from twofold.tasks.prepare import load_dataset
+from twofold.tasks.prepared import PreparedDataset
 
 
 def _events(dataset: PreparedDataset) -> dict[str, list[tuple[str, str]]]:

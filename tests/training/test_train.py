@@ -16,7 +16,8 @@ from tests.conftest import WriteFolder
 from twofold import artifact
 from twofold.records import InputError
 from twofold.retrieval.generative import load_model
-from twofold.tasks.prepare import PreparedDataset, load_dataset
+from twofold.tasks.prepare import load_dataset
+from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.loop import learning_rate
 from twofold.training.train import train

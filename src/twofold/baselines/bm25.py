@@ -9,7 +9,7 @@ import numpy as np
 from twofold.evaluation.runs import rank
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.tasks.examples import training_examples
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 
 Field = Literal["text", "queries", "text and queries"]
 FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from twofold.records import Ranking, Request, Run, Task
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import training_popularity
 
 

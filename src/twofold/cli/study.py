@@ -22,7 +22,7 @@ from twofold.cli.options import (
 from twofold.records import InputError
 
 if TYPE_CHECKING:
-    from twofold.tasks.prepare import PreparedDataset
+    from twofold.tasks.prepared import PreparedDataset
 
 
 def study(

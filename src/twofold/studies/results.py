@@ -17,7 +17,7 @@ from twofold.records import Floats, Ints, Task
 from twofold.studies.arms import ARMS, control_name
 from twofold.studies.verdict import TaskScores
 from twofold.tasks.examples import judged_requests
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 from twofold.training.train import Arm
 
 _STILL_IMPROVING = 0.9

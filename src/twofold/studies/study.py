@@ -27,7 +27,7 @@ from twofold.studies.results import Results
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.examples import judged_requests, training_source
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report
 from twofold.training.config import Budget, TrainingConfig, resolve_config
 from twofold.training.train import SELECTION, train

@@ -12,7 +12,7 @@ from twofold.evaluation.measures import MEASURES, Measure, means, score, unanswe
 from twofold.evaluation.runs import write_qrels, write_run
 from twofold.records import Qrels, Retriever, Run, Split, Task
 from twofold.tasks.examples import judged_requests
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 
 KIND = "evaluation"
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from twofold.records import Example, Floats, InputError, Ints, Qrels, Request, Source, Split, Task
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 
 
 @dataclass(frozen=True, slots=True)

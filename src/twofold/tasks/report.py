@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from twofold.data.text import normalise_query
 from twofold.records import SPLITS, Floats, Ints, Task
 from twofold.tasks.examples import judged_requests, training_examples
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import repeat_share
 
 NEAR_DUPLICATE = 0.8

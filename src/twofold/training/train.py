@@ -32,7 +32,7 @@ from twofold.tasks.examples import (
     training_examples,
     training_source,
 )
-from twofold.tasks.prepare import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss
