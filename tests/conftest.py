@@ -9,7 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it: no test asks
 import pytest
 import torch
 
-from twofold.data import simulate
+from twofold.data import film_catalog
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.retrieval.generative import GenerativeRetriever
@@ -55,7 +55,7 @@ def write_folder(tmp_path: Path) -> WriteFolder:
 @pytest.fixture(scope="session")
 def catalog() -> PreparedDataset:
     """A small film catalog with both tasks."""
-    frames = simulate.catalog(films=60, users=80, queries=120)
+    frames = film_catalog.catalog(films=60, users=80, queries=120)
     tables = {name: [Table(Path(f"{name}.csv"), rows)] for name, rows in frames.items()}
     return split_dataset(validate(tables), "simulate:catalog")
 

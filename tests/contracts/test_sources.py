@@ -34,6 +34,11 @@ SOURCES: dict[str, Callable[[Path], str]] = {
     "folder": _folder,
     "raw MovieLens": _movielens,
     "simulate:catalog": lambda _: "simulate:catalog",
+    "simulate:popularity": lambda _: "simulate:popularity:tests=500",
+    "simulate:latent-search-helps": lambda _: "simulate:latent-search-helps:groups=5",
+    "simulate:latent-recommendation-helps": lambda _: (
+        "simulate:latent-recommendation-helps:pairs=9"
+    ),
 }
 
 

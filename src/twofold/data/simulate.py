@@ -1,165 +1,288 @@
-"""Made datasets, as ordinary tables. Everything is a function of the simulator's parameters.
+"""Made datasets, as ordinary tables: worlds whose law is known.
 
-`catalog` is a small film catalog with readable titles. Each film has a genre and a theme. Users
-prefer a few genres and stay with a theme from one film to the next, so histories tell which films
-belong together; queries are words for genres and themes, so they tell it as well.
+Every world is a function of its parameters, written `simulate:NAME` or
+`simulate:NAME:key=value,key=value`. The worlds after Penha et al. (RecSys 2024) are
+reconstructions: the paper describes them, and published no code.
+
+- `popularity` (H1): popularity is the only signal, and the law of the other task's training
+  targets lies `kl` nats away from the law that is tested.
+- `latent-search-helps` and `latent-recommendation-helps` (H2): every item is equally popular, and
+  what the test asks of one task is in the other's training data with probability `rho`.
 """
 
+import inspect
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.optimize import brentq
 
+from twofold.data.film_catalog import catalog
 from twofold.data.formats import Table
 from twofold.records import Floats, InputError, Ints
 
-_GENRES = {
-    "science fiction": ("Orbital", "Quantum", "Distant", "Silver"),
-    "crime": ("Crooked", "Broken", "Midnight", "Cold"),
-    "comedy": ("Clumsy", "Accidental", "Cheerful", "Borrowed"),
-    "horror": ("Hollow", "Whispering", "Crimson", "Buried"),
-    "romance": ("Tender", "Summer", "Secret", "Gentle"),
-    "western": ("Dusty", "Lonesome", "Golden", "Wild"),
-    "fantasy": ("Enchanted", "Ancient", "Emerald", "Forgotten"),
-    "war": ("Iron", "Fallen", "Last", "Burning"),
-}
-_THEMES = {
-    "heist": ("Vault", "Diamond", "Getaway"),
-    "robots": ("Machine", "Android", "Automaton"),
-    "road trip": ("Highway", "Journey", "Miles"),
-    "haunted house": ("Manor", "Attic", "Corridor"),
-    "wedding": ("Bride", "Vows", "Honeymoon"),
-    "revenge": ("Reckoning", "Debt", "Vengeance"),
-    "dragons": ("Dragon", "Wyrm", "Scale"),
-    "spies": ("Agent", "Cipher", "Embassy"),
-    "time travel": ("Clock", "Yesterday", "Paradox"),
-    "music": ("Melody", "Concert", "Violin"),
-}
-_MOODS = ("slow", "funny", "dark", "classic", "quiet", "fast")
+Frames = dict[str, pl.DataFrame]
+
+ZIPF_EXPONENT = 1.1
+GROUP = 10
+"""Items of a group in `latent-search-helps`."""
+_AMBIGUOUS = 50
+"""Items that an ambiguous query may mean."""
 
 
-def tables(name: str) -> dict[str, list[Table]]:
-    """The tables of simulator `name`.
+def tables(text: str) -> dict[str, list[Table]]:
+    """The tables of `NAME` or `NAME:key=value,...`.
 
     Raises:
-        InputError: no such simulator.
+        InputError: no such simulator or parameter, or a value that does not fit.
     """
+    name, _, given = text.partition(":")
     if name not in SIMULATORS:
         known = ", ".join(SIMULATORS)
         raise InputError(f"simulate:{name}: no such simulator; there is {known}")
-    frames = SIMULATORS[name]()
-    folder = Path(f"simulate:{name}")
+    frames = SIMULATORS[name](**_parameters(name, given))
+    folder = Path(f"simulate:{text}")
     return {table: [Table(folder / f"{table}.csv", rows)] for table, rows in frames.items()}
 
 
-def catalog(
-    films: int = 480, users: int = 2000, queries: int = 1100, seed: int = 0
-) -> dict[str, pl.DataFrame]:
-    """The film catalog: events and clicks are drawn by popularity (Zipf, exponent 0.7) times fit.
+def _parameters(name: str, given: str) -> dict[str, Any]:
+    """Values of the types that the simulator's own defaults have."""
+    defaults = {p.name: p.default for p in inspect.signature(SIMULATORS[name]).parameters.values()}
+    found: dict[str, Any] = {}
+    for part in filter(None, given.split(",")):
+        key, _, value = part.partition("=")
+        if key not in defaults:
+            known = ", ".join(defaults)
+            raise InputError(f"simulate:{name}: no parameter '{key}'; there is {known}")
+        try:
+            found[key] = type(defaults[key])(value)
+        except ValueError as error:
+            raise InputError(f"simulate:{name}: {key}='{value}' is no number") from error
+    return found
+
+
+def zipf_law(items: int) -> Floats:
+    """Probabilities in proportion to rank^-1.1, shape (N,), the most popular first."""
+    weights = np.arange(1, items + 1, dtype=np.float64) ** -ZIPF_EXPONENT
+    law: Floats = weights / weights.sum()
+    return law
+
+
+def law_at_divergence(law: Floats, kl: float) -> Floats:
+    """The mixture q of `law` and its reverse with KL(law || q) = `kl` nats.
+
+    Raises:
+        InputError: `kl` is negative, or beyond that of the reverse itself.
+    """
+    backwards = law[::-1]
+
+    def divergence(share: float) -> float:
+        mixed = (1 - share) * law + share * backwards
+        return float(np.sum(law * np.log(law / mixed)))
+
+    if kl == 0:
+        return law
+    if not 0 < kl <= divergence(1.0):
+        raise InputError(f"kl={kl}: must lie between 0 and {divergence(1.0):.3f}")
+    share = float(brentq(lambda x: divergence(x) - kl, 0.0, 1.0))
+    mixed: Floats = (1 - share) * law + share * backwards
+    return mixed
+
+
+def popularity(
+    kl: float = 0.0,
+    helped: str = "recommendation",
+    items: int = 1000,
+    targets: int = 300,
+    tests: int = 20_000,
+    seed: int = 0,
+) -> Frames:
+    """H1. Targets of the `helped` task follow Zipf's law in training and test.
+
+    The other task's training targets follow a law `kl` nats away. Histories are uniform noise.
+    Where recommendation is helped, queries are strings of their own; where search is, each query
+    is a word that 50 items share and a string of its own, and the target is drawn among the 50.
 
     Args:
-        films: size of the catalog; genres and themes are drawn for each film.
-        users: each has two favourite genres and 6 to 30 events, none repeated.
-        queries: each names a theme, a genre, a mood or two of them, and has 1 to 8 right answers.
-            Few are for training (3 in 11) and many for testing (6 in 11), as for a young search
-            box beside a busy shop: so there is something to learn from the other task.
+        kl: KL(tested law || the other task's law), in nats.
+        helped: `recommendation` or `search`.
+        items: N, the size of the catalog.
+        targets: training targets of each task: few, or there is nothing to help.
+        tests: test requests of the helped task.
         seed: of everything that is drawn.
     """
+    if helped not in ("recommendation", "search"):
+        raise InputError(f"helped='{helped}': is recommendation or search")
     rng = np.random.default_rng(seed)
-    genre, theme, mood = (rng.integers(n, size=films) for n in (8, 10, 6))
-    popularity = np.asarray((1.0 + rng.permutation(films)) ** -0.7, dtype=np.float64)
-    items = _films(rng, genre, theme, mood)
-    interactions = _events(rng, users, genre, theme, popularity)
-    asked, qrels = _clicks(rng, queries, genre, theme, mood, popularity)
-    return {"items": items, "interactions": interactions, "queries": asked, "qrels": qrels}
+    law, other = zipf_law(items), law_at_divergence(zipf_law(items), kl)
+    name = np.array([f"i{n}" for n in rng.permutation(items)], dtype=object)
+    group = rng.permutation(items) // _AMBIGUOUS if helped == "search" else None
+    of_search, of_users = (law, other) if helped == "search" else (other, law)
+    few = max(500, tests // 20)
+    asked, answers = _popular_queries(
+        rng, of_search, name, group, {"train": targets, "validation": few // 2,
+                                      "test": tests if helped == "search" else few},
+    )  # fmt: skip
+    users = _popular_users(rng, of_users, name, targets, few if helped == "search" else tests)
+    return _frames(name, users, asked, answers)
 
 
-def _films(rng: np.random.Generator, genre: Ints, theme: Ints, mood: Ints) -> pl.DataFrame:
-    genres, themes = list(_GENRES), list(_THEMES)
-    years = rng.integers(1950, 2024, size=len(genre))
-    seen: dict[str, int] = {}
-    titles = []
-    for g, t in zip(genre, theme, strict=True):
-        words = list(product(_GENRES[genres[g]], _THEMES[themes[t]]))
-        first, second = words[rng.integers(len(words))]
-        title = f"The {first} {second}"
-        seen[title] = seen.get(title, 0) + 1
-        titles.append(title if seen[title] == 1 else f"{title} {seen[title]}")
-    return pl.DataFrame(
-        {
-            "item_id": [f"film-{n}" for n in range(len(genre))],
-            "title": titles,
-            "year": [str(year) for year in years],
-            "genre": [genres[g] for g in genre],
-            "text": [
-                f"A {_MOODS[m]} {genres[g]} film: {themes[t]}."
-                for g, t, m in zip(genre, theme, mood, strict=True)
-            ],
-        }
-    )
+def bayes_ceiling(law: Floats, k: int, seen_filtered: bool) -> float:
+    """Recall@k of who knows the law of `popularity`: the sum of its `k` largest probabilities.
+
+    Where seen items are filtered, the validation item is drawn first and cannot be the target: the
+    mean over it. That the noise item is not the target either is worth less than 1 in N.
+    """
+    if not seen_filtered:
+        return float(np.sort(law)[::-1][:k].sum())
+    largest = np.sort(law)[::-1][: k + 1]
+    order = np.argsort(-law)
+    first = np.isin(np.arange(len(law)), order[:k])
+    # Without an item of the k largest the next one moves up; without another nothing changes.
+    found = np.where(first, largest.sum() - law, largest[:k].sum())
+    return float(np.sum(law * found / (1 - law)))
 
 
-def _events(
-    rng: np.random.Generator, users: int, genre: Ints, theme: Ints, popularity: Floats
-) -> pl.DataFrame:
-    rows: list[tuple[str, str, str]] = []
-    for user in range(users):
-        likes = np.full(8, 0.15)
-        likes[rng.choice(8, size=2, replace=False)] = 1.0
-        left = popularity * likes[genre]
-        time = 1_600_000_000 + int(rng.integers(10**7))
-        previous = -1
-        for _ in range(rng.integers(6, 31)):
-            # A user stays with the theme of the previous film eight times as readily.
-            fit = left if previous < 0 else left * np.where(theme == theme[previous], 8.0, 1.0)
-            previous = int(rng.choice(len(fit), p=fit / fit.sum()))
-            left[previous] = 0.0
-            time += int(rng.integers(3600, 86400))
-            rows.append((f"user-{user}", f"film-{previous}", str(time)))
-    return pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-
-
-def _clicks(
-    rng: np.random.Generator,
-    queries: int,
-    genre: Ints,
-    theme: Ints,
-    mood: Ints,
-    popularity: Floats,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    words = [(list(_GENRES), genre), (list(_THEMES), theme), (list(_MOODS), mood)]
-    facets = [(1,), (0,), (1, 0), (2, 0), (2, 1), (2, 1, 0)]
-    hints = [
-        *(a for pool in _GENRES.values() for a in pool),
-        *(b for p in _THEMES.values() for b in p),
-    ]
-    asked: list[tuple[str, str]] = []
+def _popular_queries(
+    rng: np.random.Generator, law: Floats, name: Any, group: Ints | None, sizes: dict[str, int]
+) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    asked: list[tuple[str, str, str]] = []
     answers: list[tuple[str, str]] = []
-    while len(asked) < queries:
-        film = int(rng.choice(len(popularity), p=popularity / popularity.sum()))
-        facet = facets[rng.integers(len(facets))]
-        text = " ".join(words[f][0][words[f][1][film]] for f in facet)
-        text += f" {hints[rng.integers(len(hints))].lower()}" if rng.random() < 0.5 else " film"
-        fits = np.logical_and.reduce([words[f][1] == words[f][1][film] for f in facet])
-        weight = popularity * fits
-        right = rng.choice(
-            len(weight),
-            size=min(int(fits.sum()), int(rng.integers(1, 9))),
-            replace=False,
-            p=weight / weight.sum(),
-        )
-        query_id = f"query-{len(asked)}"
-        asked.append((query_id, text))
-        answers += [(query_id, f"film-{n}") for n in right]
-    sides = ["train"] * 3 + ["validation"] * 2 + ["test"] * 6
-    of_text: dict[str, str] = {}  # the same words stay on one side
-    rows = [(q, text, of_text.setdefault(text, sides[len(of_text) % 11])) for q, text in asked]
-    return (
-        pl.DataFrame(rows, schema=["query_id", "text", "split"], orient="row"),
-        pl.DataFrame(answers, schema=["query_id", "item_id"], orient="row"),
-    )
+    for split, size in sizes.items():
+        for target in rng.choice(len(law), size=size, p=law):
+            number = len(asked)
+            word = "" if group is None else f"topic{group[target]} "
+            asked.append((f"q{number}", f"{word}request{number}", split))
+            answers.append((f"q{number}", name[target]))
+    return asked, answers
 
 
-SIMULATORS: dict[str, Callable[[], dict[str, pl.DataFrame]]] = {"catalog": catalog}
+def _popular_users(
+    rng: np.random.Generator, law: Floats, name: Any, targets: int, tests: int
+) -> list[tuple[str, str]]:
+    """Users of two events, noise and a target, train; those of three are tested.
+
+    No user has an item twice, so that the filter of seen items takes no target away.
+    """
+    rows: list[tuple[str, str]] = []
+    for number in range(targets + tests):
+        size = 1 if number < targets else 2
+        drawn = rng.choice(len(law), size=size, replace=False, p=law).tolist()
+        noise = int(rng.integers(len(law) - size))
+        for taken in sorted(drawn):
+            noise += noise >= taken
+        rows += _user(number, name, noise, *drawn)
+    return rows
+
+
+def latent_search_helps(
+    rho: float = 1.0, groups: int = 100, copies: int = 2, queries: int = 4, seed: int = 0
+) -> Frames:
+    """H2. Groups of 10 items; histories show 3 of the 9 steps between members, tests the others.
+
+    Training users go from an item to one 1, 2 or 3 places on in its group; test users take other
+    steps. A training query names its item's group with probability `rho`, else a random one. So
+    each item is as popular as any other, in both tasks.
+
+    Args:
+        rho: how often queries tell the group.
+        groups: of 10 items each.
+        copies: training users of each pair that is shown.
+        queries: training queries of each item.
+        seed: of everything that is drawn.
+    """
+    _require_share(rho)
+    rng = np.random.default_rng(seed)
+    items = groups * GROUP
+    name = np.array([f"i{n}" for n in rng.permutation(items)], dtype=object)
+    users: list[tuple[str, str]] = []
+    for item in range(items):
+        for step in (1, 2, 3) * copies:
+            users += _user(len(users), name, item, _on(item, step))
+        # No pair of these three is one that training shows, in that order.
+        users += _user(len(users), name, item, _on(item, 4), _on(item, 8))
+    asked: list[tuple[str, str, str]] = []
+    answers: list[tuple[str, str]] = []
+    for split, each in (("train", queries), ("validation", 1), ("test", 1)):
+        for item in np.repeat(np.arange(items), each).tolist():
+            told = item // GROUP if rng.random() < rho else int(rng.integers(groups))
+            asked.append((f"q{len(asked)}", f"topic{told} request{len(asked)}", split))
+            answers.append((asked[-1][0], name[item]))
+    return _frames(name, users, asked, answers)
+
+
+def latent_recommendation_helps(
+    rho: float = 1.0, pairs: int = 500, copies: int = 3, queries: int = 3, seed: int = 0
+) -> Frames:
+    """H2. A topic is relevant to the pair (a, b): training queries find a, test queries want b.
+
+    Histories hold the pair, in both orders, with probability `rho`; else a with the partner of
+    another topic, so that each item stays as popular as any other.
+
+    Args:
+        rho: how often histories tell the pair.
+        pairs: of items; a fifth of them is for validation.
+        copies: training users of each pair and order.
+        queries: training queries of each topic.
+        seed: of everything that is drawn.
+    """
+    _require_share(rho)
+    rng = np.random.default_rng(seed)
+    name = np.array([f"i{n}" for n in rng.permutation(2 * pairs)], dtype=object)
+    users: list[tuple[str, str]] = []
+    for _ in range(copies):
+        first, second = np.arange(pairs), np.arange(pairs)
+        apart = np.flatnonzero(rng.random(pairs) >= rho)
+        shuffled = rng.permutation(apart)
+        second[shuffled] = np.roll(shuffled, 1)
+        for a, b in zip(first.tolist(), second.tolist(), strict=True):
+            users += _user(len(users), name, a, pairs + b)
+            users += _user(len(users), name, pairs + b, a)
+    for _ in range(pairs):
+        users += _user(len(users), name, *rng.choice(2 * pairs, 3, replace=False).tolist())
+    asked: list[tuple[str, str, str]] = []
+    answers: list[tuple[str, str]] = []
+    for topic in range(pairs):
+        held_out = "validation" if topic % 5 == 0 else "test"
+        for split, item in (*[("train", topic)] * queries, (held_out, pairs + topic)):
+            asked.append((f"q{len(asked)}", f"topic{topic} request{len(asked)}", split))
+            answers.append((asked[-1][0], name[item]))
+    return _frames(name, users, asked, answers)
+
+
+def _on(item: int, step: int) -> int:
+    """The item `step` places on in the same group."""
+    return item // GROUP * GROUP + (item + step) % GROUP
+
+
+def _user(number: int, name: Any, *events: int) -> list[tuple[str, str]]:
+    return [(f"u{number}", name[event]) for event in events]
+
+
+def _require_share(rho: float) -> None:
+    if not 0 <= rho <= 1:
+        raise InputError(f"rho={rho}: must lie between 0 and 1")
+
+
+def _frames(
+    name: Any,
+    users: list[tuple[str, str]],
+    asked: list[tuple[str, str, str]],
+    answers: list[tuple[str, str]],
+) -> Frames:
+    return {
+        "items": pl.DataFrame({"item_id": name, "title": [""] * len(name)}).cast(pl.String),
+        "interactions": pl.DataFrame(users, schema=["user_id", "item_id"], orient="row"),
+        "queries": pl.DataFrame(asked, schema=["query_id", "text", "split"], orient="row"),
+        "qrels": pl.DataFrame(answers, schema=["query_id", "item_id"], orient="row"),
+    }
+
+
+SIMULATORS: dict[str, Callable[..., Frames]] = {
+    "catalog": catalog,
+    "popularity": popularity,
+    "latent-search-helps": latent_search_helps,
+    "latent-recommendation-helps": latent_recommendation_helps,
+}

@@ -1,0 +1,141 @@
+"""Simulated worlds have the laws that they state."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from twofold.data import simulate
+from twofold.data.sources import read_source
+from twofold.records import Floats, InputError
+from twofold.tasks.examples import judged_requests, training_source
+from twofold.tasks.prepare import load_dataset
+from twofold.tasks.prepared import PreparedDataset
+
+
+def _kl(p: Floats, q: Floats) -> float:
+    return float(np.sum(p * np.log(p / q)))
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.1, 1.0, 3.5])
+def test_the_law_lies_where_it_was_asked_to(kl: float) -> None:
+    law = simulate.zipf_law(1000)
+    other = simulate.law_at_divergence(law, kl)
+    assert other.sum() == pytest.approx(1.0)
+    assert _kl(law, other) == pytest.approx(kl, abs=1e-6)
+
+
+def test_beyond_the_reversed_law_there_is_nothing() -> None:
+    with pytest.raises(InputError, match=r"kl=9.0: must lie between 0 and 4\.\d+"):
+        read_source("simulate:popularity:kl=9")
+
+
+def test_the_ceiling_is_what_the_known_law_reaches() -> None:
+    """Against 40,000 draws: rank by the law, the first draw filtered where seen items are."""
+    law = simulate.zipf_law(200)
+    rng = np.random.default_rng(0)
+    pairs = np.array([rng.choice(200, 2, replace=False, p=law) for _ in range(40_000)])
+    first, second = pairs.T
+    # The law is in order of rank: after the first is filtered, later items move up by one.
+    rank = second - (second > first)
+    reached = (rank < 30).mean()
+    assert simulate.bayes_ceiling(law, 30, seen_filtered=True) == pytest.approx(reached, abs=0.01)
+    assert simulate.bayes_ceiling(law, 30, seen_filtered=False) == pytest.approx(law[:30].sum())
+
+
+def _targets(dataset: PreparedDataset, task: str) -> Counter[int]:
+    source = training_source(dataset, task)  # type: ignore[arg-type]
+    return Counter(int(t) for example in source.examples for t in example.targets)
+
+
+@pytest.mark.parametrize("helped", ["recommendation", "search"])
+def test_popularity_has_few_targets_and_many_tests(helped: str) -> None:
+    dataset = load_dataset(f"simulate:popularity:kl=2,helped={helped},tests=3000")
+    assert sum(_targets(dataset, "search").values()) == 300
+    assert sum(_targets(dataset, "recommendation").values()) == 300
+    assert len(judged_requests(dataset, helped, "test").requests) == 3000  # type: ignore[arg-type]
+    assert dataset.protocol.seen == "exclude"
+    events = dataset.interactions
+    assert events.select("user_id", "item_id").is_unique().all()
+
+
+def test_at_kl_zero_the_tasks_share_their_popular_items() -> None:
+    def share(kl: float) -> float:
+        dataset = load_dataset(f"simulate:popularity:kl={kl},tests=500,targets=3000")
+        top = [i for i, _ in _targets(dataset, "recommendation").most_common(20)]
+        searched = _targets(dataset, "search")
+        return sum(searched[i] for i in top) / sum(searched.values())
+
+    assert share(0.0) > 0.4
+    assert share(4.0) < 0.1
+
+
+@pytest.mark.parametrize("rho", [0.0, 1.0])
+def test_search_tells_the_group_with_probability_rho(rho: float) -> None:
+    dataset = load_dataset(f"simulate:latent-search-helps:rho={rho},groups=20")
+    for task in dataset.tasks:
+        assert set(_targets(dataset, task).values()) == {4 if task == "search" else 6}
+    shown, asked = set(), set()
+    for items in dataset.training_histories.values():
+        shown |= {(a, b) for a, b in zip(items[:-1].tolist(), items[1:].tolist(), strict=True)}
+    for request in judged_requests(dataset, "recommendation", "test").requests:
+        target = next(
+            iter(judged_requests(dataset, "recommendation", "test").qrels[request.request_id])
+        )
+        asked |= {
+            (dataset.catalog.positions[i], dataset.catalog.positions[target])
+            for i in request.history
+        }
+    assert not shown & asked
+    groups: dict[str, set[str]] = {}
+    rows = dataset.queries.filter(pl.col("split") == "train").join(dataset.qrels, on="query_id")
+    for text, item in rows.select("text", "item_id").iter_rows():
+        groups.setdefault(text.split()[0], set()).add(item)
+    sizes = [len(items) for items in groups.values()]
+    assert (max(sizes) == 10) == (rho == 1.0)
+
+
+@pytest.mark.parametrize("rho", [0.0, 1.0])
+def test_histories_tell_the_pair_with_probability_rho(rho: float) -> None:
+    dataset = load_dataset(f"simulate:latent-recommendation-helps:rho={rho},pairs=50")
+    assert set(_targets(dataset, "recommendation").values()) == {3}
+    answer: dict[str, dict[str, str]] = {}
+    rows = dataset.queries.join(dataset.qrels, on="query_id")
+    for text, split, item in rows.select("text", "split", "item_id").iter_rows():
+        answer.setdefault(text.split()[0], {})[split] = item
+    pairs = {(of["train"], of.get("test", of.get("validation"))) for of in answer.values()}
+    names = dataset.catalog.item_ids
+    told = {
+        (names[items[0]], names[items[1]])
+        for items in dataset.training_histories.values()
+        if len(items) == 2
+    }
+    assert len(pairs & told) == (50 if rho == 1.0 else 0)
+
+
+def test_worlds_are_functions_of_their_seed() -> None:
+    one = load_dataset("simulate:latent-search-helps:seed=1,groups=5").digest
+    assert load_dataset("simulate:latent-search-helps:seed=1,groups=5").digest == one
+    assert load_dataset("simulate:latent-search-helps:seed=2,groups=5").digest != one
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("simulate:popularity:colour=1", "no parameter 'colour'; there is kl, helped"),
+        ("simulate:popularity:kl=big", "kl='big' is no number"),
+        ("simulate:popularity:helped=both", "helped='both': is recommendation or search"),
+        ("simulate:latent-search-helps:rho=2", "rho=2.0: must lie between 0 and 1"),
+        ("simulate:latent-recommendation-helps:rho=-1", "rho=-1.0: must lie between 0 and 1"),
+    ],
+)
+def test_mistakes_are_named(source: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_source(source)
+
+
+def test_tables_name_their_world() -> None:
+    made = simulate.tables("latent-search-helps:groups=2")
+    assert made["items"][0].path == Path("simulate:latent-search-helps:groups=2") / "items.csv"
