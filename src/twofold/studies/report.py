@@ -39,15 +39,7 @@ _COLOURS = {
 
 def write_report(result: Result, path: Path) -> None:
     """Write the page for a study's result."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("twofold.studies"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "signed": _signed, "interval": _interval}
-    page = environment.get_template("report.html").render(
+    page = _template("report.html").render(
         result=result,
         tasks=list(result["verdicts"]),
         sentences={task: verdict_sentence(result, task) for task in result["verdicts"]},
@@ -60,6 +52,26 @@ def write_report(result: Result, path: Path) -> None:
         overlap_plot=_svg(_plot_overlap, result),
     )
     path.write_text(page, encoding="utf-8")
+
+
+def write_simulation_report(result: Result, path: Path) -> None:
+    """Write the page for the result of a sweep over a simulated world."""
+    page = _template("simulation.html").render(
+        result=result, other=_OTHER[result["helped"]], sweep_plot=_svg(_plot_sweep, result)
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("twofold.studies"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "signed": _signed, "interval": _interval}
+    return environment.get_template(name)
 
 
 def verdict_sentence(result: Result, task: str) -> str:
@@ -199,6 +211,35 @@ def _plot_overlap(result: Result) -> Figure:
     axis.set_xlabel("items with training targets")
     axis.legend(frameon=False, ncols=4, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axis.spines["left"].set_visible(False)
+    return figure
+
+
+def _plot_sweep(result: Result) -> Figure:
+    """Recall@30 of the helped task over the levels, and the mechanism beside it."""
+    colours = {
+        "plain": _COLOURS[result["helped"]],
+        "control": _COLOURS[f"{result['helped']}-step-matched"],
+        "joint": _COLOURS["joint"],
+    }
+    labels = {"plain": result["helped"], "control": "step-matched", "joint": "joint"}
+    levels = [point["level"] for point in result["points"]]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
+    for name, colour in colours.items():
+        means = [point[name]["mean"] for point in result["points"]]
+        below, above = zip(*(point[name]["interval"] for point in result["points"]), strict=True)
+        left.plot(levels, means, "o-", color=colour, label=labels[name], ms=5)
+        left.fill_between(levels, below, above, color=colour, alpha=0.2, lw=0)
+        for seeds in zip(*(point["mechanism"][name] for point in result["points"]), strict=True):
+            right.plot(levels, seeds, "o-", color=colour, lw=0.8, ms=3)
+    if result["points"][0]["ceiling"] is not None:
+        ceiling = [point["ceiling"] for point in result["points"]]
+        left.plot(levels, ceiling, "--", color=_INK, label="ceiling")
+    left.set_ylim(bottom=0)
+    left.set_ylabel(f"{result['primary']} in {result['helped']}")
+    right.set_ylabel(result["mechanism"])
+    for axis in (left, right):
+        axis.set_xlabel("KL (nats)" if result["parameter"] == "kl" else result["parameter"])
+    _legend(left)
     return figure
 
 

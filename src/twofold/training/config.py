@@ -85,16 +85,17 @@ def resolve_config(
     budget: Budget = "standard",
     file: Path | None = None,
     settings: tuple[str, ...] = (),
+    base: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> TrainingConfig:
-    """A preset, changed by a JSON file, then by KEY=VALUE settings, then by `overrides`.
+    """A preset, changed by `base`, by a JSON file, by KEY=VALUE settings, then by `overrides`.
 
     Raises:
         InputError: an unknown key or a value that does not fit; it names the key.
     """
     if budget not in PRESETS:
         raise InputError(f"--budget '{budget}': there is {', '.join(PRESETS)}")
-    values: dict[str, Any] = dict(PRESETS[budget])
+    values: dict[str, Any] = dict(PRESETS[budget]) | (base or {})
     if file is not None:
         given = read_json(file)
         if not isinstance(given, dict):

@@ -95,7 +95,7 @@ def train(
     Raises:
         InputError: the data lack what the arm needs, or `out` holds something else.
     """
-    config, out = config or TrainingConfig(), Path(out)  # type: ignore[call-arg]
+    config, out = config or TrainingConfig(), Path(out)
     arm, place = _arm(arm), resolve_device(device)
     if threads:
         torch.set_num_threads(threads)

@@ -1,0 +1,49 @@
+"""`twofold simulate-study`."""
+
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from twofold.cli.options import Config, Out, Resume, Settings, Threads
+
+
+def simulate_study(
+    world: Annotated[
+        str,
+        typer.Argument(
+            help="popularity, popularity-search, latent-search-helps or "
+            "latent-recommendation-helps."
+        ),
+    ],
+    out: Out,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models of each arm.")] = 5,
+    resume: Resume = False,
+    config: Config = None,
+    settings: Settings = None,
+    threads: Threads = None,
+) -> None:
+    """Repeat one of the paper's simulations: a study at every level of what the world varies."""
+    from twofold.studies.simulation import SIMULATION
+    from twofold.studies.simulation import simulate_study as run
+    from twofold.training.config import resolve_config
+
+    resolved = resolve_config("quick", config, tuple(settings or ()), base=SIMULATION.model_dump())
+    result = run(
+        world,
+        out=out,
+        seeds=seeds,
+        config=resolved,
+        resume=resume,
+        threads=threads,
+        command=shlex.join(["twofold", *sys.argv[1:]]),
+    )
+    for point in result["points"]:
+        gain = point["contrasts"]["plain"]
+        print(
+            f"{result['parameter']} {point['level']:g}: alone {point['plain']['mean']:.4f}, joint "
+            f"{point['joint']['mean']:.4f}, difference {gain['difference']:+.4f} "
+            f"[{gain['interval'][0]:+.4f}, {gain['interval'][1]:+.4f}]"
+        )
+    print(f"report: {out / 'report.html'}")
