@@ -22,7 +22,7 @@ def test_an_example_runs(path: Path, tmp_path: Path) -> None:
 
 def test_the_documents_name_only_commands_and_options_that_exist() -> None:
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        for verb, rest in re.findall(r"^(?:\$ )?twofold (\w+)(.*)$", page.read_text(), re.M):
+        for verb, rest in re.findall(r"^(?:\$ )?twofold ([\w-]+)(.*)$", page.read_text(), re.M):
             done = subprocess.run(
                 [sys.executable, "-c", "from twofold.cli import main; main()", verb, "--help"],
                 capture_output=True,
@@ -44,7 +44,7 @@ def test_the_reference_is_what_the_program_says() -> None:
 
 def test_links_between_the_documents_hold() -> None:
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        for link in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", page.read_text()):
             assert link.startswith("http") or (page.parent / link).exists(), f"{page}: {link}"
 
 

@@ -38,7 +38,7 @@ _MOODS = ("slow", "funny", "dark", "classic", "quiet", "fast")
 
 
 def catalog(
-    films: int = 480, users: int = 2000, queries: int = 1100, seed: int = 0
+    films: int = 480, users: int = 1600, queries: int = 1100, seed: int = 0
 ) -> dict[str, pl.DataFrame]:
     """The film catalog: events and clicks are drawn by popularity (Zipf, exponent 0.7) times fit.
 
