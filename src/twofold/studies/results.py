@@ -30,13 +30,12 @@ class Results:
     def __init__(self, dataset: PreparedDataset, folder: Path, seeds: int) -> None:
         self._tasks = dataset.tasks
         self._folder = folder / "evaluations"
-        self._seeds = seeds
         self._frames = {arm.name: [self._read(arm, seed) for seed in range(seeds)] for arm in ARMS}
         self.stamps = {
             arm.name: [self._model_stamp(folder, arm, seed) for seed in range(seeds)]
             for arm in ARMS
         }
-        self._clusters = {task: _clusters(dataset, task) for task in dataset.tasks}
+        self._clusters: dict[str, Ints] = {task: _clusters(dataset, task) for task in dataset.tasks}
 
     def _read(self, arm: Arm, seed: int) -> pl.DataFrame:
         place = self._folder / arm.name / f"seed-{seed}"
@@ -93,7 +92,7 @@ class Results:
             found.setdefault(stamp["retriever"], {})[task] = {
                 str(measure): _describe(
                     frame.filter(pl.col("measure") == str(measure))["value"].to_numpy()[None],
-                    self._clusters[task],  # type: ignore[index]
+                    self._clusters[task],
                 )
                 for measure in MEASURES
             }
@@ -101,7 +100,7 @@ class Results:
             joint = self.matrix("joint", task, str(PRIMARY))
             own = frame.filter(pl.col("measure") == str(PRIMARY))["value"].to_numpy()[None]
             found[stamp["retriever"]][task]["joint_minus_baseline"] = _describe_difference(
-                difference(joint, own, self._clusters[task], fixed=True)  # type: ignore[index]
+                difference(joint, own, self._clusters[task], fixed=True)
             )
         return found
 

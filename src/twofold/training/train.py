@@ -101,7 +101,7 @@ def train(
         torch.set_num_threads(threads)
     precision = resolve_precision(config.precision, place)
     config = config.model_copy(update={"precision": precision})
-    identity = _identity(dataset, arm, config, seed, reference or {}) | {"device": place.type}
+    identity = _identity(dataset, arm, config, seed, place, reference or {})
     if resume and artifact.is_complete(out):
         require_same(artifact.load(out, KIND)["config"]["identity"], identity, out)
         return load_model(out, device, arm.name)
@@ -146,6 +146,7 @@ def _identity(
     arm: Arm,
     config: TrainingConfig,
     seed: int,
+    place: torch.device,
     reference: Mapping[str, float],
 ) -> dict[str, Any]:
     """All that the bits of a training rest on, besides the versions."""
@@ -154,6 +155,7 @@ def _identity(
         "data": dataset.digest,
         "seed": seed,
         "threads": torch.get_num_threads(),
+        "device": place.type,
         "reference": dict(reference),
         "training": config.model_dump(),
     }
