@@ -45,7 +45,7 @@ def test_every_measured_number_in_the_page_stands_in_the_result(
 
     walk(result)
     assert len(shown) > 30
-    assert shown - known == {".6931"}  # log 2, the largest divergence
+    assert shown - known <= {".6931"}  # log 2, the largest divergence
 
 
 def test_the_page_is_the_same_every_time(result: dict[str, Any], tmp_path: Path) -> None:
