@@ -71,6 +71,7 @@ def quick_config() -> TrainingConfig:
         batch_tokens=512,
         text_tokens=400,
         precision="float32",
+        patience=9.0,
     )
 
 

@@ -40,7 +40,9 @@ def test_the_same_command_gives_the_same_bits(
 
 def test_training_learns(model_folder: Path) -> None:
     curve = load_model(model_folder).model.stamp["curve"]
-    assert curve[-1]["loss"] < curve[0]["loss"]
+    losses = [point["loss"] for point in curve]
+    part = max(1, len(losses) // 4)
+    assert sum(losses[-part:]) < sum(losses[:part])
 
 
 COMMAND = """
