@@ -26,6 +26,19 @@ def test_clusters_widen_the_interval() -> None:
     assert together == pytest.approx(alone * np.sqrt(10), rel=0.15)
 
 
+def test_the_request_part_is_what_resampling_clusters_gives() -> None:
+    """Against a plain bootstrap, with clusters of one to eight requests."""
+    rng = np.random.default_rng(4)
+    clusters = np.repeat(np.arange(300), rng.integers(1, 9, 300))
+    scores = rng.random(300)[clusters] + rng.normal(0, 0.3, len(clusters))
+    rows = [np.flatnonzero(clusters == number) for number in range(300)]
+    means = []
+    for _ in range(4000):
+        drawn = np.concatenate([rows[number] for number in rng.integers(300, size=300)])
+        means.append(scores[drawn].mean())
+    assert mean(scores[None], clusters).standard_error == pytest.approx(np.std(means), rel=0.05)
+
+
 def test_seeds_widen_the_interval_from_three_on() -> None:
     rng = np.random.default_rng(2)
     base = rng.random((1, 500))
