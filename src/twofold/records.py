@@ -55,12 +55,14 @@ class Example:
         query: what was typed, if anything.
         targets: catalog positions, shape (T,).
         visible: for each target the number of history items before it, shape (T,).
+        weights: of the targets in the loss, shape (T,); all alike where None.
     """
 
     history: Ints
     query: str | None
     targets: Ints
     visible: Ints
+    weights: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

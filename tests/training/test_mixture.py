@@ -13,7 +13,8 @@ from twofold.training.mixture import Mixture
 def _sequences(lengths: list[int]) -> list[Sequences]:
     def one(length: int) -> Sequences:
         ends = np.arange(1, length) if length > 1 else np.zeros(1, dtype=np.int64)
-        return Sequences(np.zeros(length, dtype=np.int64), ends, np.arange(len(ends)), ends * 0)
+        tokens, places = np.zeros(length, dtype=np.int64), np.arange(len(ends))
+        return Sequences(tokens, ends, places, ends * 0, np.ones(len(ends)))
 
     return [one(length) for length in lengths]
 

@@ -22,6 +22,7 @@ from twofold.cli.options import (
 from twofold.records import InputError
 
 if TYPE_CHECKING:
+    from twofold.studies.arms import Interventions
     from twofold.tasks.prepared import PreparedDataset
 
 
@@ -34,6 +35,16 @@ def study(
         float,
         typer.Option("--sesoi", min=0, help="Smallest effect of interest, share of plain arm."),
     ] = 0.05,
+    interventions: Annotated[
+        bool,
+        typer.Option(
+            "--interventions", help="Also find out what the help rests on: popularity or content."
+        ),
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="Of the interventions only these: 2x2 or caps."),
+    ] = None,
     resume: Resume = False,
     config: Config = None,
     settings: Settings = None,
@@ -56,6 +67,7 @@ def study(
         config=resolved,
         budget=budget.value,
         sesoi=sesoi,
+        interventions=_interventions(interventions, only),
         resume=resume,
         device=device,
         threads=threads,
@@ -67,6 +79,15 @@ def study(
     for task in result.verdicts:
         print(f"{task}: {verdict_sentence(result.result, task)}")
     print(f"report: {out / 'report.html'}")
+
+
+def _interventions(asked: bool, only: list[str] | None) -> list["Interventions"]:
+    from twofold.studies.arms import INTERVENTIONS
+
+    if unknown := [kind for kind in only or [] if kind not in INTERVENTIONS]:
+        raise InputError(f"--only '{unknown[0]}': there is {', '.join(INTERVENTIONS)}")
+    chosen = only or (INTERVENTIONS if asked else ())
+    return [kind for kind in INTERVENTIONS if kind in chosen]
 
 
 def _prepared(source: str, place: Path) -> "PreparedDataset":

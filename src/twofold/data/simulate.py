@@ -7,7 +7,8 @@ reconstructions: the paper describes them, and published no code.
 - `popularity` (H1): popularity is the only signal, and the law of the other task's training
   targets lies `kl` nats away from the law that is tested.
 - `latent-search-helps` and `latent-recommendation-helps` (H2): every item is equally popular, and
-  what the test asks of one task is in the other's training data with probability `rho`.
+  items come in groups of which one task's training data show a part. The test asks for the rest,
+  which the other task's data tell with probability `rho`.
 """
 
 import inspect
@@ -27,7 +28,9 @@ Frames = dict[str, pl.DataFrame]
 
 ZIPF_EXPONENT = 1.1
 GROUP = 10
-"""Items of a group in `latent-search-helps`."""
+"""Items of a group in the latent worlds."""
+_SHOWN = [1, 4]
+"""Steps within half a group that training shows: the neighbours on a ring of five."""
 _AMBIGUOUS = 50
 """Items that an ambiguous query may mean."""
 
@@ -178,78 +181,120 @@ def _popular_users(
 
 
 def latent_search_helps(
-    rho: float = 1.0, groups: int = 100, copies: int = 2, queries: int = 4, seed: int = 0
+    rho: float = 1.0,
+    groups: int = 100,
+    copies: int = 2,
+    queries: int = 2,
+    tests: int = 4,
+    seed: int = 0,
 ) -> Frames:
-    """H2. Groups of 10 items; histories show 3 of the 9 steps between members, tests the others.
+    """H2. Histories show pairs within the halves of a group; half of the test wants the other half.
 
-    Training users go from an item to one 1, 2 or 3 places on in its group; test users take other
-    steps. A training query names its item's group with probability `rho`, else a random one. So
-    each item is as popular as any other, in both tasks.
+    Training users go from an item to its two neighbours on a ring of five, its half of the group:
+    that the halves belong together only queries tell. An item is asked for by its name, and by
+    its group's topic; for a share 1 - `rho` of the items by a random topic each time.
 
     Args:
-        rho: how often queries tell the group.
+        rho: share of the items whose queries name their group.
         groups: of 10 items each.
-        copies: training users of each pair that is shown.
-        queries: training queries of each item.
+        copies: training users of each pair and direction.
+        queries: training queries of each item by name, and as many by topic.
+        tests: test users that start from each item.
         seed: of everything that is drawn.
     """
-    _require_share(rho)
-    rng = np.random.default_rng(seed)
-    items = groups * GROUP
-    name = np.array([f"i{n}" for n in rng.permutation(items)], dtype=object)
+    rng, name, word, told = _latent(rho, groups, seed)
+    items = range(len(name))
     users: list[tuple[str, str]] = []
-    for item in range(items):
-        for step in (1, 2, 3) * copies:
-            users += _user(len(users), name, item, _on(item, step))
-        # No pair of these three is one that training shows, in that order.
-        users += _user(len(users), name, item, _on(item, 4), _on(item, 8))
-    asked: list[tuple[str, str, str]] = []
-    answers: list[tuple[str, str]] = []
+    for step in _SHOWN * copies:
+        for item in items:
+            users += _user(len(users), name, item, _near(item, step))
+    for test in range(tests):
+        for item in items:
+            # A step within the half and one across, in turns: neither end was shown with another.
+            first = _far(item, test) if test % 2 else _near(item, 2)
+            last = _near(first, 2) if test % 2 else _far(item, test)
+            users += _user(len(users), name, item, first, last)
+    asked = []
     for split, each in (("train", queries), ("validation", 1), ("test", 1)):
-        for item in np.repeat(np.arange(items), each).tolist():
-            told = item // GROUP if rng.random() < rho else int(rng.integers(groups))
-            asked.append((f"q{len(asked)}", f"topic{told} request{len(asked)}", split))
-            answers.append((asked[-1][0], name[item]))
-    return _frames(name, users, asked, answers)
+        for item in items:
+            asked += [(f"name{word[item]}", item, split)] * each
+            for _ in range(each):
+                topic = item // GROUP if told[item] else rng.integers(groups)
+                asked.append((f"topic{topic}", item, split))
+    return _frames(name, users, *_queries(rng, name, asked))
 
 
 def latent_recommendation_helps(
-    rho: float = 1.0, pairs: int = 500, copies: int = 3, queries: int = 3, seed: int = 0
+    rho: float = 1.0, groups: int = 100, copies: int = 2, users: int = 2, seed: int = 0
 ) -> Frames:
-    """H2. A topic is relevant to the pair (a, b): training queries find a, test queries want b.
+    """H2. Queries show words with items of the same half of a group; half of the test wants the
+    other half.
 
-    Histories hold the pair, in both orders, with probability `rho`; else a with the partner of
-    another topic, so that each item stays as popular as any other.
+    A group has 10 words too. A training query finds two items by each word, in the word's half of
+    the group: that the halves belong together only histories tell. Users come to an item from its
+    companion, an item that nobody asks for, and from items of its group; for a share 1 - `rho` of
+    the items from random ones.
 
     Args:
-        rho: how often histories tell the pair.
-        pairs: of items; a fifth of them is for validation.
-        copies: training users of each pair and order.
-        queries: training queries of each topic.
+        rho: share of the items that users reach from within their group.
+        groups: of 10 items and 10 words each.
+        copies: training queries of each word and item.
+        users: training users that come to each item from its companion, and as many from others,
+            up to 9.
         seed: of everything that is drawn.
     """
-    _require_share(rho)
+    rng, name, word, told = _latent(rho, 2 * groups, seed)
+    half = len(name) // 2
+    wrong = np.flatnonzero(~told[:half])
+    visited: list[tuple[str, str]] = []
+    for step in range(1, users + 1):
+        before = np.array([_on(item, step) for item in range(half)])
+        before[wrong] = before[rng.permutation(wrong)]
+        for item in range(half):
+            visited += _user(len(visited), name, half + item, item)
+            if before[item] != item:
+                visited += _user(len(visited), name, int(before[item]), item)
+    for item in range(half):
+        visited += _user(len(visited), name, half + item, item, int(_on(item, 4)))
+    within: dict[str, list[int]] = {"train": _SHOWN * copies, "validation": [2], "test": [0, 3]}
+    across: dict[str, list[int]] = {"train": [], "validation": [0], "test": [1, 2]}
+    asked = [
+        (f"word{word[number]}", answer, split)
+        for split in within
+        for number in range(half)
+        for answer in (
+            *(_near(number, step) for step in within[split]),
+            *(_far(number, step) for step in across[split]),
+        )
+    ]
+    return _frames(name, visited, *_queries(rng, name, asked))
+
+
+def _latent(rho: float, groups: int, seed: int) -> tuple[np.random.Generator, Any, Ints, Any]:
+    """Random numbers; and of every item its id, the number of its word, and whether the helping
+    task tells its group, each (N,).
+
+    Item n belongs to group n // 10, and to that group's half n // 5; ids and words do not tell.
+    """
+    if not 0 <= rho <= 1:
+        raise InputError(f"rho={rho}: must lie between 0 and 1")
     rng = np.random.default_rng(seed)
-    name = np.array([f"i{n}" for n in rng.permutation(2 * pairs)], dtype=object)
-    users: list[tuple[str, str]] = []
-    for _ in range(copies):
-        first, second = np.arange(pairs), np.arange(pairs)
-        apart = np.flatnonzero(rng.random(pairs) >= rho)
-        shuffled = rng.permutation(apart)
-        second[shuffled] = np.roll(shuffled, 1)
-        for a, b in zip(first.tolist(), second.tolist(), strict=True):
-            users += _user(len(users), name, a, pairs + b)
-            users += _user(len(users), name, pairs + b, a)
-    for _ in range(pairs):
-        users += _user(len(users), name, *rng.choice(2 * pairs, 3, replace=False).tolist())
-    asked: list[tuple[str, str, str]] = []
-    answers: list[tuple[str, str]] = []
-    for topic in range(pairs):
-        held_out = "validation" if topic % 5 == 0 else "test"
-        for split, item in (*[("train", topic)] * queries, (held_out, pairs + topic)):
-            asked.append((f"q{len(asked)}", f"topic{topic} request{len(asked)}", split))
-            answers.append((asked[-1][0], name[item]))
-    return _frames(name, users, asked, answers)
+    items = groups * GROUP
+    told = rng.random(items) < rho
+    name = np.array([f"i{n}" for n in rng.permutation(items)], dtype=object)
+    return rng, name, rng.permutation(items), told
+
+
+def _near(item: int, step: int) -> int:
+    """The item `step` places on in the same half of its group."""
+    half = GROUP // 2
+    return item // half * half + (item + step) % half
+
+
+def _far(item: int, step: int) -> int:
+    """The item `step` places on in the other half of its group."""
+    half = GROUP // 2
+    return _near(item + half if item % GROUP < half else item - half, step)
 
 
 def _on(item: int, step: int) -> int:
@@ -257,13 +302,22 @@ def _on(item: int, step: int) -> int:
     return item // GROUP * GROUP + (item + step) % GROUP
 
 
+def _queries(
+    rng: np.random.Generator, name: Any, asked: list[tuple[str, int, str]]
+) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """Rows of queries and qrels from (word, item, split); no two queries are equal.
+
+    Their numbers are random: in the order of the items, their digits would tell the group.
+    """
+    queries, answers = [], []
+    for number, (word, item, split) in zip(rng.permutation(len(asked)), asked, strict=True):
+        queries.append((f"q{number}", f"{word} request{number}", split))
+        answers.append((f"q{number}", name[item]))
+    return queries, answers
+
+
 def _user(number: int, name: Any, *events: int) -> list[tuple[str, str]]:
     return [(f"u{number}", name[event]) for event in events]
-
-
-def _require_share(rho: float) -> None:
-    if not 0 <= rho <= 1:
-        raise InputError(f"rho={rho}: must lie between 0 and 1")
 
 
 def _frames(

@@ -64,8 +64,7 @@ def mean(scores: Floats, clusters: Ints) -> Estimate:
         scores: (S, R).
         clusters: (R,), the number of each request's cluster.
     """
-    variance = _resampling_variance(scores.mean(axis=0), clusters)
-    return _estimate(float(scores.mean()), variance, [scores])
+    return contrast([(1.0, scores)], clusters)
 
 
 def difference(first: Floats, second: Floats, clusters: Ints, *, fixed: bool = False) -> Estimate:
@@ -76,22 +75,32 @@ def difference(first: Floats, second: Floats, clusters: Ints, *, fixed: bool = F
         clusters: (R,).
         fixed: `second` is not trained with seeds, so that it adds no variance of theirs.
     """
-    paired = first.mean(axis=0) - second.mean(axis=0)
-    variance = _resampling_variance(paired, clusters)
-    return _estimate(float(paired.mean()), variance, [first] if fixed else [first, second])
+    if fixed:
+        return contrast([(1.0, first - second)], clusters)
+    return contrast([(1.0, first), (-1.0, second)], clusters)
 
 
-def _estimate(value: float, request_variance: float, arms: Sequence[Floats]) -> Estimate:
-    if min(len(arm) for arm in arms) < MIN_SEEDS:
-        return Estimate(value, request_variance, None, 0.0, math.inf)
-    interaction = sum(_interaction(arm) for arm in arms)
-    request_variance = max(0.0, request_variance - interaction)
-    parts = [float(arm.mean(axis=1).var(ddof=1)) / len(arm) for arm in arms]
+def contrast(terms: Sequence[tuple[float, Floats]], clusters: Ints) -> Estimate:
+    """A weighted sum of the means of several arms, requests paired, seeds not.
+
+    Args:
+        terms: weight and scores (S, R) of each arm, over the same requests; each arm once.
+        clusters: (R,).
+    """
+    paired = sum((weight * scores.mean(axis=0) for weight, scores in terms), np.zeros(1))
+    value, variance = float(paired.mean()), _resampling_variance(paired, clusters)
+    if min(len(scores) for _, scores in terms) < MIN_SEEDS:
+        return Estimate(value, variance, None, 0.0, math.inf)
+    interaction = sum(weight**2 * _interaction(scores) for weight, scores in terms)
+    variance = max(0.0, variance - interaction)
+    parts = [
+        weight**2 * float(scores.mean(axis=1).var(ddof=1)) / len(scores) for weight, scores in terms
+    ]
     # Welch and Satterthwaite; the part of the requests has as good as infinite freedom.
-    scale = sum(part**2 / (len(arm) - 1) for part, arm in zip(parts, arms, strict=True))
-    total = request_variance + sum(parts)
+    scale = sum(part**2 / (len(s) - 1) for part, (_, s) in zip(parts, terms, strict=True))
+    total = variance + sum(parts)
     degrees = total**2 / scale if scale > 0 else math.inf
-    return Estimate(value, request_variance, sum(parts), interaction, degrees)
+    return Estimate(value, variance, sum(parts), interaction, degrees)
 
 
 def _interaction(scores: Floats) -> float:

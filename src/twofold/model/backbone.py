@@ -237,7 +237,7 @@ def _require_plain_scores(name: str, backbone: Backbone) -> None:
     """
     model, code = backbone.model.eval(), torch.tensor([[backbone.code_slice.start]])
     zero, one = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)
-    batch = Batch(code, one, zero, zero, zero, zero)
+    batch = Batch(code, one, zero, zero, zero, zero, one.float())
     with torch.inference_mode():
         given = {"input_ids": code}
         if isinstance(backbone, EncoderDecoder):

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from twofold.identifiers.identifiers import Identifiers
-from twofold.records import Example, Ints
+from twofold.records import Example, Floats, Ints
 
 _SPECIAL = ("<pad>", "<history>", "<query>", "<answer>")
 _FILE = "tokenizer.json"
@@ -30,12 +30,14 @@ class Sequences:
         contexts: positions in `tokens` whose state generates, shape (C,).
         target_contexts: for each target its place in `contexts`, shape (T,).
         targets: the code of each target, shape (T,).
+        weights: of each target in the loss, shape (T,).
     """
 
     tokens: Ints
     contexts: Ints
     target_contexts: Ints
     targets: Ints
+    weights: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +50,7 @@ class Batch:
         context_rows, context_positions: where the generating states stand, shape (C,).
         target_contexts: for each target its context, shape (T,).
         targets: the code of each target, shape (T,).
+        weights: of each target in the loss, shape (T,), float32.
     """
 
     tokens: torch.Tensor
@@ -56,6 +59,7 @@ class Batch:
     context_positions: torch.Tensor
     target_contexts: torch.Tensor
     targets: torch.Tensor
+    weights: torch.Tensor
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
@@ -121,7 +125,8 @@ class Vocabulary:
             ends = np.where(visible == len(history), length - 1, ends)
         contexts, target_contexts = np.unique(ends, return_inverse=True)
         codes = self.identifiers.codes[example.targets[seen], 0]
-        return Sequences(np.concatenate(parts), contexts, target_contexts, codes)
+        weights = np.ones(len(codes)) if example.weights is None else example.weights[seen]
+        return Sequences(np.concatenate(parts), contexts, target_contexts, codes, weights)
 
     def collate(self, sequences: Sequence[Sequences]) -> Batch:
         """Pad sequences to one length and number their contexts through."""
@@ -141,7 +146,10 @@ class Vocabulary:
             ),
             np.concatenate([s.targets for s in sequences]),
         )
-        return Batch(*(torch.from_numpy(array.astype(np.int64)) for array in arrays))
+        tensors = [torch.from_numpy(array.astype(np.int64)) for array in arrays]
+        weights = np.concatenate([s.weights for s in sequences])
+        tensors.append(torch.from_numpy(weights).float())
+        return Batch(*tensors)
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / _FILE))

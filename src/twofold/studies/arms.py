@@ -5,13 +5,27 @@ control learns one task for as many updates as `joint` takes: what it gains over
 due to training for longer, and a gain of `joint` over it is not.
 """
 
-from twofold.records import TASKS, Task
+from collections.abc import Sequence
+from typing import Literal
+
+from twofold.records import TASKS, InputError, Task
+from twofold.studies.controls import caps, two_by_two
+from twofold.tasks.examples import training_source
+from twofold.tasks.prepared import PreparedDataset
 from twofold.training.train import PLAIN_ARMS, Arm
+
+Interventions = Literal["2x2", "caps"]
+INTERVENTIONS: tuple[Interventions, ...] = ("2x2", "caps")
 
 
 def control_name(task: Task) -> str:
     """The name of a task's step-matched control."""
     return f"{task}-step-matched"
+
+
+def added_task(task: Task) -> Task:
+    """The task that joint training adds to `task`."""
+    return "recommendation" if task == "search" else "search"
 
 
 ARMS: tuple[Arm, ...] = (
@@ -20,3 +34,23 @@ ARMS: tuple[Arm, ...] = (
     PLAIN_ARMS["joint"],
 )
 """`joint` comes last: its checkpoint is chosen against the plain arms' best values."""
+
+
+def study_arms(
+    dataset: PreparedDataset, interventions: Sequence[Interventions] = ()
+) -> tuple[Arm, ...]:
+    """`ARMS`, then the interventions on each task that the dataset makes room for.
+
+    Raises:
+        InputError: there is no such kind of intervention.
+    """
+    for kind in interventions:
+        if kind not in INTERVENTIONS:
+            raise InputError(f"interventions '{kind}': there is {', '.join(INTERVENTIONS)}")
+    controls = []
+    for task in TASKS:
+        if "2x2" in interventions:
+            controls += two_by_two(task)
+        if "caps" in interventions:
+            controls += caps(training_source(dataset, task), task, len(dataset.catalog))
+    return (*ARMS, *(control.arm for control in controls))

@@ -3,7 +3,7 @@
 Invariant: reads finished artifacts only, so it can be made again at any time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from twofold import artifact
 from twofold.evaluation.measures import MEASURES, PRIMARY
 from twofold.evaluation.significance import Estimate, difference, mean
 from twofold.records import Floats, Ints, Task
-from twofold.studies.arms import ARMS, control_name
+from twofold.studies.arms import control_name
 from twofold.studies.verdict import TaskScores
 from twofold.tasks.examples import judged_requests
 from twofold.tasks.prepared import PreparedDataset
@@ -27,13 +27,16 @@ _STILL_IMPROVING = 0.9
 class Results:
     """The evaluations of a study, arm by arm."""
 
-    def __init__(self, dataset: PreparedDataset, folder: Path, seeds: int) -> None:
+    def __init__(
+        self, dataset: PreparedDataset, arms: Sequence[Arm], folder: Path, seeds: int
+    ) -> None:
+        self._arms = {arm.name: arm for arm in arms}
         self._tasks = dataset.tasks
         self._folder = folder / "evaluations"
-        self._frames = {arm.name: [self._read(arm, seed) for seed in range(seeds)] for arm in ARMS}
+        self._frames = {arm.name: [self._read(arm, seed) for seed in range(seeds)] for arm in arms}
         self.stamps = {
             arm.name: [self._model_stamp(folder, arm, seed) for seed in range(seeds)]
-            for arm in ARMS
+            for arm in arms
         }
         self._clusters: dict[str, Ints] = {task: _clusters(dataset, task) for task in dataset.tasks}
 
@@ -46,6 +49,15 @@ class Results:
         place = folder / "models" / arm.name / f"seed-{seed}"
         stamp: dict[str, Any] = artifact.read_json(place / artifact.MANIFEST)["config"]["stamp"]
         return stamp
+
+    def clusters(self, task: Task) -> Ints:
+        """(R,), the number of each request's user, or of the request itself."""
+        return self._clusters[task]
+
+    @property
+    def arm_names(self) -> list[str]:
+        """In the order of training."""
+        return list(self._arms)
 
     def matrix(self, arm: str, task: str, measure: str) -> Floats:
         """Scores of one arm, (S, R), requests in the order of the task."""
@@ -72,14 +84,14 @@ class Results:
         return {
             arm.name: {
                 task: {
-                    str(measure): _describe(
+                    str(measure): describe(
                         self.matrix(arm.name, task, str(measure)), self._clusters[task]
                     )
                     for measure in MEASURES
                 }
-                for task in arm.tasks
+                for task in arm.judged
             }
-            for arm in ARMS
+            for arm in self._arms.values()
         }
 
     def baselines(self) -> dict[str, Any]:
@@ -90,7 +102,7 @@ class Results:
             task = place.parent.name
             frame = pl.read_parquet(place / "per_request.parquet")
             found.setdefault(stamp["retriever"], {})[task] = {
-                str(measure): _describe(
+                str(measure): describe(
                     frame.filter(pl.col("measure") == str(measure))["value"].to_numpy()[None],
                     self._clusters[task],
                 )
@@ -99,7 +111,7 @@ class Results:
             # What users ask first: is the model above the baseline at all?
             joint = self.matrix("joint", task, str(PRIMARY))
             own = frame.filter(pl.col("measure") == str(PRIMARY))["value"].to_numpy()[None]
-            found[stamp["retriever"]][task]["joint_minus_baseline"] = _describe_difference(
+            found[stamp["retriever"]][task]["joint_minus_baseline"] = describe_difference(
                 difference(joint, own, self._clusters[task], fixed=True)
             )
         return found
@@ -121,7 +133,7 @@ class Results:
         return {
             task: {
                 str(measure): {
-                    name: _describe_difference(
+                    name: describe_difference(
                         difference(
                             self.matrix("joint", task, str(measure)),
                             self.matrix(arm, task, str(measure)),
@@ -154,7 +166,8 @@ def _is_still_improving(stamp: Mapping[str, Any]) -> bool:
     return bool(stamp["best_update"] > _STILL_IMPROVING * stamp["budget"])
 
 
-def _describe(scores: Floats, clusters: Ints) -> dict[str, Any]:
+def describe(scores: Floats, clusters: Ints) -> dict[str, Any]:
+    """A mean for study.json."""
     estimate = mean(scores, clusters)
     return {
         "mean": estimate.value,
@@ -163,5 +176,6 @@ def _describe(scores: Floats, clusters: Ints) -> dict[str, Any]:
     }
 
 
-def _describe_difference(estimate: Estimate) -> dict[str, Any]:
+def describe_difference(estimate: Estimate) -> dict[str, Any]:
+    """A difference for study.json."""
     return {"difference": estimate.value, "interval": list(estimate.interval())}

@@ -7,7 +7,7 @@ so a study that was stopped repeats nothing.
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ from twofold.baselines.popularity import Popularity
 from twofold.evaluation.measures import PRIMARY
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Retriever, Split, Task
-from twofold.studies.arms import ARMS
+from twofold.studies.arms import Interventions, study_arms
+from twofold.studies.attribution import attribution, cap_effects
 from twofold.studies.report import write_report
 from twofold.studies.results import Results
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
@@ -30,7 +31,7 @@ from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report
 from twofold.training.config import Budget, TrainingConfig, resolve_config
-from twofold.training.train import SELECTION, train
+from twofold.training.train import SELECTION, Arm, train
 
 KIND = "study"
 FORMAT = 1
@@ -64,6 +65,7 @@ def study(
     config: TrainingConfig | None = None,
     budget: Budget = "standard",
     sesoi: float = SESOI_SHARE,
+    interventions: Sequence[Interventions] = (),
     resume: bool = False,
     device: str = "auto",
     threads: int | None = None,
@@ -78,6 +80,8 @@ def study(
         config: resolved; the preset of `budget` by default.
         budget: the preset's name, for the stamp.
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
+        interventions: `2x2` shuffles, flattens or both each task's training data where it is the
+            added one; `caps` limits the targets of an item. See `twofold.studies.controls`.
         resume: go on with what a stopped study left in `out`.
         device, threads: as in `twofold.train`.
         command: what reproduces the study, for the report.
@@ -90,6 +94,7 @@ def study(
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least 1")
     _require_both_tasks(dataset)
+    arms = study_arms(dataset, interventions)
     if threads:
         torch.set_num_threads(threads)
     place = resolve_device(device)
@@ -101,14 +106,15 @@ def study(
         "seeds": seeds,
         "budget": budget,
         "sesoi_share": sesoi,
+        "interventions": list(interventions),
         "threads": torch.get_num_threads(),
         "training": config.model_dump(),
     }
     _start(folder, plan, resume)
     _run_baselines(dataset, folder)
     for seed in range(seeds):
-        _run_arms(dataset, folder, config, seed, device, threads)
-    return _conclude(dataset, folder, plan, command)
+        _run_arms(dataset, arms, folder, config, seed, device, threads)
+    return _conclude(dataset, arms, folder, plan, command)
 
 
 def _require_both_tasks(dataset: PreparedDataset) -> None:
@@ -179,6 +185,7 @@ def _baselines(dataset: PreparedDataset) -> Iterator[tuple[Task, str, Callable[[
 
 def _run_arms(
     dataset: PreparedDataset,
+    arms: Sequence[Arm],
     folder: Path,
     config: TrainingConfig,
     seed: int,
@@ -187,7 +194,7 @@ def _run_arms(
 ) -> None:
     """Train and score every arm with one seed."""
     reference: dict[str, float] = {}
-    for arm in ARMS:
+    for arm in arms:
         model_folder = folder / "models" / arm.name / f"seed-{seed}"
         place = folder / "evaluations" / arm.name / f"seed-{seed}"
         if not (artifact.is_complete(model_folder) and artifact.is_complete(place)):
@@ -205,7 +212,7 @@ def _run_arms(
                 reference=reference,
             )
             if not artifact.is_complete(place):
-                found = evaluate(retriever, dataset, arm.tasks)
+                found = evaluate(retriever, dataset, arm.judged)
                 save_evaluation(found, place, retriever.model.stamp)
             seconds = time.monotonic() - start
             _log.info("%s, seed %d: trained and scored in %.0f s", arm.name, seed, seconds)
@@ -214,9 +221,15 @@ def _run_arms(
             reference[arm.tasks[0]] = stamp["best_value"]
 
 
-def _conclude(dataset: PreparedDataset, folder: Path, plan: dict[str, Any], command: str) -> Study:
+def _conclude(
+    dataset: PreparedDataset,
+    arms: Sequence[Arm],
+    folder: Path,
+    plan: dict[str, Any],
+    command: str,
+) -> Study:
     """From the evaluations to study.json, report.html and the manifest."""
-    scores = Results(dataset, folder, plan["seeds"])
+    scores = Results(dataset, arms, folder, plan["seeds"])
     verdicts = decide({task: scores.primary(task) for task in dataset.tasks}, plan["sesoi_share"])
     result = {
         "format": FORMAT,
@@ -227,7 +240,8 @@ def _conclude(dataset: PreparedDataset, folder: Path, plan: dict[str, Any], comm
         "training": scores.training,
         "effects": scores.effects(),
         "verdicts": {task: verdict.as_dict() for task, verdict in verdicts.items()},
-        "attribution": None,
+        "attribution": attribution(dataset, scores) if "2x2" in plan["interventions"] else None,
+        "caps": cap_effects(dataset, scores) if "caps" in plan["interventions"] else None,
     }
     artifact.write_json(folder / "study.json", result)
     scores.per_request().write_parquet(folder / "per_request.parquet")

@@ -4,7 +4,8 @@ Invariant: no training example of any task holds a user's validation or test eve
 later of that user.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +33,22 @@ class JudgedRequests:
         return JudgedRequests(
             self.task, self.split, [self.requests[row] for row in sorted(rows)], self.qrels
         )
+
+    def renamed(self, to: Mapping[str, str]) -> "JudgedRequests":
+        """The same requests about other items."""
+        requests = [
+            dataclasses.replace(
+                request,
+                history=tuple(to[item_id] for item_id in request.history),
+                exclude=frozenset(to[item_id] for item_id in request.exclude),
+            )
+            for request in self.requests
+        ]
+        qrels = {
+            request_id: {to[item_id]: relevance for item_id, relevance in right.items()}
+            for request_id, right in self.qrels.items()
+        }
+        return JudgedRequests(self.task, self.split, requests, qrels)
 
 
 def training_examples(dataset: PreparedDataset, task: Task) -> list[Example]:

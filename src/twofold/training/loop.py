@@ -132,7 +132,7 @@ def _update(
     torch.manual_seed(job.seed * 1_000_003 + progress.update)
     with autocast(device, job.config.precision):
         states = backbone.states(batch)
-    weights = torch.full(batch.targets.shape, planned.weight, device=device)
+    weights = batch.weights * planned.weight
     loss = job.loss(states, backbone.code_rows(), batch.target_contexts, batch.targets, weights)
     if not torch.isfinite(loss):
         raise InputError(

@@ -21,7 +21,7 @@ Weights = Literal["proportional", "balanced"] | dict[str, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Planned:
-    """One batch: rows of one source, and the loss weight of each of its targets."""
+    """One batch: rows of one source, and what the weights of its targets are multiplied by."""
 
     source: int
     rows: Ints
@@ -32,8 +32,9 @@ class Mixture:
     """Batches of one source each, about `batch_tokens` long, the sources alternating evenly.
 
     Sequences of similar length share a batch. The loss of an epoch is the sum over sources of
-    weight x mean loss of its targets: a target of source s weighs w_s / T_s, times the number of
-    batches, so that the loss of an update is of order one.
+    weight x weighted mean loss of its targets: a target of weight v in source s weighs
+    v x w_s / (sum of v), times the number of batches, so that the loss of an update is of order
+    one.
 
     Args:
         names: of the sources.
@@ -55,6 +56,7 @@ class Mixture:
         self.names = tuple(names)
         self.targets = [sum(len(s.targets) for s in source) for source in sequences]
         self.weights = _resolve(weights, self.names, self.targets)
+        self._mass = [sum(float(s.weights.sum()) for s in source) for source in sequences]
         self._buckets = [_buckets(source, batch_tokens) for source in sequences]
         self._seed = seed
         self._epoch = lru_cache(maxsize=1)(self._plan)
@@ -87,7 +89,7 @@ class Mixture:
         placed.sort(key=lambda entry: entry[:2])
         total = len(placed)
         return [
-            Planned(source, rows, self.weights[source] * total / self.targets[source])
+            Planned(source, rows, self.weights[source] * total / self._mass[source])
             for _, source, rows in placed
         ]
 

@@ -4,13 +4,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 import torch
 
 from twofold import artifact
+from twofold.data.dataset import Catalog
 from twofold.evaluation.measures import Measure
 from twofold.identifiers.identifiers import atomic
 from twofold.model.backbone import (
@@ -42,6 +43,23 @@ from twofold.training.state import Progress, require_same
 SELECTION = Measure("nDCG", 10)
 
 
+class Intervention(Protocol):
+    """A change to what an arm learns of one task. The name of the arm tells all about it."""
+
+    @property
+    def task(self) -> Task: ...
+
+    def training(self, source: Source, items: int, seed: int) -> Source:
+        """The changed examples; `source` holds the real ones, over `items` items."""
+        ...
+
+    def validation(
+        self, judged: JudgedRequests, source: Source, catalog: Catalog, seed: int
+    ) -> JudgedRequests:
+        """Validation requests that fit what `training` made of `source`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """What a model is trained on, and for how long.
@@ -50,11 +68,19 @@ class Arm:
         name: in folders and reports.
         tasks: its sources.
         step_matched: takes as many updates as `joint`, instead of as many passes over its data.
+        intervention: what is done to one of its sources.
     """
 
     name: str
     tasks: tuple[Task, ...]
     step_matched: bool = False
+    intervention: Intervention | None = None
+
+    @property
+    def judged(self) -> tuple[Task, ...]:
+        """The tasks that it is scored on: those whose data are real."""
+        changed = self.intervention.task if self.intervention else None
+        return tuple(task for task in self.tasks if task != changed)
 
 
 PLAIN_ARMS = {
@@ -122,16 +148,21 @@ def train(
         histories=dataset.histories if histories else {},
     )
     sources = _sources(dataset, arm, vocabulary, backbone)
-    mixture = _mixture(sources, arm.tasks, config, seed)
+    learned = dict(sources)
+    if arm.intervention:
+        real = training_source(dataset, arm.intervention.task)
+        changed = arm.intervention.training(real, len(dataset.catalog), seed)
+        learned[arm.intervention.task] = _encode(changed, vocabulary, backbone)
+    mixture = _mixture(learned, arm.tasks, config, seed)
     job = loop.Job(
         label=arm.name,
         mixture=mixture,
-        sequences=[sources[task] for task in arm.tasks],
+        sequences=[learned[task] for task in arm.tasks],
         loss=_loss(sources, vocabulary, config).to(place),
         config=config,
         schedule=_schedule(sources, arm, mixture, config, seed),
         seed=seed,
-        validate=_validation(dataset, arm, model, config, reference or {}),
+        validate=_validation(dataset, arm, model, config, seed, reference or {}),
         identity=identity,
     )
     progress = loop.run(backbone, vocabulary, job, state_folder)
@@ -206,11 +237,16 @@ def _sources(
     for task in dataset.tasks:
         if task not in arm.tasks and not training_examples(dataset, task):
             continue
-        source = training_source(dataset, task)
-        if backbone.contexts_per_sequence == 1:
-            source = _one_context_each(source)
-        found[task] = [vocabulary.encode(example) for example in source.examples]
+        found[task] = _encode(training_source(dataset, task), vocabulary, backbone)
     return found
+
+
+def _encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> list[Sequences]:
+    """The sequences of a source that have a target: a long history's first ones may be cut."""
+    if backbone.contexts_per_sequence == 1:
+        source = _one_context_each(source)
+    encoded = (vocabulary.encode(example) for example in source.examples)
+    return [sequences for sequences in encoded if len(sequences.targets)]
 
 
 def _one_context_each(source: Source) -> Source:
@@ -226,6 +262,7 @@ def _one_context_each(source: Source) -> Source:
                     example.query if whole else None,
                     example.targets[chosen],
                     example.visible[chosen],
+                    None if example.weights is None else example.weights[chosen],
                 )
             )
     return Source(source.name, split)
@@ -279,12 +316,17 @@ def _validation(
     arm: Arm,
     model: GenerativeModel,
     config: TrainingConfig,
+    seed: int,
     reference: Mapping[str, float],
 ) -> loop.Validate | None:
     judged = [
         judged_requests(dataset, task, "validation").sample(config.validation_requests)
         for task in arm.tasks
     ]
+    if arm.intervention:
+        task = arm.intervention.task
+        real, place = training_source(dataset, task), arm.tasks.index(task)
+        judged[place] = arm.intervention.validation(judged[place], real, dataset.catalog, seed)
     judged = [requests for requests in judged if requests.requests]
     if not judged:
         return None

@@ -1,0 +1,182 @@
+"""Interventions: what is done to the added task's training data, to see what its help rests on.
+
+A 2 x 2 for the two hypotheses of Penha et al. (RecSys 2024). *Shuffled* renames items among equally
+popular ones: popularity stays, content goes. *Flattened* weighs targets so that every item counts
+the same: popularity goes, pairs stay. *Noise* is both. The paper's *capped* arms keep few targets
+an item, which takes data away too; so each has a *size-matched* control that loses as many at
+random.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from twofold.data.dataset import Catalog
+from twofold.records import TASKS, Example, Ints, Source, Task
+from twofold.tasks.examples import JudgedRequests
+from twofold.tasks.report import kullback_leibler, popularity_law
+from twofold.training.train import Arm
+
+CAPS = (5, 10, 50, 500)
+BLOCK_SHARE = 0.01
+"""Items of a block, at most, as a share of the catalog."""
+_BLOCK_RATIO = 0.8
+"""The least popular item of a block has at least this share of the most popular one's targets
+(both plus one), so that even a steep head keeps its popularity."""
+
+Kind = Literal["shuffled", "flattened", "noise", "capped", "size-matched"]
+TWO_BY_TWO: tuple[Kind, ...] = ("shuffled", "flattened", "noise")
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One intervention on one task; see `twofold.training.train.Intervention`.
+
+    Attributes:
+        kind: what is done.
+        task: the task that is changed: the added one.
+        cap: targets an item may keep, for `capped` and its `size-matched` control.
+    """
+
+    kind: Kind
+    task: Task
+    cap: int | None = None
+
+    @property
+    def arm(self) -> Arm:
+        """A joint arm whose `task` is changed so."""
+        name = "-".join(["joint", self.kind, *([str(self.cap)] if self.cap else []), self.task])
+        return Arm(name, TASKS, step_matched=True, intervention=self)
+
+    def training(self, source: Source, items: int, seed: int) -> Source:
+        """The changed examples."""
+        counts = target_counts(source, items)
+        if self.kind in ("shuffled", "noise"):
+            source = renamed(source, bijection(counts, seed))
+        if self.kind in ("flattened", "noise"):
+            source = flattened(source, items)
+        if self.cap:
+            kept = _under_cap(source, self.cap, seed)
+            if self.kind == "size-matched":
+                kept = _at_random(len(kept), int(kept.sum()), seed)
+            source = _masked(source, kept)
+        return source
+
+    def validation(
+        self, judged: JudgedRequests, source: Source, catalog: Catalog, seed: int
+    ) -> JudgedRequests:
+        """The requests under the same new names, where items are renamed."""
+        if self.kind not in ("shuffled", "noise"):
+            return judged
+        to = bijection(target_counts(source, len(catalog)), seed)
+        item_ids = catalog.item_ids
+        return judged.renamed({item_ids[a]: item_ids[b] for a, b in enumerate(to)})
+
+
+def two_by_two(task: Task) -> list[Control]:
+    """Shuffled, flattened and noise; the fourth cell is `joint` itself."""
+    return [Control(kind, task) for kind in TWO_BY_TWO]
+
+
+def caps(source: Source, task: Task, items: int) -> list[Control]:
+    """Every cap that takes a target away, and its size-matched control."""
+    most = target_counts(source, items).max()
+    kinds: tuple[Kind, ...] = ("capped", "size-matched")
+    return [Control(kind, task, cap) for cap in CAPS if cap < most for kind in kinds]
+
+
+def describe_shuffling(source: Source, items: int, seed: int = 0) -> dict[str, Any]:
+    """What shuffling does to a source: KL of popularity before to after, and what stays put."""
+    before = target_counts(source, items)
+    to = bijection(before, seed)
+    after = target_counts(renamed(source, to), items)
+    moved = before[to != np.arange(items)].sum() / max(1, before.sum())
+    return {
+        "kl_before_after": kullback_leibler(popularity_law(before), popularity_law(after)),
+        "targets_renamed": float(moved),
+    }
+
+
+def target_counts(source: Source, items: int) -> Ints:
+    """Targets of each item, (N,)."""
+    return np.bincount(_targets(source), minlength=items)
+
+
+def bijection(counts: Ints, seed: int) -> Ints:
+    """A renaming of items among those of about the same popularity, (N,): item n becomes to[n].
+
+    Along the order of popularity, blocks of at most `BLOCK_SHARE` of the catalog whose counts lie
+    within `_BLOCK_RATIO`; within a block every item takes the name of another one.
+    """
+    rng = np.random.default_rng([seed, 1])
+    order = np.lexsort((rng.random(len(counts)), -counts))
+    size = max(2, round(BLOCK_SHARE * len(counts)))
+    to = np.arange(len(counts))
+    start = 0
+    while start < len(order):
+        least = _BLOCK_RATIO * (counts[order[start]] + 1)
+        end = start + 1
+        while end < min(start + size, len(order)) and counts[order[end]] + 1 >= least:
+            end += 1
+        block = order[start:end]
+        to[block] = np.roll(block, 1)
+        start = end
+    return to
+
+
+def renamed(source: Source, to: Ints) -> Source:
+    """The same examples about other items."""
+    return Source(
+        source.name,
+        [
+            Example(to[e.history], e.query, to[e.targets], e.visible, e.weights)
+            for e in source.examples
+        ],
+    )
+
+
+def flattened(source: Source, items: int) -> Source:
+    """Every item that is a target has the same weight in the loss; the mean weight stays 1."""
+    counts = target_counts(source, items)
+    scale = counts.sum() / (counts > 0).sum()
+    return Source(
+        source.name,
+        [
+            Example(e.history, e.query, e.targets, e.visible, scale / counts[e.targets])
+            for e in source.examples
+        ],
+    )
+
+
+def _targets(source: Source) -> Ints:
+    return np.concatenate([example.targets for example in source.examples])
+
+
+def _under_cap(source: Source, cap: int, seed: int) -> Any:
+    """Which targets stay, (T,): of each item at most `cap`, drawn at random."""
+    targets = _targets(source)
+    order = np.lexsort((np.random.default_rng([seed, 2]).random(len(targets)), targets))
+    ordered = targets[order]
+    rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
+    kept = np.empty(len(targets), dtype=bool)
+    kept[order] = rank < cap
+    return kept
+
+
+def _at_random(size: int, chosen: int, seed: int) -> Any:
+    kept = np.zeros(size, dtype=bool)
+    kept[np.random.default_rng([seed, 3]).choice(size, chosen, replace=False)] = True
+    return kept
+
+
+def _masked(source: Source, kept: Any) -> Source:
+    """The examples with the targets that are kept; inputs as they were."""
+    examples, start = [], 0
+    for e in source.examples:
+        own = kept[start : start + len(e.targets)]
+        start += len(e.targets)
+        if own.any():
+            weights = None if e.weights is None else e.weights[own]
+            examples.append(Example(e.history, e.query, e.targets[own], e.visible[own], weights))
+    return Source(source.name, examples)
