@@ -1,11 +1,13 @@
 """Simulated worlds have the laws that they state."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import scipy.sparse as sp
 
 from twofold.data import simulate
 from twofold.data.sources import read_source
@@ -72,47 +74,88 @@ def test_at_kl_zero_the_tasks_share_their_popular_items() -> None:
     assert share(4.0) < 0.1
 
 
+def _shown(dataset: PreparedDataset) -> set[tuple[int, int]]:
+    """Ordered pairs of neighbours in training histories."""
+    return {
+        (a, b)
+        for items in dataset.training_histories.values()
+        for a, b in zip(items[:-1].tolist(), items[1:].tolist(), strict=True)
+    }
+
+
+def _found(dataset: PreparedDataset, split: str) -> dict[str, set[int]]:
+    """The right answers of each word, in one split."""
+    rows = dataset.queries.filter(pl.col("split") == split).join(dataset.qrels, on="query_id")
+    found: dict[str, set[int]] = {}
+    for text, item in rows.select("text", "item_id").iter_rows():
+        found.setdefault(text.split()[0], set()).add(dataset.catalog.positions[item])
+    return found
+
+
+def _components(pairs: set[tuple[int, int]]) -> list[set[int]]:
+    """Items that a chain of pairs joins."""
+    first, second = np.array(sorted(pairs)).T
+    size = max(first.max(), second.max()) + 1
+    graph = sp.csr_array((np.ones(len(first)), (first, second)), shape=(size, size))
+    _, label = sp.csgraph.connected_components(graph, directed=False)
+    joined = np.union1d(first, second)
+    return [set(joined[label[joined] == n].tolist()) for n in np.unique(label[joined])]
+
+
 @pytest.mark.parametrize("rho", [0.0, 1.0])
 def test_search_tells_the_group_with_probability_rho(rho: float) -> None:
     dataset = load_dataset(f"simulate:latent-search-helps:rho={rho},groups=20")
-    for task in dataset.tasks:
-        assert set(_targets(dataset, task).values()) == {4 if task == "search" else 6}
-    shown, asked = set(), set()
-    for items in dataset.training_histories.values():
-        shown |= {(a, b) for a, b in zip(items[:-1].tolist(), items[1:].tolist(), strict=True)}
-    for request in judged_requests(dataset, "recommendation", "test").requests:
-        target = next(
-            iter(judged_requests(dataset, "recommendation", "test").qrels[request.request_id])
-        )
-        asked |= {
-            (dataset.catalog.positions[i], dataset.catalog.positions[target])
-            for i in request.history
-        }
-    assert not shown & asked
-    groups: dict[str, set[str]] = {}
-    rows = dataset.queries.filter(pl.col("split") == "train").join(dataset.qrels, on="query_id")
-    for text, item in rows.select("text", "item_id").iter_rows():
-        groups.setdefault(text.split()[0], set()).add(item)
-    sizes = [len(items) for items in groups.values()]
-    assert (max(sizes) == 10) == (rho == 1.0)
+    assert set(_targets(dataset, "search").values()) == {4}
+    assert set(_targets(dataset, "recommendation").values()) == {4}
+    shown = _shown(dataset)
+    halves = _components(shown)
+    assert {len(half) for half in halves} == {5}
+    half_of = {item: number for number, half in enumerate(halves) for item in half}
+    judged = judged_requests(dataset, "recommendation", "test")
+    within = []
+    for request in judged.requests:
+        last = dataset.catalog.positions[request.history[-1]]
+        target = dataset.catalog.positions[next(iter(judged.qrels[request.request_id]))]
+        assert (last, target) not in shown
+        within.append(half_of[last] == half_of[target])
+    assert np.mean(within) == 0.5
+    topics = {w: items for w, items in _found(dataset, "train").items() if w.startswith("topic")}
+    told = [len(items) == 10 and len({half_of[i] for i in items}) == 2 for items in topics.values()]
+    assert np.mean(told) == rho
 
 
 @pytest.mark.parametrize("rho", [0.0, 1.0])
-def test_histories_tell_the_pair_with_probability_rho(rho: float) -> None:
-    dataset = load_dataset(f"simulate:latent-recommendation-helps:rho={rho},pairs=50")
-    assert set(_targets(dataset, "recommendation").values()) == {3}
-    answer: dict[str, dict[str, str]] = {}
-    rows = dataset.queries.join(dataset.qrels, on="query_id")
-    for text, split, item in rows.select("text", "split", "item_id").iter_rows():
-        answer.setdefault(text.split()[0], {})[split] = item
-    pairs = {(of["train"], of.get("test", of.get("validation"))) for of in answer.values()}
-    names = dataset.catalog.item_ids
-    told = {
-        (names[items[0]], names[items[1]])
-        for items in dataset.training_histories.values()
-        if len(items) == 2
+def test_histories_tell_the_group_with_probability_rho(rho: float) -> None:
+    dataset = load_dataset(f"simulate:latent-recommendation-helps:rho={rho},groups=20")
+    trained, asked = _found(dataset, "train"), _found(dataset, "test")
+    assert all(len(items) == 3 for items in trained.values())
+    assert all(not items & trained[word] for word, items in asked.items())
+    half_of = {
+        item: number
+        for number, half in enumerate(
+            _components({(a, b) for items in trained.values() for a in items for b in items})
+        )
+        for item in half
     }
-    assert len(pairs & told) == (50 if rho == 1.0 else 0)
+    within = [
+        half_of[item] == half_of[next(iter(trained[word]))]
+        for word, items in asked.items()
+        for item in items
+    ]
+    assert np.mean(within) == 0.5
+    # Companions are asked for by nobody; between searched items only histories cross the halves.
+    crossing = {(a, b) for a, b in _shown(dataset) if a in half_of and b in half_of}
+    assert all(half_of[a] != half_of[b] for a, b in crossing)
+    assert bool(crossing) == (rho == 1.0)
+
+
+def test_words_do_not_tell_the_group_by_their_digits() -> None:
+    dataset = load_dataset("simulate:latent-search-helps:rho=0,groups=20")
+    names = {w: items for w, items in _found(dataset, "train").items() if w.startswith("name")}
+    half_of = {i: n for n, half in enumerate(_components(_shown(dataset))) for i in half}
+    ordered = [half_of[next(iter(names[f"name{n}"]))] for n in range(200)]
+    same = np.mean([a == b for a, b in itertools.pairwise(ordered)])
+    assert same < 0.1
 
 
 def test_worlds_are_functions_of_their_seed() -> None:

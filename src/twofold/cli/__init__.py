@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from twofold.cli import evaluate, prepare, recommend, search, simulate_study, study, train
+from twofold.cli import evaluate, prepare, recommend, report, search, simulate_study, study, train
 from twofold.records import InputError
 
 # Typer carries a click of its own in newer versions: take the class from there, not from click.
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(prepare.prepare)
 app.command()(study.study)
+app.command()(report.report)
 app.command()(simulate_study.simulate_study)
 app.command()(train.train)
 app.command()(evaluate.evaluate)

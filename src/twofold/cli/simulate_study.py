@@ -18,7 +18,7 @@ def simulate_study(
         ),
     ],
     out: Out,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models of each arm.")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Worlds drawn at each level.")] = 5,
     resume: Resume = False,
     config: Config = None,
     settings: Settings = None,
@@ -40,10 +40,10 @@ def simulate_study(
         command=shlex.join(["twofold", *sys.argv[1:]]),
     )
     for point in result["points"]:
-        gain = point["contrasts"]["plain"]
+        gain = point["gains"]["plain"]
+        interval = "[{:+.4f}, {:+.4f}]".format(*gain["interval"]) if gain["interval"] else ""
         print(
             f"{result['parameter']} {point['level']:g}: alone {point['plain']['mean']:.4f}, joint "
-            f"{point['joint']['mean']:.4f}, difference {gain['difference']:+.4f} "
-            f"[{gain['interval'][0]:+.4f}, {gain['interval'][1]:+.4f}]"
+            f"{point['joint']['mean']:.4f}, difference {gain['mean']:+.4f} {interval}".rstrip()
         )
     print(f"report: {out / 'report.html'}")

@@ -230,43 +230,37 @@ def latent_recommendation_helps(
     """H2. Queries show words with items of the same half of a group; half of the test wants the
     other half.
 
-    A group has 10 words too. A training query finds two items by each word, in the word's half of
+    A group has 10 words too. Training queries find three items by each word, in the word's half of
     the group: that the halves belong together only histories tell. Users come to an item from its
-    companion, an item that nobody asks for, and from items of its group; for a share 1 - `rho` of
-    the items from random ones.
+    companion, an item that nobody asks for, and from the other half of its group; for a share
+    1 - `rho` of the items from the companion alone.
 
     Args:
-        rho: share of the items that users reach from within their group.
+        rho: share of the items that users reach from the other half of their group.
         groups: of 10 items and 10 words each.
         copies: training queries of each word and item.
         users: training users that come to each item from its companion, and as many from others,
-            up to 9.
+            up to 4.
         seed: of everything that is drawn.
     """
     rng, name, word, told = _latent(rho, 2 * groups, seed)
     half = len(name) // 2
-    wrong = np.flatnonzero(~told[:half])
     visited: list[tuple[str, str]] = []
     for step in range(1, users + 1):
-        before = np.array([_on(item, step) for item in range(half)])
-        before[wrong] = before[rng.permutation(wrong)]
         for item in range(half):
             visited += _user(len(visited), name, half + item, item)
-            if before[item] != item:
-                visited += _user(len(visited), name, int(before[item]), item)
+            before = _far(item, step) if told[item] else half + item
+            visited += _user(len(visited), name, before, item)
     for item in range(half):
-        visited += _user(len(visited), name, half + item, item, int(_on(item, 4)))
-    within: dict[str, list[int]] = {"train": _SHOWN * copies, "validation": [2], "test": [0, 3]}
-    across: dict[str, list[int]] = {"train": [], "validation": [0], "test": [1, 2]}
-    asked = [
-        (f"word{word[number]}", answer, split)
-        for split in within
-        for number in range(half)
-        for answer in (
-            *(_near(number, step) for step in within[split]),
-            *(_far(number, step) for step in across[split]),
-        )
-    ]
+        visited += _user(len(visited), name, half + item, item, _far(item, 0))
+    asked = []
+    for number in range(half):
+        asked_of = f"word{word[number]}"
+        asked += [(asked_of, _near(number, step), "train") for step in [0, *_SHOWN] * copies]
+        # One word in five is for validation.
+        split = "validation" if rng.random() < 0.2 else "test"
+        asked += [(asked_of, _near(number, step), split) for step in (2, 3)]
+        asked += [(asked_of, _far(number, step), split) for step in (0, 1)]
     return _frames(name, visited, *_queries(rng, name, asked))
 
 
@@ -295,11 +289,6 @@ def _far(item: int, step: int) -> int:
     """The item `step` places on in the other half of its group."""
     half = GROUP // 2
     return _near(item + half if item % GROUP < half else item - half, step)
-
-
-def _on(item: int, step: int) -> int:
-    """The item `step` places on in the same group."""
-    return item // GROUP * GROUP + (item + step) % GROUP
 
 
 def _queries(

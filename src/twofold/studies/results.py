@@ -12,8 +12,9 @@ import polars as pl
 
 from twofold import artifact
 from twofold.evaluation.measures import MEASURES, PRIMARY
+from twofold.evaluation.runs import read_run
 from twofold.evaluation.significance import Estimate, difference, mean
-from twofold.records import Floats, Ints, Task
+from twofold.records import Floats, Ints, Run, Task
 from twofold.studies.arms import control_name
 from twofold.studies.verdict import TaskScores
 from twofold.tasks.examples import judged_requests
@@ -63,6 +64,11 @@ class Results:
         """Scores of one arm, (S, R), requests in the order of the task."""
         chosen = (pl.col("task") == task) & (pl.col("measure") == measure)
         return np.stack([frame.filter(chosen)["value"].to_numpy() for frame in self._frames[arm]])
+
+    def runs(self, arm: str, task: str) -> list[Run]:
+        """The ranked answers of one arm, by seed."""
+        seeds = range(len(self._frames[arm]))
+        return [read_run(self._folder / arm / f"seed-{s}" / f"{task}.trec") for s in seeds]
 
     def primary(self, task: Task) -> TaskScores:
         """What the verdict on one task rests on."""

@@ -1,17 +1,18 @@
-"""The paper's simulations: a study at every level of what a world varies.
+"""The paper's simulations: the arms at every level of what a world varies.
 
-Each level is an ordinary study in a folder of its own, so a stopped sweep goes on where it stood.
+Every seed draws the world anew and trains its own models, so that the intervals over the seeds
+count the choice of data too: with few training targets that is most of the error.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from scipy import stats
 
 from twofold import artifact
@@ -20,10 +21,12 @@ from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.runs import read_run
 from twofold.records import Floats, InputError, Ints, Task
 from twofold.retrieval.generative import load_model
-from twofold.studies.arms import control_name
-from twofold.studies.mechanism import pair_cosine, retrieved_divergence
+from twofold.studies.arms import ARMS, control_name
+from twofold.studies.popularity import retrieved_counts, retrieved_divergence
 from twofold.studies.report import write_simulation_report
-from twofold.studies.study import study
+from twofold.studies.representation import item_rows, pair_cosines
+from twofold.studies.study import run_arms, start
+from twofold.studies.verdict import EQUIVALENCE_LEVEL, LEVEL, SESOI_SHARE
 from twofold.tasks.examples import judged_requests
 from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
@@ -54,10 +57,10 @@ class World:
     helped: Task
     mechanism: str
 
-    def at(self, level: float) -> str:
-        """The source of one level."""
+    def at(self, level: float, seed: int) -> str:
+        """The source of one level, drawn with one seed."""
         joint = "," if ":" in self.source.removeprefix("simulate:") else ":"
-        return f"{self.source}{joint}{self.parameter}={level:g}"
+        return f"{self.source}{joint}{self.parameter}={level:g},seed={seed}"
 
 
 _DIVERGENCE = "KL of the test law from what is retrieved"
@@ -88,12 +91,12 @@ def simulate_study(
     threads: int | None = None,
     command: str = "",
 ) -> dict[str, Any]:
-    """Sweep a world; write simulation.json, report.html and a study of each level.
+    """Sweep a world; write simulation.json, report.html, and the models of every level.
 
     Args:
         world: one of `WORLDS`, by name, or one's own.
         out: the folder.
-        seeds: models of each arm and level.
+        seeds: worlds that are drawn, and models of each arm, at each level.
         config: of the training; `SIMULATION` by default.
         resume: go on with what a stopped sweep left.
         threads, command: as in `twofold.study`.
@@ -101,50 +104,42 @@ def simulate_study(
     Raises:
         InputError: no such world, or `out` holds something else.
     """
-    world, folder = _world(world), Path(out)
-    if not resume:
-        artifact.require_absent(folder)
-    points = []
-    for level in world.levels:
-        place = folder / "levels" / f"{world.parameter}-{level:g}"
-        dataset = load_dataset(world.at(level))
-        found = study(
-            dataset,
-            out=place,
-            seeds=seeds,
-            config=config or SIMULATION,
-            budget="quick",
-            resume=True,
-            threads=threads,
-            command=command,
-        )
-        points.append(_point(world, level, dataset, found.result, place, seeds))
-        _log.info("%s=%g done", world.parameter, level)
-    result = {
-        "format": FORMAT,
+    world, folder, config = _world(world), Path(out), config or SIMULATION
+    if threads:
+        torch.set_num_threads(threads)
+    plan = {
         "source": world.source,
         "parameter": world.parameter,
+        "levels": list(world.levels),
+        "seeds": seeds,
+        "threads": torch.get_num_threads(),
+        "training": config.model_dump(),
+    }
+    start(folder, plan, resume)
+    points = [_point(world, level, folder, seeds, config, threads) for level in world.levels]
+    result = {
+        "format": FORMAT,
+        **plan,
         "helped": world.helped,
         "mechanism": world.mechanism,
-        "seeds": seeds,
         "primary": str(PRIMARY),
-        "training": (config or SIMULATION).model_dump(),
         "versions": artifact.versions(),
         "command": command,
         "points": points,
-        "slope": slope(world.levels, _gains(points)),
+        "slope": slope(world.levels, _gains(points, "plain")),
+        "slope_over_control": slope(world.levels, _gains(points, "control")),
     }
     artifact.write_json(folder / "simulation.json", result)
-    write_simulation_report(result, folder / "report.html")
-    artifact.seal(folder, KIND, {"source": world.source, "seeds": seeds})
+    write_simulation_report(result, folder)
+    artifact.seal(folder, KIND, plan)
     return result
 
 
 SIMULATION = TrainingConfig(
     backbone="decoder:tiny",
-    updates=600,
+    updates=800,
     batch_tokens=2048,
-    text_tokens=2000,
+    learning_rate=2e-3,
     dropout=0.1,
     validation_requests=500,
 )
@@ -156,15 +151,19 @@ def slope(levels: Sequence[float], gains: Floats) -> dict[str, Any]:
 
     Args:
         levels: (L,).
-        gains: (S, L), joint minus plain of each seed.
+        gains: (S, L), joint minus another arm, of each seed.
     """
     slopes = np.array([np.polyfit(levels, gain, 1)[0] for gain in gains])
-    mean = float(slopes.mean())
-    if len(slopes) < 2:
-        return {"slope": mean, "interval": None}
-    error = float(slopes.std(ddof=1)) / np.sqrt(len(slopes))
-    half = float(stats.t.ppf(0.975, len(slopes) - 1)) * error
-    return {"slope": mean, "interval": [mean - half, mean + half]}
+    return {"slope": float(slopes.mean()), "interval": over_seeds(slopes, LEVEL)}
+
+
+def over_seeds(values: Floats, level: float) -> list[float] | None:
+    """Student's interval for the mean of one value a seed, (S,); None for a single seed."""
+    if len(values) < 2:
+        return None
+    error = float(values.std(ddof=1)) / np.sqrt(len(values))
+    half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1)) * error
+    return [float(values.mean()) - half, float(values.mean()) + half]
 
 
 def _world(world: str | World) -> World:
@@ -178,27 +177,45 @@ def _world(world: str | World) -> World:
 def _point(
     world: World,
     level: float,
-    dataset: PreparedDataset,
-    result: Mapping[str, Any],
-    place: Path,
+    folder: Path,
     seeds: int,
+    config: TrainingConfig,
+    threads: int | None,
 ) -> dict[str, Any]:
     """What one level says of the helped task."""
-    measure, task = str(PRIMARY), world.helped
-    arms = {"plain": task, "control": control_name(task), "joint": "joint"}
-    verdict = result["verdicts"][task]
-    measure_of = partial(_mechanism, world, dataset)
+    place = folder / "levels" / f"{world.parameter}-{level:g}"
+    arms = {"plain": world.helped, "control": control_name(world.helped), "joint": "joint"}
+    scores: dict[str, list[float]] = {name: [] for name in arms}
+    mechanism: dict[str, list[float]] = {name: [] for name in arms}
+    for seed in range(seeds):
+        dataset = load_dataset(world.at(level, seed))
+        run_arms(dataset, ARMS, place, config, seed, "cpu", threads)
+        for name, arm in arms.items():
+            measured = artifact.read_json(
+                place / "evaluations" / arm / f"seed-{seed}" / "measures.json"
+            )
+            scores[name].append(measured[world.helped][str(PRIMARY)])
+            mechanism[name].append(_mechanism(world, dataset, place, arm, seed))
+    _log.info("%s=%g done", world.parameter, level)
     return {
         "level": level,
-        **{name: result["arms"][arm][task][measure] for name, arm in arms.items()},
-        "contrasts": verdict["contrasts"],
-        "sesoi": verdict["sesoi"],
-        "verdict": verdict["verdict"],
-        "ceiling": _ceiling(world, dataset),
-        "mechanism": {
-            name: [measure_of(place, arm, seed) for seed in range(seeds)]
-            for name, arm in arms.items()
+        **{name: _describe(np.array(values)) for name, values in scores.items()},
+        "gains": {
+            name: _describe(np.array(scores["joint"]) - np.array(scores[name]))
+            for name in ("plain", "control")
         },
+        "sesoi": SESOI_SHARE * float(np.mean(scores["plain"])),
+        "ceiling": _ceiling(world, dataset),
+        "mechanism": mechanism,
+    }
+
+
+def _describe(values: Floats) -> dict[str, Any]:
+    return {
+        "mean": float(values.mean()),
+        "interval": over_seeds(values, LEVEL),
+        "interval_90": over_seeds(values, EQUIVALENCE_LEVEL),
+        "by_seed": values.tolist(),
     }
 
 
@@ -206,9 +223,10 @@ def _mechanism(world: World, dataset: PreparedDataset, place: Path, arm: str, se
     if world.mechanism == _DIVERGENCE:
         run = read_run(place / "evaluations" / arm / f"seed-{seed}" / f"{world.helped}.trec")
         positions = dict(dataset.catalog.positions)
-        return retrieved_divergence(run, positions, test_popularity(dataset, world.helped))
+        test = test_popularity(dataset, world.helped)
+        return retrieved_divergence(retrieved_counts(run, positions), test)
     model = load_model(place / "models" / arm / f"seed-{seed}").model
-    return pair_cosine(model, _asked_pairs(dataset, world.helped))
+    return float(pair_cosines(item_rows(model), _asked_pairs(dataset, world.helped)).mean())
 
 
 def _asked_pairs(dataset: PreparedDataset, task: Task) -> Ints:
@@ -241,9 +259,7 @@ def _ceiling(world: World, dataset: PreparedDataset) -> float | None:
     return bayes_ceiling(zipf_law(len(dataset.catalog)), PRIMARY.k, seen_filtered=True)
 
 
-def _gains(points: Sequence[Mapping[str, Any]]) -> Floats:
-    """Joint minus plain by seed and level, (S, L)."""
-    joint = np.array([point["joint"]["by_seed"] for point in points])
-    plain = np.array([point["plain"]["by_seed"] for point in points])
-    gains: Floats = (joint - plain).T
-    return gains
+def _gains(points: Sequence[Mapping[str, Any]], against: str) -> Floats:
+    """Joint minus another arm by seed and level, (S, L)."""
+    found: Floats = np.array([point["gains"][against]["by_seed"] for point in points]).T
+    return found

@@ -23,9 +23,14 @@ from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Retriever, Split, Task
 from twofold.studies.arms import Interventions, study_arms
 from twofold.studies.attribution import attribution, cap_effects
+from twofold.studies.pairs import training_pairs
+from twofold.studies.popularity import popularity_evidence
 from twofold.studies.report import write_report
+from twofold.studies.representation import representation_evidence
 from twofold.studies.results import Results
+from twofold.studies.slices import slice_effects
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
+from twofold.studies.wins import wins_evidence
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
@@ -110,10 +115,10 @@ def study(
         "threads": torch.get_num_threads(),
         "training": config.model_dump(),
     }
-    _start(folder, plan, resume)
+    start(folder, plan, resume)
     _run_baselines(dataset, folder)
     for seed in range(seeds):
-        _run_arms(dataset, arms, folder, config, seed, device, threads)
+        run_arms(dataset, arms, folder, config, seed, device, threads)
     return _conclude(dataset, arms, folder, plan, command)
 
 
@@ -147,7 +152,7 @@ def require_study_folder(folder: Path, resume: bool) -> None:
         raise InputError(f"{folder}: exists and is not empty; give another folder or remove it")
 
 
-def _start(folder: Path, plan: dict[str, Any], resume: bool) -> None:
+def start(folder: Path, plan: dict[str, Any], resume: bool) -> None:
     """Make sure that the folder holds this study or nothing."""
     require_study_folder(folder, resume)
     path = folder / _PLAN
@@ -183,7 +188,7 @@ def _baselines(dataset: PreparedDataset) -> Iterator[tuple[Task, str, Callable[[
         yield "search", f"BM25 {field}", partial(BM25, dataset, field)
 
 
-def _run_arms(
+def run_arms(
     dataset: PreparedDataset,
     arms: Sequence[Arm],
     folder: Path,
@@ -230,6 +235,7 @@ def _conclude(
 ) -> Study:
     """From the evaluations to study.json, report.html and the manifest."""
     scores = Results(dataset, arms, folder, plan["seeds"])
+    pairs = training_pairs(dataset)
     verdicts = decide({task: scores.primary(task) for task in dataset.tasks}, plan["sesoi_share"])
     result = {
         "format": FORMAT,
@@ -240,6 +246,10 @@ def _conclude(
         "training": scores.training,
         "effects": scores.effects(),
         "verdicts": {task: verdict.as_dict() for task, verdict in verdicts.items()},
+        "slices": slice_effects(dataset, scores),
+        "popularity": popularity_evidence(dataset, scores),
+        "representation": representation_evidence(dataset, pairs, folder, plan["seeds"]),
+        "wins": wins_evidence(dataset, scores, pairs),
         "attribution": attribution(dataset, scores) if "2x2" in plan["interventions"] else None,
         "caps": cap_effects(dataset, scores) if "caps" in plan["interventions"] else None,
     }

@@ -1,0 +1,124 @@
+"""Pairs of items that one task's training data join: what H2 says that one task tells the other.
+
+*Together*: both stand in one user's training history. *Relevant*: both are right answers to one
+training query (equal normalised text).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from twofold.records import Floats, Ints, Task
+from twofold.tasks.prepared import PreparedDataset
+
+CLASSES = ("both", "together only", "relevant only", "neither")
+_WORK = 500_000_000
+"""Pairs that are looked at, at most, for each task; beyond, users or queries are sampled."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Symmetric boolean matrices (N, N) without the diagonal.
+
+    Attributes:
+        together, relevant: see the module.
+        shares: of histories and of queries that were looked at: 1, unless there are too many.
+    """
+
+    together: sp.csr_array
+    relevant: sp.csr_array
+    shares: dict[str, float]
+
+    @cached_property
+    def known_only_to(self) -> dict[Task, sp.csr_array]:
+        """The pairs that only one task joins."""
+        return {
+            "recommendation": _without(self.together, self.relevant),
+            "search": _without(self.relevant, self.together),
+        }
+
+    def counts(self) -> dict[str, Any]:
+        """Pairs of each class, and the redundancy of the tasks in both directions beside what
+        pairs at random would give."""
+        n = self.together.shape[0]
+        together, relevant = self.together.nnz // 2, self.relevant.nnz // 2
+        both = self.together.multiply(self.relevant).nnz // 2
+        possible = n * (n - 1) // 2
+        return {
+            "both": both,
+            "together only": together - both,
+            "relevant only": relevant - both,
+            "neither": possible - together - relevant + both,
+            "relevant_given_together": both / together if together else None,
+            "relevant_at_random": relevant / possible,
+            "together_given_relevant": both / relevant if relevant else None,
+            "together_at_random": together / possible,
+        }
+
+    def sample(self, name: str, size: int, seed: int = 0) -> Ints:
+        """At most `size` pairs of one of `CLASSES`, (P, 2), the first below the second."""
+        rng = np.random.default_rng([seed, CLASSES.index(name)])
+        if name == "neither":
+            return self._neither(rng, size)
+        found = {
+            "both": self.together.multiply(self.relevant),
+            "together only": self.known_only_to["recommendation"],
+            "relevant only": self.known_only_to["search"],
+        }[name]
+        first, second = sp.triu(found, k=1).nonzero()
+        chosen = rng.permutation(len(first))[:size]
+        return np.stack([first[chosen], second[chosen]], axis=1).astype(np.int64)
+
+    def _neither(self, rng: np.random.Generator, size: int) -> Ints:
+        n = self.together.shape[0]
+        drawn = np.sort(rng.integers(n, size=(4 * size, 2)), axis=1)
+        drawn = np.unique(drawn[drawn[:, 0] < drawn[:, 1]], axis=0)
+        joined = (self.together + self.relevant).tocsr()
+        apart = drawn[~np.asarray(joined[drawn[:, 0], drawn[:, 1]], dtype=bool).ravel()]
+        found: Ints = apart[rng.permutation(len(apart))[:size]]
+        return found
+
+
+def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
+    """The pairs that the training data of each task join."""
+    n = len(dataset.catalog)
+    histories = list(dataset.training_histories.values())
+    together, of_users = _joined(histories, n, seed)
+    relevant, of_queries = _joined(list(training_answers(dataset).values()), n, seed)
+    return Pairs(together, relevant, {"histories": of_users, "queries": of_queries})
+
+
+def training_answers(dataset: PreparedDataset) -> dict[str, Ints]:
+    """The right answers to each training query, by its normalised text, as positions."""
+    asked = dataset.queries.filter(pl.col("split") == "train").join(dataset.qrels, on="query_id")
+    positions = pl.col("item_id").replace_strict(
+        dict(dataset.catalog.positions), return_dtype=pl.Int64
+    )
+    grouped = asked.group_by("key", maintain_order=True).agg(positions.unique())
+    return {key: np.asarray(items, dtype=np.int64) for key, items in grouped.iter_rows()}
+
+
+def _joined(groups: list[Ints], n: int, seed: int) -> tuple[sp.csr_array, float]:
+    """Which items share a group, and the share of the groups that was looked at."""
+    order = np.random.default_rng(seed).permutation(len(groups))
+    work = np.cumsum([len(groups[row]) ** 2 for row in order]) if groups else np.zeros(0)
+    taken = [groups[row] for row in order[: max(1, int(np.searchsorted(work, _WORK)))]]
+    rows = np.repeat(np.arange(len(taken)), [len(items) for items in taken])
+    columns = np.concatenate([*taken, np.zeros(0, dtype=np.int64)])
+    ones: Floats = np.ones(len(columns))
+    member = sp.csr_array((ones, (rows, columns)), shape=(max(1, len(taken)), n))
+    joined = (member.T @ member).tocsr()
+    joined.setdiag(0)
+    joined.eliminate_zeros()
+    joined.data[:] = 1.0
+    return joined, len(taken) / max(1, len(groups))
+
+
+def _without(first: sp.csr_array, second: sp.csr_array) -> sp.csr_array:
+    left: sp.csr_array = (first - first.multiply(second)).tocsr()
+    left.eliminate_zeros()
+    return left

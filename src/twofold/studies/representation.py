@@ -1,0 +1,180 @@
+"""H2: does joint training move the rows of items that belong together closer?
+
+Reads the output rows of the arms' models. Pairs of items share items, so the intervals over pairs
+are exploratory.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from sklearn.manifold import TSNE
+
+from twofold.data.dataset import Catalog
+from twofold.evaluation.significance import difference
+from twofold.model.checkpoint import GenerativeModel
+from twofold.records import Floats, Ints
+from twofold.retrieval.generative import load_model
+from twofold.studies.pairs import CLASSES, Pairs
+from twofold.studies.results import describe_difference
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.report import training_popularity
+
+_SAMPLE = 5_000
+"""Pairs of each class."""
+_NEAR = 0.01
+"""Items as popular as another: those within this share of the catalog around it."""
+_POINTS = 1_000
+_NEIGHBOURS = 10
+_FEW, _MANY = 2, 50
+"""An attribute of so many values may colour the projection."""
+_NAMED = 6
+"""Values with a colour of their own."""
+
+ARMS = ("search", "recommendation", "joint")
+
+
+def representation_evidence(
+    dataset: PreparedDataset, pairs: Pairs, folder: Path, seeds: int
+) -> dict[str, Any]:
+    """Redundancy of the tasks' pairs, cosines by class of pair, neighbours alike, a projection.
+
+    Args:
+        dataset: whose training data say which pairs are joined.
+        pairs: those pairs.
+        folder: of the study, with its models.
+        seeds: of each arm.
+    """
+    rows = {
+        arm: [
+            item_rows(load_model(folder / "models" / arm / f"seed-{s}").model) for s in range(seeds)
+        ]
+        for arm in ARMS
+    }
+    attribute = first_attribute(dataset.catalog)
+    return {
+        "pairs": {**pairs.counts(), "looked_at": pairs.shares},
+        "cosines": _cosines(dataset, pairs, rows),
+        "attribute": attribute.name if attribute is not None else None,
+        "neighbours_alike": _neighbours(rows, attribute),
+        "projection": _projection(dataset, rows, attribute),
+    }
+
+
+def item_rows(model: GenerativeModel) -> Floats:
+    """The output row of each item, (N, D): its code's, for atomic identifiers."""
+    rows = model.backbone.code_rows().detach().cpu().double().numpy()
+    found: Floats = rows[model.vocabulary.identifiers.codes[:, 0]]
+    return found
+
+
+def pair_cosines(rows: Floats, pairs: Ints) -> Floats:
+    """Cosine between the rows of pairs of items, (P,).
+
+    Args:
+        rows: (N, D).
+        pairs: (P, 2).
+    """
+    unit = _unit(rows)
+    found: Floats = (unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(axis=1)
+    return found
+
+
+def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
+    """For each pair, one of random items that are about as popular, (P, 2)."""
+    rng = np.random.default_rng(seed)
+    order = np.argsort(-popularity, kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    reach = min(len(order) - 1, max(2, round(_NEAR * len(order))))
+    steps = rng.integers(1, reach + 1, pairs.shape) * rng.choice([-1, 1], pairs.shape)
+    moved = place[pairs] + steps
+    # At the ends of the order the step goes the other way.
+    moved = np.where((moved < 0) | (moved >= len(order)), place[pairs] - steps, moved)
+    found: Ints = order[np.clip(moved, 0, len(order) - 1)]
+    return found
+
+
+def _cosines(dataset: PreparedDataset, pairs: Pairs, rows: dict[str, list[Floats]]) -> Any:
+    """By class and arm: mean cosine, that of matched random pairs, and the difference."""
+    popularity = np.sum([training_popularity(dataset, task) for task in dataset.tasks], axis=0)
+    found: dict[str, Any] = {}
+    for name in CLASSES:
+        chosen = pairs.sample(name, _SAMPLE)
+        if len(chosen) < 2:
+            found[name] = None
+            continue
+        matched = matched_pairs(chosen, popularity)
+        found[name] = {"sampled": len(chosen)}
+        for arm, seeds in rows.items():
+            own = np.stack([pair_cosines(r, chosen) for r in seeds])
+            random = np.stack([pair_cosines(r, matched) for r in seeds])
+            estimate = difference(own, random, np.arange(len(chosen)))
+            found[name][arm] = {
+                "cosine": float(own.mean()),
+                "matched": float(random.mean()),
+                **describe_difference(estimate),
+            }
+    return found
+
+
+def first_attribute(catalog: Catalog) -> pl.Series | None:
+    """An attribute to colour items by: the first whose values are few enough; of an item with
+    several (`Action|Comedy`) the first."""
+    for name in catalog.items.columns:
+        if name in ("item_id", "title", "text"):
+            continue
+        values = catalog.items[name].cast(pl.String).fill_null("").str.split("|").list.first()
+        if _FEW <= values.filter(values != "").n_unique() <= _MANY:
+            return values.alias(name)
+    return None
+
+
+def _neighbours(rows: dict[str, list[Floats]], attribute: pl.Series | None) -> Any:
+    """Share of an item's nearest rows with its own value of the attribute, by arm and seed."""
+    if attribute is None:
+        return None
+    values = attribute.to_numpy()
+    asked = np.flatnonzero(values != "")
+    asked = np.sort(np.random.default_rng(0).permutation(asked)[:_POINTS])
+    found = {}
+    for arm, seeds in rows.items():
+        shares = []
+        for matrix in seeds:
+            unit = _unit(matrix)
+            scores = unit[asked] @ unit.T
+            scores[np.arange(len(asked)), asked] = -np.inf
+            nearest = np.argpartition(-scores, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS]
+            shares.append(float((values[nearest] == values[asked][:, None]).mean()))
+        found[arm] = {"mean": float(np.mean(shares)), "by_seed": shares}
+    return found
+
+
+def _projection(
+    dataset: PreparedDataset, rows: dict[str, list[Floats]], attribute: pl.Series | None
+) -> dict[str, Any]:
+    """t-SNE of the first seed's rows of the most popular items, and what colours them."""
+    popularity = np.sum([training_popularity(dataset, task) for task in dataset.tasks], axis=0)
+    chosen = np.argsort(-popularity, kind="stable")[:_POINTS]
+    labels = ["all"] * len(chosen)
+    if attribute is not None:
+        values = attribute[chosen.tolist()]
+        top = values.filter(values != "").value_counts(sort=True)[attribute.name][:_NAMED].to_list()
+        labels = [value if value in top else "other" for value in values]
+    return {
+        "labels": labels,
+        "points": {arm: _flat(seeds[0][chosen]) for arm, seeds in rows.items()},
+    }
+
+
+def _flat(rows: Floats) -> Any:
+    """(N, 2), rounded: enough for a picture."""
+    tsne = TSNE(perplexity=min(30.0, len(rows) / 4), init="pca", random_state=0)
+    return np.round(tsne.fit_transform(_unit(rows)), 2).tolist()
+
+
+def _unit(rows: Floats) -> Floats:
+    """Rows of length one."""
+    found: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return found
