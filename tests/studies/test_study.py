@@ -114,13 +114,13 @@ def test_a_folder_with_another_study_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="holds a study already; add --resume"):
         study(catalog, out=study_folder, seeds=1, config=quick_config, budget="quick")
-    with pytest.raises(InputError, match="started with another seeds"):
+    with pytest.raises(InputError, match="started with another budget, training"):
         study(
             catalog,
             out=study_folder,
-            seeds=2,
+            seeds=1,
             config=quick_config,
-            budget="quick",
+            budget="standard",
             threads=1,
             resume=True,
         )

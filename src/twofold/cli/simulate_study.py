@@ -25,11 +25,13 @@ def simulate_study(
     threads: Threads = None,
 ) -> None:
     """Repeat one of the paper's simulations: a study at every level of what the world varies."""
-    from twofold.studies.simulation import SIMULATION
     from twofold.studies.simulation import simulate_study as run
+    from twofold.studies.simulation import world_named
     from twofold.training.config import resolve_config
 
-    resolved = resolve_config("quick", config, tuple(settings or ()), base=SIMULATION.model_dump())
+    resolved = resolve_config(
+        "quick", config, tuple(settings or ()), base=world_named(world).config.model_dump()
+    )
     result = run(
         world,
         out=out,

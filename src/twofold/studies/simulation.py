@@ -6,7 +6,7 @@ count the choice of data too: with few training targets that is most of the erro
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class World:
         levels: its values.
         helped: the task that the other one may help.
         mechanism: what is measured beside Recall@30.
+        training: settings that differ from `SIMULATION`.
     """
 
     source: str
@@ -56,11 +57,17 @@ class World:
     levels: tuple[float, ...]
     helped: Task
     mechanism: str
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, level: float, seed: int) -> str:
         """The source of one level, drawn with one seed."""
         joint = "," if ":" in self.source.removeprefix("simulate:") else ":"
         return f"{self.source}{joint}{self.parameter}={level:g},seed={seed}"
+
+    @property
+    def config(self) -> TrainingConfig:
+        """How its arms are trained."""
+        return SIMULATION.model_copy(update=dict(self.training))
 
 
 _DIVERGENCE = "KL of the test law from what is retrieved"
@@ -97,14 +104,15 @@ def simulate_study(
         world: one of `WORLDS`, by name, or one's own.
         out: the folder.
         seeds: worlds that are drawn, and models of each arm, at each level.
-        config: of the training; `SIMULATION` by default.
+        config: of the training; the world's own by default.
         resume: go on with what a stopped sweep left.
         threads, command: as in `twofold.study`.
 
     Raises:
         InputError: no such world, or `out` holds something else.
     """
-    world, folder, config = _world(world), Path(out), config or SIMULATION
+    world, folder = world_named(world), Path(out)
+    config = config or world.config
     if threads:
         torch.set_num_threads(threads)
     plan = {
@@ -137,7 +145,7 @@ def simulate_study(
 
 SIMULATION = TrainingConfig(
     backbone="decoder:tiny",
-    updates=800,
+    updates=500,
     batch_tokens=2048,
     learning_rate=2e-3,
     dropout=0.1,
@@ -166,7 +174,12 @@ def over_seeds(values: Floats, level: float) -> list[float] | None:
     return [float(values.mean()) - half, float(values.mean()) + half]
 
 
-def _world(world: str | World) -> World:
+def world_named(world: str | World) -> World:
+    """One of `WORLDS`.
+
+    Raises:
+        InputError: there is none of that name.
+    """
     if isinstance(world, World):
         return world
     if world not in WORLDS:
@@ -185,11 +198,13 @@ def _point(
     """What one level says of the helped task."""
     place = folder / "levels" / f"{world.parameter}-{level:g}"
     arms = {"plain": world.helped, "control": control_name(world.helped), "joint": "joint"}
+    # The other task's control says nothing of the helped one.
+    trained = [arm for arm in ARMS if not arm.step_matched or arm.name == arms["control"]]
     scores: dict[str, list[float]] = {name: [] for name in arms}
     mechanism: dict[str, list[float]] = {name: [] for name in arms}
     for seed in range(seeds):
         dataset = load_dataset(world.at(level, seed))
-        run_arms(dataset, ARMS, place, config, seed, "cpu", threads)
+        run_arms(dataset, trained, place, config, seed, "cpu", threads)
         for name, arm in arms.items():
             measured = artifact.read_json(
                 place / "evaluations" / arm / f"seed-{seed}" / "measures.json"

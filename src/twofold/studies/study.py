@@ -159,12 +159,23 @@ def start(folder: Path, plan: dict[str, Any], resume: bool) -> None:
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         artifact.replace_file(path, json.dumps(plan, indent=2, sort_keys=True).encode())
-    elif (before := artifact.read_json(path)) != plan:
-        changed = ", ".join(sorted(key for key in plan if before.get(key) != plan[key]))
+        return
+    before = artifact.read_json(path)
+    changed = [key for key in sorted(plan) if before.get(key) != plan[key]]
+    if refused := [key for key in changed if not _has_grown(key, before, plan)]:
         raise InputError(
-            f"{folder}: the study there was started with another {changed}; "
+            f"{folder}: the study there was started with another {', '.join(refused)}; "
             f"repeat its command, or give another folder"
         )
+    if changed:
+        artifact.replace_file(path, json.dumps(plan, indent=2, sort_keys=True).encode())
+
+
+def _has_grown(key: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
+    """Whether a resumed study asks for more seeds or interventions: its models stay as they are."""
+    if key == "seeds":
+        return bool(plan[key] >= before[key])
+    return key == "interventions" and set(plan[key]) >= set(before.get(key, []))
 
 
 def _run_baselines(dataset: PreparedDataset, folder: Path) -> None:
