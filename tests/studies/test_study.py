@@ -114,7 +114,7 @@ def test_a_folder_with_another_study_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="holds a study already; add --resume"):
         study(catalog, out=study_folder, seeds=1, config=quick_config, budget="quick")
-    with pytest.raises(InputError, match="started with another budget, training"):
+    with pytest.raises(InputError, match="started with another budget, interventions, training"):
         study(
             catalog,
             out=study_folder,

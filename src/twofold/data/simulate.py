@@ -31,8 +31,6 @@ GROUP = 10
 """Items of a group in the latent worlds."""
 _SHOWN = [1, 4]
 """Steps within half a group that training shows: the neighbours on a ring of five."""
-_AMBIGUOUS = 50
-"""Items that an ambiguous query may mean."""
 
 
 def tables(text: str) -> dict[str, list[Table]]:
@@ -104,9 +102,8 @@ def popularity(
 ) -> Frames:
     """H1. Targets of the `helped` task follow Zipf's law in training and test.
 
-    The other task's training targets follow a law `kl` nats away. Histories are uniform noise.
-    Where recommendation is helped, queries are strings of their own; where search is, each query
-    is a word that 50 items share and a string of its own, and the target is drawn among the 50.
+    The other task's training targets follow a law `kl` nats away. Histories are uniform noise and
+    no two queries are alike, so that a target's popularity is all there is to learn.
 
     Args:
         kl: KL(tested law || the other task's law), in nats.
@@ -121,13 +118,10 @@ def popularity(
     rng = np.random.default_rng(seed)
     law, other = zipf_law(items), law_at_divergence(zipf_law(items), kl)
     name = np.array([f"i{n}" for n in rng.permutation(items)], dtype=object)
-    group = rng.permutation(items) // _AMBIGUOUS if helped == "search" else None
     of_search, of_users = (law, other) if helped == "search" else (other, law)
     few = max(500, tests // 20)
-    asked, answers = _popular_queries(
-        rng, of_search, name, group, {"train": targets, "validation": few // 2,
-                                      "test": tests if helped == "search" else few},
-    )  # fmt: skip
+    sizes = {"train": targets, "validation": few, "test": tests if helped == "search" else few}
+    asked, answers = _popular_queries(rng, of_search, name, sizes)
     users = _popular_users(rng, of_users, name, targets, few if helped == "search" else tests)
     return _frames(name, users, asked, answers)
 
@@ -149,15 +143,14 @@ def bayes_ceiling(law: Floats, k: int, seen_filtered: bool) -> float:
 
 
 def _popular_queries(
-    rng: np.random.Generator, law: Floats, name: Any, group: Ints | None, sizes: dict[str, int]
+    rng: np.random.Generator, law: Floats, name: Any, sizes: dict[str, int]
 ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
     asked: list[tuple[str, str, str]] = []
     answers: list[tuple[str, str]] = []
     for split, size in sizes.items():
         for target in rng.choice(len(law), size=size, p=law):
             number = len(asked)
-            word = "" if group is None else f"topic{group[target]} "
-            asked.append((f"q{number}", f"{word}request{number}", split))
+            asked.append((f"q{number}", f"request{number}", split))
             answers.append((f"q{number}", name[target]))
     return asked, answers
 

@@ -1,0 +1,305 @@
+"""Is the verdict right as often as it says? Three checks, each with exact binomial intervals.
+
+    python benchmarks/calibration.py --out DIR [--study STUDY] [--resume] [--threads 1]
+
+(a) Tables of made scores (seed x request) whose variances are those of STUDY, a finished study of
+    three seeds or more, with true effects of 0, 1 and 2 times the smallest effect of interest:
+    coverage of the intervals, and how often each verdict is given. Left out without --study.
+(b) A/A studies: joint, plain and control are all drawn from a pool of trained models of one arm,
+    so that the true effect is 0: how often the verdict is helps or hurts.
+(c) Studies drawn from a pool of trained models of every arm in one latent world, where search helps
+    recommendation by an effect that the whole pool tells: how often the verdict is right.
+
+The pool is trained once (30 seeds of four arms, about 20 minutes) and kept in DIR/pool.
+"""
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from scipy import stats
+
+from twofold import artifact
+from twofold.evaluation.measures import PRIMARY
+from twofold.evaluation.significance import difference
+from twofold.records import Floats, Ints, Task
+from twofold.studies.arms import ARMS, control_name
+from twofold.studies.results import Results
+from twofold.studies.simulation import SIMULATION
+from twofold.studies.study import run_arms
+from twofold.studies.verdict import EQUIVALENCE_LEVEL, LEVEL, SESOI_SHARE, TaskScores, decide
+from twofold.tasks.prepare import load_dataset
+
+TABLES = 2000
+STUDIES = 400
+POOL_SEEDS = 30
+WORLD = "simulate:latent-search-helps:groups=40,rho=0.5"
+HELPED: Task = "recommendation"
+SEEDS = (3, 5)
+
+
+def exact(count: int, size: int, level: float = LEVEL) -> list[float]:
+    """Clopper and Pearson's interval of a share."""
+    found = stats.binomtest(count, size).proportion_ci(level, method="exact")
+    return [float(found.low), float(found.high)]
+
+
+def share(count: int, size: int, nominal: float | None = None) -> dict[str, Any]:
+    """A share with its exact interval, and whether that holds the nominal value."""
+    interval = exact(count, size)
+    inside = None if nominal is None else interval[0] <= nominal <= interval[1]
+    return {
+        "share": count / size,
+        "interval": interval,
+        "of": size,
+        "nominal": nominal,
+        "holds_nominal": inside,
+    }
+
+
+# (a) made tables
+
+
+def components(scores: Mapping[str, Floats]) -> dict[str, float]:
+    """Standard deviations of the parts of a score, averaged over the arms: what a request gives
+    every arm, what it gives one arm, what a seed gives, and what is left."""
+    means = {arm: matrix.mean(axis=0) for arm, matrix in scores.items()}
+    seeds = next(iter(scores.values())).shape[0]
+    left, of_seed = [], []
+    for matrix in scores.values():
+        rest = matrix - matrix.mean(axis=0) - matrix.mean(axis=1, keepdims=True) + matrix.mean()
+        left.append(float((rest**2).sum() / ((seeds - 1) * (matrix.shape[1] - 1))))
+        of_seed.append(float(matrix.mean(axis=1).var(ddof=1)) - left[-1] / matrix.shape[1])
+    covariance = np.cov(np.stack(list(means.values())))
+    shared = covariance[np.triu_indices(len(scores), k=1)].mean()
+    own = np.diag(covariance).mean() - shared - np.mean(left) / seeds
+    return {
+        "request": float(np.sqrt(max(0.0, shared))),
+        "request_of_arm": float(np.sqrt(max(0.0, own))),
+        "seed": float(np.sqrt(max(0.0, np.mean(of_seed)))),
+        "left": float(np.sqrt(np.mean(left))),
+    }
+
+
+def made(
+    rng: np.random.Generator, sd: Mapping[str, float], mean: float, effect: float, shape: Any
+) -> TaskScores:
+    """Scores of the three arms with known means; joint is `effect` above the other two."""
+    seeds, requests = shape
+    common = mean + sd["request"] * rng.standard_normal(requests)
+    arms = [
+        common
+        + plus
+        + sd["request_of_arm"] * rng.standard_normal(requests)
+        + sd["seed"] * rng.standard_normal((seeds, 1))
+        + sd["left"] * rng.standard_normal((seeds, requests))
+        for plus in (effect, 0.0, 0.0)
+    ]
+    return TaskScores(arms[0], arms[1], arms[2], np.arange(requests))
+
+
+def made_tables(study: Path) -> list[dict[str, Any]]:
+    """Coverage and verdicts on made tables, by task, seeds and true effect."""
+    artifact.load(study, "study")
+    per_request = pl.read_parquet(study / "per_request.parquet")
+    found = []
+    for task in ("search", "recommendation"):
+        arms = {name: _matrix(per_request, name, task) for name in _arms_of(task)}
+        sd, mean = components(arms), float(arms[task].mean())
+        requests, sesoi = arms[task].shape[1], SESOI_SHARE * mean
+        for seeds in SEEDS:
+            for effect in (0, 1, 2):
+                rng = np.random.default_rng([seeds, effect, len(task)])
+                tables = (
+                    made(rng, sd, mean, effect * sesoi, (seeds, requests)) for _ in range(TABLES)
+                )
+                row = {"task": task, "seeds": seeds, "requests": requests, "sd": sd}
+                found.append({**row, "effect": effect, **_outcomes(tables, effect * sesoi, sesoi)})
+    return found
+
+
+def _outcomes(tables: Iterator[TaskScores], truth: float, sesoi: float) -> dict[str, Any]:
+    covered, covered_90, verdicts, inside = 0, 0, Counter[str](), 0
+    for table in tables:
+        estimate = difference(table.joint, table.plain, table.clusters)
+        low, high = estimate.interval(LEVEL)
+        covered += low <= truth <= high
+        low, high = estimate.interval(EQUIVALENCE_LEVEL)
+        covered_90 += low <= truth <= high
+        inside += -sesoi < low and high < sesoi
+        verdicts[decide({"search": table})["search"].verdict] += 1
+    return {
+        "coverage_95": share(covered, TABLES, LEVEL),
+        "coverage_90": share(covered_90, TABLES, EQUIVALENCE_LEVEL),
+        "equivalent": share(inside, TABLES),
+        "verdicts": {name: share(count, TABLES) for name, count in verdicts.items()},
+    }
+
+
+def _arms_of(task: str) -> tuple[str, str, str]:
+    return ("joint", task, f"{task}-step-matched")
+
+
+def _matrix(scores: pl.DataFrame, arm: str, task: str) -> Floats:
+    chosen = scores.filter(arm=arm, task=task, measure=str(PRIMARY)).sort("seed", "request_id")
+    return chosen["value"].to_numpy().reshape(chosen["seed"].n_unique(), -1)
+
+
+# (b) and (c) trained models
+
+
+class Pool:
+    """Trained models of the arms that one task's verdict needs, 30 of each."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.dataset = load_dataset(WORLD)
+        other = control_name("search" if HELPED == "recommendation" else "recommendation")
+        arms = [arm for arm in ARMS if arm.name != other]
+        for seed in range(POOL_SEEDS):
+            run_arms(self.dataset, arms, folder, SIMULATION, seed, "cpu", threads)
+        self.results = Results(self.dataset, arms, folder, POOL_SEEDS)
+        self.improving = {
+            arm: np.array([seed["still_improving"] for seed in seeds])
+            for arm, seeds in self.results.training.items()
+        }
+
+    def scores(self, task: Task, rows: Mapping[str, Ints], arms: Mapping[str, str]) -> TaskScores:
+        """A study's scores: of each role, the seeds `rows` of one arm."""
+        measure = str(PRIMARY)
+        found = {role: self.results.matrix(arms[role], task, measure)[rows[role]] for role in arms}
+        improving = [role for role in arms if self.improving[arms[role]][rows[role]].any()]
+        clusters = self.results.clusters(task)
+        return TaskScores(found["joint"], found["plain"], found["control"], clusters, improving)
+
+
+def a_a_studies(pool: Pool, seeds: int) -> dict[str, Any]:
+    """Verdicts on both tasks where all arms are the joint one, with disjoint seeds."""
+    rng = np.random.default_rng(seeds)
+    verdicts, false = Counter[str](), 0
+    for _ in range(STUDIES):
+        drawn = rng.permutation(POOL_SEEDS)[: 3 * seeds].reshape(3, seeds)
+        rows = dict(zip(("joint", "plain", "control"), drawn, strict=True))
+        arms = dict.fromkeys(rows, "joint")
+        # How far the models were trained has no effect here.
+        scores = {str(t): _trained(pool.scores(t, rows, arms)) for t in pool.dataset.tasks}
+        given = [verdict.verdict for verdict in decide(scores).values()]
+        verdicts.update(given)
+        false += any(verdict in ("helps", "hurts") for verdict in given)
+    upper = float(stats.binomtest(false, STUDIES, alternative="less").proportion_ci(LEVEL).high)
+    return {
+        "seeds": seeds,
+        "studies": STUDIES,
+        "false_verdicts": {**share(false, STUDIES), "upper_95": upper},
+        "verdicts_of_tasks": dict(verdicts),
+    }
+
+
+def _trained(scores: TaskScores) -> TaskScores:
+    return TaskScores(scores.joint, scores.plain, scores.control, scores.clusters)
+
+
+def latent_studies(pool: Pool, seeds: int) -> dict[str, Any]:
+    """Verdicts on the helped task, against what the whole pool says."""
+    arms = {"joint": "joint", "plain": HELPED, "control": control_name(HELPED)}
+    everything = dict.fromkeys(arms, np.arange(POOL_SEEDS))
+    reference = decide({HELPED: _trained(pool.scores(HELPED, everything, arms))})[HELPED]
+    rng = np.random.default_rng(100 + seeds)
+    verdicts, undertrained = Counter[str](), 0
+    for _ in range(STUDIES):
+        rows = {role: rng.permutation(POOL_SEEDS)[:seeds] for role in arms}
+        found = decide({HELPED: pool.scores(HELPED, rows, arms)})[HELPED]
+        verdicts[found.verdict] += 1
+        undertrained += found.reason.startswith("undertrained")
+    right = verdicts[reference.verdict]
+    open_ = verdicts["not enough data"]
+    return {
+        "seeds": seeds,
+        "studies": STUDIES,
+        "reference": reference.as_dict(),
+        "right": share(right, STUDIES),
+        "not_enough_data": {**share(open_, STUDIES), "undertrained": undertrained},
+        "wrong": share(STUDIES - right - open_, STUDIES),
+    }
+
+
+# the table
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """What stands in docs/calibration.md."""
+    lines: list[str] = []
+    if result["made"]:
+        lines += [
+            "| (a) task | seeds | effect / SESOI | coverage of 95 % | of 90 % | helps | hurts |"
+            " no material difference | not enough data |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in result["made"]:
+            cells = [row["task"], row["seeds"], row["effect"]]
+            cells += [_text(row["coverage_95"]), _text(row["coverage_90"])]
+            names = ("helps", "hurts", "no material difference", "not enough data")
+            none = share(0, TABLES)
+            cells += [_text(row["verdicts"].get(name, none)) for name in names]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+        lines.append("")
+    lines += [
+        "| (b) seeds | A/A studies | false verdicts | upper 95 % bound |",
+        "|---|---|---|---|",
+    ]
+    for row in result["a_a"]:
+        false = row["false_verdicts"]
+        bound = f"{false['upper_95']:.3f}"
+        lines.append(f"| {row['seeds']} | {row['studies']} | {_text(false)} | {bound} |")
+    lines += [
+        "",
+        "| (c) seeds | studies | right | not enough data | wrong |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["latent"]:
+        cells = [row["seeds"], row["studies"]]
+        cells += [_text(row[name]) for name in ("right", "not_enough_data", "wrong")]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _text(found: Mapping[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['share']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def main() -> None:
+    """Run the three checks and print their table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--study", type=Path, help="a finished study, for (a)")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    start = time.monotonic()
+    if arguments.study is None:
+        print("(a) is left out: give a finished study with --study")
+    made_rows = made_tables(arguments.study) if arguments.study else []
+    pool = Pool(arguments.out / "pool", arguments.threads)
+    result = {
+        "world": WORLD,
+        "helped": HELPED,
+        "pool_seeds": POOL_SEEDS,
+        "made": made_rows,
+        "a_a": [a_a_studies(pool, seeds) for seeds in SEEDS],
+        "latent": [latent_studies(pool, seeds) for seeds in SEEDS],
+        "versions": artifact.versions(),
+        "seconds": time.monotonic() - start,
+    }
+    (arguments.out / "calibration.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
+    print(markdown(result))
+
+
+if __name__ == "__main__":
+    main()
