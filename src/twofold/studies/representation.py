@@ -120,13 +120,15 @@ def _cosines(dataset: PreparedDataset, pairs: Pairs, rows: dict[str, list[Floats
 
 
 def first_attribute(catalog: Catalog) -> pl.Series | None:
-    """An attribute to colour items by: the first whose values are few enough; of an item with
-    several (`Action|Comedy`) the first."""
+    """An attribute to colour items by: the first of few values that are not numbers; of an item
+    with several (`Action|Comedy`) the first."""
     for name in catalog.items.columns:
         if name in ("item_id", "title", "text"):
             continue
         values = catalog.items[name].cast(pl.String).fill_null("").str.split("|").list.first()
-        if _FEW <= values.filter(values != "").n_unique() <= _MANY:
+        given = values.filter(values != "")
+        numbers = given.cast(pl.Float64, strict=False).is_not_null().all()
+        if _FEW <= given.n_unique() <= _MANY and not numbers:
             return values.alias(name)
     return None
 

@@ -1,0 +1,100 @@
+"""Tables of a study for a paper, and two studies side by side."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twofold import artifact
+from twofold.records import InputError
+from twofold.studies.tables import compare, load_result, render, study_tables
+
+
+def _report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from twofold.cli import main; main()", "report"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_every_number_of_the_csv_stands_in_the_result(study_folder: Path) -> None:
+    result = load_result(study_folder)
+    known = json.dumps(result)
+    rows = list(csv.DictReader(io.StringIO(render(study_tables(result), "csv"))))
+    numbers = [row[key] for row in rows for key in ("value", "low", "high") if row[key]]
+    measured = [number for number in numbers if number.lstrip("-").replace(".", "").isdigit()]
+    assert len(measured) > 100
+    assert all(number in known for number in measured)
+    titles = {row["table"] for row in rows}
+    assert {"Verdicts, Recall@30", "What the help rests on", "Slices, search, Recall@30"} <= titles
+
+
+def test_markdown_and_latex_hold_the_same_cells(study_folder: Path) -> None:
+    tables = study_tables(load_result(study_folder))
+    markdown, latex = render(tables, "markdown"), render(tables, "latex")
+    for table in tables:
+        assert f"## {table.title}" in markdown
+        widths = {line.count("|") for line in markdown.split(f"## {table.title}")[1].splitlines()}
+        assert len(table.columns) + 2 in widths
+    assert latex.count(r"\begin{tabular}") == len(tables)
+    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == len(tables)
+    assert "−" not in latex
+
+
+def test_the_command_prints_tables(study_folder: Path) -> None:
+    done = _report(study_folder, "--format", "latex")
+    assert done.returncode == 0
+    assert done.stdout.startswith(r"\begin{table}")
+
+
+def test_a_folder_without_a_study_is_named(tmp_path: Path) -> None:
+    done = _report(tmp_path)
+    assert done.returncode == 2
+    assert str(tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _changed(study_folder: Path, out: Path, **stamp: object) -> Path:
+    """A copy of a study whose stamp says something else."""
+    shutil.copytree(study_folder, out, ignore=shutil.ignore_patterns("models", "evaluations"))
+    result = json.loads((out / "study.json").read_text())
+    result["stamp"].update(stamp)
+    (out / artifact.MANIFEST).unlink()
+    artifact.write_json(out / "study.json", result)
+    artifact.seal(out, "study", {})
+    return out
+
+
+def test_a_study_beside_itself_differs_by_nothing(study_folder: Path) -> None:
+    sides, *both = compare(study_folder, study_folder)
+    assert [row[0] for row in sides.rows[:2]] == ["verdict on recommendation", "verdict on search"]
+    for table in both:
+        assert {"joint", table.title.split(",")[0]} <= {name for name, _ in table.rows}
+        for _, cells in table.rows:
+            assert str(cells[2]).startswith("+.0000")
+
+
+def test_other_training_may_stand_side_by_side(study_folder: Path, tmp_path: Path) -> None:
+    other = _changed(study_folder, tmp_path / "other", budget="standard")
+    sides, *_ = compare(study_folder, other)
+    assert ("budget", ["quick", "standard"]) in sides.rows
+
+
+@pytest.mark.parametrize(
+    ("stamp", "words"),
+    [
+        ({"seen": "keep"}, "seen is 'exclude' and 'keep'"),
+        ({"data": "0" * 64}, "data is '"),
+        ({"split": "temporal", "cutoff": 3.0}, "split is 'last' and 'temporal'; cutoff is None"),
+    ],
+)
+def test_studies_of_different_protocols_are_refused(
+    study_folder: Path, tmp_path: Path, stamp: dict[str, object], words: str
+) -> None:
+    other = _changed(study_folder, tmp_path / "other", **stamp)
+    with pytest.raises(InputError, match="cannot be compared") as caught:
+        compare(study_folder, other)
+    assert words in str(caught.value)
