@@ -12,12 +12,14 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from twofold.records import Floats, Ints, Task
+from twofold.records import Ints, Task
 from twofold.tasks.prepared import PreparedDataset
 
 CLASSES = ("both", "together only", "relevant only", "neither")
-_WORK = 500_000_000
-"""Pairs that are looked at, at most, for each task; beyond, users or queries are sampled."""
+_SMALL = 20_000
+_WORK_SMALL, _WORK_LARGE = 2_000_000_000, 100_000_000
+"""Pairs that are looked at, at most, for each task; beyond, users or queries are sampled. A matrix
+of up to `_SMALL` items fits in memory whatever is in it; above, what was looked at must."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,11 @@ def _joined(groups: list[Ints], n: int, seed: int) -> tuple[sp.csr_array, float]
     """Which items share a group, and the share of the groups that was looked at."""
     order = np.random.default_rng(seed).permutation(len(groups))
     work = np.cumsum([len(groups[row]) ** 2 for row in order]) if groups else np.zeros(0)
-    taken = [groups[row] for row in order[: max(1, int(np.searchsorted(work, _WORK)))]]
+    limit = _WORK_SMALL if n <= _SMALL else _WORK_LARGE
+    taken = [groups[row] for row in order[: max(1, int(np.searchsorted(work, limit)))]]
     rows = np.repeat(np.arange(len(taken)), [len(items) for items in taken])
     columns = np.concatenate([*taken, np.zeros(0, dtype=np.int64)])
-    ones: Floats = np.ones(len(columns))
+    ones = np.ones(len(columns), dtype=np.float32)
     member = sp.csr_array((ones, (rows, columns)), shape=(max(1, len(taken)), n))
     joined = (member.T @ member).tocsr()
     joined.setdiag(0)

@@ -68,7 +68,12 @@ def _template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "signed": _signed, "interval": _interval}
+    environment.filters |= {
+        "number": _number,
+        "signed": _signed,
+        "interval": _interval,
+        "range": _range,
+    }
     return environment.get_template(name)
 
 
@@ -130,6 +135,11 @@ def _number(value: float) -> str:
 
 def _signed(value: float) -> str:
     return ("+" if value >= 0 else "−") + _number(abs(value))
+
+
+def _range(pair: tuple[float, float]) -> str:
+    """An interval of a value that is no difference."""
+    return f"[{_number(pair[0])}, {_number(pair[1])}]"
 
 
 def _interval(pair: tuple[float, float]) -> str:
