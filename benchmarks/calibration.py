@@ -1,6 +1,6 @@
 """Is the verdict right as often as it says? Three checks, each with exact binomial intervals.
 
-    python benchmarks/calibration.py --out DIR [--study STUDY] [--resume] [--threads 1]
+    python benchmarks/calibration.py --out DIR [--study STUDY] [--threads 1]
 
 (a) Tables of made scores (seed x request) whose variances are those of STUDY, a finished study of
     three seeds or more, with true effects of 0, 1 and 2 times the smallest effect of interest:
@@ -10,7 +10,9 @@
 (c) Studies drawn from a pool of trained models of every arm in one latent world, where search helps
     recommendation by an effect that the whole pool tells: how often the verdict is right.
 
-The pool is trained once (30 seeds of four arms, about 20 minutes) and kept in DIR/pool.
+The pool is trained once (30 seeds of four arms, about 20 minutes) and kept in DIR/pool; a run that
+was stopped goes on. The studies of (b) and (c) share its models and its test requests: their
+binomial intervals say how far the number of studies, not that of models, bounds the shares.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from scipy import stats
 from twofold import artifact
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference
-from twofold.records import Floats, Ints, Task
+from twofold.records import TASKS, Floats, InputError, Ints, Task
 from twofold.studies.arms import ARMS, control_name
 from twofold.studies.results import Results
 from twofold.studies.simulation import SIMULATION
@@ -43,6 +45,7 @@ POOL_SEEDS = 30
 WORLD = "simulate:latent-search-helps:groups=40,rho=0.5"
 HELPED: Task = "recommendation"
 SEEDS = (3, 5)
+VERDICTS = ("helps", "hurts", "no material difference", "not enough data")
 
 
 def exact(count: int, size: int, level: float = LEVEL) -> list[float]:
@@ -106,41 +109,45 @@ def made(
 
 
 def made_tables(study: Path) -> list[dict[str, Any]]:
-    """Coverage and verdicts on made tables, by task, seeds and true effect."""
+    """Coverage and verdicts on made tables of both tasks, by seeds and true effect."""
     artifact.load(study, "study")
     per_request = pl.read_parquet(study / "per_request.parquet")
-    found = []
-    for task in ("search", "recommendation"):
+    laws: dict[str, Any] = {}
+    for task in TASKS:
         arms = {name: _matrix(per_request, name, task) for name in _arms_of(task)}
-        sd, mean = components(arms), float(arms[task].mean())
-        requests, sesoi = arms[task].shape[1], SESOI_SHARE * mean
-        for seeds in SEEDS:
-            for effect in (0, 1, 2):
-                rng = np.random.default_rng([seeds, effect, len(task)])
-                tables = (
-                    made(rng, sd, mean, effect * sesoi, (seeds, requests)) for _ in range(TABLES)
-                )
-                row = {"task": task, "seeds": seeds, "requests": requests, "sd": sd}
-                found.append({**row, "effect": effect, **_outcomes(tables, effect * sesoi, sesoi)})
-    return found
+        laws[task] = (components(arms), float(arms[task].mean()), arms[task].shape[1])
+    return [
+        row for seeds in SEEDS for effect in (0, 1, 2) for row in _made_with(laws, seeds, effect)
+    ]
 
 
-def _outcomes(tables: Iterator[TaskScores], truth: float, sesoi: float) -> dict[str, Any]:
-    covered, covered_90, verdicts, inside = 0, 0, Counter[str](), 0
-    for table in tables:
-        estimate = difference(table.joint, table.plain, table.clusters)
-        low, high = estimate.interval(LEVEL)
-        covered += low <= truth <= high
-        low, high = estimate.interval(EQUIVALENCE_LEVEL)
-        covered_90 += low <= truth <= high
-        inside += -sesoi < low and high < sesoi
-        verdicts[decide({"search": table})["search"].verdict] += 1
-    return {
-        "coverage_95": share(covered, TABLES, LEVEL),
-        "coverage_90": share(covered_90, TABLES, EQUIVALENCE_LEVEL),
-        "equivalent": share(inside, TABLES),
-        "verdicts": {name: share(count, TABLES) for name, count in verdicts.items()},
-    }
+def _made_with(laws: Mapping[str, Any], seeds: int, effect: int) -> Iterator[dict[str, Any]]:
+    """The rows of both tasks for one number of seeds and one effect, in SESOI."""
+    rng = np.random.default_rng([seeds, effect])
+    tallies = {task: Counter[str]() for task in laws}
+    for _ in range(TABLES):
+        tables = {}
+        for task, (sd, mean, requests) in laws.items():
+            truth = effect * SESOI_SHARE * mean
+            tables[task] = made(rng, sd, mean, truth, (seeds, requests))
+            estimate = difference(tables[task].joint, tables[task].plain, tables[task].clusters)
+            for level in (LEVEL, EQUIVALENCE_LEVEL):
+                low, high = estimate.interval(level)
+                tallies[task][f"covered {level}"] += low <= truth <= high
+        for task, found in decide(tables).items():
+            tallies[task][found.verdict] += 1
+    for task, (sd, _, requests) in laws.items():
+        tally = tallies[task]
+        yield {
+            "task": task,
+            "seeds": seeds,
+            "requests": requests,
+            "sd": sd,
+            "effect": effect,
+            "coverage_95": share(tally[f"covered {LEVEL}"], TABLES, LEVEL),
+            "coverage_90": share(tally[f"covered {EQUIVALENCE_LEVEL}"], TABLES, EQUIVALENCE_LEVEL),
+            "verdicts": {name: share(tally[name], TABLES) for name in VERDICTS},
+        }
 
 
 def _arms_of(task: str) -> tuple[str, str, str]:
@@ -210,6 +217,8 @@ def latent_studies(pool: Pool, seeds: int) -> dict[str, Any]:
     arms = {"joint": "joint", "plain": HELPED, "control": control_name(HELPED)}
     everything = dict.fromkeys(arms, np.arange(POOL_SEEDS))
     reference = decide({HELPED: _trained(pool.scores(HELPED, everything, arms))})[HELPED]
+    if reference.verdict == "not enough data":
+        raise InputError(f"{WORLD}: the whole pool does not tell the effect: {reference.reason}")
     rng = np.random.default_rng(100 + seeds)
     verdicts, undertrained = Counter[str](), 0
     for _ in range(STUDIES):
@@ -244,9 +253,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         for row in result["made"]:
             cells = [row["task"], row["seeds"], row["effect"]]
             cells += [_text(row["coverage_95"]), _text(row["coverage_90"])]
-            names = ("helps", "hurts", "no material difference", "not enough data")
-            none = share(0, TABLES)
-            cells += [_text(row["verdicts"].get(name, none)) for name in names]
+            cells += [_text(row["verdicts"][name]) for name in VERDICTS]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
         lines.append("")
     lines += [

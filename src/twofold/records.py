@@ -64,6 +64,21 @@ class Example:
     visible: Ints
     weights: Floats | None = None
 
+    def cut(self, most: int) -> "Example":
+        """The same with the last `most` items of the history, and the targets that see them."""
+        before = max(0, len(self.history) - most)
+        if not before:
+            return self
+        seen = self.visible > before
+        weights = None if self.weights is None else self.weights[seen]
+        return Example(
+            self.history[before:],
+            self.query,
+            self.targets[seen],
+            self.visible[seen] - before,
+            weights,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -75,6 +90,12 @@ class Source:
     @property
     def targets(self) -> int:
         return sum(len(example.targets) for example in self.examples)
+
+    def cut(self, most: int) -> "Source":
+        """The last `most` items of every history, and the targets that see one of them or a
+        query."""
+        examples = (example.cut(most) for example in self.examples)
+        return Source(self.name, [example for example in examples if len(example.targets)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ from twofold.studies.arms import study_arms
 from twofold.studies.attribution import attribute
 from twofold.studies.controls import (
     CAPS,
-    Control,
+    Intervention,
     bijection,
     caps,
-    describe_shuffling,
     flattened,
     renamed,
     target_counts,
@@ -55,7 +54,9 @@ def test_shuffling_is_a_bijection_that_keeps_popularity(counts: list[int], seed:
 def test_shuffling_moves_popularity_by_less_than_a_hundredth_nat(
     catalog: PreparedDataset, task: Task
 ) -> None:
-    found = describe_shuffling(training_source(catalog, task), len(catalog.catalog))
+    found = Intervention("shuffled", task).describe(
+        training_source(catalog, task), len(catalog.catalog), 0
+    )
     assert found["kl_before_after"] < 0.01
     assert found["targets_renamed"] > 0.8
 
@@ -65,7 +66,12 @@ def test_shuffling_keeps_even_a_steep_popularity(exponent: float) -> None:
     law = np.arange(1, 3417, dtype=np.float64) ** -exponent
     counts = np.random.default_rng(0).multinomial(200_000, law / law.sum())
     source = _source(counts, np.random.default_rng(1))
-    assert describe_shuffling(source, len(counts))["kl_before_after"] < 0.01
+    assert (
+        Intervention("shuffled", "recommendation").describe(source, len(counts), 0)[
+            "kl_before_after"
+        ]
+        < 0.01
+    )
 
 
 def test_shuffling_destroys_co_relevance() -> None:
@@ -116,8 +122,10 @@ def test_flattening_weighs_every_item_the_same_and_leaves_the_rest(counts: list[
 @given(counts_of_items.filter(any), st.sampled_from(CAPS), st.integers(0, 3))
 def test_a_cap_and_its_control_keep_as_many_targets(counts: list[int], cap: int, seed: int) -> None:
     source = _source(np.array(counts), np.random.default_rng(0))
-    under = Control("capped", "recommendation", cap).training(source, len(counts), seed)
-    matched = Control("size-matched", "recommendation", cap).training(source, len(counts), seed)
+    under = Intervention("capped", "recommendation", cap).training(source, len(counts), seed)
+    matched = Intervention("size-matched", "recommendation", cap).training(
+        source, len(counts), seed
+    )
     kept = target_counts(under, len(counts))
     assert kept.tolist() == np.minimum(counts, cap).tolist()
     assert matched.targets == under.targets
@@ -143,7 +151,7 @@ def test_arms_are_judged_on_the_task_that_is_real(catalog: PreparedDataset) -> N
 def test_validation_follows_the_new_names(catalog: PreparedDataset) -> None:
     source = training_source(catalog, "recommendation")
     judged = judged_requests(catalog, "recommendation", "validation")
-    control = Control("shuffled", "recommendation")
+    control = Intervention("shuffled", "recommendation")
     changed = control.validation(judged, source, catalog.catalog, 0)
     to = bijection(target_counts(source, len(catalog.catalog)), 0)
     at, item_ids = catalog.catalog.positions, catalog.catalog.item_ids
@@ -151,7 +159,9 @@ def test_validation_follows_the_new_names(catalog: PreparedDataset) -> None:
         assert list(new.history) == [item_ids[to[at[item]]] for item in old.history]
         (right,) = judged.qrels[old.request_id]
         assert list(changed.qrels[old.request_id]) == [item_ids[to[at[right]]]]
-    same = Control("flattened", "recommendation").validation(judged, source, catalog.catalog, 0)
+    same = Intervention("flattened", "recommendation").validation(
+        judged, source, catalog.catalog, 0
+    )
     assert same is judged
 
 
@@ -199,6 +209,8 @@ def test_parts_that_are_too_noisy_are_not_told_apart() -> None:
 
 def test_shuffled_latent_worlds_keep_their_popularity() -> None:
     dataset = load_dataset("simulate:latent-search-helps:groups=20")
-    found = describe_shuffling(training_source(dataset, "search"), len(dataset.catalog))
+    found = Intervention("noise", "search").describe(
+        training_source(dataset, "search"), len(dataset.catalog), 0
+    )
     assert found["kl_before_after"] == pytest.approx(0.0, abs=1e-12)
     assert found["targets_renamed"] == 1.0

@@ -58,8 +58,15 @@ def test_bands_are_in_the_order_of_popularity(counts: list[int]) -> None:
     for better, worse in combinations(range(len(BANDS)), 2):
         if (bands == better).any() and (bands == worse).any():
             assert values[bands == better].min() >= values[bands == worse].max()
-    assert (bands == 0).sum() == round(0.1 * len(values))
-    assert (bands == 2).sum() == round(0.5 * len(values))
+    for count in set(counts):
+        assert len(set(bands[values == count])) == 1
+
+
+def test_without_ties_the_head_is_a_tenth_and_the_tail_a_half() -> None:
+    bands = popularity_bands(np.arange(40))
+    assert (bands == 0).sum() == 4
+    assert (bands == 2).sum() == 20
+    assert set(popularity_bands(np.full(40, 3))) == {2}
 
 
 def _pairs(dataset: PreparedDataset) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -113,14 +120,22 @@ def test_one_task_may_join_no_pair_at_all(write_folder: WriteFolder) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(20, 400), st.integers(0, 5))
 def test_matched_items_are_others_and_about_as_popular(n: int, seed: int) -> None:
-    popularity = np.random.default_rng(seed).integers(0, 1000, n)
+    popularity = np.random.default_rng(seed).permutation(n)
     place = np.empty(n, dtype=np.int64)
     place[np.argsort(-popularity, kind="stable")] = np.arange(n)
     pairs = np.stack([np.arange(n), np.roll(np.arange(n), 1)], axis=1)
     matched = matched_pairs(pairs, popularity, seed)
     steps = np.abs(place[matched] - place[pairs])
     assert steps.min() >= 1
-    assert steps.max() <= max(2, round(0.01 * n))
+    assert steps.max() <= 2 * max(2, round(0.01 * n)) + 1
+    assert (matched[:, 0] != matched[:, 1]).all()
+
+
+def test_equally_popular_items_are_matched_at_random() -> None:
+    """Neighbours in the catalog may be alike: a group of ten must not match itself."""
+    items = np.arange(1000)
+    matched = matched_pairs(np.stack([items, items], axis=1), np.full(1000, 7))
+    assert np.mean(matched[:, 0] // 10 == items // 10) < 0.05
 
 
 def test_a_row_is_parallel_to_itself() -> None:

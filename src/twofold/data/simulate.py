@@ -96,7 +96,7 @@ def popularity(
     kl: float = 0.0,
     helped: str = "recommendation",
     items: int = 1000,
-    targets: int = 100,
+    targets: int = 300,
     tests: int = 20_000,
     seed: int = 0,
 ) -> Frames:

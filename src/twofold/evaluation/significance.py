@@ -31,7 +31,7 @@ class Estimate:
         request_variance: of the value, from the choice of requests.
         seed_variance: of the value, from the choice of seeds; None where it cannot be estimated.
         interaction: the part of `seed_variance` that more requests would shrink too.
-        degrees: of freedom of the t distribution; infinite without a seed part.
+        degrees: of freedom of the t distribution.
     """
 
     value: float
@@ -89,15 +89,17 @@ def contrast(terms: Sequence[tuple[float, Floats]], clusters: Ints) -> Estimate:
     """
     paired = sum((weight * scores.mean(axis=0) for weight, scores in terms), np.zeros(1))
     value, variance = float(paired.mean()), _resampling_variance(paired, clusters)
+    groups = len(np.unique(clusters))
     if min(len(scores) for _, scores in terms) < MIN_SEEDS:
-        return Estimate(value, variance, None, 0.0, math.inf)
+        return Estimate(value, variance, None, 0.0, max(1, groups - 1))
     interaction = sum(weight**2 * _interaction(scores) for weight, scores in terms)
     variance = max(0.0, variance - interaction)
     parts = [
         weight**2 * float(scores.mean(axis=1).var(ddof=1)) / len(scores) for weight, scores in terms
     ]
-    # Welch and Satterthwaite; the part of the requests has as good as infinite freedom.
+    # Welch and Satterthwaite.
     scale = sum(part**2 / (len(s) - 1) for part, (_, s) in zip(parts, terms, strict=True))
+    scale += variance**2 / max(1, groups - 1)
     total = variance + sum(parts)
     degrees = total**2 / scale if scale > 0 else math.inf
     return Estimate(value, variance, sum(parts), interaction, degrees)

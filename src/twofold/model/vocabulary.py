@@ -111,9 +111,8 @@ class Vocabulary:
 
     def encode(self, example: Example) -> Sequences:
         """Write an example as tokens; what lies before the last `max_history` items is cut."""
-        cut = max(0, len(example.history) - self.max_history)
-        seen = example.visible > cut if cut else np.ones(len(example.targets), dtype=bool)
-        history, visible = example.history[cut:], example.visible[seen] - cut
+        example = example.cut(self.max_history)
+        history, visible = example.history, example.visible
         parts = []
         if len(history) or example.query is None:
             parts += [np.array([self._mark("<history>")]), self.encode_history(history)]
@@ -124,8 +123,8 @@ class Vocabulary:
             length = sum(len(part) for part in parts)
             ends = np.where(visible == len(history), length - 1, ends)
         contexts, target_contexts = np.unique(ends, return_inverse=True)
-        codes = self.identifiers.codes[example.targets[seen], 0]
-        weights = np.ones(len(codes)) if example.weights is None else example.weights[seen]
+        codes = self.identifiers.codes[example.targets, 0]
+        weights = np.ones(len(codes)) if example.weights is None else example.weights
         return Sequences(np.concatenate(parts), contexts, target_contexts, codes, weights)
 
     def collate(self, sequences: Sequence[Sequences]) -> Batch:

@@ -13,10 +13,8 @@ from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import Estimate, contrast, difference
 from twofold.records import TASKS, Floats, Ints, Task
 from twofold.studies.arms import added_task
-from twofold.studies.controls import CAPS, TWO_BY_TWO, Control, describe_shuffling
+from twofold.studies.controls import CAPS, TWO_BY_TWO, Intervention
 from twofold.studies.results import Results, describe, describe_difference
-from twofold.tasks.examples import training_source
-from twofold.tasks.prepared import PreparedDataset
 
 CELLS = ("real", "shuffled", "flattened", "noise")
 
@@ -32,25 +30,31 @@ _WEIGHTS: dict[str, tuple[float, float, float, float]] = {
 Finding = Literal["popularity", "content", "both", "cannot be told apart", "no gain"]
 
 
-def attribution(dataset: PreparedDataset, results: Results) -> dict[str, Any]:
+def attribution(results: Results) -> dict[str, Any]:
     """By helped task: the parts of what the added one brings, and what shuffling it did."""
     found: dict[str, Any] = {}
     measure = str(PRIMARY)
     for task in TASKS:
         added = added_task(task)
-        names = {"real": "joint"} | {kind: Control(kind, added).arm.name for kind in TWO_BY_TWO}
+        names = {"real": "joint"} | {
+            kind: Intervention(kind, added).arm.name for kind in TWO_BY_TWO
+        }
         cells = {cell: results.matrix(names[cell], task, measure) for cell in CELLS}
         plain = results.matrix(task, task, measure)
-        source = training_source(dataset, added)
+        shuffled = results.stamps[names["shuffled"]]
         found[task] = {
             "added": added,
             **attribute(cells, plain, results.clusters(task)),
-            "shuffling": describe_shuffling(source, len(dataset.catalog)),
+            "still_improving": [cell for cell in CELLS if results.is_still_improving(names[cell])],
+            "shuffling": {
+                key: max(stamp["intervention"][key] for stamp in shuffled)
+                for key in ("kl_before_after", "targets_renamed")
+            },
         }
     return found
 
 
-def cap_effects(dataset: PreparedDataset, results: Results) -> dict[str, Any]:
+def cap_effects(results: Results) -> dict[str, Any]:
     """By helped task, one entry a cap: what joint gains under it and under its control.
 
     A cap that takes no target away has no arms, and stands with null in their place.
@@ -58,7 +62,7 @@ def cap_effects(dataset: PreparedDataset, results: Results) -> dict[str, Any]:
     return {
         task: {
             "added": added_task(task),
-            "targets": training_source(dataset, added_task(task)).targets,
+            "targets": results.stamps["joint"][0]["targets"][added_task(task)],
             "caps": [_cap(results, task, cap) for cap in CAPS],
         }
         for task in TASKS
@@ -67,7 +71,10 @@ def cap_effects(dataset: PreparedDataset, results: Results) -> dict[str, Any]:
 
 def _cap(results: Results, task: Task, cap: int) -> dict[str, Any]:
     added, measure, clusters = added_task(task), str(PRIMARY), results.clusters(task)
-    capped, control = Control("capped", added, cap).arm, Control("size-matched", added, cap).arm
+    capped, control = (
+        Intervention("capped", added, cap).arm,
+        Intervention("size-matched", added, cap).arm,
+    )
     if capped.name not in results.arm_names:
         return {"cap": cap, "targets": None, "capped": None, "size_matched": None, "effects": None}
     plain, joint = results.matrix(task, task, measure), results.matrix("joint", task, measure)

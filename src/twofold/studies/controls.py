@@ -30,8 +30,8 @@ TWO_BY_TWO: tuple[Kind, ...] = ("shuffled", "flattened", "noise")
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
-    """One intervention on one task; see `twofold.training.train.Intervention`.
+class Intervention:
+    """One intervention on one task; see `twofold.training.train.Change`.
 
     Attributes:
         kind: what is done.
@@ -63,6 +63,20 @@ class Control:
             source = _masked(source, kept)
         return source
 
+    def describe(self, source: Source, items: int, seed: int) -> dict[str, Any]:
+        """KL of the popularity before to after renaming, and the share of targets renamed."""
+        before = target_counts(source, items)
+        to = np.arange(items)
+        if self.kind in ("shuffled", "noise"):
+            to = bijection(before, seed)
+        after = np.zeros_like(before)
+        after[to] = before
+        moved = before[to != np.arange(items)].sum() / max(1, before.sum())
+        return {
+            "kl_before_after": kullback_leibler(popularity_law(before), popularity_law(after)),
+            "targets_renamed": float(moved),
+        }
+
     def validation(
         self, judged: JudgedRequests, source: Source, catalog: Catalog, seed: int
     ) -> JudgedRequests:
@@ -74,28 +88,16 @@ class Control:
         return judged.renamed({item_ids[a]: item_ids[b] for a, b in enumerate(to)})
 
 
-def two_by_two(task: Task) -> list[Control]:
+def two_by_two(task: Task) -> list[Intervention]:
     """Shuffled, flattened and noise; the fourth cell is `joint` itself."""
-    return [Control(kind, task) for kind in TWO_BY_TWO]
+    return [Intervention(kind, task) for kind in TWO_BY_TWO]
 
 
-def caps(source: Source, task: Task, items: int) -> list[Control]:
+def caps(source: Source, task: Task, items: int) -> list[Intervention]:
     """Every cap that takes a target away, and its size-matched control."""
     most = target_counts(source, items).max()
     kinds: tuple[Kind, ...] = ("capped", "size-matched")
-    return [Control(kind, task, cap) for cap in CAPS if cap < most for kind in kinds]
-
-
-def describe_shuffling(source: Source, items: int, seed: int = 0) -> dict[str, Any]:
-    """What shuffling does to a source: KL of popularity before to after, and what stays put."""
-    before = target_counts(source, items)
-    to = bijection(before, seed)
-    after = target_counts(renamed(source, to), items)
-    moved = before[to != np.arange(items)].sum() / max(1, before.sum())
-    return {
-        "kl_before_after": kullback_leibler(popularity_law(before), popularity_law(after)),
-        "targets_renamed": float(moved),
-    }
+    return [Intervention(kind, task, cap) for cap in CAPS if cap < most for kind in kinds]
 
 
 def target_counts(source: Source, items: int) -> Ints:

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import polars as pl
 import scipy.sparse as sp
 
+from twofold.data.text import normalise_query
 from twofold.records import Ints, Task
+from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 
 CLASSES = ("both", "together only", "relevant only", "neither")
@@ -95,13 +96,11 @@ def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
 
 
 def training_answers(dataset: PreparedDataset) -> dict[str, Ints]:
-    """The right answers to each training query, by its normalised text, as positions."""
-    asked = dataset.queries.filter(pl.col("split") == "train").join(dataset.qrels, on="query_id")
-    positions = pl.col("item_id").replace_strict(
-        dict(dataset.catalog.positions), return_dtype=pl.Int64
-    )
-    grouped = asked.group_by("key", maintain_order=True).agg(positions.unique())
-    return {key: np.asarray(items, dtype=np.int64) for key, items in grouped.iter_rows()}
+    """The right answers that training shows for each query, by its normalised text, (A,) each."""
+    found: dict[str, list[Ints]] = {}
+    for example in training_examples(dataset, "search"):
+        found.setdefault(normalise_query(example.query or ""), []).append(example.targets)
+    return {key: np.unique(np.concatenate(targets)) for key, targets in found.items()}
 
 
 def _joined(groups: list[Ints], n: int, seed: int) -> tuple[sp.csr_array, float]:

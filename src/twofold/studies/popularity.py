@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from twofold.evaluation.measures import PRIMARY
 from twofold.records import Floats, Ints, Run, Task
@@ -64,11 +65,14 @@ def _of_task(dataset: PreparedDataset, results: Results, task: Task) -> dict[str
 
 
 def popularity_bands(counts: Ints) -> Ints:
-    """The place of each item in `BANDS`, (N,), by its training count."""
-    order = np.argsort(-counts, kind="stable")
+    """The place of each item in `BANDS`, (N,), by its training count.
+
+    Items of one count stay together, where the middle of them belongs.
+    """
+    above = (stats.rankdata(-counts, method="average") - 0.5) / len(counts)
     place = np.full(len(counts), BANDS.index("torso"))
-    place[order[: round(_HEAD * len(counts))]] = BANDS.index("head")
-    place[order[len(counts) - round(_TAIL * len(counts)) :]] = BANDS.index("tail")
+    place[above < _HEAD] = BANDS.index("head")
+    place[above >= 1 - _TAIL] = BANDS.index("tail")
     return place
 
 

@@ -93,14 +93,21 @@ def attribution_sentence(result: Result, task: str) -> str | None:
     if not result["attribution"]:
         return None
     found = result["attribution"][task]
-    what = f"what {found['added']} brings to {task} beyond noise"
-    return {
-        "no gain": f"There is nothing to attribute: {what} cannot be told from 0.",
-        "popularity": f"Mostly popularity (H1): it accounts for more of {what} than content does.",
-        "content": f"Mostly content (H2): it accounts for more of {what} than popularity does.",
-        "both": f"Popularity and content both take part in {what}, neither surely more.",
-        "cannot be told apart": f"Popularity and content cannot be told apart in {what}.",
+    change = "gain" if found["gain"]["difference"] > 0 else "loss"
+    what = f"the {change} of {task} from real rather than noise in {found['added']}"
+    sentence = {
+        "no gain": f"nothing to attribute: {what} cannot be told from 0.",
+        "popularity": f"mostly popularity (H1): it accounts for more of {what} than content does.",
+        "content": f"mostly content (H2): it accounts for more of {what} than popularity does.",
+        "both": f"popularity and content both take part in {what}, neither surely more.",
+        "cannot be told apart": f"popularity and content cannot be told apart in {what}.",
     }[found["finding"]]
+    care = []
+    if result["stamp"]["seeds"] < MIN_SEEDS:
+        care.append("for these trained models")
+    if found["still_improving"]:
+        care.append("while arms are still improving")
+    return f"{', '.join(care)}: {sentence}" if care else sentence
 
 
 def _advice(result: Result, task: str) -> str:

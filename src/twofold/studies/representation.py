@@ -12,7 +12,7 @@ import polars as pl
 from sklearn.manifold import TSNE
 
 from twofold.data.dataset import Catalog
-from twofold.evaluation.significance import difference
+from twofold.evaluation.significance import difference, mean
 from twofold.model.checkpoint import GenerativeModel
 from twofold.records import Floats, Ints
 from twofold.retrieval.generative import load_model
@@ -82,9 +82,12 @@ def pair_cosines(rows: Floats, pairs: Ints) -> Floats:
 
 
 def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
-    """For each pair, one of random items that are about as popular, (P, 2)."""
+    """For each pair, one of other items that are about as popular, (P, 2).
+
+    Equally popular items are in random order: in that of the catalog they may be alike.
+    """
     rng = np.random.default_rng(seed)
-    order = np.argsort(-popularity, kind="stable")
+    order = np.lexsort((rng.random(len(popularity)), -popularity))
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     reach = min(len(order) - 1, max(2, round(_NEAR * len(order))))
@@ -93,6 +96,10 @@ def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
     # At the ends of the order the step goes the other way.
     moved = np.where((moved < 0) | (moved >= len(order)), place[pairs] - steps, moved)
     found: Ints = order[np.clip(moved, 0, len(order) - 1)]
+    # The two may have become the same item: the pair is drawn again from the items around.
+    same = found[:, 0] == found[:, 1]
+    beside = np.where(place[found[same, 0]] + 1 < len(order), 1, -1)
+    found[same, 1] = order[place[found[same, 0]] + beside]
     return found
 
 
@@ -107,15 +114,22 @@ def _cosines(dataset: PreparedDataset, pairs: Pairs, rows: dict[str, list[Floats
             continue
         matched = matched_pairs(chosen, popularity)
         found[name] = {"sampled": len(chosen)}
+        beyond = {}
         for arm, seeds in rows.items():
             own = np.stack([pair_cosines(r, chosen) for r in seeds])
             random = np.stack([pair_cosines(r, matched) for r in seeds])
-            estimate = difference(own, random, np.arange(len(chosen)))
+            beyond[arm] = own - random
             found[name][arm] = {
                 "cosine": float(own.mean()),
                 "matched": float(random.mean()),
-                **describe_difference(estimate),
+                **describe_difference(mean(beyond[arm], np.arange(len(chosen)))),
             }
+        found[name]["joint_minus"] = {
+            task: describe_difference(
+                difference(beyond["joint"], beyond[task], np.arange(len(chosen)))
+            )
+            for task in dataset.tasks
+        }
     return found
 
 
@@ -144,13 +158,21 @@ def _neighbours(rows: dict[str, list[Floats]], attribute: pl.Series | None) -> A
     for arm, seeds in rows.items():
         shares = []
         for matrix in seeds:
-            unit = _unit(matrix)
-            scores = unit[asked] @ unit.T
-            scores[np.arange(len(asked)), asked] = -np.inf
-            nearest = np.argpartition(-scores, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS]
+            nearest = _nearest(_unit(matrix), asked)
             shares.append(float((values[nearest] == values[asked][:, None]).mean()))
         found[arm] = {"mean": float(np.mean(shares)), "by_seed": shares}
     return found
+
+
+def _nearest(unit: Floats, asked: Ints) -> Ints:
+    """The other rows with the largest cosine, (A, up to 10)."""
+    depth = min(_NEIGHBOURS, len(unit) - 1)
+    found = []
+    for chunk in np.array_split(asked, max(1, len(asked) // 100)):
+        scores = unit[chunk] @ unit.T
+        scores[np.arange(len(chunk)), chunk] = -np.inf
+        found.append(np.argpartition(-scores, depth - 1, axis=1)[:, :depth])
+    return np.concatenate(found)
 
 
 def _projection(

@@ -3,7 +3,7 @@
 Invariant: reads finished artifacts only, so it can be made again at any time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,14 @@ class Results:
         chosen = (pl.col("task") == task) & (pl.col("measure") == measure)
         return np.stack([frame.filter(chosen)["value"].to_numpy() for frame in self._frames[arm]])
 
-    def runs(self, arm: str, task: str) -> list[Run]:
-        """The ranked answers of one arm, by seed."""
-        seeds = range(len(self._frames[arm]))
-        return [read_run(self._folder / arm / f"seed-{s}" / f"{task}.trec") for s in seeds]
+    def is_still_improving(self, arm: str) -> bool:
+        """Whether the best checkpoint of any seed lies in the last tenth of its budget."""
+        return any(_is_still_improving(stamp) for stamp in self.stamps[arm])
+
+    def runs(self, arm: str, task: str) -> Iterator[Run]:
+        """The ranked answers of one arm, by seed; read one at a time."""
+        for seed in range(len(self._frames[arm])):
+            yield read_run(self._folder / arm / f"seed-{seed}" / f"{task}.trec")
 
     def primary(self, task: Task) -> TaskScores:
         """What the verdict on one task rests on."""
@@ -81,7 +85,7 @@ class Results:
             still_improving=[
                 name
                 for name in ("joint", task, control_name(task))
-                if any(_is_still_improving(stamp) for stamp in self.stamps[name])
+                if self.is_still_improving(name)
             ],
         )
 

@@ -3,24 +3,25 @@
 Every slice is exploratory: there are many of them, and none decides.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference
 from twofold.records import Task
 from twofold.studies.arms import added_task, control_name
+from twofold.studies.pairs import training_answers
 from twofold.studies.popularity import BANDS, popularity_bands
 from twofold.studies.results import Results, describe_difference
 from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import training_popularity
 
-_LEAST = 2
-"""Users or queries of a slice; with fewer there is no interval."""
+_LEAST = 20
+"""Users or queries of a slice; with fewer an interval would promise too much."""
 
 
 class Slicing(NamedTuple):
@@ -97,11 +98,11 @@ def _known_to(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
 
 
 def _history_lengths(judged: JudgedRequests) -> Slicing:
-    """In three parts of about the same size."""
+    """In three parts of about the same size; two, where many histories are alike."""
     lengths = [len(request.history) for request in judged.requests]
-    low, high = (int(np.quantile(lengths, q)) for q in (1 / 3, 2 / 3))
-    names = (f"up to {low}", f"up to {high}", f"over {high}")
-    return _slicing(names, [names[(n > low) + (n > high)] for n in lengths])
+    bounds = sorted({int(np.quantile(lengths, share)) for share in (1 / 3, 2 / 3)})
+    names = [*(f"up to {bound}" for bound in bounds), f"over {bounds[-1]}"]
+    return _slicing(names, [names[bisect_left(bounds, n)] for n in lengths])
 
 
 def _right_answers(judged: JudgedRequests) -> Slicing:
@@ -118,7 +119,7 @@ def _kinds(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
 
 def _in_training(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """By whether a training query has the same text: in logs that are split by time."""
-    trained = set(dataset.queries.filter(pl.col("split") == "train")["key"])
+    trained = set(training_answers(dataset))
     key = dict(dataset.queries.select("query_id", "key").iter_rows())
     seen = [key[request.request_id] in trained for request in judged.requests]
     return _slicing(("seen", "unseen"), ["seen" if found else "unseen" for found in seen])

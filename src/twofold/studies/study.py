@@ -29,6 +29,7 @@ from twofold.studies.report import write_report
 from twofold.studies.representation import representation_evidence
 from twofold.studies.results import Results
 from twofold.studies.slices import slice_effects
+from twofold.studies.tables import FORMAT
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.studies.wins import wins_evidence
 from twofold.tasks.evaluate import evaluate, save_evaluation
@@ -39,7 +40,6 @@ from twofold.training.config import Budget, TrainingConfig, resolve_config
 from twofold.training.train import SELECTION, Arm, train
 
 KIND = "study"
-FORMAT = 1
 _PLAN = "plan.json"
 _EARLY = {"dataset", ".dataset.partial", f".{_PLAN}.partial"}
 """What may stand in the folder of a study that was stopped before it had a plan."""
@@ -261,8 +261,8 @@ def _conclude(
         "popularity": popularity_evidence(dataset, scores),
         "representation": representation_evidence(dataset, pairs, folder, plan["seeds"]),
         "wins": wins_evidence(dataset, scores, pairs),
-        "attribution": attribution(dataset, scores) if "2x2" in plan["interventions"] else None,
-        "caps": cap_effects(dataset, scores) if "caps" in plan["interventions"] else None,
+        "attribution": attribution(scores) if "2x2" in plan["interventions"] else None,
+        "caps": cap_effects(scores) if "caps" in plan["interventions"] else None,
     }
     artifact.write_json(folder / "study.json", result)
     scores.per_request().write_parquet(folder / "per_request.parquet")

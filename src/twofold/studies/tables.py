@@ -17,6 +17,9 @@ from twofold import artifact
 from twofold.evaluation.significance import difference
 from twofold.records import Floats, InputError
 
+FORMAT = 2
+"""Of study.json."""
+
 Result = Mapping[str, Any]
 Format = Literal["markdown", "latex", "csv"]
 
@@ -67,6 +70,11 @@ def load_result(folder: Path) -> Result:
     """
     artifact.load(folder, "study")
     found: Result = artifact.read_json(folder / "study.json")
+    if found["format"] != FORMAT:
+        raise InputError(
+            f"{folder}: study.json has format {found['format']}, and this version reads {FORMAT}; "
+            f"repeat the study's command with --resume to write it anew"
+        )
     return found
 
 

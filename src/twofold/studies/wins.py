@@ -3,7 +3,9 @@ the popularity of the target (H1).
 
 A request's *sources* are the items that speak for its answer: in recommendation its history; in
 search the right answers to the training queries that share its rarest word. A case is *told* where
-a source and a target stand in a pair that only the other task's training data join.
+a source and a target stand in a pair that only the other task's training data join. How often that
+is so by chance, a target put in the right one's place that is about as popular says: where the two
+shares are equal, the pairs explain nothing.
 """
 
 from typing import Any
@@ -16,6 +18,7 @@ from twofold.evaluation.measures import PRIMARY
 from twofold.records import Floats, Ints, Request, Task
 from twofold.studies.arms import added_task
 from twofold.studies.pairs import Pairs, training_answers
+from twofold.studies.representation import matched_pairs
 from twofold.studies.results import Results
 from twofold.studies.verdict import LEVEL
 from twofold.tasks.examples import JudgedRequests, judged_requests
@@ -30,14 +33,15 @@ def wins_evidence(dataset: PreparedDataset, results: Results, pairs: Pairs) -> d
     """By task: the share of told cases among those that joint wins, loses and ties against the
     plain arm, and a regression of the gain of each item."""
     found: dict[str, Any] = {}
+    popularity = np.sum([training_popularity(dataset, task) for task in dataset.tasks], axis=0)
     for task in dataset.tasks:
         judged = judged_requests(dataset, task, "test")
         gain = _gains(results, task)
-        told = _told(dataset, judged, pairs)
+        told, by_chance = _told(dataset, judged, pairs, popularity)
         found[task] = {
             "only_known_to": added_task(task),
             **{
-                name: _share(told[chosen])
+                name: {**_share(told[chosen]), "by_chance": _mean(by_chance[chosen])}
                 for name, chosen in (("won", gain > 0), ("lost", gain < 0), ("tied", gain == 0))
             },
             "regression": _regression(dataset, judged, gain, pairs),
@@ -61,17 +65,25 @@ def _share(told: Any) -> dict[str, Any]:
     return {"requests": size, "told": count / size, "interval": [interval.low, interval.high]}
 
 
-def _told(dataset: PreparedDataset, judged: JudgedRequests, pairs: Pairs) -> Any:
-    """(R,), whether the other task alone joins a source with a target."""
+def _mean(told: Any) -> float | None:
+    return float(told.mean()) if len(told) else None
+
+
+def _told(
+    dataset: PreparedDataset, judged: JudgedRequests, pairs: Pairs, popularity: Ints
+) -> tuple[Any, Any]:
+    """Whether the other task alone joins a source with a target, and with one as popular, (R,)."""
     known = pairs.known_only_to[added_task(judged.task)]
     sources = _Sources(dataset)
     positions = dataset.catalog.positions
-    told = np.zeros(len(judged.requests), dtype=bool)
+    items = np.arange(len(popularity))
+    other = matched_pairs(np.stack([items, items], axis=1), popularity)[:, 0]
+    told = np.zeros((2, len(judged.requests)), dtype=bool)
     for row, request in enumerate(judged.requests):
-        own = sources.of(request)
+        joined = known[sources.of(request)]
         right = [positions[item_id] for item_id in judged.qrels[request.request_id]]
-        told[row] = len(own) > 0 and known[own][:, right].nnz > 0
-    return told
+        told[:, row] = [joined[:, targets].nnz > 0 for targets in (right, other[right])]
+    return told[0], told[1]
 
 
 class _Sources:
@@ -94,7 +106,8 @@ class _Sources:
         if not words:
             return np.zeros(0, dtype=np.int64)
         rarest = min(words, key=lambda word: (len(self._queries[word]), word))
-        return np.concatenate([self._answers[key] for key in self._queries[rarest]])[:_SOURCES]
+        queries = self._queries[rarest][:_SOURCES]
+        return np.concatenate([self._answers[key] for key in queries])[:_SOURCES]
 
 
 def _regression(

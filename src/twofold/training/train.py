@@ -43,7 +43,7 @@ from twofold.training.state import Progress, require_same
 SELECTION = Measure("nDCG", 10)
 
 
-class Intervention(Protocol):
+class Change(Protocol):
     """A change to what an arm learns of one task. The name of the arm tells all about it."""
 
     @property
@@ -51,6 +51,10 @@ class Intervention(Protocol):
 
     def training(self, source: Source, items: int, seed: int) -> Source:
         """The changed examples; `source` holds the real ones, over `items` items."""
+        ...
+
+    def describe(self, source: Source, items: int, seed: int) -> dict[str, Any]:
+        """What `training` does to `source`, for the stamp."""
         ...
 
     def validation(
@@ -74,7 +78,7 @@ class Arm:
     name: str
     tasks: tuple[Task, ...]
     step_matched: bool = False
-    intervention: Intervention | None = None
+    intervention: Change | None = None
 
     @property
     def judged(self) -> tuple[Task, ...]:
@@ -150,9 +154,10 @@ def train(
     sources = _sources(dataset, arm, vocabulary, backbone)
     learned = dict(sources)
     if arm.intervention:
-        real = training_source(dataset, arm.intervention.task)
+        real = _trainable(training_source(dataset, arm.intervention.task), config, backbone)
         changed = arm.intervention.training(real, len(dataset.catalog), seed)
         learned[arm.intervention.task] = _encode(changed, vocabulary, backbone)
+        model.stamp["intervention"] = arm.intervention.describe(real, len(dataset.catalog), seed)
     mixture = _mixture(learned, arm.tasks, config, seed)
     job = loop.Job(
         label=arm.name,
@@ -241,6 +246,13 @@ def _sources(
     return found
 
 
+def _trainable(source: Source, config: TrainingConfig, backbone: Backbone) -> Source:
+    """The targets that training reaches: a decoder reads a long history's last items only."""
+    if backbone.contexts_per_sequence == 1:
+        return source
+    return source.cut(config.max_history)
+
+
 def _encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> list[Sequences]:
     """The sequences of a source that have a target: a long history's first ones may be cut."""
     if backbone.contexts_per_sequence == 1:
@@ -325,7 +337,8 @@ def _validation(
     ]
     if arm.intervention:
         task = arm.intervention.task
-        real, place = training_source(dataset, task), arm.tasks.index(task)
+        real = _trainable(training_source(dataset, task), config, model.backbone)
+        place = arm.tasks.index(task)
         judged[place] = arm.intervention.validation(judged[place], real, dataset.catalog, seed)
     judged = [requests for requests in judged if requests.requests]
     if not judged:
