@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from twofold.evaluation.significance import difference, holm, mean
+from twofold.evaluation.significance import contrast, difference, holm, mean
 from twofold.records import Ints
 
 
@@ -62,6 +63,23 @@ def test_a_constant_difference_is_certain() -> None:
     ones = np.ones((1, 50))
     assert difference(ones, 0 * ones, _clusters(50)).p_value == 0
     assert difference(ones, ones, _clusters(50)).p_value == 1
+
+
+def test_few_users_promise_little() -> None:
+    """With three users Student's t has two degrees of freedom, whatever the number of requests."""
+    scores = np.repeat([0.1, 0.2, 0.3], 50)[None]
+    low, high = mean(scores, np.repeat(np.arange(3), 50)).interval()
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 2, 0.2, 0.1 / np.sqrt(3)))
+
+
+def test_a_contrast_of_four_arms_is_the_sum_of_its_differences() -> None:
+    rng = np.random.default_rng(5)
+    a, b, c, d = (rng.random((4, 200)) for _ in range(4))
+    whole = contrast([(1.0, a), (-1.0, b), (-1.0, c), (1.0, d)], _clusters(200))
+    parts = difference(a, b, _clusters(200)).value - difference(c, d, _clusters(200)).value
+    assert whole.value == pytest.approx(parts)
+    seeds = sum(float(arm.mean(axis=1).var(ddof=1)) / 4 for arm in (a, b, c, d))
+    assert whole.seed_variance == pytest.approx(seeds)
 
 
 def test_intervals_cover_at_their_level() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from twofold.records import TASKS, Example, Floats, Ints, Source, Task
@@ -131,6 +131,28 @@ def test_a_cap_and_its_control_keep_as_many_targets(counts: list[int], cap: int,
     assert matched.targets == under.targets
     inputs = {example.history.tobytes() for example in source.examples}
     assert {example.history.tobytes() for example in under.examples} <= inputs
+
+
+@settings(max_examples=50, deadline=None)
+@given(counts_of_items.filter(any), st.integers(1, 10))
+def test_interventions_meet_the_targets_that_training_reaches(counts: list[int], most: int) -> None:
+    """A decoder reads the last items of a history: what lies before is no target of anything."""
+    source = _source(np.array(counts), np.random.default_rng(0))
+    reached = source.cut(most)
+    assume(reached.examples)
+    left = [example for example in source.examples if len(example.cut(most).targets)]
+    for old, new in zip(left, reached.examples, strict=True):
+        kept = len(new.targets)
+        assert len(new.history) <= most
+        assert new.targets.tolist() == old.targets[len(old.targets) - kept :].tolist()
+        assert (new.visible >= 1).all() or len(old.history) <= most
+    flat = flattened(reached, len(counts))
+    weight = np.zeros(len(counts))
+    for example in flat.cut(most).examples:
+        assert example.weights is not None
+        np.add.at(weight, example.targets, example.weights)
+    support = weight[target_counts(reached, len(counts)) > 0]
+    assert support == pytest.approx(support.mean())
 
 
 def test_a_cap_that_takes_nothing_away_has_no_arm(catalog: PreparedDataset) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from twofold.studies.report import verdict_sentence, write_report
+from twofold.studies.report import attribution_sentence, verdict_sentence, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(
@@ -75,6 +75,29 @@ def test_verdicts_in_words(verdict: str, words: str, provisional: bool) -> None:
     assert words.lower() in sentence.lower()
     if verdict != "not enough data":
         assert sentence.startswith("Provisionally") == provisional
+
+
+@pytest.mark.parametrize(
+    ("finding", "gain", "seeds", "improving", "words"),
+    [
+        ("popularity", 0.1, 3, [], "mostly popularity (H1): it accounts for more of the gain"),
+        ("content", -0.1, 3, [], "mostly content (H2): it accounts for more of the loss"),
+        ("both", 0.1, 1, [], "for these trained models: popularity and content both"),
+        ("content", 0.1, 3, ["real"], "while arms are still improving: mostly content"),
+        ("no gain", 0.0, 3, [], "nothing to attribute"),
+    ],
+)
+def test_findings_in_words(
+    finding: str, gain: float, seeds: int, improving: list[str], words: str
+) -> None:
+    found = {
+        "finding": finding,
+        "added": "search",
+        "gain": {"difference": gain},
+        "still_improving": improving,
+    }
+    result = {"stamp": {"seeds": seeds}, "attribution": {"recommendation": found}}
+    assert words in str(attribution_sentence(result, "recommendation"))
 
 
 @needs_browser

@@ -25,6 +25,8 @@ _SAMPLE = 5_000
 """Pairs of each class."""
 _NEAR = 0.01
 """Items as popular as another: those within this share of the catalog around it."""
+_REDRAWS = 20
+"""Of a matched pair whose two items are the same one."""
 _POINTS = 1_000
 _NEIGHBOURS = 10
 _FEW, _MANY = 2, 50
@@ -91,16 +93,20 @@ def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     reach = min(len(order) - 1, max(2, round(_NEAR * len(order))))
-    steps = rng.integers(1, reach + 1, pairs.shape) * rng.choice([-1, 1], pairs.shape)
-    moved = place[pairs] + steps
-    # At the ends of the order the step goes the other way.
-    moved = np.where((moved < 0) | (moved >= len(order)), place[pairs] - steps, moved)
-    found: Ints = order[np.clip(moved, 0, len(order) - 1)]
-    # The two may have become the same item: the pair is drawn again from the items around.
-    same = found[:, 0] == found[:, 1]
-    beside = np.where(place[found[same, 0]] + 1 < len(order), 1, -1)
-    found[same, 1] = order[place[found[same, 0]] + beside]
-    return found
+
+    def near(places: Ints) -> Ints:
+        """An item up to `reach` places away from each."""
+        steps = rng.integers(1, reach + 1, len(places)) * rng.choice([-1, 1], len(places))
+        # At the ends of the order the step goes the other way.
+        outside = (places + steps < 0) | (places + steps >= len(order))
+        moved: Ints = np.clip(np.where(outside, places - steps, places + steps), 0, len(order) - 1)
+        return moved
+
+    first, second = near(place[pairs[:, 0]]), near(place[pairs[:, 1]])
+    for _ in range(_REDRAWS):
+        same = first == second
+        second[same] = near(place[pairs[same, 1]])
+    return np.stack([order[first], order[second]], axis=1)
 
 
 def _cosines(dataset: PreparedDataset, pairs: Pairs, rows: dict[str, list[Floats]]) -> Any:
