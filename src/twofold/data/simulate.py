@@ -97,6 +97,7 @@ def popularity(
     helped: str = "recommendation",
     items: int = 1000,
     targets: int = 300,
+    added: int = 1000,
     tests: int = 20_000,
     seed: int = 0,
 ) -> Frames:
@@ -109,7 +110,8 @@ def popularity(
         kl: KL(tested law || the other task's law), in nats.
         helped: `recommendation` or `search`.
         items: N, the size of the catalog.
-        targets: training targets of each task: few, or there is nothing to help.
+        targets: training targets of the helped task: few, or there is nothing to help.
+        added: training targets of the other task.
         tests: test requests of the helped task.
         seed: of everything that is drawn.
     """
@@ -118,11 +120,15 @@ def popularity(
     rng = np.random.default_rng(seed)
     law, other = zipf_law(items), law_at_divergence(zipf_law(items), kl)
     name = np.array([f"i{n}" for n in rng.permutation(items)], dtype=object)
-    of_search, of_users = (law, other) if helped == "search" else (other, law)
-    few = max(500, tests // 20)
-    sizes = {"train": targets, "validation": few, "test": tests if helped == "search" else few}
-    asked, answers = _popular_queries(rng, of_search, name, sizes)
-    users = _popular_users(rng, of_users, name, targets, few if helped == "search" else tests)
+    few = max(500, tests // 10)
+    if helped == "search":
+        queries = {"train": targets, "validation": few, "test": tests}
+        asked, answers = _popular_queries(rng, law, name, queries)
+        users = _popular_users(rng, other, name, added, few)
+    else:
+        queries = {"train": added, "validation": few, "test": few}
+        asked, answers = _popular_queries(rng, other, name, queries)
+        users = _popular_users(rng, law, name, targets, tests)
     return _frames(name, users, asked, answers)
 
 

@@ -75,7 +75,7 @@ _COSINE = "cosine of test pairs"
 # Histories and queries are noise there: dropout keeps models from learning them by heart, and
 # checkpoints differ by little, so that many requests must choose among them.
 _FORGETFUL = {"dropout": 0.5, "validation_requests": 2000}
-_KL, _RHO = (0.0, 0.5, 1.0, 2.0, 4.0), (0.0, 0.25, 0.5, 0.75, 1.0)
+_KL, _RHO = (0.0, 1.0, 2.0, 3.0, 4.0), (0.0, 0.25, 0.5, 0.75, 1.0)
 
 WORLDS = {
     "popularity": World(
