@@ -37,7 +37,7 @@ SOURCES: dict[str, Callable[[Path], str]] = {
     "simulate:popularity": lambda _: "simulate:popularity:tests=500",
     "simulate:latent-search-helps": lambda _: "simulate:latent-search-helps:groups=5",
     "simulate:latent-recommendation-helps": lambda _: (
-        "simulate:latent-recommendation-helps:pairs=9"
+        "simulate:latent-recommendation-helps:groups=5"
     ),
 }
 
