@@ -3,7 +3,7 @@
     python benchmarks/calibration.py --out DIR [--study STUDY] [--threads 1]
 
 (a) Tables of made scores (seed x request) whose variances are those of STUDY, a finished study of
-    three seeds or more, with true effects of 0, 1 and 2 times the smallest effect of interest:
+    two seeds or more, with true effects of 0, 1 and 2 times the smallest effect of interest:
     coverage of the intervals, and how often each verdict is given. Left out without --study.
 (b) A/A studies: joint, plain and control are all drawn from a pool of trained models of one arm,
     so that the true effect is 0: how often the verdict is helps or hurts.
@@ -32,7 +32,7 @@ from twofold import artifact
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference
 from twofold.records import TASKS, Floats, InputError, Ints, Task
-from twofold.studies.arms import ARMS, control_name
+from twofold.studies.arms import ARMS, added_task, control_name
 from twofold.studies.results import Results
 from twofold.studies.simulation import SIMULATION
 from twofold.studies.study import run_arms
@@ -48,9 +48,9 @@ SEEDS = (3, 5)
 VERDICTS = ("helps", "hurts", "no material difference", "not enough data")
 
 
-def exact(count: int, size: int, level: float = LEVEL) -> list[float]:
+def exact(count: int, size: int) -> list[float]:
     """Clopper and Pearson's interval of a share."""
-    found = stats.binomtest(count, size).proportion_ci(level, method="exact")
+    found = stats.binomtest(count, size).proportion_ci(LEVEL, method="exact")
     return [float(found.low), float(found.high)]
 
 
@@ -114,7 +114,9 @@ def made_tables(study: Path) -> list[dict[str, Any]]:
     per_request = pl.read_parquet(study / "per_request.parquet")
     laws: dict[str, Any] = {}
     for task in TASKS:
-        arms = {name: _matrix(per_request, name, task) for name in _arms_of(task)}
+        arms = {
+            name: _matrix(per_request, name, task) for name in ("joint", task, control_name(task))
+        }
         laws[task] = (components(arms), float(arms[task].mean()), arms[task].shape[1])
     return [
         row for seeds in SEEDS for effect in (0, 1, 2) for row in _made_with(laws, seeds, effect)
@@ -150,10 +152,6 @@ def _made_with(laws: Mapping[str, Any], seeds: int, effect: int) -> Iterator[dic
         }
 
 
-def _arms_of(task: str) -> tuple[str, str, str]:
-    return ("joint", task, f"{task}-step-matched")
-
-
 def _matrix(scores: pl.DataFrame, arm: str, task: str) -> Floats:
     chosen = scores.filter(arm=arm, task=task, measure=str(PRIMARY)).sort("seed", "request_id")
     return chosen["value"].to_numpy().reshape(chosen["seed"].n_unique(), -1)
@@ -167,7 +165,7 @@ class Pool:
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.dataset = load_dataset(WORLD)
-        other = control_name("search" if HELPED == "recommendation" else "recommendation")
+        other = control_name(added_task(HELPED))
         arms = [arm for arm in ARMS if arm.name != other]
         for seed in range(POOL_SEEDS):
             run_arms(self.dataset, arms, folder, SIMULATION, seed, "cpu", threads)

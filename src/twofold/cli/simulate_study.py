@@ -24,7 +24,7 @@ def simulate_study(
     settings: Settings = None,
     threads: Threads = None,
 ) -> None:
-    """Repeat one of the paper's simulations: a study at every level of what the world varies."""
+    """Repeat one of the paper's simulations: the arms at every level of what the world varies."""
     from twofold.studies.simulation import simulate_study as run
     from twofold.studies.simulation import world_named
     from twofold.training.config import resolve_config

@@ -19,7 +19,8 @@ from twofold.retrieval.generative import load_model
 from twofold.studies.pairs import CLASSES, Pairs
 from twofold.studies.results import describe_difference
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import training_popularity
+from twofold.tasks.report import combined_popularity
+from twofold.training.train import PLAIN_ARMS
 
 _SAMPLE = 5_000
 """Pairs of each class."""
@@ -33,8 +34,6 @@ _FEW, _MANY = 2, 50
 """An attribute of so many values may colour the projection."""
 _NAMED = 6
 """Values with a colour of their own."""
-
-ARMS = ("search", "recommendation", "joint")
 
 
 def representation_evidence(
@@ -52,7 +51,7 @@ def representation_evidence(
         arm: [
             item_rows(load_model(folder / "models" / arm / f"seed-{s}").model) for s in range(seeds)
         ]
-        for arm in ARMS
+        for arm in PLAIN_ARMS
     }
     attribute = first_attribute(dataset.catalog)
     return {
@@ -111,7 +110,7 @@ def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
 
 def _cosines(dataset: PreparedDataset, pairs: Pairs, rows: dict[str, list[Floats]]) -> Any:
     """By class and arm: mean cosine, that of matched random pairs, and the difference."""
-    popularity = np.sum([training_popularity(dataset, task) for task in dataset.tasks], axis=0)
+    popularity = combined_popularity(dataset)
     found: dict[str, Any] = {}
     for name in CLASSES:
         chosen = pairs.sample(name, _SAMPLE)
@@ -185,7 +184,7 @@ def _projection(
     dataset: PreparedDataset, rows: dict[str, list[Floats]], attribute: pl.Series | None
 ) -> dict[str, Any]:
     """t-SNE of the first seed's rows of the most popular items, and what colours them."""
-    popularity = np.sum([training_popularity(dataset, task) for task in dataset.tasks], axis=0)
+    popularity = combined_popularity(dataset)
     chosen = np.argsort(-popularity, kind="stable")[:_POINTS]
     labels = ["all"] * len(chosen)
     if attribute is not None:

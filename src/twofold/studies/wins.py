@@ -23,7 +23,7 @@ from twofold.studies.results import Results
 from twofold.studies.verdict import LEVEL
 from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import training_popularity
+from twofold.tasks.report import combined_popularity, training_popularity
 
 _SOURCES = 200
 """Items that speak for an answer, at most: the last of a history."""
@@ -33,7 +33,7 @@ def wins_evidence(dataset: PreparedDataset, results: Results, pairs: Pairs) -> d
     """By task: the share of told cases among those that joint wins, loses and ties against the
     plain arm, and a regression of the gain of each item."""
     found: dict[str, Any] = {}
-    popularity = np.sum([training_popularity(dataset, task) for task in dataset.tasks], axis=0)
+    popularity = combined_popularity(dataset)
     for task in dataset.tasks:
         judged = judged_requests(dataset, task, "test")
         gain = _gains(results, task)

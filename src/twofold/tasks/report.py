@@ -53,6 +53,12 @@ def training_popularity(dataset: PreparedDataset, task: Task) -> Ints:
     return counts
 
 
+def combined_popularity(dataset: PreparedDataset) -> Ints:
+    """How often each item occurs in the training data of all tasks together, shape (N,)."""
+    counts: Ints = np.sum([training_popularity(dataset, task) for task in dataset.tasks], axis=0)
+    return counts
+
+
 def test_popularity(dataset: PreparedDataset, task: Task) -> Ints:
     """Test targets of each item in one task, shape (N,)."""
     counts = np.zeros(len(dataset.catalog), dtype=np.int64)

@@ -151,6 +151,25 @@ def train(
         precision=precision,
         histories=dataset.histories if histories else {},
     )
+    job = _job(dataset, arm, model, config, seed, identity, reference or {})
+    progress = loop.run(backbone, vocabulary, job, state_folder)
+    model.stamp.update(_stamp(dataset, job, progress))
+    save_model(model, out, {"training": config.model_dump(), "identity": identity})
+    shutil.rmtree(state_folder, ignore_errors=True)
+    return GenerativeRetriever(model, arm.name)
+
+
+def _job(
+    dataset: PreparedDataset,
+    arm: Arm,
+    model: GenerativeModel,
+    config: TrainingConfig,
+    seed: int,
+    identity: dict[str, Any],
+    reference: Mapping[str, float],
+) -> loop.Job:
+    """What the loop needs; an intervention changes what is learned, and says so in the stamp."""
+    vocabulary, backbone = model.vocabulary, model.backbone
     sources = _sources(dataset, arm, vocabulary, backbone)
     learned = dict(sources)
     if arm.intervention:
@@ -159,22 +178,17 @@ def train(
         learned[arm.intervention.task] = _encode(changed, vocabulary, backbone)
         model.stamp["intervention"] = arm.intervention.describe(real, len(dataset.catalog), seed)
     mixture = _mixture(learned, arm.tasks, config, seed)
-    job = loop.Job(
+    return loop.Job(
         label=arm.name,
         mixture=mixture,
         sequences=[learned[task] for task in arm.tasks],
-        loss=_loss(sources, vocabulary, config).to(place),
+        loss=_loss(sources, vocabulary, config).to(model.device),
         config=config,
         schedule=_schedule(sources, arm, mixture, config, seed),
         seed=seed,
-        validate=_validation(dataset, arm, model, config, seed, reference or {}),
+        validate=_validation(dataset, arm, model, config, seed, reference),
         identity=identity,
     )
-    progress = loop.run(backbone, vocabulary, job, state_folder)
-    model.stamp.update(_stamp(dataset, job, progress))
-    save_model(model, out, {"training": config.model_dump(), "identity": identity})
-    shutil.rmtree(state_folder, ignore_errors=True)
-    return GenerativeRetriever(model, arm.name)
 
 
 def _identity(
