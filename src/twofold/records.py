@@ -79,6 +79,22 @@ class Example:
             weights,
         )
 
+    def windows(self, most: int) -> "list[Example]":
+        """The whole of it in windows of `most` items of the history, every target in one of them.
+
+        The last window is what `cut` gives; an earlier one holds no query.
+        """
+        rest, found = self, []
+        while len(rest.history) > most:
+            found.append(rest.cut(most))
+            before = len(rest.history) - most
+            seen = rest.visible <= before
+            weights = None if rest.weights is None else rest.weights[seen]
+            rest = Example(
+                rest.history[:before], None, rest.targets[seen], rest.visible[seen], weights
+            )
+        return [*found, rest]
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -95,6 +111,11 @@ class Source:
         """The last `most` items of every history, and the targets that see one of them or a
         query."""
         examples = (example.cut(most) for example in self.examples)
+        return Source(self.name, [example for example in examples if len(example.targets)])
+
+    def windows(self, most: int) -> "Source":
+        """The same targets, in windows of at most so many items of a history."""
+        examples = (piece for example in self.examples for piece in example.windows(most))
         return Source(self.name, [example for example in examples if len(example.targets)])
 
 

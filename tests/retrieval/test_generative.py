@@ -21,7 +21,7 @@ def test_scores_are_log_probabilities_over_the_whole_catalog(
 
 def test_brute_force_over_the_catalog_agrees(retriever: GenerativeRetriever) -> None:
     model = retriever.model
-    history = model.positions(["film-3", "film-9"])
+    history = np.array([model.catalog.positions[i] for i in ("film-3", "film-9")])
     example = Example(history, "robots", np.zeros(1, dtype=np.int64), np.array([2]))
     with torch.inference_mode():
         batch = model.vocabulary.collate([model.vocabulary.encode(example)])
@@ -61,7 +61,7 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
     ("call", "message"),
     [
         (lambda r: r.search(" "), "the query is empty; type a word"),
-        (lambda r: r.recommend(["film-1", "zz"]), "item 'zz' is not in the model's catalog of 60"),
+        (lambda r: r.recommend(["film-1", "zz"]), "item 'zz' is not in the catalog of 60"),
         (lambda r: r.recommend([]), "the history is empty; give at least one item_id"),
         (lambda r: r.search("x", k=0), "k is 0; it must lie between 1 and 60"),
         (lambda r: r.search("x", k=61), "k is 61; it must lie between 1 and 60"),

@@ -61,9 +61,28 @@ def test_a_source_has_the_same_order_in_every_arm() -> None:
 
 
 def test_sources_alternate_evenly() -> None:
-    mixture = Mixture(["a", "b"], [_sequences([9] * 30), _sequences([9] * 10)], 9, "balanced", 0)
+    sources = [_sequences([9] * 30), _sequences([9] * 10)]
+    mixture = Mixture(["a", "b"], sources, 9, "proportional", 0)
     order = [mixture.batch(n).source for n in range(40)]
     assert all(sum(order[n : n + 4]) == 1 for n in range(0, 40, 4))
+
+
+def test_a_source_that_outweighs_its_targets_is_visited_more_often() -> None:
+    sources = [_sequences([9] * 30), _sequences([9] * 10)]
+    mixture = Mixture(["a", "b"], sources, 9, "balanced", 0)
+    assert mixture.batches_by_source == [30, 30]
+    batches = [mixture.batch(n) for n in range(120)]
+    assert sum(b.source for b in batches[:60]) == 30
+    visited = np.concatenate([b.rows for b in batches if b.source == 1])
+    assert np.bincount(visited).tolist() == [6] * 10
+    alone = Mixture(["b"], [sources[1]], 9, "proportional", 0)
+    theirs = [alone.batch(n).rows.tolist() for n in range(60)]
+    assert [b.rows.tolist() for b in batches if b.source == 1] == theirs
+
+
+def test_a_batch_holds_no_more_requests_than_asked() -> None:
+    mixture = Mixture(["a"], [_sequences([3] * 40)], 60, "proportional", 0, batch_requests=7)
+    assert max(len(mixture.batch(n).rows) for n in range(mixture.batches_per_epoch)) <= 7
 
 
 @pytest.mark.parametrize(

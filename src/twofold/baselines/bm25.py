@@ -6,8 +6,8 @@ from typing import Literal
 import bm25s
 import numpy as np
 
-from twofold.evaluation.runs import rank
 from twofold.records import InputError, Ranking, Request, Run
+from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 
@@ -16,37 +16,46 @@ FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")
 
 
 class BM25:
-    """Lucene's BM25 (k1 = 1.5, b = 0.75) by bm25s; words in lower case, English stop words cut.
+    """Lucene's BM25 by bm25s; words in lower case, English stop words cut.
 
     Only items that share a word with the query come back, so a request may get fewer than `k`.
+
+    Args:
+        dataset: whose items are found.
+        field: what is written of them.
+        k1: how much a repeated word adds.
+        b: how much a long text counts against an item.
 
     Raises:
         InputError: no item has a word.
     """
 
-    def __init__(self, dataset: PreparedDataset, field: Field) -> None:
+    def __init__(
+        self, dataset: PreparedDataset, field: Field, k1: float = 1.5, b: float = 0.75
+    ) -> None:
         self.name = f"BM25 ({field})"
-        self._item_ids = dataset.catalog.item_ids
+        self._ranker = CatalogRanker(dataset.catalog.item_ids)
         words = _words(_documents(dataset, field))
         if not any(words):
             raise InputError(f"{dataset.source}: no item has a word for {self.name} to find it by")
-        self._index = bm25s.BM25()
+        self._index = bm25s.BM25(k1=k1, b=b)
         self._index.index(words, show_progress=False)
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a query gets no answer."""
-        return Run(self.name, {request.request_id: self._rank(request, k) for request in requests})
+        found: dict[str, Ranking] = {}
+        for request in requests:
+            found |= self._rank(request, k)
+        return Run(self.name, found)
 
-    def _rank(self, request: Request, k: int) -> Ranking:
-        if not (request.query or "").strip():
-            return Ranking((), ())
-        words = [w for w in _words([request.query or ""])[0] if w in self._index.vocab_dict]
+    def _rank(self, request: Request, k: int) -> dict[str, Ranking]:
+        asked = _words([request.query or ""])[0] if (request.query or "").strip() else []
+        words = [word for word in asked if word in self._index.vocab_dict]
         if not words:
-            return Ranking((), ())
-        scores = self._index.get_scores(words)
-        found = [(self._item_ids[n], float(scores[n])) for n in np.flatnonzero(scores > 0)]
-        best = rank(pair for pair in found if pair[0] not in request.exclude)
-        return Ranking(best.item_ids[:k], best.scores[:k])
+            return {request.request_id: Ranking((), ())}
+        scores = self._index.get_scores(words)[self._ranker.order].astype(np.float32)
+        scores[scores <= 0] = -np.inf
+        return self._ranker.rank([request], scores[None], k)
 
 
 def _words(texts: list[str]) -> list[list[str]]:

@@ -41,6 +41,13 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE, a training setting; may be given many times."),
 ]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="What lends knowledge of language: tfidf, or a sentence-transformers name or folder.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine to read.")]
 Answers = Annotated[int, typer.Option("-k", help="How many items to return.")]
 Split = Annotated[

@@ -12,6 +12,7 @@ from twofold.cli.options import (
     BudgetName,
     Config,
     Device,
+    Encoder,
     Json,
     Out,
     Resume,
@@ -45,6 +46,13 @@ def study(
         list[str] | None,
         typer.Option("--only", help="Of the interventions only these: 2x2 or caps."),
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines", help="Set every baseline beside the arms, tuned; takes longer."
+        ),
+    ] = False,
+    encoder: Encoder = None,
     resume: Resume = False,
     config: Config = None,
     settings: Settings = None,
@@ -58,7 +66,7 @@ def study(
     from twofold.studies.study import study as run
     from twofold.training.config import resolve_config
 
-    resolved = resolve_config(budget.value, config, tuple(settings or ()))
+    resolved = resolve_config(budget.value, config, tuple(settings or ()), encoder=encoder)
     require_study_folder(out, resume)
     result = run(
         _prepared(dataset, out / "dataset"),
@@ -68,6 +76,7 @@ def study(
         budget=budget.value,
         sesoi=sesoi,
         interventions=_interventions(interventions, only),
+        baselines=baselines,
         resume=resume,
         device=device,
         threads=threads,

@@ -9,6 +9,7 @@ from twofold.cli.options import (
     BudgetName,
     Config,
     Device,
+    Encoder,
     Out,
     Resume,
     Settings,
@@ -30,6 +31,7 @@ def train(
             "--backbone", help="decoder:SIZE or t5:SIZE, or a checkpoint's name or folder."
         ),
     ] = None,
+    encoder: Encoder = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and order.")] = 0,
     budget: Budget = BudgetName.standard,
     config: Config = None,
@@ -48,7 +50,12 @@ def train(
     from twofold.training.train import train as run
 
     resolved = resolve_config(
-        budget.value, config, tuple(settings or ()), identifiers=identifiers, backbone=backbone
+        budget.value,
+        config,
+        tuple(settings or ()),
+        identifiers=identifiers,
+        backbone=backbone,
+        encoder=encoder,
     )
     retriever = run(
         load_dataset(dataset),

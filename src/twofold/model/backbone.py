@@ -8,7 +8,9 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import (
@@ -16,6 +18,8 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
@@ -24,6 +28,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from twofold.encoders.encoders import TextEncoder, Vectors
 from twofold.identifiers.identifiers import Identifiers
 from twofold.model.vocabulary import Batch, Vocabulary
 from twofold.records import InputError
@@ -34,6 +39,12 @@ SIZES = {
     "base": {"width": 256, "layers": 4, "heads": 4},
 }
 
+_QUERY_MAP = "query_map.safetensors"
+_ADDS = ("o_proj", "down_proj")
+"""What a block of Llama adds to the stream passes through these."""
+_SHARPNESS = 20.0
+"""Of scores over cosines: what contrastive training of sentence encoders uses."""
+
 
 class Backbone(nn.Module):
     """A sequence model over the vocabulary.
@@ -41,6 +52,7 @@ class Backbone(nn.Module):
     Attributes:
         model: the transformers model.
         code_slice: the token ids of the codes.
+        query_map: brings a query's vector to the model's width, (E -> D); None without an encoder.
         contexts_per_sequence: 1 where one pass generates from a single state, None for any.
     """
 
@@ -50,10 +62,23 @@ class Backbone(nn.Module):
         super().__init__()
         self.model = model
         self.code_slice = slice(vocabulary.code_start, vocabulary.size)
+        self.query_map: nn.Linear | None = None
+        if vocabulary.encoder:
+            width = model.get_input_embeddings().embedding_dim
+            self.query_map = nn.Linear(vocabulary.vector_width, width, bias=False)
 
     @abstractmethod
     def states(self, batch: Batch) -> torch.Tensor:
         """The states that generate, shape (C, D), float32."""
+
+    def inputs(self, batch: Batch) -> torch.Tensor:
+        """What the model reads, (B, L, D): tokens, and at a query's end its vector as well."""
+        embedded: torch.Tensor = self.model.get_input_embeddings()(batch.tokens)
+        if self.query_map is None:
+            return embedded
+        rows = torch.arange(len(embedded), device=embedded.device)
+        vectors = self.query_map(batch.query_vectors).to(embedded.dtype)
+        return embedded.index_put((rows, batch.lengths - 1), vectors, accumulate=True)
 
     def code_rows(self) -> torch.Tensor:
         """Output rows of the codes, shape (codes, D); a view, so gradients reach the weights."""
@@ -64,6 +89,8 @@ class Backbone(nn.Module):
         """Write the folder that transformers loads as it is."""
         disable_progress_bar()
         self.model.save_pretrained(folder)
+        if self.query_map is not None:
+            save_file(self.query_map.state_dict(), folder / _QUERY_MAP)
 
 
 class Decoder(Backbone):
@@ -71,7 +98,7 @@ class Decoder(Backbone):
 
     def states(self, batch: Batch) -> torch.Tensor:
         # Padding stands on the right, where a causal mask hides it: no other mask is needed.
-        hidden = self.model.base_model(input_ids=batch.tokens, use_cache=False)
+        hidden = self.model.base_model(inputs_embeds=self.inputs(batch), use_cache=False)
         states: torch.Tensor = hidden.last_hidden_state
         return states[batch.context_rows, batch.context_positions].float()
 
@@ -86,7 +113,7 @@ class EncoderDecoder(Backbone):
         mask = (places < batch.lengths[:, None]).long()
         start = self.model.config.decoder_start_token_id
         first = torch.full_like(batch.tokens[:, :1], start)
-        encoded = self.model.get_encoder()(input_ids=batch.tokens, attention_mask=mask)
+        encoded = self.model.get_encoder()(inputs_embeds=self.inputs(batch), attention_mask=mask)
         hidden = self.model.get_decoder()(
             input_ids=first,
             encoder_hidden_states=encoded.last_hidden_state,
@@ -100,7 +127,7 @@ class EncoderDecoder(Backbone):
 
 
 def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int) -> Backbone:
-    """A backbone with random weights: `decoder:SIZE` or `t5:SIZE`.
+    """A backbone with random weights: `decoder:SIZE`, `t5:SIZE` or `sasrec:SIZE`.
 
     Raises:
         InputError: no such size.
@@ -113,18 +140,45 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
         torch.manual_seed(seed)
         if family == "t5":
             return EncoderDecoder(_fresh_t5(vocabulary, dropout, **shape), vocabulary)
+        if family == "sasrec":
+            return Decoder(_fresh_sasrec(vocabulary, dropout, **shape), vocabulary)
         decoder = Decoder(_fresh_llama(vocabulary, **shape), vocabulary)
     add_dropout(decoder.model, dropout)
     return decoder
 
 
+def start_from_text(backbone: Backbone, items: Vectors, queries: Vectors) -> None:
+    """Let a backbone begin where its text encoder stands: near texts, near items.
+
+    Code rows and query map become the encoder's vectors along their main axes, scaled so that
+    scores are `_SHARPNESS` times their cosine. What the blocks of a fresh decoder add starts at
+    zero, so that nothing stands between a query and the rows.
+
+    Args:
+        backbone: with a query map; changed in place.
+        items: vectors of the items' texts, (items, E), in the order of their codes.
+        queries: of training queries, (Q, E): their share in the axes.
+    """
+    assert backbone.query_map is not None
+    width = backbone.query_map.out_features
+    axes = np.linalg.svd(np.vstack([items, queries]).astype(np.float64), full_matrices=False)[2]
+    axes = np.asarray(axes[:width] * _SHARPNESS / width**0.5, dtype=np.float32)
+    with torch.no_grad():
+        backbone.query_map.weight.zero_()
+        backbone.query_map.weight[: len(axes)] = torch.from_numpy(axes)
+        rows = backbone.model.get_output_embeddings().weight[backbone.code_slice]
+        rows[:, : len(axes)] += torch.from_numpy(items @ axes.T)
+        for name, module in backbone.model.named_modules():
+            if name.endswith(_ADDS):
+                module.weight.zero_()
+
+
 def is_fresh(name: str) -> bool:
     """Whether a backbone's name asks for random weights."""
-    return name.partition(":")[0] in ("decoder", "t5")
+    return name.partition(":")[0] in ("decoder", "t5", "sasrec")
 
 
 def _fresh_llama(vocabulary: Vocabulary, width: int, layers: int, heads: int) -> PreTrainedModel:
-    tokens = 3 + (vocabulary.max_history * vocabulary.identifiers.levels) + vocabulary.max_query
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocabulary.size,
@@ -132,13 +186,44 @@ def _fresh_llama(vocabulary: Vocabulary, width: int, layers: int, heads: int) ->
             num_hidden_layers=layers,
             num_attention_heads=heads,
             intermediate_size=4 * width,
-            max_position_embeddings=tokens,
+            max_position_embeddings=_longest(vocabulary),
             tie_word_embeddings=True,
             pad_token_id=vocabulary.pad,
             bos_token_id=None,
             eos_token_id=None,
         )
     )
+
+
+def _fresh_sasrec(
+    vocabulary: Vocabulary, dropout: float, width: int, layers: int, heads: int
+) -> PreTrainedModel:
+    """SASRec (Kang and McAuley, ICDM 2018) is GPT-2 with a narrow feed-forward layer and ReLU.
+
+    Learned positions, layer norm before each part, dropout everywhere, tied item rows.
+    """
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=vocabulary.size,
+            n_embd=width,
+            n_layer=layers,
+            n_head=heads,
+            n_inner=width,
+            activation_function="relu",
+            n_positions=_longest(vocabulary),
+            embd_pdrop=dropout,
+            resid_pdrop=dropout,
+            attn_pdrop=dropout,
+            pad_token_id=vocabulary.pad,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+
+
+def _longest(vocabulary: Vocabulary) -> int:
+    """Tokens of the longest request."""
+    return 3 + vocabulary.max_history * vocabulary.identifiers.levels + vocabulary.max_query
 
 
 def _fresh_t5(
@@ -176,12 +261,17 @@ def add_dropout(model: nn.Module, rate: float) -> None:
     for name, module in model.named_modules():
         if name.endswith("embed_tokens"):
             module.register_forward_hook(drop_tokens)
-        elif name.endswith(("o_proj", "down_proj")):
+        elif name.endswith(_ADDS):
             module.register_forward_hook(drop)
 
 
 def pretrained_backbone(
-    name: str, identifiers: Identifiers, max_history: int, max_query: int, seed: int
+    name: str,
+    identifiers: Identifiers,
+    max_history: int,
+    max_query: int,
+    seed: int,
+    encoder: TextEncoder | None = None,
 ) -> tuple[Backbone, Vocabulary]:
     """A checkpoint by name or folder, its vocabulary extended by the marks and codes.
 
@@ -203,13 +293,13 @@ def pretrained_backbone(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     text_size = max(model.get_input_embeddings().num_embeddings, len(tokenizer))
     vocabulary = Vocabulary(
-        tokenizer.backend_tokenizer, text_size, pad, identifiers, max_history, max_query
+        tokenizer.backend_tokenizer, text_size, pad, identifiers, max_history, max_query, encoder
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
-    kind = EncoderDecoder if config.is_encoder_decoder else Decoder
-    backbone = kind(model, vocabulary)
+        kind = EncoderDecoder if config.is_encoder_decoder else Decoder
+        backbone = kind(model, vocabulary)
     _require_plain_scores(name, backbone)
     return backbone, vocabulary
 
@@ -237,7 +327,8 @@ def _require_plain_scores(name: str, backbone: Backbone) -> None:
     """
     model, code = backbone.model.eval(), torch.tensor([[backbone.code_slice.start]])
     zero, one = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)
-    batch = Batch(code, one, zero, zero, zero, zero, one.float())
+    nothing = torch.zeros(1, backbone.query_map.in_features if backbone.query_map else 0)
+    batch = Batch(code, one, zero, zero, zero, zero, one.float(), nothing)
     with torch.inference_mode():
         given = {"input_ids": code}
         if isinstance(backbone, EncoderDecoder):
@@ -258,7 +349,10 @@ def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
     family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     model = family.from_pretrained(folder, dtype=torch.float32)
     kind = EncoderDecoder if config.is_encoder_decoder else Decoder
-    return kind(model, vocabulary)
+    backbone = kind(model, vocabulary)
+    if backbone.query_map is not None:
+        backbone.query_map.load_state_dict(load_file(folder / _QUERY_MAP))
+    return backbone
 
 
 def resolve_device(device: str) -> torch.device:

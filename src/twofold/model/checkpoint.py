@@ -5,7 +5,7 @@ the catalog and, unless left out, the users' histories.
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ import torch
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
+from twofold.encoders.encoders import load_encoder
 from twofold.identifiers.identifiers import load_identifiers
 from twofold.model.backbone import Backbone, autocast, load_backbone
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
-from twofold.records import InputError, Ints
+from twofold.records import Ints
 
 KIND = "model"
 _HISTORIES = "histories.parquet"
@@ -56,20 +57,6 @@ class GenerativeModel:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Matrix products in the precision that the model was trained with."""
         return autocast(self.device, self.precision)
-
-    def positions(self, item_ids: Iterable[str]) -> Ints:
-        """Catalog positions of items.
-
-        Raises:
-            InputError: an item is not in the catalog.
-        """
-        try:
-            return np.array([self.catalog.positions[i] for i in item_ids], dtype=np.int64)
-        except KeyError as error:
-            raise InputError(
-                f"item '{error.args[0]}' is not in the model's catalog of {len(self.catalog)} "
-                f"items; use an item_id of the items table"
-            ) from error
 
 
 def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> None:
@@ -118,6 +105,7 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
         identifiers,
         shape["max_history"],
         shape["max_query"],
+        load_encoder(folder),
     )
     histories: dict[str, Ints] = {}
     if (folder / _HISTORIES).is_file():

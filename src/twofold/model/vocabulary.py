@@ -1,9 +1,10 @@
 """Text tokens and code tokens: the only file that knows a token id.
 
 A sequence is `<history> codes... <query> text... <answer>`, either part optional. The state at a
-history's last visible code, or at `<answer>`, generates the next identifier's first code.
+history's last visible code, or at `<answer>`, generates the next identifier's first code. Where
+there is a text encoder, its vector of the query enters at `<answer>` too.
 
-Shapes: B sequences, L tokens, C contexts (states that generate), T targets.
+Shapes: B sequences, L tokens, C contexts (states that generate), T targets, E width of a vector.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from twofold.encoders.encoders import TextEncoder
 from twofold.identifiers.identifiers import Identifiers
 from twofold.records import Example, Floats, Ints
 
@@ -31,6 +33,7 @@ class Sequences:
         target_contexts: for each target its place in `contexts`, shape (T,).
         targets: the code of each target, shape (T,).
         weights: of each target in the loss, shape (T,).
+        query: what was typed, for the text encoder.
     """
 
     tokens: Ints
@@ -38,6 +41,7 @@ class Sequences:
     target_contexts: Ints
     targets: Ints
     weights: Floats
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +55,8 @@ class Batch:
         target_contexts: for each target its context, shape (T,).
         targets: the code of each target, shape (T,).
         weights: of each target in the loss, shape (T,), float32.
+        query_vectors: for the last token of each sequence, shape (B, E), zero where nothing was
+            typed; E is 0 without a text encoder.
     """
 
     tokens: torch.Tensor
@@ -60,6 +66,7 @@ class Batch:
     target_contexts: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
+    query_vectors: torch.Tensor
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
@@ -77,6 +84,7 @@ class Vocabulary:
         identifiers: what the code tokens stand for.
         max_history: items of a history that are read, the most recent ones.
         max_query: tokens of a query that are read, the first ones.
+        encoder: gives queries a vector besides their tokens; None for tokens alone.
     """
 
     tokenizer: Tokenizer
@@ -85,6 +93,12 @@ class Vocabulary:
     identifiers: Identifiers
     max_history: int
     max_query: int
+    encoder: TextEncoder | None = None
+
+    @property
+    def vector_width(self) -> int:
+        """E, the width of a query's vector."""
+        return self.encoder.width if self.encoder else 0
 
     @property
     def code_start(self) -> int:
@@ -125,7 +139,8 @@ class Vocabulary:
         contexts, target_contexts = np.unique(ends, return_inverse=True)
         codes = self.identifiers.codes[example.targets, 0]
         weights = np.ones(len(codes)) if example.weights is None else example.weights
-        return Sequences(np.concatenate(parts), contexts, target_contexts, codes, weights)
+        tokens, query = np.concatenate(parts), example.query or ""
+        return Sequences(tokens, contexts, target_contexts, codes, weights, query)
 
     def collate(self, sequences: Sequence[Sequences]) -> Batch:
         """Pad sequences to one length and number their contexts through."""
@@ -135,23 +150,25 @@ class Vocabulary:
             tokens[row, : len(sequence.tokens)] = sequence.tokens
         counts = np.array([len(s.contexts) for s in sequences])
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        arrays = (
-            tokens,
-            lengths,
-            np.repeat(np.arange(len(sequences)), counts),
-            np.concatenate([s.contexts for s in sequences]),
-            np.concatenate(
-                [s.target_contexts + start for s, start in zip(sequences, starts, strict=True)]
-            ),
-            np.concatenate([s.targets for s in sequences]),
+        places = [s.target_contexts + start for s, start in zip(sequences, starts, strict=True)]
+        vectors = np.zeros((len(sequences), 0), np.float32)
+        if self.encoder:
+            vectors = self.encoder.encode([s.query for s in sequences])
+        return Batch(
+            tokens=torch.from_numpy(tokens),
+            lengths=torch.from_numpy(lengths),
+            context_rows=torch.from_numpy(np.repeat(np.arange(len(sequences)), counts)),
+            context_positions=torch.from_numpy(np.concatenate([s.contexts for s in sequences])),
+            target_contexts=torch.from_numpy(np.concatenate(places)),
+            targets=torch.from_numpy(np.concatenate([s.targets for s in sequences])),
+            weights=torch.from_numpy(np.concatenate([s.weights for s in sequences])).float(),
+            query_vectors=torch.from_numpy(vectors),
         )
-        tensors = [torch.from_numpy(array.astype(np.int64)) for array in arrays]
-        weights = np.concatenate([s.weights for s in sequences])
-        tensors.append(torch.from_numpy(weights).float())
-        return Batch(*tensors)
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / _FILE))
+        if self.encoder:
+            self.encoder.save(folder)
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
@@ -176,11 +193,15 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
 
 
 def fresh_vocabulary(
-    tokenizer: Tokenizer, identifiers: Identifiers, max_history: int, max_query: int
+    tokenizer: Tokenizer,
+    identifiers: Identifiers,
+    max_history: int,
+    max_query: int,
+    encoder: TextEncoder | None = None,
 ) -> Vocabulary:
     """A vocabulary for weights that start from nothing."""
     size = tokenizer.get_vocab_size()
-    return Vocabulary(tokenizer, size, size, identifiers, max_history, max_query)
+    return Vocabulary(tokenizer, size, size, identifiers, max_history, max_query, encoder)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

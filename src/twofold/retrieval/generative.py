@@ -15,7 +15,7 @@ from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.vocabulary import Sequences
 from twofold.records import Answer, Example, InputError, Ranking, Request, Run
-from twofold.retrieval.top_k import tie_order, top_k
+from twofold.retrieval.top_k import CatalogRanker
 
 _BATCH_TOKENS = 16_384
 _BATCH_SCORES = 1 << 24
@@ -35,9 +35,8 @@ class GenerativeRetriever:
         self.name = name
         self.model = model
         self._item_ids = np.asarray(model.catalog.item_ids, dtype=object)
-        self._order = tie_order(model.catalog.item_ids)
-        self._column = np.argsort(self._order)
-        codes = model.vocabulary.identifiers.codes[self._order, 0]
+        self._ranker = CatalogRanker(model.catalog.item_ids)
+        codes = model.vocabulary.identifiers.codes[self._ranker.order, 0]
         self._codes = torch.from_numpy(codes).to(model.device)
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
@@ -51,16 +50,7 @@ class GenerativeRetriever:
         most = max(1, _BATCH_SCORES // len(self._item_ids))
         for rows in _batches(sequences, most):
             scores = self._scores([sequences[row] for row in rows])
-            for place, row in enumerate(rows):
-                excluded = self.model.positions(requests[row].exclude)
-                scores[place, self._column[excluded]] = -np.inf
-            columns, values = top_k(scores, k)
-            for place, row in enumerate(rows):
-                allowed = values[place] > -np.inf
-                rankings[requests[row].request_id] = Ranking(
-                    tuple(self._item_ids[self._order[columns[place][allowed]]]),
-                    tuple(values[place][allowed].tolist()),
-                )
+            rankings |= self._ranker.rank([requests[row] for row in rows], scores, k)
         return Run(
             self.name, {request.request_id: rankings[request.request_id] for request in requests}
         )
@@ -114,7 +104,7 @@ class GenerativeRetriever:
     def _encode(self, request: Request) -> Sequences:
         if request.query is not None and not request.query.strip():
             raise InputError(f"request '{request.request_id}': the query is empty; type a word")
-        history = self.model.positions(request.history)
+        history = self._ranker.positions(request.history)
         visible = np.array([len(history)])
         return self.model.vocabulary.encode(Example(history, request.query, _NO_TARGET, visible))
 

@@ -1,11 +1,11 @@
 """Exact top-k with the tie rule of runs: equal scores by `item_id`, descending as strings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from twofold.records import Ints
+from twofold.records import InputError, Ints, Ranking, Request
 
 TIE_RULE = "equal scores by item_id, descending as strings"
 
@@ -39,3 +39,51 @@ def top_k(scores: npt.NDArray[np.float32], k: int) -> tuple[Ints, npt.NDArray[np
     values = np.take_along_axis(scores, columns, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+class CatalogRanker:
+    """Scores of the whole catalog to rankings: what is excluded, ties, and `k`.
+
+    Args:
+        item_ids: of the catalog, in its order.
+    """
+
+    def __init__(self, item_ids: Sequence[str]) -> None:
+        self.order = tie_order(item_ids)
+        self._item_ids = np.asarray(item_ids, dtype=object)
+        self._column = np.argsort(self.order)
+        self._positions = {item_id: n for n, item_id in enumerate(item_ids)}
+
+    def positions(self, item_ids: Iterable[str]) -> Ints:
+        """Catalog positions of items.
+
+        Raises:
+            InputError: an item is not in the catalog.
+        """
+        try:
+            return np.array([self._positions[i] for i in item_ids], dtype=np.int64)
+        except KeyError as error:
+            raise InputError(
+                f"item '{error.args[0]}' is not in the catalog of {len(self._positions)} items; "
+                f"use an item_id of the items table"
+            ) from error
+
+    def rank(
+        self, requests: Sequence[Request], scores: npt.NDArray[np.float32], k: int
+    ) -> dict[str, Ranking]:
+        """The `k` best items that each request allows.
+
+        Args:
+            scores: (B, N), columns in `order`; changed: what may not come back becomes -inf.
+        """
+        for place, request in enumerate(requests):
+            scores[place, self._column[self.positions(request.exclude)]] = -np.inf
+        columns, values = top_k(scores, k)
+        rankings = {}
+        for place, request in enumerate(requests):
+            allowed = values[place] > -np.inf
+            item_ids = self._item_ids[self.order[columns[place][allowed]]]
+            rankings[request.request_id] = Ranking(
+                tuple(item_ids), tuple(values[place][allowed].tolist())
+            )
+        return rankings

@@ -7,20 +7,18 @@ so a study that was stopped repeats nothing.
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from twofold import artifact
-from twofold.baselines.bm25 import BM25, FIELDS
-from twofold.baselines.popularity import Popularity
+from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
 from twofold.evaluation.measures import PRIMARY
 from twofold.model.backbone import resolve_device, resolve_precision
-from twofold.records import InputError, Retriever, Split, Task
+from twofold.records import InputError, Split
 from twofold.studies.arms import Interventions, study_arms
 from twofold.studies.attribution import attribution, cap_effects
 from twofold.studies.pairs import training_pairs
@@ -71,6 +69,7 @@ def study(
     budget: Budget = "standard",
     sesoi: float = SESOI_SHARE,
     interventions: Sequence[Interventions] = (),
+    baselines: bool = False,
     resume: bool = False,
     device: str = "auto",
     threads: int | None = None,
@@ -87,6 +86,8 @@ def study(
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
         interventions: `2x2` shuffles, flattens or both each task's training data where it is the
             added one; `caps` limits the targets of an item. See `twofold.studies.controls`.
+        baselines: also train and tune item-kNN, SASRec, bi-encoders and the history's mean, and
+            tune BM25, on validation; else popularity and BM25 as they come.
         resume: go on with what a stopped study left in `out`.
         device, threads: as in `twofold.train`.
         command: what reproduces the study, for the report.
@@ -112,11 +113,15 @@ def study(
         "budget": budget,
         "sesoi_share": sesoi,
         "interventions": list(interventions),
+        "baselines": baselines,
         "threads": torch.get_num_threads(),
         "training": config.model_dump(),
     }
     start(folder, plan, resume)
-    _run_baselines(dataset, folder)
+    beside = quick_baselines(dataset)
+    if baselines:
+        beside = every_baseline(dataset, folder / "baselines", config, device, threads)
+    _run_baselines(dataset, folder, beside)
     for seed in range(seeds):
         run_arms(dataset, arms, folder, config, seed, device, threads)
     return _conclude(dataset, arms, folder, plan, command)
@@ -178,25 +183,25 @@ def _has_grown(key: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> 
     return key == "interventions" and set(plan[key]) >= set(before.get(key, []))
 
 
-def _run_baselines(dataset: PreparedDataset, folder: Path) -> None:
-    for task, name, make in _baselines(dataset):
-        place = folder / "evaluations" / "baselines" / task / _slug(name)
+def _run_baselines(dataset: PreparedDataset, folder: Path, baselines: Iterator[Baseline]) -> None:
+    for baseline in baselines:
+        slug = "-".join(baseline.name.lower().split())
+        place = folder / "evaluations" / "baselines" / baseline.task / slug
         if artifact.is_complete(place):
             continue
         try:
-            retriever = make()
+            chosen = baseline.make()
         except InputError as reason:  # no text at all: nothing to set beside the arms
-            _log.info("without %s: %s", name, reason)
+            _log.info("without %s: %s", baseline.name, reason)
             continue
-        found = evaluate(retriever, dataset, [task])
-        save_evaluation(found, place, {"retriever": retriever.name, "data": dataset.digest})
-
-
-def _baselines(dataset: PreparedDataset) -> Iterator[tuple[Task, str, Callable[[], Retriever]]]:
-    for task in dataset.tasks:
-        yield task, f"popularity {task}", partial(Popularity, dataset, task)
-    for field in FIELDS:
-        yield "search", f"BM25 {field}", partial(BM25, dataset, field)
+        found = evaluate(chosen.retriever, dataset, [baseline.task])
+        stamp = {
+            "retriever": chosen.retriever.name,
+            "data": dataset.digest,
+            "settings": dict(chosen.settings),
+            "candidates": chosen.candidates,
+        }
+        save_evaluation(found, place, stamp)
 
 
 def run_arms(
@@ -293,7 +298,3 @@ def _stamp(
         "versions": artifact.versions(),
         "command": command,
     }
-
-
-def _slug(name: str) -> str:
-    return "-".join(name.lower().split())

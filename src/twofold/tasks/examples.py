@@ -5,6 +5,8 @@ later of that user.
 """
 
 import dataclasses
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +16,10 @@ import polars as pl
 
 from twofold.records import Example, Floats, InputError, Ints, Qrels, Request, Source, Split, Task
 from twofold.tasks.prepared import PreparedDataset
+
+_WORD = re.compile(r"\w{2,}")
+_ITEM_TEXT = 20241
+"""Seed of what is drawn from items' texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,13 @@ def training_examples(dataset: PreparedDataset, task: Task) -> list[Example]:
     return _queries(dataset) if task == "search" else _histories(dataset)
 
 
-def training_source(dataset: PreparedDataset, task: Task) -> Source:
+def training_source(dataset: PreparedDataset, task: Task, item_text: int = 0) -> Source:
     """The training examples of one task.
+
+    Args:
+        dataset: what to learn from.
+        task: its name is the source's.
+        item_text: search examples made from the text of each item, besides its title; 0 for none.
 
     Raises:
         InputError: there is none.
@@ -71,7 +82,32 @@ def training_source(dataset: PreparedDataset, task: Task) -> Source:
         raise InputError(
             f"{dataset.source}: no usable training example for {task}; it needs {need[task]}"
         )
+    if task == "search" and item_text:
+        made += item_text_examples(dataset, item_text)
     return Source(task, made)
+
+
+def item_text_examples(dataset: PreparedDataset, snippets: int) -> list[Example]:
+    """Item text as extra search examples, so that an item that no query reached is found as well.
+
+    An item's title, and `snippets` times one to four words of its text, each ask for that item.
+    They are drawn once and for all: the same in every arm and seed. Rare words are drawn more
+    often, since that is what people search by.
+    """
+    words = [sorted(set(_WORD.findall(text.lower()))) for text in dataset.catalog.texts]
+    holders = Counter(word for own in words for word in own)
+    nothing = np.zeros(0, dtype=np.int64)
+    made = []
+    for item, (title, own) in enumerate(zip(dataset.catalog.items["title"], words, strict=True)):
+        rng = np.random.default_rng([_ITEM_TEXT, item])
+        asked = [title] if title else []
+        rarity = np.log(len(words) / np.array([holders[word] for word in own]) + 1.0)
+        for _ in range(snippets if own else 0):
+            size = min(len(own), int(rng.integers(1, 5)))
+            asked.append(" ".join(rng.choice(own, size, replace=False, p=rarity / rarity.sum())))
+        target = np.array([item], dtype=np.int64)
+        made += [Example(nothing, query, target, np.zeros(1, np.int64)) for query in asked]
+    return made
 
 
 def judged_requests(dataset: PreparedDataset, task: Task, split: Split) -> JudgedRequests:

@@ -21,9 +21,24 @@ class TrainingConfig(pydantic.BaseModel):
         description="decoder:SIZE or t5:SIZE with fresh weights (tiny, small, base), or a "
         "checkpoint's name or folder",
     )
+    encoder: str | None = pydantic.Field(
+        None,
+        description="what lends queries and items its knowledge of language: tfidf, or the name "
+        "or folder of a sentence-transformers model",
+    )
     identifiers: Literal["atomic"] = pydantic.Field("atomic", description="how items are named")
     max_history: int = pydantic.Field(200, ge=1, description="items of a history that are read")
-    max_query: int = pydantic.Field(64, ge=1, description="tokens of a query that are read")
+    item_text: int = pydantic.Field(
+        0,
+        ge=0,
+        description="search examples made of each item's text besides its title; 0 for none",
+    )
+    windows: Literal["last", "all"] = pydantic.Field(
+        "last",
+        description="of a longer history train on its last `max_history` items, or on all of it "
+        "in windows of so many",
+    )
+    max_query: int = pydantic.Field(64, ge=0, description="tokens of a query that are read")
     text_tokens: int = pydantic.Field(
         8000, ge=256, description="text tokens of a fresh vocabulary, at most"
     )
@@ -33,6 +48,9 @@ class TrainingConfig(pydantic.BaseModel):
     )
     batch_tokens: int = pydantic.Field(
         4096, ge=1, description="tokens in a batch, padding included"
+    )
+    batch_requests: int | None = pydantic.Field(
+        None, ge=1, description="sequences in a batch, at most; no limit but the tokens if null"
     )
     learning_rate: float = pydantic.Field(1e-3, gt=0, description="its peak; AdamW")
     warmup: float = pydantic.Field(

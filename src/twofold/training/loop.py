@@ -5,8 +5,10 @@ that was killed and resumed ends with the bits of one that was not.
 """
 
 import contextlib
+import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
 from twofold.training.state import Progress, copy_weights, load_state, save_state
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +99,19 @@ def run(backbone: Backbone, vocabulary: Vocabulary, job: Job, state_folder: Path
     progress, best = Progress(), copy_weights(backbone)
     if restored := load_state(state_folder, job.identity, backbone, optimizer):
         progress, best = restored
-    schedule = job.schedule
+    schedule, spent = job.schedule, 0.0
     with _bar(job.label, schedule.updates, progress.update) as advance, _deterministic(device):
         total = 0.0
         while not _is_over(progress, schedule):
+            start = time.perf_counter()
             total += _update(backbone, vocabulary, job, optimizer, progress)
+            spent += time.perf_counter() - start
             advance(progress)
             if progress.update % schedule.cadence == 0 or progress.update == schedule.updates:
                 backbone.eval()
                 _record(progress, job.validate, total)
                 total = 0.0
+                _log.debug("%s: %.1f s of updates, %s", job.label, spent, progress.curve[-1])
                 if progress.best_update == progress.update:
                     best = copy_weights(backbone)
                 save_state(state_folder, job.identity, progress, backbone, optimizer, best)

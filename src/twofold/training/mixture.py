@@ -31,10 +31,12 @@ class Planned:
 class Mixture:
     """Batches of one source each, about `batch_tokens` long, the sources alternating evenly.
 
-    Sequences of similar length share a batch. The loss of an epoch is the sum over sources of
-    weight x weighted mean loss of its targets: a target of weight v in source s weighs
-    v x w_s / (sum of v), times the number of batches, so that the loss of an update is of order
-    one.
+    Sequences of similar length share a batch. A source whose weight exceeds its share of the
+    targets is visited that many times more often: in an epoch the source with the least weight a
+    target is passed once, another as often as its targets outweigh that one's. The loss of an
+    epoch is the sum over sources of weight x weighted mean loss of its targets: a target of weight
+    v in source s weighs v x w_s / (sum of v x passes of s), times the number of batches, so that
+    the loss of an update is of order one.
 
     Args:
         names: of the sources.
@@ -43,6 +45,7 @@ class Mixture:
         weights: `proportional` to the number of targets (every target counts the same: the
             concatenation of the datasets), `balanced` (every source the same), or by name.
         seed: of the order.
+        batch_requests: sequences in a batch, at most; None for no limit but the tokens.
     """
 
     def __init__(
@@ -52,16 +55,19 @@ class Mixture:
         batch_tokens: int,
         weights: Weights,
         seed: int,
+        batch_requests: int | None = None,
     ) -> None:
         self.names = tuple(names)
         self.targets = [sum(len(s.targets) for s in source) for source in sequences]
         self.weights = _resolve(weights, self.names, self.targets)
         self._mass = [sum(float(s.weights.sum()) for s in source) for source in sequences]
-        self._buckets = [_buckets(source, batch_tokens) for source in sequences]
+        self._visits = _visits(self.weights, self.targets)
+        self._buckets = [_buckets(source, batch_tokens, batch_requests) for source in sequences]
         self._seed = seed
         self._epoch = lru_cache(maxsize=1)(self._plan)
         self.batches_by_source = [
-            sum(-(-len(rows) // size) for rows, size in buckets) for buckets in self._buckets
+            visits * sum(-(-len(rows) // size) for rows, size in buckets)
+            for visits, buckets in zip(self._visits, self._buckets, strict=True)
         ]
 
     @property
@@ -77,24 +83,38 @@ class Mixture:
     def _plan(self, epoch: int) -> list[Planned]:
         """All batches of one epoch in order."""
         placed: list[tuple[float, int, Ints]] = []
-        for source, buckets in enumerate(self._buckets):
-            # The name, not the number, seeds a source: its order is the same in every arm.
-            name = int.from_bytes(self.names[source].encode()[:8], "big")
-            rng = np.random.default_rng([self._seed, epoch, name])
-            batches = [batch for rows, size in buckets for batch in _cut(rng, rows, size)]
-            order = rng.permutation(len(batches))
+        for source, visits in enumerate(self._visits):
+            passes = range(epoch * visits, (epoch + 1) * visits)
+            batches = [batch for number in passes for batch in self._pass(source, number)]
             placed += [
-                ((place + 0.5) / len(batches), source, batches[n]) for place, n in enumerate(order)
+                ((place + 0.5) / len(batches), source, rows) for place, rows in enumerate(batches)
             ]
         placed.sort(key=lambda entry: entry[:2])
-        total = len(placed)
-        return [
-            Planned(source, rows, self.weights[source] * total / self._mass[source])
-            for _, source, rows in placed
+        scales = [
+            weight * len(placed) / (mass * visits)
+            for weight, mass, visits in zip(self.weights, self._mass, self._visits, strict=True)
         ]
+        return [Planned(source, rows, scales[source]) for _, source, rows in placed]
+
+    def _pass(self, source: int, number: int) -> list[Ints]:
+        """The batches of one pass over a source, shuffled."""
+        # The name, not the number, seeds a source: its order is the same in every arm.
+        name = int.from_bytes(self.names[source].encode()[:8], "big")
+        rng = np.random.default_rng([self._seed, number, name])
+        batches = [batch for rows, size in self._buckets[source] for batch in _cut(rng, rows, size)]
+        return [batches[n] for n in rng.permutation(len(batches))]
 
 
-def _buckets(sequences: Sequence[Sequences], batch_tokens: int) -> list[tuple[Ints, int]]:
+def _visits(weights: Sequence[float], targets: Sequence[int]) -> list[int]:
+    """Passes over each source in an epoch: once where a target weighs least."""
+    each = [weight / count for weight, count in zip(weights, targets, strict=True)]
+    least = min(value for value in each if value > 0)
+    return [max(1, round(value / least)) for value in each]
+
+
+def _buckets(
+    sequences: Sequence[Sequences], batch_tokens: int, batch_requests: int | None
+) -> list[tuple[Ints, int]]:
     """Rows by length class, with how many of them fill a batch."""
     lengths = np.array([len(s.tokens) for s in sequences])
     longest = lengths.max()
@@ -106,7 +126,7 @@ def _buckets(sequences: Sequence[Sequences], batch_tokens: int) -> list[tuple[In
     for number, bound in enumerate(bounds):
         rows = np.flatnonzero(of_row == number)
         if len(rows):
-            buckets.append((rows, max(1, batch_tokens // bound)))
+            buckets.append((rows, max(1, min(batch_tokens // bound, batch_requests or len(rows)))))
     return buckets
 
 

@@ -12,6 +12,7 @@ import torch
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
+from twofold.encoders.encoders import resolve_encoder
 from twofold.evaluation.measures import Measure
 from twofold.identifiers.identifiers import atomic
 from twofold.model.backbone import (
@@ -21,6 +22,7 @@ from twofold.model.backbone import (
     pretrained_backbone,
     resolve_device,
     resolve_precision,
+    start_from_text,
 )
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model
 from twofold.model.vocabulary import Sequences, Vocabulary, fresh_vocabulary, train_tokenizer
@@ -170,10 +172,10 @@ def _job(
 ) -> loop.Job:
     """What the loop needs; an intervention changes what is learned, and says so in the stamp."""
     vocabulary, backbone = model.vocabulary, model.backbone
-    sources = _sources(dataset, arm, vocabulary, backbone)
+    sources = _sources(dataset, arm, vocabulary, backbone, config)
     learned = dict(sources)
     if arm.intervention:
-        real = _trainable(training_source(dataset, arm.intervention.task), config, backbone)
+        real = _trainable(dataset, arm.intervention.task, config, backbone)
         changed = arm.intervention.training(real, len(dataset.catalog), seed)
         learned[arm.intervention.task] = _encode(changed, vocabulary, backbone)
         model.stamp["intervention"] = arm.intervention.describe(real, len(dataset.catalog), seed)
@@ -184,7 +186,7 @@ def _job(
         sequences=[learned[task] for task in arm.tasks],
         loss=_loss(sources, vocabulary, config).to(model.device),
         config=config,
-        schedule=_schedule(sources, arm, mixture, config, seed),
+        schedule=_schedule(sources, arm, config, seed),
         seed=seed,
         validate=_validation(dataset, arm, model, config, seed, reference),
         identity=identity,
@@ -236,17 +238,28 @@ def _build(
     """Vocabulary and weights; the same in every arm of one seed."""
     identifiers = atomic(len(dataset.catalog))
     limits = config.max_history, config.max_query
-    if not is_fresh(config.backbone):
-        backbone, vocabulary = pretrained_backbone(config.backbone, identifiers, *limits, seed)
-        return vocabulary, backbone
+    texts = dataset.catalog.texts
     asked = dataset.queries.filter(pl.col("split") == "train")["text"].to_list()
-    tokenizer = train_tokenizer([*dataset.catalog.texts, *asked], config.text_tokens)
-    vocabulary = fresh_vocabulary(tokenizer, identifiers, *limits)
-    return vocabulary, fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
+    encoder = resolve_encoder(config.encoder, [*texts, *asked]) if config.encoder else None
+    if is_fresh(config.backbone):
+        tokenizer = train_tokenizer([*texts, *asked], config.text_tokens)
+        vocabulary = fresh_vocabulary(tokenizer, identifiers, *limits, encoder)
+        backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
+    else:
+        backbone, vocabulary = pretrained_backbone(
+            config.backbone, identifiers, *limits, seed, encoder
+        )
+    if encoder:
+        start_from_text(backbone, encoder.encode(texts), encoder.encode(asked))
+    return vocabulary, backbone
 
 
 def _sources(
-    dataset: PreparedDataset, arm: Arm, vocabulary: Vocabulary, backbone: Backbone
+    dataset: PreparedDataset,
+    arm: Arm,
+    vocabulary: Vocabulary,
+    backbone: Backbone,
+    config: TrainingConfig,
 ) -> dict[Task, list[Sequences]]:
     """The sequences of every task of the dataset, the arm's and the others'.
 
@@ -256,14 +269,20 @@ def _sources(
     for task in dataset.tasks:
         if task not in arm.tasks and not training_examples(dataset, task):
             continue
-        found[task] = _encode(training_source(dataset, task), vocabulary, backbone)
+        source = _trainable(dataset, task, config, backbone)
+        found[task] = _encode(source, vocabulary, backbone)
     return found
 
 
-def _trainable(source: Source, config: TrainingConfig, backbone: Backbone) -> Source:
-    """The targets that training reaches: a decoder reads a long history's last items only."""
+def _trainable(
+    dataset: PreparedDataset, task: Task, config: TrainingConfig, backbone: Backbone
+) -> Source:
+    """The targets that training reaches: a decoder reads a long history in windows, or its last."""
+    source = training_source(dataset, task, config.item_text)
     if backbone.contexts_per_sequence == 1:
         return source
+    if config.windows == "all":
+        return source.windows(config.max_history)
     return source.cut(config.max_history)
 
 
@@ -301,13 +320,19 @@ def _mixture(
     seed: int,
 ) -> Mixture:
     sequences = [sources[task] for task in tasks]
-    return Mixture(tasks, sequences, config.batch_tokens, config.source_weights, seed)
+    return Mixture(
+        tasks,
+        sequences,
+        config.batch_tokens,
+        config.source_weights,
+        seed,
+        config.batch_requests,
+    )
 
 
 def _schedule(
     sources: Mapping[Task, Sequence[Sequences]],
     arm: Arm,
-    mixture: Mixture,
     config: TrainingConfig,
     seed: int,
 ) -> loop.Schedule:
@@ -316,12 +341,15 @@ def _schedule(
     The cadence of validations is common to all arms, and such that the shortest has ten.
     """
     everything = _mixture(sources, list(sources), config, seed)
-    passes = config.updates / everything.batches_per_epoch
-    plain = [max(1, round(passes * batches)) for batches in everything.batches_by_source]
-    own = max(1, round(passes * mixture.batches_per_epoch))
+    share = config.updates / everything.batches_per_epoch
+    plain = {
+        task: max(1, round(share * batches))
+        for task, batches in zip(sources, everything.batches_by_source, strict=True)
+    }
+    own = config.updates if len(arm.tasks) == len(plain) else sum(plain[t] for t in arm.tasks)
     return loop.Schedule(
         updates=config.updates if arm.step_matched else own,
-        cadence=max(1, min(config.updates // config.validations, min(plain) // 10)),
+        cadence=max(1, min(config.updates // config.validations, min(plain.values()) // 10)),
         patience=max(1, round(config.patience * config.updates)),
     )
 
@@ -351,7 +379,7 @@ def _validation(
     ]
     if arm.intervention:
         task = arm.intervention.task
-        real = _trainable(training_source(dataset, task), config, model.backbone)
+        real = _trainable(dataset, task, config, model.backbone)
         place = arm.tasks.index(task)
         judged[place] = arm.intervention.validation(judged[place], real, dataset.catalog, seed)
     judged = [requests for requests in judged if requests.requests]
@@ -394,6 +422,9 @@ def _stamp(dataset: PreparedDataset, job: loop.Job, progress: Progress) -> dict[
         else f"sampled softmax, {config.negatives} negatives",
         "source_weights": dict(zip(mixture.names, mixture.weights, strict=True)),
         "targets": dict(zip(mixture.names, mixture.targets, strict=True)),
+        "encoder": config.encoder,
+        "item_text": config.item_text,
+        "windows": config.windows,
         "targets_seen": progress.targets_seen,
         "passes": progress.update / mixture.batches_per_epoch,
         "updates": progress.update,

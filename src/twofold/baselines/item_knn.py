@@ -1,0 +1,78 @@
+"""Items that stand in the same histories."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+
+from twofold.records import Floats, InputError, Ints, Ranking, Request, Run
+from twofold.retrieval.top_k import CatalogRanker
+from twofold.tasks.prepared import PreparedDataset
+
+_REQUESTS = 256
+"""Requests scored at once: their scores over the catalog fit in the cache."""
+
+
+class ItemKNN:
+    """Item-based collaborative filtering (Deshpande and Karypis, TOIS 2004).
+
+    Two items are as similar as the cosine of who had them, shrunk where few did; a history
+    scores an item by its similarity to the `neighbours` most similar items of each of its own.
+
+    Args:
+        dataset: whose training histories are counted.
+        neighbours: similar items kept for each.
+        shrinkage: added to the denominator of the cosine.
+
+    Raises:
+        InputError: the dataset has no interactions.
+    """
+
+    name = "item-kNN"
+
+    def __init__(
+        self, dataset: PreparedDataset, neighbours: int = 100, shrinkage: float = 10.0
+    ) -> None:
+        if not dataset.training_histories:
+            raise InputError(f"{dataset.source}: no interactions for {self.name} to count")
+        self._ranker = CatalogRanker(dataset.catalog.item_ids)
+        seen = _incidence(list(dataset.training_histories.values()), len(dataset.catalog))
+        similarity = _similarity(seen, neighbours, shrinkage)
+        self._similarity = similarity[:, self._ranker.order]
+
+    def retrieve(self, requests: Sequence[Request], k: int) -> Run:
+        """See `twofold.records.Retriever`; a request without a history gets no answer."""
+        found = {request.request_id: Ranking((), ()) for request in requests}
+        asked = [request for request in requests if request.history]
+        for start in range(0, len(asked), _REQUESTS):
+            batch = asked[start : start + _REQUESTS]
+            histories = [self._ranker.positions(request.history) for request in batch]
+            scores = _incidence(histories, self._similarity.shape[0]) @ self._similarity
+            found |= self._ranker.rank(batch, scores.toarray().astype(np.float32), k)
+        return Run(self.name, found)
+
+
+def _incidence(histories: Sequence[Ints], items: int) -> sp.csr_array:
+    """Which history holds which item, (histories, items), ones and zeros."""
+    rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+    columns = np.concatenate(histories)
+    shape = len(histories), items
+    counted = sp.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
+    counted.data[:] = 1.0
+    return counted
+
+
+def _similarity(seen: sp.csr_array, neighbours: int, shrinkage: float) -> sp.csr_array:
+    """Each row's `neighbours` largest cosines, its own item left out."""
+    together: sp.csr_array = (seen.T @ seen).tocsr()
+    norms: Floats = np.sqrt(together.diagonal())
+    together.setdiag(0)
+    together.eliminate_zeros()
+    rows = np.repeat(np.arange(len(norms)), np.diff(together.indptr))
+    together.data /= norms[rows] * norms[together.indices] + shrinkage
+    for start, stop in zip(together.indptr[:-1], together.indptr[1:], strict=True):
+        row = together.data[start:stop]
+        if len(row) > neighbours:
+            row[row < np.partition(row, -neighbours)[-neighbours]] = 0.0
+    together.eliminate_zeros()
+    return together

@@ -1,0 +1,45 @@
+"""SASRec, trained by the same recipe as the arms: the blocks differ, the loop and loss do not."""
+
+from pathlib import Path
+
+from twofold.retrieval.generative import GenerativeRetriever
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig
+from twofold.training.train import PLAIN_ARMS, train
+
+
+def sasrec(
+    dataset: PreparedDataset,
+    out: Path,
+    config: TrainingConfig,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+) -> GenerativeRetriever:
+    """Self-attentive sequential recommendation (Kang and McAuley, ICDM 2018) with softmax loss.
+
+    The loss is full or sampled as for the arms: with it SASRec is far ahead of its first form
+    (Klenitskiy and Vasilev, RecSys 2023). Its best checkpoint on validation is kept.
+
+    Args:
+        dataset: with interactions.
+        out: the model folder; one that is finished is loaded.
+        config: of the arms it is set beside; updates, width and depth are kept.
+        seed, device, threads: as in `twofold.train`.
+    """
+    _, _, size = config.backbone.partition(":")
+    changed = {"backbone": f"sasrec:{size or 'small'}", "encoder": None, "item_text": 0}
+    retriever = train(
+        dataset,
+        PLAIN_ARMS["recommendation"],
+        out=out,
+        config=config.model_copy(update=changed),
+        seed=seed,
+        device=device,
+        threads=threads,
+        resume=True,
+        histories=False,
+    )
+    retriever.name = "SASRec"
+    return retriever

@@ -1,0 +1,174 @@
+"""Which baselines are set beside the arms, each tuned on validation within a stated budget."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from twofold.baselines.bm25 import BM25, FIELDS, Field
+from twofold.baselines.item_knn import ItemKNN
+from twofold.baselines.popularity import Popularity
+from twofold.baselines.sasrec import sasrec
+from twofold.baselines.vectors import BiEncoder, HistoryMean
+from twofold.encoders.encoders import TextEncoder, resolve_encoder
+from twofold.encoders.sentence import SentenceEncoder
+from twofold.encoders.tuning import tune_encoder
+from twofold.evaluation.measures import Measure
+from twofold.records import Retriever, Task
+from twofold.tasks.evaluate import evaluate
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig
+
+_JUDGED_BY = Measure("nDCG", 10)
+_K1_AND_B = tuple(product((0.9, 1.5, 2.5), (0.4, 0.75)))
+_NEIGHBOURS_AND_SHRINKAGE = tuple(product((20, 50, 100, 300), (0.0, 10.0, 50.0)))
+_LAST = (1, 5, 20, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A baseline as it is scored.
+
+    Attributes:
+        retriever: the best of its candidates.
+        settings: what it was tuned to.
+        candidates: how many settings validation was asked about; 1 where there is nothing to tune.
+    """
+
+    retriever: Retriever
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    candidates: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A baseline by name; making it may take long.
+
+    Raises:
+        InputError: when made, where the data lack what it needs, such as text.
+    """
+
+    task: Task
+    name: str
+    make: Callable[[], Chosen]
+
+
+def quick_baselines(dataset: PreparedDataset) -> Iterator[Baseline]:
+    """Popularity and BM25 as they come: seconds."""
+    for task in dataset.tasks:
+        yield Baseline(task, f"popularity {task}", partial(_untuned, Popularity, dataset, task))
+    if "search" in dataset.tasks:
+        for texts in FIELDS:
+            yield Baseline("search", f"BM25 {texts}", partial(_untuned, BM25, dataset, texts))
+
+
+def every_baseline(
+    dataset: PreparedDataset,
+    folder: Path,
+    config: TrainingConfig,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Iterator[Baseline]:
+    """All of them, tuned.
+
+    Args:
+        dataset: whose training examples they learn from and whose validation tunes them.
+        folder: where those that are trained keep their weights.
+        config: of the arms; SASRec has its width, length and updates.
+        device, threads: as in `twofold.train`.
+    """
+    for task in dataset.tasks:
+        yield Baseline(task, f"popularity {task}", partial(_untuned, Popularity, dataset, task))
+    if "search" in dataset.tasks:
+        for texts in FIELDS:
+            yield Baseline("search", f"BM25 {texts}", partial(_bm25, dataset, texts))
+        encoder = partial(_encoder, dataset, config)
+        yield Baseline("search", "bi-encoder untuned", lambda: _bi_encoder(dataset, encoder()))
+        if config.encoder not in (None, "tfidf"):
+            yield Baseline("search", "bi-encoder", partial(_tuned, dataset, config, folder))
+    if "recommendation" in dataset.tasks:
+        yield Baseline("recommendation", "item-kNN", partial(_item_knn, dataset))
+        yield Baseline("recommendation", "history mean", partial(_history_mean, dataset, config))
+        neural = partial(_sasrec, dataset, folder / "sasrec", config, device, threads)
+        yield Baseline("recommendation", "SASRec", neural)
+
+
+def _untuned(make: Callable[..., Retriever], *arguments: Any) -> Chosen:
+    return Chosen(make(*arguments))
+
+
+def _best(
+    dataset: PreparedDataset,
+    task: Task,
+    make: Callable[..., Retriever],
+    settings: Sequence[Mapping[str, Any]],
+) -> Chosen:
+    """The candidate with the best validation nDCG@10; the first of equals."""
+    best, value = Chosen(make(**settings[0])), -1.0
+    for chosen in settings:
+        retriever = make(**chosen)
+        found = _value(dataset, task, retriever)
+        if found > value:
+            best, value = Chosen(retriever, chosen, len(settings)), found
+    return best
+
+
+def _value(dataset: PreparedDataset, task: Task, retriever: Retriever) -> float:
+    found = evaluate(retriever, dataset, [task], "validation", [_JUDGED_BY])
+    return found.means()[task][str(_JUDGED_BY)]
+
+
+def _bm25(dataset: PreparedDataset, texts: Field) -> Chosen:
+    grid = [{"k1": k1, "b": b} for k1, b in _K1_AND_B]
+    return _best(dataset, "search", partial(BM25, dataset, texts), grid)
+
+
+def _item_knn(dataset: PreparedDataset) -> Chosen:
+    grid = [{"neighbours": n, "shrinkage": s} for n, s in _NEIGHBOURS_AND_SHRINKAGE]
+    return _best(dataset, "recommendation", partial(ItemKNN, dataset), grid)
+
+
+def _encoder(dataset: PreparedDataset, config: TrainingConfig) -> TextEncoder:
+    asked = dataset.queries.filter(dataset.queries["split"] == "train")["text"].to_list()
+    return resolve_encoder(config.encoder or "tfidf", [*dataset.catalog.texts, *asked])
+
+
+def _bi_encoder(dataset: PreparedDataset, encoder: TextEncoder) -> Chosen:
+    return Chosen(BiEncoder(dataset, encoder, "bi-encoder (untuned)"))
+
+
+def _history_mean(dataset: PreparedDataset, config: TrainingConfig) -> Chosen:
+    encoder = _encoder(dataset, config)
+    grid = [{"last": last} for last in _LAST]
+    return _best(dataset, "recommendation", partial(HistoryMean, dataset, encoder), grid)
+
+
+def _tuned(dataset: PreparedDataset, config: TrainingConfig, folder: Path) -> Chosen:
+    return Chosen(BiEncoder(dataset, tuned_encoder(dataset, config, folder / "bi-encoder")))
+
+
+def tuned_encoder(
+    dataset: PreparedDataset, config: TrainingConfig, folder: Path, seed: int = 0
+) -> SentenceEncoder:
+    """The configuration's sentence encoder tuned on the training queries; made once."""
+    if (folder / "modules.json").is_file():
+        return SentenceEncoder.load(str(folder))
+    assert config.encoder is not None
+
+    def judge(encoder: SentenceEncoder) -> float:
+        return _value(dataset, "search", BiEncoder(dataset, encoder))
+
+    start = SentenceEncoder.load(config.encoder)
+    return tune_encoder(dataset, start, folder, judge, seed=seed)
+
+
+def _sasrec(
+    dataset: PreparedDataset,
+    folder: Path,
+    config: TrainingConfig,
+    device: str,
+    threads: int | None,
+) -> Chosen:
+    return Chosen(sasrec(dataset, folder, config, device=device, threads=threads))

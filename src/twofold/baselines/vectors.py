@@ -1,0 +1,78 @@
+"""What vector databases do: the nearest item texts to a query, or to the mean of a history."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from twofold.encoders.encoders import TextEncoder, Vectors
+from twofold.records import InputError, Ranking, Request, Run
+from twofold.retrieval.top_k import CatalogRanker
+from twofold.tasks.prepared import PreparedDataset
+
+_REQUESTS = 256
+
+
+class _Nearest:
+    """Items by the cosine of their text's vector to the request's.
+
+    Raises:
+        InputError: no item has a text that the encoder knows anything of.
+    """
+
+    def __init__(self, name: str, dataset: PreparedDataset, encoder: TextEncoder) -> None:
+        self.name = name
+        self._ranker = CatalogRanker(dataset.catalog.item_ids)
+        self._items = encoder.encode(dataset.catalog.texts)
+        if not self._items.any():
+            raise InputError(f"{dataset.source}: no item has a text for {name} to compare")
+
+    def _answer(self, requests: Sequence[Request], vectors: Vectors, k: int) -> dict[str, Ranking]:
+        columns = self._items[self._ranker.order].T
+        found: dict[str, Ranking] = {}
+        for start in range(0, len(requests), _REQUESTS):
+            batch = slice(start, start + _REQUESTS)
+            found |= self._ranker.rank(requests[batch], vectors[batch] @ columns, k)
+        return found
+
+
+class BiEncoder(_Nearest):
+    """Query and item text through one encoder, compared by cosine."""
+
+    def __init__(
+        self, dataset: PreparedDataset, encoder: TextEncoder, name: str = "bi-encoder"
+    ) -> None:
+        super().__init__(name, dataset, encoder)
+        self._encoder = encoder
+
+    def retrieve(self, requests: Sequence[Request], k: int) -> Run:
+        """See `twofold.records.Retriever`; a request without a query gets no answer."""
+        asked = [request for request in requests if (request.query or "").strip()]
+        vectors = self._encoder.encode([request.query or "" for request in asked])
+        found = self._answer(asked, vectors, k)
+        nothing = Ranking((), ())
+        return Run(self.name, {r.request_id: found.get(r.request_id, nothing) for r in requests})
+
+
+class HistoryMean(_Nearest):
+    """The mean vector of a history's last items, compared by cosine.
+
+    Args:
+        last: how many of them; all where None.
+    """
+
+    def __init__(
+        self, dataset: PreparedDataset, encoder: TextEncoder, last: int | None = None
+    ) -> None:
+        super().__init__("history mean", dataset, encoder)
+        self._last = last
+
+    def retrieve(self, requests: Sequence[Request], k: int) -> Run:
+        """See `twofold.records.Retriever`; a request without a history gets no answer."""
+        asked = [request for request in requests if request.history]
+        vectors = np.zeros((len(asked), self._items.shape[1]), np.float32)
+        for place, request in enumerate(asked):
+            history = self._ranker.positions(request.history)
+            vectors[place] = self._items[history[-(self._last or len(history)) :]].mean(axis=0)
+        found = self._answer(asked, vectors, k)
+        nothing = Ranking((), ())
+        return Run(self.name, {r.request_id: found.get(r.request_id, nothing) for r in requests})

@@ -1,0 +1,1 @@
+"""Texts to vectors; fitted on training examples only."""

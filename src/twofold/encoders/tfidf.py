@@ -1,0 +1,69 @@
+"""Words weighted by rarity, their co-occurrence by SVD: an encoder that needs no download."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
+
+_WIDTH = 512
+_TABLES = "encoder.safetensors"
+
+
+class TfidfEncoder:
+    """Latent semantic analysis (Deerwester et al., 1990), fitted on the texts of one dataset."""
+
+    KIND = "tfidf"
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        rarity: npt.NDArray[np.float32],
+        axes: npt.NDArray[np.float32],
+    ) -> None:
+        self.width = axes.shape[0]
+        self._words, self._rarity, self._axes = list(words), rarity, axes
+        self._counter = _counter()
+        self._counter.vocabulary = self._words
+        self._counter.idf_ = rarity.astype(np.float64)
+
+    @classmethod
+    def fit(cls, texts: Sequence[str]) -> "TfidfEncoder":
+        """Learn words, their rarity, and the axes along which they vary together."""
+        counter = _counter()
+        weighed = counter.fit_transform(texts)
+        width = min(_WIDTH, min(weighed.shape) - 1)
+        svd = TruncatedSVD(width, random_state=0).fit(weighed)
+        return cls(
+            counter.get_feature_names_out().tolist(),
+            counter.idf_.astype(np.float32),
+            np.ascontiguousarray(svd.components_, dtype=np.float32),
+        )
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `twofold.encoders.encoders.TextEncoder`."""
+        if not texts:
+            return np.zeros((0, self.width), np.float32)
+        found = self._counter.transform(texts) @ self._axes.T
+        return np.asarray(normalize(found), dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        described = {"kind": self.KIND, "words": self._words}
+        (folder / "encoder.json").write_text(json.dumps(described), encoding="utf-8")
+        save_file({"rarity": self._rarity, "axes": self._axes}, folder / _TABLES)
+
+    @classmethod
+    def restore(cls, folder: Path) -> "TfidfEncoder":
+        """Read what `save` wrote."""
+        described = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        tables = load_file(folder / _TABLES)
+        return cls(described["words"], tables["rarity"], tables["axes"])
+
+
+def _counter() -> TfidfVectorizer:
+    return TfidfVectorizer(sublinear_tf=True, stop_words="english", min_df=2)
