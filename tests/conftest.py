@@ -8,10 +8,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it: no test asks
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from twofold.data import film_catalog
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
+from twofold.encoders.sentence import SentenceEncoder
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset, split_dataset
 from twofold.training.config import TrainingConfig, resolve_config
@@ -92,3 +100,34 @@ def retriever(model_folder: Path) -> GenerativeRetriever:
     from twofold.retrieval.generative import load_model
 
     return load_model(model_folder)
+
+
+@pytest.fixture(scope="session")
+def sentence_encoder(
+    catalog: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> SentenceEncoder:
+    """A sentence-transformers model with random weights that knows the catalog's words."""
+    folder = tmp_path_factory.mktemp("encoder")
+    words = {word for text in catalog.catalog.texts for word in text.lower().split()}
+    words |= {word for text in catalog.queries["text"] for word in text.lower().split()}
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(words)]
+    tokenizer = Tokenizer(WordLevel({word: n for n, word in enumerate(vocabulary)}, "[UNK]"))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = Whitespace()
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
+    marks |= {"sep_token": "[SEP]", "mask_token": "[MASK]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder / "bert")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder / "bert")
+    reader = Transformer(str(folder / "bert"), max_seq_length=32)
+    model = SentenceTransformer(modules=[reader, Pooling(32)], device="cpu")
+    model.save(str(folder / "encoder"))
+    return SentenceEncoder.load(str(folder / "encoder"))

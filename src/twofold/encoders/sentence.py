@@ -70,11 +70,11 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `twofold.encoders.encoders.TextEncoder`."""
-        vectors = {text: self._memory[text] for text in texts if text in self._memory}
+        vectors = {"": np.zeros(self.width, np.float32)}
+        vectors |= {text: self._memory[text] for text in texts if text in self._memory}
         if missing := [text for text in dict.fromkeys(texts) if text not in vectors]:
             made = self.model.encode(missing, normalize_embeddings=True, show_progress_bar=False)
             found = dict(zip(missing, made.astype(np.float32), strict=True))
-            found |= {text: np.zeros(self.width, np.float32) for text in missing if not text}
             vectors |= found
             if len(self._memory) + len(found) <= _MEMORY:
                 self._memory |= found

@@ -103,7 +103,7 @@ def _loss(
 
 def _vectors(model: Any, texts: list[str]) -> torch.Tensor:
     with torch.autocast("cpu", torch.bfloat16):
-        made = model(model.tokenize(texts))["sentence_embedding"]
+        made = model(model.preprocess(texts))["sentence_embedding"]
     return F.normalize(made.float(), dim=1)
 
 

@@ -121,7 +121,7 @@ def study(
     beside = quick_baselines(dataset)
     if baselines:
         beside = every_baseline(dataset, folder / "baselines", config, device, threads)
-    _run_baselines(dataset, folder, beside)
+    run_baselines(dataset, folder, beside)
     for seed in range(seeds):
         run_arms(dataset, arms, folder, config, seed, device, threads)
     return _conclude(dataset, arms, folder, plan, command)
@@ -183,7 +183,8 @@ def _has_grown(key: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> 
     return key == "interventions" and set(plan[key]) >= set(before.get(key, []))
 
 
-def _run_baselines(dataset: PreparedDataset, folder: Path, baselines: Iterator[Baseline]) -> None:
+def run_baselines(dataset: PreparedDataset, folder: Path, baselines: Iterator[Baseline]) -> None:
+    """Score baselines into `folder`; one that the data have no room for is left out aloud."""
     for baseline in baselines:
         slug = "-".join(baseline.name.lower().split())
         place = folder / "evaluations" / "baselines" / baseline.task / slug

@@ -46,6 +46,9 @@ class TrainingConfig(pydantic.BaseModel):
     updates: int = pydantic.Field(
         4000, ge=1, description="updates of the joint arm; other arms follow from it"
     )
+    epochs: float | None = pydantic.Field(
+        None, gt=0, description="passes of the joint arm over all data, instead of `updates`"
+    )
     batch_tokens: int = pydantic.Field(
         4096, ge=1, description="tokens in a batch, padding included"
     )

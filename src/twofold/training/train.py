@@ -341,16 +341,19 @@ def _schedule(
     The cadence of validations is common to all arms, and such that the shortest has ten.
     """
     everything = _mixture(sources, list(sources), config, seed)
-    share = config.updates / everything.batches_per_epoch
+    updates = config.updates
+    if config.epochs:
+        updates = max(1, round(config.epochs * everything.batches_per_epoch))
+    share = updates / everything.batches_per_epoch
     plain = {
         task: max(1, round(share * batches))
         for task, batches in zip(sources, everything.batches_by_source, strict=True)
     }
-    own = config.updates if len(arm.tasks) == len(plain) else sum(plain[t] for t in arm.tasks)
+    own = updates if len(arm.tasks) == len(plain) else sum(plain[task] for task in arm.tasks)
     return loop.Schedule(
-        updates=config.updates if arm.step_matched else own,
-        cadence=max(1, min(config.updates // config.validations, min(plain.values()) // 10)),
-        patience=max(1, round(config.patience * config.updates)),
+        updates=updates if arm.step_matched else own,
+        cadence=max(1, min(updates // config.validations, min(plain.values()) // 10)),
+        patience=max(1, round(config.patience * updates)),
     )
 
 
