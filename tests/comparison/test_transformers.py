@@ -59,7 +59,9 @@ def _checkpoint(folder: Path, family: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("backbone", ["decoder:tiny", "t5:tiny", "gpt2 folder", "t5 folder"])
+@pytest.mark.parametrize(
+    "backbone", ["decoder:tiny", "t5:tiny", "sasrec:tiny", "gpt2 folder", "t5 folder"]
+)
 def test_a_backbone_trains_saves_and_answers_in_plain_transformers(
     backbone: str, catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:

@@ -2,16 +2,25 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 import pytest
 
 from twofold.baselines.bm25 import BM25
+from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
+from twofold.baselines.vectors import BiEncoder, HistoryMean
 from twofold.data.dataset import Catalog
+from twofold.encoders.encoders import TextEncoder, resolve_encoder
 from twofold.records import InputError, Request, Retriever
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
+
+
+def _encoder(data: PreparedDataset) -> TextEncoder:
+    return resolve_encoder("tfidf", [*data.catalog.texts, *data.queries["text"]])
+
 
 Make = Callable[[PreparedDataset, GenerativeRetriever], Retriever]
 
@@ -21,8 +30,13 @@ RETRIEVERS: dict[str, Make] = {
     "BM25 (text)": lambda data, _: BM25(data, "text"),
     "BM25 (queries)": lambda data, _: BM25(data, "queries"),
     "BM25 (text and queries)": lambda data, _: BM25(data, "text and queries"),
+    "item-kNN": lambda data, _: ItemKNN(data),
+    "history mean": lambda data, _: HistoryMean(data, _encoder(data)),
+    "bi-encoder": lambda data, _: BiEncoder(data, _encoder(data)),
     "generative": lambda _, model: model,
 }
+"""Each answers every request that it can read, and gives the others no item."""
+NEEDS_HISTORY = {"item-kNN", "history mean"}
 QUERY = "dark western film"
 REQUESTS = [
     Request("query", query=QUERY),
@@ -40,6 +54,13 @@ def any_retriever(
     return RETRIEVERS[request.param](catalog, retriever)
 
 
+def _readable(retriever: Retriever, **changes: Any) -> Request:
+    """A request that this retriever answers."""
+    if retriever.name in NEEDS_HISTORY:
+        return Request("r", history=("film-1", "film-2"), **changes)
+    return Request("r", query=QUERY, **changes)
+
+
 def test_every_request_has_a_ranking_in_order(any_retriever: Retriever) -> None:
     run = any_retriever.retrieve(REQUESTS, 10)
     assert list(run) == [request.request_id for request in REQUESTS]
@@ -54,9 +75,9 @@ def test_every_request_has_a_ranking_in_order(any_retriever: Retriever) -> None:
 def test_what_is_excluded_does_not_come_back_and_the_rest_keeps_its_order(
     any_retriever: Retriever, catalog: PreparedDataset
 ) -> None:
-    whole = any_retriever.retrieve([Request("r", query=QUERY)], len(catalog.catalog))["r"]
+    whole = any_retriever.retrieve([_readable(any_retriever)], len(catalog.catalog))["r"]
     exclude = frozenset(whole.item_ids[:3])
-    rest = any_retriever.retrieve([Request("r", query=QUERY, exclude=exclude)], 10)["r"]
+    rest = any_retriever.retrieve([_readable(any_retriever, exclude=exclude)], 10)["r"]
     assert rest.item_ids == whole.item_ids[3:13]
 
 
@@ -64,7 +85,7 @@ def test_the_whole_catalog_is_ranked_unless_words_are_missing(
     any_retriever: Retriever, catalog: PreparedDataset
 ) -> None:
     size = len(catalog.catalog)
-    found = any_retriever.retrieve([Request("r", query=QUERY)], size)["r"]
+    found = any_retriever.retrieve([_readable(any_retriever)], size)["r"]
     assert set(found.item_ids) <= set(catalog.catalog.item_ids)
     assert len(found) == size or any_retriever.name.startswith("BM25")
 

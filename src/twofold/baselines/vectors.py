@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from twofold.encoders.encoders import TextEncoder, Vectors
-from twofold.records import InputError, Ranking, Request, Run
+from twofold.encoders.encoders import TextEncoder
+from twofold.records import Floats, InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
 
@@ -22,16 +22,18 @@ class _Nearest:
     def __init__(self, name: str, dataset: PreparedDataset, encoder: TextEncoder) -> None:
         self.name = name
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
-        self._items = encoder.encode(dataset.catalog.texts)
+        # Products in double precision round to the same float32 in any company: ties stay ties.
+        self._items = encoder.encode(dataset.catalog.texts).astype(np.float64)
         if not self._items.any():
             raise InputError(f"{dataset.source}: no item has a text for {name} to compare")
 
-    def _answer(self, requests: Sequence[Request], vectors: Vectors, k: int) -> dict[str, Ranking]:
+    def _answer(self, requests: Sequence[Request], vectors: Floats, k: int) -> dict[str, Ranking]:
         columns = self._items[self._ranker.order].T
         found: dict[str, Ranking] = {}
         for start in range(0, len(requests), _REQUESTS):
             batch = slice(start, start + _REQUESTS)
-            found |= self._ranker.rank(requests[batch], vectors[batch] @ columns, k)
+            scores = (vectors[batch] @ columns).astype(np.float32)
+            found |= self._ranker.rank(requests[batch], scores, k)
         return found
 
 
@@ -48,7 +50,7 @@ class BiEncoder(_Nearest):
         """See `twofold.records.Retriever`; a request without a query gets no answer."""
         asked = [request for request in requests if (request.query or "").strip()]
         vectors = self._encoder.encode([request.query or "" for request in asked])
-        found = self._answer(asked, vectors, k)
+        found = self._answer(asked, vectors.astype(np.float64), k)
         nothing = Ranking((), ())
         return Run(self.name, {r.request_id: found.get(r.request_id, nothing) for r in requests})
 
@@ -69,7 +71,7 @@ class HistoryMean(_Nearest):
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a history gets no answer."""
         asked = [request for request in requests if request.history]
-        vectors = np.zeros((len(asked), self._items.shape[1]), np.float32)
+        vectors = np.zeros((len(asked), self._items.shape[1]))
         for place, request in enumerate(asked):
             history = self._ranker.positions(request.history)
             vectors[place] = self._items[history[-(self._last or len(history)) :]].mean(axis=0)

@@ -1,0 +1,47 @@
+"""Which baselines stand beside the arms, and that validation, not test, tunes them."""
+
+from pathlib import Path
+
+from twofold.baselines.item_knn import ItemKNN
+from twofold.baselines.selection import every_baseline, quick_baselines
+from twofold.encoders.sentence import SentenceEncoder
+from twofold.evaluation.measures import Measure
+from twofold.records import Retriever
+from twofold.tasks.evaluate import evaluate
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig
+
+
+def test_every_baseline_is_made_and_answers(
+    catalog: PreparedDataset,
+    sentence_encoder: SentenceEncoder,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+) -> None:
+    config = quick_config.model_copy(update={"encoder": sentence_encoder.name, "updates": 8})
+    names = set()
+    for baseline in every_baseline(catalog, tmp_path, config, "cpu", 1):
+        chosen = baseline.make()
+        found = evaluate(chosen.retriever, catalog, [baseline.task])
+        assert found.unanswered[baseline.task] <= len(found.qrels[baseline.task]) / 4
+        names.add(chosen.retriever.name)
+    assert names >= {"item-kNN", "history mean", "SASRec", "bi-encoder", "bi-encoder (untuned)"}
+    assert names >= {"BM25 (text)", "popularity (search)"}
+    assert len(list(quick_baselines(catalog))) == 5
+
+
+def test_the_best_on_validation_is_chosen(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    makers = {b.name: b.make for b in every_baseline(catalog, tmp_path, quick_config)}
+    chosen = makers["item-kNN"]()
+    ndcg = Measure("nDCG", 10)
+
+    def value(retriever: Retriever) -> float:
+        found = evaluate(retriever, catalog, ["recommendation"], "validation", [ndcg])
+        return found.means()["recommendation"][str(ndcg)]
+
+    assert chosen.candidates == 12
+    grid = [(20, 0.0), (50, 10.0), (100, 50.0), (300, 50.0)]
+    assert value(chosen.retriever) >= max(value(ItemKNN(catalog, n, s)) for n, s in grid)
+    assert value(chosen.retriever) == value(ItemKNN(catalog, **chosen.settings))

@@ -1,0 +1,87 @@
+"""Knowledge of language: where training starts, what it reads, and that a folder carries it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from twofold.encoders.encoders import resolve_encoder
+from twofold.encoders.sentence import SentenceEncoder
+from twofold.identifiers.identifiers import atomic
+from twofold.model.backbone import fresh_backbone, start_from_text
+from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
+from twofold.records import Example, Request
+from twofold.retrieval.generative import load_model
+from twofold.tasks.examples import item_text_examples, training_source
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig
+from twofold.training.train import train
+
+
+def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) -> None:
+    texts, asked = catalog.catalog.texts, catalog.queries["text"].to_list()
+    encoder = resolve_encoder("tfidf", [*texts, *asked])
+    assert encoder.width <= 256, "the model is as wide, so nothing is lost"
+    vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), atomic(len(texts)), 8, 0, encoder)
+    backbone = fresh_backbone("decoder:base", vocabulary, 0.0, seed=0).eval()
+    start_from_text(backbone, encoder.encode(texts), encoder.encode(asked))
+    nothing = np.zeros(0, dtype=np.int64)
+    target = np.zeros(1, dtype=np.int64)
+    examples = [Example(nothing, query, target, target) for query in asked[:50]]
+    with torch.inference_mode():
+        batch = vocabulary.collate([vocabulary.encode(example) for example in examples])
+        scores = backbone.states(batch) @ backbone.code_rows().T
+    cosines = encoder.encode(asked[:50]) @ encoder.encode(texts).T
+    agreement = [
+        np.corrcoef(ours, theirs)[0, 1] for ours, theirs in zip(scores, cosines, strict=True)
+    ]
+    assert np.median(agreement) > 0.97
+
+
+@pytest.mark.parametrize("backbone", ["decoder:tiny", "t5:tiny", "sasrec:tiny"])
+@pytest.mark.parametrize("kind", ["tfidf", "sentence"])
+def test_a_model_with_an_encoder_answers_the_same_after_loading(
+    catalog: PreparedDataset,
+    sentence_encoder: SentenceEncoder,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    backbone: str,
+    kind: str,
+) -> None:
+    name = "tfidf" if kind == "tfidf" else sentence_encoder.name
+    config = quick_config.model_copy(
+        update={"encoder": name, "backbone": backbone, "updates": 6, "item_text": 2}
+    )
+    trained = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
+    requests = [
+        Request("query", query="dark western film"),
+        Request("history", history=("film-1", "film-2")),
+        Request("both", query="wedding", history=("film-9",)),
+    ]
+    loaded = load_model(tmp_path / "m").retrieve(requests, 10)
+    for request_id, ranking in trained.retrieve(requests, 10).rankings.items():
+        assert loaded[request_id].item_ids == ranking.item_ids
+        assert loaded[request_id].scores == pytest.approx(ranking.scores, abs=1e-5)
+
+
+def test_items_ask_for_themselves_by_their_own_words(catalog: PreparedDataset) -> None:
+    made = item_text_examples(catalog, 3)
+    assert len(made) == 4 * len(catalog.catalog)
+    for example in made:
+        item = int(example.targets[0])
+        text = catalog.catalog.texts[item].lower()
+        assert all(word in text for word in (example.query or "").lower().split())
+        assert not len(example.history)
+    again = item_text_examples(catalog, 3)
+    assert [e.query for e in made] == [e.query for e in again]
+    with_text = training_source(catalog, "search", 3)
+    assert with_text.targets == training_source(catalog, "search").targets + len(made)
+
+
+def test_an_item_without_text_asks_for_nothing(catalog: PreparedDataset) -> None:
+    blank = catalog.catalog.items.with_columns(title=None, text=None)
+    columns = [name for name in blank.columns if name in ("item_id", "title")]
+    bare = type(catalog.catalog).of(blank.select(columns))
+    assert item_text_examples(dataclasses.replace(catalog, catalog=bare), 3) == []
