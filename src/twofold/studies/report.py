@@ -137,7 +137,8 @@ def _advice(result: Result, task: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.4f}".replace("0.", ".", 1) if 0 <= value < 1 else f"{value:.4f}"
+    text = f"{abs(value):.4f}"
+    return ("−" if value < 0 else "") + (text[1:] if abs(value) < 1 and text[0] == "0" else text)
 
 
 def _signed(value: float) -> str:
