@@ -22,7 +22,7 @@ import polars as pl
 import torch
 
 from twofold import artifact
-from twofold.baselines.selection import every_baseline, tuned_encoder
+from twofold.baselines.selection import every_baseline, sentence_part, tuned_encoder
 from twofold.evaluation.measures import PRIMARY, Measure
 from twofold.evaluation.significance import difference, mean
 from twofold.records import Floats
@@ -76,7 +76,11 @@ def run(source: str, out: Path, arguments: argparse.Namespace) -> None:
         run_baselines(dataset, out, beside)
     if arguments.tune_encoder:
         tuned = tuned_encoder(dataset, config, out / "baselines" / "bi-encoder")
-        config = config.model_copy(update={"encoder": tuned.name})
+        before = sentence_part(config)
+        assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
+        config = config.model_copy(
+            update={"encoder": (config.encoder or "").replace(before, tuned.name)}
+        )
     train_arms(dataset, out, config, arguments)
 
 

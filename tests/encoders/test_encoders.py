@@ -16,13 +16,14 @@ from twofold.tasks.prepared import PreparedDataset
 TEXTS = ["dark western film", "robots in love", "a wedding", "dark robots"]
 
 
-@pytest.fixture(params=["tfidf", "sentence-transformers"])
+@pytest.fixture(params=["tfidf", "sentence", "both"])
 def encoder(
     request: pytest.FixtureRequest, catalog: PreparedDataset, sentence_encoder: SentenceEncoder
 ) -> TextEncoder:
-    if request.param == "tfidf":
-        return resolve_encoder("tfidf", [*catalog.catalog.texts, *catalog.queries["text"]])
-    return sentence_encoder
+    names = {"tfidf": "tfidf", "sentence": sentence_encoder.name}
+    names["both"] = f"tfidf+{sentence_encoder.name}"
+    texts = [*catalog.catalog.texts, *catalog.queries["text"]]
+    return resolve_encoder(names[request.param], texts)
 
 
 def test_vectors_are_of_unit_length_and_the_same_in_any_company(encoder: TextEncoder) -> None:
@@ -56,7 +57,7 @@ def test_another_encoder_at_the_same_place_is_refused(
     sentence_encoder: SentenceEncoder, tmp_path: Path
 ) -> None:
     sentence_encoder.save(tmp_path)
-    path = tmp_path / "encoder.json"
+    path = sentence_encoder.path_in(tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "0"}))
     with pytest.raises(InputError, match="another text encoder"):
         load_encoder(tmp_path)

@@ -86,7 +86,7 @@ def every_baseline(
             yield Baseline("search", f"BM25 {texts}", partial(_bm25, dataset, texts))
         encoder = partial(_encoder, dataset, config)
         yield Baseline("search", "bi-encoder untuned", lambda: _bi_encoder(dataset, encoder()))
-        if config.encoder not in (None, "tfidf"):
+        if sentence_part(config):
             yield Baseline("search", "bi-encoder", partial(_tuned, dataset, config, folder))
     if "recommendation" in dataset.tasks:
         yield Baseline("recommendation", "item-kNN", partial(_item_knn, dataset))
@@ -132,7 +132,14 @@ def _item_knn(dataset: PreparedDataset) -> Chosen:
 
 def _encoder(dataset: PreparedDataset, config: TrainingConfig) -> TextEncoder:
     asked = dataset.queries.filter(dataset.queries["split"] == "train")["text"].to_list()
-    return resolve_encoder(config.encoder or "tfidf", [*dataset.catalog.texts, *asked])
+    name = sentence_part(config) or "tfidf"
+    return resolve_encoder(name, [*dataset.catalog.texts, *asked])
+
+
+def sentence_part(config: TrainingConfig) -> str | None:
+    """The sentence encoder that the arms use, if any: its name or folder."""
+    name = (config.encoder or "").removeprefix("tfidf").removeprefix("+")
+    return name or None
 
 
 def _bi_encoder(dataset: PreparedDataset, encoder: TextEncoder) -> Chosen:
@@ -155,12 +162,13 @@ def tuned_encoder(
     """The configuration's sentence encoder tuned on the training queries; made once."""
     if (folder / "modules.json").is_file():
         return SentenceEncoder.load(str(folder))
-    assert config.encoder is not None
+    name = sentence_part(config)
+    assert name is not None
 
     def judge(encoder: SentenceEncoder) -> float:
         return _value(dataset, "search", BiEncoder(dataset, encoder))
 
-    start = SentenceEncoder.load(config.encoder)
+    start = SentenceEncoder.load(name)
     return tune_encoder(dataset, start, folder, judge, seed=seed)
 
 

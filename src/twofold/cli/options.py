@@ -45,7 +45,8 @@ Encoder = Annotated[
     str | None,
     typer.Option(
         "--encoder",
-        help="What lends knowledge of language: tfidf, or a sentence-transformers name or folder.",
+        help="What lends knowledge of language: tfidf, a sentence-transformers name or folder, "
+        "or tfidf+NAME for both.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine to read.")]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.preprocessing import normalize
 
 from twofold.artifact import read_json
 from twofold.encoders.sentence import SentenceEncoder
@@ -13,8 +14,6 @@ from twofold.encoders.tfidf import TfidfEncoder
 from twofold.records import InputError
 
 Vectors = npt.NDArray[np.float32]
-
-_FILE = "encoder.json"
 
 
 class TextEncoder(Protocol):
@@ -36,18 +35,40 @@ class TextEncoder(Protocol):
         ...
 
 
+class WordsAndSentence:
+    """The vectors of both encoders side by side: the mean of the two cosines."""
+
+    def __init__(self, words: TfidfEncoder, sentence: SentenceEncoder) -> None:
+        self._parts: tuple[TextEncoder, TextEncoder] = words, sentence
+        self.width = words.width + sentence.width
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """See `TextEncoder`."""
+        both = np.hstack([part.encode(texts) for part in self._parts])
+        return np.asarray(normalize(both), dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        for part in self._parts:
+            part.save(folder)
+
+
 def resolve_encoder(name: str, texts: Sequence[str]) -> TextEncoder:
     """An encoder to train with.
 
     Args:
-        name: `tfidf`, fitted on `texts`; or the name or folder of a sentence-transformers model.
+        name: `tfidf`, fitted on `texts`; the name or folder of a sentence-transformers model; or
+            `tfidf+` and such a name for both.
         texts: of the items and of the training queries.
 
     Raises:
         InputError: it can neither be found nor downloaded.
     """
-    if name == TfidfEncoder.KIND:
+    if name == "tfidf":
         return TfidfEncoder.fit(texts)
+    if name.startswith("tfidf+"):
+        return WordsAndSentence(
+            TfidfEncoder.fit(texts), SentenceEncoder.load(name.removeprefix("tfidf+"))
+        )
     return SentenceEncoder.load(name)
 
 
@@ -57,16 +78,15 @@ def load_encoder(folder: Path) -> TextEncoder | None:
     Raises:
         InputError: it is not where it was, or has changed.
     """
-    path = folder / _FILE
+    words = TfidfEncoder.restore(folder) if TfidfEncoder.is_in(folder) else None
+    path = SentenceEncoder.path_in(folder)
     if not path.is_file():
-        return None
+        return words
     described = read_json(path)
-    if described["kind"] == TfidfEncoder.KIND:
-        return TfidfEncoder.restore(folder)
-    encoder = SentenceEncoder.load(described["name"])
-    if encoder.fingerprint != described["fingerprint"]:
+    sentence = SentenceEncoder.load(described["name"])
+    if sentence.fingerprint != described["fingerprint"]:
         raise InputError(
             f"{folder}: was trained with another text encoder than {described['name']} holds now; "
             f"put that one back, or train anew"
         )
-    return encoder
+    return WordsAndSentence(words, sentence) if words else sentence

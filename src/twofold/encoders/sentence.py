@@ -23,8 +23,6 @@ class SentenceEncoder:
     model: ninety megabytes would otherwise stand in every model of a study.
     """
 
-    KIND = "sentence-transformers"
-
     def __init__(self, name: str, model: Any) -> None:
         self.name = name
         self.model = model
@@ -82,5 +80,10 @@ class SentenceEncoder:
         return np.stack([vectors[text] for text in texts]) if texts else empty
 
     def save(self, folder: Path) -> None:
-        described = {"kind": self.KIND, "name": self.name, "fingerprint": self.fingerprint}
-        (folder / "encoder.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
+        described = {"name": self.name, "fingerprint": self.fingerprint}
+        self.path_in(folder).write_text(json.dumps(described, indent=2), encoding="utf-8")
+
+    @staticmethod
+    def path_in(folder: Path) -> Path:
+        """Where a model folder names its sentence encoder."""
+        return folder / "sentence_encoder.json"

@@ -12,13 +12,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 _WIDTH = 512
-_TABLES = "encoder.safetensors"
+_WORDS = "tfidf_words.json"
+_TABLES = "tfidf.safetensors"
 
 
 class TfidfEncoder:
     """Latent semantic analysis (Deerwester et al., 1990), fitted on the texts of one dataset."""
-
-    KIND = "tfidf"
 
     def __init__(
         self,
@@ -53,16 +52,20 @@ class TfidfEncoder:
         return np.asarray(normalize(found), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
-        described = {"kind": self.KIND, "words": self._words}
-        (folder / "encoder.json").write_text(json.dumps(described), encoding="utf-8")
+        (folder / _WORDS).write_text(json.dumps(self._words), encoding="utf-8")
         save_file({"rarity": self._rarity, "axes": self._axes}, folder / _TABLES)
 
     @classmethod
     def restore(cls, folder: Path) -> "TfidfEncoder":
         """Read what `save` wrote."""
-        described = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        words = json.loads((folder / _WORDS).read_text(encoding="utf-8"))
         tables = load_file(folder / _TABLES)
-        return cls(described["words"], tables["rarity"], tables["axes"])
+        return cls(words, tables["rarity"], tables["axes"])
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether a model folder holds one."""
+        return (folder / _TABLES).is_file()
 
 
 def _counter() -> TfidfVectorizer:

@@ -23,8 +23,8 @@ class TrainingConfig(pydantic.BaseModel):
     )
     encoder: str | None = pydantic.Field(
         None,
-        description="what lends queries and items its knowledge of language: tfidf, or the name "
-        "or folder of a sentence-transformers model",
+        description="what lends queries and items its knowledge of language: tfidf, the name or "
+        "folder of a sentence-transformers model, or tfidf+NAME for both",
     )
     identifiers: Literal["atomic"] = pydantic.Field("atomic", description="how items are named")
     max_history: int = pydantic.Field(200, ge=1, description="items of a history that are read")
