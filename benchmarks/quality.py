@@ -78,9 +78,7 @@ def run(source: str, out: Path, arguments: argparse.Namespace) -> None:
         tuned = tuned_encoder(dataset, config, out / "baselines" / "bi-encoder")
         before = sentence_part(config)
         assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
-        config = config.model_copy(
-            update={"encoder": (config.encoder or "").replace(before, tuned.name)}
-        )
+        config = config.model_copy(update={"encoder": config.encoder.replace(before, tuned.name)})
     train_arms(dataset, out, config, arguments)
 
 

@@ -19,7 +19,9 @@ from twofold.tasks.prepared import PreparedDataset
 
 
 def _encoder(data: PreparedDataset) -> TextEncoder:
-    return resolve_encoder("tfidf", [*data.catalog.texts, *data.queries["text"]])
+    found = resolve_encoder("tfidf", data.catalog.texts, data.queries["text"].to_list())
+    assert found is not None
+    return found
 
 
 Make = Callable[[PreparedDataset, GenerativeRetriever], Retriever]

@@ -22,8 +22,10 @@ def encoder(
 ) -> TextEncoder:
     names = {"tfidf": "tfidf", "sentence": sentence_encoder.name}
     names["both"] = f"tfidf+{sentence_encoder.name}"
-    texts = [*catalog.catalog.texts, *catalog.queries["text"]]
-    return resolve_encoder(names[request.param], texts)
+    asked = catalog.queries["text"].to_list()
+    found = resolve_encoder(names[request.param], catalog.catalog.texts, asked)
+    assert found is not None
+    return found
 
 
 def test_vectors_are_of_unit_length_and_the_same_in_any_company(encoder: TextEncoder) -> None:
@@ -65,7 +67,13 @@ def test_another_encoder_at_the_same_place_is_refused(
 
 def test_an_encoder_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match="encoder 'nobody/nothing'"):
-        resolve_encoder("nobody/nothing", TEXTS)
+        resolve_encoder("nobody/nothing", TEXTS, [])
+
+
+def test_without_words_auto_has_no_encoder_and_tfidf_says_why() -> None:
+    assert resolve_encoder("auto", ["", ""], ["a query"]) is None
+    with pytest.raises(InputError, match="fewer than two words"):
+        resolve_encoder("tfidf", ["", ""], ["query"])
 
 
 def test_tuning_brings_queries_near_their_answers(

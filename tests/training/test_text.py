@@ -22,7 +22,8 @@ from twofold.training.train import train
 
 def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) -> None:
     texts, asked = catalog.catalog.texts, catalog.queries["text"].to_list()
-    encoder = resolve_encoder("tfidf", [*texts, *asked])
+    encoder = resolve_encoder("tfidf", texts, asked)
+    assert encoder is not None
     assert encoder.width <= 256, "the model is as wide, so nothing is lost"
     vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), atomic(len(texts)), 8, 0, encoder)
     backbone = fresh_backbone("decoder:base", vocabulary, 0.0, seed=0).eval()

@@ -132,14 +132,15 @@ def _item_knn(dataset: PreparedDataset) -> Chosen:
 
 def _encoder(dataset: PreparedDataset, config: TrainingConfig) -> TextEncoder:
     asked = dataset.queries.filter(dataset.queries["split"] == "train")["text"].to_list()
-    name = sentence_part(config) or "tfidf"
-    return resolve_encoder(name, [*dataset.catalog.texts, *asked])
+    found = resolve_encoder(sentence_part(config) or "tfidf", dataset.catalog.texts, asked)
+    assert found is not None, "only auto may find none"
+    return found
 
 
 def sentence_part(config: TrainingConfig) -> str | None:
     """The sentence encoder that the arms use, if any: its name or folder."""
-    name = (config.encoder or "").removeprefix("tfidf").removeprefix("+")
-    return name or None
+    name = config.encoder.removeprefix("tfidf+")
+    return None if name in ("none", "tfidf", "auto") else name
 
 
 def _bi_encoder(dataset: PreparedDataset, encoder: TextEncoder) -> Chosen:

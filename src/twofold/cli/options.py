@@ -46,7 +46,7 @@ Encoder = Annotated[
     typer.Option(
         "--encoder",
         help="What lends knowledge of language: tfidf, a sentence-transformers name or folder, "
-        "or tfidf+NAME for both.",
+        "tfidf+NAME for both, or none.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine to read.")]

@@ -6,8 +6,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.preprocessing import normalize
-
 from twofold.artifact import read_json
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import TfidfEncoder
@@ -45,31 +43,38 @@ class WordsAndSentence:
     def encode(self, texts: Sequence[str]) -> Vectors:
         """See `TextEncoder`."""
         both = np.hstack([part.encode(texts) for part in self._parts])
-        return np.asarray(normalize(both), dtype=np.float32)
+        norms = np.linalg.norm(both, axis=1, keepdims=True)
+        return np.asarray(both / np.where(norms > 0, norms, 1), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
         for part in self._parts:
             part.save(folder)
 
 
-def resolve_encoder(name: str, texts: Sequence[str]) -> TextEncoder:
+def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> TextEncoder | None:
     """An encoder to train with.
 
     Args:
-        name: `tfidf`, fitted on `texts`; the name or folder of a sentence-transformers model; or
-            `tfidf+` and such a name for both.
-        texts: of the items and of the training queries.
+        name: `tfidf`, fitted on the texts; the name or folder of a sentence-transformers model;
+            `tfidf+` and such a name for both; `none`; `auto` for tfidf where there are texts.
+        items: their texts.
+        queries: of training.
 
     Raises:
-        InputError: it can neither be found nor downloaded.
+        InputError: there is no text to fit on, or no such model.
     """
-    if name == "tfidf":
-        return TfidfEncoder.fit(texts)
+    if name == "none" or (name == "auto" and not any(items)):
+        return None
+    if name in ("tfidf", "auto"):
+        return _fit(items, queries)
     if name.startswith("tfidf+"):
-        return WordsAndSentence(
-            TfidfEncoder.fit(texts), SentenceEncoder.load(name.removeprefix("tfidf+"))
-        )
+        sentence = SentenceEncoder.load(name.removeprefix("tfidf+"))
+        return WordsAndSentence(_fit(items, queries), sentence)
     return SentenceEncoder.load(name)
+
+
+def _fit(items: Sequence[str], queries: Sequence[str]) -> TfidfEncoder:
+    return TfidfEncoder.fit([*items, *queries])
 
 
 def load_encoder(folder: Path) -> TextEncoder | None:

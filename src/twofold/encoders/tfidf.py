@@ -11,9 +11,15 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
+from twofold.records import InputError
+
 _WIDTH = 512
 _WORDS = "tfidf_words.json"
 _TABLES = "tfidf.safetensors"
+_TOO_FEW = (
+    "encoder 'tfidf': fewer than two words occur in two texts, items and training queries taken "
+    "together; add a title or text to the items, or use no encoder (--encoder none)"
+)
 
 
 class TfidfEncoder:
@@ -33,10 +39,19 @@ class TfidfEncoder:
 
     @classmethod
     def fit(cls, texts: Sequence[str]) -> "TfidfEncoder":
-        """Learn words, their rarity, and the axes along which they vary together."""
+        """Learn words, their rarity, and the axes along which they vary together.
+
+        Raises:
+            InputError: too few words to tell texts apart.
+        """
         counter = _counter()
-        weighed = counter.fit_transform(texts)
+        try:
+            weighed = counter.fit_transform(texts)
+        except ValueError as error:  # no word at all, or none twice
+            raise InputError(_TOO_FEW) from error
         width = min(_WIDTH, min(weighed.shape) - 1)
+        if width < 1:
+            raise InputError(_TOO_FEW)
         svd = TruncatedSVD(width, random_state=0).fit(weighed)
         return cls(
             counter.get_feature_names_out().tolist(),

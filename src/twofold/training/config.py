@@ -21,10 +21,11 @@ class TrainingConfig(pydantic.BaseModel):
         description="decoder:SIZE or t5:SIZE with fresh weights (tiny, small, base), or a "
         "checkpoint's name or folder",
     )
-    encoder: str | None = pydantic.Field(
-        None,
+    encoder: str = pydantic.Field(
+        "none",
         description="what lends queries and items its knowledge of language: tfidf, the name or "
-        "folder of a sentence-transformers model, or tfidf+NAME for both",
+        "folder of a sentence-transformers model, or tfidf+NAME for both; auto is tfidf where "
+        "items have text, else none",
     )
     identifiers: Literal["atomic"] = pydantic.Field("atomic", description="how items are named")
     max_history: int = pydantic.Field(200, ge=1, description="items of a history that are read")
@@ -52,8 +53,8 @@ class TrainingConfig(pydantic.BaseModel):
     batch_tokens: int = pydantic.Field(
         4096, ge=1, description="tokens in a batch, padding included"
     )
-    batch_requests: int | None = pydantic.Field(
-        None, ge=1, description="sequences in a batch, at most; no limit but the tokens if null"
+    batch_requests: int = pydantic.Field(
+        0, ge=0, description="sequences in a batch, at most; 0 for no limit but the tokens"
     )
     learning_rate: float = pydantic.Field(1e-3, gt=0, description="its peak; AdamW")
     warmup: float = pydantic.Field(

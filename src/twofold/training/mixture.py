@@ -45,7 +45,7 @@ class Mixture:
         weights: `proportional` to the number of targets (every target counts the same: the
             concatenation of the datasets), `balanced` (every source the same), or by name.
         seed: of the order.
-        batch_requests: sequences in a batch, at most; None for no limit but the tokens.
+        batch_requests: sequences in a batch, at most; 0 for no limit but the tokens.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Mixture:
         batch_tokens: int,
         weights: Weights,
         seed: int,
-        batch_requests: int | None = None,
+        batch_requests: int = 0,
     ) -> None:
         self.names = tuple(names)
         self.targets = [sum(len(s.targets) for s in source) for source in sequences]
@@ -113,7 +113,7 @@ def _visits(weights: Sequence[float], targets: Sequence[int]) -> list[int]:
 
 
 def _buckets(
-    sequences: Sequence[Sequences], batch_tokens: int, batch_requests: int | None
+    sequences: Sequence[Sequences], batch_tokens: int, batch_requests: int
 ) -> list[tuple[Ints, int]]:
     """Rows by length class, with how many of them fill a batch."""
     lengths = np.array([len(s.tokens) for s in sequences])

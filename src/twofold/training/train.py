@@ -37,7 +37,7 @@ from twofold.tasks.examples import (
 )
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
-from twofold.training.config import TrainingConfig
+from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
 from twofold.training.state import Progress, require_same
@@ -115,7 +115,7 @@ def train(
         dataset: what to learn from; only its training split is.
         arm: `joint`, `search` or `recommendation`, or an arm of one's own.
         out: the model folder; it must not exist, but for a finished model under `resume`.
-        config: the resolved configuration; the `standard` preset by default.
+        config: the resolved configuration; by default the `standard` preset.
         seed: of weights, order, dropout and negatives.
         device: `cpu`, `cuda`, or `auto`.
         threads: of the processor; bits repeat for one number of threads. By default torch's.
@@ -127,7 +127,7 @@ def train(
     Raises:
         InputError: the data lack what the arm needs, or `out` holds something else.
     """
-    config, out = config or TrainingConfig(), Path(out)
+    config, out = config or resolve_config(), Path(out)
     arm, place = _arm(arm), resolve_device(device)
     if threads:
         torch.set_num_threads(threads)
@@ -240,7 +240,7 @@ def _build(
     limits = config.max_history, config.max_query
     texts = dataset.catalog.texts
     asked = dataset.queries.filter(pl.col("split") == "train")["text"].to_list()
-    encoder = resolve_encoder(config.encoder, [*texts, *asked]) if config.encoder else None
+    encoder = resolve_encoder(config.encoder, texts, asked)
     if is_fresh(config.backbone):
         tokenizer = train_tokenizer([*texts, *asked], config.text_tokens)
         vocabulary = fresh_vocabulary(tokenizer, identifiers, *limits, encoder)
