@@ -18,6 +18,7 @@ from twofold.encoders.tuning import tune_encoder
 from twofold.evaluation.measures import Measure
 from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
+from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
@@ -131,7 +132,7 @@ def _item_knn(dataset: PreparedDataset) -> Chosen:
 
 
 def _encoder(dataset: PreparedDataset, config: TrainingConfig) -> TextEncoder:
-    asked = dataset.queries.filter(dataset.queries["split"] == "train")["text"].to_list()
+    asked = [example.query or "" for example in training_examples(dataset, "search")]
     found = resolve_encoder(sentence_part(config) or "tfidf", dataset.catalog.texts, asked)
     assert found is not None, "only auto may find none"
     return found

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
 from twofold.artifact import read_json
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import TfidfEncoder

@@ -88,9 +88,18 @@ class TrainingConfig(pydantic.BaseModel):
     )
 
 
+_RECIPE: dict[str, Any] = {
+    "encoder": "auto",
+    "windows": "all",
+    "batch_tokens": 1024,
+    "batch_requests": 128,
+    "dropout": 0.1,
+}
+"""What measuring found (docs/log.md, "the recipe"): many small updates from where texts stand."""
+
 PRESETS: dict[Budget, dict[str, Any]] = {
-    "quick": {"updates": 1200},
-    "standard": {},
+    "quick": {**_RECIPE, "updates": 3000},
+    "standard": {**_RECIPE, "updates": 12_000},
     # The paper: flan-t5-base, 5 epochs of batches of 128; what it does not state (rate, decay)
     # follows its successor, 2508.10478.
     "paper": {

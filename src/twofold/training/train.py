@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import polars as pl
 import torch
 
 from twofold import artifact
@@ -239,7 +238,7 @@ def _build(
     identifiers = atomic(len(dataset.catalog))
     limits = config.max_history, config.max_query
     texts = dataset.catalog.texts
-    asked = dataset.queries.filter(pl.col("split") == "train")["text"].to_list()
+    asked = [example.query or "" for example in training_examples(dataset, "search")]
     encoder = resolve_encoder(config.encoder, texts, asked)
     if is_fresh(config.backbone):
         tokenizer = train_tokenizer([*texts, *asked], config.text_tokens)

@@ -1,0 +1,66 @@
+"""One setting of the recipe on a fixed draw of users, judged on validation: minutes, not hours.
+
+    python benchmarks/screen.py DATASET [KEY=VALUE ...] [--users 1500] [--threads 1]
+
+Trains the recommendation arm on the users drawn (full catalog, no queries) with the preset `standard`
+changed by the settings, and prints validation nDCG@10 of those users at every look, the best of them,
+and processor time. Test data are not touched.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from twofold.tasks.prepare import load_dataset
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import resolve_config
+from twofold.training.train import train
+
+_DRAW = 7
+
+
+def drawn(dataset: PreparedDataset, users: int) -> PreparedDataset:
+    """The interactions of `users` users, the same ones every time, and no queries."""
+    names = sorted(dataset.interactions["user_id"].unique().to_list())
+    size = min(users, len(names))
+    kept = np.random.default_rng(_DRAW).choice(names, size, replace=False).tolist()
+    return dataclasses.replace(
+        dataset,
+        interactions=dataset.interactions.filter(pl.col("user_id").is_in(kept)),
+        queries=dataset.queries.clear(),
+        qrels=dataset.qrels.clear(),
+    )
+
+
+def main() -> None:
+    """Train once and print one line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("dataset")
+    parser.add_argument("settings", nargs="*", help="KEY=VALUE")
+    parser.add_argument("--users", type=int, default=1500)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    dataset = drawn(load_dataset(arguments.dataset), arguments.users)
+    common = ("epochs=4", "validations=4", f"validation_requests={arguments.users}", "patience=9")
+    config = resolve_config("standard", None, (*common, *arguments.settings))
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        model = train(dataset, "recommendation", out=Path(folder) / "model", config=config).model
+    seconds = time.process_time() - start
+    stamp = model.stamp
+    looks = " ".join(f"{point['value']:.4f}" for point in stamp["curve"])
+    print(
+        f"{' '.join(arguments.settings)}: {stamp['best_value']:.4f} at update "
+        f"{stamp['best_update']} of {stamp['budget']}, {seconds:.0f} s; {looks}"
+    )
+
+
+if __name__ == "__main__":
+    main()
