@@ -2,9 +2,9 @@
 
     python benchmarks/screen.py DATASET [KEY=VALUE ...] [--users 1500] [--threads 1]
 
-Trains the recommendation arm on the users drawn (full catalog, no queries) with the preset `standard`
-changed by the settings, and prints validation nDCG@10 of those users at every look, the best of them,
-and processor time. Test data are not touched.
+Trains the recommendation arm on the users drawn (full catalog, no queries) with the preset
+`standard` changed by the settings, and prints validation nDCG@10 of those users at every look, the
+best of them, and processor time. Test data are not touched.
 """
 
 import argparse
