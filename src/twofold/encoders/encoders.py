@@ -1,6 +1,7 @@
 """What turns a text into a vector, and how a model folder remembers it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -57,16 +58,21 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
 
     Args:
         name: `tfidf`, fitted on the texts; the name or folder of a sentence-transformers model;
-            `tfidf+` and such a name for both; `none`; `auto` for tfidf where there are texts.
+            `tfidf+` and such a name for both; `none`; `auto` for tfidf where items
+            have words enough, else none.
         items: their texts.
         queries: of training.
 
     Raises:
         InputError: there is no text to fit on, or no such model.
     """
-    if name == "none" or (name == "auto" and not any(items)):
+    if name == "none":
         return None
-    if name in ("tfidf", "auto"):
+    if name == "auto":
+        with suppress(InputError):
+            return _fit(items, queries) if any(items) else None
+        return None
+    if name == "tfidf":
         return _fit(items, queries)
     if name.startswith("tfidf+"):
         sentence = SentenceEncoder.load(name.removeprefix("tfidf+"))
