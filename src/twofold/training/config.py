@@ -1,5 +1,6 @@
 """What a training run is made of, and the presets."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +40,12 @@ class TrainingConfig(pydantic.BaseModel):
         description="of a longer history train on its last `max_history` items, or on all of it "
         "in windows of so many",
     )
-    max_query: int = pydantic.Field(64, ge=0, description="tokens of a query that are read")
+    max_query: int = pydantic.Field(
+        64,
+        ge=1,
+        description="tokens of a query that are read; a fresh backbone with an encoder reads the "
+        "encoder's vector alone",
+    )
     text_tokens: int = pydantic.Field(
         8000, ge=256, description="text tokens of a fresh vocabulary, at most"
     )
@@ -112,6 +118,16 @@ PRESETS: dict[Budget, dict[str, Any]] = {
 }
 
 
+def _parsed(key: str, value: str) -> Any:
+    """A setting's value; weights by name are written as a JSON object."""
+    if not value.startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise InputError(f"--set '{key}={value}': not a JSON object ({error})") from error
+
+
 def resolve_config(
     budget: Budget = "standard",
     file: Path | None = None,
@@ -136,7 +152,7 @@ def resolve_config(
         key, equals, value = setting.partition("=")
         if not equals:
             raise InputError(f"--set '{setting}': write it as KEY=VALUE")
-        values[key] = value
+        values[key] = _parsed(key, value)
     values.update({key: value for key, value in overrides.items() if value is not None})
     try:
         return TrainingConfig.model_validate(values)

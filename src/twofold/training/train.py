@@ -42,6 +42,8 @@ from twofold.training.mixture import Mixture
 from twofold.training.state import Progress, require_same
 
 SELECTION = Measure("nDCG", 10)
+_MOST_VALIDATIONS = 70
+"""Of the joint arm: where one task has little data, more of them would take most of the time."""
 
 
 class Change(Protocol):
@@ -236,15 +238,17 @@ def _build(
 ) -> tuple[Vocabulary, Backbone]:
     """Vocabulary and weights; the same in every arm of one seed."""
     identifiers = atomic(len(dataset.catalog))
-    limits = config.max_history, config.max_query
     texts = dataset.catalog.texts
     asked = [example.query or "" for example in training_examples(dataset, "search")]
     encoder = resolve_encoder(config.encoder, texts, asked)
     if is_fresh(config.backbone):
         tokenizer = train_tokenizer([*texts, *asked], config.text_tokens)
-        vocabulary = fresh_vocabulary(tokenizer, identifiers, *limits, encoder)
+        # From fresh weights words beside the vector only lead astray (measured in docs/log.md).
+        words = 0 if encoder else config.max_query
+        vocabulary = fresh_vocabulary(tokenizer, identifiers, config.max_history, words, encoder)
         backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
     else:
+        limits = config.max_history, config.max_query
         backbone, vocabulary = pretrained_backbone(
             config.backbone, identifiers, *limits, seed, encoder
         )
@@ -337,7 +341,8 @@ def _schedule(
 ) -> loop.Schedule:
     """As many passes over the arm's own data as joint makes over all, or as many updates.
 
-    The cadence of validations is common to all arms, and such that the shortest has ten.
+    The cadence of validations is common to all arms, and such that the shortest has ten; but the
+    longest has seventy at most, and an arm that is shorter still looks more often.
     """
     everything = _mixture(sources, list(sources), config, seed)
     updates = config.updates
@@ -349,9 +354,12 @@ def _schedule(
         for task, batches in zip(sources, everything.batches_by_source, strict=True)
     }
     own = updates if len(arm.tasks) == len(plain) else sum(plain[task] for task in arm.tasks)
+    own = updates if arm.step_matched else own
+    common = min(updates // config.validations, min(plain.values()) // 10)
+    common = max(common, updates // _MOST_VALIDATIONS)
     return loop.Schedule(
-        updates=updates if arm.step_matched else own,
-        cadence=max(1, min(updates // config.validations, min(plain.values()) // 10)),
+        updates=own,
+        cadence=max(1, min(common, own // 10)),
         patience=max(1, round(config.patience * updates)),
     )
 
