@@ -34,7 +34,11 @@ from twofold.training.train import PLAIN_ARMS
 
 MEASURES = (PRIMARY, Measure("Recall", 10), Measure("nDCG", 10))
 
-RECIPES: dict[str, list[str]] = {}
+RECIPES: dict[str, list[str]] = {
+    "ml-1m-joint": ["epochs=4", 'source_weights={"search": 0.2, "recommendation": 0.8}'],
+    "ml-small-joint": ["epochs=8"],
+}
+"""What differs from the preset `standard`: passes over the data, and the weights of the tasks."""
 
 LITERATURE = {
     "ml-1m-joint": [

@@ -77,6 +77,7 @@ def quick_config() -> TrainingConfig:
         updates=40,
         validations=4,
         batch_tokens=512,
+        batch_requests=8,
         text_tokens=400,
         precision="float32",
         patience=9.0,

@@ -144,7 +144,7 @@ def test_a_plain_arm_makes_joints_passes_and_a_control_its_updates(
         cadences.add(stamp["curve"][0]["update"])
     assert budgets["search-step-matched"] == joint["budget"] == 40
     assert len(cadences) == 1
-    assert min(budgets.values()) >= 10 * cadences.pop()
+    assert min(budgets.values()) >= 10 * cadences.pop(), "every arm looks ten times"
     assert budgets["search"] + budgets["recommendation"] == pytest.approx(40, abs=1)
 
 
