@@ -35,8 +35,13 @@ from twofold.training.train import PLAIN_ARMS
 MEASURES = (PRIMARY, Measure("Recall", 10), Measure("nDCG", 10))
 
 RECIPES: dict[str, list[str]] = {
-    "ml-1m-joint": ["epochs=4", 'source_weights={"search": 0.2, "recommendation": 0.8}'],
-    "ml-small-joint": ["epochs=8"],
+    "ml-1m-joint": [
+        "epochs=4",
+        "item_text=3",
+        'source_weights={"search": 0.25, "recommendation": 0.75}',
+        "validation_requests=500",
+    ],
+    "ml-small-joint": ["epochs=8", "item_text=3", "validation_requests=600"],
 }
 """What differs from the preset `standard`: passes over the data, and the weights of the tasks."""
 

@@ -217,6 +217,23 @@ def test_settings_are_checked(settings: tuple[str, ...], message: str) -> None:
         resolve_config("quick", settings=settings)
 
 
+def test_weights_are_given_by_name_as_json() -> None:
+    given = 'source_weights={"search": 0.2, "recommendation": 0.8}'
+    config = resolve_config("quick", None, (given,))
+    assert config.source_weights == {"search": 0.2, "recommendation": 0.8}
+    with pytest.raises(InputError, match="source_weights=.* not a JSON object"):
+        resolve_config("quick", None, ("source_weights={search: 1}",))
+
+
+def test_epochs_stand_in_for_updates(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = quick_config.model_copy(update={"epochs": 2.0, "patience": 9.0})
+    stamp = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu").model.stamp
+    assert stamp["passes"] == pytest.approx(2.0)
+    assert stamp["budget"] == stamp["updates"] != quick_config.updates
+
+
 def test_a_file_of_settings(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text(json.dumps({"updates": 7, "dropout": 0.1}))
