@@ -221,7 +221,7 @@ def test_weights_are_given_by_name_as_json() -> None:
     given = 'source_weights={"search": 0.2, "recommendation": 0.8}'
     config = resolve_config("quick", None, (given,))
     assert config.source_weights == {"search": 0.2, "recommendation": 0.8}
-    with pytest.raises(InputError, match="source_weights=.* not a JSON object"):
+    with pytest.raises(InputError, match=r"source_weights=.* not a JSON object"):
         resolve_config("quick", None, ("source_weights={search: 1}",))
 
 
