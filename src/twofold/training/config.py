@@ -104,7 +104,7 @@ _RECIPE: dict[str, Any] = {
 """What measuring found (docs/log.md, "the recipe"): many small updates from where texts stand."""
 
 PRESETS: dict[Budget, dict[str, Any]] = {
-    "quick": {**_RECIPE, "updates": 3000},
+    "quick": {**_RECIPE, "updates": 1200},
     "standard": {**_RECIPE, "updates": 12_000},
     # The paper: flan-t5-base, 5 epochs of batches of 128; what it does not state (rate, decay)
     # follows its successor, 2508.10478.
