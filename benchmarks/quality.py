@@ -189,9 +189,10 @@ def markdown(found: Sequence[Mapping[str, Any]], dataset: str) -> str:
             means = " | ".join(f"{row[str(m)]:.4f}" for m in MEASURES)
             low, high = row["interval"]
             below, above = row["difference_interval"]
+            against = f"{row['difference']:+.4f} [{below:+.4f}, {above:+.4f}]"
             lines.append(
                 f"| {row['system']} | {row['seeds']} | {means} | [{low:.4f}, {high:.4f}] | "
-                f"{row['difference']:+.4f} [{below:+.4f}, {above:+.4f}] |"
+                f"{'' if row['system'] == 'joint' else against} |"
             )
         if group == "recommendation":
             for name, recall, ndcg, source in LITERATURE.get(dataset, []):
