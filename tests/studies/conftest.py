@@ -22,7 +22,8 @@ SETTINGS = [
 def study_command(dataset: Path, out: Path) -> list[str]:
     command = [sys.executable, "-c", "from twofold.cli import main; main()"]
     command += ["study", str(dataset), "--out", str(out), "--seeds", "1", "--budget", "quick"]
-    command += ["--threads", "1", "--device", "cpu", "--interventions", "--only", "2x2"]
+    command += ["--threads", "1", "--device", "cpu", "--baselines"]
+    command += ["--interventions", "--only", "2x2"]
     return command + [part for setting in SETTINGS for part in ("--set", setting)]
 
 

@@ -42,7 +42,8 @@ def test_arms_and_measures_are_all_there(result: dict[str, Any]) -> None:
     assert list(result["arms"]) == sorted(result["arms"])
     assert set(result["arms"]["joint"]) == {"search", "recommendation"}
     assert set(result["arms"]["joint"]["search"]) == {str(measure) for measure in MEASURES}
-    assert {"BM25 (text)", "popularity (search)"} <= set(result["baselines"])
+    beside = {"BM25 (text)", "popularity (search)", "item-kNN", "SASRec", "history mean"}
+    assert beside <= set(result["baselines"])
 
 
 def test_means_are_those_of_the_requests(study_folder: Path, result: dict[str, Any]) -> None:
@@ -114,7 +115,9 @@ def test_a_folder_with_another_study_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="holds a study already; add --resume"):
         study(catalog, out=study_folder, seeds=1, config=quick_config, budget="quick")
-    with pytest.raises(InputError, match="started with another budget, interventions, training"):
+    with pytest.raises(
+        InputError, match="started with another baselines, budget, interventions, training"
+    ):
         study(
             catalog,
             out=study_folder,

@@ -36,6 +36,7 @@ from twofold.records import InputError
 SIZES = {
     "tiny": {"width": 64, "layers": 2, "heads": 2},
     "small": {"width": 128, "layers": 2, "heads": 2},
+    "medium": {"width": 256, "layers": 2, "heads": 4},
     "base": {"width": 256, "layers": 4, "heads": 4},
 }
 

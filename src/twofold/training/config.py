@@ -19,7 +19,7 @@ class TrainingConfig(pydantic.BaseModel):
 
     backbone: str = pydantic.Field(
         "decoder:small",
-        description="decoder:SIZE or t5:SIZE with fresh weights (tiny, small, base), or a "
+        description="decoder:SIZE or t5:SIZE with fresh weights (tiny, small, medium, base), or a "
         "checkpoint's name or folder",
     )
     encoder: str = pydantic.Field(
