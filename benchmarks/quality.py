@@ -36,7 +36,8 @@ MEASURES = (PRIMARY, Measure("Recall", 10), Measure("nDCG", 10))
 
 RECIPES: dict[str, list[str]] = {
     "ml-1m-joint": [
-        "epochs=4",
+        "backbone=decoder:medium",
+        "epochs=3",
         "item_text=3",
         'source_weights={"search": 0.25, "recommendation": 0.75}',
         "validation_requests=500",
