@@ -50,11 +50,11 @@ LITERATURE = {
     "ml-1m-joint": [
         ("SASRec, BCE", 0.2500, 0.1341, "Klenitskiy and Vasilev 2023; seen filtered"),
         ("SASRec, cross-entropy", 0.3152, 0.1821, "Klenitskiy and Vasilev 2023; seen filtered"),
-        ("HSTU-large", 0.3294, 0.1893, "Zhai et al. 2024; seen not filtered"),
+        ("HSTU-large", 0.3294, 0.1893, "Zhai et al. 2024; filter not stated"),
         ("HSTU in RecTools", 0.3642, 0.2164, "RecTools' benchmark; filter not stated"),
     ],
     "beauty": [
-        ("TIGER", 0.0648, 0.0384, "Rajput et al. 2023"),
+        ("TIGER", 0.0648, 0.0384, "Rajput et al. 2023; filter not stated"),
         ("SASRec, sampled softmax", 0.0921, 0.0531, "transformer_benchmark; seen filtered"),
     ],
 }
