@@ -107,12 +107,14 @@ def _best(
     settings: Sequence[Mapping[str, Any]],
 ) -> Chosen:
     """The candidate with the best validation nDCG@10; the first of equals."""
-    best, value = Chosen(make(**settings[0])), -1.0
+    best: Chosen | None = None
+    value = -1.0
     for chosen in settings:
         retriever = make(**chosen)
         found = _value(dataset, task, retriever)
         if found > value:
             best, value = Chosen(retriever, chosen, len(settings)), found
+    assert best is not None, "there are settings"
     return best
 
 

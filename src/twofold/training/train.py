@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
@@ -144,7 +145,9 @@ def train(
     if not resume:
         shutil.rmtree(state_folder, ignore_errors=True)
 
-    vocabulary, backbone = _build(dataset, config, seed)
+    # Where training starts rests on singular values, whose bits vary with the threads of BLAS.
+    with threadpool_limits(1, "blas"):
+        vocabulary, backbone = _build(dataset, config, seed)
     model = GenerativeModel(
         catalog=dataset.catalog,
         vocabulary=vocabulary,
