@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="KEY=VALUE")
     parser.add_argument("--users", type=int, default=1500)
     parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     torch.set_num_threads(arguments.threads)
     dataset = drawn(load_dataset(arguments.dataset), arguments.users)
     common = ("epochs=4", "validations=4", f"validation_requests={arguments.users}", "patience=9")
