@@ -171,6 +171,7 @@ def rows(group: Group) -> Iterator[dict[str, Any]]:
             "group": group.name,
             "requests": group.requests,
             "system": system,
+            "reference": generative,
             "seeds": len(primary),
             **{measure: float(values.mean()) for measure, values in scores.items()},
             "interval": list(mean(primary, units).interval()),
@@ -186,7 +187,10 @@ def markdown(found: Sequence[Mapping[str, Any]], dataset: str) -> str:
         own = [row for row in found if row["group"] == group]
         head = " | ".join(str(m) for m in MEASURES)
         lines += ["", f"**{group}**, {own[0]['requests']} test requests", ""]
-        lines += [f"| | seeds | {head} | 95 % of {PRIMARY} | joint − it |", "|---" * 7 + "|"]
+        lines += [
+            f"| | seeds | {head} | 95 % of {PRIMARY} | {own[0]['reference']} − it |",
+            "|---" * 7 + "|",
+        ]
         for row in sorted(own, key=lambda row: -row[str(PRIMARY)]):
             means = " | ".join(f"{row[str(m)]:.4f}" for m in MEASURES)
             low, high = row["interval"]
@@ -194,7 +198,7 @@ def markdown(found: Sequence[Mapping[str, Any]], dataset: str) -> str:
             against = f"{row['difference']:+.4f} [{below:+.4f}, {above:+.4f}]"
             lines.append(
                 f"| {row['system']} | {row['seeds']} | {means} | [{low:.4f}, {high:.4f}] | "
-                f"{'' if row['system'] == 'joint' else against} |"
+                f"{'' if row['system'] == row['reference'] else against} |"
             )
         if group == "recommendation":
             for name, recall, ndcg, source in LITERATURE.get(dataset, []):
