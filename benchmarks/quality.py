@@ -38,6 +38,7 @@ RECIPES: dict[str, list[str]] = {
     "ml-1m-joint": [
         "backbone=decoder:medium",
         "epochs=3",
+        "patience=1",
         "item_text=3",
         'source_weights={"search": 0.25, "recommendation": 0.75}',
         "validation_requests=500",

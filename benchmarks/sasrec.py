@@ -3,13 +3,14 @@
     python benchmarks/sasrec.py DATASET --peer peers/bin/python --out DIR [--epochs 10] [--seeds 3]
     python benchmarks/sasrec.py DATASET --peer peers/bin/python --out DIR --time [--epochs 30]
 
-Both sides: same split, length, width, depth, dropout and passes over the data, softmax loss, each
-run a process of its own, one after the other, ours and theirs in turn, so that a busy machine is
-busy for both. Measures by our evaluation on the ten items that each side returned.
+Both sides: same split, length, width, depth and dropout, passes over the last items of each
+history, softmax loss; batches are each side's own. Each run is a process of its own, one after the
+other, ours and theirs in turn, so that a busy machine is busy for both. Measures by our evaluation
+on the ten items that each side returned.
 
 --time: wall time of training (validation excluded) until validation nDCG@10 of all users first
-reaches .95 of the better side's final value. Ours is the recommendation arm. What is finished is
-not run again.
+reaches .95 of the better side's final value. Ours is the recommendation arm as its preset has it.
+What is finished is not run again.
 """
 
 import argparse
@@ -101,7 +102,10 @@ def single(arguments: argparse.Namespace) -> None:
     logger.addHandler(Watch())
     given = [f"epochs={arguments.epochs}", f"validations={arguments.epochs}"]
     given += [f"max_history={arguments.length}", f"dropout={arguments.dropout}"]
-    given += ["validation_requests=1000000", "patience=9", *(arguments.set or ())]
+    given += ["validation_requests=1000000", "patience=9"]
+    if not arguments.time:  # the peer reads a history's last items; so do we, to compare passes
+        given.append("windows=last")
+    given += arguments.set or ()
     config = resolve_config("standard", None, tuple(given))
     folder = arguments.out / "model"
     if arguments.time:

@@ -19,7 +19,17 @@ from twofold.records import InputError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-_RECORDED = ("twofold", "numpy", "polars", "scipy", "tokenizers", "torch", "transformers")
+_RECORDED = (
+    "twofold",
+    "numpy",
+    "polars",
+    "scikit-learn",
+    "scipy",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 class Manifest(TypedDict):

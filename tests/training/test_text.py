@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from twofold.encoders.encoders import resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.identifiers.identifiers import atomic
-from twofold.model.backbone import fresh_backbone, start_from_text
+from twofold.model.backbone import fresh_backbone, silence_blocks, start_from_text
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import Example, Request
 from twofold.retrieval.generative import load_model
@@ -27,6 +28,7 @@ def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) 
     assert encoder.width <= 256, "the model is as wide, so nothing is lost"
     vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), atomic(len(texts)), 8, 0, encoder)
     backbone = fresh_backbone("decoder:base", vocabulary, 0.0, seed=0).eval()
+    silence_blocks(backbone)
     start_from_text(backbone, encoder.encode(texts), encoder.encode(asked))
     nothing = np.zeros(0, dtype=np.int64)
     target = np.zeros(1, dtype=np.int64)
@@ -65,6 +67,26 @@ def test_a_model_with_an_encoder_answers_the_same_after_loading(
     for request_id, ranking in trained.retrieve(requests, 10).rankings.items():
         assert loaded[request_id].item_ids == ranking.item_ids
         assert loaded[request_id].scores == pytest.approx(ranking.scores, abs=1e-5)
+
+
+def test_what_a_checkpoint_has_learned_is_kept(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=train_tokenizer(catalog.catalog.texts, 300), eos_token="</s>"
+    )
+    tokenizer.save_pretrained(tmp_path / "checkpoint")
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    learned = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape, **heads))
+    learned.save_pretrained(tmp_path / "checkpoint")
+    changes = {"backbone": str(tmp_path / "checkpoint"), "encoder": "tfidf", "learning_rate": 1e-9}
+    config = quick_config.model_copy(update=changes | {"updates": 1, "validations": 1})
+    trained = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu")
+    for block in ("self_attn.o_proj", "mlp.down_proj"):
+        name = f"model.layers.0.{block}"
+        kept = trained.model.backbone.model.get_submodule(name).weight
+        torch.testing.assert_close(kept, learned.get_submodule(name).weight, atol=1e-6, rtol=0)
 
 
 def test_items_ask_for_themselves_by_their_own_words(catalog: PreparedDataset) -> None:

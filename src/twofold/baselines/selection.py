@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from twofold import artifact
 from twofold.baselines.bm25 import BM25, FIELDS, Field
 from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
@@ -14,7 +15,7 @@ from twofold.baselines.sasrec import sasrec
 from twofold.baselines.vectors import BiEncoder, HistoryMean
 from twofold.encoders.encoders import TextEncoder, resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.encoders.tuning import tune_encoder
+from twofold.encoders.tuning import KIND, tune_encoder
 from twofold.evaluation.measures import Measure
 from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
@@ -85,8 +86,8 @@ def every_baseline(
     if "search" in dataset.tasks:
         for texts in FIELDS:
             yield Baseline("search", f"BM25 {texts}", partial(_bm25, dataset, texts))
-        encoder = partial(_encoder, dataset, config)
-        yield Baseline("search", "bi-encoder untuned", lambda: _bi_encoder(dataset, encoder()))
+        plain = "bi-encoder (untuned)" if sentence_part(config) else "TF-IDF and SVD"
+        yield Baseline("search", plain, partial(_bi_encoder, dataset, config, plain))
         if sentence_part(config):
             yield Baseline("search", "bi-encoder", partial(_tuned, dataset, config, folder))
     if "recommendation" in dataset.tasks:
@@ -146,8 +147,8 @@ def sentence_part(config: TrainingConfig) -> str | None:
     return None if name in ("none", "tfidf", "auto") else name
 
 
-def _bi_encoder(dataset: PreparedDataset, encoder: TextEncoder) -> Chosen:
-    return Chosen(BiEncoder(dataset, encoder, "bi-encoder (untuned)"))
+def _bi_encoder(dataset: PreparedDataset, config: TrainingConfig, name: str) -> Chosen:
+    return Chosen(BiEncoder(dataset, _encoder(dataset, config), name))
 
 
 def _history_mean(dataset: PreparedDataset, config: TrainingConfig) -> Chosen:
@@ -164,7 +165,8 @@ def tuned_encoder(
     dataset: PreparedDataset, config: TrainingConfig, folder: Path, seed: int = 0
 ) -> SentenceEncoder:
     """The configuration's sentence encoder tuned on the training queries; made once."""
-    if (folder / "modules.json").is_file():
+    if artifact.is_complete(folder):
+        artifact.load(folder, KIND)
         return SentenceEncoder.load(str(folder))
     name = sentence_part(config)
     assert name is not None

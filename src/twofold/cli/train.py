@@ -28,7 +28,8 @@ def train(
     backbone: Annotated[
         str | None,
         typer.Option(
-            "--backbone", help="decoder:SIZE or t5:SIZE, or a checkpoint's name or folder."
+            "--backbone",
+            help="decoder:SIZE, t5:SIZE or sasrec:SIZE, or a checkpoint's name or folder.",
         ),
     ] = None,
     encoder: Encoder = None,

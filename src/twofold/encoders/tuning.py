@@ -13,10 +13,13 @@ import pydantic
 import torch
 from torch.nn import functional as F
 
+from twofold import artifact
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.records import Example
 from twofold.tasks.examples import training_source
 from twofold.tasks.prepared import PreparedDataset
+
+KIND = "encoder"
 
 
 class TuningConfig(pydantic.BaseModel):
@@ -79,7 +82,10 @@ def tune_encoder(
         model.max_seq_length = config.tokens
     model.max_seq_length = reads
     model.load_state_dict(kept)
-    model.save(str(out))
+    with artifact.write(
+        out, KIND, config.model_dump() | {"seed": seed, "start": encoder.name}
+    ) as folder:
+        model.save(str(folder))
     return SentenceEncoder.load(str(out))
 
 

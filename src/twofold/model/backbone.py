@@ -152,8 +152,7 @@ def start_from_text(backbone: Backbone, items: Vectors, queries: Vectors) -> Non
     """Let a backbone begin where its text encoder stands: near texts, near items.
 
     Code rows and query map become the encoder's vectors along their main axes, scaled so that
-    scores are `_SHARPNESS` times their cosine. What the blocks of a fresh decoder add starts at
-    zero, so that nothing stands between a query and the rows.
+    scores are `_SHARPNESS` times their cosine.
 
     Args:
         backbone: with a query map; changed in place.
@@ -169,6 +168,15 @@ def start_from_text(backbone: Backbone, items: Vectors, queries: Vectors) -> Non
         backbone.query_map.weight[: len(axes)] = torch.from_numpy(axes)
         rows = backbone.model.get_output_embeddings().weight[backbone.code_slice]
         rows[:, : len(axes)] += torch.from_numpy(items @ axes.T)
+
+
+def silence_blocks(backbone: Backbone) -> None:
+    """Let what each block of a fresh decoder adds start at zero.
+
+    Then nothing stands between a query's vector and the rows. Never for a checkpoint: what it has
+    learned goes through these weights.
+    """
+    with torch.no_grad():
         for name, module in backbone.model.named_modules():
             if name.endswith(_ADDS):
                 module.weight.zero_()

@@ -19,8 +19,8 @@ class TrainingConfig(pydantic.BaseModel):
 
     backbone: str = pydantic.Field(
         "decoder:small",
-        description="decoder:SIZE or t5:SIZE with fresh weights (tiny, small, medium, base), or a "
-        "checkpoint's name or folder",
+        description="decoder:SIZE, t5:SIZE or sasrec:SIZE with fresh weights (tiny, small, medium, "
+        "base), or a checkpoint's name or folder",
     )
     encoder: str = pydantic.Field(
         "none",

@@ -22,24 +22,25 @@ from twofold.model.backbone import (
     pretrained_backbone,
     resolve_device,
     resolve_precision,
+    silence_blocks,
     start_from_text,
 )
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model
 from twofold.model.vocabulary import Sequences, Vocabulary, fresh_vocabulary, train_tokenizer
-from twofold.records import TASKS, Example, InputError, Source, Task
+from twofold.records import TASKS, InputError, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
 from twofold.tasks.examples import (
     JudgedRequests,
     judged_requests,
     training_examples,
-    training_source,
 )
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
+from twofold.training.sequences import encode, encoded_sources, trainable
 from twofold.training.state import Progress, require_same
 
 SELECTION = Measure("nDCG", 10)
@@ -159,7 +160,7 @@ def train(
     )
     job = _job(dataset, arm, model, config, seed, identity, reference or {})
     progress = loop.run(backbone, vocabulary, job, state_folder)
-    model.stamp.update(_stamp(dataset, job, progress))
+    model.stamp.update(_stamp(dataset, job, progress, vocabulary.encoder is not None))
     save_model(model, out, {"training": config.model_dump(), "identity": identity})
     shutil.rmtree(state_folder, ignore_errors=True)
     return GenerativeRetriever(model, arm.name)
@@ -176,12 +177,12 @@ def _job(
 ) -> loop.Job:
     """What the loop needs; an intervention changes what is learned, and says so in the stamp."""
     vocabulary, backbone = model.vocabulary, model.backbone
-    sources = _sources(dataset, arm, vocabulary, backbone, config)
+    sources = encoded_sources(dataset, arm.tasks, vocabulary, backbone, config)
     learned = dict(sources)
     if arm.intervention:
-        real = _trainable(dataset, arm.intervention.task, config, backbone)
+        real = trainable(dataset, arm.intervention.task, config, backbone)
         changed = arm.intervention.training(real, len(dataset.catalog), seed)
-        learned[arm.intervention.task] = _encode(changed, vocabulary, backbone)
+        learned[arm.intervention.task] = encode(changed, vocabulary, backbone)
         model.stamp["intervention"] = arm.intervention.describe(real, len(dataset.catalog), seed)
     mixture = _mixture(learned, arm.tasks, config, seed)
     return loop.Job(
@@ -250,6 +251,8 @@ def _build(
         words = 0 if encoder else config.max_query
         vocabulary = fresh_vocabulary(tokenizer, identifiers, config.max_history, words, encoder)
         backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
+        if encoder:
+            silence_blocks(backbone)
     else:
         limits = config.max_history, config.max_query
         backbone, vocabulary = pretrained_backbone(
@@ -258,65 +261,6 @@ def _build(
     if encoder:
         start_from_text(backbone, encoder.encode(texts), encoder.encode(asked))
     return vocabulary, backbone
-
-
-def _sources(
-    dataset: PreparedDataset,
-    arm: Arm,
-    vocabulary: Vocabulary,
-    backbone: Backbone,
-    config: TrainingConfig,
-) -> dict[Task, list[Sequences]]:
-    """The sequences of every task of the dataset, the arm's and the others'.
-
-    The others set what is common to all arms: the horizon, and the proposal of the negatives.
-    """
-    found = {}
-    for task in dataset.tasks:
-        if task not in arm.tasks and not training_examples(dataset, task):
-            continue
-        source = _trainable(dataset, task, config, backbone)
-        found[task] = _encode(source, vocabulary, backbone)
-    return found
-
-
-def _trainable(
-    dataset: PreparedDataset, task: Task, config: TrainingConfig, backbone: Backbone
-) -> Source:
-    """The targets that training reaches: a decoder reads a long history in windows, or its last."""
-    source = training_source(dataset, task, config.item_text)
-    if backbone.contexts_per_sequence == 1:
-        return source
-    if config.windows == "all":
-        return source.windows(config.max_history)
-    return source.cut(config.max_history)
-
-
-def _encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> list[Sequences]:
-    """The sequences of a source that have a target: a long history's first ones may be cut."""
-    if backbone.contexts_per_sequence == 1:
-        source = _one_context_each(source)
-    encoded = (vocabulary.encode(example) for example in source.examples)
-    return [sequences for sequences in encoded if len(sequences.targets)]
-
-
-def _one_context_each(source: Source) -> Source:
-    """For an encoder-decoder: one example for each state that generates."""
-    split = []
-    for example in source.examples:
-        for visible in np.unique(example.visible):
-            chosen = example.visible == visible
-            whole = visible == len(example.history)
-            split.append(
-                Example(
-                    example.history[:visible],
-                    example.query if whole else None,
-                    example.targets[chosen],
-                    example.visible[chosen],
-                    None if example.weights is None else example.weights[chosen],
-                )
-            )
-    return Source(source.name, split)
 
 
 def _mixture(
@@ -392,7 +336,7 @@ def _validation(
     ]
     if arm.intervention:
         task = arm.intervention.task
-        real = _trainable(dataset, task, config, model.backbone)
+        real = trainable(dataset, task, config, model.backbone)
         place = arm.tasks.index(task)
         judged[place] = arm.intervention.validation(judged[place], real, dataset.catalog, seed)
     judged = [requests for requests in judged if requests.requests]
@@ -417,7 +361,9 @@ def _mean(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
     return float(np.mean(values))
 
 
-def _stamp(dataset: PreparedDataset, job: loop.Job, progress: Progress) -> dict[str, Any]:
+def _stamp(
+    dataset: PreparedDataset, job: loop.Job, progress: Progress, encoded: bool
+) -> dict[str, Any]:
     """What the numbers of this model rest on."""
     mixture, config = job.mixture, job.config
     codes = len(dataset.catalog)
@@ -435,7 +381,7 @@ def _stamp(dataset: PreparedDataset, job: loop.Job, progress: Progress) -> dict[
         else f"sampled softmax, {config.negatives} negatives",
         "source_weights": dict(zip(mixture.names, mixture.weights, strict=True)),
         "targets": dict(zip(mixture.names, mixture.targets, strict=True)),
-        "encoder": config.encoder,
+        "encoder": config.encoder.replace("auto", "tfidf") if encoded else "none",
         "item_text": config.item_text,
         "windows": config.windows,
         "targets_seen": progress.targets_seen,
