@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.identifiers.identifiers import Identifiers, atomic, load_identifiers
+from twofold.identifiers.identifiers import Identifiers, atomic, load_spaces, shared
 
 
 def _two_levels(items: int) -> Identifiers:
@@ -26,14 +26,14 @@ def test_every_item_has_one_identifier_of_its_own(scheme: str, items: int) -> No
     made = SCHEMES[scheme](items)
     assert len(made) == items
     assert made.codes.shape == (items, made.levels)
-    assert [made.item(tuple(codes)) for codes in made.codes.tolist()] == list(range(items))
-    assert made.item(tuple(-1 for _ in range(made.levels))) is None
+    assert len({tuple(codes) for codes in made.codes.tolist()}) == items
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_identifiers_survive_their_file(scheme: str, tmp_path: Path) -> None:
-    made = SCHEMES[scheme](20)
+    made = shared(SCHEMES[scheme](20))
     made.save(tmp_path)
-    loaded = load_identifiers(tmp_path, made.kind, made.codebook_sizes)
-    assert np.array_equal(loaded.codes, made.codes)
-    assert loaded.codebook_sizes == made.codebook_sizes
+    loaded = load_spaces(tmp_path, made.shape)
+    assert np.array_equal(loaded.search.codes, made.search.codes)
+    assert loaded.recommendation.codebook_sizes == made.recommendation.codebook_sizes
+    assert loaded.are_shared

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twofold.identifiers.identifiers import Identifiers, atomic
+from twofold.identifiers.identifiers import Identifiers, atomic, shared
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import Example
 
@@ -11,7 +11,7 @@ from twofold.records import Example
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
     tokenizer = train_tokenizer(["slow space opera", "space heist", "slow dance"] * 3, 300)
-    return fresh_vocabulary(tokenizer, atomic(9), max_history=3, max_query=4)
+    return fresh_vocabulary(tokenizer, shared(atomic(9)), max_history=3, max_query=4)
 
 
 def _example(
@@ -23,14 +23,14 @@ def _example(
 
 def test_a_history_generates_at_every_position(vocabulary: Vocabulary) -> None:
     start, code = vocabulary.text_size + 1, vocabulary.code_start
-    made = vocabulary.encode(_example([4, 5], None, [5, 6], [1, 2]))
+    (made,) = vocabulary.encode(_example([4, 5], None, [5, 6], [1, 2]))
     assert made.tokens.tolist() == [start, code + 4, code + 5]
     assert made.contexts.tolist() == [1, 2]
     assert made.targets[made.target_contexts.argsort()].tolist() == [5, 6]
 
 
 def test_only_the_most_recent_items_are_read(vocabulary: Vocabulary) -> None:
-    made = vocabulary.encode(_example([0, 1, 2, 3, 4], None, [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]))
+    (made,) = vocabulary.encode(_example([0, 1, 2, 3, 4], None, [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]))
     code = vocabulary.code_start
     assert made.tokens[1:].tolist() == [code + 2, code + 3, code + 4]
     assert made.targets.tolist() == [3, 4, 5]
@@ -38,7 +38,7 @@ def test_only_the_most_recent_items_are_read(vocabulary: Vocabulary) -> None:
 
 
 def test_a_query_generates_its_answers_from_one_state(vocabulary: Vocabulary) -> None:
-    made = vocabulary.encode(_example([], "space opera", [7, 8], [0, 0]))
+    (made,) = vocabulary.encode(_example([], "space opera", [7, 8], [0, 0]))
     assert made.tokens[0] == vocabulary.text_size + 2
     assert made.tokens[-1] == vocabulary.text_size + 3
     assert made.contexts.tolist() == [len(made.tokens) - 1]
@@ -46,7 +46,7 @@ def test_a_query_generates_its_answers_from_one_state(vocabulary: Vocabulary) ->
 
 
 def test_history_then_query_then_answer(vocabulary: Vocabulary) -> None:
-    made = vocabulary.encode(_example([1, 2], "space", [3], [2]))
+    (made,) = vocabulary.encode(_example([1, 2], "space", [3], [2]))
     marks = vocabulary.text_size
     assert made.tokens[0] == marks + 1
     assert made.tokens[3] == marks + 2
@@ -65,7 +65,7 @@ def test_any_text_has_tokens(vocabulary: Vocabulary) -> None:
 
 def test_levels_of_a_semantic_id_have_ids_of_their_own(vocabulary: Vocabulary) -> None:
     two = Identifiers("semantic", np.array([[0, 1], [1, 0]]), (2, 2))
-    wide = fresh_vocabulary(vocabulary.tokenizer, two, 3, 4)
+    wide = fresh_vocabulary(vocabulary.tokenizer, shared(two), 3, 4)
     code = wide.code_start
     assert wide.encode_history(np.array([0, 1])).tolist() == [code, code + 3, code + 1, code + 2]
     assert wide.size == code + 4
@@ -74,8 +74,8 @@ def test_levels_of_a_semantic_id_have_ids_of_their_own(vocabulary: Vocabulary) -
 def test_a_batch_pads_on_the_right_and_numbers_contexts_through(vocabulary: Vocabulary) -> None:
     batch = vocabulary.collate(
         [
-            vocabulary.encode(_example([4, 5], None, [5, 6], [1, 2])),
-            vocabulary.encode(_example([1], None, [2], [1])),
+            *vocabulary.encode(_example([4, 5], None, [5, 6], [1, 2])),
+            *vocabulary.encode(_example([1], None, [2], [1])),
         ]
     )
     assert batch.tokens.shape == (2, 3)

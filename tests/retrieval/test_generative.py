@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from twofold import artifact
-from twofold.records import Example, InputError, Request
+from twofold.records import InputError, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 
@@ -22,9 +22,8 @@ def test_scores_are_log_probabilities_over_the_whole_catalog(
 def test_brute_force_over_the_catalog_agrees(retriever: GenerativeRetriever) -> None:
     model = retriever.model
     history = np.array([model.catalog.positions[i] for i in ("film-3", "film-9")])
-    example = Example(history, "robots", np.zeros(1, dtype=np.int64), np.array([2]))
     with torch.inference_mode():
-        batch = model.vocabulary.collate([model.vocabulary.encode(example)])
+        batch = model.vocabulary.collate([model.vocabulary.encode_request(history, "robots")])
         scores = torch.log_softmax(model.backbone.states(batch) @ model.backbone.code_rows().T, 1)
     request = Request("r", query="robots", history=("film-3", "film-9"))
     found = retriever.retrieve([request], 60)["r"]

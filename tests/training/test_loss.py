@@ -97,15 +97,33 @@ def test_accidental_hits_do_not_count() -> None:
 def test_sampled_gradients_are_near_the_full_ones_on_average() -> None:
     made = _made(2, 4, 200, 8)
     counts = torch.rand(200).double() * 10
-    sampled = CodeLoss(counts, limit=0, negatives=150)
-    assert not sampled.is_full
+    sampled = CodeLoss(counts, [slice(0, len(counts))], limit=0, negatives=150)
     torch.manual_seed(0)
-    draws = [torch.autograd.grad(sampled(*made), made[0])[0] for _ in range(300)]
+    slots = torch.zeros(len(made[0]), dtype=torch.long)
+    draws = [torch.autograd.grad(sampled(*made, slots), made[0])[0] for _ in range(300)]
     wanted = torch.autograd.grad(full_softmax(*made), made[0])[0]
     mean = torch.stack(draws).mean(dim=0)
     assert (mean - wanted).norm() < 0.1 * wanted.norm()
 
 
+def test_each_level_is_normalised_over_its_own_codes() -> None:
+    states, rows, contexts, codes, weights = _made(3, 6, 20, 11)
+    slots = torch.tensor([0, 1, 1, 0, 1, 0])
+    tables = [slice(0, 12), slice(12, 20)]
+    codes = codes % torch.tensor([12, 8])[slots[contexts]]
+    loss = CodeLoss(torch.ones(20), tables, limit=100, negatives=5)
+    expected = torch.zeros(())
+    for context, code, weight in zip(contexts, codes, weights, strict=True):
+        scores = states[context] @ rows[tables[int(slots[context])]].T
+        expected = expected - weight * torch.log_softmax(scores, 0)[code]
+    found = loss(states, rows, contexts, codes, weights, slots)
+    torch.testing.assert_close(found, expected)
+    wanted = torch.autograd.grad(expected, [states, rows])
+    torch.testing.assert_close(torch.autograd.grad(found, [states, rows]), wanted)
+
+
 def test_the_number_of_codes_chooses_the_loss() -> None:
-    assert CodeLoss(torch.ones(10), limit=10, negatives=5).is_full
-    assert not CodeLoss(torch.ones(11), limit=10, negatives=5).is_full
+    few = CodeLoss(torch.ones(10), [slice(0, 10)], limit=10, negatives=5)
+    many = CodeLoss(torch.ones(11), [slice(0, 11)], limit=10, negatives=5)
+    assert few.describe() == "full softmax"
+    assert many.describe() == "sampled softmax, 5 negatives"

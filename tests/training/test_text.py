@@ -10,10 +10,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from twofold.encoders.encoders import resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.identifiers.identifiers import atomic
+from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.backbone import fresh_backbone, silence_blocks, start_from_text
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
-from twofold.records import Example, Request
+from twofold.records import Request
 from twofold.retrieval.generative import load_model
 from twofold.tasks.examples import item_text_examples, training_source
 from twofold.tasks.prepared import PreparedDataset
@@ -26,15 +26,14 @@ def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) 
     encoder = resolve_encoder("tfidf", texts, asked)
     assert encoder is not None
     assert encoder.width <= 256, "the model is as wide, so nothing is lost"
-    vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), atomic(len(texts)), 8, 0, encoder)
+    spaces = shared(atomic(len(texts)))
+    vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), spaces, 8, 0, encoder)
     backbone = fresh_backbone("decoder:base", vocabulary, 0.0, seed=0).eval()
     silence_blocks(backbone)
-    start_from_text(backbone, encoder.encode(texts), encoder.encode(asked))
+    start_from_text(backbone, spaces, encoder.encode(texts), encoder.encode(asked))
     nothing = np.zeros(0, dtype=np.int64)
-    target = np.zeros(1, dtype=np.int64)
-    examples = [Example(nothing, query, target, target) for query in asked[:50]]
     with torch.inference_mode():
-        batch = vocabulary.collate([vocabulary.encode(example) for example in examples])
+        batch = vocabulary.collate([vocabulary.encode_request(nothing, q) for q in asked[:50]])
         scores = backbone.states(batch) @ backbone.code_rows().T
     cosines = encoder.encode(asked[:50]) @ encoder.encode(texts).T
     agreement = [

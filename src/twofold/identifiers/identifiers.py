@@ -1,6 +1,6 @@
-"""Item <-> codes.
+"""Item <-> codes, and which codes each task generates.
 
-Invariant: a bijection. Every item has one identifier, and no two items share one.
+Invariant: a bijection. Every item has one identifier in a space, and no two items share one.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from twofold.records import InputError, Ints
+from twofold.records import InputError, Ints, Task
 
-_FILE = "identifiers.npy"
+_FILES: dict[Task, str] = {
+    "recommendation": "identifiers.npy",
+    "search": "search_identifiers.npy",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Identifiers:
             raise ValueError(f"codes of shape {self.codes.shape} for {len(sizes)} levels")
         if self.codes.size and not ((self.codes >= 0) & (self.codes < sizes)).all():
             raise ValueError("a code lies outside its codebook")
-        if len(self._items) != len(self.codes):
+        ordered = self.codes[lexicographic(self.codes)]
+        if (ordered[1:] == ordered[:-1]).all(axis=1).any():
             raise ValueError("two items share an identifier; add a level that tells them apart")
 
     def __len__(self) -> int:
@@ -44,16 +48,10 @@ class Identifiers:
     def levels(self) -> int:
         return len(self.codebook_sizes)
 
-    @cached_property
-    def _items(self) -> dict[tuple[int, ...], int]:
-        return {tuple(row): n for n, row in enumerate(self.codes.tolist())}
 
-    def item(self, codes: tuple[int, ...]) -> int | None:
-        """The catalog position that an identifier names; None where it names no item."""
-        return self._items.get(codes)
-
-    def save(self, folder: Path) -> None:
-        np.save(folder / _FILE, self.codes, allow_pickle=False)
+def lexicographic(codes: Ints) -> Ints:
+    """The order of the rows of `codes` (N, C), first level first; equal rows keep theirs."""
+    return np.lexsort(codes.T[::-1])
 
 
 def atomic(items: int) -> Identifiers:
@@ -61,10 +59,105 @@ def atomic(items: int) -> Identifiers:
     return Identifiers("atomic", np.arange(items, dtype=np.int64)[:, None], (items,))
 
 
-def load_identifiers(folder: Path, kind: str, codebook_sizes: tuple[int, ...]) -> Identifiers:
-    """Read what `Identifiers.save` wrote."""
+@dataclass(frozen=True)
+class IdSpaces:
+    """What names an item where a task generates it; a history is written as in recommendation.
+
+    All codes of all spaces are numbered through, recommendation's level by level first, then
+    those that search has for itself. A *slot* is one level's table of them.
+
+    Attributes:
+        recommendation, search: identifiers of the same items; one object where the tasks share.
+        shared_levels: leading levels whose codes both tasks use.
+    """
+
+    recommendation: Identifiers
+    search: Identifiers
+    shared_levels: int
+
+    def __post_init__(self) -> None:
+        if len(self.recommendation) != len(self.search):
+            raise ValueError("the two spaces do not name the same items")
+        shared = slice(None, self.shared_levels)
+        same = np.array_equal(self.recommendation.codes[:, shared], self.search.codes[:, shared])
+        if not same or (
+            self.recommendation.codebook_sizes[shared] != self.search.codebook_sizes[shared]
+        ):
+            raise ValueError("a shared level has other codes in the one task than in the other")
+
+    def of(self, task: Task) -> Identifiers:
+        """The identifiers that a task generates."""
+        return self.search if task == "search" else self.recommendation
+
+    @property
+    def are_shared(self) -> bool:
+        return self.shared_levels == self.search.levels == self.recommendation.levels
+
+    @cached_property
+    def slots(self) -> tuple[slice, ...]:
+        """Of each slot its codes, among all."""
+        sizes = self.recommendation.codebook_sizes + self._own_sizes
+        ends = np.cumsum(sizes).tolist()
+        return tuple(slice(end - size, end) for end, size in zip(ends, sizes, strict=True))
+
+    def slots_of(self, task: Task) -> Ints:
+        """The slot of each level of a task's identifiers, (C,)."""
+        levels = np.arange(self.of(task).levels)
+        if task == "recommendation":
+            return levels
+        apart = self.recommendation.levels - self.shared_levels
+        return np.where(levels < self.shared_levels, levels, levels + apart)
+
+    @property
+    def size(self) -> int:
+        """Number of codes of all slots."""
+        return sum(self.recommendation.codebook_sizes + self._own_sizes)
+
+    @property
+    def _own_sizes(self) -> tuple[int, ...]:
+        return self.search.codebook_sizes[self.shared_levels :]
+
+    def save(self, folder: Path) -> None:
+        for task in ("recommendation", "search"):
+            if task == "recommendation" or not self.are_shared:
+                np.save(folder / _FILES[task], self.of(task).codes, allow_pickle=False)
+
+    @property
+    def shape(self) -> dict[str, object]:
+        """What `load_spaces` needs besides the files."""
+        return {
+            "identifiers": self.recommendation.kind,
+            "codebook_sizes": list(self.recommendation.codebook_sizes),
+            "search_codebook_sizes": list(self.search.codebook_sizes),
+            "shared_levels": self.shared_levels,
+        }
+
+
+def shared(identifiers: Identifiers) -> IdSpaces:
+    """One space: an item has the same identifier in both tasks."""
+    return IdSpaces(identifiers, identifiers, identifiers.levels)
+
+
+def load_spaces(folder: Path, shape: dict[str, object]) -> IdSpaces:
+    """Read what `IdSpaces.save` wrote, by its `shape`."""
+    kind, levels = str(shape["identifiers"]), shape["shared_levels"]
+    assert isinstance(levels, int)
+    ours = Identifiers(kind, _codes(folder, "recommendation"), _sizes(shape["codebook_sizes"]))
+    sizes = _sizes(shape["search_codebook_sizes"])
+    if (folder / _FILES["search"]).is_file():
+        return IdSpaces(ours, Identifiers(kind, _codes(folder, "search"), sizes), levels)
+    return shared(ours)
+
+
+def _sizes(listed: object) -> tuple[int, ...]:
+    assert isinstance(listed, list)
+    return tuple(listed)
+
+
+def _codes(folder: Path, task: Task) -> Ints:
+    path = folder / _FILES[task]
     try:
-        codes = np.load(folder / _FILE, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / _FILE}: not readable ({error})") from error
-    return Identifiers(kind, codes, codebook_sizes)
+        codes: Ints = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: not readable ({error})") from error
+    return codes

@@ -29,9 +29,9 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from twofold.encoders.encoders import TextEncoder, Vectors
-from twofold.identifiers.identifiers import Identifiers
+from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.vocabulary import Batch, Vocabulary
-from twofold.records import InputError
+from twofold.records import InputError, Task
 
 SIZES = {
     "tiny": {"width": 64, "layers": 2, "heads": 2},
@@ -105,26 +105,41 @@ class Decoder(Backbone):
 
 
 class EncoderDecoder(Backbone):
-    """A T5-family model: the encoder reads the context, one decoder step generates."""
+    """A T5-family model: the encoder reads the request, the decoder spells one identifier."""
 
     contexts_per_sequence = 1
 
     def states(self, batch: Batch) -> torch.Tensor:
-        places = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
-        mask = (places < batch.lengths[:, None]).long()
+        encoded, mask = self.encoded(batch)
+        steps = batch.context_positions - (batch.lengths - 1)[batch.context_rows]
+        spelled = torch.arange(int(steps.max()), device=steps.device)
+        places = (batch.lengths[:, None] + spelled).clamp(max=batch.tokens.shape[1] - 1)
         start = self.model.config.decoder_start_token_id
         first = torch.full_like(batch.tokens[:, :1], start)
-        encoded = self.model.get_encoder()(inputs_embeds=self.inputs(batch), attention_mask=mask)
         hidden = self.model.get_decoder()(
-            input_ids=first,
-            encoder_hidden_states=encoded.last_hidden_state,
+            input_ids=torch.cat([first, batch.tokens.gather(1, places)], dim=1),
+            encoder_hidden_states=encoded,
             encoder_attention_mask=mask,
             use_cache=False,
         )
-        states: torch.Tensor = hidden.last_hidden_state[:, 0][batch.context_rows].float()
-        if getattr(self.model.config, "scale_decoder_outputs", False):
-            states = states * self.model.config.d_model**-0.5
-        return states
+        states: torch.Tensor = hidden.last_hidden_state[batch.context_rows, steps].float()
+        return states * self.output_scale
+
+    def encoded(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the encoder made of the requests, (B, S, D), and which of it is one, (B, S)."""
+        longest = int(batch.lengths.max())
+        places = torch.arange(longest, device=batch.tokens.device)
+        mask = (places < batch.lengths[:, None]).long()
+        read = self.inputs(batch)[:, :longest]
+        found = self.model.get_encoder()(inputs_embeds=read, attention_mask=mask)
+        return found.last_hidden_state, mask
+
+    @property
+    def output_scale(self) -> float:
+        """What T5 multiplies its last states by."""
+        config = self.model.config
+        scales = getattr(config, "scale_decoder_outputs", False)
+        return float(config.d_model**-0.5) if scales else 1.0
 
 
 def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int) -> Backbone:
@@ -148,15 +163,17 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
     return decoder
 
 
-def start_from_text(backbone: Backbone, items: Vectors, queries: Vectors) -> None:
+def start_from_text(backbone: Backbone, spaces: IdSpaces, items: Vectors, queries: Vectors) -> None:
     """Let a backbone begin where its text encoder stands: near texts, near items.
 
     Code rows and query map become the encoder's vectors along their main axes, scaled so that
-    scores are `_SHARPNESS` times their cosine.
+    scores are `_SHARPNESS` times their cosine. The vector of a code is the mean over the items
+    that have it of what the levels before it leave.
 
     Args:
         backbone: with a query map; changed in place.
-        items: vectors of the items' texts, (items, E), in the order of their codes.
+        spaces: the codes of the items.
+        items: vectors of the items' texts, (items, E).
         queries: of training queries, (Q, E): their share in the axes.
     """
     assert backbone.query_map is not None
@@ -167,7 +184,22 @@ def start_from_text(backbone: Backbone, items: Vectors, queries: Vectors) -> Non
         backbone.query_map.weight.zero_()
         backbone.query_map.weight[: len(axes)] = torch.from_numpy(axes)
         rows = backbone.model.get_output_embeddings().weight[backbone.code_slice]
-        rows[:, : len(axes)] += torch.from_numpy(items @ axes.T)
+        rows[:, : len(axes)] += torch.from_numpy(_code_vectors(spaces, items) @ axes.T)
+
+
+def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:
+    """What each code adds to the vectors of its items, (codes, E)."""
+    found = np.zeros((spaces.size, items.shape[1]), np.float32)
+    tasks: tuple[Task, ...] = ("recommendation", "search")
+    for task in tasks:
+        rest = items
+        for level, slot in enumerate(spaces.slots_of(task)):
+            codes, table = spaces.of(task).codes[:, level], found[spaces.slots[slot]]
+            table[:] = 0
+            np.add.at(table, codes, rest)
+            table /= np.maximum(np.bincount(codes, minlength=len(table)), 1)[:, None]
+            rest = rest - table[codes]
+    return found
 
 
 def silence_blocks(backbone: Backbone) -> None:
@@ -232,7 +264,13 @@ def _fresh_sasrec(
 
 def _longest(vocabulary: Vocabulary) -> int:
     """Tokens of the longest request."""
-    return 3 + vocabulary.max_history * vocabulary.identifiers.levels + vocabulary.max_query
+    return 3 + vocabulary.max_query + longest_codes(vocabulary.spaces, vocabulary.max_history)
+
+
+def longest_codes(spaces: IdSpaces, max_history: int) -> int:
+    """Code tokens of the longest history and its answer."""
+    answer = max(spaces.search.levels, spaces.recommendation.levels) - 1
+    return max_history * spaces.recommendation.levels + answer
 
 
 def _fresh_t5(
@@ -276,7 +314,7 @@ def add_dropout(model: nn.Module, rate: float) -> None:
 
 def pretrained_backbone(
     name: str,
-    identifiers: Identifiers,
+    spaces: IdSpaces,
     max_history: int,
     max_query: int,
     seed: int,
@@ -298,11 +336,11 @@ def pretrained_backbone(
             f"fetch it where the network is open (huggingface-cli download {name}) and give its "
             f"folder, or use decoder:small ({str(error).splitlines()[0]})"
         ) from error
-    _require_fit(name, config, tokenizer, 3 + max_history * identifiers.levels + max_query)
+    _require_fit(name, config, tokenizer, 3 + max_query + longest_codes(spaces, max_history))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     text_size = max(model.get_input_embeddings().num_embeddings, len(tokenizer))
     vocabulary = Vocabulary(
-        tokenizer.backend_tokenizer, text_size, pad, identifiers, max_history, max_query, encoder
+        tokenizer.backend_tokenizer, text_size, pad, spaces, max_history, max_query, encoder
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -337,7 +375,7 @@ def _require_plain_scores(name: str, backbone: Backbone) -> None:
     model, code = backbone.model.eval(), torch.tensor([[backbone.code_slice.start]])
     zero, one = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)
     nothing = torch.zeros(1, backbone.query_map.in_features if backbone.query_map else 0)
-    batch = Batch(code, one, zero, zero, zero, zero, one.float(), nothing)
+    batch = Batch(code, one, zero, zero, zero, zero, zero, one.float(), nothing)
     with torch.inference_mode():
         given = {"input_ids": code}
         if isinstance(backbone, EncoderDecoder):

@@ -17,10 +17,11 @@ import torch
 from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import load_encoder
-from twofold.identifiers.identifiers import load_identifiers
+from twofold.identifiers.identifiers import IdSpaces, load_spaces
+from twofold.identifiers.trie import Trie, build_trie, load_trie
 from twofold.model.backbone import Backbone, autocast, load_backbone
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
-from twofold.records import Ints
+from twofold.records import TASKS, Ints, Task
 
 KIND = "model"
 _HISTORIES = "histories.parquet"
@@ -37,6 +38,7 @@ class GenerativeModel:
         tasks: what it was trained on.
         seen: whether a user's earlier items may come back in recommendation.
         precision: of matrix products: `bfloat16` or `float32`.
+        tries: of each task's identifiers, where they have several levels.
         histories: user_id -> catalog positions, oldest first.
         stamp: what its numbers rest on.
     """
@@ -47,6 +49,7 @@ class GenerativeModel:
     tasks: tuple[str, ...]
     seen: str
     precision: str
+    tries: Mapping[Task, Trie] = field(default_factory=dict)
     histories: Mapping[str, Ints] = field(default_factory=dict)
     stamp: dict[str, Any] = field(default_factory=dict)
 
@@ -59,12 +62,20 @@ class GenerativeModel:
         return autocast(self.device, self.precision)
 
 
+def tries_of(spaces: IdSpaces) -> dict[Task, Trie]:
+    """The trie of each task's identifiers; none where one code names an item."""
+    if spaces.recommendation.levels == spaces.search.levels == 1:
+        return {}
+    ours = build_trie(spaces.recommendation)
+    theirs = ours if spaces.are_shared else build_trie(spaces.search)
+    return {"recommendation": ours, "search": theirs}
+
+
 def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> None:
     """Write a model folder; `config` says how it was trained, for the manifest."""
-    identifiers = model.vocabulary.identifiers
+    spaces = model.vocabulary.spaces
     shape = {
-        "identifiers": identifiers.kind,
-        "codebook_sizes": list(identifiers.codebook_sizes),
+        **spaces.shape,
         "text_size": model.vocabulary.text_size,
         "pad": model.vocabulary.pad,
         "max_history": model.vocabulary.max_history,
@@ -77,7 +88,10 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
     with artifact.write(out, KIND, everything) as folder:
         model.backbone.save(folder / "backbone")
         model.vocabulary.save(folder)
-        identifiers.save(folder)
+        spaces.save(folder)
+        for task, trie in model.tries.items():
+            if task == "recommendation" or not spaces.are_shared:
+                trie.save(folder / f"trie-{task}")
         model.catalog.items.write_parquet(folder / "catalog.parquet")
         if model.histories:
             item_ids = model.catalog.items["item_id"]
@@ -97,16 +111,20 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
     config = artifact.load(folder, KIND)["config"]
     shape = config["model"]
     catalog = Catalog.of(pl.read_parquet(folder / "catalog.parquet"))
-    identifiers = load_identifiers(folder, shape["identifiers"], tuple(shape["codebook_sizes"]))
     vocabulary = Vocabulary(
         load_tokenizer(folder),
         shape["text_size"],
         shape["pad"],
-        identifiers,
+        load_spaces(folder, shape),
         shape["max_history"],
         shape["max_query"],
         load_encoder(folder),
     )
+    tries: dict[Task, Trie] = {}
+    if (folder / "trie-recommendation").is_dir():
+        tries = dict.fromkeys(TASKS, load_trie(folder / "trie-recommendation"))
+    if (folder / "trie-search").is_dir():
+        tries["search"] = load_trie(folder / "trie-search")
     histories: dict[str, Ints] = {}
     if (folder / _HISTORIES).is_file():
         for user_id, items in pl.read_parquet(folder / _HISTORIES).iter_rows():
@@ -118,6 +136,7 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
         tasks=tuple(shape["tasks"]),
         seen=shape["seen"],
         precision=shape["precision"],
+        tries=tries,
         histories=histories,
         stamp=config["stamp"],
     )

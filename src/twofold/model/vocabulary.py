@@ -1,10 +1,12 @@
 """Text tokens and code tokens: the only file that knows a token id.
 
-A sequence is `<history> codes... <query> text... <answer>`, either part optional. The state at a
-history's last visible code, or at `<answer>`, generates the next identifier's first code. Where
-there is a text encoder, its vector of the query enters at `<answer>` too.
+A sequence is `<history> codes... <query> text... <answer>`, either part optional, and while
+training, the target's codes but the last. The state at a history's last visible code, or at
+`<answer>`, generates the next identifier's first code; the state at each of its codes the one of
+the next level. Where there is a text encoder, its vector of the query enters at `<answer>` too.
 
-Shapes: B sequences, L tokens, C contexts (states that generate), T targets, E width of a vector.
+Shapes: B sequences, L tokens, C contexts (states that generate), T targets (codes), E width of a
+vector.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,8 +18,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from twofold.encoders.encoders import TextEncoder
-from twofold.identifiers.identifiers import Identifiers
-from twofold.records import Example, Floats, Ints
+from twofold.identifiers.identifiers import IdSpaces
+from twofold.records import Example, Floats, Ints, Task
 
 _SPECIAL = ("<pad>", "<history>", "<query>", "<answer>")
 _FILE = "tokenizer.json"
@@ -29,18 +31,24 @@ class Sequences:
 
     Attributes:
         tokens: shape (L,).
+        length: of the request alone, without a target's codes.
         contexts: positions in `tokens` whose state generates, shape (C,).
+        slots: the table of codes that each context generates from, shape (C,).
         target_contexts: for each target its place in `contexts`, shape (T,).
-        targets: the code of each target, shape (T,).
+        targets: the code of each target within its level, shape (T,).
         weights: of each target in the loss, shape (T,).
+        items: how many items the targets spell.
         query: what was typed, for the text encoder.
     """
 
     tokens: Ints
+    length: int
     contexts: Ints
+    slots: Ints
     target_contexts: Ints
     targets: Ints
     weights: Floats
+    items: int
     query: str = ""
 
 
@@ -50,12 +58,13 @@ class Batch:
 
     Attributes:
         tokens: shape (B, L), padded on the right.
-        lengths: shape (B,).
+        lengths: of the requests, without targets' codes, shape (B,).
         context_rows, context_positions: where the generating states stand, shape (C,).
+        context_slots: the table of codes that each generates from, shape (C,).
         target_contexts: for each target its context, shape (T,).
-        targets: the code of each target, shape (T,).
+        targets: the code of each target within its level, shape (T,).
         weights: of each target in the loss, shape (T,), float32.
-        query_vectors: for the last token of each sequence, shape (B, E), zero where nothing was
+        query_vectors: for the last token of each request, shape (B, E), zero where nothing was
             typed; E is 0 without a text encoder.
     """
 
@@ -63,6 +72,7 @@ class Batch:
     lengths: torch.Tensor
     context_rows: torch.Tensor
     context_positions: torch.Tensor
+    context_slots: torch.Tensor
     target_contexts: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
@@ -74,14 +84,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
-    """Text tokens first, then the four marks, then the codes of every level.
+    """Text tokens first, then the four marks, then the codes of every slot.
 
     Attributes:
         tokenizer: text -> ids below `text_size`.
         text_size: size of the text part; a checkpoint's embedding may be larger than its
             tokenizer, so this is not always the tokenizer's size.
         pad: the id that fills up a batch.
-        identifiers: what the code tokens stand for.
+        spaces: what the code tokens stand for in each task.
         max_history: items of a history that are read, the most recent ones.
         max_query: tokens of a query that are read, the first ones.
         encoder: gives queries a vector besides their tokens; None for tokens alone.
@@ -90,7 +100,7 @@ class Vocabulary:
     tokenizer: Tokenizer
     text_size: int
     pad: int
-    identifiers: Identifiers
+    spaces: IdSpaces
     max_history: int
     max_query: int
     encoder: TextEncoder | None = None
@@ -102,13 +112,22 @@ class Vocabulary:
 
     @property
     def code_start(self) -> int:
-        """The id of level 0's first code."""
+        """The id of the first code."""
         return self.text_size + len(_SPECIAL)
 
     @property
     def size(self) -> int:
         """Number of token ids."""
-        return self.code_start + sum(self.identifiers.codebook_sizes)
+        return self.code_start + self.spaces.size
+
+    def task(self, query: str | None) -> Task:
+        """The task whose identifiers a request generates: with a query it is a search."""
+        return "recommendation" if query is None else "search"
+
+    def code_tokens(self, task: Task) -> Ints:
+        """Token id of code 0 of each level of a task's identifiers, (levels,)."""
+        starts = np.array([slot.start for slot in self.spaces.slots])
+        return self.code_start + starts[self.spaces.slots_of(task)]
 
     def _mark(self, name: str) -> int:
         return self.text_size + _SPECIAL.index(name)
@@ -119,33 +138,93 @@ class Vocabulary:
 
     def encode_history(self, history: Ints) -> Ints:
         """Code token ids of a history, shape (H * levels,)."""
-        sizes = self.identifiers.codebook_sizes
-        starts = self.code_start + np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64)
-        return (self.identifiers.codes[history] + starts).reshape(-1)
+        codes = self.spaces.recommendation.codes[history]
+        return (codes + self.code_tokens("recommendation")).reshape(-1)
 
-    def encode(self, example: Example) -> Sequences:
-        """Write an example as tokens; what lies before the last `max_history` items is cut."""
+    def encode_request(self, history: Ints, query: str | None) -> Sequences:
+        """Write a request as tokens, without a target; its last state generates.
+
+        Args:
+            history: catalog positions, oldest first, (H,); the last `max_history` are read.
+        """
+        tokens = self._request(history[-self.max_history :], query)
+        nothing = np.zeros(0, np.int64)
+        last = np.array([len(tokens) - 1])
+        slot = self.spaces.slots_of(self.task(query))[:1]
+        return Sequences(
+            tokens, len(tokens), last, slot, nothing, nothing, np.zeros(0), 0, query or ""
+        )
+
+    def encode(self, example: Example) -> list[Sequences]:
+        """Write an example as tokens; what lies before the last `max_history` items is cut.
+
+        One sequence holds all targets where an identifier is one code. Where it is several, the
+        targets that the history goes on with share a sequence, for there their codes stand
+        already; each other one needs a sequence of its own that ends in its codes.
+        """
         example = example.cut(self.max_history)
-        history, visible = example.history, example.visible
-        parts = []
-        if len(history) or example.query is None:
-            parts += [np.array([self._mark("<history>")]), self.encode_history(history)]
-        ends = visible * self.identifiers.levels
-        if example.query is not None:
-            words = self.encode_query(example.query)
-            parts.append(np.array([self._mark("<query>"), *words, self._mark("<answer>")]))
-            length = sum(len(part) for part in parts)
+        if not len(example.targets):
+            return []
+        if self.spaces.are_shared and self.spaces.search.levels == 1:
+            return [self._spell(example, np.arange(len(example.targets)))]
+        at_end = example.visible == len(example.history)
+        goes_on = np.zeros_like(at_end)
+        inside = np.flatnonzero(~at_end)
+        following = example.history[example.visible[inside]]
+        goes_on[inside] = example.targets[inside] == following
+        together, apart = np.flatnonzero(goes_on), np.flatnonzero(~goes_on)
+        if example.query is None and len(apart) and at_end[apart[-1]]:
+            together, apart = np.append(together, apart[-1]), apart[:-1]
+        sequences = [self._spell(example, together)] if len(together) else []
+        return sequences + [self._spell(example, np.array([target])) for target in apart]
+
+    def _spell(self, example: Example, chosen: Ints) -> Sequences:
+        """The sequence of the `chosen` targets of an example; the last may spell itself out."""
+        visible, targets = example.visible[chosen], example.targets[chosen]
+        whole = int(visible.max(initial=0)) == len(example.history)
+        history = example.history if whole or len(chosen) > 1 else example.history[: visible[0]]
+        query = example.query if whole else None
+        tokens = self._request(history, query)
+        length, task = len(tokens), self.task(query)
+        ends = visible * self.spaces.recommendation.levels
+        if query is not None:
             ends = np.where(visible == len(history), length - 1, ends)
-        contexts, target_contexts = np.unique(ends, return_inverse=True)
-        codes = self.identifiers.codes[example.targets, 0]
-        weights = np.ones(len(codes)) if example.weights is None else example.weights
-        tokens, query = np.concatenate(parts), example.query or ""
-        return Sequences(tokens, contexts, target_contexts, codes, weights, query)
+        levels = np.arange(self.spaces.of(task).levels)
+        codes = self.spaces.of(task).codes[targets]  # (targets, levels)
+        if whole or len(history) < len(example.history):
+            tokens = np.concatenate([tokens, (codes[-1] + self.code_tokens(task))[:-1]])
+        positions = (ends[:, None] + levels).reshape(-1)
+        contexts, first, target_contexts = np.unique(
+            positions, return_index=True, return_inverse=True
+        )
+        slots = np.tile(self.spaces.slots_of(task), len(chosen))[first]
+        weights = np.ones(len(example.targets)) if example.weights is None else example.weights
+        repeated = np.repeat(weights[chosen], len(levels))
+        return Sequences(
+            tokens,
+            length,
+            contexts,
+            slots,
+            target_contexts,
+            codes.reshape(-1),
+            repeated,
+            len(chosen),
+            query or "",
+        )
+
+    def _request(self, history: Ints, query: str | None) -> Ints:
+        parts: list[Ints] = []
+        if len(history) or query is None:
+            parts += [np.array([self._mark("<history>")]), self.encode_history(history)]
+        if query is not None:
+            words = self.encode_query(query)
+            parts.append(np.array([self._mark("<query>"), *words, self._mark("<answer>")]))
+        return np.concatenate(parts)
 
     def collate(self, sequences: Sequence[Sequences]) -> Batch:
         """Pad sequences to one length and number their contexts through."""
-        lengths = np.array([len(s.tokens) for s in sequences])
-        tokens = np.full((len(sequences), lengths.max()), self.pad, dtype=np.int64)
+        longest = max(len(s.tokens) for s in sequences)
+        tokens = np.full((len(sequences), longest), self.pad, dtype=np.int64)
         for row, sequence in enumerate(sequences):
             tokens[row, : len(sequence.tokens)] = sequence.tokens
         counts = np.array([len(s.contexts) for s in sequences])
@@ -156,9 +235,10 @@ class Vocabulary:
             vectors = self.encoder.encode([s.query for s in sequences])
         return Batch(
             tokens=torch.from_numpy(tokens),
-            lengths=torch.from_numpy(lengths),
+            lengths=torch.tensor([s.length for s in sequences]),
             context_rows=torch.from_numpy(np.repeat(np.arange(len(sequences)), counts)),
             context_positions=torch.from_numpy(np.concatenate([s.contexts for s in sequences])),
+            context_slots=torch.from_numpy(np.concatenate([s.slots for s in sequences])),
             target_contexts=torch.from_numpy(np.concatenate(places)),
             targets=torch.from_numpy(np.concatenate([s.targets for s in sequences])),
             weights=torch.from_numpy(np.concatenate([s.weights for s in sequences])).float(),
@@ -194,14 +274,14 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
 
 def fresh_vocabulary(
     tokenizer: Tokenizer,
-    identifiers: Identifiers,
+    spaces: IdSpaces,
     max_history: int,
     max_query: int,
     encoder: TextEncoder | None = None,
 ) -> Vocabulary:
     """A vocabulary for weights that start from nothing."""
     size = tokenizer.get_vocab_size()
-    return Vocabulary(tokenizer, size, size, identifiers, max_history, max_query, encoder)
+    return Vocabulary(tokenizer, size, size, spaces, max_history, max_query, encoder)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

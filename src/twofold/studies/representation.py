@@ -64,9 +64,11 @@ def representation_evidence(
 
 
 def item_rows(model: GenerativeModel) -> Floats:
-    """The output row of each item, (N, D): its code's, for atomic identifiers."""
+    """The output rows of each item's codes side by side, (N, levels x D)."""
     rows = model.backbone.code_rows().detach().cpu().double().numpy()
-    found: Floats = rows[model.vocabulary.identifiers.codes[:, 0]]
+    codes = model.vocabulary.spaces.recommendation.codes
+    starts = [slot.start for slot in model.vocabulary.spaces.slots[: codes.shape[1]]]
+    found: Floats = rows[codes + starts].reshape(len(codes), -1)
     return found
 
 

@@ -140,7 +140,14 @@ def _update(
     with autocast(device, job.config.precision):
         states = backbone.states(batch)
     weights = batch.weights * planned.weight
-    loss = job.loss(states, backbone.code_rows(), batch.target_contexts, batch.targets, weights)
+    loss = job.loss(
+        states,
+        backbone.code_rows(),
+        batch.target_contexts,
+        batch.targets,
+        weights,
+        batch.context_slots,
+    )
     if not torch.isfinite(loss):
         raise InputError(
             f"{job.label}: the loss is {float(loss.detach())} at update {progress.update}; "
@@ -151,7 +158,9 @@ def _update(
     torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.clip)
     optimizer.step()
     name = job.mixture.names[planned.source]
-    progress.targets_seen[name] = progress.targets_seen.get(name, 0) + len(batch.targets)
+    progress.targets_seen[name] = progress.targets_seen.get(name, 0) + sum(
+        sequences[row].items for row in planned.rows
+    )
     progress.update += 1
     return float(loss.detach())
 

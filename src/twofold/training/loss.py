@@ -4,6 +4,7 @@ Shapes: C contexts, V codes, D width, T targets, M negatives. A context may have
 each with a weight; the loss is the sum over targets of weight x -log p(target | context).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -123,12 +124,14 @@ def sampled_softmax(
 
 
 class CodeLoss(nn.Module):
-    """The loss of one study: full up to `limit` codes, sampled above.
+    """The loss of one study, over the codes of each target's own level: full up to `limit` of
+    them, sampled above.
 
     Args:
         counts: (V,), training targets of each code over all tasks: the proposal is half uniform,
             half in proportion to them, and the same in every arm.
-        limit: the largest number of codes with a full softmax.
+        slots: the codes of each table, among all.
+        limit: the largest number of codes of a table with a full softmax.
         negatives: how many codes are drawn for a batch.
         product: the type of the gradient's matrix products under a full softmax.
     """
@@ -139,19 +142,26 @@ class CodeLoss(nn.Module):
     def __init__(
         self,
         counts: torch.Tensor,
+        slots: Sequence[slice],
         limit: int,
         negatives: int,
         product: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.product = product
-        self.is_full = len(counts) <= limit
+        self.slots = tuple(slots)
+        self.limit = limit
         self.negatives = negatives
-        share = counts.double() / counts.sum().clamp(min=1)
-        proposal = 0.5 / len(counts) + 0.5 * share
-        self.register_buffer("proposal", proposal / proposal.sum(), persistent=False)
+        proposals = [_proposal(counts[slot]) for slot in self.slots]
+        self.register_buffer("proposal", torch.cat(proposals), persistent=False)
         expected = (negatives * self.proposal).log().float()
         self.register_buffer("log_expected", expected, persistent=False)
+
+    def describe(self) -> str:
+        """For the stamp."""
+        if max(slot.stop - slot.start for slot in self.slots) <= self.limit:
+            return "full softmax"
+        return f"sampled softmax, {self.negatives} negatives"
 
     def forward(
         self,
@@ -160,9 +170,52 @@ class CodeLoss(nn.Module):
         contexts: torch.Tensor,
         codes: torch.Tensor,
         weights: torch.Tensor,
+        slots: torch.Tensor,
     ) -> torch.Tensor:
-        """The loss of one batch, a scalar; arguments as in `full_softmax`."""
-        if self.is_full:
+        """The loss of one batch, a scalar.
+
+        Args:
+            states, rows, contexts, weights: as in `full_softmax`; rows of all codes.
+            codes: (T,), the code of each target within its slot.
+            slots: (C,), the slot that each context generates from.
+        """
+        if len(self.slots) == 1:
+            return self._of_slot(self.slots[0], states, rows, contexts, codes, weights)
+        total = states.new_zeros(())
+        for number, slot in enumerate(self.slots):
+            chosen = slots == number
+            mine = chosen[contexts]
+            if not mine.any():
+                continue
+            places = chosen.cumsum(0) - 1
+            total = total + self._of_slot(
+                slot,
+                states[chosen],
+                rows[slot],
+                places[contexts[mine]],
+                codes[mine],
+                weights[mine],
+            )
+        return total
+
+    def _of_slot(
+        self,
+        slot: slice,
+        states: torch.Tensor,
+        rows: torch.Tensor,
+        contexts: torch.Tensor,
+        codes: torch.Tensor,
+        weights: torch.Tensor,
+    ) -> torch.Tensor:
+        if slot.stop - slot.start <= self.limit:
             return full_softmax(states, rows, contexts, codes, weights, self.product)
-        drawn = torch.multinomial(self.proposal, self.negatives, replacement=True)
-        return sampled_softmax(states, rows, contexts, codes, weights, drawn, self.log_expected)
+        drawn = torch.multinomial(self.proposal[slot], self.negatives, replacement=True)
+        log_expected = self.log_expected[slot]
+        return sampled_softmax(states, rows, contexts, codes, weights, drawn, log_expected)
+
+
+def _proposal(counts: torch.Tensor) -> torch.Tensor:
+    """Half uniform, half in proportion to the counts of one slot's codes."""
+    share = counts.double() / counts.sum().clamp(min=1)
+    proposal = 0.5 / len(counts) + 0.5 * share
+    return proposal / proposal.sum()

@@ -58,7 +58,7 @@ class Mixture:
         batch_requests: int = 0,
     ) -> None:
         self.names = tuple(names)
-        self.targets = [sum(len(s.targets) for s in source) for source in sequences]
+        self.targets = [sum(s.items for s in source) for source in sequences]
         self.weights = _resolve(weights, self.names, self.targets)
         self._mass = [sum(float(s.weights.sum()) for s in source) for source in sequences]
         self._visits = _visits(self.weights, self.targets)

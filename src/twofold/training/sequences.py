@@ -51,8 +51,7 @@ def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> list[S
     """The sequences of a source that have a target: a long history's first ones may be cut."""
     if backbone.contexts_per_sequence == 1:
         source = _one_context_each(source)
-    encoded = (vocabulary.encode(example) for example in source.examples)
-    return [sequences for sequences in encoded if len(sequences.targets)]
+    return [made for example in source.examples for made in vocabulary.encode(example)]
 
 
 def _one_context_each(source: Source) -> Source:

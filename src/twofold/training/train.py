@@ -14,7 +14,7 @@ from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import resolve_encoder
 from twofold.evaluation.measures import Measure
-from twofold.identifiers.identifiers import atomic
+from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.backbone import (
     Backbone,
     fresh_backbone,
@@ -25,7 +25,7 @@ from twofold.model.backbone import (
     silence_blocks,
     start_from_text,
 )
-from twofold.model.checkpoint import KIND, GenerativeModel, save_model
+from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
 from twofold.model.vocabulary import Sequences, Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, InputError, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
@@ -156,6 +156,7 @@ def train(
         tasks=arm.tasks,
         seen=dataset.protocol.seen,
         precision=precision,
+        tries=tries_of(vocabulary.spaces),
         histories=dataset.histories if histories else {},
     )
     job = _job(dataset, arm, model, config, seed, identity, reference or {})
@@ -241,7 +242,7 @@ def _build(
     dataset: PreparedDataset, config: TrainingConfig, seed: int
 ) -> tuple[Vocabulary, Backbone]:
     """Vocabulary and weights; the same in every arm of one seed."""
-    identifiers = atomic(len(dataset.catalog))
+    spaces = shared(atomic(len(dataset.catalog)))
     texts = dataset.catalog.texts
     asked = [example.query or "" for example in training_examples(dataset, "search")]
     encoder = resolve_encoder(config.encoder, texts, asked)
@@ -249,17 +250,15 @@ def _build(
         tokenizer = train_tokenizer([*texts, *asked], config.text_tokens)
         # From fresh weights words beside the vector only lead astray (measured in docs/log.md).
         words = 0 if encoder else config.max_query
-        vocabulary = fresh_vocabulary(tokenizer, identifiers, config.max_history, words, encoder)
+        vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, words, encoder)
         backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
         if encoder:
             silence_blocks(backbone)
     else:
         limits = config.max_history, config.max_query
-        backbone, vocabulary = pretrained_backbone(
-            config.backbone, identifiers, *limits, seed, encoder
-        )
+        backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
     if encoder:
-        start_from_text(backbone, encoder.encode(texts), encoder.encode(asked))
+        start_from_text(backbone, spaces, encoder.encode(texts), encoder.encode(asked))
     return vocabulary, backbone
 
 
@@ -314,12 +313,15 @@ def _schedule(
 def _loss(
     sources: Mapping[Task, Sequence[Sequences]], vocabulary: Vocabulary, config: TrainingConfig
 ) -> CodeLoss:
-    counts = torch.zeros(vocabulary.identifiers.codebook_sizes[0], dtype=torch.float64)
+    slots = vocabulary.spaces.slots
+    starts = np.array([slot.start for slot in slots])
+    counts = torch.zeros(vocabulary.spaces.size, dtype=torch.float64)
     for sequences in sources.values():
-        targets = torch.from_numpy(np.concatenate([s.targets for s in sequences]))
+        codes = [s.targets + starts[s.slots[s.target_contexts]] for s in sequences]
+        targets = torch.from_numpy(np.concatenate(codes))
         counts += torch.bincount(targets, minlength=len(counts))
     product = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    return CodeLoss(counts, config.full_softmax_codes, config.negatives, product)
+    return CodeLoss(counts, slots, config.full_softmax_codes, config.negatives, product)
 
 
 def _validation(
@@ -376,9 +378,7 @@ def _stamp(
         "ties": TIE_RULE,
         "candidates": "full catalog",
         "catalog": codes,
-        "loss": "full softmax"
-        if job.loss.is_full
-        else f"sampled softmax, {config.negatives} negatives",
+        "loss": job.loss.describe(),
         "source_weights": dict(zip(mixture.names, mixture.weights, strict=True)),
         "targets": dict(zip(mixture.names, mixture.targets, strict=True)),
         "encoder": config.encoder.replace("auto", "tfidf") if encoded else "none",

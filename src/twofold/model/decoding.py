@@ -1,0 +1,205 @@
+"""Steps of many hypotheses over one request: its keys and values are shared by all of them.
+
+Hypotheses of a step stand side by side as positions of one sequence, and a mask lets each see the
+request and its own ancestors: nothing is copied for a beam, and nothing is moved when beams
+change places.
+
+Shapes: B requests, K hypotheses of a step, S tokens of the request, H heads, D width.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from transformers import DynamicCache
+
+from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
+from twofold.model.vocabulary import Batch
+
+
+class Steps(ABC):
+    """The states of growing hypotheses for a batch of requests."""
+
+    @abstractmethod
+    def first(self) -> torch.Tensor:
+        """The state that generates the first code, (B, D), float32."""
+
+    @abstractmethod
+    def next(self, tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
+        """The states after one more code, (B, K, D), float32.
+
+        Args:
+            tokens: (B, K), the ids of the codes.
+            parents: (B, K), the place of each one's parent in the step before.
+        """
+
+
+def steps_of(backbone: Backbone, batch: Batch, codes: int, beams: int) -> Steps:
+    """The fitting steps for a backbone.
+
+    Args:
+        backbone: in evaluation mode.
+        batch: requests alone, without targets.
+        codes: how many times `next` will be called, at most.
+        beams: hypotheses of a step, at most.
+    """
+    if isinstance(backbone, EncoderDecoder):
+        return EncoderDecoderSteps(backbone, batch, codes, beams)
+    assert isinstance(backbone, Decoder)
+    return DecoderSteps(backbone, batch)
+
+
+class Ancestors:
+    """Which positions of earlier steps each hypothesis stands on."""
+
+    def __init__(self) -> None:
+        self._places: list[torch.Tensor] = []
+        self.width = 0
+        """Positions of all steps so far."""
+
+    def mask(self, parents: torch.Tensor) -> torch.Tensor:
+        """What each of the new hypotheses sees of all positions, itself included, (B, K, W)."""
+        rows, beams = parents.shape
+        places = [step.gather(1, parents) for step in self._places]
+        own = self.width + torch.arange(beams, device=parents.device).expand(rows, beams)
+        self._places = [*places, own]
+        self.width += beams
+        seen = torch.zeros(rows, beams, self.width, dtype=torch.bool, device=parents.device)
+        return seen.scatter_(2, torch.stack(self._places, dim=2), True)
+
+
+class DecoderSteps(Steps):
+    """Any causal model of transformers: hypotheses follow the request as further positions."""
+
+    def __init__(self, backbone: Decoder, batch: Batch) -> None:
+        self._model = backbone.model.base_model
+        self._embed = backbone.model.get_input_embeddings()
+        self._cache = DynamicCache(config=backbone.model.config)
+        self._lengths = batch.lengths
+        read = self._model(
+            inputs_embeds=backbone.inputs(batch), past_key_values=self._cache, use_cache=True
+        )
+        rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
+        self._first: torch.Tensor = read.last_hidden_state[rows, batch.lengths - 1].float()
+        places = torch.arange(batch.tokens.shape[1], device=rows.device)
+        self._request = places < batch.lengths[:, None]
+        self._ancestors = Ancestors()
+        self._spelled = 0
+
+    def first(self) -> torch.Tensor:
+        return self._first
+
+    def next(self, tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
+        rows, beams = tokens.shape
+        own = self._ancestors.mask(parents)
+        mask = torch.cat([self._request[:, None].expand(-1, beams, -1), own], dim=2)
+        positions = (self._lengths + self._spelled)[:, None].expand(rows, beams)
+        self._spelled += 1
+        made = self._model(
+            inputs_embeds=self._embed(tokens),
+            attention_mask=mask[:, None],
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        states: torch.Tensor = made.last_hidden_state.float()
+        return states
+
+
+class EncoderDecoderSteps(Steps):
+    """T5's decoder, with the weights of the transformers model.
+
+    Its own forward pass numbers positions by their place in the sequence, so hypotheses that
+    stand side by side need a pass of ours.
+    """
+
+    def __init__(self, backbone: EncoderDecoder, batch: Batch, codes: int, beams: int) -> None:
+        decoder = backbone.model.get_decoder()
+        config = backbone.model.config
+        self._heads, self._scale = config.num_heads, backbone.output_scale
+        self._embed, self._last = decoder.embed_tokens, decoder.final_layer_norm
+        self._start = config.decoder_start_token_id
+        encoded, mask = backbone.encoded(batch)
+        self._rows, self._device = len(encoded), encoded.device
+        self._hidden = torch.zeros(mask.shape, dtype=encoded.dtype, device=encoded.device)
+        self._hidden.masked_fill_(mask == 0, torch.finfo(encoded.dtype).min)
+        self._layers = [
+            _Layer(block, encoded, self._heads, 1 + codes * beams) for block in decoder.block
+        ]
+        attention = decoder.block[0].layer[0].SelfAttention
+        self._bias: torch.Tensor = attention.compute_bias(codes + 1, codes + 1)[0]
+        self._ancestors = Ancestors()
+        self._steps_of_places: list[int] = []
+
+    def first(self) -> torch.Tensor:
+        parents = torch.zeros(self._rows, 1, dtype=torch.long, device=self._device)
+        return self.next(torch.full_like(parents, self._start), parents)[:, 0]
+
+    def next(self, tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
+        step = self._steps_of_places[-1] + 1 if self._steps_of_places else 0
+        start = self._ancestors.width
+        seen = self._ancestors.mask(parents)
+        self._steps_of_places += [step] * tokens.shape[1]
+        bias = self._bias[:, step, self._steps_of_places]  # (H, places)
+        states = self._embed(tokens)
+        hidden = torch.finfo(bias.dtype).min
+        mask = torch.where(seen[:, None], bias[None, :, None], hidden).to(states.dtype)
+        for layer in self._layers:
+            states = layer(states, mask, self._hidden[:, None, None], start)
+        found: torch.Tensor = self._last(states).float() * self._scale
+        return found
+
+
+class _Layer:
+    """One block of T5's decoder over hypotheses.
+
+    Args:
+        block: with the weights.
+        encoded: the requests, (B, S, D): their keys and values are taken once.
+        heads: of attention.
+        places: hypotheses of all steps together, at most.
+    """
+
+    def __init__(self, block: Any, encoded: torch.Tensor, heads: int, places: int) -> None:
+        self._own, self._cross, self._wide = block.layer
+        self._heads = heads
+        request = self._cross.EncDecAttention
+        self._keys = self._split(request.k(encoded))
+        self._values = self._split(request.v(encoded))
+        rows, _, _, width = self._keys.shape
+        self._spelled = self._keys.new_empty(2, rows, heads, places, width)
+
+    def __call__(
+        self, states: torch.Tensor, mask: torch.Tensor, hidden: torch.Tensor, start: int
+    ) -> torch.Tensor:
+        attention, normed = self._own.SelfAttention, self._own.layer_norm(states)
+        stop = start + states.shape[1]
+        self._spelled[0, :, :, start:stop] = self._split(attention.k(normed))
+        self._spelled[1, :, :, start:stop] = self._split(attention.v(normed))
+        keys, values = self._spelled[:, :, :, :stop]
+        states = states + self._attend(attention, normed, keys, values, mask)
+        request, normed = self._cross.EncDecAttention, self._cross.layer_norm(states)
+        states = states + self._attend(request, normed, self._keys, self._values, hidden)
+        wide = self._wide
+        added: torch.Tensor = states + wide.DenseReluDense(wide.layer_norm(states))
+        return added
+
+    def _attend(
+        self,
+        attention: Any,
+        states: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        queries = self._split(attention.q(states))
+        # T5 folds the usual 1 / sqrt(d) into its weights.
+        mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=1.0)
+        found: torch.Tensor = attention.o(mixed.transpose(1, 2).flatten(2))
+        return found
+
+    def _split(self, states: torch.Tensor) -> torch.Tensor:
+        """(B, L, H x d) -> (B, H, L, d)."""
+        rows, length, _ = states.shape
+        return states.view(rows, length, self._heads, -1).transpose(1, 2)

@@ -1,0 +1,184 @@
+"""Beam search over a trie: the best valid identifiers, and only those.
+
+A pure function over `expand`, which gives the log-probabilities of the next level's codes. Codes
+that lead nowhere are left out after normalisation, so a filter never reorders what passes it; and
+a prefix is kept only while something allowed lies below it, so `k` items come back whenever `k`
+are allowed and `beams >= k`. With as many beams as items the search is exact.
+
+Shapes: B requests, K hypotheses, V codes of a level.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.identifiers.trie import Counts, Trie, excluded_counts
+from twofold.records import Ints
+from twofold.retrieval.top_k import top_k
+
+Scores = npt.NDArray[np.float32]
+
+Expand = Callable[[int, Ints, Ints], Scores]
+"""(level, codes, parents) -> log-probabilities of the level's codes after each hypothesis.
+
+`codes` (B, K) are those of the level before and `parents` (B, K) the places that their hypotheses
+had there; for level 0 both are zeros, with K = 1. Returns (B, K, V).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Diversity:
+    """Beams in groups; a later group pays for each code that earlier ones took at the level.
+
+    After Vijayakumar et al. (AAAI 2018), but that the groups choose from all hypotheses, so that
+    no item is found twice and none is missed for want of beams. Scores stay what they are.
+    """
+
+    groups: int
+    penalty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The items of each request, best first.
+
+    Attributes:
+        items: (B, k), catalog positions; what is beyond the allowed ones has score -inf.
+        scores: (B, k), log p(identifier).
+    """
+
+    items: Ints
+    scores: Scores
+
+
+def beam_search(
+    expand: Expand,
+    trie: Trie,
+    counts: Counts,
+    excluded: Sequence[Ints],
+    beams: int,
+    k: int,
+    tie_rank: Ints,
+    diversity: Diversity | None = None,
+) -> Found:
+    """The `k` best items of each request.
+
+    Args:
+        expand: the model.
+        trie: of valid identifiers.
+        counts: items below each node that may come back; see `Trie.counts`.
+        excluded: for each request the catalog positions that may not, without repeats, all of
+            them allowed by `counts`.
+        beams: hypotheses that are kept at a level, at least `k`.
+        k: how many items.
+        tie_rank: (N,), of two items with equal scores the smaller rank comes first.
+        diversity: spread the hypotheses over more codes.
+    """
+    if beams < k:
+        raise ValueError(f"{beams} beams cannot find {k} items")
+    taken = excluded_counts(trie, excluded)
+    rows = len(excluded)
+    scores = np.zeros((rows, 1), np.float32)
+    nodes = codes = parents = np.zeros((rows, 1), np.int64)
+    for level in range(trie.levels):
+        log_p = expand(level, codes, parents)
+        place, node, value = _children(trie, counts, taken[level], level, nodes, scores, log_p)
+        if level == trie.levels - 1 or not node.size:
+            return _best(trie, node, value, k, tie_rank)
+        chosen, scores = _choose(trie.codes[level], node, value, beams, diversity)
+        parents = np.take_along_axis(place, chosen, axis=1)
+        nodes = np.take_along_axis(node, chosen, axis=1)
+        codes = trie.codes[level][nodes].astype(np.int64)
+    raise AssertionError("a trie has levels")
+
+
+def _children(
+    trie: Trie,
+    counts: Counts,
+    taken: tuple[Ints, Ints],
+    level: int,
+    nodes: Ints,
+    scores: Scores,
+    log_p: Scores,
+) -> tuple[Ints, Ints, Scores]:
+    """The nodes below all hypotheses of each request: (B, W) parents' places, nodes, scores.
+
+    In the order of hypotheses, then of codes. W is what the widest request needs; what fills up
+    and what is not allowed has score -inf.
+    """
+    rows, width = nodes.shape
+    first = trie.first[level]
+    begin = first[nodes].astype(np.int64)
+    # A hypothesis of score -inf only fills up.
+    fans = np.where(scores > -np.inf, first[nodes + 1] - begin, 0)
+    ends = np.cumsum(fans, axis=1)
+    widest = int(ends[:, -1].max(initial=0))
+    fan, per_row = fans.reshape(-1), ends[:, -1]
+    hypothesis = np.repeat(np.arange(rows * width), fan)
+    child = np.arange(len(hypothesis)) - np.repeat(np.cumsum(fan) - fan, fan)
+    child += begin.reshape(-1)[hypothesis]
+    value = scores.reshape(-1)[hypothesis]
+    value = value + log_p.reshape(rows * width, -1)[hypothesis, trie.codes[level][child]]
+    row = hypothesis // width
+    value[~_allowed(counts[level], taken, row, child)] = -np.inf
+    if (per_row == widest).all():
+        shape = (rows, widest)
+        return (hypothesis % width).reshape(shape), child.reshape(shape), value.reshape(shape)
+    column = np.arange(len(child)) - np.repeat(np.cumsum(per_row) - per_row, per_row)
+    place = np.zeros((rows, widest), np.int64)
+    node = np.zeros((rows, widest), np.int64)
+    filled = np.full((rows, widest), -np.inf, np.float32)
+    place[row, column] = hypothesis % width
+    node[row, column] = child
+    filled[row, column] = value
+    return place, node, filled
+
+
+def _allowed(
+    counts: npt.NDArray[np.int32], taken: tuple[Ints, Ints], row: Ints, child: Ints
+) -> npt.NDArray[np.bool_]:
+    """Whether anything is left below each child once the request's exclusions are taken off."""
+    left = counts[child].astype(np.int64)
+    keys, excluded = taken
+    if len(keys):
+        wanted = row * len(counts) + child
+        found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        left -= np.where(keys[found] == wanted, excluded[found], 0)
+    return left > 0
+
+
+def _choose(
+    codes: npt.NDArray[np.int64],
+    node: Ints,
+    value: Scores,
+    beams: int,
+    diversity: Diversity | None,
+) -> tuple[Ints, Scores]:
+    """Columns of the hypotheses that go on, (B, K), and their scores."""
+    if diversity is None:
+        return top_k(value, beams)
+    size = -(-beams // diversity.groups)
+    code = codes[node].astype(np.int64)
+    left = adjusted = value
+    times = np.zeros((len(value), int(code.max(initial=0)) + 1), np.float32)
+    chosen, kept = [], []
+    for start in range(0, min(beams, value.shape[1]), size):
+        columns, _ = top_k(adjusted, min(size, beams - start))
+        chosen.append(columns)
+        kept.append(np.take_along_axis(left, columns, axis=1))
+        left = left.copy()
+        np.put_along_axis(left, columns, np.float32(-np.inf), axis=1)
+        picked = np.take_along_axis(code, columns, axis=1)
+        np.add.at(times, (np.arange(len(value))[:, None], picked), 1)
+        penalty = np.float32(diversity.penalty)
+        adjusted = left - penalty * np.take_along_axis(times, code, axis=1)
+    return np.concatenate(chosen, axis=1)[:, :beams], np.concatenate(kept, axis=1)[:, :beams]
+
+
+def _best(trie: Trie, leaf: Ints, value: Scores, k: int, tie_rank: Ints) -> Found:
+    """The best leaves of each request as items."""
+    items = trie.items[leaf].astype(np.int64)
+    order = np.lexsort((tie_rank[items], -value), axis=1)[:, :k]
+    return Found(np.take_along_axis(items, order, axis=1), np.take_along_axis(value, order, axis=1))

@@ -1,0 +1,153 @@
+"""Beam search against scoring every item."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.identifiers.test_trie import identifiers
+from twofold.identifiers.identifiers import Identifiers
+from twofold.identifiers.trie import build_trie
+from twofold.records import Ints
+from twofold.retrieval.beam_search import Diversity, Expand, Found, Scores, beam_search
+
+
+class Language:
+    """Log-probabilities that depend on the request and on the whole prefix, by their hash.
+
+    Args:
+        coarse: few different values, so that many hypotheses tie.
+    """
+
+    def __init__(self, made: Identifiers, requests: int, seed: int, coarse: bool) -> None:
+        self._sizes, self._seed, self._coarse = made.codebook_sizes, seed, coarse
+        self._requests = requests
+
+    def log_p(self, request: int, prefix: tuple[int, ...]) -> Scores:
+        """Of the codes after a prefix, (V,)."""
+        rng = np.random.default_rng([self._seed, request, *prefix])
+        logits = rng.normal(size=self._sizes[len(prefix)]).astype(np.float32)
+        if self._coarse:
+            logits = np.round(logits)
+        shifted = logits - logits.max()
+        found: Scores = (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)
+        return found
+
+    def expand(self) -> Expand:
+        """Remembers the prefixes that the search has spelled."""
+        prefixes: list[list[tuple[int, ...]]] = []
+
+        def step(level: int, codes: Ints, parents: Ints) -> Scores:
+            nonlocal prefixes
+            if level == 0:
+                prefixes = [[()] for _ in range(self._requests)]
+            else:
+                prefixes = [
+                    [(*before[p], int(c)) for c, p in zip(row, places, strict=True)]
+                    for before, row, places in zip(prefixes, codes, parents, strict=True)
+                ]
+            return np.stack(
+                [
+                    np.stack([self.log_p(request, prefix) for prefix in row])
+                    for request, row in enumerate(prefixes)
+                ]
+            )
+
+        return step
+
+    def score(self, request: int, codes: list[int]) -> np.float32:
+        """Log-probability of a whole identifier, summed as the search does."""
+        total = np.float32(0)
+        for level, code in enumerate(codes):
+            total += self.log_p(request, tuple(codes[:level]))[code]
+        return total
+
+
+def _search(
+    made: Identifiers,
+    language: Language,
+    excluded: list[Ints],
+    beams: int,
+    k: int,
+    allowed: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None,
+    diversity: Diversity | None = None,
+) -> Found:
+    trie = build_trie(made)
+    counts = trie.counts(allowed)
+    left = [items if allowed is None else items[allowed[items]] for items in excluded]
+    ranks = np.arange(len(made))
+    return beam_search(language.expand(), trie, counts, left, beams, k, ranks, diversity)
+
+
+def _found(found: Found, row: int) -> list[int]:
+    items: list[int] = found.items[row][found.scores[row] > -np.inf].tolist()
+    return items
+
+
+@settings(max_examples=150, deadline=None)
+@given(identifiers(), st.integers(0, 1000), st.booleans(), st.integers(1, 45))
+def test_with_enough_beams_it_is_exact(made: Identifiers, seed: int, coarse: bool, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    language = Language(made, 3, seed, coarse)
+    excluded = [np.flatnonzero(rng.random(len(made)) < share) for share in (0.0, 0.3, 1.0)]
+    allowed = rng.random(len(made)) < 0.8
+    found = _search(made, language, excluded, max(len(made), k), k, allowed)
+    for row, items in enumerate(excluded):
+        every = [n for n in np.flatnonzero(allowed) if n not in set(items.tolist())]
+        scores = {n: language.score(row, made.codes[n].tolist()) for n in every}
+        wanted = sorted(every, key=lambda n: (-scores[n], n))[:k]
+        assert _found(found, row) == wanted
+        assert found.scores[row][: len(wanted)].tolist() == [scores[n] for n in wanted]
+
+
+@settings(max_examples=100, deadline=None)
+@given(identifiers(), st.integers(0, 1000))
+def test_a_filter_does_not_reorder_what_passes_it(made: Identifiers, seed: int) -> None:
+    allowed = np.random.default_rng(seed).random(len(made)) < 0.5
+    language, nothing = Language(made, 1, seed, False), [np.zeros(0, np.int64)]
+    everything = len(made)
+    whole = _found(_search(made, language, nothing, everything, everything), 0)
+    passed = _found(_search(made, language, nothing, everything, everything, allowed), 0)
+    assert passed == [item for item in whole if allowed[item]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    identifiers(),
+    st.integers(0, 1000),
+    st.integers(1, 8),
+    st.integers(0, 4),
+    st.sampled_from([None, Diversity(3, 0.25), Diversity(2, 100.0)]),
+)
+def test_k_items_come_back_whenever_k_are_allowed(
+    made: Identifiers, seed: int, k: int, more: int, diversity: Diversity | None
+) -> None:
+    rng = np.random.default_rng(seed)
+    language = Language(made, 2, seed, coarse=True)
+    excluded = [np.flatnonzero(rng.random(len(made)) < share) for share in (0.2, 0.9)]
+    allowed = rng.random(len(made)) < 0.7
+    found = _search(made, language, excluded, k + more, k, allowed, diversity)
+    for row, items in enumerate(excluded):
+        answer = _found(found, row)
+        may = set(np.flatnonzero(allowed).tolist()) - set(items.tolist())
+        assert len(answer) == len(set(answer)) == min(k, len(may))
+        assert set(answer) <= may
+        scores = [language.score(row, made.codes[n].tolist()) for n in answer]
+        assert found.scores[row][: len(answer)].tolist() == scores
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_diversity_spreads_the_codes() -> None:
+    codes = np.stack(np.unravel_index(np.arange(64), (4, 16)), axis=1)
+    made = Identifiers("semantic", codes, (4, 16))
+    language, nothing = Language(made, 1, 5, False), [np.zeros(0, np.int64)]
+    plain = _search(made, language, nothing, 2, 2)
+    spread = _search(made, language, nothing, 2, 2, diversity=Diversity(2, 50.0))
+    assert plain.scores[0].sum() >= spread.scores[0].sum()
+    assert len(set(codes[_found(spread, 0), 1])) == 2
+
+
+def test_too_few_beams_are_refused() -> None:
+    made = Identifiers("semantic", np.array([[0], [1]]), (2,))
+    with pytest.raises(ValueError, match="1 beams cannot find 2 items"):
+        _search(made, Language(made, 1, 0, False), [np.zeros(0, np.int64)], 1, 2)

@@ -1,0 +1,117 @@
+"""A model with semantic IDs: what it was trained to say is what it ranks by."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.identifiers.test_trie import identifiers
+from twofold.data.dataset import Catalog
+from twofold.identifiers.identifiers import Identifiers, IdSpaces, shared
+from twofold.model.backbone import fresh_backbone
+from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
+from twofold.records import TASKS, Example, Request
+from twofold.retrieval.generative import GenerativeRetriever
+
+TOKENIZER = train_tokenizer(["slow space opera", "space heist", "slow dance"] * 3, 300)
+
+
+def _model(spaces: IdSpaces, backbone: str, seed: int) -> GenerativeModel:
+    items = len(spaces.search)
+    ids = [f"item-{n:03d}" for n in range(items)]
+    vocabulary = fresh_vocabulary(TOKENIZER, spaces, max_history=5, max_query=4)
+    model = fresh_backbone(backbone, vocabulary, 0.0, seed).eval()
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.ndim > 1 and "norm" not in name:
+                weights.mul_(4)  # fresh weights hardly tell codes apart
+    return GenerativeModel(
+        catalog=Catalog.of(pl.DataFrame({"item_id": ids, "title": ids})),
+        vocabulary=vocabulary,
+        backbone=model,
+        tasks=TASKS,
+        seen="exclude",
+        precision="float32",
+        tries=tries_of(spaces),
+    )
+
+
+def _spaces(made: Identifiers, seed: int, kind: str) -> IdSpaces:
+    """One space, or another one for search, whole or after the first level."""
+    if kind == "shared" or (kind == "shared prefix" and made.levels == 1):
+        return shared(made)
+    rng = np.random.default_rng(seed)
+    if kind == "separate":
+        other = np.arange(len(made))[rng.permutation(len(made))]
+        codes = np.stack(np.divmod(other, 3), axis=1)
+        return IdSpaces(made, Identifiers("semantic", codes, (len(made) // 3 + 1, 3)), 0)
+    codes = made.codes[:, :1]
+    suffix = np.zeros(len(made), np.int64)
+    for code in np.unique(codes):
+        same = np.flatnonzero(codes[:, 0] == code)
+        suffix[same] = rng.permutation(len(same))
+    sizes = (made.codebook_sizes[0], int(suffix.max()) + 1)
+    return IdSpaces(made, Identifiers("semantic", np.column_stack([codes, suffix]), sizes), 1)
+
+
+def _requests(items: int, rng: np.random.Generator) -> list[Request]:
+    ids = [f"item-{n:03d}" for n in range(items)]
+    made = []
+    for number, query in enumerate(["space opera", None, "heist", None, "slow slow slow dance"]):
+        history = tuple(rng.choice(ids, size=int(rng.integers(0, 8))))
+        exclude = frozenset(rng.choice(ids, size=int(rng.integers(0, items))))
+        made.append(Request(str(number), query, history, exclude))
+    return made
+
+
+def _score(model: GenerativeModel, request: Request, item: int) -> float:
+    """Log-probability of an item's codes, as training sees them."""
+    history = np.array([model.catalog.positions[i] for i in request.history], dtype=np.int64)
+    example = Example(history, request.query, np.array([item]), np.array([len(history)]))
+    sequences = model.vocabulary.encode(example)
+    batch = model.vocabulary.collate(sequences)
+    with torch.no_grad():
+        states, rows = model.backbone.states(batch), model.backbone.code_rows().detach()
+    score = 0.0
+    for target, context in zip(batch.targets, batch.target_contexts, strict=True):
+        slot = model.vocabulary.spaces.slots[int(batch.context_slots[context])]
+        score += float(torch.log_softmax(states[context] @ rows[slot].T, 0)[target])
+    return score
+
+
+@pytest.mark.parametrize("backbone", ["decoder:tiny", "t5:tiny", "sasrec:tiny"])
+@pytest.mark.parametrize("kind", ["shared", "separate", "shared prefix"])
+@settings(max_examples=8, deadline=None)
+@given(made=identifiers(most=25), seed=st.integers(0, 1000))
+def test_it_ranks_by_what_training_sees(
+    backbone: str, kind: str, made: Identifiers, seed: int
+) -> None:
+    model = _model(_spaces(made, seed, kind), backbone, seed)
+    requests = _requests(len(made), np.random.default_rng(seed))
+    run = GenerativeRetriever(model, beams=len(made)).retrieve(requests, len(made))
+    for request in requests:
+        scores = {
+            item_id: _score(model, request, item)
+            for item, item_id in enumerate(model.catalog.item_ids)
+            if item_id not in request.exclude
+        }
+        found = run[request.request_id]
+        assert set(found.item_ids) == set(scores)
+        assert found.scores == pytest.approx([scores[i] for i in found.item_ids], abs=2e-4)
+        assert list(found.scores) == sorted(found.scores, reverse=True)
+
+
+@pytest.mark.parametrize("backbone", ["decoder:tiny", "t5:tiny", "sasrec:tiny"])
+def test_neighbours_in_a_batch_do_not_change_an_answer(backbone: str) -> None:
+    codes = np.stack(np.unravel_index(np.arange(0, 512, 3), (8, 8, 8)), axis=1)
+    model = _model(shared(Identifiers("semantic", codes, (8, 8, 8))), backbone, 3)
+    retriever = GenerativeRetriever(model, beams=20)
+    requests = _requests(len(codes), np.random.default_rng(0))
+    together = retriever.retrieve(requests, 10)
+    for request in requests:
+        alone = retriever.retrieve([request], 10)[request.request_id]
+        assert together[request.request_id].item_ids == alone.item_ids
+        assert together[request.request_id].scores == pytest.approx(alone.scores, abs=1e-4)
