@@ -1,0 +1,350 @@
+"""Constrained decoding beside transformers' `generate` with `prefix_allowed_tokens_fn`.
+
+    python benchmarks/decode.py [--out DIR] [--rounds 5] [--threads 1]
+
+Both sides hold the same weights (random, of Flan-T5-small's shape, and a decoder of that width),
+read the same requests and must find the same items; they run in turn in one process, and the
+fastest of the rounds counts. `same softmax` has one type of numbers and the softmax over the whole
+vocabulary on both sides; the other columns say what the level's own softmax and bfloat16 add.
+Requests have 16 tokens, as a query has, or 101: a history of 25 items of four codes. Then what the
+trie costs, how time grows with the catalog, and atomic identifiers.
+"""
+
+import argparse
+import copy
+import json
+import os
+import resource
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+from transformers.activations import NewGELUActivation
+from transformers.utils import logging
+
+from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
+from twofold.identifiers.trie import Trie, build_trie
+from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
+from twofold.model.decoding import steps_of
+from twofold.model.vocabulary import Batch, Vocabulary, train_tokenizer
+from twofold.records import Ints
+from twofold.retrieval.beam_search import Scores, beam_search
+from twofold.retrieval.top_k import top_k
+
+ITEMS, LEVELS, CODES, TEXT = 100_000, 4, 256, 32_100
+REQUESTS = (16, 101)
+"""Tokens of a request: of a query, and of a history of 25 items."""
+CASES = [(1, 10), (1, 50), (8, 10), (8, 50)]
+"""Requests in a batch, and beams."""
+
+Prefix = tuple[int, ...]
+
+
+def random_identifiers(items: int, seed: int = 0) -> Identifiers:
+    """Distinct random codes."""
+    rng = np.random.default_rng(seed)
+    codes = np.unique(rng.integers(0, CODES, (items + items // 10, LEVELS)), axis=0)
+    chosen = codes[rng.permutation(len(codes))[:items]]
+    return Identifiers("semantic", chosen, (CODES,) * LEVELS)
+
+
+def made_vocabulary(spaces: IdSpaces) -> Vocabulary:
+    """As many text tokens as Flan-T5 has."""
+    tokenizer = train_tokenizer(["nothing is read as text here"], 256)
+    return Vocabulary(tokenizer, TEXT, 0, spaces, max_history=25, max_query=101)
+
+
+def made_backbone(family: str, vocabulary: Vocabulary) -> Backbone:
+    """Random weights of Flan-T5-small's shape, or a decoder as wide and as deep."""
+    torch.manual_seed(0)
+    model: PreTrainedModel
+    if family == "t5":
+        model = T5ForConditionalGeneration(
+            T5Config(
+                vocab_size=vocabulary.size,
+                d_model=512,
+                d_kv=64,
+                d_ff=1024,
+                num_layers=8,
+                num_heads=6,
+                feed_forward_proj="gated-gelu",
+                tie_word_embeddings=False,
+                decoder_start_token_id=0,
+                eos_token_id=None,
+            )
+        )
+        return EncoderDecoder(model, vocabulary).eval()
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary.size,
+            hidden_size=512,
+            intermediate_size=1024,
+            num_hidden_layers=8,
+            num_attention_heads=8,
+            pad_token_id=0,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    return Decoder(model, vocabulary).eval()
+
+
+def requests(count: int, tokens: int, vocabulary: Vocabulary) -> Batch:
+    """Random words, none of them padding."""
+    words = torch.randint(1, TEXT, (count, tokens), generator=torch.Generator().manual_seed(1))
+    nothing, rows = torch.zeros(0, dtype=torch.long), torch.arange(count)
+    last = torch.full((count,), tokens - 1)
+    slots = torch.from_numpy(vocabulary.spaces.slots_of("search")[:1]).expand(count)
+    lengths = torch.full((count,), tokens)
+    empty = torch.zeros(count, 0)
+    return Batch(words, lengths, rows, last, slots, nothing, nothing, nothing.float(), empty)
+
+
+class Ours:
+    """The search of the library, with a choice of softmax and of the type of numbers."""
+
+    def __init__(self, backbone: Backbone, vocabulary: Vocabulary, trie: Trie) -> None:
+        self._backbone, self._trie = backbone, trie
+        self._counts = trie.counts()
+        self._ranks = np.arange(len(trie))
+        self._tokens = vocabulary.code_tokens("search")
+        self._slots = [vocabulary.spaces.slots[s] for s in vocabulary.spaces.slots_of("search")]
+        self._start = vocabulary.code_start
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch, beams: int, softmax: str, dtype: torch.dtype) -> Ints:
+        """The items of each request, (B, beams)."""
+        rows: torch.Tensor = self._backbone.model.get_output_embeddings().weight
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            steps = steps_of(self._backbone, batch, self._trie.levels - 1, beams)
+
+        def expand(level: int, codes: Ints, parents: Ints) -> Scores:
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                if level == 0:
+                    states = steps.first()[:, None]
+                else:
+                    tokens = torch.from_numpy(codes + self._tokens[level - 1])
+                    states = steps.next(tokens, torch.from_numpy(parents))
+            slot = self._slots[level]
+            first, last = slot.start + self._start, slot.stop + self._start
+            if softmax == "level":
+                found = torch.log_softmax(states @ rows[first:last].float().T, dim=-1)
+            else:
+                found = torch.log_softmax(states @ rows.T, dim=-1)[..., first:last]
+            scores: Scores = found.numpy()
+            return scores
+
+        nothing = [np.zeros(0, np.int64)] * len(batch.lengths)
+        return beam_search(
+            expand, self._trie, self._counts, nothing, beams, beams, self._ranks
+        ).items
+
+
+class Theirs:
+    """transformers' beam search, with the table of allowed tokens that its users build."""
+
+    def __init__(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
+        self._model = copy.deepcopy(backbone.model)
+        for module in self._model.modules():  # as transformers has it; ours is one pass
+            if isinstance(getattr(module, "act", None), torch.nn.GELU):
+                module.act = NewGELUActivation()
+        self._spells_alone = isinstance(backbone, EncoderDecoder)
+        identifiers = vocabulary.spaces.search
+        tokens = identifiers.codes + vocabulary.code_tokens("search")
+        self._levels = identifiers.levels
+        self._item = {tuple(row): n for n, row in enumerate(tokens.tolist())}
+        allowed: dict[Prefix, dict[int, None]] = defaultdict(dict)
+        for row in self._item:
+            for level in range(self._levels):
+                allowed[row[:level]][row[level]] = None
+        self._allowed = {prefix: list(codes) for prefix, codes in allowed.items()}
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch, beams: int) -> Ints:
+        """The items of each request, (B, beams)."""
+        skip = 1 if self._spells_alone else batch.tokens.shape[1]
+
+        def allowed(_: int, ids: torch.Tensor) -> list[int]:
+            return self._allowed[tuple(ids[skip:].tolist())]
+
+        found = self._model.generate(
+            batch.tokens,
+            attention_mask=torch.ones_like(batch.tokens),
+            num_beams=beams,
+            num_return_sequences=beams,
+            max_new_tokens=self._levels,
+            do_sample=False,
+            prefix_allowed_tokens_fn=allowed,
+        )
+        codes = found[:, -self._levels :].tolist()
+        items = [self._item[tuple(row)] for row in codes]
+        return np.array(items).reshape(len(batch.tokens), beams)
+
+
+def fastest(sides: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+    """Seconds of each side, run in turn; the minimum of the rounds."""
+    seconds = [[0.0] * rounds for _ in sides]
+    for number in range(-1, rounds):  # the first round warms up
+        for side, run in enumerate(sides):
+            start = time.perf_counter()
+            run()
+            seconds[side][max(number, 0)] = time.perf_counter() - start
+    return [min(values) for values in seconds]
+
+
+def beside_generate(family: str, rounds: int) -> list[dict[str, Any]]:
+    """Times and ratios for each case."""
+    spaces = shared(random_identifiers(ITEMS))
+    vocabulary = made_vocabulary(spaces)
+    backbone = made_backbone(family, vocabulary)
+    ours = Ours(backbone, vocabulary, build_trie(spaces.search))
+    theirs = Theirs(backbone, vocabulary)
+    rows = []
+    for tokens, (count, beams) in product(REQUESTS, CASES):
+        batch = requests(count, tokens, vocabulary)
+
+        def own(softmax: str, dtype: torch.dtype, batch: Batch = batch, beams: int = beams) -> Ints:
+            return ours(batch, beams, softmax, dtype)
+
+        sides = {
+            "generate": partial(theirs, batch, beams),
+            "same softmax": partial(own, "vocabulary", torch.float32),
+            "level's softmax": partial(own, "level", torch.float32),
+            "bfloat16": partial(own, "level", torch.bfloat16),
+        }
+        agree = float((sides["same softmax"]() == sides["generate"]()).mean())
+        seconds = dict(zip(sides, fastest(list(sides.values()), rounds), strict=True))
+        rows.append(
+            {"backbone": family, "tokens": tokens, "batch": count, "beams": beams}
+            | {"same items": agree, "load": os.getloadavg()[0]}
+            | {f"{name}, ms": value * 1e3 for name, value in seconds.items()}
+            | {f"{n}, times": seconds["generate"] / seconds[n] for n in list(sides)[1:]}
+        )
+        print(_line(rows[-1]), flush=True)
+    return rows
+
+
+def one_step(rounds: int) -> list[dict[str, Any]]:
+    """Atomic identifiers: exact top-k of one step beside `generate` with k beams."""
+    spaces = shared(atomic(ITEMS))
+    vocabulary = made_vocabulary(spaces)
+    backbone = made_backbone("t5", vocabulary)
+    theirs, batch = Theirs(backbone, vocabulary), requests(1, REQUESTS[0], vocabulary)
+
+    @torch.inference_mode()
+    def ours(k: int) -> Ints:
+        states = backbone.states(batch)
+        scores = torch.log_softmax(states @ backbone.code_rows().T, dim=1).numpy()
+        return top_k(scores, k)[0]
+
+    rows = []
+    for k in (10, 100):
+        same = float(np.mean(ours(k) == theirs(batch, k)))
+        their, own = fastest([partial(theirs, batch, k), partial(ours, k)], rounds)
+        rows.append(
+            {"k": k, "same items": same, "generate, ms": their * 1e3, "ours, ms": own * 1e3}
+            | {"times": their / own, "load": os.getloadavg()[0]}
+        )
+        print(_line(rows[-1]), flush=True)
+    return rows
+
+
+def by_catalog(rounds: int) -> list[dict[str, Any]]:
+    """Milliseconds of a request, and of its search without the model, as the catalog grows."""
+    rows = []
+    for items in (10_000, 100_000, 1_000_000):
+        spaces = shared(random_identifiers(items))
+        vocabulary = made_vocabulary(spaces)
+        batch, trie = requests(1, REQUESTS[0], vocabulary), build_trie(spaces.search)
+        ours = Ours(made_backbone("t5", vocabulary), vocabulary, trie)
+        for beams in (10, 50):
+            constrained, free = search_alone(trie, beams)
+            request = partial(ours, batch, beams, "level", torch.float32)
+            sides = [request, constrained, free]
+            whole, with_trie, without = fastest(sides, max(rounds, 20))
+            rows.append(
+                {
+                    "items": items,
+                    "beams": beams,
+                    "request, ms": whole * 1e3,
+                    "search with trie, ms": with_trie * 1e3,
+                    "without, ms": without * 1e3,
+                    "trie's share": (with_trie - without) / whole,
+                }
+            )
+            print(_line(rows[-1]), flush=True)
+    return rows
+
+
+def search_alone(trie: Trie, beams: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """The search over fixed scores, with the trie, and with any code allowed."""
+    rng = np.random.default_rng(0)
+    tables = [
+        np.log(rng.dirichlet(np.ones(CODES), (1, beams if level else 1))).astype(np.float32)
+        for level in range(trie.levels)
+    ]
+    counts, ranks = trie.counts(), np.arange(len(trie))
+
+    def expand(level: int, codes: Ints, _: Ints) -> Scores:
+        return tables[level][:, : codes.shape[1]]
+
+    def constrained() -> None:
+        beam_search(expand, trie, counts, [np.zeros(0, np.int64)], beams, beams, ranks)
+
+    def free() -> None:
+        scores = np.zeros((1, 1), np.float32)
+        for table in tables:
+            candidates = (scores[:, :, None] + table[:, : scores.shape[1]]).reshape(1, -1)
+            _, scores = top_k(candidates, beams)
+
+    return constrained, free
+
+
+def _line(row: dict[str, Any]) -> str:
+    cells = [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()]
+    return " · ".join(f"{name} {cell}" for name, cell in zip(row, cells, strict=True))
+
+
+def main() -> None:
+    """Run all tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=["t5", "decoder", "atomic", "catalog"])
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    logging.set_verbosity_error()
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "t5": lambda: beside_generate("t5", arguments.rounds),
+        "decoder": lambda: beside_generate("decoder", arguments.rounds),
+        "atomic": lambda: one_step(arguments.rounds),
+        "catalog": lambda: by_catalog(arguments.rounds),
+    }
+    found: dict[str, Any] = {
+        name: part()
+        for name, part in parts.items()
+        if arguments.only is None or name in arguments.only
+    }
+    found["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory {found['peak MiB']:.0f} MiB")
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "decode.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
