@@ -5,7 +5,7 @@ of codes is `twofold.identifiers.semantic`.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self, get_args
 
@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from twofold.encoders.encoders import Vectors
 from twofold.identifiers.codebooks import k_means, residual_codes, without_empty
-from twofold.records import InputError, Ints
+from twofold.records import Floats, InputError, Ints
 
 QuantizerName = Literal["rq-kmeans", "rq-vae", "residual-lfq", "dictionary"]
 QUANTIZERS: tuple[QuantizerName, ...] = get_args(QuantizerName)
@@ -25,6 +25,8 @@ QUANTIZERS: tuple[QuantizerName, ...] = get_args(QuantizerName)
 _FILE = "quantizer.safetensors"
 _SAMPLE = 100_000
 _DICTIONARY_SAMPLE = 20_000
+_DICTIONARY_BATCH = 512
+_DICTIONARY_STEPS = 400
 _SPARSITY = 0.2
 """Weight of the absolute coefficients while atoms are learned, vectors being of unit length."""
 
@@ -176,10 +178,11 @@ class RqVae:
         """What the encoder makes of vectors, (N, width of the codebooks)."""
         return np.concatenate([self._latent(rows) for rows in _chunks(vectors)])
 
-    def _latent(self, vectors: Vectors) -> Vectors:
-        hidden = vectors @ self._encoder["hidden_weight"].T + self._encoder["hidden_bias"]
-        found = np.maximum(hidden, 0) @ self._encoder["latent_weight"].T
-        return np.asarray(found + self._encoder["latent_bias"], dtype=np.float32)
+    def _latent(self, vectors: Floats) -> Vectors:
+        weights = {name: table.astype(np.float64) for name, table in self._encoder.items()}
+        hidden = vectors @ weights["hidden_weight"].T + weights["hidden_bias"]
+        found = np.maximum(hidden, 0) @ weights["latent_weight"].T
+        return np.asarray(found + weights["latent_bias"], dtype=np.float32)
 
     def tables(self) -> dict[str, Vectors]:
         return self._encoder | _named(self.codebooks)
@@ -229,7 +232,7 @@ class ResidualLookupFree:
     def encode(self, vectors: Vectors) -> Ints:
         return np.concatenate([self._encode(rows) for rows in _chunks(vectors)])
 
-    def _encode(self, rest: Vectors) -> Ints:
+    def _encode(self, rest: Floats) -> Ints:
         codes = np.zeros((len(rest), len(self._means)), np.int64)
         powers = 2 ** np.arange(self._scales.shape[1])
         levels = zip(self._means, self._directions, self._scales, strict=True)
@@ -251,9 +254,10 @@ class ResidualLookupFree:
 class SparseDictionary:
     """Dictionary learning: a vector is a sum of few atoms, its codes are which, strongest first.
 
-    Atoms by scikit-learn (Mairal et al., ICML 2009); an item's are found by orthogonal matching
-    pursuit (Pati et al., 1993), so that fewer levels are a prefix of more. All levels share the
-    atoms, and no code comes twice in an identifier.
+    Atoms by scikit-learn (Mairal et al., ICML 2009), with coefficients above 0, since a code does
+    not tell an atom from its negative. An item's are found by orthogonal matching pursuit (Pati et
+    al., 1993), so that fewer levels are a prefix of more. All levels share the atoms, and no code
+    comes twice in an identifier.
     """
 
     name: ClassVar[QuantizerName] = "dictionary"
@@ -280,9 +284,10 @@ class SparseDictionary:
         learner = MiniBatchDictionaryLearning(
             codebook_size,
             alpha=_SPARSITY,
-            max_iter=10,
-            batch_size=512,
+            max_iter=-(-_DICTIONARY_STEPS // -(-len(known) // _DICTIONARY_BATCH)),
+            batch_size=_DICTIONARY_BATCH,
             fit_algorithm="cd",
+            positive_code=True,
             random_state=seed,
         )
         with warnings.catch_warnings():
@@ -294,24 +299,25 @@ class SparseDictionary:
     def encode(self, vectors: Vectors) -> Ints:
         return np.concatenate([self._encode(rows) for rows in _chunks(vectors)])
 
-    def _encode(self, vectors: Vectors) -> Ints:
+    def _encode(self, vectors: Floats) -> Ints:
         codes = np.zeros((len(vectors), 0), np.int64)
         rest = vectors
         for level in range(self._levels):
-            strengths = np.abs(rest @ self.atoms.T)
-            np.put_along_axis(strengths, codes, -1.0, axis=1)
+            strengths = rest @ self.atoms.T
+            np.put_along_axis(strengths, codes, -np.inf, axis=1)
             codes = np.hstack([codes, strengths.argmax(axis=1)[:, None]])
             if level < self._levels - 1:
                 rest = vectors - self.reconstructed(vectors, codes)
         return codes
 
-    def reconstructed(self, vectors: Vectors, codes: Ints) -> Vectors:
+    def reconstructed(self, vectors: Floats, codes: Ints) -> Floats:
         """The nearest sums of the atoms that the codes name, (N, D)."""
-        chosen = self.atoms[codes]  # (N, C, D)
+        chosen = self.atoms[codes].astype(np.float64)  # (N, C, D)
         products = chosen @ chosen.transpose(0, 2, 1)
-        products += 1e-6 * np.eye(codes.shape[1], dtype=np.float32)  # two atoms may be alike
+        products += 1e-6 * np.eye(codes.shape[1])  # two atoms may be alike
         weights = np.linalg.solve(products, chosen @ vectors[:, :, None])
-        return np.asarray((weights * chosen).sum(axis=1), dtype=np.float32)
+        found: Floats = (weights * chosen).sum(axis=1)
+        return found
 
     def tables(self) -> dict[str, Vectors]:
         return {"atoms": self.atoms, "levels": np.array([self._levels], np.float32)}
@@ -337,10 +343,13 @@ def _ordered(tables: Mapping[str, Vectors]) -> list[Vectors]:
     return [tables[f"{_LEVEL}{level}"] for level in range(levels)]
 
 
-def _chunks(vectors: Vectors) -> list[Vectors]:
-    """Views of at most `_ROWS` rows; one empty view where there is none."""
+def _chunks(vectors: Vectors) -> Iterator[Floats]:
+    """At most `_ROWS` rows at a time; no row once where there is none.
+
+    Products in double precision round alike in any company: equal vectors get equal codes.
+    """
     starts = range(0, max(len(vectors), 1), _ROWS)
-    return [np.asarray(vectors[start : start + _ROWS], np.float32) for start in starts]
+    return (vectors[start : start + _ROWS].astype(np.float64) for start in starts)
 
 
 def _drawn(vectors: Vectors, most: int, seed: int) -> Vectors:
