@@ -28,6 +28,9 @@ Strategy = Literal[
 ]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
+_QUERIES = 2.0
+"""Weight of an item's queries beside its text."""
+
 _BOTH: tuple[Task, ...] = ("search", "recommendation")
 _NEEDS: dict[Strategy, tuple[Task, ...]] = {
     "text": (),
@@ -55,13 +58,13 @@ def item_embeddings(
     """Vectors of the items, (N, D) in catalog order, of unit length; zero where nothing is known.
 
     - `text`: the sentence encoder as it is; without one, words weighed by rarity, by SVD.
-    - `search`: the encoder tuned on training queries and their answers. Without one, each item's
-      words are the mean of two vectors of weighed words, its text's and that of all its training
-      queries together (a text extended by its queries: Nogueira et al., doc2query, 2019, with
-      real ones); by SVD.
+    - `search`: the encoder tuned on training queries and their answers. Without one, words again,
+      those of an item's text extended by its training queries (doc2query, Nogueira et al., 2019,
+      with real ones): the unit vector of its text's weighed words plus twice that of the words
+      of all its queries, by SVD.
     - `recommendation`: factors of items near each other in training histories.
     - `multi-task`: one encoder tuned on both tasks. Without one, one SVD of both tables side by
-      side, items by words as in `search` and items by near items, rows of equal length.
+      side, items by words as in `search` and items by near items, scaled to equal norms.
     - `fused-concatenated`: the vectors of `search` and of `recommendation` side by side.
     - `fused-summed`: each by SVD in its own `width` directions, then summed.
 
@@ -81,8 +84,6 @@ def item_embeddings(
     if strategy not in STRATEGIES:
         raise InputError(f"embeddings '{strategy}': there is {', '.join(STRATEGIES)}")
     _require(dataset, strategy)
-    if sentence and strategy in ("text", "recommendation"):
-        folder = None
     maker = _Maker(dataset, width, sentence, folder, tuning or TuningConfig(), seed)
     make: dict[Strategy, Callable[[], Vectors]] = {
         "text": maker.text,
@@ -143,8 +144,9 @@ class _Maker:
     def multi_task(self) -> Vectors:
         if self.sentence:
             return self._tuned(_BOTH)
-        near = normalize(nearness(self.dataset))
-        both = sp.hstack([near, self._words_and_queries()], format="csr")
+        near, words = nearness(self.dataset), self._words_and_queries()
+        near = near * (np.linalg.norm(words.data) / (np.linalg.norm(near.data) or 1.0))
+        both = sp.hstack([near, words], format="csr")
         return leading_factors(both, self.width, self.seed)
 
     def concatenated(self) -> Vectors:
@@ -155,9 +157,9 @@ class _Maker:
         return _unit(found)
 
     def _words_and_queries(self) -> sp.csr_array:
-        """Items by words, (N, W), rows of unit length: its text's and its queries', alike."""
+        """Items by words, (N, W), rows of unit length: those of its text and of its queries."""
         texts, asked = self._words(self.dataset.catalog.texts, _asked(self.dataset))
-        return sp.csr_array(normalize(texts + asked))
+        return sp.csr_array(normalize(texts + _QUERIES * asked))
 
     def _words(self, *columns: list[str]) -> list[sp.csr_array]:
         try:
