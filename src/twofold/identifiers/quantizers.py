@@ -49,7 +49,7 @@ class Quantizer(Protocol):
 
     @classmethod
     def fit(cls, vectors: Vectors, levels: int, codebook_size: int, seed: int) -> Self:
-        """Learn codebooks from vectors, (N, D); deterministic for a seed on one machine."""
+        """Learn codebooks from vectors, (N, D); one seed, machine and thread count, equal bits."""
         ...
 
     def encode(self, vectors: Vectors) -> Ints:
