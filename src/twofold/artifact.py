@@ -21,6 +21,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 _RECORDED = (
     "twofold",
+    "faiss-cpu",
     "numpy",
     "polars",
     "scikit-learn",

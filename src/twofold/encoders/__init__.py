@@ -1,1 +1,1 @@
-"""Texts to vectors; fitted on training examples only."""
+"""Texts and histories to vectors; fitted on training examples only."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -81,6 +82,20 @@ class TfidfEncoder:
     def is_in(folder: Path) -> bool:
         """Whether a model folder holds one."""
         return (folder / _TABLES).is_file()
+
+
+def weighed_words(*columns: Sequence[str]) -> list[sp.csr_array]:
+    """Each column's texts by words, (len(column), W), rows of unit length, one rarity for all.
+
+    Raises:
+        InputError: too few words to tell texts apart.
+    """
+    counter = _counter()
+    try:
+        counter.fit([text for column in columns for text in column])
+    except ValueError as error:  # no word at all, or none twice
+        raise InputError(_TOO_FEW) from error
+    return [sp.csr_array(counter.transform(column)) for column in columns]
 
 
 def _counter() -> TfidfVectorizer:

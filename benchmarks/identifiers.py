@@ -1,0 +1,102 @@
+"""What it costs to name a large catalog: time and memory of semantic identifiers.
+
+    python benchmarks/identifiers.py --out DIR [--items 1000000] [--width 64] [--threads 1]
+        [--quantizer rq-kmeans ...]
+
+Random vectors, the worst case for k-means, in the default shape. Each quantizer runs in a process
+of its own, so that peak memory is its own: what Python, the libraries and the vectors take is
+printed beside it. Writes DIR/identifiers.json.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from twofold.encoders.encoders import Vectors
+from twofold.identifiers.identifiers import Identifiers
+from twofold.identifiers.quantizers import QUANTIZERS
+from twofold.identifiers.semantic import semantic_codes
+
+_GIB = 2**30
+
+
+def peak() -> float:
+    """Largest resident memory of this process so far, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB
+
+
+def measured(name: str, items: int, width: int, threads: int) -> dict[str, Any]:
+    """Seconds, memory and what the codes are like, for one quantizer."""
+    faiss.omp_set_num_threads(threads)
+    torch.set_num_threads(threads)
+    with threadpool_limits(threads):
+        vectors = random_vectors(items, width)
+        before = peak()
+        start = time.perf_counter()
+        made = semantic_codes(vectors, name)  # type: ignore[arg-type]
+        seconds = time.perf_counter() - start
+        after = peak()
+        start = time.perf_counter()
+        Identifiers("semantic", made.codes, made.codebook_sizes)
+        # Here the trie over these identifiers: seconds to build it, and its bytes an item.
+        return {
+            "quantizer": name,
+            "codebook_sizes": made.codebook_sizes,
+            "seconds": seconds,
+            "vectors_gib": before,
+            "peak_gib": after,
+            "collisions": made.report.collisions,
+            "largest_group": made.report.largest_group,
+            "perplexity": [level.perplexity for level in made.report.levels],
+            "identifiers_seconds": time.perf_counter() - start,
+        }
+
+
+def random_vectors(items: int, width: int) -> Vectors:
+    """Unit vectors in all directions."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((items, width), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def main() -> None:
+    """Measure each quantizer and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quantizer", nargs="+", choices=QUANTIZERS, default=["rq-kmeans"])
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    fresh = multiprocessing.get_context("spawn")
+    print(f"{arguments.items:,} items of width {arguments.width}, {arguments.threads} thread(s)")
+    print("quantizer     sizes               seconds  peak GiB  (vectors)  collisions  largest")
+    rows = []
+    for name in arguments.quantizer:
+        with fresh.Pool(1) as pool:
+            job = (name, arguments.items, arguments.width, arguments.threads)
+            row = pool.apply(measured, job)
+        rows.append(row)
+        sizes = " x ".join(str(size) for size in row["codebook_sizes"])
+        print(
+            f"{name:12}  {sizes:18}  {row['seconds']:7.1f}  {row['peak_gib']:8.2f}  "
+            f"({row['vectors_gib']:.2f})     {row['collisions']:10,}  {row['largest_group']:7}"
+        )
+    result = {"items": arguments.items, "width": arguments.width, "threads": arguments.threads}
+    path = arguments.out / "identifiers.json"
+    path.write_text(json.dumps(result | {"rows": rows}, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

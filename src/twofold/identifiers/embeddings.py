@@ -1,0 +1,214 @@
+"""Vectors of a catalog's items, from which semantic identifiers are made.
+
+What they are learned from decides which task the identifiers serve (Penha et al., RecSys 2025).
+Fitted on training examples and the items' texts, nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.preprocessing import normalize
+
+from twofold import artifact
+from twofold.encoders.encoders import Vectors
+from twofold.encoders.factorisation import item_factors, leading_factors, nearness
+from twofold.encoders.sentence import SentenceEncoder
+from twofold.encoders.tfidf import weighed_words
+from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_manifest
+from twofold.records import InputError, Task
+from twofold.tasks.examples import training_examples
+from twofold.tasks.prepared import PreparedDataset
+
+Strategy = Literal[
+    "text", "search", "recommendation", "multi-task", "fused-concatenated", "fused-summed"
+]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+_QUERIES = 2.0
+"""Weight of an item's queries beside its text."""
+
+_BOTH: tuple[Task, ...] = ("search", "recommendation")
+_NEEDS: dict[Strategy, tuple[Task, ...]] = {
+    "text": (),
+    "search": ("search",),
+    "recommendation": ("recommendation",),
+    "multi-task": _BOTH,
+    "fused-concatenated": _BOTH,
+    "fused-summed": _BOTH,
+}
+_MISSING: dict[Task, str] = {
+    "search": "a training query with a right answer",
+    "recommendation": "a user with two or more training events",
+}
+
+
+def item_embeddings(
+    dataset: PreparedDataset,
+    strategy: Strategy,
+    width: int = 64,
+    sentence: str | None = None,
+    folder: Path | None = None,
+    tuning: TuningConfig | None = None,
+    seed: int = 0,
+) -> Vectors:
+    """Vectors of the items, (N, D) in catalog order, of unit length; zero where nothing is known.
+
+    - `text`: the sentence encoder as it is; without one, words weighed by rarity, by SVD.
+    - `search`: the encoder tuned on training queries and their answers. Without one, words again,
+      those of an item's text extended by its training queries (doc2query, Nogueira et al., 2019,
+      with real ones): the unit vector of its text's weighed words plus twice that of the words
+      of all its queries, by SVD.
+    - `recommendation`: factors of items near each other in training histories.
+    - `multi-task`: one encoder tuned on both tasks. Without one, one SVD of both tables side by
+      side, items by words as in `search` and items by near items, scaled to equal norms.
+    - `fused-concatenated`: the vectors of `search` and of `recommendation` side by side.
+    - `fused-summed`: each by SVD in its own `width` directions, then summed.
+
+    Args:
+        dataset: what to learn from.
+        strategy: which.
+        width: of vectors by SVD; a sentence encoder's keep their own, and side by side
+            the widths add up.
+        sentence: the name or folder of a sentence-transformers model.
+        folder: where encoders that are tuned are kept; made once, then read.
+        tuning: of encoders; by default as its fields say.
+        seed: of all that is drawn.
+
+    Raises:
+        InputError: the data lack what the strategy learns from, or there is no such model.
+    """
+    if strategy not in STRATEGIES:
+        raise InputError(f"embeddings '{strategy}': there is {', '.join(STRATEGIES)}")
+    _require(dataset, strategy)
+    maker = _Maker(dataset, width, sentence, folder, tuning or TuningConfig(), seed)
+    make: dict[Strategy, Callable[[], Vectors]] = {
+        "text": maker.text,
+        "search": maker.search,
+        "recommendation": maker.recommendation,
+        "multi-task": maker.multi_task,
+        "fused-concatenated": maker.concatenated,
+        "fused-summed": maker.summed,
+    }
+    return make[strategy]()
+
+
+def possible_strategies(dataset: PreparedDataset) -> tuple[Strategy, ...]:
+    """Those that the data hold enough for."""
+    have = {task for task in _BOTH if training_examples(dataset, task)}
+    found = [strategy for strategy in STRATEGIES if have.issuperset(_NEEDS[strategy])]
+    return tuple(s for s in found if s != "text" or any(dataset.catalog.texts))
+
+
+def _require(dataset: PreparedDataset, strategy: Strategy) -> None:
+    possible = possible_strategies(dataset)
+    if strategy in possible:
+        return
+    lacking = [_MISSING[task] for task in _NEEDS[strategy] if not training_examples(dataset, task)]
+    need = " and ".join(lacking) or "a title or text of the items"
+    remedy = f"use {' or '.join(possible)}" if possible else "use atomic identifiers"
+    raise InputError(
+        f"{dataset.source}: embeddings '{strategy}' need {need}, and there is none; {remedy}"
+    )
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """One way to make vectors a method; see `item_embeddings`."""
+
+    dataset: PreparedDataset
+    width: int
+    sentence: str | None
+    folder: Path | None
+    tuning: TuningConfig
+    seed: int
+
+    def text(self) -> Vectors:
+        texts = self.dataset.catalog.texts
+        if self.sentence:
+            return SentenceEncoder.load(self.sentence).encode(texts)
+        (words,) = self._words(texts)
+        return leading_factors(words, self.width, self.seed)
+
+    def search(self) -> Vectors:
+        if self.sentence:
+            return self._tuned(("search",))
+        return leading_factors(self._words_and_queries(), self.width, self.seed)
+
+    def recommendation(self) -> Vectors:
+        return item_factors(self.dataset, self.width, self.seed)
+
+    def multi_task(self) -> Vectors:
+        if self.sentence:
+            return self._tuned(_BOTH)
+        near, words = nearness(self.dataset), self._words_and_queries()
+        near = near * (np.linalg.norm(words.data) / (np.linalg.norm(near.data) or 1.0))
+        both = sp.hstack([near, words], format="csr")
+        return leading_factors(both, self.width, self.seed)
+
+    def concatenated(self) -> Vectors:
+        return _unit(np.hstack([self.search(), self.recommendation()]))
+
+    def summed(self) -> Vectors:
+        found = _widest(self.search(), self.width) + _widest(self.recommendation(), self.width)
+        return _unit(found)
+
+    def _words_and_queries(self) -> sp.csr_array:
+        """Items by words, (N, W), rows of unit length: those of its text and of its queries."""
+        texts, asked = self._words(self.dataset.catalog.texts, _asked(self.dataset))
+        return sp.csr_array(normalize(texts + _QUERIES * asked))
+
+    def _words(self, *columns: list[str]) -> list[sp.csr_array]:
+        try:
+            return weighed_words(*columns)
+        except InputError as error:
+            raise InputError(
+                f"{self.dataset.source}: no word occurs in two texts, of which vectors of items "
+                f"could be made; add a title or text to the items, or use embeddings "
+                f"'recommendation' or atomic identifiers"
+            ) from error
+
+    def _tuned(self, tasks: tuple[Task, ...]) -> Vectors:
+        """Item vectors of the encoder tuned on the tasks; the same data find it made already."""
+        assert self.sentence is not None
+        assert self.folder is not None, "a folder to keep tuned encoders in"
+        start = SentenceEncoder.load(self.sentence)
+        out = self.folder / "-and-".join(tasks)
+        if artifact.is_complete(out):
+            wanted = tuning_manifest(self.dataset, start, self.tuning, self.seed, tasks)
+            if artifact.load(out, KIND)["config"] != wanted:
+                raise InputError(
+                    f"{out}: an encoder tuned on other data or otherwise; give another folder"
+                )
+            tuned = SentenceEncoder.load(str(out))
+        else:
+            # No judge: identifiers are made of training examples alone.
+            tuned = tune_encoder(self.dataset, start, out, None, self.tuning, self.seed, tasks)
+        return tuned.encode(self.dataset.catalog.texts)
+
+
+def _asked(dataset: PreparedDataset) -> list[str]:
+    """For each item its training queries, one after the other, each text once."""
+    found: list[dict[str, None]] = [{} for _ in range(len(dataset.catalog))]
+    for example in training_examples(dataset, "search"):
+        for target in example.targets:
+            found[target][example.query or ""] = None
+    return [" ".join(queries) for queries in found]
+
+
+def _widest(vectors: Vectors, width: int) -> Vectors:
+    """Vectors along their `width` widest directions, (N, width), the widest first."""
+    _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    axes = axes[:, ::-1][:, :width]
+    # A direction has no sign of its own; this one keeps sums the same everywhere.
+    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1, 1)
+    found = np.zeros((len(vectors), width), np.float32)
+    found[:, : axes.shape[1]] = vectors @ axes
+    return found
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    return np.asarray(normalize(vectors), dtype=np.float32)

@@ -1,0 +1,141 @@
+"""How an RQ-VAE is trained: reconstruction, commitment, and codes that stay alive.
+
+Codebooks start from k-means of the first latent vectors (Rajput et al., NeurIPS 2023, 3.1), and
+codes that stand idle move onto residuals of the batch (Zeghidour et al., SoundStream, 2021): both
+keep the codebooks from collapsing onto a few codes.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from twofold.encoders.encoders import Vectors
+from twofold.identifiers.codebooks import k_means, residual_codes
+
+UPDATES = 2000
+_HIDDEN = 256
+_LATENT = 32
+_BATCH = 1024
+_RATE = 1e-3
+_COMMITMENT = 0.25
+_IDLE = 100
+"""Updates after which a code that nothing chose moves."""
+
+_FIRST = 20_000
+"""Latent vectors that codebooks start from."""
+
+
+def train_rq_vae(
+    vectors: Vectors, levels: int, codebook_size: int, seed: int
+) -> tuple[dict[str, Vectors], list[Vectors]]:
+    """The encoder's weights, which take vectors as they are, and the codebooks.
+
+    Args:
+        vectors: shape (N, D).
+        levels, codebook_size, seed: see `quantizers.fit_quantizer`.
+    """
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = float(vectors.std(dtype=np.float64)) or 1.0
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _Autoencoder(vectors.shape[1])
+
+    def batch(size: int) -> torch.Tensor:
+        rows = rng.integers(len(vectors), size=min(size, len(vectors)))
+        return torch.from_numpy((vectors[rows] - mean) / scale)
+
+    with torch.no_grad():
+        model.start(model.encode(batch(_FIRST)).numpy(), levels, codebook_size, seed)
+    _train(model, batch, rng)
+    return model.folded(mean, scale), [book.detach().numpy() for book in model.codebooks]
+
+
+class _Seen(NamedTuple):
+    """The residuals (B, _LATENT) that a level saw in a batch, and the codes (B,) they got."""
+
+    residuals: torch.Tensor
+    codes: torch.Tensor
+
+
+class _Autoencoder(nn.Module):
+    """Two dense layers each way, and the codebooks between them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.hidden, self.latent = nn.Linear(width, _HIDDEN), nn.Linear(_HIDDEN, _LATENT)
+        self.decoder = nn.Sequential(
+            nn.Linear(_LATENT, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, width)
+        )
+        self.codebooks = nn.ParameterList()
+
+    def encode(self, vectors: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.latent(F.relu(self.hidden(vectors)))
+        return found
+
+    def start(self, latent: Vectors, levels: int, size: int, seed: int) -> None:
+        """Residual k-means of first latent vectors; rows that they do not fill stay at random."""
+        for level in range(levels):
+            found = k_means(latent, size, seed + level)
+            latent = latent - found[residual_codes(latent, [found])[:, 0]]
+            rest = np.random.default_rng([seed, level]).normal(
+                scale=float(found.std()) or 1.0, size=(size - len(found), _LATENT)
+            )
+            rows = np.vstack([found, rest]).astype(np.float32)
+            self.codebooks.append(nn.Parameter(torch.from_numpy(rows)))
+
+    def loss(self, vectors: torch.Tensor) -> tuple[torch.Tensor, list["_Seen"]]:
+        """Of a batch, (B, D), and what each level saw."""
+        latent = self.encode(vectors)
+        rest, quantized = latent, torch.zeros_like(latent)
+        loss, seen = latent.new_zeros(()), []
+        for codebook in self.codebooks:
+            rows = torch.cdist(rest.detach(), codebook.detach()).argmin(dim=1)
+            seen.append(_Seen(rest.detach(), rows))
+            chosen = codebook[rows]
+            loss = loss + F.mse_loss(chosen, rest.detach())
+            loss = loss + _COMMITMENT * F.mse_loss(rest, chosen.detach())
+            quantized, rest = quantized + chosen, rest - chosen.detach()
+        # Straight through: the decoder reads the codes, the encoder gets the decoder's gradient.
+        passed = latent + (quantized - latent).detach()
+        return loss + F.mse_loss(self.decoder(passed), vectors), seen
+
+    def folded(self, mean: Vectors, scale: float) -> dict[str, Vectors]:
+        """The encoder's weights, centring and scaling included."""
+        weight = self.hidden.weight.detach().numpy() / scale
+        return {
+            "hidden_weight": weight.astype(np.float32),
+            "hidden_bias": (self.hidden.bias.detach().numpy() - weight @ mean).astype(np.float32),
+            "latent_weight": self.latent.weight.detach().numpy(),
+            "latent_bias": self.latent.bias.detach().numpy(),
+        }
+
+
+def _train(
+    model: _Autoencoder, batch: Callable[[int], torch.Tensor], rng: np.random.Generator
+) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=0.0)
+    used = [torch.zeros(len(book), dtype=torch.bool) for book in model.codebooks]
+    for update in range(1, UPDATES + 1):
+        loss, seen = model.loss(batch(_BATCH))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        for book, level, alive in zip(model.codebooks, seen, used, strict=True):
+            alive[level.codes] = True
+            if update % _IDLE == 0:
+                _revive(book, ~alive, level.residuals, rng)
+                alive[:] = False
+
+
+@torch.no_grad()
+def _revive(
+    codebook: torch.Tensor, idle: torch.Tensor, residuals: torch.Tensor, rng: np.random.Generator
+) -> None:
+    """Move idle codes onto residuals drawn from the batch."""
+    drawn = rng.integers(len(residuals), size=int(idle.sum()))
+    codebook[idle] = residuals[torch.from_numpy(drawn)]

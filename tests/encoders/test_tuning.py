@@ -1,0 +1,74 @@
+"""Tuning on recommendation pairs, and on both tasks; tuning for search is in test_encoders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.planted import HISTORY_GROUPS, ITEMS, NO_TITLES, planted_dataset, purity
+from twofold import artifact
+from twofold.encoders.sentence import SentenceEncoder
+from twofold.encoders.tuning import KIND, TuningConfig, _Pairs, tune_encoder
+from twofold.records import TASKS, InputError, Task
+from twofold.tasks.examples import training_examples
+from twofold.tasks.prepared import PreparedDataset
+
+CONFIG = TuningConfig(epochs=6, batch=32, learning_rate=3e-3, recommendation_pairs=400)
+
+
+@pytest.mark.parametrize(("tasks", "least"), [(("recommendation",), 0.7), (TASKS, 0.35)])
+def test_items_of_the_same_histories_come_near(
+    tasks: tuple[Task, ...],
+    least: float,
+    catalog: PreparedDataset,
+    sentence_encoder: SentenceEncoder,
+    tmp_path: Path,
+) -> None:
+    planted = planted_dataset(catalog.catalog.texts[:ITEMS])  # whose words the encoder knows
+
+    def found(encoder: SentenceEncoder) -> float:
+        return purity(encoder.encode(planted.catalog.texts), HISTORY_GROUPS)
+
+    made = [
+        tune_encoder(planted, sentence_encoder, tmp_path / name, None, CONFIG, tasks=tasks)
+        for name in ("tuned", "again")
+    ]
+    assert found(sentence_encoder) < 0.3
+    assert found(made[0]) > least
+    assert made[0].fingerprint == made[1].fingerprint
+    assert artifact.load(tmp_path / "tuned", KIND)["config"]["tasks"] == list(tasks)
+
+
+@pytest.mark.parametrize("tasks", [("recommendation",), TASKS])
+def test_pairs_are_of_one_history_recent_and_both_tasks_alike(
+    catalog: PreparedDataset, tasks: tuple[Task, ...]
+) -> None:
+    asked = training_examples(catalog, "search")
+    drawn = _Pairs(catalog, tasks, most=10_000)
+    pairs = drawn.of_epoch(seed=0, epoch=0)
+    queries = [pair for pair in pairs if pair.text in {e.query for e in asked}]
+    found = pairs[len(queries) :]
+    events = sum(len(h) - 1 for h in catalog.training_histories.values())
+    if "search" in tasks:
+        assert len(queries) == len(asked)
+        assert len(found) == min(len(asked), events)
+    else:
+        assert (len(queries), len(found)) == (0, events)
+    texts = catalog.catalog.texts
+    for pair in found:
+        (answer,) = pair.answers
+        ends = np.flatnonzero(pair.right == answer)
+        assert any(pair.text in {texts[n] for n in pair.right[max(0, e - 5) : e]} for e in ends)
+    other = drawn.of_epoch(seed=0, epoch=1)
+    assert [pair.text for pair in other] != [pair.text for pair in pairs]
+
+
+def test_items_without_text_make_no_pair(sentence_encoder: SentenceEncoder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no history holds two items with a text"):
+        tune_encoder(
+            planted_dataset(NO_TITLES),
+            sentence_encoder,
+            tmp_path / "t",
+            None,
+            tasks=["recommendation"],
+        )
