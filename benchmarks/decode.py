@@ -219,7 +219,7 @@ def beside_generate(family: str, rounds: int) -> list[dict[str, Any]]:
         def own(softmax: str, dtype: torch.dtype, batch: Batch = batch, beams: int = beams) -> Ints:
             return ours(batch, beams, softmax, dtype)
 
-        sides = {
+        sides: dict[str, Callable[[], Ints]] = {
             "generate": partial(theirs, batch, beams),
             "same softmax": partial(own, "vocabulary", torch.float32),
             "level's softmax": partial(own, "level", torch.float32),
