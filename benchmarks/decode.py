@@ -226,7 +226,8 @@ def beside_generate(family: str, rounds: int) -> list[dict[str, Any]]:
             "bfloat16": partial(own, "level", torch.bfloat16),
         }
         agree = float((sides["same softmax"]() == sides["generate"]()).mean())
-        seconds = dict(zip(sides, fastest(list(sides.values()), rounds), strict=True))
+        runs: list[Callable[[], Any]] = list(sides.values())
+        seconds = dict(zip(sides, fastest(runs, rounds), strict=True))
         rows.append(
             {"backbone": family, "tokens": tokens, "batch": count, "beams": beams}
             | {"same items": agree, "load": os.getloadavg()[0]}
@@ -273,8 +274,8 @@ def by_catalog(rounds: int) -> list[dict[str, Any]]:
         for beams in (10, 50):
             constrained, free = search_alone(trie, beams)
             request = partial(ours, batch, beams, "level", torch.float32)
-            sides = [request, constrained, free]
-            whole, with_trie, without = fastest(sides, max(rounds, 20))
+            runs: list[Callable[[], Any]] = [request, constrained, free]
+            whole, with_trie, without = fastest(runs, max(rounds, 20))
             rows.append(
                 {
                     "items": items,

@@ -17,7 +17,8 @@ from tests.planted import (
 )
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tuning import TuningConfig
-from twofold.identifiers.embeddings import STRATEGIES, Strategy, item_embeddings
+from twofold.identifiers.embeddings import STRATEGIES, item_embeddings
+from twofold.identifiers.scheme import Strategy
 from twofold.records import InputError, Ints
 from twofold.tasks.prepared import PreparedDataset
 

@@ -15,7 +15,6 @@ from twofold.identifiers.codebooks import k_means, nearest, without_empty
 from twofold.identifiers.quantizers import (
     QUANTIZERS,
     Quantizer,
-    QuantizerName,
     ResidualKMeans,
     RqVae,
     SparseDictionary,
@@ -23,6 +22,7 @@ from twofold.identifiers.quantizers import (
     load_quantizer,
     save_quantizer,
 )
+from twofold.identifiers.scheme import QuantizerName
 from twofold.records import Floats, InputError, Ints
 
 every = pytest.mark.parametrize("name", QUANTIZERS)

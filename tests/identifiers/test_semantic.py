@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from twofold.encoders.encoders import Vectors
 from twofold.identifiers import rq_vae
 from twofold.identifiers.identifiers import Identifiers
-from twofold.identifiers.quantizers import QUANTIZERS, QuantizerName
+from twofold.identifiers.quantizers import QUANTIZERS
+from twofold.identifiers.scheme import QuantizerName
 from twofold.identifiers.semantic import SemanticCodes, default_shape, semantic_codes
 
 

@@ -100,7 +100,9 @@ def test_it_ranks_by_what_training_sees(
         }
         found = run[request.request_id]
         assert set(found.item_ids) == set(scores)
-        assert found.scores == pytest.approx([scores[i] for i in found.item_ids], rel=1e-4, abs=1e-3)
+        assert found.scores == pytest.approx(
+            [scores[i] for i in found.item_ids], rel=1e-4, abs=1e-3
+        )
         assert list(found.scores) == sorted(found.scores, reverse=True)
 
 

@@ -14,8 +14,9 @@ import torch
 
 from tests.conftest import WriteFolder
 from twofold import artifact
-from twofold.records import InputError
+from twofold.records import InputError, Request
 from twofold.retrieval.generative import load_model
+from twofold.tasks.examples import training_examples
 from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, resolve_config
@@ -48,6 +49,7 @@ def test_training_learns(model_folder: Path) -> None:
 COMMAND = """
 import sys, torch
 torch.set_num_threads(1)
+from twofold.tasks.examples import training_examples
 from twofold.tasks.prepare import load_dataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
@@ -280,3 +282,34 @@ def test_arms_need_their_tasks(catalog: PreparedDataset, tmp_path: Path) -> None
     one_side = dataclasses.replace(catalog, queries=catalog.queries.clear())
     with pytest.raises(InputError, match="or use --arm recommendation"):
         train(one_side, "search", out=tmp_path / "m")
+
+
+@pytest.mark.parametrize("backbone", ["decoder:tiny", "t5:tiny"])
+@pytest.mark.parametrize("space", ["shared", "separate", "shared-prefix"])
+def test_semantic_ids_train_save_and_answer(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    backbone: str,
+    space: str,
+) -> None:
+    changes = {"backbone": backbone, "identifiers": "semantic", "id_space": space, "updates": 12}
+    config = TrainingConfig.model_validate(quick_config.model_dump() | changes)
+    trained = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
+    made = trained.model.stamp["identifiers"]
+    assert made["kind"] == "semantic"
+    assert made["space"] == space
+    assert trained.model.stamp["targets"]["search"] == sum(
+        len(example.targets) for example in training_examples(catalog, "search")
+    ), "items are counted, not their codes"
+    requests = [
+        Request("query", query="dark western film"),
+        Request("history", history=("film-1", "film-2"), exclude=frozenset(["film-3"])),
+        Request("both", query="wedding", history=("film-9",)),
+    ]
+    loaded = load_model(tmp_path / "m")
+    items = len(catalog.catalog)
+    for request_id, ranking in trained.retrieve(requests, items).rankings.items():
+        found = loaded.retrieve(requests, items)[request_id]
+        assert found.item_ids == ranking.item_ids
+        assert len(set(found.item_ids)) == items - (request_id == "history")

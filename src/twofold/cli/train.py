@@ -23,7 +23,7 @@ def train(
     out: Out,
     arm: Annotated[str, typer.Option("--arm", help="joint, search or recommendation.")] = "joint",
     identifiers: Annotated[
-        str | None, typer.Option("--identifiers", help="How items are named: atomic.")
+        str | None, typer.Option("--identifiers", help="How items are named: atomic or semantic.")
     ] = None,
     backbone: Annotated[
         str | None,

@@ -7,7 +7,7 @@ Fitted on training examples and the items' texts, nothing else.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,13 +19,11 @@ from twofold.encoders.factorisation import item_factors, leading_factors, nearne
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import weighed_words
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_manifest
+from twofold.identifiers.scheme import Strategy
 from twofold.records import InputError, Task
 from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 
-Strategy = Literal[
-    "text", "search", "recommendation", "multi-task", "fused-concatenated", "fused-summed"
-]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 _QUERIES = 2.0

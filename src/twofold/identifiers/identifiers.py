@@ -3,13 +3,14 @@
 Invariant: a bijection. Every item has one identifier in a space, and no two items share one.
 """
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from twofold.records import InputError, Ints, Task
+from twofold.records import TASKS, InputError, Ints, Task
 
 _FILES: dict[Task, str] = {
     "recommendation": "identifiers.npy",
@@ -117,8 +118,16 @@ class IdSpaces:
     def _own_sizes(self) -> tuple[int, ...]:
         return self.search.codebook_sizes[self.shared_levels :]
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all codes."""
+        digest = hashlib.sha256(str(self.shape).encode())
+        for task in TASKS:
+            digest.update(np.ascontiguousarray(self.of(task).codes).tobytes())
+        return digest.hexdigest()
+
     def save(self, folder: Path) -> None:
-        for task in ("recommendation", "search"):
+        for task in TASKS:
             if task == "recommendation" or not self.are_shared:
                 np.save(folder / _FILES[task], self.of(task).codes, allow_pickle=False)
 

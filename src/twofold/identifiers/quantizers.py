@@ -7,7 +7,7 @@ of codes is `twofold.identifiers.semantic`.
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, Self, get_args
+from typing import ClassVar, Protocol, Self, get_args
 
 import numpy as np
 from safetensors import safe_open
@@ -17,9 +17,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from twofold.encoders.encoders import Vectors
 from twofold.identifiers.codebooks import k_means, residual_codes, without_empty
+from twofold.identifiers.scheme import QuantizerName
 from twofold.records import Floats, InputError, Ints
 
-QuantizerName = Literal["rq-kmeans", "rq-vae", "residual-lfq", "dictionary"]
 QUANTIZERS: tuple[QuantizerName, ...] = get_args(QuantizerName)
 
 _FILE = "quantizer.safetensors"

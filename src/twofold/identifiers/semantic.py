@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from twofold.encoders.encoders import Vectors
-from twofold.identifiers.quantizers import Quantizer, QuantizerName, fit_quantizer
+from twofold.identifiers.quantizers import Quantizer, fit_quantizer
+from twofold.identifiers.scheme import QuantizerName
 from twofold.records import Ints
 
 _SMALLEST, _LARGEST = 16, 256
@@ -116,10 +117,21 @@ def semantic_codes(
     sizes = fitted.codebook_sizes
     groups = _groups(codes, sizes)
     report = _report(codes, sizes, groups, vectors)
-    if report.added_level:
-        codes = np.hstack([codes, _places(groups[-1])[:, None]])
-        sizes = (*sizes, report.largest_group)
-    return SemanticCodes(codes, sizes, fitted, report)
+    return SemanticCodes(*told_apart([codes], sizes), fitted, report)
+
+
+def told_apart(parts: Sequence[Ints], sizes: tuple[int, ...]) -> tuple[Ints, tuple[int, ...]]:
+    """Codes, (N, C), and sizes of their levels, with one more level where items share all codes.
+
+    Args:
+        parts: the codes, (N, levels of the part), to be put side by side.
+        sizes: of all levels.
+    """
+    codes = np.hstack(parts)
+    places = _places(_groups(codes, sizes)[-1])
+    if not places.any():
+        return codes, sizes
+    return np.hstack([codes, places[:, None]]), (*sizes, int(places.max()) + 1)
 
 
 def _groups(codes: Ints, sizes: Sequence[int]) -> list[Ints]:

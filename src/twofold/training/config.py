@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pydantic
 
 from twofold.artifact import read_json
+from twofold.identifiers.scheme import IdSpace, QuantizerName, SemanticScheme, Strategy
 from twofold.records import InputError
 
 Budget = Literal["quick", "standard", "paper"]
@@ -28,7 +29,32 @@ class TrainingConfig(pydantic.BaseModel):
         "folder of a sentence-transformers model, or tfidf+NAME for both; auto is tfidf where "
         "items have text, else none",
     )
-    identifiers: Literal["atomic"] = pydantic.Field("atomic", description="how items are named")
+    identifiers: Literal["atomic", "semantic"] = pydantic.Field(
+        "atomic",
+        description="how items are named: by a code each, or by several, shared by similar ones",
+    )
+    embeddings: Literal["auto", Strategy] = pydantic.Field(
+        "auto",
+        description="what semantic IDs are made from; auto is multi-task where the data have both "
+        "tasks, else what they have",
+    )
+    quantizer: QuantizerName = pydantic.Field(
+        "rq-kmeans", description="vectors to codes, for semantic IDs"
+    )
+    levels: int | None = pydantic.Field(
+        None, ge=1, description="codes of a semantic ID, besides one that tells equal ones apart"
+    )
+    codebook_size: int | None = pydantic.Field(
+        None, ge=2, description="codes of a level; by default both suit the catalog's size"
+    )
+    id_space: IdSpace = pydantic.Field(
+        "shared",
+        description="one semantic ID an item, one for each task (separate), or shared-prefix: "
+        "alike but for the last codes",
+    )
+    beams: int = pydantic.Field(
+        50, ge=10, description="hypotheses of the beam search in validations, for semantic IDs"
+    )
     max_history: int = pydantic.Field(200, ge=1, description="items of a history that are read")
     item_text: int = pydantic.Field(
         0,
@@ -91,6 +117,13 @@ class TrainingConfig(pydantic.BaseModel):
     )
     precision: Literal["auto", "bfloat16", "float32"] = pydantic.Field(
         "auto", description="of matrix products; auto is bfloat16 where the device has it"
+    )
+
+
+def scheme_of(config: TrainingConfig) -> SemanticScheme:
+    """How a configuration asks for semantic IDs."""
+    return SemanticScheme(
+        config.embeddings, config.quantizer, config.levels, config.codebook_size, config.id_space
     )
 
 

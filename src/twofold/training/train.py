@@ -1,5 +1,6 @@
 """The one recipe: a dataset, an arm and a configuration in, a model folder out."""
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import resolve_encoder
 from twofold.evaluation.measures import Measure
-from twofold.identifiers.identifiers import atomic, shared
+from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
+from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.backbone import (
     Backbone,
     fresh_backbone,
@@ -37,11 +39,13 @@ from twofold.tasks.examples import (
 )
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
-from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.config import TrainingConfig, resolve_config, scheme_of
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
 from twofold.training.sequences import encode, encoded_sources, trainable
 from twofold.training.state import Progress, require_same
+
+_log = logging.getLogger(__name__)
 
 SELECTION = Measure("nDCG", 10)
 _MOST_VALIDATIONS = 70
@@ -111,6 +115,7 @@ def train(
     resume: bool = False,
     histories: bool = True,
     reference: Mapping[str, float] | None = None,
+    identifiers: NamedCatalog | None = None,
 ) -> GenerativeRetriever:
     """Train one arm into the folder `out` and return it ready to answer.
 
@@ -126,6 +131,7 @@ def train(
         histories: carry the users' histories in the folder, for `recommend --user`.
         reference: nDCG@10 by task that a joint arm's is divided by when its best checkpoint is
             chosen: the plain arms' best. 1 by default.
+        identifiers: of the catalog; by default made as the configuration says.
 
     Raises:
         InputError: the data lack what the arm needs, or `out` holds something else.
@@ -137,6 +143,8 @@ def train(
     precision = resolve_precision(config.precision, place)
     config = config.model_copy(update={"precision": precision})
     identity = _identity(dataset, arm, config, seed, place, reference or {})
+    if identifiers:
+        identity["identifiers"] = identifiers.spaces.digest
     if resume and artifact.is_complete(out):
         require_same(artifact.load(out, KIND)["config"]["identity"], identity, out)
         return load_model(out, device, arm.name)
@@ -148,7 +156,8 @@ def train(
 
     # Where training starts rests on singular values, whose bits vary with the threads of BLAS.
     with threadpool_limits(1, "blas"):
-        vocabulary, backbone = _build(dataset, config, seed)
+        named = identifiers or _named(dataset, config)
+        vocabulary, backbone = _build(dataset, named.spaces, config, seed)
     model = GenerativeModel(
         catalog=dataset.catalog,
         vocabulary=vocabulary,
@@ -162,6 +171,7 @@ def train(
     job = _job(dataset, arm, model, config, seed, identity, reference or {})
     progress = loop.run(backbone, vocabulary, job, state_folder)
     model.stamp.update(_stamp(dataset, job, progress, vocabulary.encoder is not None))
+    model.stamp["identifiers"] = dict(named.description)
     save_model(model, out, {"training": config.model_dump(), "identity": identity})
     shutil.rmtree(state_folder, ignore_errors=True)
     return GenerativeRetriever(model, arm.name)
@@ -238,11 +248,27 @@ def _require_tasks(dataset: PreparedDataset, arm: Arm) -> None:
             )
 
 
+def _named(dataset: PreparedDataset, config: TrainingConfig) -> NamedCatalog:
+    """The identifiers; the same in every arm and seed."""
+    if config.identifiers == "atomic":
+        return atomic_catalog(dataset)
+    named = semantic_catalog(dataset, scheme_of(config))
+    for name, report in named.description.items():
+        if isinstance(report, dict) and report.get("added_level"):
+            _log.info(
+                "semantic IDs, %s: %d items share their codes with another, %d at most; one more "
+                "level tells them apart",
+                name,
+                report["collisions"],
+                report["largest_group"],
+            )
+    return named
+
+
 def _build(
-    dataset: PreparedDataset, config: TrainingConfig, seed: int
+    dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, seed: int
 ) -> tuple[Vocabulary, Backbone]:
     """Vocabulary and weights; the same in every arm of one seed."""
-    spaces = shared(atomic(len(dataset.catalog)))
     texts = dataset.catalog.texts
     asked = [example.query or "" for example in training_examples(dataset, "search")]
     encoder = resolve_encoder(config.encoder, texts, asked)
@@ -344,7 +370,7 @@ def _validation(
     judged = [requests for requests in judged if requests.requests]
     if not judged:
         return None
-    retriever = GenerativeRetriever(model)
+    retriever = GenerativeRetriever(model, beams=config.beams)
 
     def validate() -> dict[str, float]:
         found = {str(j.task): _mean(retriever, j) for j in judged}
