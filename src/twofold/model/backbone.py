@@ -195,6 +195,20 @@ def start_from_text(backbone: Backbone, spaces: IdSpaces, items: Vectors, querie
         rows[:, : len(axes)] += torch.from_numpy(_code_vectors(spaces, items) @ axes.T)
 
 
+def start_from_histories(backbone: Backbone, spaces: IdSpaces, items: Vectors) -> None:
+    """Let code rows begin at vectors of the items; after an item, then, what is near it.
+
+    Args:
+        backbone: changed in place.
+        spaces: the codes of the items.
+        items: (items, E), unit length, E at most the backbone's width.
+    """
+    rows = backbone.model.get_output_embeddings().weight[backbone.code_slice]
+    vectors = _code_vectors(spaces, items) * (_SHARPNESS / rows.shape[1] ** 0.5)
+    with torch.no_grad():
+        rows[:, : vectors.shape[1]] += torch.from_numpy(vectors)
+
+
 def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:
     """What each code adds to the vectors of its items, (codes, E)."""
     found = np.zeros((spaces.size, items.shape[1]), np.float32)

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import resolve_encoder
+from twofold.encoders.factorisation import item_factors
 from twofold.evaluation.measures import Measure
 from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
 from twofold.identifiers.identifiers import IdSpaces
@@ -25,6 +26,7 @@ from twofold.model.backbone import (
     resolve_device,
     resolve_precision,
     silence_blocks,
+    start_from_histories,
     start_from_text,
 )
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
@@ -278,13 +280,16 @@ def _build(
         words = 0 if encoder else config.max_query
         vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, words, encoder)
         backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
-        if encoder:
+        if encoder or config.rows == "histories":
             silence_blocks(backbone)
     else:
         limits = config.max_history, config.max_query
         backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
     if encoder:
         start_from_text(backbone, spaces, encoder.encode(texts), encoder.encode(asked))
+    if config.rows == "histories":
+        width = backbone.model.get_output_embeddings().weight.shape[1]
+        start_from_histories(backbone, spaces, item_factors(dataset, width))
     return vocabulary, backbone
 
 

@@ -1,0 +1,219 @@
+"""The two tables of "Semantic IDs for Joint Generative Search and Recommendation" (2508.10478).
+
+    python benchmarks/semantic_ids.py run DATASET --out DIR [--seeds 1] [--sentence MODEL]
+        [--only NAME ...] [--unfiltered] [--set KEY=VALUE ...] [--threads 1]
+    python benchmarks/semantic_ids.py table DIR
+
+One joint model for each way to make identifiers: what the vectors are learned from (RQ-KMeans),
+and how they become codes (multi-task vectors); beside them atomic identifiers. Test requests, full
+catalog, ranked by item, never by code; --unfiltered leaves seen items in, as TIGER does. What is
+finished is not made again. `table` prints it, and which of the paper's orders hold. Without
+--sentence vectors come from words and factorisations.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from twofold import artifact
+from twofold.encoders.encoders import Vectors
+from twofold.evaluation.measures import PRIMARY
+from twofold.evaluation.significance import difference, mean
+from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
+from twofold.identifiers.embeddings import item_embeddings, possible_strategies
+from twofold.identifiers.quantizers import QUANTIZERS
+from twofold.identifiers.scheme import SemanticScheme, Strategy
+from twofold.records import TASKS, Floats, Task
+from twofold.retrieval.generative import load_model
+from twofold.tasks.evaluate import evaluate, save_evaluation
+from twofold.tasks.prepare import load_dataset
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.train import PLAIN_ARMS, train
+
+SETTINGS = ["batch_tokens=2048", "max_history=50", "item_text=3", "epochs=4"]
+"""Sequences are as many times longer as an identifier has codes; so are batches."""
+
+ORDERS: list[tuple[Task, str, str]] = [
+    ("search", "search", "recommendation"),
+    ("search", "search", "multi-task"),
+    ("search", "search", "text"),
+    ("search", "multi-task", "recommendation"),
+    ("recommendation", "recommendation", "search"),
+    ("recommendation", "recommendation", "multi-task"),
+    ("recommendation", "recommendation", "text"),
+    ("recommendation", "multi-task", "search"),
+    ("search", "multi-task", "separate"),
+    ("recommendation", "multi-task", "separate"),
+    ("search", "multi-task", "rq-vae"),
+    ("recommendation", "multi-task", "rq-vae"),
+    ("search", "multi-task", "residual-lfq"),
+    ("recommendation", "multi-task", "residual-lfq"),
+    ("search", "multi-task", "dictionary"),
+    ("recommendation", "multi-task", "dictionary"),
+]
+"""Recall@30 of the first is above that of the second in the paper's tables."""
+
+
+def schemes(dataset: PreparedDataset, codebook: int | None) -> dict[str, SemanticScheme]:
+    """Every way to make identifiers that the data hold enough for, by name."""
+    possible = possible_strategies(dataset)
+    found: dict[str, SemanticScheme] = {
+        name: SemanticScheme(name, codebook_size=codebook) for name in possible
+    }
+    if "multi-task" in possible:
+        found["separate"] = SemanticScheme(codebook_size=codebook, space="separate")
+        found["shared-prefix"] = SemanticScheme(codebook_size=codebook, space="shared-prefix")
+    best: Strategy = "multi-task" if "multi-task" in possible else possible[-1]
+    for quantizer in QUANTIZERS[1:]:
+        found[quantizer] = SemanticScheme(best, quantizer, codebook_size=codebook)
+    return found
+
+
+def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
+    """Train and score a joint model for every scheme."""
+    settings = (*SETTINGS, *(arguments.set or ()))
+    config = resolve_config("standard", None, settings)
+    place = arguments.out / "encoders"
+
+    @cache
+    def vectors_of(strategy: Strategy) -> Vectors:
+        return item_embeddings(dataset, strategy, sentence=arguments.sentence, folder=place)
+
+    ways: dict[str, Callable[[], NamedCatalog]] = {"atomic": partial(atomic_catalog, dataset)}
+    for name, scheme in schemes(dataset, config.codebook_size).items():
+        ways[name] = partial(semantic_catalog, dataset, scheme, vectors_of)
+    for seed in range(arguments.seeds):
+        for name, make in ways.items():
+            if arguments.only is None or name in arguments.only:
+                one(dataset, make, arguments.out / name / f"seed-{seed}", config, seed)
+                print(line(arguments.out, name), flush=True)
+
+
+def one(
+    dataset: PreparedDataset,
+    make: Callable[[], NamedCatalog],
+    place: Path,
+    config: TrainingConfig,
+    seed: int,
+) -> None:
+    """One model, trained and scored, unless that was done."""
+    arm = PLAIN_ARMS["joint" if len(dataset.tasks) == len(TASKS) else dataset.tasks[0]]
+    if artifact.is_complete(place / "test"):
+        return
+    if artifact.is_complete(place / "model"):
+        retriever = load_model(place / "model")
+    else:
+        retriever = train(
+            dataset,
+            arm,
+            out=place / "model",
+            config=config,
+            seed=seed,
+            resume=True,
+            histories=False,
+            identifiers=make(),
+        )
+    found = evaluate(retriever, dataset, dataset.tasks)
+    save_evaluation(found, place / "test", retriever.model.stamp)
+
+
+def scores(out: Path, name: str) -> dict[Task, Floats]:
+    """Recall@30 of every test request, (seeds, requests), by task."""
+    found: dict[Task, list[Floats]] = {}
+    for place in sorted((out / name).glob(f"seed-*/test/{artifact.MANIFEST}")):
+        rows = pl.read_parquet(place.parent / "per_request.parquet")
+        rows = rows.filter(pl.col("measure") == str(PRIMARY))
+        for task in TASKS:
+            values = rows.filter(pl.col("task") == task)["value"].to_numpy()
+            if len(values):
+                found.setdefault(task, []).append(values)
+    return {task: np.stack(values) for task, values in found.items()}
+
+
+def line(out: Path, name: str) -> str:
+    """One row of the table."""
+    cells = [name]
+    for values in scores(out, name).values():
+        low, high = mean(values, np.arange(values.shape[1])).interval()
+        cells.append(f"{values.mean():.4f} [{low:.4f}, {high:.4f}]")
+    return "| " + " | ".join([*cells, codes(out, name)]) + " |"
+
+
+def codes(out: Path, name: str) -> str:
+    """Sizes of the codebooks, and how many items would have shared all codes."""
+    manifest = artifact.read_json(out / name / "seed-0" / "model" / artifact.MANIFEST)
+    shape: Mapping[str, Any] = manifest["config"]["model"]
+    made: Mapping[str, Any] = manifest["config"]["stamp"]["identifiers"]
+    sizes = " x ".join(map(str, shape["codebook_sizes"]))
+    told = [report["collisions"] for report in made.values() if isinstance(report, dict)]
+    return f"{sizes}; {' and '.join(map(str, told)) or 'no'} collisions before the last level"
+
+
+def orders(out: Path) -> Iterator[str]:
+    """Which of the paper's orders hold, with paired 95 % intervals."""
+    for task, above, below in ORDERS:
+        first, second = scores(out, above).get(task), scores(out, below).get(task)
+        if first is None or second is None:
+            continue
+        apart = difference(first, second, np.arange(first.shape[1]))
+        low, high = apart.interval()
+        verdict = "holds" if low > 0 else "reversed" if high < 0 else "not told apart"
+        shown = f"{apart.value:+.4f} [{low:+.4f}, {high:+.4f}]"
+        yield f"| {task} | {above} > {below} | {shown} | {verdict} |"
+
+
+def table(out: Path) -> None:
+    """Print and write what was run."""
+    names = [path.name for path in sorted(out.iterdir()) if (path / "seed-0" / "test").is_dir()]
+    tasks = list(scores(out, names[0]))
+    lines = [f"| Recall@30 | {' | '.join(tasks)} | codes |", "|---" * (len(tasks) + 2) + "|"]
+    lines += [line(out, name) for name in names]
+    lines += ["", "| task | the paper's order | difference | |", "|---|---|---|---|", *orders(out)]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    (out / "semantic_ids.md").write_text(text, encoding="utf-8")
+    rows = {
+        name: {task: values.mean(axis=1).tolist() for task, values in scores(out, name).items()}
+        for name in names
+    }
+    (out / "semantic_ids.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+
+
+def main() -> None:
+    """Run, or print what was run."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    runs = verbs.add_parser("run", help="train and score")
+    runs.add_argument("dataset")
+    runs.add_argument("--out", type=Path, required=True)
+    runs.add_argument("--seeds", type=int, default=1)
+    runs.add_argument("--sentence", help="a sentence-transformers name or folder")
+    runs.add_argument("--only", nargs="*", help="names of the table")
+    runs.add_argument("--set", action="append", help="KEY=VALUE")
+    runs.add_argument("--threads", type=int)
+    runs.add_argument("--unfiltered", action="store_true", help="seen items may come back")
+    tables = verbs.add_parser("table", help="print what was run")
+    tables.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    if arguments.verb == "run":
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+        dataset = load_dataset(arguments.dataset)
+        if arguments.unfiltered:
+            protocol = dataclasses.replace(dataset.protocol, seen="keep")
+            dataset = dataclasses.replace(dataset, protocol=protocol)
+        run(dataset, arguments)
+    table(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
