@@ -3,9 +3,10 @@
     python benchmarks/identifiers.py --out DIR [--items 1000000] [--width 64] [--threads 1]
         [--quantizer rq-kmeans ...]
 
-Random vectors, the worst case for k-means, in the default shape. Each quantizer runs in a process
-of its own, so that peak memory is its own: what Python, the libraries and the vectors take is
-printed beside it. Writes DIR/identifiers.json.
+Random vectors, the worst case for k-means, in the default shape; then the trie over the
+identifiers, its time and its bytes an item with the counts that filters and removals need. Each
+quantizer runs in a process of its own, so that peak memory is its own: what Python, the libraries
+and the vectors take is printed beside it. Writes DIR/identifiers.json.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from twofold.encoders.encoders import Vectors
 from twofold.identifiers.identifiers import Identifiers
 from twofold.identifiers.quantizers import QUANTIZERS
 from twofold.identifiers.semantic import semantic_codes
+from twofold.identifiers.trie import build_trie
 
 _GIB = 2**30
 
@@ -46,8 +48,11 @@ def measured(name: str, items: int, width: int, threads: int) -> dict[str, Any]:
         seconds = time.perf_counter() - start
         after = peak()
         start = time.perf_counter()
-        Identifiers("semantic", made.codes, made.codebook_sizes)
-        # Here the trie over these identifiers: seconds to build it, and its bytes an item.
+        identifiers = Identifiers("semantic", made.codes, made.codebook_sizes)
+        checked = time.perf_counter()
+        trie = build_trie(identifiers)
+        built = time.perf_counter()
+        bytes_an_item = (trie.nbytes + sum(array.nbytes for array in trie.counts())) / items
         return {
             "quantizer": name,
             "codebook_sizes": made.codebook_sizes,
@@ -57,7 +62,9 @@ def measured(name: str, items: int, width: int, threads: int) -> dict[str, Any]:
             "collisions": made.report.collisions,
             "largest_group": made.report.largest_group,
             "perplexity": [level.perplexity for level in made.report.levels],
-            "identifiers_seconds": time.perf_counter() - start,
+            "identifiers_seconds": checked - start,
+            "trie_seconds": built - checked,
+            "trie_bytes_an_item": bytes_an_item,
         }
 
 
@@ -81,7 +88,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     fresh = multiprocessing.get_context("spawn")
     print(f"{arguments.items:,} items of width {arguments.width}, {arguments.threads} thread(s)")
-    print("quantizer     sizes               seconds  peak GiB  (vectors)  collisions  largest")
+    print(
+        "quantizer     sizes               seconds  peak GiB  (vectors)  collisions  largest  trie s  bytes/item"
+    )
     rows = []
     for name in arguments.quantizer:
         with fresh.Pool(1) as pool:
@@ -91,7 +100,8 @@ def main() -> None:
         sizes = " x ".join(str(size) for size in row["codebook_sizes"])
         print(
             f"{name:12}  {sizes:18}  {row['seconds']:7.1f}  {row['peak_gib']:8.2f}  "
-            f"({row['vectors_gib']:.2f})     {row['collisions']:10,}  {row['largest_group']:7}"
+            f"({row['vectors_gib']:.2f})     {row['collisions']:10,}  {row['largest_group']:7}  "
+            f"{row['trie_seconds']:6.2f}  {row['trie_bytes_an_item']:5.1f}"
         )
     result = {"items": arguments.items, "width": arguments.width, "threads": arguments.threads}
     path = arguments.out / "identifiers.json"

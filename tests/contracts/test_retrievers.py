@@ -1,7 +1,9 @@
 """Every retriever: ranks the full catalog, excludes what is excluded, keeps the tie rule."""
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,12 +18,34 @@ from twofold.encoders.encoders import TextEncoder, resolve_encoder
 from twofold.records import InputError, Request, Retriever
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import resolve_config
+from twofold.training.train import train
 
 
 def _encoder(data: PreparedDataset) -> TextEncoder:
     found = resolve_encoder("tfidf", data.catalog.texts, data.queries["text"].to_list())
     assert found is not None
     return found
+
+
+_made: list[GenerativeRetriever] = []
+
+
+def _semantic(data: PreparedDataset) -> GenerativeRetriever:
+    """A hardly trained model: the contract holds whatever it has learned."""
+    if not _made:
+        config = resolve_config(
+            "quick",
+            backbone="decoder:tiny",
+            identifiers="semantic",
+            updates=4,
+            validations=1,
+            text_tokens=400,
+            precision="float32",
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            _made.append(train(data, out=Path(folder) / "m", config=config, device="cpu"))
+    return _made[0]
 
 
 Make = Callable[[PreparedDataset, GenerativeRetriever], Retriever]
@@ -36,6 +60,7 @@ RETRIEVERS: dict[str, Make] = {
     "history mean": lambda data, _: HistoryMean(data, _encoder(data)),
     "bi-encoder": lambda data, _: BiEncoder(data, _encoder(data)),
     "generative": lambda _, model: model,
+    "generative, semantic IDs": lambda data, _: _semantic(data),
 }
 """Each answers every request that it can read, and gives the others no item."""
 NEEDS_HISTORY = {"item-kNN", "history mean"}

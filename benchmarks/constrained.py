@@ -1,0 +1,161 @@
+"""What constrained decoding promises, counted.
+
+    python benchmarks/constrained.py [--requests 100000] [--out DIR] [--threads 1]
+
+`valid`: random requests over random catalogs, with exclusions, on fresh models of both backbones:
+identifiers that name no item, items found twice, items that were excluded, and answers shorter
+than asked although more items were allowed. `invariant`: the same requests alone, in batches of
+eight, and beside a request many times longer; how many rankings change, and how far apart the
+scores of what changed places were.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from twofold.data.dataset import Catalog
+from twofold.identifiers.identifiers import Identifiers, shared
+from twofold.model.backbone import fresh_backbone
+from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
+from twofold.records import TASKS, Ranking, Request
+from twofold.retrieval.generative import GenerativeRetriever
+
+WORDS = ["slow", "space", "opera", "heist", "dance", "winter", "river", "robot", "blue", "old"]
+BACKBONES = ("decoder:tiny", "t5:tiny")
+K = 10
+
+
+def random_model(
+    backbone: str, items: int, sizes: tuple[int, ...], seed: int, precision: str = "float32"
+) -> GenerativeModel:
+    """A fresh model over a random catalog; a decoder's weights larger, so that codes differ."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(int(np.prod(sizes)))[:items]
+    codes = np.stack(np.unravel_index(chosen, sizes), axis=1)
+    spaces = shared(Identifiers("semantic", codes, sizes))
+    tokenizer = train_tokenizer([" ".join(WORDS)] * 3, 300)
+    vocabulary = fresh_vocabulary(tokenizer, spaces, max_history=60, max_query=16)
+    made = fresh_backbone(backbone, vocabulary, 0.0, seed).eval()
+    with torch.no_grad():
+        for name, weights in made.named_parameters():
+            if backbone.startswith("decoder") and weights.ndim > 1 and "norm" not in name:
+                weights.mul_(3)
+    names = [f"item-{n}" for n in range(items)]
+    catalog = Catalog.of(pl.DataFrame({"item_id": names, "title": names}))
+    tries = tries_of(spaces)
+    return GenerativeModel(catalog, vocabulary, made, TASKS, "exclude", precision, tries)
+
+
+def random_requests(
+    count: int, names: Sequence[str], rng: np.random.Generator, excluding: bool = True
+) -> list[Request]:
+    """Queries, histories, and both; some exclude nearly the whole catalog."""
+    made = []
+    for number in range(count):
+        kind = number % 3
+        query = " ".join(rng.choice(WORDS, rng.integers(1, 6))) if kind else None
+        history = tuple(rng.choice(names, rng.integers(0 if kind else 1, 20)))
+        share = rng.choice([0.0, 0.02, 0.5, 1.0]) if excluding else 0.0
+        few = rng.integers(0, 2 * K)  # of a catalog that is nearly excluded so many are left
+        out = rng.permutation(len(names))[: int(share * len(names)) - (few if share == 1 else 0)]
+        exclude = frozenset(names[n] for n in out)
+        made.append(Request(str(number), query, history if kind != 1 else (), exclude))
+    return made
+
+
+def valid(requests: int) -> dict[str, Any]:
+    """Counts over all requests: every one but the first two should be 0."""
+    counts = {"requests": 0, "answers": 0, "invalid": 0, "twice": 0, "excluded": 0, "short": 0}
+    cases = [(backbone, seed) for seed in range(10) for backbone in BACKBONES]
+    for number, (backbone, seed) in enumerate(cases):
+        rng = np.random.default_rng(seed)
+        sizes = tuple(int(size) for size in rng.integers(4, 12, int(rng.integers(2, 5))))
+        items = int(rng.integers(20, min(400, int(np.prod(sizes)))))
+        model = random_model(backbone, items, sizes, seed)
+        retriever, names = GenerativeRetriever(model, beams=K), model.catalog.item_ids
+        asked = random_requests(requests // len(cases), names, rng)
+        run, known = retriever.retrieve(asked, K), set(names)
+        for request in asked:
+            found = run[request.request_id].item_ids
+            counts["requests"] += 1
+            counts["answers"] += len(found)
+            counts["invalid"] += len(set(found) - known)
+            counts["twice"] += len(found) - len(set(found))
+            counts["excluded"] += len(set(found) & request.exclude)
+            counts["short"] += len(found) < min(K, len(names) - len(request.exclude))
+        print(f"{number + 1} of {len(cases)} catalogs: {counts}", flush=True)
+    return counts
+
+
+def invariant(requests: int, backbone: str, precision: str) -> dict[str, Any]:
+    """How many rankings depend on what else is in the batch."""
+    model = random_model(backbone, 2000, (16, 16, 16), 0, precision)
+    retriever, names = GenerativeRetriever(model), model.catalog.item_ids
+    rng = np.random.default_rng(1)
+    asked = random_requests(requests, names, rng, excluding=False)
+    outlier = Request("outlier", " ".join(WORDS * 5), tuple(rng.choice(names, 60)))
+    found: dict[str, Any] = {"backbone": backbone, "precision": precision, "requests": requests}
+    for name in ("in eights", "beside an outlier"):
+        changed, apart = 0, [0.0]
+        for start in range(0, requests, 8):
+            group = asked[start : start + 8]
+            batches = [group] if name == "in eights" else [[request, outlier] for request in group]
+            together = {r: ranking for b in batches for r, ranking in _answers(retriever, b)}
+            for request in group:
+                alone = retriever.retrieve([request], K)[request.request_id]
+                gap = _gap(alone, together[request.request_id])
+                changed += gap is not None
+                apart.append(gap or 0.0)
+        found |= {f"{name}: changed": changed, f"{name}: widest gap": max(apart)}
+    print(found, flush=True)
+    return found
+
+
+def _answers(
+    retriever: GenerativeRetriever, requests: Sequence[Request]
+) -> list[tuple[str, Ranking]]:
+    return list(retriever.retrieve(requests, K).rankings.items())
+
+
+def _gap(alone: Ranking, together: Ranking) -> float | None:
+    """Largest difference between the scores of items that changed places; None if none did."""
+    if alone.item_ids == together.item_ids:
+        return None
+    pairs = zip(alone.item_ids, together.item_ids, alone.scores, together.scores, strict=True)
+    return max(abs(a - b) for first, second, a, b in pairs if first != second)
+
+
+def main() -> None:
+    """Count both."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--batched", type=int, default=1000, help="requests of `invariant`")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    start = time.perf_counter()
+    found: dict[str, Any] = {"valid": valid(arguments.requests)}
+    found["invariant"] = [
+        invariant(arguments.batched, backbone, precision)
+        for backbone in BACKBONES
+        for precision in ("float32", "bfloat16")
+    ]
+    found["seconds"] = time.perf_counter() - start
+    print(json.dumps(found, indent=2))
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        path = arguments.out / "constrained.json"
+        path.write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
