@@ -89,7 +89,8 @@ def main() -> None:
     fresh = multiprocessing.get_context("spawn")
     print(f"{arguments.items:,} items of width {arguments.width}, {arguments.threads} thread(s)")
     print(
-        "quantizer     sizes               seconds  peak GiB  (vectors)  collisions  largest  trie s  bytes/item"
+        "quantizer     sizes               seconds  peak GiB  (vectors)  collisions  largest  "
+        "trie s  bytes/item"
     )
     rows = []
     for name in arguments.quantizer:
