@@ -5,7 +5,8 @@
 Both sides hold the same weights (random, of Flan-T5-small's shape, and a decoder of that width),
 read the same requests and must find the same items; they run in turn in one process, and the
 fastest of the rounds counts. `same softmax` has one type of numbers and the softmax over the whole
-vocabulary on both sides; the other columns say what the level's own softmax and bfloat16 add.
+vocabulary on both sides; `plain weights` is that without our layout of the weights, and the other
+columns say what the level's own softmax and bfloat16 add.
 Requests have 16 tokens, as a query has, or 101: a history of 25 items of four codes. Then what the
 trie costs, how time grows with the catalog, and atomic identifiers.
 """
@@ -39,6 +40,7 @@ from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, share
 from twofold.identifiers.trie import Trie, build_trie
 from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
 from twofold.model.decoding import steps_of
+from twofold.model.packing import PackedLinear
 from twofold.model.vocabulary import Batch, Vocabulary, train_tokenizer
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, beam_search
@@ -117,33 +119,41 @@ class Ours:
     """The search of the library, with a choice of softmax and of the type of numbers."""
 
     def __init__(self, backbone: Backbone, vocabulary: Vocabulary, trie: Trie) -> None:
-        self._backbone, self._trie = backbone, trie
-        self._counts = trie.counts()
+        self._trie, self._counts = trie, trie.counts()
         self._ranks = np.arange(len(trie))
         self._tokens = vocabulary.code_tokens("search")
-        self._slots = [vocabulary.spaces.slots[s] for s in vocabulary.spaces.slots_of("search")]
+        slots = vocabulary.spaces.slots
+        self._slots = [slots[slot] for slot in vocabulary.spaces.slots_of("search")]
         self._start = vocabulary.code_start
+        self._outputs = backbone.model.get_output_embeddings().weight
+        self._packed_outputs = PackedLinear(self._outputs, None, torch.float32)
+        self._backbones = {"plain": backbone}
+        for precision in ("float32", "bfloat16"):
+            self._backbones[precision] = copy.deepcopy(backbone)
+            self._backbones[precision].pack(precision, slots)
 
     @torch.inference_mode()
-    def __call__(self, batch: Batch, beams: int, softmax: str, dtype: torch.dtype) -> Ints:
-        """The items of each request, (B, beams)."""
-        rows: torch.Tensor = self._backbone.model.get_output_embeddings().weight
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            steps = steps_of(self._backbone, batch, self._trie.levels - 1, beams)
+    def __call__(self, batch: Batch, beams: int, softmax: str, weights: str) -> Ints:
+        """The items of each request, (B, beams); `weights`: plain, or packed in a precision."""
+        backbone, product = self._backbones[weights], weights == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=product):
+            steps = steps_of(backbone, batch, self._trie.levels - 1, beams)
 
         def expand(level: int, codes: Ints, parents: Ints) -> Scores:
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=product):
                 if level == 0:
                     states = steps.first()[:, None]
                 else:
                     tokens = torch.from_numpy(codes + self._tokens[level - 1])
                     states = steps.next(tokens, torch.from_numpy(parents))
             slot = self._slots[level]
-            first, last = slot.start + self._start, slot.stop + self._start
             if softmax == "level":
-                found = torch.log_softmax(states @ rows[first:last].float().T, dim=-1)
+                found = torch.log_softmax(backbone.logits(states, slot), dim=-1)
             else:
-                found = torch.log_softmax(states @ rows.T, dim=-1)[..., first:last]
+                plain = weights == "plain"
+                logits = states @ self._outputs.T if plain else self._packed_outputs(states)
+                found = torch.log_softmax(logits, dim=-1)
+                found = found[..., slot.start + self._start : slot.stop + self._start]
             scores: Scores = found.numpy()
             return scores
 
@@ -216,14 +226,15 @@ def beside_generate(family: str, rounds: int) -> list[dict[str, Any]]:
     for tokens, (count, beams) in product(REQUESTS, CASES):
         batch = requests(count, tokens, vocabulary)
 
-        def own(softmax: str, dtype: torch.dtype, batch: Batch = batch, beams: int = beams) -> Ints:
-            return ours(batch, beams, softmax, dtype)
+        def own(softmax: str, weights: str, batch: Batch = batch, beams: int = beams) -> Ints:
+            return ours(batch, beams, softmax, weights)
 
         sides: dict[str, Callable[[], Ints]] = {
             "generate": partial(theirs, batch, beams),
-            "same softmax": partial(own, "vocabulary", torch.float32),
-            "level's softmax": partial(own, "level", torch.float32),
-            "bfloat16": partial(own, "level", torch.bfloat16),
+            "plain weights": partial(own, "vocabulary", "plain"),
+            "same softmax": partial(own, "vocabulary", "float32"),
+            "level's softmax": partial(own, "level", "float32"),
+            "bfloat16": partial(own, "level", "bfloat16"),
         }
         agree = float((sides["same softmax"]() == sides["generate"]()).mean())
         runs: list[Callable[[], Any]] = list(sides.values())
@@ -244,11 +255,12 @@ def one_step(rounds: int) -> list[dict[str, Any]]:
     vocabulary = made_vocabulary(spaces)
     backbone = made_backbone("t5", vocabulary)
     theirs, batch = Theirs(backbone, vocabulary), requests(1, REQUESTS[0], vocabulary)
+    backbone.pack("float32", spaces.slots)
 
     @torch.inference_mode()
     def ours(k: int) -> Ints:
         states = backbone.states(batch)
-        scores = torch.log_softmax(states @ backbone.code_rows().T, dim=1).numpy()
+        scores = torch.log_softmax(backbone.logits(states, spaces.slots[0]), dim=1).numpy()
         return top_k(scores, k)[0]
 
     rows = []
@@ -273,7 +285,7 @@ def by_catalog(rounds: int) -> list[dict[str, Any]]:
         ours = Ours(made_backbone("t5", vocabulary), vocabulary, trie)
         for beams in (10, 50):
             constrained, free = search_alone(trie, beams)
-            request = partial(ours, batch, beams, "level", torch.float32)
+            request = partial(ours, batch, beams, "level", "float32")
             runs: list[Callable[[], Any]] = [request, constrained, free]
             whole, with_trie, without = fastest(runs, max(rounds, 20))
             rows.append(

@@ -5,6 +5,7 @@ weights load there as they are, and its logits at the code tokens are `states @ 
 """
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from twofold.encoders.encoders import TextEncoder, Vectors
 from twofold.identifiers.identifiers import IdSpaces
+from twofold.model.packing import PackedLinear, can_pack, pack_layers
 from twofold.model.vocabulary import Batch, Vocabulary
 from twofold.records import InputError, Task
 
@@ -68,6 +70,7 @@ class Backbone(nn.Module):
         if vocabulary.encoder:
             width = model.get_input_embeddings().embedding_dim
             self.query_map = nn.Linear(vocabulary.vector_width, width, bias=False)
+        self._outputs: dict[tuple[int, int], PackedLinear] = {}
 
     @abstractmethod
     def states(self, batch: Batch) -> torch.Tensor:
@@ -86,6 +89,26 @@ class Backbone(nn.Module):
         """Output rows of the codes, shape (codes, D); a view, so gradients reach the weights."""
         rows: torch.Tensor = self.model.get_output_embeddings().weight
         return rows[self.code_slice].float()
+
+    def logits(self, states: torch.Tensor, codes: slice) -> torch.Tensor:
+        """Scores of some codes before normalisation, (..., D) -> (..., codes), float32."""
+        packed = self._outputs.get((codes.start, codes.stop))
+        return states @ self.code_rows()[codes].T if packed is None else packed(states)
+
+    def pack(self, precision: str, slots: Iterable[slice]) -> None:
+        """Lay the weights out for answering on a CPU; this backbone then only answers.
+
+        Args:
+            precision: of matrix products, as the model was trained; scores stay float32.
+            slots: the codes of each level, which are scored together.
+        """
+        if not can_pack(self.code_rows().device):
+            return
+        product = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        pack_layers(self, product, keep=self.model.get_output_embeddings())
+        rows = self.code_rows()
+        for slot in slots:
+            self._outputs[slot.start, slot.stop] = PackedLinear(rows[slot], None, torch.float32)
 
     def save(self, folder: Path) -> None:
         """Write the folder that transformers loads as it is."""

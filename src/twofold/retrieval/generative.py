@@ -160,8 +160,8 @@ class GenerativeRetriever:
         spaces = self.model.vocabulary.spaces
         with self.model.autocast():
             states = _finite(self.model.backbone.states(batch))
-        rows = self.model.backbone.code_rows()[spaces.slots[spaces.slots_of(task)[0]]]
-        scores = torch.log_softmax(states @ rows.T, dim=1)
+        slot = spaces.slots[spaces.slots_of(task)[0]]
+        scores = torch.log_softmax(self.model.backbone.logits(states, slot), dim=1)
         codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
         found: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
         return found
@@ -179,12 +179,11 @@ class Expansion:
 
     def __init__(self, model: GenerativeModel, task: Task, batch: Batch, beams: int) -> None:
         spaces = model.vocabulary.spaces
-        rows = model.backbone.code_rows()
         self._model = model
-        self._rows = [rows[spaces.slots[slot]] for slot in spaces.slots_of(task)]
+        self._slots = [spaces.slots[slot] for slot in spaces.slots_of(task)]
         self._tokens = model.vocabulary.code_tokens(task)
         with model.autocast():
-            self._steps = steps_of(model.backbone, batch, len(self._rows) - 1, beams)
+            self._steps = steps_of(model.backbone, batch, len(self._slots) - 1, beams)
 
     def __call__(self, level: int, codes: Ints, parents: Ints) -> npt.NDArray[np.float32]:
         with self._model.autocast():
@@ -194,7 +193,8 @@ class Expansion:
                 tokens = torch.from_numpy(codes + self._tokens[level - 1]).to(self._model.device)
                 places = torch.from_numpy(parents).to(self._model.device)
                 states = self._steps.next(tokens, places)
-        scores = torch.log_softmax(_finite(states) @ self._rows[level].T, dim=-1)
+        logits = self._model.backbone.logits(_finite(states), self._slots[level])
+        scores = torch.log_softmax(logits, dim=-1)
         found: npt.NDArray[np.float32] = scores.cpu().numpy()
         return found
 
@@ -232,4 +232,5 @@ def load_model(
         InputError: it is incomplete, changed, or of a newer format; no such device.
     """
     model = load_model_folder(Path(folder), resolve_device(device))
+    model.backbone.pack(model.precision, model.vocabulary.spaces.slots)
     return GenerativeRetriever(model, name or Path(folder).name)
