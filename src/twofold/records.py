@@ -32,8 +32,9 @@ class InputError(ValueError):
 class Request:
     """What a retriever answers: a query, a history (oldest first), or both.
 
-    `exclude` names items that may not come back. `user_id` is the unit that errors are
-    correlated within; it says nothing to a model.
+    `exclude` names items that may not come back, and `where` attributes of those that may: all of
+    the named ones must hold one of their values. `user_id` is the unit that errors are correlated
+    within; it says nothing to a model.
     """
 
     request_id: str
@@ -41,6 +42,7 @@ class Request:
     history: tuple[str, ...] = ()
     exclude: frozenset[str] = frozenset()
     user_id: str | None = None
+    where: tuple[tuple[str, frozenset[str]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
