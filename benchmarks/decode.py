@@ -164,10 +164,10 @@ class Ours:
         if weights == "plain":
             return torch.log_softmax(states @ self._outputs.T, dim=-1)[..., wanted]
         found = []
-        for rows in states.flatten(0, 1).split(64):  # as many as a cache holds
+        for rows in torch.split(states.reshape(-1, states.shape[-1]), 64):  # a cache holds so many
             scores = torch.log_softmax(self._packed_outputs(rows), dim=-1)
             found.append(scores[:, wanted].clone())
-        return torch.cat(found).unflatten(0, states.shape[:2])
+        return torch.cat(found).reshape(*states.shape[:2], -1)
 
 
 class Theirs:
