@@ -13,15 +13,25 @@ texts; and what the added items cost test requests that want trained items.
 import argparse
 import dataclasses
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
 from twofold import artifact
+from twofold.baselines.bm25 import BM25
 from twofold.baselines.selection import sentence_part, tuned_encoder
 from twofold.data.dataset import Catalog
+from twofold.evaluation.measures import PRIMARY, score
+from twofold.evaluation.significance import Estimate, difference, mean
+from twofold.model.new_items import CatalogTexts, with_items
+from twofold.records import SPLITS, TASKS, Floats, Request, Retriever, Split
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, resolve_config
@@ -75,6 +85,84 @@ def _tuned(dataset: PreparedDataset, config: TrainingConfig, out: Path) -> Train
     return config.model_copy(update={"encoder": config.encoder.replace(before, tuned.name)})
 
 
+def compare(
+    whole: PreparedDataset, rest: PreparedDataset, new: list[str], folder: Path
+) -> dict[str, Any]:
+    """Recall@30 of the new items, of their counterparts, of BM25, and of what was there before."""
+    before = load_model(folder, name="before")
+    there = {task: judged_requests(rest, task, "test") for task in TASKS}
+    losing = {task: _recalls(before, judged) for task, judged in there.items()}
+    rows = whole.catalog.items.filter(pl.col("item_id").is_in(pl.Series(new).implode()))
+    model, _ = with_items(before.model, rows, CatalogTexts.of(before.model))
+    after = GenerativeRetriever(model, "after")
+    words = BM25(whole, "text")
+    table: dict[str, Any] = {}
+    for splits in (SPLITS, ("test",)):
+        wanted = _asked(whole, new, splits)
+        matched = _asked(whole, _counterparts(whole, new, splits), splits)
+        ours, theirs = _recalls(after, wanted), _recalls(words, wanted)
+        trained_items = _recalls(after, matched)
+        table[" and ".join(splits)] = {
+            "queries": len(ours),
+            "new items": _estimate(mean(ours[None], np.arange(len(ours)))),
+            "trained items": _estimate(mean(trained_items[None], np.arange(len(trained_items)))),
+            "share": float(ours.mean() / trained_items.mean()),
+            "BM25 (text)": float(theirs.mean()),
+            "new items - BM25": _estimate(
+                difference(ours[None], theirs[None], np.arange(len(ours)))
+            ),
+        }
+    for task, judged in there.items():
+        kept = _recalls(after, judged)
+        table[f"trained items, {task}, test"] = {
+            "before": float(losing[task].mean()),
+            "after": float(kept.mean()),
+            "lost": float(1 - kept.mean() / losing[task].mean()),
+        }
+    return table
+
+
+def _asked(dataset: PreparedDataset, items: list[str], splits: Sequence[Split]) -> JudgedRequests:
+    """Every query of the splits that wants one of the items; only these count."""
+    chosen = dataset.queries.filter(pl.col("split").is_in(list(splits)))
+    texts = dict(chosen.select("query_id", "text").iter_rows())
+    qrels: dict[str, dict[str, int]] = {}
+    wanted = set(items)
+    for query_id, item_id, relevance in dataset.qrels.iter_rows():
+        if item_id in wanted and query_id in texts:
+            qrels.setdefault(query_id, {})[item_id] = relevance
+    return JudgedRequests(
+        "search", splits[0], [Request(name, query=texts[name]) for name in qrels], qrels
+    )
+
+
+def _counterparts(
+    dataset: PreparedDataset, new: list[str], splits: Sequence[Split], seed: int = 0
+) -> list[str]:
+    """For each new item a trained one that as many queries want, or nearly as many."""
+    chosen = dataset.queries.filter(pl.col("split").is_in(list(splits)))["query_id"]
+    counts = Counter(
+        dataset.qrels.filter(pl.col("query_id").is_in(chosen.implode()))["item_id"].to_list()
+    )
+    names = sorted(set(counts) - set(new))
+    free = [names[n] for n in np.random.default_rng(seed).permutation(len(names))]
+    found = []
+    for item in sorted((i for i in new if counts[i]), key=lambda i: -counts[i]):
+        nearest = min(free, key=lambda other: abs(counts[other] - counts[item]))
+        free.remove(nearest)
+        found.append(nearest)
+    return found
+
+
+def _recalls(retriever: Retriever, judged: JudgedRequests) -> Floats:
+    run = retriever.retrieve(judged.requests, PRIMARY.k)
+    return score(run, judged.qrels, (PRIMARY,)).sort("request_id")["value"].to_numpy()
+
+
+def _estimate(found: Estimate) -> list[float]:
+    return [found.value, *found.interval()]
+
+
 def main() -> None:
     """Train, add, compare."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -93,7 +181,9 @@ def main() -> None:
     new = drawn(whole, arguments.share, arguments.seed)
     rest = without(whole, new)
     print(json.dumps({"items": len(whole.catalog), "new": len(new)}))
-    trained(rest, arguments.out, arguments)
+    found = compare(whole, rest, new, trained(rest, arguments.out, arguments))
+    print(json.dumps(found, indent=2))
+    (arguments.out / "new_items.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

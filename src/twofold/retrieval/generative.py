@@ -81,6 +81,10 @@ class GenerativeRetriever:
         """The items that may come back, (N,); a copy."""
         return self._alive.copy()
 
+    def is_alive(self, position: int) -> bool:
+        """Whether an item may come back."""
+        return bool(self._alive[position])
+
     def remove(self, item_ids: Sequence[str]) -> None:
         """Let items never come back; a history may still name them.
 
