@@ -2,7 +2,9 @@
 
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -14,8 +16,7 @@ from twofold.training.config import PRESETS, TrainingConfig
 def commands() -> list[str]:
     """Every command with its arguments and options."""
     lines = ["## Commands", ""]
-    group = typer.main.get_command(app)
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    for name, command in _verbs(typer.main.get_command(app)):
         lines += [f"### twofold {name}", "", command.help, "", "| | |", "|---|---|"]
         for parameter in command.params:
             shown = ", ".join([*parameter.opts, *parameter.secondary_opts])
@@ -26,6 +27,14 @@ def commands() -> list[str]:
             lines.append(f"| `{shown}` | {getattr(parameter, 'help', '') or ''}{told} |")
         lines.append("")
     return lines
+
+
+def _verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _verbs(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def settings() -> list[str]:

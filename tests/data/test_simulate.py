@@ -158,6 +158,23 @@ def test_words_do_not_tell_the_group_by_their_digits() -> None:
     assert same < 0.1
 
 
+def test_a_query_wants_what_its_user_likes() -> None:
+    dataset = load_dataset("simulate:taste:users=80,topics=4,items=6")
+    judged = judged_requests(dataset, "search", "test")
+    titles, words = dataset.catalog.title, {r.request_id: r.query or "" for r in judged.requests}
+    # Items of one taste are those that histories show together.
+    together: dict[str, set[str]] = {}
+    for request in judged.requests:
+        assert len(request.history) >= 8
+        (wanted,) = judged.qrels[request.request_id]
+        assert titles(wanted) == words[request.request_id].split()[0]
+        together.setdefault(wanted, set()).update(request.history)
+    for request in judged.requests:
+        (wanted,) = judged.qrels[request.request_id]
+        alike = [i for i in together if together[i] & set(request.history)]
+        assert len({i for i in alike if titles(i) == titles(wanted)}) <= 6
+
+
 def test_worlds_are_functions_of_their_seed() -> None:
     one = load_dataset("simulate:latent-search-helps:seed=1,groups=5").digest
     assert load_dataset("simulate:latent-search-helps:seed=1,groups=5").digest == one
@@ -171,6 +188,7 @@ def test_worlds_are_functions_of_their_seed() -> None:
         ("simulate:popularity:kl=big", "kl='big' is no number"),
         ("simulate:popularity:helped=both", "helped='both': is recommendation or search"),
         ("simulate:latent-search-helps:rho=2", "rho=2.0: must lie between 0 and 1"),
+        ("simulate:taste:strength=2", "strength=2.0: must lie between 0 and 1"),
         ("simulate:latent-recommendation-helps:rho=-1", "rho=-1.0: must lie between 0 and 1"),
     ],
 )

@@ -6,7 +6,17 @@ from typing import Any
 
 import typer
 
-from twofold.cli import evaluate, prepare, recommend, report, search, simulate_study, study, train
+from twofold.cli import (
+    evaluate,
+    items,
+    prepare,
+    recommend,
+    report,
+    search,
+    simulate_study,
+    study,
+    train,
+)
 from twofold.records import InputError
 
 # Typer carries a click of its own in newer versions: take the class from there, not from click.
@@ -26,6 +36,7 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(search.search)
 app.command()(recommend.recommend)
+app.add_typer(items.items, name="items")
 
 
 def main() -> None:

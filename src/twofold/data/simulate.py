@@ -9,6 +9,8 @@ reconstructions: the paper describes them, and published no code.
 - `latent-search-helps` and `latent-recommendation-helps` (H2): every item is equally popular, and
   items come in groups of which one task's training data show a part. The test asks for the rest,
   which the other task's data tell with probability `rho`.
+
+In `taste`, a query means other items to other users.
 """
 
 import inspect
@@ -22,6 +24,7 @@ from scipy.optimize import brentq
 
 from twofold.data.film_catalog import catalog
 from twofold.data.formats import Table
+from twofold.data.taste import taste
 from twofold.records import Floats, InputError, Ints
 
 Frames = dict[str, pl.DataFrame]
@@ -327,4 +330,5 @@ SIMULATORS: dict[str, Callable[..., Frames]] = {
     "popularity": popularity,
     "latent-search-helps": latent_search_helps,
     "latent-recommendation-helps": latent_recommendation_helps,
+    "taste": taste,
 }

@@ -1,0 +1,56 @@
+"""`twofold items add` and `twofold items remove`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from twofold.cli.options import Model
+from twofold.records import InputError
+
+items = typer.Typer(
+    help="Change a model's catalog without training; the model folder stays as it is.",
+    rich_markup_mode=None,
+)
+
+File = Annotated[Path, typer.Argument(help="A table of items: CSV, TSV, JSON Lines or Parquet.")]
+State = Annotated[
+    Path, typer.Option("--state", help="The folder that keeps the changes; `serve` reads it too.")
+]
+
+
+@items.command()
+def add(model: Model, file: File, state: State) -> None:
+    """Make new items retrievable, placed by their texts; removed ones come back."""
+    rows = _rows(file)
+    given = [
+        {name: value for name, value in row.items() if value not in (None, "")}
+        for row in rows.iter_rows(named=True)
+    ]
+    _change(model, state, "added", given)
+
+
+@items.command()
+def remove(model: Model, file: File, state: State) -> None:
+    """Let items never come back; of FILE only the column item_id is read."""
+    _change(model, state, "removed", [{"item_id": i} for i in _rows(file)["item_id"]])
+
+
+def _rows(file: Path) -> pl.DataFrame:
+    from twofold.data.formats import read_table
+
+    rows = read_table(file).rows.cast(pl.String)
+    if "item_id" not in rows.columns:
+        raise InputError(f"{file}: no column item_id; its first row must name the columns")
+    return rows
+
+
+def _change(model: Path, state: Path, done: str, rows: list[dict[str, str]]) -> None:
+    from twofold.serving.catalog_engine import load_engine
+
+    engine = load_engine(model, model.name, state)
+    ids = [row["item_id"] for row in rows]
+    count = engine.add(rows) if done == "added" else engine.remove(ids)
+    print(f"{done} {count} of {len(rows)}; {engine.items} items, version {engine.catalog_version}")
+    engine.close()
