@@ -28,7 +28,7 @@ from twofold.baselines.selection import sentence_part, tuned_encoder
 from twofold.data.dataset import Catalog
 from twofold.evaluation.measures import PRIMARY, score
 from twofold.evaluation.significance import Estimate, difference, mean
-from twofold.model.new_items import CatalogTexts, with_items
+from twofold.model.new_items import CatalogTexts, like_catalog, with_items
 from twofold.records import SPLITS, TASKS, Floats, Request, Retriever, Split
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import JudgedRequests, judged_requests
@@ -93,7 +93,10 @@ def compare(
     there = {task: judged_requests(rest, task, "test") for task in TASKS}
     losing = {task: _recalls(before, judged) for task, judged in there.items()}
     rows = whole.catalog.items.filter(pl.col("item_id").is_in(pl.Series(new).implode()))
-    model, _ = with_items(before.model, rows, CatalogTexts.of(before.model))
+    items = like_catalog(before.model.catalog, rows.to_dicts())
+    model = with_items(
+        before.model, items, CatalogTexts.of(before.model).place(before.model, items)
+    )
     after = GenerativeRetriever(model, "after")
     words = BM25(whole, "text")
     table: dict[str, Any] = {}

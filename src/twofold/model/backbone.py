@@ -5,7 +5,7 @@ weights load there as they are, and its logits at the code tokens are `states @ 
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,24 +120,30 @@ class Backbone(nn.Module):
         for slot in slots:
             self._outputs[slot.start, slot.stop] = PackedLinear(rows[slot], None, torch.float32)
 
+    def code_tables(self) -> list[torch.Tensor]:
+        """The rows of the codes that the model reads and those that it writes by, (codes, D);
+        one where they are tied."""
+        reads, writes = self.model.get_input_embeddings(), self.model.get_output_embeddings()
+        tables = (reads,) if reads.weight is writes.weight else (reads, writes)
+        return [table.weight[self.code_slice] for table in tables]
+
     @torch.no_grad()
-    def append_rows(self, placed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def append_rows(self, new: Sequence[torch.Tensor]) -> None:
         """Let further codes follow the last one, in place.
 
         Args:
-            placed: from the rows of the codes so far, (codes, D), those of the new ones.
+            new: their rows, (M, D), in each of `code_tables`.
         """
         reads, writes = self.model.get_input_embeddings(), self.model.get_output_embeddings()
         tied = reads.weight is writes.weight
-        grown = self.code_slice
-        for table in (reads,) if tied else (reads, writes):
-            new = placed(table.weight[self.code_slice]).to(table.weight)
-            table.weight = nn.Parameter(torch.cat([table.weight, new]), requires_grad=False)
-            grown = slice(self.code_slice.start, self.code_slice.stop + len(new))
+        for table, rows in zip((reads,) if tied else (reads, writes), new, strict=True):
+            grown = torch.cat([table.weight, rows.to(table.weight)])
+            table.weight = nn.Parameter(grown, requires_grad=False)
         if tied:
             writes.weight = reads.weight
-        self.code_slice = grown
-        reads.num_embeddings = writes.out_features = self.model.config.vocab_size = grown.stop
+        size = reads.weight.shape[0]
+        self.code_slice = slice(self.code_slice.start, size)
+        reads.num_embeddings = writes.out_features = self.model.config.vocab_size = size
 
     def save(self, folder: Path) -> None:
         """Write the folder that transformers loads as it is."""

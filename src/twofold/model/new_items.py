@@ -5,14 +5,14 @@ stand, and the items with the nearest texts say how far training moved such item
 semantic ID needs codes: those of the nearest texts, level by level, and a last one that is free.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 import torch
+from scipy.linalg import solve
 from scipy.special import softmax
-from sklearn.linear_model import RidgeCV
 
 from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import TextEncoder, Vectors, resolve_encoder
@@ -23,12 +23,17 @@ from twofold.records import InputError, Ints
 _NEIGHBOURS = 10
 _SHARPNESS = 20.0
 """Of the weights of neighbours over their cosines."""
-_RIDGES = (0.1, 1.0, 10.0, 100.0)
+_RIDGE = 1.0
+"""Over texts of unit length."""
+
+Placement = Mapping[str, np.ndarray]
+"""Of new items: `rows-0`, ..., (M, D), one for each table of rows, or the codes of each task's
+identifiers, (M, levels)."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class CatalogTexts:
-    """Where the texts of a catalog stand.
+    """Where the texts of a catalog stand, and what that says of its rows.
 
     Attributes:
         encoder: the model's own, or word weights of the catalog where it has none.
@@ -37,27 +42,38 @@ class CatalogTexts:
 
     encoder: TextEncoder
     vectors: Vectors
+    _maps: list[Vectors] = field(default_factory=list)
 
     @classmethod
     def of(cls, model: GenerativeModel) -> "CatalogTexts":
-        """Encode the catalog.
+        """What the model carries; encoded anew where it carries nothing, which takes a while.
 
         Raises:
-            InputError: it has no texts to go by.
+            InputError: the catalog has no texts to go by.
         """
-        texts = model.catalog.texts
-        encoder = model.vocabulary.encoder or resolve_encoder("auto", texts, ())
+        texts, encoder, vectors = model.catalog.texts, model.vocabulary.encoder, model.item_vectors
+        if encoder is None:
+            encoder, vectors = resolve_encoder("auto", texts, ()), None
         if encoder is None:
             raise InputError("the catalog has no texts, so no new item can be placed in it")
-        return cls(encoder, encoder.encode(texts))
+        made = cls(encoder, encoder.encode(texts) if vectors is None else vectors)
+        if not model.tries:
+            made._maps = [made._map(table) for table in _tables(model)]
+        return made
 
-    def place(self, model: GenerativeModel, rows: pl.DataFrame) -> tuple[pl.DataFrame, Vectors]:
-        """New rows as the catalog has them, and where their texts stand, (M, E).
+    def _map(self, rows: Vectors) -> Vectors:
+        """From texts to rows, (E, D), by ridge regression."""
+        x = self.vectors[: len(rows)].astype(np.float64)
+        gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
+        found: Vectors = solve(gram, x.T @ rows, assume_a="pos").astype(np.float32)
+        return found
+
+    def place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:
+        """Where new items stand, by `like_catalog`'s rows.
 
         Raises:
-            InputError: a column that the catalog lacks, or an item without any known word.
+            InputError: an item without any word that the encoder knows.
         """
-        items = _like(model.catalog.items, rows)
         vectors = self.encoder.encode(Catalog.of(items).texts)
         for item_id, vector in zip(items["item_id"], vectors, strict=True):
             if not vector.any():
@@ -65,97 +81,106 @@ class CatalogTexts:
                     f"item '{item_id}': the model knows no word of its text, so it cannot be "
                     f"placed; give it a title or text"
                 )
-        return items, vectors
+        nearest, weights = self._neighbours(vectors)
+        if model.tries:
+            return _codes(model.vocabulary.spaces, nearest, weights)
+        placed = {}
+        for number, (rows, mapped) in enumerate(zip(_tables(model), self._maps, strict=True)):
+            moved = rows[nearest] - self.vectors[nearest] @ mapped  # (M, K, D)
+            placed[f"rows-{number}"] = vectors @ mapped + np.einsum("mk,mkd->md", weights, moved)
+        return placed
 
-    def neighbours(self, vectors: Vectors) -> tuple[Ints, Vectors]:
+    def _neighbours(self, vectors: Vectors) -> tuple[Ints, Vectors]:
         """The items with the nearest texts, (M, K), and their weights, which sum to 1."""
         cosines = vectors @ self.vectors.T
         count = min(_NEIGHBOURS, cosines.shape[1])
-        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+        nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
         return nearest, softmax(_SHARPNESS * np.take_along_axis(cosines, nearest, 1), axis=1)
 
 
+def _tables(model: GenerativeModel) -> list[Vectors]:
+    """The code rows that a model reads and writes, (codes, D); one table where they are tied."""
+    return [table.detach().float().cpu().numpy() for table in model.backbone.code_tables()]
+
+
 def with_items(
-    model: GenerativeModel, rows: pl.DataFrame, texts: CatalogTexts
-) -> tuple[GenerativeModel, CatalogTexts]:
+    model: GenerativeModel, items: pl.DataFrame, placement: Placement
+) -> GenerativeModel:
     """The model with new items at the end of its catalog.
 
     Args:
         model: its backbone's rows grow in place, so the one given is not to be used any more.
-        rows: of the items table; the catalog's columns, those missing are empty.
-        texts: of the catalog.
-
-    Raises:
-        InputError: a column that the catalog lacks, or an item without any known word.
+        items: by `like_catalog`.
+        placement: of `CatalogTexts.place`.
     """
-    items, vectors = texts.place(model, rows)
-    nearest, weights = texts.neighbours(vectors)
-    spaces = model.vocabulary.spaces
     if model.tries:
-        grown = _named(spaces, nearest, weights)
+        grown = _named(model.vocabulary.spaces, placement)
     else:
-        model.backbone.append_rows(_placed_by(texts.vectors, vectors, nearest, weights))
+        tables = [torch.from_numpy(np.asarray(placement[name])) for name in sorted(placement)]
+        model.backbone.append_rows(tables)
         grown = shared(atomic(len(model.catalog) + items.height))
-    catalog = Catalog.of(pl.concat([model.catalog.items, items]))
-    model.backbone.repack(grown.slots)
-    changed = replace(
+        model.backbone.repack(grown.slots)
+    return replace(
         model,
-        catalog=catalog,
+        catalog=Catalog.of(pl.concat([model.catalog.items, items])),
         vocabulary=replace(model.vocabulary, spaces=grown),
         tries=tries_of(grown),
     )
-    return changed, CatalogTexts(texts.encoder, np.vstack([texts.vectors, vectors]))
 
 
-def _like(items: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """`rows` with the columns of the catalog."""
-    if unknown := [name for name in rows.columns if name not in items.columns]:
-        raise InputError(
-            f"attribute '{unknown[0]}' is not in the catalog, which has "
-            f"{', '.join(items.columns)}; leave it out, or train with it"
-        )
-    empty = rows.with_columns(
-        pl.lit(None).alias(name) for name in items.columns if name not in rows.columns
-    )
-    return empty.select(items.columns).cast(dict(items.schema))  # type: ignore[arg-type]
+def like_catalog(catalog: Catalog, given: Sequence[Mapping[str, str]]) -> pl.DataFrame:
+    """Those of the rows that the catalog does not hold yet, the last of each id, in its columns.
+
+    Raises:
+        InputError: a column that the catalog lacks.
+    """
+    fresh = {row["item_id"]: row for row in given if row["item_id"] not in catalog.positions}
+    columns = catalog.items.schema
+    for row in fresh.values():
+        if unknown := [name for name in row if name not in columns]:
+            raise InputError(
+                f"attribute '{unknown[0]}' is not in the catalog, which has "
+                f"{', '.join(columns)}; leave it out, or train with it"
+            )
+    rows = [{name: row.get(name) for name in columns} for row in fresh.values()]
+    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String)).cast(dict(columns))  # type: ignore[arg-type]
 
 
-def _placed_by(
-    before: Vectors, vectors: Vectors, nearest: Ints, weights: Vectors
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What gives the rows of new items, (M, D), by those of the catalog, (N, D)."""
-
-    def placed(rows: torch.Tensor) -> torch.Tensor:
-        trained = rows.detach().float().cpu().numpy()
-        ridge = RidgeCV(_RIDGES).fit(before, trained)
-        moved = trained - ridge.predict(before)
-        found = ridge.predict(vectors) + np.einsum("mk,mkd->md", weights, moved[nearest])
-        return torch.from_numpy(found.astype(np.float32))
-
-    return placed
-
-
-def _named(spaces: IdSpaces, nearest: Ints, weights: Vectors) -> IdSpaces:
+def _named(spaces: IdSpaces, codes: Placement) -> IdSpaces:
     """The spaces with identifiers of the new items."""
-    ours = _with_codes(spaces.recommendation, nearest, weights)
+
+    def grown(identifiers: Identifiers, new: np.ndarray) -> Identifiers:
+        both = np.vstack([identifiers.codes, new])
+        return Identifiers(identifiers.kind, both, identifiers.codebook_sizes)
+
+    ours = grown(spaces.recommendation, codes["recommendation"])
     if spaces.are_shared:
         return shared(ours)
-    fixed = ours.codes[len(spaces.recommendation) :, : spaces.shared_levels]
-    theirs = _with_codes(spaces.search, nearest, weights, fixed)
-    return IdSpaces(ours, theirs, spaces.shared_levels)
+    return IdSpaces(ours, grown(spaces.search, codes["search"]), spaces.shared_levels)
 
 
-def _with_codes(
-    identifiers: Identifiers, nearest: Ints, weights: Vectors, fixed: Ints | None = None
-) -> Identifiers:
-    taken = {tuple(row) for row in identifiers.codes.tolist()}
+def _codes(spaces: IdSpaces, nearest: Ints, weights: Vectors) -> Placement:
+    """Identifiers of new items in both spaces."""
+    ours = _voted(spaces.recommendation, nearest, weights, np.zeros((len(nearest), 0), np.int64))
+    theirs = ours
+    if not spaces.are_shared:
+        theirs = _voted(spaces.search, nearest, weights, ours[:, : spaces.shared_levels])
+    return {"recommendation": ours, "search": theirs}
+
+
+def _voted(identifiers: Identifiers, nearest: Ints, weights: Vectors, fixed: Ints) -> Ints:
+    taken = {tuple(row) for row in identifiers.codes[_near(identifiers, nearest)].tolist()}
     made: list[tuple[int, ...]] = []
-    for number, (items, shares) in enumerate(zip(nearest, weights, strict=True)):
-        prefix = () if fixed is None else tuple(fixed[number].tolist())
-        made.append(_free(identifiers, identifiers.codes[items], shares, taken, prefix))
+    for items, shares, prefix in zip(nearest, weights, fixed.tolist(), strict=True):
+        made.append(_free(identifiers, identifiers.codes[items], shares, taken, tuple(prefix)))
         taken.add(made[-1])
-    codes = np.vstack([identifiers.codes, np.array(made, np.int64)])
-    return Identifiers(identifiers.kind, codes, identifiers.codebook_sizes)
+    return np.array(made, np.int64).reshape(len(nearest), identifiers.levels)
+
+
+def _near(identifiers: Identifiers, nearest: Ints) -> Ints:
+    """Items whose identifiers begin as those of the neighbours: all that a new one could meet."""
+    first = np.unique(identifiers.codes[nearest.reshape(-1), 0])
+    return np.flatnonzero(np.isin(identifiers.codes[:, 0], first))
 
 
 def _free(
@@ -189,12 +214,3 @@ def _free(
         except InputError:
             continue
     raise InputError("no identifier is free near items with such texts; train the model anew")
-
-
-def new_rows(catalog: Catalog, given: Sequence[Mapping[str, str]]) -> pl.DataFrame:
-    """Rows of the items table that the catalog does not hold yet, the last of each id."""
-    fresh = {row["item_id"]: row for row in given if row["item_id"] not in catalog.positions}
-    names = dict.fromkeys(name for row in fresh.values() for name in row)
-    return pl.DataFrame(
-        [dict(row) for row in fresh.values()], schema=dict.fromkeys(names, pl.String)
-    )

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from twofold import artifact
-from twofold.model.new_items import CatalogTexts, new_rows, with_items
+from twofold.model.new_items import CatalogTexts, Placement, like_catalog, with_items
 from twofold.records import InputError, Request
 from twofold.retrieval.attributes import Attributes
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.scoring import Context, explain, score_items
-from twofold.serving.changes import Change, ChangeLog
+from twofold.serving.changes import Change, ChangeLog, as_arrays, as_text
 from twofold.serving.engine import Asked, Found
 
 
@@ -109,8 +110,19 @@ class CatalogEngine:
         order = np.lexsort((items, -popular, ~starts))[:most]
         return [self._found(self._id(item), 0.0) for item in items[order].tolist()]
 
+    def prepare(self) -> None:
+        """Work out what adding items needs: seconds for a large catalog, and then kept.
+
+        May run in another thread while the engine answers.
+        """
+        if self._texts is None:
+            self._texts = CatalogTexts.of(self._model)
+
     def add(self, rows: Sequence[Mapping[str, str]]) -> int:
-        return self._change(Change("add", tuple(dict(row) for row in rows)))
+        given = tuple(dict(row) for row in rows)
+        items = like_catalog(self._model.catalog, given)
+        placed = {self.model_version: as_text(self._place(items))} if items.height else {}
+        return self._change(Change("add", given, placed))
 
     def remove(self, item_ids: Sequence[str]) -> int:
         for item_id in item_ids:
@@ -133,17 +145,9 @@ class CatalogEngine:
         if self._log is None:
             raise InputError("the catalog cannot change without a place to keep it; give --state")
         before = self.items
-        if change.kind == "add":
-            self._require_placeable(change)
         self._log.append(change)
         self.catch_up()
         return abs(self.items - before)
-
-    def _require_placeable(self, change: Change) -> None:
-        """Refuse what could not take effect, before it is written down."""
-        rows = new_rows(self._model.catalog, change.items)
-        if rows.height:
-            self._catalog_texts().place(self._model, rows)
 
     def _apply(self, change: Change) -> None:
         self._applied += 1
@@ -152,19 +156,20 @@ class CatalogEngine:
             self._retriever.remove(known)
             return
         self._retriever.restore(known)
-        rows = new_rows(self._model.catalog, change.items)
-        if not rows.height:
+        items = like_catalog(self._model.catalog, change.items)
+        if not items.height:
             return
+        placed = change.placed.get(self.model_version)
+        placement = as_arrays(placed) if placed else self._place(items)
         gone = np.flatnonzero(~self._retriever.alive)
-        model, self._texts = with_items(self._model, rows, self._catalog_texts())
-        retriever = GenerativeRetriever(model, self.arm)
+        retriever = GenerativeRetriever(with_items(self._model, items, placement), self.arm)
         retriever.remove([self._id(item) for item in gone.tolist()])
         self._take(retriever)
 
-    def _catalog_texts(self) -> CatalogTexts:
-        if self._texts is None:
-            self._texts = CatalogTexts.of(self._model)
-        return self._texts
+    def _place(self, items: pl.DataFrame) -> Placement:
+        self.prepare()
+        assert self._texts is not None
+        return self._texts.place(self._model, items)
 
     def _context(self, request: Request) -> Context:
         history = [self._position(item_id) for item_id in request.history]

@@ -5,14 +5,18 @@ itself and the line before, so a line that was altered, lost or moved is found; 
 crash cut short was never acknowledged and is taken off.
 """
 
+import base64
 import fcntl
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from twofold.records import InputError
 
@@ -26,10 +30,13 @@ class Change:
     Attributes:
         kind: what to do.
         items: rows of the items table for `add`, rows with an item_id for `remove`.
+        placed: model version -> where that model placed the items that were new to it, so that a
+            restart need not work it out again.
     """
 
     kind: Literal["add", "remove"]
     items: tuple[Mapping[str, str], ...]
+    placed: Mapping[str, str] = field(default_factory=dict)
 
 
 class ChangeLog:
@@ -98,10 +105,23 @@ class ChangeLog:
                 )
             self._sum = entry["sum"]
             change = entry["change"]
-            self.changes.append(Change(change["kind"], tuple(change["items"])))
+            self.changes.append(Change(**change | {"items": tuple(change["items"])}))
         if len(whole) < len(content):
             self._file.truncate(len(whole))
             os.fsync(self._file.fileno())
+
+
+def as_text(arrays: Mapping[str, np.ndarray]) -> str:
+    """Arrays as a line can hold them."""
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
+    return base64.b64encode(packed.getvalue()).decode()
+
+
+def as_arrays(text: str) -> dict[str, np.ndarray]:
+    """What `as_text` wrote."""
+    with np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _sum(before: str, change: Any) -> str:

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import resolve_encoder
+from twofold.encoders.encoders import Vectors, resolve_encoder
 from twofold.encoders.factorisation import item_factors
 from twofold.evaluation.measures import Measure
 from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
@@ -159,7 +159,7 @@ def train(
     # Where training starts rests on singular values, whose bits vary with the threads of BLAS.
     with threadpool_limits(1, "blas"):
         named = identifiers or _named(dataset, config)
-        vocabulary, backbone = _build(dataset, named.spaces, config, seed)
+        vocabulary, backbone, item_vectors = _build(dataset, named.spaces, config, seed)
     model = GenerativeModel(
         catalog=dataset.catalog,
         vocabulary=vocabulary,
@@ -169,6 +169,7 @@ def train(
         precision=precision,
         tries=tries_of(vocabulary.spaces),
         histories=dataset.histories if histories else {},
+        item_vectors=item_vectors,
     )
     job = _job(dataset, arm, model, config, seed, identity, reference or {})
     progress = loop.run(backbone, vocabulary, job, state_folder)
@@ -269,8 +270,8 @@ def _named(dataset: PreparedDataset, config: TrainingConfig) -> NamedCatalog:
 
 def _build(
     dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, seed: int
-) -> tuple[Vocabulary, Backbone]:
-    """Vocabulary and weights; the same in every arm of one seed."""
+) -> tuple[Vocabulary, Backbone, Vectors | None]:
+    """Vocabulary, weights, and where the items' texts stand; the same in every arm of one seed."""
     texts = dataset.catalog.texts
     asked = [example.query or "" for example in training_examples(dataset, "search")]
     encoder = resolve_encoder(config.encoder, texts, asked)
@@ -285,12 +286,13 @@ def _build(
     else:
         limits = config.max_history, config.max_query
         backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
-    if encoder:
-        start_from_text(backbone, spaces, encoder.encode(texts), encoder.encode(asked))
+    vectors = encoder.encode(texts) if encoder else None
+    if encoder and vectors is not None:
+        start_from_text(backbone, spaces, vectors, encoder.encode(asked))
     if config.rows == "histories":
         width = backbone.model.get_output_embeddings().weight.shape[1]
         start_from_histories(backbone, spaces, item_factors(dataset, width))
-    return vocabulary, backbone
+    return vocabulary, backbone, vectors
 
 
 def _mixture(

@@ -1,0 +1,107 @@
+"""BM25 or a bi-encoder with faiss behind the application that serves Twofold's models.
+
+python benchmarks/other_engines.py DATASET (bm25 | bi-encoder --encoder NAME) --port PORT
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import bm25s
+import faiss
+import numpy as np
+import torch
+from twofold.serving.app import create_app
+from twofold.serving.server import run
+
+from twofold.data.dataset import Catalog
+from twofold.encoders.sentence import SentenceEncoder
+from twofold.records import InputError, Ints, Request
+from twofold.retrieval.attributes import Attributes
+from twofold.serving.engine import Asked, Engine, Found
+from twofold.tasks.prepare import load_dataset
+
+Search = Callable[[Sequence[str], int], tuple[Ints, np.ndarray]]
+"""Texts and k -> catalog positions and scores, (B, k)."""
+
+
+class SearchEngine:
+    """An engine that knows queries alone."""
+
+    carries_histories = False
+    model_version = catalog_version = "1"
+
+    def __init__(self, name: str, catalog: Catalog, search: Search) -> None:
+        self.arm = name
+        self._catalog, self._search = catalog, search
+        self._ids, self._attributes = catalog.item_ids, Attributes(catalog)
+        self.items = len(catalog)
+
+    def check(self, request: Request) -> None:
+        if request.query is None:
+            raise InputError("this server answers queries alone")
+
+    def excludes_seen(self, _: Request) -> bool:
+        return False
+
+    def answer(self, asked: Sequence[Asked]) -> list[list[Found]]:
+        most = max(each.k for each in asked)
+        items, scores = self._search([each.request.query or "" for each in asked], most)
+        return [
+            [self._found(int(i), float(s)) for i, s in zip(row[: each.k], values, strict=False)]
+            for each, row, values in zip(asked, items, scores, strict=True)
+        ]
+
+    def find_titles(self, _: str, most: int) -> list[Found]:
+        return [self._found(position, 0.0) for position in range(most)]
+
+    def _found(self, position: int, score: float) -> Found:
+        item_id = self._ids[position]
+        title = self._catalog.title(item_id)
+        return Found(item_id, title, self._attributes.of(position), score)
+
+
+def by_words(catalog: Catalog) -> Search:
+    """bm25s over the items' texts."""
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(catalog.texts, stopwords="en", show_progress=False))
+
+    def search(texts: Sequence[str], k: int) -> tuple[Ints, np.ndarray]:
+        words = bm25s.tokenize(list(texts), stopwords="en", show_progress=False)
+        found = index.retrieve(words, k=k, show_progress=False, n_threads=0)
+        return found.documents, found.scores
+
+    return search
+
+
+def by_vectors(catalog: Catalog, name: str) -> Search:
+    """A sentence encoder and an exact faiss index."""
+    encoder = SentenceEncoder.load(name)
+    vectors = encoder.encode(catalog.texts)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+
+    def search(texts: Sequence[str], k: int) -> tuple[Ints, np.ndarray]:
+        scores, items = index.search(encoder.encode(list(texts)), k)
+        return items, scores
+
+    return search
+
+
+def main() -> None:
+    """Serve."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("dataset")
+    parser.add_argument("kind", choices=["bm25", "bi-encoder"])
+    parser.add_argument("--encoder")
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    catalog = load_dataset(arguments.dataset).catalog
+    words = arguments.kind == "bm25"
+    search = by_words(catalog) if words else by_vectors(catalog, arguments.encoder)
+    engine: Engine = SearchEngine(arguments.kind, catalog, search)  # type: ignore[assignment]
+    run(create_app({arguments.kind: engine}), "127.0.0.1", arguments.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""The service under load, over loopback.
+
+    python benchmarks/serving.py MODEL DATASET --out DIR [--seconds 10] [--overload 60]
+        [--beside MODEL-NAME-OR-FOLDER]
+
+Requests are the dataset's test requests, half queries and half histories. The server runs in a
+process of its own on one core, who asks on the other.
+
+- latency: one client; the same requests in process, one at a time; what HTTP adds.
+- throughput: 32 clients, at most 8 requests of a pass against at most 1.
+- overload: five times as many requests a second as it can answer; what is served, how fast the
+  others are refused, memory, and the latency two seconds later.
+- beside: BM25 and, with --beside, a bi-encoder with faiss behind the same application; queries
+  alone, one client and 32.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from http_load import Seen, as_json, closed_loop, open_loop
+
+from twofold.records import Request
+from twofold.retrieval.generative import load_model
+from twofold.tasks.examples import judged_requests
+from twofold.tasks.prepare import load_dataset
+
+K = 10
+CLIENTS = 32
+PORT = 8765
+OTHERS = Path(__file__).parent / "other_engines.py"
+Body = tuple[str, bytes]
+
+
+def asked(dataset_folder: str, count: int) -> list[Request]:
+    """Queries and histories in turn."""
+    dataset = load_dataset(dataset_folder)
+    parts = [judged_requests(dataset, task, "test").requests for task in dataset.tasks]
+    rng = np.random.default_rng(0)
+    drawn = [[part[n] for n in rng.integers(0, len(part), count // len(parts))] for part in parts]
+    return [request for turn in zip(*drawn, strict=True) for request in turn]
+
+
+def bodies(requests: Sequence[Request]) -> list[Body]:
+    """As the API reads them."""
+    made = []
+    for request in requests:
+        body: dict[str, Any] = {"k": K, "history": list(request.history)}
+        if request.query is not None:
+            body["query"] = request.query
+        made.append(("/retrieve", as_json(body)))
+    return made
+
+
+@contextlib.contextmanager
+def server(*command: str) -> Iterator[int]:
+    """A server on the first core, ready; its process id."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    process = subprocess.Popen(["taskset", "-c", "0", *command], env=environment)
+    try:
+        wait_ready(PORT, process)
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def wait_ready(port: int, process: "subprocess.Popen[bytes]", seconds: float = 120) -> float:
+    """Seconds until /ready answers."""
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+                if answer.status == 200:
+                    return time.perf_counter() - start
+        except (urllib.error.URLError, OSError):
+            if process.poll() is not None:
+                raise SystemExit("the server ended before it was ready") from None
+        time.sleep(0.02)
+    raise SystemExit("the server did not become ready")
+
+
+def twofold(model: str, *options: str) -> list[str]:
+    """The command that serves a model."""
+    program = str(Path(sys.executable).parent / "twofold")
+    return [program, "serve", model, "--port", str(PORT), "--threads", "1", *options]
+
+
+def memory(process: int) -> float:
+    """Resident MiB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(next(x for x in status.splitlines() if x.startswith("VmRSS")).split()[1]) / 1024
+
+
+def in_process(model: str, requests: Sequence[Request]) -> Seen:
+    """The same requests without a server."""
+    torch.set_num_threads(1)
+    retriever, seen = load_model(model), Seen()
+    for number, request in enumerate([*requests[:20], *requests]):
+        start = time.perf_counter()
+        retriever.retrieve([request], K)
+        if number >= 20:
+            seen.seconds.append(time.perf_counter() - start)
+            seen.status.append(200)
+    return seen
+
+
+def latency(model: str, requests: Sequence[Request], seconds: float) -> dict[str, float]:
+    """What HTTP adds to one request at a time."""
+    alone = in_process(model, requests[:400])
+    with server(*twofold(model)):
+        served = asyncio.run(closed_loop(PORT, bodies(requests), 1, seconds))
+    return {
+        "in process p50, ms": alone.quantile(0.5),
+        "in process p99, ms": alone.quantile(0.99),
+        "served p50, ms": served.quantile(0.5),
+        "served p99, ms": served.quantile(0.99),
+        "HTTP adds at p50, ms": served.quantile(0.5) - alone.quantile(0.5),
+        "broken": served.broken + len(served.status) - served.count(200),
+    }
+
+
+def throughput(model: str, requests: Sequence[Request], seconds: float) -> dict[str, float]:
+    """Answers a second with and without batches."""
+    found = {}
+    for batch in (1, 8):
+        with server(*twofold(model, "--max-batch", str(batch))):
+            asyncio.run(closed_loop(PORT, bodies(requests), CLIENTS, 2))
+            seen = asyncio.run(closed_loop(PORT, bodies(requests), CLIENTS, seconds))
+        found[f"batch {batch}, a second"] = seen.count(200) / seconds
+        found[f"batch {batch}, p99, ms"] = seen.quantile(0.99)
+    found["times"] = found["batch 8, a second"] / found["batch 1, a second"]
+    return found
+
+
+def overload(model: str, requests: Sequence[Request], seconds: float) -> dict[str, float]:
+    """Five times capacity."""
+    body = bodies(requests)
+    with server(*twofold(model)) as process:
+        asyncio.run(closed_loop(PORT, body, CLIENTS, 3))
+        before = asyncio.run(closed_loop(PORT, body, 1, 3))
+        capacity = asyncio.run(closed_loop(PORT, body, CLIENTS, 10)).count(200) / 10
+        started = memory(process)
+        seen = asyncio.run(open_loop(PORT, body, 5 * capacity, seconds))
+        ended = memory(process)
+        time.sleep(2)
+        after = asyncio.run(closed_loop(PORT, body, 1, 3))
+    return {
+        "capacity, a second": capacity,
+        "asked, a second": len(seen.status) / seconds,
+        "served, a second": seen.count(200) / seconds,
+        "served of capacity": seen.count(200) / seconds / capacity,
+        "refused": seen.count(429),
+        "other": seen.broken + len(seen.status) - seen.count(200) - seen.count(429),
+        "refused p50, ms": seen.quantile(0.5, 429),
+        "refused p99, ms": seen.quantile(0.99, 429),
+        "served p50, ms": seen.quantile(0.5),
+        "served p99, ms": seen.quantile(0.99),
+        "memory before, MiB": started,
+        "memory after, MiB": ended,
+        "one client p50 before, ms": before.quantile(0.5),
+        "one client p50 2 s after, ms": after.quantile(0.5),
+    }
+
+
+def beside(
+    model: str, dataset: str, encoder: str | None, requests: Sequence[Request], seconds: float
+) -> dict[str, dict[str, float]]:
+    """Queries alone, answered by others behind the same application."""
+    queries = bodies([request for request in requests if request.query is not None])
+    others = {"twofold": twofold(model)}
+    script = [sys.executable, str(OTHERS), dataset, "--port", str(PORT)]
+    others["BM25 (bm25s)"] = [*script, "bm25"]
+    if encoder:
+        others["bi-encoder (faiss)"] = [*script, "bi-encoder", "--encoder", encoder]
+    found = {}
+    for name, command in others.items():
+        with server(*command):
+            asyncio.run(closed_loop(PORT, queries, CLIENTS, 2))
+            alone = asyncio.run(closed_loop(PORT, queries, 1, seconds))
+            many = asyncio.run(closed_loop(PORT, queries, CLIENTS, seconds))
+        found[name] = {
+            "one client p50, ms": alone.quantile(0.5),
+            "one client p99, ms": alone.quantile(0.99),
+            f"{CLIENTS} clients p50, ms": many.quantile(0.5),
+            f"{CLIENTS} clients p99, ms": many.quantile(0.99),
+            f"{CLIENTS} clients, a second": many.count(200) / seconds,
+        }
+    return found
+
+
+def main() -> None:
+    """Run all parts."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("dataset")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--overload", type=float, default=60)
+    parser.add_argument("--beside", help="a sentence-transformers name or folder")
+    parser.add_argument("--only", nargs="*", help="names of the parts")
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, {os.cpu_count() - 1})  # type: ignore[operator]
+    requests = asked(arguments.dataset, 2000)
+    model, seconds = arguments.model, arguments.seconds
+    parts = {
+        "latency": lambda: latency(model, requests, seconds),
+        "throughput": lambda: throughput(model, requests, seconds),
+        "overload": lambda: overload(model, requests, arguments.overload),
+        "beside": lambda: beside(model, arguments.dataset, arguments.beside, requests, seconds),
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        found = part()
+        print(name, json.dumps(found, indent=2), flush=True)
+        (arguments.out / f"{name}.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
