@@ -13,8 +13,8 @@ from twofold.serving.settings import ServingSettings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_IN_LINE = ("/search", "/recommend", "/retrieve", "/score", "/explain")
-_IN_LINE += ("/items/", "/similar/", "/titles")
+_ANSWERS = ("/search", "/recommend", "/retrieve", "/score", "/explain")
+_IN_LINE = (*_ANSWERS, "/items/", "/similar/", "/titles")
 _CLOSE = {"Connection": "close"}
 
 

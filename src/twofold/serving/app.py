@@ -67,6 +67,7 @@ def create_app(
         summary="One generative model for search and recommendation.",
         lifespan=lifespan,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.batcher, app.state.reloader = batcher, reloader
     shown = [Security(HTTPBearer(auto_error=False))] if keys else []  # in the docs: see Access

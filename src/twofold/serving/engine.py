@@ -40,7 +40,9 @@ class Engine(Protocol):
 
     arm: str
     model_version: str
-    carries_histories: bool
+
+    @property
+    def carries_histories(self) -> bool: ...
 
     @property
     def catalog_version(self) -> str: ...

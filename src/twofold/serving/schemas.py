@@ -19,7 +19,7 @@ History = Annotated[
     Field(max_length=MOST_ITEMS, description="item ids, oldest first", examples=[["1", "260"]]),
 ]
 Filters = Annotated[
-    dict[str, str | list[str]],
+    dict[str, str | Annotated[list[str], Field(min_length=1, max_length=MOST_ITEMS)]],
     Field(
         max_length=20,
         description="attribute -> a value, or several of which one must hold; an attribute of "
