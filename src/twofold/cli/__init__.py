@@ -9,10 +9,12 @@ import typer
 from twofold.cli import (
     evaluate,
     items,
+    openapi,
     prepare,
     recommend,
     report,
     search,
+    serve,
     simulate_study,
     study,
     train,
@@ -36,6 +38,8 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(search.search)
 app.command()(recommend.recommend)
+app.command()(serve.serve)
+app.command()(openapi.openapi)
 app.add_typer(items.items, name="items")
 
 

@@ -40,7 +40,9 @@ class Engine(Protocol):
 
     arm: str
     model_version: str
-    carries_histories: bool
+
+    @property
+    def carries_histories(self) -> bool: ...
 
     @property
     def catalog_version(self) -> str: ...
@@ -88,4 +90,8 @@ class Engine(Protocol):
 
     def remove(self, item_ids: Sequence[str]) -> int:
         """Let items never come back; how many were there. On disk before it returns."""
+        ...
+
+    def catch_up(self) -> None:
+        """Take in the changes that came into the state folder since this engine was loaded."""
         ...
