@@ -27,14 +27,15 @@ export function answerColumn(answer, { chosen, pick, why, heading, beside, other
     { class: "column", "aria-label": heading?.name ?? "Results" },
     heading
       ? element("header", {}, element("h2", {}, heading.name), element("p", {}, heading.words))
-      : null,
+      : element("h2", { class: "unseen" }, "Results"),
     element("ol", { class: "results", role: "list" }, rows),
   );
 }
 
 function resultRow(item, { chosen, pick, why, mark }) {
   const title = titleOf(item);
-  const row = element(
+  const act = chosen ? "remove from the history" : "add to the history";
+  return element(
     "li",
     { class: "result", "data-item": item.item_id },
     element("span", { class: "rank" }, unseen("Rank "), String(item.rank)),
@@ -43,10 +44,9 @@ function resultRow(item, { chosen, pick, why, mark }) {
       { class: "what" },
       element(
         "button",
-        { type: "button", class: "pick", "aria-pressed": String(chosen), onclick: () => pick(item) },
+        { type: "button", class: "pick", "aria-label": `${title}, ${act}`, onclick: () => pick(item) },
         element("span", { class: "title", dir: "auto" }, title),
-        unseen(chosen ? ", in the history" : ", add to the history"),
-        element("span", { class: "sign", "aria-hidden": "true" }, chosen ? "✓" : "+"),
+        element("span", { class: chosen ? "sign chosen" : "sign", "aria-hidden": "true" }, chosen ? "✓" : "+"),
       ),
       detailsLine(item, mark),
     ),
@@ -58,12 +58,11 @@ function resultRow(item, { chosen, pick, why, mark }) {
     ),
     element(
       "button",
-      { type: "button", class: "why", "aria-expanded": "false", onclick: () => why(row) },
+      { type: "button", class: "why", "aria-expanded": "false", onclick: (event) => why(event.target.closest(".result")) },
       "Why?",
       unseen(` ${title}`),
     ),
   );
-  return row;
 }
 
 function detailsLine(item, mark) {

@@ -10,25 +10,31 @@ export class Problem extends Error {
 }
 
 async function call(path, options) {
-  let response;
+  let response, body;
   try {
     response = await fetch(path, options);
+    body = await response.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem("The server cannot be reached. Is it still running?");
   }
-  if (response.ok) return response.json();
-  const body = await response.json().catch(() => ({}));
+  if (response.ok) return JSON.parse(body);
   const seconds = Number.parseFloat(response.headers.get("Retry-After"));
   throw new Problem(
-    wordsOf(body.detail) || `The server answered with status ${response.status}.`,
+    wordsOf(body) || `The server answered with status ${response.status}.`,
     response.status,
     Number.isFinite(seconds) ? seconds : null,
   );
 }
 
-/** A detail is a sentence, or a list of what is wrong with each field. */
-function wordsOf(detail) {
+/** The detail of a refusal: a sentence, or a list of what is wrong with each field. */
+function wordsOf(body) {
+  let detail;
+  try {
+    detail = JSON.parse(body).detail;
+  } catch {
+    return ""; // not this server's: a proxy's page, say
+  }
   if (Array.isArray(detail)) return detail.map((part) => part.msg).join("; ");
   return typeof detail === "string" ? detail : "";
 }
@@ -44,6 +50,6 @@ const post = (path, body, signal) =>
 export const retrieve = (body, signal) => post("retrieve", body, signal);
 export const explain = (body, signal) => post("explain", body, signal);
 export const item = (itemId) => call(`items/${encodeURIComponent(itemId)}`);
-export const titles = (text, most, signal) =>
-  call(`titles?${new URLSearchParams({ q: text, k: most })}`, { signal });
-export const arms = () => call("arms");
+export const titles = async (text, most, signal) =>
+  (await call(`titles?${new URLSearchParams({ q: text, k: most })}`, { signal })).items;
+export const arms = async () => (await call("arms")).arms;

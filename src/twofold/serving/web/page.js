@@ -81,7 +81,10 @@ function showFacets() {
   const focused = document.activeElement?.dataset.facet;
   const rows = facetRows(facets.rows, request.filters, {
     toggle: (name, value) => change(withFilter(request, name, value)),
-    clear: () => change({ filters: new Map() }),
+    clear: () => {
+      change({ filters: new Map() });
+      $("answer").focus();
+    },
   });
   $("facets").replaceChildren(...rows);
   $("facets").hidden = !rows.length || !kindOf(request);
@@ -98,13 +101,14 @@ async function nameHistory() {
 
 // --- the server is asked ---
 
-function later(milliseconds) {
+function later(milliseconds, most = ITEMS) {
+  asked.abort();
   clearTimeout(timer);
-  timer = setTimeout(ask, milliseconds);
+  timer = setTimeout(() => ask(most), milliseconds);
 }
 
 /** Ask for the present request; an answer to an earlier one is dropped. */
-async function ask({ most = ITEMS } = {}) {
+async function ask(most = ITEMS) {
   clearTimeout(timer);
   asked.abort();
   asked = new AbortController();
@@ -118,7 +122,9 @@ async function ask({ most = ITEMS } = {}) {
     const answers = await Promise.all(bodies.map((body) => api.retrieve(body, signal)));
     if (!signal.aborted) showAnswers(answers, pair);
   } catch (problem) {
-    if (!signal.aborted) showProblem(problem);
+    if (signal.aborted) return;
+    if (!(problem instanceof api.Problem)) throw problem;
+    showProblem(problem);
   }
 }
 
@@ -131,7 +137,7 @@ function comparedArms() {
 }
 
 function showProblem(problem) {
-  const { message, status = 0, seconds = null } = problem;
+  const { message, status, seconds } = problem;
   const wait = status === 429 ? Math.max(1, Math.ceil(seconds ?? 2)) : 0;
   const again = wait > 0 && wait <= LONGEST_WAIT;
   const words = again
@@ -141,11 +147,11 @@ function showProblem(problem) {
       : message;
   $("problem").replaceChildren(
     element("p", {}, words),
-    element("button", { type: "button", onclick: () => ask() }, again ? "Ask now" : "Try again"),
+    element("button", { type: "button", onclick: () => ask(items) }, again ? "Ask now" : "Try again"),
   );
   $("problem").hidden = false;
   $("shown").replaceChildren();
-  if (again) later(1000 * wait);
+  if (again) later(1000 * wait, items);
   else $("answer").replaceChildren();
   if (!again) $("answer").removeAttribute("aria-busy");
 }
@@ -155,7 +161,8 @@ function showProblem(problem) {
 function showAnswers(answers, pair) {
   answers.flatMap((answer) => answer.items).forEach((item) => titles.set(item.item_id, titleOf(item)));
   keepFacets(answers[0].items);
-  const focus = focusedResult();
+  const wanted = document.activeElement.matches(".more") ? { column: 0, place: items - ITEMS } : null;
+  const focus = wanted ?? focusedResult();
   const columns = pair ? comparison(answers) : [answerColumn(answers[0], columnOptions())];
   $("problem").hidden = true;
   $("answer").replaceChildren(...columns, ...footOf(answers));
@@ -195,7 +202,7 @@ function footOf([answer]) {
     return [element("p", { class: "nothing" }, words)];
   }
   if (answer.items.length < items || items >= MOST_ITEMS) return [];
-  const more = () => ask({ most: items + ITEMS });
+  const more = () => ask(items + ITEMS);
   return [element("button", { type: "button", class: "more", onclick: more }, "More items")];
 }
 
@@ -238,6 +245,7 @@ async function toggleExplanation(row, body) {
   try {
     panel.replaceChildren(...explanationPanel(await api.explain(body)));
   } catch (problem) {
+    if (!(problem instanceof api.Problem)) throw problem;
     const wait = problem.seconds ? ` Try again in ${count(Math.ceil(problem.seconds), "second")}.` : "";
     const words = problem.status === 429 ? `The server is busy.${wait}` : problem.message;
     panel.replaceChildren(element("p", {}, words));
@@ -251,17 +259,22 @@ async function showWelcome(signal) {
   $("answer").classList.remove("compared");
   document.body.classList.remove("wide");
   $("facets").hidden = true;
-  $("answer").replaceChildren(welcome([], change));
+  if (document.activeElement.closest("#answer")) $("query").focus();
+  const take = (next) => {
+    change(next);
+    $("answer").focus();
+  };
+  $("answer").replaceChildren(welcome([], take));
   const popular = await api.titles("", 2, signal).catch(() => []);
   if (signal.aborted) return;
   popular.forEach((item) => titles.set(item.item_id, titleOf(item)));
-  $("answer").replaceChildren(welcome(popular, change));
+  $("answer").replaceChildren(welcome(popular, take));
 }
 
 // --- the keyboard ---
 
 function focusedResult() {
-  const row = document.activeElement?.closest?.(".result");
+  const row = document.activeElement.closest(".result");
   if (!row) return null;
   const column = [...$("answer").querySelectorAll(".column")].indexOf(row.closest(".column"));
   return { itemId: row.dataset.item, column, place: [...row.parentElement.children].indexOf(row) };
@@ -273,7 +286,7 @@ function restoreFocus(was) {
   const columns = $("answer").querySelectorAll(".column");
   const rows = [...(columns[was.column] ?? columns[0]).querySelectorAll(".result")];
   const row = rows.find(({ dataset }) => dataset.item === was.itemId) ?? rows[was.place] ?? rows.at(-1);
-  row?.querySelector(".pick").focus({ preventScroll: true });
+  (row?.querySelector(".pick") ?? $("query")).focus({ preventScroll: true });
 }
 
 function moveAmongResults(event) {
@@ -339,7 +352,7 @@ async function start() {
     back: () => request.history.length && change({ history: request.history.slice(0, -1) }),
   });
   document.addEventListener("keydown", onKey);
-  ["pointerover", "focusin"].forEach((name) => $("answer").addEventListener(name, markTwins));
+  ["pointerover", "focusin"].forEach((name) => document.addEventListener(name, markTwins));
   addEventListener("popstate", () => {
     request = readAddress(location.search);
     showRequest();
