@@ -150,10 +150,8 @@ class Ours:
             if softmax == "level":
                 found = torch.log_softmax(backbone.logits(states, slot), dim=-1)
             else:
-                plain = weights == "plain"
-                logits = states @ self._outputs.T if plain else self._packed_outputs(states)
-                found = torch.log_softmax(logits, dim=-1)
-                found = found[..., slot.start + self._start : slot.stop + self._start]
+                wanted = slice(slot.start + self._start, slot.stop + self._start)
+                found = self._over_vocabulary(states, weights, wanted)
             scores: Scores = found.numpy()
             return scores
 
@@ -161,6 +159,15 @@ class Ours:
         return beam_search(
             expand, self._trie, self._counts, nothing, beams, beams, self._ranks
         ).items
+
+    def _over_vocabulary(self, states: torch.Tensor, weights: str, wanted: slice) -> torch.Tensor:
+        if weights == "plain":
+            return torch.log_softmax(states @ self._outputs.T, dim=-1)[..., wanted]
+        found = []
+        for rows in torch.split(states.reshape(-1, states.shape[-1]), 64):  # a cache holds so many
+            scores = torch.log_softmax(self._packed_outputs(rows), dim=-1)
+            found.append(scores[:, wanted].clone())
+        return torch.cat(found).reshape(*states.shape[:2], -1)
 
 
 class Theirs:

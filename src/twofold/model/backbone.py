@@ -5,7 +5,7 @@ weights load there as they are, and its logits at the code tokens are `states @ 
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,38 @@ class Backbone(nn.Module):
             return
         product = torch.bfloat16 if precision == "bfloat16" else torch.float32
         pack_layers(self, product, keep=self.model.get_output_embeddings())
+        self._pack_outputs(slots)
+
+    def repack(self, slots: Iterable[slice]) -> None:
+        """Lay the output rows out again after they changed, where they were."""
+        if self._outputs:
+            self._outputs.clear()
+            self._pack_outputs(slots)
+
+    @torch.no_grad()
+    def _pack_outputs(self, slots: Iterable[slice]) -> None:
         rows = self.code_rows()
         for slot in slots:
             self._outputs[slot.start, slot.stop] = PackedLinear(rows[slot], None, torch.float32)
+
+    @torch.no_grad()
+    def append_rows(self, placed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Let further codes follow the last one, in place.
+
+        Args:
+            placed: from the rows of the codes so far, (codes, D), those of the new ones.
+        """
+        reads, writes = self.model.get_input_embeddings(), self.model.get_output_embeddings()
+        tied = reads.weight is writes.weight
+        grown = self.code_slice
+        for table in (reads,) if tied else (reads, writes):
+            new = placed(table.weight[self.code_slice]).to(table.weight)
+            table.weight = nn.Parameter(torch.cat([table.weight, new]), requires_grad=False)
+            grown = slice(self.code_slice.start, self.code_slice.stop + len(new))
+        if tied:
+            writes.weight = reads.weight
+        self.code_slice = grown
+        reads.num_embeddings = writes.out_features = self.model.config.vocab_size = grown.stop
 
     def save(self, folder: Path) -> None:
         """Write the folder that transformers loads as it is."""

@@ -11,18 +11,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from twofold.identifiers.trie import Counts
 from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
-from twofold.model.decoding import steps_of
 from twofold.model.vocabulary import Batch, Sequences
-from twofold.records import TASKS, Answer, InputError, Ints, Ranking, Request, Run, Task
+from twofold.records import Answer, InputError, Ranking, Request, Run, Task
+from twofold.retrieval.attributes import Attributes, Mask, Where
 from twofold.retrieval.beam_search import Diversity, beam_search
+from twofold.retrieval.expansion import Expansion, finite
 from twofold.retrieval.top_k import CatalogRanker
 
 _BATCH_TOKENS = 16_384
 _BATCH_SCORES = 1 << 24
 """64 MB of float32; a few copies of them are alive at once."""
 BEAMS = 50
+_FILTERS = 100
+"""Whose counts of the trie are kept; 4 bytes a node each."""
 
 
 class GenerativeRetriever:
@@ -49,7 +53,9 @@ class GenerativeRetriever:
         self._item_ids = np.asarray(model.catalog.item_ids, dtype=object)
         self._ranker = CatalogRanker(model.catalog.item_ids)
         self._tie_rank = np.argsort(self._ranker.order)
-        self._counts = {task: trie.counts() for task, trie in model.tries.items()}
+        self._attributes = Attributes(model.catalog)
+        self._alive = np.ones(len(model.catalog), bool)
+        self._counts: dict[tuple[Task, Where], Counts] = {}
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """The `k` best items for each request; see `twofold.records.Retriever`.
@@ -59,14 +65,51 @@ class GenerativeRetriever:
         """
         sequences = [self._encode(request) for request in requests]
         rankings: dict[str, Ranking] = {}
-        for task in TASKS:
-            mine = [row for row, r in enumerate(requests) if self._task(r) == task]
+        alike: dict[tuple[Task, Where], list[int]] = {}
+        for row, request in enumerate(requests):
+            alike.setdefault((self._task(request), request.where), []).append(row)
+        for (task, where), mine in alike.items():
             for rows in _batches(mine, sequences, self._most(task, k)):
                 batch = [requests[row] for row in rows]
-                rankings |= self._rank(task, batch, [sequences[row] for row in rows], k)
+                rankings |= self._rank(task, where, batch, [sequences[row] for row in rows], k)
         return Run(
             self.name, {request.request_id: rankings[request.request_id] for request in requests}
         )
+
+    @property
+    def alive(self) -> Mask:
+        """The items that may come back, (N,); a copy."""
+        return self._alive.copy()
+
+    def is_alive(self, position: int) -> bool:
+        """Whether an item may come back."""
+        return bool(self._alive[position])
+
+    def remove(self, item_ids: Sequence[str]) -> None:
+        """Let items never come back; a history may still name them.
+
+        Raises:
+            InputError: an item is not in the catalog.
+        """
+        for item in self._ranker.positions(item_ids):
+            self._set_alive(int(item), False)
+
+    def restore(self, item_ids: Sequence[str]) -> None:
+        """Let removed items come back.
+
+        Raises:
+            InputError: an item is not in the catalog.
+        """
+        for item in self._ranker.positions(item_ids):
+            self._set_alive(int(item), True)
+
+    def _set_alive(self, item: int, alive: bool) -> None:
+        if self._alive[item] == alive:
+            return
+        self._alive[item] = alive
+        for (task, where), counts in self._counts.items():
+            if self._attributes.mask(where)[item]:
+                self.model.tries[task].change(counts, item, 1 if alive else -1)
 
     def _task(self, request: Request) -> Task:
         return self.model.vocabulary.task(request.query)
@@ -132,17 +175,24 @@ class GenerativeRetriever:
 
     @torch.inference_mode()
     def _rank(
-        self, task: Task, requests: Sequence[Request], sequences: Sequence[Sequences], k: int
+        self,
+        task: Task,
+        where: Where,
+        requests: Sequence[Request],
+        sequences: Sequence[Sequences],
+        k: int,
     ) -> dict[str, Ranking]:
         batch = self.model.vocabulary.collate(sequences).to(self.model.device)
+        allowed = self._alive & self._attributes.mask(where)
         if not self.model.tries:
-            return self._ranker.rank(requests, self._scores(task, batch), k)
+            return self._ranker.rank(requests, self._scores(task, batch), k, allowed)
         k = min(k, len(self._item_ids))
+        excluded = [self._ranker.positions(request.exclude) for request in requests]
         found = beam_search(
             Expansion(self.model, task, batch, max(self._beams, k)),
             self.model.tries[task],
-            self._counts[task],
-            [self._ranker.positions(request.exclude) for request in requests],
+            self._counts_of(task, where, allowed),
+            [items[allowed[items]] for items in excluded],
             max(self._beams, k),
             k,
             self._tie_rank,
@@ -155,54 +205,24 @@ class GenerativeRetriever:
             rankings[request.request_id] = Ranking(tuple(item_ids), tuple(scores[allowed].tolist()))
         return rankings
 
+    def _counts_of(self, task: Task, where: Where, allowed: Mask) -> Counts:
+        """Items below each node that may come back; kept, for they cost a pass over the trie."""
+        if (task, where) not in self._counts:
+            if len(self._counts) >= _FILTERS:
+                self._counts.clear()
+            self._counts[task, where] = self.model.tries[task].counts(allowed)
+        return self._counts[task, where]
+
     def _scores(self, task: Task, batch: Batch) -> npt.NDArray[np.float32]:
         """Log-probabilities of one-level identifiers, (B, N), columns in tie order."""
         spaces = self.model.vocabulary.spaces
         with self.model.autocast():
-            states = _finite(self.model.backbone.states(batch))
+            states = finite(self.model.backbone.states(batch))
         slot = spaces.slots[spaces.slots_of(task)[0]]
         scores = torch.log_softmax(self.model.backbone.logits(states, slot), dim=1)
         codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
         found: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
         return found
-
-
-class Expansion:
-    """What a model says of the next code of each hypothesis; see `beam_search.Expand`.
-
-    Args:
-        model: in evaluation mode.
-        task: whose identifiers are spelled.
-        batch: requests alone.
-        beams: hypotheses of a level, at most.
-    """
-
-    def __init__(self, model: GenerativeModel, task: Task, batch: Batch, beams: int) -> None:
-        spaces = model.vocabulary.spaces
-        self._model = model
-        self._slots = [spaces.slots[slot] for slot in spaces.slots_of(task)]
-        self._tokens = model.vocabulary.code_tokens(task)
-        with model.autocast():
-            self._steps = steps_of(model.backbone, batch, len(self._slots) - 1, beams)
-
-    def __call__(self, level: int, codes: Ints, parents: Ints) -> npt.NDArray[np.float32]:
-        with self._model.autocast():
-            if level == 0:
-                states = self._steps.first()[:, None]
-            else:
-                tokens = torch.from_numpy(codes + self._tokens[level - 1]).to(self._model.device)
-                places = torch.from_numpy(parents).to(self._model.device)
-                states = self._steps.next(tokens, places)
-        logits = self._model.backbone.logits(_finite(states), self._slots[level])
-        scores = torch.log_softmax(logits, dim=-1)
-        found: npt.NDArray[np.float32] = scores.cpu().numpy()
-        return found
-
-
-def _finite(states: torch.Tensor) -> torch.Tensor:
-    if not states.isfinite().all():
-        raise InputError("the model's states are not finite: its training diverged, train anew")
-    return states
 
 
 def _batches(rows: Sequence[int], sequences: Sequence[Sequences], most: int) -> Iterator[list[int]]:

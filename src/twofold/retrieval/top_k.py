@@ -69,13 +69,20 @@ class CatalogRanker:
             ) from error
 
     def rank(
-        self, requests: Sequence[Request], scores: npt.NDArray[np.float32], k: int
+        self,
+        requests: Sequence[Request],
+        scores: npt.NDArray[np.float32],
+        k: int,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> dict[str, Ranking]:
         """The `k` best items that each request allows.
 
         Args:
             scores: (B, N), columns in `order`; changed: what may not come back becomes -inf.
+            allowed: items that may come back for any of them, (N,); all by default.
         """
+        if allowed is not None:
+            scores[:, ~allowed[self.order]] = -np.inf
         for place, request in enumerate(requests):
             scores[place, self._column[self.positions(request.exclude)]] = -np.inf
         columns, values = top_k(scores, k)

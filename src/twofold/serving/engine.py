@@ -89,3 +89,7 @@ class Engine(Protocol):
     def remove(self, item_ids: Sequence[str]) -> int:
         """Let items never come back; how many were there. On disk before it returns."""
         ...
+
+    def catch_up(self) -> None:
+        """Take in the changes that came into the state folder since this engine was loaded."""
+        ...

@@ -146,6 +146,31 @@ class Served(_Body):
     catalog_version: str
 
 
+class Arm(Served):
+    """A served model."""
+
+    items: int = Field(description="that can be retrieved now")
+    carries_histories: bool = Field(description="whether a user_id may be asked for")
+
+
+class Arms(_Body):
+    """The served models; the first answers where no arm is asked for."""
+
+    arms: list[Arm]
+
+
+class Items(_Body):
+    """Items of the catalog."""
+
+    items: list[Item]
+
+
+class State(_Body):
+    """Of the process."""
+
+    state: str
+
+
 class Answer(Served):
     """The items of a request, best first."""
 
@@ -213,9 +238,14 @@ class CatalogChange(_Body):
 
 
 class ReloadRequest(_Body):
-    """A model folder to serve from now on; without one, the folder of the present model again."""
+    """A model folder to serve from now on; without one, the present folders of the models again.
 
-    folder: str | None = None
+    Attributes:
+        arm: whose model it becomes; without one the first arm's with a folder, all without.
+    """
+
+    folder: str | None = Field(None, min_length=1, max_length=4096)
+    arm: str | None = None
 
 
 class Problem(_Body):

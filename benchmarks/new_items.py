@@ -1,0 +1,190 @@
+"""Items that no training saw, added to a trained model: are they found, and what do others lose?
+
+    python benchmarks/new_items.py DATASET --out DIR [--share .05] [--encoder E [--tune-encoder]]
+        [--set KEY=VALUE ...] [--threads 1]
+
+Draws a share of the items and takes them out of everything: the catalog, all events, all
+judgements, and the queries that wanted nothing else. Trains a joint model on the rest, adds the
+items by title and text as `twofold items add` does, and asks every query that wants one of them.
+Beside it: as many trained items, each with as many queries as its counterpart; BM25 over the items'
+texts; and what the added items cost test requests that want trained items.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from twofold import artifact
+from twofold.baselines.bm25 import BM25
+from twofold.baselines.selection import sentence_part, tuned_encoder
+from twofold.data.dataset import Catalog
+from twofold.evaluation.measures import PRIMARY, score
+from twofold.evaluation.significance import Estimate, difference, mean
+from twofold.model.new_items import CatalogTexts, with_items
+from twofold.records import SPLITS, TASKS, Floats, Request, Retriever, Split
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.tasks.examples import JudgedRequests, judged_requests
+from twofold.tasks.prepare import load_dataset
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.train import train
+
+SETTINGS = ["epochs=3", "item_text=3", "max_history=100", "validation_requests=500"]
+
+
+def drawn(dataset: PreparedDataset, share: float, seed: int) -> list[str]:
+    """A share of the items that some query wants."""
+    wanted = sorted(dataset.qrels["item_id"].unique().to_list())
+    count = round(share * len(dataset.catalog))
+    return list(np.random.default_rng(seed).permutation(wanted)[:count])
+
+
+def without(dataset: PreparedDataset, items: list[str]) -> PreparedDataset:
+    """The dataset as if the items had never been."""
+    gone = pl.Series(items)
+
+    def kept(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.filter(~pl.col("item_id").is_in(gone.implode()))
+
+    qrels = kept(dataset.qrels)
+    queries = dataset.queries.filter(pl.col("query_id").is_in(qrels["query_id"].unique().implode()))
+    return dataclasses.replace(
+        dataset,
+        catalog=Catalog.of(kept(dataset.catalog.items)),
+        interactions=kept(dataset.interactions),
+        queries=queries,
+        qrels=qrels,
+    )
+
+
+def trained(dataset: PreparedDataset, out: Path, arguments: argparse.Namespace) -> Path:
+    """The folder of a joint model; made once."""
+    folder = out / "model"
+    if artifact.is_complete(folder):
+        return folder
+    settings = [*SETTINGS, *(arguments.set or [])]
+    config = resolve_config("standard", None, tuple(settings), encoder=arguments.encoder)
+    if arguments.tune_encoder:
+        config = _tuned(dataset, config, out)
+    train(dataset, "joint", out=folder, config=config, resume=True, threads=arguments.threads)
+    return folder
+
+
+def _tuned(dataset: PreparedDataset, config: TrainingConfig, out: Path) -> TrainingConfig:
+    tuned = tuned_encoder(dataset, config, out / "encoder")
+    before = sentence_part(config)
+    assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
+    return config.model_copy(update={"encoder": config.encoder.replace(before, tuned.name)})
+
+
+def compare(
+    whole: PreparedDataset, rest: PreparedDataset, new: list[str], folder: Path
+) -> dict[str, Any]:
+    """Recall@30 of the new items, of their counterparts, of BM25, and of what was there before."""
+    before = load_model(folder, name="before")
+    there = {task: judged_requests(rest, task, "test") for task in TASKS}
+    losing = {task: _recalls(before, judged) for task, judged in there.items()}
+    rows = whole.catalog.items.filter(pl.col("item_id").is_in(pl.Series(new).implode()))
+    model, _ = with_items(before.model, rows, CatalogTexts.of(before.model))
+    after = GenerativeRetriever(model, "after")
+    words = BM25(whole, "text")
+    table: dict[str, Any] = {}
+    for splits in (SPLITS, ("test",)):
+        wanted = _asked(whole, new, splits)
+        matched = _asked(whole, _counterparts(whole, new, splits), splits)
+        ours, theirs = _recalls(after, wanted), _recalls(words, wanted)
+        trained_items = _recalls(after, matched)
+        table[" and ".join(splits)] = {
+            "queries": len(ours),
+            "new items": _estimate(mean(ours[None], np.arange(len(ours)))),
+            "trained items": _estimate(mean(trained_items[None], np.arange(len(trained_items)))),
+            "share": float(ours.mean() / trained_items.mean()),
+            "BM25 (text)": float(theirs.mean()),
+            "new items - BM25": _estimate(
+                difference(ours[None], theirs[None], np.arange(len(ours)))
+            ),
+        }
+    for task, judged in there.items():
+        kept = _recalls(after, judged)
+        table[f"trained items, {task}, test"] = {
+            "before": float(losing[task].mean()),
+            "after": float(kept.mean()),
+            "lost": float(1 - kept.mean() / losing[task].mean()),
+        }
+    return table
+
+
+def _asked(dataset: PreparedDataset, items: list[str], splits: Sequence[Split]) -> JudgedRequests:
+    """Every query of the splits that wants one of the items; only these count."""
+    chosen = dataset.queries.filter(pl.col("split").is_in(list(splits)))
+    texts = dict(chosen.select("query_id", "text").iter_rows())
+    qrels: dict[str, dict[str, int]] = {}
+    wanted = set(items)
+    for query_id, item_id, relevance in dataset.qrels.iter_rows():
+        if item_id in wanted and query_id in texts:
+            qrels.setdefault(query_id, {})[item_id] = relevance
+    return JudgedRequests(
+        "search", splits[0], [Request(name, query=texts[name]) for name in qrels], qrels
+    )
+
+
+def _counterparts(
+    dataset: PreparedDataset, new: list[str], splits: Sequence[Split], seed: int = 0
+) -> list[str]:
+    """For each new item a trained one that as many queries want, or nearly as many."""
+    chosen = dataset.queries.filter(pl.col("split").is_in(list(splits)))["query_id"]
+    counts = Counter(
+        dataset.qrels.filter(pl.col("query_id").is_in(chosen.implode()))["item_id"].to_list()
+    )
+    names = sorted(set(counts) - set(new))
+    free = [names[n] for n in np.random.default_rng(seed).permutation(len(names))]
+    found = []
+    for item in sorted((i for i in new if counts[i]), key=lambda i: -counts[i]):
+        nearest = min(free, key=lambda other: abs(counts[other] - counts[item]))
+        free.remove(nearest)
+        found.append(nearest)
+    return found
+
+
+def _recalls(retriever: Retriever, judged: JudgedRequests) -> Floats:
+    run = retriever.retrieve(judged.requests, PRIMARY.k)
+    return score(run, judged.qrels, (PRIMARY,)).sort("request_id")["value"].to_numpy()
+
+
+def _estimate(found: Estimate) -> list[float]:
+    return [found.value, *found.interval()]
+
+
+def main() -> None:
+    """Train, add, compare."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("dataset")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--share", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--encoder", help="tfidf, or a sentence-transformers name or folder")
+    parser.add_argument("--tune-encoder", action="store_true")
+    parser.add_argument("--set", action="append", help="KEY=VALUE")
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    whole = load_dataset(arguments.dataset)
+    new = drawn(whole, arguments.share, arguments.seed)
+    rest = without(whole, new)
+    print(json.dumps({"items": len(whole.catalog), "new": len(new)}))
+    found = compare(whole, rest, new, trained(rest, arguments.out, arguments))
+    print(json.dumps(found, indent=2))
+    (arguments.out / "new_items.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

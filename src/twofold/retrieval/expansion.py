@@ -1,0 +1,49 @@
+"""What a model says of each next code: what beam search and scoring go by."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from twofold.model.checkpoint import GenerativeModel
+from twofold.model.decoding import steps_of
+from twofold.model.vocabulary import Batch
+from twofold.records import InputError, Ints, Task
+
+
+class Expansion:
+    """What a model says of the next code of each hypothesis; see `beam_search.Expand`.
+
+    Args:
+        model: in evaluation mode.
+        task: whose identifiers are spelled.
+        batch: requests alone.
+        beams: hypotheses of a level, at most.
+    """
+
+    def __init__(self, model: GenerativeModel, task: Task, batch: Batch, beams: int) -> None:
+        spaces = model.vocabulary.spaces
+        self._model = model
+        self._slots = [spaces.slots[slot] for slot in spaces.slots_of(task)]
+        self._tokens = model.vocabulary.code_tokens(task)
+        with model.autocast():
+            self._steps = steps_of(model.backbone, batch, len(self._slots) - 1, beams)
+
+    def __call__(self, level: int, codes: Ints, parents: Ints) -> npt.NDArray[np.float32]:
+        with self._model.autocast():
+            if level == 0:
+                states = self._steps.first()[:, None]
+            else:
+                tokens = torch.from_numpy(codes + self._tokens[level - 1]).to(self._model.device)
+                places = torch.from_numpy(parents).to(self._model.device)
+                states = self._steps.next(tokens, places)
+        logits = self._model.backbone.logits(finite(states), self._slots[level])
+        scores = torch.log_softmax(logits, dim=-1)
+        found: npt.NDArray[np.float32] = scores.cpu().numpy()
+        return found
+
+
+def finite(states: torch.Tensor) -> torch.Tensor:
+    """The states; raises InputError where a diverged training left none."""
+    if not states.isfinite().all():
+        raise InputError("the model's states are not finite: its training diverged, train anew")
+    return states

@@ -1,0 +1,52 @@
+"""The routes that change what is served: the catalog, and the models."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fastapi import APIRouter
+
+from twofold.records import InputError
+from twofold.serving import schemas
+from twofold.serving.answers import REFUSALS, Refusals
+from twofold.serving.batching import Batcher
+from twofold.serving.engine import Engine
+from twofold.serving.operations import arms_of
+from twofold.serving.reload import Reloader
+
+CONFLICT: Refusals = {409: {"model": schemas.Problem, "description": "A reload is under way"}}
+
+
+def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
+    """Routes for whoever runs the server."""
+    routes = APIRouter(prefix="/admin", tags=["admin"], responses=REFUSALS)
+
+    async def changed(change: Callable[[Engine], int]) -> schemas.CatalogChange:
+        def everywhere(engines: dict[str, Engine]) -> schemas.CatalogChange:
+            if not engines:
+                raise InputError("no model is served")
+            counts = [change(engine) for engine in engines.values()]
+            first = next(iter(engines.values()))
+            return schemas.CatalogChange(
+                catalog_version=first.catalog_version, changed=max(counts), items=first.items
+            )
+
+        return await batcher.change(everywhere)
+
+    @routes.post("/items")
+    async def add_items(body: schemas.AddItems) -> schemas.CatalogChange:
+        """Make items retrievable in every arm; the answer is of the first."""
+        rows = [item.model_dump() for item in body.items]
+        return await changed(lambda engine: engine.add(rows))
+
+    @routes.post("/items/remove")
+    async def remove_items(body: schemas.RemoveItems) -> schemas.CatalogChange:
+        """Let items never come back, in any arm; the answer is of the first."""
+        return await changed(lambda engine: engine.remove(body.item_ids))
+
+    @routes.post("/reload", responses=CONFLICT)
+    async def reload(body: schemas.ReloadRequest) -> schemas.Arms:
+        """Serve a new model folder; the old one answers until the new one is warm."""
+        await reloader.reload(body.arm, Path(body.folder) if body.folder else None)
+        return arms_of(batcher)
+
+    return routes

@@ -1,0 +1,87 @@
+"""The service as an ASGI application. A factory: nothing happens at import."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from twofold.serving.admin import admin_routes
+from twofold.serving.answers import answer_routes, item_routes
+from twofold.serving.batching import Batcher
+from twofold.serving.engine import Engine
+from twofold.serving.metrics import Measured, Metrics
+from twofold.serving.operations import Readiness, operation_routes
+from twofold.serving.page import WEB, page_routes
+from twofold.serving.problems import add_problems
+from twofold.serving.reload import Load, Reloader, warm_up
+from twofold.serving.settings import ServingSettings
+
+log = logging.getLogger(__name__)
+
+
+def create_app(
+    engines: Mapping[str, Engine],
+    settings: ServingSettings | None = None,
+    *,
+    folders: Mapping[str, Path] | None = None,
+    load: Load | None = None,
+    web: Path = WEB,
+) -> FastAPI:
+    """One API and one page over one or several models.
+
+    Args:
+        engines: by the arm's name; the first answers where no arm is asked for.
+        settings: limits.
+        folders: of the models, by arm: what a reload without a folder reads again.
+        load: reads a model folder for an arm; without it nothing can be reloaded.
+        web: the folder of the page.
+    """
+    settings = settings or ServingSettings()
+    metrics, readiness = Metrics(), Readiness()
+    batcher = Batcher(engines, settings, metrics)
+    reloader = Reloader(batcher, folders or {}, load)
+    metrics.watch(batcher)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        batcher.start()
+        warming = asyncio.create_task(_warm(batcher, readiness))
+        yield
+        warming.cancel()
+        await batcher.close()
+
+    app = FastAPI(
+        title="Twofold",
+        version=importlib.metadata.version("twofold"),
+        summary="One generative model for search and recommendation.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.batcher, app.state.reloader = batcher, reloader
+    app.include_router(answer_routes(batcher))
+    app.include_router(item_routes(batcher))
+    app.include_router(operation_routes(batcher, metrics, readiness))
+    app.include_router(admin_routes(batcher, reloader))
+    app.include_router(page_routes(web))
+    add_problems(app)
+    app.add_middleware(Measured, metrics=metrics)
+    return app
+
+
+async def _warm(batcher: Batcher, readiness: Readiness) -> None:
+    """Ready once every model has answered."""
+
+    def each(engines: dict[str, Engine]) -> None:
+        for engine in engines.values():
+            warm_up(engine)
+
+    try:
+        await batcher.change(each)
+        readiness.ready = True
+    except Exception as error:
+        readiness.reason = f"the warm-up request failed: {error}"
+        log.exception("the warm-up request failed")

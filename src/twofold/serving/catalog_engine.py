@@ -1,0 +1,229 @@
+"""A model folder and the changes made to its catalog since, as an engine."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twofold import artifact
+from twofold.model.new_items import CatalogTexts, new_rows, with_items
+from twofold.records import InputError, Request
+from twofold.retrieval.attributes import Attributes
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.retrieval.scoring import Context, explain, score_items
+from twofold.serving.changes import Change, ChangeLog
+from twofold.serving.engine import Asked, Found
+
+
+class CatalogEngine:
+    """See `twofold.serving.engine.Engine`.
+
+    Args:
+        retriever: of a model folder, for this engine alone.
+        model_version: of that folder.
+        log: of changes; those that it holds take effect now. Without one the catalog stays.
+    """
+
+    def __init__(
+        self, retriever: GenerativeRetriever, model_version: str, log: ChangeLog | None = None
+    ) -> None:
+        self.arm = retriever.name
+        self.model_version = model_version
+        self._log = log
+        self._applied = 0
+        self._texts: CatalogTexts | None = None
+        self._take(retriever)
+        self._popularity = _popularity(retriever)
+        self.catch_up()
+
+    def _take(self, retriever: GenerativeRetriever) -> None:
+        self._retriever = retriever
+        self._model = retriever.model
+        self._attributes = Attributes(self._model.catalog)
+        titles = self._model.catalog.items["title"].fill_null("")
+        self._titles = titles.str.to_lowercase()
+
+    @property
+    def catalog_version(self) -> str:
+        """Manifest hash and position in the log."""
+        return f"{self.model_version}+{self._applied}"
+
+    @property
+    def carries_histories(self) -> bool:
+        return bool(self._model.histories)
+
+    @property
+    def items(self) -> int:
+        return int(self._retriever.alive.sum())
+
+    def check(self, request: Request) -> None:
+        for item_id in (*request.history, *request.exclude):
+            self._position(item_id)
+        self._attributes.require(request.where)
+
+    def history_of(self, user_id: str) -> tuple[str, ...]:
+        positions = self._model.histories.get(user_id)
+        if positions is None:
+            raise InputError(f"user '{user_id}' is not known; give the history itself")
+        return tuple(self._model.catalog.items["item_id"].gather(positions))
+
+    def excludes_seen(self, request: Request) -> bool:
+        return request.query is None and self._model.seen == "exclude"
+
+    def answer(self, asked: Sequence[Asked]) -> list[list[Found]]:
+        most = max(a.k for a in asked)
+        # Ids of requests are their callers'; here each is named by its place.
+        requests = [_renamed(a.request, str(n)) for n, a in enumerate(asked)]
+        run = self._retriever.retrieve(requests, min(most, len(self._model.catalog)))
+        return [
+            [self._found(i, s) for i, s in zip(r.item_ids[: a.k], r.scores, strict=False)]
+            for a, r in ((a, run[str(n)]) for n, a in enumerate(asked))
+        ]
+
+    def score(self, request: Request, candidates: Sequence[str]) -> list[Found]:
+        wanted = sorted(set(candidates), reverse=True)
+        items = np.array([self._living(item_id) for item_id in wanted])
+        scores = score_items(self._model, [self._context(request)], items)[0].tolist()
+        found = [self._found(item_id, s) for item_id, s in zip(wanted, scores, strict=True)]
+        return sorted(found, key=lambda f: -f.score)  # equal ones by item_id, descending
+
+    def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
+        score, parts = explain(self._model, self._context(request), self._living(item_id))
+        words = (request.query or "").split()
+        names = {"history": request.history, "query": words}
+        return score, [(part.kind, names[part.kind][part.place], part.score) for part in parts]
+
+    def item(self, item_id: str) -> Found | None:
+        position = self._model.catalog.positions.get(item_id)
+        if position is None or not self._retriever.is_alive(position):
+            return None
+        return self._found(item_id, 0.0)
+
+    def find_titles(self, text: str, most: int) -> list[Found]:
+        wanted = text.strip().lower()
+        holds = self._titles.str.contains(wanted, literal=True).to_numpy()
+        items = np.flatnonzero(holds & self._retriever.alive)
+        starts = self._titles.gather(items).str.starts_with(wanted).to_numpy()
+        popular = self._popularity[np.minimum(items, len(self._popularity) - 1)]
+        order = np.lexsort((items, -popular, ~starts))[:most]
+        return [self._found(self._id(item), 0.0) for item in items[order].tolist()]
+
+    def add(self, rows: Sequence[Mapping[str, str]]) -> int:
+        return self._change(Change("add", tuple(dict(row) for row in rows)))
+
+    def remove(self, item_ids: Sequence[str]) -> int:
+        for item_id in item_ids:
+            self._position(item_id)
+        return self._change(Change("remove", tuple({"item_id": i} for i in item_ids)))
+
+    def catch_up(self) -> None:
+        """Let every change that the log holds take effect."""
+        if self._log is None:
+            return
+        for change in self._log.changes[self._applied :]:
+            self._apply(change)
+
+    def close(self) -> None:
+        """Let another process have the log."""
+        if self._log is not None:
+            self._log.close()
+
+    def _change(self, change: Change) -> int:
+        if self._log is None:
+            raise InputError("the catalog cannot change without a place to keep it; give --state")
+        before = self.items
+        if change.kind == "add":
+            self._require_placeable(change)
+        self._log.append(change)
+        self.catch_up()
+        return abs(self.items - before)
+
+    def _require_placeable(self, change: Change) -> None:
+        """Refuse what could not take effect, before it is written down."""
+        rows = new_rows(self._model.catalog, change.items)
+        if rows.height:
+            self._catalog_texts().place(self._model, rows)
+
+    def _apply(self, change: Change) -> None:
+        self._applied += 1
+        known = [row["item_id"] for row in change.items if self._knows(row["item_id"])]
+        if change.kind == "remove":
+            self._retriever.remove(known)
+            return
+        self._retriever.restore(known)
+        rows = new_rows(self._model.catalog, change.items)
+        if not rows.height:
+            return
+        gone = np.flatnonzero(~self._retriever.alive)
+        model, self._texts = with_items(self._model, rows, self._catalog_texts())
+        retriever = GenerativeRetriever(model, self.arm)
+        retriever.remove([self._id(item) for item in gone.tolist()])
+        self._take(retriever)
+
+    def _catalog_texts(self) -> CatalogTexts:
+        if self._texts is None:
+            self._texts = CatalogTexts.of(self._model)
+        return self._texts
+
+    def _context(self, request: Request) -> Context:
+        history = [self._position(item_id) for item_id in request.history]
+        return Context(np.array(history, np.int64), request.query)
+
+    def _knows(self, item_id: str) -> bool:
+        return item_id in self._model.catalog.positions
+
+    def _position(self, item_id: str) -> int:
+        if not self._knows(item_id):
+            raise InputError(f"item '{item_id}' is not in the catalog; use an item_id of it")
+        return self._model.catalog.positions[item_id]
+
+    def _living(self, item_id: str) -> int:
+        position = self._position(item_id)
+        if not self._retriever.is_alive(position):
+            raise InputError(f"item '{item_id}' was removed from the catalog")
+        return position
+
+    def _id(self, position: int) -> str:
+        found: str = self._model.catalog.items["item_id"][position]
+        return found
+
+    def _found(self, item_id: str, score: float) -> Found:
+        catalog = self._model.catalog
+        attributes: Mapping[str, Any] = self._attributes.of(catalog.positions[item_id])
+        return Found(item_id, catalog.title(item_id), attributes, score)
+
+
+def load_engine(
+    folder: Path, arm: str, state: ChangeLog | Path | None = None, device: str = "cpu"
+) -> CatalogEngine:
+    """Load a model folder, verified by hash, with the changes made to its catalog.
+
+    Args:
+        folder: the model folder.
+        arm: how it is called.
+        state: the log of changes, or the folder that holds it; None where nothing may change.
+        device: `cpu`, `cuda`, or `auto`.
+
+    Raises:
+        InputError: the folder or the log is damaged, or the log is in use.
+    """
+    version = (
+        artifact.sha256(folder / artifact.MANIFEST)[:12] if artifact.is_complete(folder) else ""
+    )
+    retriever = load_model(folder, device, arm)
+    log = ChangeLog(state) if isinstance(state, Path) else state
+    return CatalogEngine(retriever, version, log)
+
+
+def _renamed(request: Request, request_id: str) -> Request:
+    return Request(request_id, request.query, request.history, request.exclude, None, request.where)
+
+
+def _popularity(retriever: GenerativeRetriever) -> np.ndarray:
+    """Events of each item in the histories that the model carries, and 0 for a later one."""
+    model = retriever.model
+    counts = np.zeros(len(model.catalog) + 1, np.int64)
+    for items in model.histories.values():
+        np.add.at(counts, items, 1)
+    return counts

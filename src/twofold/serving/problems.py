@@ -1,0 +1,48 @@
+"""Refusals: every one a `Problem` in JSON, so that a client reads one form."""
+
+import json
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from twofold.records import InputError
+from twofold.serving.batching import Overloaded
+from twofold.serving.reload import Busy
+
+
+def problem(status: int, detail: Any, headers: dict[str, str] | None = None) -> Response:
+    """A refusal; escaped to ASCII, as what a client sent may not be encodable."""
+    content = json.dumps({"detail": detail}, default=str)
+    return Response(content, status, headers, media_type="application/json")
+
+
+def add_problems(app: FastAPI) -> None:
+    """Say what went wrong, never how the code stood."""
+
+    @app.exception_handler(InputError)
+    async def bad_input(_: Request, error: InputError) -> Response:
+        return problem(422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        # Without the input itself, which may be large.
+        kept = ("loc", "msg", "type")
+        return problem(422, [{key: one[key] for key in kept} for one in error.errors()])
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(_: Request, error: Overloaded) -> Response:
+        return problem(429, str(error), {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(Busy)
+    async def busy(_: Request, error: Busy) -> Response:
+        return problem(409, str(error))
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, error.detail, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, __: Exception) -> Response:
+        return problem(500, "the server failed on this request; its log says why")

@@ -1,0 +1,132 @@
+"""A small engine without a model: deterministic, slow or failing on demand."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twofold.records import InputError, Request
+from twofold.serving.engine import Asked, Found
+
+FILMS = {
+    "1": ("Alpha", {"genres": "Comedy"}),
+    "2": ("Beta", {"genres": "Comedy|Drama"}),
+    "a/b": ("Slashed", {"genres": "Drama"}),
+    "ü ?#%": ("Ünïcode", {"genres": "Drama"}),
+} | {f"f{n}": (f"Film {n}", {"genres": ("Comedy", "Drama")[n % 2]}) for n in range(120)}
+
+
+class FakeEngine:
+    """Scores are a hash of the request and the item.
+
+    Args:
+        arm: the model's name.
+        model_version: any.
+        seconds: that a pass takes.
+    """
+
+    def __init__(self, arm: str = "joint", model_version: str = "m1", seconds: float = 0.0) -> None:
+        self.arm = arm
+        self.model_version = model_version
+        self.carries_histories = True
+        self.seconds = seconds
+        self.fail_on: str | None = None
+        self.passes: list[list[Asked]] = []
+        self.changes = 0
+        self._rows: dict[str, tuple[str, dict[str, Any]]] = dict(FILMS)
+
+    @property
+    def catalog_version(self) -> str:
+        return f"{self.model_version}-{self.changes}"
+
+    @property
+    def items(self) -> int:
+        return len(self._rows)
+
+    def check(self, request: Request) -> None:
+        for item_id in request.history:
+            if item_id not in self._rows:
+                raise InputError(f"item '{item_id}' is not in the catalog; take another")
+        for attribute, _ in request.where:
+            if attribute != "genres":
+                raise InputError(f"attribute '{attribute}' is not in the catalog; take genres")
+
+    def history_of(self, user_id: str) -> tuple[str, ...]:
+        if user_id != "u1":
+            raise InputError(f"user '{user_id}' is not known; give the history itself")
+        return ("1", "2")
+
+    def excludes_seen(self, request: Request) -> bool:
+        return request.query is None
+
+    def answer(self, asked: Sequence[Asked]) -> list[list[Found]]:
+        self.passes.append(list(asked))
+        time.sleep(self.seconds)
+        for each in asked:
+            if self.fail_on and each.request.query == self.fail_on:
+                raise RuntimeError("the engine broke")
+            if each.request.query == "refused":
+                raise InputError("this query is refused; type another")
+        return [self._ranked(each.request, self._rows)[: each.k] for each in asked]
+
+    def score(self, request: Request, candidates: Sequence[str]) -> list[Found]:
+        self.check(request)
+        time.sleep(self.seconds)
+        for item_id in candidates:
+            if item_id not in self._rows:
+                raise InputError(f"item '{item_id}' is not in the catalog; take another")
+        return self._ranked(request, candidates)
+
+    def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
+        score = self.score(request, [item_id])[0].score
+        parts = [("history", part) for part in request.history]
+        parts += [("query", word) for word in (request.query or "").split()]
+        return score, [(kind, part, 0.5 / n) for n, (kind, part) in enumerate(parts, start=1)]
+
+    def item(self, item_id: str) -> Found | None:
+        return self._found(item_id, 0.0) if item_id in self._rows else None
+
+    def find_titles(self, text: str, most: int) -> list[Found]:
+        rows = self._rows.items()
+        named = [i for i, (title, _) in rows if text.casefold() in title.casefold()]
+        return [self._found(item_id, 0.0) for item_id in named[:most]]
+
+    def add(self, rows: Sequence[Mapping[str, str]]) -> int:
+        new = {row["item_id"]: row for row in rows if row["item_id"] not in self._rows}
+        for item_id, row in new.items():
+            kept = {key: value for key, value in row.items() if key not in ("item_id", "title")}
+            self._rows[item_id] = (row.get("title") or item_id, kept)
+        self.changes += len(new)
+        return len(new)
+
+    def remove(self, item_ids: Sequence[str]) -> int:
+        gone = [i for i in dict.fromkeys(item_ids) if self._rows.pop(i, None) is not None]
+        self.changes += len(gone)
+        return len(gone)
+
+    def catch_up(self) -> None:
+        """No log, nothing to read."""
+
+    def _found(self, item_id: str, score: float) -> Found:
+        title, attributes = self._rows[item_id]
+        return Found(item_id, title, attributes, score)
+
+    def _ranked(self, request: Request, candidates: Any) -> list[Found]:
+        where = dict(request.where)
+        allowed = [
+            item_id
+            for item_id in candidates
+            if item_id not in request.exclude
+            and all(
+                values & set(str(self._rows[item_id][1].get(attribute, "")).split("|"))
+                for attribute, values in where.items()
+            )
+        ]
+        scores = {item_id: _score(request, item_id) for item_id in allowed}
+        best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id))
+        return [self._found(item_id, scores[item_id]) for item_id in best]
+
+
+def _score(request: Request, item_id: str) -> float:
+    text = f"{request.query}\n{request.history}\n{item_id}"
+    return -int(hashlib.sha256(text.encode()).hexdigest()[:6], 16) / (1 << 20)
