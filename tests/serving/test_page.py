@@ -128,11 +128,12 @@ def open_page(browser: "Browser") -> Iterator[Open]:
     assert [line for line in said if not any(part in line for part in expected)] == []
 
 
-def shows(page: "Page", words: str) -> None:
+def shows(page: "Page", words: str, exactly: bool = False) -> None:
     """Wait until the line above the results says so."""
     from playwright.sync_api import expect
 
-    expect(page.get_by_role("status")).to_contain_text(words)
+    line = expect(page.get_by_role("status"))
+    (line.to_have_text if exactly else line.to_contain_text)(words)
 
 
 def answered(page: "Page") -> None:
@@ -246,6 +247,7 @@ def test_filters_from_the_results(one_model: str, open_page: Open) -> None:
     answered(page)
     assert found(page) == api(page, query="space", filters={"genres": ["Drama", "Comedy"]})
     assert page.get_by_role("button", name="Drama").get_attribute("aria-pressed") == "true"
+    shows(page, "10 items for “space”, only Drama or Comedy")
     page.get_by_role("button", name="Clear the filters").click()
     page.wait_for_url("**/?query=space")
     page.goto(one_model + "?query=space&filter.genres=None")
@@ -357,7 +359,7 @@ def test_a_link_shows_the_same(study: str, open_page: Open) -> None:
     for _ in range(3):
         page.go_back()
     page.wait_for_url("**/?query=space")
-    shows(page, "search 10 items")
+    shows(page, "search 10 items for “space”", exactly=True)
     assert found(page) == api(page, query="space")
 
 

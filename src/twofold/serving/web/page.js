@@ -213,9 +213,10 @@ function statusOf(answers, pair) {
   const given = `a history of ${count(request.history.length, "item")}`;
   const source = { search: `for “${query}”`, recommendation: `after ${given}` }[kind];
   const words = `${count(answers[0].items.length, "item")} ${source ?? `for “${query}”, given ${given}`}`;
+  const only = [...request.filters.values()].map((values) => `, only ${values.join(" or ")}`);
   return [
     kindLabel(kind),
-    ` ${words}${pair ? ` · ${agreement(...answers)}` : ""}`,
+    ` ${words}${only.join("")}${pair ? ` · ${agreement(...answers)}` : ""}`,
     request.compare && !pair ? " · no single-task model is served for this request" : "",
   ];
 }
