@@ -6,7 +6,18 @@ from typing import Any
 
 import typer
 
-from twofold.cli import evaluate, prepare, recommend, report, search, simulate_study, study, train
+from twofold.cli import (
+    evaluate,
+    openapi,
+    prepare,
+    recommend,
+    report,
+    search,
+    serve,
+    simulate_study,
+    study,
+    train,
+)
 from twofold.records import InputError
 
 # Typer carries a click of its own in newer versions: take the class from there, not from click.
@@ -26,6 +37,8 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(search.search)
 app.command()(recommend.recommend)
+app.command()(serve.serve)
+app.command()(openapi.openapi)
 
 
 def main() -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, HTTPException, Request
 
 from twofold.records import InputError
 from twofold.serving import schemas
 from twofold.serving.answers import REFUSALS, Refusals
 from twofold.serving.batching import Batcher
 from twofold.serving.engine import Engine
+from twofold.serving.keys import ADMIN
 from twofold.serving.operations import arms_of
 from twofold.serving.reload import Reloader
 
@@ -18,16 +19,20 @@ CONFLICT: Refusals = {409: {"model": schemas.Problem, "description": "A reload i
 
 def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
     """Routes for whoever runs the server."""
-    routes = APIRouter(prefix="/admin", tags=["admin"], responses=REFUSALS)
+    routes = APIRouter(
+        prefix="/admin", tags=["admin"], responses=REFUSALS, dependencies=[Depends(_admins_only)]
+    )
 
     async def changed(change: Callable[[Engine], int]) -> schemas.CatalogChange:
         def everywhere(engines: dict[str, Engine]) -> schemas.CatalogChange:
             if not engines:
                 raise InputError("no model is served")
-            counts = [change(engine) for engine in engines.values()]
-            first = next(iter(engines.values()))
+            first, *others = engines.values()
+            count = change(first)
+            for engine in others:  # they share the first one's log
+                engine.catch_up()
             return schemas.CatalogChange(
-                catalog_version=first.catalog_version, changed=max(counts), items=first.items
+                catalog_version=first.catalog_version, changed=count, items=first.items
             )
 
         return await batcher.change(everywhere)
@@ -50,3 +55,10 @@ def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
         return arms_of(batcher)
 
     return routes
+
+
+async def _admins_only(request: Request) -> None:
+    if not request.scope.get(ADMIN, False):
+        raise HTTPException(
+            403, "this needs an admin key, or without keys a client on this machine"
+        )

@@ -13,6 +13,9 @@ from twofold.serving.engine import Engine, Found
 _request_ids = itertools.count()
 Refusals = dict[int | str, dict[str, Any]]
 REFUSALS: Refusals = {
+    401: {"model": schemas.Problem, "description": "No valid key"},
+    403: {"model": schemas.Problem, "description": "Not allowed from here, or with this key"},
+    408: {"model": schemas.Problem, "description": "The body did not arrive in time"},
     413: {"model": schemas.Problem, "description": "The body is too large"},
     422: {"model": schemas.Problem, "description": "The request cannot be answered as it is"},
     429: {"model": schemas.Problem, "description": "Too many requests; see Retry-After"},

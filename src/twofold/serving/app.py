@@ -4,23 +4,28 @@ import asyncio
 import contextlib
 import importlib.metadata
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
 
 from twofold.serving.admin import admin_routes
+from twofold.serving.admission import Admission
 from twofold.serving.answers import answer_routes, item_routes
 from twofold.serving.batching import Batcher
 from twofold.serving.engine import Engine
+from twofold.serving.keys import Access, Key
 from twofold.serving.metrics import Measured, Metrics
 from twofold.serving.operations import Readiness, operation_routes
-from twofold.serving.page import WEB, page_routes
+from twofold.serving.page import WEB, page_files, page_routes
 from twofold.serving.problems import add_problems
 from twofold.serving.reload import Load, Reloader, warm_up
 from twofold.serving.settings import ServingSettings
 
 log = logging.getLogger(__name__)
+
+_OPEN = ("/health", "/ready", "/docs", "/openapi.json")
 
 
 def create_app(
@@ -29,6 +34,7 @@ def create_app(
     *,
     folders: Mapping[str, Path] | None = None,
     load: Load | None = None,
+    keys: Sequence[Key] = (),
     web: Path = WEB,
 ) -> FastAPI:
     """One API and one page over one or several models.
@@ -38,6 +44,7 @@ def create_app(
         settings: limits.
         folders: of the models, by arm: what a reload without a folder reads again.
         load: reads a model folder for an arm; without it nothing can be reloaded.
+        keys: without one, only clients on this machine are answered.
         web: the folder of the page.
     """
     settings = settings or ServingSettings()
@@ -62,12 +69,19 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.batcher, app.state.reloader = batcher, reloader
-    app.include_router(answer_routes(batcher))
-    app.include_router(item_routes(batcher))
-    app.include_router(operation_routes(batcher, metrics, readiness))
-    app.include_router(admin_routes(batcher, reloader))
+    shown = [Security(HTTPBearer(auto_error=False))] if keys else []  # in the docs: see Access
+    for routes in (
+        answer_routes(batcher),
+        item_routes(batcher),
+        operation_routes(batcher, metrics, readiness),
+        admin_routes(batcher, reloader),
+    ):
+        app.include_router(routes, dependencies=shown)
     app.include_router(page_routes(web))
     add_problems(app)
+    # The last one added sees a request first.
+    app.add_middleware(Admission, batcher=batcher, settings=settings)
+    app.add_middleware(Access, keys=keys, open_paths=(*_OPEN, *page_files(web)))
     app.add_middleware(Measured, metrics=metrics)
     return app
 

@@ -24,7 +24,7 @@ BUCKETS = (50, 100, 200, 500, 1000)
 requests beside it wanted: beams follow the number asked for."""
 
 
-class Overloaded(Exception):
+class OverloadedError(Exception):
     """More requests wait than may; `retry_after` is in whole seconds."""
 
     def __init__(self, retry_after: int) -> None:
@@ -81,8 +81,9 @@ class _Job:
     @property
     def group(self) -> tuple[str, bool, int] | None:
         """Jobs of one group share a pass; without one a job runs alone."""
-        wanted = self.wanted
-        return wanted and (wanted.arm, wanted.searches, wanted.bucket)
+        if self.wanted is None:
+            return None
+        return self.wanted.arm, self.wanted.searches, self.wanted.bucket
 
 
 class Batcher:
@@ -154,7 +155,7 @@ class Batcher:
         in, or none.
 
         Raises:
-            Overloaded: too many wait already.
+            OverloadedError: too many wait already.
             InputError: one of them cannot be answered.
         """
         return await self._wait([_Job(self._future(), wanted=each) for each in wanted])
@@ -163,7 +164,7 @@ class Batcher:
         """What `run` gives with the arm's engine, when its turn comes.
 
         Raises:
-            Overloaded: too many wait already.
+            OverloadedError: too many wait already.
         """
         found: list[tuple[Version, T]]
         found = await self._wait([_Job(self._future(), run=run, arm=arm)])
@@ -182,7 +183,7 @@ class Batcher:
 
     async def _wait(self, jobs: list[_Job]) -> list[Any]:
         if self.full:
-            raise Overloaded(self.retry_after)
+            raise OverloadedError(self.retry_after)
         self._line.extend(jobs)
         self._filled.set()
         try:

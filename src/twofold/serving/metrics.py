@@ -48,7 +48,7 @@ class Metrics:
 
     def watch(self, batcher: "Batcher") -> None:
         """Report who waits and which versions are served, as they are when asked."""
-        self._registry.register(_State(batcher))  # type: ignore[arg-type]
+        self._registry.register(_State(batcher))
 
     def text(self) -> bytes:
         return exposition.generate_latest(self._registry)

@@ -2,6 +2,7 @@
 
 import hashlib
 import mimetypes
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -19,13 +20,18 @@ _HEADERS = {
 def page_routes(folder: Path = WEB) -> APIRouter:
     """`/` is `index.html`; the other files stand beside it by their names."""
     routes = APIRouter(include_in_schema=False)
-    for file in sorted(folder.glob("*.*")):
-        path = "/" if file.name == "index.html" else f"/{file.name}"
+    for path, file in page_files(folder).items():
         routes.add_api_route(path, _served(file), methods=["GET", "HEAD"])
     return routes
 
 
-def _served(file: Path):  # type: ignore[no-untyped-def]
+def page_files(folder: Path) -> dict[str, Path]:
+    """The files of the page, by the path that each is served at."""
+    files = sorted(folder.glob("*.*"))
+    return {"/" if file.name == "index.html" else f"/{file.name}": file for file in files}
+
+
+def _served(file: Path) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         try:
             content = file.read_bytes()

@@ -8,14 +8,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from twofold.records import InputError
-from twofold.serving.batching import Overloaded
-from twofold.serving.reload import Busy
+from twofold.serving.batching import OverloadedError
+from twofold.serving.reload import ReloadingError
 
 
 def problem(status: int, detail: Any, headers: dict[str, str] | None = None) -> Response:
     """A refusal; escaped to ASCII, as what a client sent may not be encodable."""
-    content = json.dumps({"detail": detail}, default=str)
-    return Response(content, status, headers, media_type="application/json")
+    return Response(problem_body(detail), status, headers, media_type="application/json")
+
+
+def problem_body(detail: Any) -> bytes:
+    """The body of a refusal, in JSON."""
+    return json.dumps({"detail": detail}, default=str).encode()
 
 
 def add_problems(app: FastAPI) -> None:
@@ -31,12 +35,12 @@ def add_problems(app: FastAPI) -> None:
         kept = ("loc", "msg", "type")
         return problem(422, [{key: one[key] for key in kept} for one in error.errors()])
 
-    @app.exception_handler(Overloaded)
-    async def overloaded(_: Request, error: Overloaded) -> Response:
+    @app.exception_handler(OverloadedError)
+    async def overloaded(_: Request, error: OverloadedError) -> Response:
         return problem(429, str(error), {"Retry-After": str(error.retry_after)})
 
-    @app.exception_handler(Busy)
-    async def busy(_: Request, error: Busy) -> Response:
+    @app.exception_handler(ReloadingError)
+    async def busy(_: Request, error: ReloadingError) -> Response:
         return problem(409, str(error))
 
     @app.exception_handler(HTTPException)

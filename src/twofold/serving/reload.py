@@ -15,7 +15,7 @@ Load = Callable[[Path, str], Engine]
 """An engine from a model folder, for the arm of this name."""
 
 
-class Busy(Exception):
+class ReloadingError(Exception):
     """A reload is under way."""
 
 
@@ -43,10 +43,10 @@ class Reloader:
 
         Raises:
             InputError: a folder cannot be served; what was served goes on.
-            Busy: another reload is under way.
+            ReloadingError: another reload is under way.
         """
         if self._busy:
-            raise Busy("another reload is under way; wait for it to end")
+            raise ReloadingError("another reload is under way; wait for it to end")
         self._busy = True
         try:
             folders = self._wanted(arm, folder)

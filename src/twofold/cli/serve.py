@@ -1,0 +1,104 @@
+"""`twofold serve`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twofold.cli.options import Device, Threads
+from twofold.records import InputError
+
+_ARMS = ("joint", "search", "recommendation")
+
+
+def serve(
+    model: Annotated[Path | None, typer.Argument(help="A model folder.")] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option("--study", help="A study's folder instead: its models side by side."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="The address to bind.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")
+    ] = 8000,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            help="A folder to keep changes of the catalog in; without it, there are none.",
+        ),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--api-key-file",
+            help="Lines of NAME KEY [user|admin] [REQUESTS_PER_SECOND], or a JSON list of them; "
+            "without it only this machine is answered.",
+        ),
+    ] = None,
+    max_batch: Annotated[
+        int, typer.Option("--max-batch", min=1, help="Requests of one pass, at most.")
+    ] = 8,
+    max_waiting: Annotated[
+        int, typer.Option("--max-waiting", min=1, help="Requests that may wait; more get 429.")
+    ] = 64,
+    gather_ms: Annotated[
+        float, typer.Option("--gather-ms", min=0, help="How long an idle server waits for company.")
+    ] = 1.0,
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """Serve a model folder: an API, and a page at /."""
+    folders = _folders(model, study)
+    _settle_threads(threads)
+    from twofold.serving.app import create_app
+    from twofold.serving.catalog_engine import CatalogEngine, load_engine
+    from twofold.serving.changes import ChangeLog
+    from twofold.serving.keys import is_loopback, read_keys
+    from twofold.serving.server import run
+    from twofold.serving.settings import ServingSettings
+
+    keys = read_keys(api_key_file) if api_key_file else []
+    if not keys and not is_loopback(host):
+        raise InputError(
+            f"--host {host} can be reached from other machines; give --api-key-file, "
+            f"or leave it at 127.0.0.1"
+        )
+    log = ChangeLog(state) if state else None
+
+    def load(folder: Path, arm: str) -> CatalogEngine:
+        return load_engine(folder, arm, log, device)
+
+    app = create_app(
+        {arm: load(folder, arm) for arm, folder in folders.items()},
+        ServingSettings(max_batch, max_waiting, gather_ms),
+        folders=folders,
+        load=load,
+        keys=keys,
+    )
+    run(app, host, port)
+
+
+def _folders(model: Path | None, study: Path | None) -> dict[str, Path]:
+    """Model folders by the names of their arms."""
+    if (model is None) == (study is None):
+        raise InputError("serve: give either a model folder or --study DIR")
+    if model is not None:
+        return {model.resolve().name: model}
+    assert study is not None
+    folders = {arm: study / "models" / arm / "seed-0" for arm in _ARMS}
+    found = {arm: folder for arm, folder in folders.items() if folder.is_dir()}
+    if not found:
+        raise InputError(f"{study}: holds no models/ARM/seed-0; give the folder of a study")
+    return found
+
+
+def _settle_threads(threads: int | None) -> None:
+    """Before torch is loaded: threads that wait must not keep a core from the event loop."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        import torch
+
+        torch.set_num_threads(threads)

@@ -1,0 +1,133 @@
+"""What gets in: nothing where too many wait, no large or slow body, nothing that takes too long.
+
+Pure ASGI, and before anything is parsed, so that a refusal costs next to nothing.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from twofold.serving.batching import Batcher
+from twofold.serving.refusals import header, refuse, route_path
+from twofold.serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_IN_LINE = ("/search", "/recommend", "/retrieve", "/score", "/explain")
+_IN_LINE += ("/items/", "/similar/", "/titles")
+_CLOSE = {"Connection": "close"}
+
+
+class _BodyTooLargeError(Exception):
+    pass
+
+
+class _GoneError(Exception):
+    pass
+
+
+class Admission:
+    """Bounds of waiting, size and time.
+
+    Args:
+        app: what is protected.
+        batcher: whose line may be full.
+        settings: limits.
+    """
+
+    def __init__(self, app: "ASGIApp", batcher: Batcher, settings: ServingSettings) -> None:
+        self._app = app
+        self._batcher = batcher
+        self._settings = settings
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        in_line = route_path(scope).startswith(_IN_LINE)
+        if in_line and self._batcher.full:
+            await self._busy(send, "too many requests are waiting")
+            return
+        try:
+            body = await self._body(scope, receive) if scope["method"] == "POST" else b""
+        except _GoneError:
+            return
+        except _BodyTooLargeError:
+            most = self._settings.max_body
+            await refuse(send, 413, f"the body is larger than {most} bytes; send less", _CLOSE)
+            return
+        except TimeoutError:
+            seconds = self._settings.seconds
+            await refuse(send, 408, f"the body took longer than {seconds:g} s", _CLOSE)
+            return
+        if in_line:
+            await self._answer(scope, body, receive, send)
+        else:
+            await self._app(scope, _replay(body), send)
+
+    async def _busy(self, send: "Send", detail: str) -> None:
+        seconds = self._batcher.retry_after
+        headers = {"Retry-After": str(seconds)}
+        await refuse(send, 429, f"{detail}; come back in {seconds} s", headers)
+
+    async def _body(self, scope: "Scope", receive: "Receive") -> bytes:
+        most = self._settings.max_body
+        length = header(scope, b"content-length")
+        if length is not None and length.isdigit() and int(length) > most:
+            raise _BodyTooLargeError
+        parts: list[bytes] = []
+        size, more = 0, True
+        async with asyncio.timeout(self._settings.seconds):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _GoneError
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > most:
+                    raise _BodyTooLargeError
+                more = message.get("more_body", False)
+        return b"".join(parts)
+
+    async def _answer(self, scope: "Scope", body: bytes, receive: "Receive", send: "Send") -> None:
+        """Answer in time, or give the place in line away; also where the client has gone."""
+        started = False
+
+        async def watched(message: "Message") -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        work = asyncio.ensure_future(self._app(scope, _replay(body), watched))
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            done, _ = await asyncio.wait(
+                (work, gone), timeout=self._settings.seconds, return_when="FIRST_COMPLETED"
+            )
+        finally:
+            gone.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait((work,))
+        if not work.cancelled():
+            work.result()
+        elif not done and not started:
+            # No fault of the server's, nor of the client's: more was asked of it than it can do.
+            await self._busy(send, f"no answer in {self._settings.seconds:g} s")
+
+
+def _replay(body: bytes) -> "Receive":
+    """A body that was read already; who asks for more waits for good."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> "Message":
+        if not messages:
+            await asyncio.Future()
+        return messages.pop()
+
+    return receive
+
+
+async def _gone(receive: "Receive") -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
