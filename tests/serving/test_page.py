@@ -1,5 +1,6 @@
 """The page, in a real browser in front of a real server."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from tests.serving.fake import FakeEngine
 from twofold.records import Request
 from twofold.serving.app import create_app
 from twofold.serving.engine import Asked, Found
+from twofold.serving.keys import Key
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -62,9 +64,9 @@ class PageEngine(FakeEngine):
 
 
 @contextmanager
-def serving(*engines: FakeEngine) -> Iterator[str]:
+def serving(*engines: FakeEngine, keys: Sequence[Key] = ()) -> Iterator[str]:
     """The address of a server over these engines."""
-    app = create_app({engine.arm: engine for engine in engines})
+    app = create_app({engine.arm: engine for engine in engines}, keys=keys)
     config = uvicorn.Config(app, port=0, log_level="error", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -412,6 +414,24 @@ def test_refusals_say_what_is_wrong(one_model: str, open_page: Open) -> None:
     page.unroute("**/retrieve")
     page.get_by_role("button", name="Try again").click()
     shows(page, "search 10 items")
+
+
+def test_a_server_with_keys(open_page: Open) -> None:
+    from playwright.sync_api import expect
+
+    key = "0123456789abcdef"
+    holder = Key("someone", hashlib.sha256(key.encode()).digest())
+    with serving(PageEngine(), keys=[holder]) as address:
+        page = open_page(address + "?query=space", expect="401")
+        page.get_by_role("textbox", name="Key").fill("not-the-key")
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.get_by_role("textbox", name="Key")).to_have_value("")
+        page.get_by_role("textbox", name="Key").fill(key)
+        page.get_by_role("button", name="Use this key").click()
+        shows(page, "search 10 items")
+        page.reload()
+        shows(page, "search 10 items")
+        assert not page.get_by_role("alert").is_visible()
 
 
 def test_something_to_try(one_model: str, open_page: Open) -> None:

@@ -9,10 +9,17 @@ export class Problem extends Error {
   }
 }
 
-async function call(path, options) {
+const KEY = "twofold.key"; // kept while the tab is open
+
+/** The key to show from now on, where the server asks for one. */
+export const useKey = (key) => sessionStorage.setItem(KEY, key);
+
+async function call(path, { headers = {}, ...options } = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const shown = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
   let response, body;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers: shown });
     body = await response.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;

@@ -138,6 +138,7 @@ function comparedArms() {
 
 function showProblem(problem) {
   const { message, status, seconds } = problem;
+  if (status === 401) return askForKey();
   const wait = status === 429 ? Math.max(1, Math.ceil(seconds ?? 2)) : 0;
   const again = wait > 0 && wait <= LONGEST_WAIT;
   const words = again
@@ -154,6 +155,25 @@ function showProblem(problem) {
   if (again) later(1000 * wait, items);
   else $("answer").replaceChildren();
   if (!again) $("answer").removeAttribute("aria-busy");
+}
+
+function askForKey() {
+  const printable = { required: true, pattern: "[!-~]+", title: "printable characters, no spaces" };
+  const key = element("input", { type: "password", autocomplete: "off", "aria-label": "Key", ...printable });
+  const use = (event) => {
+    event.preventDefault();
+    api.useKey(key.value.trim());
+    begin();
+  };
+  const button = element("button", { type: "submit" }, "Use this key");
+  $("problem").replaceChildren(
+    element("p", {}, "This server asks for a key. It is kept until this tab is closed."),
+    element("form", { onsubmit: use }, key, button),
+  );
+  $("problem").hidden = false;
+  $("shown").replaceChildren();
+  $("answer").replaceChildren();
+  $("answer").removeAttribute("aria-busy");
 }
 
 // --- the answer is shown ---
@@ -335,7 +355,7 @@ function markTwins(event) {
 
 // --- start ---
 
-async function start() {
+function start() {
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     ask();
@@ -361,10 +381,21 @@ async function start() {
     ask();
   });
   showRequest();
-  nameHistory();
-  arms = await api.arms().catch(() => []);
+  begin();
+}
+
+async function begin() {
+  try {
+    arms = await api.arms();
+  } catch (problem) {
+    if (!(problem instanceof api.Problem)) throw problem;
+    if (problem.status === 401) return askForKey();
+    arms = []; // the first question says what is wrong
+  }
+  $("problem").hidden = true;
   $("compare").hidden = arms.length < 2;
   if (arms.length) showServed(arms.slice(0, 1));
+  nameHistory();
   ask();
 }
 
