@@ -440,7 +440,7 @@ def test_something_to_try(one_model: str, open_page: Open) -> None:
     shows(page, "recommendation 10 items after a history of 2 items")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1000, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1000, "light")])
 def test_it_fits(study: str, open_page: Open, width: int, scheme: str) -> None:
     size = {"width": width, "height": 740}
     page = open_page(study, viewport=size, color_scheme=scheme, reduced_motion="reduce")
