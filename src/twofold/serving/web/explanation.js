@@ -1,0 +1,54 @@
+// Why an item came back: what its score loses without each part of the request.
+
+import { count, element, signed } from "./elements.js";
+
+const MOST_PARTS = 12;
+
+/** The panel of an explanation. */
+export function explanationPanel({ score, contributions }) {
+  const parts = contributions.slice(0, MOST_PARTS);
+  const scores = parts.map((part) => part.score);
+  const low = Math.min(0, ...scores);
+  const span = Math.max(0, ...scores) - low || 1;
+  const left = contributions.length - parts.length;
+  return [
+    element("h3", {}, "What carries its score"),
+    element(
+      "p",
+      {},
+      `Score ${signed(score).replace("+", "")}, log p. A bar is what the score loses without that ` +
+        "part of the request; × is how many times as likely the part makes the item.",
+    ),
+    element("ul", { class: "parts" }, parts.map((part) => partRow(part, low, span))),
+    left ? element("p", {}, `${count(left, "smaller part")} not shown.`) : null,
+  ].filter(Boolean);
+}
+
+function partRow({ kind, title, score }, low, span) {
+  const bar = element("span", { class: `bar ${kind}` });
+  const axis = element("span", { class: "axis" });
+  // Lengths are set through the style object: the page's policy allows no style attributes.
+  bar.style.left = `${(100 * (Math.min(0, score) - low)) / span}%`;
+  bar.style.width = `${(100 * Math.abs(score)) / span}%`;
+  axis.style.left = `${(100 * -low) / span}%`;
+  return element(
+    "li",
+    { class: score < 0 ? "lowers" : "raises" },
+    element(
+      "span",
+      { class: "part" },
+      element("span", { class: `kind ${kind}` }, kind),
+      " ",
+      element("span", { dir: "auto" }, title),
+    ),
+    element("span", { class: "scale", "aria-hidden": "true" }, bar, axis),
+    element("span", { class: "value" }, signed(score)),
+    element("span", { class: "effect" }, effectOf(score)),
+  );
+}
+
+function effectOf(score) {
+  const factor = Number(Math.exp(Math.abs(score)).toPrecision(2));
+  if (factor < 1.01) return "no matter";
+  return score > 0 ? `raises it, ×${factor}` : `lowers it, ÷${factor}`;
+}

@@ -1,0 +1,57 @@
+// Before there is a request: what can be done here, with a few things to try.
+
+import { titleOf } from "./answer.js";
+import { element, kindLabel } from "./elements.js";
+import { valuesOf } from "./facets.js";
+
+/** `popular` items, from none to two, make the examples; `change(request)` takes one. */
+export function welcome(popular, change) {
+  return element(
+    "div",
+    { class: "welcome" },
+    element("h2", {}, "Type, or pick what you liked, or both."),
+    element(
+      "p",
+      {},
+      "A query is searched. A history alone brings recommendations. Together they are search with " +
+        "your taste in mind. One model answers all three.",
+    ),
+    popular.length ? element("ul", { role: "list" }, examples(popular).map(example)) : null,
+  );
+
+  function example({ kind, words, next }) {
+    return element(
+      "li",
+      {},
+      element(
+        "button",
+        { type: "button", onclick: () => change(next) },
+        kindLabel(kind),
+        element("span", { dir: "auto" }, words),
+      ),
+    );
+  }
+}
+
+function examples(popular) {
+  const [first] = popular;
+  const query = wordOf(first);
+  const liked = popular.map(titleOf).join(" and ");
+  const history = popular.map(({ item_id }) => item_id);
+  return [
+    { kind: "search", words: `“${query}”`, next: { query } },
+    { kind: "recommendation", words: `for someone who liked ${liked}`, next: { history } },
+    {
+      kind: "search, personal",
+      words: `“${query}” for someone who liked ${titleOf(first)}`,
+      next: { query, history: [first.item_id] },
+    },
+  ];
+}
+
+/** A word that should find something: a short attribute's, or else one of the title's. */
+function wordOf(item) {
+  const values = Object.values(item.attributes).flatMap((attribute) => valuesOf(attribute).slice(0, 1));
+  const word = values.find((value) => /^\p{L}[\p{L} '-]{2,20}$/u.test(value));
+  return (word ?? titleOf(item).split(/\s+/).sort((a, b) => b.length - a.length)[0]).toLowerCase();
+}
