@@ -25,7 +25,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +216,7 @@ def main() -> None:
     os.sched_setaffinity(0, {os.cpu_count() - 1})  # type: ignore[operator]
     requests = asked(arguments.dataset, 2000)
     model, seconds = arguments.model, arguments.seconds
-    parts = {
+    parts: dict[str, Callable[[], Any]] = {
         "latency": lambda: latency(model, requests, seconds),
         "throughput": lambda: throughput(model, requests, seconds),
         "overload": lambda: overload(model, requests, arguments.overload),

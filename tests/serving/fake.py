@@ -91,6 +91,8 @@ class FakeEngine:
         named = [i for i, (title, _) in rows if text.casefold() in title.casefold()]
         return [self._found(item_id, 0.0) for item_id in named[:most]]
 
+    def prepare(self) -> None: ...
+
     def add(self, rows: Sequence[Mapping[str, str]]) -> int:
         new = {row["item_id"]: row for row in rows if row["item_id"] not in self._rows}
         for item_id, row in new.items():

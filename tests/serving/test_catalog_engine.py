@@ -104,6 +104,8 @@ def test_changes_survive_a_restart(folder: Path, tmp_path: Path) -> None:
     engine.close()
     again = load_engine(folder, "joint", tmp_path / "state")
     assert (_ids(again, ASKED, 61), again.catalog_version) == (answers, version)
+    assert again.add([{**ROBOTS, "item_id": "later"}]) == 1
+    assert "later" in _ids(again, ASKED, 62)
     again.close()
 
 

@@ -63,9 +63,9 @@ class CatalogTexts:
 
     def _map(self, rows: Vectors) -> Vectors:
         """From texts to rows, (E, D), by ridge regression."""
-        x = self.vectors[: len(rows)].astype(np.float64)
+        x = self.vectors.astype(np.float64)
         gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
-        found: Vectors = solve(gram, x.T @ rows, assume_a="pos").astype(np.float32)
+        found: Vectors = solve(gram, x.T @ rows[: len(x)], assume_a="pos").astype(np.float32)
         return found
 
     def place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:

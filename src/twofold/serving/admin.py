@@ -1,5 +1,6 @@
 """The routes that change what is served: the catalog, and the models."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
     async def add_items(body: schemas.AddItems) -> schemas.CatalogChange:
         """Make items retrievable in every arm; the answer is of the first."""
         rows = [item.model_dump() for item in body.items]
+        for engine in await batcher.change(lambda engines: list(engines.values())):
+            await asyncio.to_thread(engine.prepare)  # so that nobody waits for it in line
         return await changed(lambda engine: engine.add(rows))
 
     @routes.post("/items/remove")

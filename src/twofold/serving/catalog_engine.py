@@ -111,10 +111,6 @@ class CatalogEngine:
         return [self._found(self._id(item), 0.0) for item in items[order].tolist()]
 
     def prepare(self) -> None:
-        """Work out what adding items needs: seconds for a large catalog, and then kept.
-
-        May run in another thread while the engine answers.
-        """
         if self._texts is None:
             self._texts = CatalogTexts.of(self._model)
 

@@ -84,6 +84,10 @@ class Engine(Protocol):
         """Items whose title holds the text, popular ones first: to pick a history from."""
         ...
 
+    def prepare(self) -> None:
+        """Work out what `add` needs, from any thread: seconds for a large catalog, then kept."""
+        ...
+
     def add(self, rows: Sequence[Mapping[str, str]]) -> int:
         """Place new items; how many were new. On disk before it returns."""
         ...
