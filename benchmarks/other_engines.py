@@ -10,14 +10,14 @@ import bm25s
 import faiss
 import numpy as np
 import torch
-from twofold.serving.app import create_app
-from twofold.serving.server import run
 
 from twofold.data.dataset import Catalog
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.records import InputError, Ints, Request
 from twofold.retrieval.attributes import Attributes
+from twofold.serving.app import create_app
 from twofold.serving.engine import Asked, Engine, Found
+from twofold.serving.server import run
 from twofold.tasks.prepare import load_dataset
 
 Search = Callable[[Sequence[str], int], tuple[Ints, np.ndarray]]
