@@ -9,6 +9,7 @@ import typer
 from twofold.cli import (
     evaluate,
     items,
+    mcp,
     openapi,
     prepare,
     recommend,
@@ -23,6 +24,16 @@ from twofold.records import InputError
 
 # Typer carries a click of its own in newer versions: take the class from there, not from click.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+_EXTRAS = {
+    "fastapi": "serve",
+    "httpx": "serve",
+    "mcp": "mcp",
+    "prometheus_client": "serve",
+    "ray": "cluster",
+    "uvicorn": "serve",
+}
+"""Modules that not every installation has, and the extra that brings them."""
 
 app = typer.Typer(
     help="One generative model for search and recommendation, and whether joining them helps.",
@@ -39,6 +50,7 @@ app.command()(evaluate.evaluate)
 app.command()(search.search)
 app.command()(recommend.recommend)
 app.command()(serve.serve)
+app.command()(mcp.mcp)
 app.command()(openapi.openapi)
 app.add_typer(items.items, name="items")
 
@@ -55,6 +67,11 @@ def main() -> None:
         _fail(str(error))
     except _UsageError as error:
         _fail(error.format_message())
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        extra = _EXTRAS[error.name]
+        _fail(f"{error.name} is not installed; pip install 'twofold[{extra}]'")
     except OSError as error:
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
     except (KeyboardInterrupt, typer.Abort):

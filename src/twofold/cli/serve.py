@@ -1,12 +1,11 @@
 """`twofold serve`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from twofold.cli.options import Device, Threads
+from twofold.cli.options import Device, Threads, settle_threads
 from twofold.records import InputError
 
 _ARMS = ("joint", "search", "recommendation")
@@ -51,7 +50,7 @@ def serve(
 ) -> None:
     """Serve a model folder: an API, and a page at /."""
     folders = _folders(model, study)
-    _settle_threads(threads)
+    settle_threads(threads)
     from twofold.serving.app import create_app
     from twofold.serving.catalog_engine import CatalogEngine, load_engine
     from twofold.serving.changes import ChangeLog
@@ -92,13 +91,3 @@ def _folders(model: Path | None, study: Path | None) -> dict[str, Path]:
     if not found:
         raise InputError(f"{study}: holds no models/ARM/seed-0; give the folder of a study")
     return found
-
-
-def _settle_threads(threads: int | None) -> None:
-    """Before torch is loaded: threads that wait must not keep a core from the event loop."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        import torch
-
-        torch.set_num_threads(threads)
