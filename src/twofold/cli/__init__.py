@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from twofold.cli import (
+    cluster,
     evaluate,
     items,
     mcp,
@@ -53,6 +54,7 @@ app.command()(serve.serve)
 app.command()(mcp.mcp)
 app.command()(openapi.openapi)
 app.add_typer(items.items, name="items")
+app.add_typer(cluster.cluster, name="cluster")
 
 
 def main() -> None:

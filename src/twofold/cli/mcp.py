@@ -36,10 +36,8 @@ def _client(served: str) -> "Client":
 
     if served.startswith(("http://", "https://")):
         return Client(served, os.environ.get(KEY))
-    from twofold.serving.app import create_app
-    from twofold.serving.catalog_engine import load_engine
+    from twofold.serving.folders import app_of_folders
     from twofold.serving.in_process import InProcess
 
-    folder = Path(served)
-    app = create_app({folder.resolve().name: load_engine(folder, folder.resolve().name)})
+    app = app_of_folders({Path(served).resolve().name: Path(served)}, reloads=False)
     return Client("http://localhost", transport=InProcess(app))
