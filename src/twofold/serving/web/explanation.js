@@ -49,6 +49,6 @@ function partRow({ kind, title, score }, low, span) {
 
 function effectOf(score) {
   const factor = Number(Math.exp(Math.abs(score)).toPrecision(2));
-  if (factor < 1.01) return "no matter";
+  if (factor < 1.01) return "no effect";
   return score > 0 ? `raises it, ×${factor}` : `lowers it, ÷${factor}`;
 }
