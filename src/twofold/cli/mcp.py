@@ -15,9 +15,7 @@ KEY = "TWOFOLD_API_KEY"
 
 
 def mcp(
-    served: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_URL", help="A model folder, or a server's address.")
-    ],
+    model_or_url: Annotated[str, typer.Argument(help="A model folder, or a server's address.")],
     threads: Threads = None,
 ) -> None:
     """Offer search and recommendation as MCP tools over stdio.
@@ -27,7 +25,7 @@ def mcp(
     settle_threads(threads)
     from twofold.serving.mcp import create_mcp
 
-    with _client(served) as client:
+    with _client(model_or_url) as client:
         create_mcp(client).run()
 
 
