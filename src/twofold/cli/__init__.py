@@ -70,10 +70,10 @@ def main() -> None:
     except _UsageError as error:
         _fail(error.format_message())
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        name = (error.name or "").partition(".")[0]
+        if name not in _EXTRAS:
             raise
-        extra = _EXTRAS[error.name]
-        _fail(f"{error.name} is not installed; pip install 'twofold[{extra}]'")
+        _fail(f"{name} is not installed; an extra brings it: pip install -e '.[{_EXTRAS[name]}]'")
     except OSError as error:
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
     except (KeyboardInterrupt, typer.Abort):
