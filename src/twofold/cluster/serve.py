@@ -60,7 +60,8 @@ def serve_on_ray(
     import ray
     from ray import serve
 
-    arm, folder = folder.resolve().name, folder.resolve()
+    folder, state = folder.resolve(), state.resolve() if state else None
+    arm = folder.name
     settings = ServingSettings()
 
     def build() -> Any:  # in the replica: a model cannot travel
