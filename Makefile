@@ -1,5 +1,6 @@
 # make study          set everything up, run the main job, end with a report
 # make study DATA=dir the same on a dataset folder
+# make serve          a page to search in and be recommended to, by that study's models
 # make test           set everything up, run the checks and the tests
 # make help           the other targets
 
@@ -13,7 +14,7 @@ BIN = $(VENV)/bin
 TORCH = 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help study test check unit slow clean
+.PHONY: help study serve test check unit slow clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +30,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 study: $(VENV)/.ready  ## does one task help the other? ends with a report
 	$(BIN)/twofold study "$(DATA)" --out "$(OUT)" --seeds $(SEEDS) --budget $(BUDGET) --resume
+
+serve: $(VENV)/.ready  ## the models of `make study` behind a page and an API
+	$(BIN)/twofold serve --study "$(OUT)"
 
 test: check unit  ## checks and tests, under 10 minutes on 2 cores
 

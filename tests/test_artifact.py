@@ -51,3 +51,11 @@ def test_a_replaced_file_is_old_or_new(tmp_path: Path) -> None:
     artifact.replace_file(path, b"two")
     assert path.read_bytes() == b"two"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_whoever_may_read_the_folder_may_read_its_files(tmp_path: Path) -> None:
+    with artifact.write(tmp_path / "out", "thing", {}) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").touch(0o600)
+        folder.chmod(0o750)
+    assert (tmp_path / "out" / "inner" / "file").stat().st_mode & 0o777 == 0o640

@@ -111,8 +111,11 @@ def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
 def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:
     """Hash what the folder holds and write its manifest, last.
 
-    An artifact inside the folder stands in the list by its own manifest alone.
+    An artifact inside the folder stands in the list by its own manifest alone. Whoever may read
+    the folder may read its files, of which safetensors leaves some to their owner alone.
     """
+    for path in _files(folder):
+        path.chmod(folder.stat().st_mode & 0o666)
     files = {str(path.relative_to(folder)): sha256(path) for path in _files(folder)}
     manifest: Manifest = {
         "format": FORMAT,

@@ -124,3 +124,22 @@ def test_mistakes_are_one_line_and_exit_code_2(
     fails(run("evaluate", model_folder, one_side, "--out", scores), "is not the dataset and split")
     fails(run("evaluate", model_folder, one_side, "--out", scores, "--device", "x"), "not usable")
     assert run().returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "extra"),
+    [
+        ("fastapi", "serve", "serve"),
+        ("httpx", "mcp", "serve"),
+        ("mcp", "mcp", "mcp"),
+        ("ray", "cluster serve", "cluster"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    model_folder: Path, module: str, command: str, extra: str
+) -> None:
+    arguments = ["twofold", *command.split(), str(model_folder)]
+    code = f"import sys; sys.modules['{module}'] = None; sys.argv = {arguments}\n"
+    code += "from twofold.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    fails(done, f"{module} is not installed; an extra brings it: pip install -e '.[{extra}]'")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,14 @@ from fastapi import FastAPI
 
 from tests.serving.fake import FakeEngine
 from twofold.serving.app import create_app
+from twofold.serving.keys import Key
+
+A_KEY = "0123456789abcdef"
+
+
+def someone(per_second: float | None = None) -> Key:
+    """Who shows A_KEY."""
+    return Key("someone", hashlib.sha256(A_KEY.encode()).digest(), per_second=per_second)
 
 
 @contextlib.asynccontextmanager

@@ -7,8 +7,10 @@ from typing import Any
 import typer
 
 from twofold.cli import (
+    cluster,
     evaluate,
     items,
+    mcp,
     openapi,
     prepare,
     recommend,
@@ -23,6 +25,16 @@ from twofold.records import InputError
 
 # Typer carries a click of its own in newer versions: take the class from there, not from click.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+_EXTRAS = {
+    "fastapi": "serve",
+    "httpx": "serve",
+    "mcp": "mcp",
+    "prometheus_client": "serve",
+    "ray": "cluster",
+    "uvicorn": "serve",
+}
+"""Modules that not every installation has, and the extra that brings them."""
 
 app = typer.Typer(
     help="One generative model for search and recommendation, and whether joining them helps.",
@@ -39,8 +51,10 @@ app.command()(evaluate.evaluate)
 app.command()(search.search)
 app.command()(recommend.recommend)
 app.command()(serve.serve)
+app.command()(mcp.mcp)
 app.command()(openapi.openapi)
 app.add_typer(items.items, name="items")
+app.add_typer(cluster.cluster, name="cluster")
 
 
 def main() -> None:
@@ -55,6 +69,11 @@ def main() -> None:
         _fail(str(error))
     except _UsageError as error:
         _fail(error.format_message())
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in _EXTRAS:
+            raise
+        _fail(f"{name} is not installed; an extra brings it: pip install -e '.[{_EXTRAS[name]}]'")
     except OSError as error:
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
     except (KeyboardInterrupt, typer.Abort):

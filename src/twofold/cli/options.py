@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -64,3 +65,13 @@ Cutoff = Annotated[
 def parse_ids(text: str | None) -> tuple[str, ...]:
     """Item ids from `a,b,c`."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def settle_threads(threads: int | None) -> None:
+    """Before torch is loaded: threads that wait must not keep a core from the event loop."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        import torch
+
+        torch.set_num_threads(threads)

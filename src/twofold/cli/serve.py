@@ -1,15 +1,31 @@
 """`twofold serve`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from twofold.cli.options import Device, Threads
+from twofold.cli.options import Device, Threads, settle_threads
 from twofold.records import InputError
 
 _ARMS = ("joint", "search", "recommendation")
+
+Host = Annotated[str, typer.Option("--host", help="The address to bind.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")]
+State = Annotated[
+    Path | None,
+    typer.Option(
+        "--state", help="A folder to keep changes of the catalog in; without it, there are none."
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file",
+        help="Lines of NAME KEY [user|admin] [REQUESTS_PER_SECOND], or a JSON list of them; "
+        "without it only this machine is answered.",
+    ),
+]
 
 
 def serve(
@@ -18,25 +34,10 @@ def serve(
         Path | None,
         typer.Option("--study", help="A study's folder instead: its models side by side."),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="The address to bind.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")
-    ] = 8000,
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            "--state",
-            help="A folder to keep changes of the catalog in; without it, there are none.",
-        ),
-    ] = None,
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--api-key-file",
-            help="Lines of NAME KEY [user|admin] [REQUESTS_PER_SECOND], or a JSON list of them; "
-            "without it only this machine is answered.",
-        ),
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    state: State = None,
+    api_key_file: KeyFile = None,
     max_batch: Annotated[
         int, typer.Option("--max-batch", min=1, help="Requests of one pass, at most.")
     ] = 8,
@@ -51,32 +52,14 @@ def serve(
 ) -> None:
     """Serve a model folder: an API, and a page at /."""
     folders = _folders(model, study)
-    _settle_threads(threads)
-    from twofold.serving.app import create_app
-    from twofold.serving.catalog_engine import CatalogEngine, load_engine
-    from twofold.serving.changes import ChangeLog
-    from twofold.serving.keys import is_loopback, read_keys
+    settle_threads(threads)
+    from twofold.serving.folders import app_of_folders, keys_for
     from twofold.serving.server import run
     from twofold.serving.settings import ServingSettings
 
-    keys = read_keys(api_key_file) if api_key_file else []
-    if not keys and not is_loopback(host):
-        raise InputError(
-            f"--host {host} can be reached from other machines; give --api-key-file, "
-            f"or leave it at 127.0.0.1"
-        )
-    log = ChangeLog(state) if state else None
-
-    def load(folder: Path, arm: str) -> CatalogEngine:
-        return load_engine(folder, arm, log, device)
-
-    app = create_app(
-        {arm: load(folder, arm) for arm, folder in folders.items()},
-        ServingSettings(max_batch, max_waiting, gather_ms),
-        folders=folders,
-        load=load,
-        keys=keys,
-    )
+    keys = keys_for(host, api_key_file)
+    settings = ServingSettings(max_batch, max_waiting, gather_ms)
+    app = app_of_folders(folders, settings, state=state, keys=keys, device=device)
     run(app, host, port)
 
 
@@ -92,13 +75,3 @@ def _folders(model: Path | None, study: Path | None) -> dict[str, Path]:
     if not found:
         raise InputError(f"{study}: holds no models/ARM/seed-0; give the folder of a study")
     return found
-
-
-def _settle_threads(threads: int | None) -> None:
-    """Before torch is loaded: threads that wait must not keep a core from the event loop."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        import torch
-
-        torch.set_num_threads(threads)

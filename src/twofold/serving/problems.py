@@ -31,9 +31,7 @@ def add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        # Without the input itself, which may be large.
-        kept = ("loc", "msg", "type")
-        return problem(422, [{key: one[key] for key in kept} for one in error.errors()])
+        return problem(422, [_told(one) for one in error.errors()])
 
     @app.exception_handler(OverloadedError)
     async def overloaded(_: Request, error: OverloadedError) -> Response:
@@ -50,3 +48,9 @@ def add_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def broken(_: Request, __: Exception) -> Response:
         return problem(500, "the server failed on this request; its log says why")
+
+
+def _told(error: dict[str, Any]) -> dict[str, Any]:
+    """What is wrong with a field; without the input itself, which may be large."""
+    words = error["msg"].removeprefix("Value error, ")
+    return {"loc": error["loc"], "msg": words, "type": error["type"]}

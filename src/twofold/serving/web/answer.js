@@ -44,7 +44,7 @@ function resultRow(item, { chosen, pick, why, mark }) {
       { class: "what" },
       element(
         "button",
-        { type: "button", class: "pick", "aria-label": `${title}, ${act}`, onclick: () => pick(item) },
+        { type: "button", class: "pick", "aria-label": `${title}, ${act}`, title: act, onclick: () => pick(item) },
         element("span", { class: "title", dir: "auto" }, title),
         element("span", { class: chosen ? "sign chosen" : "sign", "aria-hidden": "true" }, chosen ? "✓" : "+"),
       ),

@@ -48,7 +48,8 @@ function partRow({ kind, title, score }, low, span) {
 }
 
 function effectOf(score) {
-  const factor = Number(Math.exp(Math.abs(score)).toPrecision(2));
-  if (factor < 1.01) return "no matter";
+  const exact = Math.exp(Math.abs(score));
+  if (exact < 1.005) return "no effect";
+  const factor = Number(exact.toPrecision(exact < 1.1 ? 3 : 2)); // 1.04, not 1.0
   return score > 0 ? `raises it, ×${factor}` : `lowers it, ÷${factor}`;
 }

@@ -1,0 +1,102 @@
+"""`twofold serve` as a Ray Serve deployment: every replica runs the same application.
+
+Invariant: replicas answer alike. The log of catalog changes has one writer, and a reload reaches
+one replica, so several replicas serve the model folder as it is.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twofold import artifact
+from twofold.model.checkpoint import KIND
+from twofold.records import InputError
+from twofold.serving.keys import Key
+from twofold.serving.settings import ServingSettings
+
+log = logging.getLogger(__name__)
+
+
+def serve_on_ray(
+    folder: Path,
+    *,
+    replicas: int = 1,
+    address: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    state: Path | None = None,
+    keys: Sequence[Key] = (),
+    threads: int = 1,
+    device: str = "cpu",
+) -> None:
+    """Serve a model folder: until interrupted, or on a running cluster from then on.
+
+    Args:
+        folder: of the model, at the same path on every node.
+        replicas: processes that answer.
+        address: of a running cluster, or `auto`; None starts one on this machine.
+        host: that the HTTP proxies bind.
+        port: of the HTTP proxies.
+        state: the folder that keeps changes of the catalog; for one replica alone.
+        keys: see `create_app`.
+        threads: of a replica; as many processor cores are set aside for it.
+        device: `cpu`, or `cuda` for one GPU a replica.
+
+    Raises:
+        InputError: several replicas would have to write one log, or there is no model folder.
+    """
+    if state is not None and replicas > 1:
+        raise InputError(
+            f"--state with --replicas {replicas}: the log of catalog changes has one writer; "
+            f"give --replicas 1, or leave --state out"
+        )
+    artifact.load(folder, KIND)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    import ray
+    from ray import serve
+
+    folder, state = folder.resolve(), state.resolve() if state else None
+    arm = folder.name
+    settings = ServingSettings()
+
+    def build() -> Any:  # in the replica: a model cannot travel
+        from twofold.serving.folders import app_of_folders
+
+        return app_of_folders(
+            {arm: folder}, settings, state=state, keys=keys, device=device, reloads=replicas == 1
+        )
+
+    ray.init(address=address, include_dashboard=None if address else False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray would make a crash of it
+    with contextlib.suppress(KeyboardInterrupt):
+        serve.start(http_options={"host": host, "port": port})
+        deployment = serve.deployment(
+            serve.ingress(build)(),
+            name=arm,
+            num_replicas=replicas,
+            # More than may wait: the application refuses with Retry-After, Ray's queue would not.
+            max_ongoing_requests=2 * (settings.max_waiting + settings.max_batch),
+            ray_actor_options=_resources(threads, device),
+        )
+        serve.run(deployment.bind(), name="twofold", route_prefix="/")
+        log.info("serving at http://%s:%d", host, port)
+        if address is None:  # this process carries the cluster
+            threading.Event().wait()
+    if address is None:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def _resources(threads: int, device: str) -> dict[str, Any]:
+    """What is set aside for a replica."""
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
+    return {
+        "num_cpus": threads,
+        "num_gpus": int(device == "cuda"),
+        "runtime_env": {"env_vars": environment},
+    }
