@@ -82,11 +82,17 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
     """Train and score a joint model for every scheme."""
     settings = (*SETTINGS, *(arguments.set or ()))
     config = resolve_config("standard", None, settings)
+    require_same(dataset, arguments, config)
     place = arguments.out / "encoders"
 
     @cache
     def vectors_of(strategy: Strategy) -> Vectors:
-        return item_embeddings(dataset, strategy, sentence=arguments.sentence, folder=place)
+        kept = arguments.out / f"{strategy}.npy"
+        if not kept.is_file():
+            made = item_embeddings(dataset, strategy, sentence=arguments.sentence, folder=place)
+            np.save(kept, made)
+        vectors: Vectors = np.load(kept)
+        return vectors
 
     ways: dict[str, Callable[[], NamedCatalog]] = {"atomic": partial(atomic_catalog, dataset)}
     for name, scheme in schemes(dataset, config.codebook_size).items():
@@ -96,6 +102,24 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
             if arguments.only is None or name in arguments.only:
                 one(dataset, make, arguments.out / name / f"seed-{seed}", config, seed)
                 print(line(arguments.out, name), flush=True)
+
+
+def require_same(
+    dataset: PreparedDataset, arguments: argparse.Namespace, config: TrainingConfig
+) -> None:
+    """Note what the rows of a folder rest on; refuse to mix them with others."""
+    wanted = {
+        "data": dataset.digest,
+        "seen": dataset.protocol.seen,
+        "sentence": arguments.sentence,
+        "training": config.model_dump(),
+    }
+    kept = arguments.out / "settings.json"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if not kept.is_file():
+        artifact.write_json(kept, wanted)
+    elif artifact.read_json(kept) != wanted:
+        raise SystemExit(f"{kept}: made with other data or settings; give another --out")
 
 
 def one(
