@@ -14,6 +14,7 @@ from twofold.data.dataset import Catalog
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, shared
 from twofold.model.backbone import fresh_backbone
 from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.model.packing import can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, Example, Ranking, Request
 from twofold.retrieval.generative import GenerativeRetriever
@@ -151,3 +152,23 @@ def test_neighbours_in_a_batch_do_not_change_an_answer(backbone: str) -> None:
         alone = retriever.retrieve([request], 10)[request.request_id]
         assert together[request.request_id].item_ids == alone.item_ids
         assert together[request.request_id].scores == pytest.approx(alone.scores, abs=1e-4)
+
+
+@pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this torch was built without oneDNN")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_longer_neighbour_hardly_changes_a_bit(backbone: str, precision: str) -> None:
+    """In bfloat16 a sum in another order would show at the third digit."""
+    codes = np.stack(np.unravel_index(np.arange(0, 512, 3), (8, 8, 8)), axis=1)
+    model = _model(shared(Identifiers("semantic", codes, (8, 8, 8))), backbone, 3)
+    model = dataclasses.replace(model, precision=precision)
+    model.backbone.pack(precision, model.vocabulary.spaces.slots)
+    retriever = GenerativeRetriever(model, beams=20)
+    ids = tuple(model.catalog.item_ids)
+    short = [Request(str(n), "space opera", ids[:n]) for n in range(5)]
+    longest = Request("longest", "slow slow slow dance", ids[:60])
+    together = retriever.retrieve([*short, longest], 10)
+    for request in short:
+        alone = retriever.retrieve([request], 10)[request.request_id]
+        beside = together[request.request_id]
+        assert beside.scores == pytest.approx(alone.scores, abs=2e-5)
