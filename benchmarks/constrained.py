@@ -1,6 +1,6 @@
 """What constrained decoding promises, counted.
 
-    python benchmarks/constrained.py [--requests 100000] [--out DIR] [--threads 1]
+    python benchmarks/constrained.py [--requests 100000] [--batched 1000] [--out DIR] [--threads 1]
 
 `valid`: random requests over random catalogs, with filters and exclusions, on fresh models of both
 backbones: identifiers that name no item, items found twice, items that were excluded or filtered
