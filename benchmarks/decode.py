@@ -1,12 +1,14 @@
 """Constrained decoding beside transformers' `generate` with `prefix_allowed_tokens_fn`.
 
-    python benchmarks/decode.py [--out DIR] [--rounds 5] [--threads 1]
+    python benchmarks/decode.py [--out DIR] [--rounds 5] [--threads 1] [--only PART ...]
+        [--tokens N ...]
 
 Both sides hold the same weights (random, of Flan-T5-small's shape, and a decoder of that width),
 read the same requests and must find the same items; they run in turn in one process, and the
-fastest of the rounds counts. `same softmax` has one type of numbers and the softmax over the whole
-vocabulary on both sides; `plain weights` is that without our layout of the weights, and the other
-columns say what the level's own softmax and bfloat16 add.
+fastest of the rounds counts, in processor time where there is one thread. `same softmax` has one
+type of numbers and the softmax over the whole vocabulary on both sides; `plain weights` is that
+without our layout of the weights, and the other columns say what the level's own softmax and
+bfloat16 add. `floor` is what the same products take at the machine's peak rates (`roofline.py`).
 Requests have 16 tokens, as a query has, or 101: a history of 25 items of four codes. Then what the
 trie costs, how time grows with the catalog, and atomic identifiers.
 """
@@ -26,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from roofline import floor_of, measured_rates, peak_mib, products_share
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -212,25 +215,33 @@ class Theirs:
 
 
 def fastest(sides: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
-    """Seconds of each side, run in turn; the minimum of the rounds."""
+    """Seconds of each side, run in turn; the minimum of the rounds.
+
+    Of processor time where there is one thread: what other programs take of the core is not ours.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     seconds = [[0.0] * rounds for _ in sides]
     for number in range(-1, rounds):  # the first round warms up
         for side, run in enumerate(sides):
-            start = time.perf_counter()
+            start = clock()
             run()
-            seconds[side][max(number, 0)] = time.perf_counter() - start
+            seconds[side][max(number, 0)] = clock() - start
     return [min(values) for values in seconds]
 
 
-def beside_generate(family: str, rounds: int) -> list[dict[str, Any]]:
-    """Times and ratios for each case."""
+def beside_generate(
+    family: str, rounds: int, lengths: Sequence[int] = REQUESTS
+) -> list[dict[str, Any]]:
+    """Times and ratios for each case, what each side takes of memory, and the floor."""
     spaces = shared(random_identifiers(ITEMS))
     vocabulary = made_vocabulary(spaces)
     backbone = made_backbone(family, vocabulary)
     ours = Ours(backbone, vocabulary, build_trie(spaces.search))
     theirs = Theirs(backbone, vocabulary)
+    rates = measured_rates()
+    print(f"{rates.operations / 1e9:.0f} GFLOP/s, {rates.bytes / 1e9:.1f} GB/s", flush=True)
     rows = []
-    for tokens, (count, beams) in product(REQUESTS, CASES):
+    for tokens, (count, beams) in product(lengths, CASES):
         batch = requests(count, tokens, vocabulary)
 
         def own(softmax: str, weights: str, batch: Batch = batch, beams: int = beams) -> Ints:
@@ -251,6 +262,11 @@ def beside_generate(family: str, rounds: int) -> list[dict[str, Any]]:
             | {"same items": agree, "load": os.getloadavg()[0]}
             | {f"{name}, ms": value * 1e3 for name, value in seconds.items()}
             | {f"{n}, times": seconds["generate"] / seconds[n] for n in list(sides)[1:]}
+            | {"floor, ms": floor_of(sides["plain weights"], rates) * 1e3}
+            | {"products' share": products_share(sides["same softmax"])}
+            | {"generate, MiB": peak_mib(sides["generate"])}
+            | {"same softmax, MiB": peak_mib(sides["same softmax"])}
+            | {"gigaflops": rates.operations / 1e9, "gigabytes": rates.bytes / 1e9}
         )
         print(_line(rows[-1]), flush=True)
     return rows
@@ -284,25 +300,29 @@ def one_step(rounds: int) -> list[dict[str, Any]]:
 
 def by_catalog(rounds: int) -> list[dict[str, Any]]:
     """Milliseconds of a request, and of its search without the model, as the catalog grows."""
-    rows = []
+    made = []
     for items in (10_000, 100_000, 1_000_000):
         spaces = shared(random_identifiers(items))
-        vocabulary = made_vocabulary(spaces)
-        batch, trie = requests(1, REQUESTS[0], vocabulary), build_trie(spaces.search)
+        vocabulary, trie = made_vocabulary(spaces), build_trie(spaces.search)
         ours = Ours(made_backbone("t5", vocabulary), vocabulary, trie)
-        for beams in (10, 50):
-            constrained, free = search_alone(trie, beams)
-            request = partial(ours, batch, beams, "level", "float32")
-            runs: list[Callable[[], Any]] = [request, constrained, free]
-            whole, with_trie, without = fastest(runs, max(rounds, 20))
+        made.append((items, trie, partial(ours, requests(1, REQUESTS[0], vocabulary))))
+    rows = []
+    for beams in (10, 50):
+        runs: list[Callable[[], Any]] = []
+        for _, trie, ours_of in made:
+            runs += [partial(ours_of, beams, "level", "float32"), *search_alone(trie, beams)]
+        seconds = np.array(fastest(runs, max(rounds, 20))).reshape(-1, 3)
+        for (items, *_), (whole, constrained, free) in zip(made, seconds.tolist(), strict=True):
             rows.append(
                 {
                     "items": items,
                     "beams": beams,
                     "request, ms": whole * 1e3,
-                    "search with trie, ms": with_trie * 1e3,
-                    "without, ms": without * 1e3,
-                    "trie's share": (with_trie - without) / whole,
+                    "of 10,000 items, times": whole / float(seconds[0, 0]),
+                    "search with trie, ms": constrained * 1e3,
+                    "without, ms": free * 1e3,
+                    "trie's share": (constrained - free) / whole,
+                    "load": os.getloadavg()[0],
                 }
             )
             print(_line(rows[-1]), flush=True)
@@ -345,14 +365,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=["t5", "decoder", "atomic", "catalog"])
+    parser.add_argument("--tokens", nargs="*", type=int, default=REQUESTS, help="of requests")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     logging.set_verbosity_error()
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "t5": lambda: beside_generate("t5", arguments.rounds),
-        "decoder": lambda: beside_generate("decoder", arguments.rounds),
-        "atomic": lambda: one_step(arguments.rounds),
-        "catalog": lambda: by_catalog(arguments.rounds),
+        family: partial(beside_generate, family, arguments.rounds, arguments.tokens)
+        for family in ("t5", "decoder")
+    } | {
+        "atomic": partial(one_step, arguments.rounds),
+        "catalog": partial(by_catalog, arguments.rounds),
     }
     found: dict[str, Any] = {
         name: part()

@@ -12,9 +12,9 @@ finished is not made again. `table` prints it, and which of the paper's orders h
 """
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,19 @@ from twofold.retrieval.generative import load_model
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.config import TrainingConfig, resolve_config, scheme_of
 from twofold.training.train import PLAIN_ARMS, train
 
-SETTINGS = ["batch_tokens=2048", "max_history=50", "item_text=3", "epochs=4"]
-"""Sequences are as many times longer as an identifier has codes; so are batches."""
+SETTINGS = [
+    "levels=2",
+    "codebook_size=256",
+    "batch_tokens=2048",
+    "max_history=50",
+    "item_text=3",
+    "epochs=4",
+]
+"""The paper's codes. Sequences are as many times longer as an identifier has codes; so are
+batches."""
 
 ORDERS: list[tuple[Task, str, str]] = [
     ("search", "search", "recommendation"),
@@ -63,39 +71,61 @@ ORDERS: list[tuple[Task, str, str]] = [
 """Recall@30 of the first is above that of the second in the paper's tables."""
 
 
-def schemes(dataset: PreparedDataset, codebook: int | None) -> dict[str, SemanticScheme]:
-    """Every way to make identifiers that the data hold enough for, by name."""
+def schemes(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticScheme]:
+    """Every way to make identifiers of one shape that the data hold enough for, by name."""
     possible = possible_strategies(dataset)
-    found: dict[str, SemanticScheme] = {
-        name: SemanticScheme(name, codebook_size=codebook) for name in possible
-    }
-    if "multi-task" in possible:
-        found["separate"] = SemanticScheme(codebook_size=codebook, space="separate")
-        found["shared-prefix"] = SemanticScheme(codebook_size=codebook, space="shared-prefix")
     best: Strategy = "multi-task" if "multi-task" in possible else possible[-1]
+    ways: dict[str, SemanticScheme] = {name: replace(shape, embeddings=name) for name in possible}
+    if best == "multi-task":
+        ways["separate"] = replace(shape, space="separate")
+        ways["shared-prefix"] = replace(shape, space="shared-prefix")
     for quantizer in QUANTIZERS[1:]:
-        found[quantizer] = SemanticScheme(best, quantizer, codebook_size=codebook)
-    return found
+        ways[quantizer] = replace(shape, embeddings=best, quantizer=quantizer)
+    return ways
 
 
 def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
     """Train and score a joint model for every scheme."""
     settings = (*SETTINGS, *(arguments.set or ()))
     config = resolve_config("standard", None, settings)
+    require_same(dataset, arguments, config)
     place = arguments.out / "encoders"
 
     @cache
     def vectors_of(strategy: Strategy) -> Vectors:
-        return item_embeddings(dataset, strategy, sentence=arguments.sentence, folder=place)
+        kept = arguments.out / f"{strategy}.npy"
+        if not kept.is_file():
+            made = item_embeddings(dataset, strategy, sentence=arguments.sentence, folder=place)
+            np.save(kept, made)
+        vectors: Vectors = np.load(kept)
+        return vectors
 
     ways: dict[str, Callable[[], NamedCatalog]] = {"atomic": partial(atomic_catalog, dataset)}
-    for name, scheme in schemes(dataset, config.codebook_size).items():
+    for name, scheme in schemes(dataset, scheme_of(config)).items():
         ways[name] = partial(semantic_catalog, dataset, scheme, vectors_of)
     for seed in range(arguments.seeds):
         for name, make in ways.items():
             if arguments.only is None or name in arguments.only:
                 one(dataset, make, arguments.out / name / f"seed-{seed}", config, seed)
                 print(line(arguments.out, name), flush=True)
+
+
+def require_same(
+    dataset: PreparedDataset, arguments: argparse.Namespace, config: TrainingConfig
+) -> None:
+    """Note what the rows of a folder rest on; refuse to mix them with others."""
+    wanted = {
+        "data": dataset.digest,
+        "seen": dataset.protocol.seen,
+        "sentence": arguments.sentence,
+        "training": config.model_dump(),
+    }
+    kept = arguments.out / "settings.json"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if not kept.is_file():
+        artifact.write_json(kept, wanted)
+    elif artifact.read_json(kept) != wanted:
+        raise SystemExit(f"{kept}: made with other data or settings; give another --out")
 
 
 def one(
@@ -209,8 +239,8 @@ def main() -> None:
             torch.set_num_threads(arguments.threads)
         dataset = load_dataset(arguments.dataset)
         if arguments.unfiltered:
-            protocol = dataclasses.replace(dataset.protocol, seen="keep")
-            dataset = dataclasses.replace(dataset, protocol=protocol)
+            protocol = replace(dataset.protocol, seen="keep")
+            dataset = replace(dataset, protocol=protocol)
         run(dataset, arguments)
     table(arguments.out)
 

@@ -33,7 +33,7 @@ from transformers.utils.logging import disable_progress_bar
 from twofold.encoders.encoders import TextEncoder, Vectors
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.packing import PackedLinear, can_pack, pack_layers
-from twofold.model.vocabulary import Batch, Vocabulary
+from twofold.model.vocabulary import Batch, Vocabulary, padded
 from twofold.records import InputError, Task
 
 SIZES = {
@@ -193,7 +193,8 @@ class EncoderDecoder(Backbone):
 
     def encoded(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """What the encoder made of the requests, (B, S, D), and which of it is one, (B, S)."""
-        longest = int(batch.lengths.max())
+        # What was asked is read with its padding; of examples their answers are cut off.
+        longest = int(batch.lengths.max()) if len(batch.targets) else batch.tokens.shape[1]
         places = torch.arange(longest, device=batch.tokens.device)
         mask = (places < batch.lengths[:, None]).long()
         read = self.inputs(batch)[:, :longest]
@@ -343,8 +344,9 @@ def _fresh_sasrec(
 
 
 def _longest(vocabulary: Vocabulary) -> int:
-    """Tokens of the longest request."""
-    return 3 + vocabulary.max_query + longest_codes(vocabulary.spaces, vocabulary.max_history)
+    """Tokens of the longest request, with its padding."""
+    longest = 3 + vocabulary.max_query + longest_codes(vocabulary.spaces, vocabulary.max_history)
+    return padded(longest)
 
 
 def longest_codes(spaces: IdSpaces, max_history: int) -> int:

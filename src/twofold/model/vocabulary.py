@@ -24,6 +24,14 @@ from twofold.records import Example, Floats, Ints, Task
 _SPECIAL = ("<pad>", "<history>", "<query>", "<answer>")
 _FILE = "tokenizer.json"
 
+_LANES = 16
+"""Numbers of float32 in the widest vector of a processor."""
+
+
+def padded(tokens: int) -> int:
+    """The width that requests of so many tokens are padded to: whole vectors."""
+    return -(-tokens // _LANES) * _LANES
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequences:
@@ -221,9 +229,9 @@ class Vocabulary:
             parts.append(np.array([self._mark("<query>"), *words, self._mark("<answer>")]))
         return np.concatenate(parts)
 
-    def collate(self, sequences: Sequence[Sequences]) -> Batch:
-        """Pad sequences to one length and number their contexts through."""
-        longest = max(len(s.tokens) for s in sequences)
+    def collate(self, sequences: Sequence[Sequences], width: int = 0) -> Batch:
+        """Pad sequences to one length, `width` at least, and number their contexts through."""
+        longest = max(width, *(len(s.tokens) for s in sequences))
         tokens = np.full((len(sequences), longest), self.pad, dtype=np.int64)
         for row, sequence in enumerate(sequences):
             tokens[row, : len(sequence.tokens)] = sequence.tokens

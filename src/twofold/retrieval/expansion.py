@@ -1,13 +1,28 @@
 """What a model says of each next code: what beam search and scoring go by."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.decoding import steps_of
-from twofold.model.vocabulary import Batch
+from twofold.model.vocabulary import Batch, Sequences, padded
 from twofold.records import InputError, Ints, Task
+
+
+def batch_of(model: GenerativeModel, sequences: Sequence[Sequences]) -> Batch:
+    """Requests side by side on the model's device.
+
+    Their padding fills whole vectors of the processor: then attention sums in the same order
+    whatever a batch's longest request is, and neighbours hardly change a bit of an answer
+    (docs/decisions/0014-hypotheses-side-by-side.md).
+    """
+    longest = max(len(s.tokens) for s in sequences)
+    room = getattr(model.backbone.model.config, "max_position_embeddings", None) or np.inf
+    width = int(min(padded(longest), room))
+    return model.vocabulary.collate(sequences, width).to(model.device)
 
 
 class Expansion:

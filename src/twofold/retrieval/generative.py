@@ -18,7 +18,7 @@ from twofold.model.vocabulary import Batch, Sequences
 from twofold.records import Answer, InputError, Ranking, Request, Run, Task
 from twofold.retrieval.attributes import Attributes, Mask, Where
 from twofold.retrieval.beam_search import Diversity, beam_search
-from twofold.retrieval.expansion import Expansion, finite
+from twofold.retrieval.expansion import Expansion, batch_of, finite
 from twofold.retrieval.top_k import CatalogRanker
 
 _BATCH_TOKENS = 16_384
@@ -182,7 +182,7 @@ class GenerativeRetriever:
         sequences: Sequence[Sequences],
         k: int,
     ) -> dict[str, Ranking]:
-        batch = self.model.vocabulary.collate(sequences).to(self.model.device)
+        batch = batch_of(self.model, sequences)
         allowed = self._alive & self._attributes.mask(where)
         if not self.model.tries:
             return self._ranker.rank(requests, self._scores(task, batch), k, allowed)

@@ -13,7 +13,7 @@ import torch
 from twofold.model.checkpoint import GenerativeModel
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores
-from twofold.retrieval.expansion import Expansion
+from twofold.retrieval.expansion import Expansion, batch_of
 
 _PARTS = 50
 """Of a history, the most recent ones, that are weighed one by one."""
@@ -51,7 +51,7 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
     """
     task = model.vocabulary.task(contexts[0].query)
     sequences = [model.vocabulary.encode_request(c.history, c.query) for c in contexts]
-    batch = model.vocabulary.collate(sequences).to(model.device)
+    batch = batch_of(model, sequences)
     expand = Expansion(model, task, batch, len(items))
     codes = model.vocabulary.spaces.of(task).codes[items]  # (M, levels)
     rows, each = len(contexts), np.arange(len(items))
