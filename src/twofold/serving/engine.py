@@ -88,8 +88,20 @@ class Engine(Protocol):
         """Work out what `add` needs, from any thread: seconds for a large catalog, then kept."""
         ...
 
-    def add(self, rows: Sequence[Mapping[str, str]]) -> int:
-        """Place new items; how many were new. On disk before it returns."""
+    def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        """Model version -> where this model places those of the rows that are new to it, for
+        `add`; InputError where it cannot."""
+        ...
+
+    def add(
+        self, rows: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
+    ) -> int:
+        """Take new items in, and removed ones back; how many. On disk before it returns.
+
+        Args:
+            rows: of the items table.
+            placed: of `place`, of every model that is served; of this one where None.
+        """
         ...
 
     def remove(self, item_ids: Sequence[str]) -> int:
