@@ -1,5 +1,6 @@
 """`twofold serve`."""
 
+import gc
 import os
 from pathlib import Path
 from typing import Annotated
@@ -50,21 +51,23 @@ def serve(
     device: Device = "cpu",
 ) -> None:
     """Serve a model folder: an API, and a page at /."""
-    folders = _folders(model, study)
-    _settle_threads(threads)
-    from twofold.serving.app import create_app
-    from twofold.serving.catalog_engine import CatalogEngine, load_engine
-    from twofold.serving.changes import ChangeLog
     from twofold.serving.keys import is_loopback, read_keys
-    from twofold.serving.server import run
-    from twofold.serving.settings import ServingSettings
 
+    folders = _folders(model, study)
     keys = read_keys(api_key_file) if api_key_file else []
     if not keys and not is_loopback(host):
         raise InputError(
             f"--host {host} can be reached from other machines; give --api-key-file, "
             f"or leave it at 127.0.0.1"
         )
+    _settle_threads(threads)
+    gc.disable()  # a fifth of the start would go into looking for garbage among what stays
+    from twofold.serving.app import create_app
+    from twofold.serving.catalog_engine import CatalogEngine, load_engine
+    from twofold.serving.changes import ChangeLog
+    from twofold.serving.server import run
+    from twofold.serving.settings import ServingSettings
+
     log = ChangeLog(state) if state else None
 
     def load(folder: Path, arm: str) -> CatalogEngine:
@@ -77,6 +80,9 @@ def serve(
         load=load,
         keys=keys,
     )
+    gc.collect()
+    gc.freeze()
+    gc.enable()
     run(app, host, port)
 
 
