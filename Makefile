@@ -47,8 +47,8 @@ slow: $(VENV)/.ready  ## long tests: kills and resumes at many moments
 fuzz: $(VENV)/.ready  ## 10,000 made-up requests to the server, none may be its fault
 	$(BIN)/python -m tests.serving.fuzz --cases 10000
 
-faults: $(VENV)/.ready  ## reloads, kills and changes under load; OUT=dir keeps its models
-	$(BIN)/python benchmarks/faults.py --out "$(OUT)/faults"
+faults: $(VENV)/.ready  ## reloads, kills and changes of the catalog under load
+	$(BIN)/python benchmarks/faults.py --out out/faults
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

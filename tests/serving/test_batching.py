@@ -82,6 +82,7 @@ async def test_an_answer_does_not_depend_on_who_shares_its_pass() -> None:
     assert together == alone
     assert [len(found) for _, found in together] == [1, 7, 50]
     assert {asked.k for each in engine.passes for asked in each} == {BUCKETS[0]}
+    assert [asked.shown for asked in engine.passes[-1]] == [1, 7, 50]
 
 
 async def test_a_cancelled_request_leaves_the_line() -> None:

@@ -159,6 +159,12 @@ def test_titles_are_found_by_a_part_of_them(folder: Path, catalog: PreparedDatas
     assert engine.find_titles("no such title", 10) == []
 
 
+def test_the_best_of_what_was_found_are_shown(folder: Path) -> None:
+    engine = load_engine(folder, "joint")
+    (some,), (all_of,) = engine.answer([Asked(ASKED, 50, 7)]), engine.answer([Asked(ASKED, 50)])
+    assert some == all_of[:7]
+
+
 @pytest.mark.parametrize("damage", ["flip", "drop", "swap"])
 def test_a_damaged_log_is_refused(tmp_path: Path, model_folder: Path, damage: str) -> None:
     engine = load_engine(model_folder, "joint", tmp_path / "state")

@@ -277,7 +277,7 @@ def _answer(engine: Engine, wanted: Sequence[Wanted]) -> list[Any]:
     asked: dict[int, Asked] = {}
     for place, each in enumerate(wanted):
         try:
-            asked[place] = Asked(each.request(engine), each.bucket)
+            asked[place] = Asked(each.request(engine), each.bucket, each.k)
         except BaseException as error:
             outcomes[place] = _survived(error)
     version = _version(engine)

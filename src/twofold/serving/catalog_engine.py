@@ -78,8 +78,8 @@ class CatalogEngine:
         requests = [_renamed(a.request, str(n)) for n, a in enumerate(asked)]
         run = self._retriever.retrieve(requests, min(most, len(self._model.catalog)))
         return [
-            [self._found(i, s) for i, s in zip(r.item_ids[: a.k], r.scores, strict=False)]
-            for a, r in ((a, run[str(n)]) for n, a in enumerate(asked))
+            [self._found(i, s) for i, s in zip(r.item_ids[:shown], r.scores, strict=False)]
+            for shown, r in ((a.shown or a.k, run[str(n)]) for n, a in enumerate(asked))
         ]
 
     def score(self, request: Request, candidates: Sequence[str]) -> list[Found]:

@@ -12,10 +12,16 @@ from twofold.records import Request
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request and how many items it wants."""
+    """A request and how many items to look for.
+
+    Attributes:
+        shown: how many of them, the best, are described in the answer: it costs more than to find
+            them. All where None.
+    """
 
     request: Request
     k: int
+    shown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
