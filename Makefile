@@ -45,7 +45,7 @@ slow: $(VENV)/.ready  ## long tests: kills and resumes at many moments
 	$(BIN)/pytest -m slow
 
 fuzz: $(VENV)/.ready  ## 10,000 made-up requests to the server, none may be its fault
-	$(BIN)/python -m tests.serving.fuzz --cases 10000
+	$(BIN)/python -m tests.serving.fuzz --cases 10050
 
 faults: $(VENV)/.ready  ## reloads, kills and changes of the catalog under load
 	$(BIN)/python benchmarks/faults.py --out out/faults
