@@ -14,7 +14,7 @@ BIN = $(VENV)/bin
 TORCH = 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help study serve test check unit slow clean
+.PHONY: help study serve test check unit slow fuzz faults clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,12 @@ unit: $(VENV)/.ready
 
 slow: $(VENV)/.ready  ## long tests: kills and resumes at many moments
 	$(BIN)/pytest -m slow
+
+fuzz: $(VENV)/.ready  ## 10,000 made-up requests to the server, none may be its fault
+	$(BIN)/python -m tests.serving.fuzz --cases 10050
+
+faults: $(VENV)/.ready  ## reloads, kills and changes of the catalog under load
+	$(BIN)/python benchmarks/faults.py --out out/faults
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+_IDLE = 3.0
+"""Seconds after which a connection is not used again: servers close those that nobody uses."""
+
 
 @dataclass(slots=True)
 class Seen:
@@ -26,6 +29,10 @@ class Seen:
     def count(self, status: int) -> int:
         return self.status.count(status)
 
+    def note(self, status: int, seconds: float) -> None:
+        self.status.append(status)
+        self.seconds.append(seconds)
+
     def merge(self, other: "Seen") -> None:
         self.status += other.status
         self.seconds += other.seconds
@@ -38,9 +45,12 @@ class Connection:
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._used = 0.0
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer; OSError where the connection broke."""
+        if time.perf_counter() - self._used > _IDLE:
+            self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -60,6 +70,7 @@ class Connection:
         except (OSError, IndexError, ValueError, asyncio.IncompleteReadError) as error:
             self.close()
             raise ConnectionError(str(error)) from error
+        self._used = time.perf_counter()
         if closes:
             self.close()
         return status, content
@@ -137,8 +148,7 @@ async def _ask(
         seen.broken += 1
         await asyncio.sleep(0.01)
         return
-    seen.status.append(status)
-    seen.seconds.append(time.perf_counter() - start)
+    seen.note(status, time.perf_counter() - start)
     if check is not None:
         check(status, content)
 

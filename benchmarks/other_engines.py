@@ -63,7 +63,9 @@ class SearchEngine:
 def by_words(catalog: Catalog) -> Search:
     """bm25s over the items' texts."""
     index = bm25s.BM25()
-    index.index(bm25s.tokenize(catalog.texts, stopwords="en", show_progress=False))
+    index.index(
+        bm25s.tokenize(catalog.texts, stopwords="en", show_progress=False), show_progress=False
+    )
 
     def search(texts: Sequence[str], k: int) -> tuple[Ints, np.ndarray]:
         words = bm25s.tokenize(list(texts), stopwords="en", show_progress=False)

@@ -6,7 +6,7 @@
 Requests are the dataset's test requests, half queries and half histories. The server runs in a
 process of its own on one core, who asks on the other.
 
-- latency: one client; the same requests in process, one at a time; what HTTP adds.
+- latency: one client; the same requests in process, in turn; what HTTP adds.
 - throughput: 32 clients, at most 8 requests of a pass against at most 1.
 - overload: five times as many requests a second as it can answer; what is served, how fast the
   others are refused, memory, and the latency two seconds later.
@@ -31,16 +31,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from http_load import Seen, as_json, closed_loop, open_loop
+from http_load import Connection, Seen, as_json, closed_loop, open_loop
 
 from twofold.records import Request
 from twofold.retrieval.generative import load_model
 from twofold.tasks.examples import judged_requests
 from twofold.tasks.prepare import load_dataset
 
-K = 10
+K, MOST = 10, 1000
+"""Items of an answer, and of a history, at most."""
 CLIENTS = 32
 PORT = 8765
+SERVER_CORE, CLIENT_CORE = 0, (os.cpu_count() or 1) - 1
 OTHERS = Path(__file__).parent / "other_engines.py"
 Body = tuple[str, bytes]
 
@@ -58,7 +60,7 @@ def bodies(requests: Sequence[Request]) -> list[Body]:
     """As the API reads them."""
     made = []
     for request in requests:
-        body: dict[str, Any] = {"k": K, "history": list(request.history)}
+        body: dict[str, Any] = {"k": K, "history": list(request.history)[-MOST:]}
         if request.query is not None:
             body["query"] = request.query
         made.append(("/retrieve", as_json(body)))
@@ -66,19 +68,20 @@ def bodies(requests: Sequence[Request]) -> list[Body]:
 
 
 @contextlib.contextmanager
-def server(*command: str) -> Iterator[int]:
+def server(*command: str, port: int = PORT) -> Iterator[int]:
     """A server on the first core, ready; its process id."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    process = subprocess.Popen(["taskset", "-c", "0", *command], env=environment)
+    line = ["taskset", "-c", str(SERVER_CORE), *command, "--port", str(port)]
+    process = subprocess.Popen(line, env=environment)
     try:
-        wait_ready(PORT, process)
+        wait_ready(port, process)
         yield process.pid
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
 
 
-def wait_ready(port: int, process: "subprocess.Popen[bytes]", seconds: float = 120) -> float:
+def wait_ready(port: int, process: "subprocess.Popen[bytes]", seconds: float = 240) -> float:
     """Seconds until /ready answers."""
     start = time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -96,7 +99,7 @@ def wait_ready(port: int, process: "subprocess.Popen[bytes]", seconds: float = 1
 def twofold(model: str, *options: str) -> list[str]:
     """The command that serves a model."""
     program = str(Path(sys.executable).parent / "twofold")
-    return [program, "serve", model, "--port", str(PORT), "--threads", "1", *options]
+    return [program, "serve", model, "--threads", "1", *options]
 
 
 def memory(process: int) -> float:
@@ -105,43 +108,62 @@ def memory(process: int) -> float:
     return int(next(x for x in status.splitlines() if x.startswith("VmRSS")).split()[1]) / 1024
 
 
-def in_process(model: str, requests: Sequence[Request]) -> Seen:
-    """The same requests without a server."""
-    torch.set_num_threads(1)
-    retriever, seen = load_model(model), Seen()
-    for number, request in enumerate([*requests[:20], *requests]):
-        start = time.perf_counter()
-        retriever.retrieve([request], K)
-        if number >= 20:
-            seen.seconds.append(time.perf_counter() - start)
-            seen.status.append(200)
-    return seen
-
-
 def latency(model: str, requests: Sequence[Request], seconds: float) -> dict[str, float]:
-    """What HTTP adds to one request at a time."""
-    alone = in_process(model, requests[:400])
+    """What HTTP adds to one request at a time: each is asked of the server and, in turn, answered
+    in this process on the server's core, so that a busy machine slows both alike."""
+    torch.set_num_threads(1)
+    retriever = load_model(model)
+    alone, served = Seen(), Seen()
+
+    async def measure() -> None:
+        connection, until = Connection(PORT), time.perf_counter() + 2 * seconds
+        for number, (request, body) in enumerate(zip(requests, bodies(requests), strict=True)):
+            os.sched_setaffinity(0, {SERVER_CORE})
+            start = time.perf_counter()
+            retriever.retrieve([request], K)
+            between = time.perf_counter()
+            os.sched_setaffinity(0, {CLIENT_CORE})
+            start_served = time.perf_counter()
+            status, _ = await connection.post(*body)
+            end = time.perf_counter()
+            if number >= 20:
+                alone.note(200, between - start)
+                served.note(status, end - start_served)
+            if end > until:
+                break
+        connection.close()
+
     with server(*twofold(model)):
-        served = asyncio.run(closed_loop(PORT, bodies(requests), 1, seconds))
+        asyncio.run(measure())
+    pairs = zip(alone.seconds, served.seconds, strict=True)
     return {
+        "requests": len(served.status),
         "in process p50, ms": alone.quantile(0.5),
         "in process p99, ms": alone.quantile(0.99),
         "served p50, ms": served.quantile(0.5),
         "served p99, ms": served.quantile(0.99),
         "HTTP adds at p50, ms": served.quantile(0.5) - alone.quantile(0.5),
-        "broken": served.broken + len(served.status) - served.count(200),
+        "HTTP adds to a request, median, ms": 1e3 * float(np.median([s - a for a, s in pairs])),
+        "not answered": len(served.status) - served.count(200),
     }
 
 
 def throughput(model: str, requests: Sequence[Request], seconds: float) -> dict[str, float]:
-    """Answers a second with and without batches."""
-    found = {}
-    for batch in (1, 8):
-        with server(*twofold(model, "--max-batch", str(batch))):
-            asyncio.run(closed_loop(PORT, bodies(requests), CLIENTS, 2))
-            seen = asyncio.run(closed_loop(PORT, bodies(requests), CLIENTS, seconds))
-        found[f"batch {batch}, a second"] = seen.count(200) / seconds
-        found[f"batch {batch}, p99, ms"] = seen.quantile(0.99)
+    """Answers a second with and without batches, of two servers in turn."""
+    body, rounds, found = bodies(requests), 5, {}
+    ports = {1: PORT, 8: PORT + 1}
+    seen = {batch: Seen() for batch in ports}
+    with contextlib.ExitStack() as stack:
+        for batch, port in ports.items():
+            stack.enter_context(server(*twofold(model, "--max-batch", str(batch)), port=port))
+        for turn in range(rounds + 1):
+            for batch, port in ports.items():
+                new = asyncio.run(closed_loop(port, body, CLIENTS, 2 * seconds / rounds))
+                if turn:  # the first one warms up
+                    seen[batch].merge(new)
+    for batch, all_of in seen.items():
+        found[f"batch {batch}, a second"] = all_of.count(200) / (2 * seconds)
+        found[f"batch {batch}, p99, ms"] = all_of.quantile(0.99)
     found["times"] = found["batch 8, a second"] / found["batch 1, a second"]
     return found
 
@@ -164,7 +186,8 @@ def overload(model: str, requests: Sequence[Request], seconds: float) -> dict[st
         "served, a second": seen.count(200) / seconds,
         "served of capacity": seen.count(200) / seconds / capacity,
         "refused": seen.count(429),
-        "other": seen.broken + len(seen.status) - seen.count(200) - seen.count(429),
+        "broken connections": seen.broken,
+        "other": len(seen.status) - seen.count(200) - seen.count(429),
         "refused p50, ms": seen.quantile(0.5, 429),
         "refused p99, ms": seen.quantile(0.99, 429),
         "served p50, ms": seen.quantile(0.5),
@@ -182,7 +205,7 @@ def beside(
     """Queries alone, answered by others behind the same application."""
     queries = bodies([request for request in requests if request.query is not None])
     others = {"twofold": twofold(model)}
-    script = [sys.executable, str(OTHERS), dataset, "--port", str(PORT)]
+    script = [sys.executable, str(OTHERS), dataset]
     others["BM25 (bm25s)"] = [*script, "bm25"]
     if encoder:
         others["bi-encoder (faiss)"] = [*script, "bi-encoder", "--encoder", encoder]
@@ -213,7 +236,7 @@ def main() -> None:
     parser.add_argument("--beside", help="a sentence-transformers name or folder")
     parser.add_argument("--only", nargs="*", help="names of the parts")
     arguments = parser.parse_args()
-    os.sched_setaffinity(0, {os.cpu_count() - 1})  # type: ignore[operator]
+    os.sched_setaffinity(0, {CLIENT_CORE})
     requests = asked(arguments.dataset, 2000)
     model, seconds = arguments.model, arguments.seconds
     parts: dict[str, Callable[[], Any]] = {

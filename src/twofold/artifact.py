@@ -86,7 +86,7 @@ def replace_file(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
     if out.exists():
         out.rmdir()
     partial.rename(out)
-    _sync_folder(out.parent)
+    sync_folder(out.parent)
 
 
 def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:
@@ -185,7 +185,8 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
 
 from twofold.encoders.encoders import TextEncoder, load_encoder, resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
@@ -108,3 +112,16 @@ def test_tuning_that_only_harms_is_not_kept(
     config = TuningConfig(epochs=1, batch=64)
     tuned = tune_encoder(catalog, sentence_encoder, tmp_path / "t", lambda _: next(values), config)
     assert tuned.fingerprint == sentence_encoder.fingerprint
+
+
+WORDS = ("robot", "Robots", "in", "love", "a", "İstanbul", "straße", "r2", "d2-x", "_", "é\u0301t")
+
+
+@given(st.lists(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join), max_size=5))
+def test_words_are_weighed_as_scikit_learn_does(texts: list[str]) -> None:
+    known = ["robot robots love", "robot r2 d2 straße", "love istanbul İstanbul", "r2 robots love"]
+    reference = TfidfVectorizer(sublinear_tf=True, stop_words="english", min_df=2)
+    reference.fit([*known, *known])
+    encoder = TfidfEncoder.fit([*known, *known])
+    expected = normalize(reference.transform([*texts, "x"]) @ encoder._axes.T)
+    np.testing.assert_allclose(encoder.encode([*texts, "x"]), expected, atol=1e-6)

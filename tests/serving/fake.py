@@ -1,6 +1,7 @@
 """A small engine without a model: deterministic, slow or failing on demand."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +31,11 @@ class FakeEngine:
         self.model_version = model_version
         self.carries_histories = True
         self.seconds = seconds
+        self.gate = threading.Event()
+        """Passes begin only while it is set."""
+        self.gate.set()
         self.fail_on: str | None = None
+        self.refuses: str | None = None
         self.passes: list[list[Asked]] = []
         self.changes = 0
         self._rows: dict[str, tuple[str, dict[str, Any]]] = dict(FILMS)
@@ -61,7 +66,7 @@ class FakeEngine:
 
     def answer(self, asked: Sequence[Asked]) -> list[list[Found]]:
         self.passes.append(list(asked))
-        time.sleep(self.seconds)
+        self._work()
         for each in asked:
             if self.fail_on and each.request.query == self.fail_on:
                 raise RuntimeError("the engine broke")
@@ -71,7 +76,7 @@ class FakeEngine:
 
     def score(self, request: Request, candidates: Sequence[str]) -> list[Found]:
         self.check(request)
-        time.sleep(self.seconds)
+        self._work()
         for item_id in candidates:
             if item_id not in self._rows:
                 raise InputError(f"item '{item_id}' is not in the catalog; take another")
@@ -93,7 +98,13 @@ class FakeEngine:
 
     def prepare(self) -> None: ...
 
-    def add(self, rows: Sequence[Mapping[str, str]]) -> int:
+    def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        for row in rows:
+            if row["title"] == self.refuses:
+                raise InputError(f"item '{row['item_id']}' cannot be placed; give it a title")
+        return {}
+
+    def add(self, rows: Sequence[Mapping[str, str]], _: Mapping[str, str] | None = None) -> int:
         new = {row["item_id"]: row for row in rows if row["item_id"] not in self._rows}
         for item_id, row in new.items():
             kept = {key: value for key, value in row.items() if key not in ("item_id", "title")}
@@ -108,6 +119,10 @@ class FakeEngine:
 
     def catch_up(self) -> None:
         """No log, nothing to read."""
+
+    def _work(self) -> None:
+        assert self.gate.wait(30)
+        time.sleep(self.seconds)
 
     def _found(self, item_id: str, score: float) -> Found:
         title, attributes = self._rows[item_id]

@@ -1,12 +1,18 @@
 """A model and its living catalog: what comes and goes, and what survives a restart."""
 
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from twofold.records import InputError, Request
+from twofold.retrieval import attributes, generative, scoring
+from twofold.retrieval.generative import load_model
+from twofold.retrieval.scoring import score_items
+from twofold.serving import catalog_engine
 from twofold.serving.catalog_engine import CatalogEngine, load_engine
 from twofold.serving.changes import FILE, ChangeLog
 from twofold.serving.engine import Asked
@@ -153,6 +159,12 @@ def test_titles_are_found_by_a_part_of_them(folder: Path, catalog: PreparedDatas
     assert engine.find_titles("no such title", 10) == []
 
 
+def test_the_best_of_what_was_found_are_shown(folder: Path) -> None:
+    engine = load_engine(folder, "joint")
+    (some,), (all_of,) = engine.answer([Asked(ASKED, 50, 7)]), engine.answer([Asked(ASKED, 50)])
+    assert some == all_of[:7]
+
+
 @pytest.mark.parametrize("damage", ["flip", "drop", "swap"])
 def test_a_damaged_log_is_refused(tmp_path: Path, model_folder: Path, damage: str) -> None:
     engine = load_engine(model_folder, "joint", tmp_path / "state")
@@ -184,3 +196,116 @@ def test_a_line_that_a_crash_cut_short_is_taken_off(tmp_path: Path, model_folder
     assert len(log.changes) == 1
     assert path.read_bytes() == whole
     log.close()
+
+
+def test_what_was_loaded_does_not_rest_on_its_files(
+    folder: Path, tmp_path: Path, log: ChangeLog
+) -> None:
+    copied = tmp_path / "model"
+    shutil.copytree(folder, copied)
+    engine = load_engine(copied, "joint", log)
+    before = _ids(engine, ASKED)
+    for path in (path for path in copied.rglob("*") if path.is_file()):
+        path.write_bytes(b"")  # in place, as cp -r does: a mapped file would end the process
+    assert str(copied) not in Path("/proc/self/maps").read_text()
+    assert _ids(engine, ASKED) == before
+    assert engine.add([ROBOTS]) == 1
+
+
+def test_many_changes_are_replayed_as_they_were_made(folder: Path, log: ChangeLog) -> None:
+    engine = load_engine(folder, "joint", log)
+    for number in range(6):
+        engine.add([{"item_id": f"new-{number}", "title": ("Robots", "A wedding")[number % 2]}])
+    engine.remove(["new-1", "film-2"])
+    engine.add([{"item_id": "new-1", "title": "Another title"}, {"item_id": "film-2"}])
+    engine.remove(["new-4"])
+    asked = Request("r", query="robots", history=("new-0", "film-2"))
+    again = load_engine(folder, "joint", log)
+    (before,), (after,) = engine.answer([Asked(asked, 100)]), again.answer([Asked(asked, 100)])
+    assert [(f.item_id, f.title) for f in after] == [(f.item_id, f.title) for f in before]
+    assert [f.score for f in after] == pytest.approx([f.score for f in before], abs=1e-4)
+    assert again.item("new-1").title == "A wedding"  # type: ignore[union-attr]
+    assert (again.catalog_version, again.items) == (engine.catalog_version, engine.items)
+
+
+def test_another_model_takes_the_changes_over(
+    model_folder: Path, semantic_folder: Path, log: ChangeLog
+) -> None:
+    engine = load_engine(model_folder, "joint", log)
+    engine.add([ROBOTS])
+    engine.remove(["film-1"])
+    later = load_engine(semantic_folder, "joint", log)
+    later.add([{**ROBOTS, "item_id": "later"}])  # placed by this model alone
+    engine.catch_up()
+    for each in (engine, later, load_engine(model_folder, "joint", log)):
+        found = _ids(each, ASKED, 100)
+        assert {"new", "later"} <= set(found)
+        assert "film-1" not in found
+
+
+def test_a_model_whose_folder_changes_while_it_is_read_is_refused(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "model"
+    shutil.copytree(model_folder, copied)
+
+    def slow(*arguments: Any) -> Any:
+        found = load_model(*arguments)
+        manifest = copied / "manifest.json"
+        manifest.write_text(manifest.read_text() + " ")
+        return found
+
+    monkeypatch.setattr(catalog_engine, "load_model", slow)
+    with pytest.raises(InputError, match="was changed while it was read"):
+        load_engine(copied, "joint")
+
+
+def test_what_users_ask_for_does_not_fill_the_memory(
+    semantic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_engine(semantic_folder, "joint")
+    monkeypatch.setattr(attributes, "_KEPT", 100_000)
+    monkeypatch.setattr(generative, "_FILTER_BYTES", 10_000)
+
+    def ask(number: int) -> None:
+        where = (("genre", frozenset([f"made up {number}", "x" * (number % 2 * 50_000)])),)
+        engine.answer([Asked(Request("r", query="robots", where=where), 50)])
+
+    ask(0)
+    tracemalloc.start()
+    for number in range(300):
+        ask(number)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 600_000  # 300 long filters alone would be 15 MB
+
+
+def test_an_explanation_of_many_words_scores_few_requests_at_a_time(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_engine(model_folder, "joint")
+    together: list[int] = []
+
+    def counted(model: Any, contexts: Any, items: Any) -> Any:
+        together.append(len(contexts))
+        return score_items(model, contexts, items)
+
+    monkeypatch.setattr(scoring, "score_items", counted)
+    words = Request("r", query="robots " * 280, history=("film-1", "film-2") * 100)
+    _, parts = engine.explain(words, "film-3")
+    assert len(parts) <= 100
+    assert max(together) <= 32
+
+
+def test_counts_follow_what_comes_and_goes_under_a_filter(
+    semantic_folder: Path, log: ChangeLog
+) -> None:
+    engine = load_engine(semantic_folder, "joint", log)
+    genre = engine.find_titles("", 1)[0].attributes["genre"].split("|")[0]
+    where = (("genre", frozenset([genre])),)
+    asked = Request("r", query="robots", where=where)
+    before = _ids(engine, asked, 100)
+    engine.remove(before[:2])
+    assert _ids(engine, asked, 100) == before[2:]
+    engine.add([{"item_id": before[0]}])
+    assert _ids(engine, asked, 100) == [before[0], *before[2:]]

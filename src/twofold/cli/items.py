@@ -40,9 +40,12 @@ def remove(model: Model, file: File, state: State) -> None:
 def _rows(file: Path) -> pl.DataFrame:
     from twofold.data.formats import read_table
 
-    rows = read_table(file).rows.cast(pl.String)
-    if "item_id" not in rows.columns:
-        raise InputError(f"{file}: no column item_id; its first row must name the columns")
+    table = read_table(file)
+    table.require_columns("item_id")
+    rows = table.rows.cast(pl.String)
+    nameless = rows["item_id"].fill_null("").str.strip_chars() == ""
+    if nameless.any():
+        raise InputError(f"{table.place(nameless.arg_true()[0])}: no item_id; give one")
     return rows
 
 
@@ -50,7 +53,9 @@ def _change(model: Path, state: Path, done: str, rows: list[dict[str, str]]) -> 
     from twofold.serving.catalog_engine import load_engine
 
     engine = load_engine(model, model.name, state)
-    ids = [row["item_id"] for row in rows]
-    count = engine.add(rows) if done == "added" else engine.remove(ids)
+    try:
+        ids = [row["item_id"] for row in rows]
+        count = engine.add(rows) if done == "added" else engine.remove(ids)
+    finally:
+        engine.close()
     print(f"{done} {count} of {len(rows)}; {engine.items} items, version {engine.catalog_version}")
-    engine.close()

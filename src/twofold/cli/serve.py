@@ -1,5 +1,6 @@
 """`twofold serve`."""
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -51,15 +52,21 @@ def serve(
     device: Device = "cpu",
 ) -> None:
     """Serve a model folder: an API, and a page at /."""
+    from twofold.serving.keys import keys_for
+
     folders = _folders(model, study)
+    keys = keys_for(host, api_key_file)
     settle_threads(threads)
-    from twofold.serving.folders import app_of_folders, keys_for
+    gc.disable()  # a fifth of the start would go into looking for garbage among what stays
+    from twofold.serving.folders import app_of_folders
     from twofold.serving.server import run
     from twofold.serving.settings import ServingSettings
 
-    keys = keys_for(host, api_key_file)
     settings = ServingSettings(max_batch, max_waiting, gather_ms)
     app = app_of_folders(folders, settings, state=state, keys=keys, device=device)
+    gc.collect()
+    gc.freeze()
+    gc.enable()
     run(app, host, port)
 
 

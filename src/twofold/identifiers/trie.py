@@ -115,23 +115,23 @@ def _order(identifiers: Identifiers) -> Ints:
 
 
 def load_trie(folder: Path) -> Trie:
-    """Map what `Trie.save` wrote; pages are read when they are needed.
+    """Read what `Trie.save` wrote.
 
     Raises:
         InputError: a file is missing or not readable.
     """
     levels = len(list(folder.glob("codes-*.npy")))
     return Trie(
-        [_mapped(folder / f"codes-{level}.npy") for level in range(levels)],
-        [_mapped(folder / f"first-{level}.npy") for level in range(levels)],
-        _mapped(folder / "items.npy"),
-        _mapped(folder / "leaves.npy"),
+        [_array(folder / f"codes-{level}.npy") for level in range(levels)],
+        [_array(folder / f"first-{level}.npy") for level in range(levels)],
+        _array(folder / "items.npy"),
+        _array(folder / "leaves.npy"),
     )
 
 
-def _mapped(path: Path) -> npt.NDArray[Any]:
+def _array(path: Path) -> npt.NDArray[Any]:
     try:
-        found: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error}); train the model again") from error
     return found

@@ -477,6 +477,9 @@ def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
     config = AutoConfig.from_pretrained(folder)
     family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     model = family.from_pretrained(folder, dtype=torch.float32)
+    # They are mapped from the file: whoever writes over it would change or end a served model.
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
     kind = EncoderDecoder if config.is_encoder_decoder else Decoder
     backbone = kind(model, vocabulary)
     if backbone.query_map is not None:

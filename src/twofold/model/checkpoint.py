@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import Vectors, load_encoder
+from twofold.encoders.encoders import load_encoder
 from twofold.identifiers.identifiers import IdSpaces, load_spaces
 from twofold.identifiers.trie import Trie, build_trie, load_trie
 from twofold.model.backbone import Backbone, autocast, load_backbone
@@ -42,7 +43,7 @@ class GenerativeModel:
         tries: of each task's identifiers, where they have several levels.
         histories: user_id -> catalog positions, oldest first.
         item_vectors: of the items' texts by the vocabulary's encoder, (N, E), where it has one:
-            new items are placed by them.
+            new items are placed by them. In half precision where they were loaded.
         stamp: what its numbers rest on.
     """
 
@@ -54,7 +55,7 @@ class GenerativeModel:
     precision: str
     tries: Mapping[Task, Trie] = field(default_factory=dict)
     histories: Mapping[str, Ints] = field(default_factory=dict)
-    item_vectors: Vectors | None = None
+    item_vectors: npt.NDArray[np.floating] | None = None
     stamp: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -136,9 +137,9 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
     if (folder / _HISTORIES).is_file():
         for user_id, items in pl.read_parquet(folder / _HISTORIES).iter_rows():
             histories[user_id] = np.array([catalog.positions[i] for i in items], dtype=np.int64)
-    vectors: Vectors | None = None
+    vectors: npt.NDArray[np.floating] | None = None
     if (folder / _ITEM_VECTORS).is_file():
-        vectors = np.load(folder / _ITEM_VECTORS, allow_pickle=False).astype(np.float32)
+        vectors = np.load(folder / _ITEM_VECTORS, allow_pickle=False)
     return GenerativeModel(
         catalog=catalog,
         vocabulary=vocabulary,

@@ -56,7 +56,8 @@ class CatalogTexts:
             encoder, vectors = resolve_encoder("auto", texts, ()), None
         if encoder is None:
             raise InputError("the catalog has no texts, so no new item can be placed in it")
-        made = cls(encoder, encoder.encode(texts) if vectors is None else vectors)
+        known = encoder.encode(texts) if vectors is None else vectors.astype(np.float32)
+        made = cls(encoder, known)
         if not model.tries:
             made._maps = [made._map(table) for table in _tables(model)]
         return made

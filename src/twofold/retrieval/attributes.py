@@ -15,6 +15,8 @@ Mask = npt.NDArray[np.bool_]
 Where = tuple[tuple[str, frozenset[str]], ...]
 """See `twofold.records.Request.where`."""
 
+_KEPT, _KEPT_EACH = 64 << 20, 4096
+"""Bytes of masks, and of a filter whose mask is kept: filters are written by users."""
 _NOT_ATTRIBUTES = ("item_id", "title", "text")
 
 
@@ -44,14 +46,21 @@ class Attributes:
         Raises:
             InputError: the catalog has no such attribute.
         """
-        if where not in self._masks:
-            if len(self._masks) >= 1000:  # filters are written by users: no more than this is kept
+        found = self._masks.get(where)
+        if found is None:
+            found = self._found(where)
+            size = _size(where)
+            if (len(self._masks) + 1) * (self._items.height + _KEPT_EACH) > _KEPT:
                 self._masks.clear()
-            found = np.ones(self._items.height, bool)
-            for name, values in where:
-                found &= self._having(name, values)
-            self._masks[where] = found
-        return self._masks[where]
+            if size <= _KEPT_EACH:
+                self._masks[where] = found
+        return found
+
+    def _found(self, where: Where) -> Mask:
+        found = np.ones(self._items.height, bool)
+        for name, values in where:
+            found &= self._having(name, values)
+        return found
 
     def require(self, where: Where) -> None:
         """Raise InputError where the catalog lacks an attribute."""
@@ -66,3 +75,8 @@ class Attributes:
         wanted = pl.Series(sorted(values))
         held = column.str.split("|").list.eval(pl.element().is_in(wanted.implode()))
         return held.list.any().fill_null(False).to_numpy()
+
+
+def _size(where: Where) -> int:
+    """About the bytes of a filter."""
+    return sum(len(name) + sum(50 + len(value) for value in values) for name, values in where)

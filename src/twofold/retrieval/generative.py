@@ -25,8 +25,8 @@ _BATCH_TOKENS = 16_384
 _BATCH_SCORES = 1 << 24
 """64 MB of float32; a few copies of them are alive at once."""
 BEAMS = 50
-_FILTERS = 100
-"""Whose counts of the trie are kept; 4 bytes a node each."""
+_FILTERS, _FILTER_BYTES = 100, 64 << 20
+"""Whose counts of the trie are kept, and their bytes, about; filters are written by users."""
 
 
 class GenerativeRetriever:
@@ -107,9 +107,10 @@ class GenerativeRetriever:
         if self._alive[item] == alive:
             return
         self._alive[item] = alive
-        for (task, where), counts in self._counts.items():
-            if self._attributes.mask(where)[item]:
-                self.model.tries[task].change(counts, item, 1 if alive else -1)
+        # Counts of everything follow; those of a filter are made anew when it is asked for.
+        self._counts = {key: counts for key, counts in self._counts.items() if not key[1]}
+        for (task, _), counts in self._counts.items():
+            self.model.tries[task].change(counts, item, 1 if alive else -1)
 
     def _task(self, request: Request) -> Task:
         return self.model.vocabulary.task(request.query)
@@ -208,9 +209,11 @@ class GenerativeRetriever:
     def _counts_of(self, task: Task, where: Where, allowed: Mask) -> Counts:
         """Items below each node that may come back; kept, for they cost a pass over the trie."""
         if (task, where) not in self._counts:
-            if len(self._counts) >= _FILTERS:
+            found = self.model.tries[task].counts(allowed)
+            kept = min(_FILTERS, _FILTER_BYTES // sum(level.nbytes for level in found))
+            if len(self._counts) >= max(2, kept):
                 self._counts.clear()
-            self._counts[task, where] = self.model.tries[task].counts(allowed)
+            self._counts[task, where] = found
         return self._counts[task, where]
 
     def _scores(self, task: Task, batch: Batch) -> npt.NDArray[np.float32]:

@@ -16,7 +16,9 @@ from twofold.retrieval.beam_search import Scores
 from twofold.retrieval.expansion import Expansion, batch_of
 
 _PARTS = 50
-"""Of a history, the most recent ones, that are weighed one by one."""
+"""Of a history, the most recent ones, and of a query, the first, that are weighed one by one."""
+_TOGETHER = 32
+"""Requests of one pass: each has a score for every code of a level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,19 @@ def explain(model: GenerativeModel, context: Context, item: int) -> tuple[float,
     """An item's score, and what each part of the request adds to it, largest first.
 
     One part is left out at a time, so parts that say the same share no credit. Of a history only
-    what the model reads, at most the last 50 items.
+    what the model reads, at most the last 50 items, and of a query at most the first 50 words.
     """
     words = context.query.split() if context.query is not None else []
     length = len(context.history)
     read = range(max(0, length - min(_PARTS, model.vocabulary.max_history)), length)
     parts: list[tuple[Literal["history", "query"], int]] = [("history", n) for n in read]
-    parts += [("query", n) for n in range(len(words))]
+    parts += [("query", n) for n in range(min(_PARTS, len(words)))]
     contexts = [context, *(_without(context, words, kind, place) for kind, place in parts)]
-    scores = score_items(model, contexts, np.array([item]))[:, 0]
+    scored = [
+        score_items(model, contexts[start : start + _TOGETHER], np.array([item]))[:, 0]
+        for start in range(0, len(contexts), _TOGETHER)
+    ]
+    scores = np.concatenate(scored)
     found = [
         Part(kind, place, float(scores[0] - score))
         for (kind, place), score in zip(parts, scores[1:], strict=True)

@@ -78,19 +78,22 @@ class CatalogRanker:
         """The `k` best items that each request allows.
 
         Args:
-            scores: (B, N), columns in `order`; changed: what may not come back becomes -inf.
+            scores: (B, N), columns in `order`; changed: what a request excludes becomes -inf.
             allowed: items that may come back for any of them, (N,); all by default.
         """
-        if allowed is not None:
-            scores[:, ~allowed[self.order]] = -np.inf
         for place, request in enumerate(requests):
             scores[place, self._column[self.positions(request.exclude)]] = -np.inf
+        order = self.order
+        if allowed is not None and not allowed.all():
+            # Left out, not set to -inf: a partition is slow among many equal values.
+            kept = np.flatnonzero(allowed[order])
+            order, scores = order[kept], scores[:, kept]
         columns, values = top_k(scores, k)
         rankings = {}
         for place, request in enumerate(requests):
-            allowed = values[place] > -np.inf
-            item_ids = self._item_ids[self.order[columns[place][allowed]]]
+            found = values[place] > -np.inf
+            item_ids = self._item_ids[order[columns[place][found]]]
             rankings[request.request_id] = Ranking(
-                tuple(item_ids), tuple(values[place][allowed].tolist())
+                tuple(item_ids), tuple(values[place][found].tolist())
             )
         return rankings

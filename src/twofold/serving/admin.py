@@ -1,7 +1,7 @@
 """The routes that change what is served: the catalog, and the models."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -24,32 +24,32 @@ def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
         prefix="/admin", tags=["admin"], responses=REFUSALS, dependencies=[Depends(_admins_only)]
     )
 
-    async def changed(change: Callable[[Engine], int]) -> schemas.CatalogChange:
+    async def changed(change: Callable[[list[Engine]], int]) -> schemas.CatalogChange:
         def everywhere(engines: dict[str, Engine]) -> schemas.CatalogChange:
-            if not engines:
+            served = list(engines.values())
+            if not served:
                 raise InputError("no model is served")
-            first, *others = engines.values()
-            count = change(first)
-            for engine in others:  # they share the first one's log
+            count = change(served)
+            for engine in served[1:]:  # they share the first one's log
                 engine.catch_up()
             return schemas.CatalogChange(
-                catalog_version=first.catalog_version, changed=count, items=first.items
+                catalog_version=served[0].catalog_version, changed=count, items=served[0].items
             )
 
         return await batcher.change(everywhere)
 
     @routes.post("/items")
     async def add_items(body: schemas.AddItems) -> schemas.CatalogChange:
-        """Make items retrievable in every arm; the answer is of the first."""
+        """Make items retrievable in every arm, or in none; the answer is of the first."""
         rows = [item.model_dump() for item in body.items]
         for engine in await batcher.change(lambda engines: list(engines.values())):
             await asyncio.to_thread(engine.prepare)  # so that nobody waits for it in line
-        return await changed(lambda engine: engine.add(rows))
+        return await changed(lambda served: _added(served, rows))
 
     @routes.post("/items/remove")
     async def remove_items(body: schemas.RemoveItems) -> schemas.CatalogChange:
         """Let items never come back, in any arm; the answer is of the first."""
-        return await changed(lambda engine: engine.remove(body.item_ids))
+        return await changed(lambda served: served[0].remove(body.item_ids))
 
     @routes.post("/reload", responses=CONFLICT)
     async def reload(body: schemas.ReloadRequest) -> schemas.Arms:
@@ -58,6 +58,13 @@ def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
         return arms_of(batcher)
 
     return routes
+
+
+def _added(served: Sequence[Engine], rows: Sequence[Mapping[str, str]]) -> int:
+    placed: dict[str, str] = {}
+    for engine in served:  # before anything is written: each of them may refuse
+        placed |= engine.place(rows)
+    return served[0].add(rows, placed)
 
 
 async def _admins_only(request: Request) -> None:

@@ -4,6 +4,7 @@ Pure ASGI, and before anything is parsed, so that a refusal costs next to nothin
 """
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from twofold.serving.batching import Batcher
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _ANSWERS = ("/search", "/recommend", "/retrieve", "/score", "/explain")
 _IN_LINE = (*_ANSWERS, "/items/", "/similar/", "/titles")
 _CLOSE = {"Connection": "close"}
+_LINGER_BYTES, _LINGER_SECONDS = 16, 2.0
+"""Bodies' worth, and time, that are read of a body that was refused already."""
 
 
 class _BodyTooLargeError(Exception):
@@ -54,7 +57,8 @@ class Admission:
             return
         except _BodyTooLargeError:
             most = self._settings.max_body
-            await refuse(send, 413, f"the body is larger than {most} bytes; send less", _CLOSE)
+            detail = f"the body is larger than {most} bytes; send less"
+            await refuse(send, 413, detail, _CLOSE, _rest(receive, _LINGER_BYTES * most))
             return
         except TimeoutError:
             seconds = self._settings.seconds
@@ -131,3 +135,13 @@ def _replay(body: bytes) -> "Receive":
 async def _gone(receive: "Receive") -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _rest(receive: "Receive", most: int) -> None:
+    """Read on for a while: who still sends would not see the answer, were the connection cut."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            message = await receive()
+            while message["type"] == "http.request" and message.get("more_body") and most > 0:
+                most -= len(message.get("body", b""))
+                message = await receive()

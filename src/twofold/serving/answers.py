@@ -24,7 +24,7 @@ UNKNOWN: Refusals = {404: {"model": schemas.Problem, "description": "No such ite
 
 ItemPath = Annotated[str, Path(min_length=1, max_length=512, examples=["260"])]
 ArmQuery = Annotated[
-    str | None, Query(description="one of the served models; the first by default")
+    schemas.ArmName | None, Query(description="one of the served models; the first by default")
 ]
 Asks = schemas.SearchRequest | schemas.RecommendRequest | schemas.RetrieveRequest
 

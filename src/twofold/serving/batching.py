@@ -109,6 +109,7 @@ class Batcher:
         self._filled = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engines")
         self._worker: asyncio.Task[None] | None = None
+        self._passing: list[_Job] = []
         self._pace = 0.01  # seconds a request, a moving mean
         self.versions = {arm: _version(engine) for arm, engine in engines.items()}
 
@@ -142,13 +143,13 @@ class Batcher:
         self._worker = asyncio.create_task(self._work())
 
     async def close(self) -> None:
-        """Finish the pass that runs; who still waits is cancelled."""
+        """Let the pass that runs end; whoever waits for an answer is cancelled."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
-        for job in (*self._changes, *self._line):
+        for job in (*self._passing, *self._changes, *self._line):
             job.future.cancel()
-        self._thread.shutdown(wait=True)
+        await asyncio.to_thread(self._thread.shutdown)
 
     async def answer(self, wanted: Sequence[Wanted]) -> list[tuple[Version, list[Found]]]:
         """The items of each, best first, and the version that found them. All of them are taken
@@ -202,9 +203,9 @@ class Batcher:
                 await self._filled.wait()
                 if len(self._line) < self._settings.max_batch and not self._changes:
                     await asyncio.sleep(self._settings.gather_ms / 1000)
-            jobs = self._take()
-            if jobs:
-                await self._pass(jobs)
+            self._passing = self._take()
+            if self._passing:
+                await self._pass(self._passing)
 
     def _take(self) -> list[_Job]:
         """The first job in line, and those further back that can share its pass."""
@@ -250,8 +251,8 @@ class Batcher:
                 return [(_version(engine), job.run(engine))]
             wanted = [job.wanted for job in jobs if job.wanted is not None]
             return _answer(self._engines[wanted[0].arm], wanted)
-        except Exception as error:
-            return [error] * len(jobs)
+        except BaseException as error:
+            return [_survived(error)] * len(jobs)
 
     def _change(self, change: Callable[[dict[str, Engine]], T]) -> T:
         try:
@@ -276,9 +277,9 @@ def _answer(engine: Engine, wanted: Sequence[Wanted]) -> list[Any]:
     asked: dict[int, Asked] = {}
     for place, each in enumerate(wanted):
         try:
-            asked[place] = Asked(each.request(engine), each.bucket)
-        except Exception as error:
-            outcomes[place] = error
+            asked[place] = Asked(each.request(engine), each.bucket, each.k)
+        except BaseException as error:
+            outcomes[place] = _survived(error)
     version = _version(engine)
     for place, found in _find(engine, asked).items():
         failed = isinstance(found, Exception)
@@ -292,8 +293,16 @@ def _find(engine: Engine, asked: Mapping[int, Asked]) -> dict[int, Any]:
         return {}
     try:
         return dict(zip(asked, engine.answer(list(asked.values())), strict=True))
-    except Exception as error:
+    except BaseException as error:
         if len(asked) == 1:
-            return dict.fromkeys(asked, error)
+            return dict.fromkeys(asked, _survived(error))
     alone = [_find(engine, {place: one}) for place, one in asked.items()]
     return {place: found for each in alone for place, found in each.items()}
+
+
+def _survived(error: BaseException) -> Exception:
+    """What a library's panic, which is no Exception, becomes: a fault of one pass, not the end of
+    the one who answers."""
+    if isinstance(error, Exception):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")

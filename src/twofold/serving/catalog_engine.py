@@ -78,8 +78,8 @@ class CatalogEngine:
         requests = [_renamed(a.request, str(n)) for n, a in enumerate(asked)]
         run = self._retriever.retrieve(requests, min(most, len(self._model.catalog)))
         return [
-            [self._found(i, s) for i, s in zip(r.item_ids[: a.k], r.scores, strict=False)]
-            for a, r in ((a, run[str(n)]) for n, a in enumerate(asked))
+            [self._found(i, s) for i, s in zip(r.item_ids[:shown], r.scores, strict=False)]
+            for shown, r in ((a.shown or a.k, run[str(n)]) for n, a in enumerate(asked))
         ]
 
     def score(self, request: Request, candidates: Sequence[str]) -> list[Found]:
@@ -114,23 +114,37 @@ class CatalogEngine:
         if self._texts is None:
             self._texts = CatalogTexts.of(self._model)
 
-    def add(self, rows: Sequence[Mapping[str, str]]) -> int:
-        given = tuple(dict(row) for row in rows)
-        items = like_catalog(self._model.catalog, given)
-        placed = {self.model_version: as_text(self._place(items))} if items.height else {}
-        return self._change(Change("add", given, placed))
+    def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        items = like_catalog(self._model.catalog, rows)
+        return {self.model_version: as_text(self._place(items))} if items.height else {}
+
+    def add(
+        self, rows: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
+    ) -> int:
+        given = [dict(row) for row in rows]
+        return self._change(Change("add", given, self.place(given) if placed is None else placed))
 
     def remove(self, item_ids: Sequence[str]) -> int:
         for item_id in item_ids:
             self._position(item_id)
-        return self._change(Change("remove", tuple({"item_id": i} for i in item_ids)))
+        return self._change(Change("remove", [{"item_id": i} for i in item_ids]))
 
     def catch_up(self) -> None:
-        """Let every change that the log holds take effect."""
-        if self._log is None:
+        """Let every change that the log holds take effect, all new items in one go."""
+        changes = self._log.changes[self._applied :] if self._log is not None else []
+        if not changes:
             return
-        for change in self._log.changes[self._applied :]:
-            self._apply(change)
+        retriever = self._with_new(changes)
+        alive: dict[str, bool] = {}
+        for change in changes:
+            named = (row["item_id"] for row in change.items)
+            alive |= dict.fromkeys(named, change.kind == "add")
+        known = retriever.model.catalog.positions  # of another model the log may name items
+        retriever.remove([i for i, stays in alive.items() if not stays and i in known])
+        retriever.restore([i for i, stays in alive.items() if stays and i in known])
+        if retriever is not self._retriever:
+            self._take(retriever)
+        self._applied += len(changes)
 
     def close(self) -> None:
         """Let another process have the log."""
@@ -145,22 +159,44 @@ class CatalogEngine:
         self.catch_up()
         return abs(self.items - before)
 
-    def _apply(self, change: Change) -> None:
-        self._applied += 1
-        known = [row["item_id"] for row in change.items if self._knows(row["item_id"])]
-        if change.kind == "remove":
-            self._retriever.remove(known)
-            return
-        self._retriever.restore(known)
-        items = like_catalog(self._model.catalog, change.items)
-        if not items.height:
-            return
-        placed = change.placed.get(self.model_version)
-        placement = as_arrays(placed) if placed else self._place(items)
-        gone = np.flatnonzero(~self._retriever.alive)
-        retriever = GenerativeRetriever(with_items(self._model, items, placement), self.arm)
-        retriever.remove([self._id(item) for item in gone.tolist()])
-        self._take(retriever)
+    def _with_new(self, changes: Sequence[Change]) -> GenerativeRetriever:
+        """The retriever with the items that the changes bring; this engine's own without any."""
+        placed, unplaced = self._new(changes)
+        if not placed and not unplaced:
+            return self._retriever
+        gone = [self._id(item) for item in np.flatnonzero(~self._retriever.alive).tolist()]
+        model = self._model
+        if placed:
+            items, placements = zip(*placed, strict=True)
+            model = with_items(model, pl.concat(items), _joined(placements))
+        if unplaced:
+            later = pl.concat(unplaced)
+            model = with_items(model, later, self._place(later))
+        retriever = GenerativeRetriever(model, self.arm)
+        retriever.remove(gone)
+        return retriever
+
+    def _new(
+        self, changes: Sequence[Change]
+    ) -> tuple[list[tuple[pl.DataFrame, Placement]], list[pl.DataFrame]]:
+        """Items that the changes bring, each once: with their places where the log holds those
+        of this model, and without."""
+        placed: list[tuple[pl.DataFrame, Placement]] = []
+        unplaced: list[pl.DataFrame] = []
+        brought: set[str] = set()
+        for change in changes:
+            rows = [row for row in change.items if row["item_id"] not in brought]
+            if change.kind == "remove" or not rows:
+                continue
+            items = like_catalog(self._model.catalog, rows)
+            brought.update(items["item_id"])
+            if not items.height:
+                continue
+            if self.model_version in change.placed:
+                placed.append((items, as_arrays(change.placed[self.model_version])))
+            else:
+                unplaced.append(items)
+        return placed, unplaced
 
     def _place(self, items: pl.DataFrame) -> Placement:
         self.prepare()
@@ -209,12 +245,23 @@ def load_engine(
     Raises:
         InputError: the folder or the log is damaged, or the log is in use.
     """
-    version = (
-        artifact.sha256(folder / artifact.MANIFEST)[:12] if artifact.is_complete(folder) else ""
-    )
+    version = _version(folder)
     retriever = load_model(folder, device, arm)
+    if _version(folder) != version:
+        raise InputError(f"{folder}: was changed while it was read; try again")
     log = ChangeLog(state) if isinstance(state, Path) else state
     return CatalogEngine(retriever, version, log)
+
+
+def _version(folder: Path) -> str:
+    if not artifact.is_complete(folder):
+        return ""
+    return artifact.sha256(folder / artifact.MANIFEST)[:12]
+
+
+def _joined(placements: Sequence[Placement]) -> Placement:
+    """Placements of several changes, one after the other."""
+    return {name: np.concatenate([each[name] for each in placements]) for name in placements[0]}
 
 
 def _renamed(request: Request, request_id: str) -> Request:

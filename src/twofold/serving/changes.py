@@ -11,13 +11,14 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from twofold import artifact
 from twofold.records import InputError
 
 FILE = "changes.jsonl"
@@ -35,7 +36,7 @@ class Change:
     """
 
     kind: Literal["add", "remove"]
-    items: tuple[Mapping[str, str], ...]
+    items: Sequence[Mapping[str, str]]
     placed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,7 +53,8 @@ class ChangeLog:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
-        self._file = self.path.open("a+b")
+        # Without a buffer: what a full disk refused must not be written later after all.
+        self._file = self.path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -63,26 +65,42 @@ class ChangeLog:
             ) from error
         self.changes: list[Change] = []
         self._sum = ""
+        self._broken = False
         try:
             self._read()
+            artifact.sync_folder(folder)  # the file's own entry, where it was made just now
         except InputError:
             self.close()
             raise
 
     def append(self, change: Change) -> None:
-        """Write a change; on disk when this returns."""
+        """Write a change; on disk when this returns.
+
+        Raises:
+            OSError: it could not be written, and is not there.
+            InputError: what an earlier write left could not be taken back.
+        """
+        if self._broken:
+            raise InputError(f"{self.path}: could not be written before; start the server anew")
         summed = _sum(self._sum, asdict(change))
         line = json.dumps({"sum": summed, "change": asdict(change)}, ensure_ascii=False)
         end = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
+            self._write(line.encode() + b"\n")
             os.fsync(self._file.fileno())
         except OSError:  # a full disk must not leave half a line in front of the next
+            self._broken = True
             self._file.truncate(end)
+            os.fsync(self._file.fileno())
+            self._broken = False
             raise
         self._sum = summed
         self.changes.append(change)
+
+    def _write(self, line: bytes) -> None:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def close(self) -> None:
         """Let another process have it."""
@@ -95,6 +113,7 @@ class ChangeLog:
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 entry = json.loads(line)
+                change = Change(**entry["change"])
                 good = entry["sum"] == _sum(self._sum, entry["change"])
             except (ValueError, KeyError, TypeError):
                 good = False
@@ -104,8 +123,7 @@ class ChangeLog:
                     f"the lines before it and make the later changes again"
                 )
             self._sum = entry["sum"]
-            change = entry["change"]
-            self.changes.append(Change(**change | {"items": tuple(change["items"])}))
+            self.changes.append(change)
         if len(whole) < len(content):
             self._file.truncate(len(whole))
             os.fsync(self._file.fileno())

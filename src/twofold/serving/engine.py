@@ -12,10 +12,16 @@ from twofold.records import Request
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request and how many items it wants."""
+    """A request and how many items to look for.
+
+    Attributes:
+        shown: how many of them, the best, are described in the answer: it costs more than to find
+            them. All where None.
+    """
 
     request: Request
     k: int
+    shown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,20 @@ class Engine(Protocol):
         """Work out what `add` needs, from any thread: seconds for a large catalog, then kept."""
         ...
 
-    def add(self, rows: Sequence[Mapping[str, str]]) -> int:
-        """Place new items; how many were new. On disk before it returns."""
+    def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        """Model version -> where this model places those of the rows that are new to it, for
+        `add`; InputError where it cannot."""
+        ...
+
+    def add(
+        self, rows: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
+    ) -> int:
+        """Take new items in, and removed ones back; how many. On disk before it returns.
+
+        Args:
+            rows: of the items table.
+            placed: of `place`, of every model that is served; of this one where None.
+        """
         ...
 
     def remove(self, item_ids: Sequence[str]) -> int:

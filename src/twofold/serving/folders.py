@@ -5,11 +5,10 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from twofold.records import InputError
 from twofold.serving.app import create_app
 from twofold.serving.catalog_engine import CatalogEngine, load_engine
 from twofold.serving.changes import ChangeLog
-from twofold.serving.keys import Key, is_loopback, read_keys
+from twofold.serving.keys import Key
 from twofold.serving.settings import ServingSettings
 
 
@@ -42,19 +41,3 @@ def app_of_folders(
 
     engines = {arm: load(folder, arm) for arm, folder in folders.items()}
     return create_app(engines, settings, folders=folders, load=load if reloads else None, keys=keys)
-
-
-def keys_for(host: str, api_key_file: Path | None) -> list[Key]:
-    """The keys of a file; without one there are none, and the address must be this machine's.
-
-    Raises:
-        InputError: the file cannot be read as keys, or others could reach the address without.
-    """
-    if api_key_file is not None:
-        return read_keys(api_key_file)
-    if is_loopback(host):
-        return []
-    raise InputError(
-        f"--host {host} can be reached from other machines; give --api-key-file, or leave it at "
-        f"127.0.0.1"
-    )

@@ -45,7 +45,7 @@ class _Entry(pydantic.BaseModel):
     name: str = pydantic.Field(min_length=1)
     key: str = pydantic.Field(min_length=_SHORTEST, pattern=r"^[!-~]+$")
     role: str = pydantic.Field("user", pattern="^(user|admin)$")
-    per_second: float | None = pydantic.Field(None, gt=0, strict=False, allow_inf_nan=False)
+    per_second: float | None = pydantic.Field(None, ge=0.001, strict=False, allow_inf_nan=False)
 
 
 def read_keys(path: Path) -> list[Key]:
@@ -56,7 +56,7 @@ def read_keys(path: Path) -> list[Key]:
         InputError: it cannot be read, or an entry is wrong; the message holds no key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         entries = json.loads(text) if text.lstrip().startswith("[") else list(_lines(text))
         read = [_Entry.model_validate(entry) for entry in entries]
     except pydantic.ValidationError as error:
@@ -78,13 +78,29 @@ def read_keys(path: Path) -> list[Key]:
     ]
 
 
+def keys_for(host: str, api_key_file: Path | None) -> list[Key]:
+    """The keys of a file; without one there are none, and the address must be this machine's.
+
+    Raises:
+        InputError: the file cannot be read as keys, or others could reach the address without.
+    """
+    if api_key_file is not None:
+        return read_keys(api_key_file)
+    if is_loopback(host):
+        return []
+    raise InputError(
+        f"--host {host} can be reached from other machines; give --api-key-file, or leave it at "
+        f"127.0.0.1"
+    )
+
+
 def _lines(text: str) -> Iterable[dict[str, Any]]:
     names = ("name", "key", "role", "per_second")
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), start=1):
         parts = line.split()
         if parts and not line.lstrip().startswith("#"):
             if len(parts) > len(names):
-                raise ValueError(f"the line of '{parts[0]}' has more than {len(names)} parts")
+                raise ValueError(f"line {number} has more than {len(names)} parts")
             yield dict(zip(names, parts, strict=False))
 
 
@@ -179,7 +195,9 @@ class Access:
         """A page elsewhere must not use a browser on this machine: neither under a name of its
         own that leads here, nor by a form that posts here."""
         client = scope.get("client")
-        scope[ADMIN] = client is None or is_loopback(client[0])
+        if client is not None and not is_loopback(client[0]):
+            return 403, "without keys this server answers this machine alone", {}
+        scope[ADMIN] = True
         host = (header(scope, b"host") or b"").decode("latin-1")
         if not is_loopback(_name(host)):
             return 403, "without keys this server answers to localhost alone", {}

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from twofold.serving.batching import Batcher
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_GONE = 499
+"""The status counted where a client left without an answer, as nginx has it."""
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -96,7 +98,7 @@ class Measured:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 500
+        status = _GONE
 
         async def counted(message: "Message") -> None:
             nonlocal status
@@ -106,6 +108,9 @@ class Measured:
 
         try:
             await self._app(scope, receive, counted)
+        except BaseException:
+            status = 500
+            raise
         finally:
             seconds = time.perf_counter() - started
             self._metrics.answered(_route(scope), status, seconds)

@@ -72,7 +72,7 @@ class Reloader:
             try:
                 fresh[arm] = self._load(folder, arm)
                 warm_up(fresh[arm])
-            except Exception as error:
+            except BaseException as error:  # a library's panic is no Exception
                 if not isinstance(error, InputError):
                     log.exception("%s cannot be loaded", folder)
                 raise InputError(

@@ -11,6 +11,7 @@ MOST_REQUESTS = 100
 """Requests of one batch, at most."""
 
 ItemId = Annotated[str, Field(min_length=1, max_length=512)]
+ArmName = Annotated[str, Field(max_length=512)]
 Query = Annotated[
     str, Field(min_length=1, max_length=2000, pattern=r"\S", examples=["slow space opera"])
 ]
@@ -18,8 +19,9 @@ History = Annotated[
     list[ItemId],
     Field(max_length=MOST_ITEMS, description="item ids, oldest first", examples=[["1", "260"]]),
 ]
+Value = Annotated[str, Field(max_length=512)]
 Filters = Annotated[
-    dict[str, str | Annotated[list[str], Field(min_length=1, max_length=MOST_ITEMS)]],
+    dict[Value, Value | Annotated[list[Value], Field(min_length=1, max_length=MOST_ITEMS)]],
     Field(
         max_length=20,
         description="attribute -> a value, or several of which one must hold; an attribute of "
@@ -46,7 +48,7 @@ class Choice(_Body):
         description="whether items of the history may come back; by default as the model's "
         "dataset has it for a history alone, and `keep` where there is a query",
     )
-    arm: str | None = Field(
+    arm: ArmName | None = Field(
         None, description="one of the served models by its name; the first by default"
     )
 
@@ -95,7 +97,7 @@ class ScoreRequest(_Body):
     query: Query | None = None
     history: History = []
     candidates: list[ItemId] = Field(min_length=1, max_length=MOST_ITEMS)
-    arm: str | None = None
+    arm: ArmName | None = None
 
     @pydantic.model_validator(mode="after")
     def _any_of_them(self) -> "ScoreRequest":
@@ -110,7 +112,7 @@ class ExplainRequest(_Body):
     query: Query | None = None
     history: History = []
     item_id: ItemId
-    arm: str | None = None
+    arm: ArmName | None = None
 
     @pydantic.model_validator(mode="after")
     def _any_of_them(self) -> "ExplainRequest":
@@ -245,7 +247,7 @@ class ReloadRequest(_Body):
     """
 
     folder: str | None = Field(None, min_length=1, max_length=4096)
-    arm: str | None = None
+    arm: ArmName | None = None
 
 
 class Problem(_Body):

@@ -9,12 +9,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from twofold.records import InputError
+from twofold.serving.connection import PatientProtocol
 from twofold.serving.reload import Reloader, ReloadingError
 
 log = logging.getLogger(__name__)
 
-_GRACE = 15
-"""Seconds in which requests may finish after a signal to stop: longer than any may take."""
+_GRACE = 25
+"""Seconds in which requests may finish after a signal to stop: longer than any may take, which is
+a body's time and an answer's."""
 
 
 def run(app: FastAPI, host: str, port: int) -> None:
@@ -31,12 +33,14 @@ def run(app: FastAPI, host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         bound = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"--host {host} --port {port} cannot be bound: {error.strerror or error}; give another"
+            f"--host {host} --port {port} cannot be bound: {reason}; give another"
         ) from None
     config = uvicorn.Config(
         app,
+        http=PatientProtocol,
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -46,7 +50,8 @@ def run(app: FastAPI, host: str, port: int) -> None:
     name = f"[{host}]" if ":" in host else host
     log.info("serving at http://%s:%d", name, bound.getsockname()[1])
     try:
-        asyncio.run(_serve(uvicorn.Server(config), bound, app.state.reloader))
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_serve(uvicorn.Server(config), bound, app.state.reloader))
     except KeyboardInterrupt:
         log.info("stopped")
 

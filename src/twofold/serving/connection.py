@@ -1,0 +1,59 @@
+"""A connection whose patience ends: a request arrives whole in time, its head in bounds.
+
+uvicorn bounds only how long a connection stays open between requests, so a client that sends a
+head byte by byte would hold its connection for good, and one that never ends it, memory.
+"""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_SECONDS = 25.0
+"""From a request's first byte to its last: longer than a body may take, which gets an answer."""
+_HEAD = 512 << 10
+"""Bytes; a read of the socket, of at most half of this, may hold a head's end and a body."""
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """HTTP/1.1, given up where a request does not end."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _head = 0
+    _reads_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._set_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unset_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None:
+            self._set_deadline()
+        self._head += len(data)
+        super().data_received(data)
+        if self._reads_head and self._head > _HEAD and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_headers_complete(self) -> None:
+        self._reads_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._reads_head, self._head = True, 0
+        self._unset_deadline()
+        super().on_message_complete()
+
+    def _set_deadline(self) -> None:
+        self._deadline = self.loop.call_later(_SECONDS, self._give_up)
+
+    def _unset_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        self.transport.close()

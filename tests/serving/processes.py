@@ -1,0 +1,105 @@
+"""Servers in processes of their own, and a client that sees every byte."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FAKE = "from tests.serving.processes import serve_fake; serve_fake()"
+COMMAND = "from twofold.cli import main; main()"
+
+
+def serve_fake() -> None:
+    """Two arms without a model; passes take `SECONDS`, patience ends after `PATIENCE`. A reload
+    finds one folder, m1, and refuses any other."""
+    import logging
+
+    from tests.serving.fake import FakeEngine
+    from twofold.records import InputError
+    from twofold.serving import connection
+    from twofold.serving.app import create_app
+    from twofold.serving.server import run
+    from twofold.serving.settings import ServingSettings
+
+    logging.basicConfig(level=logging.INFO)
+    connection._SECONDS = float(os.environ.get("PATIENCE", "25"))
+    seconds = float(os.environ.get("SECONDS", "0"))
+
+    def load(folder: Path, arm: str) -> FakeEngine:
+        if folder.name != "m1":
+            raise InputError(f"{folder}: no such folder")
+        return FakeEngine(arm, seconds=seconds)
+
+    folders = {"joint": Path("m1"), "search": Path("m1")}
+    engines = {arm: load(folder, arm) for arm, folder in folders.items()}
+    app = create_app(engines, ServingSettings(max_body=100_000), folders=folders, load=load)
+    run(app, "127.0.0.1", 0)
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    port: int = 0
+    opener: Any = field(default_factory=lambda: urllib.request.build_opener())
+
+    def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and answer; a POST where there is a body."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", data, {"Content-Type": "application/json"}
+        )
+        try:
+            with self.opener.open(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def wait_for(self, pattern: str, seconds: float = 60) -> str:
+        """The first of what its log says that matches."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if found := re.search(pattern, self.log.read_text()):
+                return found[0]
+            time.sleep(0.02)
+        raise TimeoutError(f"no {pattern!r} in {self.log.read_text()}")
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path, script: str = FAKE, *arguments: object, **environment: str
+) -> Iterator[Server]:
+    """A server that is ready, stopped in the end; its log stands in `folder`."""
+    log = folder / f"server-{time.monotonic_ns()}.log"
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, stderr=out, cwd=ROOT, env={**os.environ, **environment}, text=True
+        )
+    server = Server(process, log)
+    try:
+        line = server.wait_for(r"serving at http://\S+:\d+")
+        server.port = int(line.rpartition(":")[2])
+        while server.ask("/ready")[0] != 200:
+            time.sleep(0.02)
+        yield server
+    finally:
+        process.kill()
+        process.wait(30)
