@@ -1,6 +1,7 @@
 """What gets in: nothing where too many wait, no large or slow body, nothing that takes too long.
 
-Pure ASGI, and before anything is parsed, so that a refusal costs next to nothing.
+Before anything is parsed, so that a refusal costs next to nothing: a connection of our own server
+asks `Door` as soon as it has read a request's head, and any ASGI server meets `Admission`.
 """
 
 import asyncio
@@ -8,6 +9,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from twofold.serving.batching import Batcher
+from twofold.serving.metrics import Metrics
+from twofold.serving.problems import problem_body
 from twofold.serving.refusals import header, refuse, route_path
 from twofold.serving.settings import ServingSettings
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 _ANSWERS = ("/search", "/recommend", "/retrieve", "/score", "/explain")
 _IN_LINE = (*_ANSWERS, "/items/", "/similar/", "/titles")
+_FULL = "too many requests are waiting"
 _CLOSE = {"Connection": "close"}
 _LINGER_BYTES, _LINGER_SECONDS = 16, 2.0
 """Bodies' worth, and time, that are read of a body that was refused already."""
@@ -27,6 +31,31 @@ class _BodyTooLargeError(Exception):
 
 class _GoneError(Exception):
     pass
+
+
+class Door:
+    """Whether a request may come in at all, by its path.
+
+    Args:
+        batcher: whose line may be full.
+        metrics: counts the refusals, which no middleware sees.
+    """
+
+    def __init__(self, batcher: Batcher, metrics: Metrics) -> None:
+        self._batcher = batcher
+        self._metrics = metrics
+
+    def refusal(self, path: str) -> bytes | None:
+        """The whole answer in HTTP/1.1 to one that would wait in a full line, else None."""
+        if not (self._batcher.full and path.startswith(_IN_LINE)):
+            return None
+        self._metrics.answered("none", 429, 0.0)
+        seconds = self._batcher.retry_after
+        body = problem_body(_busy(_FULL, seconds))
+        return (
+            b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\nretry-after: %d\r\n\r\n%b" % (len(body), seconds, body)
+        )
 
 
 class Admission:
@@ -49,7 +78,7 @@ class Admission:
             return
         in_line = route_path(scope).startswith(_IN_LINE)
         if in_line and self._batcher.full:
-            await self._busy(send, "too many requests are waiting")
+            await self._busy(send, _FULL)
             return
         try:
             body = await self._body(scope, receive) if scope["method"] == "POST" else b""
@@ -72,7 +101,7 @@ class Admission:
     async def _busy(self, send: "Send", detail: str) -> None:
         seconds = self._batcher.retry_after
         headers = {"Retry-After": str(seconds)}
-        await refuse(send, 429, f"{detail}; come back in {seconds} s", headers)
+        await refuse(send, 429, _busy(detail, seconds), headers)
 
     async def _body(self, scope: "Scope", receive: "Receive") -> bytes:
         most = self._settings.max_body
@@ -118,6 +147,10 @@ class Admission:
         elif not done and not started:
             # No fault of the server's, nor of the client's: more was asked of it than it can do.
             await self._busy(send, f"no answer in {self._settings.seconds:g} s")
+
+
+def _busy(detail: str, seconds: int) -> str:
+    return f"{detail}; come back in {seconds} s"
 
 
 def _replay(body: bytes) -> "Receive":

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
 from twofold.serving.admin import admin_routes
-from twofold.serving.admission import Admission
+from twofold.serving.admission import Admission, Door
 from twofold.serving.answers import answer_routes, item_routes
 from twofold.serving.batching import Batcher
 from twofold.serving.engine import Engine
@@ -70,6 +70,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.batcher, app.state.reloader = batcher, reloader
+    app.state.door = Door(batcher, metrics)
     shown = [Security(HTTPBearer(auto_error=False))] if keys else []  # in the docs: see Access
     for routes in (
         answer_routes(batcher),

@@ -1,12 +1,17 @@
 """A connection whose patience ends: a request arrives whole in time, its head in bounds.
 
 uvicorn bounds only how long a connection stays open between requests, so a client that sends a
-head byte by byte would hold its connection for good, and one that never ends it, memory.
+head byte by byte would hold its connection for good, and one that never ends it, memory. And a
+server that is asked for five times what it can do must say so cheaply: a request that a full line
+refuses is answered here, without a task or a scope of its own.
 """
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from twofold.serving.admission import Door
 
 _SECONDS = 25.0
 """From a request's first byte to its last: longer than a body may take, which gets an answer."""
@@ -15,11 +20,20 @@ _HEAD = 512 << 10
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """HTTP/1.1, given up where a request does not end."""
+    """HTTP/1.1, given up where a request does not end.
+
+    Args:
+        door: says which requests are refused.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
     _head = 0
     _reads_head = True
+    _refused = False
+
+    def __init__(self, *given: Any, door: Door, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._door = door
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -39,12 +53,32 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._reads_head = False
-        super().on_headers_complete()
+        answer = None if self._answers_another() else self._door.refusal(self.url.decode("latin-1"))
+        if answer is None:
+            super().on_headers_complete()
+        else:
+            self._refused = True
+            self.transport.write(answer)
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._reads_head, self._head = True, 0
         self._unset_deadline()
-        super().on_message_complete()
+        if not self._refused:
+            super().on_message_complete()
+            return
+        self._refused = False
+        if self.parser.should_keep_alive():
+            self.on_response_complete()
+        else:
+            self.transport.close()
+
+    def _answers_another(self) -> bool:
+        """Whether a request before this one on the connection still waits for its answer."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _set_deadline(self) -> None:
         self._deadline = self.loop.call_later(_SECONDS, self._give_up)

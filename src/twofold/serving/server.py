@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -40,7 +41,7 @@ def run(app: FastAPI, host: str, port: int) -> None:
         ) from None
     config = uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=partial(PatientProtocol, door=app.state.door),  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
         proxy_headers=False,
