@@ -43,7 +43,16 @@ RECIPES: dict[str, list[str]] = {
         'source_weights={"search": 0.25, "recommendation": 0.75}',
         "validation_requests=500",
     ],
-    "beauty": ["epochs=8", "max_history=50", "rows=histories", "dropout=0.3"],
+    "beauty": [
+        "epochs=10",
+        "max_history=50",
+        "rows=histories",
+        "dropout=0.3",
+        "weight_decay=1.5",
+        "batch_tokens=2048",
+        "batch_requests=256",
+        "learning_rate=1.4e-3",
+    ],
     "ml-small-joint": ["epochs=8", "item_text=3", "validation_requests=600"],
 }
 """What differs from the preset `standard`: passes over the data, and the weights of the tasks."""

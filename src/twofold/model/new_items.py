@@ -1,8 +1,9 @@
 """New items in a trained model, without training: placed by their text among the catalog's.
 
 An atomic identifier needs a row: a linear map from texts to the trained rows says where it would
-stand, and the items with the nearest texts say how far training moved such items from there. A
-semantic ID needs codes: those of the nearest texts, level by level, and a last one that is free.
+stand, the items with the nearest texts say how far training moved such items from there, and what
+could be asked for by the item's words moves it on (`new_rows`). A semantic ID needs codes: those
+of the nearest texts, level by level, and a last one that is free.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import TextEncoder, Vectors, resolve_encoder
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.model.new_rows import fit_rows, states_of_others
 from twofold.records import InputError, Ints
 
 _NEIGHBOURS = 10
@@ -43,6 +45,7 @@ class CatalogTexts:
     encoder: TextEncoder
     vectors: Vectors
     _maps: list[Vectors] = field(default_factory=list)
+    _others: Vectors | None = None
 
     @classmethod
     def of(cls, model: GenerativeModel) -> "CatalogTexts":
@@ -60,6 +63,8 @@ class CatalogTexts:
         made = cls(encoder, known)
         if not model.tries:
             made._maps = [made._map(table) for table in _tables(model)]
+            if "search" in model.tasks:
+                made._others = states_of_others(model)
         return made
 
     def _map(self, rows: Vectors) -> Vectors:
@@ -89,6 +94,9 @@ class CatalogTexts:
         for number, (rows, mapped) in enumerate(zip(_tables(model), self._maps, strict=True)):
             moved = rows[nearest] - self.vectors[nearest] @ mapped  # (M, K, D)
             placed[f"rows-{number}"] = vectors @ mapped + np.einsum("mk,mkd->md", weights, moved)
+        if self._others is not None:  # the last table is the one that items are scored by
+            name = f"rows-{len(placed) - 1}"
+            placed[name] = fit_rows(model, placed[name], Catalog.of(items), self._others)
         return placed
 
     def _neighbours(self, vectors: Vectors) -> tuple[Ints, Vectors]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from twofold.data.dataset import Catalog
 from twofold.records import Example, Floats, InputError, Ints, Qrels, Request, Source, Split, Task
 from twofold.tasks.prepared import PreparedDataset
 
@@ -83,30 +84,39 @@ def training_source(dataset: PreparedDataset, task: Task, item_text: int = 0) ->
             f"{dataset.source}: no usable training example for {task}; it needs {need[task]}"
         )
     if task == "search" and item_text:
-        made += item_text_examples(dataset, item_text)
+        made += item_text_examples(dataset.catalog, item_text)
     return Source(task, made)
 
 
-def item_text_examples(dataset: PreparedDataset, snippets: int) -> list[Example]:
-    """Item text as extra search examples, so that an item that no query reached is found as well.
+def item_text_examples(catalog: Catalog, snippets: int) -> list[Example]:
+    """Item text as extra search examples, so that an item that no query reached is found as well:
+    each of `item_text_queries` asks for its item."""
+    nothing, none_visible = np.zeros(0, dtype=np.int64), np.zeros(1, np.int64)
+    return [
+        Example(nothing, query, np.array([item], dtype=np.int64), none_visible)
+        for item, asked in enumerate(item_text_queries(catalog, snippets))
+        for query in asked
+    ]
 
-    An item's title, and `snippets` times one to four words of its text, each ask for that item.
+
+def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
+    """What each item could be asked for by: its title, and `snippets` times one to four words of
+    its text.
+
     They are drawn once and for all: the same in every arm and seed. Rare words are drawn more
     often, since that is what people search by.
     """
-    words = [sorted(set(_WORD.findall(text.lower()))) for text in dataset.catalog.texts]
+    words = [sorted(set(_WORD.findall(text.lower()))) for text in catalog.texts]
     holders = Counter(word for own in words for word in own)
-    nothing = np.zeros(0, dtype=np.int64)
     made = []
-    for item, (title, own) in enumerate(zip(dataset.catalog.items["title"], words, strict=True)):
+    for item, (title, own) in enumerate(zip(catalog.items["title"], words, strict=True)):
         rng = np.random.default_rng([_ITEM_TEXT, item])
         asked = [title] if title else []
         rarity = np.log(len(words) / np.array([holders[word] for word in own]) + 1.0)
         for _ in range(snippets if own else 0):
             size = min(len(own), int(rng.integers(1, 5)))
             asked.append(" ".join(rng.choice(own, size, replace=False, p=rarity / rarity.sum())))
-        target = np.array([item], dtype=np.int64)
-        made += [Example(nothing, query, target, np.zeros(1, np.int64)) for query in asked]
+        made.append(asked)
     return made
 
 
