@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,29 @@ def test_a_server_loads_nothing_that_only_training_needs() -> None:
     )
     heavy = {"sklearn", "faiss", "bm25s", "sentence_transformers", "matplotlib", "hypothesis"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_a_full_line_refuses_on_the_connection_and_keeps_it_in_step(tmp_path: Path) -> None:
+    with running(tmp_path, SECONDS="2") as server:
+        filling = [server.connect() for _ in range(80)]
+        for connection in filling:
+            connection.sendall(request())
+        refused: list[float] = []
+        with server.connect() as connection:
+            while not refused:  # until the line is full
+                started = time.monotonic()
+                connection.sendall(request(b'{"query": "' + b"x" * 50_000 + b'"}'))
+                status, answer = answer_of(connection)
+                refused += [time.monotonic() - started] if status == 429 else []
+            assert answer["detail"].startswith("too many requests are waiting; come back in ")
+            assert refused[0] < 1
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert answer_of(connection) == (200, {"state": "alive"})
+            connection.sendall(request(ASKED, "Connection: close"))
+            status, _ = answer_of(connection)
+            assert status == 429
+            assert is_closed(connection)
+        for connection in filling:
+            connection.close()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+            assert 'twofold_refusals_total{status="429"}' in answer.read().decode()
