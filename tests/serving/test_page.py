@@ -218,11 +218,12 @@ def found_first(page: "Page", most: int) -> list[str]:
 
 
 def test_titles_fill_a_history_beside_a_query(one_model: str, open_page: Open) -> None:
+    from playwright.sync_api import expect
+
     page = open_page(one_model)
     box = page.get_by_role("combobox", name="Add a title")
     box.press_sequentially("film 11")
-    page.get_by_role("option").nth(7).wait_for()
-    assert page.get_by_role("option").first.inner_text() == "Film 11"
+    expect(page.get_by_role("option").first).to_have_text("Film 11")
     box.press("ArrowDown")
     assert box.get_attribute("aria-activedescendant") == "suggestion-1"
     box.press("Enter")

@@ -9,6 +9,7 @@ const MOST = 8;
 export function suggestTitles(input, list, { wait, find, pick, back }) {
   let items = [];
   let active = -1;
+  let answered = ""; // the text that the items are for
   let timer = 0;
   let asked = new AbortController();
 
@@ -57,9 +58,12 @@ export function suggestTitles(input, list, { wait, find, pick, back }) {
     asked.abort();
     asked = new AbortController();
     const { signal } = asked;
+    const text = input.value.trim();
     try {
-      const found = await find(input.value.trim(), MOST, signal);
-      if (!signal.aborted) show(found);
+      const found = await find(text, MOST, signal);
+      if (signal.aborted) return;
+      answered = text;
+      show(found);
     } catch {
       if (!signal.aborted) show([]); // a list of suggestions is a help, never an error
     }
@@ -77,7 +81,8 @@ export function suggestTitles(input, list, { wait, find, pick, back }) {
     else if (event.key === "Escape") close();
     else if (event.key === "Enter") {
       event.preventDefault();
-      if (active >= 0) take(active);
+      // one who types faster than the server answers never takes what an earlier text found
+      if (active >= 0 && answered === input.value.trim()) take(active);
     } else if (move && items.length) {
       event.preventDefault();
       active = (active + move + items.length) % items.length;
