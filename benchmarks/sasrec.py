@@ -38,7 +38,7 @@ from twofold.training.train import train
 MEASURES = (Measure("Recall", 10), Measure("nDCG", 10))
 SHAPE = {"width": 128, "layers": 2, "heads": 2}
 """Of the size `small`."""
-PEER = Path(__file__).parent / "peers" / "rectools_sasrec.py"
+PEER = Path(__file__).parent / "peers" / "rectools_transformer.py"
 CLOSE = 0.95
 
 
@@ -53,12 +53,16 @@ def export(dataset: PreparedDataset, folder: Path) -> None:
         rows.write_csv(folder / f"{split}.csv")
 
 
-def theirs(out: Path, seed: int, arguments: argparse.Namespace) -> None:
-    """One run of the peer."""
+def theirs(
+    out: Path, seed: int, arguments: argparse.Namespace, model: str = "sasrec", items: int = 10
+) -> None:
+    """One run of the peer; it answers with so many items."""
     if (out / "curve.json").is_file():
         return
     options = {
         **SHAPE,
+        "model": model,
+        "items": items,
         "epochs": arguments.epochs,
         "length": arguments.length,
         "dropout": arguments.dropout,
@@ -131,13 +135,18 @@ def interactions_alone(dataset: PreparedDataset) -> PreparedDataset:
 def measured(folder: Path, dataset: PreparedDataset) -> dict[str, float]:
     """Test measures of what one side answered."""
     judged = judged_requests(dataset, "recommendation", "test")
+    return means(score(answered(folder), judged.qrels, MEASURES))
+
+
+def answered(folder: Path) -> Run:
+    """What one side answered to the test requests."""
     answers = pl.read_csv(folder / "test.csv", schema_overrides={"user_id": pl.String})
     answers = answers.with_columns(pl.col("item_id").cast(pl.String)).sort("user_id", "rank")
     rankings = {
         user: Ranking(tuple(items), tuple(-float(n) for n in range(len(items))))
         for user, items in answers.group_by("user_id").agg("item_id").iter_rows()
     }
-    return means(score(Run(folder.name, rankings), judged.qrels, MEASURES))
+    return Run(folder.name, rankings)
 
 
 def compare(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,10 @@
-"""RecTools' SASRec, one epoch at a time. Runs in an environment of its own:
+"""RecTools' SASRec or BERT4Rec, one epoch at a time. Runs in an environment of its own:
 
     python -m venv peers && peers/bin/pip install torch "rectools[torch]"
 
 Reads train.csv, validation.csv and test.csv (user_id, item_id, order), writes curve.json (epoch,
-seconds of training, validation nDCG@10) and test.csv (user_id, item_id, rank): the ten best items
-that the user has not had. Seconds hold training alone.
+seconds of training, validation nDCG@10) and test.csv (user_id, item_id, rank): the best items that
+the user has not had, as the epoch with the best validation ranks them. Seconds hold training alone.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,9 @@ import torch
 from lightning_fabric import seed_everything
 from rectools import Columns
 from rectools.dataset import Dataset
-from rectools.models import SASRecModel
+from rectools.models import BERT4RecModel, SASRecModel
 
+MODELS = {"sasrec": SASRecModel, "bert4rec": BERT4RecModel}
 K = 10
 
 
@@ -38,12 +40,24 @@ def ndcg(found: pd.DataFrame, right: pd.DataFrame) -> float:
     return float((1 / np.log2(hits[Columns.Rank] + 1)).sum() / len(right))
 
 
+def answers(model: Any, asked: pd.DataFrame, known: Dataset, k: int) -> pd.DataFrame:
+    """The `k` best items for each user of a table, those he had left out."""
+    return model.recommend(
+        asked[Columns.User].unique(),
+        known,
+        k=k,
+        filter_viewed=True,
+        on_unsupported_targets="ignore",
+    )
+
+
 def main() -> None:
     """Train, look at validation after every epoch, answer the test."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", choices=list(MODELS), required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    for name in ("epochs", "width", "layers", "heads", "length", "seed", "threads"):
+    for name in ("epochs", "width", "layers", "heads", "length", "seed", "threads", "items"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--dropout", type=float, required=True)
     arguments = parser.parse_args()
@@ -53,7 +67,7 @@ def main() -> None:
     train = events(arguments.data / "train.csv")
     validation = events(arguments.data / "validation.csv")
     test = events(arguments.data / "test.csv")
-    model = SASRecModel(
+    model = MODELS[arguments.model](
         n_blocks=arguments.layers,
         n_heads=arguments.heads,
         n_factors=arguments.width,
@@ -67,27 +81,21 @@ def main() -> None:
     known = Dataset.construct(train)
     later = Dataset.construct(pd.concat([train, validation]))
     users = validation[validation[Columns.User].isin(set(train[Columns.User]))]
-    curve, seconds = [], 0.0
+    curve, seconds, best = [], 0.0, -1.0
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for epoch in range(1, arguments.epochs + 1):
         start = time.perf_counter()
         model.fit_partial(known, min_epochs=1, max_epochs=1)
         seconds += time.perf_counter() - start
-        found = model.recommend(
-            users[Columns.User].unique(),
-            known,
-            k=K,
-            filter_viewed=True,
-            on_unsupported_targets="ignore",
-        )
-        curve.append({"epoch": epoch, "seconds": seconds, "value": ndcg(found, validation)})
+        value = ndcg(answers(model, users, known, K), validation)
+        curve.append({"epoch": epoch, "seconds": seconds, "value": value})
         print(json.dumps(curve[-1]), flush=True)
-    answered = model.recommend(
-        test[Columns.User].unique(), later, k=K, filter_viewed=True, on_unsupported_targets="ignore"
-    )
-    arguments.out.mkdir(parents=True, exist_ok=True)
+        if value > best:
+            best = value
+            found = answers(model, test, later, arguments.items)
+            columns = [Columns.User, Columns.Item, Columns.Rank]
+            found[columns].to_csv(arguments.out / "test.csv", index=False)
     (arguments.out / "curve.json").write_text(json.dumps(curve), encoding="utf-8")
-    columns = [Columns.User, Columns.Item, Columns.Rank]
-    answered[columns].to_csv(arguments.out / "test.csv", index=False)
 
 
 if __name__ == "__main__":
