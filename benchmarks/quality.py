@@ -52,6 +52,8 @@ RECIPES: dict[str, list[str]] = {
         "batch_tokens=2048",
         "batch_requests=256",
         "learning_rate=1.4e-3",
+        "patience=1",
+        "validation_requests=4000",
     ],
     "ml-small-joint": ["epochs=8", "item_text=3", "validation_requests=600"],
 }
