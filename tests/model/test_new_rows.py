@@ -61,7 +61,7 @@ def test_a_row_moves_to_its_words_and_away_from_others(
         torch.testing.assert_close(weights, before[name], rtol=0, atol=0)
 
 
-def test_rows_do_not_depend_on_their_company(
+def test_rows_repeat_and_company_moves_them_little(
     retriever: GenerativeRetriever, start: Vectors
 ) -> None:
     others = states_of_others(retriever.model)
