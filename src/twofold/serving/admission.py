@@ -6,6 +6,7 @@ asks `Door` as soon as it has read a request's head, and any ASGI server meets `
 
 import asyncio
 import contextlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from twofold.serving.batching import Batcher
@@ -21,6 +22,8 @@ _ANSWERS = ("/search", "/recommend", "/retrieve", "/score", "/explain")
 _IN_LINE = (*_ANSWERS, "/items/", "/similar/", "/titles")
 _FULL = "too many requests are waiting"
 _CLOSE = {"Connection": "close"}
+_REST = 0.02
+"""Seconds between two looks at what arrives, where the line is full and a pass runs."""
 _LINGER_BYTES, _LINGER_SECONDS = 16, 2.0
 """Bodies' worth, and time, that are read of a body that was refused already."""
 
@@ -44,18 +47,27 @@ class Door:
     def __init__(self, batcher: Batcher, metrics: Metrics) -> None:
         self._batcher = batcher
         self._metrics = metrics
+        self._rests = False
 
     def refusal(self, path: str) -> bytes | None:
         """The whole answer in HTTP/1.1 to one that would wait in a full line, else None."""
         if not (self._batcher.full and path.startswith(_IN_LINE)):
             return None
-        self._metrics.answered("none", 429, 0.0)
-        seconds = self._batcher.retry_after
-        body = problem_body(_busy(_FULL, seconds))
-        return (
-            b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\nretry-after: %d\r\n\r\n%b" % (len(body), seconds, body)
-        )
+        self._metrics.refused_at_the_door()
+        self._rest_soon()
+        return _whole_answer(self._batcher.retry_after)
+
+    def _rest_soon(self) -> None:
+        """Let more arrive before the next look: on a core shared with the engines each look costs
+        them more, in what the core has at hand, than the refusals of it."""
+        if not self._rests:
+            self._rests = True
+            asyncio.get_running_loop().call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._rests = False
+        if self._batcher.full:
+            self._batcher.rest(_REST)
 
 
 class Admission:
@@ -147,6 +159,16 @@ class Admission:
         elif not done and not started:
             # No fault of the server's, nor of the client's: more was asked of it than it can do.
             await self._busy(send, f"no answer in {self._settings.seconds:g} s")
+
+
+@lru_cache
+def _whole_answer(seconds: int) -> bytes:
+    """A refusal, head and body."""
+    body = problem_body(_busy(_FULL, seconds))
+    return (
+        b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\nretry-after: %d\r\n\r\n%b" % (len(body), seconds, body)
+    )
 
 
 def _busy(detail: str, seconds: int) -> str:

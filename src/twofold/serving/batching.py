@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -113,9 +113,10 @@ class Batcher:
         self._line: deque[_Job] = deque()
         self._changes: deque[_Job] = deque()
         self._filled = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "engines", initializer=_give_way)
+        self._thread = futures.ThreadPoolExecutor(1, "engines", initializer=_give_way)
         self._worker: asyncio.Task[None] | None = None
         self._passing: list[_Job] = []
+        self._pass_ends: futures.Future[list[Any]] | None = None
         self._pace = 0.01  # seconds a request, a moving mean
         self.versions = {arm: _version(engine) for arm, engine in engines.items()}
 
@@ -131,6 +132,11 @@ class Batcher:
     def retry_after(self) -> int:
         """Seconds until those that wait now are answered, at least 1."""
         return max(1, math.ceil(len(self._line) * self._pace))
+
+    def rest(self, seconds: float) -> None:
+        """Keep the event loop still until the pass that runs ends, for so long at most."""
+        if self._pass_ends is not None:
+            futures.wait((self._pass_ends,), seconds)
 
     def arm(self, name: str | None) -> str:
         """The arm asked for, or the first.
@@ -232,8 +238,8 @@ class Batcher:
 
     async def _pass(self, jobs: list[_Job]) -> None:
         started = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        outcomes = await asyncio.shield(loop.run_in_executor(self._thread, self._run, jobs))
+        self._pass_ends = self._thread.submit(self._run, jobs)
+        outcomes = await asyncio.shield(asyncio.wrap_future(self._pass_ends))
         seconds = time.perf_counter() - started
         self._pace += 0.1 * (seconds / len(jobs) - self._pace)
         if self._observer is not None and jobs[0].wanted is not None:

@@ -29,6 +29,7 @@ class PatientProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _head = 0
     _reads_head = True
+    _reads = False
     _refused = False
 
     def __init__(self, *given: Any, door: Door, **named: Any) -> None:
@@ -44,12 +45,17 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._deadline is None:
-            self._set_deadline()
-        self._head += len(data)
+        self._reads, self._head = True, self._head + len(data)
         super().data_received(data)
+        # Most requests arrive whole and need no timer.
+        if self._reads and self._deadline is None:
+            self._set_deadline()
         if self._reads_head and self._head > _HEAD and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        self._reads = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._reads_head = False
@@ -65,7 +71,7 @@ class PatientProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._reads_head, self._head = True, 0
+        self._reads_head, self._reads, self._head = True, False, 0
         self._unset_deadline()
         if not self._refused:
             super().on_message_complete()

@@ -48,6 +48,12 @@ class Metrics:
             "twofold_refusals", "Requests refused, by status", ["status"], registry=self._registry
         )
 
+        self._door = (
+            self._requests.labels("none", "429"),
+            self._refusals.labels("429"),
+            self._latency.labels("none"),
+        )
+
     def watch(self, batcher: "Batcher") -> None:
         """Report who waits and which versions are served, as they are when asked."""
         self._registry.register(_State(batcher))
@@ -66,6 +72,13 @@ class Metrics:
         self._latency.labels(route).observe(seconds)
         if status in (401, 403, 408, 413, 429):
             self._refusals.labels(str(status)).inc()
+
+    def refused_at_the_door(self) -> None:
+        """As `answered` by 429, for less: there may be thousands a second."""
+        requests, refusals, latency = self._door
+        requests.inc()
+        refusals.inc()
+        latency.observe(0.0)
 
 
 class _State:
