@@ -29,11 +29,12 @@ class TrainingConfig(pydantic.BaseModel):
         "folder of a sentence-transformers model, or tfidf+NAME for both; auto is tfidf where "
         "items have text, else none",
     )
-    rows: Literal["text", "histories"] = pydantic.Field(
+    rows: Literal["text", "queries", "histories"] = pydantic.Field(
         "text",
         description="where item rows start: at the encoder's vectors of the items' texts (at "
-        "random without an encoder), or at factors of the training histories; then every arm "
-        "starts with knowledge of recommendation, so not for a study",
+        "random without an encoder), between those and the training queries that want them, or "
+        "at factors of the training histories; with the last two every arm starts with knowledge "
+        "of one task, so not for a study",
     )
     identifiers: Literal["atomic", "semantic"] = pydantic.Field(
         "atomic",

@@ -13,38 +13,22 @@ from threadpoolctl import threadpool_limits
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import Vectors, resolve_encoder
-from twofold.encoders.factorisation import item_factors
 from twofold.evaluation.measures import Measure
 from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
-from twofold.identifiers.identifiers import IdSpaces
-from twofold.model.backbone import (
-    Backbone,
-    fresh_backbone,
-    is_fresh,
-    pretrained_backbone,
-    resolve_device,
-    resolve_precision,
-    silence_blocks,
-    start_from_histories,
-    start_from_text,
-)
+from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
-from twofold.model.vocabulary import Sequences, Vocabulary, fresh_vocabulary, train_tokenizer
+from twofold.model.vocabulary import Sequences, Vocabulary
 from twofold.records import TASKS, InputError, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
-from twofold.tasks.examples import (
-    JudgedRequests,
-    judged_requests,
-    training_examples,
-)
+from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
 from twofold.training.sequences import encode, encoded_sources, trainable
+from twofold.training.start import start
 from twofold.training.state import Progress, require_same
 
 _log = logging.getLogger(__name__)
@@ -159,7 +143,7 @@ def train(
     # Where training starts rests on singular values, whose bits vary with the threads of BLAS.
     with threadpool_limits(1, "blas"):
         named = identifiers or _named(dataset, config)
-        vocabulary, backbone, item_vectors = _build(dataset, named.spaces, config, seed)
+        vocabulary, backbone, item_vectors = start(dataset, named.spaces, config, seed)
     model = GenerativeModel(
         catalog=dataset.catalog,
         vocabulary=vocabulary,
@@ -266,33 +250,6 @@ def _named(dataset: PreparedDataset, config: TrainingConfig) -> NamedCatalog:
                 report["largest_group"],
             )
     return named
-
-
-def _build(
-    dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, seed: int
-) -> tuple[Vocabulary, Backbone, Vectors | None]:
-    """Vocabulary, weights, and where the items' texts stand; the same in every arm of one seed."""
-    texts = dataset.catalog.texts
-    asked = [example.query or "" for example in training_examples(dataset, "search")]
-    encoder = resolve_encoder(config.encoder, texts, asked)
-    if is_fresh(config.backbone):
-        tokenizer = train_tokenizer([*texts, *asked], config.text_tokens)
-        # From fresh weights words beside the vector only lead astray (measured in docs/log.md).
-        words = 0 if encoder else config.max_query
-        vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, words, encoder)
-        backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
-        if encoder or config.rows == "histories":
-            silence_blocks(backbone)
-    else:
-        limits = config.max_history, config.max_query
-        backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
-    vectors = encoder.encode(texts) if encoder else None
-    if encoder and vectors is not None:
-        start_from_text(backbone, spaces, vectors, encoder.encode(asked))
-    if config.rows == "histories":
-        width = backbone.model.get_output_embeddings().weight.shape[1]
-        start_from_histories(backbone, spaces, item_factors(dataset, width))
-    return vocabulary, backbone, vectors
 
 
 def _mixture(
