@@ -96,6 +96,12 @@ class TrainingConfig(pydantic.BaseModel):
         0, ge=0, description="sequences in a batch, at most; 0 for no limit but the tokens"
     )
     learning_rate: float = pydantic.Field(1e-3, gt=0, description="its peak; AdamW")
+    rows_rate: float = pydantic.Field(
+        1.0,
+        gt=0,
+        description="learning rate of item rows and query map, as a share of the others': Adam "
+        "moves the row of a rare item as fast as any, and a good start is soon lost",
+    )
     warmup: float = pydantic.Field(
         0.05, ge=0, lt=1, description="share of the updates in which the rate rises"
     )

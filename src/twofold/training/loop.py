@@ -135,7 +135,7 @@ def _update(
     batch = vocabulary.collate([sequences[row] for row in planned.rows]).to(device)
     share = learning_rate(progress.update, job.schedule.updates, job.config.warmup)
     for group in optimizer.param_groups:
-        group["lr"] = job.config.learning_rate * share
+        group["lr"] = job.config.learning_rate * share * group["rate"]
     torch.manual_seed(job.seed * 1_000_003 + progress.update)
     with autocast(device, job.config.precision):
         states = backbone.states(batch)
@@ -166,11 +166,15 @@ def _update(
 
 
 def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW; norms and biases do not decay."""
-    named = [p for p in backbone.parameters() if p.requires_grad]
+    """AdamW; norms and biases do not decay, and what starts at texts may keep nearer to them."""
+    started = backbone.starting_tables()
+    own = {id(table) for table in started}
+    rest = [p for p in backbone.parameters() if p.requires_grad and id(p) not in own]
+    decay, rate = config.weight_decay, config.rows_rate
     groups = [
-        {"params": [p for p in named if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in named if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay, "rate": 1.0},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "rate": 1.0},
+        {"params": started, "weight_decay": decay, "rate": rate},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 

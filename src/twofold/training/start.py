@@ -23,6 +23,9 @@ from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
+_TEXT = 3.0
+"""Queries that an item's text weighs as much as, where its row starts."""
+
 
 def start(
     dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, seed: int
@@ -63,9 +66,8 @@ def start(
 def with_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) -> Vectors:
     """Vectors of items moved toward the training queries that want them, (items, E).
 
-    Each becomes the direction of its own plus the sum of its queries' over the root of their
-    number: what n unrelated queries sum to is so long, so text and queries weigh alike. Relevance
-    feedback moves a query toward its answers in the same way (Rocchio 1971).
+    Each becomes the direction of its own, as often as `_TEXT` says, and its queries' together, as
+    relevance feedback moves a query toward its answers (Rocchio 1971).
 
     Args:
         items: of their texts, (items, E), of unit length or 0.
@@ -77,7 +79,6 @@ def with_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) 
     wanted = sp.csr_array(
         (np.ones(len(wants), np.float32), (wants, asking)), shape=(len(items), len(queries))
     )
-    times = np.maximum(wanted.sum(axis=1), 1)[:, None]
-    moved = items + (wanted @ queries) / np.sqrt(times)
+    moved = _TEXT * items + wanted @ queries
     lengths = np.linalg.norm(moved, axis=1, keepdims=True)
     return np.asarray(moved / np.where(lengths > 0, lengths, 1), dtype=np.float32)
