@@ -127,11 +127,6 @@ class Backbone(nn.Module):
         tables = (reads,) if reads.weight is writes.weight else (reads, writes)
         return [table.weight[self.code_slice] for table in tables]
 
-    def starting_tables(self) -> list[torch.Tensor]:
-        """What `start_from_text` fills: the rows that items are scored by, and the query map."""
-        tables = [self.model.get_output_embeddings().weight]
-        return tables if self.query_map is None else [*tables, self.query_map.weight]
-
     @torch.no_grad()
     def append_rows(self, new: Sequence[torch.Tensor]) -> None:
         """Let further codes follow the last one, in place.

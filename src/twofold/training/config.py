@@ -99,8 +99,8 @@ class TrainingConfig(pydantic.BaseModel):
     rows_rate: float = pydantic.Field(
         1.0,
         gt=0,
-        description="learning rate of item rows and query map, as a share of the others': Adam "
-        "moves the row of a rare item as fast as any, and a good start is soon lost",
+        description="learning rate of item rows, as a share of the others': Adam moves that of a "
+        "rare item as fast as any, and a good start is soon lost",
     )
     warmup: float = pydantic.Field(
         0.05, ge=0, lt=1, description="share of the updates in which the rate rises"

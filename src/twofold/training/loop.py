@@ -166,15 +166,15 @@ def _update(
 
 
 def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW; norms and biases do not decay, and what starts at texts may keep nearer to them."""
-    started = backbone.starting_tables()
-    own = {id(table) for table in started}
-    rest = [p for p in backbone.parameters() if p.requires_grad and id(p) not in own]
+    """AdamW; norms and biases do not decay, and the rows that items are scored by have a rate of
+    their own."""
+    rows = backbone.model.get_output_embeddings().weight
+    rest = [p for p in backbone.parameters() if p.requires_grad and p is not rows]
     decay, rate = config.weight_decay, config.rows_rate
     groups = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay, "rate": 1.0},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "rate": 1.0},
-        {"params": started, "weight_decay": decay, "rate": rate},
+        {"params": [rows], "weight_decay": decay, "rate": rate},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
