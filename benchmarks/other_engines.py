@@ -1,10 +1,12 @@
 """BM25 or a bi-encoder with faiss behind the application that serves Twofold's models.
 
-python benchmarks/other_engines.py DATASET (bm25 | bi-encoder --encoder NAME) --port PORT
+python benchmarks/other_engines.py DATASET bm25 --port PORT
+python benchmarks/other_engines.py DATASET bi-encoder --encoder NAME --vectors FILE --port PORT
 """
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import bm25s
 import faiss
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 
 from twofold.data.dataset import Catalog
+from twofold.encoders.encoders import Vectors
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.records import InputError, Ints, Request
 from twofold.retrieval.attributes import Attributes
@@ -75,15 +78,25 @@ def by_words(catalog: Catalog) -> Search:
     return search
 
 
-def by_vectors(catalog: Catalog, name: str) -> Search:
-    """A sentence encoder and an exact faiss index."""
-    encoder = SentenceEncoder.load(name)
-    vectors = encoder.encode(catalog.texts)
+def by_vectors(catalog: Catalog, name: str, file: Path) -> Search:
+    """A sentence encoder and an exact faiss index; the items' vectors are kept in a file."""
+    model = SentenceEncoder.load(name).model
+
+    def encode(texts: Sequence[str]) -> Vectors:
+        # Not through SentenceEncoder, which would know a text that it has met before.
+        found: Vectors = model.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False
+        )
+        return found
+
+    if not file.exists():
+        np.save(file, encode(catalog.texts))
+    vectors = np.load(file)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
 
     def search(texts: Sequence[str], k: int) -> tuple[Ints, np.ndarray]:
-        scores, items = index.search(encoder.encode(list(texts)), k)
+        scores, items = index.search(encode(texts), k)
         return items, scores
 
     return search
@@ -95,12 +108,16 @@ def main() -> None:
     parser.add_argument("dataset")
     parser.add_argument("kind", choices=["bm25", "bi-encoder"])
     parser.add_argument("--encoder")
+    parser.add_argument("--vectors", type=Path, help="of the items; made where it is not there")
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     catalog = load_dataset(arguments.dataset).catalog
     words = arguments.kind == "bm25"
-    search = by_words(catalog) if words else by_vectors(catalog, arguments.encoder)
+    if words:
+        search = by_words(catalog)
+    else:
+        search = by_vectors(catalog, arguments.encoder, arguments.vectors)
     engine: Engine = SearchEngine(arguments.kind, catalog, search)  # type: ignore[assignment]
     run(create_app({arguments.kind: engine}), "127.0.0.1", arguments.port)
 

@@ -81,7 +81,7 @@ def server(*command: str, port: int = PORT) -> Iterator[int]:
         process.wait(30)
 
 
-def wait_ready(port: int, process: "subprocess.Popen[bytes]", seconds: float = 240) -> float:
+def wait_ready(port: int, process: "subprocess.Popen[bytes]", seconds: float = 900) -> float:
     """Seconds until /ready answers."""
     start = time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -200,16 +200,17 @@ def overload(model: str, requests: Sequence[Request], seconds: float) -> dict[st
 
 
 def beside(
-    model: str, dataset: str, encoder: str | None, requests: Sequence[Request], seconds: float
+    model: str, requests: Sequence[Request], arguments: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
     """Queries alone, answered by others behind the same application."""
     queries = bodies([request for request in requests if request.query is not None])
     others = {"twofold": twofold(model)}
-    script = [sys.executable, str(OTHERS), dataset]
+    script = [sys.executable, str(OTHERS), arguments.dataset]
     others["BM25 (bm25s)"] = [*script, "bm25"]
-    if encoder:
-        others["bi-encoder (faiss)"] = [*script, "bi-encoder", "--encoder", encoder]
-    found = {}
+    if arguments.beside:
+        kept = ["--encoder", arguments.beside, "--vectors", str(arguments.out / "bi-encoder.npy")]
+        others["bi-encoder (faiss)"] = [*script, "bi-encoder", *kept]
+    found, seconds = {}, arguments.seconds
     for name, command in others.items():
         with server(*command):
             asyncio.run(closed_loop(PORT, queries, CLIENTS, 2))
@@ -243,7 +244,7 @@ def main() -> None:
         "latency": lambda: latency(model, requests, seconds),
         "throughput": lambda: throughput(model, requests, seconds),
         "overload": lambda: overload(model, requests, arguments.overload),
-        "beside": lambda: beside(model, arguments.dataset, arguments.beside, requests, seconds),
+        "beside": lambda: beside(model, requests, arguments),
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
