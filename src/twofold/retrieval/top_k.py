@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from twofold.records import InputError, Ints, Ranking, Request
 
@@ -29,12 +30,14 @@ def top_k(scores: npt.NDArray[np.float32], k: int) -> tuple[Ints, npt.NDArray[np
     if k == width:
         columns = np.argsort(-scores, axis=1, kind="stable")
         return columns, np.take_along_axis(scores, columns, axis=1)
-    # Partition finds the k-th largest value; of the columns that equal it the leftmost stay.
-    threshold = np.partition(scores, width - k, axis=1)[:, width - k, None]
-    above = scores > threshold
-    equal = scores == threshold
-    room = k - above.sum(axis=1, keepdims=True)
-    kept = above | (equal & (np.cumsum(equal, axis=1) <= room))
+    largest = torch.topk(torch.from_numpy(scores), k, dim=1, sorted=False).values
+    threshold = largest.amin(dim=1, keepdim=True).numpy()
+    kept = scores >= threshold
+    if np.count_nonzero(kept) > k * len(scores):
+        # Of the columns that equal the k-th largest value the leftmost stay.
+        equal = scores == threshold
+        room = k - (scores > threshold).sum(axis=1, keepdims=True)
+        kept &= ~equal | (np.cumsum(equal, axis=1) <= room)
     columns = np.nonzero(kept)[1].reshape(len(scores), k)
     values = np.take_along_axis(scores, columns, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
