@@ -23,9 +23,6 @@ from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
-_TEXT = 3.0
-"""Queries that an item's text weighs as much as, where its row starts."""
-
 
 def start(
     dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, seed: int
@@ -66,8 +63,8 @@ def start(
 def with_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) -> Vectors:
     """Vectors of items moved toward the training queries that want them, (items, E).
 
-    Each becomes the direction of its own, as often as `_TEXT` says, and its queries' together, as
-    relevance feedback moves a query toward its answers (Rocchio 1971).
+    Each becomes the direction of its own and of the mean of its queries together, as relevance
+    feedback moves a query toward its answers (Rocchio 1971).
 
     Args:
         items: of their texts, (items, E), of unit length or 0.
@@ -79,6 +76,7 @@ def with_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) 
     wanted = sp.csr_array(
         (np.ones(len(wants), np.float32), (wants, asking)), shape=(len(items), len(queries))
     )
-    moved = _TEXT * items + wanted @ queries
+    times = np.maximum(wanted.sum(axis=1), 1)[:, None]
+    moved = items + (wanted @ queries) / times
     lengths = np.linalg.norm(moved, axis=1, keepdims=True)
     return np.asarray(moved / np.where(lengths > 0, lengths, 1), dtype=np.float32)
