@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.planted import QUERY_GROUPS, TEXT_GROUPS, planted_dataset, purity, with_other_held_out
+from tests.planted import (
+    NO_TITLES,
+    QUERY_GROUPS,
+    TEXT_GROUPS,
+    planted_dataset,
+    purity,
+    with_other_held_out,
+)
 from twofold.encoders.encoders import Vectors
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.records import Example, InputError
@@ -32,11 +39,11 @@ def _rows(dataset: PreparedDataset, config: TrainingConfig) -> Vectors:
     return start(dataset, spaces, config, seed=0)[1].code_rows().detach().numpy()
 
 
-def test_rows_start_at_texts_or_nearer_to_what_is_asked() -> None:
-    dataset = planted_dataset()
-    assert purity(_rows(dataset, _config()), TEXT_GROUPS) > 0.9
-    moved = _rows(dataset, _config(rows="queries"))
-    assert purity(moved, QUERY_GROUPS) > purity(_rows(dataset, _config()), QUERY_GROUPS) + 0.3
+def test_rows_start_at_texts_and_may_start_nearer_to_what_is_asked() -> None:
+    assert purity(_rows(planted_dataset(), _config()), TEXT_GROUPS) > 0.9
+    silent = planted_dataset(titles=NO_TITLES)
+    assert purity(_rows(silent, _config()), QUERY_GROUPS) < 0.5
+    assert purity(_rows(silent, _config(rows="queries")), QUERY_GROUPS) > 0.9
 
 
 def test_held_out_queries_are_not_read() -> None:
@@ -60,10 +67,12 @@ def test_vectors_are_moved_as_one_would_by_hand(
     for item in range(4):
         asking = [queries[number] for number in range(5) if item in wants[number]]
         moved = items[item].astype(np.float64)
-        if asking:
-            moved = moved + np.mean(asking, axis=0)
+        together = np.sum([[0.0] * 3, *asking], axis=0)
+        size = np.linalg.norm(together)
+        if size > 0:
+            moved = moved + 0.6 * together / size
         length = np.linalg.norm(moved)
-        if length > 1e-3:
+        if length > 1e-3 and not 0 < size < 1e-3:  # else rounding decides
             assert found[item] == pytest.approx(moved / length, abs=1e-4)
 
 

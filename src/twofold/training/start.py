@@ -23,6 +23,9 @@ from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
+_QUERIES = 0.6
+"""Length of what an item's training queries point to, beside its text's 1, where its row starts."""
+
 
 def start(
     dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, seed: int
@@ -63,7 +66,7 @@ def start(
 def with_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) -> Vectors:
     """Vectors of items moved toward the training queries that want them, (items, E).
 
-    Each becomes the direction of its own and of the mean of its queries together, as relevance
+    Each becomes the direction of its own and, shorter, of its queries together, as relevance
     feedback moves a query toward its answers (Rocchio 1971).
 
     Args:
@@ -76,7 +79,11 @@ def with_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) 
     wanted = sp.csr_array(
         (np.ones(len(wants), np.float32), (wants, asking)), shape=(len(items), len(queries))
     )
-    times = np.maximum(wanted.sum(axis=1), 1)[:, None]
-    moved = items + (wanted @ queries) / times
-    lengths = np.linalg.norm(moved, axis=1, keepdims=True)
-    return np.asarray(moved / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+    moved = items + _QUERIES * _directions(wanted @ queries)
+    return _directions(moved)
+
+
+def _directions(vectors: Vectors) -> Vectors:
+    """At unit length; zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)
