@@ -1,7 +1,7 @@
 """Items that no training saw, added to a trained model: are they found, and what do others lose?
 
-    python benchmarks/new_items.py DATASET --out DIR [--share .05] [--encoder E [--tune-encoder]]
-        [--set KEY=VALUE ...] [--threads 1]
+    python benchmarks/new_items.py DATASET --out DIR [--share .05]
+        [--encoder E [--tune-encoder EPOCHS]] [--set KEY=VALUE ...] [--threads 1]
 
 Draws a share of the items and takes them out of everything: the catalog, all events, all
 judgements, and the queries that wanted nothing else. Trains a joint model on the rest, adds the
@@ -26,6 +26,7 @@ from twofold import artifact
 from twofold.baselines.bm25 import BM25
 from twofold.baselines.selection import sentence_part, tuned_encoder
 from twofold.data.dataset import Catalog
+from twofold.encoders.tuning import TuningConfig
 from twofold.evaluation.measures import PRIMARY, score
 from twofold.evaluation.significance import Estimate, difference, mean
 from twofold.model.new_items import CatalogTexts, like_catalog, with_items
@@ -73,13 +74,15 @@ def trained(dataset: PreparedDataset, out: Path, arguments: argparse.Namespace) 
     settings = [*SETTINGS, *(arguments.set or [])]
     config = resolve_config("standard", None, tuple(settings), encoder=arguments.encoder)
     if arguments.tune_encoder:
-        config = _tuned(dataset, config, out)
+        config = _tuned(dataset, config, out, arguments.tune_encoder)
     train(dataset, "joint", out=folder, config=config, resume=True, threads=arguments.threads)
     return folder
 
 
-def _tuned(dataset: PreparedDataset, config: TrainingConfig, out: Path) -> TrainingConfig:
-    tuned = tuned_encoder(dataset, config, out / "encoder")
+def _tuned(
+    dataset: PreparedDataset, config: TrainingConfig, out: Path, epochs: int
+) -> TrainingConfig:
+    tuned = tuned_encoder(dataset, config, out / "encoder", tuning=TuningConfig(epochs=epochs))
     before = sentence_part(config)
     assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
     return config.model_copy(update={"encoder": config.encoder.replace(before, tuned.name)})
@@ -174,7 +177,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--encoder", help="tfidf, or a sentence-transformers name or folder")
-    parser.add_argument("--tune-encoder", action="store_true")
+    parser.add_argument("--tune-encoder", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--set", action="append", help="KEY=VALUE")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()

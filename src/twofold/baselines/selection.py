@@ -15,7 +15,7 @@ from twofold.baselines.sasrec import sasrec
 from twofold.baselines.vectors import BiEncoder, HistoryMean
 from twofold.encoders.encoders import TextEncoder, resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.encoders.tuning import KIND, tune_encoder
+from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder
 from twofold.evaluation.measures import Measure
 from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
@@ -162,7 +162,11 @@ def _tuned(dataset: PreparedDataset, config: TrainingConfig, folder: Path) -> Ch
 
 
 def tuned_encoder(
-    dataset: PreparedDataset, config: TrainingConfig, folder: Path, seed: int = 0
+    dataset: PreparedDataset,
+    config: TrainingConfig,
+    folder: Path,
+    seed: int = 0,
+    tuning: TuningConfig | None = None,
 ) -> SentenceEncoder:
     """The configuration's sentence encoder tuned on the training queries; made once."""
     if artifact.is_complete(folder):
@@ -175,7 +179,7 @@ def tuned_encoder(
         return _value(dataset, "search", BiEncoder(dataset, encoder))
 
     start = SentenceEncoder.load(name)
-    return tune_encoder(dataset, start, folder, judge, seed=seed)
+    return tune_encoder(dataset, start, folder, judge, tuning, seed)
 
 
 def _sasrec(
