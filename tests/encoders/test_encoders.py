@@ -123,5 +123,5 @@ def test_words_are_weighed_as_scikit_learn_does(texts: list[str]) -> None:
     reference = TfidfVectorizer(sublinear_tf=True, stop_words="english", min_df=2)
     reference.fit([*known, *known])
     encoder = TfidfEncoder.fit([*known, *known])
-    expected = normalize(reference.transform([*texts, "x"]) @ encoder._axes.T)
+    expected = normalize(reference.transform([*texts, "x"]) @ encoder._by_word)
     np.testing.assert_allclose(encoder.encode([*texts, "x"]), expected, atol=1e-6)

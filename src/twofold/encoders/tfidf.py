@@ -42,7 +42,8 @@ class TfidfEncoder:
         axes: npt.NDArray[np.float32],
     ) -> None:
         self.width = axes.shape[0]
-        self._words, self._rarity, self._axes = list(words), rarity, axes
+        self._words, self._rarity = list(words), rarity
+        self._by_word = np.ascontiguousarray(axes.T)
         self._places = {word: place for place, word in enumerate(self._words)}
 
     @classmethod
@@ -73,10 +74,13 @@ class TfidfEncoder:
         """See `twofold.encoders.encoders.TextEncoder`."""
         if not texts:
             return np.zeros((0, self.width), np.float32)
-        return np.asarray(_unit(self._weighed(texts) @ self._axes.T), dtype=np.float32)
+        weighed, used = self._weighed(texts)
+        # A product with every word's axes would read 30 MB for the five words of a query.
+        return np.asarray(_unit(weighed @ self._by_word[used]), dtype=np.float32)
 
-    def _weighed(self, texts: Sequence[str]) -> sp.csr_array:
-        """Texts by words, (len(texts), W): (1 + log count) * rarity, rows of unit length."""
+    def _weighed(self, texts: Sequence[str]) -> tuple[sp.csr_array, npt.NDArray[np.int64]]:
+        """Texts by the words that occur in them, and these, (U,); (len(texts), U) weights of
+        (1 + log count) * rarity, rows of unit length."""
         counted = [
             Counter(
                 self._places[word] for word in _WORD.findall(text.lower()) if word in self._places
@@ -89,13 +93,14 @@ class TfidfEncoder:
         weights = (1 + np.log(counts)) * self._rarity[places]
         rows = np.repeat(np.arange(len(texts)), np.diff(starts))
         norms = np.sqrt(np.bincount(rows, weights**2, len(texts)))
-        return sp.csr_array(
-            (weights / norms[rows], places, starts), shape=(len(texts), len(self._words))
-        )
+        used, columns = np.unique(places, return_inverse=True)
+        weighed = sp.csr_array((weights / norms[rows], columns, starts), (len(texts), len(used)))
+        return weighed, used
 
     def save(self, folder: Path) -> None:
         (folder / _WORDS).write_text(json.dumps(self._words), encoding="utf-8")
-        save_file({"rarity": self._rarity, "axes": self._axes}, folder / _TABLES)
+        axes = np.ascontiguousarray(self._by_word.T)
+        save_file({"rarity": self._rarity, "axes": axes}, folder / _TABLES)
 
     @classmethod
     def restore(cls, folder: Path) -> "TfidfEncoder":
