@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -166,6 +167,23 @@ async def test_a_full_line_takes_nobody_and_says_when_to_come_back() -> None:
         engine.gate.set()
         assert await change == 1
         await asyncio.gather(first, *waiting)
+
+
+async def test_a_rest_lasts_no_longer_than_the_pass_nor_than_asked() -> None:
+    engine = FakeEngine()
+    async with batcher(engine, gather_ms=0) as line:
+        start = time.perf_counter()
+        line.rest(20)
+        assert time.perf_counter() - start < 5, "no pass, no rest"
+        first = await passing(line, engine)
+        line.rest(0.05)
+        assert 0.05 <= time.perf_counter() - start < 15
+        threading.Timer(0.1, engine.gate.set).start()
+        line.rest(60)
+        assert time.perf_counter() - start < 30, "the pass ended"
+        await first
+        line.rest(60)
+        assert time.perf_counter() - start < 30, "no other pass has begun"
 
 
 async def test_changes_come_between_passes_in_one_thread() -> None:
