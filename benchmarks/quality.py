@@ -37,11 +37,9 @@ MEASURES = (PRIMARY, Measure("Recall", 10), Measure("nDCG", 10))
 RECIPES: dict[str, list[str]] = {
     "ml-1m-joint": [
         "backbone=decoder:medium",
-        "epochs=2",
+        "epochs=3",
         "patience=1",
         "item_text=3",
-        "rows=queries",
-        "rows_rate=0.2",
         'source_weights={"search": 0.25, "recommendation": 0.75}',
         "validation_requests=500",
     ],
