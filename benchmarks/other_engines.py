@@ -111,10 +111,11 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, help="of the items; made where it is not there")
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
+    if arguments.kind == "bi-encoder" and not (arguments.encoder and arguments.vectors):
+        parser.error("bi-encoder needs --encoder and --vectors")
     torch.set_num_threads(1)
     catalog = load_dataset(arguments.dataset).catalog
-    words = arguments.kind == "bm25"
-    if words:
+    if arguments.kind == "bm25":
         search = by_words(catalog)
     else:
         search = by_vectors(catalog, arguments.encoder, arguments.vectors)
