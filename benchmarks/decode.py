@@ -115,7 +115,7 @@ def requests(count: int, tokens: int, vocabulary: Vocabulary) -> Batch:
     slots = torch.from_numpy(vocabulary.spaces.slots_of("search")[:1]).expand(count)
     lengths = torch.full((count,), tokens)
     empty = torch.zeros(count, 0)
-    return Batch(words, lengths, rows, last, slots, nothing, nothing, nothing.float(), empty)
+    return Batch(words, lengths, rows, last, slots, nothing, nothing, nothing.float(), empty, empty)
 
 
 class Ours:

@@ -8,7 +8,7 @@ import numpy as np
 
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
-from twofold.tasks.examples import training_examples
+from twofold.tasks.examples import item_documents
 from twofold.tasks.prepared import PreparedDataset
 
 Field = Literal["text", "queries", "text and queries"]
@@ -66,11 +66,10 @@ def _words(texts: list[str]) -> list[list[str]]:
 
 
 def _documents(dataset: PreparedDataset, field: Field) -> list[str]:
-    parts: list[list[str]] = [[text] for text in dataset.catalog.texts]
+    texts = dataset.catalog.texts
+    if field == "text":
+        return list(texts)
+    documents = item_documents(dataset)
     if field == "queries":
-        parts = [[] for _ in parts]
-    if field != "text":
-        for example in training_examples(dataset, "search"):
-            for target in example.targets:
-                parts[target].append(example.query or "")
-    return [" ".join(part) for part in parts]
+        return [document[len(text) :] for document, text in zip(documents, texts, strict=True)]
+    return documents

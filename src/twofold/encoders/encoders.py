@@ -40,6 +40,7 @@ class WordsAndSentence:
 
     def __init__(self, words: TfidfEncoder, sentence: SentenceEncoder) -> None:
         self._parts: tuple[TextEncoder, TextEncoder] = words, sentence
+        self.sentence = sentence
         self.width = words.width + sentence.width
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -78,6 +79,13 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
         sentence = SentenceEncoder.load(name.removeprefix("tfidf+"))
         return WordsAndSentence(_fit(items, queries), sentence)
     return SentenceEncoder.load(name)
+
+
+def sentence_part(encoder: TextEncoder | None) -> SentenceEncoder | None:
+    """The sentence encoder that an encoder is, or holds."""
+    if isinstance(encoder, WordsAndSentence):
+        return encoder.sentence
+    return encoder if isinstance(encoder, SentenceEncoder) else None
 
 
 def _fit(items: Sequence[str], queries: Sequence[str]) -> TfidfEncoder:

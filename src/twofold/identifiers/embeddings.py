@@ -17,7 +17,7 @@ from twofold import artifact
 from twofold.encoders.encoders import Vectors
 from twofold.encoders.factorisation import item_factors, leading_factors, nearness
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.encoders.tfidf import weighed_words
+from twofold.encoders.tfidf import Words
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_manifest
 from twofold.identifiers.scheme import Strategy
 from twofold.records import InputError, Task
@@ -161,13 +161,14 @@ class _Maker:
 
     def _words(self, *columns: list[str]) -> list[sp.csr_array]:
         try:
-            return weighed_words(*columns)
+            words = Words.fit([text for column in columns for text in column])
         except InputError as error:
             raise InputError(
                 f"{self.dataset.source}: no word occurs in two texts, of which vectors of items "
                 f"could be made; add a title or text to the items, or use embeddings "
                 f"'recommendation' or atomic identifiers"
             ) from error
+        return [words.weigh(column) for column in columns]
 
     def _tuned(self, tasks: tuple[Task, ...]) -> Vectors:
         """Item vectors of the encoder tuned on the tasks; the same data find it made already."""

@@ -17,10 +17,11 @@ import torch
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import load_encoder
+from twofold.encoders.encoders import load_encoder, sentence_part
 from twofold.identifiers.identifiers import IdSpaces, load_spaces
 from twofold.identifiers.trie import Trie, build_trie, load_trie
 from twofold.model.backbone import Backbone, autocast, load_backbone
+from twofold.model.hybrid import Hybrid, load_hybrid
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
 from twofold.records import TASKS, Ints, Task
 
@@ -44,6 +45,7 @@ class GenerativeModel:
         histories: user_id -> catalog positions, oldest first.
         item_vectors: of the items' texts by the vocabulary's encoder, (N, E), where it has one:
             new items are placed by them. In half precision where they were loaded.
+        hybrid: what queries and items' documents have in common directly, where it helps.
         stamp: what its numbers rest on.
     """
 
@@ -56,6 +58,7 @@ class GenerativeModel:
     tries: Mapping[Task, Trie] = field(default_factory=dict)
     histories: Mapping[str, Ints] = field(default_factory=dict)
     item_vectors: npt.NDArray[np.floating] | None = None
+    hybrid: Hybrid | None = None
     stamp: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -101,6 +104,8 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
         if model.item_vectors is not None:
             # Half precision moves a cosine by less than 1e-3, and halves the file.
             np.save(folder / _ITEM_VECTORS, model.item_vectors.astype(np.float16))
+        if model.hybrid is not None:
+            model.hybrid.save(folder)
         if model.histories:
             item_ids = model.catalog.items["item_id"]
             histories = {
@@ -150,5 +155,6 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
         tries=tries,
         histories=histories,
         item_vectors=vectors,
+        hybrid=load_hybrid(folder, sentence_part(vocabulary.encoder)),
         stamp=config["stamp"],
     )

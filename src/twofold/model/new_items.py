@@ -129,9 +129,11 @@ def with_items(
         model.backbone.append_rows(tables)
         grown = shared(atomic(len(model.catalog) + items.height))
         model.backbone.repack(grown.slots)
+    hybrid = model.hybrid
     return replace(
         model,
         catalog=Catalog.of(pl.concat([model.catalog.items, items])),
+        hybrid=hybrid and hybrid.with_items(Catalog.of(items).texts),
         vocabulary=replace(model.vocabulary, spaces=grown),
         tries=tries_of(grown),
     )

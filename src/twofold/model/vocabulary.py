@@ -74,6 +74,8 @@ class Batch:
         weights: of each target in the loss, shape (T,), float32.
         query_vectors: for the last token of each request, shape (B, E), zero where nothing was
             typed; E is 0 without a text encoder.
+        matches: what adds to the scores of the first code, (B, codes); (B, 0) for nothing. See
+            `twofold.model.hybrid`.
     """
 
     tokens: torch.Tensor
@@ -85,6 +87,7 @@ class Batch:
     targets: torch.Tensor
     weights: torch.Tensor
     query_vectors: torch.Tensor
+    matches: torch.Tensor
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
@@ -251,6 +254,7 @@ class Vocabulary:
             targets=torch.from_numpy(np.concatenate([s.targets for s in sequences])),
             weights=torch.from_numpy(np.concatenate([s.weights for s in sequences])).float(),
             query_vectors=torch.from_numpy(vectors),
+            matches=torch.zeros(len(sequences), 0),
         )
 
     def save(self, folder: Path) -> None:

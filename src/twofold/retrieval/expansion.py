@@ -1,6 +1,7 @@
 """What a model says of each next code: what beam search and scoring go by."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,11 @@ def batch_of(model: GenerativeModel, sequences: Sequence[Sequences]) -> Batch:
     longest = max(len(s.tokens) for s in sequences)
     room = getattr(model.backbone.model.config, "max_position_embeddings", None) or np.inf
     width = int(min(padded(longest), room))
-    return model.vocabulary.collate(sequences, width).to(model.device)
+    batch = model.vocabulary.collate(sequences, width)
+    if model.hybrid is not None and any(s.query for s in sequences):
+        matches = torch.from_numpy(model.hybrid.scores([s.query for s in sequences]))
+        batch = replace(batch, matches=matches)
+    return batch.to(model.device)
 
 
 class Expansion:
@@ -39,6 +44,7 @@ class Expansion:
         spaces = model.vocabulary.spaces
         self._model = model
         self._slots = [spaces.slots[slot] for slot in spaces.slots_of(task)]
+        self._matches = batch.matches[:, None]
         self._tokens = model.vocabulary.code_tokens(task)
         with model.autocast():
             self._steps = steps_of(model.backbone, batch, len(self._slots) - 1, beams)
@@ -52,9 +58,16 @@ class Expansion:
                 places = torch.from_numpy(parents).to(self._model.device)
                 states = self._steps.next(tokens, places)
         logits = self._model.backbone.logits(finite(states), self._slots[level])
+        if level == 0:
+            logits = with_matches(logits, self._matches)
         scores = torch.log_softmax(logits, dim=-1)
         found: npt.NDArray[np.float32] = scores.cpu().numpy()
         return found
+
+
+def with_matches(logits: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
+    """Scores of the first codes, (..., codes), with what a hybrid model adds to them."""
+    return logits + matches if matches.shape[-1] else logits
 
 
 def finite(states: torch.Tensor) -> torch.Tensor:

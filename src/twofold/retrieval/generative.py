@@ -18,7 +18,7 @@ from twofold.model.vocabulary import Batch, Sequences
 from twofold.records import Answer, InputError, Ranking, Request, Run, Task
 from twofold.retrieval.attributes import Attributes, Mask, Where
 from twofold.retrieval.beam_search import Diversity, beam_search
-from twofold.retrieval.expansion import Expansion, batch_of, finite
+from twofold.retrieval.expansion import Expansion, batch_of, finite, with_matches
 from twofold.retrieval.top_k import CatalogRanker
 
 _BATCH_TOKENS = 16_384
@@ -222,7 +222,8 @@ class GenerativeRetriever:
         with self.model.autocast():
             states = finite(self.model.backbone.states(batch))
         slot = spaces.slots[spaces.slots_of(task)[0]]
-        scores = torch.log_softmax(self.model.backbone.logits(states, slot), dim=1)
+        logits = with_matches(self.model.backbone.logits(states, slot), batch.matches)
+        scores = torch.log_softmax(logits, dim=1)
         codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
         found: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
         return found

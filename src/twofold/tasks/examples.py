@@ -120,6 +120,15 @@ def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
     return made
 
 
+def item_documents(dataset: PreparedDataset) -> list[str]:
+    """What is written of each item: its text, then the training queries that want it."""
+    parts = [[text] for text in dataset.catalog.texts]
+    for example in training_examples(dataset, "search"):
+        for target in example.targets:
+            parts[target].append(example.query or "")
+    return [" ".join(part) for part in parts]
+
+
 def judged_requests(dataset: PreparedDataset, task: Task, split: Split) -> JudgedRequests:
     """What validation or test asks of one task."""
     if task == "search":

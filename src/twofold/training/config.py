@@ -36,6 +36,12 @@ class TrainingConfig(pydantic.BaseModel):
         "at factors of the training histories; with the last two every arm starts with knowledge "
         "of one task, so not for a study",
     )
+    hybrid: Literal["auto", "none"] = pydantic.Field(
+        "none",
+        description="auto adds to an item's score in search what its document (text and training "
+        "queries) has in common with the query, by words and by the sentence encoder, weighted on "
+        "validation; atomic identifiers only",
+    )
     identifiers: Literal["atomic", "semantic"] = pydantic.Field(
         "atomic",
         description="how items are named: by a code each, or by several, shared by similar ones",
@@ -142,6 +148,7 @@ def scheme_of(config: TrainingConfig) -> SemanticScheme:
 
 _RECIPE: dict[str, Any] = {
     "encoder": "auto",
+    "hybrid": "auto",
     "windows": "all",
     "batch_tokens": 1024,
     "batch_requests": 128,

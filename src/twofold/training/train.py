@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of
+from twofold.training.hybrid import fit_hybrid
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
 from twofold.training.sequences import encode, encoded_sources, trainable
@@ -159,6 +160,8 @@ def train(
     progress = loop.run(backbone, vocabulary, job, state_folder)
     model.stamp.update(_stamp(dataset, job, progress, vocabulary.encoder is not None))
     model.stamp["identifiers"] = dict(named.description)
+    if config.hybrid == "auto":
+        model = _hybrid(dataset, arm, model, config)
     save_model(model, out, {"training": config.model_dump(), "identity": identity})
     shutil.rmtree(state_folder, ignore_errors=True)
     return GenerativeRetriever(model, arm.name)
@@ -342,6 +345,18 @@ def _validation(
         return {**found, "value": sum(scaled) / len(scaled)}
 
     return validate
+
+
+def _hybrid(
+    dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
+) -> GenerativeModel:
+    """The model with what queries and documents have in common, where validation asks for it."""
+    judged = judged_requests(dataset, "search", "validation").sample(config.validation_requests)
+    if "search" not in arm.judged or not judged.requests or model.tries:
+        return model
+    hybrid = fit_hybrid(dataset, model, lambda tried: _mean(GenerativeRetriever(tried), judged))
+    told = {"weight": hybrid.weight, "parts": hybrid.parts} if hybrid else {"weight": 0.0}
+    return replace(model, hybrid=hybrid, stamp={**model.stamp, "hybrid": told})
 
 
 def _mean(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
