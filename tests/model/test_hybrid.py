@@ -1,0 +1,112 @@
+"""What queries and documents have in common: by hand, on disk, and inside a model's scores."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twofold.encoders.sentence import SentenceEncoder
+from twofold.encoders.tfidf import Words
+from twofold.model.hybrid import Hybrid, load_hybrid, postings_of
+from twofold.records import Request
+from twofold.retrieval.generative import GenerativeRetriever
+from twofold.retrieval.scoring import Context, score_items
+
+DOCUMENTS = ["robot robot love", "robot western", "wedding love", "", "western desert"]
+
+
+def _hybrid(sentence: SentenceEncoder | None = None, weight: float = 3.0) -> Hybrid:
+    words = Words.fit([*DOCUMENTS, "desert wedding"])
+    vectors = sentence.encode(DOCUMENTS).astype(np.float16).astype(np.float32) if sentence else None
+    return Hybrid(weight, words, postings_of(words, DOCUMENTS), sentence, vectors)
+
+
+def test_shared_words_are_weighed_as_one_would_by_hand() -> None:
+    hybrid = _hybrid()
+    rarity = dict(zip(hybrid.words.words, hybrid.words.rarity.astype(float), strict=True))
+    found = hybrid.scores(["love robot unknown", "love", "", "unknown"])
+    robots, love = (1 + math.log(2)) * rarity["robot"], rarity["love"]
+    document = math.hypot(robots, love)
+    asked = math.sqrt(math.hypot(rarity["robot"], love) * max(rarity.values()))
+    by_hand = 3 * (rarity["robot"] * robots + love * love) / (asked * document)
+    assert found[0, 0] == pytest.approx(by_hand, rel=1e-5)
+    assert found[1, 2] == pytest.approx(
+        3 * love**2 / math.hypot(love, rarity["wedding"]) / math.sqrt(love * max(rarity.values())),
+        rel=1e-5,
+    )
+    assert not found[:, 3].any(), "an empty document shares nothing"
+    assert not found[2:].any(), "nor does a query without a known word"
+
+
+def test_a_second_shared_word_adds(sentence_encoder: SentenceEncoder) -> None:
+    one, two = _hybrid().scores(["western", "western desert"])[:, 4]
+    assert two > one > 0
+    assert _hybrid(sentence_encoder).parts == ["words", "sentence"]
+    assert _hybrid().parts == ["words"]
+
+
+def test_cosines_of_sentences_add(sentence_encoder: SentenceEncoder) -> None:
+    queries = ["film of love", "robot"]
+    both, words = _hybrid(sentence_encoder).scores(queries), _hybrid().scores(queries)
+    cosines = sentence_encoder.encode(queries) @ sentence_encoder.encode(DOCUMENTS).T
+    np.testing.assert_allclose(both - words, 3 * cosines, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["words", "both"])
+def test_a_folder_holds_it(tmp_path: Path, kind: str, sentence_encoder: SentenceEncoder) -> None:
+    hybrid = _hybrid(sentence_encoder if kind == "both" else None)
+    hybrid.save(tmp_path)
+    loaded = load_hybrid(tmp_path, sentence_encoder)
+    assert loaded is not None
+    assert loaded.parts == hybrid.parts
+    queries = ["love robot", "desert wedding", ""]
+    np.testing.assert_array_equal(loaded.scores(queries), hybrid.scores(queries))
+
+
+def test_a_folder_without_one_is_read_as_such(tmp_path: Path) -> None:
+    assert load_hybrid(tmp_path, None) is None
+
+
+def test_new_items_are_matched_by_their_texts(sentence_encoder: SentenceEncoder) -> None:
+    grown = _hybrid(sentence_encoder).with_items(["desert wedding", "love"])
+    whole = [*DOCUMENTS, "desert wedding", "love"]
+    words = grown.words
+    expected = Hybrid(
+        3.0, words, postings_of(words, whole), sentence_encoder, sentence_encoder.encode(whole)
+    )
+    queries = ["desert wedding", "love"]
+    np.testing.assert_allclose(grown.scores(queries), expected.scores(queries), atol=2e-3)
+    assert grown.scores(queries).argmax(axis=1).tolist() == [5, 6]
+
+
+def test_a_model_ranks_and_scores_by_the_sum(retriever: GenerativeRetriever) -> None:
+    plain = replace(retriever.model, hybrid=None)
+    texts = plain.catalog.texts
+    words = Words.fit(texts)
+    hybrid = Hybrid(7.0, words, postings_of(words, texts))
+    model, query = replace(plain, hybrid=hybrid), texts[4]
+    items = np.arange(len(texts))
+    context = [Context(np.array([1, 2]), query)]
+    logits = score_items(plain, context, items) + hybrid.scores([query])
+    expected = logits - np.logaddexp.reduce(logits, axis=1)
+    np.testing.assert_allclose(score_items(model, context, items), expected, atol=1e-4)
+    names = plain.catalog.item_ids
+    request = Request("r", query=query, history=(names[1], names[2]))
+    ranking = GenerativeRetriever(model).retrieve([request], len(texts))["r"]
+    by_item = dict(zip(ranking.item_ids, ranking.scores, strict=True))
+    np.testing.assert_allclose([by_item[name] for name in names], expected[0], atol=1e-4)
+
+
+def test_a_history_alone_is_ranked_as_without(retriever: GenerativeRetriever) -> None:
+    texts = retriever.model.catalog.texts
+    words = Words.fit(texts)
+    hybrid = Hybrid(7.0, words, postings_of(words, texts))
+    names = retriever.model.catalog.item_ids
+    requests = [Request("alone", history=(names[3],)), Request("asked", query=texts[0])]
+    plain = GenerativeRetriever(replace(retriever.model, hybrid=None)).retrieve(requests[:1], 5)
+    mixed = GenerativeRetriever(replace(retriever.model, hybrid=hybrid)).retrieve(requests, 5)
+    assert mixed["alone"].item_ids == plain["alone"].item_ids
+    assert mixed["alone"].scores == pytest.approx(plain["alone"].scores, abs=1e-5)
+    assert mixed["asked"].item_ids[0] == names[0]

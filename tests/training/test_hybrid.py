@@ -1,0 +1,74 @@
+"""When a trained model gets a hybrid part, from which data, and with which weight."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
+from twofold.model.checkpoint import GenerativeModel
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.tasks.examples import item_documents, training_examples
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig
+from twofold.training.hybrid import fit_hybrid
+from twofold.training.train import train
+
+
+def test_the_weight_is_the_one_that_validation_likes(
+    catalog: PreparedDataset, retriever: GenerativeRetriever
+) -> None:
+    plain = replace(retriever.model, hybrid=None)
+
+    def likes(weight: float) -> float:
+        found = fit_hybrid(catalog, plain, lambda model: -abs(_weight(model) - weight))
+        return found.weight if found else 0.0
+
+    assert [likes(weight) for weight in (0.0, 20.0, 1000.0)] == [0.0, 20.0, 80.0]
+    assert fit_hybrid(catalog, plain, lambda _: 0.5) is None, "what brings nothing is left out"
+
+
+def _weight(model: GenerativeModel) -> float:
+    return model.hybrid.weight if model.hybrid else 0.0
+
+
+def test_documents_hold_texts_and_training_queries_alone() -> None:
+    dataset = planted_dataset()
+    documents = item_documents(dataset)
+    examples = training_examples(dataset, "search")
+    for item, (text, document) in enumerate(zip(dataset.catalog.texts, documents, strict=True)):
+        asked = [example.query for example in examples if item in example.targets]
+        assert document == " ".join([text, *map(str, asked)])
+    assert item_documents(with_other_held_out(dataset)) == documents
+
+
+@pytest.mark.parametrize("arm", ["joint", "search", "recommendation"])
+def test_arms_that_search_have_one(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path, arm: str
+) -> None:
+    few = {"encoder": "none", "updates": 2, "validations": 1}
+    config = quick_config.model_copy(update=few)
+    trained = train(catalog, arm, out=tmp_path / "m", config=config, device="cpu").model
+    assert ("hybrid" in trained.stamp) == (arm != "recommendation")
+    told = trained.stamp.get("hybrid", {"weight": 0.0})["weight"]
+    assert told == _weight(trained) == _weight(load_model(tmp_path / "m").model)
+    if arm != "recommendation":
+        assert told > 0, "two updates from random weights teach less than the words tell"
+
+
+def test_none_is_asked_for_or_possible(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    few = {"updates": 2, "validations": 1}
+    for name, change in {"none": {"hybrid": "none"}, "ids": {"identifiers": "semantic"}}.items():
+        config = quick_config.model_copy(update={**few, **change})
+        trained = train(catalog, "joint", out=tmp_path / name, config=config, device="cpu")
+        assert trained.model.hybrid is None
+
+
+def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:
+    silent = planted_dataset(titles=NO_TITLES)
+    wordless = replace(silent, queries=silent.queries.with_columns(text=pl.lit("the")))
+    plain = replace(retriever.model, hybrid=None)
+    assert fit_hybrid(wordless, plain, lambda model: _weight(model)) is None
