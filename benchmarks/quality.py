@@ -41,7 +41,7 @@ RECIPES: dict[str, list[str]] = {
         "patience=1",
         "item_text=3",
         'source_weights={"search": 0.25, "recommendation": 0.75}',
-        "validation_requests=500",
+        "validation_requests=1000",
     ],
     "beauty": [
         "epochs=10",

@@ -12,21 +12,21 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
-from twofold.training.hybrid import fit_hybrid
+from twofold.training.hybrid import hybrid_part, with_best_weight
 from twofold.training.train import train
 
 
 def test_the_weight_is_the_one_that_validation_likes(
     catalog: PreparedDataset, retriever: GenerativeRetriever
 ) -> None:
-    plain = replace(retriever.model, hybrid=None)
+    part = hybrid_part(catalog, retriever.model.vocabulary)
+    model = replace(retriever.model, hybrid=part)
 
     def likes(weight: float) -> float:
-        found = fit_hybrid(catalog, plain, lambda model: -abs(_weight(model) - weight))
-        return found.weight if found else 0.0
+        return _weight(with_best_weight(model, lambda tried: -abs(_weight(tried) - weight)))
 
     assert [likes(weight) for weight in (0.0, 20.0, 1000.0)] == [0.0, 20.0, 80.0]
-    assert fit_hybrid(catalog, plain, lambda _: 0.5) is None, "what brings nothing is left out"
+    assert with_best_weight(model, lambda _: 0.5).hybrid is None, "what brings nothing is left out"
 
 
 def _weight(model: GenerativeModel) -> float:
@@ -70,5 +70,5 @@ def test_none_is_asked_for_or_possible(
 def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:
     silent = planted_dataset(titles=NO_TITLES)
     wordless = replace(silent, queries=silent.queries.with_columns(text=pl.lit("the")))
-    plain = replace(retriever.model, hybrid=None)
-    assert fit_hybrid(wordless, plain, lambda model: _weight(model)) is None
+    assert hybrid_part(silent, retriever.model.vocabulary) is not None
+    assert hybrid_part(wordless, retriever.model.vocabulary) is None

@@ -1,4 +1,4 @@
-"""How much of what queries and documents have in common goes into a trained model's scores."""
+"""A model's hybrid part: what documents it is made of, and how much it weighs."""
 
 import logging
 from collections.abc import Callable
@@ -10,53 +10,59 @@ from twofold.encoders.encoders import sentence_part
 from twofold.encoders.tfidf import Words
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import Hybrid, postings_of
+from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
 from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.start import with_queries
 
 _WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
+_WHILE_TRAINING = 20.0
+"""The weight by which checkpoints are compared: a model is chosen as it will be used."""
 
 _log = logging.getLogger(__name__)
 
 
-def fit_hybrid(
-    dataset: PreparedDataset, model: GenerativeModel, judge: Callable[[GenerativeModel], float]
-) -> Hybrid | None:
-    """The hybrid part with the weight that `judge` likes best; None where it likes none.
+def hybrid_part(dataset: PreparedDataset, vocabulary: Vocabulary) -> Hybrid | None:
+    """What queries are matched with: items' texts and training queries; None for want of words.
+
+    Args:
+        dataset: of which only the training queries are read.
+        vocabulary: with the sentence encoder, if any.
+    """
+    texts, examples = dataset.catalog.texts, training_examples(dataset, "search")
+    asked = [example.query or "" for example in examples]
+    documents = item_documents(dataset)
+    try:
+        words = Words.fit([*documents, *asked])
+    except InputError as error:
+        _log.info("no hybrid part: %s", error)
+        return None
+    plain = Hybrid(_WHILE_TRAINING, words, postings_of(words, documents))
+    sentence = sentence_part(vocabulary.encoder)
+    if sentence is None:
+        return plain
+    vectors = with_queries(sentence.encode(texts), sentence.encode(asked), examples)
+    # As the model folder holds them, so that the trained model answers as the loaded one.
+    vectors = vectors.astype(np.float16).astype(np.float32)
+    return replace(plain, sentence=sentence, vectors=vectors)
+
+
+def with_best_weight(
+    model: GenerativeModel, judge: Callable[[GenerativeModel], float]
+) -> GenerativeModel:
+    """The model with the weight of its hybrid part that `judge` likes best, which may be none.
 
     Documents hold training queries, so a training query finds its answers there, and training
     would lean on that. The weight is chosen afterwards, on queries that no document holds.
 
     Args:
-        dataset: only its training queries are written into documents.
-        model: as trained, without a hybrid part, atomic identifiers.
+        model: trained, with a hybrid part.
         judge: the value of a model on validation.
     """
-    try:
-        plain = _unweighted(dataset, model)
-    except InputError as error:  # too few words
-        _log.info("no hybrid part: %s", error)
-        return None
-    best, value = None, judge(model)
-    for weight in _WEIGHTS:
-        tried = replace(plain, weight=weight)
-        found = judge(replace(model, hybrid=tried))
-        if found > value:
-            best, value = tried, found
-    return best
-
-
-def _unweighted(dataset: PreparedDataset, model: GenerativeModel) -> Hybrid:
-    texts, examples = dataset.catalog.texts, training_examples(dataset, "search")
-    asked = [example.query or "" for example in examples]
-    documents = item_documents(dataset)
-    words = Words.fit([*documents, *asked])
-    postings = postings_of(words, documents)
-    sentence = sentence_part(model.vocabulary.encoder)
-    if sentence is None:
-        return Hybrid(1.0, words, postings)
-    vectors = with_queries(sentence.encode(texts), sentence.encode(asked), examples)
-    # As the model folder holds them, so that the trained model answers as the loaded one.
-    vectors = vectors.astype(np.float16).astype(np.float32)
-    return Hybrid(1.0, words, postings, sentence, vectors)
+    assert model.hybrid is not None
+    tried = [None, *(replace(model.hybrid, weight=weight) for weight in _WEIGHTS)]
+    values = [judge(replace(model, hybrid=hybrid)) for hybrid in tried]
+    best = tried[int(np.argmax(values))]
+    told = {"weight": best.weight, "parts": best.parts} if best else {"weight": 0.0}
+    return replace(model, hybrid=best, stamp={**model.stamp, "hybrid": told})

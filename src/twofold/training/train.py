@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from twofold.evaluation.measures import Measure
 from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
+from twofold.model.hybrid import Hybrid
 from twofold.model.vocabulary import Sequences, Vocabulary
 from twofold.records import TASKS, InputError, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
@@ -25,7 +26,7 @@ from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of
-from twofold.training.hybrid import fit_hybrid
+from twofold.training.hybrid import hybrid_part, with_best_weight
 from twofold.training.loss import CodeLoss
 from twofold.training.mixture import Mixture
 from twofold.training.sequences import encode, encoded_sources, trainable
@@ -155,13 +156,15 @@ def train(
         tries=tries_of(vocabulary.spaces),
         histories=dataset.histories if histories else {},
         item_vectors=item_vectors,
+        hybrid=_hybrid(dataset, arm, vocabulary, config),
     )
     job = _job(dataset, arm, model, config, seed, identity, reference or {})
     progress = loop.run(backbone, vocabulary, job, state_folder)
     model.stamp.update(_stamp(dataset, job, progress, vocabulary.encoder is not None))
     model.stamp["identifiers"] = dict(named.description)
-    if config.hybrid == "auto":
-        model = _hybrid(dataset, arm, model, config)
+    if model.hybrid is not None:
+        judged = judged_requests(dataset, "search", "validation").sample(config.validation_requests)
+        model = with_best_weight(model, lambda tried: _mean(GenerativeRetriever(tried), judged))
     save_model(model, out, {"training": config.model_dump(), "identity": identity})
     shutil.rmtree(state_folder, ignore_errors=True)
     return GenerativeRetriever(model, arm.name)
@@ -348,15 +351,14 @@ def _validation(
 
 
 def _hybrid(
-    dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
-) -> GenerativeModel:
-    """The model with what queries and documents have in common, where validation asks for it."""
-    judged = judged_requests(dataset, "search", "validation").sample(config.validation_requests)
-    if "search" not in arm.judged or not judged.requests or model.tries:
-        return model
-    hybrid = fit_hybrid(dataset, model, lambda tried: _mean(GenerativeRetriever(tried), judged))
-    told = {"weight": hybrid.weight, "parts": hybrid.parts} if hybrid else {"weight": 0.0}
-    return replace(model, hybrid=hybrid, stamp={**model.stamp, "hybrid": told})
+    dataset: PreparedDataset, arm: Arm, vocabulary: Vocabulary, config: TrainingConfig
+) -> Hybrid | None:
+    """The hybrid part of an arm whose search is judged, where validation can weigh it."""
+    wanted = config.hybrid == "auto" and "search" in arm.judged
+    possible = vocabulary.spaces.search.levels == 1
+    if not (wanted and possible and judged_requests(dataset, "search", "validation").requests):
+        return None
+    return hybrid_part(dataset, vocabulary)
 
 
 def _mean(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
