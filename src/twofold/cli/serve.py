@@ -44,7 +44,7 @@ def serve(
     api_key_file: KeyFile = None,
     max_batch: Annotated[
         int, typer.Option("--max-batch", min=1, help="Requests of one pass, at most.")
-    ] = 8,
+    ] = 32,
     max_waiting: Annotated[
         int, typer.Option("--max-waiting", min=1, help="Requests that may wait; more get 429.")
     ] = 64,

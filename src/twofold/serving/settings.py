@@ -15,7 +15,7 @@ class ServingSettings:
         seconds: in which a body must arrive, and after it the answer must be there.
     """
 
-    max_batch: int = 8
+    max_batch: int = 32
     max_waiting: int = 64
     gather_ms: float = 1.0
     max_body: int = 1 << 20
