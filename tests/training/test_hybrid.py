@@ -3,17 +3,25 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
+from twofold.encoders.encoders import Vectors
 from twofold.model.checkpoint import GenerativeModel
+from twofold.records import Example
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
-from twofold.training.hybrid import hybrid_part, with_best_weight
+from twofold.training.hybrid import hybrid_part, near_queries, with_best_weight
 from twofold.training.train import train
+
+NOTHING = np.zeros(0, np.int64)
 
 
 def test_the_weight_is_the_one_that_validation_likes(
@@ -72,3 +80,28 @@ def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:
     wordless = replace(silent, queries=silent.queries.with_columns(text=pl.lit("the")))
     assert hybrid_part(silent, retriever.model.vocabulary) is not None
     assert hybrid_part(wordless, retriever.model.vocabulary) is None
+
+
+@given(
+    arrays.arrays(np.float32, (4, 3), elements=st.floats(-1, 1, width=32)),
+    arrays.arrays(np.float32, (5, 3), elements=st.floats(-1, 1, width=32)),
+    st.lists(st.sets(st.integers(0, 3), min_size=1), min_size=5, max_size=5),
+)
+def test_vectors_are_moved_as_one_would_by_hand(
+    items: Vectors, queries: Vectors, wants: list[set[int]]
+) -> None:
+    examples = [
+        Example(NOTHING, "asked", np.array(sorted(answers)), np.zeros(len(answers), np.int64))
+        for answers in wants
+    ]
+    found = near_queries(items, queries, examples)
+    for item in range(4):
+        asking = [queries[number] for number in range(5) if item in wants[number]]
+        moved = items[item].astype(np.float64)
+        together = np.sum([[0.0] * 3, *asking], axis=0)
+        size = np.linalg.norm(together)
+        if size > 0:
+            moved = moved + 0.6 * together / size
+        length = np.linalg.norm(moved)
+        if length > 1e-3 and not 0 < size < 1e-3:  # else rounding decides
+            assert found[item] == pytest.approx(moved / length, abs=1e-4)

@@ -29,12 +29,11 @@ class TrainingConfig(pydantic.BaseModel):
         "folder of a sentence-transformers model, or tfidf+NAME for both; auto is tfidf where "
         "items have text, else none",
     )
-    rows: Literal["text", "queries", "histories"] = pydantic.Field(
+    rows: Literal["text", "histories"] = pydantic.Field(
         "text",
         description="where item rows start: at the encoder's vectors of the items' texts (at "
-        "random without an encoder), between those and the training queries that want them, or "
-        "at factors of the training histories; with the last two every arm starts with knowledge "
-        "of one task, so not for a study",
+        "random without an encoder), or at factors of the training histories; then every arm "
+        "starts with knowledge of recommendation, so not for a study",
     )
     hybrid: Literal["auto", "none"] = pydantic.Field(
         "none",
@@ -102,12 +101,6 @@ class TrainingConfig(pydantic.BaseModel):
         0, ge=0, description="sequences in a batch, at most; 0 for no limit but the tokens"
     )
     learning_rate: float = pydantic.Field(1e-3, gt=0, description="its peak; AdamW")
-    rows_rate: float = pydantic.Field(
-        1.0,
-        gt=0,
-        description="learning rate of item rows, as a share of the others': Adam moves that of a "
-        "rare item as fast as any, and a good start is soon lost",
-    )
     warmup: float = pydantic.Field(
         0.05, ge=0, lt=1, description="share of the updates in which the rate rises"
     )

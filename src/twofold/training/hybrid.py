@@ -1,22 +1,24 @@
 """A model's hybrid part: what documents it is made of, and how much it weighs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 
-from twofold.encoders.encoders import sentence_part
+from twofold.encoders.encoders import Vectors, sentence_part
 from twofold.encoders.tfidf import Words
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import Hybrid, postings_of
 from twofold.model.vocabulary import Vocabulary
-from twofold.records import InputError
+from twofold.records import Example, InputError
 from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.start import with_queries
 
 _WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
+_QUERIES = 0.6
+"""Length of what an item's training queries point to, beside its text's 1."""
 _WHILE_TRAINING = 20.0
 """The weight by which checkpoints are compared: a model is chosen as it will be used."""
 
@@ -42,7 +44,7 @@ def hybrid_part(dataset: PreparedDataset, vocabulary: Vocabulary) -> Hybrid | No
     sentence = sentence_part(vocabulary.encoder)
     if sentence is None:
         return plain
-    vectors = with_queries(sentence.encode(texts), sentence.encode(asked), examples)
+    vectors = near_queries(sentence.encode(texts), sentence.encode(asked), examples)
     # As the model folder holds them, so that the trained model answers as the loaded one.
     vectors = vectors.astype(np.float16).astype(np.float32)
     return replace(plain, sentence=sentence, vectors=vectors)
@@ -66,3 +68,29 @@ def with_best_weight(
     best = tried[int(np.argmax(values))]
     told = {"weight": best.weight, "parts": best.parts} if best else {"weight": 0.0}
     return replace(model, hybrid=best, stamp={**model.stamp, "hybrid": told})
+
+
+def near_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) -> Vectors:
+    """Vectors of items moved toward the training queries that want them, (items, E).
+
+    Each becomes the direction of its own and, shorter, of its queries together, as relevance
+    feedback moves a query toward its answers (Rocchio 1971).
+
+    Args:
+        items: of their texts, (items, E), of unit length or 0.
+        queries: of the examples' queries, (examples, E).
+        examples: of search.
+    """
+    wants = np.concatenate([example.targets for example in examples])
+    asking = np.repeat(np.arange(len(examples)), [len(example.targets) for example in examples])
+    wanted = sp.csr_array(
+        (np.ones(len(wants), np.float32), (wants, asking)), shape=(len(items), len(queries))
+    )
+    moved = items + _QUERIES * _directions(wanted @ queries)
+    return _directions(moved)
+
+
+def _directions(vectors: Vectors) -> Vectors:
+    """At unit length; zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)

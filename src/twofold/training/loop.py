@@ -135,7 +135,7 @@ def _update(
     batch = vocabulary.collate([sequences[row] for row in planned.rows]).to(device)
     share = learning_rate(progress.update, job.schedule.updates, job.config.warmup)
     for group in optimizer.param_groups:
-        group["lr"] = job.config.learning_rate * share * group["rate"]
+        group["lr"] = job.config.learning_rate * share
     torch.manual_seed(job.seed * 1_000_003 + progress.update)
     with autocast(device, job.config.precision):
         states = backbone.states(batch)
@@ -166,15 +166,11 @@ def _update(
 
 
 def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW; norms and biases do not decay, and the rows that items are scored by have a rate of
-    their own."""
-    rows = backbone.model.get_output_embeddings().weight
-    rest = [p for p in backbone.parameters() if p.requires_grad and p is not rows]
-    decay, rate = config.weight_decay, config.rows_rate
+    """AdamW; norms and biases do not decay."""
+    parameters = [p for p in backbone.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay, "rate": 1.0},
-        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "rate": 1.0},
-        {"params": [rows], "weight_decay": decay, "rate": rate},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 

@@ -1,10 +1,5 @@
 """Where a training starts: vocabulary, weights, and the rows of the items."""
 
-from collections.abc import Sequence
-
-import numpy as np
-import scipy.sparse as sp
-
 from twofold.encoders.encoders import Vectors, resolve_encoder
 from twofold.encoders.factorisation import item_factors
 from twofold.identifiers.identifiers import IdSpaces
@@ -18,13 +13,9 @@ from twofold.model.backbone import (
     start_from_text,
 )
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
-from twofold.records import Example, InputError
 from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
-
-_QUERIES = 0.6
-"""Length of what an item's training queries point to, beside its text's 1, where its row starts."""
 
 
 def start(
@@ -34,7 +25,7 @@ def start(
     one seed.
 
     Raises:
-        InputError: a backbone or encoder that is not there, or `rows` that need one.
+        InputError: a backbone or encoder that is not there.
     """
     texts, examples = dataset.catalog.texts, training_examples(dataset, "search")
     asked = [example.query or "" for example in examples]
@@ -52,38 +43,8 @@ def start(
         backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
     vectors = encoder.encode(texts) if encoder else None
     if encoder and vectors is not None:
-        queries = encoder.encode(asked)
-        near = with_queries(vectors, queries, examples) if config.rows == "queries" else vectors
-        start_from_text(backbone, spaces, near, queries)
-    elif config.rows == "queries":
-        raise InputError("rows=queries: needs an encoder of texts; set encoder, or leave rows out")
+        start_from_text(backbone, spaces, vectors, encoder.encode(asked))
     if config.rows == "histories":
         width = backbone.model.get_output_embeddings().weight.shape[1]
         start_from_histories(backbone, spaces, item_factors(dataset, width))
     return vocabulary, backbone, vectors
-
-
-def with_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) -> Vectors:
-    """Vectors of items moved toward the training queries that want them, (items, E).
-
-    Each becomes the direction of its own and, shorter, of its queries together, as relevance
-    feedback moves a query toward its answers (Rocchio 1971).
-
-    Args:
-        items: of their texts, (items, E), of unit length or 0.
-        queries: of the examples' queries, (examples, E).
-        examples: of search.
-    """
-    wants = np.concatenate([example.targets for example in examples])
-    asking = np.repeat(np.arange(len(examples)), [len(example.targets) for example in examples])
-    wanted = sp.csr_array(
-        (np.ones(len(wants), np.float32), (wants, asking)), shape=(len(items), len(queries))
-    )
-    moved = items + _QUERIES * _directions(wanted @ queries)
-    return _directions(moved)
-
-
-def _directions(vectors: Vectors) -> Vectors:
-    """At unit length; zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)
