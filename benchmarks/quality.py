@@ -14,6 +14,7 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ import polars as pl
 import torch
 
 from twofold import artifact
-from twofold.baselines.selection import every_baseline, sentence_part, tuned_encoder
+from twofold.baselines.selection import (
+    documents_baseline,
+    every_baseline,
+    sentence_part,
+    tuned_encoder,
+)
 from twofold.evaluation.measures import PRIMARY, Measure
 from twofold.evaluation.significance import difference, mean
 from twofold.records import Floats
@@ -94,14 +100,16 @@ def run(source: str, out: Path, arguments: argparse.Namespace) -> None:
         save_dataset(dataset, out / "dataset")
     settings = [*RECIPES.get(Path(source).name, []), *(arguments.set or [])]
     config = resolve_config("standard", None, tuple(settings), encoder=arguments.encoder)
-    if arguments.baselines:
-        beside = every_baseline(dataset, out / "baselines", config, threads=arguments.threads)
-        run_baselines(dataset, out, beside)
+    beside = every_baseline(dataset, out / "baselines", config, threads=arguments.threads)
     if arguments.tune_encoder:
         tuned = tuned_encoder(dataset, config, out / "baselines" / "bi-encoder")
         before = sentence_part(config)
         assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
         config = config.model_copy(update={"encoder": config.encoder.replace(before, tuned.name)})
+    if arguments.baselines:
+        # What stands there already is not made again: the arms' encoder comes first.
+        own = [documents_baseline(dataset, config)] if "search" in dataset.tasks else []
+        run_baselines(dataset, out, chain(own, beside))
     train_arms(dataset, out, config, arguments)
 
 

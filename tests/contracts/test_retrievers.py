@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from twofold.baselines.bm25 import BM25
+from twofold.baselines.documents import Documents
 from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.vectors import BiEncoder, HistoryMean
@@ -59,6 +60,7 @@ RETRIEVERS: dict[str, Make] = {
     "item-kNN": lambda data, _: ItemKNN(data),
     "history mean": lambda data, _: HistoryMean(data, _encoder(data)),
     "bi-encoder": lambda data, _: BiEncoder(data, _encoder(data)),
+    "documents": lambda data, _: Documents(data, _encoder(data)),
     "generative": lambda _, model: model,
     "generative, semantic IDs": lambda data, _: _semantic(data),
 }

@@ -27,7 +27,7 @@ NOTHING = np.zeros(0, np.int64)
 def test_the_weight_is_the_one_that_validation_likes(
     catalog: PreparedDataset, retriever: GenerativeRetriever
 ) -> None:
-    part = hybrid_part(catalog, retriever.model.vocabulary)
+    part = hybrid_part(catalog, retriever.model.vocabulary.encoder)
     model = replace(retriever.model, hybrid=part)
 
     def likes(weight: float) -> float:
@@ -78,8 +78,8 @@ def test_none_is_asked_for_or_possible(
 def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:
     silent = planted_dataset(titles=NO_TITLES)
     wordless = replace(silent, queries=silent.queries.with_columns(text=pl.lit("the")))
-    assert hybrid_part(silent, retriever.model.vocabulary) is not None
-    assert hybrid_part(wordless, retriever.model.vocabulary) is None
+    assert hybrid_part(silent, retriever.model.vocabulary.encoder) is not None
+    assert hybrid_part(wordless, retriever.model.vocabulary.encoder) is None
 
 
 @given(

@@ -9,6 +9,7 @@ from typing import Any
 
 from twofold import artifact
 from twofold.baselines.bm25 import BM25, FIELDS, Field
+from twofold.baselines.documents import Documents
 from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
@@ -88,6 +89,7 @@ def every_baseline(
             yield Baseline("search", f"BM25 {texts}", partial(_bm25, dataset, texts))
         plain = "bi-encoder (untuned)" if sentence_part(config) else "TF-IDF and SVD"
         yield Baseline("search", plain, partial(_bi_encoder, dataset, config, plain))
+        yield documents_baseline(dataset, config)
         if sentence_part(config):
             yield Baseline("search", "bi-encoder", partial(_tuned, dataset, config, folder))
     if "recommendation" in dataset.tasks:
@@ -95,6 +97,15 @@ def every_baseline(
         yield Baseline("recommendation", "history mean", partial(_history_mean, dataset, config))
         neural = partial(_sasrec, dataset, folder / "sasrec", config, device, threads)
         yield Baseline("recommendation", "SASRec", neural)
+
+
+def documents_baseline(dataset: PreparedDataset, config: TrainingConfig) -> Baseline:
+    """The hybrid part of the arms by itself: what they must add to."""
+    return Baseline("search", "documents", lambda: _documents(dataset, config))
+
+
+def _documents(dataset: PreparedDataset, config: TrainingConfig) -> Chosen:
+    return Chosen(Documents(dataset, _encoder(dataset, config)))
 
 
 def _untuned(make: Callable[..., Retriever], *arguments: Any) -> Chosen:

@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from twofold.encoders.encoders import Vectors, sentence_part
+from twofold.encoders.encoders import TextEncoder, Vectors, sentence_part
 from twofold.encoders.tfidf import Words
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import Hybrid, postings_of
-from twofold.model.vocabulary import Vocabulary
 from twofold.records import Example, InputError
 from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
@@ -25,12 +24,12 @@ _WHILE_TRAINING = 20.0
 _log = logging.getLogger(__name__)
 
 
-def hybrid_part(dataset: PreparedDataset, vocabulary: Vocabulary) -> Hybrid | None:
+def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid | None:
     """What queries are matched with: items' texts and training queries; None for want of words.
 
     Args:
         dataset: of which only the training queries are read.
-        vocabulary: with the sentence encoder, if any.
+        encoder: the model's own; of it the sentence encoder, if any.
     """
     texts, examples = dataset.catalog.texts, training_examples(dataset, "search")
     asked = [example.query or "" for example in examples]
@@ -41,7 +40,7 @@ def hybrid_part(dataset: PreparedDataset, vocabulary: Vocabulary) -> Hybrid | No
         _log.info("no hybrid part: %s", error)
         return None
     plain = Hybrid(_WHILE_TRAINING, words, postings_of(words, documents))
-    sentence = sentence_part(vocabulary.encoder)
+    sentence = sentence_part(encoder)
     if sentence is None:
         return plain
     vectors = near_queries(sentence.encode(texts), sentence.encode(asked), examples)

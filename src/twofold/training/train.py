@@ -358,7 +358,7 @@ def _hybrid(
     possible = vocabulary.spaces.search.levels == 1
     if not (wanted and possible and judged_requests(dataset, "search", "validation").requests):
         return None
-    return hybrid_part(dataset, vocabulary)
+    return hybrid_part(dataset, vocabulary.encoder)
 
 
 def _mean(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
