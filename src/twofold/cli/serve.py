@@ -56,10 +56,12 @@ def serve(
 ) -> None:
     """Serve a model folder: an API, and a page at /."""
     from twofold.serving.keys import keys_for
+    from twofold.serving.memory import keep_freed_memory
 
     folders = _folders(model, study)
     keys = keys_for(host, api_key_file)
     settle_threads(threads)
+    keep_freed_memory()
     gc.disable()  # a fifth of the start would go into looking for garbage among what stays
     from twofold.serving.folders import app_of_folders
     from twofold.serving.server import run
