@@ -255,7 +255,7 @@ def test_a_server_loads_nothing_that_only_training_needs() -> None:
 
 def test_a_full_line_refuses_on_the_connection_and_keeps_it_in_step(tmp_path: Path) -> None:
     with running(tmp_path, SECONDS="2") as server:
-        filling = [server.connect() for _ in range(80)]
+        filling = [server.connect() for _ in range(120)]  # a pass and a line, with room
         for connection in filling:
             connection.sendall(request())
         refused: list[float] = []
