@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
 from twofold.encoders.encoders import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.records import Example
+from twofold.records import Example, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
@@ -60,7 +60,13 @@ def test_arms_that_search_have_one(
     trained = train(catalog, arm, out=tmp_path / "m", config=config, device="cpu").model
     assert ("hybrid" in trained.stamp) == (arm != "recommendation")
     told = trained.stamp.get("hybrid", {"weight": 0.0})["weight"]
-    assert told == _weight(trained) == _weight(load_model(tmp_path / "m").model)
+    loaded = load_model(tmp_path / "m")
+    assert told == _weight(trained) == _weight(loaded.model)
+    asked = [Request("query", query="dark western film"), Request("history", history=("film-1",))]
+    expected = GenerativeRetriever(trained).retrieve(asked, 10)
+    for request_id, ranking in loaded.retrieve(asked, 10).rankings.items():
+        assert ranking.item_ids == expected[request_id].item_ids
+        assert ranking.scores == pytest.approx(expected[request_id].scores, abs=1e-4)
     if arm != "recommendation":
         assert told > 0, "two updates from random weights teach less than the words tell"
 

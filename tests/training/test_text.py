@@ -53,7 +53,13 @@ def test_a_model_with_an_encoder_answers_the_same_after_loading(
 ) -> None:
     name = "tfidf" if kind == "tfidf" else sentence_encoder.name
     config = quick_config.model_copy(
-        update={"encoder": name, "backbone": backbone, "updates": 6, "item_text": 2}
+        update={
+            "encoder": name,
+            "backbone": backbone,
+            "hybrid": "none",  # its scores are larger than this bound can tell apart
+            "updates": 6,
+            "item_text": 2,
+        }
     )
     trained = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
     requests = [
@@ -64,7 +70,7 @@ def test_a_model_with_an_encoder_answers_the_same_after_loading(
     loaded = load_model(tmp_path / "m").retrieve(requests, 10)
     for request_id, ranking in trained.retrieve(requests, 10).rankings.items():
         assert loaded[request_id].item_ids == ranking.item_ids
-        assert loaded[request_id].scores == pytest.approx(ranking.scores, rel=1e-5, abs=1e-4)
+        assert loaded[request_id].scores == pytest.approx(ranking.scores, abs=1e-5)
 
 
 def test_what_a_checkpoint_has_learned_is_kept(

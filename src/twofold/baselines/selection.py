@@ -105,7 +105,8 @@ def documents_baseline(dataset: PreparedDataset, config: TrainingConfig) -> Base
 
 
 def _documents(dataset: PreparedDataset, config: TrainingConfig) -> Chosen:
-    return Chosen(Documents(dataset, _encoder(dataset, config)))
+    name = sentence_part(config)
+    return Chosen(Documents(dataset, SentenceEncoder.load(name) if name else None))
 
 
 def _untuned(make: Callable[..., Retriever], *arguments: Any) -> Chosen:

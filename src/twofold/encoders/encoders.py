@@ -81,7 +81,7 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
     return SentenceEncoder.load(name)
 
 
-def sentence_part(encoder: TextEncoder | None) -> SentenceEncoder | None:
+def sentence_encoder_of(encoder: TextEncoder | None) -> SentenceEncoder | None:
     """The sentence encoder that an encoder is, or holds."""
     if isinstance(encoder, WordsAndSentence):
         return encoder.sentence

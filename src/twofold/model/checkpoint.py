@@ -17,7 +17,7 @@ import torch
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import load_encoder, sentence_part
+from twofold.encoders.encoders import load_encoder, sentence_encoder_of
 from twofold.identifiers.identifiers import IdSpaces, load_spaces
 from twofold.identifiers.trie import Trie, build_trie, load_trie
 from twofold.model.backbone import Backbone, autocast, load_backbone
@@ -155,6 +155,6 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
         tries=tries,
         histories=histories,
         item_vectors=vectors,
-        hybrid=load_hybrid(folder, sentence_part(vocabulary.encoder)),
+        hybrid=load_hybrid(folder, sentence_encoder_of(vocabulary.encoder)),
         stamp=config["stamp"],
     )

@@ -1,6 +1,7 @@
 """What a server does with memory that a pass has freed: it keeps it for the next one."""
 
 import ctypes
+import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Of mallopt(3), glibc's malloc.h."""
@@ -15,8 +16,8 @@ def keep_freed_memory() -> None:
     glibc returns large blocks to the system, which clears them when asked again: 80,000
     pages a second in passes of 32, a tenth of their time. Elsewhere nothing is done.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # musl has none
         mallopt(_ARENA_MAX, 1)  # heaps of other threads are unmapped as they empty
         mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, _KEPT)

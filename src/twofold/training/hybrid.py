@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from twofold.encoders.encoders import TextEncoder, Vectors, sentence_part
+from twofold.encoders.encoders import TextEncoder, Vectors, sentence_encoder_of
 from twofold.encoders.tfidf import Words
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import Hybrid, postings_of
@@ -40,7 +40,7 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
         _log.info("no hybrid part: %s", error)
         return None
     plain = Hybrid(_WHILE_TRAINING, words, postings_of(words, documents))
-    sentence = sentence_part(encoder)
+    sentence = sentence_encoder_of(encoder)
     if sentence is None:
         return plain
     vectors = near_queries(sentence.encode(texts), sentence.encode(asked), examples)

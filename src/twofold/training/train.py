@@ -162,9 +162,7 @@ def train(
     progress = loop.run(backbone, vocabulary, job, state_folder)
     model.stamp.update(_stamp(dataset, job, progress, vocabulary.encoder is not None))
     model.stamp["identifiers"] = dict(named.description)
-    if model.hybrid is not None:
-        judged = judged_requests(dataset, "search", "validation").sample(config.validation_requests)
-        model = with_best_weight(model, lambda tried: _mean(GenerativeRetriever(tried), judged))
+    model = _weighed(dataset, model, config)
     save_model(model, out, {"training": config.model_dump(), "identity": identity})
     shutil.rmtree(state_folder, ignore_errors=True)
     return GenerativeRetriever(model, arm.name)
@@ -359,6 +357,16 @@ def _hybrid(
     if not (wanted and possible and judged_requests(dataset, "search", "validation").requests):
         return None
     return hybrid_part(dataset, vocabulary.encoder)
+
+
+def _weighed(
+    dataset: PreparedDataset, model: GenerativeModel, config: TrainingConfig
+) -> GenerativeModel:
+    """The trained model with the weight of its hybrid part that validation likes best."""
+    if model.hybrid is None:
+        return model
+    judged = judged_requests(dataset, "search", "validation").sample(config.validation_requests)
+    return with_best_weight(model, lambda tried: _mean(GenerativeRetriever(tried), judged))
 
 
 def _mean(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
