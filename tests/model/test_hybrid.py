@@ -9,7 +9,7 @@ import pytest
 
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import Words
-from twofold.model.hybrid import Hybrid, load_hybrid, postings_of
+from twofold.model.hybrid import Hybrid, Neighbours, load_hybrid, postings_of
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.retrieval.scoring import Context, score_items
@@ -69,16 +69,43 @@ def test_a_folder_without_one_is_read_as_such(tmp_path: Path) -> None:
     assert load_hybrid(tmp_path, None) is None
 
 
-def test_new_items_are_matched_by_their_texts(sentence_encoder: SentenceEncoder) -> None:
-    grown = _hybrid(sentence_encoder).with_items(["desert wedding", "love"])
-    whole = [*DOCUMENTS, "desert wedding", "love"]
-    words = grown.words
-    expected = Hybrid(
-        3.0, words, postings_of(words, whole), sentence_encoder, sentence_encoder.encode(whole)
+def test_new_items_borrow_from_their_neighbours(sentence_encoder: SentenceEncoder) -> None:
+    before = _hybrid(sentence_encoder)
+    asked = ["", "", "love story", "", ""]  # what the third document was moved toward
+    vectors = before.vectors
+    assert vectors is not None
+    moved = np.asarray(vectors + 0.5 * sentence_encoder.encode(asked), np.float32)
+    before = replace(before, vectors=moved)
+    nearest = np.array([[1, 4], [2, 0]])
+    shares = np.array([[0.5, 0.5], [0.75, 0.25]], np.float32)
+    texts = ["desert wedding", "love"]
+    grown = before.with_items(texts, Neighbours(nearest, shares, vectors[nearest]))
+
+    dense, own = before.postings.toarray(), postings_of(before.words, texts).toarray()
+    expected = own + np.stack(
+        [(dense[:, n] * s).sum(axis=1) for n, s in zip(nearest, shares, strict=True)], axis=1
     )
+    expected /= np.linalg.norm(expected, axis=0)
+    np.testing.assert_allclose(grown.postings.toarray()[:, 5:], expected, atol=1e-6)
+    np.testing.assert_array_equal(grown.postings.toarray()[:, :5], dense)
+
+    assert grown.vectors is not None
+    same, toward = sentence_encoder.encode(texts) @ grown.vectors[5:].T
+    plain = sentence_encoder.encode(texts)
+    assert same[0] == pytest.approx(1, abs=1e-3), "its neighbours were asked for by nothing"
+    story = sentence_encoder.encode(["love story"])[0]
+    assert grown.vectors[6] @ story > plain[1] @ story, "what its neighbour was asked for counts"
+    assert toward[1] > 0.5, "beside its own text"
     queries = ["desert wedding", "love"]
-    np.testing.assert_allclose(grown.scores(queries), expected.scores(queries), atol=2e-3)
-    assert grown.scores(queries).argmax(axis=1).tolist() == [5, 6]
+    np.testing.assert_allclose(grown.scores(queries)[:, :5], before.scores(queries), atol=1e-5)
+
+
+def test_a_new_item_is_found_by_its_own_words() -> None:
+    near = Neighbours(np.array([[3, 4], [3, 4]]), np.full((2, 2), 0.5, np.float32))
+    grown = _hybrid().with_items(["desert wedding", ""], near)
+    found = grown.scores(["desert wedding", "western"])
+    assert found[0].argmax() == 5
+    assert found[1, 6] > 0, "an item without a word is found by its neighbours' words"
 
 
 def test_a_model_ranks_and_scores_by_the_sum(retriever: GenerativeRetriever) -> None:

@@ -3,11 +3,14 @@
 import shutil
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from twofold.encoders.sentence import SentenceEncoder
+from twofold.model.checkpoint import save_model
 from twofold.records import InputError, Request
 from twofold.retrieval import attributes, generative, scoring
 from twofold.retrieval.generative import load_model
@@ -18,6 +21,7 @@ from twofold.serving.changes import FILE, ChangeLog
 from twofold.serving.engine import Asked
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
+from twofold.training.hybrid import hybrid_part
 from twofold.training.train import train
 
 ROBOTS = {"item_id": "new", "title": "Robots in love", "genre": "Comedy"}
@@ -34,9 +38,26 @@ def semantic_folder(
     return out
 
 
-@pytest.fixture(params=["atomic", "semantic"])
-def folder(request: pytest.FixtureRequest, model_folder: Path, semantic_folder: Path) -> Path:
-    return model_folder if request.param == "atomic" else semantic_folder
+@pytest.fixture(scope="session")
+def hybrid_folder(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    sentence_encoder: SentenceEncoder,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Words and sentences, with the part whether or not validation would keep it."""
+    out = tmp_path_factory.mktemp("hybrid")
+    config = quick_config.model_copy(update={"encoder": f"tfidf+{sentence_encoder.name}"})
+    model = train(catalog, "joint", out=out / "as-trained", config=config, device="cpu").model
+    part = hybrid_part(catalog, model.vocabulary.encoder)
+    save_model(replace(model, hybrid=part), out / "joint", {})
+    return out / "joint"
+
+
+@pytest.fixture(params=["model", "semantic", "hybrid"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(f"{request.param}_folder")
+    return found
 
 
 @pytest.fixture

@@ -45,9 +45,7 @@ class WordsAndSentence:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """See `TextEncoder`."""
-        both = np.hstack([part.encode(texts) for part in self._parts])
-        norms = np.linalg.norm(both, axis=1, keepdims=True)
-        return np.asarray(both / np.where(norms > 0, norms, 1), dtype=np.float32)
+        return unit(np.hstack([part.encode(texts) for part in self._parts]))
 
     def save(self, folder: Path) -> None:
         for part in self._parts:
@@ -86,6 +84,23 @@ def sentence_encoder_of(encoder: TextEncoder | None) -> SentenceEncoder | None:
     if isinstance(encoder, WordsAndSentence):
         return encoder.sentence
     return encoder if isinstance(encoder, SentenceEncoder) else None
+
+
+def sentence_vectors(encoder: TextEncoder | None, vectors: Vectors) -> Vectors | None:
+    """What the sentence encoder alone made of the texts behind an encoder's vectors.
+
+    Args:
+        encoder: which may hold one.
+        vectors: of its making, (texts, encoder's width).
+    """
+    sentence = sentence_encoder_of(encoder)
+    return None if sentence is None else unit(vectors[:, -sentence.width :].astype(np.float32))
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Rows of unit length; zeros stay."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)
 
 
 def _fit(items: Sequence[str], queries: Sequence[str]) -> TfidfEncoder:

@@ -10,20 +10,39 @@ Shapes: B requests, N items, W words, E width of a sentence's vector.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
-from twofold.encoders.encoders import TextEncoder, Vectors
+from twofold.encoders.encoders import TextEncoder, Vectors, unit
 from twofold.encoders.tfidf import Words
+from twofold.records import Ints
 
 _NAMES = "hybrid.json"
 _TABLES = "hybrid.safetensors"
 _SQUARE_ROOT = 0.5
 """Of its length, in rarest words, a query's words count together: a cosine thinks nothing of a
 second word, a sum is all for long queries; both find less (docs/log.md)."""
+_BORROWED = 2.0
+"""How far a new item goes toward queries, in the way its neighbours went: their mean is shorter
+than each. Farther, it takes answers from others (docs/log.md)."""
+
+
+class Neighbours(NamedTuple):
+    """What new items are like.
+
+    Attributes:
+        items: catalog positions, (M, K).
+        shares: of each, (M, K); they sum to 1.
+        texts: vectors of the neighbours' texts by the sentence encoder, (M, K, E); None without.
+    """
+
+    items: Ints
+    shares: Vectors
+    texts: Vectors | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +87,26 @@ class Hybrid:
             found[row, self.postings.indices[own]] += weight * self.postings.data[own]
         return found
 
-    def with_items(self, texts: Sequence[str]) -> "Hybrid":
-        """The same with further items, of which nothing but their texts is written."""
-        postings = sp.hstack([self.postings, postings_of(self.words, texts)], format="csr")
+    def with_items(self, texts: Sequence[str], near: Neighbours) -> "Hybrid":
+        """The same with further items, whose documents are their texts and what their neighbours'
+        documents hold: nobody has asked for them yet, but for items like them.
+
+        Args:
+            texts: of the new items, (M,).
+            near: of the catalog before them.
+        """
+        new = postings_of(self.words, texts) + self.postings @ _columns(
+            near, self.postings.shape[1]
+        )
+        lengths = np.sqrt(new.multiply(new).sum(axis=0))
+        new = new @ sp.diags_array(1 / np.where(lengths > 0, lengths, 1))
+        postings = sp.hstack([self.postings, new.astype(np.float32)], format="csr")
         vectors = self.vectors
         if self.sentence is not None and vectors is not None:
-            vectors = np.vstack([vectors, self.sentence.encode(texts)])
+            assert near.texts is not None
+            moved = vectors[near.items] - near.texts
+            mean = np.einsum("mk,mke->me", near.shares, moved)
+            vectors = np.vstack([vectors, unit(self.sentence.encode(texts) + _BORROWED * mean)])
         return replace(self, postings=sp.csr_array(postings), vectors=vectors)
 
     def save(self, folder: Path) -> None:
@@ -96,6 +129,13 @@ class Hybrid:
 def postings_of(words: Words, documents: Sequence[str]) -> sp.csr_array:
     """Documents as `Hybrid.postings` holds them, (W, len(documents)), float32."""
     return sp.csr_array(words.weigh(documents).T.astype(np.float32))
+
+
+def _columns(near: Neighbours, items: int) -> sp.csr_array:
+    """Shares of the neighbours, (items, M)."""
+    new, count = near.items.shape
+    places = near.items.reshape(-1), np.repeat(np.arange(new), count)
+    return sp.csr_array((near.shares.reshape(-1), places), (items, new))
 
 
 def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:

@@ -2,8 +2,9 @@
 
 An atomic identifier needs a row: a linear map from texts to the trained rows says where it would
 stand, the items with the nearest texts say how far training moved such items from there, and what
-could be asked for by the item's words moves it on (`new_rows`). A semantic ID needs codes: those
-of the nearest texts, level by level, and a last one that is free.
+could be asked for by the item's words moves it on (`new_rows`); a hybrid part needs a document,
+which borrows from the same nearest texts. A semantic ID needs codes: those of the nearest texts,
+level by level, and a last one that is free.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,10 @@ from scipy.linalg import solve
 from scipy.special import softmax
 
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import TextEncoder, Vectors, resolve_encoder
+from twofold.encoders.encoders import TextEncoder, Vectors, resolve_encoder, sentence_vectors
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.model.hybrid import Hybrid, Neighbours
 from twofold.model.new_rows import fit_rows, states_of_others
 from twofold.records import InputError, Ints
 
@@ -29,7 +31,8 @@ _RIDGE = 1.0
 """Over texts of unit length."""
 
 Placement = Mapping[str, np.ndarray]
-"""Of new items: `rows-0`, ..., (M, D), one for each table of rows, or the codes of each task's
+"""Of new items: `rows-0`, ..., (M, D), one for each table of rows, and where there is a hybrid part
+`neighbours` and `shares`, (M, K), as `Neighbours` has them; or the codes of each task's
 identifiers, (M, levels)."""
 
 
@@ -90,12 +93,14 @@ class CatalogTexts:
         nearest, weights = self._neighbours(vectors)
         if model.tries:
             return _codes(model.vocabulary.spaces, nearest, weights)
-        placed = {}
+        placed: dict[str, np.ndarray] = {}
+        if model.hybrid is not None:
+            placed |= {"neighbours": nearest, "shares": weights}
         for number, (rows, mapped) in enumerate(zip(_tables(model), self._maps, strict=True)):
             moved = rows[nearest] - self.vectors[nearest] @ mapped  # (M, K, D)
             placed[f"rows-{number}"] = vectors @ mapped + np.einsum("mk,mkd->md", weights, moved)
         if self._others is not None:  # the last table is the one that items are scored by
-            name = f"rows-{len(placed) - 1}"
+            name = f"rows-{len(self._maps) - 1}"
             placed[name] = fit_rows(model, placed[name], Catalog.of(items), self._others)
         return placed
 
@@ -125,18 +130,31 @@ def with_items(
     if model.tries:
         grown = _named(model.vocabulary.spaces, placement)
     else:
-        tables = [torch.from_numpy(np.asarray(placement[name])) for name in sorted(placement)]
-        model.backbone.append_rows(tables)
+        names = sorted(name for name in placement if name.startswith("rows-"))
+        model.backbone.append_rows([torch.from_numpy(placement[name]) for name in names])
         grown = shared(atomic(len(model.catalog) + items.height))
         model.backbone.repack(grown.slots)
-    hybrid = model.hybrid
     return replace(
         model,
         catalog=Catalog.of(pl.concat([model.catalog.items, items])),
-        hybrid=hybrid and hybrid.with_items(Catalog.of(items).texts),
+        hybrid=_hybrid(model, items, placement),
         vocabulary=replace(model.vocabulary, spaces=grown),
         tries=tries_of(grown),
     )
+
+
+def _hybrid(model: GenerativeModel, items: pl.DataFrame, placement: Placement) -> Hybrid | None:
+    """The model's hybrid part, if any, with the documents of new items."""
+    if model.hybrid is None:
+        return None
+    nearest, texts = placement["neighbours"], None
+    if model.item_vectors is not None:
+        shape = (*nearest.shape, -1)
+        known = model.item_vectors[nearest.reshape(-1)]
+        found = sentence_vectors(model.vocabulary.encoder, known)
+        texts = None if found is None else found.reshape(shape)
+    near = Neighbours(nearest, placement["shares"], texts)
+    return model.hybrid.with_items(Catalog.of(items).texts, near)
 
 
 def like_catalog(catalog: Catalog, given: Sequence[Mapping[str, str]]) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from twofold.encoders.encoders import TextEncoder, Vectors, sentence_encoder_of
+from twofold.encoders.encoders import TextEncoder, Vectors, sentence_encoder_of, unit
 from twofold.encoders.tfidf import Words
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import Hybrid, postings_of
@@ -85,11 +85,4 @@ def near_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) 
     wanted = sp.csr_array(
         (np.ones(len(wants), np.float32), (wants, asking)), shape=(len(items), len(queries))
     )
-    moved = items + _QUERIES * _directions(wanted @ queries)
-    return _directions(moved)
-
-
-def _directions(vectors: Vectors) -> Vectors:
-    """At unit length; zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+    return unit(items + _QUERIES * unit(wanted @ queries))
