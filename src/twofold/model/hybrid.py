@@ -95,9 +95,8 @@ class Hybrid:
             texts: of the new items, (M,).
             near: of the catalog before them.
         """
-        new = postings_of(self.words, texts) + self.postings @ _columns(
-            near, self.postings.shape[1]
-        )
+        borrowed = self.postings @ _columns(near, self.postings.shape[1])
+        new = postings_of(self.words, texts) + borrowed
         lengths = np.sqrt(new.multiply(new).sum(axis=0))
         new = new @ sp.diags_array(1 / np.where(lengths > 0, lengths, 1))
         postings = sp.hstack([self.postings, new.astype(np.float32)], format="csr")
