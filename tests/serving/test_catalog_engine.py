@@ -17,7 +17,7 @@ from twofold.retrieval.generative import load_model
 from twofold.retrieval.scoring import score_items
 from twofold.serving import catalog_engine
 from twofold.serving.catalog_engine import CatalogEngine, load_engine
-from twofold.serving.changes import FILE, ChangeLog
+from twofold.serving.changes import FILE, Change, ChangeLog, as_arrays, as_text
 from twofold.serving.engine import Asked
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
@@ -50,6 +50,8 @@ def hybrid_folder(
     config = quick_config.model_copy(update={"encoder": f"tfidf+{sentence_encoder.name}"})
     model = train(catalog, "joint", out=out / "as-trained", config=config, device="cpu").model
     part = hybrid_part(catalog, model.vocabulary.encoder)
+    assert part is not None
+    assert part.sentence is not None
     save_model(replace(model, hybrid=part), out / "joint", {})
     return out / "joint"
 
@@ -247,6 +249,20 @@ def test_many_changes_are_replayed_as_they_were_made(folder: Path, log: ChangeLo
     assert [f.score for f in after] == pytest.approx([f.score for f in before], abs=1e-4)
     assert again.item("new-1").title == "A wedding"  # type: ignore[union-attr]
     assert (again.catalog_version, again.items) == (engine.catalog_version, engine.items)
+
+
+def test_a_place_that_says_too_little_is_worked_out_again(
+    hybrid_folder: Path, log: ChangeLog
+) -> None:
+    engine = load_engine(hybrid_folder, "joint", log)
+    (placed,) = engine.place([ROBOTS]).values()
+    rows = {name: array for name, array in as_arrays(placed).items() if name.startswith("rows-")}
+    log.append(Change("add", [ROBOTS], {engine.model_version: as_text(rows)}))
+    again = load_engine(hybrid_folder, "joint", log)
+    engine.add([ROBOTS])  # catches up with the line before as well
+    (before,), (after,) = engine.answer([Asked(ASKED, 61)]), again.answer([Asked(ASKED, 61)])
+    assert "new" in [found.item_id for found in after]
+    assert [f.score for f in after] == pytest.approx([f.score for f in before], abs=1e-4)
 
 
 def test_another_model_takes_the_changes_over(

@@ -117,6 +117,11 @@ def _tables(model: GenerativeModel) -> list[Vectors]:
     return [table.detach().float().cpu().numpy() for table in model.backbone.code_tables()]
 
 
+def is_whole(model: GenerativeModel, placement: Placement) -> bool:
+    """Whether a placement says all that `with_items` reads; one of an earlier release may not."""
+    return model.hybrid is None or "neighbours" in placement
+
+
 def with_items(
     model: GenerativeModel, items: pl.DataFrame, placement: Placement
 ) -> GenerativeModel:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from twofold import artifact
-from twofold.model.new_items import CatalogTexts, Placement, like_catalog, with_items
+from twofold.model.new_items import CatalogTexts, Placement, is_whole, like_catalog, with_items
 from twofold.records import InputError, Request
 from twofold.retrieval.attributes import Attributes
 from twofold.retrieval.generative import GenerativeRetriever, load_model
@@ -192,8 +192,10 @@ class CatalogEngine:
             brought.update(items["item_id"])
             if not items.height:
                 continue
-            if self.model_version in change.placed:
-                placed.append((items, as_arrays(change.placed[self.model_version])))
+            known = change.placed.get(self.model_version)
+            placement = as_arrays(known) if known is not None else {}
+            if placement and is_whole(self._model, placement):
+                placed.append((items, placement))
             else:
                 unplaced.append(items)
         return placed, unplaced
