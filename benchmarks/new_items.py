@@ -1,13 +1,14 @@
 """Items that no training saw, added to a trained model: are they found, and what do others lose?
 
-    python benchmarks/new_items.py DATASET --out DIR [--share .05]
+    python benchmarks/new_items.py DATASET --out DIR [--share .05] [--hide .05]
         [--encoder E [--tune-encoder EPOCHS]] [--set KEY=VALUE ...] [--threads 1]
 
 Draws a share of the items and takes them out of everything: the catalog, all events, all
 judgements, and the queries that wanted nothing else. Trains a joint model on the rest, adds the
 items by title and text as `twofold items add` does, and asks every query that wants one of them.
 Beside it: as many trained items, each with as many queries as its counterpart; BM25 over the items'
-texts; and what the added items cost test requests that want trained items.
+texts; and what the added items cost requests that want trained items: those of test and, by
+`--hide`, training queries whose answer training was not told, for a known query may have more.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.train import train
 
+KEY = ["query_id", "item_id"]
 SETTINGS = ["epochs=3", "item_text=3", "max_history=100", "validation_requests=500"]
 
 
@@ -66,6 +68,15 @@ def without(dataset: PreparedDataset, items: list[str]) -> PreparedDataset:
     )
 
 
+def hidden(dataset: PreparedDataset, share: float, seed: int) -> pl.DataFrame:
+    """Judgements of training queries, a share of all of them; no query loses its only one."""
+    asked = dataset.queries.filter(pl.col("split") == "train")["query_id"]
+    rows = dataset.qrels.filter(pl.col("query_id").is_in(asked.implode()))
+    rows = rows.sort("query_id", "item_id").sample(fraction=1, shuffle=True, seed=seed)
+    spare = rows.filter(pl.int_range(pl.len()).over("query_id") > 0)
+    return spare.head(round(share * len(rows)))
+
+
 def trained(dataset: PreparedDataset, out: Path, arguments: argparse.Namespace) -> Path:
     """The folder of a joint model; made once."""
     folder = out / "model"
@@ -89,12 +100,19 @@ def _tuned(
 
 
 def compare(
-    whole: PreparedDataset, rest: PreparedDataset, new: list[str], folder: Path
+    whole: PreparedDataset,
+    rest: PreparedDataset,
+    new: list[str],
+    untold: pl.DataFrame,
+    folder: Path,
 ) -> dict[str, Any]:
     """Recall@30 of the new items, of their counterparts, of BM25, and of what was there before."""
     before = load_model(folder, name="before")
-    there = {task: judged_requests(rest, task, "test") for task in TASKS}
-    losing = {task: _recalls(before, judged) for task, judged in there.items()}
+    there = {f"{task}, test": judged_requests(rest, task, "test") for task in TASKS}
+    there["search, train"] = judged_requests(rest, "search", "train")
+    if untold.height:
+        there["search, train, answers untold"] = _judged(rest, untold, ["train"])
+    losing = {name: _recalls(before, judged) for name, judged in there.items()}
     rows = whole.catalog.items.filter(pl.col("item_id").is_in(pl.Series(new).implode()))
     items = like_catalog(before.model.catalog, rows.to_dicts())
     model = with_items(
@@ -118,24 +136,32 @@ def compare(
                 difference(ours[None], theirs[None], np.arange(len(ours)))
             ),
         }
-    for task, judged in there.items():
+    for name, judged in there.items():
         kept = _recalls(after, judged)
-        table[f"trained items, {task}, test"] = {
-            "before": float(losing[task].mean()),
+        table[f"trained items, {name}"] = {
+            "queries": len(kept),
+            "before": float(losing[name].mean()),
             "after": float(kept.mean()),
-            "lost": float(1 - kept.mean() / losing[task].mean()),
+            "lost": float(1 - kept.mean() / losing[name].mean()),
         }
     return table
 
 
 def _asked(dataset: PreparedDataset, items: list[str], splits: Sequence[Split]) -> JudgedRequests:
     """Every query of the splits that wants one of the items; only these count."""
+    wanted = pl.col("item_id").is_in(pl.Series(items).implode())
+    return _judged(dataset, dataset.qrels.filter(wanted), splits)
+
+
+def _judged(
+    dataset: PreparedDataset, judgements: pl.DataFrame, splits: Sequence[Split]
+) -> JudgedRequests:
+    """The queries of the splits that the judgements name; nothing else counts."""
     chosen = dataset.queries.filter(pl.col("split").is_in(list(splits)))
     texts = dict(chosen.select("query_id", "text").iter_rows())
     qrels: dict[str, dict[str, int]] = {}
-    wanted = set(items)
-    for query_id, item_id, relevance in dataset.qrels.iter_rows():
-        if item_id in wanted and query_id in texts:
+    for query_id, item_id, relevance in judgements.iter_rows():
+        if query_id in texts:
             qrels.setdefault(query_id, {})[item_id] = relevance
     return JudgedRequests(
         "search", splits[0], [Request(name, query=texts[name]) for name in qrels], qrels
@@ -175,6 +201,7 @@ def main() -> None:
     parser.add_argument("dataset")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.05)
+    parser.add_argument("--hide", type=float, default=0.0, help="a share of training's answers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--encoder", help="tfidf, or a sentence-transformers name or folder")
     parser.add_argument("--tune-encoder", type=int, default=0, metavar="EPOCHS")
@@ -186,8 +213,10 @@ def main() -> None:
     whole = load_dataset(arguments.dataset)
     new = drawn(whole, arguments.share, arguments.seed)
     rest = without(whole, new)
-    print(json.dumps({"items": len(whole.catalog), "new": len(new)}))
-    found = compare(whole, rest, new, trained(rest, arguments.out, arguments))
+    untold = hidden(rest, arguments.hide, arguments.seed)
+    told = dataclasses.replace(rest, qrels=rest.qrels.join(untold, on=KEY, how="anti"))
+    print(json.dumps({"items": len(whole.catalog), "new": len(new), "untold": len(untold)}))
+    found = compare(whole, told, new, untold, trained(told, arguments.out, arguments))
     print(json.dumps(found, indent=2))
     (arguments.out / "new_items.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 

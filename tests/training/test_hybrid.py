@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
 from twofold.encoders.encoders import Vectors
 from twofold.model.checkpoint import GenerativeModel
+from twofold.model.hybrid import keys_of
 from twofold.records import Example, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import item_documents, training_examples
@@ -49,6 +50,15 @@ def test_documents_hold_texts_and_training_queries_alone() -> None:
         asked = [example.query for example in examples if item in example.targets]
         assert document == " ".join([text, *map(str, asked)])
     assert item_documents(with_other_held_out(dataset)) == documents
+
+
+def test_only_training_queries_were_asked() -> None:
+    dataset = planted_dataset()
+    part = hybrid_part(dataset, None)
+    assert part is not None
+    trained, later = pl.col("split") == "train", pl.col("split") != "train"
+    np.testing.assert_array_equal(part.asked, keys_of(dataset.queries.filter(trained)["text"]))
+    assert not np.isin(keys_of(dataset.queries.filter(later)["text"]), part.asked).any()
 
 
 @pytest.mark.parametrize("arm", ["joint", "search", "recommendation"])

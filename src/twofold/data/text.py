@@ -12,6 +12,11 @@ def normalise_query(text: str) -> str:
     return " ".join(_singular(word) for word in _WORD.findall(folded))
 
 
+def query_key(text: str) -> str:
+    """What the same queries have in common; one without any word is only itself."""
+    return normalise_query(text) or text.casefold().strip()
+
+
 def _singular(word: str) -> str:
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"

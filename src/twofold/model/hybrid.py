@@ -7,16 +7,19 @@ stands in both finds at once. Practice calls the sum of both hybrid search.
 Shapes: B requests, N items, W words, E width of a sentence's vector.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
+from twofold.data.text import query_key
 from twofold.encoders.encoders import TextEncoder, Vectors, unit
 from twofold.encoders.tfidf import Words
 from twofold.records import Ints
@@ -29,6 +32,11 @@ second word, a sum is all for long queries; both find less (docs/log.md)."""
 _BORROWED = 2.0
 """How far a new item goes toward queries, in the way its neighbours went: their mean is shorter
 than each. Farther, it takes answers from others (docs/log.md)."""
+_CHANCE = 0.12
+"""What a new item has ahead of others, in cosines, where a query was asked in training: it has not
+been passed over there, as they were (docs/decisions/0019-a-chance-for-new-items.md)."""
+
+Keys = npt.NDArray[np.uint64]
 
 
 class Neighbours(NamedTuple):
@@ -55,6 +63,8 @@ class Hybrid:
         postings: weights of the words in the items' documents, (W, N), columns of unit length.
         sentence: the model's own sentence encoder; None without one.
         vectors: of the items by it, (N, E), of unit length.
+        asked: `keys_of` the queries of training, sorted, without repeats.
+        trained: how many items training saw, the first ones; None for all.
     """
 
     weight: float
@@ -62,6 +72,8 @@ class Hybrid:
     postings: sp.csr_array
     sentence: TextEncoder | None = None
     vectors: Vectors | None = None
+    asked: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    trained: int | None = None
 
     @property
     def parts(self) -> list[str]:
@@ -73,6 +85,8 @@ class Hybrid:
         found = self._of_words(queries)
         if self.sentence is not None and self.vectors is not None:
             found += self.sentence.encode(queries) @ self.vectors.T
+        if self.trained is not None and len(self.asked):
+            found[self._were_asked(queries), self.trained :] += _CHANCE
         found *= self.weight
         return found
 
@@ -85,6 +99,13 @@ class Hybrid:
         for row, word, weight in zip(rows, asked.indices, asked.data, strict=True):
             own = slice(*self.postings.indptr[word : word + 2])
             found[row, self.postings.indices[own]] += weight * self.postings.data[own]
+        return found
+
+    def _were_asked(self, queries: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which of the queries were asked in training, (B,)."""
+        keys = np.array([_key(query) for query in queries], np.uint64)
+        places = np.minimum(np.searchsorted(self.asked, keys), len(self.asked) - 1)
+        found: npt.NDArray[np.bool_] = self.asked[places] == keys
         return found
 
     def with_items(self, texts: Sequence[str], near: Neighbours) -> "Hybrid":
@@ -106,23 +127,41 @@ class Hybrid:
             moved = vectors[near.items] - near.texts
             mean = np.einsum("mk,mke->me", near.shares, moved)
             vectors = np.vstack([vectors, unit(self.sentence.encode(texts) + _BORROWED * mean)])
-        return replace(self, postings=sp.csr_array(postings), vectors=vectors)
+        trained = self.postings.shape[1] if self.trained is None else self.trained
+        return replace(self, postings=sp.csr_array(postings), vectors=vectors, trained=trained)
 
     def save(self, folder: Path) -> None:
         """Write what `load_hybrid` reads; the sentence encoder stands in the folder already."""
         items = self.postings.shape[1]
-        names = {"weight": self.weight, "items": items, "words": self.words.words}
+        names = {
+            "weight": self.weight,
+            "items": items,
+            "trained": self.trained,
+            "words": self.words.words,
+        }
         artifact.write_json(folder / _NAMES, names)
         tables = {
             "rarity": self.words.rarity,
             "data": self.postings.data,
             "items": self.postings.indices,
             "starts": self.postings.indptr,
+            "asked": self.asked,
         }
         if self.vectors is not None:
             # Half precision moves a cosine by less than 1e-3, and halves the file.
             tables["vectors"] = self.vectors.astype(np.float16)
         save_file(tables, folder / _TABLES)
+
+
+def keys_of(queries: Iterable[str]) -> Keys:
+    """Queries as `Hybrid.asked` holds them: eight bytes each, sorted, without repeats."""
+    return np.unique(np.array([_key(query) for query in queries], np.uint64))
+
+
+def _key(query: str) -> int:
+    """The same for what the split counts as the same query."""
+    digest = hashlib.blake2b(query_key(query).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
 def postings_of(words: Words, documents: Sequence[str]) -> sp.csr_array:
@@ -155,4 +194,6 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
         sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
         None if vectors is None else sentence,
         vectors,
+        tables.get("asked", np.zeros(0, np.uint64)),  # folders of an earlier release have none
+        names.get("trained"),
     )

@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from twofold.data.dataset import Dataset, Note
-from twofold.data.text import normalise_query
+from twofold.data.text import query_key
 from twofold.records import SPLITS, InputError
 
 REPEATS_ALLOWED = 0.05
@@ -100,7 +100,7 @@ def split_queries(dataset: Dataset, protocol: Protocol) -> tuple[pl.DataFrame, l
     so that no test query is ever trained on; but for what only the cutoff put on that side.
     """
     judged = dataset.queries.join(dataset.qrels, on="query_id", how="semi")
-    key = pl.col("text").map_elements(_key, return_dtype=pl.String)
+    key = pl.col("text").map_elements(query_key, return_dtype=pl.String)
     queries = judged.with_columns(key=key, given=pl.col("split"))
     timed = protocol.cutoff is not None and queries["timestamp"].is_not_null().any()
     if timed:
@@ -138,10 +138,6 @@ def _queries_by_cutoff(queries: pl.DataFrame, cutoff: float) -> pl.Expr:
         .then(pl.lit("validation"))
         .otherwise(pl.lit("train"))
     )
-
-
-def _key(text: str) -> str:
-    return normalise_query(text) or text.casefold().strip()
 
 
 def _hash_split(key: str) -> str:
