@@ -7,10 +7,11 @@ Both sides hold the same weights (random, of Flan-T5-small's shape, and a decode
 read the same requests and must find the same items; they run in turn in one process, and the
 fastest of the rounds counts, in processor time where there is one thread. `same softmax` has one
 type of numbers and the softmax over the whole vocabulary on both sides; `plain weights` is that
-without our layout of the weights, and the other columns say what the level's own softmax and
-bfloat16 add. `floor` is what the same products take at the machine's peak rates (`roofline.py`).
-Requests have 16 tokens, as a query has, or 101: a history of 25 items of four codes. Then what the
-trie costs, how time grows with the catalog, and atomic identifiers.
+without our layout of the weights, and the other columns say what the softmax over the codes that go
+on, by which the library ranks, and bfloat16 add. `floor` is what the same products take at the
+machine's peak rates (`roofline.py`). Requests have 16 tokens, as a query has, or 101: a history of
+25 items of four codes. Then what the trie costs, how time grows with the catalog, and atomic
+identifiers.
 """
 
 import argparse
@@ -115,7 +116,9 @@ def requests(count: int, tokens: int, vocabulary: Vocabulary) -> Batch:
     slots = torch.from_numpy(vocabulary.spaces.slots_of("search")[:1]).expand(count)
     lengths = torch.full((count,), tokens)
     empty = torch.zeros(count, 0)
-    return Batch(words, lengths, rows, last, slots, nothing, nothing, nothing.float(), empty, empty)
+    return Batch(
+        words, lengths, rows, last, slots, rows, nothing, nothing, nothing.float(), empty, empty
+    )
 
 
 class Ours:
@@ -150,8 +153,8 @@ class Ours:
                     tokens = torch.from_numpy(codes + self._tokens[level - 1])
                     states = steps.next(tokens, torch.from_numpy(parents))
             slot = self._slots[level]
-            if softmax == "level":
-                found = torch.log_softmax(backbone.logits(states, slot), dim=-1)
+            if softmax == "trie":
+                found = backbone.logits(states, slot)
             else:
                 wanted = slice(slot.start + self._start, slot.stop + self._start)
                 found = self._over_vocabulary(states, weights, wanted)
@@ -160,7 +163,14 @@ class Ours:
 
         nothing = [np.zeros(0, np.int64)] * len(batch.lengths)
         return beam_search(
-            expand, self._trie, self._counts, nothing, beams, beams, self._ranks
+            expand,
+            self._trie,
+            self._counts,
+            nothing,
+            beams,
+            beams,
+            self._ranks,
+            normalised=softmax != "trie",
         ).items
 
     def _over_vocabulary(self, states: torch.Tensor, weights: str, wanted: slice) -> torch.Tensor:
@@ -251,8 +261,8 @@ def beside_generate(
             "generate": partial(theirs, batch, beams),
             "plain weights": partial(own, "vocabulary", "plain"),
             "same softmax": partial(own, "vocabulary", "float32"),
-            "level's softmax": partial(own, "level", "float32"),
-            "bfloat16": partial(own, "level", "bfloat16"),
+            "trie's softmax": partial(own, "trie", "float32"),
+            "bfloat16": partial(own, "trie", "bfloat16"),
         }
         agree = float((sides["same softmax"]() == sides["generate"]()).mean())
         runs: list[Callable[[], Any]] = list(sides.values())
@@ -310,7 +320,7 @@ def by_catalog(rounds: int) -> list[dict[str, Any]]:
     for beams in (10, 50):
         runs: list[Callable[[], Any]] = []
         for _, trie, ours_of in made:
-            runs += [partial(ours_of, beams, "level", "float32"), *search_alone(trie, beams)]
+            runs += [partial(ours_of, beams, "trie", "float32"), *search_alone(trie, beams)]
         seconds = np.array(fastest(runs, max(rounds, 20))).reshape(-1, 3)
         for (items, *_), (whole, constrained, free) in zip(made, seconds.tolist(), strict=True):
             rows.append(
@@ -342,7 +352,8 @@ def search_alone(trie: Trie, beams: int) -> tuple[Callable[[], Any], Callable[[]
         return tables[level][:, : codes.shape[1]]
 
     def constrained() -> None:
-        beam_search(expand, trie, counts, [np.zeros(0, np.int64)], beams, beams, ranks)
+        nothing = [np.zeros(0, np.int64)]
+        beam_search(expand, trie, counts, nothing, beams, beams, ranks, normalised=True)
 
     def free() -> None:
         scores = np.zeros((1, 1), np.float32)

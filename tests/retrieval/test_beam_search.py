@@ -76,7 +76,9 @@ def _search(
     counts = trie.counts(allowed)
     left = [items if allowed is None else items[allowed[items]] for items in excluded]
     ranks = np.arange(len(made))
-    return beam_search(language.expand(), trie, counts, left, beams, k, ranks, diversity)
+    return beam_search(
+        language.expand(), trie, counts, left, beams, k, ranks, diversity, normalised=True
+    )
 
 
 def _found(found: Found, row: int) -> list[int]:
@@ -135,6 +137,30 @@ def test_k_items_come_back_whenever_k_are_allowed(
         scores = [language.score(row, made.codes[n].tolist()) for n in answer]
         assert found.scores[row][: len(answer)].tolist() == scores
         assert scores == sorted(scores, reverse=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(identifiers(), st.integers(0, 1000))
+def test_scores_are_probabilities_of_what_the_catalog_holds(made: Identifiers, seed: int) -> None:
+    """Whatever is filtered: over the whole catalog they sum to 1."""
+    allowed = np.random.default_rng(seed).random(len(made)) < 0.7
+    language, everything = Language(made, 1, seed, False), len(made)
+    nothing, ranks, trie = [np.zeros(0, np.int64)], np.arange(len(made)), build_trie(made)
+    expected = np.zeros(len(made))
+    for level in range(made.levels):
+        for item, codes in enumerate(made.codes.tolist()):
+            alike = made.codes[(made.codes[:, :level] == codes[:level]).all(axis=1), level]
+            log_p = language.log_p(0, tuple(codes[:level])).astype(np.float64)
+            expected[item] += log_p[codes[level]] - np.log(np.exp(log_p[np.unique(alike)]).sum())
+    assert np.exp(expected).sum() == pytest.approx(1)
+    for counts, wanted in (
+        (trie.counts(), np.ones(everything, bool)),
+        (trie.counts(allowed), allowed),
+    ):
+        found = beam_search(language.expand(), trie, counts, nothing, everything, everything, ranks)
+        kept = found.scores[0] > -np.inf
+        assert sorted(found.items[0][kept]) == np.flatnonzero(wanted).tolist()
+        assert found.scores[0][kept] == pytest.approx(expected[found.items[0][kept]], abs=1e-4)
 
 
 def test_diversity_spreads_the_codes() -> None:

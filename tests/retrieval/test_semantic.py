@@ -85,17 +85,21 @@ def _by_item(ranking: Ranking) -> dict[str, float]:
 
 
 def _score(model: GenerativeModel, request: Request, item: int) -> float:
-    """Log-probability of an item's codes, as training sees them."""
+    """Log-probability of an item's codes among those that go on, as training sees them."""
     history = np.array([model.catalog.positions[i] for i in request.history], dtype=np.int64)
     example = Example(history, request.query, np.array([item]), np.array([len(history)]))
     sequences = model.vocabulary.encode(example)
     batch = model.vocabulary.collate(sequences)
     with torch.no_grad():
         states, rows = model.backbone.states(batch), model.backbone.code_rows().detach()
-    score = 0.0
-    for target, context in zip(batch.targets, batch.target_contexts, strict=True):
+    score, codes = 0.0, model.vocabulary.spaces.of(model.vocabulary.task(request.query)).codes
+    targets = zip(batch.targets, batch.target_contexts, strict=True)
+    for level, (target, context) in enumerate(targets):
         slot = model.vocabulary.spaces.slots[int(batch.context_slots[context])]
-        score += float(torch.log_softmax(states[context] @ rows[slot].T, 0)[target])
+        alike = (codes[:, :level] == codes[item, :level]).all(axis=1)
+        logits = states[context] @ rows[slot].T
+        goes_on = np.unique(codes[alike, level]) if model.tries else slice(None)
+        score += float(logits[target] - logits[goes_on].logsumexp(0))
     return score
 
 

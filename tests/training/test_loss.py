@@ -2,14 +2,18 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from tests.identifiers.test_trie import identifiers
+from twofold.identifiers.identifiers import Identifiers, shared
+from twofold.identifiers.trie import build_trie
 from twofold.training import loss as losses
-from twofold.training.loss import CodeLoss, full_softmax, sampled_softmax
+from twofold.training.loss import CodeLoss, continuations, full_softmax, sampled_softmax
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -100,7 +104,7 @@ def test_sampled_gradients_are_near_the_full_ones_on_average() -> None:
     sampled = CodeLoss(counts, [slice(0, len(counts))], limit=0, negatives=150)
     torch.manual_seed(0)
     slots = torch.zeros(len(made[0]), dtype=torch.long)
-    draws = [torch.autograd.grad(sampled(*made, slots), made[0])[0] for _ in range(300)]
+    draws = [torch.autograd.grad(sampled(*made, slots, slots), made[0])[0] for _ in range(300)]
     wanted = torch.autograd.grad(full_softmax(*made), made[0])[0]
     mean = torch.stack(draws).mean(dim=0)
     assert (mean - wanted).norm() < 0.1 * wanted.norm()
@@ -116,10 +120,43 @@ def test_each_level_is_normalised_over_its_own_codes() -> None:
     for context, code, weight in zip(contexts, codes, weights, strict=True):
         scores = states[context] @ rows[tables[int(slots[context])]].T
         expected = expected - weight * torch.log_softmax(scores, 0)[code]
-    found = loss(states, rows, contexts, codes, weights, slots)
+    found = loss(states, rows, contexts, codes, weights, slots, torch.zeros_like(slots))
     torch.testing.assert_close(found, expected)
     wanted = torch.autograd.grad(expected, [states, rows])
     torch.testing.assert_close(torch.autograd.grad(found, [states, rows]), wanted)
+
+
+@settings(max_examples=40, deadline=None)
+@given(identifiers(most=25), st.integers(0, 1000), st.sampled_from([1, 400, 10**6]))
+def test_a_softmax_is_over_what_goes_on(made: Identifiers, seed: int, chunk_bytes: int) -> None:
+    spaces, rng = shared(made), np.random.default_rng(seed)
+    items, slots = rng.integers(0, len(made), 30), rng.integers(0, made.levels, 30)
+    states, rows, _, _, weights = _made(seed, 30, spaces.size, 30)
+    counts, sizes = torch.ones(spaces.size), spaces.slots
+    goes_on = continuations(spaces, {"search": build_trie(made)})
+    loss = CodeLoss(counts, sizes, 1000, negatives=5, continuations=goes_on)
+    expected = torch.zeros(())
+    for row, (item, slot) in enumerate(zip(items, slots, strict=True)):
+        code = made.codes[item, slot]
+        alike = (made.codes[:, :slot] == made.codes[item, :slot]).all(axis=1)
+        scores = rows[sizes[slot]] @ states[row]
+        following = scores[np.unique(made.codes[alike, slot])]
+        expected = expected + weights[row] * (following.logsumexp(0) - scores[code])
+    codes = torch.from_numpy(made.codes[items, slots])
+    before = losses._CHUNK_BYTES
+    losses._CHUNK_BYTES = chunk_bytes
+    try:
+        found = loss(
+            states, rows, torch.arange(30), codes, weights, torch.from_numpy(slots),
+            torch.from_numpy(items),
+        )  # fmt: skip
+    finally:
+        losses._CHUNK_BYTES = before
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    wanted = torch.autograd.grad(expected, [states, rows])
+    torch.testing.assert_close(
+        torch.autograd.grad(found, [states, rows]), wanted, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_the_number_of_codes_chooses_the_loss() -> None:

@@ -15,7 +15,7 @@ def _sequences(lengths: list[int]) -> list[Sequences]:
         ends = np.arange(1, length) if length > 1 else np.zeros(1, dtype=np.int64)
         tokens, places = np.zeros(length, dtype=np.int64), np.arange(len(ends))
         zeros, ones = ends * 0, np.ones(len(ends))
-        return Sequences(tokens, length, ends, zeros, places, zeros, ones, len(ends))
+        return Sequences(tokens, length, ends, zeros, zeros, places, zeros, ones, len(ends))
 
     return [one(length) for length in lengths]
 

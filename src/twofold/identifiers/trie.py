@@ -69,6 +69,21 @@ class Trie:
             )
         return found
 
+    def following(self, level: int, nodes: Ints) -> tuple[Ints, Ints]:
+        """The codes of a level that go on with nodes of the one before.
+
+        Args:
+            nodes: (M,).
+
+        Returns:
+            of each such code the place of its node in `nodes`, which rises, and the code, (P,).
+        """
+        begin = self.first[level][nodes].astype(np.int64)
+        fan = self.first[level][nodes + 1] - begin
+        owner = np.repeat(np.arange(len(nodes)), fan)
+        child = np.arange(len(owner)) - np.repeat(np.cumsum(fan) - fan - begin, fan)
+        return owner, self.codes[level][child].astype(np.int64)
+
     def change(self, counts: Counts, item: int, by: int) -> None:
         """Count an item in (+1) or out (-1) along its path, in place."""
         for level, node in enumerate(self.paths(np.array([item]))[0]):

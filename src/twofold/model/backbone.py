@@ -457,7 +457,9 @@ def _require_plain_scores(name: str, backbone: Backbone) -> None:
     model, code = backbone.model.eval(), torch.tensor([[backbone.code_slice.start]])
     zero, one = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)
     nothing = torch.zeros(1, backbone.query_map.in_features if backbone.query_map else 0)
-    batch = Batch(code, one, zero, zero, zero, zero, zero, one.float(), nothing, nothing[:, :0])
+    batch = Batch(
+        code, one, zero, zero, zero, zero, zero, zero, one.float(), nothing, nothing[:, :0]
+    )
     with torch.inference_mode():
         given = {"input_ids": code}
         if isinstance(backbone, EncoderDecoder):

@@ -42,6 +42,7 @@ class Sequences:
         length: of the request alone, without a target's codes.
         contexts: positions in `tokens` whose state generates, shape (C,).
         slots: the table of codes that each context generates from, shape (C,).
+        context_items: of each context an item that is spelled so far, shape (C,).
         target_contexts: for each target its place in `contexts`, shape (T,).
         targets: the code of each target within its level, shape (T,).
         weights: of each target in the loss, shape (T,).
@@ -53,6 +54,7 @@ class Sequences:
     length: int
     contexts: Ints
     slots: Ints
+    context_items: Ints
     target_contexts: Ints
     targets: Ints
     weights: Floats
@@ -69,6 +71,7 @@ class Batch:
         lengths: of the requests, without targets' codes, shape (B,).
         context_rows, context_positions: where the generating states stand, shape (C,).
         context_slots: the table of codes that each generates from, shape (C,).
+        context_items: catalog position of an item that is spelled so far, shape (C,).
         target_contexts: for each target its context, shape (T,).
         targets: the code of each target within its level, shape (T,).
         weights: of each target in the loss, shape (T,), float32.
@@ -83,6 +86,7 @@ class Batch:
     context_rows: torch.Tensor
     context_positions: torch.Tensor
     context_slots: torch.Tensor
+    context_items: torch.Tensor
     target_contexts: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
@@ -162,8 +166,9 @@ class Vocabulary:
         nothing = np.zeros(0, np.int64)
         last = np.array([len(tokens) - 1])
         slot = self.spaces.slots_of(self.task(query))[:1]
+        any_item = np.zeros(1, np.int64)
         return Sequences(
-            tokens, len(tokens), last, slot, nothing, nothing, np.zeros(0), 0, query or ""
+            tokens, len(tokens), last, slot, any_item, nothing, nothing, np.zeros(0), 0, query or ""
         )
 
     def encode(self, example: Example) -> list[Sequences]:
@@ -216,6 +221,7 @@ class Vocabulary:
             length,
             contexts,
             slots,
+            np.repeat(targets, len(levels))[first],
             target_contexts,
             codes.reshape(-1),
             repeated,
@@ -250,6 +256,7 @@ class Vocabulary:
             context_rows=torch.from_numpy(np.repeat(np.arange(len(sequences)), counts)),
             context_positions=torch.from_numpy(np.concatenate([s.contexts for s in sequences])),
             context_slots=torch.from_numpy(np.concatenate([s.slots for s in sequences])),
+            context_items=torch.from_numpy(np.concatenate([s.context_items for s in sequences])),
             target_contexts=torch.from_numpy(np.concatenate(places)),
             targets=torch.from_numpy(np.concatenate([s.targets for s in sequences])),
             weights=torch.from_numpy(np.concatenate([s.weights for s in sequences])).float(),

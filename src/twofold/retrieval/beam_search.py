@@ -1,9 +1,10 @@
 """Beam search over a trie: the best valid identifiers, and only those.
 
-A pure function over `expand`, which gives the log-probabilities of the next level's codes. Codes
-that lead nowhere are left out after normalisation, so a filter never reorders what passes it; and
-a prefix is kept only while something allowed lies below it, so `k` items come back whenever `k`
-are allowed and `beams >= k`. With as many beams as items the search is exact.
+A pure function over `expand`, which scores the next level's codes. A softmax over the codes that
+go on with a prefix of the catalog makes them probabilities; what a request must not find is left
+out after it, so a filter never reorders what passes it. A prefix is kept only while something
+allowed lies below it, so `k` items come back whenever `k` are allowed and `beams >= k`. With as
+many beams as items the search is exact.
 
 Shapes: B requests, K hypotheses, V codes of a level.
 """
@@ -21,7 +22,7 @@ from twofold.retrieval.top_k import top_k
 Scores = npt.NDArray[np.float32]
 
 Expand = Callable[[int, Ints, Ints], Scores]
-"""(level, codes, parents) -> log-probabilities of the level's codes after each hypothesis.
+"""(level, codes, parents) -> scores of the level's codes after each hypothesis.
 
 `codes` (B, K) are those of the level before and `parents` (B, K) the places that their hypotheses
 had there; for level 0 both are zeros, with K = 1. Returns (B, K, V).
@@ -62,6 +63,7 @@ def beam_search(
     k: int,
     tie_rank: Ints,
     diversity: Diversity | None = None,
+    normalised: bool = False,
 ) -> Found:
     """The `k` best items of each request.
 
@@ -75,6 +77,7 @@ def beam_search(
         k: how many items.
         tie_rank: (N,), of two items with equal scores the smaller rank comes first.
         diversity: spread the hypotheses over more codes.
+        normalised: `expand` gives log-probabilities, which are taken as they are.
     """
     if beams < k:
         raise ValueError(f"{beams} beams cannot find {k} items")
@@ -83,8 +86,10 @@ def beam_search(
     scores = np.zeros((rows, 1), np.float32)
     nodes = codes = parents = np.zeros((rows, 1), np.int64)
     for level in range(trie.levels):
-        log_p = expand(level, codes, parents)
-        place, node, value = _children(trie, counts, taken[level], level, nodes, scores, log_p)
+        found = expand(level, codes, parents)
+        place, node, value = _children(
+            trie, counts, taken[level], level, nodes, scores, found, normalised
+        )
         if level == trie.levels - 1 or not node.size:
             return _best(trie, node, value, k, tie_rank)
         chosen, scores = _choose(trie.codes[level], node, value, beams, diversity)
@@ -101,7 +106,8 @@ def _children(
     level: int,
     nodes: Ints,
     scores: Scores,
-    log_p: Scores,
+    found: Scores,
+    normalised: bool,
 ) -> tuple[Ints, Ints, Scores]:
     """The nodes below all hypotheses of each request: (B, W) parents' places, nodes, scores.
 
@@ -119,8 +125,10 @@ def _children(
     hypothesis = np.repeat(np.arange(rows * width), fan)
     child = np.arange(len(hypothesis)) - np.repeat(np.cumsum(fan) - fan, fan)
     child += begin.reshape(-1)[hypothesis]
-    value = scores.reshape(-1)[hypothesis]
-    value = value + log_p.reshape(rows * width, -1)[hypothesis, trie.codes[level][child]]
+    log_p = found.reshape(rows * width, -1)[hypothesis, trie.codes[level][child]]
+    if not normalised:
+        log_p = log_p - log_totals(log_p, fan)
+    value = scores.reshape(-1)[hypothesis] + log_p
     row = hypothesis // width
     value[~_allowed(counts[level], taken, row, child)] = -np.inf
     if (per_row == widest).all():
@@ -134,6 +142,23 @@ def _children(
     node[row, column] = child
     filled[row, column] = value
     return place, node, filled
+
+
+def log_totals(scores: Scores, lengths: Ints) -> Scores:
+    """Of each score the log of the sum of exponentials over its run, (..., P).
+
+    Args:
+        scores: runs of scores, one after the other, (..., P).
+        lengths: of the runs; they sum to P.
+    """
+    lengths = lengths[lengths > 0]
+    if not len(lengths):
+        return scores
+    starts = np.cumsum(lengths) - lengths
+    largest = np.maximum.reduceat(scores, starts, axis=-1)
+    shares = np.exp(scores - np.repeat(largest, lengths, axis=-1))
+    totals = largest + np.log(np.add.reduceat(shares, starts, axis=-1))
+    return np.repeat(totals, lengths, axis=-1)
 
 
 def _allowed(

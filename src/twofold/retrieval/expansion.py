@@ -1,4 +1,4 @@
-"""What a model says of each next code: what beam search and scoring go by."""
+"""What a model thinks of each next code: what beam search and scoring go by."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ def batch_of(model: GenerativeModel, sequences: Sequence[Sequences]) -> Batch:
 
 
 class Expansion:
-    """What a model says of the next code of each hypothesis; see `beam_search.Expand`.
+    """What a model thinks of the next code of each hypothesis; see `beam_search.Expand`.
 
     Args:
         model: in evaluation mode.
@@ -60,8 +60,7 @@ class Expansion:
         logits = self._model.backbone.logits(finite(states), self._slots[level])
         if level == 0:
             logits = with_matches(logits, self._matches)
-        scores = torch.log_softmax(logits, dim=-1)
-        found: npt.NDArray[np.float32] = scores.cpu().numpy()
+        found: npt.NDArray[np.float32] = logits.cpu().numpy()
         return found
 
 

@@ -1,7 +1,8 @@
 """A trained model as a retriever.
 
-Invariant: score(item) = log p(identifier), p normalised over all codes of a level; what a
-request excludes is left out afterwards, so a filter never reorders what passes it.
+Invariant: score(item) = log p(identifier), p normalised over the codes that go on with a prefix
+of the catalog; what a request excludes is left out afterwards, so a filter never reorders what
+passes it.
 """
 
 from collections.abc import Iterator, Sequence

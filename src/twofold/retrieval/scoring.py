@@ -12,7 +12,7 @@ import torch
 
 from twofold.model.checkpoint import GenerativeModel
 from twofold.records import Ints
-from twofold.retrieval.beam_search import Scores
+from twofold.retrieval.beam_search import Scores, log_totals
 from twofold.retrieval.expansion import Expansion, batch_of
 
 _PARTS = 50
@@ -56,13 +56,22 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
     batch = batch_of(model, sequences)
     expand = Expansion(model, task, batch, len(items))
     codes = model.vocabulary.spaces.of(task).codes[items]  # (M, levels)
+    trie = model.tries.get(task)
+    nodes = trie.paths(items) if trie else codes
     rows, each = len(contexts), np.arange(len(items))
     nothing = np.zeros((rows, 1), np.int64)
-    scores = expand(0, nothing, nothing)[:, 0, codes[:, 0]]
+    first = expand(0, nothing, nothing)[:, 0]
+    begins = first[:, trie.codes[0]] if trie else first
+    scores = first[:, codes[:, 0]] - log_totals(begins, np.array([begins.shape[1]]))[:, :1]
     for level in range(1, codes.shape[1]):
         before = np.broadcast_to(codes[:, level - 1], (rows, len(items)))
         places = np.broadcast_to(each if level > 1 else np.zeros_like(each), before.shape)
-        scores = scores + expand(level, before.copy(), places.copy())[:, each, codes[:, level]]
+        found = expand(level, before.copy(), places.copy())
+        assert trie is not None
+        owner, following = trie.following(level, nodes[:, level - 1])
+        goes_on = log_totals(found[:, owner, following], np.bincount(owner))
+        starts = np.searchsorted(owner, each)
+        scores = scores + found[:, each, codes[:, level]] - goes_on[:, starts]
     return scores
 
 

@@ -147,6 +147,7 @@ def _update(
         batch.targets,
         weights,
         batch.context_slots,
+        batch.context_items,
     )
     if not torch.isfinite(loss):
         raise InputError(

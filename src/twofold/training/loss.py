@@ -4,15 +4,44 @@ Shapes: C contexts, V codes, D width, T targets, M negatives. A context may have
 each with a weight; the loss is the sum over targets of weight x -log p(target | context).
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from twofold.identifiers.identifiers import IdSpaces
+from twofold.identifiers.trie import Trie
+from twofold.records import Task
+
 _CHUNK_BYTES = 8 << 20
 """Scores held at once: what stays in the cache of one core."""
+
+
+class Following(NamedTuple):
+    """The codes of a level that go on with what each context has spelled; a softmax is over them.
+
+    Attributes:
+        begins, ends: where they stand in `codes`, (C,).
+        codes: of all nodes of the level, (nodes,).
+    """
+
+    begins: torch.Tensor
+    ends: torch.Tensor
+    codes: torch.Tensor
+
+    def others(self, chunk: slice, codes: int) -> torch.Tensor:
+        """Which of the `codes` of the level lead nowhere from a chunk of contexts, (C, codes)."""
+        begins, fans = self.begins[chunk], self.ends[chunk] - self.begins[chunk]
+        contexts = torch.arange(len(fans), device=fans.device)
+        owner = torch.repeat_interleave(contexts, fans)
+        skipped = torch.repeat_interleave(fans.cumsum(0) - fans - begins, fans)
+        places = torch.arange(len(owner), device=fans.device) - skipped
+        found = torch.ones(len(fans), codes, dtype=torch.bool, device=fans.device)
+        found[owner, self.codes[places]] = False
+        return found
 
 
 class _FullSoftmax(torch.autograd.Function):
@@ -27,6 +56,7 @@ class _FullSoftmax(torch.autograd.Function):
         codes: torch.Tensor,
         weights: torch.Tensor,
         product: torch.dtype,
+        following: Following | None,
     ) -> torch.Tensor:
         grad_states = torch.empty_like(states)
         grad_rows = torch.zeros_like(rows)
@@ -47,6 +77,8 @@ class _FullSoftmax(torch.autograd.Function):
                 weights[first:last],
             )
             scores = states[chunk] @ rows.T
+            if following is not None:
+                scores.masked_fill_(following.others(chunk, len(rows)), -torch.inf)
             largest = scores.amax(dim=1)
             own = scores[place, code]
             total = scores.sub_(largest[:, None]).exp_().sum(dim=1)
@@ -64,7 +96,7 @@ class _FullSoftmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad_states, grad_rows = ctx.saved_tensors
-        return grad * grad_states, grad * grad_rows, None, None, None, None
+        return grad * grad_states, grad * grad_rows, None, None, None, None, None
 
 
 def full_softmax(
@@ -74,8 +106,9 @@ def full_softmax(
     codes: torch.Tensor,
     weights: torch.Tensor,
     product: torch.dtype = torch.float32,
+    following: Following | None = None,
 ) -> torch.Tensor:
-    """Weighted cross-entropy over all codes.
+    """Weighted cross-entropy over all codes, or over those that go on.
 
     Args:
         states: (C, D), float32.
@@ -85,12 +118,13 @@ def full_softmax(
         weights: (T,).
         product: the type in which the gradient's matrix products are taken; scores and sums are
             float32 always.
+        following: the codes that go on; by default all.
 
     Returns:
         A scalar.
     """
     loss: torch.Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
-        states, rows, contexts, codes, weights, product
+        states, rows, contexts, codes, weights, product, following
     )
     return loss
 
@@ -124,8 +158,8 @@ def sampled_softmax(
 
 
 class CodeLoss(nn.Module):
-    """The loss of one study, over the codes of each target's own level: full up to `limit` of
-    them, sampled above.
+    """The loss of one study, over the codes that may follow: full up to `limit` of a level, and
+    wherever a trie leaves few of them; sampled above.
 
     Args:
         counts: (V,), training targets of each code over all tasks: the proposal is half uniform,
@@ -134,6 +168,7 @@ class CodeLoss(nn.Module):
         limit: the largest number of codes of a table with a full softmax.
         negatives: how many codes are drawn for a batch.
         product: the type of the gradient's matrix products under a full softmax.
+        continuations: by slot; none for one all of whose codes may follow.
     """
 
     log_expected: torch.Tensor
@@ -146,10 +181,13 @@ class CodeLoss(nn.Module):
         limit: int,
         negatives: int,
         product: torch.dtype = torch.float32,
+        continuations: Mapping[int, "Continuations"] | None = None,
     ) -> None:
         super().__init__()
         self.product = product
         self.slots = tuple(slots)
+        named = {str(slot): found for slot, found in (continuations or {}).items()}
+        self.continuations = nn.ModuleDict(named)
         self.limit = limit
         self.negatives = negatives
         proposals = [_proposal(counts[slot]) for slot in self.slots]
@@ -171,6 +209,7 @@ class CodeLoss(nn.Module):
         codes: torch.Tensor,
         weights: torch.Tensor,
         slots: torch.Tensor,
+        items: torch.Tensor,
     ) -> torch.Tensor:
         """The loss of one batch, a scalar.
 
@@ -178,9 +217,10 @@ class CodeLoss(nn.Module):
             states, rows, contexts, weights: as in `full_softmax`; rows of all codes.
             codes: (T,), the code of each target within its slot.
             slots: (C,), the slot that each context generates from.
+            items: (C,), an item that is spelled so far in each context.
         """
         if len(self.slots) == 1:
-            return self._of_slot(self.slots[0], states, rows, contexts, codes, weights)
+            return self._of_slot(0, states, rows, contexts, codes, weights, items)
         total = states.new_zeros(())
         for number, slot in enumerate(self.slots):
             chosen = slots == number
@@ -189,29 +229,73 @@ class CodeLoss(nn.Module):
                 continue
             places = chosen.cumsum(0) - 1
             total = total + self._of_slot(
-                slot,
+                number,
                 states[chosen],
                 rows[slot],
                 places[contexts[mine]],
                 codes[mine],
                 weights[mine],
+                items[chosen],
             )
         return total
 
     def _of_slot(
         self,
-        slot: slice,
+        number: int,
         states: torch.Tensor,
         rows: torch.Tensor,
         contexts: torch.Tensor,
         codes: torch.Tensor,
         weights: torch.Tensor,
+        items: torch.Tensor,
     ) -> torch.Tensor:
+        slot = self.slots[number]
+        if str(number) in self.continuations:
+            following = self.continuations[str(number)](items)
+            return full_softmax(states, rows, contexts, codes, weights, self.product, following)
         if slot.stop - slot.start <= self.limit:
             return full_softmax(states, rows, contexts, codes, weights, self.product)
         drawn = torch.multinomial(self.proposal[slot], self.negatives, replacement=True)
         log_expected = self.log_expected[slot]
         return sampled_softmax(states, rows, contexts, codes, weights, drawn, log_expected)
+
+
+class Continuations(nn.Module):
+    """The codes of one level of a trie, by items of which all levels before it are spelled.
+
+    Args:
+        trie: of the identifiers.
+        level: of the codes.
+    """
+
+    begins: torch.Tensor
+    ends: torch.Tensor
+    codes: torch.Tensor
+
+    def __init__(self, trie: Trie, level: int) -> None:
+        super().__init__()
+        items = np.arange(len(trie))
+        nodes = trie.paths(items)[:, level - 1] if level else np.zeros_like(items)
+        first = torch.from_numpy(trie.first[level].astype(np.int64))
+        codes = torch.from_numpy(trie.codes[level].astype(np.int64))
+        self.register_buffer("begins", first[nodes], persistent=False)
+        self.register_buffer("ends", first[nodes + 1], persistent=False)
+        self.register_buffer("codes", codes, persistent=False)
+
+    def forward(self, items: torch.Tensor) -> Following:
+        """Of contexts, (C,)."""
+        return Following(self.begins[items], self.ends[items], self.codes)
+
+
+def continuations(spaces: IdSpaces, tries: Mapping[Task, Trie]) -> dict[int, Continuations]:
+    """By slot; none for a first level all of whose codes begin an identifier, nor without tries."""
+    found = {}
+    for task, trie in tries.items():
+        sizes = spaces.of(task).codebook_sizes
+        for level, slot in enumerate(spaces.slots_of(task).tolist()):
+            if level or len(trie.codes[0]) < sizes[0]:
+                found[slot] = Continuations(trie, level)
+    return found
 
 
 def _proposal(counts: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.evaluation.measures import Measure
 from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
+from twofold.identifiers.trie import Trie
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
 from twofold.model.hybrid import Hybrid
@@ -27,7 +28,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of
 from twofold.training.hybrid import hybrid_part, with_best_weight
-from twofold.training.loss import CodeLoss
+from twofold.training.loss import CodeLoss, continuations
 from twofold.training.mixture import Mixture
 from twofold.training.sequences import encode, encoded_sources, trainable
 from twofold.training.start import start
@@ -191,7 +192,7 @@ def _job(
         label=arm.name,
         mixture=mixture,
         sequences=[learned[task] for task in arm.tasks],
-        loss=_loss(sources, vocabulary, config).to(model.device),
+        loss=_loss(sources, vocabulary, model.tries, config).to(model.device),
         config=config,
         schedule=_schedule(sources, arm, config, seed),
         seed=seed,
@@ -305,7 +306,10 @@ def _schedule(
 
 
 def _loss(
-    sources: Mapping[Task, Sequence[Sequences]], vocabulary: Vocabulary, config: TrainingConfig
+    sources: Mapping[Task, Sequence[Sequences]],
+    vocabulary: Vocabulary,
+    tries: Mapping[Task, Trie],
+    config: TrainingConfig,
 ) -> CodeLoss:
     slots = vocabulary.spaces.slots
     starts = np.array([slot.start for slot in slots])
@@ -315,7 +319,8 @@ def _loss(
         targets = torch.from_numpy(np.concatenate(codes))
         counts += torch.bincount(targets, minlength=len(counts))
     product = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    return CodeLoss(counts, slots, config.full_softmax_codes, config.negatives, product)
+    going_on = continuations(vocabulary.spaces, tries)
+    return CodeLoss(counts, slots, config.full_softmax_codes, config.negatives, product, going_on)
 
 
 def _validation(
