@@ -18,6 +18,7 @@ from twofold.model.packing import can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, Example, Ranking, Request
 from twofold.retrieval.generative import GenerativeRetriever
+from twofold.retrieval.scoring import Context, score_items
 
 BACKBONES = ["decoder:tiny", "t5:tiny", "sasrec:tiny"]
 TOKENIZER = train_tokenizer(["slow space opera", "space heist", "slow dance"] * 3, 300)
@@ -125,6 +126,23 @@ def test_it_ranks_by_what_training_sees(
             and (not request.where or item % 4 in (1, 2))
         }
         assert _by_item(run[request.request_id]) == pytest.approx(scores, rel=1e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("kind", ["shared", "separate", "shared prefix"])
+@settings(max_examples=4, deadline=None)
+@given(made=identifiers(most=25), seed=st.integers(0, 1000))
+def test_given_items_are_scored_as_they_are_ranked(
+    backbone: str, kind: str, made: Identifiers, seed: int
+) -> None:
+    model, rng = _model(_spaces(made, seed, kind), backbone, seed), np.random.default_rng(seed)
+    items = rng.permutation(len(made))[:12]
+    for request in _requests(len(made), rng):
+        history = np.array([model.catalog.positions[i] for i in request.history], dtype=np.int64)
+        contexts = [Context(history, request.query), Context(history[:1], request.query)]
+        found = score_items(model, contexts, items)
+        expected = [_score(model, request, int(item)) for item in items]
+        assert found[0] == pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
