@@ -113,14 +113,22 @@ def test_a_removed_item_never_comes_back_until_it_is_added_again(
 def test_a_new_item_is_found_by_its_text_and_leads_to_items(folder: Path, log: ChangeLog) -> None:
     engine = load_engine(folder, "joint", log)
     before = _ids(engine, ASKED)
+    scores = {found.item_id: found.score for found in engine.score(ASKED, before)}
     assert engine.add([ROBOTS]) == 1
     after = _ids(engine, ASKED, 61)
-    assert [i for i in after if i != "new"] == before
+    others = [i for i in after if i != "new"]
+    # A semantic ID takes its share of those that begin alike, who then may change places.
+    assert (
+        sorted(others) == sorted(before)
+        if folder.parent.name.startswith("semantic")
+        else others == before
+    )
+    assert all(f.score <= scores[f.item_id] + 1e-4 for f in engine.score(ASKED, before))
     assert engine.items == 61
     assert engine.item("new").title == "Robots in love"  # type: ignore[union-attr]
     assert len(_ids(engine, Request("r", history=("new",), exclude=frozenset(["new"])))) == 60
     engine.remove(["new"])
-    assert _ids(engine, ASKED, 61) == before
+    assert _ids(engine, ASKED, 61) == others
 
 
 def test_changes_survive_a_restart(folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
 from twofold.encoders.encoders import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import keys_of
+from twofold.model.hybrid import KnownQueries
 from twofold.records import Example, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import item_documents, training_examples
@@ -56,9 +56,17 @@ def test_only_training_queries_were_asked() -> None:
     dataset = planted_dataset()
     part = hybrid_part(dataset, None)
     assert part is not None
-    trained, later = pl.col("split") == "train", pl.col("split") != "train"
-    np.testing.assert_array_equal(part.asked, keys_of(dataset.queries.filter(trained)["text"]))
-    assert not np.isin(keys_of(dataset.queries.filter(later)["text"]), part.asked).any()
+    assert part.known is not None
+    by_split = {
+        split: KnownQueries.of(queries["text"].to_list(), [NOTHING] * queries.height, 0).keys
+        for (split,), queries in dataset.queries.group_by("split")
+    }
+    np.testing.assert_array_equal(part.known.keys, by_split.pop("train"))
+    assert by_split
+    assert not np.isin(np.concatenate([*by_split.values()]), part.known.keys).any()
+    assert part.known.answers.sum() == sum(
+        len(example.targets) for example in training_examples(dataset, "search")
+    )
 
 
 @pytest.mark.parametrize("arm", ["joint", "search", "recommendation"])

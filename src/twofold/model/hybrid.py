@@ -8,8 +8,8 @@ Shapes: B requests, N items, W words, E width of a sentence's vector.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,9 +32,10 @@ second word, a sum is all for long queries; both find less (docs/log.md)."""
 _BORROWED = 2.0
 """How far a new item goes toward queries, in the way its neighbours went: their mean is shorter
 than each. Farther, it takes answers from others (docs/log.md)."""
-_CHANCE = 0.12
-"""What a new item has ahead of others, in cosines, where a query was asked in training: it has not
-been passed over there, as they were (docs/decisions/0019-a-chance-for-new-items.md)."""
+_CHANCE, _LIKE_ANSWERS = 0.06, 0.4
+"""What a new item has ahead of others, in cosines, where a query was asked in training: it was not
+passed over there, as they were; and what more where a neighbour of it is an answer
+(docs/decisions/0019-a-chance-for-new-items.md)."""
 
 Keys = npt.NDArray[np.uint64]
 
@@ -53,6 +54,45 @@ class Neighbours(NamedTuple):
     texts: Vectors | None = None
 
 
+class KnownQueries(NamedTuple):
+    """The queries of training and what they want.
+
+    Attributes:
+        keys: eight bytes of a hash of each query, (Q,), sorted; the same for what the split counts
+            as the same query.
+        answers: of each query the items, and of new items those whose neighbours are, (Q, N).
+    """
+
+    keys: Keys
+    answers: sp.csr_array
+
+    @classmethod
+    def of(cls, queries: Sequence[str], answers: Sequence[Ints], items: int) -> "KnownQueries":
+        """From queries, which may repeat, and catalog positions of their answers."""
+        keys, places = np.unique(_keys(queries), return_inverse=True)
+        rows = np.repeat(places, [len(found) for found in answers])
+        columns = np.concatenate([*answers, np.zeros(0, np.int64)])
+        ones = np.ones(len(rows), np.float32)
+        return cls(keys, sp.csr_array((ones, (rows, columns)), (len(keys), items)))
+
+    def with_items(self, near: Neighbours) -> "KnownQueries":
+        """The same with new items, which stand where one of their neighbours does."""
+        like = (self.answers @ _columns(near, self.answers.shape[1]) > 0).astype(np.float32)
+        return KnownQueries(self.keys, sp.csr_array(sp.hstack([self.answers, like], format="csr")))
+
+    def ahead(self, queries: Sequence[str], trained: int) -> Vectors:
+        """How far each item beyond the `trained` is ahead, (B, N - trained), in cosines."""
+        found = np.zeros((len(queries), self.answers.shape[1] - trained), np.float32)
+        keys = _keys(queries)
+        places = np.searchsorted(self.keys, keys)
+        for row, place in enumerate(places):
+            if place < len(self.keys) and self.keys[place] == keys[row]:
+                items = self.answers.indices[slice(*self.answers.indptr[place : place + 2])]
+                found[row] = _CHANCE
+                found[row, items[items >= trained] - trained] += _LIKE_ANSWERS
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Hybrid:
     """Cosines of a query with every item, by words and by sentence, times a weight.
@@ -63,7 +103,7 @@ class Hybrid:
         postings: weights of the words in the items' documents, (W, N), columns of unit length.
         sentence: the model's own sentence encoder; None without one.
         vectors: of the items by it, (N, E), of unit length.
-        asked: `keys_of` the queries of training, sorted, without repeats.
+        known: the queries of training; None in folders of an earlier release.
         trained: how many items training saw, the first ones; None for all.
     """
 
@@ -72,7 +112,7 @@ class Hybrid:
     postings: sp.csr_array
     sentence: TextEncoder | None = None
     vectors: Vectors | None = None
-    asked: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    known: KnownQueries | None = None
     trained: int | None = None
 
     @property
@@ -85,8 +125,8 @@ class Hybrid:
         found = self._of_words(queries)
         if self.sentence is not None and self.vectors is not None:
             found += self.sentence.encode(queries) @ self.vectors.T
-        if self.trained is not None and len(self.asked):
-            found[self._were_asked(queries), self.trained :] += _CHANCE
+        if self.trained is not None and self.known is not None:
+            found[:, self.trained :] += self.known.ahead(queries, self.trained)
         found *= self.weight
         return found
 
@@ -99,13 +139,6 @@ class Hybrid:
         for row, word, weight in zip(rows, asked.indices, asked.data, strict=True):
             own = slice(*self.postings.indptr[word : word + 2])
             found[row, self.postings.indices[own]] += weight * self.postings.data[own]
-        return found
-
-    def _were_asked(self, queries: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Which of the queries were asked in training, (B,)."""
-        keys = np.array([_key(query) for query in queries], np.uint64)
-        places = np.minimum(np.searchsorted(self.asked, keys), len(self.asked) - 1)
-        found: npt.NDArray[np.bool_] = self.asked[places] == keys
         return found
 
     def with_items(self, texts: Sequence[str], near: Neighbours) -> "Hybrid":
@@ -127,8 +160,13 @@ class Hybrid:
             moved = vectors[near.items] - near.texts
             mean = np.einsum("mk,mke->me", near.shares, moved)
             vectors = np.vstack([vectors, unit(self.sentence.encode(texts) + _BORROWED * mean)])
-        trained = self.postings.shape[1] if self.trained is None else self.trained
-        return replace(self, postings=sp.csr_array(postings), vectors=vectors, trained=trained)
+        return replace(
+            self,
+            postings=sp.csr_array(postings),
+            vectors=vectors,
+            known=None if self.known is None else self.known.with_items(near),
+            trained=self.trained or self.postings.shape[1],
+        )
 
     def save(self, folder: Path) -> None:
         """Write what `load_hybrid` reads; the sentence encoder stands in the folder already."""
@@ -145,23 +183,22 @@ class Hybrid:
             "data": self.postings.data,
             "items": self.postings.indices,
             "starts": self.postings.indptr,
-            "asked": self.asked,
         }
+        if self.known is not None:
+            tables["known"] = self.known.keys
+            tables["answers"] = self.known.answers.indices
+            tables["answers-starts"] = self.known.answers.indptr
         if self.vectors is not None:
             # Half precision moves a cosine by less than 1e-3, and halves the file.
             tables["vectors"] = self.vectors.astype(np.float16)
         save_file(tables, folder / _TABLES)
 
 
-def keys_of(queries: Iterable[str]) -> Keys:
-    """Queries as `Hybrid.asked` holds them: eight bytes each, sorted, without repeats."""
-    return np.unique(np.array([_key(query) for query in queries], np.uint64))
-
-
-def _key(query: str) -> int:
-    """The same for what the split counts as the same query."""
-    digest = hashlib.blake2b(query_key(query).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
+def _keys(queries: Sequence[str]) -> Keys:
+    """Hashes, (B,)."""
+    texts = [query_key(query).encode() for query in queries]
+    digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
 def postings_of(words: Words, documents: Sequence[str]) -> sp.csr_array:
@@ -174,6 +211,14 @@ def _columns(near: Neighbours, items: int) -> sp.csr_array:
     new, count = near.items.shape
     places = near.items.reshape(-1), np.repeat(np.arange(new), count)
     return sp.csr_array((near.shares.reshape(-1), places), (items, new))
+
+
+def _known(tables: Mapping[str, np.ndarray], items: int) -> KnownQueries | None:
+    if "known" not in tables:
+        return None
+    answers = tables["answers"]
+    parts = np.ones(len(answers), np.float32), answers, tables["answers-starts"]
+    return KnownQueries(tables["known"], sp.csr_array(parts, (len(tables["known"]), items)))
 
 
 def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
@@ -194,6 +239,6 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
         sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
         None if vectors is None else sentence,
         vectors,
-        tables.get("asked", np.zeros(0, np.uint64)),  # folders of an earlier release have none
+        _known(tables, names["items"]),
         names.get("trained"),
     )

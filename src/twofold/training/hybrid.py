@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from twofold.encoders.encoders import TextEncoder, Vectors, sentence_encoder_of, unit
 from twofold.encoders.tfidf import Words
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import Hybrid, keys_of, postings_of
+from twofold.model.hybrid import Hybrid, KnownQueries, postings_of
 from twofold.records import Example, InputError
 from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
@@ -39,9 +39,8 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     except InputError as error:
         _log.info("no hybrid part: %s", error)
         return None
-    plain = Hybrid(
-        _WHILE_TRAINING, words, postings_of(words, documents), asked=keys_of(filter(None, asked))
-    )
+    answers = KnownQueries.of(asked, [example.targets for example in examples], len(texts))
+    plain = Hybrid(_WHILE_TRAINING, words, postings_of(words, documents), known=answers)
     sentence = sentence_encoder_of(encoder)
     if sentence is None:
         return plain
