@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
 from twofold.encoders.encoders import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import KnownQueries
+from twofold.model.known_queries import KnownQueries
 from twofold.records import Example, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import item_documents, training_examples

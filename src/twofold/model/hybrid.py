@@ -7,21 +7,19 @@ stands in both finds at once. Practice calls the sum of both hybrid search.
 Shapes: B requests, N items, W words, E width of a sentence's vector.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
-from twofold.data.text import query_key
 from twofold.encoders.encoders import TextEncoder, Vectors, unit
 from twofold.encoders.tfidf import Words
+from twofold.model.known_queries import KnownQueries
 from twofold.records import Ints
 
 _NAMES = "hybrid.json"
@@ -32,12 +30,6 @@ second word, a sum is all for long queries; both find less (docs/log.md)."""
 _BORROWED = 2.0
 """How far a new item goes toward queries, in the way its neighbours went: their mean is shorter
 than each. Farther, it takes answers from others (docs/log.md)."""
-_CHANCE, _LIKE_ANSWERS = 0.06, 0.4
-"""What a new item has ahead of others, in cosines, where a query was asked in training: it was not
-passed over there, as they were; and what more where a neighbour of it is an answer
-(docs/decisions/0019-a-chance-for-new-items.md)."""
-
-Keys = npt.NDArray[np.uint64]
 
 
 class Neighbours(NamedTuple):
@@ -52,45 +44,6 @@ class Neighbours(NamedTuple):
     items: Ints
     shares: Vectors
     texts: Vectors | None = None
-
-
-class KnownQueries(NamedTuple):
-    """The queries of training and what they want.
-
-    Attributes:
-        keys: eight bytes of a hash of each query, (Q,), sorted; the same for what the split counts
-            as the same query.
-        answers: of each query the items, and of new items those whose neighbours are, (Q, N).
-    """
-
-    keys: Keys
-    answers: sp.csr_array
-
-    @classmethod
-    def of(cls, queries: Sequence[str], answers: Sequence[Ints], items: int) -> "KnownQueries":
-        """From queries, which may repeat, and catalog positions of their answers."""
-        keys, places = np.unique(_keys(queries), return_inverse=True)
-        rows = np.repeat(places, [len(found) for found in answers])
-        columns = np.concatenate([*answers, np.zeros(0, np.int64)])
-        ones = np.ones(len(rows), np.float32)
-        return cls(keys, sp.csr_array((ones, (rows, columns)), (len(keys), items)))
-
-    def with_items(self, near: Neighbours) -> "KnownQueries":
-        """The same with new items, which stand where one of their neighbours does."""
-        like = (self.answers @ _columns(near, self.answers.shape[1]) > 0).astype(np.float32)
-        return KnownQueries(self.keys, sp.csr_array(sp.hstack([self.answers, like], format="csr")))
-
-    def ahead(self, queries: Sequence[str], trained: int) -> Vectors:
-        """How far each item beyond the `trained` is ahead, (B, N - trained), in cosines."""
-        found = np.zeros((len(queries), self.answers.shape[1] - trained), np.float32)
-        keys = _keys(queries)
-        places = np.searchsorted(self.keys, keys)
-        for row, place in enumerate(places):
-            if place < len(self.keys) and self.keys[place] == keys[row]:
-                items = self.answers.indices[slice(*self.answers.indptr[place : place + 2])]
-                found[row] = _CHANCE
-                found[row, items[items >= trained] - trained] += _LIKE_ANSWERS
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +102,8 @@ class Hybrid:
             texts: of the new items, (M,).
             near: of the catalog before them.
         """
-        borrowed = self.postings @ _columns(near, self.postings.shape[1])
-        new = postings_of(self.words, texts) + borrowed
+        shares = _columns(near, self.postings.shape[1])
+        new = postings_of(self.words, texts) + self.postings @ shares
         lengths = np.sqrt(new.multiply(new).sum(axis=0))
         new = new @ sp.diags_array(1 / np.where(lengths > 0, lengths, 1))
         postings = sp.hstack([self.postings, new.astype(np.float32)], format="csr")
@@ -164,7 +117,7 @@ class Hybrid:
             self,
             postings=sp.csr_array(postings),
             vectors=vectors,
-            known=None if self.known is None else self.known.with_items(near),
+            known=None if self.known is None else self.known.with_items(shares),
             trained=self.trained or self.postings.shape[1],
         )
 
@@ -192,13 +145,6 @@ class Hybrid:
             # Half precision moves a cosine by less than 1e-3, and halves the file.
             tables["vectors"] = self.vectors.astype(np.float16)
         save_file(tables, folder / _TABLES)
-
-
-def _keys(queries: Sequence[str]) -> Keys:
-    """Hashes, (B,)."""
-    texts = [query_key(query).encode() for query in queries]
-    digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
 def postings_of(words: Words, documents: Sequence[str]) -> sp.csr_array:

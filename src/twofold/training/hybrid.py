@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from twofold.encoders.encoders import TextEncoder, Vectors, sentence_encoder_of, unit
 from twofold.encoders.tfidf import Words
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import Hybrid, KnownQueries, postings_of
+from twofold.model.hybrid import Hybrid, postings_of
+from twofold.model.known_queries import KnownQueries
 from twofold.records import Example, InputError
 from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
