@@ -15,7 +15,7 @@ from twofold.data.text import query_key
 from twofold.encoders.encoders import Vectors
 from twofold.records import Ints
 
-_CHANCE, _LIKE_ANSWERS = 0.06, 0.4
+_CHANCE, _LIKE_ANSWERS = 0.08, 0.2
 """What a new item has ahead of others, in cosines, where a query was asked in training: it was not
 passed over there, as they were; and what more where a neighbour of it is an answer
 (docs/decisions/0019-a-chance-for-new-items.md)."""
