@@ -164,3 +164,7 @@ def test_the_number_of_codes_chooses_the_loss() -> None:
     many = CodeLoss(torch.ones(11), [slice(0, 11)], limit=10, negatives=5)
     assert few.describe() == "full softmax"
     assert many.describe() == "sampled softmax, 5 negatives"
+    made = Identifiers("semantic", np.array([[0, 0], [1, 2]]), (2, 3))
+    goes_on = continuations(shared(made), {"search": build_trie(made)})
+    by_trie = CodeLoss(torch.ones(5), shared(made).slots, 2, 5, continuations=goes_on)
+    assert by_trie.describe() == "full softmax, over the codes that go on"

@@ -197,9 +197,10 @@ class CodeLoss(nn.Module):
 
     def describe(self) -> str:
         """For the stamp."""
-        if max(slot.stop - slot.start for slot in self.slots) <= self.limit:
-            return "full softmax"
-        return f"sampled softmax, {self.negatives} negatives"
+        own = [slot for n, slot in enumerate(self.slots) if str(n) not in self.continuations]
+        full = max((slot.stop - slot.start for slot in own), default=0) <= self.limit
+        kind = "full softmax" if full else f"sampled softmax, {self.negatives} negatives"
+        return f"{kind}, over the codes that go on" if self.continuations else kind
 
     def forward(
         self,
