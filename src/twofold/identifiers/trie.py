@@ -69,20 +69,17 @@ class Trie:
             )
         return found
 
-    def following(self, level: int, nodes: Ints) -> tuple[Ints, Ints]:
-        """The codes of a level that go on with nodes of the one before.
-
-        Args:
-            nodes: (M,).
+    def children(self, level: int, nodes: Ints) -> tuple[Ints, Ints]:
+        """The nodes of a level below nodes of the one before, (M,), or below the root, 0.
 
         Returns:
-            of each such code the place of its node in `nodes`, which rises, and the code, (P,).
+            of each child its parent's place in `nodes`, which rises, and the child, (P,).
         """
         begin = self.first[level][nodes].astype(np.int64)
         fan = self.first[level][nodes + 1] - begin
         owner = np.repeat(np.arange(len(nodes)), fan)
         child = np.arange(len(owner)) - np.repeat(np.cumsum(fan) - fan - begin, fan)
-        return owner, self.codes[level][child].astype(np.int64)
+        return owner, child
 
     def change(self, counts: Counts, item: int, by: int) -> None:
         """Count an item in (+1) or out (-1) along its path, in place."""

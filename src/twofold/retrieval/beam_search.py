@@ -115,21 +115,16 @@ def _children(
     and what is not allowed has score -inf.
     """
     rows, width = nodes.shape
-    first = trie.first[level]
-    begin = first[nodes].astype(np.int64)
-    # A hypothesis of score -inf only fills up.
-    fans = np.where(scores > -np.inf, first[nodes + 1] - begin, 0)
-    ends = np.cumsum(fans, axis=1)
-    widest = int(ends[:, -1].max(initial=0))
-    fan, per_row = fans.reshape(-1), ends[:, -1]
-    hypothesis = np.repeat(np.arange(rows * width), fan)
-    child = np.arange(len(hypothesis)) - np.repeat(np.cumsum(fan) - fan, fan)
-    child += begin.reshape(-1)[hypothesis]
+    living = np.flatnonzero(scores > -np.inf)  # the others only fill up
+    owner, child = trie.children(level, nodes.reshape(-1)[living])
+    hypothesis = living[owner]
     log_p = found.reshape(rows * width, -1)[hypothesis, trie.codes[level][child]]
     if not normalised:
-        log_p = log_p - log_totals(log_p, fan)
+        log_p = log_p - log_totals(log_p, np.bincount(owner))
     value = scores.reshape(-1)[hypothesis] + log_p
     row = hypothesis // width
+    per_row = np.bincount(row, minlength=rows)
+    widest = int(per_row.max(initial=0))
     value[~_allowed(counts[level], taken, row, child)] = -np.inf
     if (per_row == widest).all():
         shape = (rows, widest)

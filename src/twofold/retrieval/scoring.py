@@ -68,8 +68,8 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
         places = np.broadcast_to(each if level > 1 else np.zeros_like(each), before.shape)
         found = expand(level, before.copy(), places.copy())
         assert trie is not None
-        owner, following = trie.following(level, nodes[:, level - 1])
-        goes_on = log_totals(found[:, owner, following], np.bincount(owner))
+        owner, child = trie.children(level, nodes[:, level - 1])
+        goes_on = log_totals(found[:, owner, trie.codes[level][child]], np.bincount(owner))
         starts = np.searchsorted(owner, each)
         scores = scores + found[:, each, codes[:, level]] - goes_on[:, starts]
     return scores
