@@ -18,6 +18,7 @@ from twofold.encoders.encoders import TextEncoder, resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder
 from twofold.evaluation.measures import Measure
+from twofold.model.backbone import resolve_device
 from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
 from twofold.tasks.examples import training_examples
@@ -91,7 +92,8 @@ def every_baseline(
         yield Baseline("search", plain, partial(_bi_encoder, dataset, config, plain))
         yield documents_baseline(dataset, config)
         if sentence_part(config):
-            yield Baseline("search", "bi-encoder", partial(_tuned, dataset, config, folder))
+            tuned = partial(_tuned, dataset, config, folder, device)
+            yield Baseline("search", "bi-encoder", tuned)
     if "recommendation" in dataset.tasks:
         yield Baseline("recommendation", "item-kNN", partial(_item_knn, dataset))
         yield Baseline("recommendation", "history mean", partial(_history_mean, dataset, config))
@@ -169,8 +171,9 @@ def _history_mean(dataset: PreparedDataset, config: TrainingConfig) -> Chosen:
     return _best(dataset, "recommendation", partial(HistoryMean, dataset, encoder), grid)
 
 
-def _tuned(dataset: PreparedDataset, config: TrainingConfig, folder: Path) -> Chosen:
-    return Chosen(BiEncoder(dataset, tuned_encoder(dataset, config, folder / "bi-encoder")))
+def _tuned(dataset: PreparedDataset, config: TrainingConfig, folder: Path, device: str) -> Chosen:
+    encoder = tuned_encoder(dataset, config, folder / "bi-encoder", device=device)
+    return Chosen(BiEncoder(dataset, encoder))
 
 
 def tuned_encoder(
@@ -179,6 +182,7 @@ def tuned_encoder(
     folder: Path,
     seed: int = 0,
     tuning: TuningConfig | None = None,
+    device: str = "auto",
 ) -> SentenceEncoder:
     """The configuration's sentence encoder tuned on the training queries; made once."""
     if artifact.is_complete(folder):
@@ -191,7 +195,8 @@ def tuned_encoder(
         return _value(dataset, "search", BiEncoder(dataset, encoder))
 
     start = SentenceEncoder.load(name)
-    return tune_encoder(dataset, start, folder, judge, tuning, seed)
+    place = resolve_device(device).type
+    return tune_encoder(dataset, start, folder, judge, tuning, seed, device=place)
 
 
 def _sasrec(

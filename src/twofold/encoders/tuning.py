@@ -58,6 +58,7 @@ def tune_encoder(
     config: TuningConfig | None = None,
     seed: int = 0,
     tasks: Sequence[Task] = ("search",),
+    device: str = "cpu",
 ) -> SentenceEncoder:
     """Tune `encoder` on the training examples of `dataset`.
 
@@ -69,6 +70,7 @@ def tune_encoder(
         config: by default as its fields say.
         seed: of the order, of the answers and of the recommendation pairs drawn.
         tasks: to learn from; with both, each epoch holds about equally many pairs of each.
+        device: `cpu` or `cuda`, to tune on.
 
     Raises:
         InputError: no training example of a task, or no item text for recommendation.
@@ -77,7 +79,7 @@ def tune_encoder(
 
     config = config or TuningConfig()
     drawn = _Pairs(dataset, tasks, config.recommendation_pairs)
-    model = SentenceTransformer(encoder.name, device="cpu")
+    model = SentenceTransformer(encoder.name, device=device)
     reads, model.max_seq_length = model.max_seq_length, config.tokens
     texts = dataset.catalog.texts
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
@@ -185,15 +187,19 @@ def _loss(
     asked = _vectors(model, [pair.text for pair in pairs])
     items = _vectors(model, [texts[answer] for answer in answers])
     scores = sharpness * asked @ items.T
-    right = torch.from_numpy(np.stack([np.isin(answers, pair.right) for pair in pairs]))
-    own = torch.arange(len(pairs))
-    scores = scores.masked_fill(right & ~torch.eye(len(pairs), dtype=torch.bool), -torch.inf)
+    right = np.stack([np.isin(answers, pair.right) for pair in pairs])
+    np.fill_diagonal(right, False)
+    scores = scores.masked_fill(torch.from_numpy(right).to(scores.device), -torch.inf)
+    own = torch.arange(len(pairs), device=scores.device)
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
 
 def _vectors(model: Any, texts: list[str]) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        made = model(model.preprocess(texts))["sentence_embedding"]
+    from sentence_transformers.util import batch_to_device
+
+    read = batch_to_device(model.preprocess(texts), model.device)
+    with torch.autocast(model.device.type, torch.bfloat16):
+        made = model(read)["sentence_embedding"]
     return F.normalize(made.float(), dim=1)
 
 

@@ -16,8 +16,8 @@ from twofold.identifiers.identifiers import IdSpaces
 from twofold.identifiers.trie import Trie
 from twofold.records import Task
 
-_CHUNK_BYTES = 8 << 20
-"""Scores held at once: what stays in the cache of one core."""
+_CHUNK_BYTES, _GPU_CHUNK_BYTES = 8 << 20, 256 << 20
+"""Scores held at once: what stays in the cache of one core, and what keeps a GPU at work."""
 
 
 class Following(NamedTuple):
@@ -65,7 +65,8 @@ class _FullSoftmax(torch.autograd.Function):
         contexts, codes, weights = contexts[order], codes[order], weights[order]
         mass = torch.zeros(len(states), dtype=states.dtype, device=states.device)
         mass.index_add_(0, contexts, weights)
-        step = max(1, _CHUNK_BYTES // (4 * len(rows)))
+        room = _CHUNK_BYTES if states.device.type == "cpu" else _GPU_CHUNK_BYTES
+        step = max(1, room // (4 * len(rows)))
         for start in range(0, len(states), step):
             chunk = slice(start, min(start + step, len(states)))
             first, last = torch.searchsorted(
