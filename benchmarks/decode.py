@@ -1,17 +1,17 @@
 """Constrained decoding beside transformers' `generate` with `prefix_allowed_tokens_fn`.
 
     python benchmarks/decode.py [--out DIR] [--rounds 5] [--threads 1] [--only PART ...]
-        [--tokens N ...]
+        [--tokens N ...] [--device cuda]
 
 Both sides hold the same weights (random, of Flan-T5-small's shape, and a decoder of that width),
 read the same requests and must find the same items; they run in turn in one process, and the
-fastest of the rounds counts, in processor time where there is one thread. `same softmax` has one
+fastest of the rounds counts, in processor time where one core does it all. `same softmax` has one
 type of numbers and the softmax over the whole vocabulary on both sides; `plain weights` is that
-without our layout of the weights, and the other columns say what the softmax over the codes that go
-on, by which the library ranks, and bfloat16 add. `floor` is what the same products take at the
-machine's peak rates (`roofline.py`). Requests have 16 tokens, as a query has, or 101: a history of
-25 items of four codes. Then what the trie costs, how time grows with the catalog, and atomic
-identifiers.
+without our layout of the weights, which a GPU does not need, and the other columns say what the
+softmax over the codes that go on, by which the library ranks, and bfloat16 add. `floor` is what the
+same products take at the machine's peak rates (`roofline.py`). Requests have 16 tokens, as a query
+has, or 101: a history of 25 items of four codes. Then what the trie costs, how time grows with the
+catalog, and atomic identifiers.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, share
 from twofold.identifiers.trie import Trie, build_trie
 from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
 from twofold.model.decoding import steps_of
-from twofold.model.packing import PackedLinear
+from twofold.model.packing import PackedLinear, can_pack
 from twofold.model.vocabulary import Batch, Vocabulary, train_tokenizer
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, beam_search
@@ -108,7 +108,7 @@ def made_backbone(family: str, vocabulary: Vocabulary) -> Backbone:
     return Decoder(model, vocabulary).eval()
 
 
-def requests(count: int, tokens: int, vocabulary: Vocabulary) -> Batch:
+def requests(count: int, tokens: int, vocabulary: Vocabulary, device: torch.device) -> Batch:
     """Random words, none of them padding."""
     words = torch.randint(1, TEXT, (count, tokens), generator=torch.Generator().manual_seed(1))
     nothing, rows = torch.zeros(0, dtype=torch.long), torch.arange(count)
@@ -118,7 +118,7 @@ def requests(count: int, tokens: int, vocabulary: Vocabulary) -> Batch:
     empty = torch.zeros(count, 0)
     return Batch(
         words, lengths, rows, last, slots, rows, nothing, nothing, nothing.float(), empty, empty
-    )
+    ).to(device)
 
 
 class Ours:
@@ -132,7 +132,10 @@ class Ours:
         self._slots = [slots[slot] for slot in vocabulary.spaces.slots_of("search")]
         self._start = vocabulary.code_start
         self._outputs = backbone.model.get_output_embeddings().weight
-        self._packed_outputs = PackedLinear(self._outputs, None, torch.float32)
+        self._device = self._outputs.device
+        self._packed_outputs: PackedLinear | None = None
+        if can_pack(self._device):
+            self._packed_outputs = PackedLinear(self._outputs, None, torch.float32)
         self._backbones = {"plain": backbone}
         for precision in ("float32", "bfloat16"):
             self._backbones[precision] = copy.deepcopy(backbone)
@@ -142,23 +145,23 @@ class Ours:
     def __call__(self, batch: Batch, beams: int, softmax: str, weights: str) -> Ints:
         """The items of each request, (B, beams); `weights`: plain, or packed in a precision."""
         backbone, product = self._backbones[weights], weights == "bfloat16"
-        with torch.autocast("cpu", torch.bfloat16, enabled=product):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=product):
             steps = steps_of(backbone, batch, self._trie.levels - 1, beams)
 
         def expand(level: int, codes: Ints, parents: Ints) -> Scores:
-            with torch.autocast("cpu", torch.bfloat16, enabled=product):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=product):
                 if level == 0:
                     states = steps.first()[:, None]
                 else:
-                    tokens = torch.from_numpy(codes + self._tokens[level - 1])
-                    states = steps.next(tokens, torch.from_numpy(parents))
+                    tokens = torch.from_numpy(codes + self._tokens[level - 1]).to(self._device)
+                    states = steps.next(tokens, torch.from_numpy(parents).to(self._device))
             slot = self._slots[level]
             if softmax == "trie":
                 found = backbone.logits(states, slot)
             else:
                 wanted = slice(slot.start + self._start, slot.stop + self._start)
                 found = self._over_vocabulary(states, weights, wanted)
-            scores: Scores = found.numpy()
+            scores: Scores = found.cpu().numpy()
             return scores
 
         nothing = [np.zeros(0, np.int64)] * len(batch.lengths)
@@ -174,7 +177,7 @@ class Ours:
         ).items
 
     def _over_vocabulary(self, states: torch.Tensor, weights: str, wanted: slice) -> torch.Tensor:
-        if weights == "plain":
+        if weights == "plain" or self._packed_outputs is None:
             return torch.log_softmax(states @ self._outputs.T, dim=-1)[..., wanted]
         found = []
         for rows in torch.split(states.reshape(-1, states.shape[-1]), 64):  # a cache holds so many
@@ -224,12 +227,13 @@ class Theirs:
         return np.array(items).reshape(len(batch.tokens), beams)
 
 
-def fastest(sides: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+def fastest(sides: Sequence[Callable[[], Any]], rounds: int, device: torch.device) -> list[float]:
     """Seconds of each side, run in turn; the minimum of the rounds.
 
-    Of processor time where there is one thread: what other programs take of the core is not ours.
+    Of processor time where one core does it all: what other programs take of it is not ours.
     """
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    one_core = torch.get_num_threads() == 1 and device.type == "cpu"
+    clock = time.process_time if one_core else time.perf_counter
     seconds = [[0.0] * rounds for _ in sides]
     for number in range(-1, rounds):  # the first round warms up
         for side, run in enumerate(sides):
@@ -240,19 +244,19 @@ def fastest(sides: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
 
 
 def beside_generate(
-    family: str, rounds: int, lengths: Sequence[int] = REQUESTS
+    family: str, device: torch.device, rounds: int, lengths: Sequence[int] = REQUESTS
 ) -> list[dict[str, Any]]:
     """Times and ratios for each case, what each side takes of memory, and the floor."""
     spaces = shared(random_identifiers(ITEMS))
     vocabulary = made_vocabulary(spaces)
-    backbone = made_backbone(family, vocabulary)
+    backbone = made_backbone(family, vocabulary).to(device)
     ours = Ours(backbone, vocabulary, build_trie(spaces.search))
     theirs = Theirs(backbone, vocabulary)
-    rates = measured_rates()
+    rates = measured_rates(device)
     print(f"{rates.operations / 1e9:.0f} GFLOP/s, {rates.bytes / 1e9:.1f} GB/s", flush=True)
     rows = []
     for tokens, (count, beams) in product(lengths, CASES):
-        batch = requests(count, tokens, vocabulary)
+        batch = requests(count, tokens, vocabulary, device)
 
         def own(softmax: str, weights: str, batch: Batch = batch, beams: int = beams) -> Ints:
             return ours(batch, beams, softmax, weights)
@@ -266,40 +270,40 @@ def beside_generate(
         }
         agree = float((sides["same softmax"]() == sides["generate"]()).mean())
         runs: list[Callable[[], Any]] = list(sides.values())
-        seconds = dict(zip(sides, fastest(runs, rounds), strict=True))
+        seconds = dict(zip(sides, fastest(runs, rounds, device), strict=True))
         rows.append(
             {"backbone": family, "tokens": tokens, "batch": count, "beams": beams}
             | {"same items": agree, "load": os.getloadavg()[0]}
             | {f"{name}, ms": value * 1e3 for name, value in seconds.items()}
             | {f"{n}, times": seconds["generate"] / seconds[n] for n in list(sides)[1:]}
             | {"floor, ms": floor_of(sides["plain weights"], rates) * 1e3}
-            | {"products' share": products_share(sides["same softmax"])}
-            | {"generate, MiB": peak_mib(sides["generate"])}
-            | {"same softmax, MiB": peak_mib(sides["same softmax"])}
+            | {"products' share": products_share(sides["same softmax"], device)}
+            | {"generate, MiB": peak_mib(sides["generate"], device)}
+            | {"same softmax, MiB": peak_mib(sides["same softmax"], device)}
             | {"gigaflops": rates.operations / 1e9, "gigabytes": rates.bytes / 1e9}
         )
         print(_line(rows[-1]), flush=True)
     return rows
 
 
-def one_step(rounds: int) -> list[dict[str, Any]]:
+def one_step(device: torch.device, rounds: int) -> list[dict[str, Any]]:
     """Atomic identifiers: exact top-k of one step beside `generate` with k beams."""
     spaces = shared(atomic(ITEMS))
     vocabulary = made_vocabulary(spaces)
-    backbone = made_backbone("t5", vocabulary)
-    theirs, batch = Theirs(backbone, vocabulary), requests(1, REQUESTS[0], vocabulary)
+    backbone = made_backbone("t5", vocabulary).to(device)
+    theirs, batch = Theirs(backbone, vocabulary), requests(1, REQUESTS[0], vocabulary, device)
     backbone.pack("float32", spaces.slots)
 
     @torch.inference_mode()
     def ours(k: int) -> Ints:
         states = backbone.states(batch)
-        scores = torch.log_softmax(backbone.logits(states, spaces.slots[0]), dim=1).numpy()
-        return top_k(scores, k)[0]
+        scores = torch.log_softmax(backbone.logits(states, spaces.slots[0]), dim=1)
+        return top_k(scores.cpu().numpy(), k)[0]
 
     rows = []
     for k in (10, 100):
         same = float(np.mean(ours(k) == theirs(batch, k)))
-        their, own = fastest([partial(theirs, batch, k), partial(ours, k)], rounds)
+        their, own = fastest([partial(theirs, batch, k), partial(ours, k)], rounds, device)
         rows.append(
             {"k": k, "same items": same, "generate, ms": their * 1e3, "ours, ms": own * 1e3}
             | {"times": their / own, "load": os.getloadavg()[0]}
@@ -308,20 +312,20 @@ def one_step(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def by_catalog(rounds: int) -> list[dict[str, Any]]:
+def by_catalog(device: torch.device, rounds: int) -> list[dict[str, Any]]:
     """Milliseconds of a request, and of its search without the model, as the catalog grows."""
     made = []
     for items in (10_000, 100_000, 1_000_000):
         spaces = shared(random_identifiers(items))
         vocabulary, trie = made_vocabulary(spaces), build_trie(spaces.search)
-        ours = Ours(made_backbone("t5", vocabulary), vocabulary, trie)
-        made.append((items, trie, partial(ours, requests(1, REQUESTS[0], vocabulary))))
+        ours = Ours(made_backbone("t5", vocabulary).to(device), vocabulary, trie)
+        made.append((items, trie, partial(ours, requests(1, REQUESTS[0], vocabulary, device))))
     rows = []
     for beams in (10, 50):
         runs: list[Callable[[], Any]] = []
         for _, trie, ours_of in made:
             runs += [partial(ours_of, beams, "trie", "float32"), *search_alone(trie, beams)]
-        seconds = np.array(fastest(runs, max(rounds, 20))).reshape(-1, 3)
+        seconds = np.array(fastest(runs, max(rounds, 20), device)).reshape(-1, 3)
         for (items, *_), (whole, constrained, free) in zip(made, seconds.tolist(), strict=True):
             rows.append(
                 {
@@ -375,17 +379,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--only", nargs="*", choices=["t5", "decoder", "atomic", "catalog"])
     parser.add_argument("--tokens", nargs="*", type=int, default=REQUESTS, help="of requests")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     logging.set_verbosity_error()
+    place, rounds = arguments.device, arguments.rounds
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        family: partial(beside_generate, family, arguments.rounds, arguments.tokens)
+        family: partial(beside_generate, family, place, rounds, arguments.tokens)
         for family in ("t5", "decoder")
     } | {
-        "atomic": partial(one_step, arguments.rounds),
-        "catalog": partial(by_catalog, arguments.rounds),
+        "atomic": partial(one_step, place, rounds),
+        "catalog": partial(by_catalog, place, rounds),
     }
     found: dict[str, Any] = {
         name: part()

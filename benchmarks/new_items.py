@@ -1,7 +1,7 @@
 """Items that no training saw, added to a trained model: are they found, and what do others lose?
 
     python benchmarks/new_items.py DATASET --out DIR [--share .05] [--hide .05]
-        [--encoder E [--tune-encoder EPOCHS]] [--set KEY=VALUE ...] [--threads 1]
+        [--encoder E [--tune-encoder EPOCHS]] [--set KEY=VALUE ...] [--threads 1] [--device cuda]
 
 Draws a share of the items and takes them out of everything: the catalog, all events, all
 judgements, and the queries that wanted nothing else. Trains a joint model on the rest, adds the
@@ -85,15 +85,18 @@ def trained(dataset: PreparedDataset, out: Path, arguments: argparse.Namespace) 
     settings = [*SETTINGS, *(arguments.set or [])]
     config = resolve_config("standard", None, tuple(settings), encoder=arguments.encoder)
     if arguments.tune_encoder:
-        config = _tuned(dataset, config, out, arguments.tune_encoder)
-    train(dataset, "joint", out=folder, config=config, resume=True, threads=arguments.threads)
+        config = _tuned(dataset, config, out, arguments)
+    place, threads = arguments.device, arguments.threads
+    train(dataset, "joint", out=folder, config=config, device=place, resume=True, threads=threads)
     return folder
 
 
 def _tuned(
-    dataset: PreparedDataset, config: TrainingConfig, out: Path, epochs: int
+    dataset: PreparedDataset, config: TrainingConfig, out: Path, arguments: argparse.Namespace
 ) -> TrainingConfig:
-    tuned = tuned_encoder(dataset, config, out / "encoder", tuning=TuningConfig(epochs=epochs))
+    tuning = TuningConfig(epochs=arguments.tune_encoder)
+    place = arguments.device
+    tuned = tuned_encoder(dataset, config, out / "encoder", tuning=tuning, device=place)
     before = sentence_part(config)
     assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
     return config.model_copy(update={"encoder": config.encoder.replace(before, tuned.name)})
@@ -104,10 +107,9 @@ def compare(
     rest: PreparedDataset,
     new: list[str],
     untold: pl.DataFrame,
-    folder: Path,
+    before: GenerativeRetriever,
 ) -> dict[str, Any]:
     """Recall@30 of the new items, of their counterparts, of BM25, and of what was there before."""
-    before = load_model(folder, name="before")
     there = {f"{task}, test": judged_requests(rest, task, "test") for task in TASKS}
     there["search, train"] = judged_requests(rest, "search", "train")
     if untold.height:
@@ -207,6 +209,7 @@ def main() -> None:
     parser.add_argument("--tune-encoder", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--set", action="append", help="KEY=VALUE")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -216,7 +219,8 @@ def main() -> None:
     untold = hidden(rest, arguments.hide, arguments.seed)
     told = dataclasses.replace(rest, qrels=rest.qrels.join(untold, on=KEY, how="anti"))
     print(json.dumps({"items": len(whole.catalog), "new": len(new), "untold": len(untold)}))
-    found = compare(whole, told, new, untold, trained(told, arguments.out, arguments))
+    before = load_model(trained(told, arguments.out, arguments), arguments.device)
+    found = compare(whole, told, new, untold, before)
     print(json.dumps(found, indent=2))
     (arguments.out / "new_items.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
