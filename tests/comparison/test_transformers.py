@@ -1,5 +1,6 @@
 """Both families train, save, load in plain transformers, and score there as they do here."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from transformers import (
     CohereForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -101,6 +107,8 @@ def test_a_backbone_trains_saves_and_answers_in_plain_transformers(
             r"reads 50 tokens, a request may hold 267; lower max_history",
         ),
         ("cohere", {}, "CohereForCausalLM changes its logits after the output rows"),
+        ("mistral", {"sliding_window": 8}, "MistralForCausalLM cannot spell semantic IDs"),
+        ("neo", {"window_size": 8}, "GPTNeoForCausalLM cannot spell semantic IDs"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(
@@ -112,18 +120,24 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     tmp_path: Path,
 ) -> None:
     folder = _checkpoint(tmp_path / "checkpoint", "gpt2")
-    small = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64}
-    if family == "cohere":
-        config = CohereConfig(
-            **small, num_hidden_layers=1, num_attention_heads=2, pad_token_id=0,
-            bos_token_id=1, eos_token_id=1,
-        )  # fmt: skip
-        CohereForCausalLM(config).save_pretrained(folder)
-    else:
-        GPT2LMHeadModel(
-            GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2, **changes)
-        ).save_pretrained(folder)
-    settings = quick_config.model_copy(update={"backbone": str(folder)})
+    small = {"vocab_size": 300, "hidden_size": 32, "pad_token_id": 0, **changes}
+    small |= {"bos_token_id": 1, "eos_token_id": 1}
+    llama = {**small, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    models: dict[str, Callable[[], PreTrainedModel]] = {
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, **small)),
+        "cohere": lambda: CohereForCausalLM(CohereConfig(**llama)),
+        "mistral": lambda: MistralForCausalLM(MistralConfig(**llama, num_key_value_heads=2)),
+        "neo": lambda: GPTNeoForCausalLM(
+            GPTNeoConfig(num_layers=1, num_heads=2, attention_types=[[["local"], 1]], **small)
+        ),
+    }
+    torch.manual_seed(0)
+    models[family]().save_pretrained(folder)
+    settings = quick_config.model_copy(
+        update={"backbone": str(folder), "identifiers": "semantic", "max_history": 20}
+        if "semantic" in message
+        else {"backbone": str(folder)}
+    )
     with pytest.raises(InputError, match=message):
         train(catalog, "joint", out=tmp_path / "model", config=settings, device="cpu")
 

@@ -12,6 +12,7 @@ from twofold.model.backbone import (
     start_from_histories,
     start_from_text,
 )
+from twofold.model.decoding import require_steps
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
@@ -41,6 +42,8 @@ def start(
     else:
         limits = config.max_history, config.max_query
         backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
+        if not spaces.are_atomic:
+            require_steps(config.backbone, backbone, vocabulary)
     vectors = encoder.encode(texts) if encoder else None
     if encoder and vectors is not None:
         start_from_text(backbone, spaces, vectors, encoder.encode(asked))
