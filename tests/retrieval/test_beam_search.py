@@ -163,14 +163,38 @@ def test_scores_are_probabilities_of_what_the_catalog_holds(made: Identifiers, s
         assert found.scores[0][kept] == pytest.approx(expected[found.items[0][kept]], abs=1e-4)
 
 
-def test_diversity_spreads_the_codes() -> None:
+@pytest.mark.parametrize("sizes", [(8, 16), (8, 4, 8)])
+@pytest.mark.parametrize("seed", range(5))
+def test_diversity_spreads_items_over_prefixes(sizes: tuple[int, ...], seed: int) -> None:
+    """With a high price and a group an item, no prefix comes twice before each came once."""
+    codes = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=1)
+    made = Identifiers("semantic", codes, sizes)
+    language, nothing = Language(made, 1, seed, False), [np.zeros(0, np.int64)]
+    plain = _search(made, language, nothing, 8, 8)
+    spread = _search(made, language, nothing, 8, 8, diversity=Diversity(8, 50.0))
+    assert spread.scores[0].sum() < plain.scores[0].sum()
+
+    def prefixes(found: Found) -> int:
+        return len({tuple(row) for row in codes[_found(found, 0), :-1].tolist()})
+
+    assert prefixes(plain) < prefixes(spread) == 8
+
+
+@pytest.mark.parametrize("diversity", [Diversity(1, 9.0), Diversity(4, 0.0)])
+def test_one_group_or_no_penalty_is_plain_search(diversity: Diversity) -> None:
     codes = np.stack(np.unravel_index(np.arange(64), (4, 16)), axis=1)
     made = Identifiers("semantic", codes, (4, 16))
-    language, nothing = Language(made, 1, 5, False), [np.zeros(0, np.int64)]
-    plain = _search(made, language, nothing, 2, 2)
-    spread = _search(made, language, nothing, 2, 2, diversity=Diversity(2, 50.0))
-    assert plain.scores[0].sum() >= spread.scores[0].sum()
-    assert len(set(codes[_found(spread, 0), 1])) == 2
+    language, nothing = Language(made, 1, 5, True), [np.zeros(0, np.int64)]
+    plain = _search(made, language, nothing, 9, 7)
+    assert np.array_equal(
+        _search(made, language, nothing, 9, 7, diversity=diversity).items, plain.items
+    )
+
+
+@pytest.mark.parametrize(("groups", "penalty"), [(0, 1.0), (2, -1.0), (2, float("nan"))])
+def test_a_diversity_that_makes_no_sense_is_refused(groups: int, penalty: float) -> None:
+    with pytest.raises(ValueError, match="at least one group"):
+        Diversity(groups, penalty)
 
 
 def test_too_few_beams_are_refused() -> None:

@@ -31,14 +31,23 @@ had there; for level 0 both are zeros, with K = 1. Returns (B, K, V).
 
 @dataclass(frozen=True, slots=True)
 class Diversity:
-    """Beams in groups; a later group pays for each code that earlier ones took at the level.
+    """Beams in groups; a later group pays for each that earlier ones took below the same prefix.
 
-    After Vijayakumar et al. (AAAI 2018), but that the groups choose from all hypotheses, so that
-    no item is found twice and none is missed for want of beams. Scores stay what they are.
+    After Vijayakumar et al. (AAAI 2018), but that items count as alike by what they begin with, not
+    by a code at one level, and that the groups choose from all hypotheses, so that no item is
+    found twice and none is missed for want of beams. Scores stay what they are.
+
+    Attributes:
+        groups: 1 is plain beam search.
+        penalty: in log p, for each hypothesis that is there already.
     """
 
     groups: int
     penalty: float
+
+    def __post_init__(self) -> None:
+        if self.groups < 1 or not self.penalty >= 0:
+            raise ValueError(f"{self}: at least one group, and a penalty of 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ def beam_search(
         beams: hypotheses that are kept at a level, at least `k`.
         k: how many items.
         tie_rank: (N,), of two items with equal scores the smaller rank comes first.
-        diversity: spread the hypotheses over more codes.
+        diversity: spread the hypotheses and the items over more prefixes.
         normalised: `expand` gives log-probabilities, which are taken as they are.
     """
     if beams < k:
@@ -91,8 +100,8 @@ def beam_search(
             trie, counts, taken[level], level, nodes, scores, found, normalised
         )
         if level == trie.levels - 1 or not node.size:
-            return _best(trie, node, value, k, tie_rank)
-        chosen, scores = _choose(trie.codes[level], node, value, beams, diversity)
+            return _best(trie, place, node, value, k, tie_rank, diversity)
+        chosen, scores = _choose(place, value, beams, diversity)
         parents = np.take_along_axis(place, chosen, axis=1)
         nodes = np.take_along_axis(node, chosen, axis=1)
         codes = trie.codes[level][nodes].astype(np.int64)
@@ -170,35 +179,52 @@ def _allowed(
 
 
 def _choose(
-    codes: npt.NDArray[np.int64],
-    node: Ints,
-    value: Scores,
-    beams: int,
-    diversity: Diversity | None,
+    place: Ints, value: Scores, count: int, diversity: Diversity | None
 ) -> tuple[Ints, Scores]:
-    """Columns of the hypotheses that go on, (B, K), and their scores."""
-    if diversity is None:
-        return top_k(value, beams)
-    size = -(-beams // diversity.groups)
-    code = codes[node].astype(np.int64)
+    """Columns of the hypotheses that go on, (B, K), and their scores.
+
+    Args:
+        place: of each one's parent, (B, W).
+        value: their scores, (B, W).
+        count: how many.
+        diversity: spread them over more parents.
+    """
+    if diversity is None or not value.shape[1]:
+        return top_k(value, count)
+    size = -(-count // diversity.groups)
     left = adjusted = value
-    times = np.zeros((len(value), int(code.max(initial=0)) + 1), np.float32)
+    times = np.zeros((len(value), int(place.max(initial=0)) + 1), np.float32)
     chosen, kept = [], []
-    for start in range(0, min(beams, value.shape[1]), size):
-        columns, _ = top_k(adjusted, min(size, beams - start))
+    for start in range(0, min(count, value.shape[1]), size):
+        columns, _ = top_k(adjusted, min(size, count - start))
         chosen.append(columns)
         kept.append(np.take_along_axis(left, columns, axis=1))
         left = left.copy()
         np.put_along_axis(left, columns, np.float32(-np.inf), axis=1)
-        picked = np.take_along_axis(code, columns, axis=1)
+        picked = np.take_along_axis(place, columns, axis=1)
         np.add.at(times, (np.arange(len(value))[:, None], picked), 1)
         penalty = np.float32(diversity.penalty)
-        adjusted = left - penalty * np.take_along_axis(times, code, axis=1)
-    return np.concatenate(chosen, axis=1)[:, :beams], np.concatenate(kept, axis=1)[:, :beams]
+        adjusted = left - penalty * np.take_along_axis(times, place, axis=1)
+    return np.concatenate(chosen, axis=1)[:, :count], np.concatenate(kept, axis=1)[:, :count]
 
 
-def _best(trie: Trie, leaf: Ints, value: Scores, k: int, tie_rank: Ints) -> Found:
+def _best(
+    trie: Trie,
+    place: Ints,
+    leaf: Ints,
+    value: Scores,
+    k: int,
+    tie_rank: Ints,
+    diversity: Diversity | None,
+) -> Found:
     """The best leaves of each request as items."""
     items = trie.items[leaf].astype(np.int64)
-    order = np.lexsort((tie_rank[items], -value), axis=1)[:, :k]
-    return Found(np.take_along_axis(items, order, axis=1), np.take_along_axis(value, order, axis=1))
+    order = np.lexsort((tie_rank[items], -value), axis=1)
+    ordered = np.take_along_axis(value, order, axis=1)
+    if diversity is not None:
+        place = np.take_along_axis(place, order, axis=1)
+        chosen, ordered = _choose(place, ordered, k, diversity)
+        again = np.lexsort((chosen, -ordered), axis=1)
+        ordered = np.take_along_axis(ordered, again, axis=1)
+        order = np.take_along_axis(order, np.take_along_axis(chosen, again, axis=1), axis=1)
+    return Found(np.take_along_axis(items, order[:, :k], axis=1), ordered[:, :k])
