@@ -25,7 +25,7 @@ import torch
 
 from twofold import artifact
 from twofold.baselines.bm25 import BM25
-from twofold.baselines.selection import sentence_part, tuned_encoder
+from twofold.baselines.selection import tuned_encoder
 from twofold.data.dataset import Catalog
 from twofold.encoders.tuning import TuningConfig
 from twofold.evaluation.measures import PRIMARY, score
@@ -36,7 +36,7 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.config import TrainingConfig, resolve_config, sentence_part
 from twofold.training.train import train
 
 KEY = ["query_id", "item_id"]

@@ -26,7 +26,6 @@ from twofold import artifact
 from twofold.baselines.selection import (
     documents_baseline,
     every_baseline,
-    sentence_part,
     tuned_encoder,
 )
 from twofold.evaluation.measures import PRIMARY, Measure
@@ -35,7 +34,7 @@ from twofold.records import Floats
 from twofold.studies.study import run_arms, run_baselines
 from twofold.tasks.prepare import load_dataset, save_dataset
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.config import TrainingConfig, resolve_config, sentence_part
 from twofold.training.train import PLAIN_ARMS
 
 MEASURES = (PRIMARY, Measure("Recall", 10), Measure("nDCG", 10))

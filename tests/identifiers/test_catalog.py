@@ -6,6 +6,7 @@ import pytest
 from twofold.encoders.encoders import Vectors
 from twofold.identifiers.catalog import semantic_catalog
 from twofold.identifiers.scheme import IdSpace, SemanticScheme, Strategy
+from twofold.records import TASKS, InputError
 from twofold.tasks.prepared import PreparedDataset
 
 
@@ -23,7 +24,8 @@ def test_every_space_names_every_item(catalog: PreparedDataset, space: IdSpace) 
     spaces = named.spaces
     assert len(spaces.search) == len(spaces.recommendation) == len(catalog.catalog)
     assert spaces.are_shared == (space == "shared")
-    assert named.description["embeddings"] == "multi-task"
+    own = "recommendation and search" if space == "separate" else "multi-task"
+    assert named.description["embeddings"] == own
     assert named.description["space"] == space
     again = semantic_catalog(catalog, SemanticScheme(space=space)).spaces
     assert again.digest == spaces.digest
@@ -49,6 +51,31 @@ def test_each_task_has_the_codes_of_its_own_vectors(catalog: PreparedDataset) ->
         for code in np.unique(identifiers.codes[:, 0]):
             same = numbers[identifiers.codes[:, 0] == code]
             assert len(set((same % groups).tolist())) == 1, "a code holds one group alone"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "message"),
+    [
+        (SemanticScheme(levels=1, space="shared-prefix"), "levels=1 leaves no level"),
+        (SemanticScheme(embeddings="text", space="separate"), "leave out 'text'"),
+    ],
+)
+def test_a_scheme_that_makes_no_sense_is_refused(
+    catalog: PreparedDataset, scheme: SemanticScheme, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        semantic_catalog(catalog, scheme)
+
+
+def test_endings_are_reported_with_their_beginnings(catalog: PreparedDataset) -> None:
+    scheme = SemanticScheme(embeddings="text", levels=2, codebook_size=4, space="shared-prefix")
+    named = semantic_catalog(catalog, scheme)
+    for task in TASKS:
+        report = named.description[f"codes of text, then {task}"]
+        codes = named.spaces.of(task).codes[:, :2]
+        _, counts = np.unique(codes, axis=0, return_counts=True)
+        assert report["collisions"] == counts[counts > 1].sum()
+        assert len(report["levels"]) == len(report["prefix_entropy"]) == 2
 
 
 def test_the_report_says_what_was_told_apart(catalog: PreparedDataset) -> None:

@@ -14,6 +14,8 @@ from twofold.data.dataset import Catalog
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, shared
 from twofold.model.backbone import fresh_backbone
 from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.model.new_items import _codes as new_codes
+from twofold.model.new_items import like_catalog, with_items
 from twofold.model.packing import can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, Example, Ranking, Request
@@ -99,7 +101,7 @@ def _score(model: GenerativeModel, request: Request, item: int) -> float:
         slot = model.vocabulary.spaces.slots[int(batch.context_slots[context])]
         alike = (codes[:, :level] == codes[item, :level]).all(axis=1)
         logits = states[context] @ rows[slot].T
-        goes_on = np.unique(codes[alike, level]) if model.tries else slice(None)
+        goes_on = np.unique(codes[alike, level])
         score += float(logits[target] - logits[goes_on].logsumexp(0))
     return score
 
@@ -194,3 +196,21 @@ def test_a_longer_neighbour_hardly_changes_a_bit(backbone: str, precision: str) 
         alone = retriever.retrieve([request], 10)[request.request_id]
         beside = together[request.request_id]
         assert beside.scores == pytest.approx(alone.scores, abs=2e-5)
+
+
+def test_a_new_item_leaves_one_level_codes_to_their_owners() -> None:
+    """A code of a semantic ID is no catalog position, also where one level tells all apart."""
+    drawn = np.random.default_rng(0).permutation(64)[:20]
+    model = _model(shared(Identifiers("semantic", drawn[:, None], (64,))), "decoder:tiny", 0)
+    requests = [Request(str(n), query="space opera", history=(f"item-{n:03d}",)) for n in range(5)]
+    before = GenerativeRetriever(model).retrieve(requests, 20)
+    new = like_catalog(model.catalog, [{"item_id": "new", "title": "item-003", "kind": "red"}])
+    nearest, shares = np.array([[3, 4]]), np.array([[0.9, 0.1]], np.float32)
+    grown = with_items(model, new, new_codes(model.vocabulary.spaces, nearest, shares))
+    after = GenerativeRetriever(grown).retrieve(requests, 21)
+    for request in requests:
+        answer = after[request.request_id].item_ids
+        assert [item for item in answer if item != "new"] == list(
+            before[request.request_id].item_ids
+        )
+        assert "new" in answer

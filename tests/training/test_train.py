@@ -14,6 +14,7 @@ import torch
 
 from tests.conftest import WriteFolder
 from twofold import artifact
+from twofold.encoders.sentence import SentenceEncoder
 from twofold.records import InputError, Request
 from twofold.retrieval.generative import load_model
 from twofold.tasks.examples import training_examples
@@ -21,7 +22,7 @@ from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.loop import learning_rate
-from twofold.training.train import train
+from twofold.training.train import named_catalog, train
 
 WEIGHTS = "backbone/model.safetensors"
 
@@ -52,7 +53,7 @@ torch.set_num_threads(1)
 from twofold.tasks.examples import training_examples
 from twofold.tasks.prepare import load_dataset
 from twofold.training.config import TrainingConfig
-from twofold.training.train import train
+from twofold.training.train import named_catalog, train
 config = TrainingConfig.model_validate_json(sys.argv[3])
 train(load_dataset(sys.argv[1]), "joint", out=sys.argv[2], config=config, device="cpu",
       resume=True)
@@ -315,3 +316,22 @@ def test_semantic_ids_train_save_and_answer(
         found = loaded.retrieve(requests, items)[request_id]
         assert found.item_ids == ranking.item_ids
         assert len(set(found.item_ids)) == items - (request_id == "history")
+
+
+def test_semantic_ids_come_from_the_sentence_encoder_that_is_asked_for(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    sentence_encoder: SentenceEncoder,
+    tmp_path: Path,
+) -> None:
+    semantic = quick_config.model_copy(
+        update={"identifiers": "semantic", "embeddings": "search", "updates": 4}
+    )
+    config = semantic.model_copy(update={"encoder": f"tfidf+{sentence_encoder.name}"})
+    kept = tmp_path / "encoders"
+    named = named_catalog(catalog, config, kept)
+    assert artifact.is_complete(kept / "search"), "tuned on the task's pairs"
+    assert named.spaces.digest != named_catalog(catalog, semantic, kept).spaces.digest
+    model = train(catalog, "joint", out=tmp_path / "model", config=config, device="cpu").model
+    assert model.vocabulary.spaces.digest == named.spaces.digest
+    assert {path.name for path in tmp_path.iterdir()} == {"encoders", "model"}

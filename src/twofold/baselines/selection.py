@@ -23,7 +23,7 @@ from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
 from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.config import TrainingConfig
+from twofold.training.config import TrainingConfig, sentence_part
 
 _JUDGED_BY = Measure("nDCG", 10)
 _K1_AND_B = tuple(product((0.9, 1.5, 2.5), (0.4, 0.75)))
@@ -153,12 +153,6 @@ def _encoder(dataset: PreparedDataset, config: TrainingConfig) -> TextEncoder:
     found = resolve_encoder(sentence_part(config) or "tfidf", dataset.catalog.texts, asked)
     assert found is not None, "only auto may find none"
     return found
-
-
-def sentence_part(config: TrainingConfig) -> str | None:
-    """The sentence encoder that the arms use, if any: its name or folder."""
-    name = config.encoder.removeprefix("tfidf+")
-    return None if name in ("none", "tfidf", "auto") else name
 
 
 def _bi_encoder(dataset: PreparedDataset, config: TrainingConfig, name: str) -> Chosen:

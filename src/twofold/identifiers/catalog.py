@@ -5,13 +5,15 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from twofold.encoders.encoders import Vectors
 from twofold.identifiers.embeddings import item_embeddings, possible_strategies
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.identifiers.quantizers import fit_quantizer
 from twofold.identifiers.scheme import SemanticScheme, Strategy
-from twofold.identifiers.semantic import default_shape, semantic_codes, told_apart
-from twofold.records import Task
+from twofold.identifiers.semantic import code_report, default_shape, semantic_codes, told_apart
+from twofold.records import InputError, Task
 from twofold.tasks.prepared import PreparedDataset
 
 
@@ -50,17 +52,23 @@ def semantic_catalog(
         InputError: the data lack what the scheme needs.
     """
     make = _Codes(scheme, vectors_of or partial(item_embeddings, dataset), len(dataset.catalog))
-    embeddings = scheme.embeddings
-    if embeddings == "auto":
-        embeddings = _best_of(possible_strategies(dataset))
+    embeddings: str = scheme.embeddings
     if scheme.space == "separate":
-        ours, theirs = make.of("recommendation"), make.of("search")
-        spaces = IdSpaces(ours, theirs, 0)
-    elif scheme.space == "shared-prefix":
-        ours, theirs = make.ending(embeddings, "recommendation"), make.ending(embeddings, "search")
-        spaces = IdSpaces(ours, theirs, make.shape[0] - 1)
+        if embeddings != "auto":
+            raise InputError(
+                f"id_space 'separate': each task's codes come from its own vectors, so there is no "
+                f"choice of embeddings; leave out '{embeddings}'"
+            )
+        spaces = IdSpaces(make.of("recommendation"), make.of("search"), 0)
+        embeddings = "recommendation and search"
     else:
-        spaces = shared(make.of(embeddings))
+        common = scheme.embeddings
+        if common == "auto":
+            common = embeddings = _best_of(possible_strategies(dataset))
+        if scheme.space == "shared-prefix":
+            spaces = make.with_endings(common)
+        else:
+            spaces = shared(make.of(common))
     description = {"kind": "semantic", **asdict(scheme), "embeddings": embeddings}
     return NamedCatalog(spaces, description | make.reports)
 
@@ -85,15 +93,25 @@ class _Codes:
         self.reports[f"codes of {embeddings}"] = asdict(made.report)
         return Identifiers("semantic", made.codes, made.codebook_sizes)
 
-    def ending(self, embeddings: Strategy, task: Task) -> Identifiers:
-        """All levels but the last from `embeddings`, the last from the task's own vectors."""
+    def with_endings(self, embeddings: Strategy) -> IdSpaces:
+        """All levels but the last from `embeddings`, the last from each task's own vectors."""
         levels, size = self.shape
-        levels = max(levels, 2)
-        prefix = semantic_codes(
-            self._vectors_of(embeddings), self._scheme.quantizer, (levels - 1, size)
-        )
-        self.reports[f"codes of {embeddings}"] = asdict(prefix.report)
-        ending = fit_quantizer(self._scheme.quantizer, self._vectors_of(task), 1, size)
-        codes = [prefix.codes[:, : levels - 1], ending.encode(self._vectors_of(task))]
-        sizes = (*prefix.codebook_sizes[: levels - 1], *ending.codebook_sizes)
-        return Identifiers("semantic", *told_apart(codes, sizes))
+        if levels < 2:
+            raise InputError(
+                f"id_space 'shared-prefix': levels={levels} leaves no level for the tasks to "
+                f"share; give 2 or more"
+            )
+        vectors = self._vectors_of(embeddings)
+        prefix = fit_quantizer(self._scheme.quantizer, vectors, levels - 1, size)
+        beginning = prefix.encode(vectors)
+
+        def ending(task: Task) -> Identifiers:
+            own = self._vectors_of(task)
+            last = fit_quantizer(self._scheme.quantizer, own, 1, size)
+            codes = np.hstack([beginning, last.encode(own)])
+            sizes = (*prefix.codebook_sizes, *last.codebook_sizes)
+            report = code_report(codes, sizes, own)
+            self.reports[f"codes of {embeddings}, then {task}"] = asdict(report)
+            return Identifiers("semantic", *told_apart(codes, sizes))
+
+        return IdSpaces(ending("recommendation"), ending("search"), levels - 1)

@@ -4,6 +4,7 @@ What they are learned from decides which task the identifiers serve (Penha et al
 Fitted on training examples and the items' texts, nothing else.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from twofold.identifiers.scheme import Strategy
 from twofold.records import InputError, Task
 from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
+
+_log = logging.getLogger(__name__)
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
@@ -173,7 +176,11 @@ class _Maker:
     def _tuned(self, tasks: tuple[Task, ...]) -> Vectors:
         """Item vectors of the encoder tuned on the tasks; the same data find it made already."""
         assert self.sentence is not None
-        assert self.folder is not None, "a folder to keep tuned encoders in"
+        if self.folder is None:
+            raise InputError(
+                f"embeddings tuned from '{self.sentence}': need a folder to keep the encoder in; "
+                f"give folder=..."
+            )
         start = SentenceEncoder.load(self.sentence)
         out = self.folder / "-and-".join(tasks)
         if artifact.is_complete(out):
@@ -184,6 +191,7 @@ class _Maker:
                 )
             tuned = SentenceEncoder.load(str(out))
         else:
+            _log.info("tuning %s on %s, for identifiers", self.sentence, " and ".join(tasks))
             # No judge: identifiers are made of training examples alone.
             tuned = tune_encoder(self.dataset, start, out, None, self.tuning, self.seed, tasks)
         return tuned.encode(self.dataset.catalog.texts)

@@ -94,6 +94,11 @@ class IdSpaces:
     def are_shared(self) -> bool:
         return self.shared_levels == self.search.levels == self.recommendation.levels
 
+    @property
+    def are_atomic(self) -> bool:
+        """Whether an item's one code is its catalog position."""
+        return self.recommendation.kind == self.search.kind == "atomic"
+
     @cached_property
     def slots(self) -> tuple[slice, ...]:
         """Of each slot its codes, among all."""

@@ -115,19 +115,12 @@ def semantic_codes(
     fitted = fit_quantizer(quantizer, vectors, levels, size, seed)
     codes = fitted.encode(vectors)
     sizes = fitted.codebook_sizes
-    groups = _groups(codes, sizes)
-    report = _report(codes, sizes, groups, vectors)
-    return SemanticCodes(*told_apart([codes], sizes), fitted, report)
+    report = code_report(codes, sizes, vectors)
+    return SemanticCodes(*told_apart(codes, sizes), fitted, report)
 
 
-def told_apart(parts: Sequence[Ints], sizes: tuple[int, ...]) -> tuple[Ints, tuple[int, ...]]:
-    """Codes, (N, C), and sizes of their levels, with one more level where items share all codes.
-
-    Args:
-        parts: the codes, (N, levels of the part), to be put side by side.
-        sizes: of all levels.
-    """
-    codes = np.hstack(parts)
+def told_apart(codes: Ints, sizes: tuple[int, ...]) -> tuple[Ints, tuple[int, ...]]:
+    """Codes, (N, C), and sizes of their levels, with one more level where items share all codes."""
     places = _places(_groups(codes, sizes)[-1])
     if not places.any():
         return codes, sizes
@@ -154,9 +147,9 @@ def _places(groups: Ints) -> Ints:
     return places
 
 
-def _report(
-    codes: Ints, sizes: Sequence[int], groups: Sequence[Ints], vectors: Vectors
-) -> CodeReport:
+def code_report(codes: Ints, sizes: Sequence[int], vectors: Vectors) -> CodeReport:
+    """Of codes, (N, C), before items that share all of them are told apart."""
+    groups = _groups(codes, sizes)
     counts = np.bincount(groups[-1])
     return CodeReport(
         levels=tuple(_level(codes[:, level], size) for level, size in enumerate(sizes)),

@@ -41,7 +41,7 @@ class GenerativeModel:
         tasks: what it was trained on.
         seen: whether a user's earlier items may come back in recommendation.
         precision: of matrix products: `bfloat16` or `float32`.
-        tries: of each task's identifiers, where they have several levels.
+        tries: of each task's identifiers, unless they are atomic.
         histories: user_id -> catalog positions, oldest first.
         item_vectors: of the items' texts by the vocabulary's encoder, (N, E), where it has one:
             new items are placed by them. In half precision where they were loaded.
@@ -71,8 +71,8 @@ class GenerativeModel:
 
 
 def tries_of(spaces: IdSpaces) -> dict[Task, Trie]:
-    """The trie of each task's identifiers; none where one code names an item."""
-    if spaces.recommendation.levels == spaces.search.levels == 1:
+    """The trie of each task's identifiers; none for atomic ones, which need none."""
+    if spaces.are_atomic:
         return {}
     ours = build_trie(spaces.recommendation)
     theirs = ours if spaces.are_shared else build_trie(spaces.search)

@@ -17,6 +17,7 @@ import torch
 from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
 from twofold.evaluation.measures import PRIMARY
+from twofold.identifiers.catalog import NamedCatalog
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Split
 from twofold.studies.arms import Interventions, study_arms
@@ -35,7 +36,7 @@ from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report
 from twofold.training.config import Budget, TrainingConfig, resolve_config
-from twofold.training.train import SELECTION, Arm, train
+from twofold.training.train import SELECTION, Arm, named_catalog, train
 
 KIND = "study"
 _PLAN = "plan.json"
@@ -122,8 +123,11 @@ def study(
     if baselines:
         beside = every_baseline(dataset, folder / "baselines", config, device, threads)
     run_baselines(dataset, folder, beside)
+    named = None
+    if config.identifiers == "semantic":  # made once for all
+        named = named_catalog(dataset, config, folder / "encoders")
     for seed in range(seeds):
-        run_arms(dataset, arms, folder, config, seed, device, threads)
+        run_arms(dataset, arms, folder, config, seed, device, threads, named)
     return _conclude(dataset, arms, folder, plan, command)
 
 
@@ -213,6 +217,7 @@ def run_arms(
     seed: int,
     device: str,
     threads: int | None,
+    identifiers: NamedCatalog | None = None,
 ) -> None:
     """Train and score every arm with one seed."""
     reference: dict[str, float] = {}
@@ -232,6 +237,7 @@ def run_arms(
                 resume=True,
                 histories=False,
                 reference=reference,
+                identifiers=identifiers,
             )
             if not artifact.is_complete(place):
                 found = evaluate(retriever, dataset, arm.judged)

@@ -139,6 +139,12 @@ def scheme_of(config: TrainingConfig) -> SemanticScheme:
     )
 
 
+def sentence_part(config: TrainingConfig) -> str | None:
+    """The sentence encoder that a configuration asks for, if any: its name or folder."""
+    name = config.encoder.removeprefix("tfidf+")
+    return None if name in ("none", "tfidf", "auto") else name
+
+
 _RECIPE: dict[str, Any] = {
     "encoder": "auto",
     "hybrid": "auto",

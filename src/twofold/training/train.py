@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.evaluation.measures import Measure
 from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
+from twofold.identifiers.embeddings import item_embeddings
 from twofold.identifiers.trie import Trie
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
@@ -26,7 +28,7 @@ from twofold.retrieval.top_k import TIE_RULE
 from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
-from twofold.training.config import TrainingConfig, resolve_config, scheme_of
+from twofold.training.config import TrainingConfig, resolve_config, scheme_of, sentence_part
 from twofold.training.hybrid import hybrid_part, with_best_weight
 from twofold.training.loss import CodeLoss, continuations
 from twofold.training.mixture import Mixture
@@ -139,13 +141,16 @@ def train(
         return load_model(out, device, arm.name)
     artifact.require_absent(out)
     _require_tasks(dataset, arm)
-    state_folder = out.parent / f".{out.name}.training"
+    state_folder, encoders = (
+        out.parent / f".{out.name}.{kind}" for kind in ("training", "encoders")
+    )
     if not resume:
         shutil.rmtree(state_folder, ignore_errors=True)
+        shutil.rmtree(encoders, ignore_errors=True)
 
     # Where training starts rests on singular values, whose bits vary with the threads of BLAS.
     with threadpool_limits(1, "blas"):
-        named = identifiers or _named(dataset, config)
+        named = identifiers or named_catalog(dataset, config, encoders)
         vocabulary, backbone, item_vectors = start(dataset, named.spaces, config, seed)
     model = GenerativeModel(
         catalog=dataset.catalog,
@@ -166,6 +171,7 @@ def train(
     model = _weighed(dataset, model, config)
     save_model(model, out, {"training": config.model_dump(), "identity": identity})
     shutil.rmtree(state_folder, ignore_errors=True)
+    shutil.rmtree(encoders, ignore_errors=True)
     return GenerativeRetriever(model, arm.name)
 
 
@@ -240,11 +246,19 @@ def _require_tasks(dataset: PreparedDataset, arm: Arm) -> None:
             )
 
 
-def _named(dataset: PreparedDataset, config: TrainingConfig) -> NamedCatalog:
-    """The identifiers; the same in every arm and seed."""
+def named_catalog(dataset: PreparedDataset, config: TrainingConfig, folder: Path) -> NamedCatalog:
+    """The identifiers that a configuration asks for; the same in every arm and seed.
+
+    Args:
+        dataset: whose training split and item texts are learned from.
+        config: resolved.
+        folder: where sentence encoders that are tuned for it are kept; made once, then read.
+    """
     if config.identifiers == "atomic":
         return atomic_catalog(dataset)
-    named = semantic_catalog(dataset, scheme_of(config))
+    sentence = sentence_part(config)
+    vectors_of = partial(item_embeddings, dataset, sentence=sentence, folder=folder)
+    named = semantic_catalog(dataset, scheme_of(config), vectors_of)
     for name, report in named.description.items():
         if isinstance(report, dict) and report.get("added_level"):
             _log.info(
@@ -358,7 +372,7 @@ def _hybrid(
 ) -> Hybrid | None:
     """The hybrid part of an arm whose search is judged, where validation can weigh it."""
     wanted = config.hybrid == "auto" and "search" in arm.judged
-    possible = vocabulary.spaces.search.levels == 1
+    possible = vocabulary.spaces.are_atomic
     if not (wanted and possible and judged_requests(dataset, "search", "validation").requests):
         return None
     return hybrid_part(dataset, vocabulary.encoder)
