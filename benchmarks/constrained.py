@@ -5,9 +5,10 @@
 `valid`: random requests over random catalogs, with filters and exclusions, on fresh models of both
 backbones: identifiers that name no item, items found twice, items that were excluded or filtered
 out, and answers shorter than asked although more items were allowed. `invariant`: the same requests
-alone, in batches of eight, and beside a request many times longer; how many rankings change, how
-far apart the scores of what changed places were, and how many changed beyond what rounding
-explains.
+alone, in passes of eight, and in one pass with a request many times longer; how many rankings
+change, how far apart the scores of what changed places were, and how many changed beyond what
+rounding explains. A pass holds requests of one task, so groups do; that they were passes is
+checked.
 """
 
 import argparse
@@ -118,21 +119,48 @@ def valid(requests: int) -> dict[str, Any]:
     return counts
 
 
+class Counting(GenerativeRetriever):
+    """Counts the requests of each pass through the model."""
+
+    def __init__(self, model: GenerativeModel) -> None:
+        super().__init__(model)
+        self.passes: list[int] = []
+
+    def _rank(self, task: Any, where: Any, requests: Sequence[Request], *rest: Any) -> Any:
+        self.passes.append(len(requests))
+        return super()._rank(task, where, requests, *rest)
+
+
+def eights(requests: int, names: Sequence[str], rng: np.random.Generator) -> list[list[Request]]:
+    """Random requests in groups of eight with a query, and of eight without one."""
+    groups: list[list[Request]] = []
+    open_groups: dict[bool, list[Request]] = {True: [], False: []}
+    for request in random_requests(3 * requests, names, rng, narrowing=False):
+        group = open_groups[request.query is None]
+        group.append(request)
+        if len(group) == 8:
+            groups.append(group)
+            open_groups[request.query is None] = []
+    return groups[: -(-requests // 8)]
+
+
 def invariant(requests: int, backbone: str, precision: str) -> dict[str, Any]:
-    """How many rankings depend on what else is in the batch."""
+    """How many rankings depend on what else is in the pass."""
     model = random_model(backbone, 2000, (16, 16, 16), 0, precision)
-    retriever, names = GenerativeRetriever(model), model.catalog.item_ids
+    retriever, names = Counting(model), model.catalog.item_ids
     rng = np.random.default_rng(1)
-    asked = random_requests(requests, names, rng, narrowing=False)
-    outlier = Request("outlier", " ".join(WORDS * 5), tuple(rng.choice(names, 60)))
-    alone = {r: ranking for one in asked for r, ranking in _answers(retriever, [one])}
-    found: dict[str, Any] = {"backbone": backbone, "precision": precision, "requests": requests}
+    groups = eights(requests, names, rng)
+    asked = list(itertools.chain(*groups))
+    history = tuple(rng.choice(names, 60))
+    alone = {r: ranking for one in asked for r, ranking in _answers(retriever, [one], 1)}
+    found: dict[str, Any] = {"backbone": backbone, "precision": precision, "requests": len(asked)}
     for name in ("in eights", "beside an outlier"):
         gaps = []
-        for start in range(0, requests, 8):
-            group = asked[start : start + 8]
+        for group in groups:
+            query = None if group[0].query is None else " ".join(WORDS * 5)
+            outlier = Request("outlier", query, history)
             batches = [group] if name == "in eights" else [[request, outlier] for request in group]
-            together = {r: ranking for b in batches for r, ranking in _answers(retriever, b)}
+            together = {r: a for b in batches for r, a in _answers(retriever, b, len(b))}
             gaps += [_gap(alone[r.request_id], together[r.request_id]) for r in group]
         changed = [gap for gap in gaps if gap is not None]
         found |= {f"{name}: changed": len(changed), f"{name}: widest gap": max(changed, default=0)}
@@ -142,9 +170,14 @@ def invariant(requests: int, backbone: str, precision: str) -> dict[str, Any]:
 
 
 def _answers(
-    retriever: GenerativeRetriever, requests: Sequence[Request]
+    retriever: Counting, requests: Sequence[Request], together: int
 ) -> list[tuple[str, Ranking]]:
-    return list(retriever.retrieve(requests, K).rankings.items())
+    """Of one pass, which must hold so many requests."""
+    retriever.passes.clear()
+    run = retriever.retrieve(requests, K)
+    if retriever.passes != [together]:
+        raise SystemExit(f"passes of {retriever.passes} requests, not of {together}")
+    return list(run.rankings.items())
 
 
 def _gap(alone: Ranking, together: Ranking) -> float | None:

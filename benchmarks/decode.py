@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from roofline import floor_of, measured_rates, peak_mib, products_share
+from scipy.special import log_softmax
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -344,10 +345,11 @@ def by_catalog(device: torch.device, rounds: int) -> list[dict[str, Any]]:
 
 
 def search_alone(trie: Trie, beams: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """The search over fixed scores, with the trie, and with any code allowed."""
+    """The search over fixed scores: with the trie and its softmax, and with a softmax over all
+    codes of a level and any of them allowed."""
     rng = np.random.default_rng(0)
     tables = [
-        np.log(rng.dirichlet(np.ones(CODES), (1, beams if level else 1))).astype(np.float32)
+        rng.normal(size=(1, beams if level else 1, CODES)).astype(np.float32)
         for level in range(trie.levels)
     ]
     counts, ranks = trie.counts(), np.arange(len(trie))
@@ -357,12 +359,13 @@ def search_alone(trie: Trie, beams: int) -> tuple[Callable[[], Any], Callable[[]
 
     def constrained() -> None:
         nothing = [np.zeros(0, np.int64)]
-        beam_search(expand, trie, counts, nothing, beams, beams, ranks, normalised=True)
+        beam_search(expand, trie, counts, nothing, beams, beams, ranks)
 
     def free() -> None:
         scores = np.zeros((1, 1), np.float32)
         for table in tables:
-            candidates = (scores[:, :, None] + table[:, : scores.shape[1]]).reshape(1, -1)
+            log_p = log_softmax(table[:, : scores.shape[1]], axis=2)
+            candidates = (scores[:, :, None] + log_p).reshape(1, -1)
             _, scores = top_k(candidates, beams)
 
     return constrained, free

@@ -46,9 +46,10 @@ SETTINGS = [
     "max_history=50",
     "item_text=3",
     "epochs=4",
+    "hybrid=none",
 ]
 """The paper's codes. Sequences are as many times longer as an identifier has codes; so are
-batches."""
+batches. Atomic identifiers could have a hybrid part, which the others have not."""
 
 ORDERS: list[tuple[Task, str, str]] = [
     ("search", "search", "recommendation"),
@@ -103,6 +104,8 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
     ways: dict[str, Callable[[], NamedCatalog]] = {"atomic": partial(atomic_catalog, dataset)}
     for name, scheme in schemes(dataset, scheme_of(config)).items():
         ways[name] = partial(semantic_catalog, dataset, scheme, vectors_of)
+    if unknown := sorted(set(arguments.only or ()) - set(ways)):
+        raise SystemExit(f"--only {unknown[0]}: there is {', '.join(ways)}")
     for seed in range(arguments.seeds):
         for name, make in ways.items():
             if arguments.only is None or name in arguments.only:
@@ -203,7 +206,9 @@ def orders(out: Path) -> Iterator[str]:
 
 def table(out: Path) -> None:
     """Print and write what was run."""
-    names = [path.name for path in sorted(out.iterdir()) if (path / "seed-0" / "test").is_dir()]
+    names = sorted(path.parts[-3] for path in out.glob("*/seed-0/test"))
+    if not names:
+        raise SystemExit(f"{out}: nothing was run there; see semantic_ids.py run --help")
     tasks = list(scores(out, names[0]))
     lines = [f"| Recall@30 | {' | '.join(tasks)} | codes |", "|---" * (len(tasks) + 2) + "|"]
     lines += [line(out, name) for name in names]
