@@ -27,8 +27,13 @@ from twofold import artifact
 from twofold.encoders.encoders import Vectors
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference, mean
-from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
-from twofold.identifiers.embeddings import item_embeddings, possible_strategies
+from twofold.identifiers.catalog import (
+    NamedCatalog,
+    atomic_catalog,
+    schemes,
+    semantic_catalog,
+)
+from twofold.identifiers.embeddings import item_embeddings
 from twofold.identifiers.quantizers import QUANTIZERS
 from twofold.identifiers.scheme import SemanticScheme, Strategy
 from twofold.records import TASKS, Floats, Task
@@ -72,17 +77,11 @@ ORDERS: list[tuple[Task, str, str]] = [
 """Recall@30 of the first is above that of the second in the paper's tables."""
 
 
-def schemes(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticScheme]:
-    """Every way to make identifiers of one shape that the data hold enough for, by name."""
-    possible = possible_strategies(dataset)
-    best: Strategy = "multi-task" if "multi-task" in possible else possible[-1]
-    ways: dict[str, SemanticScheme] = {name: replace(shape, embeddings=name) for name in possible}
-    if best == "multi-task":
-        ways["separate"] = replace(shape, space="separate")
-        ways["shared-prefix"] = replace(shape, space="shared-prefix")
-    for quantizer in QUANTIZERS[1:]:
-        ways[quantizer] = replace(shape, embeddings=best, quantizer=quantizer)
-    return ways
+def rows(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticScheme]:
+    """Both tables: every way to make identifiers, and every other quantizer by the best of them."""
+    found = schemes(dataset, shape)
+    best = found.get("multi-task", list(found.values())[-1])
+    return found | {name: replace(best, quantizer=name) for name in QUANTIZERS[1:]}
 
 
 def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
@@ -102,7 +101,7 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
         return vectors
 
     ways: dict[str, Callable[[], NamedCatalog]] = {"atomic": partial(atomic_catalog, dataset)}
-    for name, scheme in schemes(dataset, scheme_of(config)).items():
+    for name, scheme in rows(dataset, scheme_of(config)).items():
         ways[name] = partial(semantic_catalog, dataset, scheme, vectors_of)
     if unknown := sorted(set(arguments.only or ()) - set(ways)):
         raise SystemExit(f"--only {unknown[0]}: there is {', '.join(ways)}")

@@ -46,6 +46,12 @@ def study(
         list[str] | None,
         typer.Option("--only", help="Of the interventions only these: 2x2 or caps."),
     ] = None,
+    semantic_ids: Annotated[
+        bool,
+        typer.Option(
+            "--semantic-ids", help="Also train joint with semantic IDs made in every way."
+        ),
+    ] = False,
     baselines: Annotated[
         bool,
         typer.Option(
@@ -76,6 +82,7 @@ def study(
         budget=budget.value,
         sesoi=sesoi,
         interventions=_interventions(interventions, only),
+        semantic_ids=semantic_ids,
         baselines=baselines,
         resume=resume,
         device=device,

@@ -1,7 +1,7 @@
 """From a dataset to the identifiers of its catalog, as a user asks for them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -71,6 +71,22 @@ def semantic_catalog(
             spaces = shared(make.of(common))
     description = {"kind": "semantic", **asdict(scheme), "embeddings": embeddings}
     return NamedCatalog(spaces, description | make.reports)
+
+
+def schemes(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticScheme]:
+    """Every way to make semantic IDs of one shape that the data hold enough for, by name.
+
+    The strategies by which vectors are made, each in one shared space, then the spaces in which
+    each task has codes of its own: the rows of the first table of Penha et al., RecSys 2025.
+    """
+    possible = possible_strategies(dataset)
+    found: dict[str, SemanticScheme] = {
+        name: replace(shape, embeddings=name, space="shared") for name in possible
+    }
+    if "multi-task" in possible:
+        found["separate"] = replace(shape, embeddings="auto", space="separate")
+        found["shared-prefix"] = replace(shape, embeddings="multi-task", space="shared-prefix")
+    return found
 
 
 def _best_of(possible: tuple[Strategy, ...]) -> Strategy:

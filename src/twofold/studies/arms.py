@@ -8,10 +8,13 @@ due to training for longer, and a gain of `joint` over it is not.
 from collections.abc import Sequence
 from typing import Literal
 
+from twofold.identifiers.catalog import schemes
+from twofold.identifiers.semantic import default_shape
 from twofold.records import TASKS, InputError, Task
 from twofold.studies.controls import caps, two_by_two
 from twofold.tasks.examples import training_source
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig, scheme_of
 from twofold.training.train import PLAIN_ARMS, Arm
 
 Interventions = Literal["2x2", "caps"]
@@ -34,6 +37,20 @@ ARMS: tuple[Arm, ...] = (
     PLAIN_ARMS["joint"],
 )
 """`joint` comes last: its checkpoint is chosen against the plain arms' best values."""
+
+
+def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm, ...]:
+    """`joint` with semantic IDs made in every way.
+
+    Histories are as many times longer as an identifier has codes, and so are batches.
+    """
+    levels = config.levels or default_shape(len(dataset.catalog))[0]
+    common = {"identifiers": "semantic", "batch_tokens": levels * config.batch_tokens}
+    arms = []
+    for name, scheme in schemes(dataset, scheme_of(config)).items():
+        own = common | {"embeddings": scheme.embeddings, "id_space": scheme.space}
+        arms.append(Arm(f"semantic-{name}", TASKS, settings=tuple(own.items())))
+    return tuple(arms)
 
 
 def study_arms(

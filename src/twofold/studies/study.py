@@ -7,8 +7,9 @@ so a study that was stopped repeats nothing.
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from twofold.evaluation.measures import PRIMARY
 from twofold.identifiers.catalog import NamedCatalog
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Split
-from twofold.studies.arms import Interventions, study_arms
+from twofold.studies.arms import Interventions, semantic_arms, study_arms
 from twofold.studies.attribution import attribution, cap_effects
 from twofold.studies.pairs import training_pairs
 from twofold.studies.popularity import popularity_evidence
 from twofold.studies.report import write_report
 from twofold.studies.representation import representation_evidence
 from twofold.studies.results import Results
+from twofold.studies.semantic_ids import semantic_id_effects
 from twofold.studies.slices import slice_effects
 from twofold.studies.tables import FORMAT
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
@@ -70,6 +72,7 @@ def study(
     budget: Budget = "standard",
     sesoi: float = SESOI_SHARE,
     interventions: Sequence[Interventions] = (),
+    semantic_ids: bool = False,
     baselines: bool = False,
     resume: bool = False,
     device: str = "auto",
@@ -87,6 +90,8 @@ def study(
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
         interventions: `2x2` shuffles, flattens or both each task's training data where it is the
             added one; `caps` limits the targets of an item. See `twofold.studies.controls`.
+        semantic_ids: also train `joint` with semantic IDs made in every way; see
+            `twofold.identifiers.catalog.schemes`.
         baselines: also train and tune item-kNN, SASRec, bi-encoders and the history's mean, and
             tune BM25, on validation; else popularity and BM25 as they come.
         resume: go on with what a stopped study left in `out`.
@@ -101,7 +106,8 @@ def study(
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least 1")
     _require_both_tasks(dataset)
-    arms = study_arms(dataset, interventions)
+    named_arms = semantic_arms(dataset, config) if semantic_ids else ()
+    arms = (*study_arms(dataset, interventions), *named_arms)
     if threads:
         torch.set_num_threads(threads)
     place = resolve_device(device)
@@ -114,6 +120,7 @@ def study(
         "budget": budget,
         "sesoi_share": sesoi,
         "interventions": list(interventions),
+        "semantic_ids": semantic_ids,
         "baselines": baselines,
         "threads": torch.get_num_threads(),
         "training": config.model_dump(),
@@ -123,11 +130,17 @@ def study(
     if baselines:
         beside = every_baseline(dataset, folder / "baselines", config, device, threads)
     run_baselines(dataset, folder, beside)
-    named = None
-    if config.identifiers == "semantic":  # made once for all
-        named = named_catalog(dataset, config, folder / "encoders")
+
+    @cache
+    def identifiers(settings: tuple[tuple[str, Any], ...]) -> NamedCatalog | None:
+        """Those of arms with such settings, made once for all; None for atomic ones."""
+        own = config.model_copy(update=dict(settings))
+        if own.identifiers == "atomic":
+            return None
+        return named_catalog(dataset, own, folder / "encoders")
+
     for seed in range(seeds):
-        run_arms(dataset, arms, folder, config, seed, device, threads, named)
+        run_arms(dataset, arms, folder, config, seed, device, threads, identifiers)
     return _conclude(dataset, arms, folder, plan, command)
 
 
@@ -181,9 +194,11 @@ def start(folder: Path, plan: dict[str, Any], resume: bool) -> None:
 
 
 def _has_grown(key: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
-    """Whether a resumed study asks for more seeds or interventions: its models stay as they are."""
+    """Whether a resumed study asks for more seeds or other arms: its models stay as they are."""
     if key == "seeds":
         return bool(plan[key] >= before[key])
+    if key == "semantic_ids":
+        return bool(plan[key] or not before.get(key))
     return key == "interventions" and set(plan[key]) >= set(before.get(key, []))
 
 
@@ -217,7 +232,7 @@ def run_arms(
     seed: int,
     device: str,
     threads: int | None,
-    identifiers: NamedCatalog | None = None,
+    identifiers: Callable[[tuple[tuple[str, Any], ...]], NamedCatalog | None] = lambda _: None,
 ) -> None:
     """Train and score every arm with one seed."""
     reference: dict[str, float] = {}
@@ -237,7 +252,7 @@ def run_arms(
                 resume=True,
                 histories=False,
                 reference=reference,
-                identifiers=identifiers,
+                identifiers=identifiers(arm.settings),
             )
             if not artifact.is_complete(place):
                 found = evaluate(retriever, dataset, arm.judged)
@@ -275,6 +290,7 @@ def _conclude(
         "wins": wins_evidence(dataset, scores, pairs),
         "attribution": attribution(scores) if "2x2" in plan["interventions"] else None,
         "caps": cap_effects(scores) if "caps" in plan["interventions"] else None,
+        "semantic_ids": semantic_id_effects(scores, arms) if plan["semantic_ids"] else None,
     }
     artifact.write_json(folder / "study.json", result)
     scores.per_request().write_parquet(folder / "per_request.parquet")

@@ -17,7 +17,7 @@ from twofold import artifact
 from twofold.evaluation.significance import difference
 from twofold.records import Floats, InputError
 
-FORMAT = 2
+FORMAT = 3
 """Of study.json."""
 
 Result = Mapping[str, Any]
@@ -87,6 +87,8 @@ def study_tables(result: Result) -> list[Table]:
         tables.append(_attribution(result))
     if result["caps"]:
         tables += [_caps(result, task) for task in tasks]
+    if result["semantic_ids"]:
+        tables.append(_semantic_ids(result))
     return tables
 
 
@@ -185,6 +187,26 @@ def _caps(result: Result, task: str) -> Table:
     ]
     columns = [name.replace("_minus_", " − ").replace("_", "-") for name in names]
     return Table(f"Caps on {result['caps'][task]['added']}, {task}", columns, rows)
+
+
+def _semantic_ids(result: Result) -> Table:
+    primary, tasks = result["stamp"]["primary"], list(result["verdicts"])
+    rows: list[tuple[str, Sequence[Cell | str]]] = [
+        (
+            name,
+            [
+                cell
+                for task in tasks
+                for cell in (
+                    _mean(result["arms"][name][task][primary]),
+                    _effect(found["minus_joint"][task]),
+                )
+            ],
+        )
+        for name, found in result["semantic_ids"].items()
+    ]
+    columns = [column for task in tasks for column in (task, f"{task} − joint")]
+    return Table(f"Semantic IDs, {primary}", columns, rows)
 
 
 def _sides(one: Result, two: Result, first: Path, second: Path) -> Table:

@@ -73,12 +73,14 @@ class Arm:
         tasks: its sources.
         step_matched: takes as many updates as `joint`, instead of as many passes over its data.
         intervention: what is done to one of its sources.
+        settings: of its own, in place of the configuration's: names and values.
     """
 
     name: str
     tasks: tuple[Task, ...]
     step_matched: bool = False
     intervention: Change | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
 
     @property
     def judged(self) -> tuple[Task, ...]:
@@ -127,8 +129,8 @@ def train(
     Raises:
         InputError: the data lack what the arm needs, or `out` holds something else.
     """
-    config, out = config or resolve_config(), Path(out)
-    arm, place = _arm(arm), resolve_device(device)
+    arm, place, out = _arm(arm), resolve_device(device), Path(out)
+    config = (config or resolve_config()).model_copy(update=dict(arm.settings))
     if threads:
         torch.set_num_threads(threads)
     precision = resolve_precision(config.precision, place)
