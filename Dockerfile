@@ -8,6 +8,8 @@ FROM python:3.11-slim
 # gigabytes of it. docs/serving.md says what to give for the CPU build.
 ARG TORCH_INDEX=
 ARG TORCH=2.13.0
+# "serve,text" for models with a sentence encoder.
+ARG EXTRAS=serve
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 
@@ -16,7 +18,7 @@ COPY constraints.txt ./
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==$TORCH"
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN pip install -c constraints.txt ".[serve]"
+RUN pip install -c constraints.txt ".[$EXTRAS]"
 
 RUN useradd --create-home --uid 1000 twofold && mkdir /state && chown twofold /state
 USER twofold

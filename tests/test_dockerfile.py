@@ -31,7 +31,8 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
 
 def test_what_is_installed_is_what_was_tested() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for asked in re.findall(r"\.\[([\w,]+)\]", TEXT):
+    assert '".[$EXTRAS]"' in TEXT
+    for asked in re.findall(r"(?:^ARG EXTRAS=|^# \")([a-z]+(?:,[a-z]+)*)", TEXT, re.M):
         assert set(asked.split(",")) <= set(extras["optional-dependencies"])
     (python,) = re.findall(r"^FROM python:([\d.]+)-slim$", TEXT, re.M)
     assert f"Programming Language :: Python :: {python}" in extras["classifiers"]
