@@ -42,10 +42,15 @@ ARMS: tuple[Arm, ...] = (
 def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm, ...]:
     """`joint` with semantic IDs made in every way.
 
-    Histories are as many times longer as an identifier has codes, and so are batches.
+    Histories are as many times longer as an identifier has codes, and so are batches. Twenty beams
+    are enough for the ten items by which validation judges.
     """
     levels = config.levels or default_shape(len(dataset.catalog))[0]
-    common = {"identifiers": "semantic", "batch_tokens": levels * config.batch_tokens}
+    common = {
+        "identifiers": "semantic",
+        "batch_tokens": levels * config.batch_tokens,
+        "beams": min(20, config.beams),
+    }
     arms = []
     for name, scheme in schemes(dataset, scheme_of(config)).items():
         own = common | {"embeddings": scheme.embeddings, "id_space": scheme.space}

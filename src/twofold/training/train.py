@@ -299,7 +299,8 @@ def _schedule(
     """As many passes over the arm's own data as joint makes over all, or as many updates.
 
     The cadence of validations is common to all arms, and such that the shortest has ten; but the
-    longest has seventy at most, and an arm that is shorter still looks more often.
+    longest has seventy at most, and an arm that is shorter still looks more often. An arm with
+    settings of its own, which no verdict rests on, looks as often as the configuration says.
     """
     everything = _mixture(sources, list(sources), config, seed)
     updates = config.updates
@@ -314,6 +315,8 @@ def _schedule(
     own = updates if arm.step_matched else own
     common = min(updates // config.validations, min(plain.values()) // 10)
     common = max(common, updates // _MOST_VALIDATIONS)
+    if arm.settings:
+        common = updates // config.validations
     return loop.Schedule(
         updates=own,
         cadence=max(1, min(common, own // 10)),
