@@ -1,6 +1,8 @@
 """A model and its living catalog: what comes and goes, and what survives a restart."""
 
 import shutil
+import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +13,7 @@ import pytest
 
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.model.checkpoint import save_model
+from twofold.model.new_items import CatalogTexts
 from twofold.records import InputError, Request
 from twofold.retrieval import attributes, generative, scoring
 from twofold.retrieval.generative import load_model
@@ -271,6 +274,27 @@ def test_a_place_that_says_too_little_is_worked_out_again(
     (before,), (after,) = engine.answer([Asked(ASKED, 61)]), again.answer([Asked(ASKED, 61)])
     assert "new" in [found.item_id for found in after]
     assert [f.score for f in after] == pytest.approx([f.score for f in before], abs=1e-4)
+
+
+def test_what_adding_needs_is_worked_out_once(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_engine(model_folder, "joint")
+    worked_out: list[CatalogTexts] = []
+    work_out = CatalogTexts.of
+
+    def slow(model: Any) -> CatalogTexts:
+        time.sleep(0.1)
+        worked_out.append(work_out(model))
+        return worked_out[-1]
+
+    monkeypatch.setattr(CatalogTexts, "of", slow)
+    threads = [threading.Thread(target=engine.prepare) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(worked_out) == 1
 
 
 def test_another_model_takes_the_changes_over(

@@ -21,7 +21,7 @@ from twofold.encoders.encoders import TextEncoder, Vectors, resolve_encoder, sen
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.model.checkpoint import GenerativeModel, tries_of
 from twofold.model.hybrid import Hybrid, Neighbours
-from twofold.model.new_rows import fit_rows, states_of_others
+from twofold.model.new_rows import Others, fit_rows
 from twofold.records import InputError, Ints
 
 _NEIGHBOURS = 10
@@ -29,6 +29,10 @@ _SHARPNESS = 20.0
 """Of the weights of neighbours over their cosines."""
 _RIDGE = 1.0
 """Over texts of unit length."""
+_COSINES = 1 << 22
+"""That are held at once: 16 MB of float32, a few times over."""
+_TEXTS = 8192
+"""Vectors that are held at once in double precision, 32 MB of a width of 512."""
 
 Placement = Mapping[str, np.ndarray]
 """Of new items: `rows-0`, ..., (M, D), one for each table of rows, and where there is a hybrid part
@@ -48,7 +52,7 @@ class CatalogTexts:
     encoder: TextEncoder
     vectors: Vectors
     _maps: list[Vectors] = field(default_factory=list)
-    _others: Vectors | None = None
+    _others: Others | None = None
 
     @classmethod
     def of(cls, model: GenerativeModel) -> "CatalogTexts":
@@ -67,18 +71,27 @@ class CatalogTexts:
         if not model.tries:
             made._maps = [made._map(table) for table in _tables(model)]
             if "search" in model.tasks:
-                made._others = states_of_others(model)
+                made._others = Others.of(model)
         return made
 
     def _map(self, rows: Vectors) -> Vectors:
         """From texts to rows, (E, D), by ridge regression."""
-        x = self.vectors.astype(np.float64)
-        gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
-        found: Vectors = solve(gram, x.T @ rows[: len(x)], assume_a="pos").astype(np.float32)
+        items, width = self.vectors.shape
+        gram, wanted = _RIDGE * np.eye(width), np.zeros((width, rows.shape[1]))
+        for first in range(0, items, _TEXTS):
+            some = slice(first, min(first + _TEXTS, items))
+            x = self.vectors[some].astype(np.float64)
+            gram += x.T @ x
+            wanted += x.T @ rows[some]
+        found: Vectors = solve(gram, wanted, assume_a="pos").astype(np.float32)
         return found
 
     def place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:
         """Where new items stand, by `like_catalog`'s rows.
+
+        Args:
+            model: as it was given to `of`, or grown by `with_items` since.
+            items: the new ones.
 
         Raises:
             InputError: an item without any word that the encoder knows.
@@ -101,15 +114,22 @@ class CatalogTexts:
             placed[f"rows-{number}"] = vectors @ mapped + np.einsum("mk,mkd->md", weights, moved)
         if self._others is not None:  # the last table is the one that items are scored by
             name = f"rows-{len(self._maps) - 1}"
+            self._others = self._others.grown(model)
             placed[name] = fit_rows(model, placed[name], Catalog.of(items), self._others)
         return placed
 
     def _neighbours(self, vectors: Vectors) -> tuple[Ints, Vectors]:
         """The items with the nearest texts, (M, K), and their weights, which sum to 1."""
-        cosines = vectors @ self.vectors.T
-        count = min(_NEIGHBOURS, cosines.shape[1])
-        nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-        return nearest, softmax(_SHARPNESS * np.take_along_axis(cosines, nearest, 1), axis=1)
+        count = min(_NEIGHBOURS, len(self.vectors))
+        nearest = np.zeros((len(vectors), count), np.int64)
+        cosines = np.zeros((len(vectors), count), np.float32)
+        at_once = max(1, _COSINES // len(self.vectors))
+        for first in range(0, len(vectors), at_once):
+            some = slice(first, first + at_once)
+            found = vectors[some] @ self.vectors.T
+            nearest[some] = np.argpartition(-found, count - 1, axis=1)[:, :count]
+            cosines[some] = np.take_along_axis(found, nearest[some], 1)
+        return nearest, softmax(_SHARPNESS * cosines, axis=1)
 
 
 def _tables(model: GenerativeModel) -> list[Vectors]:

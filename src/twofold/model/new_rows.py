@@ -9,6 +9,7 @@ Shapes: M new items, N items of the catalog, S requests, D width.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,10 +30,61 @@ _ANCHOR = 3.0
 """Of the squared distance from where the text puts a row, beside a loss of order one."""
 _STEPS = 60
 _BATCH = 64
+_SCORES = 1 << 22
+"""Scores that are held at once: 16 MB of float32."""
 
 
-def states_of_others(model: GenerativeModel, seed: int = 0) -> Vectors:
-    """What requests that want items of the catalog end in, (S, D); a draw of them."""
+@dataclass(frozen=True, eq=False)
+class Others:
+    """Requests that want items of the catalog, and what their scores sum to: dear to work out,
+    and the same for every new item.
+
+    Attributes:
+        states: what the requests end in, (S, D).
+        log_sums: log of the sum of exp(score) over the rows of all codes, (S,).
+        rows: how many rows that were.
+    """
+
+    states: Vectors
+    log_sums: Vectors
+    rows: int
+
+    @classmethod
+    def of(cls, model: GenerativeModel, seed: int = 0) -> "Others":
+        """A draw of them; seconds for a large catalog."""
+        states, rows = _states_of_others(model, seed), _rows(model)
+        return cls(states, log_sums(torch.from_numpy(states), rows).numpy(), len(rows))
+
+    def grown(self, model: GenerativeModel) -> "Others":
+        """The same once rows were appended to those of the model; the rest must stand as it was."""
+        rows = _rows(model)
+        if len(rows) == self.rows:
+            return self
+        more = log_sums(torch.from_numpy(self.states), rows[self.rows :]).numpy()
+        return Others(self.states, np.logaddexp(self.log_sums, more), len(rows))
+
+
+@torch.no_grad()
+def log_sums(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """log of the sum of exp(score) over the rows, (S, D) and (codes, D) -> (S,)."""
+    at_once = max(1, _SCORES // max(1, len(rows)))
+    # One buffer for all: new ones, between what is kept, would not be given back.
+    buffer, found = torch.empty(min(at_once, len(states)), len(rows)), torch.empty(len(states))
+    for first in range(0, len(states), at_once):
+        some = states[first : first + at_once]
+        scores = torch.mm(some, rows.T, out=buffer[: len(some)])
+        highest = scores.amax(dim=1, keepdim=True)
+        sums = scores.sub_(highest).exp_().sum(dim=1)
+        found[first : first + at_once] = sums.log_() + highest[:, 0]
+    return found
+
+
+def _rows(model: GenerativeModel) -> torch.Tensor:
+    """Output rows of all codes, (codes, D), where the processor can read them."""
+    return model.backbone.code_rows().detach().cpu()
+
+
+def _states_of_others(model: GenerativeModel, seed: int) -> Vectors:
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(len(model.catalog))[:_OTHERS]
     asked = item_text_queries(Catalog.of(model.catalog.items[drawn]), 1)
@@ -45,14 +97,14 @@ def states_of_others(model: GenerativeModel, seed: int = 0) -> Vectors:
     return _states(model, found)
 
 
-def fit_rows(model: GenerativeModel, start: Vectors, items: Catalog, others: Vectors) -> Vectors:
+def fit_rows(model: GenerativeModel, start: Vectors, items: Catalog, others: Others) -> Vectors:
     """The rows of new items, (M, D).
 
     Args:
         model: as trained; read, never changed.
         start: where their texts put them, (M, D).
         items: their titles and texts.
-        others: of `states_of_others`.
+        others: of the model as it stands, `grown` where it has.
     """
     asked = item_text_queries(items, _SNIPPETS)
     nothing = np.zeros(0, np.int64)
@@ -61,9 +113,8 @@ def fit_rows(model: GenerativeModel, start: Vectors, items: Catalog, others: Vec
     )
     counts = torch.tensor([len(queries) for queries in asked])
     whose = torch.repeat_interleave(torch.arange(len(asked)), counts)
-    crowd, anchor = torch.from_numpy(others), torch.from_numpy(start)
-    rows = model.backbone.code_rows().detach().cpu()
-    own_rest, crowd_rest = (torch.logsumexp(s @ rows.T, dim=1) for s in (own, crowd))
+    crowd, anchor = torch.from_numpy(others.states), torch.from_numpy(start)
+    own_rest, crowd_rest = log_sums(own, _rows(model)), torch.from_numpy(others.log_sums)
     fitted = anchor.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS([fitted], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
@@ -73,7 +124,7 @@ def fit_rows(model: GenerativeModel, start: Vectors, items: Catalog, others: Vec
         missed = F.softplus(own_rest - (fitted[whose] * own).sum(dim=1)) / counts[whose]
         taken = F.softplus(fitted @ crowd.T - crowd_rest).mean(dim=1)
         moved = (fitted - anchor).square().sum()
-        total = missed.sum() + len(rows) * taken.sum() + _ANCHOR * moved
+        total = missed.sum() + others.rows * taken.sum() + _ANCHOR * moved
         total.backward()  # type: ignore[no-untyped-call]
         return total
 

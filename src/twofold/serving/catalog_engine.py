@@ -1,5 +1,6 @@
 """A model folder and the changes made to its catalog since, as an engine."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class CatalogEngine:
         self._log = log
         self._applied = 0
         self._texts: CatalogTexts | None = None
+        self._preparing = threading.Lock()
         self._take(retriever)
         self._popularity = _popularity(retriever)
         self.catch_up()
@@ -111,10 +113,13 @@ class CatalogEngine:
         return [self._found(self._id(item), 0.0) for item in items[order].tolist()]
 
     def prepare(self) -> None:
-        if self._texts is None:
-            self._texts = CatalogTexts.of(self._model)
+        with self._preparing:  # who comes second waits, and finds it done
+            if self._texts is None:
+                self._texts = CatalogTexts.of(self._model)
 
     def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        """See `Engine`. From any one thread beside that of the engines, as long as nothing is
+        added meanwhile: answers and removals leave alone what it reads."""
         items = like_catalog(self._model.catalog, rows)
         return {self.model_version: as_text(self._place(items))} if items.height else {}
 

@@ -26,6 +26,10 @@ class Reloader:
         batcher: whose engines are swapped.
         folders: of the served models, by arm.
         load: reads a model folder and the changes of its catalog; InputError for a bad one.
+
+    Attributes:
+        growing: whoever holds it may add items, or swap models: a place in one model is none in
+            another, and what came while a model was loaded has to be placed in that as well.
     """
 
     def __init__(self, batcher: Batcher, folders: Mapping[str, Path], load: Load | None) -> None:
@@ -33,6 +37,7 @@ class Reloader:
         self._folders = dict(folders)
         self._load = load
         self._busy = False
+        self.growing = asyncio.Lock()
 
     async def reload(self, arm: str | None = None, folder: Path | None = None) -> None:
         """Load, warm up, swap: every arm of it, or none.
@@ -51,8 +56,10 @@ class Reloader:
         try:
             folders = self._wanted(arm, folder)
             fresh = await asyncio.to_thread(self._loaded, folders)
-            # In the engines' thread nothing is added or removed between the two steps.
-            await self._batcher.change(lambda engines: _swap(engines, fresh))
+            async with self.growing:
+                await asyncio.to_thread(_catch_up, fresh)  # items are placed here, not in line
+                # In the engines' thread nothing is removed between the two steps.
+                await self._batcher.change(lambda engines: _swap(engines, fresh))
             self._folders |= folders
         finally:
             self._busy = False
@@ -81,9 +88,13 @@ class Reloader:
         return fresh
 
 
-def _swap(engines: dict[str, Engine], fresh: Mapping[str, Engine]) -> None:
+def _catch_up(fresh: Mapping[str, Engine]) -> None:
     for engine in fresh.values():
         engine.catch_up()
+
+
+def _swap(engines: dict[str, Engine], fresh: Mapping[str, Engine]) -> None:
+    _catch_up(fresh)
     engines.update(fresh)
 
 
