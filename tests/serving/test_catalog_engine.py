@@ -312,6 +312,28 @@ def test_another_model_takes_the_changes_over(
         assert "film-1" not in found
 
 
+@pytest.mark.parametrize("first", ["model", "semantic", "hybrid"])
+@pytest.mark.parametrize("second", ["model", "semantic", "hybrid"])
+def test_models_in_turn_add_items_that_are_alike(
+    request: pytest.FixtureRequest, tmp_path: Path, first: str, second: str
+) -> None:
+    """Each would give the next one the identifier that it gave the last."""
+    folders = [request.getfixturevalue(f"{name}_folder") for name in (first, second)]
+    new = [f"new-{number}" for number in range(4)]
+    for number, item_id in enumerate(new):
+        engine = load_engine(folders[number % 2], "joint", tmp_path / "state")
+        engine.add([{**ROBOTS, "item_id": item_id}])
+        engine.close()
+    for folder in folders:
+        engine = load_engine(folder, "joint", tmp_path / "state")
+        (found,) = engine.answer([Asked(ASKED, 100)])
+        assert len(found) == engine.items == 64
+        assert {item.item_id for item in found} >= set(new)
+        scored = engine.score(ASKED, [item.item_id for item in found])
+        assert [s.score for s in scored] == pytest.approx([f.score for f in found], abs=1e-4)
+        engine.close()
+
+
 def test_a_model_whose_folder_changes_while_it_is_read_is_refused(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

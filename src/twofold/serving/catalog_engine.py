@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from twofold import artifact
+from twofold.model.checkpoint import GenerativeModel
 from twofold.model.new_items import CatalogTexts, Placement, is_whole, like_catalog, with_items
 from twofold.records import InputError, Request
 from twofold.retrieval.attributes import Attributes
@@ -121,7 +122,9 @@ class CatalogEngine:
         """See `Engine`. From any one thread beside that of the engines, as long as nothing is
         added meanwhile: answers and removals leave alone what it reads."""
         items = like_catalog(self._model.catalog, rows)
-        return {self.model_version: as_text(self._place(items))} if items.height else {}
+        if not items.height:
+            return {}
+        return {self.model_version: as_text(self._place(self._model, items))}
 
     def add(
         self, rows: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
@@ -176,7 +179,7 @@ class CatalogEngine:
             model = with_items(model, pl.concat(items), _joined(placements))
         if unplaced:
             later = pl.concat(unplaced)
-            model = with_items(model, later, self._place(later))
+            model = with_items(model, later, self._place(model, later))
         retriever = GenerativeRetriever(model, self.arm)
         retriever.remove(gone)
         return retriever
@@ -205,10 +208,11 @@ class CatalogEngine:
                 unplaced.append(items)
         return placed, unplaced
 
-    def _place(self, items: pl.DataFrame) -> Placement:
+    def _place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:
+        """Where items stand beside those that the model has, which may be more than are served."""
         self.prepare()
         assert self._texts is not None
-        return self._texts.place(self._model, items)
+        return self._texts.place(model, items)
 
     def _context(self, request: Request) -> Context:
         history = [self._position(item_id) for item_id in request.history]
