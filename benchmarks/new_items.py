@@ -30,7 +30,8 @@ from twofold.data.dataset import Catalog
 from twofold.encoders.tuning import TuningConfig
 from twofold.evaluation.measures import PRIMARY, score
 from twofold.evaluation.significance import Estimate, difference, mean
-from twofold.model.new_items import CatalogTexts, like_catalog, with_items
+from twofold.model.given_rows import like_catalog
+from twofold.model.new_items import CatalogTexts, with_items
 from twofold.records import SPLITS, TASKS, Floats, Request, Retriever, Split
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import JudgedRequests, judged_requests

@@ -12,7 +12,8 @@ from torch.overrides import TorchFunctionMode
 from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import Vectors
 from twofold.model import new_rows
-from twofold.model.new_items import CatalogTexts, like_catalog, with_items
+from twofold.model.given_rows import like_catalog
+from twofold.model.new_items import CatalogTexts, with_items
 from twofold.model.new_rows import Others, fit_rows, log_sums
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 

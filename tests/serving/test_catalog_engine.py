@@ -32,16 +32,6 @@ ASKED = Request("r", query="robots")
 
 
 @pytest.fixture(scope="session")
-def semantic_folder(
-    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    out = tmp_path_factory.mktemp("semantic") / "joint"
-    config = quick_config.model_copy(update={"identifiers": "semantic", "codebook_size": 16})
-    train(catalog, "joint", out=out, config=config, device="cpu")
-    return out
-
-
-@pytest.fixture(scope="session")
 def hybrid_folder(
     catalog: PreparedDataset,
     quick_config: TrainingConfig,
@@ -155,6 +145,8 @@ def test_what_cannot_be_placed_is_refused_and_not_written_down(
     engine = load_engine(folder, "joint", log)
     with pytest.raises(InputError, match="attribute 'colour' is not in the catalog"):
         engine.add([{**ROBOTS, "colour": "red"}])
+    with pytest.raises(InputError, match="attribute 'colour' is not in the catalog"):
+        engine.add([{"item_id": "film-1", "colour": "red"}])
     with pytest.raises(InputError, match="item 'ghost' is not in the catalog"):
         engine.remove(["ghost"])
     assert log.changes == []
@@ -332,6 +324,17 @@ def test_models_in_turn_add_items_that_are_alike(
         scored = engine.score(ASKED, [item.item_id for item in found])
         assert [s.score for s in scored] == pytest.approx([f.score for f in found], abs=1e-4)
         engine.close()
+
+
+def test_an_identifier_that_was_given_out_meanwhile_is_not_given_twice(
+    folder: Path, log: ChangeLog
+) -> None:
+    engine = load_engine(folder, "joint", log)
+    late = engine.place([ROBOTS])
+    engine.add([{**ROBOTS, "item_id": "first"}])
+    assert engine.add([ROBOTS], late) == 1
+    for each in (engine, load_engine(folder, "joint", log)):
+        assert {"first", "new"} <= set(_ids(each, ASKED, 62))
 
 
 def test_a_model_whose_folder_changes_while_it_is_read_is_refused(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 from scipy.linalg import solve
@@ -38,6 +39,19 @@ Placement = Mapping[str, np.ndarray]
 """Of new items: `rows-0`, ..., (M, D), one for each table of rows, and where there is a hybrid part
 `neighbours` and `shares`, (M, K), as `Neighbours` has them; or the codes of each task's
 identifiers, (M, levels)."""
+
+
+class UnplaceableError(InputError):
+    """Items that have no place in a model.
+
+    Attributes:
+        item_ids: theirs; one at least.
+        why: and what to do about it.
+    """
+
+    def __init__(self, item_ids: Sequence[str], why: str) -> None:
+        super().__init__(f"item '{item_ids[0]}': {why}")
+        self.item_ids, self.why = list(item_ids), why
 
 
 @dataclass
@@ -94,18 +108,20 @@ class CatalogTexts:
             items: the new ones.
 
         Raises:
-            InputError: an item without any word that the encoder knows.
+            UnplaceableError: items without any word that the encoder knows, or near whose
+                neighbours no identifier is free.
         """
         vectors = self.encoder.encode(Catalog.of(items).texts)
-        for item_id, vector in zip(items["item_id"], vectors, strict=True):
-            if not vector.any():
-                raise InputError(
-                    f"item '{item_id}': the model knows no word of its text, so it cannot be "
-                    f"placed; give it a title or text"
-                )
+        wordless = items["item_id"].filter(pl.Series(~vectors.any(axis=1)))
+        if len(wordless):
+            raise UnplaceableError(
+                wordless.to_list(),
+                "the model knows no word of its text, so it cannot be placed; "
+                "give it a title or text",
+            )
         nearest, weights = self._neighbours(vectors)
         if model.tries:
-            return _codes(model.vocabulary.spaces, nearest, weights)
+            return _codes(model.vocabulary.spaces, items["item_id"].to_list(), nearest, weights)
         placed: dict[str, np.ndarray] = {}
         if model.hybrid is not None:
             placed |= {"neighbours": nearest, "shares": weights}
@@ -182,24 +198,6 @@ def _hybrid(model: GenerativeModel, items: pl.DataFrame, placement: Placement) -
     return model.hybrid.with_items(Catalog.of(items).texts, near)
 
 
-def like_catalog(catalog: Catalog, given: Sequence[Mapping[str, str]]) -> pl.DataFrame:
-    """Those of the rows that the catalog does not hold yet, the last of each id, in its columns.
-
-    Raises:
-        InputError: a column that the catalog lacks.
-    """
-    fresh = {row["item_id"]: row for row in given if row["item_id"] not in catalog.positions}
-    columns = catalog.items.schema
-    for row in fresh.values():
-        if unknown := [name for name in row if name not in columns]:
-            raise InputError(
-                f"attribute '{unknown[0]}' is not in the catalog, which has "
-                f"{', '.join(columns)}; leave it out, or train with it"
-            )
-    rows = [{name: row.get(name) for name in columns} for row in fresh.values()]
-    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String)).cast(dict(columns))  # type: ignore[arg-type]
-
-
 def _named(spaces: IdSpaces, codes: Placement) -> IdSpaces:
     """The spaces with identifiers of the new items."""
 
@@ -213,21 +211,38 @@ def _named(spaces: IdSpaces, codes: Placement) -> IdSpaces:
     return IdSpaces(ours, grown(spaces.search, codes["search"]), spaces.shared_levels)
 
 
-def _codes(spaces: IdSpaces, nearest: Ints, weights: Vectors) -> Placement:
+def _codes(spaces: IdSpaces, item_ids: Sequence[str], nearest: Ints, weights: Vectors) -> Placement:
     """Identifiers of new items in both spaces."""
-    ours = _voted(spaces.recommendation, nearest, weights, np.zeros((len(nearest), 0), np.int64))
+    nothing = np.zeros((len(nearest), 0), np.int64)
+    ours = _voted(spaces.recommendation, item_ids, nearest, weights, nothing)
     theirs = ours
     if not spaces.are_shared:
-        theirs = _voted(spaces.search, nearest, weights, ours[:, : spaces.shared_levels])
+        fixed = ours[:, : spaces.shared_levels]
+        theirs = _voted(spaces.search, item_ids, nearest, weights, fixed)
     return {"recommendation": ours, "search": theirs}
 
 
-def _voted(identifiers: Identifiers, nearest: Ints, weights: Vectors, fixed: Ints) -> Ints:
+def _voted(
+    identifiers: Identifiers,
+    item_ids: Sequence[str],
+    nearest: Ints,
+    weights: Vectors,
+    fixed: Ints,
+) -> Ints:
     taken = {tuple(row) for row in identifiers.codes[_near(identifiers, nearest)].tolist()}
     made: list[tuple[int, ...]] = []
-    for items, shares, prefix in zip(nearest, weights, fixed.tolist(), strict=True):
-        made.append(_free(identifiers, identifiers.codes[items], shares, taken, tuple(prefix)))
-        taken.add(made[-1])
+    without: list[str] = []
+    rows = zip(item_ids, nearest, weights, fixed.tolist(), strict=True)
+    for item_id, items, shares, prefix in rows:
+        found = _free(identifiers, identifiers.codes[items], shares, taken, tuple(prefix))
+        if found is None:
+            without.append(item_id)
+        else:
+            made.append(found)
+            taken.add(found)
+    if without:
+        why = "no identifier is free near items with such texts; train the model anew"
+        raise UnplaceableError(without, why)
     return np.array(made, np.int64).reshape(len(nearest), identifiers.levels)
 
 
@@ -243,12 +258,9 @@ def _free(
     shares: Vectors,
     taken: set[tuple[int, ...]],
     prefix: tuple[int, ...],
-) -> tuple[int, ...]:
-    """The free identifier that the neighbours vote for: depth first, most votes first.
-
-    Raises:
-        InputError: nothing is free near the neighbours.
-    """
+) -> tuple[int, ...] | None:
+    """The free identifier that the neighbours vote for, depth first, most votes first; None where
+    nothing is free near them."""
     level = len(prefix)
     if level == identifiers.levels:
         return prefix
@@ -259,12 +271,24 @@ def _free(
         if not last and not votes[code]:
             break
         following = (*prefix, int(code))
-        if last:
-            if following not in taken:
-                return following
+        if last and following in taken:
             continue
-        try:
-            return _free(identifiers, neighbours, shares, taken, following)
-        except InputError:
-            continue
-    raise InputError("no identifier is free near items with such texts; train the model anew")
+        found = _free(identifiers, neighbours, shares, taken, following)
+        if found is not None:
+            return found
+    return None
+
+
+def are_free(model: GenerativeModel, placement: Placement) -> npt.NDArray[np.bool_]:
+    """Of new items, those whose identifiers no item has, nor a new one before it, (M,)."""
+    spaces = model.vocabulary.spaces
+    if not model.tries:
+        return np.ones(len(next(iter(placement.values()))), bool)
+    ours = _untaken(spaces.recommendation, placement["recommendation"])
+    return ours & _untaken(spaces.search, placement["search"])
+
+
+def _untaken(identifiers: Identifiers, new: Ints) -> npt.NDArray[np.bool_]:
+    alike = identifiers.codes[np.isin(identifiers.codes[:, 0], new[:, 0])]
+    _, first = np.unique(np.vstack([alike, new]), axis=0, return_index=True)
+    return np.isin(np.arange(len(alike), len(alike) + len(new)), first)

@@ -1,5 +1,6 @@
 """A model folder and the changes made to its catalog since, as an engine."""
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,17 @@ import polars as pl
 
 from twofold import artifact
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.new_items import CatalogTexts, Placement, is_whole, like_catalog, with_items
+from twofold.model.given_rows import Row, given, lacking, require_columns, table_of
+from twofold.model.new_items import CatalogTexts, Placement, UnplaceableError, with_items
 from twofold.records import InputError, Request
 from twofold.retrieval.attributes import Attributes
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.scoring import Context, explain, score_items
-from twofold.serving.changes import Change, ChangeLog, as_arrays, as_text
+from twofold.serving.changes import Change, ChangeLog
 from twofold.serving.engine import Asked, Found
+from twofold.serving.replay import Arrivals, packed, together
+
+log = logging.getLogger(__name__)
 
 
 class CatalogEngine:
@@ -37,6 +42,7 @@ class CatalogEngine:
         self._applied = 0
         self._texts: CatalogTexts | None = None
         self._preparing = threading.Lock()
+        self._absent: dict[str, dict[str, str]] = {}  # what the log says of items not taken in
         self._take(retriever)
         self._popularity = _popularity(retriever)
         self.catch_up()
@@ -121,20 +127,33 @@ class CatalogEngine:
     def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
         """See `Engine`. From any one thread beside that of the engines, as long as nothing is
         added meanwhile: answers and removals leave alone what it reads."""
-        items = like_catalog(self._model.catalog, rows)
-        if not items.height:
+        catalog = self._model.catalog
+        require_columns(catalog, rows)
+        fresh = [row["item_id"] for row in rows if row["item_id"] not in catalog.positions]
+        fields = {item_id: self._absent.get(item_id, {}) for item_id in fresh}
+        for row in rows:
+            if row["item_id"] in fields:
+                fields[row["item_id"]] = fields[row["item_id"]] | given(row)
+        if not fields:
             return {}
-        return {self.model_version: as_text(self._place(self._model, items))}
+        items = table_of(catalog, fields.values())
+        return {self.model_version: packed(items, self._place(self._model, items))}
 
     def add(
         self, rows: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
     ) -> int:
-        given = [dict(row) for row in rows]
-        return self._change(Change("add", given, self.place(given) if placed is None else placed))
+        self._require_log()
+        fields = [given(row) for row in rows]
+        placed = self.place(fields) if placed is None else placed
+        if not placed and all(self.item(row["item_id"]) is not None for row in fields):
+            return 0
+        return self._change(Change("add", fields, placed))
 
     def remove(self, item_ids: Sequence[str]) -> int:
-        for item_id in item_ids:
-            self._position(item_id)
+        self._require_log()
+        there = [self._retriever.is_alive(self._position(item_id)) for item_id in item_ids]
+        if not any(there):
+            return 0
         return self._change(Change("remove", [{"item_id": i} for i in item_ids]))
 
     def catch_up(self) -> None:
@@ -142,16 +161,14 @@ class CatalogEngine:
         changes = self._log.changes[self._applied :] if self._log is not None else []
         if not changes:
             return
-        retriever = self._with_new(changes)
-        alive: dict[str, bool] = {}
-        for change in changes:
-            named = (row["item_id"] for row in change.items)
-            alive |= dict.fromkeys(named, change.kind == "add")
-        known = retriever.model.catalog.positions  # of another model the log may name items
+        arrivals = Arrivals.of(self._model, self.model_version, changes, self._absent)
+        retriever = self._with(arrivals)
+        known, alive = retriever.model.catalog.positions, arrivals.alive
         retriever.remove([i for i, stays in alive.items() if not stays and i in known])
         retriever.restore([i for i, stays in alive.items() if stays and i in known])
         if retriever is not self._retriever:
             self._take(retriever)
+        self._absent = {i: row for i, row in arrivals.rows.items() if i not in known}
         self._applied += len(changes)
 
     def close(self) -> None:
@@ -159,54 +176,58 @@ class CatalogEngine:
         if self._log is not None:
             self._log.close()
 
-    def _change(self, change: Change) -> int:
+    def _require_log(self) -> ChangeLog:
         if self._log is None:
             raise InputError("the catalog cannot change without a place to keep it; give --state")
+        return self._log
+
+    def _change(self, change: Change) -> int:
         before = self.items
-        self._log.append(change)
+        self._require_log().append(change)
         self.catch_up()
         return abs(self.items - before)
 
-    def _with_new(self, changes: Sequence[Change]) -> GenerativeRetriever:
-        """The retriever with the items that the changes bring; this engine's own without any."""
-        placed, unplaced = self._new(changes)
-        if not placed and not unplaced:
-            return self._retriever
+    def _with(self, arrivals: Arrivals) -> GenerativeRetriever:
+        """The retriever with the items that arrive; this engine's own without any."""
         gone = [self._id(item) for item in np.flatnonzero(~self._retriever.alive).tolist()]
         model = self._model
-        if placed:
-            items, placements = zip(*placed, strict=True)
-            model = with_items(model, pl.concat(items), _joined(placements))
-        if unplaced:
-            later = pl.concat(unplaced)
-            model = with_items(model, later, self._place(model, later))
+        if arrivals.placed:
+            rows, places = zip(*arrivals.placed.values(), strict=True)
+            model = with_items(model, self._table(rows), together(places))
+        if placeable := self._placeable(model, arrivals.unplaced):
+            model = with_items(model, *placeable)
+        if model is self._model:
+            return self._retriever
         retriever = GenerativeRetriever(model, self.arm)
         retriever.remove(gone)
         return retriever
 
-    def _new(
-        self, changes: Sequence[Change]
-    ) -> tuple[list[tuple[pl.DataFrame, Placement]], list[pl.DataFrame]]:
-        """Items that the changes bring, each once: with their places where the log holds those
-        of this model, and without."""
-        placed: list[tuple[pl.DataFrame, Placement]] = []
-        unplaced: list[pl.DataFrame] = []
-        brought: set[str] = set()
-        for change in changes:
-            rows = [row for row in change.items if row["item_id"] not in brought]
-            if change.kind == "remove" or not rows:
-                continue
-            items = like_catalog(self._model.catalog, rows)
-            brought.update(items["item_id"])
-            if not items.height:
-                continue
-            known = change.placed.get(self.model_version)
-            placement = as_arrays(known) if known is not None else {}
-            if placement and is_whole(self._model, placement):
-                placed.append((items, placement))
+    def _placeable(
+        self, model: GenerativeModel, rows: Mapping[str, Row]
+    ) -> tuple[pl.DataFrame, Placement] | None:
+        """Those of the items that have a place in the model, beside those that it has, and it."""
+        while rows:
+            items = table_of(model.catalog, rows.values())
+            try:
+                placement = self._place(model, items)
+            except UnplaceableError as error:
+                left, why = error.item_ids, error.why
+            except InputError as error:
+                left, why = list(rows), str(error)
             else:
-                unplaced.append(items)
-        return placed, unplaced
+                return self._table(list(rows.values())), placement
+            # What another model could take must not keep this one from being served.
+            for item_id in left:
+                log.warning("arm '%s' leaves item '%s' out: %s", self.arm, item_id, why)
+            rows = {item_id: row for item_id, row in rows.items() if item_id not in left}
+        return None
+
+    def _table(self, rows: Sequence[Row]) -> pl.DataFrame:
+        for row in rows:
+            if names := lacking(self._model.catalog, row):
+                what = "arm '%s' takes item '%s' without %s, which its catalog lacks"
+                log.warning(what, self.arm, row["item_id"], ", ".join(names))
+        return table_of(self._model.catalog, rows)
 
     def _place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:
         """Where items stand beside those that the model has, which may be more than are served."""
@@ -268,11 +289,6 @@ def _version(folder: Path) -> str:
     if not artifact.is_complete(folder):
         return ""
     return artifact.sha256(folder / artifact.MANIFEST)[:12]
-
-
-def _joined(placements: Sequence[Placement]) -> Placement:
-    """Placements of several changes, one after the other."""
-    return {name: np.concatenate([each[name] for each in placements]) for name in placements[0]}
 
 
 def _renamed(request: Request, request_id: str) -> Request:

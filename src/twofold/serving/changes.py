@@ -32,7 +32,7 @@ class Change:
         kind: what to do.
         items: rows of the items table for `add`, rows with an item_id for `remove`.
         placed: model version -> where that model placed the items that were new to it, so that a
-            restart need not work it out again.
+            restart need not work it out again; see `replay`.
     """
 
     kind: Literal["add", "remove"]
