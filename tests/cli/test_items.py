@@ -39,6 +39,11 @@ def test_items_come_and_go(
         ("remove", "item_id,title\na,Robots\n,Nameless\n", "items.csv line 3: no item_id"),
         ("add", "item_id,title,colour\na,Robots,red\n", "attribute 'colour' is not in the catalog"),
         ("add", "item_id,title\na,\n", "item 'a': the model knows no word of its text"),
+        (
+            "add",
+            "item_id,title\nfilm-1,Other\n",
+            "item 'film-1': its title is '.*', and 'Other' was",
+        ),
         ("remove", "item_id\nghost\n", "item 'ghost' is not in the catalog"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from tests.serving.client import served
 from tests.serving.fake import FakeEngine
 from twofold.serving.app import create_app
+from twofold.serving.catalog_engine import load_engine
 
 pytestmark = pytest.mark.anyio
 
@@ -121,3 +122,26 @@ async def test_what_came_while_a_model_was_loaded_is_placed_out_of_line(
     assert (first, second) == ("catch up", "catch up")
     assert where != "engines"
     assert there == "engines"  # for a removal in between
+
+
+async def test_a_correction_is_refused_and_an_item_as_it_is_held_comes_back(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    engine = load_engine(model_folder, "joint", tmp_path)
+    async with served(create_app({"joint": engine})) as client:
+
+        async def adding(**fields: str) -> httpx.Response:
+            return await client.post("/admin/items", json={"items": [{"item_id": "new"} | fields]})
+
+        assert (await adding(title="Robots in love")).json()["changed"] == 1
+        answer = await adding(title="Robots at war")
+        assert answer.status_code == 422
+        assert answer.json()["detail"] == (
+            "item 'new': its title is 'Robots in love', and 'Robots at war' was given; "
+            "give it a new item_id, or train anew with what changed"
+        )
+        for fields in ({}, {"title": "Robots in love"}):
+            await client.post("/admin/items/remove", json={"item_ids": ["new"]})
+            assert (await client.get("/items/new")).status_code == 404
+            assert (await adding(**fields)).json()["changed"] == 1
+    engine.close()

@@ -11,7 +11,7 @@ import polars as pl
 
 from twofold import artifact
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.given_rows import Row, given, lacking, require_columns, table_of
+from twofold.model.given_rows import Row, given, lacking, require_columns, require_held, table_of
 from twofold.model.new_items import CatalogTexts, Placement, UnplaceableError, with_items
 from twofold.records import InputError, Request
 from twofold.retrieval.attributes import Attributes
@@ -127,8 +127,8 @@ class CatalogEngine:
     def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
         """See `Engine`. From any one thread beside that of the engines, as long as nothing is
         added meanwhile: answers and removals leave alone what it reads."""
+        self._require(rows)
         catalog = self._model.catalog
-        require_columns(catalog, rows)
         fresh = [row["item_id"] for row in rows if row["item_id"] not in catalog.positions]
         fields = {item_id: self._absent.get(item_id, {}) for item_id in fresh}
         for row in rows:
@@ -144,6 +144,7 @@ class CatalogEngine:
     ) -> int:
         self._require_log()
         fields = [given(row) for row in rows]
+        self._require(fields)
         placed = self.place(fields) if placed is None else placed
         if not placed and all(self.item(row["item_id"]) is not None for row in fields):
             return 0
@@ -175,6 +176,10 @@ class CatalogEngine:
         """Let another process have the log."""
         if self._log is not None:
             self._log.close()
+
+    def _require(self, rows: Sequence[Row]) -> None:
+        require_columns(self._model.catalog, rows)
+        require_held(self._model.catalog, rows)
 
     def _require_log(self) -> ChangeLog:
         if self._log is None:
