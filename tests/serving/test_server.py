@@ -280,3 +280,37 @@ def test_a_full_line_refuses_on_the_connection_and_keeps_it_in_step(tmp_path: Pa
         connections.close()
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
             assert 'twofold_refusals_total{status="429"}' in answer.read().decode()
+
+
+def test_a_full_line_refuses_in_the_form_that_was_asked_for(tmp_path: Path) -> None:
+    with running(tmp_path, SECONDS="2") as server, ExitStack() as connections:
+        for _ in range(120):  # a pass and a line, with room
+            connections.enter_context(server.connect()).sendall(request())
+        while "twofold_refusals_total{" not in metrics(server):
+            time.sleep(0.02)
+        whole = answer_bytes(server, "GET", "Connection: close")
+        assert whole.startswith(b"HTTP/1.1 429 ")
+        assert b"too many requests are waiting" in whole
+        head = answer_bytes(server, "HEAD", "Connection: close")
+        assert head.startswith(b"HTTP/1.1 429 ")
+        assert head.endswith(b"\r\n\r\n"), "a body would be taken for the next answer"
+        upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+        key = "Sec-WebSocket-Key: " + "A" * 22 + "=="
+        assert answer_bytes(server, "GET", *upgrade, key)[9:12] in (b"403", b"429")
+        assert "Traceback" not in server.log.read_text()
+
+
+def metrics(server: Server) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+        return str(answer.read().decode())
+
+
+def answer_bytes(server: Server, method: str, *headers: str) -> bytes:
+    """What `/titles` answers until the connection ends."""
+    with server.connect() as connection:
+        lines = [f"{method} /titles HTTP/1.1", "Host: localhost", *headers, "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)

@@ -17,6 +17,7 @@ _SECONDS = 25.0
 """From a request's first byte to its last: longer than a body may take, which gets an answer."""
 _HEAD = 512 << 10
 """Bytes; a read of the socket, of at most half of this, may hold a head's end and a body."""
+_METHODS = (b"GET", b"POST")
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -59,7 +60,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._reads_head = False
-        answer = None if self._answers_another() else self._door.refusal(self.url.decode("latin-1"))
+        answer = self._refusal()
         if answer is None:
             super().on_headers_complete()
         else:
@@ -81,6 +82,13 @@ class PatientProtocol(HttpToolsProtocol):
             self.on_response_complete()
         else:
             self.transport.close()
+
+    def _refusal(self) -> bytes | None:
+        """Only what our routes are asked by: an answer to HEAD has no body, and one to an upgrade
+        ends HTTP on the connection. `Admission` refuses those."""
+        if self.parser.get_method() not in _METHODS or self.parser.should_upgrade():
+            return None
+        return None if self._answers_another() else self._door.refusal(self.url.decode("latin-1"))
 
     def _answers_another(self) -> bool:
         """Whether a request before this one on the connection still waits for its answer."""
