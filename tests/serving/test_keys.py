@@ -175,6 +175,32 @@ async def test_without_keys_this_machine_alone_is_answered() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
+    "headers",
+    [
+        {"Forwarded": "for=192.0.2.1"},
+        {"X-Forwarded-For": "192.0.2.1"},
+        {"x-forwarded-proto": "https"},
+        {"X-FORWARDED-HOST": "shop.example"},
+    ],
+)
+async def test_without_keys_nobody_is_answered_through_a_proxy(
+    key_file: KeyFile, headers: dict[str, str]
+) -> None:
+    async with served() as client:
+        for path in ("/admin/items/remove", "/search"):
+            refused = await client.post(path, json=REMOVE, headers=headers)
+            assert refused.status_code == 403
+            assert "--api-key-file" in refused.json()["detail"]
+        assert (await client.get("/items/1")).status_code == 200
+    async with served(keyed(key_file(FILE))) as client:
+        answer = await client.post(
+            "/admin/items/remove", json=REMOVE, headers={**headers, "X-API-Key": ADMIN}
+        )
+        assert answer.status_code == 200
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
     ("address", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.0.0.1", 403)]
 )
 async def test_without_keys_an_address_elsewhere_is_refused_whatever_it_says(

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 ADMIN = "twofold.admin"
 """In an ASGI scope: whether the client may change what is served."""
 _SHORTEST = 16
+_FORWARDED = (b"forwarded", b"x-forwarded-")
+"""Headers by which a proxy says that it asks for somebody else."""
+_NO_PROXY = (
+    "without keys this server answers this machine alone, and a proxy on it asks for others; "
+    "start it with --api-key-file"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +198,13 @@ class Access:
         return found
 
     def _local(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
-        """A page elsewhere must not use a browser on this machine: neither under a name of its
-        own that leads here, nor by a form that posts here."""
+        """A page elsewhere must not use a browser on this machine, neither under a name of its
+        own that leads here, nor by a form that posts here; nor anybody a proxy on it."""
         client = scope.get("client")
         if client is not None and not is_loopback(client[0]):
             return 403, "without keys this server answers this machine alone", {}
+        if any(name.startswith(_FORWARDED) for name, _ in scope["headers"]):
+            return 403, _NO_PROXY, {}
         scope[ADMIN] = True
         host = (header(scope, b"host") or b"").decode("latin-1")
         if not is_loopback(_name(host)):
