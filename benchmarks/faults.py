@@ -6,9 +6,11 @@
 Real server processes over loopback, models made of drawn parts.
 
 - reloads: two models that answer otherwise take turns under load; every fifth folder is corrupt (a
-  flipped byte, or a missing file). An answer must be, whole, that of the version it names.
+  flipped byte, or a missing file). An answer must be, whole, that of the version it names; one to
+  a batch of searches and histories is of one version.
 - kills: items come and go under load until the server is killed; the next one must be ready in
   time, hold every acknowledged change, and never return an item after its removal was acknowledged.
+  No batch may be answered partly before a change and partly after it.
 
 Ends with exit code 1 where one of this does not hold.
 """
@@ -37,6 +39,7 @@ from serving import memory, wait_ready
 PORT = 8767
 CLIENTS = 8
 REQUESTS = 40
+BATCH = 8
 READY_SECONDS = 5.0
 Outcome = dict[str, float]
 
@@ -63,9 +66,27 @@ async def ask(connection: Connection, path: str, body: Any) -> tuple[int, Any]:
 
 
 def bodies(count: int) -> list[Any]:
-    """Queries of words that the catalog has."""
+    """Queries of words that the catalog has, and histories, by turns."""
     titles = made_catalog(count)
-    return [{"query": titles.title(f"item-{n}"), "k": 20} for n in range(count)]
+    return [
+        {"query": titles.title(f"item-{n}"), "k": 20}
+        if n % 2
+        else {"history": [f"item-{n}", f"item-{n + 1}"], "k": 20}
+        for n in range(count)
+    ]
+
+
+def requests_of(count: int) -> list[Any]:
+    """Bodies alone, and now and then some of them together: a batch takes several passes."""
+    alone = bodies(count)
+    batches = [{"requests": alone[n : n + BATCH]} for n in range(0, count, BATCH)]
+    return [*alone, *batches]
+
+
+def is_mixed(answer: Any) -> bool:
+    """Whether the answers to a batch are of several versions."""
+    versions = {(one["model_version"], one["catalog_version"]) for one in answer["answers"]}
+    return len(versions) > 1
 
 
 Check = Callable[[Any, float, int, Any], None]
@@ -83,8 +104,9 @@ async def load(requests: Sequence[Any], check: Check) -> AsyncIterator[Counter[s
         while not stop:
             turn += 1
             body, sent = requests[turn % len(requests)], time.perf_counter()
+            path = "/retrieve/batch" if "requests" in body else "/retrieve"
             try:
-                status, answer = await ask(connection, "/search", body)
+                status, answer = await ask(connection, path, body)
             except OSError:
                 seen["broken"] += not stop
                 await asyncio.sleep(0.05)
@@ -110,29 +132,40 @@ class Versions:
 
     known: dict[str, dict[str, list[tuple[str, float]]]] = field(default_factory=dict)
     mixed: int = 0
+    batches: int = 0
     seen: Counter[str] = field(default_factory=Counter)
 
     async def learn(self, requests: Sequence[Any]) -> None:
         """The answers of the version that is served now."""
         connection = Connection(PORT)
         for body in requests:
-            status, answer = await ask(connection, "/search", body)
+            status, answer = await ask(connection, "/retrieve", body)
             assert status == 200, answer
-            self.known.setdefault(answer["model_version"], {})[body["query"]] = _ranked(answer)
+            self.known.setdefault(answer["model_version"], {})[_key(body)] = _ranked(answer)
         connection.close()
 
     def apart(self) -> float:
         """The share of places at which the two versions' answers differ."""
         one, other = self.known.values()
-        pairs = [pair for query in one for pair in zip(one[query], other[query], strict=True)]
+        pairs = [pair for body in one for pair in zip(one[body], other[body], strict=True)]
         return sum(mine[0] != theirs[0] for mine, theirs in pairs) / len(pairs)
 
-    def check(self, body: Any, _: float, status: int, answer: Any) -> None:
+    def check(self, body: Any, sent: float, status: int, answer: Any) -> None:
         if status != 200:
+            return
+        if "requests" in body:
+            self.batches += 1
+            self.mixed += is_mixed(answer)
+            for each, one in zip(body["requests"], answer["answers"], strict=True):
+                self.check(each, sent, status, one)
             return
         version = answer["model_version"]
         self.seen[version] += 1
-        self.mixed += not _alike(self.known[version][body["query"]], _ranked(answer))
+        self.mixed += not _alike(self.known[version][_key(body)], _ranked(answer))
+
+
+def _key(body: Any) -> str:
+    return json.dumps(body, sort_keys=True)
 
 
 def _ranked(answer: Any) -> list[tuple[str, float]]:
@@ -176,7 +209,7 @@ async def reloads(out: Path, count: int, corrupt: int) -> Outcome:
         for model in models:
             assert await reload(model) == 200
             await versions.learn(requests)
-        async with load(requests, versions.check) as seen:
+        async with load(requests_of(REQUESTS), versions.check) as seen:
             started = time.perf_counter()
             before = memory(process.pid)
             for number in range(count):
@@ -194,6 +227,7 @@ async def reloads(out: Path, count: int, corrupt: int) -> Outcome:
         "of corrupt folders, refused": refused,
         "wrong outcome of a reload": wrongly,
         "requests": seen.total(),
+        "of batches, answered": versions.batches,
         "failed requests": seen.total() - seen["200"],
         "answers of mixed versions": versions.mixed,
         "answers of the rarer version": min(versions.seen[version] for version in versions.known),
@@ -218,9 +252,15 @@ class Ledger:
     recent: list[str] = field(default_factory=list)
     returned_after_removal: int = 0
     changes: int = 0
+    mixed: int = 0
 
-    def check(self, _: Any, sent: float, status: int, answer: Any) -> None:
+    def check(self, body: Any, sent: float, status: int, answer: Any) -> None:
         if status != 200:
+            return
+        if "requests" in body:
+            self.mixed += is_mixed(answer)
+            for one in answer["answers"]:
+                self.check({}, sent, status, one)
             return
         found = [item["item_id"] for item in answer["items"]]
         self.returned_after_removal += sum(sent > self.gone_at.get(i, sent) for i in found)
@@ -278,7 +318,7 @@ async def changing(ledger: Ledger, rng: random.Random, round_: int) -> None:
 
 async def kills(out: Path, model: Path, rounds: int, seconds: float) -> Outcome:
     """A server that is killed while it is asked and changed, again and again."""
-    state, requests, rng = out / "state-kills", bodies(REQUESTS), random.Random(0)
+    state, requests, rng = out / "state-kills", requests_of(REQUESTS), random.Random(0)
     shutil.rmtree(state, ignore_errors=True)
     ledger, ready, lost, failed = Ledger(), [], 0, 0
     for round_ in range(rounds + 1):
@@ -305,6 +345,7 @@ async def kills(out: Path, model: Path, rounds: int, seconds: float) -> Outcome:
         "acknowledged changes lost": lost,
         "returned after their removal was acknowledged": ledger.returned_after_removal,
         "failed requests before a kill": failed,
+        "batches of mixed catalogs": ledger.mixed,
     }
 
 
@@ -317,6 +358,7 @@ def held(found: dict[str, Outcome]) -> bool:
         "acknowledged changes lost",
         "returned after their removal was acknowledged",
         "failed requests before a kill",
+        "batches of mixed catalogs",
     )
     everything = {name: value for part in found.values() for name, value in part.items()}
     slow = everything.get("ready after a kill, seconds at most", 0) > READY_SECONDS

@@ -169,6 +169,29 @@ async def test_a_full_line_takes_nobody_and_says_when_to_come_back() -> None:
         await asyncio.gather(first, *waiting)
 
 
+async def test_a_change_waits_for_the_rest_of_a_call_that_has_begun() -> None:
+    old, new = FakeEngine(model_version="m1"), FakeEngine(model_version="m2")
+
+    def swap(engines: dict[str, Engine]) -> None:
+        engines["joint"] = new
+
+    async with batcher(old, gather_ms=0) as line:
+        old.gate.clear()
+        tasks = [wanted("a"), wanted("b", searches=False), wanted("c", k=60)]
+        begun = asyncio.ensure_future(line.answer(tasks))
+        async with asyncio.timeout(20):
+            while not old.passes:
+                await asyncio.sleep(0.001)
+        later = asyncio.ensure_future(line.answer([wanted("d"), wanted("e", searches=False)]))
+        change = asyncio.ensure_future(line.change(swap))
+        await asyncio.sleep(0)
+        old.gate.set()
+        versions = [[version.model_version for version, _ in await each] for each in (begun, later)]
+        await change
+    assert versions == [["m1"] * 3, ["m2"] * 2]
+    assert passes(old) == [["a"], ["b"], ["c"]]
+
+
 async def test_a_rest_lasts_no_longer_than_the_pass_nor_than_asked() -> None:
     engine = FakeEngine()
     async with batcher(engine, gather_ms=0) as line:

@@ -99,6 +99,28 @@ async def test_one_reload_at_a_time_and_answers_go_on() -> None:
         assert (await reload(client, folder="m2")).status_code == 200
 
 
+async def test_an_answer_to_a_batch_is_of_one_version() -> None:
+    app = app_of(Folders())
+    batch = {"requests": [{"query": "x"}, {"history": ["1"]}, {"query": "y", "k": 100}] * 10}
+    seen: set[str] = set()
+    async with served(app) as client:
+
+        async def asks() -> None:
+            while len(seen) < 3:
+                answers = (await client.post("/retrieve/batch", json=batch)).json()["answers"]
+                (version,) = {answer["model_version"] for answer in answers}
+                seen.add(version)
+
+        async def reloads() -> None:
+            while len(seen) < 3:
+                for folder in ("m2", "m1", "slow"):
+                    assert (await reload(client, folder=folder)).status_code == 200
+
+        app.state.reloader._load.go.set()
+        async with asyncio.timeout(30):
+            await asyncio.gather(asks(), asks(), reloads())
+
+
 async def test_all_arms_are_reloaded_or_none() -> None:
     load = Folders()
     app = create_app(

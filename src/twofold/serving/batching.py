@@ -77,8 +77,16 @@ class Observer(Protocol):
 
 
 @dataclass(eq=False, slots=True)
+class _Call:
+    """What was asked for at once: one job, or several whose answers are of one version."""
+
+    begun: bool = False
+
+
+@dataclass(eq=False, slots=True)
 class _Job:
     future: "asyncio.Future[Any]"
+    call: _Call
     run: Callable[[Engine], Any] | None = None
     arm: str = ""
     wanted: Wanted | None = None
@@ -164,14 +172,15 @@ class Batcher:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def answer(self, wanted: Sequence[Wanted]) -> list[tuple[Version, list[Found]]]:
-        """The items of each, best first, and the version that found them. All of them are taken
-        in, or none.
+        """The items of each, best first, and the version that found them, one for all that are of
+        one arm. All of them are taken in, or none.
 
         Raises:
             OverloadedError: too many wait already.
             InputError: one of them cannot be answered.
         """
-        return await self._wait([_Job(self._future(), wanted=each) for each in wanted])
+        call = _Call()
+        return await self._wait([_Job(self._future(), call, wanted=each) for each in wanted])
 
     async def call(self, arm: str, run: Callable[[Engine], T]) -> tuple[Version, T]:
         """What `run` gives with the arm's engine, when its turn comes.
@@ -180,12 +189,13 @@ class Batcher:
             OverloadedError: too many wait already.
         """
         found: list[tuple[Version, T]]
-        found = await self._wait([_Job(self._future(), run=run, arm=arm)])
+        found = await self._wait([_Job(self._future(), _Call(), run=run, arm=arm)])
         return found[0]
 
     async def change(self, change: Callable[[dict[str, Engine]], T]) -> T:
-        """Change the engines themselves, before any request that waits; never refused."""
-        job = _Job(self._future(), change=change)
+        """Change the engines themselves, before any request that waits but those that were asked
+        with one that has its answer; never refused."""
+        job = _Job(self._future(), _Call(), change=change)
         self._changes.append(job)
         self._filled.set()
         found: T = await job.future
@@ -220,20 +230,21 @@ class Batcher:
                 await self._pass(self._passing)
 
     def _take(self) -> list[_Job]:
-        """The first job in line, and those further back that can share its pass."""
+        """The first job in line, and those further back that can share its pass; a change before
+        them, once no call is answered in part."""
+        line = self._line
         if self._changes:
-            return [self._changes.popleft()]
-        if not self._line:
+            line = deque(job for job in line if job.call.begun)
+            if not line:
+                return [self._changes.popleft()]
+        if not line:
             return []
-        group = self._line[0].group
-        if group is None:
-            return [self._line.popleft()]
-        jobs: list[_Job] = []
-        rest: deque[_Job] = deque()
-        for job in self._line:
-            fits = len(jobs) < self._settings.max_batch and job.group == group
-            (jobs if fits else rest).append(job)
-        self._line = rest
+        group, most = line[0].group, self._settings.max_batch
+        jobs = [line[0]] if group is None else [job for job in line if job.group == group][:most]
+        for job in jobs:
+            job.call.begun = True
+        taken = set(jobs)
+        self._line = deque(job for job in self._line if job not in taken)
         return jobs
 
     async def _pass(self, jobs: list[_Job]) -> None:
