@@ -1,11 +1,13 @@
 """What the routes answer."""
 
+import threading
 from typing import Any
 
 import pytest
 
 from tests.serving.client import ids, served
 from tests.serving.fake import FILMS, FakeEngine
+from twofold.serving import schemas
 from twofold.serving.app import create_app
 
 pytestmark = pytest.mark.anyio
@@ -67,6 +69,35 @@ async def test_a_batch_answers_each_as_if_alone() -> None:
         batch = (await client.post("/retrieve/batch", json={"requests": asked})).json()["answers"]
         alone = [(await client.post("/retrieve", json=each)).json() for each in asked]
     assert batch == alone
+
+
+async def test_a_batch_asks_for_so_many_items_in_all() -> None:
+    asked = [{"query": "x", "k": 1000}] * 5
+    async with served() as client:
+        assert (await client.post("/retrieve/batch", json={"requests": asked})).status_code == 200
+        asked.append({"query": "x", "k": 1})
+        refused = await client.post("/retrieve/batch", json={"requests": asked})
+        assert refused.status_code == 422
+        assert "ask for 5001 items together, and a batch may ask for 5000" in refused.text
+
+
+async def test_a_large_batch_is_not_written_down_in_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+
+    class Watched(schemas.BatchAnswer):
+        def model_dump_json(self, **named: Any) -> str:
+            threads.append(threading.current_thread())
+            return super().model_dump_json(**named)
+
+    monkeypatch.setattr(schemas, "BatchAnswer", Watched)
+    async with served() as client:
+        batch = {"requests": [{"query": "x", "k": 50}] * 100}
+        answers = (await client.post("/retrieve/batch", json=batch)).json()["answers"]
+    assert [len(answer["items"]) for answer in answers] == [50] * 100
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 async def test_candidates_are_scored_and_items_explained() -> None:

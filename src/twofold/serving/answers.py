@@ -1,9 +1,11 @@
 """The routes that answer: search, recommendation, both at once, scores, reasons, items."""
 
+import asyncio
 import itertools
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, HTTPException, Path, Query, Response
 
 from twofold.records import Request
 from twofold.serving import schemas
@@ -52,12 +54,14 @@ def answer_routes(batcher: Batcher) -> APIRouter:
         """Items for a query, a history, or both: search that knows what one likes."""
         return await answered(body)
 
-    @routes.post("/retrieve/batch")
-    async def retrieve_batch(body: schemas.BatchRequest) -> schemas.BatchAnswer:
+    @routes.post("/retrieve/batch", response_model=schemas.BatchAnswer)
+    async def retrieve_batch(body: schemas.BatchRequest) -> Response:
         """Several requests at once; if one cannot be answered, none is."""
         wanted = [_wanted(batcher, each) for each in body.requests]
         found = await batcher.answer(wanted)
-        return schemas.BatchAnswer(answers=[_answer(*each) for each in found])
+        # Not in the event loop, where everybody would wait for thousands of items.
+        content = await asyncio.to_thread(_batch_content, found)
+        return Response(content, media_type="application/json")
 
     @routes.post("/score")
     async def score(body: schemas.ScoreRequest) -> schemas.Answer:
@@ -185,6 +189,11 @@ def _served(version: Version) -> dict[str, str]:
 
 def _item(found: Found) -> schemas.Item:
     return schemas.Item(item_id=found.item_id, title=found.title, attributes=dict(found.attributes))
+
+
+def _batch_content(found: Sequence[tuple[Version, list[Found]]]) -> str:
+    answers = [_answer(*each) for each in found]
+    return schemas.BatchAnswer(answers=answers).model_dump_json()
 
 
 def _answer(version: Version, found: list[Found]) -> schemas.Answer:

@@ -107,7 +107,7 @@ class Client:
         return self._post("/retrieve", schemas.Answer, query=query, history=history, **options)
 
     def retrieve_batch(self, requests: Sequence[schemas.RetrieveRequest]) -> list[schemas.Answer]:
-        """An answer to each request, in their order."""
+        """An answer to each request, in their order; their `k` add up to 5,000 at most."""
         bodies = [request.model_dump(exclude_unset=True) for request in requests]
         return self._post("/retrieve/batch", schemas.BatchAnswer, requests=bodies).answers
 

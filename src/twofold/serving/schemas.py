@@ -9,6 +9,9 @@ MOST_ITEMS = 1000
 """Items of one answer, of one history and of one list of candidates, at most."""
 MOST_REQUESTS = 100
 """Requests of one batch, at most."""
+MOST_BATCH_ITEMS = 5000
+"""Items that the requests of one batch may ask for together: while so many are written down, the
+event loop waits for 20 ms or less, on one core that it shares with the engines."""
 
 ItemId = Annotated[str, Field(min_length=1, max_length=512)]
 ArmName = Annotated[str, Field(max_length=512)]
@@ -88,7 +91,21 @@ class RetrieveRequest(Choice):
 class BatchRequest(_Body):
     """Several requests at once; answers come in their order."""
 
-    requests: list[RetrieveRequest] = Field(min_length=1, max_length=MOST_REQUESTS)
+    requests: list[RetrieveRequest] = Field(
+        min_length=1,
+        max_length=MOST_REQUESTS,
+        description=f"their k add up to {MOST_BATCH_ITEMS} at most",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _not_too_many(self) -> "BatchRequest":
+        items = sum(request.k for request in self.requests)
+        if items > MOST_BATCH_ITEMS:
+            raise ValueError(
+                f"the requests ask for {items} items together, and a batch may ask for "
+                f"{MOST_BATCH_ITEMS}; lower k, or send several batches"
+            )
+        return self
 
 
 class ScoreRequest(_Body):
