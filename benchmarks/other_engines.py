@@ -31,6 +31,7 @@ class SearchEngine:
     """An engine that knows queries alone."""
 
     carries_histories = False
+    tasks = ("search",)
     model_version = catalog_version = "1"
 
     def __init__(self, name: str, catalog: Catalog, search: Search) -> None:

@@ -24,12 +24,20 @@ class FakeEngine:
         arm: the model's name.
         model_version: any.
         seconds: that a pass takes.
+        tasks: that it learned.
     """
 
-    def __init__(self, arm: str = "joint", model_version: str = "m1", seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        arm: str = "joint",
+        model_version: str = "m1",
+        seconds: float = 0.0,
+        tasks: tuple[str, ...] = ("search", "recommendation"),
+    ) -> None:
         self.arm = arm
         self.model_version = model_version
         self.carries_histories = True
+        self.tasks = tasks
         self.seconds = seconds
         self.gate = threading.Event()
         """Passes begin only while it is set."""
@@ -49,6 +57,9 @@ class FakeEngine:
         return len(self._rows)
 
     def check(self, request: Request) -> None:
+        task = "recommendation" if request.query is None else "search"
+        if task not in self.tasks:
+            raise InputError(f"arm '{self.arm}' was trained for {self.tasks[0]} alone")
         for item_id in request.history:
             if item_id not in self._rows:
                 raise InputError(f"item '{item_id}' is not in the catalog; take another")

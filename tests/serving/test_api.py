@@ -200,6 +200,24 @@ async def test_arms_answer_by_name_the_first_by_default() -> None:
     assert arms[0]["items"] == len(FILMS)
 
 
+async def test_a_model_of_one_task_refuses_the_other() -> None:
+    arms = [FakeEngine(task, tasks=(task,)) for task in ("search", "recommendation")]
+    async with served(create_app({engine.arm: engine for engine in arms})) as client:
+        listed = (await client.get("/arms")).json()["arms"]
+        assert [arm["tasks"] for arm in listed] == [["search"], ["recommendation"]]
+        for path, body in (("/search", {"query": "x"}), ("/recommend", {"history": ["1"]})):
+            other = {"/search": "recommendation", "/recommend": "search"}[path]
+            refused = await client.post(path, json={**body, "arm": other})
+            assert refused.status_code == 422
+            assert f"arm '{other}' was trained for {other} alone" in refused.json()["detail"]
+            batch = {"requests": [{**body, "arm": other}]}
+            assert (await client.post("/retrieve/batch", json=batch)).status_code == 422
+        assert (await client.post("/search", json={"query": "x"})).is_success
+        liked = {"history": ["1"], "arm": "recommendation"}
+        assert (await client.post("/retrieve", json=liked)).is_success
+        assert (await client.get("/similar/1?arm=recommendation")).is_success
+
+
 async def test_the_catalog_changes_at_once() -> None:
     async with served() as client:
         new = {"items": [{"item_id": "new", "title": "New", "genres": "Drama"}]}

@@ -17,12 +17,13 @@ from twofold.model.checkpoint import save_model
 from twofold.model.new_items import CatalogTexts
 from twofold.records import InputError, Request
 from twofold.retrieval import attributes, generative, scoring
-from twofold.retrieval.generative import load_model
+from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.scoring import score_items
 from twofold.serving import catalog_engine
 from twofold.serving.catalog_engine import CatalogEngine, load_engine
 from twofold.serving.changes import FILE, Change, ChangeLog, as_arrays, as_text
 from twofold.serving.engine import Asked
+from twofold.serving.reload import warm_up
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.hybrid import hybrid_part
@@ -30,6 +31,7 @@ from twofold.training.train import train
 
 ROBOTS = {"item_id": "new", "title": "Robots in love", "genre": "Comedy"}
 ASKED = Request("r", query="robots")
+LIKED = Request("r", history=("film-1", "film-2"))
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +87,27 @@ def test_an_unknown_attribute_is_named(folder: Path) -> None:
         InputError, match="attribute 'colour' is not in the catalog; the catalog has year, genre"
     ):
         engine.check(Request("r", query="robots", where=(("colour", frozenset(["red"])),)))
+
+
+@pytest.mark.parametrize(("task", "other"), [(ASKED, LIKED), (LIKED, ASKED)])
+def test_a_model_of_one_task_refuses_the_other(
+    model_folder: Path, task: Request, other: Request
+) -> None:
+    model = load_model(model_folder).model
+    learned = model.vocabulary.task(task.query)
+    single = GenerativeRetriever(replace(model, tasks=(learned,)), "single")
+    engine = CatalogEngine(single, "1")
+    warm_up(engine)
+    engine.check(task)
+    assert engine.score(task, ["film-1"])
+    assert engine.explain(task, "film-1")
+    for ask in (
+        engine.check,
+        lambda request: engine.score(request, ["film-1"]),
+        lambda request: engine.explain(request, "film-1"),
+    ):
+        with pytest.raises(InputError, match=f"arm 'single' was trained for {learned} alone; for"):
+            ask(other)
 
 
 def test_a_removed_item_never_comes_back_until_it_is_added_again(

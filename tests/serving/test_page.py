@@ -45,10 +45,13 @@ class PageEngine(FakeEngine):
     Args:
         arm: the model's name.
         skips: how many of the fake's best items it does not find.
+
+    It learned the task that it is called after, or else both.
     """
 
     def __init__(self, arm: str = "joint", skips: int = 0) -> None:
-        super().__init__(arm, model_version=f"version-of-{arm}")
+        tasks = (arm,) if arm in ("search", "recommendation") else ("search", "recommendation")
+        super().__init__(arm, model_version=f"version-of-{arm}", tasks=tasks)
         self.skips = skips
         self.add(NEW)
 
@@ -73,9 +76,11 @@ def serving(*engines: FakeEngine, keys: Sequence[Key] = ()) -> Iterator[str]:
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +291,28 @@ def test_one_model_has_nothing_to_compare(one_model: str, open_page: Open) -> No
     shows(page, "no single-task model is served for this request")
     assert page.locator(".column").count() == 1
     assert not page.locator("#compare").is_visible()
+
+
+def test_each_task_is_for_a_model_that_learned_it(open_page: Open) -> None:
+    with serving(PageEngine("search"), PageEngine("recommendation")) as address:
+        page = open_page(address + "?query=space")
+        shows(page, "search 10 items")
+        assert found(page) == api(page, query="space", arm="search")
+        page.goto(address + "?history=1")
+        shows(page, "recommendation 10 items")
+        assert found(page) == api(page, history=["1"], arm="recommendation")
+
+
+def test_a_model_of_one_task_says_that_it_did_not_learn_the_other(open_page: Open) -> None:
+    with serving(PageEngine("search")) as address:
+        page = open_page(address + "?history=1", expect="Failed to load resource")
+        page.get_by_text("arm 'search' was trained for search alone").wait_for()
+        page.get_by_role("button", name="Clear the history").click()
+        examples = page.locator(".welcome li")
+        examples.first.wait_for()
+        assert [words.split()[0] for words in examples.all_inner_texts()] == ["search", "search,"]
+        page.get_by_role("searchbox").fill("space")
+        shows(page, "search 10 items")
 
 
 def test_why_an_item_came_back(study: str, open_page: Open) -> None:

@@ -47,6 +47,7 @@ class Version:
     catalog_version: str
     items: int
     carries_histories: bool
+    tasks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +301,7 @@ def _version(engine: Engine) -> Version:
         engine.catalog_version,
         engine.items,
         engine.carries_histories,
+        engine.tasks,
     )
 
 

@@ -67,7 +67,12 @@ class CatalogEngine:
     def items(self) -> int:
         return int(self._retriever.alive.sum())
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return self._model.tasks
+
     def check(self, request: Request) -> None:
+        self._require_learned(request)
         for item_id in (*request.history, *request.exclude):
             self._position(item_id)
         self._attributes.require(request.where)
@@ -92,6 +97,7 @@ class CatalogEngine:
         ]
 
     def score(self, request: Request, candidates: Sequence[str]) -> list[Found]:
+        self._require_learned(request)
         wanted = sorted(set(candidates), reverse=True)
         items = np.array([self._living(item_id) for item_id in wanted])
         scores = score_items(self._model, [self._context(request)], items)[0].tolist()
@@ -99,6 +105,7 @@ class CatalogEngine:
         return sorted(found, key=lambda f: -f.score)  # equal ones by item_id, descending
 
     def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
+        self._require_learned(request)
         score, parts = explain(self._model, self._context(request), self._living(item_id))
         words = (request.query or "").split()
         names = {"history": request.history, "query": words}
@@ -239,6 +246,14 @@ class CatalogEngine:
         self.prepare()
         assert self._texts is not None
         return self._texts.place(model, items)
+
+    def _require_learned(self, request: Request) -> None:
+        task = self._model.vocabulary.task(request.query)
+        if task not in self.tasks:
+            raise InputError(
+                f"arm '{self.arm}' was trained for {' and '.join(self.tasks)} alone; for {task} "
+                f"take an arm that learned it, if one is served: GET /arms"
+            )
 
     def _context(self, request: Request) -> Context:
         history = [self._position(item_id) for item_id in request.history]

@@ -42,6 +42,7 @@ class Engine(Protocol):
         model_version: SHA-256 of the model's manifest, its first 12 digits.
         catalog_version: changes with every item added or removed.
         carries_histories: whether `user_id` may be asked for.
+        tasks: what the model learned, `search`, `recommendation` or both; it answers no other.
     """
 
     arm: str
@@ -49,6 +50,9 @@ class Engine(Protocol):
 
     @property
     def carries_histories(self) -> bool: ...
+
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
 
     @property
     def catalog_version(self) -> str: ...
@@ -59,7 +63,8 @@ class Engine(Protocol):
         ...
 
     def check(self, request: Request) -> None:
-        """Raise InputError where a request names what there is not: cheap, before it queues."""
+        """Raise InputError where a request names what there is not, or is of a task that the model
+        never learned: cheap, before it queues."""
         ...
 
     def history_of(self, user_id: str) -> tuple[str, ...]:

@@ -60,6 +60,7 @@ def arms_of(batcher: Batcher) -> schemas.Arms:
                 catalog_version=version.catalog_version,
                 items=version.items,
                 carries_histories=version.carries_histories,
+                tasks=list(version.tasks),
             )
             for version in batcher.versions.values()
         ]

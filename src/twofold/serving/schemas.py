@@ -170,6 +170,9 @@ class Arm(Served):
 
     items: int = Field(description="that can be retrieved now")
     carries_histories: bool = Field(description="whether a user_id may be asked for")
+    tasks: list[str] = Field(
+        description="what it learned: search, recommendation or both; what it did not is refused"
+    )
 
 
 class Arms(_Body):

@@ -5,7 +5,7 @@ import { agreement, answerColumn, titleOf } from "./answer.js";
 import { count, element, kindLabel } from "./elements.js";
 import { explanationPanel } from "./explanation.js";
 import { facetRows, facetsOf } from "./facets.js";
-import { bodyOf, contextOf, kindOf, readAddress, withFilter, writeAddress } from "./request.js";
+import { bodyOf, contextOf, kindOf, readAddress, taskOf, withFilter, writeAddress } from "./request.js";
 import { suggestTitles } from "./suggestions.js";
 import { welcome } from "./welcome.js";
 
@@ -118,7 +118,7 @@ async function ask(most = ITEMS) {
   $("answer").setAttribute("aria-busy", "true");
   try {
     const pair = request.compare ? comparedArms() : null;
-    const bodies = (pair ?? [{ arm: arms[0]?.arm }]).map(({ arm }) => bodyOf(request, items, arm));
+    const bodies = (pair ?? [armFor(request)]).map(({ arm }) => bodyOf(request, items, arm));
     const answers = await Promise.all(bodies.map((body) => api.retrieve(body, signal)));
     if (!signal.aborted) showAnswers(answers, pair);
   } catch (problem) {
@@ -128,11 +128,16 @@ async function ask(most = ITEMS) {
   }
 }
 
+const learned = (wanted) => arms.find(({ tasks }) => tasks.includes(taskOf(wanted)));
+
+/** The first model that learned the task; where none did, the first, which says so. */
+const armFor = (wanted) => learned(wanted) ?? arms[0] ?? {};
+
 /** The joint model, and the one that learned the present task alone; null where one is missing. */
 function comparedArms() {
   const named = (name) => arms.find(({ arm }) => arm === name);
   const joint = named("joint");
-  const single = named(request.query.trim() ? "search" : "recommendation");
+  const single = named(taskOf(request));
   return joint && single ? [joint, single] : null;
 }
 
@@ -285,11 +290,11 @@ async function showWelcome(signal) {
     change(next);
     $("answer").focus();
   };
-  $("answer").replaceChildren(welcome([], take));
+  $("answer").replaceChildren(welcome([], take, learned));
   const popular = await api.titles("", 2, signal).catch(() => []);
   if (signal.aborted) return;
   popular.forEach((item) => titles.set(item.item_id, titleOf(item)));
-  $("answer").replaceChildren(welcome(popular, take));
+  $("answer").replaceChildren(welcome(popular, take, learned));
 }
 
 // --- the keyboard ---

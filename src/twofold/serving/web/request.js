@@ -33,6 +33,9 @@ export function kindOf({ query, history }) {
   return history.length ? "recommendation" : null;
 }
 
+/** The task that a model must have learned to answer it. */
+export const taskOf = ({ query = "" }) => (query.trim() ? "search" : "recommendation");
+
 /** The part of a request that every question about it repeats. */
 export const contextOf = ({ query, history }) =>
   query.trim() ? { query: query.trim(), history } : { history };

@@ -4,8 +4,12 @@ import { titleOf } from "./answer.js";
 import { element, kindLabel } from "./elements.js";
 import { valuesOf } from "./facets.js";
 
-/** `popular` items, from none to two, make the examples; `change(request)` takes one. */
-export function welcome(popular, change) {
+/**
+ * `popular` items, from none to two, make the examples; `change(request)` takes one, and `can(request)`
+ * says whether a model learned its task.
+ */
+export function welcome(popular, change, can) {
+  const shown = popular.length ? examples(popular).filter(({ next }) => can(next)) : [];
   return element(
     "div",
     { class: "welcome" },
@@ -16,7 +20,7 @@ export function welcome(popular, change) {
       "A query is searched. A history alone brings recommendations. Together they are search with " +
         "your taste in mind. One model answers all three.",
     ),
-    popular.length ? element("ul", { role: "list" }, examples(popular).map(example)) : null,
+    shown.length ? element("ul", { role: "list" }, shown.map(example)) : null,
   );
 
   function example({ kind, words, next }) {
