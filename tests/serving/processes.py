@@ -21,8 +21,8 @@ COMMAND = "from twofold.cli import main; main()"
 
 
 def serve_fake() -> None:
-    """Two arms without a model; passes take `SECONDS`, patience ends after `PATIENCE`. A reload
-    finds one folder, m1, and refuses any other."""
+    """Two arms without a model; passes take `SECONDS`, patience ends after `PATIENCE`, and so many
+    `CONNECTIONS` are taken. A reload finds one folder, m1, and refuses any other."""
     import logging
 
     from tests.serving.fake import FakeEngine
@@ -34,6 +34,7 @@ def serve_fake() -> None:
 
     logging.basicConfig(level=logging.INFO)
     connection._SECONDS = float(os.environ.get("PATIENCE", "25"))
+    connection._CONNECTIONS = int(os.environ.get("CONNECTIONS", "900"))
     seconds = float(os.environ.get("SECONDS", "0"))
 
     def load(folder: Path, arm: str) -> FakeEngine:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import select
 import shutil
 import signal
 import socket
@@ -120,6 +121,63 @@ def test_a_request_that_never_ends_is_given_up(server: Server, sent: bytes) -> N
             dripping.join()
     assert time.monotonic() - started < 15
     assert server.ask("/health")[0] == 200
+
+
+BATCHES = 20
+"""Whose answers are more than what the sockets hold."""
+
+
+def reading_little(server: Server) -> socket.socket:
+    """A client that has asked for batches, and that little can be sent to before it reads."""
+    body = json.dumps({"requests": [{"query": "x", "k": 50}] * 100}).encode()
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", server.port))
+    connection.sendall(request(body).replace(b"/search", b"/retrieve/batch") * BATCHES)
+    return connection
+
+
+def test_an_answer_that_nobody_reads_is_given_up(server: Server) -> None:
+    with reading_little(server) as connection:
+        ends = select.poll()
+        ends.register(connection, 0)  # of errors alone: nothing is read
+        assert ends.poll(20_000), "the server holds the connection"
+    assert server.ask("/health")[0] == 200
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_an_answer_that_is_read_in_time_comes_whole(tmp_path: Path) -> None:
+    with running(tmp_path, PATIENCE="10") as server, reading_little(server) as connection:
+        time.sleep(1)
+        whole = connection.makefile("rb")
+        for _ in range(BATCHES):
+            assert whole.readline() == b"HTTP/1.1 200 OK\r\n"
+            head = dict(line.split(b": ") for line in iter(whole.readline, b"\r\n"))
+            answers = json.loads(whole.read(int(head[b"content-length"])))["answers"]
+            assert [len(each["items"]) for each in answers] == [50] * 100
+
+
+def test_no_more_than_so_many_connect_and_those_who_did_are_answered(tmp_path: Path) -> None:
+    with running(tmp_path, CONNECTIONS="5") as server, ExitStack() as connections:
+        held = [connections.enter_context(server.connect()) for _ in range(5)]
+        for connection in held:
+            connection.sendall(request())
+            assert answer_of(connection)[0] == 200
+        with server.connect() as connection:
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+            detail = json.loads(answer.read())["detail"]
+            assert detail == "too many clients are connected; come back in 1 s"
+            assert is_closed(connection)
+        held[0].sendall(request())
+        assert answer_of(held[0])[0] == 200
+        held.pop().close()
+        until = time.monotonic() + 20
+        while server.ask("/ready")[0] != 200:  # until it has seen that one left
+            assert time.monotonic() < until
+        assert 'twofold_refusals_total{status="503"}' in metrics(server)
 
 
 def test_a_head_without_end_is_given_up(server: Server) -> None:

@@ -7,6 +7,7 @@ asks `Door` as soon as it has read a request's head, and any ASGI server meets `
 import asyncio
 import contextlib
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from twofold.serving.batching import Batcher
@@ -53,9 +54,14 @@ class Door:
         """The whole answer in HTTP/1.1 to one that would wait in a full line, else None."""
         if not (self._batcher.full and path.startswith(_IN_LINE)):
             return None
-        self._metrics.refused_at_the_door()
+        self._metrics.refused_at_the_door(429)
         self._rest_soon()
-        return _whole_answer(self._batcher.retry_after)
+        return _whole_answer(429, _FULL, self._batcher.retry_after)
+
+    def no_room(self) -> bytes:
+        """The whole answer to who connects where too many are connected."""
+        self._metrics.refused_at_the_door(503)
+        return _whole_answer(503, "too many clients are connected", 1, b"connection: close\r\n")
 
     def _rest_soon(self) -> None:
         """Let more arrive before the next look: on a core shared with the engines each look costs
@@ -162,12 +168,14 @@ class Admission:
 
 
 @lru_cache
-def _whole_answer(seconds: int) -> bytes:
+def _whole_answer(status: int, detail: str, seconds: int, more: bytes = b"") -> bytes:
     """A refusal, head and body."""
-    body = problem_body(_busy(_FULL, seconds))
+    body = problem_body(_busy(detail, seconds))
+    phrase = HTTPStatus(status).phrase.encode()
     return (
-        b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n"
-        b"content-length: %d\r\nretry-after: %d\r\n\r\n%b" % (len(body), seconds, body)
+        b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\nretry-after: %d\r\n%b\r\n%b"
+        % (status, phrase, len(body), seconds, more, body)
     )
 
 

@@ -1,22 +1,31 @@
-"""A connection whose patience ends: a request arrives whole in time, its head in bounds.
+"""A connection whose patience ends: a request arrives whole in time, its head in bounds, and an
+answer is taken in time.
 
 uvicorn bounds only how long a connection stays open between requests, so a client that sends a
-head byte by byte would hold its connection for good, and one that never ends it, memory. And a
-server that is asked for five times what it can do must say so cheaply: a request that a full line
-refuses is answered here, without a task or a scope of its own.
+head byte by byte would hold its connection for good, one that never ends it, memory, and one that
+never reads, its answers. It does not bound how many connect either. And a server that is asked for
+five times what it can do must say so cheaply: a request that a full line refuses is answered here,
+without a task or a scope of its own.
 """
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from twofold.serving.admission import Door
 
 _SECONDS = 25.0
-"""From a request's first byte to its last: longer than a body may take, which gets an answer."""
+"""From a request's first byte to its last: longer than a body may take, which gets an answer. And
+from when the client takes no more of an answer until all of it is on its way."""
+_CONNECTIONS = 900
+"""At once: many systems let a process have 1,024 files open, and connections are files."""
 _HEAD = 512 << 10
 """Bytes; a read of the socket, of at most half of this, may hold a head's end and a body."""
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: to close drops what was not sent."""
 _METHODS = (b"GET", b"POST")
 
 
@@ -28,6 +37,8 @@ class PatientProtocol(HttpToolsProtocol):
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    _answering: RequestResponseCycle | None = None
     _head = 0
     _reads_head = True
     _reads = False
@@ -39,11 +50,28 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # told of any byte that waits, not of 64 KiB alone
         self._set_deadline()
+        if len(self.connections) > _CONNECTIONS:
+            transport.write(self._door.no_room())
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset_deadline()
+        self._unset_unread()
+        if self._answering is not None:  # uvicorn tells the last request read, which may wait
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(_SECONDS, self._cut)
+
+    def resume_writing(self) -> None:
+        self._unset_unread()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         self._reads, self._head = True, self._head + len(data)
@@ -67,6 +95,10 @@ class PatientProtocol(HttpToolsProtocol):
             self._refused = True
             self.transport.write(answer)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         if not self._refused:
             super().on_body(body)
@@ -85,10 +117,12 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _refusal(self) -> bytes | None:
         """Only what our routes are asked by: an answer to HEAD has no body, and one to an upgrade
-        ends HTTP on the connection. `Admission` refuses those."""
+        ends HTTP on the connection. `Admission` refuses those, and whoever does not read."""
         if self.parser.get_method() not in _METHODS or self.parser.should_upgrade():
             return None
-        return None if self._answers_another() else self._door.refusal(self.url.decode("latin-1"))
+        if self._answers_another() or self.flow.write_paused:
+            return None
+        return self._door.refusal(self.url.decode("latin-1"))
 
     def _answers_another(self) -> bool:
         """Whether a request before this one on the connection still waits for its answer."""
@@ -101,6 +135,18 @@ class PatientProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _unset_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _cut(self) -> None:
+        self._unread = None
+        # Else the system would go on to offer what it took of the answer.
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
 
     def _give_up(self) -> None:
         self._deadline = None

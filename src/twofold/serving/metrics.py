@@ -48,11 +48,14 @@ class Metrics:
             "twofold_refusals", "Requests refused, by status", ["status"], registry=self._registry
         )
 
-        self._door = (
-            self._requests.labels("none", "429"),
-            self._refusals.labels("429"),
-            self._latency.labels("none"),
-        )
+        self._door = {
+            status: (
+                self._requests.labels("none", str(status)),
+                self._refusals.labels(str(status)),
+                self._latency.labels("none"),
+            )
+            for status in (429, 503)
+        }
 
     def watch(self, batcher: "Batcher") -> None:
         """Report who waits and which versions are served, as they are when asked."""
@@ -73,9 +76,9 @@ class Metrics:
         if status in (401, 403, 408, 413, 429):
             self._refusals.labels(str(status)).inc()
 
-    def refused_at_the_door(self) -> None:
-        """As `answered` by 429, for less: there may be thousands a second."""
-        requests, refusals, latency = self._door
+    def refused_at_the_door(self, status: int) -> None:
+        """As `answered` by this status, for less: there may be thousands a second."""
+        requests, refusals, latency = self._door[status]
         requests.inc()
         refusals.inc()
         latency.observe(0.0)
