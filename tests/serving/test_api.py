@@ -100,6 +100,19 @@ async def test_a_large_batch_is_not_written_down_in_the_event_loop(
     assert threading.current_thread() not in threads
 
 
+@pytest.mark.parametrize(
+    "path", ["/retrieve/batch", "/admin/items", "/admin/items/remove", "/admin/reload"]
+)
+async def test_the_example_of_a_body_is_one(path: str) -> None:
+    described = create_app({}).openapi()
+    content = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    body = content["schema"]["$ref"].rpartition("/")[2]
+    properties = described["components"]["schemas"][body]["properties"]
+    examples = {name: p["examples"][0] for name, p in properties.items() if "examples" in p}
+    assert examples
+    assert getattr(schemas, body).model_validate(examples)
+
+
 async def test_candidates_are_scored_and_items_explained() -> None:
     async with served() as client:
         found = await client.post("/score", json={"query": "x", "candidates": ["1", "a/b", "2"]})

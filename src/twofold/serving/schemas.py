@@ -95,6 +95,7 @@ class BatchRequest(_Body):
         min_length=1,
         max_length=MOST_REQUESTS,
         description=f"their k add up to {MOST_BATCH_ITEMS} at most",
+        examples=[[{"query": "slow space opera", "k": 5}, {"history": ["1", "260"]}]],
     )
 
     @pydantic.model_validator(mode="after")
@@ -242,13 +243,26 @@ class NewItem(_Body):
 class AddItems(_Body):
     """Items that become retrievable at once."""
 
-    items: list[NewItem] = Field(min_length=1, max_length=MOST_ITEMS)
+    items: list[NewItem] = Field(
+        min_length=1,
+        max_length=MOST_ITEMS,
+        examples=[
+            [
+                {
+                    "item_id": "new-1",
+                    "title": "The Last Outlaw",
+                    "text": "A dark western film: revenge.",
+                    "genre": "western",
+                }
+            ]
+        ],
+    )
 
 
 class RemoveItems(_Body):
     """Items that never come back from now on."""
 
-    item_ids: list[ItemId] = Field(min_length=1, max_length=MOST_ITEMS)
+    item_ids: list[ItemId] = Field(min_length=1, max_length=MOST_ITEMS, examples=[["new-1", "260"]])
 
 
 class CatalogChange(_Body):
@@ -266,7 +280,7 @@ class ReloadRequest(_Body):
         arm: whose model it becomes; without one the first arm's with a folder, all without.
     """
 
-    folder: str | None = Field(None, min_length=1, max_length=4096)
+    folder: str | None = Field(None, min_length=1, max_length=4096, examples=["/models/tuesday"])
     arm: ArmName | None = None
 
 
