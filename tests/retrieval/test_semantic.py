@@ -14,8 +14,9 @@ from twofold.data.dataset import Catalog
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, shared
 from twofold.model.backbone import fresh_backbone
 from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.model.given_rows import like_catalog
 from twofold.model.new_items import _codes as new_codes
-from twofold.model.new_items import like_catalog, with_items
+from twofold.model.new_items import with_items
 from twofold.model.packing import can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, Example, Ranking, Request
@@ -206,7 +207,7 @@ def test_a_new_item_leaves_one_level_codes_to_their_owners() -> None:
     before = GenerativeRetriever(model).retrieve(requests, 20)
     new = like_catalog(model.catalog, [{"item_id": "new", "title": "item-003", "kind": "red"}])
     nearest, shares = np.array([[3, 4]]), np.array([[0.9, 0.1]], np.float32)
-    grown = with_items(model, new, new_codes(model.vocabulary.spaces, nearest, shares))
+    grown = with_items(model, new, new_codes(model.vocabulary.spaces, ["new"], nearest, shares))
     after = GenerativeRetriever(grown).retrieve(requests, 21)
     for request in requests:
         answer = after[request.request_id].item_ids

@@ -107,8 +107,6 @@ class FakeEngine:
         named = [i for i, (title, _) in rows if text.casefold() in title.casefold()]
         return [self._found(item_id, 0.0) for item_id in named[:most]]
 
-    def prepare(self) -> None: ...
-
     def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
         for row in rows:
             if row["title"] == self.refuses:

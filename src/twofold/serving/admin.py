@@ -1,9 +1,6 @@
 """The routes that change what is served: the catalog, and the models."""
 
 import asyncio
-import os
-import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
@@ -13,7 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from twofold.records import InputError
 from twofold.serving import schemas
 from twofold.serving.answers import REFUSALS, Refusals
-from twofold.serving.batching import Batcher
+from twofold.serving.batching import Batcher, give_way
 from twofold.serving.engine import Engine
 from twofold.serving.keys import ADMIN
 from twofold.serving.operations import arms_of
@@ -22,7 +19,7 @@ from twofold.serving.reload import Reloader
 CONFLICT: Refusals = {409: {"model": schemas.Problem, "description": "A reload is under way"}}
 
 _NICE = 7
-"""Of the thread that places new items, added to the process's own: answers go before it."""
+"""Of the thread that places new items, added to the process's own: the engines' goes before it."""
 
 
 def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
@@ -30,7 +27,7 @@ def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
     routes = APIRouter(
         prefix="/admin", tags=["admin"], responses=REFUSALS, dependencies=[Depends(_admins_only)]
     )
-    placing = futures.ThreadPoolExecutor(1, "placing", initializer=_give_way)
+    placing = futures.ThreadPoolExecutor(1, "placing", initializer=give_way, initargs=(_NICE,))
 
     async def changed(change: Callable[[list[Engine]], int]) -> schemas.CatalogChange:
         def everywhere(engines: dict[str, Engine]) -> schemas.CatalogChange:
@@ -77,14 +74,6 @@ def _placed(served: Sequence[Engine], rows: Sequence[Mapping[str, str]]) -> dict
     for engine in served:
         placed |= engine.place(rows)
     return placed
-
-
-def _give_way() -> None:
-    """Let the engines' thread go first: what it answers is waited for by more than one."""
-    if sys.platform == "linux":  # where a thread has a priority of its own
-        thread = threading.get_native_id()
-        own = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, own + _NICE))
 
 
 async def _admins_only(request: Request) -> None:

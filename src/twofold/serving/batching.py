@@ -1,7 +1,7 @@
 """Requests wait in line; one thread owns the engines and answers several in one pass.
 
-Every call of an engine runs in that thread, one at a time: an engine needs no locks, and what
-an answer says of its version is the version that gave it.
+Every call of an engine but `place` runs in that thread, one at a time: what an answer says of its
+version is the version that gave it.
 """
 
 import asyncio
@@ -122,7 +122,9 @@ class Batcher:
         self._line: deque[_Job] = deque()
         self._changes: deque[_Job] = deque()
         self._filled = asyncio.Event()
-        self._thread = futures.ThreadPoolExecutor(1, "engines", initializer=_give_way)
+        self._thread = futures.ThreadPoolExecutor(
+            1, "engines", initializer=give_way, initargs=(_NICE,)
+        )
         self._worker: asyncio.Task[None] | None = None
         self._passing: list[_Job] = []
         self._pass_ends: futures.Future[list[Any]] | None = None
@@ -285,13 +287,17 @@ class Batcher:
             self.versions = {arm: _version(engine) for arm, engine in self._engines.items()}
 
 
-def _give_way() -> None:
+def give_way(nice: int) -> None:
     """Let the event loop, which needs little, go before this thread and those it starts: on a busy
-    core a refusal would wait for its turn otherwise."""
+    core a refusal would wait for its turn otherwise.
+
+    Args:
+        nice: added to the process's own.
+    """
     if sys.platform == "linux":  # where a thread has a priority of its own
         thread = threading.get_native_id()
         own = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, own + _NICE))
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, own + nice))
 
 
 def _version(engine: Engine) -> Version:

@@ -1,6 +1,6 @@
 """What is served: a model, the living catalog around it, and its answers. No HTTP here.
 
-An engine is used from one thread at a time; see `batching`.
+An engine is used from one thread at a time (see `batching`), but for `place`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,13 +95,10 @@ class Engine(Protocol):
         """Items whose title holds the text, popular ones first: to pick a history from."""
         ...
 
-    def prepare(self) -> None:
-        """Work out what `add` needs, from any thread: seconds for a large catalog, then kept."""
-        ...
-
     def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
         """Model version -> where this model places those of the rows that are new to it, for
-        `add`; InputError where it cannot."""
+        `add`; InputError where it cannot. Seconds the first time for a large catalog: from a
+        thread beside the engines', one at a time, while nothing is added."""
         ...
 
     def add(
