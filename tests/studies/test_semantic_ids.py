@@ -31,6 +31,10 @@ def test_there_is_an_arm_for_every_way(catalog: PreparedDataset) -> None:
         )
     ]  # fmt: skip
     assert len({arm.settings for arm in made}) == len(made)
+    one_level = arms.semantic_arms(catalog, resolve_config("quick", None, ("levels=1",)))
+    assert {arm.name for arm in made} - {arm.name for arm in one_level} == {
+        "semantic-shared-prefix"
+    }
 
 
 def test_a_finished_study_may_be_given_them(

@@ -77,7 +77,8 @@ def schemes(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, Semant
     """Every way to make semantic IDs of one shape that the data hold enough for, by name.
 
     The strategies by which vectors are made, each in one shared space, then the spaces in which
-    each task has codes of its own: the rows of the first table of Penha et al., RecSys 2025.
+    each task has codes of its own: the rows of the first table of Penha et al., RecSys 2025. One
+    level leaves no prefix to share.
     """
     possible = possible_strategies(dataset)
     found: dict[str, SemanticScheme] = {
@@ -85,6 +86,7 @@ def schemes(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, Semant
     }
     if "multi-task" in possible:
         found["separate"] = replace(shape, embeddings="auto", space="separate")
+    if "multi-task" in possible and shape.levels != 1:
         found["shared-prefix"] = replace(shape, embeddings="multi-task", space="shared-prefix")
     return found
 

@@ -38,7 +38,7 @@ from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report
 from twofold.training.config import Budget, TrainingConfig, resolve_config
-from twofold.training.train import SELECTION, Arm, named_catalog, train
+from twofold.training.train import SELECTION, Arm, Settings, named_catalog, train
 
 KIND = "study"
 _PLAN = "plan.json"
@@ -46,6 +46,9 @@ _EARLY = {"dataset", ".dataset.partial", f".{_PLAN}.partial"}
 """What may stand in the folder of a study that was stopped before it had a plan."""
 
 _log = logging.getLogger(__name__)
+
+IdentifiersOf = Callable[[Settings], NamedCatalog | None]
+"""Settings of an arm -> its identifiers; None for what training makes by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +133,23 @@ def study(
     if baselines:
         beside = every_baseline(dataset, folder / "baselines", config, device, threads)
     run_baselines(dataset, folder, beside)
-
-    @cache
-    def identifiers(settings: tuple[tuple[str, Any], ...]) -> NamedCatalog | None:
-        """Those of arms with such settings, made once for all; None for atomic ones."""
-        own = config.model_copy(update=dict(settings))
-        if own.identifiers == "atomic":
-            return None
-        return named_catalog(dataset, own, folder / "encoders")
-
+    identifiers = _identifiers_of(dataset, config, folder / "encoders")
     for seed in range(seeds):
         run_arms(dataset, arms, folder, config, seed, device, threads, identifiers)
     return _conclude(dataset, arms, folder, plan, command)
+
+
+def _identifiers_of(
+    dataset: PreparedDataset, config: TrainingConfig, folder: Path
+) -> IdentifiersOf:
+    """What makes the identifiers of arms with such settings, once for all of them."""
+
+    @cache
+    def made(settings: Settings) -> NamedCatalog | None:
+        own = config.model_copy(update=dict(settings))
+        return None if own.identifiers == "atomic" else named_catalog(dataset, own, folder)
+
+    return made
 
 
 def _require_both_tasks(dataset: PreparedDataset) -> None:
@@ -232,7 +240,7 @@ def run_arms(
     seed: int,
     device: str,
     threads: int | None,
-    identifiers: Callable[[tuple[tuple[str, Any], ...]], NamedCatalog | None] = lambda _: None,
+    identifiers: IdentifiersOf = lambda _: None,
 ) -> None:
     """Train and score every arm with one seed."""
     reference: dict[str, float] = {}

@@ -64,6 +64,10 @@ class Change(Protocol):
         ...
 
 
+Settings = tuple[tuple[str, Any], ...]
+"""Names and values of a configuration."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """What a model is trained on, and for how long.
@@ -73,14 +77,14 @@ class Arm:
         tasks: its sources.
         step_matched: takes as many updates as `joint`, instead of as many passes over its data.
         intervention: what is done to one of its sources.
-        settings: of its own, in place of the configuration's: names and values.
+        settings: of its own, in place of the configuration's.
     """
 
     name: str
     tasks: tuple[Task, ...]
     step_matched: bool = False
     intervention: Change | None = None
-    settings: tuple[tuple[str, Any], ...] = ()
+    settings: Settings = ()
 
     @property
     def judged(self) -> tuple[Task, ...]:
