@@ -37,7 +37,7 @@ from twofold.studies.results import Results
 from twofold.studies.simulation import SIMULATION
 from twofold.studies.study import run_arms
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, LEVEL, SESOI_SHARE, TaskScores, decide
-from twofold.tasks.prepare import load_dataset
+from twofold.tasks.storage import load_dataset
 
 TABLES = 2000
 STUDIES = 400

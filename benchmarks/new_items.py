@@ -24,19 +24,19 @@ import polars as pl
 import torch
 
 from twofold import artifact
+from twofold.additions.fields import like_catalog
+from twofold.additions.placement import CatalogTexts, with_items
 from twofold.baselines.bm25 import BM25
 from twofold.baselines.selection import tuned_encoder
 from twofold.data.dataset import Catalog
 from twofold.encoders.tuning import TuningConfig
 from twofold.evaluation.measures import PRIMARY, score
 from twofold.evaluation.significance import Estimate, difference, mean
-from twofold.model.given_rows import like_catalog
-from twofold.model.new_items import CatalogTexts, with_items
 from twofold.records import SPLITS, TASKS, Floats, Request, Retriever, Split
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.examples import JudgedRequests, judged_requests
-from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config, sentence_part
 from twofold.training.train import train
 

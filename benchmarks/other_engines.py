@@ -19,9 +19,9 @@ from twofold.encoders.sentence import SentenceEncoder
 from twofold.records import InputError, Ints, Request
 from twofold.retrieval.attributes import Attributes
 from twofold.serving.app import create_app
-from twofold.serving.engine import Asked, Engine, Found
-from twofold.serving.server import run
-from twofold.tasks.prepare import load_dataset
+from twofold.serving.engines.engine import Asked, Engine, Found
+from twofold.serving.http.server import run
+from twofold.tasks.storage import load_dataset
 
 Search = Callable[[Sequence[str], int], tuple[Ints, np.ndarray]]
 """Texts and k -> catalog positions and scores, (B, k)."""

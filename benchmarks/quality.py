@@ -32,8 +32,8 @@ from twofold.evaluation.measures import PRIMARY, Measure
 from twofold.evaluation.significance import difference, mean
 from twofold.records import Floats
 from twofold.studies.study import run_arms, run_baselines
-from twofold.tasks.prepare import load_dataset, save_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset, save_dataset
 from twofold.training.config import TrainingConfig, resolve_config, sentence_part
 from twofold.training.train import PLAIN_ARMS
 

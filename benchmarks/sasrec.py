@@ -30,8 +30,8 @@ from twofold.baselines.sasrec import sasrec
 from twofold.evaluation.measures import Measure, means, score
 from twofold.records import Ranking, Run
 from twofold.tasks.examples import judged_requests
-from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 from twofold.training.config import resolve_config
 from twofold.training.train import train
 

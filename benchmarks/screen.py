@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 from twofold.training.config import resolve_config
 from twofold.training.train import train
 

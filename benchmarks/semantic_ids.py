@@ -27,7 +27,7 @@ from twofold import artifact
 from twofold.encoders.encoders import Vectors
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference, mean
-from twofold.identifiers.catalog import (
+from twofold.identifiers.assign import (
     NamedCatalog,
     atomic_catalog,
     schemes,
@@ -39,8 +39,8 @@ from twofold.identifiers.scheme import SemanticScheme, Strategy
 from twofold.records import TASKS, Floats, Task
 from twofold.retrieval.generative import load_model
 from twofold.tasks.evaluate import evaluate, save_evaluation
-from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of
 from twofold.training.train import PLAIN_ARMS, train
 

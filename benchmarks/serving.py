@@ -36,7 +36,7 @@ from http_load import Connection, Seen, as_json, closed_loop, open_loop
 from twofold.records import Request
 from twofold.retrieval.generative import load_model
 from twofold.tasks.examples import judged_requests
-from twofold.tasks.prepare import load_dataset
+from twofold.tasks.storage import load_dataset
 
 K, MOST = 10, 1000
 """Items of an answer, and of a history, at most."""

@@ -16,9 +16,9 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from twofold.data import film_catalog
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
+from twofold.data.simulators import film_catalog
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset, split_dataset
@@ -93,6 +93,17 @@ def model_folder(
     """A joint model."""
     out = tmp_path_factory.mktemp("model") / "joint"
     train(catalog, "joint", out=out, config=quick_config, device="cpu")
+    return out
+
+
+@pytest.fixture(scope="session")
+def semantic_folder(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A joint model with semantic IDs."""
+    out = tmp_path_factory.mktemp("semantic") / "joint"
+    config = quick_config.model_copy(update={"identifiers": "semantic", "codebook_size": 16})
+    train(catalog, "joint", out=out, config=config, device="cpu")
     return out
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from twofold.additions.fields import like_catalog
+from twofold.additions.placement import CatalogTexts, with_items
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tuning import TuningConfig, tune_encoder
-from twofold.model.given_rows import like_catalog
-from twofold.model.new_items import CatalogTexts, with_items
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.scoring import Context, score_items

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twofold.retrieval.generative import load_model
     from twofold.studies.study import study
     from twofold.tasks.evaluate import evaluate
-    from twofold.tasks.prepare import load_dataset
+    from twofold.tasks.storage import load_dataset
     from twofold.training.config import resolve_config
     from twofold.training.train import train
 
@@ -29,7 +29,7 @@ _HOMES = {
     "Request": "records",
     "Run": "records",
     "evaluate": "tasks.evaluate",
-    "load_dataset": "tasks.prepare",
+    "load_dataset": "tasks.storage",
     "load_model": "retrieval.generative",
     "resolve_config": "training.config",
     "study": "studies.study",

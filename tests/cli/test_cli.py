@@ -81,8 +81,8 @@ def test_evaluate_a_model_and_its_saved_run(
 
 @pytest.fixture
 def prepared_catalog(catalog: object, tmp_path: Path) -> Path:
-    from twofold.tasks.prepare import save_dataset
     from twofold.tasks.prepared import PreparedDataset
+    from twofold.tasks.storage import save_dataset
 
     assert isinstance(catalog, PreparedDataset)
     save_dataset(catalog, tmp_path / "prepared")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import INTERACTIONS, ITEMS, QRELS, QUERIES
-from twofold.tasks.prepare import load_dataset
+from twofold.tasks.storage import load_dataset
 
 
 def _folder(base: Path) -> str:

@@ -9,8 +9,8 @@ import pytest
 
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import Words
+from twofold.model.cold_start import KnownQueries
 from twofold.model.hybrid import Hybrid, Neighbours, load_hybrid, postings_of
-from twofold.model.known_queries import KnownQueries
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.retrieval.scoring import Context, score_items

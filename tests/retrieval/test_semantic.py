@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.identifiers.test_trie import identifiers
+from twofold.additions.fields import like_catalog
+from twofold.additions.placement import _codes as new_codes
+from twofold.additions.placement import with_items
 from twofold.data.dataset import Catalog
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, shared
 from twofold.model.backbone import fresh_backbone
 from twofold.model.checkpoint import GenerativeModel, tries_of
-from twofold.model.given_rows import like_catalog
-from twofold.model.new_items import _codes as new_codes
-from twofold.model.new_items import with_items
 from twofold.model.packing import can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, Example, Ranking, Request

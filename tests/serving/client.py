@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from tests.serving.fake import FakeEngine
 from twofold.serving.app import create_app
-from twofold.serving.keys import Key
+from twofold.serving.http.keys import Key
 
 A_KEY = "0123456789abcdef"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twofold.records import InputError, Request
-from twofold.serving.engine import Asked, Found
+from twofold.serving.engines.engine import Asked, Found
 
 FILMS = {
     "1": ("Alpha", {"genres": "Comedy"}),

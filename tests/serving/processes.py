@@ -27,9 +27,9 @@ def serve_fake() -> None:
 
     from tests.serving.fake import FakeEngine
     from twofold.records import InputError
-    from twofold.serving import connection
     from twofold.serving.app import create_app
-    from twofold.serving.server import run
+    from twofold.serving.http import connection
+    from twofold.serving.http.server import run
     from twofold.serving.settings import ServingSettings
 
     logging.basicConfig(level=logging.INFO)

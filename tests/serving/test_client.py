@@ -14,7 +14,7 @@ import pytest
 
 from tests.serving.client import A_KEY, someone
 from tests.serving.fake import FILMS, FakeEngine
-from twofold.serving import schemas
+from twofold.serving.api import schemas
 from twofold.serving.app import create_app
 from twofold.serving.client import Client, ServerError
 from twofold.serving.in_process import InProcess

@@ -14,7 +14,7 @@ from mcp.types import CallToolResult, TextContent
 
 from tests.serving.client import A_KEY, someone
 from tests.serving.fake import FakeEngine
-from tests.serving.test_page import serving
+from tests.serving.web.test_page import serving
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.serving.client import Client
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from twofold.tasks.prepare import save_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import save_dataset
 
 SETTINGS = [
     "backbone=decoder:tiny",

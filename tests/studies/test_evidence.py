@@ -12,20 +12,20 @@ from tests.conftest import WriteFolder
 from twofold.data.dataset import Catalog
 from twofold.evaluation.runs import rank
 from twofold.records import Run
-from twofold.studies.pairs import CLASSES, Pairs, training_pairs
-from twofold.studies.popularity import (
+from twofold.studies.analyses.pairs import CLASSES, Pairs, training_pairs
+from twofold.studies.analyses.popularity import (
     BANDS,
     gini,
     popularity_bands,
     retrieved_counts,
     retrieved_divergence,
 )
-from twofold.studies.representation import first_attribute, matched_pairs, pair_cosines
-from twofold.studies.slices import slicings
-from twofold.studies.wins import weighted_least_squares
+from twofold.studies.analyses.representation import first_attribute, matched_pairs, pair_cosines
+from twofold.studies.analyses.slices import slicings
+from twofold.studies.analyses.wins import weighted_least_squares
 from twofold.tasks.examples import judged_requests
-from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 
 small_counts = st.lists(st.integers(0, 50), min_size=2, max_size=60)
 

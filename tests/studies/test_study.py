@@ -19,8 +19,8 @@ from twofold import artifact
 from twofold.evaluation.measures import MEASURES
 from twofold.records import InputError
 from twofold.studies.study import study
-from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig
 
 
@@ -132,7 +132,7 @@ def test_a_folder_with_another_study_is_refused(
 def test_an_edited_source_is_not_mistaken_for_the_old_one(
     write_folder: WriteFolder, tmp_path: Path
 ) -> None:
-    from twofold.tasks.prepare import save_dataset
+    from twofold.tasks.storage import save_dataset
 
     folder, out = write_folder(), tmp_path / "out"
     save_dataset(load_dataset(folder), out / "dataset")

@@ -9,8 +9,8 @@ from tests.conftest import WriteFolder
 from twofold.data.text import normalise_query
 from twofold.records import InputError
 from twofold.tasks.examples import judged_requests, training_source
-from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 
 
 def _events(dataset: PreparedDataset) -> dict[str, list[tuple[str, str]]]:
@@ -109,7 +109,7 @@ def test_a_given_split_binds_under_a_temporal_one_too(write_folder: WriteFolder)
 
 
 def test_a_prepared_folder_is_not_split_again(write_folder: WriteFolder) -> None:
-    from twofold.tasks.prepare import save_dataset
+    from twofold.tasks.storage import save_dataset
 
     folder = write_folder()
     save_dataset(load_dataset(folder), folder / "prepared")

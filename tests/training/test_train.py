@@ -18,8 +18,8 @@ from twofold.encoders.sentence import SentenceEncoder
 from twofold.records import InputError, Request
 from twofold.retrieval.generative import load_model
 from twofold.tasks.examples import training_examples
-from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.loop import learning_rate
 from twofold.training.train import named_catalog, train
@@ -51,7 +51,7 @@ COMMAND = """
 import sys, torch
 torch.set_num_threads(1)
 from twofold.tasks.examples import training_examples
-from twofold.tasks.prepare import load_dataset
+from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import named_catalog, train
 config = TrainingConfig.model_validate_json(sys.argv[3])
@@ -80,7 +80,7 @@ def _kill_after_state(process: subprocess.Popen[bytes], state: Path, update: int
 def test_killed_and_resumed_training_ends_with_the_same_bits(
     catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path, tmp_path: Path
 ) -> None:
-    from twofold.tasks.prepare import save_dataset
+    from twofold.tasks.storage import save_dataset
 
     save_dataset(catalog, tmp_path / "dataset")
     out = tmp_path / "model"

@@ -6,7 +6,7 @@ from twofold.encoders.encoders import TextEncoder
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.hybrid import hybrid_part
+from twofold.training.fit_hybrid import hybrid_part
 
 _REQUESTS = 256
 

@@ -40,7 +40,7 @@ def serve(
 ) -> None:
     """Serve a model folder by Ray Serve; every node needs the folder at the same path."""
     from twofold.cluster.serve import serve_on_ray
-    from twofold.serving.keys import keys_for
+    from twofold.serving.http.keys import keys_for
 
     serve_on_ray(
         model,

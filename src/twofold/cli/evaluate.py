@@ -41,7 +41,7 @@ def _evaluate_model(model: Path, dataset: str, out: Path, device: str) -> None:
     from twofold.retrieval.generative import load_model
     from twofold.tasks.evaluate import evaluate as run
     from twofold.tasks.evaluate import save_evaluation
-    from twofold.tasks.prepare import load_dataset
+    from twofold.tasks.storage import load_dataset
 
     retriever = load_model(model, device)
     data = load_dataset(dataset)

@@ -50,7 +50,7 @@ def _rows(file: Path) -> pl.DataFrame:
 
 
 def _change(model: Path, state: Path, done: str, rows: list[dict[str, str]]) -> None:
-    from twofold.serving.catalog_engine import load_engine
+    from twofold.serving.engines.catalog_engine import load_engine
 
     engine = load_engine(model, model.name, state)
     try:

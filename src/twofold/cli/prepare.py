@@ -15,7 +15,7 @@ def prepare(
 ) -> None:
     """Validate and split a dataset; write Parquet with a data report."""
     from twofold import artifact
-    from twofold.tasks.prepare import load_dataset, save_dataset
+    from twofold.tasks.storage import load_dataset, save_dataset
 
     artifact.require_absent(out)
     dataset = load_dataset(source, split.value, parse_time(cutoff))

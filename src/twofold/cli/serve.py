@@ -55,8 +55,8 @@ def serve(
     device: Device = "cpu",
 ) -> None:
     """Serve a model folder: an API, and a page at /."""
-    from twofold.serving.keys import keys_for
-    from twofold.serving.memory import keep_freed_memory
+    from twofold.serving.http.keys import keys_for
+    from twofold.serving.http.memory import keep_freed_memory
 
     folders = _folders(model, study)
     keys = keys_for(host, api_key_file)
@@ -64,7 +64,7 @@ def serve(
     keep_freed_memory()
     gc.disable()  # a fifth of the start would go into looking for garbage among what stays
     from twofold.serving.folders import app_of_folders
-    from twofold.serving.server import run
+    from twofold.serving.http.server import run
     from twofold.serving.settings import ServingSettings
 
     settings = ServingSettings(max_batch, max_waiting, gather_ms)

@@ -109,7 +109,7 @@ def _interventions(asked: bool, only: list[str] | None) -> list["Interventions"]
 def _prepared(source: str, place: Path) -> "PreparedDataset":
     """The dataset, prepared into the study's folder unless it is a prepared folder already."""
     from twofold import artifact
-    from twofold.tasks.prepare import load_dataset, save_dataset
+    from twofold.tasks.storage import load_dataset, save_dataset
 
     data = load_dataset(source)
     if artifact.is_complete(Path(source)):

@@ -46,7 +46,7 @@ def train(
     ] = True,
 ) -> None:
     """Train one model into a folder."""
-    from twofold.tasks.prepare import load_dataset
+    from twofold.tasks.storage import load_dataset
     from twofold.training.config import resolve_config
     from twofold.training.train import train as run
 

@@ -16,7 +16,7 @@ from typing import Any
 from twofold import artifact
 from twofold.model.checkpoint import KIND
 from twofold.records import InputError
-from twofold.serving.keys import Key
+from twofold.serving.http.keys import Key
 from twofold.serving.settings import ServingSettings
 
 log = logging.getLogger(__name__)

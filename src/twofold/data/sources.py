@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data import movielens, simulate
 from twofold.data.dataset import Dataset, validate
 from twofold.data.download import fetch
 from twofold.data.formats import SUFFIXES, Table, find_table, read_table
+from twofold.data.layouts import movielens
+from twofold.data.simulators import simulate
 from twofold.records import InputError
 
 TABLES = ("items", "interactions", "queries", "qrels")

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from twofold import artifact
 from twofold.encoders.encoders import TextEncoder, Vectors, unit
 from twofold.encoders.tfidf import Words
-from twofold.model.known_queries import KnownQueries
+from twofold.model.cold_start import KnownQueries
 from twofold.records import Ints
 
 _NAMES = "hybrid.json"

@@ -10,18 +10,18 @@ from pathlib import Path
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
-from twofold.serving.admin import admin_routes
-from twofold.serving.admission import Admission, Door
-from twofold.serving.answers import answer_routes, item_routes
-from twofold.serving.batching import Batcher
-from twofold.serving.engine import Engine
-from twofold.serving.keys import Access, Key
-from twofold.serving.metrics import Measured, Metrics
-from twofold.serving.operations import Readiness, operation_routes
-from twofold.serving.page import WEB, page_files, page_routes
-from twofold.serving.problems import add_problems
-from twofold.serving.reload import Load, Reloader, warm_up
+from twofold.serving.api.routes_admin import admin_routes
+from twofold.serving.api.routes_answers import answer_routes, item_routes
+from twofold.serving.api.routes_operations import Readiness, operation_routes
+from twofold.serving.engines.batching import Batcher
+from twofold.serving.engines.engine import Engine
+from twofold.serving.engines.reload import Load, Reloader, warm_up
+from twofold.serving.http.errors import add_problems
+from twofold.serving.http.keys import Access, Key
+from twofold.serving.http.limits import Admission, Door
+from twofold.serving.http.metrics import Measured, Metrics
 from twofold.serving.settings import ServingSettings
+from twofold.serving.web.page import WEB, page_files, page_routes
 
 log = logging.getLogger(__name__)
 

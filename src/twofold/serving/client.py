@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 import pydantic
 
-from twofold.serving import schemas
+from twofold.serving.api import schemas
 
 A = TypeVar("A", bound=pydantic.BaseModel)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from twofold.additions.log import ChangeLog
 from twofold.serving.app import create_app
-from twofold.serving.catalog_engine import CatalogEngine, load_engine
-from twofold.serving.changes import ChangeLog
-from twofold.serving.keys import Key
+from twofold.serving.engines.catalog_engine import CatalogEngine, load_engine
+from twofold.serving.http.keys import Key
 from twofold.serving.settings import ServingSettings
 
 

@@ -11,7 +11,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from twofold.serving import schemas
+from twofold.serving.api import schemas
 from twofold.serving.client import Client, ServerError
 
 MOST = 50

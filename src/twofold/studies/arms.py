@@ -8,10 +8,10 @@ due to training for longer, and a gain of `joint` over it is not.
 from collections.abc import Sequence
 from typing import Literal
 
-from twofold.identifiers.catalog import schemes
+from twofold.identifiers.assign import schemes
 from twofold.identifiers.semantic import default_shape
 from twofold.records import TASKS, InputError, Task
-from twofold.studies.controls import caps, two_by_two
+from twofold.studies.interventions import caps, two_by_two
 from twofold.tasks.examples import training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, scheme_of

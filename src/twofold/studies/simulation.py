@@ -16,21 +16,21 @@ import torch
 from scipy import stats
 
 from twofold import artifact
-from twofold.data.simulate import bayes_ceiling, zipf_law
+from twofold.data.simulators.simulate import bayes_ceiling, zipf_law
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.runs import read_run
 from twofold.records import Floats, InputError, Ints, Task
 from twofold.retrieval.generative import load_model
+from twofold.studies.analyses.popularity import retrieved_counts, retrieved_divergence
+from twofold.studies.analyses.representation import item_rows, pair_cosines
 from twofold.studies.arms import ARMS, control_name
-from twofold.studies.popularity import retrieved_counts, retrieved_divergence
 from twofold.studies.report import write_simulation_report
-from twofold.studies.representation import item_rows, pair_cosines
 from twofold.studies.study import run_arms, start
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, LEVEL, SESOI_SHARE
 from twofold.tasks.examples import judged_requests
-from twofold.tasks.prepare import load_dataset
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import test_popularity
+from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig
 
 FORMAT = 1

@@ -18,21 +18,21 @@ import torch
 from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
 from twofold.evaluation.measures import PRIMARY
-from twofold.identifiers.catalog import NamedCatalog
+from twofold.identifiers.assign import NamedCatalog
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Split
+from twofold.studies.analyses.attribution import attribution, cap_effects
+from twofold.studies.analyses.pairs import training_pairs
+from twofold.studies.analyses.popularity import popularity_evidence
+from twofold.studies.analyses.representation import representation_evidence
+from twofold.studies.analyses.semantic_ids import semantic_id_effects
+from twofold.studies.analyses.slices import slice_effects
+from twofold.studies.analyses.wins import wins_evidence
 from twofold.studies.arms import Interventions, semantic_arms, study_arms
-from twofold.studies.attribution import attribution, cap_effects
-from twofold.studies.pairs import training_pairs
-from twofold.studies.popularity import popularity_evidence
 from twofold.studies.report import write_report
-from twofold.studies.representation import representation_evidence
 from twofold.studies.results import Results
-from twofold.studies.semantic_ids import semantic_id_effects
-from twofold.studies.slices import slice_effects
 from twofold.studies.tables import FORMAT
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
-from twofold.studies.wins import wins_evidence
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
@@ -92,9 +92,9 @@ def study(
         budget: the preset's name, for the stamp.
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
         interventions: `2x2` shuffles, flattens or both each task's training data where it is the
-            added one; `caps` limits the targets of an item. See `twofold.studies.controls`.
+            added one; `caps` limits the targets of an item. See `twofold.studies.interventions`.
         semantic_ids: also train `joint` with semantic IDs made in every way; see
-            `twofold.identifiers.catalog.schemes`.
+            `twofold.identifiers.assign.schemes`.
         baselines: also train and tune item-kNN, SASRec, bi-encoders and the history's mean, and
             tune BM25, on validation; else popularity and BM25 as they come.
         resume: go on with what a stopped study left in `out`.

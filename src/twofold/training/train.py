@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.evaluation.measures import Measure
-from twofold.identifiers.catalog import NamedCatalog, atomic_catalog, semantic_catalog
+from twofold.identifiers.assign import NamedCatalog, atomic_catalog, semantic_catalog
 from twofold.identifiers.embeddings import item_embeddings
 from twofold.identifiers.trie import Trie
 from twofold.model.backbone import resolve_device, resolve_precision
@@ -29,10 +29,10 @@ from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of, sentence_part
-from twofold.training.hybrid import hybrid_part, with_best_weight
+from twofold.training.encoding import encode, encoded_sources, trainable
+from twofold.training.fit_hybrid import hybrid_part, with_best_weight
 from twofold.training.loss import CodeLoss, continuations
 from twofold.training.mixture import Mixture
-from twofold.training.sequences import encode, encoded_sources, trainable
 from twofold.training.start import start
 from twofold.training.state import Progress, require_same
 

@@ -1,0 +1,1 @@
+"""Items that come after training: fields, placement, embeddings, the log and its replay."""

@@ -1,0 +1,1 @@
+"""Simulated datasets, as ordinary tables."""

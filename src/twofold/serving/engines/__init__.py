@@ -1,0 +1,1 @@
+"""A model and its catalog, behind a queue that makes batches of requests."""

@@ -1,0 +1,1 @@
+"""The server: sockets, limits, keys, metrics and errors."""

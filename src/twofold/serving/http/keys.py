@@ -1,0 +1,224 @@
+"""Who may ask: keys, their roles and rates; without keys, this machine alone."""
+
+import hashlib
+import hmac
+import ipaddress
+import json
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from twofold.records import InputError
+from twofold.serving.http.refusals import header, refuse, route_path
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+ADMIN = "twofold.admin"
+"""In an ASGI scope: whether the client may change what is served."""
+_SHORTEST = 16
+_FORWARDED = (b"forwarded", b"x-forwarded-")
+"""Headers by which a proxy says that it asks for somebody else."""
+_NO_PROXY = (
+    "without keys this server answers this machine alone, and a proxy on it asks for others; "
+    "start it with --api-key-file"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a client shows; only its SHA-256 is kept.
+
+    Attributes:
+        admin: whether it may change what is served.
+        per_second: HTTP requests that it may make; None for any number.
+    """
+
+    name: str
+    digest: bytes
+    admin: bool = False
+    per_second: float | None = None
+
+
+class _Entry(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    name: str = pydantic.Field(min_length=1)
+    key: str = pydantic.Field(min_length=_SHORTEST, pattern=r"^[!-~]+$")
+    role: str = pydantic.Field("user", pattern="^(user|admin)$")
+    per_second: float | None = pydantic.Field(None, ge=0.001, strict=False, allow_inf_nan=False)
+
+
+def read_keys(path: Path) -> list[Key]:
+    """Keys from a file: a JSON list of {name, key, role, per_second}, or lines of
+    `NAME KEY [user|admin] [REQUESTS_PER_SECOND]`.
+
+    Raises:
+        InputError: it cannot be read, or an entry is wrong; the message holds no key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        entries = json.loads(text) if text.lstrip().startswith("[") else list(_lines(text))
+        read = [_Entry.model_validate(entry) for entry in entries]
+    except pydantic.ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{path}: {where}: {first['msg']}; an entry is NAME KEY [user|admin] "
+            f"[REQUESTS_PER_SECOND], its key of at least {_SHORTEST} printable characters"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as keys: {error}") from None
+    if not read:
+        raise InputError(f"{path}: holds no key; write a line NAME KEY")
+    if len({entry.name for entry in read}) < len(read) or len({e.key for e in read}) < len(read):
+        raise InputError(f"{path}: two entries share a name or a key; give each its own")
+    return [
+        Key(entry.name, _digest(entry.key.encode()), entry.role == "admin", entry.per_second)
+        for entry in read
+    ]
+
+
+def keys_for(host: str, api_key_file: Path | None) -> list[Key]:
+    """The keys of a file; without one there are none, and the address must be this machine's.
+
+    Raises:
+        InputError: the file cannot be read as keys, or others could reach the address without.
+    """
+    if api_key_file is not None:
+        return read_keys(api_key_file)
+    if is_loopback(host):
+        return []
+    raise InputError(
+        f"--host {host} can be reached from other machines; give --api-key-file, or leave it at "
+        f"127.0.0.1"
+    )
+
+
+def _lines(text: str) -> Iterable[dict[str, Any]]:
+    names = ("name", "key", "role", "per_second")
+    for number, line in enumerate(text.splitlines(), start=1):
+        parts = line.split()
+        if parts and not line.lstrip().startswith("#"):
+            if len(parts) > len(names):
+                raise ValueError(f"line {number} has more than {len(names)} parts")
+            yield dict(zip(names, parts, strict=False))
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+class _Allowance:
+    """A bucket of tokens: a second's worth at once, then as they come."""
+
+    def __init__(self, per_second: float) -> None:
+        self._rate = per_second
+        self._most = max(1.0, per_second)
+        self._tokens = self._most
+        self._at = time.monotonic()
+
+    def take(self) -> float:
+        """Seconds until a token is there; 0 where one was taken."""
+        now = time.monotonic()
+        self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        self._tokens -= 1
+        return 0.0
+
+
+class Access:
+    """Pure ASGI: lets in who shows a key; without keys, who asks from this machine.
+
+    Args:
+        app: what is protected.
+        keys: none where the server is reached from this machine alone.
+        open_paths: that need no key.
+    """
+
+    def __init__(self, app: "ASGIApp", keys: Sequence[Key], open_paths: Iterable[str]) -> None:
+        self._app = app
+        self._keys = list(keys)
+        self._open = frozenset(open_paths)
+        self._allowances = {
+            key.name: _Allowance(key.per_second) for key in keys if key.per_second is not None
+        }
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._keyed(scope) if self._keys else self._local(scope)
+        if refusal is None:
+            await self._app(scope, receive, send)
+        else:
+            await refuse(send, *refusal)
+
+    def _keyed(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
+        key = self._shown(scope)
+        scope[ADMIN] = key is not None and key.admin
+        if key is None:
+            if route_path(scope) in self._open:
+                return None
+            detail = "give a valid key: Authorization: Bearer KEY, or X-API-Key: KEY"
+            return 401, detail, {"WWW-Authenticate": "Bearer"}
+        wait = self._allowances[key.name].take() if key.name in self._allowances else 0.0
+        if wait:
+            seconds = math.ceil(wait)
+            detail = f"key '{key.name}' is over its rate; come back in {seconds} s"
+            return 429, detail, {"Retry-After": str(seconds)}
+        return None
+
+    def _shown(self, scope: "Scope") -> Key | None:
+        """The key that the client shows; every key is compared, whichever it is."""
+        shown = header(scope, b"x-api-key")
+        scheme, _, value = (header(scope, b"authorization") or b"").partition(b" ")
+        if shown is None and scheme.lower() == b"bearer":
+            shown = value.strip()
+        digest = _digest(shown or b"")
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        return found
+
+    def _local(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
+        """A page elsewhere must not use a browser on this machine, neither under a name of its
+        own that leads here, nor by a form that posts here; nor anybody a proxy on it."""
+        client = scope.get("client")
+        if client is not None and not is_loopback(client[0]):
+            return 403, "without keys this server answers this machine alone", {}
+        if any(name.startswith(_FORWARDED) for name, _ in scope["headers"]):
+            return 403, _NO_PROXY, {}
+        scope[ADMIN] = True
+        host = (header(scope, b"host") or b"").decode("latin-1")
+        if not is_loopback(_name(host)):
+            return 403, "without keys this server answers to localhost alone", {}
+        origin = header(scope, b"origin")
+        own = f"{scope.get('scheme', 'http')}://{host}"
+        safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
+        if origin is not None and not safe and origin.decode("latin-1").lower() != own.lower():
+            return 403, "without keys this server takes nothing from other pages", {}
+        return None
+
+
+def _name(host: str) -> str:
+    """A Host header without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]

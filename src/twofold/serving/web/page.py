@@ -1,0 +1,52 @@
+"""The page: the files of this folder, each at a route of its own."""
+
+import hashlib
+import mimetypes
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+WEB = Path(__file__).parent
+_SHOWN = (".css", ".html", ".js", ".svg")
+_HEADERS = {
+    # A browser asks again each time, and hears 304 where nothing changed.
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def page_routes(folder: Path = WEB) -> APIRouter:
+    """`/` is `index.html`; the other files stand beside it by their names."""
+    routes = APIRouter(include_in_schema=False)
+    for path, file in page_files(folder).items():
+        routes.add_api_route(path, _served(file), methods=["GET", "HEAD"])
+    return routes
+
+
+def page_files(folder: Path) -> dict[str, Path]:
+    """The files of the page, by the path that each is served at."""
+    files = sorted(file for file in folder.glob("*.*") if file.suffix in _SHOWN)
+    return {"/" if file.name == "index.html" else f"/{file.name}": file for file in files}
+
+
+def _served(file: Path) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            raise HTTPException(404, "Not Found") from None
+        headers = {**_HEADERS, "ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"'}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=_media_type(file), headers=headers)
+
+    return serve
+
+
+def _media_type(file: Path) -> str:
+    known = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
+    guessed = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    return known.get(file.suffix, guessed)

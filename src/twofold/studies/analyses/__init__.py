@@ -1,0 +1,1 @@
+"""The analyses of a study, one file each."""

@@ -1,0 +1,131 @@
+"""Rows of new items: found by their words, and in nobody's way."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+from twofold.additions import embeddings as new_rows
+from twofold.additions.embeddings import Others, fit_rows, log_sums
+from twofold.additions.fields import like_catalog
+from twofold.additions.placement import CatalogTexts, with_items
+from twofold.data.dataset import Catalog
+from twofold.encoders.encoders import Vectors
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+
+NEW = Catalog.of(
+    pl.DataFrame(
+        {
+            "item_id": ["new-1", "new-2"],
+            "title": ["Robots in love", "The wedding"],
+            "text": ["A dark science fiction film about robots.", ""],
+        }
+    )
+)
+
+
+def shares(retriever: GenerativeRetriever, states: Vectors, rows: Vectors) -> Vectors:
+    """p of each new item beside the catalog's, (S, M)."""
+    known = torch.from_numpy(states) @ retriever.model.backbone.code_rows().detach().T
+    new = torch.from_numpy(states @ rows.T)
+    rest = torch.logsumexp(known, dim=1, keepdim=True)
+    return torch.sigmoid(new - rest).numpy()
+
+
+@pytest.fixture(scope="module")
+def start(retriever: GenerativeRetriever) -> Vectors:
+    width = retriever.model.backbone.code_rows().shape[1]
+    drawn = np.random.default_rng(0).normal(size=(2, width))
+    return np.asarray(0.1 * drawn, dtype=np.float32)
+
+
+def test_a_row_moves_to_its_words_and_away_from_others(
+    retriever: GenerativeRetriever, start: Vectors
+) -> None:
+    before = {name: w.clone() for name, w in retriever.model.backbone.state_dict().items()}
+    others = Others.of(retriever.model)
+    fitted = fit_rows(retriever.model, start, NEW, others)
+    encode = retriever.model.vocabulary.encode_request
+    batch = retriever.model.vocabulary.collate(
+        [encode(np.zeros(0, np.int64), title) for title in NEW.items["title"]]
+    )
+    with torch.inference_mode():
+        own = retriever.model.backbone.states(batch).numpy()
+    found, was = shares(retriever, own, fitted), shares(retriever, own, start)
+    taken = shares(retriever, others.states, fitted).mean(axis=0)
+    for item in (0, 1):
+        # More of its own requests than before, beside what it takes of those for other items.
+        assert found[item, item] > taken[item]
+        assert (
+            found[item, item] / taken[item]
+            > was[item, item] / shares(retriever, others.states, start).mean(axis=0)[item]
+        )
+    for name, weights in retriever.model.backbone.state_dict().items():
+        torch.testing.assert_close(weights, before[name], rtol=0, atol=0)
+
+
+def test_rows_repeat_and_company_moves_them_little(
+    retriever: GenerativeRetriever, start: Vectors
+) -> None:
+    others = Others.of(retriever.model)
+    again = fit_rows(retriever.model, start, NEW, others)
+    np.testing.assert_array_equal(fit_rows(retriever.model, start, NEW, others), again)
+    alone = fit_rows(retriever.model, start[:1], Catalog.of(NEW.items[:1]), others)
+    # Words are weighed by their rarity among the items given, so alone it is near, not equal.
+    cosine = (alone[0] @ again[0]) / np.linalg.norm(alone[0]) / np.linalg.norm(again[0])
+    assert cosine > 0.8
+
+
+def test_sums_are_the_same_however_few_scores_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    states, rows = torch.randn(50, 8) * 20, torch.randn(70, 8) * 20
+    expected = torch.logsumexp(states @ rows.T, dim=1)
+    for held in (1, 70 * 7, 1 << 22):
+        monkeypatch.setattr(new_rows, "_SCORES", held)
+        torch.testing.assert_close(log_sums(states, rows), expected)
+
+
+class Products(TorchFunctionMode):
+    """How many requests were scored against every row of a model, by whatever product."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self._rows = rows
+        self.scored = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        products = (torch.mm, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)
+        if func in products and found.shape[1:] == (self._rows,):
+            self.scored += len(found)
+        return found
+
+
+def test_only_what_asks_for_a_new_item_is_scored_anew(model_folder: Path) -> None:
+    """Not the thousands of requests for others, which are the same for every new item."""
+    model = load_model(model_folder).model
+    texts = CatalogTexts.of(model)
+    for number in range(2):
+        row = {"item_id": f"new-{number}", "title": "Robots in love"}
+        items = like_catalog(model.catalog, [row])
+        with Products(len(model.catalog)) as products:
+            placement = texts.place(model, items)
+        assert 0 < products.scored <= 17  # a title and sixteen snippets
+        model = with_items(model, items, placement)
+
+
+def test_sums_follow_the_rows_that_are_appended(model_folder: Path) -> None:
+    model = load_model(model_folder).model
+    before = Others.of(model)
+    items = like_catalog(model.catalog, [{"item_id": "new", "title": "Robots in love"}])
+    model = with_items(model, items, CatalogTexts.of(model).place(model, items))
+    after = before.grown(model)
+    rows = model.backbone.code_rows().detach()
+    expected = torch.logsumexp(torch.from_numpy(before.states) @ rows.T, dim=1)
+    assert after.rows == before.rows + 1 == len(rows)
+    assert (after.log_sums > before.log_sums).any()
+    torch.testing.assert_close(torch.from_numpy(after.log_sums), expected)

@@ -1,0 +1,95 @@
+"""The log of changes when a disk fails or a process dies."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twofold.additions.log import FILE, Change, ChangeLog
+from twofold.records import InputError
+
+GONE = Change("remove", [{"item_id": "1"}])
+LONG = Change("add", [{"item_id": "x" * 5000}])
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[ChangeLog]:
+    made = ChangeLog(tmp_path)
+    yield made
+    made.close()
+
+
+def _again(folder: Path) -> list[Change]:
+    log = ChangeLog(folder)
+    log.close()
+    return log.changes
+
+
+def test_a_full_disk_leaves_the_log_as_it_was(log: ChangeLog, tmp_path: Path) -> None:
+    log.append(GONE)
+    before = log.path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            log.append(LONG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert log.path.read_bytes() == before
+    log.append(LONG)
+    log.append(GONE)
+    log.close()
+    assert _again(tmp_path) == [GONE, LONG, GONE]
+
+
+def test_a_log_that_cannot_be_put_right_takes_no_more(
+    log: ChangeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        log.append(GONE)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="start the server anew"):
+        log.append(GONE)
+    assert log.changes == []
+
+
+def test_the_log_of_a_newer_version_is_refused_by_its_line(tmp_path: Path) -> None:
+    from twofold.additions.log import _sum
+
+    change = {"kind": "add", "items": [], "placed": {}, "later": 1}
+    line = f'{{"sum": "{_sum("", change)}", "change": {str(change).replace(chr(39), chr(34))}}}\n'
+    (tmp_path / FILE).write_text(line)
+    with pytest.raises(InputError, match="line 1: damaged"):
+        ChangeLog(tmp_path)
+
+
+def test_a_killed_process_lets_go_of_the_log_and_loses_nothing(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from twofold.additions.log import Change, ChangeLog\n"
+        "log = ChangeLog(Path(sys.argv[1]))\n"
+        "for n in range(10**6):\n"
+        "    log.append(Change('remove', [{'item_id': str(n)}]))\n"
+        "    print(n, flush=True)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(50):
+        acknowledged = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    acknowledged = max([acknowledged, *map(int, process.stdout.read().split())])
+    process.wait()
+    process.stdout.close()
+    kept = [int(change.items[0]["item_id"]) for change in _again(tmp_path)]
+    assert kept == list(range(len(kept)))
+    assert len(kept) > acknowledged

@@ -1,0 +1,32 @@
+"""Whether freed memory stays with the process."""
+
+import subprocess
+import sys
+
+import pytest
+
+_FAULTS = """
+import resource, sys
+import torch
+from twofold.serving.http.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for rows in range(1000, 1060):  # as passes do, which differ in length
+    read = torch.ones(rows, 1 << 11)
+    wide = torch.cat([read, (read * 2).relu()])
+    del read, wide
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def _faults(way: str) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", _FAULTS, way], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_pages_are_not_asked_for_again() -> None:
+    assert _faults("keep") < _faults("leave") / 2

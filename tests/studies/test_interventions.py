@@ -1,0 +1,238 @@
+"""Interventions do what they say, and nothing else."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from twofold.records import TASKS, Example, Floats, Ints, Source, Task
+from twofold.studies.analyses.attribution import attribute
+from twofold.studies.analyses.pairs import training_pairs
+from twofold.studies.analyses.representation import matched_pairs
+from twofold.studies.arms import study_arms
+from twofold.studies.interventions import (
+    CAPS,
+    Intervention,
+    bijection,
+    caps,
+    flattened,
+    renamed,
+    target_counts,
+)
+from twofold.tasks.examples import judged_requests, training_source
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
+
+counts_of_items = st.lists(st.integers(0, 3000), min_size=3, max_size=300)
+
+
+def _source(counts: Ints, rng: np.random.Generator) -> Source:
+    """Users who saw items as often as `counts` says, in random order."""
+    events = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    examples = [
+        Example(part, None, part, np.arange(len(part)))
+        for part in np.array_split(events, max(1, len(events) // 7))
+        if len(part)
+    ]
+    return Source("recommendation", examples)
+
+
+@settings(max_examples=100, deadline=None)
+@given(counts_of_items, st.integers(0, 3))
+def test_shuffling_is_a_bijection_that_keeps_popularity(counts: list[int], seed: int) -> None:
+    before = np.array(counts)
+    to = bijection(before, seed)
+    assert sorted(to.tolist()) == list(range(len(counts)))
+    # What an item has after, its namesake had before: alike, and none exactly where none was.
+    after = np.empty_like(before)
+    after[to] = before
+    assert (np.minimum(before, after) + 1 >= 0.8 * (np.maximum(before, after) + 1)).all()
+    assert ((before == 0) == (after == 0)).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_shuffling_moves_popularity_by_less_than_a_hundredth_nat(
+    catalog: PreparedDataset, task: Task
+) -> None:
+    found = Intervention("shuffled", task).describe(
+        training_source(catalog, task), len(catalog.catalog), 0
+    )
+    assert found["kl_before_after"] < 0.01
+    assert found["targets_renamed"] > 0.8
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.1, 2.0])
+def test_shuffling_keeps_even_a_steep_popularity(exponent: float) -> None:
+    law = np.arange(1, 3417, dtype=np.float64) ** -exponent
+    counts = np.random.default_rng(0).multinomial(200_000, law / law.sum())
+    source = _source(counts, np.random.default_rng(1))
+    assert (
+        Intervention("shuffled", "recommendation").describe(source, len(counts), 0)[
+            "kl_before_after"
+        ]
+        < 0.01
+    )
+
+
+def test_shuffling_destroys_co_relevance() -> None:
+    """Pairs that answer one query stand in one history more often than equally popular pairs do,
+    until search is shuffled."""
+    films = load_dataset("simulate:catalog")
+    source = training_source(films, "search")
+    counts = target_counts(source, len(films.catalog))
+    to, pairs = bijection(counts, 0), training_pairs(films)
+    relevant = np.stack(pairs.relevant.nonzero(), axis=1).astype(np.int64)
+
+    def together(of: Ints) -> float:
+        return float(np.mean(pairs.together[of[:, 0], of[:, 1]] > 0))
+
+    at_random = together(matched_pairs(relevant, counts))
+    assert together(relevant) > at_random + 0.1
+    assert abs(together(to[relevant]) - at_random) < 0.03
+
+
+def test_renaming_reaches_history_and_targets_alike() -> None:
+    source = _source(np.array([3, 3, 3, 3]), np.random.default_rng(0))
+    to = np.array([1, 2, 3, 0])
+    for old, new in zip(source.examples, renamed(source, to).examples, strict=True):
+        assert new.history.tolist() == to[old.history].tolist()
+        assert new.targets.tolist() == to[old.targets].tolist()
+        assert new.visible is old.visible
+
+
+@settings(max_examples=50, deadline=None)
+@given(counts_of_items.filter(any))
+def test_flattening_weighs_every_item_the_same_and_leaves_the_rest(counts: list[int]) -> None:
+    source = _source(np.array(counts), np.random.default_rng(0))
+    changed = flattened(source, len(counts))
+    weight = np.zeros(len(counts))
+    for old, new in zip(source.examples, changed.examples, strict=True):
+        assert new.history is old.history
+        assert new.targets is old.targets
+        assert new.visible is old.visible
+        assert new.query == old.query
+        assert new.weights is not None
+        np.add.at(weight, new.targets, new.weights)
+    support = weight[np.array(counts) > 0]
+    assert support == pytest.approx(support[0])
+    assert weight.sum() == pytest.approx(sum(counts))
+
+
+@settings(max_examples=50, deadline=None)
+@given(counts_of_items.filter(any), st.sampled_from(CAPS), st.integers(0, 3))
+def test_a_cap_and_its_control_keep_as_many_targets(counts: list[int], cap: int, seed: int) -> None:
+    source = _source(np.array(counts), np.random.default_rng(0))
+    under = Intervention("capped", "recommendation", cap).training(source, len(counts), seed)
+    matched = Intervention("size-matched", "recommendation", cap).training(
+        source, len(counts), seed
+    )
+    kept = target_counts(under, len(counts))
+    assert kept.tolist() == np.minimum(counts, cap).tolist()
+    assert matched.targets == under.targets
+    inputs = {example.history.tobytes() for example in source.examples}
+    assert {example.history.tobytes() for example in under.examples} <= inputs
+
+
+@settings(max_examples=50, deadline=None)
+@given(counts_of_items.filter(any), st.integers(1, 10))
+def test_interventions_meet_the_targets_that_training_reaches(counts: list[int], most: int) -> None:
+    """A decoder reads the last items of a history: what lies before is no target of anything."""
+    source = _source(np.array(counts), np.random.default_rng(0))
+    reached = source.cut(most)
+    assume(reached.examples)
+    left = [example for example in source.examples if len(example.cut(most).targets)]
+    for old, new in zip(left, reached.examples, strict=True):
+        kept = len(new.targets)
+        assert len(new.history) <= most
+        assert new.targets.tolist() == old.targets[len(old.targets) - kept :].tolist()
+        assert (new.visible >= 1).all() or len(old.history) <= most
+    flat = flattened(reached, len(counts))
+    weight = np.zeros(len(counts))
+    for example in flat.cut(most).examples:
+        assert example.weights is not None
+        np.add.at(weight, example.targets, example.weights)
+    support = weight[target_counts(reached, len(counts)) > 0]
+    assert support == pytest.approx(support.mean())
+
+
+def test_a_cap_that_takes_nothing_away_has_no_arm(catalog: PreparedDataset) -> None:
+    source = training_source(catalog, "search")
+    most = target_counts(source, len(catalog.catalog)).max()
+    controls = caps(source, "search", len(catalog.catalog))
+    assert {control.cap for control in controls} == {cap for cap in CAPS if cap < most}
+
+
+def test_arms_are_judged_on_the_task_that_is_real(catalog: PreparedDataset) -> None:
+    arms = {arm.name: arm for arm in study_arms(catalog, ["2x2", "caps"])}
+    assert arms["joint-shuffled-search"].judged == ("recommendation",)
+    assert arms["joint-capped-5-recommendation"].judged == ("search",)
+    assert arms["joint"].judged == TASKS
+    assert "joint-noise-search" not in {arm.name for arm in study_arms(catalog)}
+
+
+def test_validation_follows_the_new_names(catalog: PreparedDataset) -> None:
+    source = training_source(catalog, "recommendation")
+    judged = judged_requests(catalog, "recommendation", "validation")
+    control = Intervention("shuffled", "recommendation")
+    changed = control.validation(judged, source, catalog.catalog, 0)
+    to = bijection(target_counts(source, len(catalog.catalog)), 0)
+    at, item_ids = catalog.catalog.positions, catalog.catalog.item_ids
+    for old, new in zip(judged.requests, changed.requests, strict=True):
+        assert list(new.history) == [item_ids[to[at[item]]] for item in old.history]
+        (right,) = judged.qrels[old.request_id]
+        assert list(changed.qrels[old.request_id]) == [item_ids[to[at[right]]]]
+    same = Intervention("flattened", "recommendation").validation(
+        judged, source, catalog.catalog, 0
+    )
+    assert same is judged
+
+
+def _cells(real: float, shuffled: float, flat: float, noise: float) -> dict[str, Floats]:
+    rng = np.random.default_rng(0)
+    difficulty = rng.random(2000)
+    return {
+        name: value + 0.1 * difficulty + rng.normal(0, 0.05, (4, 2000))
+        for name, value in zip(
+            ("real", "shuffled", "flattened", "noise"), (real, shuffled, flat, noise), strict=True
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("cells", "finding", "popularity", "content"),
+    [
+        ((0.3, 0.3, 0.2, 0.2), "popularity", 0.1, 0.0),
+        ((0.3, 0.2, 0.3, 0.2), "content", 0.0, 0.1),
+        ((0.3, 0.25, 0.25, 0.2), "both", 0.05, 0.05),
+        ((0.2, 0.2, 0.2, 0.2), "no gain", 0.0, 0.0),
+    ],
+)
+def test_attribution_finds_what_was_put_in(
+    cells: tuple[float, float, float, float], finding: str, popularity: float, content: float
+) -> None:
+    found = attribute(_cells(*cells), _cells(*cells)["noise"], np.arange(2000))
+    assert found["finding"] == finding
+    assert found["popularity"]["difference"] == pytest.approx(popularity, abs=0.005)
+    assert found["content"]["difference"] == pytest.approx(content, abs=0.005)
+    parts = found["popularity"]["difference"] + found["content"]["difference"]
+    assert parts == pytest.approx(found["gain"]["difference"])
+    assert (found["shares"] is None) == (finding == "no gain")
+
+
+def test_parts_that_are_too_noisy_are_not_told_apart() -> None:
+    """A gain of .4 is 3.2 standard errors with 4 degrees of freedom; a part of .2 is 2.2 with 8."""
+    spread = 0.155 * np.array([[-1.0], [0.0], [1.0]])
+    means = {"real": 0.5, "shuffled": 0.3, "flattened": 0.3, "noise": 0.1}
+    cells = {name: value + spread + np.zeros((3, 500)) for name, value in means.items()}
+    found = attribute(cells, cells["noise"], np.arange(500))
+    assert found["finding"] == "cannot be told apart"
+    assert found["shares"] == pytest.approx({"popularity": 0.5, "content": 0.5})
+
+
+def test_shuffled_latent_worlds_keep_their_popularity() -> None:
+    dataset = load_dataset("simulate:latent-search-helps:groups=20")
+    found = Intervention("noise", "search").describe(
+        training_source(dataset, "search"), len(dataset.catalog), 0
+    )
+    assert found["kl_before_after"] == pytest.approx(0.0, abs=1e-12)
+    assert found["targets_renamed"] == 1.0

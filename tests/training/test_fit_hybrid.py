@@ -1,0 +1,131 @@
+"""When a trained model gets a hybrid part, from which data, and with which weight."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
+from twofold.encoders.encoders import Vectors
+from twofold.model.checkpoint import GenerativeModel
+from twofold.model.cold_start import KnownQueries
+from twofold.records import Example, Request
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.tasks.examples import item_documents, training_examples
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig
+from twofold.training.fit_hybrid import hybrid_part, near_queries, with_best_weight
+from twofold.training.train import train
+
+NOTHING = np.zeros(0, np.int64)
+
+
+def test_the_weight_is_the_one_that_validation_likes(
+    catalog: PreparedDataset, retriever: GenerativeRetriever
+) -> None:
+    part = hybrid_part(catalog, retriever.model.vocabulary.encoder)
+    model = replace(retriever.model, hybrid=part)
+
+    def likes(weight: float) -> float:
+        return _weight(with_best_weight(model, lambda tried: -abs(_weight(tried) - weight)))
+
+    assert [likes(weight) for weight in (0.0, 20.0, 1000.0)] == [0.0, 20.0, 80.0]
+    assert with_best_weight(model, lambda _: 0.5).hybrid is None, "what brings nothing is left out"
+
+
+def _weight(model: GenerativeModel) -> float:
+    return model.hybrid.weight if model.hybrid else 0.0
+
+
+def test_documents_hold_texts_and_training_queries_alone() -> None:
+    dataset = planted_dataset()
+    documents = item_documents(dataset)
+    examples = training_examples(dataset, "search")
+    for item, (text, document) in enumerate(zip(dataset.catalog.texts, documents, strict=True)):
+        asked = [example.query for example in examples if item in example.targets]
+        assert document == " ".join([text, *map(str, asked)])
+    assert item_documents(with_other_held_out(dataset)) == documents
+
+
+def test_only_training_queries_were_asked() -> None:
+    dataset = planted_dataset()
+    part = hybrid_part(dataset, None)
+    assert part is not None
+    assert part.known is not None
+    by_split = {
+        split: KnownQueries.of(queries["text"].to_list(), [NOTHING] * queries.height, 0).keys
+        for (split,), queries in dataset.queries.group_by("split")
+    }
+    np.testing.assert_array_equal(part.known.keys, by_split.pop("train"))
+    assert by_split
+    assert not np.isin(np.concatenate([*by_split.values()]), part.known.keys).any()
+    assert part.known.answers.sum() == sum(
+        len(example.targets) for example in training_examples(dataset, "search")
+    )
+
+
+@pytest.mark.parametrize("arm", ["joint", "search", "recommendation"])
+def test_arms_that_search_have_one(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path, arm: str
+) -> None:
+    few = {"encoder": "none", "updates": 2, "validations": 1}
+    config = quick_config.model_copy(update=few)
+    trained = train(catalog, arm, out=tmp_path / "m", config=config, device="cpu").model
+    assert ("hybrid" in trained.stamp) == (arm != "recommendation")
+    told = trained.stamp.get("hybrid", {"weight": 0.0})["weight"]
+    loaded = load_model(tmp_path / "m")
+    assert told == _weight(trained) == _weight(loaded.model)
+    asked = [Request("query", query="dark western film"), Request("history", history=("film-1",))]
+    expected = GenerativeRetriever(trained).retrieve(asked, 10)
+    for request_id, ranking in loaded.retrieve(asked, 10).rankings.items():
+        assert ranking.item_ids == expected[request_id].item_ids
+        assert ranking.scores == pytest.approx(expected[request_id].scores, abs=1e-4)
+    if arm != "recommendation":
+        assert told > 0, "two updates from random weights teach less than the words tell"
+
+
+def test_none_is_asked_for_or_possible(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    few = {"updates": 2, "validations": 1}
+    for name, change in {"none": {"hybrid": "none"}, "ids": {"identifiers": "semantic"}}.items():
+        config = quick_config.model_copy(update={**few, **change})
+        trained = train(catalog, "joint", out=tmp_path / name, config=config, device="cpu")
+        assert trained.model.hybrid is None
+
+
+def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:
+    silent = planted_dataset(titles=NO_TITLES)
+    wordless = replace(silent, queries=silent.queries.with_columns(text=pl.lit("the")))
+    assert hybrid_part(silent, retriever.model.vocabulary.encoder) is not None
+    assert hybrid_part(wordless, retriever.model.vocabulary.encoder) is None
+
+
+@given(
+    arrays.arrays(np.float32, (4, 3), elements=st.floats(-1, 1, width=32)),
+    arrays.arrays(np.float32, (5, 3), elements=st.floats(-1, 1, width=32)),
+    st.lists(st.sets(st.integers(0, 3), min_size=1), min_size=5, max_size=5),
+)
+def test_vectors_are_moved_as_one_would_by_hand(
+    items: Vectors, queries: Vectors, wants: list[set[int]]
+) -> None:
+    examples = [
+        Example(NOTHING, "asked", np.array(sorted(answers)), np.zeros(len(answers), np.int64))
+        for answers in wants
+    ]
+    found = near_queries(items, queries, examples)
+    for item in range(4):
+        asking = [queries[number] for number in range(5) if item in wants[number]]
+        moved = items[item].astype(np.float64)
+        together = np.sum([[0.0] * 3, *asking], axis=0)
+        size = np.linalg.norm(together)
+        if size > 0:
+            moved = moved + 0.6 * together / size
+        length = np.linalg.norm(moved)
+        if length > 1e-3 and not 0 < size < 1e-3:  # else rounding decides
+            assert found[item] == pytest.approx(moved / length, abs=1e-4)
