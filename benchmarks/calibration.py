@@ -240,7 +240,7 @@ def latent_studies(pool: Pool, seeds: int) -> dict[str, Any]:
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """What stands in docs/calibration.md."""
+    """What stands in docs/results/calibration.md."""
     lines: list[str] = []
     if result["made"]:
         lines += [

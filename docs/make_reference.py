@@ -1,4 +1,4 @@
-"""Write docs/reference.md from the program itself: `python docs/make_reference.py`."""
+"""Write docs/reference/index.md from the program itself: `python docs/make_reference.py`."""
 
 import inspect
 import sys
@@ -71,6 +71,6 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
-    page = Path(__file__).with_name("reference.md")
+    page = Path(__file__).parent / "reference" / "index.md"
     page.write_text(reference(), encoding="utf-8")
     sys.stdout.write(f"{page}\n")

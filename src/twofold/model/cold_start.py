@@ -18,7 +18,7 @@ from twofold.records import Ints
 _CHANCE, _LIKE_ANSWERS = 0.08, 0.2
 """What a new item has ahead of others, in cosines, where a query was asked in training: it was not
 passed over there, as they were; and what more where a neighbour of it is an answer
-(docs/decisions/0019-a-chance-for-new-items.md)."""
+(docs/project/decisions/0019-cold-start-boost-for-new-items.md)."""
 
 Keys = npt.NDArray[np.uint64]
 

@@ -3,7 +3,7 @@
 Plain torch multiplies float32 through MKL, which uses half of some processors' width, and under
 autocast turns weights into bfloat16 anew on every pass. oneDNN, which torch carries as well, takes
 weights that were reordered beforehand: 1.5 to 4 times as fast for the batches that requests come
-in (docs/quality.md). torch.compile freezes models by way of the same two operators.
+in (docs/results/quality.md). torch.compile freezes models by way of the same two operators.
 """
 
 import torch

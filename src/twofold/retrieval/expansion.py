@@ -18,7 +18,7 @@ def batch_of(model: GenerativeModel, sequences: Sequence[Sequences]) -> Batch:
 
     Their padding fills whole vectors of the processor: then attention sums in the same order
     whatever a batch's longest request is, and neighbours hardly change a bit of an answer
-    (docs/decisions/0014-hypotheses-side-by-side.md).
+    (docs/project/decisions/0014-decode-hypotheses-as-positions.md).
     """
     longest = max(len(s.tokens) for s in sequences)
     room = getattr(model.backbone.model.config, "max_position_embeddings", None) or np.inf
