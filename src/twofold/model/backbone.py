@@ -377,7 +377,7 @@ def add_dropout(model: nn.Module, rate: float) -> None:
     """Dropout of whole input tokens and of what each block adds; Llama has none of its own.
 
     Without some of its words a query must be answered from the others, and a rare word learns
-    to say little (measured in docs/project/log/index.md). Hooks keep the weights' names, so that the saved
+    to say little (measured in docs/project/log). Hooks keep the weights' names, so that the saved
     model stays an ordinary Llama.
     """
 

@@ -26,10 +26,10 @@ _NAMES = "hybrid.json"
 _TABLES = "hybrid.safetensors"
 _SQUARE_ROOT = 0.5
 """Of its length, in rarest words, a query's words count together: a cosine thinks nothing of a
-second word, a sum is all for long queries; both find less (docs/project/log/index.md)."""
+second word, a sum is all for long queries; both find less (docs/project/log)."""
 _BORROWED = 2.0
 """How far a new item goes toward queries, in the way its neighbours went: their mean is shorter
-than each. Farther, it takes answers from others (docs/project/log/index.md)."""
+than each. Farther, it takes answers from others (docs/project/log)."""
 
 
 class Neighbours(NamedTuple):
