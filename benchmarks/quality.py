@@ -6,7 +6,7 @@
 `run` trains the arms that the dataset has room for and every baseline, each tuned on validation,
 scores them on test (full catalog; recommendation: last event, seen items filtered where few
 repeat), and writes DIR/quality.json and DIR/quality.md. What is finished is not made again. The
-settings of a known dataset are those of RECIPES, found on validation (docs/project/log); --set changes
+settings of a known dataset are those of RECIPES, found on validation (see the log); --set changes
 them. `table` prints it again, also of a study's folder; of several, their queries pooled by kind.
 """
 

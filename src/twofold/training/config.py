@@ -153,7 +153,7 @@ _RECIPE: dict[str, Any] = {
     "batch_requests": 128,
     "dropout": 0.1,
 }
-"""What measuring found (docs/project/log, "the recipe"): many small updates from where texts stand."""
+"""What was measured (docs/project/log): many small steps from where texts stand."""
 
 PRESETS: dict[Budget, dict[str, Any]] = {
     "quick": {**_RECIPE, "updates": 1200},

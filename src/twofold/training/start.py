@@ -33,7 +33,7 @@ def start(
     encoder = resolve_encoder(config.encoder, texts, asked)
     if is_fresh(config.backbone):
         tokenizer = train_tokenizer([*texts, *asked], config.text_tokens)
-        # From fresh weights words beside the vector only lead astray (measured in docs/project/log).
+        # From fresh weights words beside the vector only lead astray (see docs/project/log).
         words = 0 if encoder else config.max_query
         vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, words, encoder)
         backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
