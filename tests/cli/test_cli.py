@@ -142,4 +142,4 @@ def test_a_missing_extra_is_named(
     code = f"import sys; sys.modules['{module}'] = None; sys.argv = {arguments}\n"
     code += "from twofold.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    fails(done, f"{module} is not installed; an extra brings it: pip install -e '.[{extra}]'")
+    fails(done, f'{module}, which is not installed: pip install "twofold[{extra}]"')

@@ -21,20 +21,11 @@ from twofold.cli import (
     study,
     train,
 )
+from twofold.extras import MissingExtraError, extra_of
 from twofold.records import InputError
 
 # Typer carries a click of its own in newer versions: take the class from there, not from click.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-
-_EXTRAS = {
-    "fastapi": "serve",
-    "httpx": "serve",
-    "mcp": "mcp",
-    "prometheus_client": "serve",
-    "ray": "cluster",
-    "uvicorn": "serve",
-}
-"""Modules that not every installation has, and the extra that brings them."""
 
 app = typer.Typer(
     help="One generative model for search and recommendation, and whether joining them helps.",
@@ -70,10 +61,11 @@ def main() -> None:
     except _UsageError as error:
         _fail(error.format_message())
     except ModuleNotFoundError as error:
-        name = (error.name or "").partition(".")[0]
-        if name not in _EXTRAS:
+        module = (error.name or "").partition(".")[0]
+        extra = extra_of(module)
+        if extra is None:
             raise
-        _fail(f"{name} is not installed; an extra brings it: pip install -e '.[{_EXTRAS[name]}]'")
+        _fail(str(MissingExtraError(extra, "this command", module)))
     except OSError as error:
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
     except (KeyboardInterrupt, typer.Abort):

@@ -1,0 +1,47 @@
+"""What the extras of the package bring, and the one line that names a missing one.
+
+A command asks before its work begins, so that nothing is half done when a library is missing.
+"""
+
+import importlib.util
+
+from twofold.records import InputError
+
+EXTRAS = {
+    "study": ("bm25s", "jinja2", "matplotlib"),
+    "semantic": ("faiss",),
+    "text": ("sentence_transformers",),
+    "serve": ("fastapi", "httpx", "prometheus_client", "uvicorn"),
+    "mcp": ("mcp",),
+    "cluster": ("ray",),
+}
+"""Extra -> the modules that it brings."""
+
+
+class MissingExtraError(InputError):
+    """A part of the program was asked for whose libraries are not installed."""
+
+    def __init__(self, extra: str, purpose: str, module: str) -> None:
+        super().__init__(
+            f'{purpose} needs {module}, which is not installed: pip install "twofold[{extra}]"'
+        )
+
+
+def require_extra(extra: str, purpose: str) -> None:
+    """Return where every module of an extra is installed; nothing is imported.
+
+    Args:
+        extra: a key of `EXTRAS`.
+        purpose: what needs it, the subject of the message, such as `a study`.
+
+    Raises:
+        MissingExtraError: naming the first missing module and the command that installs it.
+    """
+    for module in EXTRAS[extra]:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(extra, purpose, module)
+
+
+def extra_of(module: str) -> str | None:
+    """The extra that brings a top-level module; None where it belongs to no extra."""
+    return next((extra for extra, modules in EXTRAS.items() if module in modules), None)
