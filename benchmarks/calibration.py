@@ -31,8 +31,8 @@ from scipy import stats
 from twofold import artifact
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference
-from twofold.records import TASKS, Floats, InputError, Ints, Task
-from twofold.studies.arms import ARMS, added_task, control_name
+from twofold.records import TASKS, Floats, InputError, Ints, Task, other_task
+from twofold.studies.arms import ARMS, control_name
 from twofold.studies.results import Results
 from twofold.studies.simulation import SIMULATION
 from twofold.studies.study import run_arms
@@ -112,7 +112,7 @@ def made_tables(study: Path) -> list[dict[str, Any]]:
     """Coverage and verdicts on made tables of both tasks, by seeds and true effect."""
     artifact.load(study, "study")
     per_request = pl.read_parquet(study / "per_request.parquet")
-    laws: dict[str, Any] = {}
+    laws: dict[Task, Any] = {}
     for task in TASKS:
         arms = {
             name: _matrix(per_request, name, task) for name in ("joint", task, control_name(task))
@@ -123,12 +123,12 @@ def made_tables(study: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _made_with(laws: Mapping[str, Any], seeds: int, effect: int) -> Iterator[dict[str, Any]]:
+def _made_with(laws: Mapping[Task, Any], seeds: int, effect: int) -> Iterator[dict[str, Any]]:
     """The rows of both tasks for one number of seeds and one effect, in SESOI."""
     rng = np.random.default_rng([seeds, effect])
     tallies = {task: Counter[str]() for task in laws}
     for _ in range(TABLES):
-        tables = {}
+        tables: dict[Task, TaskScores] = {}
         for task, (sd, mean, requests) in laws.items():
             truth = effect * SESOI_SHARE * mean
             tables[task] = made(rng, sd, mean, truth, (seeds, requests))
@@ -165,7 +165,7 @@ class Pool:
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.dataset = load_dataset(WORLD)
-        other = control_name(added_task(HELPED))
+        other = control_name(other_task(HELPED))
         arms = [arm for arm in ARMS if arm.name != other]
         for seed in range(POOL_SEEDS):
             run_arms(self.dataset, arms, folder, SIMULATION, seed, "cpu", threads)
@@ -193,7 +193,7 @@ def a_a_studies(pool: Pool, seeds: int) -> dict[str, Any]:
         rows = dict(zip(("joint", "plain", "control"), drawn, strict=True))
         arms = dict.fromkeys(rows, "joint")
         # How far the models were trained has no effect here.
-        scores = {str(t): _trained(pool.scores(t, rows, arms)) for t in pool.dataset.tasks}
+        scores = {t: _trained(pool.scores(t, rows, arms)) for t in pool.dataset.tasks}
         given = [verdict.verdict for verdict in decide(scores).values()]
         verdicts.update(given)
         false += any(verdict in ("helps", "hurts") for verdict in given)

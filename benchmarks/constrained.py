@@ -55,7 +55,7 @@ def random_model(
         for name, weights in made.named_parameters():
             if backbone.startswith("decoder") and weights.ndim > 1 and "norm" not in name:
                 weights.mul_(3)
-    made.pack(precision, spaces.slots)  # as a model that is loaded to answer
+    made.pack(precision, spaces.codebooks)  # as a model that is loaded to answer
     names = [f"item-{n}" for n in range(items)]
     kinds = [KINDS[n % len(KINDS)] for n in range(items)]
     catalog = Catalog.of(pl.DataFrame({"item_id": names, "title": names, "kind": kinds}))

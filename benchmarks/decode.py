@@ -114,11 +114,11 @@ def requests(count: int, tokens: int, vocabulary: Vocabulary, device: torch.devi
     words = torch.randint(1, TEXT, (count, tokens), generator=torch.Generator().manual_seed(1))
     nothing, rows = torch.zeros(0, dtype=torch.long), torch.arange(count)
     last = torch.full((count,), tokens - 1)
-    slots = torch.from_numpy(vocabulary.spaces.slots_of("search")[:1]).expand(count)
+    codebooks = torch.from_numpy(vocabulary.spaces.codebooks_of("search")[:1]).expand(count)
     lengths = torch.full((count,), tokens)
     empty = torch.zeros(count, 0)
     return Batch(
-        words, lengths, rows, last, slots, rows, nothing, nothing, nothing.float(), empty, empty
+        words, lengths, rows, last, codebooks, rows, nothing, nothing, nothing.float(), empty, empty
     ).to(device)
 
 
@@ -129,8 +129,8 @@ class Ours:
         self._trie, self._counts = trie, trie.counts()
         self._ranks = np.arange(len(trie))
         self._tokens = vocabulary.code_tokens("search")
-        slots = vocabulary.spaces.slots
-        self._slots = [slots[slot] for slot in vocabulary.spaces.slots_of("search")]
+        codebooks = vocabulary.spaces.codebooks
+        self._codebooks = [codebooks[number] for number in vocabulary.spaces.codebooks_of("search")]
         self._start = vocabulary.code_start
         self._outputs = backbone.model.get_output_embeddings().weight
         self._device = self._outputs.device
@@ -140,7 +140,7 @@ class Ours:
         self._backbones = {"plain": backbone}
         for precision in ("float32", "bfloat16"):
             self._backbones[precision] = copy.deepcopy(backbone)
-            self._backbones[precision].pack(precision, slots)
+            self._backbones[precision].pack(precision, codebooks)
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, beams: int, softmax: str, weights: str) -> Ints:
@@ -156,11 +156,11 @@ class Ours:
                 else:
                     tokens = torch.from_numpy(codes + self._tokens[level - 1]).to(self._device)
                     states = steps.next(tokens, torch.from_numpy(parents).to(self._device))
-            slot = self._slots[level]
+            codebook = self._codebooks[level]
             if softmax == "trie":
-                found = backbone.logits(states, slot)
+                found = backbone.logits(states, codebook)
             else:
-                wanted = slice(slot.start + self._start, slot.stop + self._start)
+                wanted = slice(codebook.start + self._start, codebook.stop + self._start)
                 found = self._over_vocabulary(states, weights, wanted)
             scores: Scores = found.cpu().numpy()
             return scores
@@ -293,12 +293,12 @@ def one_step(device: torch.device, rounds: int) -> list[dict[str, Any]]:
     vocabulary = made_vocabulary(spaces)
     backbone = made_backbone("t5", vocabulary).to(device)
     theirs, batch = Theirs(backbone, vocabulary), requests(1, REQUESTS[0], vocabulary, device)
-    backbone.pack("float32", spaces.slots)
+    backbone.pack("float32", spaces.codebooks)
 
     @torch.inference_mode()
     def ours(k: int) -> Ints:
         states = backbone.states(batch)
-        scores = torch.log_softmax(backbone.logits(states, spaces.slots[0]), dim=1)
+        scores = torch.log_softmax(backbone.logits(states, spaces.codebooks[0]), dim=1)
         return top_k(scores.cpu().numpy(), k)[0]
 
     rows = []

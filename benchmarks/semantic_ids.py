@@ -28,10 +28,10 @@ from twofold.encoders.encoders import Vectors
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference, mean
 from twofold.identifiers.assign import (
-    NamedCatalog,
-    atomic_catalog,
+    ItemIdentifiers,
+    atomic_identifiers,
     schemes,
-    semantic_catalog,
+    semantic_identifiers,
 )
 from twofold.identifiers.embeddings import item_embeddings
 from twofold.identifiers.quantizers import QUANTIZERS
@@ -100,9 +100,11 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
         vectors: Vectors = np.load(kept)
         return vectors
 
-    ways: dict[str, Callable[[], NamedCatalog]] = {"atomic": partial(atomic_catalog, dataset)}
+    ways: dict[str, Callable[[], ItemIdentifiers]] = {
+        "atomic": partial(atomic_identifiers, dataset)
+    }
     for name, scheme in rows(dataset, scheme_of(config)).items():
-        ways[name] = partial(semantic_catalog, dataset, scheme, vectors_of)
+        ways[name] = partial(semantic_identifiers, dataset, scheme, vectors_of)
     if unknown := sorted(set(arguments.only or ()) - set(ways)):
         raise SystemExit(f"--only {unknown[0]}: there is {', '.join(ways)}")
     for seed in range(arguments.seeds):
@@ -132,7 +134,7 @@ def require_same(
 
 def one(
     dataset: PreparedDataset,
-    make: Callable[[], NamedCatalog],
+    make: Callable[[], ItemIdentifiers],
     place: Path,
     config: TrainingConfig,
     seed: int,

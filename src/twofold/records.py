@@ -14,6 +14,12 @@ import numpy.typing as npt
 Task = Literal["search", "recommendation"]
 TASKS: tuple[Task, ...] = ("search", "recommendation")
 
+
+def other_task(task: Task) -> Task:
+    """The task that is joined with this one."""
+    return "recommendation" if task == "search" else "search"
+
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -133,7 +139,7 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RankedItem:
     """One item of an answer, as a person reads it."""
 
     rank: int

@@ -76,7 +76,7 @@ def test_generate_finds_the_same_items_in_the_same_order(family: str) -> None:
     queries = ["dark film", "a western", "film dark"]
     batch = vocabulary.collate([vocabulary.encode_request(nothing, q) for q in queries])
     assert len(set(batch.lengths.tolist())) == 1, "without padding, which the two treat differently"
-    slots = [vocabulary.spaces.slots[slot] for slot in vocabulary.spaces.slots_of("search")]
+    codebooks = [vocabulary.spaces.codebooks[n] for n in vocabulary.spaces.codebooks_of("search")]
     rows = backbone.model.get_output_embeddings().weight
 
     with torch.inference_mode():
@@ -89,9 +89,9 @@ def test_generate_finds_the_same_items_in_the_same_order(family: str) -> None:
             else:
                 tokens = torch.from_numpy(codes + vocabulary.code_tokens("search")[level - 1])
                 states = steps.next(tokens, torch.from_numpy(parents))
-            start, slot = vocabulary.code_start, slots[level]
+            start, codebook = vocabulary.code_start, codebooks[level]
             log_p = torch.log_softmax(states @ rows.T, dim=-1)
-            found: Scores = log_p[..., slot.start + start : slot.stop + start].numpy()
+            found: Scores = log_p[..., codebook.start + start : codebook.stop + start].numpy()
             return found
 
         trie = build_trie(vocabulary.spaces.search)

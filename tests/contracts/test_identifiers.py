@@ -70,7 +70,7 @@ def test_identifiers_survive_their_file(space: str, tmp_path: Path) -> None:
     loaded = load_spaces(tmp_path, made.shape)
     for task in TASKS:
         assert np.array_equal(loaded.of(task).codes, made.of(task).codes)
-        assert np.array_equal(loaded.slots_of(task), made.slots_of(task))
-    assert (loaded.slots, loaded.digest) == (made.slots, made.digest)
+        assert np.array_equal(loaded.codebooks_of(task), made.codebooks_of(task))
+    assert (loaded.codebooks, loaded.digest) == (made.codebooks, made.digest)
     assert loaded.are_shared == made.are_shared == (space in SCHEMES)
     assert loaded.are_atomic == (space == "atomic")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twofold.encoders.encoders import Vectors
-from twofold.identifiers.assign import semantic_catalog
+from twofold.identifiers.assign import semantic_identifiers
 from twofold.identifiers.scheme import IdSpace, SemanticScheme, Strategy
 from twofold.records import TASKS, InputError
 from twofold.tasks.prepared import PreparedDataset
@@ -20,16 +20,16 @@ def _vectors(items: int, groups: int, seed: int) -> Vectors:
 
 @pytest.mark.parametrize("space", ["shared", "separate", "shared-prefix"])
 def test_every_space_names_every_item(catalog: PreparedDataset, space: IdSpace) -> None:
-    named = semantic_catalog(catalog, SemanticScheme(space=space))
+    named = semantic_identifiers(catalog, SemanticScheme(space=space))
     spaces = named.spaces
     assert len(spaces.search) == len(spaces.recommendation) == len(catalog.catalog)
     assert spaces.are_shared == (space == "shared")
     own = "recommendation and search" if space == "separate" else "multi-task"
     assert named.description["embeddings"] == own
     assert named.description["space"] == space
-    again = semantic_catalog(catalog, SemanticScheme(space=space)).spaces
+    again = semantic_identifiers(catalog, SemanticScheme(space=space)).spaces
     assert again.digest == spaces.digest
-    ends = [spaces.slots[slot].stop for slot in spaces.slots_of("search")]
+    ends = [spaces.codebooks[codebook].stop for codebook in spaces.codebooks_of("search")]
     assert max(ends) <= spaces.size
     if space == "shared-prefix":
         assert 0 < spaces.shared_levels < spaces.search.levels
@@ -45,7 +45,7 @@ def test_each_task_has_the_codes_of_its_own_vectors(catalog: PreparedDataset) ->
         return made[strategy]
 
     scheme = SemanticScheme(levels=1, codebook_size=12, space="separate")
-    spaces = semantic_catalog(catalog, scheme, vectors_of).spaces
+    spaces = semantic_identifiers(catalog, scheme, vectors_of).spaces
     numbers = np.arange(items)
     for identifiers, groups in ((spaces.search, 3), (spaces.recommendation, 4)):
         for code in np.unique(identifiers.codes[:, 0]):
@@ -64,12 +64,12 @@ def test_a_scheme_that_makes_no_sense_is_refused(
     catalog: PreparedDataset, scheme: SemanticScheme, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        semantic_catalog(catalog, scheme)
+        semantic_identifiers(catalog, scheme)
 
 
 def test_endings_are_reported_with_their_beginnings(catalog: PreparedDataset) -> None:
     scheme = SemanticScheme(embeddings="text", levels=2, codebook_size=4, space="shared-prefix")
-    named = semantic_catalog(catalog, scheme)
+    named = semantic_identifiers(catalog, scheme)
     for task in TASKS:
         report = named.description[f"codes of text, then {task}"]
         codes = named.spaces.of(task).codes[:, :2]
@@ -80,7 +80,7 @@ def test_endings_are_reported_with_their_beginnings(catalog: PreparedDataset) ->
 
 def test_the_report_says_what_was_told_apart(catalog: PreparedDataset) -> None:
     scheme = SemanticScheme(embeddings="text", levels=1, codebook_size=4)
-    named = semantic_catalog(catalog, scheme)
+    named = semantic_identifiers(catalog, scheme)
     report = named.description["codes of text"]
     assert report["added_level"]
     assert report["collisions"] == len(catalog.catalog)

@@ -36,7 +36,7 @@ def test_a_packed_backbone_scores_as_before(name: str, precision: str, tolerance
     vocabulary = fresh_vocabulary(TOKENIZER, spaces, max_history=5, max_query=4)
     plain = fresh_backbone(name, vocabulary, 0.1, seed=0).eval()
     packed = copy.deepcopy(plain)
-    packed.pack(precision, spaces.slots)
+    packed.pack(precision, spaces.codebooks)
     # Plain layers would be trained; what is left is only read.
     layers = [m for m in packed.modules() if isinstance(m, nn.Linear | Conv1D)]
     assert layers == [packed.model.get_output_embeddings()]
@@ -45,5 +45,5 @@ def test_a_packed_backbone_scores_as_before(name: str, precision: str, tolerance
     with autocast(CPU, precision):
         before, after = plain.states(batch), packed.states(batch)
     torch.testing.assert_close(after, before, rtol=tolerance, atol=tolerance)
-    for slot in spaces.slots:
-        torch.testing.assert_close(packed.logits(before, slot), plain.logits(before, slot))
+    for codebook in spaces.codebooks:
+        torch.testing.assert_close(packed.logits(before, codebook), plain.logits(before, codebook))

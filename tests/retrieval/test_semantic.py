@@ -99,9 +99,9 @@ def _score(model: GenerativeModel, request: Request, item: int) -> float:
     score, codes = 0.0, model.vocabulary.spaces.of(model.vocabulary.task(request.query)).codes
     targets = zip(batch.targets, batch.target_contexts, strict=True)
     for level, (target, context) in enumerate(targets):
-        slot = model.vocabulary.spaces.slots[int(batch.context_slots[context])]
+        codebook = model.vocabulary.spaces.codebooks[int(batch.context_codebooks[context])]
         alike = (codes[:, :level] == codes[item, :level]).all(axis=1)
-        logits = states[context] @ rows[slot].T
+        logits = states[context] @ rows[codebook].T
         goes_on = np.unique(codes[alike, level])
         score += float(logits[target] - logits[goes_on].logsumexp(0))
     return score
@@ -187,7 +187,7 @@ def test_a_longer_neighbour_hardly_changes_a_bit(backbone: str, precision: str) 
     codes = np.stack(np.unravel_index(np.arange(0, 512, 3), (8, 8, 8)), axis=1)
     model = _model(shared(Identifiers("semantic", codes, (8, 8, 8))), backbone, 3)
     model = dataclasses.replace(model, precision=precision)
-    model.backbone.pack(precision, model.vocabulary.spaces.slots)
+    model.backbone.pack(precision, model.vocabulary.spaces.codebooks)
     retriever = GenerativeRetriever(model, beams=20)
     ids = tuple(model.catalog.item_ids)
     short = [Request(str(n), "space opera", ids[:n]) for n in range(5)]

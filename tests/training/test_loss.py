@@ -132,7 +132,7 @@ def test_a_softmax_is_over_what_goes_on(made: Identifiers, seed: int, chunk_byte
     spaces, rng = shared(made), np.random.default_rng(seed)
     items, slots = rng.integers(0, len(made), 30), rng.integers(0, made.levels, 30)
     states, rows, _, _, weights = _made(seed, 30, spaces.size, 30)
-    counts, sizes = torch.ones(spaces.size), spaces.slots
+    counts, sizes = torch.ones(spaces.size), spaces.codebooks
     goes_on = continuations(spaces, {"search": build_trie(made)})
     loss = CodeLoss(counts, sizes, 1000, negatives=5, continuations=goes_on)
     expected = torch.zeros(())
@@ -166,5 +166,5 @@ def test_the_number_of_codes_chooses_the_loss() -> None:
     assert many.describe() == "sampled softmax, 5 negatives"
     made = Identifiers("semantic", np.array([[0, 0], [1, 2]]), (2, 3))
     goes_on = continuations(shared(made), {"search": build_trie(made)})
-    by_trie = CodeLoss(torch.ones(5), shared(made).slots, 2, 5, continuations=goes_on)
+    by_trie = CodeLoss(torch.ones(5), shared(made).codebooks, 2, 5, continuations=goes_on)
     assert by_trie.describe() == "full softmax, over the codes that go on"

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.model.vocabulary import Sequences
+from twofold.model.vocabulary import EncodedExample
 from twofold.records import InputError
 from twofold.training.mixture import Mixture
 
 
-def _sequences(lengths: list[int]) -> list[Sequences]:
-    def one(length: int) -> Sequences:
+def _sequences(lengths: list[int]) -> list[EncodedExample]:
+    def one(length: int) -> EncodedExample:
         ends = np.arange(1, length) if length > 1 else np.zeros(1, dtype=np.int64)
         tokens, places = np.zeros(length, dtype=np.int64), np.arange(len(ends))
         zeros, ones = ends * 0, np.ones(len(ends))
-        return Sequences(tokens, length, ends, zeros, zeros, places, zeros, ones, len(ends))
+        return EncodedExample(tokens, length, ends, zeros, zeros, places, zeros, ones, len(ends))
 
     return [one(length) for length in lengths]
 

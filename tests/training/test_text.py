@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from twofold.encoders.encoders import resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.identifiers.identifiers import atomic, shared
-from twofold.model.backbone import fresh_backbone, silence_blocks, start_from_text
+from twofold.model.backbone import fresh_backbone, start_from_text, zero_init_residuals
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import Request
 from twofold.retrieval.generative import load_model
@@ -28,7 +28,7 @@ def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) 
     spaces = shared(atomic(len(texts)))
     vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), spaces, 8, 0, encoder)
     backbone = fresh_backbone("decoder:base", vocabulary, 0.0, seed=0).eval()
-    silence_blocks(backbone)
+    zero_init_residuals(backbone)
     start_from_text(backbone, spaces, encoder.encode(texts), encoder.encode(asked))
     nothing = np.zeros(0, dtype=np.int64)
     with torch.inference_mode():

@@ -22,7 +22,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.loop import learning_rate
-from twofold.training.train import named_catalog, train
+from twofold.training.train import assign_identifiers, train
 
 WEIGHTS = "backbone/model.safetensors"
 
@@ -53,7 +53,7 @@ torch.set_num_threads(1)
 from twofold.tasks.examples import training_examples
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig
-from twofold.training.train import named_catalog, train
+from twofold.training.train import assign_identifiers, train
 config = TrainingConfig.model_validate_json(sys.argv[3])
 train(load_dataset(sys.argv[1]), "joint", out=sys.argv[2], config=config, device="cpu",
       resume=True)
@@ -329,9 +329,9 @@ def test_semantic_ids_come_from_the_sentence_encoder_that_is_asked_for(
     )
     config = semantic.model_copy(update={"encoder": f"tfidf+{sentence_encoder.name}"})
     kept = tmp_path / "encoders"
-    named = named_catalog(catalog, config, kept)
+    named = assign_identifiers(catalog, config, kept)
     assert artifact.is_complete(kept / "search"), "tuned on the task's pairs"
-    assert named.spaces.digest != named_catalog(catalog, semantic, kept).spaces.digest
+    assert named.spaces.digest != assign_identifiers(catalog, semantic, kept).spaces.digest
     model = train(catalog, "joint", out=tmp_path / "model", config=config, device="cpu").model
     assert model.vocabulary.spaces.digest == named.spaces.digest
     assert {path.name for path in tmp_path.iterdir()} == {"encoders", "model"}

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.vocabulary import Sequences
+from twofold.model.vocabulary import EncodedExample
 from twofold.records import Ints
 from twofold.tasks.examples import item_text_queries
 
@@ -132,12 +132,12 @@ def fit_rows(model: GenerativeModel, start: Vectors, items: Catalog, others: Oth
     return fitted.detach().numpy()
 
 
-def _encode(model: GenerativeModel, history: Ints, query: str | None) -> Sequences:
+def _encode(model: GenerativeModel, history: Ints, query: str | None) -> EncodedExample:
     return model.vocabulary.encode_request(history, query)
 
 
 @torch.inference_mode()
-def _states(model: GenerativeModel, sequences: Sequence[Sequences]) -> Vectors:
+def _states(model: GenerativeModel, sequences: Sequence[EncodedExample]) -> Vectors:
     """The state that each request generates from, (S, D), in the order given."""
     width = model.backbone.code_rows().shape[1]
     found = np.zeros((len(sequences), width), np.float32)

@@ -174,7 +174,7 @@ def with_items(
         names = sorted(name for name in placement if name.startswith("rows-"))
         model.backbone.append_rows([torch.from_numpy(placement[name]) for name in names])
         grown = shared(atomic(len(model.catalog) + items.height))
-        model.backbone.repack(grown.slots)
+        model.backbone.repack(grown.codebooks)
     return replace(
         model,
         catalog=Catalog.of(pl.concat([model.catalog.items, items])),

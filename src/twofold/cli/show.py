@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twofold.records import Answer
+from twofold.records import RankedItem
 
 
-def show(answers: Sequence[Answer], as_json: bool) -> None:
+def show(answers: Sequence[RankedItem], as_json: bool) -> None:
     """A table for a person, or JSON; scores are log-probabilities."""
     if as_json:
         print(json.dumps([dataclasses.asdict(answer) for answer in answers], ensure_ascii=False))

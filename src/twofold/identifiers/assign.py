@@ -12,13 +12,18 @@ from twofold.identifiers.embeddings import item_embeddings, possible_strategies
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.identifiers.quantizers import fit_quantizer
 from twofold.identifiers.scheme import SemanticScheme, Strategy
-from twofold.identifiers.semantic import code_report, default_shape, semantic_codes, told_apart
+from twofold.identifiers.semantic import (
+    code_report,
+    default_shape,
+    resolve_collisions,
+    semantic_codes,
+)
 from twofold.records import InputError, Task
 from twofold.tasks.prepared import PreparedDataset
 
 
 @dataclass(frozen=True, slots=True)
-class NamedCatalog:
+class ItemIdentifiers:
     """The identifiers of a catalog, and what is worth knowing of them.
 
     Attributes:
@@ -33,14 +38,14 @@ class NamedCatalog:
 VectorsOf = Callable[[Strategy], Vectors]
 
 
-def atomic_catalog(dataset: PreparedDataset) -> NamedCatalog:
+def atomic_identifiers(dataset: PreparedDataset) -> ItemIdentifiers:
     """One code an item."""
-    return NamedCatalog(shared(atomic(len(dataset.catalog))), {"kind": "atomic"})
+    return ItemIdentifiers(shared(atomic(len(dataset.catalog))), {"kind": "atomic"})
 
 
-def semantic_catalog(
+def semantic_identifiers(
     dataset: PreparedDataset, scheme: SemanticScheme, vectors_of: VectorsOf | None = None
-) -> NamedCatalog:
+) -> ItemIdentifiers:
     """Semantic IDs.
 
     Args:
@@ -70,7 +75,7 @@ def semantic_catalog(
         else:
             spaces = shared(make.of(common))
     description = {"kind": "semantic", **asdict(scheme), "embeddings": embeddings}
-    return NamedCatalog(spaces, description | make.reports)
+    return ItemIdentifiers(spaces, description | make.reports)
 
 
 def schemes(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticScheme]:
@@ -130,6 +135,6 @@ class _Codes:
             sizes = (*prefix.codebook_sizes, *last.codebook_sizes)
             report = code_report(codes, sizes, own)
             self.reports[f"codes of {embeddings}, then {task}"] = asdict(report)
-            return Identifiers("semantic", *told_apart(codes, sizes))
+            return Identifiers("semantic", *resolve_collisions(codes, sizes))
 
         return IdSpaces(ending("recommendation"), ending("search"), levels - 1)

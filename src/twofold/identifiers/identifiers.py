@@ -65,7 +65,7 @@ class IdSpaces:
     """What names an item where a task generates it; a history is written as in recommendation.
 
     All codes of all spaces are numbered through, recommendation's level by level first, then
-    those that search has for itself. A *slot* is one level's table of them.
+    those that search has for itself. A *codebook* is one level's table of them.
 
     Attributes:
         recommendation, search: identifiers of the same items; one object where the tasks share.
@@ -100,14 +100,14 @@ class IdSpaces:
         return self.recommendation.kind == self.search.kind == "atomic"
 
     @cached_property
-    def slots(self) -> tuple[slice, ...]:
-        """Of each slot its codes, among all."""
+    def codebooks(self) -> tuple[slice, ...]:
+        """Of each codebook its codes, among all."""
         sizes = self.recommendation.codebook_sizes + self._own_sizes
         ends = np.cumsum(sizes).tolist()
         return tuple(slice(end - size, end) for end, size in zip(ends, sizes, strict=True))
 
-    def slots_of(self, task: Task) -> Ints:
-        """The slot of each level of a task's identifiers, (C,)."""
+    def codebooks_of(self, task: Task) -> Ints:
+        """The codebook of each level of a task's identifiers, (C,)."""
         levels = np.arange(self.of(task).levels)
         if task == "recommendation":
             return levels
@@ -116,7 +116,7 @@ class IdSpaces:
 
     @property
     def size(self) -> int:
-        """Number of codes of all slots."""
+        """Number of codes of all codebooks."""
         return sum(self.recommendation.codebook_sizes + self._own_sizes)
 
     @property

@@ -116,10 +116,10 @@ def semantic_codes(
     codes = fitted.encode(vectors)
     sizes = fitted.codebook_sizes
     report = code_report(codes, sizes, vectors)
-    return SemanticCodes(*told_apart(codes, sizes), fitted, report)
+    return SemanticCodes(*resolve_collisions(codes, sizes), fitted, report)
 
 
-def told_apart(codes: Ints, sizes: tuple[int, ...]) -> tuple[Ints, tuple[int, ...]]:
+def resolve_collisions(codes: Ints, sizes: tuple[int, ...]) -> tuple[Ints, tuple[int, ...]]:
     """Codes, (N, C), and sizes of their levels, with one more level where items share all codes."""
     places = _places(_groups(codes, sizes)[-1])
     if not places.any():

@@ -95,30 +95,31 @@ class Backbone(nn.Module):
         packed = self._outputs.get((codes.start, codes.stop))
         return states @ self.code_rows()[codes].T if packed is None else packed(states)
 
-    def pack(self, precision: str, slots: Iterable[slice]) -> None:
+    def pack(self, precision: str, codebooks: Iterable[slice]) -> None:
         """Lay the weights out for answering on a CPU; this backbone then only answers.
 
         Args:
             precision: of matrix products, as the model was trained; scores stay float32.
-            slots: the codes of each level, which are scored together.
+            codebooks: the codes of each level, which are scored together.
         """
         if not can_pack(self.code_rows().device):
             return
         product = torch.bfloat16 if precision == "bfloat16" else torch.float32
         pack_layers(self, product, keep=self.model.get_output_embeddings())
-        self._pack_outputs(slots)
+        self._pack_outputs(codebooks)
 
-    def repack(self, slots: Iterable[slice]) -> None:
+    def repack(self, codebooks: Iterable[slice]) -> None:
         """Lay the output rows out again after they changed, where they were."""
         if self._outputs:
             self._outputs.clear()
-            self._pack_outputs(slots)
+            self._pack_outputs(codebooks)
 
     @torch.no_grad()
-    def _pack_outputs(self, slots: Iterable[slice]) -> None:
+    def _pack_outputs(self, codebooks: Iterable[slice]) -> None:
         rows = self.code_rows()
-        for slot in slots:
-            self._outputs[slot.start, slot.stop] = PackedLinear(rows[slot], None, torch.float32)
+        for codebook in codebooks:
+            packed = PackedLinear(rows[codebook], None, torch.float32)
+            self._outputs[codebook.start, codebook.stop] = packed
 
     def code_tables(self) -> list[torch.Tensor]:
         """The rows of the codes that the model reads and those that it writes by, (codes, D);
@@ -274,8 +275,8 @@ def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:
     tasks: tuple[Task, ...] = ("recommendation", "search")
     for task in tasks:
         rest = items
-        for level, slot in enumerate(spaces.slots_of(task)):
-            codes, table = spaces.of(task).codes[:, level], found[spaces.slots[slot]]
+        for level, number in enumerate(spaces.codebooks_of(task)):
+            codes, table = spaces.of(task).codes[:, level], found[spaces.codebooks[number]]
             table[:] = 0
             np.add.at(table, codes, rest)
             table /= np.maximum(np.bincount(codes, minlength=len(table)), 1)[:, None]
@@ -283,7 +284,7 @@ def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:
     return found
 
 
-def silence_blocks(backbone: Backbone) -> None:
+def zero_init_residuals(backbone: Backbone) -> None:
     """Let what each block of a fresh decoder adds start at zero.
 
     Then nothing stands between a query's vector and the rows. Never for a checkpoint: what it has

@@ -10,7 +10,7 @@ vector.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +34,14 @@ def padded(tokens: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sequences:
+class EncodedExample:
     """One example as token ids.
 
     Attributes:
         tokens: shape (L,).
         length: of the request alone, without a target's codes.
         contexts: positions in `tokens` whose state generates, shape (C,).
-        slots: the table of codes that each context generates from, shape (C,).
+        codebooks: the table of codes that each context generates from, shape (C,).
         context_items: of each context an item that is spelled so far, shape (C,).
         target_contexts: for each target its place in `contexts`, shape (T,).
         targets: the code of each target within its level, shape (T,).
@@ -53,7 +53,7 @@ class Sequences:
     tokens: Ints
     length: int
     contexts: Ints
-    slots: Ints
+    codebooks: Ints
     context_items: Ints
     target_contexts: Ints
     targets: Ints
@@ -70,7 +70,7 @@ class Batch:
         tokens: shape (B, L), padded on the right.
         lengths: of the requests, without targets' codes, shape (B,).
         context_rows, context_positions: where the generating states stand, shape (C,).
-        context_slots: the table of codes that each generates from, shape (C,).
+        context_codebooks: the table of codes that each generates from, shape (C,).
         context_items: catalog position of an item that is spelled so far, shape (C,).
         target_contexts: for each target its context, shape (T,).
         targets: the code of each target within its level, shape (T,).
@@ -85,7 +85,7 @@ class Batch:
     lengths: torch.Tensor
     context_rows: torch.Tensor
     context_positions: torch.Tensor
-    context_slots: torch.Tensor
+    context_codebooks: torch.Tensor
     context_items: torch.Tensor
     target_contexts: torch.Tensor
     targets: torch.Tensor
@@ -94,12 +94,12 @@ class Batch:
     matches: torch.Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
+        return Batch(**{part.name: getattr(self, part.name).to(device) for part in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
-    """Text tokens first, then the four marks, then the codes of every slot.
+    """Text tokens first, then the four marks, then the codes of every codebook.
 
     Attributes:
         tokenizer: text -> ids below `text_size`.
@@ -141,8 +141,8 @@ class Vocabulary:
 
     def code_tokens(self, task: Task) -> Ints:
         """Token id of code 0 of each level of a task's identifiers, (levels,)."""
-        starts = np.array([slot.start for slot in self.spaces.slots])
-        return self.code_start + starts[self.spaces.slots_of(task)]
+        starts = np.array([codebook.start for codebook in self.spaces.codebooks])
+        return self.code_start + starts[self.spaces.codebooks_of(task)]
 
     def _mark(self, name: str) -> int:
         return self.text_size + _SPECIAL.index(name)
@@ -156,7 +156,7 @@ class Vocabulary:
         codes = self.spaces.recommendation.codes[history]
         return (codes + self.code_tokens("recommendation")).reshape(-1)
 
-    def encode_request(self, history: Ints, query: str | None) -> Sequences:
+    def encode_request(self, history: Ints, query: str | None) -> EncodedExample:
         """Write a request as tokens, without a target; its last state generates.
 
         Args:
@@ -165,13 +165,22 @@ class Vocabulary:
         tokens = self._request(history[-self.max_history :], query)
         nothing = np.zeros(0, np.int64)
         last = np.array([len(tokens) - 1])
-        slot = self.spaces.slots_of(self.task(query))[:1]
+        codebook = self.spaces.codebooks_of(self.task(query))[:1]
         any_item = np.zeros(1, np.int64)
-        return Sequences(
-            tokens, len(tokens), last, slot, any_item, nothing, nothing, np.zeros(0), 0, query or ""
+        return EncodedExample(
+            tokens=tokens,
+            length=len(tokens),
+            contexts=last,
+            codebooks=codebook,
+            context_items=any_item,
+            target_contexts=nothing,
+            targets=nothing,
+            weights=np.zeros(0),
+            items=0,
+            query=query or "",
         )
 
-    def encode(self, example: Example) -> list[Sequences]:
+    def encode(self, example: Example) -> list[EncodedExample]:
         """Write an example as tokens; what lies before the last `max_history` items is cut.
 
         One sequence holds all targets where an identifier is one code. Where it is several, the
@@ -194,7 +203,7 @@ class Vocabulary:
         sequences = [self._spell(example, together)] if len(together) else []
         return sequences + [self._spell(example, np.array([target])) for target in apart]
 
-    def _spell(self, example: Example, chosen: Ints) -> Sequences:
+    def _spell(self, example: Example, chosen: Ints) -> EncodedExample:
         """The sequence of the `chosen` targets of an example; the last may spell itself out."""
         visible, targets = example.visible[chosen], example.targets[chosen]
         whole = int(visible.max(initial=0)) == len(example.history)
@@ -213,20 +222,19 @@ class Vocabulary:
         contexts, first, target_contexts = np.unique(
             positions, return_index=True, return_inverse=True
         )
-        slots = np.tile(self.spaces.slots_of(task), len(chosen))[first]
+        codebooks = np.tile(self.spaces.codebooks_of(task), len(chosen))[first]
         weights = np.ones(len(example.targets)) if example.weights is None else example.weights
-        repeated = np.repeat(weights[chosen], len(levels))
-        return Sequences(
-            tokens,
-            length,
-            contexts,
-            slots,
-            np.repeat(targets, len(levels))[first],
-            target_contexts,
-            codes.reshape(-1),
-            repeated,
-            len(chosen),
-            query or "",
+        return EncodedExample(
+            tokens=tokens,
+            length=length,
+            contexts=contexts,
+            codebooks=codebooks,
+            context_items=np.repeat(targets, len(levels))[first],
+            target_contexts=target_contexts,
+            targets=codes.reshape(-1),
+            weights=np.repeat(weights[chosen], len(levels)),
+            items=len(chosen),
+            query=query or "",
         )
 
     def _request(self, history: Ints, query: str | None) -> Ints:
@@ -238,7 +246,7 @@ class Vocabulary:
             parts.append(np.array([self._mark("<query>"), *words, self._mark("<answer>")]))
         return np.concatenate(parts)
 
-    def collate(self, sequences: Sequence[Sequences], width: int = 0) -> Batch:
+    def collate(self, sequences: Sequence[EncodedExample], width: int = 0) -> Batch:
         """Pad sequences to one length, `width` at least, and number their contexts through."""
         longest = max(width, *(len(s.tokens) for s in sequences))
         tokens = np.full((len(sequences), longest), self.pad, dtype=np.int64)
@@ -255,7 +263,7 @@ class Vocabulary:
             lengths=torch.tensor([s.length for s in sequences]),
             context_rows=torch.from_numpy(np.repeat(np.arange(len(sequences)), counts)),
             context_positions=torch.from_numpy(np.concatenate([s.contexts for s in sequences])),
-            context_slots=torch.from_numpy(np.concatenate([s.slots for s in sequences])),
+            context_codebooks=torch.from_numpy(np.concatenate([s.codebooks for s in sequences])),
             context_items=torch.from_numpy(np.concatenate([s.context_items for s in sequences])),
             target_contexts=torch.from_numpy(np.concatenate(places)),
             targets=torch.from_numpy(np.concatenate([s.targets for s in sequences])),

@@ -9,11 +9,11 @@ import torch
 
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.decoding import steps_of
-from twofold.model.vocabulary import Batch, Sequences, padded
+from twofold.model.vocabulary import Batch, EncodedExample, padded
 from twofold.records import InputError, Ints, Task
 
 
-def batch_of(model: GenerativeModel, sequences: Sequence[Sequences]) -> Batch:
+def batch_of(model: GenerativeModel, sequences: Sequence[EncodedExample]) -> Batch:
     """Requests side by side on the model's device.
 
     Their padding fills whole vectors of the processor: then attention sums in the same order
@@ -43,11 +43,11 @@ class Expansion:
     def __init__(self, model: GenerativeModel, task: Task, batch: Batch, beams: int) -> None:
         spaces = model.vocabulary.spaces
         self._model = model
-        self._slots = [spaces.slots[slot] for slot in spaces.slots_of(task)]
+        self._codebooks = [spaces.codebooks[codebook] for codebook in spaces.codebooks_of(task)]
         self._matches = batch.matches[:, None]
         self._tokens = model.vocabulary.code_tokens(task)
         with model.autocast():
-            self._steps = steps_of(model.backbone, batch, len(self._slots) - 1, beams)
+            self._steps = steps_of(model.backbone, batch, len(self._codebooks) - 1, beams)
 
     def __call__(self, level: int, codes: Ints, parents: Ints) -> npt.NDArray[np.float32]:
         with self._model.autocast():
@@ -57,7 +57,7 @@ class Expansion:
                 tokens = torch.from_numpy(codes + self._tokens[level - 1]).to(self._model.device)
                 places = torch.from_numpy(parents).to(self._model.device)
                 states = self._steps.next(tokens, places)
-        logits = self._model.backbone.logits(finite(states), self._slots[level])
+        logits = self._model.backbone.logits(finite(states), self._codebooks[level])
         if level == 0:
             logits = with_matches(logits, self._matches)
         found: npt.NDArray[np.float32] = logits.cpu().numpy()

@@ -15,8 +15,8 @@ import torch
 from twofold.identifiers.trie import Counts
 from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
-from twofold.model.vocabulary import Batch, Sequences
-from twofold.records import Answer, InputError, Ranking, Request, Run, Task
+from twofold.model.vocabulary import Batch, EncodedExample
+from twofold.records import InputError, RankedItem, Ranking, Request, Run, Task
 from twofold.retrieval.attributes import Attributes, Mask, Where
 from twofold.retrieval.beam_search import Diversity, beam_search
 from twofold.retrieval.expansion import Expansion, batch_of, finite, with_matches
@@ -123,7 +123,7 @@ class GenerativeRetriever:
         widest = max(self.model.vocabulary.spaces.of(task).codebook_sizes)
         return max(1, _BATCH_SCORES // (max(self._beams, k) * widest))
 
-    def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> list[Answer]:
+    def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> list[RankedItem]:
         """Items for a query, personal where a history is given.
 
         Raises:
@@ -132,7 +132,7 @@ class GenerativeRetriever:
         request = Request("search", query=query, history=tuple(history))
         return self._answers(request, k)
 
-    def recommend(self, history: Sequence[str], k: int = 10) -> list[Answer]:
+    def recommend(self, history: Sequence[str], k: int = 10) -> list[RankedItem]:
         """Items that come next after a history; those in it do not come back where the dataset's
         protocol filters seen items.
 
@@ -145,7 +145,7 @@ class GenerativeRetriever:
         request = Request("recommendation", history=tuple(history), exclude=exclude)
         return self._answers(request, k)
 
-    def recommend_for_user(self, user_id: str, k: int = 10) -> list[Answer]:
+    def recommend_for_user(self, user_id: str, k: int = 10) -> list[RankedItem]:
         """Items that come next for a user whose history the model folder carries.
 
         Raises:
@@ -161,15 +161,18 @@ class GenerativeRetriever:
         positions = self.model.histories[user_id]
         return self.recommend(self._item_ids[positions].tolist(), k)
 
-    def _answers(self, request: Request, k: int) -> list[Answer]:
+    def _answers(self, request: Request, k: int) -> list[RankedItem]:
         if not 1 <= k <= len(self.model.catalog):
             raise InputError(f"k is {k}; it must lie between 1 and {len(self.model.catalog)}")
         ranking = self.retrieve([request], k)[request.request_id]
-        found = zip(ranking.item_ids, ranking.scores, strict=True)
+        ranked = enumerate(zip(ranking.item_ids, ranking.scores, strict=True), start=1)
         title = self.model.catalog.title
-        return [Answer(rank, i, title(i), score) for rank, (i, score) in enumerate(found, start=1)]
+        return [
+            RankedItem(rank=rank, item_id=item_id, title=title(item_id), score=score)
+            for rank, (item_id, score) in ranked
+        ]
 
-    def _encode(self, request: Request) -> Sequences:
+    def _encode(self, request: Request) -> EncodedExample:
         if request.query is not None and not request.query.strip():
             raise InputError(f"request '{request.request_id}': the query is empty; type a word")
         history = self._ranker.positions(request.history)
@@ -181,7 +184,7 @@ class GenerativeRetriever:
         task: Task,
         where: Where,
         requests: Sequence[Request],
-        sequences: Sequence[Sequences],
+        sequences: Sequence[EncodedExample],
         k: int,
     ) -> dict[str, Ranking]:
         batch = batch_of(self.model, sequences)
@@ -222,15 +225,17 @@ class GenerativeRetriever:
         spaces = self.model.vocabulary.spaces
         with self.model.autocast():
             states = finite(self.model.backbone.states(batch))
-        slot = spaces.slots[spaces.slots_of(task)[0]]
-        logits = with_matches(self.model.backbone.logits(states, slot), batch.matches)
+        codebook = spaces.codebooks[spaces.codebooks_of(task)[0]]
+        logits = with_matches(self.model.backbone.logits(states, codebook), batch.matches)
         scores = torch.log_softmax(logits, dim=1)
         codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
         found: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
         return found
 
 
-def _batches(rows: Sequence[int], sequences: Sequence[Sequences], most: int) -> Iterator[list[int]]:
+def _batches(
+    rows: Sequence[int], sequences: Sequence[EncodedExample], most: int
+) -> Iterator[list[int]]:
     """`rows` in batches of similar length, so that little of a batch is padding; `most` in one."""
     batch: list[int] = []
     for row in sorted(rows, key=lambda row: len(sequences[row].tokens)):
@@ -257,5 +262,5 @@ def load_model(
         InputError: it is incomplete, changed, or of a newer format; no such device.
     """
     model = load_model_folder(Path(folder), resolve_device(device))
-    model.backbone.pack(model.precision, model.vocabulary.spaces.slots)
+    model.backbone.pack(model.precision, model.vocabulary.spaces.codebooks)
     return GenerativeRetriever(model, name or Path(folder).name)

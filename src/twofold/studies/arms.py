@@ -26,11 +26,6 @@ def control_name(task: Task) -> str:
     return f"{task}-step-matched"
 
 
-def added_task(task: Task) -> Task:
-    """The task that joint training adds to `task`."""
-    return "recommendation" if task == "search" else "search"
-
-
 ARMS: tuple[Arm, ...] = (
     *(PLAIN_ARMS[task] for task in TASKS),
     *(Arm(control_name(task), (task,), step_matched=True) for task in TASKS),

@@ -10,11 +10,11 @@ from typing import Any
 import jinja2
 
 from twofold.evaluation.significance import MIN_SEEDS
+from twofold.records import Task, other_task
 from twofold.studies import plots
 
 Result = Mapping[str, Any]
 
-_OTHER = {"search": "recommendation", "recommendation": "search"}
 _SAY = {
     "helps": "helps",
     "hurts": "hurts",
@@ -43,7 +43,7 @@ def write_report(result: Result, path: Path) -> None:
         findings={task: attribution_sentence(result, task) for task in tasks},
         advice={task: _advice(result, task) for task in tasks},
         measures=list(next(iter(result["effects"].values()))),
-        other=_OTHER,
+        other=other_task,
         by_models=result["stamp"]["seeds"] < MIN_SEEDS,
         plots={name: plots.svg(draw, result) for name, draw in figures.items()},
     )
@@ -55,7 +55,7 @@ def write_simulation_report(result: Result, folder: Path) -> None:
     figure = plots.svg(plots.sweep, result)
     (folder / "figure.svg").write_text(figure, encoding="utf-8")
     page = _template("simulation.html").render(
-        result=result, other=_OTHER[result["helped"]], sweep_plot=figure
+        result=result, other=other_task(result["helped"]), sweep_plot=figure
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
 
@@ -77,10 +77,10 @@ def _template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def verdict_sentence(result: Result, task: str) -> str:
+def verdict_sentence(result: Result, task: Task) -> str:
     """The verdict on one task as a sentence."""
     verdict = result["verdicts"][task]
-    joined = _OTHER[task]
+    joined = other_task(task)
     if verdict["verdict"] == "not enough data":
         return f"Whether {joined} helps {task} cannot be told from these data: {verdict['reason']}."
     provisional = "Provisionally: " if verdict["provisional"] else ""

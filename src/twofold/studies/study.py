@@ -18,9 +18,9 @@ import torch
 from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
 from twofold.evaluation.measures import PRIMARY
-from twofold.identifiers.assign import NamedCatalog
+from twofold.identifiers.assign import ItemIdentifiers
 from twofold.model.backbone import resolve_device, resolve_precision
-from twofold.records import InputError, Split
+from twofold.records import InputError, Split, Task
 from twofold.studies.analyses.attribution import attribution, cap_effects
 from twofold.studies.analyses.pairs import training_pairs
 from twofold.studies.analyses.popularity import popularity_evidence
@@ -38,7 +38,7 @@ from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report
 from twofold.training.config import Budget, TrainingConfig, resolve_config
-from twofold.training.train import SELECTION, Arm, Settings, named_catalog, train
+from twofold.training.train import SELECTION, Arm, Settings, assign_identifiers, train
 
 KIND = "study"
 _PLAN = "plan.json"
@@ -47,7 +47,7 @@ _EARLY = {"dataset", ".dataset.partial", f".{_PLAN}.partial"}
 
 _log = logging.getLogger(__name__)
 
-IdentifiersOf = Callable[[Settings], NamedCatalog | None]
+IdentifiersOf = Callable[[Settings], ItemIdentifiers | None]
 """Settings of an arm -> its identifiers; None for what training makes by itself."""
 
 
@@ -62,7 +62,7 @@ class Study:
     """
 
     folder: Path
-    verdicts: Mapping[str, TaskVerdict]
+    verdicts: Mapping[Task, TaskVerdict]
     result: Mapping[str, Any]
 
 
@@ -145,9 +145,9 @@ def _identifiers_of(
     """What makes the identifiers of arms with such settings, once for all of them."""
 
     @cache
-    def made(settings: Settings) -> NamedCatalog | None:
+    def made(settings: Settings) -> ItemIdentifiers | None:
         own = config.model_copy(update=dict(settings))
-        return None if own.identifiers == "atomic" else named_catalog(dataset, own, folder)
+        return None if own.identifiers == "atomic" else assign_identifiers(dataset, own, folder)
 
     return made
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from twofold.evaluation.significance import MIN_SEEDS, Estimate, difference, holm
-from twofold.records import Floats, Ints
+from twofold.records import Floats, Ints, Task
 
 SESOI_SHARE = 0.05
 """The smallest effect of interest, as a share of the plain arm's mean."""
@@ -72,8 +72,8 @@ class TaskVerdict:
 
 
 def decide(
-    scores: Mapping[str, TaskScores], sesoi_share: float = SESOI_SHARE
-) -> dict[str, TaskVerdict]:
+    scores: Mapping[Task, TaskScores], sesoi_share: float = SESOI_SHARE
+) -> dict[Task, TaskVerdict]:
     """Verdicts of all tasks together: Holm's correction runs over their primary tests."""
     contrasts = {task: _contrasts(found) for task, found in scores.items()}
     weaker = [max(e.p_value for e in pair.values()) for pair in contrasts.values()]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from twofold.model.backbone import Backbone
-from twofold.model.vocabulary import Sequences, Vocabulary
+from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import Example, Source, Task
 from twofold.tasks.examples import training_examples, training_source
 from twofold.tasks.prepared import PreparedDataset
@@ -18,7 +18,7 @@ def encoded_sources(
     vocabulary: Vocabulary,
     backbone: Backbone,
     config: TrainingConfig,
-) -> dict[Task, list[Sequences]]:
+) -> dict[Task, list[EncodedExample]]:
     """The sequences of every task of the dataset: an arm's `tasks` and the others.
 
     The others set what is common to all arms: the horizon, and the proposal of the negatives.
@@ -47,7 +47,7 @@ def trainable(
     return source.cut(config.max_history)
 
 
-def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> list[Sequences]:
+def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> list[EncodedExample]:
     """The sequences of a source that have a target: a long history's first ones may be cut."""
     if backbone.contexts_per_sequence == 1:
         source = _one_context_each(source)

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from twofold.model.backbone import Backbone, autocast
-from twofold.model.vocabulary import Sequences, Vocabulary
+from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import InputError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss
@@ -68,7 +68,7 @@ class Job:
 
     label: str
     mixture: Mixture
-    sequences: Sequence[Sequence[Sequences]]
+    sequences: Sequence[Sequence[EncodedExample]]
     loss: CodeLoss
     config: TrainingConfig
     schedule: Schedule
@@ -146,7 +146,7 @@ def _update(
         batch.target_contexts,
         batch.targets,
         weights,
-        batch.context_slots,
+        batch.context_codebooks,
         batch.context_items,
     )
     if not torch.isfinite(loss):

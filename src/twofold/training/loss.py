@@ -294,7 +294,7 @@ def continuations(spaces: IdSpaces, tries: Mapping[Task, Trie]) -> dict[int, Con
     found = {}
     for task, trie in tries.items():
         sizes = spaces.of(task).codebook_sizes
-        for level, slot in enumerate(spaces.slots_of(task).tolist()):
+        for level, slot in enumerate(spaces.codebooks_of(task).tolist()):
             if level or len(trie.codes[0]) < sizes[0]:
                 found[slot] = Continuations(trie, level)
     return found

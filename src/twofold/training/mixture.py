@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from twofold.model.vocabulary import Sequences
+from twofold.model.vocabulary import EncodedExample
 from twofold.records import InputError, Ints
 
 _BUCKET_GROWTH = 1.25
@@ -51,7 +51,7 @@ class Mixture:
     def __init__(
         self,
         names: Sequence[str],
-        sequences: Sequence[Sequence[Sequences]],
+        sequences: Sequence[Sequence[EncodedExample]],
         batch_tokens: int,
         weights: Weights,
         seed: int,
@@ -113,7 +113,7 @@ def _visits(weights: Sequence[float], targets: Sequence[int]) -> list[int]:
 
 
 def _buckets(
-    sequences: Sequence[Sequences], batch_tokens: int, batch_requests: int
+    sequences: Sequence[EncodedExample], batch_tokens: int, batch_requests: int
 ) -> list[tuple[Ints, int]]:
     """Rows by length class, with how many of them fill a batch."""
     lengths = np.array([len(s.tokens) for s in sequences])

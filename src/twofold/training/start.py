@@ -8,9 +8,9 @@ from twofold.model.backbone import (
     fresh_backbone,
     is_fresh,
     pretrained_backbone,
-    silence_blocks,
     start_from_histories,
     start_from_text,
+    zero_init_residuals,
 )
 from twofold.model.decoding import require_steps
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
@@ -38,7 +38,7 @@ def start(
         vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, words, encoder)
         backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
         if encoder or config.rows == "histories":
-            silence_blocks(backbone)
+            zero_init_residuals(backbone)
     else:
         limits = config.max_history, config.max_query
         backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)

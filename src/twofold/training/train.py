@@ -15,13 +15,13 @@ from threadpoolctl import threadpool_limits
 from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.evaluation.measures import Measure
-from twofold.identifiers.assign import NamedCatalog, atomic_catalog, semantic_catalog
+from twofold.identifiers.assign import ItemIdentifiers, atomic_identifiers, semantic_identifiers
 from twofold.identifiers.embeddings import item_embeddings
 from twofold.identifiers.trie import Trie
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
 from twofold.model.hybrid import Hybrid
-from twofold.model.vocabulary import Sequences, Vocabulary
+from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import TASKS, InputError, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
@@ -112,7 +112,7 @@ def train(
     resume: bool = False,
     histories: bool = True,
     reference: Mapping[str, float] | None = None,
-    identifiers: NamedCatalog | None = None,
+    identifiers: ItemIdentifiers | None = None,
 ) -> GenerativeRetriever:
     """Train one arm into the folder `out` and return it ready to answer.
 
@@ -156,7 +156,7 @@ def train(
 
     # Where training starts rests on singular values, whose bits vary with the threads of BLAS.
     with threadpool_limits(1, "blas"):
-        named = identifiers or named_catalog(dataset, config, encoders)
+        named = identifiers or assign_identifiers(dataset, config, encoders)
         vocabulary, backbone, item_vectors = start(dataset, named.spaces, config, seed)
     model = GenerativeModel(
         catalog=dataset.catalog,
@@ -252,7 +252,9 @@ def _require_tasks(dataset: PreparedDataset, arm: Arm) -> None:
             )
 
 
-def named_catalog(dataset: PreparedDataset, config: TrainingConfig, folder: Path) -> NamedCatalog:
+def assign_identifiers(
+    dataset: PreparedDataset, config: TrainingConfig, folder: Path
+) -> ItemIdentifiers:
     """The identifiers that a configuration asks for; the same in every arm and seed.
 
     Args:
@@ -261,10 +263,10 @@ def named_catalog(dataset: PreparedDataset, config: TrainingConfig, folder: Path
         folder: where sentence encoders that are tuned for it are kept; made once, then read.
     """
     if config.identifiers == "atomic":
-        return atomic_catalog(dataset)
+        return atomic_identifiers(dataset)
     sentence = sentence_part(config)
     vectors_of = partial(item_embeddings, dataset, sentence=sentence, folder=folder)
-    named = semantic_catalog(dataset, scheme_of(config), vectors_of)
+    named = semantic_identifiers(dataset, scheme_of(config), vectors_of)
     for name, report in named.description.items():
         if isinstance(report, dict) and report.get("added_level"):
             _log.info(
@@ -278,7 +280,7 @@ def named_catalog(dataset: PreparedDataset, config: TrainingConfig, folder: Path
 
 
 def _mixture(
-    sources: Mapping[Task, Sequence[Sequences]],
+    sources: Mapping[Task, Sequence[EncodedExample]],
     tasks: Sequence[Task],
     config: TrainingConfig,
     seed: int,
@@ -295,7 +297,7 @@ def _mixture(
 
 
 def _schedule(
-    sources: Mapping[Task, Sequence[Sequences]],
+    sources: Mapping[Task, Sequence[EncodedExample]],
     arm: Arm,
     config: TrainingConfig,
     seed: int,
@@ -329,16 +331,16 @@ def _schedule(
 
 
 def _loss(
-    sources: Mapping[Task, Sequence[Sequences]],
+    sources: Mapping[Task, Sequence[EncodedExample]],
     vocabulary: Vocabulary,
     tries: Mapping[Task, Trie],
     config: TrainingConfig,
 ) -> CodeLoss:
-    slots = vocabulary.spaces.slots
+    slots = vocabulary.spaces.codebooks
     starts = np.array([slot.start for slot in slots])
     counts = torch.zeros(vocabulary.spaces.size, dtype=torch.float64)
     for sequences in sources.values():
-        codes = [s.targets + starts[s.slots[s.target_contexts]] for s in sequences]
+        codes = [s.targets + starts[s.codebooks[s.target_contexts]] for s in sequences]
         targets = torch.from_numpy(np.concatenate(codes))
         counts += torch.bincount(targets, minlength=len(counts))
     product = torch.bfloat16 if config.precision == "bfloat16" else torch.float32

@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import Estimate, contrast, difference
-from twofold.records import TASKS, Floats, Ints, Task
-from twofold.studies.arms import added_task
+from twofold.records import TASKS, Floats, Ints, Task, other_task
 from twofold.studies.interventions import CAPS, TWO_BY_TWO, Intervention
 from twofold.studies.results import Results, describe, describe_difference
 
@@ -35,7 +34,7 @@ def attribution(results: Results) -> dict[str, Any]:
     found: dict[str, Any] = {}
     measure = str(PRIMARY)
     for task in TASKS:
-        added = added_task(task)
+        added = other_task(task)
         names = {"real": "joint"} | {
             kind: Intervention(kind, added).arm.name for kind in TWO_BY_TWO
         }
@@ -61,8 +60,8 @@ def cap_effects(results: Results) -> dict[str, Any]:
     """
     return {
         task: {
-            "added": added_task(task),
-            "targets": results.stamps["joint"][0]["targets"][added_task(task)],
+            "added": other_task(task),
+            "targets": results.stamps["joint"][0]["targets"][other_task(task)],
             "caps": [_cap(results, task, cap) for cap in CAPS],
         }
         for task in TASKS
@@ -70,7 +69,7 @@ def cap_effects(results: Results) -> dict[str, Any]:
 
 
 def _cap(results: Results, task: Task, cap: int) -> dict[str, Any]:
-    added, measure, clusters = added_task(task), str(PRIMARY), results.clusters(task)
+    added, measure, clusters = other_task(task), str(PRIMARY), results.clusters(task)
     capped, control = (
         Intervention("capped", added, cap).arm,
         Intervention("size-matched", added, cap).arm,

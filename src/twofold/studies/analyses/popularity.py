@@ -10,8 +10,8 @@ import numpy as np
 from scipy import stats
 
 from twofold.evaluation.measures import PRIMARY
-from twofold.records import Floats, Ints, Run, Task
-from twofold.studies.arms import added_task, control_name
+from twofold.records import Floats, Ints, Run, Task, other_task
+from twofold.studies.arms import control_name
 from twofold.studies.results import Results
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import (
@@ -39,7 +39,7 @@ def popularity_evidence(dataset: PreparedDataset, results: Results) -> dict[str,
 def _of_task(dataset: PreparedDataset, results: Results, task: Task) -> dict[str, Any]:
     own = training_popularity(dataset, task)
     test, bands = test_popularity(dataset, task), popularity_bands(own)
-    other = added_task(task)
+    other = other_task(task)
     positions = dict(dataset.catalog.positions)
     retrieved = {
         arm: [retrieved_counts(run, positions) for run in results.runs(arm, task)]

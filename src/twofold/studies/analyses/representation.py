@@ -67,7 +67,7 @@ def item_rows(model: GenerativeModel) -> Floats:
     """The output rows of each item's codes side by side, (N, levels x D)."""
     rows = model.backbone.code_rows().detach().cpu().double().numpy()
     codes = model.vocabulary.spaces.recommendation.codes
-    starts = [slot.start for slot in model.vocabulary.spaces.slots[: codes.shape[1]]]
+    starts = [codebook.start for codebook in model.vocabulary.spaces.codebooks[: codes.shape[1]]]
     found: Floats = rows[codes + starts].reshape(len(codes), -1)
     return found
 

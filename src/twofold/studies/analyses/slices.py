@@ -11,10 +11,10 @@ import numpy as np
 
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference
-from twofold.records import Task
+from twofold.records import Task, other_task
 from twofold.studies.analyses.pairs import training_answers
 from twofold.studies.analyses.popularity import BANDS, popularity_bands
-from twofold.studies.arms import added_task, control_name
+from twofold.studies.arms import control_name
 from twofold.studies.results import Results, describe_difference
 from twofold.tasks.examples import JudgedRequests, judged_requests
 from twofold.tasks.prepared import PreparedDataset
@@ -91,7 +91,7 @@ def _popularity(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
 def _known_to(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """By the tasks that train on a right answer."""
     own = training_popularity(dataset, judged.task) > 0
-    other = training_popularity(dataset, added_task(judged.task)) > 0
+    other = training_popularity(dataset, other_task(judged.task)) > 0
     names = ("both tasks", "this task only", "the other task only", "neither task")
     right = _positions(dataset, judged)
     return _slicing(names, [names[3 - 2 * own[r].any() - other[r].any()] for r in right])

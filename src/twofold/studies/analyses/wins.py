@@ -15,10 +15,9 @@ from scipy import stats
 
 from twofold.data.text import normalise_query
 from twofold.evaluation.measures import PRIMARY
-from twofold.records import Floats, Ints, Request, Task
+from twofold.records import Floats, Ints, Request, Task, other_task
 from twofold.studies.analyses.pairs import Pairs, training_answers
 from twofold.studies.analyses.representation import matched_pairs
-from twofold.studies.arms import added_task
 from twofold.studies.results import Results
 from twofold.studies.verdict import LEVEL
 from twofold.tasks.examples import JudgedRequests, judged_requests
@@ -39,7 +38,7 @@ def wins_evidence(dataset: PreparedDataset, results: Results, pairs: Pairs) -> d
         gain = _gains(results, task)
         told, by_chance = _told(dataset, judged, pairs, popularity)
         found[task] = {
-            "only_known_to": added_task(task),
+            "only_known_to": other_task(task),
             **{
                 name: {**_share(told[chosen]), "by_chance": _mean(by_chance[chosen])}
                 for name, chosen in (("won", gain > 0), ("lost", gain < 0), ("tied", gain == 0))
@@ -73,7 +72,7 @@ def _told(
     dataset: PreparedDataset, judged: JudgedRequests, pairs: Pairs, popularity: Ints
 ) -> tuple[Any, Any]:
     """Whether the other task alone joins a source with a target, and with one as popular, (R,)."""
-    known = pairs.known_only_to[added_task(judged.task)]
+    known = pairs.known_only_to[other_task(judged.task)]
     sources = _Sources(dataset)
     positions = dataset.catalog.positions
     items = np.arange(len(popularity))
@@ -123,13 +122,13 @@ def _regression(
             total[positions[item_id]] += gain[row]
             weight[positions[item_id]] += 1
     asked = np.flatnonzero(weight)
-    known = pairs.known_only_to[added_task(judged.task)]
+    known = pairs.known_only_to[other_task(judged.task)]
     columns = {
         **{
             f"log popularity in {task}": np.log1p(training_popularity(dataset, task))
             for task in dataset.tasks
         },
-        f"log pairs only {added_task(judged.task)} knows": np.log1p(np.diff(known.indptr)),
+        f"log pairs only {other_task(judged.task)} knows": np.log1p(np.diff(known.indptr)),
     }
     usable = {name: c[asked] for name, c in columns.items() if c[asked].std() > 0}
     if len(asked) <= 2 * (len(usable) + 1) or not usable:
