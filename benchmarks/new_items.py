@@ -41,7 +41,7 @@ from twofold.training.config import TrainingConfig, resolve_config, sentence_par
 from twofold.training.train import train
 
 KEY = ["query_id", "item_id"]
-SETTINGS = ["epochs=3", "item_text=3", "max_history=100", "validation_requests=500"]
+SETTINGS = ["epochs=3", "item_text_queries=3", "max_history=100", "max_validation_requests=500"]
 
 
 def drawn(dataset: PreparedDataset, share: float, seed: int) -> list[str]:
@@ -84,7 +84,7 @@ def trained(dataset: PreparedDataset, out: Path, arguments: argparse.Namespace) 
     if artifact.is_complete(folder):
         return folder
     settings = [*SETTINGS, *(arguments.set or [])]
-    config = resolve_config("standard", None, tuple(settings), encoder=arguments.encoder)
+    config = resolve_config("standard", None, tuple(settings), text_encoder=arguments.encoder)
     if arguments.tune_encoder:
         config = _tuned(dataset, config, out, arguments)
     place, threads = arguments.device, arguments.threads
@@ -100,7 +100,9 @@ def _tuned(
     tuned = tuned_encoder(dataset, config, out / "encoder", tuning=tuning, device=place)
     before = sentence_part(config)
     assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
-    return config.model_copy(update={"encoder": config.encoder.replace(before, tuned.name)})
+    return config.model_copy(
+        update={"text_encoder": config.text_encoder.replace(before, tuned.name)}
+    )
 
 
 def compare(

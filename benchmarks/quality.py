@@ -44,23 +44,23 @@ RECIPES: dict[str, list[str]] = {
         "backbone=decoder:medium",
         "epochs=3",
         "patience=1",
-        "item_text=3",
+        "item_text_queries=3",
         'source_weights={"search": 0.25, "recommendation": 0.75}',
-        "validation_requests=1000",
+        "max_validation_requests=1000",
     ],
     "beauty": [
         "epochs=10",
         "max_history=50",
-        "rows=histories",
+        "item_init=histories",
         "dropout=0.3",
         "weight_decay=1.5",
         "batch_tokens=2048",
-        "batch_requests=256",
+        "max_batch_size=256",
         "learning_rate=1.4e-3",
         "patience=1",
-        "validation_requests=4000",
+        "max_validation_requests=4000",
     ],
-    "ml-small-joint": ["epochs=8", "item_text=3", "validation_requests=600"],
+    "ml-small-joint": ["epochs=8", "item_text_queries=3", "max_validation_requests=600"],
 }
 """What differs from the preset `standard`: passes over the data, and the weights of the tasks."""
 
@@ -98,13 +98,15 @@ def run(source: str, out: Path, arguments: argparse.Namespace) -> None:
     if not artifact.is_complete(out / "dataset"):
         save_dataset(dataset, out / "dataset")
     settings = [*RECIPES.get(Path(source).name, []), *(arguments.set or [])]
-    config = resolve_config("standard", None, tuple(settings), encoder=arguments.encoder)
+    config = resolve_config("standard", None, tuple(settings), text_encoder=arguments.encoder)
     beside = every_baseline(dataset, out / "baselines", config, threads=arguments.threads)
     if arguments.tune_encoder:
         tuned = tuned_encoder(dataset, config, out / "baselines" / "bi-encoder")
         before = sentence_part(config)
         assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
-        config = config.model_copy(update={"encoder": config.encoder.replace(before, tuned.name)})
+        config = config.model_copy(
+            update={"text_encoder": config.text_encoder.replace(before, tuned.name)}
+        )
     if arguments.baselines:
         # What stands there already is not made again: the arms' encoder comes first.
         own = [documents_baseline(dataset, config)] if "search" in dataset.tasks else []

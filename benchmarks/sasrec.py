@@ -104,11 +104,11 @@ def single(arguments: argparse.Namespace) -> None:
     logger = logging.getLogger("twofold.training.loop")
     logger.setLevel(logging.DEBUG)
     logger.addHandler(Watch())
-    given = [f"epochs={arguments.epochs}", f"validations={arguments.epochs}"]
+    given = [f"epochs={arguments.epochs}", f"min_validations={arguments.epochs}"]
     given += [f"max_history={arguments.length}", f"dropout={arguments.dropout}"]
-    given += ["validation_requests=1000000", "patience=9"]
+    given += ["max_validation_requests=1000000", "patience=9"]
     if not arguments.time:  # the peer reads a history's last items; so do we, to compare passes
-        given.append("windows=last")
+        given.append("long_histories=truncate")
     given += arguments.set or ()
     config = resolve_config("standard", None, tuple(given))
     folder = arguments.out / "model"

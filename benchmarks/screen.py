@@ -48,7 +48,12 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     torch.set_num_threads(arguments.threads)
     dataset = drawn(load_dataset(arguments.dataset), arguments.users)
-    common = ("epochs=4", "validations=4", f"validation_requests={arguments.users}", "patience=9")
+    common = (
+        "epochs=4",
+        "min_validations=4",
+        f"max_validation_requests={arguments.users}",
+        "patience=9",
+    )
     config = resolve_config("standard", None, (*common, *arguments.settings))
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:

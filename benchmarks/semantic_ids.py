@@ -49,7 +49,7 @@ SETTINGS = [
     "codebook_size=256",
     "batch_tokens=2048",
     "max_history=50",
-    "item_text=3",
+    "item_text_queries=3",
     "epochs=4",
     "hybrid=none",
 ]

@@ -17,7 +17,9 @@ from twofold.serving.in_process import InProcess
 def own_server() -> Client:
     """The same application that `twofold serve` runs, without a socket."""
     dataset = twofold.load_dataset("simulate:catalog")
-    config = twofold.resolve_config("quick", backbone="decoder:tiny", updates=20, validations=1)
+    config = twofold.resolve_config(
+        "quick", backbone="decoder:tiny", max_steps=20, min_validations=1
+    )
     twofold.train(dataset, arm="joint", out="model", config=config)
     app = app_of_folders({"joint": Path("model")})
     return Client("http://localhost", transport=InProcess(app))

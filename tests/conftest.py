@@ -74,11 +74,11 @@ def quick_config() -> TrainingConfig:
     return resolve_config(
         "quick",
         backbone="decoder:tiny",
-        updates=40,
-        validations=4,
+        max_steps=40,
+        min_validations=4,
         batch_tokens=512,
-        batch_requests=8,
-        text_tokens=400,
+        max_batch_size=8,
+        text_vocab_size=400,
         precision="float32",
         patience=9.0,
     )

@@ -18,7 +18,7 @@ def test_every_baseline_is_made_and_answers(
     quick_config: TrainingConfig,
     tmp_path: Path,
 ) -> None:
-    config = quick_config.model_copy(update={"encoder": sentence_encoder.name, "updates": 8})
+    config = quick_config.model_copy(update={"text_encoder": sentence_encoder.name, "max_steps": 8})
     names = set()
     for baseline in every_baseline(catalog, tmp_path, config, "cpu", 1):
         chosen = baseline.make()

@@ -78,10 +78,10 @@ def test_a_backbone_trains_saves_and_answers_in_plain_transformers(
         update={
             "backbone": backbone,
             "hybrid": "none",  # a layer of ours, beside the checkpoint
-            "updates": 8,
-            "validations": 2,
+            "max_steps": 8,
+            "min_validations": 2,
             "max_history": 20,
-            "encoder": "none",  # its vector of a query is none of transformers' inputs
+            "text_encoder": "none",  # its vector of a query is none of transformers' inputs
         }
     )
     trained = train(catalog, "joint", out=tmp_path / "model", config=config, device="cpu")

@@ -39,9 +39,9 @@ def _semantic(data: PreparedDataset) -> GenerativeRetriever:
             "quick",
             backbone="decoder:tiny",
             identifiers="semantic",
-            updates=4,
-            validations=1,
-            text_tokens=400,
+            max_steps=4,
+            min_validations=1,
+            text_vocab_size=400,
             precision="float32",
         )
         with tempfile.TemporaryDirectory() as folder:

@@ -11,10 +11,10 @@ from twofold.tasks.storage import save_dataset
 
 SETTINGS = [
     "backbone=decoder:tiny",
-    "updates=40",
-    "validations=4",
+    "max_steps=40",
+    "min_validations=4",
     "batch_tokens=512",
-    "text_tokens=400",
+    "text_vocab_size=400",
     "precision=float32",
 ]
 

@@ -73,7 +73,7 @@ def test_only_training_queries_were_asked() -> None:
 def test_arms_that_search_have_one(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path, arm: str
 ) -> None:
-    few = {"encoder": "none", "updates": 2, "validations": 1}
+    few = {"text_encoder": "none", "max_steps": 2, "min_validations": 1}
     config = quick_config.model_copy(update=few)
     trained = train(catalog, arm, out=tmp_path / "m", config=config, device="cpu").model
     assert ("hybrid" in trained.stamp) == (arm != "recommendation")
@@ -92,7 +92,7 @@ def test_arms_that_search_have_one(
 def test_none_is_asked_for_or_possible(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
-    few = {"updates": 2, "validations": 1}
+    few = {"max_steps": 2, "min_validations": 1}
     for name, change in {"none": {"hybrid": "none"}, "ids": {"identifiers": "semantic"}}.items():
         config = quick_config.model_copy(update={**few, **change})
         trained = train(catalog, "joint", out=tmp_path / name, config=config, device="cpu")

@@ -16,7 +16,9 @@ from twofold.training.start import start
 
 
 def _config() -> TrainingConfig:
-    return resolve_config("quick", backbone="decoder:tiny", encoder="tfidf", text_tokens=400)
+    return resolve_config(
+        "quick", backbone="decoder:tiny", text_encoder="tfidf", text_vocab_size=400
+    )
 
 
 def _rows(dataset: PreparedDataset, config: TrainingConfig) -> Vectors:

@@ -54,11 +54,11 @@ def test_a_model_with_an_encoder_answers_the_same_after_loading(
     name = "tfidf" if kind == "tfidf" else sentence_encoder.name
     config = quick_config.model_copy(
         update={
-            "encoder": name,
+            "text_encoder": name,
             "backbone": backbone,
             "hybrid": "none",  # its scores are larger than this bound can tell apart
-            "updates": 6,
-            "item_text": 2,
+            "max_steps": 6,
+            "item_text_queries": 2,
         }
     )
     trained = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
@@ -84,8 +84,12 @@ def test_what_a_checkpoint_has_learned_is_kept(
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
     learned = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape, **heads))
     learned.save_pretrained(tmp_path / "checkpoint")
-    changes = {"backbone": str(tmp_path / "checkpoint"), "encoder": "tfidf", "learning_rate": 1e-9}
-    config = quick_config.model_copy(update=changes | {"updates": 1, "validations": 1})
+    changes = {
+        "backbone": str(tmp_path / "checkpoint"),
+        "text_encoder": "tfidf",
+        "learning_rate": 1e-9,
+    }
+    config = quick_config.model_copy(update=changes | {"max_steps": 1, "min_validations": 1})
     trained = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu")
     for block in ("self_attn.o_proj", "mlp.down_proj"):
         name = f"model.layers.0.{block}"

@@ -173,7 +173,7 @@ def test_patience_ends_a_training_early(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
     config = quick_config.model_copy(
-        update={"updates": 400, "validations": 400, "patience": 0.01, "learning_rate": 1e-9}
+        update={"max_steps": 400, "min_validations": 400, "patience": 0.01, "learning_rate": 1e-9}
     )
     stamp = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu").model.stamp
     assert stamp["updates"] < 60
@@ -182,7 +182,7 @@ def test_patience_ends_a_training_early(
 def test_sampled_softmax_trains(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
-    config = quick_config.model_copy(update={"full_softmax_codes": 10, "negatives": 20})
+    config = quick_config.model_copy(update={"full_softmax_max_codes": 10, "num_negatives": 20})
     stamp = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu").model.stamp
     assert stamp["loss"] == "sampled softmax, 20 negatives"
     assert stamp["curve"][-1]["value"] > 0
@@ -212,14 +212,19 @@ def test_an_unreachable_backbone_says_what_to_do(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (("colour=red",), "setting 'colour': Extra inputs are not permitted; the settings are"),
-        (("updates=0",), "setting 'updates': Input should be greater than or equal to 1"),
-        (("updates",), "--set 'updates': write it as KEY=VALUE"),
+        (("colour=red",), "setting 'colour': there is no such setting; the settings are backbone,"),
+        (("updates=4",), "setting 'updates': there is no such setting; .*, max_steps, "),
+        (("max_steps=0",), "setting 'max_steps': Input should be greater than or equal to 1"),
+        (("max_steps",), "--set 'max_steps': write it as KEY=VALUE"),
     ],
 )
 def test_settings_are_checked(settings: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         resolve_config("quick", settings=settings)
+
+
+def test_the_defaults_are_the_preset_standard() -> None:
+    assert TrainingConfig() == resolve_config() == resolve_config("standard")
 
 
 def test_weights_are_given_by_name_as_json() -> None:
@@ -236,14 +241,14 @@ def test_epochs_stand_in_for_updates(
     config = quick_config.model_copy(update={"epochs": 2.0, "patience": 9.0})
     stamp = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu").model.stamp
     assert stamp["passes"] == pytest.approx(2.0)
-    assert stamp["budget"] == stamp["updates"] != quick_config.updates
+    assert stamp["budget"] == stamp["updates"] != quick_config.max_steps
 
 
 def test_a_file_of_settings(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
-    path.write_text(json.dumps({"updates": 7, "dropout": 0.1}))
+    path.write_text(json.dumps({"max_steps": 7, "dropout": 0.1}))
     config = resolve_config("quick", file=path, settings=("dropout=0.4",), backbone="t5:tiny")
-    assert (config.updates, config.dropout, config.backbone) == (7, 0.4, "t5:tiny")
+    assert (config.max_steps, config.dropout, config.backbone) == (7, 0.4, "t5:tiny")
     path.write_text("[1]")
     with pytest.raises(InputError, match="must hold a JSON object"):
         resolve_config("quick", file=path)
@@ -252,7 +257,7 @@ def test_a_file_of_settings(tmp_path: Path) -> None:
 def test_a_training_that_diverges_says_so(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
-    config = quick_config.model_copy(update={"learning_rate": 1e30, "warmup": 0.0})
+    config = quick_config.model_copy(update={"learning_rate": 1e30, "warmup_ratio": 0.0})
     with pytest.raises(InputError, match="training diverged"):
         train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
 
@@ -271,7 +276,7 @@ def test_training_leaves_the_callers_random_state_alone(
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    config = quick_config.model_copy(update={"updates": 2, "validations": 1})
+    config = quick_config.model_copy(update={"max_steps": 2, "min_validations": 1})
     train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
     assert torch.rand(1) == expected
     assert not torch.are_deterministic_algorithms_enabled()
@@ -296,7 +301,7 @@ def test_semantic_ids_train_save_and_answer(
     backbone: str,
     space: str,
 ) -> None:
-    changes = {"backbone": backbone, "identifiers": "semantic", "id_space": space, "updates": 12}
+    changes = {"backbone": backbone, "identifiers": "semantic", "id_space": space, "max_steps": 12}
     config = TrainingConfig.model_validate(quick_config.model_dump() | changes)
     trained = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
     made = trained.model.stamp["identifiers"]
@@ -325,9 +330,9 @@ def test_semantic_ids_come_from_the_sentence_encoder_that_is_asked_for(
     tmp_path: Path,
 ) -> None:
     semantic = quick_config.model_copy(
-        update={"identifiers": "semantic", "embeddings": "search", "updates": 4}
+        update={"identifiers": "semantic", "id_embeddings": "search", "max_steps": 4}
     )
-    config = semantic.model_copy(update={"encoder": f"tfidf+{sentence_encoder.name}"})
+    config = semantic.model_copy(update={"text_encoder": f"tfidf+{sentence_encoder.name}"})
     kept = tmp_path / "encoders"
     named = assign_identifiers(catalog, config, kept)
     assert artifact.is_complete(kept / "search"), "tuned on the task's pairs"

@@ -29,7 +29,11 @@ def sasrec(
         seed, device, threads: as in `twofold.train`.
     """
     _, _, size = config.backbone.partition(":")
-    changed = {"backbone": f"sasrec:{size or 'small'}", "encoder": "none", "item_text": 0}
+    changed = {
+        "backbone": f"sasrec:{size or 'small'}",
+        "text_encoder": "none",
+        "item_text_queries": 0,
+    }
     retriever = train(
         dataset,
         PLAIN_ARMS["recommendation"],

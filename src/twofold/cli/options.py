@@ -42,12 +42,12 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE, a training setting; may be given many times."),
 ]
-Encoder = Annotated[
+TextEncoder = Annotated[
     str | None,
     typer.Option(
-        "--encoder",
-        help="What lends knowledge of language: tfidf, a sentence-transformers name or folder, "
-        "tfidf+NAME for both, or none.",
+        "--text-encoder",
+        help="Text encoder whose embeddings initialise queries and items: tfidf, the name or "
+        "folder of a sentence-transformers model, tfidf+NAME for both, or none.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine to read.")]

@@ -12,12 +12,12 @@ from twofold.cli.options import (
     BudgetName,
     Config,
     Device,
-    Encoder,
     Json,
     Out,
     Resume,
     Settings,
     Source,
+    TextEncoder,
     Threads,
 )
 from twofold.records import InputError
@@ -58,7 +58,7 @@ def study(
             "--baselines", help="Set every baseline beside the arms, tuned; takes longer."
         ),
     ] = False,
-    encoder: Encoder = None,
+    text_encoder: TextEncoder = None,
     resume: Resume = False,
     config: Config = None,
     settings: Settings = None,
@@ -72,7 +72,9 @@ def study(
     from twofold.studies.study import study as run
     from twofold.training.config import resolve_config
 
-    resolved = resolve_config(budget.value, config, tuple(settings or ()), encoder=encoder)
+    resolved = resolve_config(
+        budget.value, config, tuple(settings or ()), text_encoder=text_encoder
+    )
     require_study_folder(out, resume)
     result = run(
         _prepared(dataset, out / "dataset"),

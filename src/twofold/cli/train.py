@@ -9,11 +9,11 @@ from twofold.cli.options import (
     BudgetName,
     Config,
     Device,
-    Encoder,
     Out,
     Resume,
     Settings,
     Source,
+    TextEncoder,
     Threads,
 )
 
@@ -32,7 +32,7 @@ def train(
             help="decoder:SIZE, t5:SIZE or sasrec:SIZE, or a checkpoint's name or folder.",
         ),
     ] = None,
-    encoder: Encoder = None,
+    text_encoder: TextEncoder = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and order.")] = 0,
     budget: Budget = BudgetName.standard,
     config: Config = None,
@@ -56,7 +56,7 @@ def train(
         tuple(settings or ()),
         identifiers=identifiers,
         backbone=backbone,
-        encoder=encoder,
+        text_encoder=text_encoder,
     )
     retriever = run(
         load_dataset(dataset),

@@ -20,7 +20,7 @@ _WORD = re.compile(r"\b\w\w+\b")
 """As scikit-learn's vectorizer, which learns the words, finds them."""
 _TOO_FEW = (
     "encoder 'tfidf': fewer than two words occur in two texts, items and training queries taken "
-    "together; add a title or text to the items, or use no encoder (--encoder none)"
+    "together; add a title or text to the items, or use no encoder (--text-encoder none)"
 )
 
 

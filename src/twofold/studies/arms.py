@@ -44,11 +44,11 @@ def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm
     common = {
         "identifiers": "semantic",
         "batch_tokens": levels * config.batch_tokens,
-        "beams": min(20, config.beams),
+        "num_beams": min(20, config.num_beams),
     }
     arms = []
     for name, scheme in schemes(dataset, scheme_of(config)).items():
-        own = common | {"embeddings": scheme.embeddings, "id_space": scheme.space}
+        own = common | {"id_embeddings": scheme.embeddings, "id_space": scheme.space}
         arms.append(Arm(f"semantic-{name}", TASKS, settings=tuple(own.items())))
     return tuple(arms)
 

@@ -121,7 +121,7 @@ def _advice(result: Result, task: str) -> str:
     if kind == "no material difference":
         return "One joint model can replace the task's own without a loss that matters."
     if verdict["reason"].startswith("undertrained"):
-        return "Run again with a larger budget: --budget standard, or --set updates=N."
+        return "Run again with a larger budget: --budget standard, or --set max_steps=N."
     ways = []
     if needed and needed["requests"]:
         ways.append(f"{needed['requests']:,} test requests")

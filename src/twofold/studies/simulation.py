@@ -74,7 +74,7 @@ _DIVERGENCE = "KL of the test law from what is retrieved"
 _COSINE = "cosine of test pairs"
 # Histories and queries are noise there: dropout keeps models from learning them by heart, and
 # checkpoints differ by little, so that many requests must choose among them.
-_FORGETFUL = {"dropout": 0.5, "validation_requests": 2000}
+_FORGETFUL = {"dropout": 0.5, "max_validation_requests": 2000}
 _KL, _RHO = (0.0, 1.0, 2.0, 3.0, 4.0), (0.0, 0.25, 0.5, 0.75, 1.0)
 
 WORLDS = {
@@ -150,11 +150,14 @@ def simulate_study(
 
 SIMULATION = TrainingConfig(
     backbone="decoder:tiny",
-    updates=500,
+    text_encoder="none",
+    hybrid="none",
+    long_histories="truncate",
+    max_steps=500,
     batch_tokens=2048,
+    max_batch_size=0,
     learning_rate=2e-3,
-    dropout=0.1,
-    validation_requests=500,
+    max_validation_requests=500,
 )
 """Small worlds: a small model, and no more updates than they need."""
 

@@ -1,4 +1,4 @@
-"""What a training run is made of, and the presets."""
+"""The settings of a training, and the presets."""
 
 import json
 from pathlib import Path
@@ -14,160 +14,192 @@ Budget = Literal["quick", "standard", "paper"]
 
 
 class TrainingConfig(pydantic.BaseModel):
-    """Everything that a model's numbers rest on besides the data, the arm and the seed."""
+    """Everything that a model's numbers depend on, except the data, the arm and the seed.
+
+    The defaults are the preset `standard`: many small steps, from embeddings of the texts.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     backbone: str = pydantic.Field(
         "decoder:small",
-        description="decoder:SIZE, t5:SIZE or sasrec:SIZE with fresh weights (tiny, small, medium, "
-        "base), or a checkpoint's name or folder",
+        description="decoder:SIZE, t5:SIZE or sasrec:SIZE for fresh weights (tiny, small, medium "
+        "or base), or the name or folder of a checkpoint",
     )
-    encoder: str = pydantic.Field(
-        "none",
-        description="what lends queries and items its knowledge of language: tfidf, the name or "
-        "folder of a sentence-transformers model, or tfidf+NAME for both; auto is tfidf where "
-        "items have text, else none",
+    text_encoder: str = pydantic.Field(
+        "auto",
+        description="text encoder whose embeddings initialise queries and items: tfidf, the name "
+        "or folder of a sentence-transformers model, tfidf+NAME for both, or none; auto is tfidf "
+        "where items have text, else none",
     )
-    rows: Literal["text", "histories"] = pydantic.Field(
+    item_init: Literal["text", "histories"] = pydantic.Field(
         "text",
-        description="where item rows start: at the encoder's vectors of the items' texts (at "
-        "random without an encoder), or at factors of the training histories; then every arm "
-        "starts with knowledge of recommendation, so not for a study",
+        description="initial values of the item embeddings: the text encoder's embeddings of the "
+        "items' texts (random without an encoder), or factors of the training histories; with "
+        "histories every arm knows recommendation before it trains, so do not use it in a study",
     )
     hybrid: Literal["auto", "none"] = pydantic.Field(
-        "none",
-        description="auto adds to an item's score in search what its document (text and training "
-        "queries) has in common with the query, by words and by the sentence encoder, weighted on "
-        "validation; atomic identifiers only",
+        "auto",
+        description="auto adds to an item's search score how well its document (its text and its "
+        "training queries) matches the query, by words and by the sentence encoder, with a weight "
+        "chosen on validation; atomic identifiers only",
     )
     identifiers: Literal["atomic", "semantic"] = pydantic.Field(
         "atomic",
-        description="how items are named: by a code each, or by several, shared by similar ones",
+        description="atomic gives each item one code of its own; semantic gives it several codes, "
+        "which similar items share",
     )
-    embeddings: Literal["auto", Strategy] = pydantic.Field(
+    id_embeddings: Literal["auto", Strategy] = pydantic.Field(
         "auto",
-        description="what semantic IDs are made from; auto is multi-task where the data have both "
-        "tasks, else what they have",
+        description="embeddings that semantic IDs are made from; auto is multi-task where the "
+        "dataset has both tasks, else the one that it has",
     )
     quantizer: QuantizerName = pydantic.Field(
-        "rq-kmeans", description="vectors to codes, for semantic IDs"
+        "rq-kmeans", description="method that turns embeddings into codes, for semantic IDs"
     )
     levels: int | None = pydantic.Field(
-        None, ge=1, description="codes of a semantic ID, besides one that tells equal ones apart"
+        None,
+        ge=1,
+        description="number of codes in a semantic ID, without the level that resolves collisions; "
+        "by default it follows from the size of the catalog",
     )
     codebook_size: int | None = pydantic.Field(
-        None, ge=2, description="codes of a level; by default both suit the catalog's size"
+        None,
+        ge=2,
+        description="number of codes in each level; by default it follows from the size of the "
+        "catalog",
     )
     id_space: IdSpace = pydantic.Field(
         "shared",
-        description="one semantic ID an item, one for each task (separate), or shared-prefix: "
-        "alike but for the last codes",
+        description="shared gives an item one semantic ID, separate one for each task, and "
+        "shared-prefix one for each task, which differ in the last code",
     )
-    beams: int = pydantic.Field(
-        50, ge=10, description="hypotheses of the beam search in validations, for semantic IDs"
+    num_beams: int = pydantic.Field(
+        50, ge=10, description="number of beams in validations, for semantic IDs"
     )
-    max_history: int = pydantic.Field(200, ge=1, description="items of a history that are read")
-    item_text: int = pydantic.Field(
+    max_history: int = pydantic.Field(
+        200, ge=1, description="largest number of history items that the model reads"
+    )
+    item_text_queries: int = pydantic.Field(
         0,
         ge=0,
-        description="search examples made of each item's text besides its title; 0 for none",
+        description="number of search examples made from each item's text, next to one made from "
+        "its title; 0 makes none",
     )
-    windows: Literal["last", "all"] = pydantic.Field(
-        "last",
-        description="of a longer history train on its last `max_history` items, or on all of it "
-        "in windows of so many",
+    long_histories: Literal["truncate", "windows"] = pydantic.Field(
+        "windows",
+        description="how to train on a history of more than `max_history` items: truncate keeps "
+        "its last items, windows cuts all of it into pieces of that length",
     )
-    max_query: int = pydantic.Field(
+    max_query_tokens: int = pydantic.Field(
         64,
         ge=1,
-        description="tokens of a query that are read; a fresh backbone with an encoder reads the "
-        "encoder's vector alone",
+        description="largest number of query tokens that the model reads; a fresh backbone with a "
+        "text encoder reads the encoder's embedding alone",
     )
-    text_tokens: int = pydantic.Field(
-        8000, ge=256, description="text tokens of a fresh vocabulary, at most"
+    text_vocab_size: int = pydantic.Field(
+        8000, ge=256, description="largest number of text tokens in a fresh vocabulary"
     )
-    dropout: float = pydantic.Field(0.2, ge=0, lt=1, description="of fresh backbones")
-    updates: int = pydantic.Field(
-        4000, ge=1, description="updates of the joint arm; other arms follow from it"
+    dropout: float = pydantic.Field(
+        0.1, ge=0, lt=1, description="dropout of newly initialised models"
+    )
+    max_steps: int = pydantic.Field(
+        12_000,
+        ge=1,
+        description="number of training steps of the joint arm; those of other arms follow from it",
     )
     epochs: float | None = pydantic.Field(
-        None, gt=0, description="passes of the joint arm over all data, instead of `updates`"
+        None,
+        gt=0,
+        description="number of epochs of the joint arm over all data; takes the place of "
+        "`max_steps`",
     )
     batch_tokens: int = pydantic.Field(
-        4096, ge=1, description="tokens in a batch, padding included"
+        1024, ge=1, description="number of tokens in a batch, padding included"
     )
-    batch_requests: int = pydantic.Field(
-        0, ge=0, description="sequences in a batch, at most; 0 for no limit but the tokens"
+    max_batch_size: int = pydantic.Field(
+        128,
+        ge=0,
+        description="largest number of sequences in a batch; 0 leaves `batch_tokens` as the only "
+        "limit",
     )
-    learning_rate: float = pydantic.Field(1e-3, gt=0, description="its peak; AdamW")
-    warmup: float = pydantic.Field(
-        0.05, ge=0, lt=1, description="share of the updates in which the rate rises"
+    learning_rate: float = pydantic.Field(1e-3, gt=0, description="peak learning rate of AdamW")
+    warmup_ratio: float = pydantic.Field(
+        0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises"
     )
-    weight_decay: float = pydantic.Field(0.01, ge=0, description="of matrices")
-    clip: float = pydantic.Field(1.0, gt=0, description="largest norm of a gradient")
+    weight_decay: float = pydantic.Field(
+        0.01, ge=0, description="weight decay of the parameters with two dimensions or more"
+    )
+    max_grad_norm: float = pydantic.Field(
+        1.0, gt=0, description="norm to which longer gradients are clipped"
+    )
     source_weights: Literal["proportional", "balanced"] | dict[str, float] = pydantic.Field(
-        "proportional", description="weights of the sources in the loss"
+        "proportional",
+        description="weights of the sources (search, recommendation) in the loss: in proportion "
+        "to their targets, equal, or a JSON object with a weight for each",
     )
-    full_softmax_codes: int = pydantic.Field(
-        20_000, ge=0, description="up to so many codes the softmax is full, above it is sampled"
+    full_softmax_max_codes: int = pydantic.Field(
+        20_000,
+        ge=0,
+        description="largest number of codes with a full softmax; above it the softmax is sampled",
     )
-    negatives: int = pydantic.Field(512, ge=1, description="of the sampled softmax")
-    validations: int = pydantic.Field(
+    num_negatives: int = pydantic.Field(
+        512, ge=1, description="number of negatives that a batch shares in the sampled softmax"
+    )
+    min_validations: int = pydantic.Field(
         20,
         ge=1,
-        description="validations within the joint arm's updates, at least; every arm gets ten",
+        description="smallest number of validations within the joint arm's steps; every arm has "
+        "at least ten",
     )
-    validation_requests: int = pydantic.Field(
-        1000, ge=1, description="requests of each task in a validation, at most"
+    max_validation_requests: int = pydantic.Field(
+        1000, ge=1, description="largest number of requests of each task in a validation"
     )
     patience: float = pydantic.Field(
         0.3,
         gt=0,
-        description="training stops after this share of the joint arm's updates without a better "
+        description="training stops when this share of the joint arm's steps brought no better "
         "validation",
     )
     precision: Literal["auto", "bfloat16", "float32"] = pydantic.Field(
-        "auto", description="of matrix products; auto is bfloat16 where the device has it"
+        "auto",
+        description="number format of matrix products; auto is bfloat16 where the device "
+        "supports it",
     )
 
 
 def scheme_of(config: TrainingConfig) -> SemanticScheme:
     """How a configuration asks for semantic IDs."""
     return SemanticScheme(
-        config.embeddings, config.quantizer, config.levels, config.codebook_size, config.id_space
+        config.id_embeddings, config.quantizer, config.levels, config.codebook_size, config.id_space
     )
 
 
 def sentence_part(config: TrainingConfig) -> str | None:
     """The sentence encoder that a configuration asks for, if any: its name or folder."""
-    name = config.encoder.removeprefix("tfidf+")
+    name = config.text_encoder.removeprefix("tfidf+")
     return None if name in ("none", "tfidf", "auto") else name
 
 
-_RECIPE: dict[str, Any] = {
-    "encoder": "auto",
-    "hybrid": "auto",
-    "windows": "all",
-    "batch_tokens": 1024,
-    "batch_requests": 128,
-    "dropout": 0.1,
-}
-"""What was measured (docs/project/log): many small steps from where texts stand."""
-
 PRESETS: dict[Budget, dict[str, Any]] = {
-    "quick": {**_RECIPE, "updates": 1200},
-    "standard": {**_RECIPE, "updates": 12_000},
-    # The paper: flan-t5-base, 5 epochs of batches of 128; what it does not state (rate, decay)
-    # follows its successor, 2508.10478.
+    "quick": {"max_steps": 1200},
+    "standard": {},
+    # The paper: flan-t5-base and 5 epochs in batches of 128. What it does not state (learning
+    # rate, weight decay) follows its successor, 2508.10478.
     "paper": {
         "backbone": "google/flan-t5-base",
-        "updates": 30_000,
+        "text_encoder": "none",
+        "hybrid": "none",
+        "long_histories": "truncate",
+        "dropout": 0.2,
+        "max_steps": 30_000,
         "batch_tokens": 16_384,
+        "max_batch_size": 0,
         "learning_rate": 2e-3,
-        "warmup": 0.0,
+        "warmup_ratio": 0.0,
     },
 }
+"""What each preset changes in the defaults."""
 
 
 def _parsed(key: str, value: str) -> Any:
@@ -209,7 +241,14 @@ def resolve_config(
     try:
         return TrainingConfig.model_validate(values)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(_complaint(error)) from error
+
+
+def _complaint(error: pydantic.ValidationError) -> str:
+    """One line about the first wrong setting; an unknown name is answered with all names."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
         known = ", ".join(TrainingConfig.model_fields)
-        raise InputError(f"setting '{key}': {first['msg']}; the settings are {known}") from error
+        return f"setting '{key}': there is no such setting; the settings are {known}"
+    return f"setting '{key}': {first['msg']}"

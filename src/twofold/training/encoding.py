@@ -39,10 +39,10 @@ def trainable(
     dataset: PreparedDataset, task: Task, config: TrainingConfig, backbone: Backbone
 ) -> Source:
     """The targets that training reaches: a decoder reads a long history in windows, or its last."""
-    source = training_source(dataset, task, config.item_text)
+    source = training_source(dataset, task, config.item_text_queries)
     if backbone.contexts_per_sequence == 1:
         return source
-    if config.windows == "all":
+    if config.long_histories == "windows":
         return source.windows(config.max_history)
     return source.cut(config.max_history)
 

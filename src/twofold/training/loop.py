@@ -133,7 +133,7 @@ def _update(
     planned = job.mixture.batch(progress.update)
     sequences = job.sequences[planned.source]
     batch = vocabulary.collate([sequences[row] for row in planned.rows]).to(device)
-    share = learning_rate(progress.update, job.schedule.updates, job.config.warmup)
+    share = learning_rate(progress.update, job.schedule.updates, job.config.warmup_ratio)
     for group in optimizer.param_groups:
         group["lr"] = job.config.learning_rate * share
     torch.manual_seed(job.seed * 1_000_003 + progress.update)
@@ -156,7 +156,7 @@ def _update(
         )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.clip)
+    torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.max_grad_norm)
     optimizer.step()
     name = job.mixture.names[planned.source]
     progress.targets_seen[name] = progress.targets_seen.get(name, 0) + sum(

@@ -30,24 +30,24 @@ def start(
     """
     texts, examples = dataset.catalog.texts, training_examples(dataset, "search")
     asked = [example.query or "" for example in examples]
-    encoder = resolve_encoder(config.encoder, texts, asked)
+    encoder = resolve_encoder(config.text_encoder, texts, asked)
     if is_fresh(config.backbone):
-        tokenizer = train_tokenizer([*texts, *asked], config.text_tokens)
-        # From fresh weights words beside the vector only lead astray (see docs/project/log).
-        words = 0 if encoder else config.max_query
+        tokenizer = train_tokenizer([*texts, *asked], config.text_vocab_size)
+        # Words next to the embedding make a fresh model worse (measured, see docs/project/log).
+        words = 0 if encoder else config.max_query_tokens
         vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, words, encoder)
         backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
-        if encoder or config.rows == "histories":
+        if encoder or config.item_init == "histories":
             zero_init_residuals(backbone)
     else:
-        limits = config.max_history, config.max_query
+        limits = config.max_history, config.max_query_tokens
         backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
         if not spaces.are_atomic:
             require_steps(config.backbone, backbone, vocabulary)
     vectors = encoder.encode(texts) if encoder else None
     if encoder and vectors is not None:
         start_from_text(backbone, spaces, vectors, encoder.encode(asked))
-    if config.rows == "histories":
+    if config.item_init == "histories":
         width = backbone.model.get_output_embeddings().weight.shape[1]
         start_from_histories(backbone, spaces, item_factors(dataset, width))
     return vocabulary, backbone, vectors

@@ -292,7 +292,7 @@ def _mixture(
         config.batch_tokens,
         config.source_weights,
         seed,
-        config.batch_requests,
+        config.max_batch_size,
     )
 
 
@@ -309,7 +309,7 @@ def _schedule(
     settings of its own, which no verdict rests on, looks as often as the configuration says.
     """
     everything = _mixture(sources, list(sources), config, seed)
-    updates = config.updates
+    updates = config.max_steps
     if config.epochs:
         updates = max(1, round(config.epochs * everything.batches_per_epoch))
     share = updates / everything.batches_per_epoch
@@ -319,10 +319,10 @@ def _schedule(
     }
     own = updates if len(arm.tasks) == len(plain) else sum(plain[task] for task in arm.tasks)
     own = updates if arm.step_matched else own
-    common = min(updates // config.validations, min(plain.values()) // 10)
+    common = min(updates // config.min_validations, min(plain.values()) // 10)
     common = max(common, updates // _MOST_VALIDATIONS)
     if arm.settings:
-        common = updates // config.validations
+        common = updates // config.min_validations
     return loop.Schedule(
         updates=own,
         cadence=max(1, min(common, own // 10)),
@@ -345,7 +345,9 @@ def _loss(
         counts += torch.bincount(targets, minlength=len(counts))
     product = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     going_on = continuations(vocabulary.spaces, tries)
-    return CodeLoss(counts, slots, config.full_softmax_codes, config.negatives, product, going_on)
+    return CodeLoss(
+        counts, slots, config.full_softmax_max_codes, config.num_negatives, product, going_on
+    )
 
 
 def _validation(
@@ -357,7 +359,7 @@ def _validation(
     reference: Mapping[str, float],
 ) -> loop.Validate | None:
     judged = [
-        judged_requests(dataset, task, "validation").sample(config.validation_requests)
+        judged_requests(dataset, task, "validation").sample(config.max_validation_requests)
         for task in arm.tasks
     ]
     if arm.intervention:
@@ -368,7 +370,7 @@ def _validation(
     judged = [requests for requests in judged if requests.requests]
     if not judged:
         return None
-    retriever = GenerativeRetriever(model, beams=config.beams)
+    retriever = GenerativeRetriever(model, beams=config.num_beams)
 
     def validate() -> dict[str, float]:
         found = {str(j.task): _mean(retriever, j) for j in judged}
@@ -395,7 +397,7 @@ def _weighed(
     """The trained model with the weight of its hybrid part that validation likes best."""
     if model.hybrid is None:
         return model
-    judged = judged_requests(dataset, "search", "validation").sample(config.validation_requests)
+    judged = judged_requests(dataset, "search", "validation").sample(config.max_validation_requests)
     return with_best_weight(model, lambda tried: _mean(GenerativeRetriever(tried), judged))
 
 
@@ -426,9 +428,9 @@ def _stamp(
         "loss": job.loss.describe(),
         "source_weights": dict(zip(mixture.names, mixture.weights, strict=True)),
         "targets": dict(zip(mixture.names, mixture.targets, strict=True)),
-        "encoder": config.encoder.replace("auto", "tfidf") if encoded else "none",
-        "item_text": config.item_text,
-        "windows": config.windows,
+        "encoder": config.text_encoder.replace("auto", "tfidf") if encoded else "none",
+        "item_text": config.item_text_queries,
+        "windows": config.long_histories,
         "targets_seen": progress.targets_seen,
         "passes": progress.update / mixture.batches_per_epoch,
         "updates": progress.update,

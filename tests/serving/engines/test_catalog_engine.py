@@ -43,7 +43,7 @@ def hybrid_folder(
 ) -> Path:
     """Words and sentences, with the part whether or not validation would keep it."""
     out = tmp_path_factory.mktemp("hybrid")
-    config = quick_config.model_copy(update={"encoder": f"tfidf+{sentence_encoder.name}"})
+    config = quick_config.model_copy(update={"text_encoder": f"tfidf+{sentence_encoder.name}"})
     model = train(catalog, "joint", out=out / "as-trained", config=config, device="cpu").model
     part = hybrid_part(catalog, model.vocabulary.encoder)
     assert part is not None
