@@ -24,8 +24,8 @@ import polars as pl
 import torch
 
 from twofold import artifact
-from twofold.additions.fields import like_catalog
-from twofold.additions.placement import CatalogTexts, with_items
+from twofold.additions.fields import new_items_table
+from twofold.additions.placement import ItemPlacer, with_items
 from twofold.baselines.bm25 import BM25
 from twofold.baselines.selection import tuned_encoder
 from twofold.data.dataset import Catalog
@@ -119,10 +119,8 @@ def compare(
         there["search, train, answers untold"] = _judged(rest, untold, ["train"])
     losing = {name: _recalls(before, judged) for name, judged in there.items()}
     rows = whole.catalog.items.filter(pl.col("item_id").is_in(pl.Series(new).implode()))
-    items = like_catalog(before.model.catalog, rows.to_dicts())
-    model = with_items(
-        before.model, items, CatalogTexts.of(before.model).place(before.model, items)
-    )
+    items = new_items_table(before.model.catalog, rows.to_dicts())
+    model = with_items(before.model, items, ItemPlacer.of(before.model).place(before.model, items))
     after = GenerativeRetriever(model, "after")
     words = BM25(whole, "text")
     table: dict[str, Any] = {}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from twofold.additions.fields import like_catalog
-from twofold.additions.placement import CatalogTexts, with_items
+from twofold.additions.fields import new_items_table
+from twofold.additions.placement import ItemPlacer, with_items
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tuning import TuningConfig, tune_encoder
 from twofold.records import Request
@@ -80,8 +80,8 @@ def test_both_devices_score_alike(folder: Path) -> None:
 def test_new_items_are_found(folder: Path) -> None:
     before = load_model(folder, "cuda")
     rows = [{"item_id": "new", "title": "Robots in love", "genre": "Comedy"}]
-    items = like_catalog(before.model.catalog, rows)
-    placement = CatalogTexts.of(before.model).place(before.model, items)
+    items = new_items_table(before.model.catalog, rows)
+    placement = ItemPlacer.of(before.model).place(before.model, items)
     after = GenerativeRetriever(with_items(before.model, items, placement))
     run = after.retrieve([Request("r", query="robots in love")], len(after.model.catalog))
     assert "new" in run["r"].item_ids

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from twofold.additions import embeddings as new_rows
-from twofold.additions.embeddings import Others, fit_rows, log_sums
-from twofold.additions.fields import like_catalog
-from twofold.additions.placement import CatalogTexts, with_items
+from twofold.additions import embeddings as new_embeddings
+from twofold.additions.embeddings import NegativeRequests, fit_embeddings, log_sum_exp
+from twofold.additions.fields import new_items_table
+from twofold.additions.placement import ItemPlacer, with_items
 from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import Vectors
 from twofold.retrieval.generative import GenerativeRetriever, load_model
@@ -47,8 +47,8 @@ def test_a_row_moves_to_its_words_and_away_from_others(
     retriever: GenerativeRetriever, start: Vectors
 ) -> None:
     before = {name: w.clone() for name, w in retriever.model.backbone.state_dict().items()}
-    others = Others.of(retriever.model)
-    fitted = fit_rows(retriever.model, start, NEW, others)
+    negatives = NegativeRequests.of(retriever.model)
+    fitted = fit_embeddings(retriever.model, start, NEW, negatives)
     encode = retriever.model.vocabulary.encode_request
     batch = retriever.model.vocabulary.collate(
         [encode(np.zeros(0, np.int64), title) for title in NEW.items["title"]]
@@ -56,13 +56,13 @@ def test_a_row_moves_to_its_words_and_away_from_others(
     with torch.inference_mode():
         own = retriever.model.backbone.states(batch).numpy()
     found, was = shares(retriever, own, fitted), shares(retriever, own, start)
-    taken = shares(retriever, others.states, fitted).mean(axis=0)
+    taken = shares(retriever, negatives.states, fitted).mean(axis=0)
     for item in (0, 1):
         # More of its own requests than before, beside what it takes of those for other items.
         assert found[item, item] > taken[item]
         assert (
             found[item, item] / taken[item]
-            > was[item, item] / shares(retriever, others.states, start).mean(axis=0)[item]
+            > was[item, item] / shares(retriever, negatives.states, start).mean(axis=0)[item]
         )
     for name, weights in retriever.model.backbone.state_dict().items():
         torch.testing.assert_close(weights, before[name], rtol=0, atol=0)
@@ -71,10 +71,10 @@ def test_a_row_moves_to_its_words_and_away_from_others(
 def test_rows_repeat_and_company_moves_them_little(
     retriever: GenerativeRetriever, start: Vectors
 ) -> None:
-    others = Others.of(retriever.model)
-    again = fit_rows(retriever.model, start, NEW, others)
-    np.testing.assert_array_equal(fit_rows(retriever.model, start, NEW, others), again)
-    alone = fit_rows(retriever.model, start[:1], Catalog.of(NEW.items[:1]), others)
+    negatives = NegativeRequests.of(retriever.model)
+    again = fit_embeddings(retriever.model, start, NEW, negatives)
+    np.testing.assert_array_equal(fit_embeddings(retriever.model, start, NEW, negatives), again)
+    alone = fit_embeddings(retriever.model, start[:1], Catalog.of(NEW.items[:1]), negatives)
     # Words are weighed by their rarity among the items given, so alone it is near, not equal.
     cosine = (alone[0] @ again[0]) / np.linalg.norm(alone[0]) / np.linalg.norm(again[0])
     assert cosine > 0.8
@@ -85,8 +85,8 @@ def test_sums_are_the_same_however_few_scores_are_held(monkeypatch: pytest.Monke
     states, rows = torch.randn(50, 8) * 20, torch.randn(70, 8) * 20
     expected = torch.logsumexp(states @ rows.T, dim=1)
     for held in (1, 70 * 7, 1 << 22):
-        monkeypatch.setattr(new_rows, "_SCORES", held)
-        torch.testing.assert_close(log_sums(states, rows), expected)
+        monkeypatch.setattr(new_embeddings, "_MAX_SCORES", held)
+        torch.testing.assert_close(log_sum_exp(states, rows), expected)
 
 
 class Products(TorchFunctionMode):
@@ -108,10 +108,10 @@ class Products(TorchFunctionMode):
 def test_only_what_asks_for_a_new_item_is_scored_anew(model_folder: Path) -> None:
     """Not the thousands of requests for others, which are the same for every new item."""
     model = load_model(model_folder).model
-    texts = CatalogTexts.of(model)
+    texts = ItemPlacer.of(model)
     for number in range(2):
         row = {"item_id": f"new-{number}", "title": "Robots in love"}
-        items = like_catalog(model.catalog, [row])
+        items = new_items_table(model.catalog, [row])
         with Products(len(model.catalog)) as products:
             placement = texts.place(model, items)
         assert 0 < products.scored <= 17  # a title and sixteen snippets
@@ -120,12 +120,12 @@ def test_only_what_asks_for_a_new_item_is_scored_anew(model_folder: Path) -> Non
 
 def test_sums_follow_the_rows_that_are_appended(model_folder: Path) -> None:
     model = load_model(model_folder).model
-    before = Others.of(model)
-    items = like_catalog(model.catalog, [{"item_id": "new", "title": "Robots in love"}])
-    model = with_items(model, items, CatalogTexts.of(model).place(model, items))
-    after = before.grown(model)
+    before = NegativeRequests.of(model)
+    items = new_items_table(model.catalog, [{"item_id": "new", "title": "Robots in love"}])
+    model = with_items(model, items, ItemPlacer.of(model).place(model, items))
+    after = before.extended(model)
     rows = model.backbone.code_rows().detach()
     expected = torch.logsumexp(torch.from_numpy(before.states) @ rows.T, dim=1)
-    assert after.rows == before.rows + 1 == len(rows)
+    assert after.num_codes == before.num_codes + 1 == len(rows)
     assert (after.log_sums > before.log_sums).any()
     torch.testing.assert_close(torch.from_numpy(after.log_sums), expected)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from twofold.additions.log import FILE, Change, ChangeLog
+from twofold.additions.log import FILE, CatalogChange, ChangeLog
 from twofold.records import InputError
 
-GONE = Change("remove", [{"item_id": "1"}])
-LONG = Change("add", [{"item_id": "x" * 5000}])
+GONE = CatalogChange("remove", [{"item_id": "1"}])
+LONG = CatalogChange("add", [{"item_id": "x" * 5000}])
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def log(tmp_path: Path) -> Iterator[ChangeLog]:
     made.close()
 
 
-def _again(folder: Path) -> list[Change]:
+def _again(folder: Path) -> list[CatalogChange]:
     log = ChangeLog(folder)
     log.close()
     return log.changes
@@ -63,10 +63,12 @@ def test_a_log_that_cannot_be_put_right_takes_no_more(
 
 
 def test_the_log_of_a_newer_version_is_refused_by_its_line(tmp_path: Path) -> None:
-    from twofold.additions.log import _sum
+    from twofold.additions.log import _checksum
 
     change = {"kind": "add", "items": [], "placed": {}, "later": 1}
-    line = f'{{"sum": "{_sum("", change)}", "change": {str(change).replace(chr(39), chr(34))}}}\n'
+    line = (
+        f'{{"sum": "{_checksum("", change)}", "change": {str(change).replace(chr(39), chr(34))}}}\n'
+    )
     (tmp_path / FILE).write_text(line)
     with pytest.raises(InputError, match="line 1: damaged"):
         ChangeLog(tmp_path)
@@ -75,10 +77,10 @@ def test_the_log_of_a_newer_version_is_refused_by_its_line(tmp_path: Path) -> No
 def test_a_killed_process_lets_go_of_the_log_and_loses_nothing(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
-        "from twofold.additions.log import Change, ChangeLog\n"
+        "from twofold.additions.log import CatalogChange, ChangeLog\n"
         "log = ChangeLog(Path(sys.argv[1]))\n"
         "for n in range(10**6):\n"
-        "    log.append(Change('remove', [{'item_id': str(n)}]))\n"
+        "    log.append(CatalogChange('remove', [{'item_id': str(n)}]))\n"
         "    print(n, flush=True)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]

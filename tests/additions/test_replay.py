@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from twofold.additions.log import Change, ChangeLog, as_arrays, as_text
-from twofold.additions.placement import CatalogTexts
+from twofold.additions.log import CatalogChange, ChangeLog, decode_arrays, encode_arrays
+from twofold.additions.placement import ItemPlacer
 from twofold.data.dataset import Catalog
 from twofold.records import InputError, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
@@ -27,13 +27,13 @@ def log(tmp_path: Path) -> Iterator[ChangeLog]:
     made.close()
 
 
-def added(*rows: dict[str, str]) -> Change:
+def added(*rows: dict[str, str]) -> CatalogChange:
     """By another model."""
-    return Change("add", list(rows), {"another": "its places"})
+    return CatalogChange("add", list(rows), {"another": "its places"})
 
 
-def removed(*item_ids: str) -> Change:
-    return Change("remove", [{"item_id": item_id} for item_id in item_ids])
+def removed(*item_ids: str) -> CatalogChange:
+    return CatalogChange("remove", [{"item_id": item_id} for item_id in item_ids])
 
 
 def engine_of(folder: Path, log: ChangeLog, *without: str) -> CatalogEngine:
@@ -109,10 +109,10 @@ def test_a_catalog_without_texts_takes_no_item_and_is_served(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def textless(_: Any) -> CatalogTexts:
+    def textless(_: Any) -> ItemPlacer:
         raise InputError("the catalog has no texts")
 
-    monkeypatch.setattr(CatalogTexts, "of", textless)
+    monkeypatch.setattr(ItemPlacer, "of", textless)
     log.append(added(ROBOTS, WORDLESS))
     engine = engine_of(model_folder, log)
     assert engine.items == 60
@@ -144,11 +144,13 @@ def test_a_place_is_not_worked_out_again(
     engine.add([ROBOTS, {"item_id": "other", "title": "A wedding"}])
     if release == "an earlier":  # which did not write down whose the places are
         for number, change in enumerate(log.changes):
-            arrays = as_arrays(change.placed[engine.model_version])
+            arrays = decode_arrays(change.placed[engine.model_version])
             del arrays["item_ids"]
-            log.changes[number] = replace(change, placed={engine.model_version: as_text(arrays)})
+            log.changes[number] = replace(
+                change, placed={engine.model_version: encode_arrays(arrays)}
+            )
     engine.remove(["other"])
-    monkeypatch.setattr(CatalogTexts, "of", lambda _: pytest.fail("it was worked out again"))
+    monkeypatch.setattr(ItemPlacer, "of", lambda _: pytest.fail("it was worked out again"))
     again = load_engine(model_folder, "joint", log)
     assert found(again) == pytest.approx(found(engine), abs=1e-4)
     assert again.add([{"item_id": "other"}]) == 1

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.identifiers.test_trie import identifiers
-from twofold.additions.fields import like_catalog
-from twofold.additions.placement import _codes as new_codes
-from twofold.additions.placement import with_items
+from twofold.additions.fields import new_items_table
+from twofold.additions.placement import identifiers_by_vote, with_items
 from twofold.data.dataset import Catalog
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, shared
 from twofold.model.backbone import fresh_backbone
@@ -205,9 +204,11 @@ def test_a_new_item_leaves_one_level_codes_to_their_owners() -> None:
     model = _model(shared(Identifiers("semantic", drawn[:, None], (64,))), "decoder:tiny", 0)
     requests = [Request(str(n), query="space opera", history=(f"item-{n:03d}",)) for n in range(5)]
     before = GenerativeRetriever(model).retrieve(requests, 20)
-    new = like_catalog(model.catalog, [{"item_id": "new", "title": "item-003", "kind": "red"}])
+    new = new_items_table(model.catalog, [{"item_id": "new", "title": "item-003", "kind": "red"}])
     nearest, shares = np.array([[3, 4]]), np.array([[0.9, 0.1]], np.float32)
-    grown = with_items(model, new, new_codes(model.vocabulary.spaces, ["new"], nearest, shares))
+    grown = with_items(
+        model, new, identifiers_by_vote(model.vocabulary.spaces, ["new"], nearest, shares)
+    )
     after = GenerativeRetriever(grown).retrieve(requests, 21)
     for request in requests:
         answer = after[request.request_id].item_ids

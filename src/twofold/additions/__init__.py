@@ -1,1 +1,1 @@
-"""Items that come after training: fields, placement, embeddings, the log and its replay."""
+"""Items that are added after training, without training: placement, embeddings, log and replay."""

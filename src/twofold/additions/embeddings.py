@@ -1,9 +1,10 @@
-"""Rows of new items, learned while all else stays as it was trained.
+"""Embeddings of new items, fitted while the model stays as it was trained.
 
-A new item is asked for by its title and by words of its text, as training asks for items; its row
-moves from where its text puts it until such requests find it, held back by requests that want
-other items. IncDSI (Kishore et al., ICML 2023) adds documents by such a search under constraints;
-here it is the loss of training itself, as if every item of the catalog asked once.
+A new item is requested by its title and by snippets of its text, as training requests items. Its
+embedding starts where a map from its text puts it and moves until such requests retrieve it; it is
+held back by requests that want other items. IncDSI (Kishore et al., ICML 2023) adds documents by
+such a search under constraints; here the objective is the loss of training itself, as if every
+item of the catalog were requested once.
 
 Shapes: M new items, N items of the catalog, S requests, D width.
 """
@@ -23,108 +24,97 @@ from twofold.records import Ints
 from twofold.tasks.examples import item_text_queries
 
 _SNIPPETS = 16
-"""Requests made of a new item's text, beside its title."""
-_OTHERS, _HISTORIES = 3000, 1500
-"""Requests that want other items: by their texts, and after histories that the model carries."""
-_ANCHOR = 3.0
-"""Of the squared distance from where the text puts a row, beside a loss of order one."""
-_STEPS = 60
-_BATCH = 64
-_SCORES = 1 << 22
-"""Scores that are held at once: 16 MB of float32."""
+"""Requests made from a new item's text, in addition to its title."""
+_TEXT_NEGATIVES, _HISTORY_NEGATIVES = 3000, 1500
+"""Negative requests: by texts of other items, and by histories that the model carries."""
+_ANCHOR_WEIGHT = 3.0
+"""Weight of the squared distance from the start, next to a loss of order one."""
+_MAX_STEPS = 60
+_BATCH_SIZE = 64
+_MAX_SCORES = 1 << 22
+"""Scores in memory at once: 16 MB of float32."""
 
 
 @dataclass(frozen=True, eq=False)
-class Others:
-    """Requests that want items of the catalog, and what their scores sum to: dear to work out,
-    and the same for every new item.
+class NegativeRequests:
+    """Requests that want items of the catalog, with the normalisers of their scores: expensive,
+    computed once, and the same for every new item.
 
     Attributes:
-        states: what the requests end in, (S, D).
-        log_sums: log of the sum of exp(score) over the rows of all codes, (S,).
-        rows: how many rows that were.
+        states: hidden states that the requests generate from, (S, D).
+        log_sums: log of the sum of exp(score) over all codes, (S,).
+        num_codes: how many codes that sum is over.
     """
 
     states: Vectors
     log_sums: Vectors
-    rows: int
+    num_codes: int
 
     @classmethod
-    def of(cls, model: GenerativeModel, seed: int = 0) -> "Others":
-        """A draw of them; seconds for a large catalog."""
-        states, rows = _states_of_others(model, seed), _rows(model)
-        return cls(states, log_sums(torch.from_numpy(states), rows).numpy(), len(rows))
+    def of(cls, model: GenerativeModel, seed: int = 0) -> "NegativeRequests":
+        """Draw them for a model; takes seconds for a large catalog."""
+        states, embeddings = _negative_states(model, seed), _code_embeddings(model)
+        log_sums = log_sum_exp(torch.from_numpy(states), embeddings).numpy()
+        return cls(states, log_sums, len(embeddings))
 
-    def grown(self, model: GenerativeModel) -> "Others":
-        """The same once rows were appended to those of the model; the rest must stand as it was."""
-        rows = _rows(model)
-        if len(rows) == self.rows:
+    def extended(self, model: GenerativeModel) -> "NegativeRequests":
+        """The same requests after codes were appended to the model, which is otherwise unchanged:
+        only the new codes are scored."""
+        embeddings = _code_embeddings(model)
+        if len(embeddings) == self.num_codes:
             return self
-        more = log_sums(torch.from_numpy(self.states), rows[self.rows :]).numpy()
-        return Others(self.states, np.logaddexp(self.log_sums, more), len(rows))
+        new = log_sum_exp(torch.from_numpy(self.states), embeddings[self.num_codes :]).numpy()
+        return NegativeRequests(self.states, np.logaddexp(self.log_sums, new), len(embeddings))
 
 
 @torch.no_grad()
-def log_sums(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """log of the sum of exp(score) over the rows, (S, D) and (codes, D) -> (S,)."""
-    at_once = max(1, _SCORES // max(1, len(rows)))
-    # One buffer for all: new ones, between what is kept, would not be given back.
-    buffer, found = torch.empty(min(at_once, len(states)), len(rows)), torch.empty(len(states))
-    for first in range(0, len(states), at_once):
-        some = states[first : first + at_once]
-        scores = torch.mm(some, rows.T, out=buffer[: len(some)])
+def log_sum_exp(states: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+    """log of the sum of exp(score) over the codes, (S, D) and (codes, D) -> (S,)."""
+    chunk = max(1, _MAX_SCORES // max(1, len(embeddings)))
+    # One buffer for all chunks: freed ones between what is kept would not go back to the system.
+    buffer = torch.empty(min(chunk, len(states)), len(embeddings))
+    log_sums = torch.empty(len(states))
+    for first in range(0, len(states), chunk):
+        some = states[first : first + chunk]
+        scores = torch.mm(some, embeddings.T, out=buffer[: len(some)])
         highest = scores.amax(dim=1, keepdim=True)
         sums = scores.sub_(highest).exp_().sum(dim=1)
-        found[first : first + at_once] = sums.log_() + highest[:, 0]
-    return found
+        log_sums[first : first + chunk] = sums.log_() + highest[:, 0]
+    return log_sums
 
 
-def _rows(model: GenerativeModel) -> torch.Tensor:
-    """Output rows of all codes, (codes, D), where the processor can read them."""
-    return model.backbone.code_rows().detach().cpu()
-
-
-def _states_of_others(model: GenerativeModel, seed: int) -> Vectors:
-    rng = np.random.default_rng(seed)
-    drawn = rng.permutation(len(model.catalog))[:_OTHERS]
-    asked = item_text_queries(Catalog.of(model.catalog.items[drawn]), 1)
-    nothing = np.zeros(0, np.int64)
-    found = [_encode(model, nothing, queries[-1]) for queries in asked if queries]
-    users = list(model.histories.values())
-    for user in rng.permutation(len(users))[:_HISTORIES]:
-        seen = users[user][: rng.integers(1, len(users[user]) + 1)]
-        found.append(_encode(model, seen, None))
-    return _states(model, found)
-
-
-def fit_rows(model: GenerativeModel, start: Vectors, items: Catalog, others: Others) -> Vectors:
-    """The rows of new items, (M, D).
+def fit_embeddings(
+    model: GenerativeModel, start: Vectors, items: Catalog, negatives: NegativeRequests
+) -> Vectors:
+    """The output embeddings of new items, (M, D), by L-BFGS.
 
     Args:
-        model: as trained; read, never changed.
-        start: where their texts put them, (M, D).
+        model: as trained; it is read and never changed.
+        start: where the map from texts puts the items, (M, D).
         items: their titles and texts.
-        others: of the model as it stands, `grown` where it has.
+        negatives: requests for other items, `extended` to the model's present codes.
     """
-    asked = item_text_queries(items, _SNIPPETS)
-    nothing = np.zeros(0, np.int64)
-    own = torch.from_numpy(
-        _states(model, [_encode(model, nothing, query) for queries in asked for query in queries])
+    queries = item_text_queries(items, _SNIPPETS)
+    counts = torch.tensor([len(texts) for texts in queries])
+    owner = torch.repeat_interleave(torch.arange(len(queries)), counts)
+    positives = torch.from_numpy(
+        _states(model, [_encode(model, None, text) for texts in queries for text in texts])
     )
-    counts = torch.tensor([len(queries) for queries in asked])
-    whose = torch.repeat_interleave(torch.arange(len(asked)), counts)
-    crowd, anchor = torch.from_numpy(others.states), torch.from_numpy(start)
-    own_rest, crowd_rest = log_sums(own, _rows(model)), torch.from_numpy(others.log_sums)
+    positive_log_sums = log_sum_exp(positives, _code_embeddings(model))
+    negative_states = torch.from_numpy(negatives.states)
+    negative_log_sums = torch.from_numpy(negatives.log_sums)
+    anchor = torch.from_numpy(start)
     fitted = anchor.clone().requires_grad_(True)
-    optimizer = torch.optim.LBFGS([fitted], max_iter=_STEPS, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([fitted], max_iter=_MAX_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        # -log p of the new item, and what it takes off log p of the item that others want
-        missed = F.softplus(own_rest - (fitted[whose] * own).sum(dim=1)) / counts[whose]
-        taken = F.softplus(fitted @ crowd.T - crowd_rest).mean(dim=1)
+        # -log p of the new item, and what it takes from log p of the items that others want
+        own_scores = (fitted[owner] * positives).sum(dim=1)
+        own = F.softplus(positive_log_sums - own_scores) / counts[owner]
+        lost = F.softplus(fitted @ negative_states.T - negative_log_sums).mean(dim=1)
         moved = (fitted - anchor).square().sum()
-        total = missed.sum() + others.rows * taken.sum() + _ANCHOR * moved
+        total = own.sum() + negatives.num_codes * lost.sum() + _ANCHOR_WEIGHT * moved
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
@@ -132,19 +122,36 @@ def fit_rows(model: GenerativeModel, start: Vectors, items: Catalog, others: Oth
     return fitted.detach().numpy()
 
 
-def _encode(model: GenerativeModel, history: Ints, query: str | None) -> EncodedExample:
-    return model.vocabulary.encode_request(history, query)
+def _code_embeddings(model: GenerativeModel) -> torch.Tensor:
+    """Output embeddings of all codes, (codes, D), on the CPU."""
+    return model.backbone.code_rows().detach().cpu()
+
+
+def _negative_states(model: GenerativeModel, seed: int) -> Vectors:
+    rng = np.random.default_rng(seed)
+    items = rng.permutation(len(model.catalog))[:_TEXT_NEGATIVES]
+    queries = item_text_queries(Catalog.of(model.catalog.items[items]), 1)
+    requests = [_encode(model, None, texts[-1]) for texts in queries if texts]
+    histories = list(model.histories.values())
+    for user in rng.permutation(len(histories))[:_HISTORY_NEGATIVES]:
+        prefix = histories[user][: rng.integers(1, len(histories[user]) + 1)]
+        requests.append(_encode(model, prefix, None))
+    return _states(model, requests)
+
+
+def _encode(model: GenerativeModel, history: Ints | None, query: str | None) -> EncodedExample:
+    items = np.zeros(0, np.int64) if history is None else history
+    return model.vocabulary.encode_request(items, query)
 
 
 @torch.inference_mode()
-def _states(model: GenerativeModel, sequences: Sequence[EncodedExample]) -> Vectors:
+def _states(model: GenerativeModel, requests: Sequence[EncodedExample]) -> Vectors:
     """The state that each request generates from, (S, D), in the order given."""
-    width = model.backbone.code_rows().shape[1]
-    found = np.zeros((len(sequences), width), np.float32)
-    by_length = np.argsort([len(s.tokens) for s in sequences], kind="stable")
-    for first in range(0, len(by_length), _BATCH):
-        rows = by_length[first : first + _BATCH]
-        batch = model.vocabulary.collate([sequences[row] for row in rows]).to(model.device)
+    states = np.zeros((len(requests), model.backbone.code_rows().shape[1]), np.float32)
+    by_length = np.argsort([len(request.tokens) for request in requests], kind="stable")
+    for first in range(0, len(by_length), _BATCH_SIZE):
+        some = by_length[first : first + _BATCH_SIZE]
+        batch = model.vocabulary.collate([requests[place] for place in some]).to(model.device)
         with model.autocast():
-            found[rows] = model.backbone.states(batch).float().cpu().numpy()
-    return found
+            states[some] = model.backbone.states(batch).float().cpu().numpy()
+    return states

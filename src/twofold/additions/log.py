@@ -1,8 +1,8 @@
-"""The changes of a living catalog: an append-only log, so that the model folder stays as it is.
+"""An append-only log of catalog changes, so that the model folder stays as it is.
 
-Invariant: a change that `append` returned from is on disk. Every line carries a checksum over
-itself and the line before, so a line that was altered, lost or moved is found; a last line that a
-crash cut short was never acknowledged and is taken off.
+Invariant: when `append` returns, the change is on disk. Every line carries a checksum of itself
+and of the line before, so an altered, lost or moved line is detected; a last line that a crash cut
+short was never acknowledged and is removed.
 """
 
 import base64
@@ -25,14 +25,14 @@ FILE = "changes.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """Items that come or go.
+class CatalogChange:
+    """Items to add or to remove; the attributes are the keys on disk.
 
     Attributes:
         kind: what to do.
-        items: rows of the items table for `add`, rows with an item_id for `remove`.
-        placed: model version -> where that model placed the items that were new to it, so that a
-            restart need not work it out again; see `replay`.
+        items: fields of the items for `add`, their item_id alone for `remove`.
+        placed: model version -> the placement of the items that were new to that model, so that a
+            restart does not compute it again; see `replay`.
     """
 
     kind: Literal["add", "remove"]
@@ -41,19 +41,19 @@ class Change:
 
 
 class ChangeLog:
-    """The changes in a state folder, oldest first; one process at a time holds it.
+    """The changes in a state folder, oldest first; one process at a time locks it.
 
     Args:
-        folder: made where it is missing.
+        folder: the state folder; it is created where it is missing.
 
     Raises:
-        InputError: another process holds it, or a line is damaged.
+        InputError: another process has locked it, or a line is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
-        # Without a buffer: what a full disk refused must not be written later after all.
+        # Unbuffered: what a full disk refused must not be written later.
         self._file = self.path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,38 +63,38 @@ class ChangeLog:
                 f"{self.path}: a running server holds it; change items through its "
                 f"POST /admin/items, or stop it"
             ) from error
-        self.changes: list[Change] = []
-        self._sum = ""
+        self.changes: list[CatalogChange] = []
+        self._last_checksum = ""
         self._broken = False
         try:
             self._read()
-            artifact.sync_folder(folder)  # the file's own entry, where it was made just now
+            artifact.sync_folder(folder)  # the directory entry of a file created just now
         except InputError:
             self.close()
             raise
 
-    def append(self, change: Change) -> None:
-        """Write a change; on disk when this returns.
+    def append(self, change: CatalogChange) -> None:
+        """Write a change; it is on disk when this returns.
 
         Raises:
-            OSError: it could not be written, and is not there.
-            InputError: what an earlier write left could not be taken back.
+            OSError: the change could not be written, and the log is as before.
+            InputError: an earlier write failed and could not be undone.
         """
         if self._broken:
             raise InputError(f"{self.path}: could not be written before; start the server anew")
-        summed = _sum(self._sum, asdict(change))
-        line = json.dumps({"sum": summed, "change": asdict(change)}, ensure_ascii=False)
+        checksum = _checksum(self._last_checksum, asdict(change))
+        line = json.dumps({"sum": checksum, "change": asdict(change)}, ensure_ascii=False)
         end = self._file.seek(0, os.SEEK_END)
         try:
             self._write(line.encode() + b"\n")
             os.fsync(self._file.fileno())
-        except OSError:  # a full disk must not leave half a line in front of the next
+        except OSError:  # a full disk must not leave half a line before the next one
             self._broken = True
             self._file.truncate(end)
             os.fsync(self._file.fileno())
             self._broken = False
             raise
-        self._sum = summed
+        self._last_checksum = checksum
         self.changes.append(change)
 
     def _write(self, line: bytes) -> None:
@@ -103,45 +103,45 @@ class ChangeLog:
             rest = rest[self._file.write(rest) :]
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Unlock the log for other processes."""
         self._file.close()
 
     def _read(self) -> None:
         self._file.seek(0)
         content = self._file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.splitlines(), start=1):
+        complete = content[: content.rfind(b"\n") + 1]
+        for number, line in enumerate(complete.splitlines(), start=1):
             try:
                 entry = json.loads(line)
-                change = Change(**entry["change"])
-                good = entry["sum"] == _sum(self._sum, entry["change"])
+                change = CatalogChange(**entry["change"])
+                valid = entry["sum"] == _checksum(self._last_checksum, entry["change"])
             except (ValueError, KeyError, TypeError):
-                good = False
-            if not good:
+                valid = False
+            if not valid:
                 raise InputError(
                     f"{self.path} line {number}: damaged; put the file back from a copy, or keep "
                     f"the lines before it and make the later changes again"
                 )
-            self._sum = entry["sum"]
+            self._last_checksum = entry["sum"]
             self.changes.append(change)
-        if len(whole) < len(content):
-            self._file.truncate(len(whole))
+        if len(complete) < len(content):
+            self._file.truncate(len(complete))
             os.fsync(self._file.fileno())
 
 
-def as_text(arrays: Mapping[str, np.ndarray]) -> str:
-    """Arrays as a line can hold them."""
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
-    return base64.b64encode(packed.getvalue()).decode()
+def encode_arrays(arrays: Mapping[str, np.ndarray]) -> str:
+    """Arrays as text that fits into a line of JSON."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
-def as_arrays(text: str) -> dict[str, np.ndarray]:
-    """What `as_text` wrote."""
+def decode_arrays(text: str) -> dict[str, np.ndarray]:
+    """The inverse of `encode_arrays`."""
     with np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def _sum(before: str, change: Any) -> str:
-    text = before + json.dumps(change, sort_keys=True, ensure_ascii=False)
+def _checksum(previous: str, change: Any) -> str:
+    text = previous + json.dumps(change, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,10 +1,12 @@
-"""New items in a trained model, without training: placed by their text among the catalog's.
+"""The place of new items in a trained model, predicted from their texts without training.
 
-An atomic identifier needs a row: a linear map from texts to the trained rows says where it would
-stand, the items with the nearest texts say how far training moved such items from there, and what
-could be asked for by the item's words moves it on (`new_rows`); a hybrid part needs a document,
-which borrows from the same nearest texts. A semantic ID needs codes: those of the nearest texts,
-level by level, and a last one that is free.
+An atomic identifier needs an embedding: a linear map from texts to the trained embeddings gives a
+first guess, the items with the nearest texts show how far training moved such items from that map,
+and requests made of the item's words adjust it (`embeddings`). The hybrid part needs a document,
+which borrows from the same neighbours. A semantic ID needs codes: the neighbours vote level by
+level, and the last level takes a free code.
+
+Shapes: M new items, N items of the catalog, K neighbours, E width of text vectors, D model width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,7 @@ import torch
 from scipy.linalg import solve
 from scipy.special import softmax
 
-from twofold.additions.embeddings import Others, fit_rows
+from twofold.additions.embeddings import NegativeRequests, fit_embeddings
 from twofold.data.dataset import Catalog
 from twofold.encoders.encoders import TextEncoder, Vectors, resolve_encoder, sentence_vectors
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
@@ -25,28 +27,30 @@ from twofold.model.checkpoint import GenerativeModel, tries_of
 from twofold.model.hybrid import Hybrid, Neighbours
 from twofold.records import InputError, Ints
 
-_NEIGHBOURS = 10
-_SHARPNESS = 20.0
-"""Of the weights of neighbours over their cosines."""
+_NUM_NEIGHBOURS = 10
+_SCALE = 20.0
+"""Inverse temperature of the softmax that turns cosines into weights of neighbours."""
 _RIDGE = 1.0
-"""Over texts of unit length."""
-_COSINES = 1 << 22
-"""That are held at once: 16 MB of float32, a few times over."""
-_TEXTS = 8192
-"""Vectors that are held at once in double precision, 32 MB of a width of 512."""
+"""Ridge penalty of the map from texts of unit length."""
+_MAX_COSINES = 1 << 22
+"""Cosines in memory at once: 16 MB of float32, a few times over."""
+_CHUNK_TEXTS = 8192
+"""Text vectors in memory at once in double precision: 32 MB at a width of 512."""
+_TABLE = "rows-"
+"""Begins the name, on disk, of new embeddings for one of the model's embedding tables."""
 
 Placement = Mapping[str, np.ndarray]
-"""Of new items: `rows-0`, ..., (M, D), one for each table of rows, and where there is a hybrid part
-`neighbours` and `shares`, (M, K), as `Neighbours` has them; or the codes of each task's
-identifiers, (M, levels)."""
+"""Arrays that place M new items in a model. Atomic identifiers: `rows-0`, ..., (M, D), one for each
+embedding table, and with a hybrid part `neighbours` and `shares`, (M, K), as in `Neighbours`.
+Semantic IDs: `search` and `recommendation`, the codes of each task's identifiers, (M, levels)."""
 
 
 class UnplaceableError(InputError):
-    """Items that have no place in a model.
+    """Items that cannot be placed in a model.
 
     Attributes:
-        item_ids: theirs; one at least.
-        why: and what to do about it.
+        item_ids: the ids of these items, at least one.
+        why: the reason and the remedy.
     """
 
     def __init__(self, item_ids: Sequence[str], why: str) -> None:
@@ -55,25 +59,26 @@ class UnplaceableError(InputError):
 
 
 @dataclass
-class CatalogTexts:
-    """Where the texts of a catalog stand, and what that says of its rows.
+class ItemPlacer:
+    """Places items by their texts; what it learns from the catalog is computed once.
 
     Attributes:
-        encoder: the model's own, or word weights of the catalog where it has none.
-        vectors: of the items, (N, E).
+        encoder: the model's text encoder, or TF-IDF of the catalog where it has none.
+        vectors: text vectors of the items, (N, E).
     """
 
     encoder: TextEncoder
     vectors: Vectors
-    _maps: list[Vectors] = field(default_factory=list)
-    _others: Others | None = None
+    _text_maps: list[Vectors] = field(default_factory=list)
+    _negatives: NegativeRequests | None = None
 
     @classmethod
-    def of(cls, model: GenerativeModel) -> "CatalogTexts":
-        """What the model carries; encoded anew where it carries nothing, which takes a while.
+    def of(cls, model: GenerativeModel) -> "ItemPlacer":
+        """A placer with the text vectors that the model carries; without any, the texts are encoded
+        again, which takes a while.
 
         Raises:
-            InputError: the catalog has no texts to go by.
+            InputError: the catalog has no texts.
         """
         texts, encoder, vectors = model.catalog.texts, model.vocabulary.encoder, model.item_vectors
         if encoder is None:
@@ -81,35 +86,35 @@ class CatalogTexts:
         if encoder is None:
             raise InputError("the catalog has no texts, so no new item can be placed in it")
         known = encoder.encode(texts) if vectors is None else vectors.astype(np.float32)
-        made = cls(encoder, known)
+        placer = cls(encoder, known)
         if not model.tries:
-            made._maps = [made._map(table) for table in _tables(model)]
+            placer._text_maps = [placer._text_map(table) for table in _embedding_tables(model)]
             if "search" in model.tasks:
-                made._others = Others.of(model)
-        return made
+                placer._negatives = NegativeRequests.of(model)
+        return placer
 
-    def _map(self, rows: Vectors) -> Vectors:
-        """From texts to rows, (E, D), by ridge regression."""
+    def _text_map(self, embeddings: Vectors) -> Vectors:
+        """The linear map from texts to embeddings, (E, D), by ridge regression."""
         items, width = self.vectors.shape
-        gram, wanted = _RIDGE * np.eye(width), np.zeros((width, rows.shape[1]))
-        for first in range(0, items, _TEXTS):
-            some = slice(first, min(first + _TEXTS, items))
+        gram, moment = _RIDGE * np.eye(width), np.zeros((width, embeddings.shape[1]))
+        for first in range(0, items, _CHUNK_TEXTS):
+            some = slice(first, min(first + _CHUNK_TEXTS, items))
             x = self.vectors[some].astype(np.float64)
             gram += x.T @ x
-            wanted += x.T @ rows[some]
-        found: Vectors = solve(gram, wanted, assume_a="pos").astype(np.float32)
-        return found
+            moment += x.T @ embeddings[some]
+        solution: Vectors = solve(gram, moment, assume_a="pos").astype(np.float32)
+        return solution
 
     def place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:
-        """Where new items stand, by `like_catalog`'s rows.
+        """The placement of new items.
 
         Args:
-            model: as it was given to `of`, or grown by `with_items` since.
-            items: the new ones.
+            model: the model given to `of`, or the same grown by `with_items`.
+            items: a table by `new_items_table`.
 
         Raises:
-            UnplaceableError: items without any word that the encoder knows, or near whose
-                neighbours no identifier is free.
+            UnplaceableError: the encoder knows no word of an item, or no identifier is free near
+                its neighbours.
         """
         vectors = self.encoder.encode(Catalog.of(items).texts)
         wordless = items["item_id"].filter(pl.Series(~vectors.any(axis=1)))
@@ -119,42 +124,58 @@ class CatalogTexts:
                 "the model knows no word of its text, so it cannot be placed; "
                 "give it a title or text",
             )
-        nearest, weights = self._neighbours(vectors)
+        neighbours, weights = self._neighbours(vectors)
         if model.tries:
-            return _codes(model.vocabulary.spaces, items["item_id"].to_list(), nearest, weights)
-        placed: dict[str, np.ndarray] = {}
+            item_ids = items["item_id"].to_list()
+            return identifiers_by_vote(model.vocabulary.spaces, item_ids, neighbours, weights)
+        placement: dict[str, np.ndarray] = {}
         if model.hybrid is not None:
-            placed |= {"neighbours": nearest, "shares": weights}
-        for number, (rows, mapped) in enumerate(zip(_tables(model), self._maps, strict=True)):
-            moved = rows[nearest] - self.vectors[nearest] @ mapped  # (M, K, D)
-            placed[f"rows-{number}"] = vectors @ mapped + np.einsum("mk,mkd->md", weights, moved)
-        if self._others is not None:  # the last table is the one that items are scored by
-            name = f"rows-{len(self._maps) - 1}"
-            self._others = self._others.grown(model)
-            placed[name] = fit_rows(model, placed[name], Catalog.of(items), self._others)
+            placement |= {"neighbours": neighbours, "shares": weights}
+        return placement | self._embeddings(model, items, vectors, neighbours, weights)
+
+    def _embeddings(
+        self,
+        model: GenerativeModel,
+        items: pl.DataFrame,
+        vectors: Vectors,
+        neighbours: Ints,
+        weights: Vectors,
+    ) -> dict[str, np.ndarray]:
+        """Embeddings of new items, for each table of the model."""
+        placed: dict[str, np.ndarray] = {}
+        tables = zip(_embedding_tables(model), self._text_maps, strict=True)
+        for number, (table, text_map) in enumerate(tables):
+            residuals = table[neighbours] - self.vectors[neighbours] @ text_map  # (M, K, D)
+            moved = np.einsum("mk,mkd->md", weights, residuals)
+            placed[f"{_TABLE}{number}"] = vectors @ text_map + moved
+        if self._negatives is not None:  # items are scored by the last table
+            name = f"{_TABLE}{len(self._text_maps) - 1}"
+            self._negatives = self._negatives.extended(model)
+            catalog = Catalog.of(items)
+            placed[name] = fit_embeddings(model, placed[name], catalog, self._negatives)
         return placed
 
     def _neighbours(self, vectors: Vectors) -> tuple[Ints, Vectors]:
         """The items with the nearest texts, (M, K), and their weights, which sum to 1."""
-        count = min(_NEIGHBOURS, len(self.vectors))
+        count = min(_NUM_NEIGHBOURS, len(self.vectors))
         nearest = np.zeros((len(vectors), count), np.int64)
         cosines = np.zeros((len(vectors), count), np.float32)
-        at_once = max(1, _COSINES // len(self.vectors))
-        for first in range(0, len(vectors), at_once):
-            some = slice(first, first + at_once)
-            found = vectors[some] @ self.vectors.T
-            nearest[some] = np.argpartition(-found, count - 1, axis=1)[:, :count]
-            cosines[some] = np.take_along_axis(found, nearest[some], 1)
-        return nearest, softmax(_SHARPNESS * cosines, axis=1)
+        chunk = max(1, _MAX_COSINES // len(self.vectors))
+        for first in range(0, len(vectors), chunk):
+            some = slice(first, first + chunk)
+            products = vectors[some] @ self.vectors.T
+            nearest[some] = np.argpartition(-products, count - 1, axis=1)[:, :count]
+            cosines[some] = np.take_along_axis(products, nearest[some], 1)
+        return nearest, softmax(_SCALE * cosines, axis=1)
 
 
-def _tables(model: GenerativeModel) -> list[Vectors]:
-    """The code rows that a model reads and writes, (codes, D); one table where they are tied."""
+def _embedding_tables(model: GenerativeModel) -> list[Vectors]:
+    """Input and output embeddings of codes, (codes, D); a single table where they are tied."""
     return [table.detach().float().cpu().numpy() for table in model.backbone.code_tables()]
 
 
-def is_whole(model: GenerativeModel, placement: Placement) -> bool:
-    """Whether a placement says all that `with_items` reads; one of an earlier release may not."""
+def is_complete(model: GenerativeModel, placement: Placement) -> bool:
+    """Whether a placement has all that `with_items` reads; one of an earlier release may not."""
     return model.hybrid is None or "neighbours" in placement
 
 
@@ -164,27 +185,29 @@ def with_items(
     """The model with new items at the end of its catalog.
 
     Args:
-        model: its backbone's rows grow in place, so the one given is not to be used any more.
-        items: by `like_catalog`.
-        placement: of `CatalogTexts.place`.
+        model: its embeddings grow in place, so do not use this object afterwards.
+        items: a table by `new_items_table`.
+        placement: the result of `ItemPlacer.place` for these items.
     """
     if model.tries:
-        grown = _named(model.vocabulary.spaces, placement)
+        spaces = _extended_spaces(model.vocabulary.spaces, placement)
     else:
-        names = sorted(name for name in placement if name.startswith("rows-"))
+        names = sorted(name for name in placement if name.startswith(_TABLE))
         model.backbone.append_rows([torch.from_numpy(placement[name]) for name in names])
-        grown = shared(atomic(len(model.catalog) + items.height))
-        model.backbone.repack(grown.codebooks)
+        spaces = shared(atomic(len(model.catalog) + items.height))
+        model.backbone.repack(spaces.codebooks)
     return replace(
         model,
         catalog=Catalog.of(pl.concat([model.catalog.items, items])),
-        hybrid=_hybrid(model, items, placement),
-        vocabulary=replace(model.vocabulary, spaces=grown),
-        tries=tries_of(grown),
+        hybrid=_extended_hybrid(model, items, placement),
+        vocabulary=replace(model.vocabulary, spaces=spaces),
+        tries=tries_of(spaces),
     )
 
 
-def _hybrid(model: GenerativeModel, items: pl.DataFrame, placement: Placement) -> Hybrid | None:
+def _extended_hybrid(
+    model: GenerativeModel, items: pl.DataFrame, placement: Placement
+) -> Hybrid | None:
     """The model's hybrid part, if any, with the documents of new items."""
     if model.hybrid is None:
         return None
@@ -192,103 +215,117 @@ def _hybrid(model: GenerativeModel, items: pl.DataFrame, placement: Placement) -
     if model.item_vectors is not None:
         shape = (*nearest.shape, -1)
         known = model.item_vectors[nearest.reshape(-1)]
-        found = sentence_vectors(model.vocabulary.encoder, known)
-        texts = None if found is None else found.reshape(shape)
+        sentences = sentence_vectors(model.vocabulary.encoder, known)
+        texts = None if sentences is None else sentences.reshape(shape)
     near = Neighbours(nearest, placement["shares"], texts)
     return model.hybrid.with_items(Catalog.of(items).texts, near)
 
 
-def _named(spaces: IdSpaces, codes: Placement) -> IdSpaces:
-    """The spaces with identifiers of the new items."""
+def _extended_spaces(spaces: IdSpaces, placement: Placement) -> IdSpaces:
+    """The ID spaces with the identifiers of new items."""
 
-    def grown(identifiers: Identifiers, new: np.ndarray) -> Identifiers:
-        both = np.vstack([identifiers.codes, new])
-        return Identifiers(identifiers.kind, both, identifiers.codebook_sizes)
+    def extended(identifiers: Identifiers, new: np.ndarray) -> Identifiers:
+        codes = np.vstack([identifiers.codes, new])
+        return Identifiers(identifiers.kind, codes, identifiers.codebook_sizes)
 
-    ours = grown(spaces.recommendation, codes["recommendation"])
+    recommendation = extended(spaces.recommendation, placement["recommendation"])
     if spaces.are_shared:
-        return shared(ours)
-    return IdSpaces(ours, grown(spaces.search, codes["search"]), spaces.shared_levels)
+        return shared(recommendation)
+    search = extended(spaces.search, placement["search"])
+    return IdSpaces(recommendation, search, spaces.shared_levels)
 
 
-def _codes(spaces: IdSpaces, item_ids: Sequence[str], nearest: Ints, weights: Vectors) -> Placement:
-    """Identifiers of new items in both spaces."""
-    nothing = np.zeros((len(nearest), 0), np.int64)
-    ours = _voted(spaces.recommendation, item_ids, nearest, weights, nothing)
-    theirs = ours
+def identifiers_by_vote(
+    spaces: IdSpaces, item_ids: Sequence[str], neighbours: Ints, weights: Vectors
+) -> Placement:
+    """Semantic IDs of new items in both ID spaces, voted for by their neighbours.
+
+    Raises:
+        UnplaceableError: no identifier is free near the neighbours of an item.
+    """
+    no_prefix = np.zeros((len(neighbours), 0), np.int64)
+    recommendation = _vote(spaces.recommendation, item_ids, neighbours, weights, no_prefix)
+    search = recommendation
     if not spaces.are_shared:
-        fixed = ours[:, : spaces.shared_levels]
-        theirs = _voted(spaces.search, item_ids, nearest, weights, fixed)
-    return {"recommendation": ours, "search": theirs}
+        prefixes = recommendation[:, : spaces.shared_levels]
+        search = _vote(spaces.search, item_ids, neighbours, weights, prefixes)
+    return {"recommendation": recommendation, "search": search}
 
 
-def _voted(
+def _vote(
     identifiers: Identifiers,
     item_ids: Sequence[str],
-    nearest: Ints,
+    neighbours: Ints,
     weights: Vectors,
-    fixed: Ints,
+    prefixes: Ints,
 ) -> Ints:
-    taken = {tuple(row) for row in identifiers.codes[_near(identifiers, nearest)].tolist()}
+    """Identifiers of new items, (M, levels), that begin with the given prefixes."""
+    rivals = _with_first_codes_of(identifiers, neighbours)
+    taken = {tuple(codes) for codes in identifiers.codes[rivals].tolist()}
     made: list[tuple[int, ...]] = []
-    without: list[str] = []
-    rows = zip(item_ids, nearest, weights, fixed.tolist(), strict=True)
-    for item_id, items, shares, prefix in rows:
-        found = _free(identifiers, identifiers.codes[items], shares, taken, tuple(prefix))
-        if found is None:
-            without.append(item_id)
+    unplaced: list[str] = []
+    for item_id, items, shares, prefix in zip(
+        item_ids, neighbours, weights, prefixes.tolist(), strict=True
+    ):
+        codes = _free_codes(identifiers, identifiers.codes[items], shares, taken, tuple(prefix))
+        if codes is None:
+            unplaced.append(item_id)
         else:
-            made.append(found)
-            taken.add(found)
-    if without:
+            made.append(codes)
+            taken.add(codes)
+    if unplaced:
         why = "no identifier is free near items with such texts; train the model anew"
-        raise UnplaceableError(without, why)
-    return np.array(made, np.int64).reshape(len(nearest), identifiers.levels)
+        raise UnplaceableError(unplaced, why)
+    return np.array(made, np.int64).reshape(len(neighbours), identifiers.levels)
 
 
-def _near(identifiers: Identifiers, nearest: Ints) -> Ints:
-    """Items whose identifiers begin as those of the neighbours: all that a new one could meet."""
-    first = np.unique(identifiers.codes[nearest.reshape(-1), 0])
+def _with_first_codes_of(identifiers: Identifiers, neighbours: Ints) -> Ints:
+    """Items whose identifiers begin like those of the neighbours: a new one can only collide with
+    these."""
+    first = np.unique(identifiers.codes[neighbours.reshape(-1), 0])
     return np.flatnonzero(np.isin(identifiers.codes[:, 0], first))
 
 
-def _free(
+def _free_codes(
     identifiers: Identifiers,
     neighbours: Ints,
     shares: Vectors,
     taken: set[tuple[int, ...]],
     prefix: tuple[int, ...],
 ) -> tuple[int, ...] | None:
-    """The free identifier that the neighbours vote for, depth first, most votes first; None where
-    nothing is free near them."""
+    """The free identifier with this prefix that gets the most votes, by depth-first search; None
+    where nothing is free near the neighbours, whose codes are (K, levels)."""
     level = len(prefix)
     if level == identifiers.levels:
         return prefix
-    alike = (neighbours[:, :level] == prefix).all(axis=1)
-    votes = np.bincount(neighbours[alike, level], shares[alike], identifiers.codebook_sizes[level])
-    last = level == identifiers.levels - 1
+    voters = (neighbours[:, :level] == prefix).all(axis=1)
+    votes = np.bincount(
+        neighbours[voters, level], shares[voters], identifiers.codebook_sizes[level]
+    )
+    is_last = level == identifiers.levels - 1
     for code in np.argsort(-votes, kind="stable"):
-        if not last and not votes[code]:
+        if not is_last and not votes[code]:
             break
-        following = (*prefix, int(code))
-        if last and following in taken:
+        longer = (*prefix, int(code))
+        if is_last and longer in taken:
             continue
-        found = _free(identifiers, neighbours, shares, taken, following)
-        if found is not None:
-            return found
+        codes = _free_codes(identifiers, neighbours, shares, taken, longer)
+        if codes is not None:
+            return codes
     return None
 
 
 def are_free(model: GenerativeModel, placement: Placement) -> npt.NDArray[np.bool_]:
-    """Of new items, those whose identifiers no item has, nor a new one before it, (M,)."""
+    """Whether each new item's identifier belongs to no item of the model and to no new item before
+    it, (M,)."""
     spaces = model.vocabulary.spaces
     if not model.tries:
         return np.ones(len(next(iter(placement.values()))), bool)
-    ours = _untaken(spaces.recommendation, placement["recommendation"])
-    return ours & _untaken(spaces.search, placement["search"])
+    recommendation = _untaken(spaces.recommendation, placement["recommendation"])
+    return recommendation & _untaken(spaces.search, placement["search"])
 
 
 def _untaken(identifiers: Identifiers, new: Ints) -> npt.NDArray[np.bool_]:
-    alike = identifiers.codes[np.isin(identifiers.codes[:, 0], new[:, 0])]
-    _, first = np.unique(np.vstack([alike, new]), axis=0, return_index=True)
-    return np.isin(np.arange(len(alike), len(alike) + len(new)), first)
+    rivals = identifiers.codes[np.isin(identifiers.codes[:, 0], new[:, 0])]
+    _, first = np.unique(np.vstack([rivals, new]), axis=0, return_index=True)
+    return np.isin(np.arange(len(rivals), len(rivals) + len(new)), first)

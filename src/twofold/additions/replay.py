@@ -1,7 +1,7 @@
-"""What the changes of a log bring to a model, which need not be the one that they were made with.
+"""The changes of a log, read for a model that need not be the one they were made with.
 
-An item that was placed by another model alone is placed anew; one that went again is not, as it
-need not even have a place here.
+An item that only another model has placed is placed again. An item that was removed later is not,
+and need not even fit into this model's catalog.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,31 +10,32 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from twofold.additions.fields import Row, given
-from twofold.additions.log import Change, as_arrays, as_text
-from twofold.additions.placement import Placement, are_free, is_whole
+from twofold.additions.fields import ItemFields, nonempty_fields
+from twofold.additions.log import CatalogChange, decode_arrays, encode_arrays
+from twofold.additions.placement import Placement, are_free, is_complete
 from twofold.model.checkpoint import GenerativeModel
 
-_NAMES = "item_ids"
+_ITEM_IDS = "item_ids"
 
 
-def packed(items: pl.DataFrame, placement: Placement) -> str:
-    """Where new items stand, as `Change.placed` has it."""
-    return as_text({**placement, _NAMES: np.array(items["item_id"].to_list(), np.str_)})
+def encode_placement(items: pl.DataFrame, placement: Placement) -> str:
+    """The placement of new items as text, for `CatalogChange.placed`."""
+    return encode_arrays({**placement, _ITEM_IDS: np.array(items["item_id"].to_list(), np.str_)})
 
 
 @dataclass
-class Arrivals:
+class ReplayedItems:
     """Items that changes name and the catalog of a model lacks.
 
     Attributes:
-        rows: item_id -> its fields, those of a later change over those of an earlier one.
-        placed: item_id -> its fields and its place, where this model had one for it.
-        alive: item_id -> whether it may come back in the end; of every item that is named.
+        fields: item_id -> its fields, where a later change overrides an earlier one.
+        placed: item_id -> its fields and its placement, where the log holds one for this model.
+        alive: item_id -> whether it can be retrieved after all changes; every item that the
+            changes name, also those of the catalog.
     """
 
-    rows: dict[str, dict[str, str]]
-    placed: dict[str, tuple[Row, Placement]] = field(default_factory=dict)
+    fields: dict[str, dict[str, str]]
+    placed: dict[str, tuple[ItemFields, Placement]] = field(default_factory=dict)
     alive: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
@@ -42,69 +43,70 @@ class Arrivals:
         cls,
         model: GenerativeModel,
         version: str,
-        changes: Sequence[Change],
-        rows: Mapping[str, Row],
-    ) -> "Arrivals":
+        changes: Sequence[CatalogChange],
+        fields: Mapping[str, ItemFields],
+    ) -> "ReplayedItems":
         """Read changes, oldest first.
 
         Args:
-            model: as it stands before them.
-            version: of the model.
-            changes: those that are new to it.
-            rows: fields of items that earlier changes named and the model lacks.
+            model: as it is before the changes.
+            version: the model's version.
+            changes: those that this model has not applied yet.
+            fields: fields of items that earlier changes named and the model lacks.
         """
-        found = cls({item_id: dict(row) for item_id, row in rows.items()})
+        replayed = cls({item_id: dict(given) for item_id, given in fields.items()})
         for change in changes:
-            named = (row["item_id"] for row in change.items)
-            found.alive |= dict.fromkeys(named, change.kind == "add")
+            item_ids = (item["item_id"] for item in change.items)
+            replayed.alive |= dict.fromkeys(item_ids, change.kind == "add")
             if change.kind == "add":
-                found._add(model, change, change.placed.get(version))
-        found._give_back_taken(model)
-        return found
+                replayed._add(model, change, change.placed.get(version))
+        replayed._drop_taken_identifiers(model)
+        return replayed
 
-    def _add(self, model: GenerativeModel, change: Change, place: str | None) -> None:
-        fresh = [row for row in change.items if row["item_id"] not in model.catalog.positions]
-        first_named = dict.fromkeys(r["item_id"] for r in fresh if r["item_id"] not in self.rows)
-        for row in fresh:
-            self.rows[row["item_id"]] = self.rows.get(row["item_id"], {}) | given(row)
-        if place is None:
+    def _add(self, model: GenerativeModel, change: CatalogChange, placement: str | None) -> None:
+        new = [item for item in change.items if item["item_id"] not in model.catalog.positions]
+        first_named = dict.fromkeys(i["item_id"] for i in new if i["item_id"] not in self.fields)
+        for item in new:
+            item_id = item["item_id"]
+            self.fields[item_id] = self.fields.get(item_id, {}) | nonempty_fields(item)
+        if placement is None:
             return
-        for item_id, found in _places(model, place, list(first_named)).items():
-            if item_id in self.rows:
-                self.placed.setdefault(item_id, (self.rows[item_id], found))
+        for item_id, place in _by_item(model, placement, list(first_named)).items():
+            if item_id in self.fields:
+                self.placed.setdefault(item_id, (self.fields[item_id], place))
 
-    def _give_back_taken(self, model: GenerativeModel) -> None:
-        """Identifiers that somebody else has by now name nobody new."""
+    def _drop_taken_identifiers(self, model: GenerativeModel) -> None:
+        """A placement whose identifier another item has by now places nothing."""
         if self.placed:
-            free = are_free(model, together([place for _, place in self.placed.values()]))
-            kept = zip(self.placed.items(), free, strict=True)
-            self.placed = dict(item for item, is_free in kept if is_free)
+            free = are_free(model, stack_placements([place for _, place in self.placed.values()]))
+            placed = zip(self.placed.items(), free, strict=True)
+            self.placed = dict(item for item, is_free in placed if is_free)
 
     @property
-    def unplaced(self) -> dict[str, Row]:
-        """Fields of those that are there in the end and have no place in this model."""
+    def unplaced(self) -> dict[str, ItemFields]:
+        """Fields of items that can be retrieved after all changes and have no placement yet."""
         return {
-            item_id: row
-            for item_id, row in self.rows.items()
+            item_id: given
+            for item_id, given in self.fields.items()
             if self.alive.get(item_id, False) and item_id not in self.placed
         }
 
 
-def together(places: Sequence[Placement]) -> Placement:
-    """Places of one item each as those of all."""
-    return {name: np.stack([place[name] for place in places]) for name in places[0]}
+def stack_placements(placements: Sequence[Placement]) -> Placement:
+    """Placements of one item each, as one of all items."""
+    return {name: np.stack([each[name] for each in placements]) for name in placements[0]}
 
 
-def _places(model: GenerativeModel, text: str, first_named: list[str]) -> dict[str, Placement]:
-    """The place of each item; an earlier release did not write down whose they are, which were
-    then those that the change named first."""
-    arrays = as_arrays(text)
-    names = arrays.pop(_NAMES, None)
-    ids = first_named if names is None else names.tolist()
+def _by_item(model: GenerativeModel, text: str, first_named: list[str]) -> dict[str, Placement]:
+    """The placement of each item; an earlier release did not write down the ids, which were then
+    those of the items that the change was the first to name."""
+    arrays = decode_arrays(text)
+    written = arrays.pop(_ITEM_IDS, None)
+    item_ids = first_named if written is None else written.tolist()
     counts = {len(array) for array in arrays.values()}
-    if not is_whole(model, arrays) or counts != {len(ids)}:
+    if not is_complete(model, arrays) or counts != {len(item_ids)}:
         return {}
     return {
         item_id: {name: array[place] for name, array in arrays.items()}
-        for place, item_id in enumerate(ids)
+        for place, item_id in enumerate(item_ids)
     }

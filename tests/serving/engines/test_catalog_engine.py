@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from twofold.additions.log import FILE, Change, ChangeLog, as_arrays, as_text
-from twofold.additions.placement import CatalogTexts
+from twofold.additions.log import FILE, CatalogChange, ChangeLog, decode_arrays, encode_arrays
+from twofold.additions.placement import ItemPlacer
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.model.checkpoint import save_model
 from twofold.records import InputError, Request
@@ -310,8 +310,10 @@ def test_a_place_that_says_too_little_is_worked_out_again(
 ) -> None:
     engine = load_engine(hybrid_folder, "joint", log)
     (placed,) = engine.place([ROBOTS]).values()
-    rows = {name: array for name, array in as_arrays(placed).items() if name.startswith("rows-")}
-    log.append(Change("add", [ROBOTS], {engine.model_version: as_text(rows)}))
+    rows = {
+        name: array for name, array in decode_arrays(placed).items() if name.startswith("rows-")
+    }
+    log.append(CatalogChange("add", [ROBOTS], {engine.model_version: encode_arrays(rows)}))
     again = load_engine(hybrid_folder, "joint", log)
     engine.add([ROBOTS])  # catches up with the line before as well
     (before,), (after,) = engine.answer([Asked(ASKED, 61)]), again.answer([Asked(ASKED, 61)])
@@ -323,15 +325,15 @@ def test_what_adding_needs_is_worked_out_once(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(model_folder, "joint")
-    worked_out: list[CatalogTexts] = []
-    work_out = CatalogTexts.of
+    worked_out: list[ItemPlacer] = []
+    work_out = ItemPlacer.of
 
-    def slow(model: Any) -> CatalogTexts:
+    def slow(model: Any) -> ItemPlacer:
         time.sleep(0.1)
         worked_out.append(work_out(model))
         return worked_out[-1]
 
-    monkeypatch.setattr(CatalogTexts, "of", slow)
+    monkeypatch.setattr(ItemPlacer, "of", slow)
     threads = [threading.Thread(target=engine.prepare) for _ in range(3)]
     for thread in threads:
         thread.start()

@@ -10,10 +10,17 @@ import numpy as np
 import polars as pl
 
 from twofold import artifact
-from twofold.additions.fields import Row, given, lacking, require_columns, require_held, table_of
-from twofold.additions.log import Change, ChangeLog
-from twofold.additions.placement import CatalogTexts, Placement, UnplaceableError, with_items
-from twofold.additions.replay import Arrivals, packed, together
+from twofold.additions.fields import (
+    ItemFields,
+    items_table,
+    nonempty_fields,
+    require_known_fields,
+    require_unchanged,
+    unknown_fields,
+)
+from twofold.additions.log import CatalogChange, ChangeLog
+from twofold.additions.placement import ItemPlacer, Placement, UnplaceableError, with_items
+from twofold.additions.replay import ReplayedItems, encode_placement, stack_placements
 from twofold.model.checkpoint import GenerativeModel
 from twofold.records import InputError, Request
 from twofold.retrieval.attributes import Attributes
@@ -40,7 +47,7 @@ class CatalogEngine:
         self.model_version = model_version
         self._log = log
         self._applied = 0
-        self._texts: CatalogTexts | None = None
+        self._placer: ItemPlacer | None = None
         self._preparing = threading.Lock()
         self._absent: dict[str, dict[str, str]] = {}  # what the log says of items not taken in
         self._take(retriever)
@@ -128,8 +135,8 @@ class CatalogEngine:
 
     def prepare(self) -> None:
         with self._preparing:  # who comes second waits, and finds it done
-            if self._texts is None:
-                self._texts = CatalogTexts.of(self._model)
+            if self._placer is None:
+                self._placer = ItemPlacer.of(self._model)
 
     def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
         """See `Engine`. From any one thread beside that of the engines, as long as nothing is
@@ -140,43 +147,43 @@ class CatalogEngine:
         fields = {item_id: self._absent.get(item_id, {}) for item_id in fresh}
         for row in rows:
             if row["item_id"] in fields:
-                fields[row["item_id"]] = fields[row["item_id"]] | given(row)
+                fields[row["item_id"]] = fields[row["item_id"]] | nonempty_fields(row)
         if not fields:
             return {}
-        items = table_of(catalog, fields.values())
-        return {self.model_version: packed(items, self._place(self._model, items))}
+        items = items_table(catalog, fields.values())
+        return {self.model_version: encode_placement(items, self._place(self._model, items))}
 
     def add(
         self, rows: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
     ) -> int:
         self._require_log()
-        fields = [given(row) for row in rows]
+        fields = [nonempty_fields(row) for row in rows]
         self._require(fields)
         placed = self.place(fields) if placed is None else placed
         if not placed and all(self.item(row["item_id"]) is not None for row in fields):
             return 0
-        return self._change(Change("add", fields, placed))
+        return self._change(CatalogChange("add", fields, placed))
 
     def remove(self, item_ids: Sequence[str]) -> int:
         self._require_log()
         there = [self._retriever.is_alive(self._position(item_id)) for item_id in item_ids]
         if not any(there):
             return 0
-        return self._change(Change("remove", [{"item_id": i} for i in item_ids]))
+        return self._change(CatalogChange("remove", [{"item_id": i} for i in item_ids]))
 
     def catch_up(self) -> None:
         """Let every change that the log holds take effect, all new items in one go."""
         changes = self._log.changes[self._applied :] if self._log is not None else []
         if not changes:
             return
-        arrivals = Arrivals.of(self._model, self.model_version, changes, self._absent)
-        retriever = self._with(arrivals)
-        known, alive = retriever.model.catalog.positions, arrivals.alive
+        replayed = ReplayedItems.of(self._model, self.model_version, changes, self._absent)
+        retriever = self._with(replayed)
+        known, alive = retriever.model.catalog.positions, replayed.alive
         retriever.remove([i for i, stays in alive.items() if not stays and i in known])
         retriever.restore([i for i, stays in alive.items() if stays and i in known])
         if retriever is not self._retriever:
             self._take(retriever)
-        self._absent = {i: row for i, row in arrivals.rows.items() if i not in known}
+        self._absent = {i: row for i, row in replayed.fields.items() if i not in known}
         self._applied += len(changes)
 
     def close(self) -> None:
@@ -184,29 +191,29 @@ class CatalogEngine:
         if self._log is not None:
             self._log.close()
 
-    def _require(self, rows: Sequence[Row]) -> None:
-        require_columns(self._model.catalog, rows)
-        require_held(self._model.catalog, rows)
+    def _require(self, rows: Sequence[ItemFields]) -> None:
+        require_known_fields(self._model.catalog, rows)
+        require_unchanged(self._model.catalog, rows)
 
     def _require_log(self) -> ChangeLog:
         if self._log is None:
             raise InputError("the catalog cannot change without a place to keep it; give --state")
         return self._log
 
-    def _change(self, change: Change) -> int:
+    def _change(self, change: CatalogChange) -> int:
         before = self.items
         self._require_log().append(change)
         self.catch_up()
         return abs(self.items - before)
 
-    def _with(self, arrivals: Arrivals) -> GenerativeRetriever:
+    def _with(self, replayed: ReplayedItems) -> GenerativeRetriever:
         """The retriever with the items that arrive; this engine's own without any."""
         gone = [self._id(item) for item in np.flatnonzero(~self._retriever.alive).tolist()]
         model = self._model
-        if arrivals.placed:
-            rows, places = zip(*arrivals.placed.values(), strict=True)
-            model = with_items(model, self._table(rows), together(places))
-        if placeable := self._placeable(model, arrivals.unplaced):
+        if replayed.placed:
+            rows, places = zip(*replayed.placed.values(), strict=True)
+            model = with_items(model, self._table(rows), stack_placements(places))
+        if placeable := self._placeable(model, replayed.unplaced):
             model = with_items(model, *placeable)
         if model is self._model:
             return self._retriever
@@ -215,11 +222,11 @@ class CatalogEngine:
         return retriever
 
     def _placeable(
-        self, model: GenerativeModel, rows: Mapping[str, Row]
+        self, model: GenerativeModel, rows: Mapping[str, ItemFields]
     ) -> tuple[pl.DataFrame, Placement] | None:
         """Those of the items that have a place in the model, beside those that it has, and it."""
         while rows:
-            items = table_of(model.catalog, rows.values())
+            items = items_table(model.catalog, rows.values())
             try:
                 placement = self._place(model, items)
             except UnplaceableError as error:
@@ -234,18 +241,18 @@ class CatalogEngine:
             rows = {item_id: row for item_id, row in rows.items() if item_id not in left}
         return None
 
-    def _table(self, rows: Sequence[Row]) -> pl.DataFrame:
+    def _table(self, rows: Sequence[ItemFields]) -> pl.DataFrame:
         for row in rows:
-            if names := lacking(self._model.catalog, row):
+            if names := unknown_fields(self._model.catalog, row):
                 what = "arm '%s' takes item '%s' without %s, which its catalog lacks"
                 log.warning(what, self.arm, row["item_id"], ", ".join(names))
-        return table_of(self._model.catalog, rows)
+        return items_table(self._model.catalog, rows)
 
     def _place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:
         """Where items stand beside those that the model has, which may be more than are served."""
         self.prepare()
-        assert self._texts is not None
-        return self._texts.place(model, items)
+        assert self._placer is not None
+        return self._placer.place(model, items)
 
     def _require_learned(self, request: Request) -> None:
         task = self._model.vocabulary.task(request.query)
