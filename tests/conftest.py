@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
-from twofold.data.simulators import film_catalog
+from twofold.data.simulators.catalog import catalog as simulated_catalog
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset, split_dataset
@@ -63,7 +63,7 @@ def write_folder(tmp_path: Path) -> WriteFolder:
 @pytest.fixture(scope="session")
 def catalog() -> PreparedDataset:
     """A small film catalog with both tasks."""
-    frames = film_catalog.catalog(films=60, users=80, queries=120)
+    frames = simulated_catalog(films=60, users=80, queries=120)
     tables = {name: [Table(Path(f"{name}.csv"), rows)] for name, rows in frames.items()}
     return split_dataset(validate(tables), "simulate:catalog")
 

@@ -105,14 +105,6 @@ def test_an_extra_column_does_not_hide_a_missing_timestamp(write_folder: WriteFo
         read_source(write_folder(interactions=rows))
 
 
-def test_broken_beir_qrels_are_named(write_folder: WriteFolder) -> None:
-    folder = write_folder(qrels=None, queries="query_id,text\nq1,one\n")
-    (folder / "qrels").mkdir()
-    (folder / "qrels" / "test.tsv").write_text("q1\t0\ta\t1\nq1\t0\tb\t1\n")
-    with pytest.raises(InputError, match=r"test.tsv: no column 'query_id' among q1, 0, a, 1"):
-        read_source(folder)
-
-
 def test_answers_judged_twice_are_counted(write_folder: WriteFolder) -> None:
     dataset = read_source(write_folder(qrels=QRELS + "q1,a,1\n"))
     assert "query 'q1' judges item 'a' again" in str(dataset.notes[0])

@@ -61,14 +61,3 @@ def test_iso_and_numeric_timestamps_order_alike(write_folder: WriteFolder) -> No
     expected = [86400.0, 0.0]
     assert read_source(numbers).interactions["timestamp"].to_list() == expected
     assert read_source(iso).interactions["timestamp"].to_list() == expected
-
-
-def test_beir_qrels_give_the_split_of_their_queries(write_folder: WriteFolder) -> None:
-    folder = write_folder(qrels=None, queries="query_id,text\nq1,one\nq2,two\nq3,three\n")
-    (folder / "qrels").mkdir()
-    for name, query in (("train", "q1"), ("dev", "q2"), ("test", "q3")):
-        text = f"query-id\tcorpus-id\tscore\n{query}\ta\t1\n"
-        (folder / "qrels" / f"{name}.tsv").write_text(text)
-    dataset = read_source(folder)
-    assert dataset.queries["split"].to_list() == ["train", "validation", "test"]
-    assert dataset.qrels.height == 3

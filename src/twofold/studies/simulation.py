@@ -16,7 +16,7 @@ import torch
 from scipy import stats
 
 from twofold import artifact
-from twofold.data.simulators.simulate import bayes_ceiling, zipf_law
+from twofold.data.simulators.popularity import bayes_optimal_recall, zipf_distribution
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.runs import read_run
 from twofold.records import Floats, InputError, Ints, Task
@@ -279,8 +279,9 @@ def _ceiling(world: World, dataset: PreparedDataset) -> float | None:
     """Recall@30 of who knows the law, where that is worked out."""
     if world.mechanism != _DIVERGENCE:
         return None
-    law = zipf_law(len(dataset.catalog))
-    return bayes_ceiling(law, PRIMARY.k, seen_filtered=world.helped == "recommendation")
+    probabilities = zipf_distribution(len(dataset.catalog))
+    seen_filtered = world.helped == "recommendation"
+    return bayes_optimal_recall(probabilities, PRIMARY.k, seen_filtered=seen_filtered)
 
 
 def _gains(points: Sequence[Mapping[str, Any]], against: str) -> Floats:

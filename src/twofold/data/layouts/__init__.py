@@ -1,1 +1,1 @@
-"""Published layouts, one file each."""
+"""Layouts of folders, one file each: `recognises(folder)` and `tables(folder)`."""

@@ -23,8 +23,8 @@ ARCHIVES = {
 _MIN_USERS = 2
 
 
-def is_raw_folder(folder: Path) -> bool:
-    """Whether the folder has one of the published layouts."""
+def recognises(folder: Path) -> bool:
+    """Whether the folder has one of GroupLens' layouts."""
     return any((folder / f"movies.{s}").is_file() for s in ("csv", "dat"))
 
 
@@ -37,7 +37,7 @@ def tables(folder: Path) -> dict[str, list[Table]]:
     read = _read_dat if (folder / "movies.dat").is_file() else _read_csv
     movies = read(folder, "movies", ["movieId", "title", "genres"])
     ratings = read(folder, "ratings", ["userId", "movieId", "rating", "timestamp"])
-    found = {
+    present = {
         "items": [Table(movies.path, _items(movies.rows))],
         "interactions": [
             Table(
@@ -50,9 +50,9 @@ def tables(folder: Path) -> dict[str, list[Table]]:
         tags = _read_csv(folder, "tags", ["userId", "movieId", "tag"])
         queries, qrels = _queries(tags.rows)
         if queries.height:
-            found["queries"] = [Table(tags.path, queries, derived=True)]
-            found["qrels"] = [Table(tags.path, qrels, derived=True)]
-    return found
+            present["queries"] = [Table(tags.path, queries, derived=True)]
+            present["qrels"] = [Table(tags.path, qrels, derived=True)]
+    return present
 
 
 def _items(movies: pl.DataFrame) -> pl.DataFrame:

@@ -1,1 +1,1 @@
-"""Simulated datasets, as ordinary tables."""
+"""Simulated datasets, one file a world (the two latent worlds share one)."""

@@ -1,12 +1,13 @@
-"""A made world in which the same words mean different items to different people."""
+"""`simulate:taste`: the same words mean different items to different people."""
 
 import numpy as np
 import polars as pl
 
+from twofold.data.simulators.world import Frames
 from twofold.records import InputError
 
-_EVENTS = 16
-"""Of a user; two more are held out."""
+_TRAINING_EVENTS = 16
+"""Events of each user before the two that are held out."""
 
 
 def taste(
@@ -17,21 +18,21 @@ def taste(
     users: int = 400,
     queries: int = 6,
     seed: int = 0,
-) -> dict[str, pl.DataFrame]:
+) -> Frames:
     """Users have one of several tastes, which only their histories show, and ask for topics.
 
-    What a query wants is an item of its topic and of the taste of the one who asks. Titles tell
-    the topic. A query alone finds one item in `tastes`; with the history before it, all.
+    A query wants an item of its topic and of its user's taste. Titles tell the topic. The query
+    alone finds one item in `tastes`; with the history before it, all.
 
     Args:
         strength: share of the events and answers that follow the user's taste; the others are of
             any taste.
-        tastes: kinds of users.
-        topics: what is asked for.
-        items: of every topic and taste.
-        users: as many of each taste.
-        queries: of a user, each with a text of its own.
-        seed: of everything that is drawn.
+        tastes: how many kinds of users.
+        topics: how many topics.
+        items: items of every topic and taste.
+        users: how many users; every taste has as many.
+        queries: queries of each user, each with a text of its own.
+        seed: the random seed.
     """
     if not 0 <= strength <= 1:
         raise InputError(f"strength={strength}: must lie between 0 and 1")
@@ -46,22 +47,22 @@ def taste(
     events = [
         (f"u{user}", draw(user, int(rng.integers(topics))), str(time))
         for user in range(users)
-        for time in range(_EVENTS + 2)
+        for time in range(_TRAINING_EVENTS + 2)
     ]
-    asked, answers = [], []
+    asked, qrels = [], []
     for number, request in enumerate(rng.permutation(users * queries)):
         user, topic = number // queries, int(rng.integers(topics))
         # After some events, so that the taste is known, and before those that are held out.
-        time = rng.uniform(_EVENTS // 2, _EVENTS - 1)
+        time = rng.uniform(_TRAINING_EVENTS // 2, _TRAINING_EVENTS - 1)
         asked.append((f"q{request}", f"topic{topic} request{request}", f"u{user}", str(time)))
-        answers.append((f"q{request}", draw(user, topic)))
-    listed = [
+        qrels.append((f"q{request}", draw(user, topic)))
+    titles = [
         (f"i{name[kind, topic, n]}", f"topic{topic}")
         for kind, topic, n in np.ndindex(tastes, topics, items)
     ]
     return {
-        "items": pl.DataFrame(listed, ["item_id", "title"], orient="row").sort("item_id"),
+        "items": pl.DataFrame(titles, ["item_id", "title"], orient="row").sort("item_id"),
         "interactions": pl.DataFrame(events, ["user_id", "item_id", "timestamp"], orient="row"),
         "queries": pl.DataFrame(asked, ["query_id", "text", "user_id", "timestamp"], orient="row"),
-        "qrels": pl.DataFrame(answers, ["query_id", "item_id"], orient="row"),
+        "qrels": pl.DataFrame(qrels, ["query_id", "item_id"], orient="row"),
     }

@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 import polars as pl
 
+from twofold.data.simulators.world import Frames
 from twofold.records import Floats, Ints
 
 _GENRES = {
@@ -37,9 +38,7 @@ _THEMES = {
 _MOODS = ("slow", "funny", "dark", "classic", "quiet", "fast")
 
 
-def catalog(
-    films: int = 480, users: int = 1600, queries: int = 1100, seed: int = 0
-) -> dict[str, pl.DataFrame]:
+def catalog(films: int = 480, users: int = 1600, queries: int = 1100, seed: int = 0) -> Frames:
     """The film catalog: events and clicks are drawn by popularity (Zipf, exponent 0.7) times fit.
 
     Args:
@@ -47,8 +46,8 @@ def catalog(
         users: each has two favourite genres and 6 to 30 events, none repeated.
         queries: each names a theme, a genre, a mood or two of them, and has 1 to 8 right answers.
             Few are for training (3 in 11) and many for testing (6 in 11), as for a young search
-            box beside a busy shop: so there is something to learn from the other task.
-        seed: of everything that is drawn.
+            box in a busy shop: so there is something to learn from the other task.
+        seed: the random seed.
     """
     rng = np.random.default_rng(seed)
     genre, theme, mood = (rng.integers(n, size=films) for n in (8, 10, 6))
@@ -136,9 +135,9 @@ def _clicks(
         query_id = f"query-{len(asked)}"
         asked.append((query_id, text))
         answers += [(query_id, f"film-{n}") for n in right]
-    sides = ["train"] * 3 + ["validation"] * 2 + ["test"] * 6
-    of_text: dict[str, str] = {}  # the same words stay on one side
-    rows = [(q, text, of_text.setdefault(text, sides[len(of_text) % 11])) for q, text in asked]
+    splits = ["train"] * 3 + ["validation"] * 2 + ["test"] * 6
+    split_of: dict[str, str] = {}  # equal texts are in one split
+    rows = [(q, text, split_of.setdefault(text, splits[len(split_of) % 11])) for q, text in asked]
     return (
         pl.DataFrame(rows, schema=["query_id", "text", "split"], orient="row"),
         pl.DataFrame(answers, schema=["query_id", "item_id"], orient="row"),

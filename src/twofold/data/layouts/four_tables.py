@@ -1,0 +1,48 @@
+"""Our own layout: a folder with items and interactions, or queries and qrels, or all four."""
+
+from pathlib import Path
+
+from twofold.data.formats import SUFFIXES, Table, find_table, read_table
+from twofold.records import InputError
+
+TABLES = ("items", "interactions", "queries", "qrels")
+
+
+def tables(folder: Path) -> dict[str, list[Table]]:
+    """The tables of a folder, enough for one task at least.
+
+    Raises:
+        InputError: a table is missing or not readable.
+    """
+    present = read_present(folder)
+    if not present:
+        raise InputError(
+            f"{folder}: is no dataset; it needs items and interactions or queries with qrels, "
+            f"each as {', '.join(SUFFIXES)}"
+        )
+    return require_enough(folder, present)
+
+
+def read_present(folder: Path) -> dict[str, list[Table]]:
+    """The tables that a folder has, few as they may be."""
+    paths = {name: find_table(folder, name) for name in TABLES}
+    return {name: [read_table(path)] for name, path in paths.items() if path}
+
+
+def require_enough(folder: Path, tables: dict[str, list[Table]]) -> dict[str, list[Table]]:
+    """Return the tables where they are enough for one task; else raise InputError."""
+    for first, second in (("queries", "qrels"), ("qrels", "queries")):
+        if first in tables and second not in tables:
+            raise InputError(
+                f"{folder}: has {first} but no table {second}; add {second}.csv, "
+                f"or remove {first} to study recommendation alone"
+            )
+    if "items" not in tables:
+        raise InputError(
+            f"{folder}: no table items; add items.csv with the columns item_id and title"
+        )
+    if len(tables) == 1:
+        raise InputError(
+            f"{folder}: has items only; add interactions.csv, or queries.csv with qrels.csv"
+        )
+    return tables

@@ -1,0 +1,134 @@
+"""`simulate:popularity`: item popularity is the only signal (H1), and the best Recall is known."""
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+
+from twofold.data.simulators.world import Frames, frames, user_events
+from twofold.records import Floats, InputError
+
+ZIPF_EXPONENT = 1.1
+
+
+def popularity(
+    kl: float = 0.0,
+    helped: str = "recommendation",
+    items: int = 1000,
+    targets: int = 300,
+    added: int = 1000,
+    tests: int = 20_000,
+    seed: int = 0,
+) -> Frames:
+    """Targets of the `helped` task follow one Zipf distribution in training and test.
+
+    The other task's training targets follow a distribution `kl` nats away. Histories are uniform
+    noise and no two queries are alike, so that a target's popularity is all there is to learn.
+
+    Args:
+        kl: KL(tested distribution || the other task's distribution), in nats.
+        helped: `recommendation` or `search`.
+        items: N, the size of the catalog.
+        targets: training targets of the helped task: few, or there is nothing to help.
+        added: training targets of the other task.
+        tests: test requests of the helped task.
+        seed: the random seed.
+    """
+    if helped not in ("recommendation", "search"):
+        raise InputError(f"helped='{helped}': is recommendation or search")
+    rng = np.random.default_rng(seed)
+    tested = zipf_distribution(items)
+    other = distribution_at_divergence(tested, kl)
+    name = np.array([f"i{n}" for n in rng.permutation(items)], dtype=object)
+    few = max(500, tests // 10)
+    if helped == "search":
+        sizes = {"train": targets, "validation": few, "test": tests}
+        queries, qrels = _queries(rng, tested, name, sizes)
+        events = _events(rng, other, name, added, few)
+    else:
+        sizes = {"train": added, "validation": few, "test": few}
+        queries, qrels = _queries(rng, other, name, sizes)
+        events = _events(rng, tested, name, targets, tests)
+    return frames(name, events, queries, qrels)
+
+
+def zipf_distribution(items: int) -> Floats:
+    """Probabilities in proportion to rank^-1.1, shape (N,), the most popular first."""
+    weights = np.arange(1, items + 1, dtype=np.float64) ** -ZIPF_EXPONENT
+    probabilities: Floats = weights / weights.sum()
+    return probabilities
+
+
+def distribution_at_divergence(start: Floats, kl: float) -> Floats:
+    """The mixture q of `start` and its reverse with KL(start || q) = `kl` nats.
+
+    Raises:
+        InputError: `kl` is negative, or beyond that of the reverse itself.
+    """
+    backwards = start[::-1]
+
+    def divergence(share: float) -> float:
+        mixed = (1 - share) * start + share * backwards
+        return float(np.sum(start * np.log(start / mixed)))
+
+    if kl == 0:
+        return start
+    if not 0 < kl <= divergence(1.0):
+        raise InputError(f"kl={kl}: must lie between 0 and {divergence(1.0):.3f}")
+    share = float(brentq(lambda x: divergence(x) - kl, 0.0, 1.0))
+    mixed: Floats = (1 - share) * start + share * backwards
+    return mixed
+
+
+def bayes_optimal_recall(probabilities: Floats, k: int, seen_filtered: bool) -> float:
+    """Recall@k of a retriever that knows the distribution of the targets.
+
+    It is the sum of the `k` largest probabilities. Where seen items are filtered, the validation
+    item is drawn first and cannot be the target: the mean over it. That the noise item is not the
+    target either is worth less than 1 in N.
+
+    Args:
+        probabilities: of each item as the target, (N,).
+        k: length of the ranking.
+        seen_filtered: whether items of the history are filtered.
+    """
+    if not seen_filtered:
+        return float(np.sort(probabilities)[::-1][:k].sum())
+    largest = np.sort(probabilities)[::-1][: k + 1]
+    order = np.argsort(-probabilities)
+    is_largest = np.isin(np.arange(len(probabilities)), order[:k])
+    # Without an item of the k largest the next one moves up; without another nothing changes.
+    reached = np.where(is_largest, largest.sum() - probabilities, largest[:k].sum())
+    return float(np.sum(probabilities * reached / (1 - probabilities)))
+
+
+def _queries(
+    rng: np.random.Generator, probabilities: Floats, name: Any, sizes: dict[str, int]
+) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    queries: list[tuple[str, str, str]] = []
+    qrels: list[tuple[str, str]] = []
+    for split, size in sizes.items():
+        for target in rng.choice(len(probabilities), size=size, p=probabilities):
+            number = len(queries)
+            queries.append((f"q{number}", f"request{number}", split))
+            qrels.append((f"q{number}", name[target]))
+    return queries, qrels
+
+
+def _events(
+    rng: np.random.Generator, probabilities: Floats, name: Any, targets: int, tests: int
+) -> list[tuple[str, str]]:
+    """Users of two events, noise and a target, train; those of three are tested.
+
+    No user has an item twice, so that the filter of seen items takes no target away.
+    """
+    items = len(probabilities)
+    rows: list[tuple[str, str]] = []
+    for number in range(targets + tests):
+        size = 1 if number < targets else 2
+        drawn = rng.choice(items, size=size, replace=False, p=probabilities).tolist()
+        noise = int(rng.integers(items - size))
+        for taken in sorted(drawn):
+            noise += noise >= taken
+        rows += user_events(number, name, noise, *drawn)
+    return rows

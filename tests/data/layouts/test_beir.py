@@ -1,0 +1,35 @@
+"""BEIR's folder of judgments next to our own tables."""
+
+import pytest
+
+from tests.conftest import WriteFolder
+from twofold.data.sources import read_source
+from twofold.records import InputError
+
+
+def test_beir_qrels_give_the_split_of_their_queries(write_folder: WriteFolder) -> None:
+    folder = write_folder(qrels=None, queries="query_id,text\nq1,one\nq2,two\nq3,three\n")
+    (folder / "qrels").mkdir()
+    for name, query in (("train", "q1"), ("dev", "q2"), ("test", "q3")):
+        text = f"query-id\tcorpus-id\tscore\n{query}\ta\t1\n"
+        (folder / "qrels" / f"{name}.tsv").write_text(text)
+    dataset = read_source(folder)
+    assert dataset.queries["split"].to_list() == ["train", "validation", "test"]
+    assert dataset.qrels.height == 3
+
+
+def test_broken_beir_qrels_are_named(write_folder: WriteFolder) -> None:
+    folder = write_folder(qrels=None, queries="query_id,text\nq1,one\n")
+    (folder / "qrels").mkdir()
+    (folder / "qrels" / "test.tsv").write_text("q1\t0\ta\t1\nq1\t0\tb\t1\n")
+    with pytest.raises(InputError, match=r"test.tsv: no column 'query_id' among q1, 0, a, 1"):
+        read_source(folder)
+
+
+def test_a_split_of_the_queries_own_wins_over_the_name_of_the_file(
+    write_folder: WriteFolder,
+) -> None:
+    folder = write_folder(qrels=None, queries="_id,text,split\nq1,one,test\n")
+    (folder / "qrels").mkdir()
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq1\ta\t1\n")
+    assert read_source(folder).queries["split"].to_list() == ["test"]
