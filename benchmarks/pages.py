@@ -1,0 +1,320 @@
+"""Published results: JSON files that benchmarks write, and the pages made from them.
+
+    python benchmarks/pages.py            write every page of docs/benchmarks/
+    python benchmarks/pages.py --check    exit with 1 where a page differs from its JSON
+
+docs/benchmarks/data/NAME.json holds what one benchmark published: runs, each with its command,
+seeds, protocol, commit, date and machine, and the tables it printed. docs/benchmarks/NAME.md and
+the scoreboard are made from these files and from nothing else. A benchmark adds `--publish NAME` to
+its options by `add_publish_option` and hands its tables to `publish_run`, which replaces the run of
+that name.
+"""
+
+import argparse
+import json
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
+
+Cell = int | float | str | list[float] | None
+"""A number, a text, `[low, high]`, or `[value, low, high]`."""
+
+MADE = "<!-- Made by benchmarks/pages.py from {source}; edit that file, not this one. -->"
+
+
+class Record(BaseModel):
+    """Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(Record):
+    """A column of a table.
+
+    Attributes:
+        key: what the rows call it.
+        title: its head on the page.
+        format: a format of Python for numbers, such as `.4f`.
+        target: the key of another column; a value that reaches it is printed in bold.
+    """
+
+    key: str
+    title: str
+    format: str = ","
+    target: str | None = None
+
+
+class Scored(Record):
+    """The cell of the scoreboard that a table fills."""
+
+    dataset: str
+    task: Literal["search", "recommendation"]
+    requests: str
+    measure: str
+
+
+class Table(Record):
+    """One table; a row of kind `published` quotes a figure from elsewhere and is set in italics."""
+
+    title: str = ""
+    columns: list[Column]
+    rows: list[dict[str, Cell]]
+    scoreboard: Scored | None = None
+
+
+class Run(Record):
+    """What one command found, and what a reader needs to repeat it."""
+
+    name: str
+    title: str
+    conclusion: str = ""
+    command: str
+    seeds: str
+    protocol: str
+    commit: str
+    date: str
+    machine: str
+    tables: list[Table]
+    notes: list[str] = []
+
+
+class Page(Record):
+    """One benchmark: the question it answers and its published runs, in the order of the page."""
+
+    title: str
+    question: str
+    script: str
+    runs: list[Run]
+
+
+def load_page(path: Path) -> Page:
+    """The published runs of one benchmark.
+
+    Raises:
+        pydantic.ValidationError: the file has other keys or types than a page.
+    """
+    return Page.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def load_pages(folder: Path = FOLDER) -> dict[str, Page]:
+    """Every page by its name, in alphabetical order."""
+    return {path.stem: load_page(path) for path in sorted((folder / "data").glob("*.json"))}
+
+
+def render_cell(cell: Cell, format_: str = ",") -> str:
+    """A cell as the page prints it: no zero before the point, an interval in square brackets."""
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, list):
+        numbers = [render_cell(number, format_) for number in cell]
+        return f"{' '.join(numbers[:-2])} [{', '.join(numbers[-2:])}]".strip()
+    text = format(cell, format_)
+    sign, digits = (text[0], text[1:]) if text[0] in "+-" else ("", text)
+    return sign + (digits[1:] if digits.startswith("0.") else digits)
+
+
+def render_table(table: Table) -> Iterator[str]:
+    """The lines of a table."""
+    if table.title:
+        yield from (f"**{table.title}**", "")
+    yield f"| {' | '.join(column.title for column in table.columns)} |"
+    yield "|---" * len(table.columns) + "|"
+    for row in table.rows:
+        cells = [_styled(column, row) for column in table.columns]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def _styled(column: Column, row: Mapping[str, Cell]) -> str:
+    value = row.get(column.key)
+    text = render_cell(value, column.format)
+    goal = row.get(column.target) if column.target else None
+    if isinstance(value, int | float) and isinstance(goal, int | float) and value >= goal:
+        return f"**{text}**"
+    return f"*{text}*" if text and str(row.get("kind")).startswith("published") else text
+
+
+def render_run(run: Run) -> Iterator[str]:
+    """The lines of a run: conclusion, tables, how to repeat it, notes."""
+    yield from (f"## {run.title}", "")
+    if run.conclusion:
+        yield from (run.conclusion, "")
+    for table in run.tables:
+        yield from render_table(table)
+    yield from ("```", run.command, "```", "")
+    yield f"- Seeds: {run.seeds}"
+    yield f"- Protocol: {run.protocol}"
+    yield f"- Commit: {run.commit} · {run.date} · {run.machine}"
+    yield from (f"- {note}" for note in run.notes)
+    yield ""
+
+
+def render_page(name: str, page: Page) -> str:
+    """The page of one benchmark."""
+    lines = [MADE.format(source=f"data/{name}.json"), f"# {page.title}", "", page.question, ""]
+    lines += [
+        f"Written by `{page.script}`; the numbers are in [data/{name}.json](data/{name}.json). "
+        "Commands name the settings as they were called at the commit of the run "
+        "([today's names](../project/log/index.md#names-of-settings-then-and-now)).",
+        "",
+    ]
+    for run in page.runs:
+        lines += render_run(run)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def render_index(pages: Mapping[str, Page]) -> str:
+    """The list of pages."""
+    lines = [MADE.format(source="data/*.json"), "# Benchmarks", ""]
+    lines += [
+        "[Scoreboard](scoreboard.md): ours, the best baseline and the best published figure.",
+        "",
+    ]
+    lines += ["| page | question | script |", "|---|---|---|"]
+    for name, page in pages.items():
+        lines.append(f"| [{page.title}]({name}.md) | {page.question} | `{page.script}` |")
+    return "\n".join(lines) + "\n"
+
+
+def render_scoreboard(pages: Mapping[str, Page]) -> str:
+    """The best of ours, of the baselines and of published figures, for each dataset and task."""
+    lines = [MADE.format(source="data/*.json"), "# Scoreboard", ""]
+    lines += [
+        "One line a dataset and kind of request; the commands are on the page of each run.",
+        "",
+    ]
+    lines += [f"| {' | '.join(_SCOREBOARD)} |", "|---" * len(_SCOREBOARD) + "|"]
+    for name, page in pages.items():
+        for run in page.runs:
+            for table in run.tables:
+                if table.scoreboard:
+                    lines.append(_scoreboard_line(table, table.scoreboard, run, name))
+    return "\n".join(lines) + "\n"
+
+
+_SCOREBOARD = (
+    *("dataset", "task", "requests", "measure"),
+    *("ours", "best baseline", "best published", "date", "command"),
+)
+
+
+def _scoreboard_line(table: Table, cell: Scored, run: Run, page: str) -> str:
+    column = next(column for column in table.columns if column.title == cell.measure)
+    best = [_best(table, column, kind) for kind in ("ours", "baseline", "published")]
+    command = f"[{run.name}]({page}.md#{_anchor(run.title)})"
+    requests = [cell.dataset, cell.task, cell.requests, cell.measure]
+    return f"| {' | '.join([*requests, *best, run.date, command])} |"
+
+
+def _best(table: Table, column: Column, kind: str) -> str:
+    scores = {
+        str(row["system"]): value
+        for row in table.rows
+        if row.get("kind") == kind and isinstance(value := row.get(column.key), int | float)
+    }
+    if not scores:
+        return ""
+    system = max(scores, key=lambda name: scores[name])
+    return f"{render_cell(scores[system], column.format)} ({system})"
+
+
+def _anchor(title: str) -> str:
+    """The anchor that GitHub and MyST give a heading."""
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
+
+
+def render_all(folder: Path = FOLDER) -> dict[Path, str]:
+    """Every page that the JSON files make, by its path."""
+    pages = load_pages(folder)
+    texts = {folder / f"{name}.md": render_page(name, page) for name, page in pages.items()}
+    texts[folder / "index.md"] = render_index(pages)
+    texts[folder / "scoreboard.md"] = render_scoreboard(pages)
+    return texts
+
+
+def write_pages(folder: Path = FOLDER) -> None:
+    """Write every page."""
+    for path, text in render_all(folder).items():
+        path.write_text(text, encoding="utf-8")
+
+
+def add_publish_option(parser: argparse.ArgumentParser) -> None:
+    """Give a benchmark the option `--publish NAME`."""
+    parser.add_argument(
+        "--publish",
+        metavar="NAME",
+        help="write the tables to docs/benchmarks as the run of this name",
+    )
+
+
+def publish_run(name: str, run: Run, folder: Path = FOLDER) -> None:
+    """Put a run on the page `name`, in the place of the run of the same name, and write the pages.
+
+    Notes and conclusion of a replaced run are not kept: they were about its figures.
+    """
+    path = folder / "data" / f"{name}.json"
+    page = load_page(path)
+    runs = {old.name: old for old in page.runs} | {run.name: run}
+    page = page.model_copy(update={"runs": list(runs.values())})
+    path.write_text(dump_page(page), encoding="utf-8")
+    write_pages(folder)
+
+
+def dump_page(page: Page) -> str:
+    """The JSON of a page: one line a row, so that a change of a figure is a change of a line."""
+    text = json.dumps(page.model_dump(exclude_defaults=True), indent=1, ensure_ascii=False)
+    flat = re.compile(r"\{\n\s+([^{}]*?)\n\s+\}")
+    return flat.sub(lambda row: "{" + re.sub(r"\n\s+", " ", row[1]) + "}", text) + "\n"
+
+
+def describe_run(name: str, title: str, tables: list[Table], *, seeds: str, protocol: str) -> Run:
+    """A run of the command that this process was started with."""
+    return Run(
+        name=name,
+        title=title,
+        command=shlex.join(["python", *sys.argv]),
+        seeds=seeds,
+        protocol=protocol,
+        commit=f"`{_commit()}`",
+        date=datetime.now(tz=UTC).date().isoformat(),
+        machine=f"{platform.processor() or platform.machine()}, torch {version('torch')}",
+        tables=tables,
+    )
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    found = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
+def main() -> None:
+    """Write the pages, or compare them with their JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    if not parser.parse_args().check:
+        write_pages()
+        return
+    pages = render_all().items()
+    stale = [path for path, text in pages if path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"{path}: differs from its JSON; run python benchmarks/pages.py")
+    sys.exit(bool(stale))
+
+
+if __name__ == "__main__":
+    main()
