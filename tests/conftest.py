@@ -1,31 +1,20 @@
-"""Small datasets and models that the tests share. Every one is made on the spot."""
+"""Small datasets that the tests share. Nothing here loads torch: tests/README.md says why."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it: no test asks the network
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch reads it: processes must not share a core
 
 import pytest
-import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.data.simulators.catalog import catalog as simulated_catalog
-from twofold.encoders.sentence import SentenceEncoder
-from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset, split_dataset
-from twofold.training.config import TrainingConfig, resolve_config
-from twofold.training.train import train
 
-torch.set_num_threads(1)
+pytest_plugins = ["tests.fixtures.models", "tests.fixtures.encoders"]
 
 WriteFolder = Callable[..., Path]
 
@@ -66,80 +55,3 @@ def catalog() -> PreparedDataset:
     frames = simulated_catalog(films=60, users=80, queries=120)
     tables = {name: [Table(Path(f"{name}.csv"), rows)] for name, rows in frames.items()}
     return split_dataset(validate(tables), "simulate:catalog")
-
-
-@pytest.fixture(scope="session")
-def quick_config() -> TrainingConfig:
-    """Seconds of training."""
-    return resolve_config(
-        "quick",
-        backbone="decoder:tiny",
-        max_steps=40,
-        min_validations=4,
-        batch_tokens=512,
-        max_batch_size=8,
-        text_vocab_size=400,
-        precision="float32",
-        patience=9.0,
-    )
-
-
-@pytest.fixture(scope="session")
-def model_folder(
-    catalog: PreparedDataset,
-    quick_config: TrainingConfig,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """A joint model."""
-    out = tmp_path_factory.mktemp("model") / "joint"
-    train(catalog, "joint", out=out, config=quick_config, device="cpu")
-    return out
-
-
-@pytest.fixture(scope="session")
-def semantic_folder(
-    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A joint model with semantic IDs."""
-    out = tmp_path_factory.mktemp("semantic") / "joint"
-    config = quick_config.model_copy(update={"identifiers": "semantic", "codebook_size": 16})
-    train(catalog, "joint", out=out, config=config, device="cpu")
-    return out
-
-
-@pytest.fixture(scope="session")
-def retriever(model_folder: Path) -> GenerativeRetriever:
-    from twofold.retrieval.generative import load_model
-
-    return load_model(model_folder)
-
-
-@pytest.fixture(scope="session")
-def sentence_encoder(
-    catalog: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
-) -> SentenceEncoder:
-    """A sentence-transformers model with random weights that knows the catalog's words."""
-    folder = tmp_path_factory.mktemp("encoder")
-    words = {word for text in catalog.catalog.texts for word in text.lower().split()}
-    words |= {word for text in catalog.queries["text"] for word in text.lower().split()}
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(words)]
-    tokenizer = Tokenizer(WordLevel({word: n for n, word in enumerate(vocabulary)}, "[UNK]"))
-    tokenizer.normalizer = Lowercase()
-    tokenizer.pre_tokenizer = Whitespace()
-    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
-    marks |= {"sep_token": "[SEP]", "mask_token": "[MASK]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder / "bert")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-    )
-    BertModel(config).save_pretrained(folder / "bert")
-    reader = Transformer(str(folder / "bert"), max_seq_length=32)
-    model = SentenceTransformer(modules=[reader, Pooling(32)], device="cpu")
-    model.save(str(folder / "encoder"))
-    return SentenceEncoder.load(str(folder / "encoder"))
