@@ -25,8 +25,8 @@ import torch
 
 from twofold.data.dataset import Catalog
 from twofold.identifiers.identifiers import Identifiers, shared
-from twofold.model.backbone import fresh_backbone
 from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.model.fresh import fresh_backbone
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, Ranking, Request
 from twofold.retrieval.attributes import Where
@@ -49,7 +49,7 @@ def random_model(
     codes = np.stack(np.unravel_index(chosen, sizes), axis=1)
     spaces = shared(Identifiers("semantic", codes, sizes))
     tokenizer = train_tokenizer([" ".join(WORDS)] * 3, 300)
-    vocabulary = fresh_vocabulary(tokenizer, spaces, max_history=60, max_query=16)
+    vocabulary = fresh_vocabulary(tokenizer, spaces, max_history=60, max_query_tokens=16)
     made = fresh_backbone(backbone, vocabulary, 0.0, seed).eval()
     with torch.no_grad():
         for name, weights in made.named_parameters():

@@ -71,7 +71,7 @@ def random_identifiers(items: int, seed: int = 0) -> Identifiers:
 def made_vocabulary(spaces: IdSpaces) -> Vocabulary:
     """As many text tokens as Flan-T5 has."""
     tokenizer = train_tokenizer(["nothing is read as text here"], 256)
-    return Vocabulary(tokenizer, TEXT, 0, spaces, max_history=25, max_query=101)
+    return Vocabulary(tokenizer, TEXT, 0, spaces, max_history=25, max_query_tokens=101)
 
 
 def made_backbone(family: str, vocabulary: Vocabulary) -> Backbone:

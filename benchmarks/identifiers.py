@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.identifiers.identifiers import Identifiers
 from twofold.identifiers.quantizers import QUANTIZERS
 from twofold.identifiers.semantic import semantic_codes

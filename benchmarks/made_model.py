@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import resolve_encoder
+from twofold.encoders.text_encoder import resolve_encoder
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
-from twofold.model.backbone import fresh_backbone, start_from_text
 from twofold.model.checkpoint import GenerativeModel, save_model, tries_of
+from twofold.model.fresh import fresh_backbone, start_from_text
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS
 

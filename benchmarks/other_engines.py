@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import Vectors
 from twofold.encoders.sentence import SentenceEncoder
+from twofold.encoders.vectors import Vectors
 from twofold.records import InputError, Ints, Request
 from twofold.retrieval.attributes import Attributes
 from twofold.serving.app import create_app

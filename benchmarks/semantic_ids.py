@@ -24,7 +24,7 @@ import polars as pl
 import torch
 
 from twofold import artifact
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference, mean
 from twofold.identifiers.assign import (

@@ -8,7 +8,7 @@ import polars as pl
 
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
 from twofold.tasks.prepared import PreparedDataset, split_dataset
 

@@ -14,7 +14,7 @@ from twofold.additions.embeddings import NegativeRequests, fit_embeddings, log_s
 from twofold.additions.fields import new_items_table
 from twofold.additions.placement import ItemPlacer, with_items
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 NEW = Catalog.of(

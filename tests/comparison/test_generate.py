@@ -23,7 +23,7 @@ def _vocabulary() -> Vocabulary:
     codes = np.stack(np.unravel_index(chosen, (CODES,) * LEVELS), axis=1)
     spaces = shared(Identifiers("semantic", codes, (CODES,) * LEVELS))
     tokenizer = train_tokenizer(["a dark western film"] * 3, 300)
-    return fresh_vocabulary(tokenizer, spaces, max_history=5, max_query=4)
+    return fresh_vocabulary(tokenizer, spaces, max_history=5, max_query_tokens=4)
 
 
 def _backbone(family: str, vocabulary: Vocabulary) -> Backbone:

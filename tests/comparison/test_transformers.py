@@ -107,8 +107,8 @@ def test_a_backbone_trains_saves_and_answers_in_plain_transformers(
             r"reads 50 tokens, a request may hold 267; lower max_history",
         ),
         ("cohere", {}, "CohereForCausalLM changes its logits after the output rows"),
-        ("mistral", {"sliding_window": 8}, "MistralForCausalLM cannot spell semantic IDs"),
-        ("neo", {"window_size": 8}, "GPTNeoForCausalLM cannot spell semantic IDs"),
+        ("mistral", {"sliding_window": 8}, "MistralForCausalLM cannot decode semantic IDs"),
+        ("neo", {"window_size": 8}, "GPTNeoForCausalLM cannot decode semantic IDs"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(

@@ -15,7 +15,7 @@ from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.vectors import BiEncoder, HistoryMean
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import TextEncoder, resolve_encoder
+from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
 from twofold.records import InputError, Request, Retriever
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset

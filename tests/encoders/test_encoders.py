@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
-from twofold.encoders.encoders import TextEncoder, load_encoder, resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
+from twofold.encoders.text_encoder import TextEncoder, load_encoder, resolve_encoder
 from twofold.encoders.tfidf import TfidfEncoder
 from twofold.encoders.tuning import TuningConfig, tune_encoder
 from twofold.records import InputError

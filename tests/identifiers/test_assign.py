@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.identifiers.assign import semantic_identifiers
 from twofold.identifiers.scheme import IdSpace, SemanticScheme, Strategy
 from twofold.records import TASKS, InputError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.identifiers import rq_vae
 from twofold.identifiers.codebooks import k_means, nearest, without_empty
 from twofold.identifiers.quantizers import (

@@ -9,7 +9,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from twofold.identifiers.identifiers import Identifiers, shared
-from twofold.model.backbone import autocast, fresh_backbone
+from twofold.model.device import autocast
+from twofold.model.fresh import fresh_backbone
 from twofold.model.packing import PackedLinear, can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 
@@ -33,7 +34,7 @@ def test_a_packed_layer_multiplies_as_the_plain_one(shape: tuple[int, ...], bias
 def test_a_packed_backbone_scores_as_before(name: str, precision: str, tolerance: float) -> None:
     codes = np.stack(np.divmod(np.arange(25), 5), axis=1)
     spaces = shared(Identifiers("semantic", codes, (5, 5)))
-    vocabulary = fresh_vocabulary(TOKENIZER, spaces, max_history=5, max_query=4)
+    vocabulary = fresh_vocabulary(TOKENIZER, spaces, max_history=5, max_query_tokens=4)
     plain = fresh_backbone(name, vocabulary, 0.1, seed=0).eval()
     packed = copy.deepcopy(plain)
     packed.pack(precision, spaces.codebooks)

@@ -11,7 +11,7 @@ from twofold.records import Example
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
     tokenizer = train_tokenizer(["slow space opera", "space heist", "slow dance"] * 3, 300)
-    return fresh_vocabulary(tokenizer, shared(atomic(9)), max_history=3, max_query=4)
+    return fresh_vocabulary(tokenizer, shared(atomic(9)), max_history=3, max_query_tokens=4)
 
 
 def _example(

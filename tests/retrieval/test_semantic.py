@@ -14,8 +14,8 @@ from twofold.additions.fields import new_items_table
 from twofold.additions.placement import identifiers_by_vote, with_items
 from twofold.data.dataset import Catalog
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, shared
-from twofold.model.backbone import fresh_backbone
 from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.model.fresh import fresh_backbone
 from twofold.model.packing import can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS, Example, Ranking, Request
@@ -30,7 +30,7 @@ def _model(spaces: IdSpaces, backbone: str, seed: int) -> GenerativeModel:
     items = len(spaces.search)
     ids = [f"item-{n:03d}" for n in range(items)]
     kinds = [("red", "blue", "red|blue", "")[n % 4] for n in range(items)]
-    vocabulary = fresh_vocabulary(TOKENIZER, spaces, max_history=5, max_query=4)
+    vocabulary = fresh_vocabulary(TOKENIZER, spaces, max_history=5, max_query_tokens=4)
     model = fresh_backbone(backbone, vocabulary, 0.0, seed).eval()
     with torch.no_grad():
         for name, weights in model.named_parameters():

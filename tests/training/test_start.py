@@ -8,7 +8,7 @@ from tests.planted import (
     purity,
     with_other_held_out,
 )
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, resolve_config

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from twofold.encoders.encoders import resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
+from twofold.encoders.text_encoder import resolve_encoder
 from twofold.identifiers.identifiers import atomic, shared
-from twofold.model.backbone import fresh_backbone, start_from_text, zero_init_residuals
+from twofold.model.fresh import fresh_backbone, start_from_text, zero_init_residuals
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import Request
 from twofold.retrieval.generative import load_model

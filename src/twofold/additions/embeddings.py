@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.vocabulary import EncodedExample
 from twofold.records import Ints

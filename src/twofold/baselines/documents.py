@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from twofold.encoders.encoders import TextEncoder
+from twofold.encoders.text_encoder import TextEncoder
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset

@@ -14,11 +14,11 @@ from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
 from twofold.baselines.vectors import BiEncoder, HistoryMean
-from twofold.encoders.encoders import TextEncoder, resolve_encoder
 from twofold.encoders.sentence import SentenceEncoder
+from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder
 from twofold.evaluation.measures import Measure
-from twofold.model.backbone import resolve_device
+from twofold.model.device import resolve_device
 from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
 from twofold.tasks.examples import training_examples

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import randomized_svd
 
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
 from twofold.tasks.examples import training_source
 from twofold.tasks.prepared import PreparedDataset
@@ -66,6 +66,7 @@ def leading_factors(matrix: sp.csr_array, width: int, seed: int) -> Vectors:
     found = np.zeros((matrix.shape[0], width), np.float32)
     found[:, :rank] = left * kept
     found[np.diff(matrix.indptr) == 0] = 0
+    # Not `unit`, whose sums have another order: fresh weights start from these bits.
     return np.asarray(normalize(found, copy=False), dtype=np.float32)
 
 

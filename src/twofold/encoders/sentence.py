@@ -67,7 +67,7 @@ class SentenceEncoder:
         return digest.hexdigest()
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """See `twofold.encoders.encoders.TextEncoder`."""
+        """See `twofold.encoders.text_encoder.TextEncoder`."""
         vectors = {"": np.zeros(self.width, np.float32)}
         vectors |= {text: self._memory[text] for text in texts if text in self._memory}
         if missing := [text for text in dict.fromkeys(texts) if text not in vectors]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
+from twofold.encoders.vectors import unit
 from twofold.records import InputError
 
 _WIDTH = 512
@@ -96,7 +97,7 @@ class TfidfEncoder:
         return cls(words, np.ascontiguousarray(svd.components_, dtype=np.float32))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """See `twofold.encoders.encoders.TextEncoder`."""
+        """See `twofold.encoders.text_encoder.TextEncoder`."""
         if not texts:
             return np.zeros((0, self.width), np.float32)
         weighed = self._words.weigh(texts)
@@ -104,7 +105,7 @@ class TfidfEncoder:
         used, columns = np.unique(weighed.indices, return_inverse=True)
         shape = len(texts), len(used)
         own = sp.csr_array((weighed.data, columns, weighed.indptr), shape)
-        return np.asarray(_unit(own @ self._by_word[used]), dtype=np.float32)
+        return unit(own @ self._by_word[used]).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         (folder / _WORDS).write_text(json.dumps(self._words.words), encoding="utf-8")
@@ -122,10 +123,3 @@ class TfidfEncoder:
     def is_in(folder: Path) -> bool:
         """Whether a model folder holds one."""
         return (folder / _TABLES).is_file()
-
-
-def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Rows of unit length; zero stays zero."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    found: npt.NDArray[np.float64] = rows / np.where(norms > 0, norms, 1)
-    return found

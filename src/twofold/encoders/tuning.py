@@ -38,7 +38,7 @@ class TuningConfig(pydantic.BaseModel):
     )
     batch: int = pydantic.Field(64, ge=2, description="pairs in a batch")
     learning_rate: float = pydantic.Field(5e-5, gt=0, description="its peak; AdamW")
-    sharpness: float = pydantic.Field(20.0, gt=0, description="of scores over cosines")
+    scale: float = pydantic.Field(20.0, gt=0, description="a score is a cosine times this scale")
     tokens: int = pydantic.Field(96, ge=8, description="of a text that training reads")
 
 
@@ -94,7 +94,7 @@ def tune_encoder(
             done = (epoch * batches + number) / (config.epochs * batches)
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * min(1.0, 10 * done + 0.01, 1.01 - done)
-            loss = _loss(model, [pairs[row] for row in rows], texts, rng, config.sharpness)
+            loss = _loss(model, [pairs[row] for row in rows], texts, rng, config.scale)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -180,13 +180,13 @@ def _loss(
     pairs: list[_Pair],
     texts: list[str],
     rng: np.random.Generator,
-    sharpness: float,
+    scale: float,
 ) -> torch.Tensor:
     """Cross-entropy of each pair's answer among the answers of the batch, and the reverse."""
     answers = np.array([rng.choice(pair.answers) for pair in pairs])
     asked = _vectors(model, [pair.text for pair in pairs])
     items = _vectors(model, [texts[answer] for answer in answers])
-    scores = sharpness * asked @ items.T
+    scores = scale * asked @ items.T
     right = np.stack([np.isin(answers, pair.right) for pair in pairs])
     np.fill_diagonal(right, False)
     scores = scores.masked_fill(torch.from_numpy(right).to(scores.device), -torch.inf)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.identifiers.embeddings import item_embeddings, possible_strategies
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.identifiers.quantizers import fit_quantizer

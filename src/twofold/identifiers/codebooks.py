@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import faiss
 import numpy as np
 
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
 
 _ITERATIONS = 25

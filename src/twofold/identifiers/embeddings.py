@@ -15,11 +15,11 @@ import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 
 from twofold import artifact
-from twofold.encoders.encoders import Vectors
 from twofold.encoders.factorisation import item_factors, leading_factors, nearness
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import Words
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_manifest
+from twofold.encoders.vectors import Vectors, unit
 from twofold.identifiers.scheme import Strategy
 from twofold.records import InputError, Task
 from twofold.tasks.examples import training_examples
@@ -151,11 +151,11 @@ class _Maker:
         return leading_factors(both, self.width, self.seed)
 
     def concatenated(self) -> Vectors:
-        return _unit(np.hstack([self.search(), self.recommendation()]))
+        return unit(np.hstack([self.search(), self.recommendation()]))
 
     def summed(self) -> Vectors:
-        found = _widest(self.search(), self.width) + _widest(self.recommendation(), self.width)
-        return _unit(found)
+        search = _widest(self.search(), self.width)
+        return unit(search + _widest(self.recommendation(), self.width))
 
     def _words_and_queries(self) -> sp.csr_array:
         """Items by words, (N, W), rows of unit length: those of its text and of its queries."""
@@ -215,7 +215,3 @@ def _widest(vectors: Vectors, width: int) -> Vectors:
     found = np.zeros((len(vectors), width), np.float32)
     found[:, : axes.shape[1]] = vectors @ axes
     return found
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    return np.asarray(normalize(vectors), dtype=np.float32)

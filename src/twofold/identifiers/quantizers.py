@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.exceptions import ConvergenceWarning
 
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.identifiers.codebooks import k_means, residual_codes, without_empty
 from twofold.identifiers.scheme import QuantizerName
 from twofold.records import Floats, InputError, Ints

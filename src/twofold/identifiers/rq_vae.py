@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.identifiers.codebooks import k_means, residual_codes
 
 UPDATES = 2000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.identifiers.quantizers import Quantizer, fit_quantizer
 from twofold.identifiers.scheme import QuantizerName
 from twofold.records import Ints

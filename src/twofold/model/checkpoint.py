@@ -17,10 +17,11 @@ import torch
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
-from twofold.encoders.encoders import load_encoder, sentence_encoder_of
+from twofold.encoders.text_encoder import load_encoder, sentence_encoder_of
 from twofold.identifiers.identifiers import IdSpaces, load_spaces
 from twofold.identifiers.trie import Trie, build_trie, load_trie
-from twofold.model.backbone import Backbone, autocast, load_backbone
+from twofold.model.backbone import Backbone, load_backbone
+from twofold.model.device import autocast
 from twofold.model.hybrid import Hybrid, load_hybrid
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
 from twofold.records import TASKS, Ints, Task
@@ -87,7 +88,7 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
         "text_size": model.vocabulary.text_size,
         "pad": model.vocabulary.pad,
         "max_history": model.vocabulary.max_history,
-        "max_query": model.vocabulary.max_query,
+        "max_query": model.vocabulary.max_query_tokens,
         "tasks": list(model.tasks),
         "seen": model.seen,
         "precision": model.precision,

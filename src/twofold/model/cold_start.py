@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from twofold.data.text import query_key
-from twofold.encoders.encoders import Vectors
+from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
 
 _CHANCE, _LIKE_ANSWERS = 0.08, 0.2

@@ -10,14 +10,12 @@ Shapes: B requests, K hypotheses of a step, S tokens of the request, H heads, D 
 from abc import ABC, abstractmethod
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 from transformers import DynamicCache
 
 from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
-from twofold.model.vocabulary import Batch, Vocabulary
-from twofold.records import Example, InputError
+from twofold.model.vocabulary import Batch
 
 
 class Steps(ABC):
@@ -111,49 +109,6 @@ class DecoderSteps(Steps):
         )
         states: torch.Tensor = made.last_hidden_state.float()
         return states
-
-
-def require_steps(name: str, backbone: Backbone, vocabulary: Vocabulary) -> None:
-    """Raise InputError where a checkpoint's hypotheses do not stand side by side as they should.
-
-    Its family may read only a window of what came before, or count positions by their place in the
-    sequence: then the states of the steps are not those that training sees, and answers would be
-    wrong in silence.
-    """
-    spaces = vocabulary.spaces.recommendation
-    history = np.arange(vocabulary.max_history) % len(spaces)
-    items = np.unique(np.linspace(0, len(spaces) - 1, 3).astype(np.int64))
-    ends = np.array([len(history)])
-    trained = [
-        vocabulary.encode(Example(history, None, items[n : n + 1], ends)) for n in range(len(items))
-    ]
-    codes = torch.from_numpy(spaces.codes[items] + vocabulary.code_tokens("recommendation"))
-    own = torch.arange(len(items))
-    backbone.eval()
-    try:
-        with torch.inference_mode():
-            wanted = [backbone.states(vocabulary.collate(sequences)) for sequences in trained]
-            batch = vocabulary.collate([vocabulary.encode_request(history, None)])
-            steps = steps_of(backbone, batch, spaces.levels - 1, len(items))
-            found = [steps.first().expand(len(items), -1)]
-            for level in range(spaces.levels - 1):
-                parents = own if level else torch.zeros_like(own)
-                found.append(steps.next(codes[None, :, level], parents[None])[0])
-        states = torch.stack(wanted)
-        alike = torch.allclose(
-            torch.stack(found, dim=1), states, atol=1e-3 * float(states.abs().max())
-        )
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise _not_side_by_side(name, backbone) from error
-    if not alike:
-        raise _not_side_by_side(name, backbone)
-
-
-def _not_side_by_side(name: str, backbone: Backbone) -> InputError:
-    return InputError(
-        f"backbone '{name}': {type(backbone.model).__name__} cannot spell semantic IDs side by "
-        f"side; use a Llama, Qwen, GPT-2 or T5 checkpoint, or atomic identifiers"
-    )
 
 
 class EncoderDecoderSteps(Steps):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from twofold.encoders.encoders import TextEncoder
+from twofold.encoders.text_encoder import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.records import Example, Floats, Ints, Task
 
@@ -108,7 +108,7 @@ class Vocabulary:
         pad: the id that fills up a batch.
         spaces: what the code tokens stand for in each task.
         max_history: items of a history that are read, the most recent ones.
-        max_query: tokens of a query that are read, the first ones.
+        max_query_tokens: tokens of a query that are read, the first ones.
         encoder: gives queries a vector besides their tokens; None for tokens alone.
     """
 
@@ -117,7 +117,7 @@ class Vocabulary:
     pad: int
     spaces: IdSpaces
     max_history: int
-    max_query: int
+    max_query_tokens: int
     encoder: TextEncoder | None = None
 
     @property
@@ -148,8 +148,8 @@ class Vocabulary:
         return self.text_size + _SPECIAL.index(name)
 
     def encode_query(self, text: str) -> list[int]:
-        """Token ids of a query, at most `max_query`."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids[: self.max_query]
+        """Token ids of a query, at most `max_query_tokens`."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids[: self.max_query_tokens]
 
     def encode_history(self, history: Ints) -> Ints:
         """Code token ids of a history, shape (H * levels,)."""
@@ -303,12 +303,18 @@ def fresh_vocabulary(
     tokenizer: Tokenizer,
     spaces: IdSpaces,
     max_history: int,
-    max_query: int,
+    max_query_tokens: int,
     encoder: TextEncoder | None = None,
 ) -> Vocabulary:
     """A vocabulary for weights that start from nothing."""
     size = tokenizer.get_vocab_size()
-    return Vocabulary(tokenizer, size, size, spaces, max_history, max_query, encoder)
+    return Vocabulary(tokenizer, size, size, spaces, max_history, max_query_tokens, encoder)
+
+
+def longest_request(spaces: IdSpaces, max_history: int, max_query_tokens: int) -> int:
+    """Tokens of the longest request with its answer: history, query, the three marks, codes."""
+    answer = max(spaces.search.levels, spaces.recommendation.levels) - 1
+    return 3 + max_query_tokens + max_history * spaces.recommendation.levels + answer
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

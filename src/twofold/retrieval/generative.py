@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 
 from twofold.identifiers.trie import Counts
-from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
+from twofold.model.device import resolve_device
 from twofold.model.vocabulary import Batch, EncodedExample
 from twofold.records import InputError, RankedItem, Ranking, Request, Run, Task
 from twofold.retrieval.attributes import Attributes, Mask, Where

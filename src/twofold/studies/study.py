@@ -19,7 +19,7 @@ from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
 from twofold.evaluation.measures import PRIMARY
 from twofold.identifiers.assign import ItemIdentifiers
-from twofold.model.backbone import resolve_device, resolve_precision
+from twofold.model.device import resolve_device, resolve_precision
 from twofold.records import InputError, Split, Task
 from twofold.studies.analyses.attribution import attribution, cap_effects
 from twofold.studies.analyses.pairs import training_pairs

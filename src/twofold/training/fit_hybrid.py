@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from twofold.encoders.encoders import TextEncoder, Vectors, sentence_encoder_of, unit
+from twofold.encoders.text_encoder import TextEncoder, sentence_encoder_of
 from twofold.encoders.tfidf import Words
+from twofold.encoders.vectors import Vectors, unit
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.cold_start import KnownQueries
 from twofold.model.hybrid import Hybrid, postings_of

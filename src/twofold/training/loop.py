@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from twofold.model.backbone import Backbone, autocast
+from twofold.model.backbone import Backbone
+from twofold.model.device import autocast
 from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import InputError
 from twofold.training.config import TrainingConfig

@@ -1,18 +1,18 @@
 """Where a training starts: vocabulary, weights, and the rows of the items."""
 
-from twofold.encoders.encoders import Vectors, resolve_encoder
 from twofold.encoders.factorisation import item_factors
+from twofold.encoders.text_encoder import resolve_encoder
+from twofold.encoders.vectors import Vectors
 from twofold.identifiers.identifiers import IdSpaces
-from twofold.model.backbone import (
-    Backbone,
+from twofold.model.backbone import Backbone
+from twofold.model.fresh import (
     fresh_backbone,
     is_fresh,
-    pretrained_backbone,
     start_from_histories,
     start_from_text,
     zero_init_residuals,
 )
-from twofold.model.decoding import require_steps
+from twofold.model.pretrained import pretrained_backbone, require_steps
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset

@@ -18,8 +18,8 @@ from twofold.evaluation.measures import Measure
 from twofold.identifiers.assign import ItemIdentifiers, atomic_identifiers, semantic_identifiers
 from twofold.identifiers.embeddings import item_embeddings
 from twofold.identifiers.trie import Trie
-from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
+from twofold.model.device import resolve_device, resolve_precision
 from twofold.model.hybrid import Hybrid
 from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import TASKS, InputError, Source, Task

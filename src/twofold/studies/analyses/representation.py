@@ -12,6 +12,7 @@ import polars as pl
 from sklearn.manifold import TSNE
 
 from twofold.data.dataset import Catalog
+from twofold.encoders.vectors import unit
 from twofold.evaluation.significance import difference, mean
 from twofold.model.checkpoint import GenerativeModel
 from twofold.records import Floats, Ints
@@ -79,8 +80,8 @@ def pair_cosines(rows: Floats, pairs: Ints) -> Floats:
         rows: (N, D).
         pairs: (P, 2).
     """
-    unit = _unit(rows)
-    found: Floats = (unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(axis=1)
+    directions = unit(rows)
+    found: Floats = (directions[pairs[:, 0]] * directions[pairs[:, 1]]).sum(axis=1)
     return found
 
 
@@ -165,7 +166,7 @@ def _neighbours(rows: dict[str, list[Floats]], attribute: pl.Series | None) -> A
     for arm, seeds in rows.items():
         shares = []
         for matrix in seeds:
-            nearest = _nearest(_unit(matrix), asked)
+            nearest = _nearest(unit(matrix), asked)
             shares.append(float((values[nearest] == values[asked][:, None]).mean()))
         found[arm] = {"mean": float(np.mean(shares)), "by_seed": shares}
     return found
@@ -202,10 +203,4 @@ def _projection(
 def _flat(rows: Floats) -> Any:
     """(N, 2), rounded: enough for a picture."""
     tsne = TSNE(perplexity=min(30.0, len(rows) / 4), init="pca", random_state=0)
-    return np.round(tsne.fit_transform(_unit(rows)), 2).tolist()
-
-
-def _unit(rows: Floats) -> Floats:
-    """Rows of length one."""
-    found: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return found
+    return np.round(tsne.fit_transform(unit(rows)), 2).tolist()

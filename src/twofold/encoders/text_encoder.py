@@ -1,4 +1,4 @@
-"""What turns a text into a vector, and how a model folder remembers it."""
+"""A text encoder by its name, and how a model folder remembers it."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -6,28 +6,26 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from twofold.artifact import read_json
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import TfidfEncoder
+from twofold.encoders.vectors import Vectors, unit
 from twofold.records import InputError
-
-Vectors = npt.NDArray[np.float32]
 
 
 class TextEncoder(Protocol):
     """Anything that gives similar texts similar vectors.
 
     Attributes:
-        width: of a vector.
+        width: E, the length of a vector.
     """
 
     @property
     def width(self) -> int: ...
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, (len(texts), width); zero where nothing in a text is known."""
+        """Unit vectors, (len(texts), E); zero for a text of which the encoder knows nothing."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -36,7 +34,7 @@ class TextEncoder(Protocol):
 
 
 class WordsAndSentence:
-    """The vectors of both encoders side by side: the mean of the two cosines."""
+    """Both encoders' vectors concatenated, so that a cosine is the mean of the two cosines."""
 
     def __init__(self, words: TfidfEncoder, sentence: SentenceEncoder) -> None:
         self._parts: tuple[TextEncoder, TextEncoder] = words, sentence
@@ -53,14 +51,14 @@ class WordsAndSentence:
 
 
 def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> TextEncoder | None:
-    """An encoder to train with.
+    """The encoder of a name, to train with.
 
     Args:
-        name: `tfidf`, fitted on the texts; the name or folder of a sentence-transformers model;
-            `tfidf+` and such a name for both; `none`; `auto` for tfidf where items
-            have words enough, else none.
-        items: their texts.
-        queries: of training.
+        name: `tfidf`, which is fitted on the texts; the name or folder of a sentence-transformers
+            model; `tfidf+` and such a name for both; `none`; `auto` for tfidf where the items
+            have enough words, else none.
+        items: the items' texts.
+        queries: the training queries.
 
     Raises:
         InputError: there is no text to fit on, or no such model.
@@ -80,38 +78,31 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
 
 
 def sentence_encoder_of(encoder: TextEncoder | None) -> SentenceEncoder | None:
-    """The sentence encoder that an encoder is, or holds."""
+    """The sentence encoder that an encoder is or contains, if any."""
     if isinstance(encoder, WordsAndSentence):
         return encoder.sentence
     return encoder if isinstance(encoder, SentenceEncoder) else None
 
 
 def sentence_vectors(encoder: TextEncoder | None, vectors: Vectors) -> Vectors | None:
-    """What the sentence encoder alone made of the texts behind an encoder's vectors.
+    """The sentence encoder's part of an encoder's vectors, (N, width of the sentence encoder).
 
     Args:
-        encoder: which may hold one.
-        vectors: of its making, (texts, encoder's width).
+        encoder: the encoder that made the vectors.
+        vectors: its vectors of some texts, (N, E).
+
+    Returns:
+        unit vectors, or None where the encoder contains no sentence encoder.
     """
     sentence = sentence_encoder_of(encoder)
     return None if sentence is None else unit(vectors[:, -sentence.width :].astype(np.float32))
 
 
-def unit(vectors: Vectors) -> Vectors:
-    """Rows of unit length; zeros stay."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)
-
-
-def _fit(items: Sequence[str], queries: Sequence[str]) -> TfidfEncoder:
-    return TfidfEncoder.fit([*items, *queries])
-
-
 def load_encoder(folder: Path) -> TextEncoder | None:
-    """The encoder that a model folder was trained with, if any.
+    """The encoder that the model of a folder was trained with, if any.
 
     Raises:
-        InputError: it is not where it was, or has changed.
+        InputError: the sentence encoder is not where it was, or has changed.
     """
     words = TfidfEncoder.restore(folder) if TfidfEncoder.is_in(folder) else None
     path = SentenceEncoder.path_in(folder)
@@ -125,3 +116,7 @@ def load_encoder(folder: Path) -> TextEncoder | None:
             f"put that one back, or train anew"
         )
     return WordsAndSentence(words, sentence) if words else sentence
+
+
+def _fit(items: Sequence[str], queries: Sequence[str]) -> TfidfEncoder:
+    return TfidfEncoder.fit([*items, *queries])

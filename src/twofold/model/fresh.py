@@ -1,0 +1,218 @@
+"""Backbones with fresh weights, and what their weights start from."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from twofold.encoders.vectors import Vectors
+from twofold.identifiers.identifiers import IdSpaces
+from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
+from twofold.model.vocabulary import Vocabulary, longest_request, padded
+from twofold.records import InputError, Task
+
+SIZES = {
+    "tiny": {"width": 64, "layers": 2, "heads": 2},
+    "small": {"width": 128, "layers": 2, "heads": 2},
+    "medium": {"width": 256, "layers": 2, "heads": 4},
+    "base": {"width": 256, "layers": 4, "heads": 4},
+}
+
+_RESIDUAL_PROJECTIONS = ("o_proj", "down_proj")
+"""The last layers of Llama's attention and feed-forward: their output is added to the residual
+stream."""
+_SCALE = 20.0
+"""The scores of a model that starts from texts are cosines times this scale, the usual one in
+contrastive training of sentence encoders."""
+
+
+def is_fresh(name: str) -> bool:
+    """Whether the backbone of this name starts from random weights."""
+    return name.partition(":")[0] in ("decoder", "t5", "sasrec")
+
+
+def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int) -> Backbone:
+    """A backbone with random weights: `decoder:SIZE`, `t5:SIZE` or `sasrec:SIZE`.
+
+    Raises:
+        InputError: no such size.
+    """
+    family, _, size = name.partition(":")
+    if (size or "small") not in SIZES:
+        raise InputError(f"backbone '{name}': no size '{size}'; there is {', '.join(SIZES)}")
+    shape = SIZES[size or "small"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if family == "t5":
+            return EncoderDecoder(_fresh_t5(vocabulary, dropout, **shape), vocabulary)
+        if family == "sasrec":
+            return Decoder(_fresh_sasrec(vocabulary, dropout, **shape), vocabulary)
+        decoder = Decoder(_fresh_llama(vocabulary, **shape), vocabulary)
+    add_dropout(decoder.model, dropout)
+    return decoder
+
+
+def start_from_text(backbone: Backbone, spaces: IdSpaces, items: Vectors, queries: Vectors) -> None:
+    """Start a backbone so that it scores items as its text encoder does.
+
+    The code rows and the query map become the encoder's vectors along their principal axes, scaled
+    so that a score is `_SCALE` times a cosine. A code's vector is the mean, over the items that
+    have the code, of what the codes of the levels before leave over.
+
+    Args:
+        backbone: with a query map; changed in place.
+        spaces: the codes of the items.
+        items: vectors of the items' texts, (N, E).
+        queries: vectors of the training queries, (Q, E); the axes are computed from both.
+    """
+    assert backbone.query_map is not None
+    width = backbone.query_map.out_features
+    axes = np.linalg.svd(np.vstack([items, queries]).astype(np.float64), full_matrices=False)[2]
+    axes = np.asarray(axes[:width] * _SCALE / width**0.5, dtype=np.float32)
+    with torch.no_grad():
+        backbone.query_map.weight.zero_()
+        backbone.query_map.weight[: len(axes)] = torch.from_numpy(axes)
+        rows = backbone.model.get_output_embeddings().weight[backbone.code_slice]
+        rows[:, : len(axes)] += torch.from_numpy(_code_vectors(spaces, items) @ axes.T)
+
+
+def start_from_histories(backbone: Backbone, spaces: IdSpaces, items: Vectors) -> None:
+    """Add vectors of the items to the code rows: the model then starts by answering a history
+    with items near its last one.
+
+    Args:
+        backbone: changed in place.
+        spaces: the codes of the items.
+        items: unit vectors, (N, E), E at most the backbone's width.
+    """
+    rows = backbone.model.get_output_embeddings().weight[backbone.code_slice]
+    vectors = _code_vectors(spaces, items) * (_SCALE / rows.shape[1] ** 0.5)
+    with torch.no_grad():
+        rows[:, : vectors.shape[1]] += torch.from_numpy(vectors)
+
+
+def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:
+    """A vector for each code, (codes, E): an item is about the sum of its codes' vectors."""
+    vectors = np.zeros((spaces.size, items.shape[1]), np.float32)
+    tasks: tuple[Task, ...] = ("recommendation", "search")
+    for task in tasks:
+        rest = items
+        for level, number in enumerate(spaces.codebooks_of(task)):
+            codes, table = spaces.of(task).codes[:, level], vectors[spaces.codebooks[number]]
+            table[:] = 0
+            np.add.at(table, codes, rest)
+            table /= np.maximum(np.bincount(codes, minlength=len(table)), 1)[:, None]
+            rest = rest - table[codes]
+    return vectors
+
+
+def zero_init_residuals(backbone: Backbone) -> None:
+    """Zero the output projections of a fresh decoder's blocks, so that each adds nothing at first.
+
+    The query's vector then reaches the code rows unchanged. Never for a checkpoint, whose learned
+    function goes through these weights.
+    """
+    with torch.no_grad():
+        for name, module in backbone.model.named_modules():
+            if name.endswith(_RESIDUAL_PROJECTIONS):
+                module.weight.zero_()
+
+
+def add_dropout(model: nn.Module, rate: float) -> None:
+    """Add dropout of whole input tokens and of what each block adds; Llama itself has none.
+
+    A query without some of its words must be answered from the others, and a rare word learns
+    to say little (measured in docs/project/log). Hooks keep the weights' names, so that the saved
+    model stays an ordinary Llama.
+    """
+
+    def drop_tokens(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        return output * F.dropout(torch.ones_like(output[..., :1]), rate, module.training)
+
+    def drop(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        return F.dropout(output, rate, module.training)
+
+    for name, module in model.named_modules():
+        if name.endswith("embed_tokens"):
+            module.register_forward_hook(drop_tokens)
+        elif name.endswith(_RESIDUAL_PROJECTIONS):
+            module.register_forward_hook(drop)
+
+
+def _positions(vocabulary: Vocabulary) -> int:
+    """Positions that a fresh model has: the longest request, padded."""
+    return padded(
+        longest_request(vocabulary.spaces, vocabulary.max_history, vocabulary.max_query_tokens)
+    )
+
+
+def _fresh_llama(vocabulary: Vocabulary, width: int, layers: int, heads: int) -> PreTrainedModel:
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary.size,
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * width,
+            max_position_embeddings=_positions(vocabulary),
+            tie_word_embeddings=True,
+            pad_token_id=vocabulary.pad,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+
+
+def _fresh_sasrec(
+    vocabulary: Vocabulary, dropout: float, width: int, layers: int, heads: int
+) -> PreTrainedModel:
+    """SASRec (Kang and McAuley, ICDM 2018) is GPT-2 with a narrow feed-forward layer and ReLU.
+
+    It has learned positions, layer norm before each part, dropout everywhere, tied item rows.
+    """
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=vocabulary.size,
+            n_embd=width,
+            n_layer=layers,
+            n_head=heads,
+            n_inner=width,
+            activation_function="relu",
+            n_positions=_positions(vocabulary),
+            embd_pdrop=dropout,
+            resid_pdrop=dropout,
+            attn_pdrop=dropout,
+            pad_token_id=vocabulary.pad,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+
+
+def _fresh_t5(
+    vocabulary: Vocabulary, dropout: float, width: int, layers: int, heads: int
+) -> PreTrainedModel:
+    return T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=vocabulary.size,
+            d_model=width,
+            d_kv=width // heads,
+            d_ff=4 * width,
+            num_layers=layers,
+            num_heads=heads,
+            dropout_rate=dropout,
+            pad_token_id=vocabulary.pad,
+            decoder_start_token_id=vocabulary.pad,
+        )
+    )
