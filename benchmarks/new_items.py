@@ -34,7 +34,7 @@ from twofold.evaluation.measures import PRIMARY, score
 from twofold.evaluation.significance import Estimate, difference, mean
 from twofold.records import SPLITS, TASKS, Floats, Request, Retriever, Split
 from twofold.retrieval.generative import GenerativeRetriever, load_model
-from twofold.tasks.examples import JudgedRequests, judged_requests
+from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config, sentence_part
@@ -113,8 +113,8 @@ def compare(
     before: GenerativeRetriever,
 ) -> dict[str, Any]:
     """Recall@30 of the new items, of their counterparts, of BM25, and of what was there before."""
-    there = {f"{task}, test": judged_requests(rest, task, "test") for task in TASKS}
-    there["search, train"] = judged_requests(rest, "search", "train")
+    there = {f"{task}, test": rest.task(task).requests("test") for task in TASKS}
+    there["search, train"] = rest.task("search").requests("train")
     if untold.height:
         there["search, train, answers untold"] = _judged(rest, untold, ["train"])
     losing = {name: _recalls(before, judged) for name, judged in there.items()}

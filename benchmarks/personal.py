@@ -21,7 +21,7 @@ from twofold.evaluation.measures import PRIMARY, Measure, score
 from twofold.evaluation.significance import difference, mean
 from twofold.records import Floats, Request, Retriever
 from twofold.retrieval.generative import load_model
-from twofold.tasks.examples import JudgedRequests, judged_requests
+from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import resolve_config
 from twofold.training.train import train
@@ -64,7 +64,7 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     dataset = load_dataset(arguments.dataset)
-    judged = judged_requests(dataset, "search", "test")
+    judged = dataset.task("search").requests("test")
     ways = asked(judged)
     config = resolve_config("standard", None, tuple(arguments.set or ()))
     found: dict[str, list[list[Floats]]] = {way: [] for way in ways}

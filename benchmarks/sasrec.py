@@ -29,7 +29,6 @@ import torch
 from twofold.baselines.sasrec import sasrec
 from twofold.evaluation.measures import Measure, means, score
 from twofold.records import Ranking, Run
-from twofold.tasks.examples import judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import resolve_config
@@ -116,7 +115,7 @@ def single(arguments: argparse.Namespace) -> None:
         retriever = train(dataset, "recommendation", out=folder, config=config, resume=True)
     else:
         retriever = sasrec(dataset, folder, config, seed=arguments.single)
-    found = retriever.retrieve(judged_requests(dataset, "recommendation", "test").requests, 10)
+    found = retriever.retrieve(dataset.task("recommendation").requests("test").requests, 10)
     with (arguments.out / "test.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["user_id", "item_id", "rank"])
@@ -134,7 +133,7 @@ def interactions_alone(dataset: PreparedDataset) -> PreparedDataset:
 
 def measured(folder: Path, dataset: PreparedDataset) -> dict[str, float]:
     """Test measures of what one side answered."""
-    judged = judged_requests(dataset, "recommendation", "test")
+    judged = dataset.task("recommendation").requests("test")
     return means(score(answered(folder), judged.qrels, MEASURES))
 
 

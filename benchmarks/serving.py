@@ -35,7 +35,6 @@ from http_load import Connection, Seen, as_json, closed_loop, open_loop
 
 from twofold.records import Request
 from twofold.retrieval.generative import load_model
-from twofold.tasks.examples import judged_requests
 from twofold.tasks.storage import load_dataset
 
 K, MOST = 10, 1000
@@ -50,7 +49,7 @@ Body = tuple[str, bytes]
 def asked(dataset_folder: str, count: int) -> list[Request]:
     """Queries and histories in turn."""
     dataset = load_dataset(dataset_folder)
-    parts = [judged_requests(dataset, task, "test").requests for task in dataset.tasks]
+    parts = [dataset.task(task).requests("test").requests for task in dataset.tasks]
     rng = np.random.default_rng(0)
     drawn = [[part[n] for n in rng.integers(0, len(part), count // len(parts))] for part in parts]
     return [request for turn in zip(*drawn, strict=True) for request in turn]

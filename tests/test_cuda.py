@@ -14,7 +14,6 @@ from twofold.encoders.tuning import TuningConfig, tune_encoder
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.scoring import Context, score_items
-from twofold.tasks.examples import judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
@@ -48,7 +47,7 @@ def folder(
 @pytest.fixture(scope="module")
 def asked(catalog: PreparedDataset) -> list[Request]:
     """Test requests of both tasks."""
-    judged = [judged_requests(catalog, task, "test") for task in catalog.tasks]
+    judged = [catalog.task(task).requests("test") for task in catalog.tasks]
     return [request for requests in judged for request in requests.requests[:20]]
 
 

@@ -84,9 +84,8 @@ def test_without_words_auto_has_no_encoder_and_tfidf_says_why() -> None:
 def test_tuning_brings_queries_near_their_answers(
     catalog: PreparedDataset, sentence_encoder: SentenceEncoder, tmp_path: Path
 ) -> None:
-    from twofold.tasks.examples import training_examples
 
-    examples = training_examples(catalog, "search")
+    examples = catalog.task("search").examples
     texts = catalog.catalog.texts
 
     def nearness(encoder: SentenceEncoder) -> float:

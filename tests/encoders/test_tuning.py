@@ -10,7 +10,6 @@ from twofold import artifact
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tuning import KIND, TuningConfig, _Pairs, tune_encoder
 from twofold.records import TASKS, InputError, Task
-from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 
 CONFIG = TuningConfig(epochs=6, batch=32, learning_rate=3e-3, recommendation_pairs=400)
@@ -43,7 +42,7 @@ def test_items_of_the_same_histories_come_near(
 def test_pairs_are_of_one_history_recent_and_both_tasks_alike(
     catalog: PreparedDataset, tasks: tuple[Task, ...]
 ) -> None:
-    asked = training_examples(catalog, "search")
+    asked = catalog.task("search").examples
     drawn = _Pairs(catalog, tasks, most=10_000)
     pairs = drawn.of_epoch(seed=0, epoch=0)
     queries = [pair for pair in pairs if pair.text in {e.query for e in asked}]

@@ -23,7 +23,6 @@ from twofold.studies.analyses.popularity import (
 from twofold.studies.analyses.representation import first_attribute, matched_pairs, pair_cosines
 from twofold.studies.analyses.slices import slicings
 from twofold.studies.analyses.wins import weighted_least_squares
-from twofold.tasks.examples import judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 
@@ -170,7 +169,7 @@ def test_every_request_is_in_one_slice_of_each_kind(catalog: PreparedDataset) ->
     for task in catalog.tasks:
         found = slicings(catalog, task)
         assert "popularity" in found
-        requests = judged_requests(catalog, task, "test").requests
+        requests = catalog.task(task).requests("test").requests
         for slicing in found.values():
             assert len(slicing.labels) == len(requests)
             assert set(slicing.labels) <= set(slicing.names)

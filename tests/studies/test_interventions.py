@@ -19,7 +19,6 @@ from twofold.studies.interventions import (
     renamed,
     target_counts,
 )
-from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 
@@ -55,7 +54,7 @@ def test_shuffling_moves_popularity_by_less_than_a_hundredth_nat(
     catalog: PreparedDataset, task: Task
 ) -> None:
     found = Intervention("shuffled", task).describe(
-        training_source(catalog, task), len(catalog.catalog), 0
+        catalog.task(task).source(), len(catalog.catalog), 0
     )
     assert found["kl_before_after"] < 0.01
     assert found["targets_renamed"] > 0.8
@@ -78,7 +77,7 @@ def test_shuffling_destroys_co_relevance() -> None:
     """Pairs that answer one query stand in one history more often than equally popular pairs do,
     until search is shuffled."""
     films = load_dataset("simulate:catalog")
-    source = training_source(films, "search")
+    source = films.task("search").source()
     counts = target_counts(source, len(films.catalog))
     to, pairs = bijection(counts, 0), training_pairs(films)
     relevant = np.stack(pairs.relevant.nonzero(), axis=1).astype(np.int64)
@@ -156,7 +155,7 @@ def test_interventions_meet_the_targets_that_training_reaches(counts: list[int],
 
 
 def test_a_cap_that_takes_nothing_away_has_no_arm(catalog: PreparedDataset) -> None:
-    source = training_source(catalog, "search")
+    source = catalog.task("search").source()
     most = target_counts(source, len(catalog.catalog)).max()
     controls = caps(source, "search", len(catalog.catalog))
     assert {control.cap for control in controls} == {cap for cap in CAPS if cap < most}
@@ -171,8 +170,8 @@ def test_arms_are_judged_on_the_task_that_is_real(catalog: PreparedDataset) -> N
 
 
 def test_validation_follows_the_new_names(catalog: PreparedDataset) -> None:
-    source = training_source(catalog, "recommendation")
-    judged = judged_requests(catalog, "recommendation", "validation")
+    source = catalog.task("recommendation").source()
+    judged = catalog.task("recommendation").requests("validation")
     control = Intervention("shuffled", "recommendation")
     changed = control.validation(judged, source, catalog.catalog, 0)
     to = bijection(target_counts(source, len(catalog.catalog)), 0)
@@ -232,7 +231,7 @@ def test_parts_that_are_too_noisy_are_not_told_apart() -> None:
 def test_shuffled_latent_worlds_keep_their_popularity() -> None:
     dataset = load_dataset("simulate:latent-search-helps:groups=20")
     found = Intervention("noise", "search").describe(
-        training_source(dataset, "search"), len(dataset.catalog), 0
+        dataset.task("search").source(), len(dataset.catalog), 0
     )
     assert found["kl_before_after"] == pytest.approx(0.0, abs=1e-12)
     assert found["targets_renamed"] == 1.0

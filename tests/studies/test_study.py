@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import jsonschema
 import polars as pl
 import pytest
 
+from tests.builds import count_builds
 from tests.conftest import WriteFolder
 from tests.studies.conftest import study_command
 from twofold import artifact
@@ -98,6 +100,29 @@ def test_a_study_killed_many_times_resumes_to_the_same_numbers(
     rng = random.Random(0)
     _kill_and_resume(prepared, tmp_path / "out", [rng.uniform(2.0, 9.0) for _ in range(10)])
     assert _numbers(tmp_path / "out") == _numbers(study_folder)
+
+
+def test_the_conclusion_builds_examples_and_requests_once(
+    prepared: Path, study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(study_folder, tmp_path / "out")
+    plan = json.loads((study_folder / "plan.json").read_text())
+    built = count_builds(monkeypatch)
+    study(
+        load_dataset(prepared),
+        out=tmp_path / "out",
+        seeds=plan["seeds"],
+        config=TrainingConfig(**plan["training"]),
+        budget=plan["budget"],
+        interventions=plan["interventions"],
+        baselines=plan["baselines"],
+        resume=True,
+        device="cpu",
+        threads=plan["threads"],
+    )
+    assert ("build_examples", "search") in built
+    assert ("build_requests", "search", "test") in built
+    assert len(built) == len(set(built))
 
 
 def test_nothing_finished_is_repeated(prepared: Path, study_folder: Path) -> None:

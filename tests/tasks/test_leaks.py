@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.data.text import normalise_query
-from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset, split_dataset
 
 ITEMS = [f"i{n}" for n in range(6)]
@@ -91,7 +90,7 @@ def test_no_leak(log: list, asked: list, cutoff: float | None) -> None:  # type:
     for user, history in dataset.training_histories.items():
         assert [names[n] for n in history] == held_out[user].events
     for split in ("validation", "test"):
-        judged = judged_requests(dataset, "recommendation", split)
+        judged = dataset.task("recommendation").requests(split)
         for request in judged.requests:
             trained = held_out[request.request_id].events
             assert list(request.history[: len(trained)]) == trained
@@ -107,7 +106,7 @@ def _check_queries(
 ) -> None:
     rows = dataset.queries.filter(pl.col("split") == "train")
     try:
-        examples = training_source(dataset, "search").examples
+        examples = dataset.task("search").source().examples
     except ValueError:
         return
     if cutoff is None or dataset.queries["timestamp"].is_null().all():

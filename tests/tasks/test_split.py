@@ -8,7 +8,6 @@ import pytest
 from tests.conftest import WriteFolder
 from twofold.data.text import normalise_query
 from twofold.records import InputError
-from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 
@@ -41,27 +40,6 @@ def test_without_timestamps_the_file_is_the_order(write_folder: WriteFolder) -> 
     assert _events(dataset)["u"] == [("c", "train"), ("a", "validation"), ("b", "test")]
 
 
-def test_test_requests_hold_the_validation_event_and_exclude_what_was_seen(
-    write_folder: WriteFolder,
-) -> None:
-    dataset = load_dataset(write_folder())
-    test = {r.request_id: r for r in judged_requests(dataset, "recommendation", "test").requests}
-    assert test["u1"].history == ("a", "b", "c")
-    assert test["u1"].exclude == {"a", "b", "c"}
-    assert "u4" not in test
-    validation = judged_requests(dataset, "recommendation", "validation")
-    assert validation.requests[0].history == ("a", "b")
-    assert validation.qrels["u1"] == {"c": 1}
-
-
-def test_seen_items_stay_where_users_repeat(write_folder: WriteFolder) -> None:
-    rows = "user_id,item_id\n" + "u,a\nu,b\nu,a\nu,a\nu,b\n"
-    dataset = load_dataset(write_folder(interactions=rows))
-    assert dataset.protocol.seen == "keep"
-    (request,) = judged_requests(dataset, "recommendation", "test").requests
-    assert request.exclude == frozenset()
-
-
 def test_a_temporal_split_cuts_by_time(write_folder: WriteFolder) -> None:
     rows = "user_id,item_id,timestamp\n" + "".join(
         f"u,{item},{time}\n" for item, time in zip("abcde", (10, 20, 30, 40, 50), strict=True)
@@ -79,20 +57,6 @@ def test_a_temporal_split_cuts_by_time(write_folder: WriteFolder) -> None:
         "v": [("a", "train")],
         "w": [("b", None)],
     }
-
-
-def test_a_temporal_split_of_queries_reports_seen_and_unseen(write_folder: WriteFolder) -> None:
-    from twofold.tasks.report import data_report, report_text
-
-    queries = "query_id,text,timestamp\n" + "".join(f"q{n},word {n},{n}\n" for n in range(10))
-    queries += "q10,Word 3,100\nq11,novel,100\n"
-    qrels = "query_id,item_id\n" + "".join(f"q{n},a\n" for n in range(12))
-    dataset = load_dataset(write_folder(queries=queries, qrels=qrels), "temporal", 50)
-    assert dataset.queries["split"].to_list() == ["train"] * 9 + ["validation", "test", "test"]
-    splits = data_report(dataset)["splits"]
-    assert splits["test_queries_seen_in_training"] == 1
-    assert splits["test_queries_unseen"] == 1
-    assert "1 were typed before the cutoff, 1 are new" in report_text(data_report(dataset))
 
 
 def test_a_given_split_binds_under_a_temporal_one_too(write_folder: WriteFolder) -> None:
@@ -186,13 +150,3 @@ def test_the_same_text_under_two_ids_stays_on_one_side(write_folder: WriteFolder
 )
 def test_normalised_queries(text: str, normal: str) -> None:
     assert normalise_query(text) == normal
-
-
-def test_a_task_without_examples_says_what_it_needs(write_folder: WriteFolder) -> None:
-    lonely = load_dataset(write_folder(interactions="user_id,item_id\nu,a\nv,b\n"))
-    with pytest.raises(InputError, match="no usable training example for recommendation"):
-        training_source(lonely, "recommendation")
-    untrained = load_dataset(write_folder("other", queries="query_id,text,split\nq3,x,test\n",
-                                          qrels="query_id,item_id\nq3,a\n"))  # fmt: skip
-    with pytest.raises(InputError, match="no usable training example for search"):
-        training_source(untrained, "search")

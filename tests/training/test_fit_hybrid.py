@@ -16,8 +16,8 @@ from twofold.model.checkpoint import GenerativeModel
 from twofold.model.cold_start import KnownQueries
 from twofold.records import Example, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
-from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.task_data import item_documents
 from twofold.training.config import TrainingConfig
 from twofold.training.fit_hybrid import hybrid_part, near_queries, with_best_weight
 from twofold.training.train import train
@@ -45,7 +45,7 @@ def _weight(model: GenerativeModel) -> float:
 def test_documents_hold_texts_and_training_queries_alone() -> None:
     dataset = planted_dataset()
     documents = item_documents(dataset)
-    examples = training_examples(dataset, "search")
+    examples = dataset.task("search").examples
     for item, (text, document) in enumerate(zip(dataset.catalog.texts, documents, strict=True)):
         asked = [example.query for example in examples if item in example.targets]
         assert document == " ".join([text, *map(str, asked)])
@@ -65,7 +65,7 @@ def test_only_training_queries_were_asked() -> None:
     assert by_split
     assert not np.isin(np.concatenate([*by_split.values()]), part.known.keys).any()
     assert part.known.answers.sum() == sum(
-        len(example.targets) for example in training_examples(dataset, "search")
+        len(example.targets) for example in dataset.task("search").examples
     )
 
 

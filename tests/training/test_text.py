@@ -14,7 +14,6 @@ from twofold.model.fresh import fresh_backbone, start_from_text, zero_init_resid
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import Request
 from twofold.retrieval.generative import load_model
-from twofold.tasks.examples import item_text_examples, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
@@ -95,24 +94,3 @@ def test_what_a_checkpoint_has_learned_is_kept(
         name = f"model.layers.0.{block}"
         kept = trained.model.backbone.model.get_submodule(name).weight
         torch.testing.assert_close(kept, learned.get_submodule(name).weight, atol=1e-6, rtol=0)
-
-
-def test_items_ask_for_themselves_by_their_own_words(catalog: PreparedDataset) -> None:
-    made = item_text_examples(catalog.catalog, 3)
-    assert len(made) == 4 * len(catalog.catalog)
-    for example in made:
-        item = int(example.targets[0])
-        text = catalog.catalog.texts[item].lower()
-        assert all(word in text for word in (example.query or "").lower().split())
-        assert not len(example.history)
-    again = item_text_examples(catalog.catalog, 3)
-    assert [e.query for e in made] == [e.query for e in again]
-    with_text = training_source(catalog, "search", 3)
-    assert with_text.targets == training_source(catalog, "search").targets + len(made)
-
-
-def test_an_item_without_text_asks_for_nothing(catalog: PreparedDataset) -> None:
-    blank = catalog.catalog.items.with_columns(title=None, text=None)
-    columns = [name for name in blank.columns if name in ("item_id", "title")]
-    bare = type(catalog.catalog).of(blank.select(columns))
-    assert item_text_examples(bare, 3) == []

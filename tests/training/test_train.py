@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.builds import count_builds
 from tests.conftest import WriteFolder
 from twofold import artifact
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.records import InputError, Request
 from twofold.retrieval.generative import load_model
-from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config
@@ -40,6 +40,19 @@ def test_the_same_command_gives_the_same_bits(
     assert _weights(tmp_path / "other") != _weights(model_folder)
 
 
+def test_a_training_builds_examples_and_requests_once(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = quick_config.model_copy(update={"max_steps": 2, "identifiers": "semantic"})
+    built = count_builds(monkeypatch)
+    train(dataclasses.replace(catalog), "joint", out=tmp_path / "m", config=config, device="cpu")
+    assert ("build_examples", "search") in built
+    assert len(built) == len(set(built))
+
+
 def test_training_learns(model_folder: Path) -> None:
     curve = load_model(model_folder).model.stamp["curve"]
     losses = [point["loss"] for point in curve]
@@ -50,7 +63,6 @@ def test_training_learns(model_folder: Path) -> None:
 COMMAND = """
 import sys, torch
 torch.set_num_threads(1)
-from twofold.tasks.examples import training_examples
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import assign_identifiers, train
@@ -154,7 +166,6 @@ def test_a_plain_arm_makes_joints_passes_and_a_control_its_updates(
 def test_the_best_checkpoint_is_the_one_that_is_kept(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
-    from twofold.tasks.examples import judged_requests
     from twofold.training.train import _mean
 
     # Its weight is chosen after the checkpoint.
@@ -162,7 +173,7 @@ def test_the_best_checkpoint_is_the_one_that_is_kept(
     found = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
     stamp = found.model.stamp
     values = [
-        _mean(load_model(tmp_path / "m"), judged_requests(catalog, task, "validation"))
+        _mean(load_model(tmp_path / "m"), catalog.task(task).requests("validation"))
         for task in catalog.tasks
     ]
     assert sum(values) / 2 == pytest.approx(stamp["best_value"])
@@ -308,7 +319,7 @@ def test_semantic_ids_train_save_and_answer(
     assert made["kind"] == "semantic"
     assert made["space"] == space
     assert trained.model.stamp["targets"]["search"] == sum(
-        len(example.targets) for example in training_examples(catalog, "search")
+        len(example.targets) for example in catalog.task("search").examples
     ), "items are counted, not their codes"
     requests = [
         Request("query", query="dark western film"),

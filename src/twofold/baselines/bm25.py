@@ -8,8 +8,8 @@ import numpy as np
 
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
-from twofold.tasks.examples import item_documents
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.task_data import item_documents
 
 Field = Literal["text", "queries", "text and queries"]
 FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")

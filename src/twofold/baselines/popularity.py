@@ -6,7 +6,6 @@ import numpy as np
 
 from twofold.records import Ranking, Request, Run, Task
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import training_popularity
 
 
 class Popularity:
@@ -14,7 +13,7 @@ class Popularity:
 
     def __init__(self, dataset: PreparedDataset, task: Task) -> None:
         self.name = f"popularity ({task})"
-        counts = training_popularity(dataset, task)
+        counts = dataset.task(task).popularity
         item_ids = dataset.catalog.item_ids
         order = sorted(range(len(item_ids)), key=lambda n: (counts[n], item_ids[n]), reverse=True)
         self._item_ids = [item_ids[n] for n in order]

@@ -21,7 +21,6 @@ from twofold.evaluation.measures import Measure
 from twofold.model.device import resolve_device
 from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
-from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, sentence_part
 
@@ -149,7 +148,7 @@ def _item_knn(dataset: PreparedDataset) -> Chosen:
 
 
 def _encoder(dataset: PreparedDataset, config: TrainingConfig) -> TextEncoder:
-    asked = [example.query or "" for example in training_examples(dataset, "search")]
+    asked = [example.query or "" for example in dataset.task("search").examples]
     found = resolve_encoder(sentence_part(config) or "tfidf", dataset.catalog.texts, asked)
     assert found is not None, "only auto may find none"
     return found

@@ -14,7 +14,6 @@ from sklearn.utils.extmath import randomized_svd
 
 from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
-from twofold.tasks.examples import training_source
 from twofold.tasks.prepared import PreparedDataset
 
 _WINDOW = 5
@@ -44,7 +43,7 @@ def nearness(dataset: PreparedDataset) -> sp.csr_array:
     Raises:
         InputError: no user has two training events.
     """
-    training_source(dataset, "recommendation")
+    dataset.task("recommendation").require_examples()
     together = _near(list(dataset.training_histories.values()), len(dataset.catalog)).tocoo()
     counts = together.sum(axis=1)
     context = counts**_SMOOTHING

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from twofold import artifact
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.records import InputError, Ints, Task
-from twofold.tasks.examples import training_source
 from twofold.tasks.prepared import PreparedDataset
 
 KIND = "encoder"
@@ -134,11 +133,11 @@ class _Pairs:
         self._queries: list[_Pair] = []
         self._histories: list[Ints] = []
         if "search" in tasks:
-            examples = training_source(dataset, "search").examples
+            examples = dataset.task("search").source().examples
             self._queries = [_Pair(e.query or "", e.targets, e.targets) for e in examples]
             most = min(most, len(examples))
         if "recommendation" in tasks:
-            training_source(dataset, "recommendation")
+            dataset.task("recommendation").require_examples()
             self._histories = _with_text(dataset)
         self._events = np.cumsum([0, *(len(history) - 1 for history in self._histories)])
         self._most = min(most, int(self._events[-1]))

@@ -22,7 +22,6 @@ from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_man
 from twofold.encoders.vectors import Vectors, unit
 from twofold.identifiers.scheme import Strategy
 from twofold.records import InputError, Task
-from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 
 _log = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ def item_embeddings(
 
 def possible_strategies(dataset: PreparedDataset) -> tuple[Strategy, ...]:
     """Those that the data hold enough for."""
-    have = {task for task in _BOTH if training_examples(dataset, task)}
+    have = {task for task in _BOTH if dataset.task(task).examples}
     found = [strategy for strategy in STRATEGIES if have.issuperset(_NEEDS[strategy])]
     return tuple(s for s in found if s != "text" or any(dataset.catalog.texts))
 
@@ -108,7 +107,7 @@ def _require(dataset: PreparedDataset, strategy: Strategy) -> None:
     possible = possible_strategies(dataset)
     if strategy in possible:
         return
-    lacking = [_MISSING[task] for task in _NEEDS[strategy] if not training_examples(dataset, task)]
+    lacking = [_MISSING[task] for task in _NEEDS[strategy] if not dataset.task(task).examples]
     need = " and ".join(lacking) or "a title or text of the items"
     remedy = f"use {' or '.join(possible)}" if possible else "use atomic identifiers"
     raise InputError(
@@ -159,7 +158,10 @@ class _Maker:
 
     def _words_and_queries(self) -> sp.csr_array:
         """Items by words, (N, W), rows of unit length: those of its text and of its queries."""
-        texts, asked = self._words(self.dataset.catalog.texts, _asked(self.dataset))
+        queries = [
+            " ".join(dict.fromkeys(own)) for own in self.dataset.task("search").queries_by_item
+        ]
+        texts, asked = self._words(self.dataset.catalog.texts, queries)
         return sp.csr_array(normalize(texts + _QUERIES * asked))
 
     def _words(self, *columns: list[str]) -> list[sp.csr_array]:
@@ -195,15 +197,6 @@ class _Maker:
             # No judge: identifiers are made of training examples alone.
             tuned = tune_encoder(self.dataset, start, out, None, self.tuning, self.seed, tasks)
         return tuned.encode(self.dataset.catalog.texts)
-
-
-def _asked(dataset: PreparedDataset) -> list[str]:
-    """For each item its training queries, one after the other, each text once."""
-    found: list[dict[str, None]] = [{} for _ in range(len(dataset.catalog))]
-    for example in training_examples(dataset, "search"):
-        for target in example.targets:
-            found[target][example.query or ""] = None
-    return [" ".join(queries) for queries in found]
 
 
 def _widest(vectors: Vectors, width: int) -> Vectors:

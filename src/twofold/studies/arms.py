@@ -12,7 +12,6 @@ from twofold.identifiers.assign import schemes
 from twofold.identifiers.semantic import default_shape
 from twofold.records import TASKS, InputError, Task
 from twofold.studies.interventions import caps, two_by_two
-from twofold.tasks.examples import training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, scheme_of
 from twofold.training.train import PLAIN_ARMS, Arm
@@ -69,5 +68,5 @@ def study_arms(
         if "2x2" in interventions:
             controls += two_by_two(task)
         if "caps" in interventions:
-            controls += caps(training_source(dataset, task), task, len(dataset.catalog))
+            controls += caps(dataset.task(task).source(), task, len(dataset.catalog))
     return (*ARMS, *(control.arm for control in controls))

@@ -15,7 +15,7 @@ import numpy as np
 from twofold.data.dataset import Catalog
 from twofold.records import TASKS, Example, Ints, Source, Task
 from twofold.tasks.examples import JudgedRequests
-from twofold.tasks.report import kullback_leibler, popularity_law
+from twofold.tasks.popularity import kullback_leibler, popularity_distribution
 from twofold.training.train import Arm
 
 CAPS = (5, 10, 50, 500)
@@ -73,7 +73,9 @@ class Intervention:
         after[to] = before
         moved = before[to != np.arange(items)].sum() / max(1, before.sum())
         return {
-            "kl_before_after": kullback_leibler(popularity_law(before), popularity_law(after)),
+            "kl_before_after": kullback_leibler(
+                popularity_distribution(before), popularity_distribution(after)
+            ),
             "targets_renamed": float(moved),
         }
 

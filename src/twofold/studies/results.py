@@ -17,7 +17,6 @@ from twofold.evaluation.significance import Estimate, difference, mean
 from twofold.records import Floats, Ints, Run, Task
 from twofold.studies.arms import control_name
 from twofold.studies.verdict import TaskScores
-from twofold.tasks.examples import judged_requests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.train import Arm
 
@@ -168,7 +167,7 @@ class Results:
 
 def _clusters(dataset: PreparedDataset, task: Task) -> Ints:
     """Requests of one user belong together; a query without a user stands alone."""
-    units = [r.user_id or r.request_id for r in judged_requests(dataset, task, "test").requests]
+    units = [r.user_id or r.request_id for r in dataset.task(task).requests("test").requests]
     return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]
 
 

@@ -27,9 +27,7 @@ from twofold.studies.arms import ARMS, control_name
 from twofold.studies.report import write_simulation_report
 from twofold.studies.study import run_arms, start
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, LEVEL, SESOI_SHARE
-from twofold.tasks.examples import judged_requests
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import test_popularity
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig
 
@@ -246,7 +244,7 @@ def _mechanism(world: World, dataset: PreparedDataset, place: Path, arm: str, se
     if world.mechanism == _DIVERGENCE:
         run = read_run(place / "evaluations" / arm / f"seed-{seed}" / f"{world.helped}.trec")
         positions = dict(dataset.catalog.positions)
-        test = test_popularity(dataset, world.helped)
+        test = dataset.task(world.helped).test_popularity
         return retrieved_divergence(retrieved_counts(run, positions), test)
     model = load_model(place / "models" / arm / f"seed-{seed}").model
     return float(pair_cosines(item_rows(model), _asked_pairs(dataset, world.helped)).mean())
@@ -255,7 +253,7 @@ def _mechanism(world: World, dataset: PreparedDataset, place: Path, arm: str, se
 def _asked_pairs(dataset: PreparedDataset, task: Task) -> Ints:
     """Pairs of items that a test request joins: the last of its history and its target; or, in
     search, a training answer to its topic and its target."""
-    judged = judged_requests(dataset, task, "test")
+    judged = dataset.task(task).requests("test")
     positions = dataset.catalog.positions
     known = _answers_by_topic(dataset) if task == "search" else {}
     pairs = []

@@ -34,7 +34,6 @@ from twofold.studies.results import Results
 from twofold.studies.tables import FORMAT
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.tasks.evaluate import evaluate, save_evaluation
-from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report
 from twofold.training.config import Budget, TrainingConfig, resolve_config
@@ -160,10 +159,10 @@ def _require_both_tasks(dataset: PreparedDataset) -> None:
             f"add them, or train one task with: twofold train --arm {dataset.tasks[0]}"
         )
     for task in dataset.tasks:
-        training_source(dataset, task)
+        dataset.task(task).require_examples()
         least_of: dict[Split, int] = {"validation": 1, "test": 2}
         for split, least in least_of.items():
-            requests = judged_requests(dataset, task, split).requests
+            requests = dataset.task(task).requests(split).requests
             if len({request.user_id or request.request_id for request in requests}) < least:
                 raise InputError(
                     f"{dataset.source}: too few {split} requests for {task} ({len(requests)}); "

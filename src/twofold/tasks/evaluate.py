@@ -11,7 +11,6 @@ from twofold import artifact
 from twofold.evaluation.measures import MEASURES, Measure, means, score, unanswered
 from twofold.evaluation.runs import write_qrels, write_run
 from twofold.records import Qrels, Retriever, Run, Split, Task
-from twofold.tasks.examples import judged_requests
 from twofold.tasks.prepared import PreparedDataset
 
 KIND = "evaluation"
@@ -59,7 +58,7 @@ def evaluate(
     silent: dict[str, int] = {}
     parts = []
     for task in tasks or dataset.tasks:
-        judged = judged_requests(dataset, task, split)
+        judged = dataset.task(task).requests(split)
         runs[task] = retriever.retrieve(judged.requests, depth)
         qrels[task] = judged.qrels
         silent[task] = unanswered(runs[task], judged.qrels)

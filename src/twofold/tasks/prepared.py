@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from twofold.data.dataset import Catalog, Dataset, Note
-from twofold.records import InputError, Ints, Task
+from twofold.records import TASKS, InputError, Ints, Task
 from twofold.tasks.split import (
     REPEATS_ALLOWED,
     Protocol,
@@ -20,6 +20,7 @@ from twofold.tasks.split import (
     split_interactions,
     split_queries,
 )
+from twofold.tasks.task_data import TaskData
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,16 @@ class PreparedDataset:
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks that the data make possible."""
-        found: list[Task] = []
-        if self.queries.height:
-            found.append("search")
-        if self.interactions.height:
-            found.append("recommendation")
-        return tuple(found)
+        tables = {"search": self.queries, "recommendation": self.interactions}
+        return tuple(task for task in TASKS if tables[task].height)
+
+    def task(self, task: Task) -> TaskData:
+        """What one task learns from and is judged on, read once."""
+        return self._task_data[task]
+
+    @cached_property
+    def _task_data(self) -> dict[Task, TaskData]:
+        return {task: TaskData(self, task) for task in TASKS}
 
     @cached_property
     def digest(self) -> str:

@@ -7,8 +7,8 @@ import polars as pl
 import scipy.sparse as sp
 
 from twofold.data.text import normalise_query
-from twofold.records import SPLITS, Floats, Ints, Task
-from twofold.tasks.examples import judged_requests, training_examples
+from twofold.records import SPLITS
+from twofold.tasks.popularity import jensen_shannon, kullback_leibler, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import repeat_share
 
@@ -36,56 +36,6 @@ def data_report(dataset: PreparedDataset) -> Report:
         "queries": _query_leaks(dataset),
         "left_out": [str(note) for note in dataset.notes],
     }
-
-
-def training_popularity(dataset: PreparedDataset, task: Task) -> Ints:
-    """How often each item occurs in one task's training data, shape (N,).
-
-    Every training event counts in recommendation, every (query, right answer) in search.
-    """
-    counts = np.zeros(len(dataset.catalog), dtype=np.int64)
-    if task == "recommendation":
-        for items in dataset.training_histories.values():
-            np.add.at(counts, items, 1)
-    else:
-        for example in training_examples(dataset, "search"):
-            np.add.at(counts, example.targets, 1)
-    return counts
-
-
-def combined_popularity(dataset: PreparedDataset) -> Ints:
-    """How often each item occurs in the training data of all tasks together, shape (N,)."""
-    counts: Ints = np.sum([training_popularity(dataset, task) for task in dataset.tasks], axis=0)
-    return counts
-
-
-def test_popularity(dataset: PreparedDataset, task: Task) -> Ints:
-    """Test targets of each item in one task, shape (N,)."""
-    counts = np.zeros(len(dataset.catalog), dtype=np.int64)
-    if task in dataset.tasks:
-        judged = judged_requests(dataset, task, "test")
-        for relevant in judged.qrels.values():
-            for item_id in relevant:
-                counts[dataset.catalog.positions[item_id]] += 1
-    return counts
-
-
-def kullback_leibler(p: Floats, q: Floats) -> float:
-    """KL(p || q) in nats; both positive and summing to one."""
-    return float(np.sum(p * np.log(p / q)))
-
-
-def jensen_shannon(p: Floats, q: Floats) -> float:
-    """Jensen-Shannon divergence in nats, between 0 and log 2."""
-    middle = (p + q) / 2
-    return (kullback_leibler(p, middle) + kullback_leibler(q, middle)) / 2
-
-
-def popularity_law(counts: Ints) -> Floats:
-    """Counts as probabilities over the catalog, add-one smoothed."""
-    smoothed = np.asarray(counts + 1.0, dtype=np.float64)
-    law: Floats = smoothed / smoothed.sum()
-    return law
 
 
 def _sizes(dataset: PreparedDataset) -> Report:
@@ -121,8 +71,8 @@ def _splits(dataset: PreparedDataset) -> Report:
 
 def _overlap(dataset: PreparedDataset) -> Report:
     """Which items each task trains on: the paper's blog reports 84 % and 30 % for podcasts."""
-    search = training_popularity(dataset, "search") > 0
-    recommendation = training_popularity(dataset, "recommendation") > 0
+    search = dataset.task("search").popularity > 0
+    recommendation = dataset.task("recommendation").popularity > 0
     both = int((search & recommendation).sum())
     return {
         "items_in_both": both,
@@ -135,11 +85,11 @@ def _overlap(dataset: PreparedDataset) -> Report:
 
 
 def _divergence(dataset: PreparedDataset) -> Report | None:
-    """How far the laws of popularity lie apart; None with one task only."""
+    """How much the popularity distributions of the two tasks differ; None with one task only."""
     if len(dataset.tasks) < 2:
         return None
-    train = {t: popularity_law(training_popularity(dataset, t)) for t in dataset.tasks}
-    test = {t: popularity_law(test_popularity(dataset, t)) for t in dataset.tasks}
+    train = {t: popularity_distribution(dataset.task(t).popularity) for t in dataset.tasks}
+    test = {t: popularity_distribution(dataset.task(t).test_popularity) for t in dataset.tasks}
     return {
         "jensen_shannon_train": jensen_shannon(train["search"], train["recommendation"]),
         **{
@@ -157,7 +107,7 @@ def _query_leaks(dataset: PreparedDataset) -> Report:
     titles = {normalise_query(title) for title in dataset.catalog.items["title"] if title}
     near, example = _near_duplicates(test, trained)
     return {
-        "left_out_of_training": len(trained) - len(training_examples(dataset, "search")),
+        "left_out_of_training": len(trained) - len(dataset.task("search").examples),
         "near_duplicates_of_training": near,
         "near_duplicate_example": example,
         "same_text_as_training": len(set(test) & set(trained)),
@@ -219,7 +169,7 @@ def report_text(report: Report) -> str:
             f"- Items trained on in both tasks: {overlap['items_in_both']:,} "
             f"({overlap['searched_also_recommended']:.0%} of the searched, "
             f"{overlap['recommended_also_searched']:.0%} of the recommended).",
-            f"- Popularity: Jensen-Shannon divergence between the tasks' training laws "
+            f"- Popularity: Jensen-Shannon divergence between the tasks' training distributions "
             f"{divergence['jensen_shannon_train']:.3f} nats (0 equal, 0.693 disjoint).",
         ]
     if sizes["queries"]:

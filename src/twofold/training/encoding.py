@@ -7,7 +7,6 @@ import numpy as np
 from twofold.model.backbone import Backbone
 from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import Example, Source, Task
-from twofold.tasks.examples import training_examples, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
@@ -28,7 +27,7 @@ def encoded_sources(
     """
     found = {}
     for task in dataset.tasks:
-        if task not in tasks and not training_examples(dataset, task):
+        if task not in tasks and not dataset.task(task).examples:
             continue
         source = trainable(dataset, task, config, backbone)
         found[task] = encode(source, vocabulary, backbone)
@@ -39,7 +38,7 @@ def trainable(
     dataset: PreparedDataset, task: Task, config: TrainingConfig, backbone: Backbone
 ) -> Source:
     """The targets that training reaches: a decoder reads a long history in windows, or its last."""
-    source = training_source(dataset, task, config.item_text_queries)
+    source = dataset.task(task).source(config.item_text_queries)
     if backbone.contexts_per_sequence == 1:
         return source
     if config.long_histories == "windows":

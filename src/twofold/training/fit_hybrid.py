@@ -14,8 +14,8 @@ from twofold.model.checkpoint import GenerativeModel
 from twofold.model.cold_start import KnownQueries
 from twofold.model.hybrid import Hybrid, postings_of
 from twofold.records import Example, InputError
-from twofold.tasks.examples import item_documents, training_examples
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.task_data import item_documents
 
 _WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
 _QUERIES = 0.6
@@ -33,7 +33,7 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
         dataset: of which only the training queries are read.
         encoder: the model's own; of it the sentence encoder, if any.
     """
-    texts, examples = dataset.catalog.texts, training_examples(dataset, "search")
+    texts, examples = dataset.catalog.texts, dataset.task("search").examples
     asked = [example.query or "" for example in examples]
     documents = item_documents(dataset)
     try:

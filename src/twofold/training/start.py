@@ -14,7 +14,6 @@ from twofold.model.fresh import (
 )
 from twofold.model.pretrained import pretrained_backbone, require_steps
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
-from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
@@ -28,8 +27,8 @@ def start(
     Raises:
         InputError: a backbone or encoder that is not there.
     """
-    texts, examples = dataset.catalog.texts, training_examples(dataset, "search")
-    asked = [example.query or "" for example in examples]
+    texts = dataset.catalog.texts
+    asked = [example.query or "" for example in dataset.task("search").examples]
     encoder = resolve_encoder(config.text_encoder, texts, asked)
     if is_fresh(config.backbone):
         tokenizer = train_tokenizer([*texts, *asked], config.text_vocab_size)

@@ -25,7 +25,7 @@ from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import TASKS, InputError, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
-from twofold.tasks.examples import JudgedRequests, judged_requests
+from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of, sentence_part
@@ -359,7 +359,7 @@ def _validation(
     reference: Mapping[str, float],
 ) -> loop.Validate | None:
     judged = [
-        judged_requests(dataset, task, "validation").sample(config.max_validation_requests)
+        dataset.task(task).requests("validation").sample(config.max_validation_requests)
         for task in arm.tasks
     ]
     if arm.intervention:
@@ -386,7 +386,7 @@ def _hybrid(
     """The hybrid part of an arm whose search is judged, where validation can weigh it."""
     wanted = config.hybrid == "auto" and "search" in arm.judged
     possible = vocabulary.spaces.are_atomic
-    if not (wanted and possible and judged_requests(dataset, "search", "validation").requests):
+    if not (wanted and possible and dataset.task("search").requests("validation").requests):
         return None
     return hybrid_part(dataset, vocabulary.encoder)
 
@@ -397,7 +397,7 @@ def _weighed(
     """The trained model with the weight of its hybrid part that validation likes best."""
     if model.hybrid is None:
         return model
-    judged = judged_requests(dataset, "search", "validation").sample(config.max_validation_requests)
+    judged = dataset.task("search").requests("validation").sample(config.max_validation_requests)
     return with_best_weight(model, lambda tried: _mean(GenerativeRetriever(tried), judged))
 
 

@@ -8,13 +8,12 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 
-from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 
 
 def _targets(dataset: PreparedDataset, task: str) -> Counter[int]:
-    source = training_source(dataset, task)  # type: ignore[arg-type]
+    source = dataset.task(task).source()  # type: ignore[arg-type]
     return Counter(int(t) for example in source.examples for t in example.targets)
 
 
@@ -55,7 +54,7 @@ def test_search_tells_the_group_with_probability_rho(rho: float) -> None:
     halves = _components(shown)
     assert {len(half) for half in halves} == {5}
     half_of = {item: number for number, half in enumerate(halves) for item in half}
-    judged = judged_requests(dataset, "recommendation", "test")
+    judged = dataset.task("recommendation").requests("test")
     within = []
     for request in judged.requests:
         last = dataset.catalog.positions[request.history[-1]]

@@ -12,7 +12,6 @@ from twofold.data.simulators.popularity import (
 )
 from twofold.data.sources import read_source
 from twofold.records import Floats, InputError
-from twofold.tasks.examples import judged_requests, training_source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 
@@ -48,7 +47,7 @@ def test_the_bayes_optimal_recall_is_what_ranking_by_the_distribution_reaches() 
 
 
 def _targets(dataset: PreparedDataset, task: str) -> Counter[int]:
-    source = training_source(dataset, task)  # type: ignore[arg-type]
+    source = dataset.task(task).source()  # type: ignore[arg-type]
     return Counter(int(t) for example in source.examples for t in example.targets)
 
 
@@ -57,7 +56,7 @@ def test_popularity_has_few_targets_and_many_tests(helped: str) -> None:
     dataset = load_dataset(f"simulate:popularity:kl=2,helped={helped},tests=3000")
     for task in dataset.tasks:
         assert sum(_targets(dataset, task).values()) == (300 if task == helped else 1000)
-    assert len(judged_requests(dataset, helped, "test").requests) == 3000  # type: ignore[arg-type]
+    assert len(dataset.task(helped).requests("test").requests) == 3000  # type: ignore[arg-type]
     assert dataset.protocol.seen == "exclude"
     events = dataset.interactions
     assert events.select("user_id", "item_id").is_unique().all()

@@ -1,12 +1,11 @@
 """`simulate:taste`: what a query wants depends on the history before it."""
 
-from twofold.tasks.examples import judged_requests
 from twofold.tasks.storage import load_dataset
 
 
 def test_a_query_wants_what_its_user_likes() -> None:
     dataset = load_dataset("simulate:taste:users=80,topics=4,items=6")
-    judged = judged_requests(dataset, "search", "test")
+    judged = dataset.task("search").requests("test")
     titles, words = dataset.catalog.title, {r.request_id: r.query or "" for r in judged.requests}
     # Items of one taste are those that histories show together.
     together: dict[str, set[str]] = {}

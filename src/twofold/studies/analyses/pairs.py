@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from twofold.data.text import normalise_query
 from twofold.records import Ints, Task
-from twofold.tasks.examples import training_examples
 from twofold.tasks.prepared import PreparedDataset
 
 CLASSES = ("both", "together only", "relevant only", "neither")
@@ -90,17 +88,10 @@ def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
     """The pairs that the training data of each task join."""
     n = len(dataset.catalog)
     histories = list(dataset.training_histories.values())
+    answers = dataset.task("search").answers_by_query
     together, of_users = _joined(histories, n, seed)
-    relevant, of_queries = _joined(list(training_answers(dataset).values()), n, seed)
+    relevant, of_queries = _joined(list(answers.values()), n, seed)
     return Pairs(together, relevant, {"histories": of_users, "queries": of_queries})
-
-
-def training_answers(dataset: PreparedDataset) -> dict[str, Ints]:
-    """The right answers that training shows for each query, by its normalised text, (A,) each."""
-    found: dict[str, list[Ints]] = {}
-    for example in training_examples(dataset, "search"):
-        found.setdefault(normalise_query(example.query or ""), []).append(example.targets)
-    return {key: np.unique(np.concatenate(targets)) for key, targets in found.items()}
 
 
 def _joined(groups: list[Ints], n: int, seed: int) -> tuple[sp.csr_array, float]:

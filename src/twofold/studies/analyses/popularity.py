@@ -13,13 +13,8 @@ from twofold.evaluation.measures import PRIMARY
 from twofold.records import Floats, Ints, Run, Task, other_task
 from twofold.studies.arms import control_name
 from twofold.studies.results import Results
+from twofold.tasks.popularity import kullback_leibler, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import (
-    kullback_leibler,
-    popularity_law,
-    test_popularity,
-    training_popularity,
-)
 
 BANDS = ("head", "torso", "tail")
 _HEAD, _TAIL = 0.1, 0.5
@@ -37,8 +32,8 @@ def popularity_evidence(dataset: PreparedDataset, results: Results) -> dict[str,
 
 
 def _of_task(dataset: PreparedDataset, results: Results, task: Task) -> dict[str, Any]:
-    own = training_popularity(dataset, task)
-    test, bands = test_popularity(dataset, task), popularity_bands(own)
+    own = dataset.task(task).popularity
+    test, bands = dataset.task(task).test_popularity, popularity_bands(own)
     other = other_task(task)
     positions = dict(dataset.catalog.positions)
     retrieved = {
@@ -47,7 +42,7 @@ def _of_task(dataset: PreparedDataset, results: Results, task: Task) -> dict[str
     }
     laws = {
         f"training, {task}": own,
-        f"training, {other}": training_popularity(dataset, other),
+        f"training, {other}": dataset.task(other).popularity,
         "test": test,
         **{arm: np.sum(counts, axis=0) for arm, counts in retrieved.items()},
     }
@@ -93,7 +88,7 @@ def retrieved_divergence(retrieved: Ints, test: Ints) -> float:
     Args:
         retrieved, test: counts of each item, (N,).
     """
-    return kullback_leibler(popularity_law(test), popularity_law(retrieved))
+    return kullback_leibler(popularity_distribution(test), popularity_distribution(retrieved))
 
 
 def gini(counts: Ints) -> float:

@@ -19,8 +19,8 @@ from twofold.records import Floats, Ints
 from twofold.retrieval.generative import load_model
 from twofold.studies.analyses.pairs import CLASSES, Pairs
 from twofold.studies.results import describe_difference
+from twofold.tasks.popularity import combined_popularity
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import combined_popularity
 from twofold.training.train import PLAIN_ARMS
 
 _SAMPLE = 5_000

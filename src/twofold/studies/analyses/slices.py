@@ -12,13 +12,11 @@ import numpy as np
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference
 from twofold.records import Task, other_task
-from twofold.studies.analyses.pairs import training_answers
 from twofold.studies.analyses.popularity import BANDS, popularity_bands
 from twofold.studies.arms import control_name
 from twofold.studies.results import Results, describe_difference
-from twofold.tasks.examples import JudgedRequests, judged_requests
+from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import training_popularity
 
 _LEAST = 20
 """Users or queries of a slice; with fewer an interval would promise too much."""
@@ -46,7 +44,7 @@ def slice_effects(dataset: PreparedDataset, results: Results) -> dict[str, Any]:
 
 def slicings(dataset: PreparedDataset, task: Task) -> dict[str, Slicing]:
     """Every way to slice the test requests of a task that gives at least two slices."""
-    judged = judged_requests(dataset, task, "test")
+    judged = dataset.task(task).requests("test")
     found = {"popularity": _popularity(dataset, judged), "known to": _known_to(dataset, judged)}
     if task == "recommendation":
         found["history length"] = _history_lengths(judged)
@@ -84,14 +82,14 @@ def _positions(dataset: PreparedDataset, judged: JudgedRequests) -> list[list[in
 
 def _popularity(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """By the most popular right answer, in the task's own training data."""
-    bands = popularity_bands(training_popularity(dataset, judged.task))
+    bands = popularity_bands(dataset.task(judged.task).popularity)
     return _slicing(BANDS, [BANDS[bands[right].min()] for right in _positions(dataset, judged)])
 
 
 def _known_to(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """By the tasks that train on a right answer."""
-    own = training_popularity(dataset, judged.task) > 0
-    other = training_popularity(dataset, other_task(judged.task)) > 0
+    own = dataset.task(judged.task).popularity > 0
+    other = dataset.task(other_task(judged.task)).popularity > 0
     names = ("both tasks", "this task only", "the other task only", "neither task")
     right = _positions(dataset, judged)
     return _slicing(names, [names[3 - 2 * own[r].any() - other[r].any()] for r in right])
@@ -119,7 +117,7 @@ def _kinds(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
 
 def _in_training(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """By whether a training query has the same text: in logs that are split by time."""
-    trained = set(training_answers(dataset))
+    trained = set(dataset.task("search").answers_by_query)
     key = dict(dataset.queries.select("query_id", "key").iter_rows())
     seen = [key[request.request_id] in trained for request in judged.requests]
     return _slicing(("seen", "unseen"), ["seen" if found else "unseen" for found in seen])

@@ -16,13 +16,13 @@ from scipy import stats
 from twofold.data.text import normalise_query
 from twofold.evaluation.measures import PRIMARY
 from twofold.records import Floats, Ints, Request, Task, other_task
-from twofold.studies.analyses.pairs import Pairs, training_answers
+from twofold.studies.analyses.pairs import Pairs
 from twofold.studies.analyses.representation import matched_pairs
 from twofold.studies.results import Results
 from twofold.studies.verdict import LEVEL
-from twofold.tasks.examples import JudgedRequests, judged_requests
+from twofold.tasks.examples import JudgedRequests
+from twofold.tasks.popularity import combined_popularity
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import combined_popularity, training_popularity
 
 _SOURCES = 200
 """Items that speak for an answer, at most: the last of a history."""
@@ -34,7 +34,7 @@ def wins_evidence(dataset: PreparedDataset, results: Results, pairs: Pairs) -> d
     found: dict[str, Any] = {}
     popularity = combined_popularity(dataset)
     for task in dataset.tasks:
-        judged = judged_requests(dataset, task, "test")
+        judged = dataset.task(task).requests("test")
         gain = _gains(results, task)
         told, by_chance = _told(dataset, judged, pairs, popularity)
         found[task] = {
@@ -90,7 +90,7 @@ class _Sources:
 
     def __init__(self, dataset: PreparedDataset) -> None:
         self._positions = dataset.catalog.positions
-        self._answers = training_answers(dataset)
+        self._answers = dataset.task("search").answers_by_query
         self._queries: dict[str, list[str]] = {}
         for key in self._answers:
             for word in set(key.split()):
@@ -125,7 +125,7 @@ def _regression(
     known = pairs.known_only_to[other_task(judged.task)]
     columns = {
         **{
-            f"log popularity in {task}": np.log1p(training_popularity(dataset, task))
+            f"log popularity in {task}": np.log1p(dataset.task(task).popularity)
             for task in dataset.tasks
         },
         f"log pairs only {other_task(judged.task)} knows": np.log1p(np.diff(known.indptr)),

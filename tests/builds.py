@@ -1,0 +1,25 @@
+"""Counts how often a task's examples and requests are built from the tables."""
+
+from typing import Any
+
+import pytest
+
+from twofold.tasks import task_data
+
+
+def count_builds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """A list that grows by an entry such as `("build_examples", "search")` with every build."""
+    built: list[tuple[Any, ...]] = []
+
+    def counted(name: str) -> None:
+        original = getattr(task_data, name)
+
+        def build(dataset: Any, *which: Any) -> Any:
+            built.append((name, *which))
+            return original(dataset, *which)
+
+        monkeypatch.setattr(task_data, name, build)
+
+    for name in ("build_examples", "build_requests"):
+        counted(name)
+    return built

@@ -1,0 +1,60 @@
+"""The data report counts right."""
+
+import pytest
+
+from tests.conftest import WriteFolder
+from twofold.tasks.report import data_report, report_text
+from twofold.tasks.storage import load_dataset
+
+
+def test_the_report_counts(write_folder: WriteFolder) -> None:
+    queries = "query_id,text,split\n" + "".join(
+        f"q{n},{text},{split}\n"
+        for n, (text, split) in enumerate(
+            [
+                ("one two three four five", "train"),
+                ("five four three two ONE", "test"),
+                ("alpha", "train"),
+                ("nothing alike", "test"),
+            ]
+        )
+    )
+    qrels = "query_id,item_id\nq0,a\nq0,e\nq1,b\nq2,a\nq3,c\n"
+    dataset = load_dataset(write_folder(queries=queries, qrels=qrels))
+    report = data_report(dataset)
+    assert report["sizes"] == {
+        "items": 5,
+        "items_with_text": 5,
+        "users": 4,
+        "users_that_only_train": 1,
+        "interactions": 14,
+        "queries": 4,
+        "qrels": 5,
+    }
+    # Trained on: a and e in search; a, b, c, d, e in recommendation.
+    assert report["overlap"]["items_in_both"] == 2
+    assert report["overlap"]["items_in_recommendation_only"] == 3
+    assert report["overlap"]["recommended_also_searched"] == pytest.approx(0.4)
+    assert report["queries"]["near_duplicates_of_training"] == 1
+    assert report["queries"]["equal_to_a_title"] == 1
+    assert "1 test queries share at least 80% of their words" in report_text(report)
+
+
+def test_one_side_alone_reports_too(write_folder: WriteFolder) -> None:
+    dataset = load_dataset(write_folder(queries=None, qrels=None))
+    report = data_report(dataset)
+    assert report["tasks"] == ["recommendation"]
+    assert report["divergence"] is None
+    assert "Interactions: 14" in report_text(report)
+
+
+def test_a_temporal_split_of_queries_reports_seen_and_unseen(write_folder: WriteFolder) -> None:
+    queries = "query_id,text,timestamp\n" + "".join(f"q{n},word {n},{n}\n" for n in range(10))
+    queries += "q10,Word 3,100\nq11,novel,100\n"
+    qrels = "query_id,item_id\n" + "".join(f"q{n},a\n" for n in range(12))
+    dataset = load_dataset(write_folder(queries=queries, qrels=qrels), "temporal", 50)
+    assert dataset.queries["split"].to_list() == ["train"] * 9 + ["validation", "test", "test"]
+    splits = data_report(dataset)["splits"]
+    assert splits["test_queries_seen_in_training"] == 1
+    assert splits["test_queries_unseen"] == 1
+    assert "1 were typed before the cutoff, 1 are new" in report_text(data_report(dataset))
