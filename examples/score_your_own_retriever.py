@@ -12,22 +12,20 @@ class Alphabetical:
     name = "alphabetical"
 
     def __init__(self, dataset) -> None:
-        items = dataset.catalog.items.sort("title", descending=True)
+        items = dataset.catalog.items.sort("title")
         self.item_ids = items["item_id"].to_list()
 
     def retrieve(self, requests, k):
-        """One ranking a request; the last title has the lowest score."""
-        from twofold.evaluation.runs import rank
+        """One ranking a request, best first; the first title has the highest score."""
+        return twofold.Run(self.name, {r.request_id: self.rank(r, k) for r in requests})
 
-        ranked = {}
-        for request in requests:
-            scored = ((item, n) for n, item in enumerate(self.item_ids))
-            allowed = rank(pair for pair in scored if pair[0] not in request.exclude)
-            ranked[request.request_id] = type(allowed)(allowed.item_ids[:k], allowed.scores[:k])
-        return twofold.Run(self.name, ranked)
+    def rank(self, request, k):
+        """The first `k` titles that the request does not exclude."""
+        kept = [item_id for item_id in self.item_ids if item_id not in request.exclude][:k]
+        return twofold.Ranking(tuple(kept), tuple(-float(n) for n in range(len(kept))))
 
 
 dataset = twofold.load_dataset("simulate:catalog")
-found = twofold.evaluate(Alphabetical(dataset), dataset)
-for task, measures in found.means().items():
+evaluation = twofold.evaluate(Alphabetical(dataset), dataset)
+for task, measures in evaluation.means().items():
     print(task, {name: round(value, 4) for name, value in measures.items()})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twofold.evaluation.measures import Measure
-    from twofold.records import InputError, Request, Run
+    from twofold.records import InputError, Ranking, Request, Run
     from twofold.retrieval.generative import load_model
     from twofold.studies.study import study
     from twofold.tasks.evaluate import evaluate
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "InputError": "records",
     "Measure": "evaluation.measures",
+    "Ranking": "records",
     "Request": "records",
     "Run": "records",
     "evaluate": "tasks.evaluate",
@@ -39,6 +40,7 @@ _HOMES = {
 __all__ = [
     "InputError",
     "Measure",
+    "Ranking",
     "Request",
     "Run",
     "evaluate",

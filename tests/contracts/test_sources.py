@@ -1,54 +1,79 @@
-"""Every source: ids are text, references hold, both tasks can be split, nothing depends on luck."""
+"""Every source keeps the contract of `twofold.testing`."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import INTERACTIONS, ITEMS, QRELS, QUERIES
-from twofold.tasks.storage import load_dataset
+from twofold.data.simulators.simulate import SIMULATORS
+from twofold.tasks.storage import load_dataset, save_dataset
+from twofold.testing import SourceContract
 
 
-def _folder(base: Path) -> str:
-    for name, text in (
-        ("items", ITEMS),
-        ("interactions", INTERACTIONS),
-        ("queries", QUERIES),
-        ("qrels", QRELS),
-    ):
-        (base / f"{name}.csv").write_text(text)
-    return str(base)
+def _write_tables(folder: Path) -> None:
+    (folder / "items.csv").write_text(ITEMS)
+    (folder / "interactions.csv").write_text(INTERACTIONS)
+    (folder / "queries.csv").write_text(QUERIES)
 
 
-def _movielens(base: Path) -> str:
-    (base / "movies.csv").write_text("movieId,title,genres\n1,Up,x\n2,Alien,y\n3,Heat,z\n")
-    rows = "".join(f"{u},{m},4,{10 * u + m}\n" for u in (1, 2, 3) for m in (1, 2, 3))
-    (base / "ratings.csv").write_text(f"userId,movieId,rating,timestamp\n{rows}")
-    words = ("space", "house", "car", "love", "war", "heist", "dog", "sea", "ice", "gold", "cat")
-    tags = "".join(f"{u},{1 + n % 3},{w},5\n" for n, w in enumerate(words) for u in (1, 2))
-    (base / "tags.csv").write_text(f"userId,movieId,tag,timestamp\n{tags}")
-    return str(base)
+class TestFourTables(SourceContract):
+    def source(self, folder: Path) -> Path:
+        _write_tables(folder)
+        (folder / "qrels.csv").write_text(QRELS)
+        return folder
 
 
-SOURCES: dict[str, Callable[[Path], str]] = {
-    "folder": _folder,
-    "raw MovieLens": _movielens,
-    "simulate:catalog": lambda _: "simulate:catalog",
-    "simulate:popularity": lambda _: "simulate:popularity:tests=500",
-    "simulate:latent-search-helps": lambda _: "simulate:latent-search-helps:groups=5",
-    "simulate:latent-recommendation-helps": lambda _: (
-        "simulate:latent-recommendation-helps:groups=5"
-    ),
+class TestInteractionsAlone(SourceContract):
+    tasks = ("recommendation",)
+
+    def source(self, folder: Path) -> Path:
+        (folder / "items.csv").write_text(ITEMS)
+        (folder / "interactions.csv").write_text(INTERACTIONS)
+        return folder
+
+
+class TestBeir(SourceContract):
+    def source(self, folder: Path) -> Path:
+        _write_tables(folder)
+        (folder / "queries.csv").write_text("_id,text\nq1,first\nq2,last\nq3,vowel\n")
+        (folder / "qrels").mkdir()
+        for name, query in (("train", "q1"), ("dev", "q2"), ("test", "q3")):
+            text = f"query-id\tcorpus-id\tscore\n{query}\ta\t1\n"
+            (folder / "qrels" / f"{name}.tsv").write_text(text)
+        return folder
+
+
+class TestMovieLens(SourceContract):
+    def source(self, folder: Path) -> Path:
+        (folder / "movies.csv").write_text("movieId,title,genres\n1,Up,x\n2,Alien,y\n3,Heat,z\n")
+        rows = "".join(f"{u},{m},4,{10 * u + m}\n" for u in (1, 2, 3) for m in (1, 2, 3))
+        (folder / "ratings.csv").write_text(f"userId,movieId,rating,timestamp\n{rows}")
+        words = ("space", "house", "car", "love", "war", "heist", "dog", "sea", "ice", "gold")
+        tags = "".join(f"{u},{1 + n % 3},{w},5\n" for n, w in enumerate(words) for u in (1, 2))
+        (folder / "tags.csv").write_text(f"userId,movieId,tag,timestamp\n{tags}")
+        return folder
+
+
+class TestPreparedFolder(SourceContract):
+    def source(self, folder: Path) -> Path:
+        save_dataset(load_dataset("simulate:taste:users=40"), folder / "prepared")
+        return folder / "prepared"
+
+
+SMALL = {
+    "catalog": "catalog:films=60,users=80,queries=120",
+    "popularity": "popularity:tests=500",
+    "latent-search-helps": "latent-search-helps:groups=5",
+    "latent-recommendation-helps": "latent-recommendation-helps:groups=5",
+    "taste": "taste:users=40",
 }
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_a_source_gives_a_sound_dataset(name: str, tmp_path: Path) -> None:
-    source = SOURCES[name](tmp_path)
-    dataset = load_dataset(source)
-    known = set(dataset.catalog.item_ids)
-    assert set(dataset.interactions["item_id"]) <= known
-    assert set(dataset.qrels["item_id"]) <= known
-    assert set(dataset.queries["query_id"]) == set(dataset.qrels["query_id"])
-    assert dataset.tasks == ("search", "recommendation")
-    assert load_dataset(source).digest == dataset.digest
+class TestSimulators(SourceContract):
+    @pytest.fixture(params=SIMULATORS, autouse=True)
+    def world(self, request: pytest.FixtureRequest) -> None:
+        self.name = request.param
+
+    def source(self, folder: Path) -> str:
+        del folder
+        return f"simulate:{SMALL[self.name]}"

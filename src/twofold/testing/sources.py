@@ -1,0 +1,59 @@
+"""What a source of data promises once it is read and split, as tests."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import polars as pl
+import pytest
+
+from twofold.records import SPLITS, TASKS, Task
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
+
+
+class SourceContract:
+    """A source gives ids that are text, references that hold, and the same data each time.
+
+    Inherit, and give `source`; or override the fixture `dataset`.
+    """
+
+    tasks: ClassVar[Sequence[Task]] = TASKS
+    """The tasks that the data make possible."""
+
+    def source(self, folder: Path) -> str | Path:
+        """What `twofold.load_dataset` is given; files that it needs are written into `folder`."""
+        raise NotImplementedError("give source(self, folder), or override the fixture dataset")
+
+    @pytest.fixture
+    def dataset(self, tmp_path: Path) -> PreparedDataset:
+        return load_dataset(self.source(tmp_path))
+
+    def test_the_tasks_are_those_that_the_data_make_possible(
+        self, dataset: PreparedDataset
+    ) -> None:
+        assert dataset.tasks == tuple(self.tasks)
+
+    def test_ids_are_text_and_no_item_stands_twice(self, dataset: PreparedDataset) -> None:
+        tables = (dataset.catalog.items, dataset.interactions, dataset.queries, dataset.qrels)
+        for table in tables:
+            ids = [name for name in table.columns if name.endswith("_id")]
+            assert {table.schema[name] for name in ids} == {pl.String()}
+        assert len(set(dataset.catalog.item_ids)) == len(dataset.catalog)
+
+    def test_every_reference_holds(self, dataset: PreparedDataset) -> None:
+        known = set(dataset.catalog.item_ids)
+        assert set(dataset.interactions["item_id"]) <= known
+        assert set(dataset.qrels["item_id"]) <= known
+        assert set(dataset.queries["query_id"]) == set(dataset.qrels["query_id"])
+
+    def test_every_event_and_every_query_has_a_split(self, dataset: PreparedDataset) -> None:
+        assert set(dataset.interactions["split"]) <= set(SPLITS)
+        assert set(dataset.queries["split"]) <= set(SPLITS)
+
+    def test_reading_twice_gives_the_same_data(
+        self, dataset: PreparedDataset, tmp_path: Path
+    ) -> None:
+        again = tmp_path / "again"
+        again.mkdir()
+        assert load_dataset(self.source(again)).digest == dataset.digest
