@@ -9,7 +9,7 @@ import pytest
 
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import Words
-from twofold.model.cold_start import KnownQueries
+from twofold.model.cold_start import TrainingQueries
 from twofold.model.hybrid import Hybrid, Neighbours, load_hybrid, postings_of
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever
@@ -113,10 +113,12 @@ NEAR = Neighbours(np.array([[3, 4]]), np.full((1, 2), 0.5, np.float32))
 """Of one new item."""
 
 
-def _asked(**answers: list[int]) -> KnownQueries:
+def _asked(**answers: list[int]) -> TrainingQueries:
     """Queries, words joined by _, and their answers."""
     queries = [name.replace("_", " ") for name in answers]
-    return KnownQueries.of(queries, [np.array(items) for items in answers.values()], len(DOCUMENTS))
+    return TrainingQueries.of(
+        queries, [np.array(items) for items in answers.values()], len(DOCUMENTS)
+    )
 
 
 def test_new_items_have_a_chance_where_a_query_was_asked_in_training() -> None:

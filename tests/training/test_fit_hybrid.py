@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.cold_start import KnownQueries
+from twofold.model.cold_start import TrainingQueries
 from twofold.records import Example, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
@@ -58,7 +58,7 @@ def test_only_training_queries_were_asked() -> None:
     assert part is not None
     assert part.known is not None
     by_split = {
-        split: KnownQueries.of(queries["text"].to_list(), [NOTHING] * queries.height, 0).keys
+        split: TrainingQueries.of(queries["text"].to_list(), [NOTHING] * queries.height, 0).keys
         for (split,), queries in dataset.queries.group_by("split")
     }
     np.testing.assert_array_equal(part.known.keys, by_split.pop("train"))

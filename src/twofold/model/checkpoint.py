@@ -1,7 +1,7 @@
-"""A model folder: everything that is needed to answer requests.
+"""A trained model in memory, and its folder: everything that is needed to answer requests.
 
-`backbone/` is a transformers checkpoint as it is; beside it stand the tokenizer, the identifiers,
-the catalog and, unless left out, the users' histories.
+`backbone/` in the folder is an ordinary transformers checkpoint; the other files are the tokenizer,
+the identifiers, the catalog and, unless left out, the users' histories.
 """
 
 import contextlib
@@ -33,21 +33,21 @@ _ITEM_VECTORS = "item_vectors.npy"
 
 @dataclass(frozen=True, eq=False)
 class GenerativeModel:
-    """A model in memory.
+    """A trained model in memory.
 
     Attributes:
         catalog: the items that it can answer with.
-        vocabulary: with the identifiers of the catalog.
+        vocabulary: the tokens, with the identifiers of the catalog.
         backbone: the weights.
-        tasks: what it was trained on.
-        seen: whether a user's earlier items may come back in recommendation.
-        precision: of matrix products: `bfloat16` or `float32`.
-        tries: of each task's identifiers, unless they are atomic.
+        tasks: the tasks that it was trained on.
+        seen: whether a user's earlier items may come back in recommendation: `exclude` or `keep`.
+        precision: the precision of matrix products, `bfloat16` or `float32`.
+        tries: the trie of each task's identifiers; none for atomic ones.
         histories: user_id -> catalog positions, oldest first.
-        item_vectors: of the items' texts by the vocabulary's encoder, (N, E), where it has one:
-            new items are placed by them. In half precision where they were loaded.
-        hybrid: what queries and items' documents have in common directly, where it helps.
-        stamp: what its numbers rest on.
+        item_vectors: vectors of the items' texts by the vocabulary's encoder, (N, E), in half
+            precision after loading; new items are placed by them. None without an encoder.
+        hybrid: the lexical and dense part of search scores; None for generative scores alone.
+        stamp: what the model's numbers rest on.
     """
 
     catalog: Catalog
@@ -67,12 +67,12 @@ class GenerativeModel:
         return next(self.backbone.parameters()).device
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Matrix products in the precision that the model was trained with."""
+        """Compute matrix products in the precision that the model was trained with."""
         return autocast(self.device, self.precision)
 
 
 def tries_of(spaces: IdSpaces) -> dict[Task, Trie]:
-    """The trie of each task's identifiers; none for atomic ones, which need none."""
+    """The trie of each task's identifiers; atomic ones need none."""
     if spaces.are_atomic:
         return {}
     ours = build_trie(spaces.recommendation)
@@ -81,10 +81,31 @@ def tries_of(spaces: IdSpaces) -> dict[Task, Trie]:
 
 
 def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> None:
-    """Write a model folder; `config` says how it was trained, for the manifest."""
-    spaces = model.vocabulary.spaces
-    shape = {
-        **spaces.shape,
+    """Write a model folder; `config` says how the model was trained, for the manifest.
+
+    Raises:
+        InputError: `out` exists already.
+    """
+    with artifact.write(
+        out, KIND, {**config, "model": _shape(model), "stamp": model.stamp}
+    ) as folder:
+        model.backbone.save(folder / "backbone")
+        model.vocabulary.save(folder)
+        _save_identifiers(model, folder)
+        model.catalog.items.write_parquet(folder / "catalog.parquet")
+        if model.item_vectors is not None:
+            # Half precision moves a cosine by less than 1e-3, and halves the file.
+            np.save(folder / _ITEM_VECTORS, model.item_vectors.astype(np.float16))
+        if model.hybrid is not None:
+            model.hybrid.save(folder)
+        if model.histories:
+            _save_histories(model, folder)
+
+
+def _shape(model: GenerativeModel) -> dict[str, Any]:
+    """What `load_model_folder` needs to know before it reads the files."""
+    return {
+        **model.vocabulary.spaces.shape,
         "text_size": model.vocabulary.text_size,
         "pad": model.vocabulary.pad,
         "max_history": model.vocabulary.max_history,
@@ -93,59 +114,43 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
         "seen": model.seen,
         "precision": model.precision,
     }
-    everything = {**config, "model": shape, "stamp": model.stamp}
-    with artifact.write(out, KIND, everything) as folder:
-        model.backbone.save(folder / "backbone")
-        model.vocabulary.save(folder)
-        spaces.save(folder)
-        for task, trie in model.tries.items():
-            if task == "recommendation" or not spaces.are_shared:
-                trie.save(folder / f"trie-{task}")
-        model.catalog.items.write_parquet(folder / "catalog.parquet")
-        if model.item_vectors is not None:
-            # Half precision moves a cosine by less than 1e-3, and halves the file.
-            np.save(folder / _ITEM_VECTORS, model.item_vectors.astype(np.float16))
-        if model.hybrid is not None:
-            model.hybrid.save(folder)
-        if model.histories:
-            item_ids = model.catalog.items["item_id"]
-            histories = {
-                "user_id": list(model.histories),
-                "history": [item_ids[items].to_list() for items in model.histories.values()],
-            }
-            pl.DataFrame(histories).write_parquet(folder / _HISTORIES)
+
+
+def _save_identifiers(model: GenerativeModel, folder: Path) -> None:
+    spaces = model.vocabulary.spaces
+    spaces.save(folder)
+    for task, trie in model.tries.items():
+        if task == "recommendation" or not spaces.are_shared:
+            trie.save(folder / f"trie-{task}")
+
+
+def _save_histories(model: GenerativeModel, folder: Path) -> None:
+    item_ids = model.catalog.items["item_id"]
+    histories = {
+        "user_id": list(model.histories),
+        "history": [item_ids[items].to_list() for items in model.histories.values()],
+    }
+    pl.DataFrame(histories).write_parquet(folder / _HISTORIES)
 
 
 def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
     """Read and verify a model folder.
 
     Raises:
-        InputError: it is incomplete, changed, or of a newer format.
+        InputError: the folder is incomplete, changed, or of a newer format.
     """
     config = artifact.load(folder, KIND)["config"]
     shape = config["model"]
     catalog = Catalog.of(pl.read_parquet(folder / "catalog.parquet"))
     vocabulary = Vocabulary(
-        load_tokenizer(folder),
-        shape["text_size"],
-        shape["pad"],
-        load_spaces(folder, shape),
-        shape["max_history"],
-        shape["max_query"],
-        load_encoder(folder),
+        tokenizer=load_tokenizer(folder),
+        text_size=shape["text_size"],
+        pad=shape["pad"],
+        spaces=load_spaces(folder, shape),
+        max_history=shape["max_history"],
+        max_query_tokens=shape["max_query"],
+        encoder=load_encoder(folder),
     )
-    tries: dict[Task, Trie] = {}
-    if (folder / "trie-recommendation").is_dir():
-        tries = dict.fromkeys(TASKS, load_trie(folder / "trie-recommendation"))
-    if (folder / "trie-search").is_dir():
-        tries["search"] = load_trie(folder / "trie-search")
-    histories: dict[str, Ints] = {}
-    if (folder / _HISTORIES).is_file():
-        for user_id, items in pl.read_parquet(folder / _HISTORIES).iter_rows():
-            histories[user_id] = np.array([catalog.positions[i] for i in items], dtype=np.int64)
-    vectors: npt.NDArray[np.floating] | None = None
-    if (folder / _ITEM_VECTORS).is_file():
-        vectors = np.load(folder / _ITEM_VECTORS, allow_pickle=False)
     return GenerativeModel(
         catalog=catalog,
         vocabulary=vocabulary,
@@ -153,9 +158,34 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
         tasks=tuple(shape["tasks"]),
         seen=shape["seen"],
         precision=shape["precision"],
-        tries=tries,
-        histories=histories,
-        item_vectors=vectors,
+        tries=_load_tries(folder),
+        histories=_load_histories(folder, catalog),
+        item_vectors=_load_item_vectors(folder),
         hybrid=load_hybrid(folder, sentence_encoder_of(vocabulary.encoder)),
         stamp=config["stamp"],
     )
+
+
+def _load_tries(folder: Path) -> dict[Task, Trie]:
+    tries: dict[Task, Trie] = {}
+    if (folder / "trie-recommendation").is_dir():
+        tries = dict.fromkeys(TASKS, load_trie(folder / "trie-recommendation"))
+    if (folder / "trie-search").is_dir():
+        tries["search"] = load_trie(folder / "trie-search")
+    return tries
+
+
+def _load_histories(folder: Path, catalog: Catalog) -> dict[str, Ints]:
+    if not (folder / _HISTORIES).is_file():
+        return {}
+    return {
+        user_id: np.array([catalog.positions[item_id] for item_id in item_ids], dtype=np.int64)
+        for user_id, item_ids in pl.read_parquet(folder / _HISTORIES).iter_rows()
+    }
+
+
+def _load_item_vectors(folder: Path) -> npt.NDArray[np.floating] | None:
+    if not (folder / _ITEM_VECTORS).is_file():
+        return None
+    vectors: npt.NDArray[np.floating] = np.load(folder / _ITEM_VECTORS, allow_pickle=False)
+    return vectors

@@ -1,10 +1,11 @@
-"""Steps of many hypotheses over one request: its keys and values are shared by all of them.
+"""Decoding steps of many hypotheses of one request, which share its keys and values.
 
-Hypotheses of a step stand side by side as positions of one sequence, and a mask lets each see the
-request and its own ancestors: nothing is copied for a beam, and nothing is moved when beams
-change places.
+The hypotheses of a step are positions of one sequence, side by side, and the attention mask lets
+each see the request and its own ancestors (tree attention): no cache is copied for a beam, or
+moved when beams are reordered.
 
-Shapes: B requests, K hypotheses of a step, S tokens of the request, H heads, D width.
+Shapes: B requests, K hypotheses of a step, W hypotheses of all steps so far, S tokens of the
+request, H heads, D width.
 """
 
 from abc import ABC, abstractmethod
@@ -27,22 +28,22 @@ class Steps(ABC):
 
     @abstractmethod
     def next(self, tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
-        """The states after one more code, (B, K, D), float32.
+        """The states of the hypotheses after one more code, (B, K, D), float32.
 
         Args:
-            tokens: (B, K), the ids of the codes.
-            parents: (B, K), the place of each one's parent in the step before.
+            tokens: (B, K), the token ids of the codes.
+            parents: (B, K), the index of each hypothesis's parent in the step before.
         """
 
 
 def steps_of(backbone: Backbone, batch: Batch, codes: int, beams: int) -> Steps:
-    """The fitting steps for a backbone.
+    """The decoding steps of a backbone's family.
 
     Args:
         backbone: in evaluation mode.
-        batch: requests alone, without targets.
-        codes: how many times `next` will be called, at most.
-        beams: hypotheses of a step, at most.
+        batch: requests without targets.
+        codes: the most calls of `next`.
+        beams: the most hypotheses of a step.
     """
     if isinstance(backbone, EncoderDecoder):
         return EncoderDecoderSteps(backbone, batch, codes, beams)
@@ -51,41 +52,41 @@ def steps_of(backbone: Backbone, batch: Batch, codes: int, beams: int) -> Steps:
 
 
 class Ancestors:
-    """Which positions of earlier steps each hypothesis stands on."""
+    """The positions of each hypothesis's ancestors among the hypotheses of all steps."""
 
     def __init__(self) -> None:
-        self._places: list[torch.Tensor] = []
+        self._positions: list[torch.Tensor] = []
         self.width = 0
-        """Positions of all steps so far."""
+        """W, the hypotheses of all steps so far."""
 
     def mask(self, parents: torch.Tensor) -> torch.Tensor:
-        """What each of the new hypotheses sees of all positions, itself included, (B, K, W)."""
+        """Which positions each of the new hypotheses sees, itself included, (B, K, W)."""
         rows, beams = parents.shape
-        places = [step.gather(1, parents) for step in self._places]
+        inherited = [step.gather(1, parents) for step in self._positions]
         own = self.width + torch.arange(beams, device=parents.device).expand(rows, beams)
-        self._places = [*places, own]
+        self._positions = [*inherited, own]
         self.width += beams
         seen = torch.zeros(rows, beams, self.width, dtype=torch.bool, device=parents.device)
-        return seen.scatter_(2, torch.stack(self._places, dim=2), True)
+        return seen.scatter_(2, torch.stack(self._positions, dim=2), True)
 
 
 class DecoderSteps(Steps):
-    """Any causal model of transformers: hypotheses follow the request as further positions."""
+    """Steps of any causal model of transformers: hypotheses follow the request as positions."""
 
     def __init__(self, backbone: Decoder, batch: Batch) -> None:
         self._model = backbone.model.base_model
         self._embed = backbone.model.get_input_embeddings()
-        self._cache = DynamicCache()  # whole: a window of the model's would cut the request off
+        self._cache = DynamicCache()  # a model's own sliding window would cut the request off
         self._lengths = batch.lengths
-        read = self._model(
+        output = self._model(
             inputs_embeds=backbone.inputs(batch), past_key_values=self._cache, use_cache=True
         )
         rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
-        self._first: torch.Tensor = read.last_hidden_state[rows, batch.lengths - 1].float()
+        self._first: torch.Tensor = output.last_hidden_state[rows, batch.lengths - 1].float()
         places = torch.arange(batch.tokens.shape[1], device=rows.device)
         self._request = places < batch.lengths[:, None]
         self._ancestors = Ancestors()
-        self._spelled = 0
+        self._step = 0
 
     def first(self) -> torch.Tensor:
         return self._first
@@ -95,27 +96,27 @@ class DecoderSteps(Steps):
         own = self._ancestors.mask(parents)
         seen = torch.cat([self._request[:, None].expand(-1, beams, -1), own], dim=2)
         embedded = self._embed(tokens)
-        # Added to the scores: models whose attention is not torch's do not read a boolean one.
+        # An additive mask: models whose attention is not torch's do not read a boolean one.
         mask = torch.zeros(seen.shape, dtype=embedded.dtype, device=seen.device)
         mask.masked_fill_(~seen, torch.finfo(embedded.dtype).min)
-        positions = (self._lengths + self._spelled)[:, None].expand(rows, beams)
-        self._spelled += 1
-        made = self._model(
+        positions = (self._lengths + self._step)[:, None].expand(rows, beams)
+        self._step += 1
+        output = self._model(
             inputs_embeds=embedded,
             attention_mask=mask[:, None],
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
         )
-        states: torch.Tensor = made.last_hidden_state.float()
+        states: torch.Tensor = output.last_hidden_state.float()
         return states
 
 
 class EncoderDecoderSteps(Steps):
-    """T5's decoder, with the weights of the transformers model.
+    """Steps of T5's decoder, with the weights of the transformers model.
 
-    Its own forward pass numbers positions by their place in the sequence, so hypotheses that
-    stand side by side need a pass of ours.
+    Its own forward pass numbers positions by their place in the sequence, so hypotheses that are
+    side by side need a forward pass of ours.
     """
 
     def __init__(self, backbone: EncoderDecoder, batch: Batch, codes: int, beams: int) -> None:
@@ -134,60 +135,61 @@ class EncoderDecoderSteps(Steps):
         attention = decoder.block[0].layer[0].SelfAttention
         self._bias: torch.Tensor = attention.compute_bias(codes + 1, codes + 1)[0]
         self._ancestors = Ancestors()
-        self._steps_of_places: list[int] = []
+        self._steps: list[int] = []  # the step of each of the W hypotheses
 
     def first(self) -> torch.Tensor:
         parents = torch.zeros(self._rows, 1, dtype=torch.long, device=self._device)
         return self.next(torch.full_like(parents, self._start), parents)[:, 0]
 
     def next(self, tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
-        step = self._steps_of_places[-1] + 1 if self._steps_of_places else 0
+        step = self._steps[-1] + 1 if self._steps else 0
         start = self._ancestors.width
         seen = self._ancestors.mask(parents)
-        self._steps_of_places += [step] * tokens.shape[1]
-        bias = self._bias[:, step, self._steps_of_places]  # (H, places)
+        self._steps += [step] * tokens.shape[1]
+        bias = self._bias[:, step, self._steps]  # (H, W)
         states = self._embed(tokens)
         hidden = torch.finfo(bias.dtype).min
         mask = torch.where(seen[:, None], bias[None, :, None], hidden).to(states.dtype)
         for layer in self._layers:
             states = layer(states, mask, self._hidden[:, None, None], start)
-        found: torch.Tensor = self._last(states).float() * self._scale
-        return found
+        scaled: torch.Tensor = self._last(states).float() * self._scale
+        return scaled
 
 
 class _Layer:
     """One block of T5's decoder over hypotheses.
 
     Args:
-        block: with the weights.
-        encoded: the requests, (B, S, D): their keys and values are taken once.
-        heads: of attention.
-        places: hypotheses of all steps together, at most.
+        block: the transformers block, with the weights.
+        encoded: the encoder's states of the requests, (B, S, D); their keys and values are
+            computed once.
+        heads: the number of attention heads.
+        hypotheses: the most hypotheses of all steps together.
     """
 
-    def __init__(self, block: Any, encoded: torch.Tensor, heads: int, places: int) -> None:
-        self._own, self._cross, self._wide = block.layer
+    def __init__(self, block: Any, encoded: torch.Tensor, heads: int, hypotheses: int) -> None:
+        self._own, self._cross, self._feed_forward = block.layer
         self._heads = heads
         request = self._cross.EncDecAttention
         self._keys = self._split(request.k(encoded))
         self._values = self._split(request.v(encoded))
         rows, _, _, width = self._keys.shape
-        self._spelled = self._keys.new_empty(2, rows, heads, places, width)
+        self._cache = self._keys.new_empty(2, rows, heads, hypotheses, width)
 
     def __call__(
         self, states: torch.Tensor, mask: torch.Tensor, hidden: torch.Tensor, start: int
     ) -> torch.Tensor:
         attention, normed = self._own.SelfAttention, self._own.layer_norm(states)
         stop = start + states.shape[1]
-        self._spelled[0, :, :, start:stop] = self._split(attention.k(normed))
-        self._spelled[1, :, :, start:stop] = self._split(attention.v(normed))
-        keys, values = self._spelled[:, :, :, :stop]
+        self._cache[0, :, :, start:stop] = self._split(attention.k(normed))
+        self._cache[1, :, :, start:stop] = self._split(attention.v(normed))
+        keys, values = self._cache[:, :, :, :stop]
         states = states + self._attend(attention, normed, keys, values, mask)
         request, normed = self._cross.EncDecAttention, self._cross.layer_norm(states)
         states = states + self._attend(request, normed, self._keys, self._values, hidden)
-        wide = self._wide
-        added: torch.Tensor = states + wide.DenseReluDense(wide.layer_norm(states))
-        return added
+        dense, norm = self._feed_forward.DenseReluDense, self._feed_forward.layer_norm
+        output: torch.Tensor = states + dense(norm(states))
+        return output
 
     def _attend(
         self,
@@ -200,8 +202,8 @@ class _Layer:
         queries = self._split(attention.q(states))
         # T5 folds the usual 1 / sqrt(d) into its weights.
         mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=1.0)
-        found: torch.Tensor = attention.o(mixed.transpose(1, 2).flatten(2))
-        return found
+        output: torch.Tensor = attention.o(mixed.transpose(1, 2).flatten(2))
+        return output
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:
         """(B, L, H x d) -> (B, H, L, d)."""

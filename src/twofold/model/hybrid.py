@@ -1,10 +1,11 @@
-"""What a query and an item's document have in common, added to what the model generates.
+"""Hybrid search: lexical and dense matches of a query with items' documents, added to the scores.
 
-A linear layer from what was typed to the codes' scores, beside the deep one, as in wide and deep
-learning (Cheng et al., 2016): a model as narrow as ours forgets most names, which a word that
-stands in both finds at once. Practice calls the sum of both hybrid search.
+A narrow generative model forgets most names, and matching words find them. The part is linear and
+adds to the deep model's scores, as in wide and deep learning (Cheng et al., 2016). It is an index
+over the catalog: postings of words, and the items' sentence vectors.
 
-Shapes: B requests, N items, W words, E width of a sentence's vector.
+Shapes: B requests, N items, M new items, K neighbours of a new item, W words, E width of a
+sentence's vector.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,26 +21,29 @@ from twofold import artifact
 from twofold.encoders.text_encoder import TextEncoder
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import Vectors, unit
-from twofold.model.cold_start import KnownQueries
+from twofold.model.cold_start import TrainingQueries
 from twofold.records import Ints
 
 _NAMES = "hybrid.json"
 _TABLES = "hybrid.safetensors"
-_SQUARE_ROOT = 0.5
-"""Of its length, in rarest words, a query's words count together: a cosine thinks nothing of a
-second word, a sum is all for long queries; both find less (docs/project/log)."""
-_BORROWED = 2.0
-"""How far a new item goes toward queries, in the way its neighbours went: their mean is shorter
-than each. Farther, it takes answers from others (docs/project/log)."""
+_QUERY_NORM_POWER = 0.5
+"""A query's TF-IDF weights are divided by this power of their norm. It lies between a cosine (1),
+which ignores a second matching word, and a dot product (0), which favours long queries; both find
+less (docs/project/log)."""
+_NEIGHBOUR_SHIFT = 2.0
+"""Training moved each item's vector toward its queries. A new item moves by this many times the
+mean shift of its neighbours, which is shorter than each; with more it displaces right answers
+(docs/project/log)."""
 
 
 class Neighbours(NamedTuple):
-    """What new items are like.
+    """The catalog items nearest to new items.
 
     Attributes:
         items: catalog positions, (M, K).
-        shares: of each, (M, K); they sum to 1.
-        texts: vectors of the neighbours' texts by the sentence encoder, (M, K, E); None without.
+        shares: the weight of each neighbour, (M, K); a row sums to 1.
+        texts: vectors of the neighbours' texts by the sentence encoder, (M, K, E); None without
+            such an encoder.
     """
 
     items: Ints
@@ -49,16 +53,16 @@ class Neighbours(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Hybrid:
-    """Cosines of a query with every item, by words and by sentence, times a weight.
+    """Lexical and dense matches of a query with every item, times a weight.
 
     Attributes:
-        weight: of the cosines' sum in the score of an item's code.
-        words: weighs what was typed.
+        weight: the factor of the sum of both matches in the score of an item's code.
+        words: the TF-IDF weights of a text's words.
         postings: weights of the words in the items' documents, (W, N), columns of unit length.
-        sentence: the model's own sentence encoder; None without one.
-        vectors: of the items by it, (N, E), of unit length.
+        sentence: the model's sentence encoder; None without one.
+        vectors: the items' unit vectors by the sentence encoder, (N, E).
         known: the queries of training; None in folders of an earlier release.
-        trained: how many items training saw, the first ones; None for all.
+        trained: the first so many items took part in training; None for all.
     """
 
     weight: float
@@ -66,42 +70,45 @@ class Hybrid:
     postings: sp.csr_array
     sentence: TextEncoder | None = None
     vectors: Vectors | None = None
-    known: KnownQueries | None = None
+    known: TrainingQueries | None = None
     trained: int | None = None
 
     @property
     def parts(self) -> list[str]:
-        """For the stamp."""
+        """The names of the parts, for the stamp."""
         return ["words"] if self.sentence is None else ["words", "sentence"]
 
     def scores(self, queries: Sequence[str]) -> Vectors:
-        """What is added to the scores of the items, (B, N), float32."""
-        found = self._of_words(queries)
+        """Scores to add to those of the items, (B, N), float32."""
+        scores = self._lexical(queries)
         if self.sentence is not None and self.vectors is not None:
-            found += self.sentence.encode(queries) @ self.vectors.T
+            scores += self.sentence.encode(queries) @ self.vectors.T
         if self.trained is not None and self.known is not None:
-            found[:, self.trained :] += self.known.ahead(queries, self.trained)
-        found *= self.weight
-        return found
+            scores[:, self.trained :] += self.known.boosts(queries, self.trained)
+        scores *= self.weight
+        return scores
 
-    def _of_words(self, queries: Sequence[str]) -> Vectors:
-        """A word's postings one after the other: scipy's product of two sparse matrices walks all
-        items thrice for the few that a query's words name."""
-        found = np.zeros((len(queries), self.postings.shape[1]), np.float32)
-        asked = self.words.weigh(queries, _SQUARE_ROOT) / self.words.rarity.max() ** _SQUARE_ROOT
-        rows = np.repeat(np.arange(len(queries)), np.diff(asked.indptr))
-        for row, word, weight in zip(rows, asked.indices, asked.data, strict=True):
+    def _lexical(self, queries: Sequence[str]) -> Vectors:
+        """TF-IDF matches, (B, N), by the postings of one word after the other: scipy's product of
+        two sparse matrices walks all items three times for the few that contain a query's word."""
+        scores = np.zeros((len(queries), self.postings.shape[1]), np.float32)
+        rarest = self.words.rarity.max()
+        typed = self.words.weigh(queries, _QUERY_NORM_POWER) / rarest**_QUERY_NORM_POWER
+        rows = np.repeat(np.arange(len(queries)), np.diff(typed.indptr))
+        for row, word, weight in zip(rows, typed.indices, typed.data, strict=True):
             own = slice(*self.postings.indptr[word : word + 2])
-            found[row, self.postings.indices[own]] += weight * self.postings.data[own]
-        return found
+            scores[row, self.postings.indices[own]] += weight * self.postings.data[own]
+        return scores
 
     def with_items(self, texts: Sequence[str], near: Neighbours) -> "Hybrid":
-        """The same with further items, whose documents are their texts and what their neighbours'
-        documents hold: nobody has asked for them yet, but for items like them.
+        """The same for a catalog with new items.
+
+        No query has wanted a new item yet, so its document is its text and its neighbours'
+        documents, which contain the queries that want them.
 
         Args:
-            texts: of the new items, (M,).
-            near: of the catalog before them.
+            texts: the texts of the new items, (M,).
+            near: their neighbours in the catalog before them.
         """
         shares = _columns(near, self.postings.shape[1])
         new = postings_of(self.words, texts) + self.postings @ shares
@@ -111,9 +118,10 @@ class Hybrid:
         vectors = self.vectors
         if self.sentence is not None and vectors is not None:
             assert near.texts is not None
-            moved = vectors[near.items] - near.texts
-            mean = np.einsum("mk,mke->me", near.shares, moved)
-            vectors = np.vstack([vectors, unit(self.sentence.encode(texts) + _BORROWED * mean)])
+            shifts = vectors[near.items] - near.texts
+            mean = np.einsum("mk,mke->me", near.shares, shifts)
+            placed = unit(self.sentence.encode(texts) + _NEIGHBOUR_SHIFT * mean)
+            vectors = np.vstack([vectors, placed])
         return replace(
             self,
             postings=sp.csr_array(postings),
@@ -123,7 +131,7 @@ class Hybrid:
         )
 
     def save(self, folder: Path) -> None:
-        """Write what `load_hybrid` reads; the sentence encoder stands in the folder already."""
+        """Write what `load_hybrid` reads; the folder names the sentence encoder already."""
         items = self.postings.shape[1]
         names = {
             "weight": self.weight,
@@ -149,30 +157,30 @@ class Hybrid:
 
 
 def postings_of(words: Words, documents: Sequence[str]) -> sp.csr_array:
-    """Documents as `Hybrid.postings` holds them, (W, len(documents)), float32."""
+    """Postings of documents as in `Hybrid`, (W, len(documents)), float32."""
     return sp.csr_array(words.weigh(documents).T.astype(np.float32))
 
 
 def _columns(near: Neighbours, items: int) -> sp.csr_array:
-    """Shares of the neighbours, (items, M)."""
+    """The shares of the neighbours as a table, (items, M)."""
     new, count = near.items.shape
     places = near.items.reshape(-1), np.repeat(np.arange(new), count)
     return sp.csr_array((near.shares.reshape(-1), places), (items, new))
 
 
-def _known(tables: Mapping[str, np.ndarray], items: int) -> KnownQueries | None:
+def _known(tables: Mapping[str, np.ndarray], items: int) -> TrainingQueries | None:
     if "known" not in tables:
         return None
     answers = tables["answers"]
     parts = np.ones(len(answers), np.float32), answers, tables["answers-starts"]
-    return KnownQueries(tables["known"], sp.csr_array(parts, (len(tables["known"]), items)))
+    return TrainingQueries(tables["known"], sp.csr_array(parts, (len(tables["known"]), items)))
 
 
 def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
-    """Read what `Hybrid.save` wrote, if anything.
+    """Read what `Hybrid.save` wrote; None where a model has no hybrid part.
 
     Args:
-        folder: of the model.
+        folder: the model folder.
         sentence: the sentence encoder that the folder names.
     """
     if not (folder / _NAMES).is_file():
@@ -181,11 +189,11 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
     shape = len(names["words"]), names["items"]
     vectors = tables["vectors"].astype(np.float32) if "vectors" in tables else None
     return Hybrid(
-        names["weight"],
-        Words(names["words"], tables["rarity"]),
-        sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
-        None if vectors is None else sentence,
-        vectors,
-        _known(tables, names["items"]),
-        names.get("trained"),
+        weight=names["weight"],
+        words=Words(names["words"], tables["rarity"]),
+        postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
+        sentence=None if vectors is None else sentence,
+        vectors=vectors,
+        known=_known(tables, names["items"]),
+        trained=names.get("trained"),
     )

@@ -1,9 +1,9 @@
-"""Weights laid out once for the products of a CPU, for models that only answer.
+"""Linear layers for inference on a CPU, whose weights are laid out beforehand for fast products.
 
-Plain torch multiplies float32 through MKL, which uses half of some processors' width, and under
-autocast turns weights into bfloat16 anew on every pass. oneDNN, which torch carries as well, takes
-weights that were reordered beforehand: 1.5 to 4 times as fast for the batches that requests come
-in (docs/results/quality.md). torch.compile freezes models by way of the same two operators.
+Plain torch multiplies float32 through MKL, which uses half the SIMD width of some processors, and
+under autocast converts the weights to bfloat16 in every forward pass. oneDNN, which torch includes
+as well, takes weights that were reordered beforehand: 1.5 to 4 times as fast for the batch sizes of
+serving (docs/results/quality.md). torch.compile freezes models with the same two operators.
 """
 
 import torch
@@ -12,15 +12,15 @@ from transformers.pytorch_utils import Conv1D
 
 
 class PackedLinear(nn.Module):
-    """What a linear layer computes; the weights can be neither trained nor saved any more.
+    """Computes what a linear layer does; its weights can no longer be trained or saved.
 
     Args:
         weight: (out, in).
         bias: (out,), or None.
-        dtype: of the product: float32 or bfloat16.
+        dtype: the precision of the product, float32 or bfloat16.
     """
 
-    weight = None  # T5 looks whether it is a tensor, to convert its input
+    weight = None  # T5 converts its input to the type of this attribute where it is a tensor
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         super().__init__()
@@ -31,15 +31,15 @@ class PackedLinear(nn.Module):
         )
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """(..., in) -> (..., out), in the type of the product."""
-        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+        """(..., in) -> (..., out), in the precision of the product."""
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
             states.to(self._dtype), self._packed, self._bias, "none", [], ""
         )
-        return found
+        return product
 
 
 def can_pack(device: torch.device) -> bool:
-    """Whether this build of torch has the operators."""
+    """Whether this build of torch has the operators for that device."""
     operators = ("_reorder_linear_weight", "_linear_pointwise")
     return (
         device.type == "cpu"
@@ -50,7 +50,7 @@ def can_pack(device: torch.device) -> bool:
 
 @torch.no_grad()
 def pack_layers(model: nn.Module, dtype: torch.dtype, keep: nn.Module | None = None) -> None:
-    """Replace every linear layer of `model` but `keep`, in place."""
+    """Replace every linear layer of `model` except `keep`, in place."""
     for module in list(model.modules()):
         for name, layer in list(module.named_children()):
             if layer is keep:

@@ -1,12 +1,13 @@
 """Text tokens and code tokens: the only file that knows a token id.
 
-A sequence is `<history> codes... <query> text... <answer>`, either part optional, and while
-training, the target's codes but the last. The state at a history's last visible code, or at
-`<answer>`, generates the next identifier's first code; the state at each of its codes the one of
-the next level. Where there is a text encoder, its vector of the query enters at `<answer>` too.
+A request is written as `<history> codes... <query> text... <answer>`, either part optional; a
+training example continues with the target's codes but the last (teacher forcing). The state at a
+history's last visible code, or at `<answer>`, generates the next identifier's first code; the
+state at each of its codes generates the code of the next level. Where there is a text encoder, its
+vector of the query is added to the input at `<answer>`.
 
-Shapes: B sequences, L tokens, C contexts (states that generate), T targets (codes), E width of a
-vector.
+Shapes: B requests or examples, L tokens, C contexts (states that generate), T targets (codes), H
+items of a history, E width of a query's vector.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,30 +25,31 @@ from twofold.records import Example, Floats, Ints, Task
 _SPECIAL = ("<pad>", "<history>", "<query>", "<answer>")
 _FILE = "tokenizer.json"
 
-_LANES = 16
-"""Numbers of float32 in the widest vector of a processor."""
+_SIMD_WIDTH = 16
+"""The widest SIMD registers of a processor hold so many numbers of float32."""
 
 
 def padded(tokens: int) -> int:
-    """The width that requests of so many tokens are padded to: whole vectors."""
-    return -(-tokens // _LANES) * _LANES
+    """Tokens after padding to a multiple of the SIMD width."""
+    return -(-tokens // _SIMD_WIDTH) * _SIMD_WIDTH
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedExample:
-    """One example as token ids.
+    """One request, or training example, as token ids.
 
     Attributes:
-        tokens: shape (L,).
-        length: of the request alone, without a target's codes.
-        contexts: positions in `tokens` whose state generates, shape (C,).
-        codebooks: the table of codes that each context generates from, shape (C,).
-        context_items: of each context an item that is spelled so far, shape (C,).
-        target_contexts: for each target its place in `contexts`, shape (T,).
-        targets: the code of each target within its level, shape (T,).
-        weights: of each target in the loss, shape (T,).
-        items: how many items the targets spell.
-        query: what was typed, for the text encoder.
+        tokens: token ids, (L,).
+        length: tokens of the request alone, without a target's codes.
+        contexts: positions in `tokens` whose state generates a code, (C,).
+        codebooks: the number of the codebook that each context generates from, (C,).
+        context_items: for each context the catalog position of an item whose identifier begins
+            with the codes up to there, (C,).
+        target_contexts: for each target the index of its context in `contexts`, (T,).
+        targets: the code of each target within its codebook, (T,).
+        weights: the weight of each target in the loss, (T,).
+        items: the number of target items.
+        query: the query's text, for the text encoder.
     """
 
     tokens: Ints
@@ -64,21 +66,22 @@ class EncodedExample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Padded sequences, ready for a backbone.
+    """Padded examples or requests, ready for a backbone.
 
     Attributes:
-        tokens: shape (B, L), padded on the right.
-        lengths: of the requests, without targets' codes, shape (B,).
-        context_rows, context_positions: where the generating states stand, shape (C,).
-        context_codebooks: the table of codes that each generates from, shape (C,).
-        context_items: catalog position of an item that is spelled so far, shape (C,).
-        target_contexts: for each target its context, shape (T,).
-        targets: the code of each target within its level, shape (T,).
-        weights: of each target in the loss, shape (T,), float32.
-        query_vectors: for the last token of each request, shape (B, E), zero where nothing was
-            typed; E is 0 without a text encoder.
-        matches: what adds to the scores of the first code, (B, codes); (B, 0) for nothing. See
-            `twofold.model.hybrid`.
+        tokens: token ids, (B, L), padded on the right.
+        lengths: tokens of each request, without targets' codes, (B,).
+        context_rows, context_positions: row and position of the states that generate, (C,).
+        context_codebooks: the number of the codebook that each context generates from, (C,).
+        context_items: for each context the catalog position of an item whose identifier begins
+            with the codes up to there, (C,).
+        target_contexts: for each target the index of its context, (T,).
+        targets: the code of each target within its codebook, (T,).
+        weights: the weight of each target in the loss, (T,), float32.
+        query_vectors: the query's vector, added to the last token of each request, (B, E); zero
+            without a query; E is 0 without a text encoder.
+        matches: scores to add to the logits of the first code, (B, codes), or (B, 0) for none;
+            see `twofold.model.hybrid`.
     """
 
     tokens: torch.Tensor
@@ -102,14 +105,14 @@ class Vocabulary:
     """Text tokens first, then the four marks, then the codes of every codebook.
 
     Attributes:
-        tokenizer: text -> ids below `text_size`.
-        text_size: size of the text part; a checkpoint's embedding may be larger than its
+        tokenizer: maps text to ids below `text_size`.
+        text_size: number of ids for text; a checkpoint's embedding may be larger than its
             tokenizer, so this is not always the tokenizer's size.
-        pad: the id that fills up a batch.
-        spaces: what the code tokens stand for in each task.
-        max_history: items of a history that are read, the most recent ones.
-        max_query_tokens: tokens of a query that are read, the first ones.
-        encoder: gives queries a vector besides their tokens; None for tokens alone.
+        pad: the id that pads a batch.
+        spaces: the identifiers that the code tokens belong to in each task.
+        max_history: the most recent items of a history that are read.
+        max_query_tokens: the first tokens of a query that are read.
+        encoder: the text encoder that gives queries a vector as well; None for tokens alone.
     """
 
     tokenizer: Tokenizer
@@ -122,7 +125,7 @@ class Vocabulary:
 
     @property
     def vector_width(self) -> int:
-        """E, the width of a query's vector."""
+        """E, the width of a query's vector; 0 without a text encoder."""
         return self.encoder.width if self.encoder else 0
 
     @property
@@ -132,15 +135,15 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """Number of token ids."""
+        """The number of token ids."""
         return self.code_start + self.spaces.size
 
     def task(self, query: str | None) -> Task:
-        """The task whose identifiers a request generates: with a query it is a search."""
+        """The task whose identifiers answer a request: a request with a query is a search."""
         return "recommendation" if query is None else "search"
 
     def code_tokens(self, task: Task) -> Ints:
-        """Token id of code 0 of each level of a task's identifiers, (levels,)."""
+        """The token id of code 0 at each level of a task's identifiers, (levels,)."""
         starts = np.array([codebook.start for codebook in self.spaces.codebooks])
         return self.code_start + starts[self.spaces.codebooks_of(task)]
 
@@ -148,11 +151,11 @@ class Vocabulary:
         return self.text_size + _SPECIAL.index(name)
 
     def encode_query(self, text: str) -> list[int]:
-        """Token ids of a query, at most `max_query_tokens`."""
+        """Token ids of a query, at most `max_query_tokens` of them."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids[: self.max_query_tokens]
 
     def encode_history(self, history: Ints) -> Ints:
-        """Code token ids of a history, shape (H * levels,)."""
+        """Code token ids of a history, (H * levels,)."""
         codes = self.spaces.recommendation.codes[history]
         return (codes + self.code_tokens("recommendation")).reshape(-1)
 
@@ -161,20 +164,18 @@ class Vocabulary:
 
         Args:
             history: catalog positions, oldest first, (H,); the last `max_history` are read.
+            query: the query's text, or None.
         """
-        tokens = self._request(history[-self.max_history :], query)
-        nothing = np.zeros(0, np.int64)
-        last = np.array([len(tokens) - 1])
-        codebook = self.spaces.codebooks_of(self.task(query))[:1]
-        any_item = np.zeros(1, np.int64)
+        tokens = self._request_tokens(history[-self.max_history :], query)
+        none = np.zeros(0, np.int64)
         return EncodedExample(
             tokens=tokens,
             length=len(tokens),
-            contexts=last,
-            codebooks=codebook,
-            context_items=any_item,
-            target_contexts=nothing,
-            targets=nothing,
+            contexts=np.array([len(tokens) - 1]),
+            codebooks=self.spaces.codebooks_of(self.task(query))[:1],
+            context_items=np.zeros(1, np.int64),  # every identifier begins with no codes
+            target_contexts=none,
+            targets=none,
             weights=np.zeros(0),
             items=0,
             query=query or "",
@@ -183,33 +184,35 @@ class Vocabulary:
     def encode(self, example: Example) -> list[EncodedExample]:
         """Write an example as tokens; what lies before the last `max_history` items is cut.
 
-        One sequence holds all targets where an identifier is one code. Where it is several, the
-        targets that the history goes on with share a sequence, for there their codes stand
-        already; each other one needs a sequence of its own that ends in its codes.
+        Where an identifier is one code, one sequence holds all targets. Where it is several, the
+        targets that are the next item of the history share a sequence, in which their codes
+        follow anyway; each other target needs a sequence of its own that ends in its codes.
         """
         example = example.cut(self.max_history)
         if not len(example.targets):
             return []
         if self.spaces.are_shared and self.spaces.search.levels == 1:
-            return [self._spell(example, np.arange(len(example.targets)))]
+            return [self._encode_targets(example, np.arange(len(example.targets)))]
         at_end = example.visible == len(example.history)
-        goes_on = np.zeros_like(at_end)
+        is_next = np.zeros_like(at_end)
         inside = np.flatnonzero(~at_end)
-        following = example.history[example.visible[inside]]
-        goes_on[inside] = example.targets[inside] == following
-        together, apart = np.flatnonzero(goes_on), np.flatnonzero(~goes_on)
-        if example.query is None and len(apart) and at_end[apart[-1]]:
-            together, apart = np.append(together, apart[-1]), apart[:-1]
-        sequences = [self._spell(example, together)] if len(together) else []
-        return sequences + [self._spell(example, np.array([target])) for target in apart]
+        is_next[inside] = example.targets[inside] == example.history[example.visible[inside]]
+        together, single = np.flatnonzero(is_next), np.flatnonzero(~is_next)
+        if example.query is None and len(single) and at_end[single[-1]]:
+            together, single = np.append(together, single[-1]), single[:-1]
+        encoded = [self._encode_targets(example, together)] if len(together) else []
+        return encoded + [self._encode_targets(example, np.array([target])) for target in single]
 
-    def _spell(self, example: Example, chosen: Ints) -> EncodedExample:
-        """The sequence of the `chosen` targets of an example; the last may spell itself out."""
+    def _encode_targets(self, example: Example, chosen: Ints) -> EncodedExample:
+        """One sequence with the `chosen` targets of an example, (targets,).
+
+        The codes of a target that the history does not continue with follow the request.
+        """
         visible, targets = example.visible[chosen], example.targets[chosen]
         whole = int(visible.max(initial=0)) == len(example.history)
         history = example.history if whole or len(chosen) > 1 else example.history[: visible[0]]
         query = example.query if whole else None
-        tokens = self._request(history, query)
+        tokens = self._request_tokens(history, query)
         length, task = len(tokens), self.task(query)
         ends = visible * self.spaces.recommendation.levels
         if query is not None:
@@ -237,39 +240,41 @@ class Vocabulary:
             query=query or "",
         )
 
-    def _request(self, history: Ints, query: str | None) -> Ints:
+    def _request_tokens(self, history: Ints, query: str | None) -> Ints:
         parts: list[Ints] = []
         if len(history) or query is None:
             parts += [np.array([self._mark("<history>")]), self.encode_history(history)]
         if query is not None:
-            words = self.encode_query(query)
-            parts.append(np.array([self._mark("<query>"), *words, self._mark("<answer>")]))
+            text = self.encode_query(query)
+            parts.append(np.array([self._mark("<query>"), *text, self._mark("<answer>")]))
         return np.concatenate(parts)
 
-    def collate(self, sequences: Sequence[EncodedExample], width: int = 0) -> Batch:
-        """Pad sequences to one length, `width` at least, and number their contexts through."""
-        longest = max(width, *(len(s.tokens) for s in sequences))
-        tokens = np.full((len(sequences), longest), self.pad, dtype=np.int64)
-        for row, sequence in enumerate(sequences):
-            tokens[row, : len(sequence.tokens)] = sequence.tokens
-        counts = np.array([len(s.contexts) for s in sequences])
+    def collate(self, examples: Sequence[EncodedExample], width: int = 0) -> Batch:
+        """Pad examples to one length, at least `width`, and count their contexts through."""
+        longest = max(width, *(len(e.tokens) for e in examples))
+        tokens = np.full((len(examples), longest), self.pad, dtype=np.int64)
+        for row, example in enumerate(examples):
+            tokens[row, : len(example.tokens)] = example.tokens
+        counts = np.array([len(e.contexts) for e in examples])
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        places = [s.target_contexts + start for s, start in zip(sequences, starts, strict=True)]
-        vectors = np.zeros((len(sequences), 0), np.float32)
+        target_contexts = [
+            e.target_contexts + start for e, start in zip(examples, starts, strict=True)
+        ]
+        vectors = np.zeros((len(examples), 0), np.float32)
         if self.encoder:
-            vectors = self.encoder.encode([s.query for s in sequences])
+            vectors = self.encoder.encode([e.query for e in examples])
         return Batch(
             tokens=torch.from_numpy(tokens),
-            lengths=torch.tensor([s.length for s in sequences]),
-            context_rows=torch.from_numpy(np.repeat(np.arange(len(sequences)), counts)),
-            context_positions=torch.from_numpy(np.concatenate([s.contexts for s in sequences])),
-            context_codebooks=torch.from_numpy(np.concatenate([s.codebooks for s in sequences])),
-            context_items=torch.from_numpy(np.concatenate([s.context_items for s in sequences])),
-            target_contexts=torch.from_numpy(np.concatenate(places)),
-            targets=torch.from_numpy(np.concatenate([s.targets for s in sequences])),
-            weights=torch.from_numpy(np.concatenate([s.weights for s in sequences])).float(),
+            lengths=torch.tensor([e.length for e in examples]),
+            context_rows=torch.from_numpy(np.repeat(np.arange(len(examples)), counts)),
+            context_positions=torch.from_numpy(np.concatenate([e.contexts for e in examples])),
+            context_codebooks=torch.from_numpy(np.concatenate([e.codebooks for e in examples])),
+            context_items=torch.from_numpy(np.concatenate([e.context_items for e in examples])),
+            target_contexts=torch.from_numpy(np.concatenate(target_contexts)),
+            targets=torch.from_numpy(np.concatenate([e.targets for e in examples])),
+            weights=torch.from_numpy(np.concatenate([e.weights for e in examples])).float(),
             query_vectors=torch.from_numpy(vectors),
-            matches=torch.zeros(len(sequences), 0),
+            matches=torch.zeros(len(examples), 0),
         )
 
     def save(self, folder: Path) -> None:
@@ -279,11 +284,11 @@ class Vocabulary:
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
-    """A byte-level BPE on lower-cased text: no text is outside of it.
+    """A byte-level BPE on lower-cased text, which can write any text.
 
     Args:
         texts: item texts and training queries.
-        size: tokens at most; the 256 bytes are always in.
+        size: the largest number of tokens; the 256 bytes are always among them.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
@@ -306,9 +311,17 @@ def fresh_vocabulary(
     max_query_tokens: int,
     encoder: TextEncoder | None = None,
 ) -> Vocabulary:
-    """A vocabulary for weights that start from nothing."""
+    """The vocabulary of a backbone with fresh weights; `<pad>` is the padding."""
     size = tokenizer.get_vocab_size()
-    return Vocabulary(tokenizer, size, size, spaces, max_history, max_query_tokens, encoder)
+    return Vocabulary(
+        tokenizer=tokenizer,
+        text_size=size,
+        pad=size,
+        spaces=spaces,
+        max_history=max_history,
+        max_query_tokens=max_query_tokens,
+        encoder=encoder,
+    )
 
 
 def longest_request(spaces: IdSpaces, max_history: int, max_query_tokens: int) -> int:

@@ -11,7 +11,7 @@ from twofold.encoders.text_encoder import TextEncoder, sentence_encoder_of
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import Vectors, unit
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.cold_start import KnownQueries
+from twofold.model.cold_start import TrainingQueries
 from twofold.model.hybrid import Hybrid, postings_of
 from twofold.records import Example, InputError
 from twofold.tasks.prepared import PreparedDataset
@@ -41,7 +41,7 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     except InputError as error:
         _log.info("no hybrid part: %s", error)
         return None
-    answers = KnownQueries.of(asked, [example.targets for example in examples], len(texts))
+    answers = TrainingQueries.of(asked, [example.targets for example in examples], len(texts))
     plain = Hybrid(_WHILE_TRAINING, words, postings_of(words, documents), known=answers)
     sentence = sentence_encoder_of(encoder)
     if sentence is None:
