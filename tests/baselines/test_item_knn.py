@@ -26,6 +26,6 @@ def test_scores_are_sums_of_shrunk_cosines_to_the_nearest_items(catalog: Prepare
     positions = [catalog.catalog.positions[item] for item in history]
     expected = similarity[positions].sum(axis=0)
     retriever = ItemKNN(catalog, NEIGHBOURS, SHRINKAGE)
-    found = retriever.retrieve([Request("r", history=history)], size)["r"]
-    for item, score in zip(found.item_ids, found.scores, strict=True):
+    ranking = retriever.retrieve([Request("r", history=history)], size)["r"]
+    for item, score in zip(ranking.item_ids, ranking.scores, strict=True):
         assert score == pytest.approx(expected[catalog.catalog.positions[item]], abs=1e-6)

@@ -1,4 +1,4 @@
-"""Which baselines stand beside the arms, and that validation, not test, tunes them."""
+"""Every baseline is made and answers, and validation, not test, tunes it."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ def test_every_baseline_is_made_and_answers(
     names = set()
     for baseline in every_baseline(catalog, tmp_path, config, "cpu", 1):
         chosen = baseline.make()
-        found = evaluate(chosen.retriever, catalog, [baseline.task])
-        assert found.unanswered[baseline.task] <= len(found.qrels[baseline.task]) / 4
+        evaluation = evaluate(chosen.retriever, catalog, [baseline.task])
+        assert evaluation.unanswered[baseline.task] <= len(evaluation.qrels[baseline.task]) / 4
         names.add(chosen.retriever.name)
     assert names >= {"item-kNN", "history mean", "SASRec", "bi-encoder", "bi-encoder (untuned)"}
     assert names >= {"BM25 (text)", "popularity (search)"}
@@ -38,8 +38,8 @@ def test_the_best_on_validation_is_chosen(
     ndcg = Measure("nDCG", 10)
 
     def value(retriever: Retriever) -> float:
-        found = evaluate(retriever, catalog, ["recommendation"], "validation", [ndcg])
-        return found.means()["recommendation"][str(ndcg)]
+        evaluation = evaluate(retriever, catalog, ["recommendation"], "validation", [ndcg])
+        return evaluation.means()["recommendation"][str(ndcg)]
 
     assert chosen.candidates == 12
     grid = [(20, 0.0), (50, 10.0), (100, 50.0), (300, 50.0)]

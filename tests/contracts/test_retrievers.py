@@ -1,9 +1,7 @@
 """Every retriever keeps the contract of `twofold.testing`."""
 
-import dataclasses
 from collections.abc import Callable
 
-import polars as pl
 import pytest
 
 from twofold.baselines.bm25 import BM25, FIELDS
@@ -12,9 +10,8 @@ from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
 from twofold.baselines.vectors import BiEncoder, HistoryMean
-from twofold.data.dataset import Catalog
 from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
-from twofold.records import InputError, Retriever
+from twofold.records import Retriever
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
 from twofold.testing import RetrieverContract
@@ -91,10 +88,3 @@ def sasrec_model(
     catalog: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> GenerativeRetriever:
     return sasrec(catalog, tmp_path_factory.mktemp("sasrec") / "model", FOUR_STEPS, device="cpu")
-
-
-def test_bm25_needs_a_word(catalog: PreparedDataset) -> None:
-    blank = catalog.catalog.items.select("item_id", title=pl.lit("A"))
-    wordless = dataclasses.replace(catalog, catalog=Catalog.of(blank))
-    with pytest.raises(InputError, match="no item has a word"):
-        BM25(wordless, "text")

@@ -1,4 +1,4 @@
-"""Intervals: their parts, their coverage, and the correction for several tests."""
+"""Intervals have the right parts and coverage, and Holm corrects for several tests."""
 
 import numpy as np
 import pytest
@@ -54,19 +54,19 @@ def test_a_baseline_without_seeds_leaves_the_other_arms_seeds_in() -> None:
     rng = np.random.default_rng(2)
     baseline = rng.random((1, 500))
     arm = baseline + np.array([[0.0], [0.1], [0.2]])
-    found = difference(arm, baseline, _clusters(500), fixed=True)
-    assert found.seed_variance == pytest.approx(0.01 / 3)
+    estimate = difference(arm, baseline, _clusters(500), fixed=True)
+    assert estimate.seed_variance == pytest.approx(0.01 / 3)
     assert difference(arm, baseline, _clusters(500)).seed_variance is None
 
 
-def test_a_constant_difference_is_certain() -> None:
+def test_a_constant_difference_has_p_value_zero_or_one() -> None:
     ones = np.ones((1, 50))
     assert difference(ones, 0 * ones, _clusters(50)).p_value == 0
     assert difference(ones, ones, _clusters(50)).p_value == 1
 
 
-def test_few_users_promise_little() -> None:
-    """With three users Student's t has two degrees of freedom, whatever the number of requests."""
+def test_few_clusters_give_few_degrees_of_freedom() -> None:
+    """Three users give two degrees of freedom, however many requests they make."""
     scores = np.repeat([0.1, 0.2, 0.3], 50)[None]
     low, high = mean(scores, np.repeat(np.arange(3), 50)).interval()
     assert (low, high) == pytest.approx(stats.t.interval(0.95, 2, 0.2, 0.1 / np.sqrt(3)))

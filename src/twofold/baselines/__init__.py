@@ -1,1 +1,1 @@
-"""What the arms are set beside; each is a `Retriever`."""
+"""The baselines that the arms of a study are compared with; each is a `Retriever`."""

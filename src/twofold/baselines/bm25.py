@@ -1,4 +1,4 @@
-"""BM25 over what is written of an item: its text, the training queries it answers, or both."""
+"""BM25 over an item's text, the training queries that it answers, or both."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -21,10 +21,10 @@ class BM25:
     Only items that share a word with the query come back, so a request may get fewer than `k`.
 
     Args:
-        dataset: whose items are found.
-        field: what is written of them.
-        k1: how much a repeated word adds.
-        b: how much a long text counts against an item.
+        dataset: the items, and the training queries.
+        field: what an item's document holds.
+        k1: saturation of the term frequency: how much a repeated word adds.
+        b: normalisation by length: how much a long document counts against an item.
 
     Raises:
         InputError: no item has a word.
@@ -43,13 +43,14 @@ class BM25:
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a query gets no answer."""
-        found: dict[str, Ranking] = {}
+        rankings: dict[str, Ranking] = {}
         for request in requests:
-            found |= self._rank(request, k)
-        return Run(self.name, found)
+            rankings |= self._rank(request, k)
+        return Run(self.name, rankings)
 
     def _rank(self, request: Request, k: int) -> dict[str, Ranking]:
-        asked = _words([request.query or ""])[0] if (request.query or "").strip() else []
+        query = request.query or ""
+        asked = _words([query])[0] if query.strip() else []
         words = [word for word in asked if word in self._index.vocab_dict]
         if not words:
             return {request.request_id: Ranking((), ())}

@@ -1,4 +1,4 @@
-"""What a query shares with items' documents: the hybrid part of the arms, without the model."""
+"""The lexical and dense match of a query with items' documents, without a generative model."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,15 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.fit_hybrid import hybrid_part
 
 _REQUESTS = 256
+"""How many requests are scored at once."""
 
 
 class Documents:
-    """Items by what their text and training queries have in common with a query.
+    """The hybrid part of the arms alone: items by what their documents share with a query.
 
     Args:
-        dataset: whose items are found.
-        encoder: of the arms; its sentence encoder counts beside the words.
+        dataset: the items, and the training queries of their documents.
+        encoder: the arms' text encoder; a sentence encoder in it adds the dense match.
 
     Raises:
         InputError: there is no word to find an item by.
@@ -27,15 +28,15 @@ class Documents:
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
         part = hybrid_part(dataset, encoder)
         if part is None:
-            raise InputError(f"{dataset.source}: no word occurs twice for {self.name} to go by")
+            raise InputError(f"{dataset.source}: no word occurs twice, which {self.name} needs")
         self._part = part
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a query gets no answer."""
         asked = [request for request in requests if (request.query or "").strip()]
-        found = {request.request_id: Ranking((), ()) for request in requests}
+        rankings = {request.request_id: Ranking((), ()) for request in requests}
         for start in range(0, len(asked), _REQUESTS):
             batch = asked[start : start + _REQUESTS]
             scores = self._part.scores([request.query or "" for request in batch])
-            found |= self._ranker.rank(batch, scores[:, self._ranker.order], k)
-        return Run(self.name, found)
+            rankings |= self._ranker.rank(batch, scores[:, self._ranker.order], k)
+        return Run(self.name, rankings)

@@ -1,4 +1,4 @@
-"""Items that stand in the same histories."""
+"""Item-item collaborative filtering: items of the same histories are similar."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,13 @@ _REQUESTS = 256
 class ItemKNN:
     """Item-based collaborative filtering (Deshpande and Karypis, TOIS 2004).
 
-    Two items are as similar as the cosine of who had them, shrunk where few did; a history
-    scores an item by its similarity to the `neighbours` most similar items of each of its own.
+    Two items are as similar as the cosine of their columns of the user-item matrix, shrunk where
+    few users had both; a history scores an item by the sum of its similarities to the history's
+    items, of which each keeps its `neighbours` largest.
 
     Args:
-        dataset: whose training histories are counted.
-        neighbours: similar items kept for each.
+        dataset: the training histories.
+        neighbours: how many similar items are kept for each item.
         shrinkage: added to the denominator of the cosine.
 
     Raises:
@@ -42,14 +43,14 @@ class ItemKNN:
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a history gets no answer."""
-        found = {request.request_id: Ranking((), ()) for request in requests}
+        rankings = {request.request_id: Ranking((), ()) for request in requests}
         asked = [request for request in requests if request.history]
         for start in range(0, len(asked), _REQUESTS):
             batch = asked[start : start + _REQUESTS]
             histories = [self._ranker.positions(request.history) for request in batch]
             scores = _incidence(histories, self._similarity.shape[0]) @ self._similarity
-            found |= self._ranker.rank(batch, scores.toarray().astype(np.float32), k)
-        return Run(self.name, found)
+            rankings |= self._ranker.rank(batch, scores.toarray().astype(np.float32), k)
+        return Run(self.name, rankings)
 
 
 def _incidence(histories: Sequence[Ints], items: int) -> sp.csr_array:

@@ -19,13 +19,13 @@ def sasrec(
 ) -> GenerativeRetriever:
     """Self-attentive sequential recommendation (Kang and McAuley, ICDM 2018) with softmax loss.
 
-    The loss is full or sampled as for the arms: with it SASRec is far ahead of its first form
-    (Klenitskiy and Vasilev, RecSys 2023). Its best checkpoint on validation is kept.
+    The loss is full or sampled as for the arms: with it SASRec ranks far better than as it was
+    first published (Klenitskiy and Vasilev, RecSys 2023). Its best checkpoint on validation stays.
 
     Args:
-        dataset: with interactions.
+        dataset: one with interactions.
         out: the model folder; one that is finished is loaded.
-        config: of the arms it is set beside; updates, width and depth are kept.
+        config: the configuration of the arms; its steps, width and depth are kept.
         seed, device, threads: as in `twofold.train`.
     """
     _, _, size = config.backbone.partition(":")

@@ -1,4 +1,4 @@
-"""Which baselines are set beside the arms, each tuned on validation within a stated budget."""
+"""The baselines of a study, each tuned on validation over a stated grid of settings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, sentence_part
 
 _JUDGED_BY = Measure("nDCG", 10)
+"""The measure on validation that chooses among the settings of a baseline."""
 _K1_AND_B = tuple(product((0.9, 1.5, 2.5), (0.4, 0.75)))
 _NEIGHBOURS_AND_SHRINKAGE = tuple(product((20, 50, 100, 300), (0.0, 10.0, 50.0)))
 _LAST = (1, 5, 20, None)
@@ -32,12 +33,12 @@ _LAST = (1, 5, 20, None)
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A baseline as it is scored.
+    """A baseline with the settings that validation chose.
 
     Attributes:
-        retriever: the best of its candidates.
-        settings: what it was tuned to.
-        candidates: how many settings validation was asked about; 1 where there is nothing to tune.
+        retriever: the best of the candidates.
+        settings: the best settings.
+        candidates: how many settings were tried on validation; 1 where there is nothing to tune.
     """
 
     retriever: Retriever
@@ -47,10 +48,10 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline by name; making it may take long.
+    """A baseline by name; `make` may take long.
 
     Raises:
-        InputError: when made, where the data lack what it needs, such as text.
+        InputError: from `make`, where the data lack what the baseline needs, such as text.
     """
 
     task: Task
@@ -59,7 +60,7 @@ class Baseline:
 
 
 def quick_baselines(dataset: PreparedDataset) -> Iterator[Baseline]:
-    """Popularity and BM25 as they come: seconds."""
+    """Popularity and BM25 with their default settings; they take seconds."""
     for task in dataset.tasks:
         yield Baseline(task, f"popularity {task}", partial(_untuned, Popularity, dataset, task))
     if "search" in dataset.tasks:
@@ -74,12 +75,12 @@ def every_baseline(
     device: str = "auto",
     threads: int | None = None,
 ) -> Iterator[Baseline]:
-    """All of them, tuned.
+    """All baselines, tuned.
 
     Args:
-        dataset: whose training examples they learn from and whose validation tunes them.
-        folder: where those that are trained keep their weights.
-        config: of the arms; SASRec has its width, length and updates.
+        dataset: its training examples fit the baselines, its validation requests tune them.
+        folder: the weights of trained baselines are kept here.
+        config: the configuration of the arms; SASRec takes its width, length and steps.
         device, threads: as in `twofold.train`.
     """
     for task in dataset.tasks:
@@ -101,7 +102,7 @@ def every_baseline(
 
 
 def documents_baseline(dataset: PreparedDataset, config: TrainingConfig) -> Baseline:
-    """The hybrid part of the arms by itself: what they must add to."""
+    """The hybrid part alone: what a generative model with that part must improve on."""
     return Baseline("search", "documents", lambda: _documents(dataset, config))
 
 
@@ -122,19 +123,19 @@ def _best(
 ) -> Chosen:
     """The candidate with the best validation nDCG@10; the first of equals."""
     best: Chosen | None = None
-    value = -1.0
+    best_value = -1.0
     for chosen in settings:
         retriever = make(**chosen)
-        found = _value(dataset, task, retriever)
-        if found > value:
-            best, value = Chosen(retriever, chosen, len(settings)), found
+        value = _validation_value(dataset, task, retriever)
+        if value > best_value:
+            best, best_value = Chosen(retriever, chosen, len(settings)), value
     assert best is not None, "there are settings"
     return best
 
 
-def _value(dataset: PreparedDataset, task: Task, retriever: Retriever) -> float:
-    found = evaluate(retriever, dataset, [task], "validation", [_JUDGED_BY])
-    return found.means()[task][str(_JUDGED_BY)]
+def _validation_value(dataset: PreparedDataset, task: Task, retriever: Retriever) -> float:
+    evaluation = evaluate(retriever, dataset, [task], "validation", [_JUDGED_BY])
+    return evaluation.means()[task][str(_JUDGED_BY)]
 
 
 def _bm25(dataset: PreparedDataset, texts: Field) -> Chosen:
@@ -149,9 +150,9 @@ def _item_knn(dataset: PreparedDataset) -> Chosen:
 
 def _encoder(dataset: PreparedDataset, config: TrainingConfig) -> TextEncoder:
     asked = [example.query or "" for example in dataset.task("search").examples]
-    found = resolve_encoder(sentence_part(config) or "tfidf", dataset.catalog.texts, asked)
-    assert found is not None, "only auto may find none"
-    return found
+    encoder = resolve_encoder(sentence_part(config) or "tfidf", dataset.catalog.texts, asked)
+    assert encoder is not None, "only auto may find none"
+    return encoder
 
 
 def _bi_encoder(dataset: PreparedDataset, config: TrainingConfig, name: str) -> Chosen:
@@ -185,7 +186,7 @@ def tuned_encoder(
     assert name is not None
 
     def judge(encoder: SentenceEncoder) -> float:
-        return _value(dataset, "search", BiEncoder(dataset, encoder))
+        return _validation_value(dataset, "search", BiEncoder(dataset, encoder))
 
     start = SentenceEncoder.load(name)
     place = resolve_device(device).type

@@ -1,4 +1,4 @@
-"""What vector databases do: the nearest item texts to a query, or to the mean of a history."""
+"""Dense retrieval: the item texts nearest to a query, or to the mean of a history."""
 
 from collections.abc import Sequence
 
@@ -10,31 +10,32 @@ from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
 
 _REQUESTS = 256
+"""How many requests are scored at once."""
 
 
 class _Nearest:
-    """Items by the cosine of their text's vector to the request's.
+    """Items by the cosine between their text's embedding and the request's.
 
     Raises:
-        InputError: no item has a text that the encoder knows anything of.
+        InputError: no item has a text with a word that the encoder knows.
     """
 
     def __init__(self, name: str, dataset: PreparedDataset, encoder: TextEncoder) -> None:
         self.name = name
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
-        # Products in double precision round to the same float32 in any company: ties stay ties.
+        # Products in double precision round to the same float32 in a batch of any size: ties stay.
         self._items = encoder.encode(dataset.catalog.texts).astype(np.float64)
         if not self._items.any():
             raise InputError(f"{dataset.source}: no item has a text for {name} to compare")
 
     def _answer(self, requests: Sequence[Request], vectors: Floats, k: int) -> dict[str, Ranking]:
         columns = self._items[self._ranker.order].T
-        found: dict[str, Ranking] = {}
+        rankings: dict[str, Ranking] = {}
         for start in range(0, len(requests), _REQUESTS):
             batch = slice(start, start + _REQUESTS)
             scores = (vectors[batch] @ columns).astype(np.float32)
-            found |= self._ranker.rank(requests[batch], scores, k)
-        return found
+            rankings |= self._ranker.rank(requests[batch], scores, k)
+        return rankings
 
 
 class BiEncoder(_Nearest):
@@ -50,16 +51,16 @@ class BiEncoder(_Nearest):
         """See `twofold.records.Retriever`; a request without a query gets no answer."""
         asked = [request for request in requests if (request.query or "").strip()]
         vectors = self._encoder.encode([request.query or "" for request in asked])
-        found = self._answer(asked, vectors.astype(np.float64), k)
+        rankings = self._answer(asked, vectors.astype(np.float64), k)
         nothing = Ranking((), ())
-        return Run(self.name, {r.request_id: found.get(r.request_id, nothing) for r in requests})
+        return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})
 
 
 class HistoryMean(_Nearest):
-    """The mean vector of a history's last items, compared by cosine.
+    """The mean embedding of a history's last items, compared by cosine.
 
     Args:
-        last: how many of them; all where None.
+        last: how many items of the history count; all where None.
     """
 
     def __init__(
@@ -75,6 +76,6 @@ class HistoryMean(_Nearest):
         for place, request in enumerate(asked):
             history = self._ranker.positions(request.history)
             vectors[place] = self._items[history[-(self._last or len(history)) :]].mean(axis=0)
-        found = self._answer(asked, vectors, k)
+        rankings = self._answer(asked, vectors, k)
         nothing = Ranking((), ())
-        return Run(self.name, {r.request_id: found.get(r.request_id, nothing) for r in requests})
+        return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})

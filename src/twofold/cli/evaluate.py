@@ -8,13 +8,22 @@ import typer
 from twofold.cli.options import Device, Json, Out
 from twofold.records import InputError
 
+Run = Annotated[
+    Path | None, typer.Option("--run", help="A TREC run file to score instead of a model.")
+]
+Qrels = Annotated[
+    Path | None, typer.Option("--qrels", help="The TREC qrels file that judges --run.")
+]
+
 
 def evaluate(
     out: Out,
-    model: Annotated[Path | None, typer.Argument(help="A model folder.")] = None,
-    dataset: Annotated[str | None, typer.Argument(help="What to ask it.")] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Or: a TREC run ...")] = None,
-    qrels: Annotated[Path | None, typer.Option("--qrels", help="... and its qrels.")] = None,
+    model: Annotated[Path | None, typer.Argument(help="The model folder to score.")] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(help="The dataset whose test requests are asked.")
+    ] = None,
+    run: Run = None,
+    qrels: Qrels = None,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -34,7 +43,7 @@ def evaluate(
         return
     for task in (name for name in measured if name not in ("stamp", "unanswered")):
         values = "  ".join(f"{measure} {value:.4f}" for measure, value in measured[task].items())
-        print(f"{task}: {values}  (no answer: {measured['unanswered'][task]})")
+        print(f"{task}: {values}  (requests without an answer: {measured['unanswered'][task]})")
 
 
 def _evaluate_model(model: Path, dataset: str, out: Path, device: str) -> None:
@@ -65,5 +74,5 @@ def _evaluate_run(run_path: Path, qrels_path: Path, out: Path) -> None:
 
     run, qrels = read_run(run_path), read_qrels(qrels_path)
     scores = score(run, qrels).select(pl.lit("run").alias("task"), pl.all())
-    found = Evaluation(scores, {"run": run}, {"run": qrels}, {"run": unanswered(run, qrels)})
-    save_evaluation(found, out, {"run": run.name, "qrels": qrels_path.name})
+    evaluation = Evaluation(scores, {"run": run}, {"run": qrels}, {"run": unanswered(run, qrels)})
+    save_evaluation(evaluation, out, {"run": run.name, "qrels": qrels_path.name})

@@ -13,7 +13,7 @@ def prepare(
     cutoff: Cutoff = None,
     json: Json = False,
 ) -> None:
-    """Validate and split a dataset; write Parquet with a data report."""
+    """Validate and split a dataset, and write it as Parquet with a data report."""
     from twofold import artifact
     from twofold.tasks.storage import load_dataset, save_dataset
 
@@ -25,7 +25,7 @@ def prepare(
 
 
 def parse_time(text: str | None) -> float | None:
-    """A cutoff as timestamps are read: a number, or the seconds since 1970 of an ISO time."""
+    """A cutoff as a number, or as the seconds since 1970 of an ISO time."""
     if text is None:
         return None
     try:

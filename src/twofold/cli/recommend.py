@@ -12,15 +12,16 @@ from twofold.records import InputError
 def recommend(
     model: Model,
     history: Annotated[
-        str | None, typer.Option("--history", help="Item ids, oldest first: a,b,c.")
+        str | None, typer.Option("--history", help="The user's item ids, oldest first: a,b,c.")
     ] = None,
     user: Annotated[
-        str | None, typer.Option("--user", help="A user whose history the model carries.")
+        str | None,
+        typer.Option("--user", help="A user whose history is in the model folder."),
     ] = None,
     k: Answers = 10,
     json: Json = False,
 ) -> None:
-    """Items that come next after a history."""
+    """Recommend the items that come next after a history."""
     from twofold.retrieval.generative import load_model
 
     if (history is None) == (user is None):

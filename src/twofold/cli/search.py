@@ -10,14 +10,14 @@ from twofold.cli.show import show
 
 def search(
     model: Model,
-    query: Annotated[str, typer.Argument(help="What to look for.")],
+    query: Annotated[str, typer.Argument(help="The words to search for.")],
     k: Answers = 10,
     history: Annotated[
-        str | None, typer.Option("--history", help="Item ids, oldest first: a,b,c.")
+        str | None, typer.Option("--history", help="The user's item ids, oldest first: a,b,c.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Items for a query; personal where a history is given."""
+    """Find items for a query; a history makes the answer personal."""
     from twofold.retrieval.generative import load_model
 
     show(load_model(model).search(query, k, parse_ids(history)), json)

@@ -1,7 +1,7 @@
 """The dataset: a catalog, interactions, queries and qrels, validated.
 
 Invariant: in a `Dataset` every id that is named exists, every text is non-empty, every timestamp
-is a number; whatever could not be used stands in `notes`.
+is a number; every row that could not be used is counted in `notes`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -116,7 +116,7 @@ def validate(tables: Mapping[str, Sequence[Table]]) -> Dataset:
         parts = [_qrels(table, items, known) for table in tables["qrels"]]
         judged = pl.concat([part for part, _ in parts]).join(queries, on="query_id", how="semi")
         qrels = judged.unique(["query_id", "item_id"], keep="first", maintain_order=True)
-        notes += [note for _, found in parts for note in found]
+        notes += [note for _, part_notes in parts for note in part_notes]
         notes += _unjudged(tables["queries"][0], queries, qrels)
         notes += _judged_twice(tables["qrels"][0], judged)
     return Dataset(catalog, interactions, queries, qrels, tuple(notes))

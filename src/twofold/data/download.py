@@ -23,8 +23,8 @@ class Archive:
     Attributes:
         name: the folder's name.
         url: where the publisher keeps it.
-        md5: the publisher's checksum; None where he replaces the file from time to time, and
-            writes its checksum beside it as `url` + ".md5".
+        md5: the publisher's checksum; None where the file is replaced from time to time and
+            its checksum is published as `url` + ".md5".
     """
 
     name: str
@@ -60,11 +60,11 @@ def fetch(archive: Archive) -> Path:
             f"fetch it elsewhere and unpack it to {folder}, or give the unpacked folder itself"
         ) from error
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != expected:
+        md5 = hashlib.file_digest(file, "md5").hexdigest()
+    if md5 != expected:
         path.unlink()
         raise InputError(
-            f"{path}: MD5 {found}, the publisher says {expected}; the file was removed, try again"
+            f"{path}: MD5 {md5}, the publisher says {expected}; the file was removed, try again"
         )
     _unpack(path, folder)
     return folder
@@ -77,7 +77,7 @@ def _published_md5(url: str) -> str:
 
 
 def _download(url: str, path: Path) -> None:
-    """Fetch `url`, going on from what an earlier attempt left in `path`.part."""
+    """Fetch `url`, resuming from what an earlier attempt left in `path`.part."""
     part = path.with_suffix(".zip.part")
     done = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})

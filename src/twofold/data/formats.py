@@ -56,11 +56,11 @@ def find_table(folder: Path, name: str) -> Path | None:
     Raises:
         InputError: the table is there twice.
     """
-    found = [folder / f"{name}{s}" for s in SUFFIXES if (folder / f"{name}{s}").is_file()]
-    if len(found) > 1:
-        names = " and ".join(path.name for path in found)
+    paths = [folder / f"{name}{s}" for s in SUFFIXES if (folder / f"{name}{s}").is_file()]
+    if len(paths) > 1:
+        names = " and ".join(path.name for path in paths)
         raise InputError(f"{folder}: {names} both hold the table {name}; keep one of them")
-    return found[0] if found else None
+    return paths[0] if paths else None
 
 
 def read_table(path: Path) -> Table:

@@ -1,4 +1,4 @@
-"""When two queries count as the same: case, punctuation and plural do not tell them apart."""
+"""When two queries count as the same: case, punctuation and plural make no difference."""
 
 import re
 import unicodedata

@@ -1,1 +1,1 @@
-"""Runs and qrels to numbers with intervals. Needs no torch."""
+"""Measures of runs against qrels, and their intervals. Needs no torch."""

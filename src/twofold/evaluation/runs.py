@@ -32,7 +32,7 @@ def write_run(run: Run, path: Path) -> None:
 
 
 def read_run(path: Path) -> Run:
-    """Read a TREC run; ranks are made anew from the scores, as trec_eval does.
+    """Read a TREC run; ranks are computed from the scores, as trec_eval does.
 
     Raises:
         InputError: a line without six fields, or a score that is no number.
@@ -54,7 +54,7 @@ def read_run(path: Path) -> Run:
             )
         answer[unquote(fields[2])] = value
         name = fields[5]
-    return Run(name, {request_id: rank(found.items()) for request_id, found in scored.items()})
+    return Run(name, {request_id: rank(answer.items()) for request_id, answer in scored.items()})
 
 
 def read_qrels(path: Path) -> Qrels:
@@ -99,4 +99,4 @@ def _lines(path: Path, count: int) -> Iterable[tuple[int, list[str]]]:
 
 def _word(value: str) -> str:
     """An id without white space, which would end the field: `a b` -> `a%20b`."""
-    return _SPACE_OR_PERCENT.sub(lambda found: quote(found[0]), value)
+    return _SPACE_OR_PERCENT.sub(lambda match: quote(match[0]), value)

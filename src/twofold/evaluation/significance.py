@@ -1,13 +1,14 @@
-"""Means and paired differences with intervals that count requests and seeds as sources of error.
+"""Means and paired differences, with intervals for the choice of requests and of seeds.
 
 Shapes: S trained models (seeds) of one arm, R requests. Requests that belong together (one user's
 queries) are one cluster and are resampled together.
 
 The variance of a mean over seeds and requests is the sum of two parts: seeds, the variance of
-each arm's seed means over S; and requests, what resampling clusters of the seed-averaged scores
-tends to as the resamples grow (linearised: Efron's infinitesimal jackknife, no random numbers).
-Both hold what a seed and a request do together, so it is taken off the second. With under three
-seeds the first part cannot be estimated: the estimate then speaks of these trained models alone.
+each arm's seed means over S; and requests, the variance of the mean of the seed-averaged scores
+over bootstrap resamples of clusters, in the limit of many resamples (Efron's infinitesimal
+jackknife, no random numbers). Both contain the seed-by-request interaction, so it is subtracted
+from the second. With fewer than three seeds the first part cannot be estimated: the estimate then
+holds for these trained models only.
 """
 
 import math
@@ -28,10 +29,10 @@ class Estimate:
 
     Attributes:
         value: the point estimate.
-        request_variance: of the value, from the choice of requests.
-        seed_variance: of the value, from the choice of seeds; None where it cannot be estimated.
+        request_variance: the variance of the value that comes from the choice of requests.
+        seed_variance: that from the choice of seeds; None where it cannot be estimated.
         interaction: the part of `seed_variance` that more requests would shrink too.
-        degrees: of freedom of the t distribution.
+        degrees: degrees of freedom of the t distribution.
     """
 
     value: float
@@ -51,7 +52,7 @@ class Estimate:
 
     @property
     def p_value(self) -> float:
-        """Two-sided, of the value being 0."""
+        """Two-sided p-value of the hypothesis that the true value is 0."""
         if self.standard_error == 0:
             return 1.0 if self.value == 0 else 0.0
         return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.degrees))
@@ -73,7 +74,7 @@ def difference(first: Floats, second: Floats, clusters: Ints, *, fixed: bool = F
     Args:
         first, second: (S, R) and (S', R), over the same requests.
         clusters: (R,).
-        fixed: `second` is not trained with seeds, so that it adds no variance of theirs.
+        fixed: `second` is not trained with seeds, so that it adds no seed variance.
     """
     if fixed:
         return contrast([(1.0, first - second)], clusters)
@@ -106,7 +107,7 @@ def contrast(terms: Sequence[tuple[float, Floats]], clusters: Ints) -> Estimate:
 
 
 def _interaction(scores: Floats) -> float:
-    """Variance of an arm's mean from what neither its seeds nor its requests explain alone."""
+    """Variance of an arm's mean from the interaction of its seeds and requests."""
     seeds, requests = scores.shape
     if requests < 2:
         return 0.0
@@ -121,9 +122,10 @@ def _resampling_variance(values: Floats, clusters: Ints) -> float:
     sums, sizes = np.bincount(numbers, weights=values), np.bincount(numbers)
     if len(sums) < 2:
         return math.inf
-    # A mean over a random number of requests is a ratio: each cluster's pull on it.
-    pulls = (sums - values.mean() * sizes) / len(values)
-    return float((pulls**2).sum() * len(sums) / (len(sums) - 1))
+    # A mean over a random number of requests is a ratio; linearised, these are the clusters'
+    # influence values.
+    influence = (sums - values.mean() * sizes) / len(values)
+    return float((influence**2).sum() * len(sums) / (len(sums) - 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
