@@ -14,7 +14,7 @@ BIN = $(VENV)/bin
 TORCH = 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help study serve test check unit slow fuzz faults clean
+.PHONY: help study serve test check unit docs slow fuzz faults clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,13 @@ check: $(VENV)/.ready  ## format, lint, types, layers
 
 unit: $(VENV)/.ready
 	$(BIN)/pytest -m "not slow"
+
+docs: $(VENV)/.docs  ## the documents as a site, in out/docs; a warning is an error
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d out/doctrees docs out/docs
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
 
 slow: $(VENV)/.ready  ## long tests: kills and resumes at many moments
 	$(BIN)/pytest -m slow

@@ -1,8 +1,11 @@
-"""Write docs/reference/index.md from the program itself: `python docs/make_reference.py`."""
+"""Write docs/reference/ from the program itself: `python docs/make_reference.py`."""
 
 import inspect
+import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +15,28 @@ import twofold
 from twofold.cli import app
 from twofold.training.config import PRESETS, TrainingConfig
 
+_MADE = "Made by `python docs/make_reference.py`."
+_CLASSES = (
+    "twofold.retrieval.generative.GenerativeRetriever",
+    "twofold.studies.study.Study",
+    "twofold.tasks.prepared.PreparedDataset",
+    "twofold.tasks.evaluate.Evaluation",
+    "twofold.records.Ranking",
+    "twofold.records.RankedItem",
+    "twofold.records.Retriever",
+    "twofold.serving.client.Client",
+)
+"""The classes that the public functions take and return, apart from the public names."""
 
-def commands() -> list[str]:
+
+def commands() -> str:
     """Every command with its arguments and options."""
-    lines = ["## Commands", ""]
+    lines = ["# Commands", "", _MADE, ""]
     for name, command in _verbs(typer.main.get_command(app)):
-        lines += [f"### twofold {name}", "", command.help, "", "| | |", "|---|---|"]
-        for parameter in command.params:
-            shown = ", ".join([*parameter.opts, *parameter.secondary_opts])
-            if parameter.param_type_name == "argument":
-                shown = parameter.name.upper()
-            default = parameter.default
-            told = "" if callable(default) or default in (None, False) else f" Default: {default}."
-            lines.append(f"| `{shown}` | {getattr(parameter, 'help', '') or ''}{told} |")
+        lines += [f"## twofold {name}", "", command.help, "", "| | | default |", "|---|---|---|"]
+        lines += [_parameter(parameter) for parameter in command.params]
         lines.append("")
-    return lines
+    return "\n".join(lines)
 
 
 def _verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
@@ -37,40 +47,177 @@ def _verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
             yield before + name, command
 
 
-def settings() -> list[str]:
-    """Every training setting, and what the presets change."""
-    lines = ["## Training settings", "", "| setting | default | |", "|---|---|---|"]
+def _parameter(parameter: Any) -> str:
+    shown = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    if parameter.param_type_name == "argument":
+        shown = parameter.name.upper()
+    default = parameter.default
+    told = "" if callable(default) or default in (None, False) else f"`{_plain(default)}`"
+    if parameter.required:
+        told = "required"
+    return f"| `{shown}` | {_cell(getattr(parameter, 'help', '') or '')} | {told} |"
+
+
+def _plain(value: Any) -> Any:
+    """An enumeration's member as it is typed."""
+    return getattr(value, "value", value)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def settings() -> str:
+    """Every training setting with its default, and what each preset changes."""
+    lines = ["# Training settings", "", _MADE, ""]
+    lines += ["Change one with `--set KEY=VALUE`, several with `--config FILE` (a JSON object).", ""]
+    lines += ["| setting | default | |", "|---|---|---|"]
     for name, field in TrainingConfig.model_fields.items():
-        lines.append(f"| `{name}` | {field.default} | {field.description or ''} |")
-    lines += ["", "Presets: `standard` is the default; the others change:", ""]
+        lines.append(f"| `{name}` | `{_shown(field.default)}` | {_cell(field.description or '')} |")
+    lines += ["", "## Presets", "", "`--budget NAME` chooses a preset. Each changes the defaults:", ""]
     for name, changes in PRESETS.items():
-        if changes:
-            told = ", ".join(f"`{key}={value}`" for key, value in changes.items())
-            lines.append(f"- `{name}`: {told}")
-    return [*lines, ""]
+        told = ", ".join(f"`{key}={_shown(value)}`" for key, value in changes.items())
+        lines.append(f"- `{name}`: {told or 'nothing; these are the defaults'}")
+    return "\n".join([*lines, ""])
 
 
-def names() -> list[str]:
-    """Every public name with its signature and docstring."""
-    lines = ["## Python", ""]
-    for name in twofold.__all__:
-        value = getattr(twofold, name)
-        signature = inspect.signature(value) if inspect.isfunction(value) else ""
-        lines += [f"### twofold.{name}", ""]
-        if signature:
-            parameters = ",\n".join(f"    {p}" for p in signature.parameters.values())
-            lines += ["```python", f"{name}(\n{parameters},\n)", "```", ""]
-        lines += ["```text", inspect.getdoc(value) or "", "```", ""]
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def python() -> str:
+    """Every public name with signature and docstring, and the classes that they return."""
+    lines = ["# Python", "", _MADE, "", "## Public names", ""]
+    lines += ["`import twofold` loads no torch; a name is loaded when it is first used.", ""]
+    values = {f"twofold.{name}": getattr(twofold, name) for name in twofold.__all__}
+    for name, value in values.items():
+        lines += _entry(name, value)
+    lines += ["## What they take and return", ""]
+    for path in _CLASSES:
+        value = _named(path)
+        if value not in values.values():
+            lines += _entry(path, value)
+    return "\n".join(lines)
+
+
+def _named(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _entry(path: str, value: Any) -> list[str]:
+    lines = [f"### {path}", ""]
+    if inspect.isfunction(value):
+        lines += _signature(value.__name__, value)
+    lines += ["```text", inspect.getdoc(value) or "", "```", ""]
+    for name, method in _methods(value) if inspect.isclass(value) else ():
+        lines += _signature(f"{value.__name__}.{name}", method)
+        if method.__doc__:
+            lines += ["```text", inspect.getdoc(method) or "", "```", ""]
     return lines
 
 
-def reference() -> str:
-    """The page."""
-    head = ["# Reference", "", "Made by `python docs/make_reference.py`.", ""]
-    return "\n".join([*head, *commands(), *settings(), *names()]).rstrip() + "\n"
+def _methods(value: type) -> Iterator[tuple[str, Any]]:
+    """Public methods, in the order of the source; not those that a library's base brings."""
+    for name, member in vars(value).items():
+        function = getattr(member, "__func__", member)
+        if not name.startswith("_") and inspect.isfunction(function):
+            yield name, function
+
+
+def _signature(name: str, function: Any) -> list[str]:
+    """A function as one would write it, one parameter per line where there are several."""
+    parts = inspect.signature(function)
+    parameters = [_short(p) for p in parts.parameters.values() if p.name not in ("self", "cls")]
+    returned = "" if parts.return_annotation is parts.empty else f" -> {_returned(parts)}"
+    written = f"{name}({', '.join(parameters)}){returned}"
+    if len(written) > 100:
+        inner = "".join(f"    {parameter},\n" for parameter in parameters)
+        written = f"{name}(\n{inner}){returned}"
+    return ["```text", written, "```", ""]
+
+
+def _short(given: Any) -> str:
+    """Types without the modules that they come from."""
+    return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", str(given))
+
+
+def _returned(parts: inspect.Signature) -> str:
+    given = parts.return_annotation
+    return given.__name__ if isinstance(given, type) else _short(given)
+
+
+def study_json() -> str:
+    """The keys of study.json, from its JSON Schema."""
+    text = (resources.files("twofold") / "studies" / "study.schema.json").read_text("utf-8")
+    schema = json.loads(text)
+    lines = ["# study.json", "", _MADE, ""]
+    lines += [schema.get("description", ""), "", "The JSON Schema is a file of the package,"]
+    lines += ["`twofold/studies/study.schema.json`. `KEY` in capitals stands for any name.", ""]
+    for key, part in schema["properties"].items():
+        lines += [f"## {key}", ""]
+        rows = list(_keys(_resolved(part, schema), schema))
+        described = _resolved(part, schema).get("description", "")
+        lines += [described, ""] if described else []
+        if rows:
+            lines += ["| key | type | |", "|---|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _resolved(part: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A part of a schema, with what it refers to."""
+    if "$ref" not in part:
+        return part
+    target: Any = schema
+    for name in part["$ref"].removeprefix("#/").split("/"):
+        target = target[name]
+    return {**target, **{key: value for key, value in part.items() if key != "$ref"}}
+
+
+def _keys(
+    part: Mapping[str, Any], schema: Mapping[str, Any], path: str = "", depth: int = 0
+) -> Iterator[str]:
+    """A row for each key below a part, three levels deep."""
+    named = {name: part.get("properties", {}).get(name, {}) for name in part.get("required", ())}
+    named |= part.get("properties", {})
+    if isinstance(part.get("additionalProperties"), dict):
+        named["KEY"] = part["additionalProperties"]
+    if part.get("type") == "array" and "items" in part:
+        yield from _keys(_resolved(part["items"], schema), schema, f"{path}[]", depth)
+    for name, inner in named.items():
+        inner = _resolved(inner, schema)
+        shown = f"{path}.{name}".removeprefix(".")
+        yield f"| `{shown}` | {_type(inner, schema)} | {_cell(inner.get('description', ''))} |"
+        if depth < 2:
+            yield from _keys(inner, schema, shown, depth + 1)
+
+
+def _type(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    if "anyOf" in part:
+        return " or ".join(_type(_resolved(option, schema), schema) for option in part["anyOf"])
+    if "enum" in part:
+        return ", ".join(f"`{value}`" for value in part["enum"])
+    if "const" in part:
+        return f"`{part['const']}`"
+    kind = part.get("type", "")
+    return " or ".join(kind) if isinstance(kind, list) else kind
+
+
+PAGES = {"cli": commands, "settings": settings, "python": python, "study-json": study_json}
+
+
+def page(name: str) -> str:
+    """One page of the reference, as its file should be."""
+    return PAGES[name]().rstrip() + "\n"
+
+
+def main() -> None:
+    """Write every page that differs."""
+    for name in PAGES:
+        path = Path(__file__).parent / "reference" / f"{name}.md"
+        path.write_text(page(name), encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
 
 
 if __name__ == "__main__":
-    page = Path(__file__).parent / "reference" / "index.md"
-    page.write_text(reference(), encoding="utf-8")
-    sys.stdout.write(f"{page}\n")
+    main()
