@@ -70,11 +70,20 @@ def _cell(text: str) -> str:
 def settings() -> str:
     """Every training setting with its default, and what each preset changes."""
     lines = ["# Training settings", "", _MADE, ""]
-    lines += ["Change one with `--set KEY=VALUE`, several with `--config FILE` (a JSON object).", ""]
+    lines += [
+        "Change one with `--set KEY=VALUE`, several with `--config FILE` (a JSON object).",
+        "",
+    ]
     lines += ["| setting | default | |", "|---|---|---|"]
     for name, field in TrainingConfig.model_fields.items():
         lines.append(f"| `{name}` | `{_shown(field.default)}` | {_cell(field.description or '')} |")
-    lines += ["", "## Presets", "", "`--budget NAME` chooses a preset. Each changes the defaults:", ""]
+    lines += [
+        "",
+        "## Presets",
+        "",
+        "`--budget NAME` chooses a preset. Each changes the defaults:",
+        "",
+    ]
     for name, changes in PRESETS.items():
         told = ", ".join(f"`{key}={_shown(value)}`" for key, value in changes.items())
         lines.append(f"- `{name}`: {told or 'nothing; these are the defaults'}")

@@ -1,20 +1,24 @@
-"""The documents and the program agree: commands, options, targets, links and the reference."""
+"""The documents and the program agree: commands, options, targets, links, files, the reference."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
+import twofold
+from tests.docs.pages import PAGES, ROOT, name_of
 from twofold.cli import app
 
-ROOT = Path(__file__).parents[2]
+REFERENCE = ("cli", "settings", "python", "study-json")
 
 
 def test_the_documents_name_only_commands_and_options_that_exist() -> None:
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in PAGES:
         for line in re.findall(r"^(?:\$ )?twofold (\S.*)$", page.read_text(), re.M):
             command: Any = typer.main.get_command(app)
             words = line.split()
@@ -29,19 +33,54 @@ def test_the_documents_name_only_commands_and_options_that_exist() -> None:
 
 def test_the_reference_is_what_the_program_says() -> None:
     """Where it is not: python docs/make_reference.py."""
-    code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['reference'](), end='')"
-    command = [sys.executable, "-c", code, str(ROOT / "docs" / "make_reference.py")]
+    script = ROOT / "docs" / "make_reference.py"
+    code = "import json, runpy, sys; page = runpy.run_path(sys.argv[1])['page']; "
+    code += "print(json.dumps([page(name) for name in sys.argv[2:]]))"
+    command = [sys.executable, "-c", code, str(script), *REFERENCE]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert (ROOT / "docs" / "reference" / "index.md").read_text() == done.stdout
+    for name, text in zip(REFERENCE, json.loads(done.stdout), strict=True):
+        assert (ROOT / "docs" / "reference" / f"{name}.md").read_text() == text, name
 
 
-def test_links_between_the_documents_hold() -> None:
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        for link in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", page.read_text()):
-            assert link.startswith("http") or (page.parent / link).exists(), f"{page}: {link}"
+def test_a_model_folder_holds_the_files_that_the_reference_lists(tmp_path: Path) -> None:
+    config = twofold.resolve_config(
+        "quick", backbone="decoder:tiny", max_steps=2, min_validations=1
+    )
+    dataset = twofold.load_dataset("simulate:catalog:users=60")
+    twofold.train(dataset, out=tmp_path / "model", config=config)
+    listed = (ROOT / "docs" / "reference" / "model-folder.md").read_text()
+    for path in sorted((tmp_path / "model").rglob("*")):
+        if path.is_file():
+            assert f"`{path.relative_to(tmp_path / 'model')}`" in listed, path.name
 
 
-def test_make_targets_in_the_readme_exist() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_between_the_documents_hold(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", page.read_text()):
+        assert link.startswith("http") or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_lines_are_at_most_120_characters_long(page: Path) -> None:
+    """Apart from tables, code, what is generated, and links that cannot be broken."""
+    if page.parent.name in ("reference", "benchmarks", "results", "log") or page.stem == "serve":
+        return
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for line in prose.splitlines():
+        assert len(line) <= 120 or line.startswith("|") or " " not in line[:118], line
+
+
+def test_files_and_tests_that_the_project_pages_name_exist() -> None:
+    for page in sorted((ROOT / "docs" / "project").glob("*.md")):
+        for path, test in re.findall(
+            r"`((?:src|tests|examples)/[\w/.]+)(?:::(\w+))?`", page.read_text()
+        ):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+            assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{page.name}: {test}"
+
+
+def test_make_targets_in_the_documents_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.M):
-        assert re.search(rf"^{target}:", makefile, re.M), target
+    for page in PAGES:
+        for target in re.findall(r"^make (\w+)", page.read_text(), re.M):
+            assert re.search(rf"^{target}:", makefile, re.M), f"{page.name}: make {target}"
