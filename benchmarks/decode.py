@@ -171,9 +171,9 @@ class Ours:
             self._trie,
             self._counts,
             nothing,
-            beams,
-            beams,
-            self._ranks,
+            beams=beams,
+            k=beams,
+            tie_rank=self._ranks,
             normalised=softmax != "trie",
         ).items
 
@@ -359,7 +359,7 @@ def search_alone(trie: Trie, beams: int) -> tuple[Callable[[], Any], Callable[[]
 
     def constrained() -> None:
         nothing = [np.zeros(0, np.int64)]
-        beam_search(expand, trie, counts, nothing, beams, beams, ranks)
+        beam_search(expand, trie, counts, nothing, beams=beams, k=beams, tie_rank=ranks)
 
     def free() -> None:
         scores = np.zeros((1, 1), np.float32)

@@ -96,8 +96,8 @@ def test_generate_finds_the_same_items_in_the_same_order(family: str) -> None:
 
         trie = build_trie(vocabulary.spaces.search)
         ours = beam_search(
-            expand, trie, trie.counts(), [nothing] * len(queries), BEAMS, BEAMS, np.arange(ITEMS),
-            normalised=True,
+            expand, trie, trie.counts(), [nothing] * len(queries), beams=BEAMS, k=BEAMS,
+            tie_rank=np.arange(ITEMS), normalised=True,
         )  # fmt: skip
         theirs = _generated(backbone, vocabulary, batch.tokens)
     assert ours.items.tolist() == theirs.tolist()

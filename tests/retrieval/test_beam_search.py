@@ -9,14 +9,14 @@ from tests.identifiers.test_trie import identifiers
 from twofold.identifiers.identifiers import Identifiers
 from twofold.identifiers.trie import build_trie
 from twofold.records import Ints
-from twofold.retrieval.beam_search import Diversity, Expand, Found, Scores, beam_search
+from twofold.retrieval.beam_search import Diversity, Expand, Scores, TopItems, beam_search
 
 
 class Language:
     """Log-probabilities that depend on the request and on the whole prefix, by their hash.
 
     Args:
-        coarse: few different values, so that many hypotheses tie.
+        coarse: whether values are few, so that many hypotheses tie.
     """
 
     def __init__(self, made: Identifiers, requests: int, seed: int, coarse: bool) -> None:
@@ -24,17 +24,17 @@ class Language:
         self._requests = requests
 
     def log_p(self, request: int, prefix: tuple[int, ...]) -> Scores:
-        """Of the codes after a prefix, (V,)."""
+        """Log-probabilities of the codes after a prefix, (V,)."""
         rng = np.random.default_rng([self._seed, request, *prefix])
         logits = rng.normal(size=self._sizes[len(prefix)]).astype(np.float32)
         if self._coarse:
             logits = np.round(logits)
         shifted = logits - logits.max()
-        found: Scores = (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)
-        return found
+        log_p: Scores = (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)
+        return log_p
 
     def expand(self) -> Expand:
-        """Remembers the prefixes that the search has spelled."""
+        """A model that remembers the prefix of each hypothesis."""
         prefixes: list[list[tuple[int, ...]]] = []
 
         def step(level: int, codes: Ints, parents: Ints) -> Scores:
@@ -71,18 +71,26 @@ def _search(
     k: int,
     allowed: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None,
     diversity: Diversity | None = None,
-) -> Found:
+) -> TopItems:
     trie = build_trie(made)
     counts = trie.counts(allowed)
     left = [items if allowed is None else items[allowed[items]] for items in excluded]
     ranks = np.arange(len(made))
     return beam_search(
-        language.expand(), trie, counts, left, beams, k, ranks, diversity, normalised=True
+        language.expand(),
+        trie,
+        counts,
+        left,
+        beams=beams,
+        k=k,
+        tie_rank=ranks,
+        diversity=diversity,
+        normalised=True,
     )
 
 
-def _found(found: Found, row: int) -> list[int]:
-    items: list[int] = found.items[row][found.scores[row] > -np.inf].tolist()
+def _items(top: TopItems, row: int) -> list[int]:
+    items: list[int] = top.items[row][top.scores[row] > -np.inf].tolist()
     return items
 
 
@@ -93,13 +101,13 @@ def test_with_enough_beams_it_is_exact(made: Identifiers, seed: int, coarse: boo
     language = Language(made, 3, seed, coarse)
     excluded = [np.flatnonzero(rng.random(len(made)) < share) for share in (0.0, 0.3, 1.0)]
     allowed = rng.random(len(made)) < 0.8
-    found = _search(made, language, excluded, max(len(made), k), k, allowed)
+    top = _search(made, language, excluded, max(len(made), k), k, allowed)
     for row, items in enumerate(excluded):
         every = [n for n in np.flatnonzero(allowed) if n not in set(items.tolist())]
         scores = {n: language.score(row, made.codes[n].tolist()) for n in every}
         wanted = sorted(every, key=lambda n: (-scores[n], n))[:k]
-        assert _found(found, row) == wanted
-        assert found.scores[row][: len(wanted)].tolist() == [scores[n] for n in wanted]
+        assert _items(top, row) == wanted
+        assert top.scores[row][: len(wanted)].tolist() == [scores[n] for n in wanted]
 
 
 @settings(max_examples=100, deadline=None)
@@ -108,8 +116,8 @@ def test_a_filter_does_not_reorder_what_passes_it(made: Identifiers, seed: int) 
     allowed = np.random.default_rng(seed).random(len(made)) < 0.5
     language, nothing = Language(made, 1, seed, False), [np.zeros(0, np.int64)]
     everything = len(made)
-    whole = _found(_search(made, language, nothing, everything, everything), 0)
-    passed = _found(_search(made, language, nothing, everything, everything, allowed), 0)
+    whole = _items(_search(made, language, nothing, everything, everything), 0)
+    passed = _items(_search(made, language, nothing, everything, everything, allowed), 0)
     assert passed == [item for item in whole if allowed[item]]
 
 
@@ -128,21 +136,21 @@ def test_k_items_come_back_whenever_k_are_allowed(
     language = Language(made, 2, seed, coarse=True)
     excluded = [np.flatnonzero(rng.random(len(made)) < share) for share in (0.2, 0.9)]
     allowed = rng.random(len(made)) < 0.7
-    found = _search(made, language, excluded, k + more, k, allowed, diversity)
+    top = _search(made, language, excluded, k + more, k, allowed, diversity)
     for row, items in enumerate(excluded):
-        answer = _found(found, row)
+        answer = _items(top, row)
         may = set(np.flatnonzero(allowed).tolist()) - set(items.tolist())
         assert len(answer) == len(set(answer)) == min(k, len(may))
         assert set(answer) <= may
         scores = [language.score(row, made.codes[n].tolist()) for n in answer]
-        assert found.scores[row][: len(answer)].tolist() == scores
+        assert top.scores[row][: len(answer)].tolist() == scores
         assert scores == sorted(scores, reverse=True)
 
 
 @settings(max_examples=100, deadline=None)
 @given(identifiers(), st.integers(0, 1000))
 def test_scores_are_probabilities_of_what_the_catalog_holds(made: Identifiers, seed: int) -> None:
-    """Whatever is filtered: over the whole catalog they sum to 1."""
+    """Whatever is filtered, they sum to 1 over the whole catalog."""
     allowed = np.random.default_rng(seed).random(len(made)) < 0.7
     language, everything = Language(made, 1, seed, False), len(made)
     nothing, ranks, trie = [np.zeros(0, np.int64)], np.arange(len(made)), build_trie(made)
@@ -157,16 +165,18 @@ def test_scores_are_probabilities_of_what_the_catalog_holds(made: Identifiers, s
         (trie.counts(), np.ones(everything, bool)),
         (trie.counts(allowed), allowed),
     ):
-        found = beam_search(language.expand(), trie, counts, nothing, everything, everything, ranks)
-        kept = found.scores[0] > -np.inf
-        assert sorted(found.items[0][kept]) == np.flatnonzero(wanted).tolist()
-        assert found.scores[0][kept] == pytest.approx(expected[found.items[0][kept]], abs=1e-4)
+        top = beam_search(
+            language.expand(), trie, counts, nothing, beams=everything, k=everything, tie_rank=ranks
+        )
+        filled = top.scores[0] > -np.inf
+        assert sorted(top.items[0][filled]) == np.flatnonzero(wanted).tolist()
+        assert top.scores[0][filled] == pytest.approx(expected[top.items[0][filled]], abs=1e-4)
 
 
 @pytest.mark.parametrize("sizes", [(8, 16), (8, 4, 8)])
 @pytest.mark.parametrize("seed", range(5))
 def test_diversity_spreads_items_over_prefixes(sizes: tuple[int, ...], seed: int) -> None:
-    """With a high price and a group an item, no prefix comes twice before each came once."""
+    """With a high penalty and a group for each item, a prefix comes twice only after all came."""
     codes = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=1)
     made = Identifiers("semantic", codes, sizes)
     language, nothing = Language(made, 1, seed, False), [np.zeros(0, np.int64)]
@@ -174,8 +184,8 @@ def test_diversity_spreads_items_over_prefixes(sizes: tuple[int, ...], seed: int
     spread = _search(made, language, nothing, 8, 8, diversity=Diversity(8, 50.0))
     assert spread.scores[0].sum() < plain.scores[0].sum()
 
-    def prefixes(found: Found) -> int:
-        return len({tuple(row) for row in codes[_found(found, 0), :-1].tolist()})
+    def prefixes(top: TopItems) -> int:
+        return len({tuple(row) for row in codes[_items(top, 0), :-1].tolist()})
 
     assert prefixes(plain) < prefixes(spread) == 8
 

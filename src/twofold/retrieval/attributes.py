@@ -1,4 +1,4 @@
-"""Which items of a catalog have the attributes that a request asks for."""
+"""Attributes of a catalog's items, and filters on them."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,15 +13,16 @@ from twofold.records import InputError
 
 Mask = npt.NDArray[np.bool_]
 Where = tuple[tuple[str, frozenset[str]], ...]
-"""See `twofold.records.Request.where`."""
+"""A filter: (attribute, values) pairs, all of which an item must satisfy; see `Request.where`."""
 
-_KEPT, _KEPT_EACH = 64 << 20, 4096
-"""Bytes of masks, and of a filter whose mask is kept: filters are written by users."""
+_CACHED_BYTES, _CACHED_FILTER = 64 << 20, 4096
+"""The most bytes of all cached masks, and of a filter whose mask is cached: users write filters, so
+neither has another limit."""
 _NOT_ATTRIBUTES = ("item_id", "title", "text")
 
 
 class Attributes:
-    """The columns of a catalog beside id, title and text.
+    """The columns of a catalog other than id, title and text.
 
     A cell may hold several values, joined by `|`, as MovieLens joins genres.
     """
@@ -32,38 +33,37 @@ class Attributes:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of all attributes."""
+        """The names of the attributes, in the order of the items table."""
         return tuple(name for name in self._items.columns if name not in _NOT_ATTRIBUTES)
 
     def of(self, position: int) -> Mapping[str, Any]:
-        """The attributes that an item has."""
+        """An item's attributes, without the empty ones; `position` is its catalog position."""
         row = self._items.row(position, named=True)
         return {name: row[name] for name in self.names if row[name] not in (None, "")}
 
     def mask(self, where: Where) -> Mask:
-        """The items that have one of the values in each of the attributes, (N,).
+        """The items that satisfy a filter, (N,): in each attribute they have one of its values.
 
         Raises:
             InputError: the catalog has no such attribute.
         """
-        found = self._masks.get(where)
-        if found is None:
-            found = self._found(where)
-            size = _size(where)
-            if (len(self._masks) + 1) * (self._items.height + _KEPT_EACH) > _KEPT:
+        mask = self._masks.get(where)
+        if mask is None:
+            mask = self._computed_mask(where)
+            if (len(self._masks) + 1) * (self._items.height + _CACHED_FILTER) > _CACHED_BYTES:
                 self._masks.clear()
-            if size <= _KEPT_EACH:
-                self._masks[where] = found
-        return found
+            if _bytes(where) <= _CACHED_FILTER:
+                self._masks[where] = mask
+        return mask
 
-    def _found(self, where: Where) -> Mask:
-        found = np.ones(self._items.height, bool)
+    def _computed_mask(self, where: Where) -> Mask:
+        mask = np.ones(self._items.height, bool)
         for name, values in where:
-            found &= self._having(name, values)
-        return found
+            mask &= self._having(name, values)
+        return mask
 
     def require(self, where: Where) -> None:
-        """Raise InputError where the catalog lacks an attribute."""
+        """Raise InputError where the catalog lacks an attribute of the filter."""
         for name, _ in where:
             if name not in self.names:
                 known = f"the catalog has {', '.join(self.names)}" if self.names else "it has none"
@@ -73,10 +73,10 @@ class Attributes:
         self.require(((name, values),))
         column = self._items[name].cast(pl.String).fill_null("")
         wanted = pl.Series(sorted(values))
-        held = column.str.split("|").list.eval(pl.element().is_in(wanted.implode()))
-        return held.list.any().fill_null(False).to_numpy()
+        matches = column.str.split("|").list.eval(pl.element().is_in(wanted.implode()))
+        return matches.list.any().fill_null(False).to_numpy()
 
 
-def _size(where: Where) -> int:
-    """About the bytes of a filter."""
+def _bytes(where: Where) -> int:
+    """The memory that a filter takes, about."""
     return sum(len(name) + sum(50 + len(value) for value in values) for name, values in where)

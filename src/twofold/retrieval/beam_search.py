@@ -1,16 +1,17 @@
-"""Beam search over a trie: the best valid identifiers, and only those.
+"""Beam search over a trie: the best valid identifiers of each request.
 
-A pure function over `expand`, which scores the next level's codes. A softmax over the codes that
-go on with a prefix of the catalog makes them probabilities; what a request must not find is left
-out after it, so a filter never reorders what passes it. A prefix is kept only while something
-allowed lies below it, so `k` items come back whenever `k` are allowed and `beams >= k`. With as
-many beams as items the search is exact.
+A pure function over `expand`, which gives the next level's logits. A softmax over the valid
+continuations of a prefix, in the whole catalog, makes them probabilities; what a request may not
+retrieve is left out after it, so a filter never reorders what passes it. A prefix is kept only
+while an allowed item is below it, so `k` items come back whenever `k` are allowed and
+`beams >= k`. With as many beams as items the search is exact.
 
-Shapes: B requests, K hypotheses, V codes of a level.
+Shapes: B requests, K hypotheses, V codes of a level, W children of the hypotheses of a request.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,24 +23,26 @@ from twofold.retrieval.top_k import top_k
 Scores = npt.NDArray[np.float32]
 
 Expand = Callable[[int, Ints, Ints], Scores]
-"""(level, codes, parents) -> scores of the level's codes after each hypothesis.
+"""(level, codes, parents) -> the logits of the level's codes after each hypothesis, (B, K, V).
 
-`codes` (B, K) are those of the level before and `parents` (B, K) the places that their hypotheses
-had there; for level 0 both are zeros, with K = 1. Returns (B, K, V).
+`codes` (B, K) are the hypotheses' codes at the level before, and `parents` (B, K) the indices of
+their own parents among the hypotheses of the level before that. At level 0 both are zeros, with
+K = 1.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Diversity:
-    """Beams in groups; a later group pays for each that earlier ones took below the same prefix.
+    """Diverse beam search: groups choose in turn, and pay for prefixes that were chosen before.
 
-    After Vijayakumar et al. (AAAI 2018), but that items count as alike by what they begin with, not
-    by a code at one level, and that the groups choose from all hypotheses, so that no item is
-    found twice and none is missed for want of beams. Scores stay what they are.
+    Differs from Vijayakumar et al. (AAAI 2018) in two ways: hypotheses count as alike by their
+    parent, not by a code at one level; and all groups choose from the same hypotheses, so no item
+    comes twice and none is missed for want of beams. The scores of items stay what they are.
 
     Attributes:
-        groups: 1 is plain beam search.
-        penalty: in log p, for each hypothesis that is there already.
+        groups: the number of groups; 1 is plain beam search.
+        penalty: what each hypothesis costs, in log p, for each one that was chosen before with the
+            same parent.
     """
 
     groups: int
@@ -51,15 +54,29 @@ class Diversity:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The items of each request, best first.
+class TopItems:
+    """The best items of each request, best first.
 
     Attributes:
-        items: (B, k), catalog positions; what is beyond the allowed ones has score -inf.
-        scores: (B, k), log p(identifier).
+        items: catalog positions, (B, k).
+        scores: log p(identifier), (B, k); -inf in the columns beyond the allowed items.
     """
 
     items: Ints
+    scores: Scores
+
+
+class _Children(NamedTuple):
+    """The trie's nodes below the hypotheses of each request, in order of hypothesis and code.
+
+    Attributes:
+        parents: the index of each child's hypothesis, (B, W).
+        nodes: the children, (B, W).
+        scores: log p of the prefixes, (B, W); -inf where a child is padding or not allowed.
+    """
+
+    parents: Ints
+    nodes: Ints
     scores: Scores
 
 
@@ -68,92 +85,93 @@ def beam_search(
     trie: Trie,
     counts: Counts,
     excluded: Sequence[Ints],
+    *,
     beams: int,
     k: int,
     tie_rank: Ints,
     diversity: Diversity | None = None,
     normalised: bool = False,
-) -> Found:
+) -> TopItems:
     """The `k` best items of each request.
 
     Args:
         expand: the model.
-        trie: of valid identifiers.
-        counts: items below each node that may come back; see `Trie.counts`.
-        excluded: for each request the catalog positions that may not, without repeats, all of
-            them allowed by `counts`.
-        beams: hypotheses that are kept at a level, at least `k`.
-        k: how many items.
-        tie_rank: (N,), of two items with equal scores the smaller rank comes first.
-        diversity: spread the hypotheses and the items over more prefixes.
-        normalised: `expand` gives log-probabilities, which are taken as they are.
+        trie: the trie of valid identifiers.
+        counts: for each level the items below each node that may come back; see `Trie.counts`.
+        excluded: for each request the catalog positions that may not come back, without repeats,
+            all of them allowed by `counts`.
+        beams: the hypotheses that are kept at a level, at least `k`.
+        k: the number of items.
+        tie_rank: a rank for each item, (N,); of equal scores the smaller rank comes first.
+        diversity: spreads the hypotheses and the items over more prefixes.
+        normalised: whether `expand` gives log-probabilities, which are then used as they are.
     """
     if beams < k:
         raise ValueError(f"{beams} beams cannot find {k} items")
-    taken = excluded_counts(trie, excluded)
+    exclusions = excluded_counts(trie, excluded)
     rows = len(excluded)
     scores = np.zeros((rows, 1), np.float32)
     nodes = codes = parents = np.zeros((rows, 1), np.int64)
     for level in range(trie.levels):
-        found = expand(level, codes, parents)
-        place, node, value = _children(
-            trie, counts, taken[level], level, nodes, scores, found, normalised
-        )
-        if level == trie.levels - 1 or not node.size:
-            return _best(trie, place, node, value, k, tie_rank, diversity)
-        chosen, scores = _choose(place, value, beams, diversity)
-        parents = np.take_along_axis(place, chosen, axis=1)
-        nodes = np.take_along_axis(node, chosen, axis=1)
+        children = _children(trie, level, nodes, scores, expand(level, codes, parents), normalised)
+        children = _without_disallowed(children, counts[level], exclusions[level])
+        if level == trie.levels - 1 or not children.nodes.size:
+            return _best_items(trie, children, k, tie_rank, diversity)
+        chosen, scores = _choose(children.parents, children.scores, beams, diversity)
+        parents = np.take_along_axis(children.parents, chosen, axis=1)
+        nodes = np.take_along_axis(children.nodes, chosen, axis=1)
         codes = trie.codes[level][nodes].astype(np.int64)
     raise AssertionError("a trie has levels")
 
 
 def _children(
-    trie: Trie,
-    counts: Counts,
-    taken: tuple[Ints, Ints],
-    level: int,
-    nodes: Ints,
-    scores: Scores,
-    found: Scores,
-    normalised: bool,
-) -> tuple[Ints, Ints, Scores]:
-    """The nodes below all hypotheses of each request: (B, W) parents' places, nodes, scores.
+    trie: Trie, level: int, nodes: Ints, scores: Scores, logits: Scores, normalised: bool
+) -> _Children:
+    """The children of all hypotheses with the scores of their prefixes, allowed or not.
 
-    In the order of hypotheses, then of codes. W is what the widest request needs; what fills up
-    and what is not allowed has score -inf.
+    Args:
+        trie: the trie of valid identifiers.
+        level: the level of the children.
+        nodes: the hypotheses' nodes, (B, K).
+        scores: log p of the hypotheses, (B, K).
+        logits: the logits of the level's codes, (B, K, V).
+        normalised: whether they are log-probabilities.
     """
     rows, width = nodes.shape
-    living = np.flatnonzero(scores > -np.inf)  # the others only fill up
+    living = np.flatnonzero(scores > -np.inf)  # the others are padding
     owner, child = trie.children(level, nodes.reshape(-1)[living])
     hypothesis = living[owner]
-    log_p = found.reshape(rows * width, -1)[hypothesis, trie.codes[level][child]]
+    log_p = logits.reshape(rows * width, -1)[hypothesis, trie.codes[level][child]]
     if not normalised:
         log_p = log_p - log_totals(log_p, np.bincount(owner))
-    value = scores.reshape(-1)[hypothesis] + log_p
+    prefix_scores = scores.reshape(-1)[hypothesis] + log_p
     row = hypothesis // width
     per_row = np.bincount(row, minlength=rows)
     widest = int(per_row.max(initial=0))
-    value[~_allowed(counts[level], taken, row, child)] = -np.inf
     if (per_row == widest).all():
-        shape = (rows, widest)
-        return (hypothesis % width).reshape(shape), child.reshape(shape), value.reshape(shape)
+        return _Children(
+            parents=(hypothesis % width).reshape(rows, widest),
+            nodes=child.reshape(rows, widest),
+            scores=prefix_scores.reshape(rows, widest),
+        )
     column = np.arange(len(child)) - np.repeat(np.cumsum(per_row) - per_row, per_row)
-    place = np.zeros((rows, widest), np.int64)
-    node = np.zeros((rows, widest), np.int64)
-    filled = np.full((rows, widest), -np.inf, np.float32)
-    place[row, column] = hypothesis % width
-    node[row, column] = child
-    filled[row, column] = value
-    return place, node, filled
+    padded = _Children(
+        parents=np.zeros((rows, widest), np.int64),
+        nodes=np.zeros((rows, widest), np.int64),
+        scores=np.full((rows, widest), -np.inf, np.float32),
+    )
+    padded.parents[row, column] = hypothesis % width
+    padded.nodes[row, column] = child
+    padded.scores[row, column] = prefix_scores
+    return padded
 
 
 def log_totals(scores: Scores, lengths: Ints) -> Scores:
-    """Of each score the log of the sum of exponentials over its run, (..., P).
+    """For each score the log of the sum of exponentials over its group, (..., P).
 
     Args:
-        scores: runs of scores, one after the other, (..., P).
-        lengths: of the runs; they sum to P.
+        scores: groups of scores, one after the other, (..., P).
+        lengths: the size of each group; they sum to P.
     """
     lengths = lengths[lengths > 0]
     if not len(lengths):
@@ -165,66 +183,67 @@ def log_totals(scores: Scores, lengths: Ints) -> Scores:
     return np.repeat(totals, lengths, axis=-1)
 
 
-def _allowed(
-    counts: npt.NDArray[np.int32], taken: tuple[Ints, Ints], row: Ints, child: Ints
-) -> npt.NDArray[np.bool_]:
-    """Whether anything is left below each child once the request's exclusions are taken off."""
-    left = counts[child].astype(np.int64)
-    keys, excluded = taken
+def _without_disallowed(
+    children: _Children, counts: npt.NDArray[np.int32], exclusions: tuple[Ints, Ints]
+) -> _Children:
+    """The children with score -inf where no allowed item is below.
+
+    Args:
+        children: of one level.
+        counts: the items below each node of the level that may come back.
+        exclusions: see `excluded_counts`.
+    """
+    left = counts[children.nodes].astype(np.int64)
+    keys, excluded = exclusions
     if len(keys):
-        wanted = row * len(counts) + child
-        found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        left -= np.where(keys[found] == wanted, excluded[found], 0)
-    return left > 0
+        own = np.arange(len(left))[:, None] * len(counts) + children.nodes
+        places = np.minimum(np.searchsorted(keys, own), len(keys) - 1)
+        left -= np.where(keys[places] == own, excluded[places], 0)
+    return children._replace(scores=np.where(left > 0, children.scores, np.float32(-np.inf)))
 
 
 def _choose(
-    place: Ints, value: Scores, count: int, diversity: Diversity | None
+    parents: Ints, scores: Scores, number: int, diversity: Diversity | None
 ) -> tuple[Ints, Scores]:
-    """Columns of the hypotheses that go on, (B, K), and their scores.
+    """The columns of the best hypotheses, (B, number), and their scores.
 
     Args:
-        place: of each one's parent, (B, W).
-        value: their scores, (B, W).
-        count: how many.
-        diversity: spread them over more parents.
+        parents: the parent of each hypothesis, (B, W).
+        scores: their scores, (B, W).
+        number: how many are kept.
+        diversity: spreads them over more parents.
     """
-    if diversity is None or not value.shape[1]:
-        return top_k(value, count)
-    size = -(-count // diversity.groups)
-    left = adjusted = value
-    times = np.zeros((len(value), int(place.max(initial=0)) + 1), np.float32)
+    if diversity is None or not scores.shape[1]:
+        return top_k(scores, number)
+    size = -(-number // diversity.groups)
+    left = penalised = scores
+    siblings = np.zeros((len(scores), int(parents.max(initial=0)) + 1), np.float32)
     chosen, kept = [], []
-    for start in range(0, min(count, value.shape[1]), size):
-        columns, _ = top_k(adjusted, min(size, count - start))
+    for start in range(0, min(number, scores.shape[1]), size):
+        columns, _ = top_k(penalised, min(size, number - start))
         chosen.append(columns)
         kept.append(np.take_along_axis(left, columns, axis=1))
         left = left.copy()
         np.put_along_axis(left, columns, np.float32(-np.inf), axis=1)
-        picked = np.take_along_axis(place, columns, axis=1)
-        np.add.at(times, (np.arange(len(value))[:, None], picked), 1)
+        picked = np.take_along_axis(parents, columns, axis=1)
+        np.add.at(siblings, (np.arange(len(scores))[:, None], picked), 1)
         penalty = np.float32(diversity.penalty)
-        adjusted = left - penalty * np.take_along_axis(times, place, axis=1)
-    return np.concatenate(chosen, axis=1)[:, :count], np.concatenate(kept, axis=1)[:, :count]
+        penalised = left - penalty * np.take_along_axis(siblings, parents, axis=1)
+    return np.concatenate(chosen, axis=1)[:, :number], np.concatenate(kept, axis=1)[:, :number]
 
 
-def _best(
-    trie: Trie,
-    place: Ints,
-    leaf: Ints,
-    value: Scores,
-    k: int,
-    tie_rank: Ints,
-    diversity: Diversity | None,
-) -> Found:
-    """The best leaves of each request as items."""
-    items = trie.items[leaf].astype(np.int64)
-    order = np.lexsort((tie_rank[items], -value), axis=1)
-    ordered = np.take_along_axis(value, order, axis=1)
+def _best_items(
+    trie: Trie, leaves: _Children, k: int, tie_rank: Ints, diversity: Diversity | None
+) -> TopItems:
+    """The items of the best leaves of each request."""
+    items = trie.items[leaves.nodes].astype(np.int64)
+    order = np.lexsort((tie_rank[items], -leaves.scores), axis=1)
+    ordered = np.take_along_axis(leaves.scores, order, axis=1)
     if diversity is not None:
-        place = np.take_along_axis(place, order, axis=1)
-        chosen, ordered = _choose(place, ordered, k, diversity)
+        parents = np.take_along_axis(leaves.parents, order, axis=1)
+        chosen, ordered = _choose(parents, ordered, k, diversity)
         again = np.lexsort((chosen, -ordered), axis=1)
         ordered = np.take_along_axis(ordered, again, axis=1)
         order = np.take_along_axis(order, np.take_along_axis(chosen, again, axis=1), axis=1)
-    return Found(np.take_along_axis(items, order[:, :k], axis=1), ordered[:, :k])
+    best = np.take_along_axis(items, order[:, :k], axis=1)
+    return TopItems(items=best, scores=ordered[:, :k])

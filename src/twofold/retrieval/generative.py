@@ -1,12 +1,13 @@
 """A trained model as a retriever.
 
-Invariant: score(item) = log p(identifier), p normalised over the codes that go on with a prefix
-of the catalog; what a request excludes is left out afterwards, so a filter never reorders what
-passes it.
+Invariant: score(item) = log p(identifier), p normalised over the valid continuations of each
+prefix in the whole catalog; what a request excludes is left out afterwards, so a filter never
+reorders what passes it.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,28 +17,32 @@ from twofold.identifiers.trie import Counts
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.device import resolve_device
 from twofold.model.vocabulary import Batch, EncodedExample
-from twofold.records import InputError, RankedItem, Ranking, Request, Run, Task
+from twofold.records import InputError, Ints, RankedItem, Ranking, Request, Run, Task
 from twofold.retrieval.attributes import Attributes, Mask, Where
-from twofold.retrieval.beam_search import Diversity, beam_search
 from twofold.retrieval.expansion import Expansion, batch_of, finite, with_matches
 from twofold.retrieval.top_k import CatalogRanker
 
+if TYPE_CHECKING:
+    from twofold.retrieval.beam_search import Diversity
+
+BEAMS = 50
+"""The default number of hypotheses of the beam search."""
 _BATCH_TOKENS = 16_384
 _BATCH_SCORES = 1 << 24
-"""64 MB of float32; a few copies of them are alive at once."""
-BEAMS = 50
-_FILTERS, _FILTER_BYTES = 100, 64 << 20
-"""Whose counts of the trie are kept, and their bytes, about; filters are written by users."""
+"""The most scores of a batch: 64 MB of float32, of which a few copies exist at once."""
+_CACHED_FILTERS, _CACHED_BYTES = 100, 64 << 20
+"""The most filters whose counts in the trie are cached, and about their bytes: users write filters,
+so their number has no other limit."""
 
 
 class GenerativeRetriever:
     """Exact top-k over one step for atomic identifiers, constrained beam search for semantic IDs.
 
     Args:
-        model: a trained model; its weights are read, never changed.
-        name: of the runs.
-        beams: hypotheses of the beam search; more where more items are asked for.
-        diversity: spreads them over more codes.
+        model: a trained model, whose weights are never changed.
+        name: the name of its runs.
+        beams: the hypotheses of the beam search; more where a request asks for more items.
+        diversity: spreads the hypotheses over more prefixes.
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class GenerativeRetriever:
         model: GenerativeModel,
         name: str = "generative",
         beams: int = BEAMS,
-        diversity: Diversity | None = None,
+        diversity: "Diversity | None" = None,
     ) -> None:
         self.name = name
         self.model = model
@@ -64,15 +69,15 @@ class GenerativeRetriever:
         Raises:
             InputError: a history or an exclusion names an unknown item.
         """
-        sequences = [self._encode(request) for request in requests]
+        encoded = [self._encode(request) for request in requests]
         rankings: dict[str, Ranking] = {}
         alike: dict[tuple[Task, Where], list[int]] = {}
         for row, request in enumerate(requests):
             alike.setdefault((self._task(request), request.where), []).append(row)
-        for (task, where), mine in alike.items():
-            for rows in _batches(mine, sequences, self._most(task, k)):
-                batch = [requests[row] for row in rows]
-                rankings |= self._rank(task, where, batch, [sequences[row] for row in rows], k)
+        for (task, where), same in alike.items():
+            for rows in _batches(same, encoded, self._batch_size(task, k)):
+                batch = batch_of(self.model, [encoded[row] for row in rows])
+                rankings |= self._rank(task, where, [requests[row] for row in rows], batch, k)
         return Run(
             self.name, {request.request_id: rankings[request.request_id] for request in requests}
         )
@@ -108,7 +113,7 @@ class GenerativeRetriever:
         if self._alive[item] == alive:
             return
         self._alive[item] = alive
-        # Counts of everything follow; those of a filter are made anew when it is asked for.
+        # Counts without a filter are updated, those of a filter computed anew when it is used.
         self._counts = {key: counts for key, counts in self._counts.items() if not key[1]}
         for (task, _), counts in self._counts.items():
             self.model.tries[task].change(counts, item, 1 if alive else -1)
@@ -116,34 +121,34 @@ class GenerativeRetriever:
     def _task(self, request: Request) -> Task:
         return self.model.vocabulary.task(request.query)
 
-    def _most(self, task: Task, k: int) -> int:
-        """Requests of a batch, so that its scores fit."""
+    def _batch_size(self, task: Task, k: int) -> int:
+        """The most requests of a batch whose scores fit in memory."""
         if not self.model.tries:
             return max(1, _BATCH_SCORES // len(self._item_ids))
         widest = max(self.model.vocabulary.spaces.of(task).codebook_sizes)
         return max(1, _BATCH_SCORES // (max(self._beams, k) * widest))
 
     def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> list[RankedItem]:
-        """Items for a query, personal where a history is given.
+        """Items for a query, personalised where a history is given.
 
         Raises:
-            InputError: an empty query, an unknown item, a `k` that cannot be.
+            InputError: an empty query, an unknown item, a `k` beyond the catalog.
         """
         request = Request("search", query=query, history=tuple(history))
-        return self._answers(request, k)
+        return self._ranked_items(request, k)
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[RankedItem]:
-        """Items that come next after a history; those in it do not come back where the dataset's
-        protocol filters seen items.
+        """Items that come next after a history, without those in it where the dataset's protocol
+        filters seen items.
 
         Raises:
-            InputError: an empty history, an unknown item, a `k` that cannot be.
+            InputError: an empty history, an unknown item, a `k` beyond the catalog.
         """
         if not history:
             raise InputError("the history is empty; give at least one item_id")
         exclude = frozenset(history) if self.model.seen == "exclude" else frozenset()
         request = Request("recommendation", history=tuple(history), exclude=exclude)
-        return self._answers(request, k)
+        return self._ranked_items(request, k)
 
     def recommend_for_user(self, user_id: str, k: int = 10) -> list[RankedItem]:
         """Items that come next for a user whose history the model folder carries.
@@ -161,7 +166,7 @@ class GenerativeRetriever:
         positions = self.model.histories[user_id]
         return self.recommend(self._item_ids[positions].tolist(), k)
 
-    def _answers(self, request: Request, k: int) -> list[RankedItem]:
+    def _ranked_items(self, request: Request, k: int) -> list[RankedItem]:
         if not 1 <= k <= len(self.model.catalog):
             raise InputError(f"k is {k}; it must lie between 1 and {len(self.model.catalog)}")
         ranking = self.retrieve([request], k)[request.request_id]
@@ -180,47 +185,69 @@ class GenerativeRetriever:
 
     @torch.inference_mode()
     def _rank(
-        self,
-        task: Task,
-        where: Where,
-        requests: Sequence[Request],
-        sequences: Sequence[EncodedExample],
-        k: int,
+        self, task: Task, where: Where, requests: Sequence[Request], batch: Batch, k: int
     ) -> dict[str, Ranking]:
-        batch = batch_of(self.model, sequences)
+        """The rankings of requests of one task and filter, by request_id."""
         allowed = self._alive & self._attributes.mask(where)
         if not self.model.tries:
-            return self._ranker.rank(requests, self._scores(task, batch), k, allowed)
+            return self._ranker.rank(requests, self._atomic_scores(task, batch), k, allowed)
+        counts = self._counts_of(task, where, allowed)
+        return self._rank_by_beams(task, requests, batch, k, allowed, counts)
+
+    def _rank_by_beams(
+        self,
+        task: Task,
+        requests: Sequence[Request],
+        batch: Batch,
+        k: int,
+        allowed: Mask,
+        counts: Counts,
+    ) -> dict[str, Ranking]:
+        """Rankings by constrained beam search.
+
+        Args:
+            allowed: the items that may come back for any of the requests, (N,).
+            counts: how many of them are below each node of the task's trie.
+        """
+        # Imported here, as models with atomic identifiers never search with beams.
+        from twofold.retrieval.beam_search import beam_search
+
         k = min(k, len(self._item_ids))
+        beams = max(self._beams, k)
         excluded = [self._ranker.positions(request.exclude) for request in requests]
-        found = beam_search(
-            Expansion(self.model, task, batch, max(self._beams, k)),
+        top = beam_search(
+            Expansion(self.model, task, batch, beams),
             self.model.tries[task],
-            self._counts_of(task, where, allowed),
+            counts,
             [items[allowed[items]] for items in excluded],
-            max(self._beams, k),
-            k,
-            self._tie_rank,
-            self._diversity,
+            beams=beams,
+            k=k,
+            tie_rank=self._tie_rank,
+            diversity=self._diversity,
         )
-        rankings = {}
-        for request, items, scores in zip(requests, found.items, found.scores, strict=True):
-            allowed = scores > -np.inf
-            item_ids = self._item_ids[items[allowed]]
-            rankings[request.request_id] = Ranking(tuple(item_ids), tuple(scores[allowed].tolist()))
-        return rankings
+        return {
+            request.request_id: self._ranking(items, scores)
+            for request, items, scores in zip(requests, top.items, top.scores, strict=True)
+        }
+
+    def _ranking(self, items: Ints, scores: npt.NDArray[np.float32]) -> Ranking:
+        """The items of one request, (k,), without the columns that only fill up."""
+        filled = scores > -np.inf
+        return Ranking(
+            item_ids=tuple(self._item_ids[items[filled]]), scores=tuple(scores[filled].tolist())
+        )
 
     def _counts_of(self, task: Task, where: Where, allowed: Mask) -> Counts:
-        """Items below each node that may come back; kept, for they cost a pass over the trie."""
+        """The allowed items below each node; cached, as counting walks the whole trie."""
         if (task, where) not in self._counts:
-            found = self.model.tries[task].counts(allowed)
-            kept = min(_FILTERS, _FILTER_BYTES // sum(level.nbytes for level in found))
-            if len(self._counts) >= max(2, kept):
+            counts = self.model.tries[task].counts(allowed)
+            cached = min(_CACHED_FILTERS, _CACHED_BYTES // sum(level.nbytes for level in counts))
+            if len(self._counts) >= max(2, cached):
                 self._counts.clear()
-            self._counts[task, where] = found
+            self._counts[task, where] = counts
         return self._counts[task, where]
 
-    def _scores(self, task: Task, batch: Batch) -> npt.NDArray[np.float32]:
+    def _atomic_scores(self, task: Task, batch: Batch) -> npt.NDArray[np.float32]:
         """Log-probabilities of one-level identifiers, (B, N), columns in tie order."""
         spaces = self.model.vocabulary.spaces
         with self.model.autocast():
@@ -229,18 +256,18 @@ class GenerativeRetriever:
         logits = with_matches(self.model.backbone.logits(states, codebook), batch.matches)
         scores = torch.log_softmax(logits, dim=1)
         codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
-        found: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
-        return found
+        by_item: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
+        return by_item
 
 
 def _batches(
-    rows: Sequence[int], sequences: Sequence[EncodedExample], most: int
+    rows: Sequence[int], requests: Sequence[EncodedExample], size: int
 ) -> Iterator[list[int]]:
-    """`rows` in batches of similar length, so that little of a batch is padding; `most` in one."""
+    """`rows` in batches of at most `size`, of similar length so that padding is little."""
     batch: list[int] = []
-    for row in sorted(rows, key=lambda row: len(sequences[row].tokens)):
-        tokens = (len(batch) + 1) * len(sequences[row].tokens)
-        if batch and (tokens > _BATCH_TOKENS or len(batch) == most):
+    for row in sorted(rows, key=lambda row: len(requests[row].tokens)):
+        tokens = (len(batch) + 1) * len(requests[row].tokens)
+        if batch and (tokens > _BATCH_TOKENS or len(batch) == size):
             yield batch
             batch = []
         batch.append(row)
@@ -251,15 +278,15 @@ def _batches(
 def load_model(
     folder: str | Path, device: str = "cpu", name: str | None = None
 ) -> GenerativeRetriever:
-    """Load a model folder, verified by hash, ready to answer.
+    """Load a model folder, verified by its hashes, to answer requests.
 
     Args:
         folder: the model folder.
         device: `cpu`, `cuda`, or `auto`.
-        name: of the runs; the folder's by default.
+        name: the name of its runs; the folder's name by default.
 
     Raises:
-        InputError: it is incomplete, changed, or of a newer format; no such device.
+        InputError: the folder is incomplete, changed, or of a newer format; no such device.
     """
     model = load_model_folder(Path(folder), resolve_device(device))
     model.backbone.pack(model.precision, model.vocabulary.spaces.codebooks)

@@ -1,6 +1,8 @@
-"""Scores of given items, and which part of a request they rest on.
+"""Scores of given items, and how much each part of a request adds to them.
 
 Invariant: a score is the one that retrieval ranks by, log p(identifier).
+
+Shapes: B contexts, M items, V codes of a level.
 """
 
 from collections.abc import Sequence
@@ -10,20 +12,21 @@ from typing import Literal
 import numpy as np
 import torch
 
+from twofold.identifiers.trie import Trie
 from twofold.model.checkpoint import GenerativeModel
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, log_totals
 from twofold.retrieval.expansion import Expansion, batch_of
 
 _PARTS = 50
-"""Of a history, the most recent ones, and of a query, the first, that are weighed one by one."""
-_TOGETHER = 32
-"""Requests of one pass: each has a score for every code of a level."""
+"""The most recent items of a history, and the first words of a query, that are explained."""
+_BATCH = 32
+"""Contexts of one batch: each has a logit for every code of a level."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a request says: catalog positions, oldest first, and what was typed."""
+    """The history of a request as catalog positions, oldest first, and its query."""
 
     history: Ints
     query: str | None
@@ -34,8 +37,9 @@ class Part:
     """A part of a request, and what it adds to an item's score.
 
     Attributes:
-        place: of the history, or among the query's words.
-        score: log p(item) with the whole request less that without this part.
+        kind: an item of the history, or a word of the query.
+        place: the index of the item in the history, or of the word in the query.
+        score: log p(item) of the whole request, less that of the request without this part.
     """
 
     kind: Literal["history", "query"]
@@ -48,38 +52,54 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
     """Log p of the same items for each context, (B, M).
 
     Args:
-        contexts: all with a query, or all without one.
+        model: in evaluation mode.
+        contexts: B contexts, all with a query or all without one.
         items: catalog positions, (M,).
     """
     task = model.vocabulary.task(contexts[0].query)
-    sequences = [model.vocabulary.encode_request(c.history, c.query) for c in contexts]
-    batch = batch_of(model, sequences)
+    batch = batch_of(model, [model.vocabulary.encode_request(c.history, c.query) for c in contexts])
     expand = Expansion(model, task, batch, len(items))
     codes = model.vocabulary.spaces.of(task).codes[items]  # (M, levels)
     trie = model.tries.get(task)
-    nodes = trie.paths(items) if trie else codes
-    rows, each = len(contexts), np.arange(len(items))
-    nothing = np.zeros((rows, 1), np.int64)
-    first = expand(0, nothing, nothing)[:, 0]
-    begins = first[:, trie.codes[0]] if trie else first
-    scores = first[:, codes[:, 0]] - log_totals(begins, np.array([begins.shape[1]]))[:, :1]
+    start = np.zeros((len(contexts), 1), np.int64)
+    first = expand(0, start, start)[:, 0]
+    valid = first[:, trie.codes[0]] if trie else first
+    scores = first[:, codes[:, 0]] - log_totals(valid, np.array([valid.shape[1]]))[:, :1]
     for level in range(1, codes.shape[1]):
-        before = np.broadcast_to(codes[:, level - 1], (rows, len(items)))
-        places = np.broadcast_to(each if level > 1 else np.zeros_like(each), before.shape)
-        found = expand(level, before.copy(), places.copy())
-        assert trie is not None
-        owner, child = trie.children(level, nodes[:, level - 1])
-        goes_on = log_totals(found[:, owner, trie.codes[level][child]], np.bincount(owner))
-        starts = np.searchsorted(owner, each)
-        scores = scores + found[:, each, codes[:, level]] - goes_on[:, starts]
+        assert trie is not None, "identifiers of several codes have a trie"
+        scores = _with_level(scores, expand, trie, level, items, codes)
     return scores
+
+
+def _with_level(
+    scores: Scores, expand: Expansion, trie: Trie, level: int, items: Ints, codes: Ints
+) -> Scores:
+    """Log p of the items' prefixes with one more level, (B, M).
+
+    Args:
+        scores: log p of the prefixes before the level, (B, M).
+        expand: called for the levels before already.
+        trie: the trie of valid identifiers.
+        level: at least 1.
+        items: catalog positions, (M,).
+        codes: their codes, (M, levels).
+    """
+    each = np.arange(len(items))
+    before = np.broadcast_to(codes[:, level - 1], scores.shape)
+    parents = np.broadcast_to(each if level > 1 else np.zeros_like(each), before.shape)
+    logits = expand(level, before.copy(), parents.copy())
+    owner, child = trie.children(level, trie.paths(items)[:, level - 1])
+    valid = logits[:, owner, trie.codes[level][child]]
+    totals = log_totals(valid, np.bincount(owner))[:, np.searchsorted(owner, each)]
+    return np.asarray(scores + logits[:, each, codes[:, level]] - totals)
 
 
 def explain(model: GenerativeModel, context: Context, item: int) -> tuple[float, list[Part]]:
     """An item's score, and what each part of the request adds to it, largest first.
 
-    One part is left out at a time, so parts that say the same share no credit. Of a history only
-    what the model reads, at most the last 50 items, and of a query at most the first 50 words.
+    One part is left out at a time, so of two parts that say the same neither gets credit. Parts
+    are the items of a history that the model reads, at most the last 50, and at most the first 50
+    words of a query.
     """
     words = context.query.split() if context.query is not None else []
     length = len(context.history)
@@ -88,15 +108,15 @@ def explain(model: GenerativeModel, context: Context, item: int) -> tuple[float,
     parts += [("query", n) for n in range(min(_PARTS, len(words)))]
     contexts = [context, *(_without(context, words, kind, place) for kind, place in parts)]
     scored = [
-        score_items(model, contexts[start : start + _TOGETHER], np.array([item]))[:, 0]
-        for start in range(0, len(contexts), _TOGETHER)
+        score_items(model, contexts[start : start + _BATCH], np.array([item]))[:, 0]
+        for start in range(0, len(contexts), _BATCH)
     ]
     scores = np.concatenate(scored)
-    found = [
-        Part(kind, place, float(scores[0] - score))
+    explained = [
+        Part(kind=kind, place=place, score=float(scores[0] - score))
         for (kind, place), score in zip(parts, scores[1:], strict=True)
     ]
-    return float(scores[0]), sorted(found, key=lambda part: -abs(part.score))
+    return float(scores[0]), sorted(explained, key=lambda part: -abs(part.score))
 
 
 def _without(

@@ -12,15 +12,16 @@ TIE_RULE = "equal scores by item_id, descending as strings"
 
 
 def tie_order(item_ids: Sequence[str]) -> Ints:
-    """Catalog positions with the item that wins a tie first."""
+    """Catalog positions in the order of ties: of equal scores the first comes first."""
     return np.asarray(sorted(range(len(item_ids)), key=item_ids.__getitem__, reverse=True))
 
 
 def top_k(scores: npt.NDArray[np.float32], k: int) -> tuple[Ints, npt.NDArray[np.float32]]:
-    """The `k` largest of each row, best first; of equal ones, the leftmost.
+    """The `k` largest scores of each row, best first; of equal ones, the leftmost.
 
     Args:
-        scores: (B, N); columns in tie order; -inf where an item is not allowed.
+        scores: (B, N), columns in tie order; -inf where an item is not allowed.
+        k: how many; at most N are returned.
 
     Returns:
         columns (B, k) and their scores (B, k).
@@ -45,10 +46,10 @@ def top_k(scores: npt.NDArray[np.float32], k: int) -> tuple[Ints, npt.NDArray[np
 
 
 class CatalogRanker:
-    """Scores of the whole catalog to rankings: what is excluded, ties, and `k`.
+    """Turns scores of the whole catalog into rankings: exclusions, ties, the first `k`.
 
     Args:
-        item_ids: of the catalog, in its order.
+        item_ids: the catalog's item ids, in its order.
     """
 
     def __init__(self, item_ids: Sequence[str]) -> None:
@@ -58,7 +59,7 @@ class CatalogRanker:
         self._positions = {item_id: n for n, item_id in enumerate(item_ids)}
 
     def positions(self, item_ids: Iterable[str]) -> Ints:
-        """Catalog positions of items.
+        """The catalog positions of items.
 
         Raises:
             InputError: an item is not in the catalog.
@@ -81,22 +82,24 @@ class CatalogRanker:
         """The `k` best items that each request allows.
 
         Args:
-            scores: (B, N), columns in `order`; changed: what a request excludes becomes -inf.
-            allowed: items that may come back for any of them, (N,); all by default.
+            requests: B requests.
+            scores: (B, N), columns in `order`; changed in place: excluded items become -inf.
+            k: the most items of a ranking.
+            allowed: items that may come back for any of the requests, (N,); all by default.
         """
-        for place, request in enumerate(requests):
-            scores[place, self._column[self.positions(request.exclude)]] = -np.inf
+        for row, request in enumerate(requests):
+            scores[row, self._column[self.positions(request.exclude)]] = -np.inf
         order = self.order
         if allowed is not None and not allowed.all():
-            # Left out, not set to -inf: a partition is slow among many equal values.
+            # Left out, not set to -inf: selecting the k largest is slow among many equal values.
             kept = np.flatnonzero(allowed[order])
             order, scores = order[kept], scores[:, kept]
         columns, values = top_k(scores, k)
         rankings = {}
-        for place, request in enumerate(requests):
-            found = values[place] > -np.inf
-            item_ids = self._item_ids[order[columns[place][found]]]
+        for row, request in enumerate(requests):
+            filled = values[row] > -np.inf
             rankings[request.request_id] = Ranking(
-                tuple(item_ids), tuple(values[place][found].tolist())
+                item_ids=tuple(self._item_ids[order[columns[row][filled]]]),
+                scores=tuple(values[row][filled].tolist()),
             )
         return rankings

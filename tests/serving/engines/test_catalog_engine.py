@@ -411,8 +411,8 @@ def test_what_users_ask_for_does_not_fill_the_memory(
     semantic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(semantic_folder, "joint")
-    monkeypatch.setattr(attributes, "_KEPT", 100_000)
-    monkeypatch.setattr(generative, "_FILTER_BYTES", 10_000)
+    monkeypatch.setattr(attributes, "_CACHED_BYTES", 100_000)
+    monkeypatch.setattr(generative, "_CACHED_BYTES", 10_000)
 
     def ask(number: int) -> None:
         where = (("genre", frozenset([f"made up {number}", "x" * (number % 2 * 50_000)])),)
