@@ -118,12 +118,25 @@ def _entry(path: str, value: Any) -> list[str]:
     lines = [f"### {path}", ""]
     if inspect.isfunction(value):
         lines += _signature(value.__name__, value)
-    lines += ["```text", inspect.getdoc(value) or "", "```", ""]
+    lines += _prose(value)
     for name, method in _methods(value) if inspect.isclass(value) else ():
-        lines += _signature(f"{value.__name__}.{name}", method)
-        if method.__doc__:
-            lines += ["```text", inspect.getdoc(method) or "", "```", ""]
+        lines += [*_signature(f"{value.__name__}.{name}", method), *_prose(method)]
     return lines
+
+
+def _prose(value: Any) -> list[str]:
+    """A docstring as Markdown: a section such as `Args:` becomes a list of its entries."""
+    lines: list[str] = []
+    for line in (inspect.getdoc(value) or "").replace("<", "\\<").splitlines():
+        section = re.fullmatch(r"(Args|Attributes|Raises|Returns):", line)
+        entry = re.fullmatch(r"    ([\w, *]+): (.*)", line)
+        if section:
+            lines += [f"*{section[1]}*", ""]
+        elif entry:
+            lines.append(f"- `{entry[1]}`: {entry[2]}")
+        else:
+            lines.append(line.removeprefix("      "))
+    return [*lines, ""] if lines else []
 
 
 def _methods(value: type) -> Iterator[tuple[str, Any]]:
@@ -137,7 +150,11 @@ def _methods(value: type) -> Iterator[tuple[str, Any]]:
 def _signature(name: str, function: Any) -> list[str]:
     """A function as one would write it, one parameter per line where there are several."""
     parts = inspect.signature(function)
-    parameters = [_short(p) for p in parts.parameters.values() if p.name not in ("self", "cls")]
+    given = [p for p in parts.parameters.values() if p.name not in ("self", "cls")]
+    parameters = [_short(p) for p in given]
+    named = [p.kind is p.KEYWORD_ONLY for p in given]
+    if any(named):
+        parameters.insert(named.index(True), "*")
     returned = "" if parts.return_annotation is parts.empty else f" -> {_returned(parts)}"
     written = f"{name}({', '.join(parameters)}){returned}"
     if len(written) > 100:
