@@ -1,4 +1,4 @@
-"""Arms and baselines under one protocol, beside the literature's numbers.
+"""Arms and baselines under one protocol, with the figures that others report.
 
     python benchmarks/quality.py run DATASET --out DIR [--seeds 3] [--encoder E [--tune-encoder]]
     python benchmarks/quality.py table DIR [DIR ...]
@@ -7,37 +7,28 @@
 scores them on test (full catalog; recommendation: last event, seen items filtered where few
 repeat), and writes DIR/quality.json and DIR/quality.md. What is finished is not made again. The
 settings of a known dataset are those of RECIPES, found on validation (see the log); --set changes
-them. `table` prints it again, also of a study's folder; of several, their queries pooled by kind.
+them. `table` prints the tables again, also those of a study's folder; of several folders, their
+queries pooled by kind. --publish NAME puts the tables on docs/benchmarks/quality.md.
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import torch
+from pages import Table, add_publish_option, describe_run, publish_run, render_table
+from quality_tables import group_table, pool_groups, read_groups
 
 from twofold import artifact
-from twofold.baselines.selection import (
-    documents_baseline,
-    every_baseline,
-    tuned_encoder,
-)
-from twofold.evaluation.measures import PRIMARY, Measure
-from twofold.evaluation.significance import difference, mean
-from twofold.records import Floats
+from twofold.baselines.selection import documents_baseline, every_baseline, tuned_encoder
 from twofold.studies.study import run_arms, run_baselines
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
 from twofold.training.config import TrainingConfig, resolve_config, sentence_part
 from twofold.training.train import PLAIN_ARMS
-
-MEASURES = (PRIMARY, Measure("Recall", 10), Measure("nDCG", 10))
 
 RECIPES: dict[str, list[str]] = {
     "ml-1m-joint": [
@@ -62,62 +53,47 @@ RECIPES: dict[str, list[str]] = {
     ],
     "ml-small-joint": ["epochs=8", "item_text_queries=3", "max_validation_requests=600"],
 }
-"""What differs from the preset `standard`: passes over the data, and the weights of the tasks."""
+"""What differs from the preset `standard`, for each known dataset."""
 
-LITERATURE = {
-    "ml-1m-joint": [
-        ("SASRec, BCE", 0.2500, 0.1341, "Klenitskiy and Vasilev 2023; seen filtered"),
-        ("SASRec, cross-entropy", 0.3152, 0.1821, "Klenitskiy and Vasilev 2023; seen filtered"),
-        ("HSTU-large", 0.3294, 0.1893, "Zhai et al. 2024; filter not stated"),
-        ("HSTU in RecTools", 0.3642, 0.2164, "RecTools' benchmark; filter not stated"),
-    ],
-    "beauty": [
-        ("TIGER", 0.0648, 0.0384, "Rajput et al. 2023; filter not stated"),
-        ("SASRec, sampled softmax", 0.0921, 0.0531, "transformer_benchmark; seen filtered"),
-    ],
-}
-"""Recall@10 and nDCG@10 in recommendation, leave-last-out, full catalog."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The test requests of one task or kind of query, and what every system scored on them.
-
-    Attributes:
-        scores: by system, then measure, (seeds, requests).
-    """
-
-    name: str
-    requests: int
-    scores: Mapping[str, Mapping[str, Floats]]
+PROTOCOL = (
+    "test requests, full catalog, nothing sampled; recommendation by each user's last event, seen "
+    "items filtered; 95 % intervals over requests and, from three seeds on, seeds; every baseline "
+    "tuned on validation"
+)
 
 
 def run(source: str, out: Path, arguments: argparse.Namespace) -> None:
-    """Train and score everything into `out`."""
+    """Train and score every arm and baseline into `out`."""
     dataset = load_dataset(source)
     if not artifact.is_complete(out / "dataset"):
         save_dataset(dataset, out / "dataset")
     settings = [*RECIPES.get(Path(source).name, []), *(arguments.set or [])]
     config = resolve_config("standard", None, tuple(settings), text_encoder=arguments.encoder)
-    beside = every_baseline(dataset, out / "baselines", config, threads=arguments.threads)
+    baselines = every_baseline(dataset, out / "baselines", config, threads=arguments.threads)
     if arguments.tune_encoder:
-        tuned = tuned_encoder(dataset, config, out / "baselines" / "bi-encoder")
-        before = sentence_part(config)
-        assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
-        config = config.model_copy(
-            update={"text_encoder": config.text_encoder.replace(before, tuned.name)}
-        )
+        config = with_tuned_encoder(dataset, config, out)
     if arguments.baselines:
-        # What stands there already is not made again: the arms' encoder comes first.
+        # The arms' encoder comes first: the bi-encoder that is tuned for it is not made again.
         own = [documents_baseline(dataset, config)] if "search" in dataset.tasks else []
-        run_baselines(dataset, out, chain(own, beside))
+        run_baselines(dataset, out, chain(own, baselines))
     train_arms(dataset, out, config, arguments)
+
+
+def with_tuned_encoder(
+    dataset: PreparedDataset, config: TrainingConfig, out: Path
+) -> TrainingConfig:
+    """The settings with the sentence encoder tuned on the training queries."""
+    tuned = tuned_encoder(dataset, config, out / "baselines" / "bi-encoder")
+    before = sentence_part(config)
+    assert before is not None, "--tune-encoder needs --encoder with a sentence encoder"
+    encoder = config.text_encoder.replace(before, tuned.name)
+    return config.model_copy(update={"text_encoder": encoder})
 
 
 def train_arms(
     dataset: PreparedDataset, out: Path, config: TrainingConfig, arguments: argparse.Namespace
 ) -> None:
-    """The plain arms that are asked for and that the dataset has room for."""
+    """Train and score the plain arms that are asked for and that the dataset has room for."""
     arms = [
         arm
         for arm in PLAIN_ARMS.values()
@@ -128,162 +104,87 @@ def train_arms(
         run_arms(dataset, arms, out, config, seed, "auto", arguments.threads)
 
 
-def groups(folder: Path) -> Iterator[Group]:
-    """Recommendation, and search by kind of query."""
-    dataset = load_dataset(str(folder / "dataset"))
-    kinds = dataset.queries.select(request_id="query_id", kind=pl.col("kind").fill_null("query"))
-    frames = {name: [_frame(place, kinds) for place in places] for name, places in _systems(folder)}
-    names = sorted({kind for found in frames.values() for kind in found[0]["kind"].unique()})
-    for name in names:
-        scores = {
-            system: {
-                str(m): np.stack([_values(frame, name, m) for frame in found]) for m in MEASURES
-            }
-            for system, found in frames.items()
-            if name in found[0]["kind"].unique()
-        }
-        yield Group(name, next(iter(scores.values()))[str(PRIMARY)].shape[1], scores)
-
-
-def _systems(folder: Path) -> Iterator[tuple[str, list[Path]]]:
-    places = folder / "evaluations"
-    for arm in PLAIN_ARMS:
-        if found := sorted(p.parent for p in (places / arm).glob(f"seed-*/{artifact.MANIFEST}")):
-            yield arm, found
-    for place in sorted((places / "baselines").glob("*/*")):
-        stamp = artifact.read_json(place / artifact.MANIFEST)["config"]["stamp"]
-        yield stamp["retriever"], [place]
-
-
-def _frame(place: Path, kinds: pl.DataFrame) -> pl.DataFrame:
-    rows = pl.read_parquet(place / "per_request.parquet")
-    joined = rows.join(kinds, on="request_id", how="left", maintain_order="left")
-    is_search = pl.col("task") == "search"
-    return joined.with_columns(pl.when(is_search).then("kind").otherwise("task").alias("kind"))
-
-
-def _values(frame: pl.DataFrame, kind: str, measure: Measure) -> Floats:
-    chosen = (pl.col("kind") == kind) & (pl.col("measure") == str(measure))
-    return frame.filter(chosen)["value"].to_numpy()
-
-
-def pool(parts: Sequence[Group]) -> Group:
-    """The requests of several datasets as one group; systems and seeds that all have."""
-    systems = [name for name in parts[0].scores if all(name in part.scores for part in parts)]
-    scores = {}
-    for name in systems:
-        seeds = min(len(part.scores[name][str(PRIMARY)]) for part in parts)
-        scores[name] = {
-            str(m): np.hstack([part.scores[name][str(m)][:seeds] for part in parts])
-            for m in MEASURES
-        }
-    return Group(f"{parts[0].name}, pooled", sum(part.requests for part in parts), scores)
-
-
-def rows(group: Group) -> Iterator[dict[str, Any]]:
-    """One row a system: means, the interval of the primary measure, joint minus it."""
-    units = np.arange(group.requests)
-    generative = "joint" if "joint" in group.scores else group.name
-    for system, scores in group.scores.items():
-        primary = scores[str(PRIMARY)]
-        own = group.scores[generative][str(PRIMARY)]
-        paired = difference(own, primary, units, fixed=system not in PLAIN_ARMS)
-        yield {
-            "group": group.name,
-            "requests": group.requests,
-            "system": system,
-            "reference": generative,
-            "seeds": len(primary),
-            **{measure: float(values.mean()) for measure, values in scores.items()},
-            "interval": list(mean(primary, units).interval()),
-            "difference": paired.value,
-            "difference_interval": list(paired.interval()),
-        }
-
-
-def markdown(found: Sequence[Mapping[str, Any]], dataset: str) -> str:
-    """The rows as tables, one a group."""
-    lines: list[str] = []
-    for group in dict.fromkeys(row["group"] for row in found):
-        own = [row for row in found if row["group"] == group]
-        head = " | ".join(str(m) for m in MEASURES)
-        lines += ["", f"**{group}**, {own[0]['requests']} test requests", ""]
-        lines += [
-            f"| | seeds | {head} | 95 % of {PRIMARY} | {own[0]['reference']} − it |",
-            "|---" * 7 + "|",
-        ]
-        for row in sorted(own, key=lambda row: -row[str(PRIMARY)]):
-            means = " | ".join(f"{row[str(m)]:.4f}" for m in MEASURES)
-            low, high = row["interval"]
-            below, above = row["difference_interval"]
-            against = f"{row['difference']:+.4f} [{below:+.4f}, {above:+.4f}]"
-            lines.append(
-                f"| {row['system']} | {row['seeds']} | {means} | [{low:.4f}, {high:.4f}] | "
-                f"{'' if row['system'] == row['reference'] else against} |"
-            )
-        if group == "recommendation":
-            for name, recall, ndcg, source in LITERATURE.get(dataset, []):
-                lines.append(f"| *{name}* | | | {recall:.4f} | {ndcg:.4f} | *{source}* | |")
-    return "\n".join(lines).strip() + "\n"
-
-
-def table(folders: Sequence[Path]) -> None:
-    """Print what stands in the folders; write it into the one, where there is one."""
-    parts = [{group.name: group for group in groups(folder)} for folder in folders]
+def tables_of(folders: Sequence[Path]) -> list[Table]:
+    """A table a group of requests; those of several folders pooled."""
+    parts = [{group.name: group for group in read_groups(folder)} for folder in folders]
+    dataset = dataset_name(folders[0])
     if len(parts) == 1:
-        found = [row for group in parts[0].values() for row in rows(group)]
-    else:
-        shared = [name for name in parts[0] if all(name in part for part in parts)]
-        pooled = [pool([part[name] for part in parts]) for name in shared]
-        found = [row for group in pooled for row in rows(group)]
-    text = markdown(found, _name(folders[0]))
+        return [group_table(group, dataset) for group in parts[0].values()]
+    shared = [name for name in parts[0] if all(name in part for part in parts)]
+    pooled = [pool_groups([part[name] for part in parts]) for name in shared]
+    return [group_table(group, "").model_copy(update={"scoreboard": None}) for group in pooled]
+
+
+def show_tables(folders: Sequence[Path], publish: str | None) -> None:
+    """Print the tables, write them into the one folder, and publish them where asked."""
+    tables = tables_of(folders)
+    text = "\n".join(line for table in tables for line in render_table(table))
     print(text)
-    if len(parts) == 1:
+    if len(folders) == 1:
         (folders[0] / "quality.md").write_text(text, encoding="utf-8")
-        stamps = {path.parent.name: _stamp(path) for path in _model_manifests(folders[0])}
-        whole = {"rows": found, "arms": stamps, "versions": artifact.versions()}
-        (folders[0] / "quality.json").write_text(json.dumps(whole, indent=2), encoding="utf-8")
+        write_json(folders[0], tables)
+    if publish:
+        names = " and ".join(map(dataset_name, folders))
+        seeds = (
+            f"{max(int(str(row.get('seeds', 1))) for t in tables for row in t.rows)} of the arms"
+        )
+        published = describe_run(publish, names, tables, seeds=seeds, protocol=PROTOCOL)
+        publish_run("quality", published)
 
 
-def _name(folder: Path) -> str:
-    return Path(load_dataset(str(folder / "dataset")).source).name
+def write_json(folder: Path, tables: Sequence[Table]) -> None:
+    """Write the tables with the stamps of the models and the versions that made them."""
+    models = sorted(folder.glob(f"models/*/seed-0/{artifact.MANIFEST}"))
+    whole = {
+        "tables": [table.model_dump() for table in tables],
+        "arms": {path.parents[1].name: read_stamp(path) for path in models},
+        "versions": artifact.versions(),
+    }
+    (folder / "quality.json").write_text(json.dumps(whole, indent=2), encoding="utf-8")
 
 
-def _model_manifests(folder: Path) -> list[Path]:
-    return [path.parent for path in sorted(folder.glob(f"models/*/seed-0/{artifact.MANIFEST}"))]
-
-
-def _stamp(model: Path) -> dict[str, Any]:
-    config: dict[str, Any] = artifact.read_json(model / artifact.MANIFEST)["config"]
+def read_stamp(manifest: Path) -> dict[str, Any]:
+    """What the figures of a trained model rest on."""
+    config: dict[str, Any] = artifact.read_json(manifest)["config"]
     return {"stamp": config["stamp"], "training": config["training"]}
 
 
-def main() -> None:
-    """Run, or print what was run."""
+def dataset_name(folder: Path) -> str:
+    """The name of the dataset that a folder was run on."""
+    return Path(load_dataset(str(folder / "dataset")).source).name
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     runs = verbs.add_parser("run", help="train and score")
     runs.add_argument("dataset")
     runs.add_argument("--out", type=Path, required=True)
     runs.add_argument("--seeds", type=int, default=3)
-    runs.add_argument("--arms", nargs="*", choices=list(PLAIN_ARMS), help="all by default")
+    runs.add_argument("--arms", nargs="*", choices=list(PLAIN_ARMS), help="default: all")
     runs.add_argument("--no-baselines", dest="baselines", action="store_false")
     runs.add_argument("--encoder", help="tfidf, or a sentence-transformers name or folder")
-    runs.add_argument(
-        "--tune-encoder", action="store_true", help="arms start from the tuned bi-encoder"
-    )
-    runs.add_argument("--set", action="append", help="KEY=VALUE")
-    runs.add_argument("--threads", type=int)
-    tables = verbs.add_parser("table", help="print what was run")
+    runs.add_argument("--tune-encoder", action="store_true", help="tune the encoder of the arms")
+    runs.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a setting")
+    runs.add_argument("--threads", type=int, help="CPU threads")
+    tables = verbs.add_parser("table", help="print the tables of finished runs")
     tables.add_argument("folders", type=Path, nargs="+")
-    arguments = parser.parse_args()
+    for verb in (runs, tables):
+        add_publish_option(verb)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run, or print what was run."""
+    arguments = parse_arguments()
     if arguments.verb == "table":
-        table(arguments.folders)
+        show_tables(arguments.folders, arguments.publish)
         return
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     run(arguments.dataset, arguments.out, arguments)
-    table([arguments.out])
+    show_tables([arguments.out], arguments.publish)
 
 
 if __name__ == "__main__":
