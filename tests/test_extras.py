@@ -1,5 +1,6 @@
 """A missing extra is one line that names the command, before any work."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twofold.extras import EXTRAS, MissingExtraError, extra_of, require_extra
+from twofold.extras import EXTRAS, MissingExtraError, require_extra
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
@@ -40,10 +41,14 @@ def test_every_extra_for_users_is_declared_and_brings_its_modules() -> None:
         assert [m for m in modules if renamed.get(m, m.replace("_", "-")) not in names] == []
 
 
-def test_a_module_is_traced_to_its_extra() -> None:
-    assert extra_of("faiss") == "semantic"
-    assert extra_of("torch") is None
-
-
-def test_the_required_dependencies_are_ten_at_most() -> None:
-    assert len(PROJECT["dependencies"]) <= 10
+@pytest.mark.parametrize(
+    ("module", "name", "message"),
+    [
+        ("bm25s", "study", 'twofold.study needs bm25s, .*: pip install "twofold[study]"'),
+        ("torch", "train", "import of torch halted"),
+    ],
+)
+def test_a_public_name_says_which_extra_it_needs(module: str, name: str, message: str) -> None:
+    code = f"import sys; sys.modules['{module}'] = None\nimport twofold; twofold.{name}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert re.search(message.replace("[", r"\["), done.stderr.strip().splitlines()[-1])

@@ -56,7 +56,12 @@ def __getattr__(name: str) -> object:
     """Resolve a public name when it is first used, so that importing twofold loads no torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'twofold' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"twofold.{_HOMES[name]}"), name)
+    try:
+        return getattr(importlib.import_module(f"twofold.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        from twofold.extras import missing_extra
+
+        raise missing_extra(error, f"twofold.{name}") or error from error
 
 
 def __dir__() -> list[str]:

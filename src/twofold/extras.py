@@ -42,6 +42,8 @@ def require_extra(extra: str, purpose: str) -> None:
             raise MissingExtraError(extra, purpose, module)
 
 
-def extra_of(module: str) -> str | None:
-    """The extra that brings a top-level module; None where it belongs to no extra."""
-    return next((extra for extra, modules in EXTRAS.items() if module in modules), None)
+def missing_extra(error: ModuleNotFoundError, purpose: str) -> MissingExtraError | None:
+    """What a failed import says where an extra brings the module; None where no extra does."""
+    module = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
+    return MissingExtraError(extra, purpose, module) if extra else None

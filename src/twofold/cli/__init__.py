@@ -21,7 +21,7 @@ from twofold.cli import (
     study,
     train,
 )
-from twofold.extras import MissingExtraError, extra_of
+from twofold.extras import missing_extra
 from twofold.records import InputError
 
 # Typer carries a click of its own in newer versions: take the class from there, not from click.
@@ -61,11 +61,10 @@ def main() -> None:
     except _UsageError as error:
         _fail(error.format_message())
     except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        extra = extra_of(module)
-        if extra is None:
+        missing = missing_extra(error, "this command")
+        if missing is None:
             raise
-        _fail(str(MissingExtraError(extra, "this command", module)))
+        _fail(str(missing))
     except OSError as error:
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
     except (KeyboardInterrupt, typer.Abort):
