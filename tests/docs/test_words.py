@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from tests.docs.pages import PAGES, ROOT, name_of
+from tests.docs.pages import PAGES, name_of
 from twofold.cli import app
 
 _AVOIDED = {
@@ -26,7 +26,7 @@ _AVOIDED = {
     r"compan(?:y|ies)": "batch, or batching window",
     r"go(?:es)? on with|codes that go on|what goes on": "valid continuations; continue",
     r"(?:go|goes|going|went) on\b": "continue, resume",
-    r"told apart|tells? (?:\w+ ){0,2}apart|telling (?:\w+ ){0,2}apart": "distinguish; of codes: collisions are resolved",
+    r"(?:told|tells?|telling) (?:\w+ ){0,2}apart": "distinguish; of codes: resolve collisions",
     r"crowds?|crowded": "negative requests",
     r"sharpness": "scale, inverse temperature",
     r"beside": "next to, in addition to, compared with",
