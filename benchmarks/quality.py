@@ -27,8 +27,8 @@ from twofold.baselines.selection import documents_baseline, every_baseline, tune
 from twofold.studies.study import run_arms, run_baselines
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
+from twofold.training.arm import PLAIN_ARMS
 from twofold.training.config import TrainingConfig, resolve_config, sentence_part
-from twofold.training.train import PLAIN_ARMS
 
 RECIPES: dict[str, list[str]] = {
     "ml-1m-joint": [

@@ -18,7 +18,7 @@ from twofold.evaluation.measures import PRIMARY, Measure
 from twofold.evaluation.significance import difference, mean
 from twofold.records import Floats
 from twofold.tasks.storage import load_dataset
-from twofold.training.train import PLAIN_ARMS
+from twofold.training.arm import PLAIN_ARMS
 
 MEASURES = (PRIMARY, Measure("Recall", 10), Measure("nDCG", 10))
 

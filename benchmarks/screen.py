@@ -60,10 +60,10 @@ def main() -> None:
         model = train(dataset, "recommendation", out=Path(folder) / "model", config=config).model
     seconds = time.process_time() - start
     stamp = model.stamp
-    looks = " ".join(f"{point['value']:.4f}" for point in stamp["curve"])
+    looks = " ".join(f"{point['value']:.4f}" for point in stamp.curve)
     print(
-        f"{' '.join(arguments.settings)}: {stamp['best_value']:.4f} at update "
-        f"{stamp['best_update']} of {stamp['budget']}, {seconds:.0f} s; {looks}"
+        f"{' '.join(arguments.settings)}: {stamp.best_value:.4f} at step "
+        f"{stamp.best_step} of {stamp.max_steps}, {seconds:.0f} s; {looks}"
     )
 
 

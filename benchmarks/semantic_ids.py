@@ -41,8 +41,9 @@ from twofold.retrieval.generative import load_model
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
+from twofold.training.arm import PLAIN_ARMS
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of
-from twofold.training.train import PLAIN_ARMS, train
+from twofold.training.train import train
 
 SETTINGS = [
     "levels=2",
@@ -157,7 +158,7 @@ def one(
             identifiers=make(),
         )
     found = evaluate(retriever, dataset, dataset.tasks)
-    save_evaluation(found, place / "test", retriever.model.stamp)
+    save_evaluation(found, place / "test", retriever.model.stamp.as_dict())
 
 
 def scores(out: Path, name: str) -> dict[Task, Floats]:

@@ -52,7 +52,7 @@ def asked(catalog: PreparedDataset) -> list[Request]:
 
 
 def test_it_learned(folder: Path) -> None:
-    losses = [point["loss"] for point in load_model(folder).model.stamp["curve"]]
+    losses = [point["loss"] for point in load_model(folder).model.stamp.curve]
     assert min(losses[len(losses) // 2 :]) < losses[0]
 
 

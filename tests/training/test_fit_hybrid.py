@@ -19,7 +19,7 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.task_data import item_documents
 from twofold.training.config import TrainingConfig
-from twofold.training.fit_hybrid import hybrid_part, near_queries, with_best_weight
+from twofold.training.fit_hybrid import best_hybrid, hybrid_part, near_queries
 from twofold.training.train import train
 
 NOTHING = np.zeros(0, np.int64)
@@ -32,10 +32,11 @@ def test_the_weight_is_the_one_that_validation_likes(
     model = replace(retriever.model, hybrid=part)
 
     def likes(weight: float) -> float:
-        return _weight(with_best_weight(model, lambda tried: -abs(_weight(tried) - weight)))
+        best = best_hybrid(model, lambda tried: -abs(_weight(tried) - weight))
+        return best.weight if best else 0.0
 
     assert [likes(weight) for weight in (0.0, 20.0, 1000.0)] == [0.0, 20.0, 80.0]
-    assert with_best_weight(model, lambda _: 0.5).hybrid is None, "what brings nothing is left out"
+    assert best_hybrid(model, lambda _: 0.5) is None, "what brings nothing is left out"
 
 
 def _weight(model: GenerativeModel) -> float:
@@ -76,8 +77,8 @@ def test_arms_that_search_have_one(
     few = {"text_encoder": "none", "max_steps": 2, "min_validations": 1}
     config = quick_config.model_copy(update=few)
     trained = train(catalog, arm, out=tmp_path / "m", config=config, device="cpu").model
-    assert ("hybrid" in trained.stamp) == (arm != "recommendation")
-    told = trained.stamp.get("hybrid", {"weight": 0.0})["weight"]
+    assert (trained.stamp.hybrid is not None) == (arm != "recommendation")
+    told = (trained.stamp.hybrid or {"weight": 0.0})["weight"]
     loaded = load_model(tmp_path / "m")
     assert told == _weight(trained) == _weight(loaded.model)
     asked = [Request("query", query="dark western film"), Request("history", history=("film-1",))]

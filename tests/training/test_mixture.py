@@ -82,7 +82,7 @@ def test_a_source_that_outweighs_its_targets_is_visited_more_often() -> None:
 
 
 def test_a_batch_holds_no_more_requests_than_asked() -> None:
-    mixture = Mixture(["a"], [_sequences([3] * 40)], 60, "proportional", 0, batch_requests=7)
+    mixture = Mixture(["a"], [_sequences([3] * 40)], 60, "proportional", 0, max_batch_size=7)
     assert max(len(mixture.batch(n).rows) for n in range(mixture.batches_per_epoch)) <= 7
 
 

@@ -23,7 +23,7 @@ def _config() -> TrainingConfig:
 
 def _rows(dataset: PreparedDataset, config: TrainingConfig) -> Vectors:
     spaces = shared(atomic(len(dataset.catalog)))
-    return start(dataset, spaces, config, seed=0)[1].code_rows().detach().numpy()
+    return start(dataset, spaces, config, seed=0).backbone.code_rows().detach().numpy()
 
 
 def test_rows_start_at_texts() -> None:

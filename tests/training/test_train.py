@@ -21,8 +21,10 @@ from twofold.retrieval.generative import load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config
-from twofold.training.loop import learning_rate
-from twofold.training.train import assign_identifiers, train
+from twofold.training.schedule import learning_rate
+from twofold.training.start import assign_identifiers
+from twofold.training.train import train
+from twofold.training.validation import mean_value
 
 WEIGHTS = "backbone/model.safetensors"
 
@@ -54,7 +56,7 @@ def test_a_training_builds_examples_and_requests_once(
 
 
 def test_training_learns(model_folder: Path) -> None:
-    curve = load_model(model_folder).model.stamp["curve"]
+    curve = load_model(model_folder).model.stamp.curve
     losses = [point["loss"] for point in curve]
     part = max(1, len(losses) // 4)
     assert sum(losses[-part:]) < sum(losses[:part])
@@ -65,7 +67,7 @@ import sys, torch
 torch.set_num_threads(1)
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig
-from twofold.training.train import assign_identifiers, train
+from twofold.training.train import train
 config = TrainingConfig.model_validate_json(sys.argv[3])
 train(load_dataset(sys.argv[1]), "joint", out=sys.argv[2], config=config, device="cpu",
       resume=True)
@@ -81,7 +83,7 @@ def _kill_after_state(process: subprocess.Popen[bytes], state: Path, update: int
     """Kill the process as soon as a state of at least `update` updates stands."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        found = [int(p.name.removeprefix("update-")) for p in state.glob("update-*")]
+        found = [int(p.name.removeprefix("step-")) for p in state.glob("step-*")]
         if found and max(found) >= update:
             process.send_signal(signal.SIGKILL)
             break
@@ -137,7 +139,7 @@ def test_without_validation_requests_the_last_checkpoint_is_kept(
     config = quick_config.model_copy(update={"patience": 0.01})
     dataset = load_dataset(folder)
     found = train(dataset, "recommendation", out=tmp_path / "m", config=config, device="cpu")
-    assert found.model.stamp["best_update"] == found.model.stamp["budget"] == 40
+    assert found.model.stamp.best_step == found.model.stamp.max_steps == 40
 
 
 def test_a_plain_arm_makes_joints_passes_and_a_control_its_updates(
@@ -146,18 +148,18 @@ def test_a_plain_arm_makes_joints_passes_and_a_control_its_updates(
     from twofold.studies.arms import ARMS
 
     joint = load_model(model_folder).model.stamp
-    budgets, cadences = {}, {joint["curve"][0]["update"]}
+    budgets, cadences = {}, {joint.curve[0]["step"]}
     for arm in ARMS:
         if arm.name == "joint":
             continue
         config = quick_config.model_copy(update={"patience": 9.0})
         out = tmp_path / arm.name
         stamp = train(catalog, arm, out=out, config=config, device="cpu").model.stamp
-        budgets[arm.name] = stamp["budget"]
+        budgets[arm.name] = stamp.max_steps
         if not arm.step_matched:
-            assert stamp["passes"] == pytest.approx(joint["passes"], rel=0.1)
-        cadences.add(stamp["curve"][0]["update"])
-    assert budgets["search-step-matched"] == joint["budget"] == 40
+            assert stamp.epochs == pytest.approx(joint.epochs, rel=0.1)
+        cadences.add(stamp.curve[0]["step"])
+    assert budgets["search-step-matched"] == joint.max_steps == 40
     assert len(cadences) == 1
     assert min(budgets.values()) >= 10 * cadences.pop(), "every arm looks ten times"
     assert budgets["search"] + budgets["recommendation"] == pytest.approx(40, abs=1)
@@ -166,18 +168,16 @@ def test_a_plain_arm_makes_joints_passes_and_a_control_its_updates(
 def test_the_best_checkpoint_is_the_one_that_is_kept(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
-    from twofold.training.train import _mean
-
     # Its weight is chosen after the checkpoint.
     config = quick_config.model_copy(update={"hybrid": "none"})
     found = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
     stamp = found.model.stamp
     values = [
-        _mean(load_model(tmp_path / "m"), catalog.task(task).requests("validation"))
+        mean_value(load_model(tmp_path / "m"), catalog.task(task).requests("validation"))
         for task in catalog.tasks
     ]
-    assert sum(values) / 2 == pytest.approx(stamp["best_value"])
-    assert max(entry["value"] for entry in stamp["curve"]) == stamp["best_value"]
+    assert sum(values) / 2 == pytest.approx(stamp.best_value)
+    assert max(entry["value"] for entry in stamp.curve) == stamp.best_value
 
 
 def test_patience_ends_a_training_early(
@@ -187,7 +187,7 @@ def test_patience_ends_a_training_early(
         update={"max_steps": 400, "min_validations": 400, "patience": 0.01, "learning_rate": 1e-9}
     )
     stamp = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu").model.stamp
-    assert stamp["updates"] < 60
+    assert stamp.steps < 60
 
 
 def test_sampled_softmax_trains(
@@ -195,8 +195,8 @@ def test_sampled_softmax_trains(
 ) -> None:
     config = quick_config.model_copy(update={"full_softmax_max_codes": 10, "num_negatives": 20})
     stamp = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu").model.stamp
-    assert stamp["loss"] == "sampled softmax, 20 negatives"
-    assert stamp["curve"][-1]["value"] > 0
+    assert stamp.loss == "sampled softmax, 20 negatives"
+    assert stamp.curve[-1]["value"] > 0
 
 
 def test_a_catalog_without_text_trains_for_recommendation(
@@ -251,8 +251,8 @@ def test_epochs_stand_in_for_updates(
 ) -> None:
     config = quick_config.model_copy(update={"epochs": 2.0, "patience": 9.0})
     stamp = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu").model.stamp
-    assert stamp["passes"] == pytest.approx(2.0)
-    assert stamp["budget"] == stamp["updates"] != quick_config.max_steps
+    assert stamp.epochs == pytest.approx(2.0)
+    assert stamp.max_steps == stamp.steps != quick_config.max_steps
 
 
 def test_a_file_of_settings(tmp_path: Path) -> None:
@@ -315,10 +315,10 @@ def test_semantic_ids_train_save_and_answer(
     changes = {"backbone": backbone, "identifiers": "semantic", "id_space": space, "max_steps": 12}
     config = TrainingConfig.model_validate(quick_config.model_dump() | changes)
     trained = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
-    made = trained.model.stamp["identifiers"]
+    made = trained.model.stamp.identifiers
     assert made["kind"] == "semantic"
     assert made["space"] == space
-    assert trained.model.stamp["targets"]["search"] == sum(
+    assert trained.model.stamp.targets["search"] == sum(
         len(example.targets) for example in catalog.task("search").examples
     ), "items are counted, not their codes"
     requests = [

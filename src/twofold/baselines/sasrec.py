@@ -4,8 +4,9 @@ from pathlib import Path
 
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training.arm import PLAIN_ARMS
 from twofold.training.config import TrainingConfig
-from twofold.training.train import PLAIN_ARMS, train
+from twofold.training.train import train
 
 
 def sasrec(

@@ -54,7 +54,7 @@ def _evaluate_model(model: Path, dataset: str, out: Path, device: str) -> None:
 
     retriever = load_model(model, device)
     data = load_dataset(dataset)
-    if data.digest != retriever.model.stamp["data"]:
+    if data.digest != retriever.model.stamp.data:
         raise InputError(
             f"{dataset}: is not the dataset and split that {model} was trained on, which may have "
             f"seen its test data; give that one, or train on this one"
@@ -62,7 +62,7 @@ def _evaluate_model(model: Path, dataset: str, out: Path, device: str) -> None:
     tasks = [task for task in data.tasks if task in retriever.model.tasks]
     if not tasks:
         raise InputError(f"{dataset}: has no task that {model} was trained on")
-    save_evaluation(run(retriever, data, tasks), out, retriever.model.stamp)
+    save_evaluation(run(retriever, data, tasks), out, retriever.model.stamp.as_dict())
 
 
 def _evaluate_run(run_path: Path, qrels_path: Path, out: Path) -> None:

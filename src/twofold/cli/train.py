@@ -71,6 +71,6 @@ def train(
     )
     stamp = retriever.model.stamp
     print(
-        f"{out}: best at update {stamp['best_update']} of {stamp['budget']}, "
-        f"validation nDCG@10 {stamp['best_value']:.4f}"
+        f"{out}: best at step {stamp.best_step} of {stamp.max_steps}, "
+        f"validation nDCG@10 {stamp.best_value:.4f}"
     )

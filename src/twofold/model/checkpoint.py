@@ -23,6 +23,7 @@ from twofold.identifiers.trie import Trie, build_trie, load_trie
 from twofold.model.backbone import Backbone, load_backbone
 from twofold.model.device import autocast
 from twofold.model.hybrid import Hybrid, load_hybrid
+from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
 from twofold.records import TASKS, Ints, Task
 
@@ -60,7 +61,7 @@ class GenerativeModel:
     histories: Mapping[str, Ints] = field(default_factory=dict)
     item_vectors: npt.NDArray[np.floating] | None = None
     hybrid: Hybrid | None = None
-    stamp: dict[str, Any] = field(default_factory=dict)
+    stamp: Stamp = field(default_factory=Stamp)
 
     @property
     def device(self) -> torch.device:
@@ -87,7 +88,7 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
         InputError: `out` exists already.
     """
     with artifact.write(
-        out, KIND, {**config, "model": _shape(model), "stamp": model.stamp}
+        out, KIND, {**config, "model": _shape(model), "stamp": model.stamp.as_dict()}
     ) as folder:
         model.backbone.save(folder / "backbone")
         model.vocabulary.save(folder)
@@ -162,7 +163,7 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
         histories=_load_histories(folder, catalog),
         item_vectors=_load_item_vectors(folder),
         hybrid=load_hybrid(folder, sentence_encoder_of(vocabulary.encoder)),
-        stamp=config["stamp"],
+        stamp=Stamp.read(config["stamp"]),
     )
 
 

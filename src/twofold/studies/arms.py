@@ -13,8 +13,8 @@ from twofold.identifiers.semantic import default_shape
 from twofold.records import TASKS, InputError, Task
 from twofold.studies.interventions import caps, two_by_two
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training.arm import PLAIN_ARMS, Arm
 from twofold.training.config import TrainingConfig, scheme_of
-from twofold.training.train import PLAIN_ARMS, Arm
 
 Interventions = Literal["2x2", "caps"]
 INTERVENTIONS: tuple[Interventions, ...] = ("2x2", "caps")

@@ -16,7 +16,7 @@ from twofold.data.dataset import Catalog
 from twofold.records import TASKS, Example, Ints, Source, Task
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.popularity import kullback_leibler, popularity_distribution
-from twofold.training.train import Arm
+from twofold.training.arm import Arm
 
 CAPS = (5, 10, 50, 500)
 BLOCK_SHARE = 0.01

@@ -3,7 +3,7 @@
 Invariant: reads finished artifacts only, so it can be made again at any time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from twofold import artifact
 from twofold.evaluation.measures import MEASURES, PRIMARY
 from twofold.evaluation.runs import read_run
 from twofold.evaluation.significance import Estimate, difference, mean
+from twofold.model.stamp import Stamp
 from twofold.records import Floats, Ints, Run, Task
 from twofold.studies.arms import control_name
 from twofold.studies.verdict import TaskScores
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.train import Arm
+from twofold.training.arm import Arm
 
 _STILL_IMPROVING = 0.9
 """An arm whose best validation lies beyond this share of its budget is still improving."""
@@ -45,10 +46,9 @@ class Results:
         artifact.load(place, "evaluation")
         return pl.read_parquet(place / "per_request.parquet")
 
-    def _model_stamp(self, folder: Path, arm: Arm, seed: int) -> dict[str, Any]:
+    def _model_stamp(self, folder: Path, arm: Arm, seed: int) -> Stamp:
         place = folder / "models" / arm.name / f"seed-{seed}"
-        stamp: dict[str, Any] = artifact.read_json(place / artifact.MANIFEST)["config"]["stamp"]
-        return stamp
+        return Stamp.read(artifact.read_json(place / artifact.MANIFEST)["config"]["stamp"])
 
     def clusters(self, task: Task) -> Ints:
         """(R,), the number of each request's user, or of the request itself."""
@@ -128,13 +128,8 @@ class Results:
     @property
     def training(self) -> dict[str, Any]:
         """By arm, one entry a seed: budget, updates, best update, curve, still improving."""
-        kept = ("budget", "updates", "best_update", "best_value", "passes", "curve", "targets_seen")
         return {
-            name: [
-                {key: stamp[key] for key in kept} | {"still_improving": _is_still_improving(stamp)}
-                for stamp in stamps
-            ]
-            for name, stamps in self.stamps.items()
+            name: [_training(stamp) for stamp in stamps] for name, stamps in self.stamps.items()
         }
 
     def effects(self) -> dict[str, Any]:
@@ -171,8 +166,25 @@ def _clusters(dataset: PreparedDataset, task: Task) -> Ints:
     return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]
 
 
-def _is_still_improving(stamp: Mapping[str, Any]) -> bool:
-    return bool(stamp["best_update"] > _STILL_IMPROVING * stamp["budget"])
+def _training(stamp: Stamp) -> dict[str, Any]:
+    """How a model was trained, under the keys of study.json."""
+    return {
+        "budget": stamp.max_steps,
+        "updates": stamp.steps,
+        "best_update": stamp.best_step,
+        "best_value": stamp.best_value,
+        "passes": stamp.epochs,
+        "curve": [
+            {"update" if key == "step" else key: value for key, value in point.items()}
+            for point in stamp.curve
+        ],
+        "targets_seen": dict(stamp.targets_seen),
+        "still_improving": _is_still_improving(stamp),
+    }
+
+
+def _is_still_improving(stamp: Stamp) -> bool:
+    return stamp.best_step > _STILL_IMPROVING * stamp.max_steps
 
 
 def describe(scores: Floats, clusters: Ints) -> dict[str, Any]:

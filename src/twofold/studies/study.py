@@ -20,6 +20,7 @@ from twofold.baselines.selection import Baseline, every_baseline, quick_baseline
 from twofold.evaluation.measures import PRIMARY
 from twofold.identifiers.assign import ItemIdentifiers
 from twofold.model.device import resolve_device, resolve_precision
+from twofold.model.stamp import Stamp
 from twofold.records import InputError, Split, Task
 from twofold.studies.analyses.attribution import attribution, cap_effects
 from twofold.studies.analyses.pairs import training_pairs
@@ -36,8 +37,11 @@ from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report
+from twofold.training.arm import Arm, SettingOverrides
 from twofold.training.config import Budget, TrainingConfig, resolve_config
-from twofold.training.train import SELECTION, Arm, Settings, assign_identifiers, train
+from twofold.training.start import assign_identifiers
+from twofold.training.train import train
+from twofold.training.validation import SELECTION
 
 KIND = "study"
 _PLAN = "plan.json"
@@ -46,8 +50,8 @@ _EARLY = {"dataset", ".dataset.partial", f".{_PLAN}.partial"}
 
 _log = logging.getLogger(__name__)
 
-IdentifiersOf = Callable[[Settings], ItemIdentifiers | None]
-"""Settings of an arm -> its identifiers; None for what training makes by itself."""
+IdentifiersOf = Callable[[SettingOverrides], ItemIdentifiers | None]
+"""SettingOverrides of an arm -> its identifiers; None for what training makes by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ def _identifiers_of(
     """What makes the identifiers of arms with such settings, once for all of them."""
 
     @cache
-    def made(settings: Settings) -> ItemIdentifiers | None:
+    def made(settings: SettingOverrides) -> ItemIdentifiers | None:
         own = config.model_copy(update=dict(settings))
         return None if own.identifiers == "atomic" else assign_identifiers(dataset, own, folder)
 
@@ -263,12 +267,12 @@ def run_arms(
             )
             if not artifact.is_complete(place):
                 found = evaluate(retriever, dataset, arm.judged)
-                save_evaluation(found, place, retriever.model.stamp)
+                save_evaluation(found, place, retriever.model.stamp.as_dict())
             seconds = time.monotonic() - start
             _log.info("%s, seed %d: trained and scored in %.0f s", arm.name, seed, seconds)
         if len(arm.tasks) == 1 and not arm.step_matched:
-            stamp = artifact.load(model_folder, "model")["config"]["stamp"]
-            reference[arm.tasks[0]] = stamp["best_value"]
+            stamp = Stamp.read(artifact.load(model_folder, "model")["config"]["stamp"])
+            reference[arm.tasks[0]] = stamp.best_value
 
 
 def _conclude(
@@ -317,14 +321,14 @@ def _stamp(
         "cutoff": dataset.protocol.cutoff,
         "seen": dataset.protocol.seen,
         "catalog": len(dataset.catalog),
-        "candidates": joint["candidates"],
-        "ties": joint["ties"],
+        "candidates": joint.candidates,
+        "ties": joint.ties,
         "primary": str(PRIMARY),
         "selection": str(SELECTION),
-        "loss": joint["loss"],
-        "source_weights": joint["source_weights"],
-        "targets": joint["targets"],
-        "precision": joint["precision"],
+        "loss": joint.loss,
+        "source_weights": joint.source_weights,
+        "targets": joint.targets,
+        "precision": joint.precision,
         "versions": artifact.versions(),
         "command": command,
     }

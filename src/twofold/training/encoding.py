@@ -1,44 +1,42 @@
-"""Examples to the token sequences that an arm trains on."""
+"""From training examples to the token sequences that a backbone trains on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from twofold.model.backbone import Backbone
 from twofold.model.vocabulary import EncodedExample, Vocabulary
-from twofold.records import Example, Source, Task
+from twofold.records import Source, Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
 
-def encoded_sources(
-    dataset: PreparedDataset,
-    tasks: Sequence[Task],
-    vocabulary: Vocabulary,
-    backbone: Backbone,
-    config: TrainingConfig,
-) -> dict[Task, list[EncodedExample]]:
-    """The sequences of every task of the dataset: an arm's `tasks` and the others.
+def readable_sources(
+    dataset: PreparedDataset, tasks: Sequence[Task], config: TrainingConfig, backbone: Backbone
+) -> dict[Task, Source]:
+    """The training examples of every task of the dataset, as far as the backbone reads them.
 
-    The others set what is common to all arms: the horizon, and the proposal of the negatives.
+    The tasks that an arm does not train on set what all arms have in common: the number of steps,
+    and the distribution that negatives are drawn from.
+
+    Args:
+        dataset: the dataset to learn from.
+        tasks: the tasks of the arm.
+        config: the resolved configuration.
+        backbone: an encoder-decoder reads whole histories, a decoder windows or the last items.
 
     Raises:
         InputError: one of `tasks` has no example.
     """
-    found = {}
-    for task in dataset.tasks:
-        if task not in tasks and not dataset.task(task).examples:
-            continue
-        source = trainable(dataset, task, config, backbone)
-        found[task] = encode(source, vocabulary, backbone)
-    return found
+    return {
+        task: _readable(dataset.task(task).source(config.item_text_queries), config, backbone)
+        for task in dataset.tasks
+        if task in tasks or dataset.task(task).examples
+    }
 
 
-def trainable(
-    dataset: PreparedDataset, task: Task, config: TrainingConfig, backbone: Backbone
-) -> Source:
-    """The targets that training reaches: a decoder reads a long history in windows, or its last."""
-    source = dataset.task(task).source(config.item_text_queries)
+def _readable(source: Source, config: TrainingConfig, backbone: Backbone) -> Source:
     if backbone.contexts_per_sequence == 1:
         return source
     if config.long_histories == "windows":
@@ -47,26 +45,27 @@ def trainable(
 
 
 def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> list[EncodedExample]:
-    """The sequences of a source that have a target: a long history's first ones may be cut."""
+    """The encoded examples of a source."""
     if backbone.contexts_per_sequence == 1:
         source = _one_context_each(source)
-    return [made for example in source.examples for made in vocabulary.encode(example)]
+    return [encoded for example in source.examples for encoded in vocabulary.encode(example)]
 
 
 def _one_context_each(source: Source) -> Source:
     """For an encoder-decoder: one example for each state that generates."""
-    split = []
+    examples = []
     for example in source.examples:
         for visible in np.unique(example.visible):
             chosen = example.visible == visible
-            whole = visible == len(example.history)
-            split.append(
-                Example(
-                    example.history[:visible],
-                    example.query if whole else None,
-                    example.targets[chosen],
-                    example.visible[chosen],
-                    None if example.weights is None else example.weights[chosen],
+            sees_all = visible == len(example.history)
+            examples.append(
+                replace(
+                    example,
+                    history=example.history[:visible],
+                    query=example.query if sees_all else None,
+                    targets=example.targets[chosen],
+                    visible=example.visible[chosen],
+                    weights=None if example.weights is None else example.weights[chosen],
                 )
             )
-    return Source(source.name, split)
+    return Source(source.name, examples)

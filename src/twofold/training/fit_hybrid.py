@@ -1,4 +1,4 @@
-"""A model's hybrid part: what documents it is made of, and how much it weighs."""
+"""Fits the hybrid retrieval of a model: the documents, and their weight in the score."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,79 +13,94 @@ from twofold.encoders.vectors import Vectors, unit
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.cold_start import TrainingQueries
 from twofold.model.hybrid import Hybrid, postings_of
+from twofold.model.vocabulary import Vocabulary
 from twofold.records import Example, InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.task_data import item_documents
+from twofold.training.arm import Arm
+from twofold.training.config import TrainingConfig
 
 _WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
-_QUERIES = 0.6
-"""Length of what an item's training queries point to, beside its text's 1."""
-_WHILE_TRAINING = 20.0
-"""The weight by which checkpoints are compared: a model is chosen as it will be used."""
+_QUERY_SHARE = 0.6
+"""The length of the mean direction of an item's training queries when it is added to the text's
+embedding of length 1."""
+_TRAINING_WEIGHT = 20.0
+"""The weight while training, so that checkpoints are compared as the model will be used."""
 
 _log = logging.getLogger(__name__)
 
 
 def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid | None:
-    """What queries are matched with: items' texts and training queries; None for want of words.
+    """The documents that queries are matched with; None where no word occurs in two of them.
 
     Args:
-        dataset: of which only the training queries are read.
-        encoder: the model's own; of it the sentence encoder, if any.
+        dataset: the dataset whose item texts and training queries are the documents.
+        encoder: the model's text encoder; a sentence encoder in it embeds documents too.
     """
     texts, examples = dataset.catalog.texts, dataset.task("search").examples
-    asked = [example.query or "" for example in examples]
+    queries = [example.query or "" for example in examples]
     documents = item_documents(dataset)
     try:
-        words = Words.fit([*documents, *asked])
+        words = Words.fit([*documents, *queries])
     except InputError as error:
         _log.info("no hybrid part: %s", error)
         return None
-    answers = TrainingQueries.of(asked, [example.targets for example in examples], len(texts))
-    plain = Hybrid(_WHILE_TRAINING, words, postings_of(words, documents), known=answers)
+    answers = TrainingQueries.of(queries, [example.targets for example in examples], len(texts))
+    plain = Hybrid(_TRAINING_WEIGHT, words, postings_of(words, documents), known=answers)
     sentence = sentence_encoder_of(encoder)
     if sentence is None:
         return plain
-    vectors = near_queries(sentence.encode(texts), sentence.encode(asked), examples)
-    # As the model folder holds them, so that the trained model answers as the loaded one.
+    vectors = near_queries(sentence.encode(texts), sentence.encode(queries), examples)
+    # Rounded as in the model folder, so that a trained model answers like the loaded one.
     vectors = vectors.astype(np.float16).astype(np.float32)
     return replace(plain, sentence=sentence, vectors=vectors)
 
 
-def with_best_weight(
-    model: GenerativeModel, judge: Callable[[GenerativeModel], float]
-) -> GenerativeModel:
-    """The model with the weight of its hybrid part that `judge` likes best, which may be none.
+def initial_hybrid(
+    dataset: PreparedDataset, arm: Arm, vocabulary: Vocabulary, config: TrainingConfig
+) -> Hybrid | None:
+    """The hybrid retrieval that an arm trains with; None unless validation can weigh it.
 
-    Documents hold training queries, so a training query finds its answers there, and training
-    would lean on that. The weight is chosen afterwards, on queries that no document holds.
+    It needs atomic identifiers, an arm whose search is judged, and validation requests.
+    """
+    wanted = config.hybrid == "auto" and "search" in arm.judged
+    if not wanted or not vocabulary.spaces.are_atomic:
+        return None
+    if not dataset.task("search").requests("validation").requests:
+        return None
+    return hybrid_part(dataset, vocabulary.encoder)
+
+
+def best_hybrid(model: GenerativeModel, judge: Callable[[GenerativeModel], float]) -> Hybrid | None:
+    """The hybrid retrieval of a trained model with the weight that validates best; None for none.
+
+    Documents hold training queries, so a training query finds its answers there, and a weight that
+    was trained would rely on that. It is chosen afterwards, on queries that no document holds.
 
     Args:
-        model: trained, with a hybrid part.
+        model: a trained model with a hybrid part.
         judge: the value of a model on validation.
     """
     assert model.hybrid is not None
-    tried = [None, *(replace(model.hybrid, weight=weight) for weight in _WEIGHTS)]
-    values = [judge(replace(model, hybrid=hybrid)) for hybrid in tried]
-    best = tried[int(np.argmax(values))]
-    told = {"weight": best.weight, "parts": best.parts} if best else {"weight": 0.0}
-    return replace(model, hybrid=best, stamp={**model.stamp, "hybrid": told})
+    candidates = [None, *(replace(model.hybrid, weight=weight) for weight in _WEIGHTS)]
+    values = [judge(replace(model, hybrid=hybrid)) for hybrid in candidates]
+    return candidates[int(np.argmax(values))]
 
 
 def near_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) -> Vectors:
-    """Vectors of items moved toward the training queries that want them, (items, E).
+    """Item embeddings moved toward the training queries that want the items, (items, E).
 
-    Each becomes the direction of its own and, shorter, of its queries together, as relevance
-    feedback moves a query toward its answers (Rocchio 1971).
+    The sum of an item's embedding and, shorter, the mean direction of its queries, scaled to unit
+    length: relevance feedback moves a query toward its answers in the same way (Rocchio 1971).
 
     Args:
-        items: of their texts, (items, E), of unit length or 0.
-        queries: of the examples' queries, (examples, E).
-        examples: of search.
+        items: embeddings of the item texts, (items, E), of unit length or 0.
+        queries: embeddings of the examples' queries, (examples, E).
+        examples: search examples.
     """
     wants = np.concatenate([example.targets for example in examples])
     asking = np.repeat(np.arange(len(examples)), [len(example.targets) for example in examples])
     wanted = sp.csr_array(
         (np.ones(len(wants), np.float32), (wants, asking)), shape=(len(items), len(queries))
     )
-    return unit(items + _QUERIES * unit(wanted @ queries))
+    return unit(items + _QUERY_SHARE * unit(wanted @ queries))

@@ -1,15 +1,14 @@
-"""The training loop: updates, validations, the best checkpoint, and going on where it stopped.
+"""The training loop: steps, validations, the best checkpoint, and resuming.
 
-Invariant: an update is a function of (weights, optimizer, seed, number of the update); so a run
+Invariant: a step is a function of (weights, optimizer, seed, number of the step); so a training
 that was killed and resumed ends with the bits of one that was not.
 """
 
 import contextlib
 import logging
-import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,52 +23,35 @@ from twofold.model.device import autocast
 from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import InputError
 from twofold.training.config import TrainingConfig
-from twofold.training.loss import CodeLoss
+from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
+from twofold.training.schedule import Schedule, learning_rate
 from twofold.training.state import Progress, copy_weights, load_state, save_state
+from twofold.training.validation import Validate
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """When to stop and when to look.
-
-    Attributes:
-        updates: of this arm.
-        cadence: updates between validations.
-        patience: updates without a better validation after which training stops.
-    """
-
-    updates: int
-    cadence: int
-    patience: int
-
-
-Validate = Callable[[], Mapping[str, float]]
-"""Measures the current weights: by task, and `value`, by which the best checkpoint is chosen."""
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
-    """One training: what is learned, how, and by what it is judged.
+    """One training: what is learned, how, and how checkpoints are compared.
 
     Attributes:
-        label: for the progress bar.
-        mixture: which sequences an update learns from.
-        sequences: of each source of the mixture.
-        loss: over the codes.
-        config: with the precision resolved.
-        schedule: of this arm.
-        seed: of dropout and negatives.
-        validate: judges the current weights; None where there is nothing to judge them on, and
-            the last are kept.
-        identity: all that the bits of this training rest on; a state of another is refused.
+        label: the text at the progress bar.
+        mixture: the order of the batches.
+        sources: the encoded examples of each source of the mixture.
+        loss: the loss over the codes.
+        config: the configuration, its precision resolved.
+        schedule: the schedule of the arm.
+        seed: the random seed of dropout and negatives.
+        validate: measures the current weights; None where there is no validation request, and then
+            the last weights are kept.
+        identity: all that the bits of this training depend on; a state of another is refused.
     """
 
     label: str
     mixture: Mixture
-    sequences: Sequence[Sequence[EncodedExample]]
+    sources: Sequence[Sequence[EncodedExample]]
     loss: CodeLoss
     config: TrainingConfig
     schedule: Schedule
@@ -78,42 +60,33 @@ class Job:
     identity: dict[str, Any]
 
 
-def learning_rate(update: int, updates: int, warmup: float) -> float:
-    """Share of the peak rate: a linear rise, then a cosine down to a tenth."""
-    rise = max(1, round(warmup * updates))
-    if update < rise:
-        return (update + 1) / rise
-    done = (update - rise) / max(1, updates - rise)
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
-
-
 def run(backbone: Backbone, vocabulary: Vocabulary, job: Job, state_folder: Path) -> Progress:
     """Train `backbone` in place and leave it at its best checkpoint.
 
-    Goes on from `state_folder` where that holds a state.
+    Resumes from `state_folder` where that holds a state.
 
     Raises:
-        InputError: the state there is of another training.
+        InputError: the state belongs to another training, or the loss is not finite.
     """
     device = next(backbone.parameters()).device
     optimizer = _optimizer(backbone, job.config)
     progress, best = Progress(), copy_weights(backbone)
     if restored := load_state(state_folder, job.identity, backbone, optimizer):
         progress, best = restored
-    schedule, spent = job.schedule, 0.0
-    with _bar(job.label, schedule.updates, progress.update) as advance, _deterministic(device):
+    schedule, seconds = job.schedule, 0.0
+    with _bar(job.label, schedule.steps, progress.step) as advance, _deterministic(device):
         total = 0.0
         while not _is_over(progress, schedule):
             start = time.perf_counter()
-            total += _update(backbone, vocabulary, job, optimizer, progress)
-            spent += time.perf_counter() - start
+            total += _step(backbone, vocabulary, job, optimizer, progress)
+            seconds += time.perf_counter() - start
             advance(progress)
-            if progress.update % schedule.cadence == 0 or progress.update == schedule.updates:
+            if progress.step % schedule.cadence == 0 or progress.step == schedule.steps:
                 backbone.eval()
                 _record(progress, job.validate, total)
                 total = 0.0
-                _log.debug("%s: %.1f s of updates, %s", job.label, spent, progress.curve[-1])
-                if progress.best_update == progress.update:
+                _log.debug("%s: %.1f s of steps, %s", job.label, seconds, progress.curve[-1])
+                if progress.best_step == progress.step:
                     best = copy_weights(backbone)
                 save_state(state_folder, job.identity, progress, backbone, optimizer, best)
     backbone.load_state_dict(best, strict=False)
@@ -121,50 +94,59 @@ def run(backbone: Backbone, vocabulary: Vocabulary, job: Job, state_folder: Path
     return progress
 
 
-def _update(
+def _step(
     backbone: Backbone,
     vocabulary: Vocabulary,
     job: Job,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> float:
-    """One step of the optimizer; returns the loss."""
+    """One training step; returns the loss."""
     backbone.train()
-    device = next(backbone.parameters()).device
-    planned = job.mixture.batch(progress.update)
-    sequences = job.sequences[planned.source]
-    batch = vocabulary.collate([sequences[row] for row in planned.rows]).to(device)
-    share = learning_rate(progress.update, job.schedule.updates, job.config.warmup_ratio)
+    planned = job.mixture.batch(progress.step)
+    examples = [job.sources[planned.source][row] for row in planned.rows]
+    share = learning_rate(progress.step, job.schedule.steps, job.config.warmup_ratio)
     for group in optimizer.param_groups:
         group["lr"] = job.config.learning_rate * share
-    torch.manual_seed(job.seed * 1_000_003 + progress.update)
-    with autocast(device, job.config.precision):
-        states = backbone.states(batch)
-    weights = batch.weights * planned.weight
-    loss = job.loss(
-        states,
-        backbone.code_rows(),
-        batch.target_contexts,
-        batch.targets,
-        weights,
-        batch.context_codebooks,
-        batch.context_items,
-    )
+    torch.manual_seed(job.seed * 1_000_003 + progress.step)
+    loss = _loss(backbone, vocabulary, job, examples, planned.weight)
     if not torch.isfinite(loss):
         raise InputError(
-            f"{job.label}: the loss is {float(loss.detach())} at update {progress.update}; "
+            f"{job.label}: the loss is {float(loss.detach())} at step {progress.step}; "
             f"training diverged, lower learning_rate={job.config.learning_rate}"
         )
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.max_grad_norm)
     optimizer.step()
     name = job.mixture.names[planned.source]
-    progress.targets_seen[name] = progress.targets_seen.get(name, 0) + sum(
-        sequences[row].items for row in planned.rows
-    )
-    progress.update += 1
+    seen = progress.targets_seen.get(name, 0) + sum(example.items for example in examples)
+    progress.targets_seen[name] = seen
+    progress.step += 1
     return float(loss.detach())
+
+
+def _loss(
+    backbone: Backbone,
+    vocabulary: Vocabulary,
+    job: Job,
+    examples: Sequence[EncodedExample],
+    weight: float,
+) -> torch.Tensor:
+    """The loss of a batch, a scalar; the weights of its targets are multiplied by `weight`."""
+    device = next(backbone.parameters()).device
+    batch = vocabulary.collate(examples).to(device)
+    with autocast(device, job.config.precision):
+        states = backbone.states(batch)
+    targets = Targets(
+        contexts=batch.target_contexts,
+        codes=batch.targets,
+        weights=batch.weights * weight,
+        codebooks=batch.context_codebooks,
+        items=batch.context_items,
+    )
+    loss: torch.Tensor = job.loss(states, backbone.code_rows(), targets)
+    return loss
 
 
 def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -178,28 +160,28 @@ def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimi
 
 
 def _record(progress: Progress, validate: Validate | None, total: float) -> None:
-    """Add a point to the curve, and mark it where it is the best so far."""
-    since = progress.curve[-1]["update"] if progress.curve else 0
-    point = {"update": progress.update, "loss": total / (progress.update - since)}
+    """Validate, add a point to the curve, and mark it if it is the best so far."""
+    before = progress.curve[-1]["step"] if progress.curve else 0
+    point = {"step": progress.step, "loss": total / (progress.step - before)}
     if validate is None:
-        progress.best_update = progress.update
+        progress.best_step = progress.step
     else:
         point |= validate()
         if point["value"] > progress.best_value:
-            progress.best_value, progress.best_update = point["value"], progress.update
+            progress.best_value, progress.best_step = point["value"], progress.step
     progress.curve.append(point)
 
 
 def _is_over(progress: Progress, schedule: Schedule) -> bool:
-    """At the end of the budget, or when the last validation brought nothing for too long."""
-    looked = progress.curve[-1]["update"] if progress.curve else 0
-    waited = looked - progress.best_update
-    return progress.update >= schedule.updates or waited >= schedule.patience
+    """Whether all steps are taken, or no validation was better for as long as patience allows."""
+    validated = progress.curve[-1]["step"] if progress.curve else 0
+    waited = validated - progress.best_step
+    return progress.step >= schedule.steps or waited >= schedule.patience
 
 
 @contextlib.contextmanager
-def _bar(label: str, updates: int, done: int) -> Iterator[Callable[[Progress], None]]:
-    """A progress bar with the time left and the last validation; silent off a terminal."""
+def _bar(label: str, steps: int, done: int) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar with the time left and the last validation; nothing outside a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -209,21 +191,21 @@ def _bar(label: str, updates: int, done: int) -> Iterator[Callable[[Progress], N
     )
     console = Console(stderr=True)
     with Bar(*columns, console=console, disable=not os.isatty(2), transient=True) as bar:
-        task = bar.add_task(label, total=updates, completed=done, value="")
+        task = bar.add_task(label, total=steps, completed=done, value="")
 
         def advance(progress: Progress) -> None:
             last = progress.curve[-1] if progress.curve else {}
             value = f"validation {last['value']:.4f}" if "value" in last else ""
-            bar.update(task, completed=progress.update, value=value)
+            bar.update(task, completed=progress.step, value=value)
 
         yield advance
 
 
 @contextlib.contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
-    """On a CPU only algorithms whose bits repeat; the caller's random state left as it was.
+    """Use only algorithms whose bits repeat, on a CPU; leave the caller's random state as it was.
 
-    A GPU has no such algorithm for some of the steps, so its bits are not promised.
+    A GPU has no such algorithm for some operations, so its bits are not promised.
     """
     before = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
@@ -231,8 +213,8 @@ def _deterministic(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         if device.type == "cpu":
             torch.use_deterministic_algorithms(True)
-        # Filling fresh memory guards against kernels that leave some unwritten; it took 14 % of
-        # an update, and none of ours does.
+        # Filling fresh memory guards against kernels that leave some unwritten. It took 14 % of a
+        # step, and no kernel used here leaves any.
         memory.fill_uninitialized_memory = False
         try:
             yield

@@ -1,10 +1,12 @@
 """Cross-entropy over the codes, full or sampled, without a (contexts x codes) matrix in memory.
 
-Shapes: C contexts, V codes, D width, T targets, M negatives. A context may have several targets,
-each with a weight; the loss is the sum over targets of weight x -log p(target | context).
+Shapes: C contexts, V codes, D width, T targets, M negatives. A context is a state that generates a
+code. It may have several targets, each with a weight; the loss is the sum over targets of
+weight x -log p(target | context).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,34 +16,67 @@ from torch.autograd.function import once_differentiable
 
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.identifiers.trie import Trie
+from twofold.model.vocabulary import EncodedExample
 from twofold.records import Task
+from twofold.training.config import TrainingConfig
 
 _CHUNK_BYTES, _GPU_CHUNK_BYTES = 8 << 20, 256 << 20
-"""Scores held at once: what stays in the cache of one core, and what keeps a GPU at work."""
+"""Bytes of scores held at once: few enough for the cache of a core, enough to keep a GPU busy."""
 
 
-class Following(NamedTuple):
-    """The codes of a level that go on with what each context has spelled; a softmax is over them.
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """What the states of a batch should generate.
 
     Attributes:
-        begins, ends: where they stand in `codes`, (C,).
-        codes: of all nodes of the level, (nodes,).
+        contexts: the context of each target, (T,).
+        codes: the code of each target within its codebook, (T,).
+        weights: the weight of each target, (T,), float32.
+        codebooks: the codebook that each context generates from, (C,).
+        items: an item whose identifier begins with the codes before each context, (C,).
+    """
+
+    contexts: torch.Tensor
+    codes: torch.Tensor
+    weights: torch.Tensor
+    codebooks: torch.Tensor
+    items: torch.Tensor
+
+    def of_codebook(self, chosen: torch.Tensor) -> "Targets":
+        """The targets of the chosen contexts, whose mask is (C,), numbered among themselves."""
+        mine = chosen[self.contexts]
+        places = chosen.cumsum(0) - 1
+        return Targets(
+            contexts=places[self.contexts[mine]],
+            codes=self.codes[mine],
+            weights=self.weights[mine],
+            codebooks=self.codebooks[chosen],
+            items=self.items[chosen],
+        )
+
+
+class Continuations(NamedTuple):
+    """The valid continuations of each context: the codes that a softmax is over.
+
+    Attributes:
+        begins, ends: their range in `codes`, (C,).
+        codes: the codes of all trie nodes of the level, (nodes,).
     """
 
     begins: torch.Tensor
     ends: torch.Tensor
     codes: torch.Tensor
 
-    def others(self, chunk: slice, codes: int) -> torch.Tensor:
-        """Which of the `codes` of the level lead nowhere from a chunk of contexts, (C, codes)."""
+    def invalid(self, chunk: slice, codes: int) -> torch.Tensor:
+        """Which of the `codes` of the level do not continue a chunk of contexts, (C, codes)."""
         begins, fans = self.begins[chunk], self.ends[chunk] - self.begins[chunk]
         contexts = torch.arange(len(fans), device=fans.device)
         owner = torch.repeat_interleave(contexts, fans)
         skipped = torch.repeat_interleave(fans.cumsum(0) - fans - begins, fans)
         places = torch.arange(len(owner), device=fans.device) - skipped
-        found = torch.ones(len(fans), codes, dtype=torch.bool, device=fans.device)
-        found[owner, self.codes[places]] = False
-        return found
+        invalid = torch.ones(len(fans), codes, dtype=torch.bool, device=fans.device)
+        invalid[owner, self.codes[places]] = False
+        return invalid
 
 
 class _FullSoftmax(torch.autograd.Function):
@@ -51,22 +86,22 @@ class _FullSoftmax(torch.autograd.Function):
     def forward(
         ctx: Any,
         states: torch.Tensor,
-        rows: torch.Tensor,
-        contexts: torch.Tensor,
-        codes: torch.Tensor,
-        weights: torch.Tensor,
+        embeddings: torch.Tensor,
+        targets: Targets,
         product: torch.dtype,
-        following: Following | None,
+        valid: Continuations | None,
     ) -> torch.Tensor:
         grad_states = torch.empty_like(states)
-        grad_rows = torch.zeros_like(rows)
+        grad_embeddings = torch.zeros_like(embeddings)
         loss = torch.zeros((), dtype=torch.float64, device=states.device)
-        order = torch.argsort(contexts, stable=True)
-        contexts, codes, weights = contexts[order], codes[order], weights[order]
+        order = torch.argsort(targets.contexts, stable=True)
+        contexts, codes, weights = (
+            tensor[order] for tensor in (targets.contexts, targets.codes, targets.weights)
+        )
         mass = torch.zeros(len(states), dtype=states.dtype, device=states.device)
         mass.index_add_(0, contexts, weights)
-        room = _CHUNK_BYTES if states.device.type == "cpu" else _GPU_CHUNK_BYTES
-        step = max(1, room // (4 * len(rows)))
+        chunk_bytes = _CHUNK_BYTES if states.device.type == "cpu" else _GPU_CHUNK_BYTES
+        step = max(1, chunk_bytes // (4 * len(embeddings)))
         for start in range(0, len(states), step):
             chunk = slice(start, min(start + step, len(states)))
             first, last = torch.searchsorted(
@@ -77,65 +112,59 @@ class _FullSoftmax(torch.autograd.Function):
                 codes[first:last],
                 weights[first:last],
             )
-            scores = states[chunk] @ rows.T
-            if following is not None:
-                scores.masked_fill_(following.others(chunk, len(rows)), -torch.inf)
+            scores = states[chunk] @ embeddings.T
+            if valid is not None:
+                scores.masked_fill_(valid.invalid(chunk, len(embeddings)), -torch.inf)
             largest = scores.amax(dim=1)
             own = scores[place, code]
             total = scores.sub_(largest[:, None]).exp_().sum(dim=1)
             loss += (weight * (largest[place] + total.log()[place] - own)).double().sum()
             # d loss / d scores = mass * softmax - weight at the targets
             gradient = scores.mul_((mass[chunk] / total)[:, None])
-            gradient.view(-1).index_add_(0, place * len(rows) + code, -weight)
+            gradient.view(-1).index_add_(0, place * len(embeddings) + code, -weight)
             gradient = gradient.to(product)
-            grad_states[chunk] = gradient @ rows.to(product)
-            grad_rows += gradient.T @ states[chunk].to(product)
-        ctx.save_for_backward(grad_states, grad_rows)
+            grad_states[chunk] = gradient @ embeddings.to(product)
+            grad_embeddings += gradient.T @ states[chunk].to(product)
+        ctx.save_for_backward(grad_states, grad_embeddings)
         return loss.to(states.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        grad_states, grad_rows = ctx.saved_tensors
-        return grad * grad_states, grad * grad_rows, None, None, None, None, None
+        grad_states, grad_embeddings = ctx.saved_tensors
+        return grad * grad_states, grad * grad_embeddings, None, None, None
 
 
 def full_softmax(
     states: torch.Tensor,
-    rows: torch.Tensor,
-    contexts: torch.Tensor,
-    codes: torch.Tensor,
-    weights: torch.Tensor,
+    embeddings: torch.Tensor,
+    targets: Targets,
     product: torch.dtype = torch.float32,
-    following: Following | None = None,
+    valid: Continuations | None = None,
 ) -> torch.Tensor:
-    """Weighted cross-entropy over all codes, or over those that go on.
+    """Weighted cross-entropy over all codes, or over the valid continuations.
 
     Args:
         states: (C, D), float32.
-        rows: (V, D), float32.
-        contexts: (T,), the context of each target.
-        codes: (T,), the code of each target.
-        weights: (T,).
-        product: the type in which the gradient's matrix products are taken; scores and sums are
-            float32 always.
-        following: the codes that go on; by default all.
+        embeddings: the output embeddings of the codes, (V, D), float32.
+        targets: the targets, all of one codebook.
+        product: the type of the matrix products of the gradient; scores and sums are float32
+            always.
+        valid: the valid continuations of each context; by default all codes.
 
     Returns:
         A scalar.
     """
     loss: torch.Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
-        states, rows, contexts, codes, weights, product, following
+        states, embeddings, targets, product, valid
     )
     return loss
 
 
 def sampled_softmax(
     states: torch.Tensor,
-    rows: torch.Tensor,
-    contexts: torch.Tensor,
-    codes: torch.Tensor,
-    weights: torch.Tensor,
+    embeddings: torch.Tensor,
+    targets: Targets,
     negatives: torch.Tensor,
     log_expected: torch.Tensor,
 ) -> torch.Tensor:
@@ -146,30 +175,33 @@ def sampled_softmax(
     is the target itself is masked. With every code drawn once it is the full softmax.
 
     Args:
-        states, rows, contexts, codes, weights: as in `full_softmax`.
-        negatives: (M,), codes drawn from the proposal.
-        log_expected: (V,), log(M x probability under the proposal).
+        states, embeddings, targets: as in `full_softmax`.
+        negatives: the codes drawn from the proposal distribution, (M,).
+        log_expected: log(M x probability under the proposal distribution), (V,).
     """
-    scores = states @ rows[negatives].T - log_expected[negatives]  # (C, M)
-    own = (states[contexts] * rows[codes]).sum(dim=1) - log_expected[codes]  # (T,)
+    codes = targets.codes
+    scores = states @ embeddings[negatives].T - log_expected[negatives]  # (C, M)
+    own = (states[targets.contexts] * embeddings[codes]).sum(dim=1) - log_expected[codes]  # (T,)
     hits = negatives[None, :] == codes[:, None]
-    others = scores[contexts].masked_fill(hits, -torch.inf)
+    others = scores[targets.contexts].masked_fill(hits, -torch.inf)
     normaliser = torch.logsumexp(torch.cat([own[:, None], others], dim=1), dim=1)
-    return (weights * (normaliser - own)).sum()
+    return (targets.weights * (normaliser - own)).sum()
 
 
 class CodeLoss(nn.Module):
-    """The loss of one study, over the codes that may follow: full up to `limit` of a level, and
-    wherever a trie leaves few of them; sampled above.
+    """The loss of all arms of a study, over the valid continuations of each context.
+
+    The softmax is full up to `limit` codes in a codebook and wherever a trie leaves few of them
+    valid; above that it is sampled.
 
     Args:
-        counts: (V,), training targets of each code over all tasks: the proposal is half uniform,
-            half in proportion to them, and the same in every arm.
-        slots: the codes of each table, among all.
-        limit: the largest number of codes of a table with a full softmax.
-        negatives: how many codes are drawn for a batch.
-        product: the type of the gradient's matrix products under a full softmax.
-        continuations: by slot; none for one all of whose codes may follow.
+        counts: the number of training targets of each code over all tasks, (V,). Negatives are
+            drawn half uniformly, half in proportion to them, alike in every arm.
+        codebooks: the range of each codebook among all codes.
+        limit: the largest number of codes of a codebook with a full softmax.
+        negatives: the number of codes that are drawn for a batch.
+        product: the type of the matrix products of the gradient under a full softmax.
+        levels: the trie level of each codebook; none for a codebook all of whose codes are valid.
     """
 
     log_expected: torch.Tensor
@@ -178,96 +210,69 @@ class CodeLoss(nn.Module):
     def __init__(
         self,
         counts: torch.Tensor,
-        slots: Sequence[slice],
+        codebooks: Sequence[slice],
         limit: int,
         negatives: int,
         product: torch.dtype = torch.float32,
-        continuations: Mapping[int, "Continuations"] | None = None,
+        levels: Mapping[int, "TrieLevel"] | None = None,
     ) -> None:
         super().__init__()
         self.product = product
-        self.slots = tuple(slots)
-        named = {str(slot): found for slot, found in (continuations or {}).items()}
-        self.continuations = nn.ModuleDict(named)
+        self.codebooks = tuple(codebooks)
+        self.levels = nn.ModuleDict({str(n): level for n, level in (levels or {}).items()})
         self.limit = limit
         self.negatives = negatives
-        proposals = [_proposal(counts[slot]) for slot in self.slots]
+        proposals = [_proposal(counts[codebook]) for codebook in self.codebooks]
         self.register_buffer("proposal", torch.cat(proposals), persistent=False)
         expected = (negatives * self.proposal).log().float()
         self.register_buffer("log_expected", expected, persistent=False)
 
     def describe(self) -> str:
-        """For the stamp."""
-        own = [slot for n, slot in enumerate(self.slots) if str(n) not in self.continuations]
-        full = max((slot.stop - slot.start for slot in own), default=0) <= self.limit
+        """The loss in words, for the stamp."""
+        own = [codes for n, codes in enumerate(self.codebooks) if str(n) not in self.levels]
+        full = max((codes.stop - codes.start for codes in own), default=0) <= self.limit
         kind = "full softmax" if full else f"sampled softmax, {self.negatives} negatives"
-        return f"{kind}, over the codes that go on" if self.continuations else kind
+        return f"{kind}, over the valid continuations" if self.levels else kind
 
     def forward(
-        self,
-        states: torch.Tensor,
-        rows: torch.Tensor,
-        contexts: torch.Tensor,
-        codes: torch.Tensor,
-        weights: torch.Tensor,
-        slots: torch.Tensor,
-        items: torch.Tensor,
+        self, states: torch.Tensor, embeddings: torch.Tensor, targets: Targets
     ) -> torch.Tensor:
         """The loss of one batch, a scalar.
 
         Args:
-            states, rows, contexts, weights: as in `full_softmax`; rows of all codes.
-            codes: (T,), the code of each target within its slot.
-            slots: (C,), the slot that each context generates from.
-            items: (C,), an item that is spelled so far in each context.
+            states: the states of the contexts, (C, D), float32.
+            embeddings: the output embeddings of the codes of all codebooks, (V, D), float32.
+            targets: the targets of the contexts, in any of the codebooks.
         """
-        if len(self.slots) == 1:
-            return self._of_slot(0, states, rows, contexts, codes, weights, items)
+        if len(self.codebooks) == 1:
+            return self._of_codebook(0, states, embeddings, targets)
         total = states.new_zeros(())
-        for number, slot in enumerate(self.slots):
-            chosen = slots == number
-            mine = chosen[contexts]
-            if not mine.any():
-                continue
-            places = chosen.cumsum(0) - 1
-            total = total + self._of_slot(
-                number,
-                states[chosen],
-                rows[slot],
-                places[contexts[mine]],
-                codes[mine],
-                weights[mine],
-                items[chosen],
-            )
+        for number, codes in enumerate(self.codebooks):
+            chosen = targets.codebooks == number
+            own = targets.of_codebook(chosen)
+            if len(own.codes):
+                total = total + self._of_codebook(number, states[chosen], embeddings[codes], own)
         return total
 
-    def _of_slot(
-        self,
-        number: int,
-        states: torch.Tensor,
-        rows: torch.Tensor,
-        contexts: torch.Tensor,
-        codes: torch.Tensor,
-        weights: torch.Tensor,
-        items: torch.Tensor,
+    def _of_codebook(
+        self, number: int, states: torch.Tensor, embeddings: torch.Tensor, targets: Targets
     ) -> torch.Tensor:
-        slot = self.slots[number]
-        if str(number) in self.continuations:
-            following = self.continuations[str(number)](items)
-            return full_softmax(states, rows, contexts, codes, weights, self.product, following)
-        if slot.stop - slot.start <= self.limit:
-            return full_softmax(states, rows, contexts, codes, weights, self.product)
-        drawn = torch.multinomial(self.proposal[slot], self.negatives, replacement=True)
-        log_expected = self.log_expected[slot]
-        return sampled_softmax(states, rows, contexts, codes, weights, drawn, log_expected)
+        codes = self.codebooks[number]
+        if str(number) in self.levels:
+            valid = self.levels[str(number)](targets.items)
+            return full_softmax(states, embeddings, targets, self.product, valid)
+        if codes.stop - codes.start <= self.limit:
+            return full_softmax(states, embeddings, targets, self.product)
+        drawn = torch.multinomial(self.proposal[codes], self.negatives, replacement=True)
+        return sampled_softmax(states, embeddings, targets, drawn, self.log_expected[codes])
 
 
-class Continuations(nn.Module):
-    """The codes of one level of a trie, by items of which all levels before it are spelled.
+class TrieLevel(nn.Module):
+    """The valid continuations at one level of a trie.
 
     Args:
-        trie: of the identifiers.
-        level: of the codes.
+        trie: the trie of the identifiers.
+        level: the level of the codes.
     """
 
     begins: torch.Tensor
@@ -284,24 +289,56 @@ class Continuations(nn.Module):
         self.register_buffer("ends", first[nodes + 1], persistent=False)
         self.register_buffer("codes", codes, persistent=False)
 
-    def forward(self, items: torch.Tensor) -> Following:
-        """Of contexts, (C,)."""
-        return Following(self.begins[items], self.ends[items], self.codes)
+    def forward(self, items: torch.Tensor) -> Continuations:
+        """The continuations of contexts before which the codes of `items`, (C,), are written."""
+        return Continuations(self.begins[items], self.ends[items], self.codes)
 
 
-def continuations(spaces: IdSpaces, tries: Mapping[Task, Trie]) -> dict[int, Continuations]:
-    """By slot; none for a first level all of whose codes begin an identifier, nor without tries."""
-    found = {}
+def trie_levels(spaces: IdSpaces, tries: Mapping[Task, Trie]) -> dict[int, TrieLevel]:
+    """The trie level of each codebook that has invalid codes; none for atomic identifiers.
+
+    A first level whose codes all begin an identifier has no invalid code.
+    """
+    levels = {}
     for task, trie in tries.items():
         sizes = spaces.of(task).codebook_sizes
-        for level, slot in enumerate(spaces.codebooks_of(task).tolist()):
+        for level, codebook in enumerate(spaces.codebooks_of(task).tolist()):
             if level or len(trie.codes[0]) < sizes[0]:
-                found[slot] = Continuations(trie, level)
-    return found
+                levels[codebook] = TrieLevel(trie, level)
+    return levels
+
+
+def loss_of(
+    encoded: Mapping[Task, Sequence[EncodedExample]],
+    spaces: IdSpaces,
+    tries: Mapping[Task, Trie],
+    config: TrainingConfig,
+) -> CodeLoss:
+    """The loss that a configuration asks for.
+
+    Args:
+        encoded: the examples of every task of the dataset, whose targets are counted.
+        spaces: the identifiers.
+        tries: the tries of the tasks; none for atomic identifiers.
+        config: the configuration, its precision resolved.
+    """
+    starts = np.array([codebook.start for codebook in spaces.codebooks])
+    counts = torch.zeros(spaces.size, dtype=torch.float64)
+    for examples in encoded.values():
+        codes = [e.targets + starts[e.codebooks[e.target_contexts]] for e in examples]
+        counts += torch.bincount(torch.from_numpy(np.concatenate(codes)), minlength=len(counts))
+    return CodeLoss(
+        counts,
+        spaces.codebooks,
+        limit=config.full_softmax_max_codes,
+        negatives=config.num_negatives,
+        product=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,
+        levels=trie_levels(spaces, tries),
+    )
 
 
 def _proposal(counts: torch.Tensor) -> torch.Tensor:
-    """Half uniform, half in proportion to the counts of one slot's codes."""
+    """Half uniform, half in proportion to the counts of one codebook's codes."""
     share = counts.double() / counts.sum().clamp(min=1)
     proposal = 0.5 / len(counts) + 0.5 * share
     return proposal / proposal.sum()

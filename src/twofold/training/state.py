@@ -1,4 +1,4 @@
-"""Where training stands: kept at every validation, so that a killed run goes on from there."""
+"""The state of a training, written at every validation, from which a killed one resumes."""
 
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from twofold import artifact
+from twofold.model.stamp import current_settings
 from twofold.records import InputError
 
 _KIND = "training state"
@@ -19,21 +20,23 @@ class Progress:
     """What happened so far.
 
     Attributes:
-        update: updates done.
-        curve: one entry a validation: update, loss since the last one, measure by task, value.
-        best_update: of the best validation value; 0 before the first.
-        best_value: that value.
-        targets_seen: targets learned from so far, by source.
+        step: the number of steps taken.
+        curve: one entry for each validation: step, loss since the one before, the measure of each
+            task, value.
+        best_step: the step of the best validation; 0 before the first.
+        best_value: the value of that validation.
+        targets_seen: the number of targets learned from, by source.
     """
 
-    update: int = 0
+    step: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
-    best_update: int = 0
+    best_step: int = 0
     best_value: float = -1.0
     targets_seen: dict[str, int] = field(default_factory=dict)
 
 
-Weights = dict[str, torch.Tensor]
+Tensors = dict[str, torch.Tensor]
+"""Tensors by name, such as the weights of a model."""
 
 
 def save_state(
@@ -42,10 +45,10 @@ def save_state(
     progress: Progress,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    best: Weights,
+    best: Tensors,
 ) -> None:
-    """Write a new state beside the old one, then remove the old one."""
-    target = folder / f"update-{progress.update:08d}"
+    """Write a new state next to the old one, then remove the old one."""
+    target = folder / f"step-{progress.step:08d}"
     with artifact.write(target, _KIND, identity) as partial:
         save_file(_unshared(model.state_dict()), partial / "weights.safetensors")
         save_file(_unshared(best), partial / "best.safetensors")
@@ -61,19 +64,24 @@ def load_state(
     identity: dict[str, Any],
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-) -> tuple[Progress, Weights] | None:
+) -> tuple[Progress, Tensors] | None:
     """Restore the newest finished state into `model` and `optimizer`; None where there is none.
 
     Raises:
-        InputError: the state is of another training.
+        InputError: the state belongs to another training, or an earlier version wrote it.
     """
-    found = sorted(folder.glob("update-*")) if folder.is_dir() else []
-    if not found:
+    if any(folder.glob("update-*")):
+        raise InputError(
+            f"{folder}: an earlier version wrote this state, which cannot be resumed; repeat the "
+            f"command without --resume"
+        )
+    states = sorted(folder.glob("step-*"))
+    if not states:
         return None
-    newest = found[-1]
+    newest = states[-1]
     require_same(artifact.load(newest, _KIND)["config"], identity, folder)
     model.load_state_dict(load_file(newest / "weights.safetensors"), strict=False)
-    moments: dict[int, Weights] = {}
+    moments: dict[int, Tensors] = {}
     for name, tensor in load_file(newest / "optimizer.safetensors").items():
         number, key = name.split(".")
         moments.setdefault(int(number), {})[key] = tensor
@@ -87,34 +95,33 @@ def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> No
     before, now = _flat(before), _flat(now)
     changed = sorted(key for key in now if before.get(key) != now[key])
     if changed:
+        key = changed[0]
         raise InputError(
-            f"{place}: was started with {changed[0]}={before.get(changed[0])}, not "
-            f"{now[changed[0]]}; repeat its command, or leave out --resume"
+            f"{place}: was started with {key}={before.get(key)}, not {now[key]}; repeat its "
+            f"command, or leave out --resume"
         )
 
 
 def _flat(identity: dict[str, Any]) -> dict[str, Any]:
-    """Settings beside the rest: `{"training": {"a": 1}, "seed": 0}` -> `{"a": 1, "seed": 0}`."""
-    return {
-        **identity.get("training", {}),
-        **{k: v for k, v in identity.items() if k != "training"},
-    }
+    """Settings next to the rest: `{"training": {"a": 1}, "seed": 0}` -> `{"a": 1, "seed": 0}`."""
+    rest = {key: value for key, value in identity.items() if key != "training"}
+    return {**current_settings(identity.get("training", {})), **rest}
 
 
-def copy_weights(model: torch.nn.Module) -> Weights:
+def copy_weights(model: torch.nn.Module) -> Tensors:
     """A copy of the weights, tied ones once."""
     return {k: v.detach().clone() for k, v in _unshared(model.state_dict()).items()}
 
 
-def _moments(optimizer: torch.optim.Optimizer) -> Weights:
+def _moments(optimizer: torch.optim.Optimizer) -> Tensors:
     state = optimizer.state_dict()["state"]
     return {f"{number}.{key}": t for number, entry in state.items() for key, t in entry.items()}
 
 
-def _unshared(weights: Weights) -> Weights:
-    """Tied weights share memory, which safetensors refuses: the first name stands for all."""
+def _unshared(weights: Tensors) -> Tensors:
+    """Tied weights once, under their first name: safetensors refuses shared memory."""
     seen: set[int] = set()
-    kept: Weights = {}
+    kept: Tensors = {}
     for name, tensor in weights.items():
         if tensor.data_ptr() not in seen:
             seen.add(tensor.data_ptr())

@@ -46,7 +46,7 @@ def attribution(results: Results) -> dict[str, Any]:
             **attribute(cells, plain, results.clusters(task)),
             "still_improving": [cell for cell in CELLS if results.is_still_improving(names[cell])],
             "shuffling": {
-                key: max(stamp["intervention"][key] for stamp in shuffled)
+                key: max((stamp.intervention or {})[key] for stamp in shuffled)
                 for key in ("kl_before_after", "targets_renamed")
             },
         }
@@ -61,7 +61,7 @@ def cap_effects(results: Results) -> dict[str, Any]:
     return {
         task: {
             "added": other_task(task),
-            "targets": results.stamps["joint"][0]["targets"][other_task(task)],
+            "targets": results.stamps["joint"][0].targets[other_task(task)],
             "caps": [_cap(results, task, cap) for cap in CAPS],
         }
         for task in TASKS
@@ -86,7 +86,7 @@ def _cap(results: Results, task: Task, cap: int) -> dict[str, Any]:
     }
     return {
         "cap": cap,
-        "targets": results.stamps[capped.name][0]["targets"][added],
+        "targets": results.stamps[capped.name][0].targets[added],
         "capped": describe(under, clusters),
         "size_matched": describe(matched, clusters),
         "effects": {

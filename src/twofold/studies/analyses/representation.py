@@ -21,7 +21,7 @@ from twofold.studies.analyses.pairs import CLASSES, Pairs
 from twofold.studies.results import describe_difference
 from twofold.tasks.popularity import combined_popularity
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.train import PLAIN_ARMS
+from twofold.training.arm import PLAIN_ARMS
 
 _SAMPLE = 5_000
 """Pairs of each class."""

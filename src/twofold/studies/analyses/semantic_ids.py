@@ -7,7 +7,7 @@ from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference
 from twofold.records import TASKS
 from twofold.studies.results import Results, describe_difference
-from twofold.training.train import Arm
+from twofold.training.arm import Arm
 
 
 def semantic_id_effects(results: Results, arms: Sequence[Arm]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def semantic_id_effects(results: Results, arms: Sequence[Arm]) -> dict[str, Any]
     measure = str(PRIMARY)
     found = {}
     for arm in (arm for arm in arms if arm.settings):
-        made = results.stamps[arm.name][0]["identifiers"]
+        made = results.stamps[arm.name][0].identifiers
         reports = [report for report in made.values() if isinstance(report, dict)]
         found[arm.name] = {
             "embeddings": made["embeddings"],

@@ -1,0 +1,91 @@
+"""Arms: what a model is trained on, and what may be done to one of its sources."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twofold.data.dataset import Catalog
+from twofold.records import TASKS, InputError, Source, Task
+from twofold.tasks.examples import JudgedRequests
+from twofold.tasks.prepared import PreparedDataset
+
+
+class Intervention(Protocol):
+    """A change to what an arm learns of one task. The arm's name identifies it."""
+
+    @property
+    def task(self) -> Task: ...
+
+    def training(self, source: Source, items: int, seed: int) -> Source:
+        """The changed examples; `source` holds the real ones, over a catalog of `items`."""
+        ...
+
+    def describe(self, source: Source, items: int, seed: int) -> dict[str, Any]:
+        """What `training` does to `source`, for the stamp."""
+        ...
+
+    def validation(
+        self, judged: JudgedRequests, source: Source, catalog: Catalog, seed: int
+    ) -> JudgedRequests:
+        """Validation requests that match the examples that `training` makes of `source`."""
+        ...
+
+
+SettingOverrides = tuple[tuple[str, Any], ...]
+"""Names and values that take the place of a configuration's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What a model is trained on, and for how long.
+
+    Attributes:
+        name: its name in folders and reports.
+        tasks: the tasks that it trains on, its sources.
+        step_matched: whether it takes as many steps as `joint`, instead of as many epochs over
+            its own data.
+        intervention: a change to one of its sources.
+        settings: settings of its own, in place of the configuration's.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    step_matched: bool = False
+    intervention: Intervention | None = None
+    settings: SettingOverrides = ()
+
+    @property
+    def judged(self) -> tuple[Task, ...]:
+        """The tasks that it is scored on: those whose training data are unchanged."""
+        changed = self.intervention.task if self.intervention else None
+        return tuple(task for task in self.tasks if task != changed)
+
+    def require_tasks(self, dataset: PreparedDataset) -> None:
+        """Raise InputError where the dataset lacks one of the tasks."""
+        for task in self.tasks:
+            if task not in dataset.tasks:
+                need = "queries with qrels" if task == "search" else "interactions"
+                have = " and ".join(dataset.tasks)
+                raise InputError(
+                    f"{dataset.source}: the arm {self.name} needs {need}, and this dataset is for "
+                    f"{have} alone; add the table, or use --arm {dataset.tasks[0]}"
+                )
+
+
+PLAIN_ARMS = {
+    "search": Arm("search", ("search",)),
+    "recommendation": Arm("recommendation", ("recommendation",)),
+    "joint": Arm("joint", TASKS),
+}
+
+
+def named_arm(arm: str | Arm) -> Arm:
+    """The arm itself, or the plain arm of that name.
+
+    Raises:
+        InputError: there is no plain arm of that name.
+    """
+    if isinstance(arm, Arm):
+        return arm
+    if arm not in PLAIN_ARMS:
+        raise InputError(f"--arm '{arm}': there is {', '.join(PLAIN_ARMS)}")
+    return PLAIN_ARMS[arm]
