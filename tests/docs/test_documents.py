@@ -14,6 +14,7 @@ import twofold
 from tests.docs.pages import PAGES, ROOT, name_of
 from twofold.cli import app
 
+README = ROOT / "README.md"
 REFERENCE = ("cli", "settings", "python", "study-json")
 
 
@@ -84,3 +85,31 @@ def test_make_targets_in_the_documents_exist() -> None:
     for page in PAGES:
         for target in re.findall(r"^make (\w+)", page.read_text(), re.M):
             assert re.search(rf"^{target}:", makefile, re.M), f"{page.name}: make {target}"
+
+
+def test_the_results_in_the_readme_are_those_of_the_benchmark() -> None:
+    """Every figure of a row is that of its system in the benchmark's JSON, to three digits."""
+    published = json.loads((ROOT / "docs/benchmarks/data/quality.json").read_text())
+    runs = {run["name"]: run["tables"] for run in published["runs"]}
+    row = r"^\| (Mov[^|]*)?\| (\w+) \| (\w+@\d+) \|(.*)\|(.*)\|(.*) \((.*)\) \|$"
+    rows = re.findall(row, README.read_text(), re.M)
+    assert len(rows) == 6
+    name = ""
+    for dataset, requests, measure, joint, documents, other, system in rows:
+        name = {"": name, "s": "ml-small-joint", "1": "ml-1m-joint"}[dataset[10:11]]
+        table = next(t for t in runs[name] if t["title"].lower().startswith(requests.rstrip("s")))
+        known = _rounded(table["rows"], measure.lower().replace("@", "_"))
+        assert joint.strip(" *") in known["joint"]
+        assert other.strip(" *") in known[system]
+        if documents.strip():
+            assert documents.strip(" *") in known["documents"]
+
+
+def _rounded(rows: list[dict[str, Any]], key: str) -> dict[str, set[str]]:
+    """The figures of each system, whatever its variant, as the README writes them."""
+    known: dict[str, set[str]] = {}
+    for row in rows:
+        if row.get(key) is not None:
+            system = row["system"].split(" (")[0]
+            known.setdefault(system, set()).add(f"{row[key]:.3f}".lstrip("0"))
+    return known
