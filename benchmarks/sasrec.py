@@ -1,21 +1,20 @@
-"""Our SASRec and recommendation arm beside RecTools' SASRec: quality, and time to quality.
+"""Our SASRec and recommendation arm compared with RecTools' SASRec: quality, and time to quality.
 
     python benchmarks/sasrec.py DATASET --peer peers/bin/python --out DIR [--epochs 10] [--seeds 3]
     python benchmarks/sasrec.py DATASET --peer peers/bin/python --out DIR --time [--epochs 30]
 
-Both sides: same split, length, width, depth and dropout, passes over the last items of each
-history, softmax loss; batches are each side's own. Each run is a process of its own, one after the
-other, ours and theirs in turn, so that a busy machine is busy for both. Measures by our evaluation
-on the ten items that each side returned.
+Both sides have the same split, length, width, depth, dropout and softmax loss, and read the last
+items of each history once an epoch; batches are each side's own. Each run is a process of its own,
+one after the other, ours and theirs in turn, so that a busy machine is busy for both. Our
+evaluation measures the ten items that each side returned.
 
---time: wall time of training (validation excluded) until validation nDCG@10 of all users first
-reaches .95 of the better side's final value. Ours is the recommendation arm as its preset has it.
-What is finished is not run again.
+--time: wall-clock time of training (validation excluded) until validation nDCG@10 of all users
+first reaches .95 of the better side's last value. Our side is the recommendation arm with its
+preset. What is finished is not run again. --publish NAME puts the table on docs/benchmarks.
 """
 
 import argparse
 import csv
-import dataclasses
 import json
 import logging
 import subprocess
@@ -23,57 +22,42 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
+from pages import Column, Table, add_publish_option, describe_run, publish_run, render_table
+from rectools_peer import PeerRun, read_answers, run_peer, without_queries, write_split
 
 from twofold.baselines.sasrec import sasrec
 from twofold.evaluation.measures import Measure, means, score
-from twofold.records import Ranking, Run
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
-from twofold.training.config import resolve_config
+from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.train import train
 
 MEASURES = (Measure("Recall", 10), Measure("nDCG", 10))
-SHAPE = {"width": 128, "layers": 2, "heads": 2}
-"""Of the size `small`."""
-PEER = Path(__file__).parent / "peers" / "rectools_transformer.py"
+SIDES = ("RecTools", "ours")
 CLOSE = 0.95
+"""The share of the better side's last value that both are timed to."""
+
+Point = dict[str, float]
 
 
-def export(dataset: PreparedDataset, folder: Path) -> None:
-    """The split as the peer reads it; the order of events is their time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ordered = dataset.interactions.select(
-        "user_id", "item_id", "split", order=pl.int_range(pl.len()).over("user_id")
-    )
-    for split in ("train", "validation", "test"):
-        rows = ordered.filter(pl.col("split") == split).drop("split")
-        rows.write_csv(folder / f"{split}.csv")
+class CurveHandler(logging.Handler):
+    """Keeps the seconds and the validation of each line that training logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.curve: list[Point] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a point, where the line has one."""
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        points = [each for each in arguments if isinstance(each, dict) and "value" in each]
+        seconds = [each for each in arguments if isinstance(each, float)]
+        if points and seconds:
+            self.curve.append({"seconds": seconds[0], "value": points[0]["value"]})
 
 
-def theirs(
-    out: Path, seed: int, arguments: argparse.Namespace, model: str = "sasrec", items: int = 10
-) -> None:
-    """One run of the peer; it answers with so many items."""
-    if (out / "curve.json").is_file():
-        return
-    options = {
-        **SHAPE,
-        "model": model,
-        "items": items,
-        "epochs": arguments.epochs,
-        "length": arguments.length,
-        "dropout": arguments.dropout,
-        "seed": seed,
-        "threads": arguments.threads,
-    }
-    command = [arguments.peer, str(PEER), "--data", str(out.parent / "data"), "--out", str(out)]
-    command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    subprocess.run(command, check=True)
-
-
-def ours(out: Path, seed: int, arguments: argparse.Namespace) -> None:
+def start_ours(out: Path, seed: int, arguments: argparse.Namespace) -> None:
     """One run of ours, in a process of its own."""
     if (out / "curve.json").is_file():
         return
@@ -81,108 +65,126 @@ def ours(out: Path, seed: int, arguments: argparse.Namespace) -> None:
     command += ["--single", str(seed), "--epochs", str(arguments.epochs)]
     command += ["--length", str(arguments.length), "--dropout", str(arguments.dropout)]
     command += ["--threads", str(arguments.threads), *(["--time"] if arguments.time else [])]
-    subprocess.run(
-        command + [part for given in arguments.set or [] for part in ("--set", given)], check=True
+    command += [part for setting in arguments.set or [] for part in ("--set", setting)]
+    subprocess.run(command, check=True)
+
+
+def start_theirs(out: Path, seed: int, arguments: argparse.Namespace) -> None:
+    """One run of the peer."""
+    wanted = PeerRun(
+        python=arguments.peer,
+        model="sasrec",
+        items=10,
+        epochs=arguments.epochs,
+        length=arguments.length,
+        dropout=arguments.dropout,
+        seed=seed,
+        threads=arguments.threads,
     )
+    run_peer(out.parent / "data", out, wanted)
 
 
-def single(arguments: argparse.Namespace) -> None:
+def run_single(arguments: argparse.Namespace) -> None:
     """Train ours, and write what the peer writes."""
-    dataset = interactions_alone(load_dataset(arguments.dataset))
+    dataset = without_queries(load_dataset(arguments.dataset))
     torch.set_num_threads(arguments.threads)
-    curve: list[dict[str, float]] = []
-
-    class Watch(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            assert isinstance(record.args, tuple)
-            _, seconds, point = record.args
-            assert isinstance(seconds, float)
-            assert isinstance(point, dict)
-            curve.append({"seconds": seconds, "value": point["value"]})
-
+    handler = CurveHandler()
     logger = logging.getLogger("twofold.training.loop")
     logger.setLevel(logging.DEBUG)
-    logger.addHandler(Watch())
-    given = [f"epochs={arguments.epochs}", f"min_validations={arguments.epochs}"]
-    given += [f"max_history={arguments.length}", f"dropout={arguments.dropout}"]
-    given += ["max_validation_requests=1000000", "patience=9"]
-    if not arguments.time:  # the peer reads a history's last items; so do we, to compare passes
-        given.append("long_histories=truncate")
-    given += arguments.set or ()
-    config = resolve_config("standard", None, tuple(given))
-    folder = arguments.out / "model"
+    logger.addHandler(handler)
+    folder, config = arguments.out / "model", our_config(arguments)
     if arguments.time:
         retriever = train(dataset, "recommendation", out=folder, config=config, resume=True)
     else:
         retriever = sasrec(dataset, folder, config, seed=arguments.single)
-    found = retriever.retrieve(dataset.task("recommendation").requests("test").requests, 10)
+    rankings = retriever.retrieve(dataset.task("recommendation").requests("test").requests, 10)
     with (arguments.out / "test.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["user_id", "item_id", "rank"])
-        for user in found:
-            writer.writerows([user, item, n + 1] for n, item in enumerate(found[user].item_ids))
-    (arguments.out / "curve.json").write_text(json.dumps(curve), encoding="utf-8")
+        for user in rankings:
+            writer.writerows([user, item, n + 1] for n, item in enumerate(rankings[user].item_ids))
+    (arguments.out / "curve.json").write_text(json.dumps(handler.curve), encoding="utf-8")
 
 
-def interactions_alone(dataset: PreparedDataset) -> PreparedDataset:
-    """Without queries, so that `epochs` counts passes over histories."""
-    return dataclasses.replace(
-        dataset, queries=dataset.queries.clear(), qrels=dataset.qrels.clear()
-    )
+def our_config(arguments: argparse.Namespace) -> TrainingConfig:
+    """The settings of our side."""
+    settings = [f"epochs={arguments.epochs}", f"min_validations={arguments.epochs}"]
+    settings += [f"max_history={arguments.length}", f"dropout={arguments.dropout}"]
+    settings += ["max_validation_requests=1000000", "patience=9"]
+    if not arguments.time:  # the peer reads a history's last items; so do we, to compare epochs
+        settings.append("long_histories=truncate")
+    return resolve_config("standard", None, (*settings, *(arguments.set or ())))
 
 
-def measured(folder: Path, dataset: PreparedDataset) -> dict[str, float]:
+def measure(folder: Path, dataset: PreparedDataset) -> dict[str, float]:
     """Test measures of what one side answered."""
     judged = dataset.task("recommendation").requests("test")
-    return means(score(answered(folder), judged.qrels, MEASURES))
-
-
-def answered(folder: Path) -> Run:
-    """What one side answered to the test requests."""
-    answers = pl.read_csv(folder / "test.csv", schema_overrides={"user_id": pl.String})
-    answers = answers.with_columns(pl.col("item_id").cast(pl.String)).sort("user_id", "rank")
-    rankings = {
-        user: Ranking(tuple(items), tuple(-float(n) for n in range(len(items))))
-        for user, items in answers.group_by("user_id").agg("item_id").iter_rows()
-    }
-    return Run(folder.name, rankings)
+    return means(score(read_answers(folder), judged.qrels, MEASURES))
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Quality of both sides over the seeds."""
-    dataset = interactions_alone(load_dataset(arguments.dataset))
-    export(dataset, arguments.out / "data")
-    values: dict[str, list[dict[str, float]]] = {"RecTools": [], "ours": []}
+    """Run both sides over the seeds, and print what they reach."""
+    dataset = without_queries(load_dataset(arguments.dataset))
+    write_split(dataset, arguments.out / "data")
+    values: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for seed in range(1 if arguments.time else arguments.seeds):
-        for side, start in (("RecTools", theirs), ("ours", ours)):
+        for side, start in zip(SIDES, (start_theirs, start_ours), strict=True):
             place = arguments.out / f"{side}-{'time-' * arguments.time}{seed}"
             start(place, seed, arguments)
-            values[side].append(measured(place, dataset))
+            values[side].append(measure(place, dataset))
             print(side, seed, values[side][-1], flush=True)
-    if arguments.time:
-        report_time(arguments)
-        return
-    for measure in map(str, MEASURES):
-        found = {side: [v[measure] for v in made] for side, made in values.items()}
-        ratio = np.mean(found["ours"]) / np.mean(found["RecTools"])
-        print(f"{measure}: ours / RecTools {ratio:.3f}; {found}")
+    table = time_table(arguments.out) if arguments.time else quality_table(values)
+    print("\n".join(render_table(table)))
+    if arguments.publish:
+        publish(table, arguments)
 
 
-def report_time(arguments: argparse.Namespace) -> None:
+def quality_table(values: dict[str, list[dict[str, float]]]) -> Table:
+    """Means over the seeds, and their ratio."""
+    columns = [Column(key="side", title="")]
+    columns += [Column(key=str(m), title=str(m), format=".4f") for m in MEASURES]
+    sides = {
+        s: {str(m): float(np.mean([v[str(m)] for v in values[s]])) for m in MEASURES} for s in SIDES
+    }
+    ratio = {str(m): sides["ours"][str(m)] / sides["RecTools"][str(m)] for m in MEASURES}
+    rows = {"ours": sides["ours"], "RecTools": sides["RecTools"], "ours / RecTools": ratio}
+    return Table(columns=columns, rows=[{"side": side, **row} for side, row in rows.items()])
+
+
+def time_table(out: Path) -> Table:
     """Seconds until both sides' validation first reaches one value."""
-    curves = {
-        side: json.loads((arguments.out / f"{side}-time-0" / "curve.json").read_text())
-        for side in ("RecTools", "ours")
+    curves: dict[str, list[Point]] = {
+        side: json.loads((out / f"{side}-time-0" / "curve.json").read_text(encoding="utf-8"))
+        for side in SIDES
     }
     goal = CLOSE * max(curve[-1]["value"] for curve in curves.values())
+    columns = [
+        Column(key="side", title=""),
+        Column(key="seconds", title=f"seconds to nDCG@10 {goal:.4f} of validation", format=",.0f"),
+        Column(key="last", title="nDCG@10 at the end", format=".4f"),
+        Column(key="end", title="seconds at the end", format=",.0f"),
+    ]
+    rows = []
     for side, curve in curves.items():
         reached = [point["seconds"] for point in curve if point["value"] >= goal]
-        when = f"{reached[0]:.0f} s" if reached else "not reached"
         last = curve[-1]
-        print(
-            f"{side}: nDCG@10 {goal:.4f} of validation: {when}; "
-            f"at the end {last['value']:.4f} after {last['seconds']:.0f} s"
+        seconds = reached[0] if reached else "not reached"
+        rows.append(
+            {"side": side, "seconds": seconds, "last": last["value"], "end": last["seconds"]}
         )
+    return Table(columns=columns, rows=rows)
+
+
+def publish(table: Table, arguments: argparse.Namespace) -> None:
+    """Put the table on its page."""
+    protocol = (
+        f"both sides: width 128, 2 layers, 2 heads, dropout {arguments.dropout}, the last "
+        f"{arguments.length} events, softmax loss; test, full catalog, seen items filtered"
+    )
+    seeds = "1" if arguments.time else f"{arguments.seeds} on each side"
+    title = f"{'Time to quality' if arguments.time else 'Quality at the same size'}"
+    run = describe_run(arguments.publish, title, [table], seeds=seeds, protocol=protocol)
+    publish_run("sasrec", run)
 
 
 def main() -> None:
@@ -193,15 +195,16 @@ def main() -> None:
     parser.add_argument("--peer", help="the python of an environment with RecTools")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--length", type=int, default=200)
+    parser.add_argument("--length", type=int, default=200, help="last events of a history")
     parser.add_argument("--dropout", type=float, default=0.2)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--time", action="store_true")
-    parser.add_argument("--set", action="append", help="KEY=VALUE, of our side")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--time", action="store_true", help="time to quality")
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of our side")
     parser.add_argument("--single", type=int, help=argparse.SUPPRESS)
+    add_publish_option(parser)
     arguments = parser.parse_args()
     if arguments.single is not None:
-        single(arguments)
+        run_single(arguments)
     else:
         compare(arguments)
 

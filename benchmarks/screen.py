@@ -1,10 +1,10 @@
-"""One setting of the recipe on a fixed draw of users, judged on validation: minutes, not hours.
+"""One change of the recipe on a fixed draw of users, judged on validation: minutes, not hours.
 
     python benchmarks/screen.py DATASET [KEY=VALUE ...] [--users 1500] [--threads 1]
 
-Trains the recommendation arm on the users drawn (full catalog, no queries) with the preset
-`standard` changed by the settings, and prints validation nDCG@10 of those users at every look, the
-best of them, and processor time. Test data are not touched.
+Trains the recommendation arm on the drawn users (full catalog, no queries) with the preset
+`standard` changed by the settings, and prints the best validation nDCG@10 of those users, the
+processor time, and the value of every validation. Test data are not touched.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from twofold.tasks.storage import load_dataset
 from twofold.training.config import resolve_config
 from twofold.training.train import train
 
-_DRAW = 7
+_DRAW_SEED = 7
 
 
-def drawn(dataset: PreparedDataset, users: int) -> PreparedDataset:
+def draw_users(dataset: PreparedDataset, users: int) -> PreparedDataset:
     """The interactions of `users` users, the same ones every time, and no queries."""
     names = sorted(dataset.interactions["user_id"].unique().to_list())
     size = min(users, len(names))
-    kept = np.random.default_rng(_DRAW).choice(names, size, replace=False).tolist()
+    kept = np.random.default_rng(_DRAW_SEED).choice(names, size, replace=False).tolist()
     return dataclasses.replace(
         dataset,
         interactions=dataset.interactions.filter(pl.col("user_id").is_in(kept)),
@@ -42,12 +42,12 @@ def main() -> None:
     """Train once and print one line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("dataset")
-    parser.add_argument("settings", nargs="*", help="KEY=VALUE")
-    parser.add_argument("--users", type=int, default=1500)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--users", type=int, default=1500, help="number of drawn users")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_intermixed_args()
     torch.set_num_threads(arguments.threads)
-    dataset = drawn(load_dataset(arguments.dataset), arguments.users)
+    dataset = draw_users(load_dataset(arguments.dataset), arguments.users)
     common = (
         "epochs=4",
         "min_validations=4",
@@ -60,10 +60,10 @@ def main() -> None:
         model = train(dataset, "recommendation", out=Path(folder) / "model", config=config).model
     seconds = time.process_time() - start
     stamp = model.stamp
-    looks = " ".join(f"{point['value']:.4f}" for point in stamp.curve)
+    validations = " ".join(f"{point['value']:.4f}" for point in stamp.curve)
     print(
         f"{' '.join(arguments.settings)}: {stamp.best_value:.4f} at step "
-        f"{stamp.best_step} of {stamp.max_steps}, {seconds:.0f} s; {looks}"
+        f"{stamp.best_step} of {stamp.max_steps}, {seconds:.0f} s; {validations}"
     )
 
 

@@ -26,7 +26,7 @@ MODELS = {"sasrec": SASRecModel, "bert4rec": BERT4RecModel}
 K = 10
 
 
-def events(path: Path) -> pd.DataFrame:
+def read_events(path: Path) -> pd.DataFrame:
     """A table in the columns that RecTools knows."""
     frame = pd.read_csv(path, dtype={"user_id": str, "item_id": str})
     frame.columns = [Columns.User, Columns.Item, Columns.Datetime]
@@ -34,14 +34,14 @@ def events(path: Path) -> pd.DataFrame:
     return frame.assign(**{Columns.Weight: 1.0})
 
 
-def ndcg(found: pd.DataFrame, right: pd.DataFrame) -> float:
+def ndcg(ranked: pd.DataFrame, right: pd.DataFrame) -> float:
     """Mean nDCG@10 with one right item a user."""
-    hits = found.merge(right[[Columns.User, Columns.Item]], on=[Columns.User, Columns.Item])
+    hits = ranked.merge(right[[Columns.User, Columns.Item]], on=[Columns.User, Columns.Item])
     return float((1 / np.log2(hits[Columns.Rank] + 1)).sum() / len(right))
 
 
-def answers(model: Any, asked: pd.DataFrame, known: Dataset, k: int) -> pd.DataFrame:
-    """The `k` best items for each user of a table, those he had left out."""
+def recommend(model: Any, asked: pd.DataFrame, known: Dataset, k: int) -> pd.DataFrame:
+    """The `k` best items for each user of a table, without the items that the user has had."""
     return model.recommend(
         asked[Columns.User].unique(),
         known,
@@ -51,8 +51,46 @@ def answers(model: Any, asked: pd.DataFrame, known: Dataset, k: int) -> pd.DataF
     )
 
 
+def make_model(arguments: argparse.Namespace) -> Any:
+    """The model that is asked for, untrained."""
+    return MODELS[arguments.model](
+        n_blocks=arguments.layers,
+        n_heads=arguments.heads,
+        n_factors=arguments.width,
+        session_max_len=arguments.length,
+        dropout_rate=arguments.dropout,
+        loss="softmax",
+        deterministic=True,
+        recommend_torch_device="cpu",
+        recommend_n_threads=arguments.threads,
+    )
+
+
+def train(model: Any, arguments: argparse.Namespace) -> list[dict[str, float]]:
+    """Train epoch by epoch, answer the test whenever validation is better; returns the curve."""
+    events = {n: read_events(arguments.data / f"{n}.csv") for n in ("train", "validation", "test")}
+    validation = events["validation"]
+    known = Dataset.construct(events["train"])
+    later = Dataset.construct(pd.concat([events["train"], validation]))
+    users = validation[validation[Columns.User].isin(set(events["train"][Columns.User]))]
+    curve, seconds, best = [], 0.0, -1.0
+    for epoch in range(1, arguments.epochs + 1):
+        start = time.perf_counter()
+        model.fit_partial(known, min_epochs=1, max_epochs=1)
+        seconds += time.perf_counter() - start
+        value = ndcg(recommend(model, users, known, K), validation)
+        curve.append({"epoch": epoch, "seconds": seconds, "value": value})
+        print(json.dumps(curve[-1]), flush=True)
+        if value > best:
+            best = value
+            ranked = recommend(model, events["test"], later, arguments.items)
+            columns = [Columns.User, Columns.Item, Columns.Rank]
+            ranked[columns].to_csv(arguments.out / "test.csv", index=False)
+    return curve
+
+
 def main() -> None:
-    """Train, look at validation after every epoch, answer the test."""
+    """Train, validate after every epoch, answer the test."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", choices=list(MODELS), required=True)
     parser.add_argument("--data", type=Path, required=True)
@@ -64,37 +102,8 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments.threads)
     seed_everything(arguments.seed)
-    train = events(arguments.data / "train.csv")
-    validation = events(arguments.data / "validation.csv")
-    test = events(arguments.data / "test.csv")
-    model = MODELS[arguments.model](
-        n_blocks=arguments.layers,
-        n_heads=arguments.heads,
-        n_factors=arguments.width,
-        session_max_len=arguments.length,
-        dropout_rate=arguments.dropout,
-        loss="softmax",
-        deterministic=True,
-        recommend_torch_device="cpu",
-        recommend_n_threads=arguments.threads,
-    )
-    known = Dataset.construct(train)
-    later = Dataset.construct(pd.concat([train, validation]))
-    users = validation[validation[Columns.User].isin(set(train[Columns.User]))]
-    curve, seconds, best = [], 0.0, -1.0
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for epoch in range(1, arguments.epochs + 1):
-        start = time.perf_counter()
-        model.fit_partial(known, min_epochs=1, max_epochs=1)
-        seconds += time.perf_counter() - start
-        value = ndcg(answers(model, users, known, K), validation)
-        curve.append({"epoch": epoch, "seconds": seconds, "value": value})
-        print(json.dumps(curve[-1]), flush=True)
-        if value > best:
-            best = value
-            found = answers(model, test, later, arguments.items)
-            columns = [Columns.User, Columns.Item, Columns.Rank]
-            found[columns].to_csv(arguments.out / "test.csv", index=False)
+    curve = train(make_model(arguments), arguments)
     (arguments.out / "curve.json").write_text(json.dumps(curve), encoding="utf-8")
 
 
