@@ -28,12 +28,11 @@ from twofold.encoders.vectors import Vectors
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference, mean
 from twofold.identifiers.assign import (
-    ItemIdentifiers,
-    atomic_identifiers,
     schemes,
     semantic_identifiers,
 )
 from twofold.identifiers.embeddings import item_embeddings
+from twofold.identifiers.identifiers import ItemIdentifiers, atomic_identifiers
 from twofold.identifiers.quantizers import QUANTIZERS
 from twofold.identifiers.scheme import SemanticScheme, Strategy
 from twofold.records import TASKS, Floats, Task
@@ -102,7 +101,7 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
         return vectors
 
     ways: dict[str, Callable[[], ItemIdentifiers]] = {
-        "atomic": partial(atomic_identifiers, dataset)
+        "atomic": partial(atomic_identifiers, len(dataset.catalog))
     }
     for name, scheme in rows(dataset, scheme_of(config)).items():
         ways[name] = partial(semantic_identifiers, dataset, scheme, vectors_of)

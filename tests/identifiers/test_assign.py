@@ -78,7 +78,7 @@ def test_endings_are_reported_with_their_beginnings(catalog: PreparedDataset) ->
         assert len(report["levels"]) == len(report["prefix_entropy"]) == 2
 
 
-def test_the_report_says_what_was_told_apart(catalog: PreparedDataset) -> None:
+def test_the_report_counts_the_collisions(catalog: PreparedDataset) -> None:
     scheme = SemanticScheme(embeddings="text", levels=1, codebook_size=4)
     named = semantic_identifiers(catalog, scheme)
     report = named.description["codes of text"]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers import rq_vae
 from twofold.identifiers.identifiers import Identifiers
-from twofold.identifiers.quantizers import QUANTIZERS
+from twofold.identifiers.quantizers import QUANTIZERS, fit_quantizer
 from twofold.identifiers.scheme import QuantizerName
-from twofold.identifiers.semantic import SemanticCodes, default_shape, semantic_codes
+from twofold.identifiers.semantic import SemanticCodes, semantic_codes
 
 
 def _vectors(items: int, distinct: int, seed: int = 0) -> Vectors:
@@ -30,10 +30,10 @@ def _identifiers(made: SemanticCodes) -> Identifiers:
 def test_no_two_items_share_an_identifier(name: QuantizerName, items: int, distinct: int) -> None:
     vectors = _vectors(items, distinct)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rq_vae, "UPDATES", 3)
+        patch.setattr(rq_vae, "STEPS", 3)
         made = semantic_codes(vectors, name, (2, 16))
+        prefixes = fit_quantizer(name, vectors, 2, 16).encode(vectors)
     assert len(_identifiers(made)) == items
-    prefixes = made.quantizer.encode(vectors)
     assert np.array_equal(made.codes[:, :2], prefixes)
     groups = Counter(tuple(row) for row in prefixes.tolist())
     assert made.report.collisions == sum(size for size in groups.values() if size > 1)
@@ -41,7 +41,7 @@ def test_no_two_items_share_an_identifier(name: QuantizerName, items: int, disti
     assert made.report.added_level == (max(groups.values()) > 1) == (made.codes.shape[1] == 3)
 
 
-def test_items_that_share_codes_are_told_apart_in_catalog_order() -> None:
+def test_collisions_are_resolved_in_catalog_order() -> None:
     vectors = np.array([[1, 0], [0, 1], [1, 0], [1, 0], [0, 1]], np.float32)
     made = semantic_codes(vectors, shape=(2, 16))
     assert made.codes[:, -1].tolist() == [0, 0, 1, 2, 1]
@@ -77,20 +77,3 @@ def test_the_report_is_what_counting_gives() -> None:
         prefixes = Counter(tuple(row) for row in made.codes[:, :depth].tolist())
         shares = np.array(list(prefixes.values())) / 400
         assert found == pytest.approx(-sum(share * np.log2(share) for share in shares))
-
-
-@pytest.mark.parametrize(
-    ("items", "shape"),
-    [(1, (2, 16)), (60, (3, 16)), (3416, (3, 64)), (12_101, (3, 128)), (1_000_000, (3, 256))],
-)
-def test_the_shape_follows_the_catalog(items: int, shape: tuple[int, int]) -> None:
-    assert default_shape(items) == shape
-
-
-@given(st.integers(1, 10**9))
-def test_any_catalog_has_room(items: int) -> None:
-    levels, size = default_shape(items)
-    assert size in (16, 32, 64, 128, 256)
-    assert levels >= 2
-    assert size**levels >= 8 * items
-    assert levels == 2 or size ** (levels - 1) < 8 * items

@@ -17,3 +17,12 @@ def unit(vectors: npt.NDArray[_Real]) -> npt.NDArray[_Real]:
     """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=vectors.dtype)
+
+
+def principal_axes(vectors: Vectors, number: int) -> npt.NDArray[np.float64]:
+    """The axes along which vectors, (N, D), have the largest second moment, (D, number).
+
+    Fewer where D is smaller; for centred vectors these are the principal components.
+    """
+    _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    return axes[:, ::-1][:, :number]

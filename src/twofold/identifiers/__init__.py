@@ -1,1 +1,1 @@
-"""How items are named to the model: identifiers made of codes."""
+"""Identifiers of items, made of codes: atomic ones and semantic IDs."""

@@ -1,62 +1,41 @@
-"""From a dataset to the identifiers of its catalog, as a user asks for them."""
+"""From a dataset to the semantic IDs of its catalog, as a user asks for them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from twofold.encoders.vectors import Vectors
+from twofold.extras import require_extra
 from twofold.identifiers.embeddings import item_embeddings, possible_strategies
-from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
-from twofold.identifiers.quantizers import fit_quantizer
-from twofold.identifiers.scheme import SemanticScheme, Strategy
-from twofold.identifiers.semantic import (
-    code_report,
-    default_shape,
-    resolve_collisions,
-    semantic_codes,
-)
+from twofold.identifiers.identifiers import Identifiers, IdSpaces, ItemIdentifiers, shared
+from twofold.identifiers.scheme import SemanticScheme, Strategy, default_shape
 from twofold.records import InputError, Task
 from twofold.tasks.prepared import PreparedDataset
 
-
-@dataclass(frozen=True, slots=True)
-class ItemIdentifiers:
-    """The identifiers of a catalog, and what is worth knowing of them.
-
-    Attributes:
-        spaces: the identifiers.
-        description: for the stamp: how they were made, how the codes are used.
-    """
-
-    spaces: IdSpaces
-    description: Mapping[str, Any] = field(default_factory=dict)
-
-
 VectorsOf = Callable[[Strategy], Vectors]
-
-
-def atomic_identifiers(dataset: PreparedDataset) -> ItemIdentifiers:
-    """One code an item."""
-    return ItemIdentifiers(shared(atomic(len(dataset.catalog))), {"kind": "atomic"})
+"""A strategy -> the vectors of the catalog's items, (N, D)."""
 
 
 def semantic_identifiers(
     dataset: PreparedDataset, scheme: SemanticScheme, vectors_of: VectorsOf | None = None
 ) -> ItemIdentifiers:
-    """Semantic IDs.
+    """Semantic IDs of a dataset's catalog.
 
     Args:
-        dataset: its training split and item texts are learned from.
-        scheme: how.
-        vectors_of: vectors of the items by strategy; `item_embeddings` by default.
+        dataset: its training split and its items' texts are learned from.
+        scheme: how the identifiers are made.
+        vectors_of: the item vectors of a strategy; `item_embeddings` by default.
 
     Raises:
-        InputError: the data lack what the scheme needs.
+        InputError: the data lack what the scheme needs, or the extra `semantic` is not installed.
     """
-    make = _Codes(scheme, vectors_of or partial(item_embeddings, dataset), len(dataset.catalog))
+    require_extra("semantic", "a model with semantic IDs")
+    maker = _IdentifierMaker(
+        scheme, vectors_of or partial(item_embeddings, dataset), len(dataset.catalog)
+    )
     embeddings: str = scheme.embeddings
     if scheme.space == "separate":
         if embeddings != "auto":
@@ -64,36 +43,38 @@ def semantic_identifiers(
                 f"id_space 'separate': each task's codes come from its own vectors, so there is no "
                 f"choice of embeddings; leave out '{embeddings}'"
             )
-        spaces = IdSpaces(make.of("recommendation"), make.of("search"), 0)
+        spaces = IdSpaces(
+            recommendation=maker.of("recommendation"), search=maker.of("search"), shared_levels=0
+        )
         embeddings = "recommendation and search"
     else:
         common = scheme.embeddings
         if common == "auto":
             common = embeddings = _best_of(possible_strategies(dataset))
         if scheme.space == "shared-prefix":
-            spaces = make.with_endings(common)
+            spaces = maker.with_shared_prefix(common)
         else:
-            spaces = shared(make.of(common))
+            spaces = shared(maker.of(common))
     description = {"kind": "semantic", **asdict(scheme), "embeddings": embeddings}
-    return ItemIdentifiers(spaces, description | make.reports)
+    return ItemIdentifiers(spaces, description | maker.reports)
 
 
 def schemes(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticScheme]:
-    """Every way to make semantic IDs of one shape that the data hold enough for, by name.
+    """Every scheme of one shape that the data hold enough for, by name.
 
-    The strategies by which vectors are made, each in one shared space, then the spaces in which
-    each task has codes of its own: the rows of the first table of Penha et al., RecSys 2025. One
-    level leaves no prefix to share.
+    They are the rows of the first table of Penha et al., RecSys 2025: each strategy of making item
+    vectors in one shared space, then the spaces in which each task has codes of its own. One level
+    leaves no prefix to share.
     """
     possible = possible_strategies(dataset)
-    found: dict[str, SemanticScheme] = {
-        name: replace(shape, embeddings=name, space="shared") for name in possible
+    by_name: dict[str, SemanticScheme] = {
+        strategy: replace(shape, embeddings=strategy, space="shared") for strategy in possible
     }
     if "multi-task" in possible:
-        found["separate"] = replace(shape, embeddings="auto", space="separate")
+        by_name["separate"] = replace(shape, embeddings="auto", space="separate")
     if "multi-task" in possible and shape.levels != 1:
-        found["shared-prefix"] = replace(shape, embeddings="multi-task", space="shared-prefix")
-    return found
+        by_name["shared-prefix"] = replace(shape, embeddings="multi-task", space="shared-prefix")
+    return by_name
 
 
 def _best_of(possible: tuple[Strategy, ...]) -> Strategy:
@@ -101,23 +82,29 @@ def _best_of(possible: tuple[Strategy, ...]) -> Strategy:
     return next((strategy for strategy in order if strategy in possible), "multi-task")
 
 
-class _Codes:
-    """Makes identifiers from vectors, and notes how their codes are used."""
+class _IdentifierMaker:
+    """Makes identifiers from vectors, and reports how evenly their codes are used."""
 
     def __init__(self, scheme: SemanticScheme, vectors_of: VectorsOf, items: int) -> None:
         levels, size = default_shape(items)
         self.shape = scheme.levels or levels, scheme.codebook_size or size
         self.reports: dict[str, Any] = {}
-        self._scheme, self._vectors_of = scheme, vectors_of
+        self._quantizer, self._vectors_of = scheme.quantizer, vectors_of
 
     def of(self, embeddings: Strategy) -> Identifiers:
-        """One identifier an item."""
-        made = semantic_codes(self._vectors_of(embeddings), self._scheme.quantizer, self.shape)
+        """One identifier for each item, from the vectors of a strategy."""
+        # Imported here, so that a study without the extra `semantic` can list the schemes.
+        from twofold.identifiers.semantic import semantic_codes
+
+        made = semantic_codes(self._vectors_of(embeddings), self._quantizer, self.shape)
         self.reports[f"codes of {embeddings}"] = asdict(made.report)
         return Identifiers("semantic", made.codes, made.codebook_sizes)
 
-    def with_endings(self, embeddings: Strategy) -> IdSpaces:
-        """All levels but the last from `embeddings`, the last from each task's own vectors."""
+    def with_shared_prefix(self, embeddings: Strategy) -> IdSpaces:
+        """All levels but the last from `embeddings`, the last from vectors of each task."""
+        from twofold.identifiers.quantizers import fit_quantizer
+        from twofold.identifiers.semantic import code_report, resolve_collisions
+
         levels, size = self.shape
         if levels < 2:
             raise InputError(
@@ -125,16 +112,20 @@ class _Codes:
                 f"share; give 2 or more"
             )
         vectors = self._vectors_of(embeddings)
-        prefix = fit_quantizer(self._scheme.quantizer, vectors, levels - 1, size)
-        beginning = prefix.encode(vectors)
+        prefix = fit_quantizer(self._quantizer, vectors, levels - 1, size)
+        prefix_codes = prefix.encode(vectors)
 
-        def ending(task: Task) -> Identifiers:
+        def with_last_level(task: Task) -> Identifiers:
             own = self._vectors_of(task)
-            last = fit_quantizer(self._scheme.quantizer, own, 1, size)
-            codes = np.hstack([beginning, last.encode(own)])
+            last = fit_quantizer(self._quantizer, own, 1, size)
+            codes = np.hstack([prefix_codes, last.encode(own)])
             sizes = (*prefix.codebook_sizes, *last.codebook_sizes)
             report = code_report(codes, sizes, own)
             self.reports[f"codes of {embeddings}, then {task}"] = asdict(report)
             return Identifiers("semantic", *resolve_collisions(codes, sizes))
 
-        return IdSpaces(ending("recommendation"), ending("search"), levels - 1)
+        return IdSpaces(
+            recommendation=with_last_level("recommendation"),
+            search=with_last_level("search"),
+            shared_levels=levels - 1,
+        )

@@ -1,6 +1,8 @@
-"""Codebooks: rows that stand for the vectors nearest to them.
+"""Codebooks of vector quantization: each vector gets the code of the row nearest to it.
 
-Invariant: every row of a codebook made here is the nearest one to some vector that it was made of.
+Invariant: every row of a codebook is the nearest one to some vector that it was fitted on.
+
+Shapes: N vectors, K rows of a codebook, D width, C levels.
 """
 
 from collections.abc import Sequence
@@ -12,18 +14,18 @@ from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
 
 _ITERATIONS = 25
+"""Iterations of k-means."""
 _ROUNDS = 100
-"""Of re-seeding, at most; one or two are usual."""
-
-_SAME = 1e-6
-"""Squared distance that is rounding, as a share of the mean squared length."""
+"""The most rounds of moving idle rows; one or two are usual."""
+_ROUNDING = 1e-6
+"""Squared distances below this share of the mean squared length are rounding errors."""
 
 
 def nearest(vectors: Vectors, codebook: Vectors) -> tuple[Ints, Vectors]:
-    """The row of the codebook (K, D) nearest each of the vectors (N, D), and how far, squared.
+    """The row of the codebook (K, D) that is nearest to each of the vectors (N, D).
 
     Returns:
-        rows, (N,), and squared Euclidean distances, (N,).
+        rows, (N,), and their squared Euclidean distances, (N,).
     """
     if not len(vectors):
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
@@ -32,7 +34,8 @@ def nearest(vectors: Vectors, codebook: Vectors) -> tuple[Ints, Vectors]:
 
 
 def residual_codes(vectors: Vectors, codebooks: Sequence[Vectors]) -> Ints:
-    """Level by level the row nearest to what the levels before left over, (N, C)."""
+    """The codes of vectors, (N, C): at each level the row nearest to the residual of the levels
+    before."""
     rest = np.array(vectors, dtype=np.float32, order="C")
     codes = np.zeros((len(rest), len(codebooks)), np.int64)
     for level, codebook in enumerate(codebooks):
@@ -44,25 +47,25 @@ def residual_codes(vectors: Vectors, codebooks: Sequence[Vectors]) -> Ints:
 def k_means(vectors: Vectors, size: int, seed: int) -> Vectors:
     """Centroids, (size, D); fewer where there are fewer distinct vectors.
 
-    They are found on 256 vectors a centroid, drawn by `seed`: more change little.
+    They are fitted on at most 256 vectors for each centroid, drawn by `seed`: more change little.
     """
     if len(vectors) <= size:
         return np.unique(vectors, axis=0)
-    made = faiss.Kmeans(
+    clusters = faiss.Kmeans(
         vectors.shape[1], size, niter=_ITERATIONS, seed=seed, min_points_per_centroid=1
     )
-    made.train(vectors)
-    assert made.centroids is not None, "trained"
-    return without_empty(made.centroids, vectors)
+    clusters.train(vectors)
+    assert clusters.centroids is not None, "trained"
+    return without_empty(clusters.centroids, vectors)
 
 
 def without_empty(codebook: Vectors, vectors: Vectors) -> Vectors:
-    """Move rows that are nearest to nothing onto the vectors that are worst served.
+    """Move rows that are nearest to no vector onto the vectors with the largest error.
 
-    Rows that are left over, since there are fewer distinct vectors than rows, are dropped.
+    Rows that remain idle, as there are fewer distinct vectors than rows, are dropped.
     """
     codebook = codebook.copy()
-    least = _SAME * float(np.mean(np.square(vectors), dtype=np.float64)) * vectors.shape[1]
+    least = _ROUNDING * float(np.mean(np.square(vectors), dtype=np.float64)) * vectors.shape[1]
     for _ in range(_ROUNDS):
         rows, distances = nearest(vectors, codebook)
         used = np.bincount(rows, minlength=len(codebook)) > 0
@@ -73,6 +76,6 @@ def without_empty(codebook: Vectors, vectors: Vectors) -> Vectors:
         seeds = np.unique(vectors[worst[distances[worst] > least]], axis=0)
         if not len(seeds):
             break
-        # A vector on its own centroid is no longer badly served, so the error falls every round.
+        # A vector that is a row itself has no error any more, so the error falls every round.
         codebook[empty[: len(seeds)]] = seeds
     return codebook[used]

@@ -1,7 +1,7 @@
-"""Vectors of a catalog's items, from which semantic identifiers are made.
+"""Vectors of a catalog's items, from which semantic IDs are made.
 
-What they are learned from decides which task the identifiers serve (Penha et al., RecSys 2025).
-Fitted on training examples and the items' texts, nothing else.
+The data that they are learned from decide which task the identifiers suit (Penha et al., RecSys
+2025). They are fitted on training examples and the items' texts, nothing else.
 """
 
 import logging
@@ -19,7 +19,7 @@ from twofold.encoders.factorisation import item_factors, leading_factors, nearne
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import Words
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_manifest
-from twofold.encoders.vectors import Vectors, unit
+from twofold.encoders.vectors import Vectors, principal_axes, unit
 from twofold.identifiers.scheme import Strategy
 from twofold.records import InputError, Task
 from twofold.tasks.prepared import PreparedDataset
@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
-_QUERIES = 2.0
-"""Weight of an item's queries beside its text."""
+_QUERY_WEIGHT = 2.0
+"""The weight of an item's training queries, where its text has weight 1."""
 
 _BOTH: tuple[Task, ...] = ("search", "recommendation")
 _NEEDS: dict[Strategy, tuple[Task, ...]] = {
@@ -55,28 +55,28 @@ def item_embeddings(
     tuning: TuningConfig | None = None,
     seed: int = 0,
 ) -> Vectors:
-    """Vectors of the items, (N, D) in catalog order, of unit length; zero where nothing is known.
+    """Unit vectors of the items, (N, D), in catalog order; zero where nothing is known of an item.
 
-    - `text`: the sentence encoder as it is; without one, words weighed by rarity, by SVD.
-    - `search`: the encoder tuned on training queries and their answers. Without one, words again,
-      those of an item's text extended by its training queries (doc2query, Nogueira et al., 2019,
-      with real ones): the unit vector of its text's weighed words plus twice that of the words
-      of all its queries, by SVD.
+    - `text`: the vectors of a sentence encoder; without one, an SVD of the texts' TF-IDF weights.
+    - `search`: the vectors of an encoder tuned on training queries and their answers; without one,
+      an SVD of TF-IDF weights of an item's text plus twice those of all its training queries, each
+      of unit length (doc2query, Nogueira et al., 2019, with real queries).
     - `recommendation`: factors of items near each other in training histories.
-    - `multi-task`: one encoder tuned on both tasks. Without one, one SVD of both tables side by
-      side, items by words as in `search` and items by near items, scaled to equal norms.
-    - `fused-concatenated`: the vectors of `search` and of `recommendation` side by side.
-    - `fused-summed`: each by SVD in its own `width` directions, then summed.
+    - `multi-task`: the vectors of one encoder tuned on both tasks; without one, an SVD of two
+      concatenated tables, items by words as in `search` and items by near items, scaled to equal
+      norms.
+    - `fused-concatenated`: the vectors of `search` and of `recommendation`, concatenated.
+    - `fused-summed`: the sum of both, each rotated to its `width` principal axes.
 
     Args:
-        dataset: what to learn from.
-        strategy: which.
-        width: of vectors by SVD; a sentence encoder's keep their own, and side by side
-            the widths add up.
-        sentence: the name or folder of a sentence-transformers model.
-        folder: where encoders that are tuned are kept; made once, then read.
-        tuning: of encoders; by default as its fields say.
-        seed: of all that is drawn.
+        dataset: the training split and the items to learn from.
+        strategy: one of `STRATEGIES`.
+        width: the width of vectors by SVD; those of a sentence encoder keep their own, and
+            concatenated ones have the sum of both.
+        sentence: the name or folder of a sentence-transformers model; None for TF-IDF.
+        folder: where tuned encoders are kept; they are read where they exist.
+        tuning: how encoders are tuned; the defaults of its fields where None.
+        seed: the random seed.
 
     Raises:
         InputError: the data lack what the strategy learns from, or there is no such model.
@@ -97,10 +97,10 @@ def item_embeddings(
 
 
 def possible_strategies(dataset: PreparedDataset) -> tuple[Strategy, ...]:
-    """Those that the data hold enough for."""
+    """The strategies that the data hold enough for."""
     have = {task for task in _BOTH if dataset.task(task).examples}
-    found = [strategy for strategy in STRATEGIES if have.issuperset(_NEEDS[strategy])]
-    return tuple(s for s in found if s != "text" or any(dataset.catalog.texts))
+    possible = [strategy for strategy in STRATEGIES if have.issuperset(_NEEDS[strategy])]
+    return tuple(s for s in possible if s != "text" or any(dataset.catalog.texts))
 
 
 def _require(dataset: PreparedDataset, strategy: Strategy) -> None:
@@ -117,7 +117,7 @@ def _require(dataset: PreparedDataset, strategy: Strategy) -> None:
 
 @dataclass(frozen=True)
 class _Maker:
-    """One way to make vectors a method; see `item_embeddings`."""
+    """A method for each strategy; see `item_embeddings`."""
 
     dataset: PreparedDataset
     width: int
@@ -153,30 +153,30 @@ class _Maker:
         return unit(np.hstack([self.search(), self.recommendation()]))
 
     def summed(self) -> Vectors:
-        search = _widest(self.search(), self.width)
-        return unit(search + _widest(self.recommendation(), self.width))
+        search = _rotated(self.search(), self.width)
+        return unit(search + _rotated(self.recommendation(), self.width))
 
     def _words_and_queries(self) -> sp.csr_array:
-        """Items by words, (N, W), rows of unit length: those of its text and of its queries."""
+        """TF-IDF weights of each item's text and training queries, (N, W), rows of unit length."""
         queries = [
             " ".join(dict.fromkeys(own)) for own in self.dataset.task("search").queries_by_item
         ]
         texts, asked = self._words(self.dataset.catalog.texts, queries)
-        return sp.csr_array(normalize(texts + _QUERIES * asked))
+        return sp.csr_array(normalize(texts + _QUERY_WEIGHT * asked))
 
     def _words(self, *columns: list[str]) -> list[sp.csr_array]:
         try:
             words = Words.fit([text for column in columns for text in column])
         except InputError as error:
             raise InputError(
-                f"{self.dataset.source}: no word occurs in two texts, of which vectors of items "
-                f"could be made; add a title or text to the items, or use embeddings "
+                f"{self.dataset.source}: no word occurs in two texts, so item vectors cannot be "
+                f"made of words; add a title or text to the items, or use embeddings "
                 f"'recommendation' or atomic identifiers"
             ) from error
         return [words.weigh(column) for column in columns]
 
     def _tuned(self, tasks: tuple[Task, ...]) -> Vectors:
-        """Item vectors of the encoder tuned on the tasks; the same data find it made already."""
+        """Item vectors of the encoder tuned on the tasks, which is read if it exists already."""
         assert self.sentence is not None
         if self.folder is None:
             raise InputError(
@@ -189,22 +189,22 @@ class _Maker:
             wanted = tuning_manifest(self.dataset, start, self.tuning, self.seed, tasks)
             if artifact.load(out, KIND)["config"] != wanted:
                 raise InputError(
-                    f"{out}: an encoder tuned on other data or otherwise; give another folder"
+                    f"{out}: an encoder tuned on other data or with other settings; give another "
+                    f"folder"
                 )
             tuned = SentenceEncoder.load(str(out))
         else:
             _log.info("tuning %s on %s, for identifiers", self.sentence, " and ".join(tasks))
-            # No judge: identifiers are made of training examples alone.
+            # Without validation: identifiers are made from training examples alone.
             tuned = tune_encoder(self.dataset, start, out, None, self.tuning, self.seed, tasks)
         return tuned.encode(self.dataset.catalog.texts)
 
 
-def _widest(vectors: Vectors, width: int) -> Vectors:
-    """Vectors along their `width` widest directions, (N, width), the widest first."""
-    _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
-    axes = axes[:, ::-1][:, :width]
-    # A direction has no sign of its own; this one keeps sums the same everywhere.
+def _rotated(vectors: Vectors, width: int) -> Vectors:
+    """Vectors in the coordinates of their `width` principal axes, (N, width)."""
+    axes = principal_axes(vectors, width)
+    # An axis has no sign of its own; this choice keeps sums the same on every machine.
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1, 1)
-    found = np.zeros((len(vectors), width), np.float32)
-    found[:, : axes.shape[1]] = vectors @ axes
-    return found
+    rotated = np.zeros((len(vectors), width), np.float32)
+    rotated[:, : axes.shape[1]] = vectors @ axes
+    return rotated

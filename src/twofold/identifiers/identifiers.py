@@ -1,12 +1,16 @@
 """Item <-> codes, and which codes each task generates.
 
 Invariant: a bijection. Every item has one identifier in a space, and no two items share one.
+
+Shapes: N items of the catalog, C levels of codes.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +27,9 @@ class Identifiers:
     """The codes of every item of a catalog.
 
     Attributes:
-        kind: `atomic` (one level, one code an item) or `semantic`.
-        codes: shape (N, C): row n holds the codes of item n, level by level.
-        codebook_sizes: how many codes each of the C levels has.
+        kind: `atomic` (one level, one code for each item) or `semantic`.
+        codes: (N, C): row n holds the codes of item n, level by level.
+        codebook_sizes: the number of codes of each of the C levels.
     """
 
     kind: str
@@ -40,7 +44,7 @@ class Identifiers:
             raise ValueError("a code lies outside its codebook")
         ordered = self.codes[lexicographic(self.codes)]
         if (ordered[1:] == ordered[:-1]).all(axis=1).any():
-            raise ValueError("two items share an identifier; add a level that tells them apart")
+            raise ValueError("two items share an identifier; add a level that resolves collisions")
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -56,20 +60,22 @@ def lexicographic(codes: Ints) -> Ints:
 
 
 def atomic(items: int) -> Identifiers:
-    """One code an item: its position in the catalog."""
+    """One code for each item: its position in the catalog."""
     return Identifiers("atomic", np.arange(items, dtype=np.int64)[:, None], (items,))
 
 
 @dataclass(frozen=True)
 class IdSpaces:
-    """What names an item where a task generates it; a history is written as in recommendation.
+    """The identifiers that each task generates; a history is written with recommendation's.
 
-    All codes of all spaces are numbered through, recommendation's level by level first, then
-    those that search has for itself. A *codebook* is one level's table of them.
+    The codes of all spaces form one code vocabulary: first those of recommendation, level by
+    level, then those of the levels that search does not share. A *codebook* is a level's range in
+    it.
 
     Attributes:
-        recommendation, search: identifiers of the same items; one object where the tasks share.
-        shared_levels: leading levels whose codes both tasks use.
+        recommendation, search: identifiers of the same items; one object where the tasks share
+            them.
+        shared_levels: the number of leading levels whose codes both tasks use.
     """
 
     recommendation: Identifiers
@@ -78,13 +84,13 @@ class IdSpaces:
 
     def __post_init__(self) -> None:
         if len(self.recommendation) != len(self.search):
-            raise ValueError("the two spaces do not name the same items")
+            raise ValueError("the two spaces have different items")
         shared = slice(None, self.shared_levels)
         same = np.array_equal(self.recommendation.codes[:, shared], self.search.codes[:, shared])
         if not same or (
             self.recommendation.codebook_sizes[shared] != self.search.codebook_sizes[shared]
         ):
-            raise ValueError("a shared level has other codes in the one task than in the other")
+            raise ValueError("the codes of a shared level differ between the tasks")
 
     def of(self, task: Task) -> Identifiers:
         """The identifiers that a task generates."""
@@ -101,22 +107,22 @@ class IdSpaces:
 
     @cached_property
     def codebooks(self) -> tuple[slice, ...]:
-        """Of each codebook its codes, among all."""
+        """The range of each codebook in the code vocabulary."""
         sizes = self.recommendation.codebook_sizes + self._own_sizes
         ends = np.cumsum(sizes).tolist()
         return tuple(slice(end - size, end) for end, size in zip(ends, sizes, strict=True))
 
     def codebooks_of(self, task: Task) -> Ints:
-        """The codebook of each level of a task's identifiers, (C,)."""
+        """The number of the codebook of each level of a task's identifiers, (C,)."""
         levels = np.arange(self.of(task).levels)
         if task == "recommendation":
             return levels
-        apart = self.recommendation.levels - self.shared_levels
-        return np.where(levels < self.shared_levels, levels, levels + apart)
+        not_shared = self.recommendation.levels - self.shared_levels
+        return np.where(levels < self.shared_levels, levels, levels + not_shared)
 
     @property
     def size(self) -> int:
-        """Number of codes of all codebooks."""
+        """The number of codes of all codebooks."""
         return sum(self.recommendation.codebook_sizes + self._own_sizes)
 
     @property
@@ -138,7 +144,7 @@ class IdSpaces:
 
     @property
     def shape(self) -> dict[str, object]:
-        """What `load_spaces` needs besides the files."""
+        """What `load_spaces` needs in addition to the files."""
         return {
             "identifiers": self.recommendation.kind,
             "codebook_sizes": list(self.recommendation.codebook_sizes),
@@ -152,8 +158,34 @@ def shared(identifiers: Identifiers) -> IdSpaces:
     return IdSpaces(identifiers, identifiers, identifiers.levels)
 
 
+@dataclass(frozen=True, slots=True)
+class ItemIdentifiers:
+    """The identifiers of a catalog, and how they were made.
+
+    Attributes:
+        spaces: the identifiers.
+        description: how they were made and how their codes are used, for the stamp.
+    """
+
+    spaces: IdSpaces
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+
+def atomic_identifiers(items: int) -> ItemIdentifiers:
+    """One code for each item of a catalog, in both tasks."""
+    return ItemIdentifiers(shared(atomic(items)), {"kind": "atomic"})
+
+
 def load_spaces(folder: Path, shape: dict[str, object]) -> IdSpaces:
-    """Read what `IdSpaces.save` wrote, by its `shape`."""
+    """Read what `IdSpaces.save` wrote.
+
+    Args:
+        folder: the model folder.
+        shape: the `IdSpaces.shape` that was saved.
+
+    Raises:
+        InputError: a file is missing or not readable.
+    """
     kind, levels = str(shape["identifiers"]), shape["shared_levels"]
     assert isinstance(levels, int)
     ours = Identifiers(kind, _codes(folder, "recommendation"), _sizes(shape["codebook_sizes"]))
@@ -173,5 +205,5 @@ def _codes(folder: Path, task: Task) -> Ints:
     try:
         codes: Ints = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({error})") from error
+        raise InputError(f"{path}: not readable ({error}); train the model again") from error
     return codes

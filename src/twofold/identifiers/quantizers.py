@@ -1,45 +1,46 @@
-"""Vectors to codes, coarse to fine; what was learned is kept, so new items need no refit.
+"""Quantizers: vectors to codes, coarse to fine.
 
-Knows nothing of items or identifiers: two vectors may get the same codes. What makes identifiers
-of codes is `twofold.identifiers.semantic`.
+They know nothing of items or identifiers, and two vectors may get the same codes;
+`twofold.identifiers.semantic` makes identifiers of them. A quantizer is fitted on the catalog's
+vectors and used once: items that come after training get no codes from it.
+
+Shapes: N vectors, D width, C levels, K codes of a level.
 """
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar, Protocol, Self, get_args
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.exceptions import ConvergenceWarning
 
-from twofold.encoders.vectors import Vectors
+from twofold.encoders.vectors import Vectors, principal_axes
 from twofold.identifiers.codebooks import k_means, residual_codes, without_empty
 from twofold.identifiers.scheme import QuantizerName
 from twofold.records import Floats, InputError, Ints
 
 QUANTIZERS: tuple[QuantizerName, ...] = get_args(QuantizerName)
 
-_FILE = "quantizer.safetensors"
 _SAMPLE = 100_000
+"""The most vectors that principal components are computed from."""
 _DICTIONARY_SAMPLE = 20_000
+"""The most vectors that atoms are learned from."""
 _DICTIONARY_BATCH = 512
 _DICTIONARY_STEPS = 400
 _SPARSITY = 0.2
-"""Weight of the absolute coefficients while atoms are learned, vectors being of unit length."""
+"""The L1 penalty of coefficients while atoms are learned; vectors have unit length."""
 
 _ROWS = 8192
-"""Vectors encoded at once."""
+"""Vectors that are encoded at once."""
 
 
 class Quantizer(Protocol):
-    """Codes of vectors.
+    """Anything that is fitted on vectors and turns vectors into codes.
 
     Attributes:
-        name: of its kind.
-        codebook_sizes: how many codes each of the C levels has.
+        name: the name that `fit_quantizer` knows it by.
+        codebook_sizes: the number of codes of each of the C levels.
     """
 
     name: ClassVar[QuantizerName]
@@ -49,35 +50,26 @@ class Quantizer(Protocol):
 
     @classmethod
     def fit(cls, vectors: Vectors, levels: int, codebook_size: int, seed: int) -> Self:
-        """Learn codebooks from vectors, (N, D); one seed, machine and thread count, equal bits."""
+        """Learn from vectors, (N, D); equal bits for one seed, machine and number of threads."""
         ...
 
     def encode(self, vectors: Vectors) -> Ints:
-        """Codes, (M, C), of any vectors of the width that it was fitted on."""
-        ...
-
-    def tables(self) -> dict[str, Vectors]:
-        """All that it has learned, by name."""
-        ...
-
-    @classmethod
-    def restore(cls, tables: Mapping[str, Vectors]) -> Self:
-        """The quantizer with these tables."""
+        """Codes, (M, C), of any vectors, (M, D), each independent of the others."""
         ...
 
 
 def fit_quantizer(
     name: QuantizerName, vectors: Vectors, levels: int, codebook_size: int, seed: int = 0
 ) -> Quantizer:
-    """Fit the quantizer of that name.
+    """Fit the quantizer of a name.
 
     Args:
-        name: which.
-        vectors: shape (N, D).
-        levels: codes of a vector.
-        codebook_size: codes of a level; the residual quantizers with learned codebooks keep
-            fewer where the data have fewer distinct vectors.
-        seed: of all that is drawn.
+        name: one of `QUANTIZERS`.
+        vectors: (N, D).
+        levels: C, the number of codes of a vector.
+        codebook_size: K, the number of codes of a level; the residual quantizers with learned
+            codebooks keep fewer where there are fewer distinct vectors.
+        seed: the random seed.
 
     Raises:
         InputError: the shape does not suit the quantizer or the vectors.
@@ -90,29 +82,8 @@ def fit_quantizer(
     return _KINDS[name].fit(dense, levels, codebook_size, seed)
 
 
-def save_quantizer(quantizer: Quantizer, folder: Path) -> None:
-    """Write its tables into a folder."""
-    tables = {name: np.ascontiguousarray(t) for name, t in quantizer.tables().items()}
-    save_file(tables, folder / _FILE, {"quantizer": quantizer.name})
-
-
-def load_quantizer(folder: Path) -> Quantizer:
-    """Read what `save_quantizer` wrote."""
-    path = folder / _FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; make the identifiers again")
-    with safe_open(path, "numpy") as file:
-        name = file.metadata()["quantizer"]
-    return _KINDS[name].restore(load_file(path))
-
-
-class ResidualKMeans:
-    """RQ-KMeans: each level k-means of what the levels before left over.
-
-    Residual vector quantization (Chen, Guan and Wang, Sensors 2010); k-means by faiss.
-    """
-
-    name: ClassVar[QuantizerName] = "rq-kmeans"
+class _LearnedCodebooks:
+    """Residual quantization with a codebook of vectors for each level."""
 
     def __init__(self, codebooks: Sequence[Vectors]) -> None:
         self.codebooks = list(codebooks)
@@ -120,6 +91,15 @@ class ResidualKMeans:
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
         return tuple(len(codebook) for codebook in self.codebooks)
+
+
+class ResidualKMeans(_LearnedCodebooks):
+    """RQ-KMeans: at each level k-means of the residuals of the levels before.
+
+    Residual vector quantization (Chen, Guan and Wang, Sensors 2010); k-means by faiss.
+    """
+
+    name: ClassVar[QuantizerName] = "rq-kmeans"
 
     @classmethod
     def fit(cls, vectors: Vectors, levels: int, codebook_size: int, seed: int) -> Self:
@@ -134,76 +114,58 @@ class ResidualKMeans:
     def encode(self, vectors: Vectors) -> Ints:
         return residual_codes(vectors, self.codebooks)
 
-    def tables(self) -> dict[str, Vectors]:
-        return _named(self.codebooks)
 
-    @classmethod
-    def restore(cls, tables: Mapping[str, Vectors]) -> Self:
-        return cls(_ordered(tables))
+class RqVae(_LearnedCodebooks):
+    """RQ-VAE: residual codes of an autoencoder's latent vectors, trained together with it.
 
-
-class RqVae:
-    """RQ-VAE: residual codes of what an autoencoder, trained together with them, makes of a vector.
-
-    Lee et al., CVPR 2022; for items Rajput et al., NeurIPS 2023. Training is in `rq_vae`; the
-    encoder is two dense layers, so that encoding is four lines of numpy.
+    Lee et al., CVPR 2022; for items Rajput et al., NeurIPS 2023. `rq_vae` trains it; the encoder
+    has two dense layers, so that encoding is four lines of numpy.
     """
 
     name: ClassVar[QuantizerName] = "rq-vae"
 
     def __init__(self, encoder: Mapping[str, Vectors], codebooks: Sequence[Vectors]) -> None:
+        super().__init__(codebooks)
         self._encoder = dict(encoder)
-        self.codebooks = list(codebooks)
-
-    @property
-    def codebook_sizes(self) -> tuple[int, ...]:
-        return tuple(len(codebook) for codebook in self.codebooks)
 
     @classmethod
     def fit(cls, vectors: Vectors, levels: int, codebook_size: int, seed: int) -> Self:
         from twofold.identifiers.rq_vae import train_rq_vae
 
         encoder, codebooks = train_rq_vae(vectors, levels, codebook_size, seed)
-        made = cls(encoder, [])
-        rest = made.latent(vectors)
+        fitted = cls(encoder, [])
+        rest = fitted.latent(vectors)
         for codebook in codebooks:
-            made.codebooks.append(without_empty(codebook, rest))
-            rest -= made.codebooks[-1][residual_codes(rest, made.codebooks[-1:])[:, 0]]
-        return made
+            fitted.codebooks.append(without_empty(codebook, rest))
+            rest -= fitted.codebooks[-1][residual_codes(rest, fitted.codebooks[-1:])[:, 0]]
+        return fitted
 
     def encode(self, vectors: Vectors) -> Ints:
         return residual_codes(self.latent(vectors), self.codebooks)
 
     def latent(self, vectors: Vectors) -> Vectors:
-        """What the encoder makes of vectors, (N, width of the codebooks)."""
+        """The encoder's latent vectors, (N, width of the codebooks)."""
         return np.concatenate([self._latent(rows) for rows in _chunks(vectors)])
 
     def _latent(self, vectors: Floats) -> Vectors:
         weights = {name: table.astype(np.float64) for name, table in self._encoder.items()}
         hidden = vectors @ weights["hidden_weight"].T + weights["hidden_bias"]
-        found = np.maximum(hidden, 0) @ weights["latent_weight"].T
-        return np.asarray(found + weights["latent_bias"], dtype=np.float32)
-
-    def tables(self) -> dict[str, Vectors]:
-        return self._encoder | _named(self.codebooks)
-
-    @classmethod
-    def restore(cls, tables: Mapping[str, Vectors]) -> Self:
-        encoder = {name: table for name, table in tables.items() if not name.startswith(_LEVEL)}
-        return cls(encoder, _ordered(tables))
+        latent = np.maximum(hidden, 0) @ weights["latent_weight"].T
+        return np.asarray(latent + weights["latent_bias"], dtype=np.float32)
 
 
 class ResidualLookupFree:
-    """Residual LFQ: a level's code is the signs of the residual along its widest directions.
+    """Residual LFQ: a level's code is the signs of the residual along its principal components.
 
     Lookup-free quantization (Yu et al., ICLR 2024) has no codebook to search; here its projections
-    are principal components, and what the signs say is taken off before the next level.
+    are principal components, and the vector that the signs stand for is subtracted before the
+    next level.
     """
 
     name: ClassVar[QuantizerName] = "residual-lfq"
 
     def __init__(self, means: Vectors, directions: Vectors, scales: Vectors) -> None:
-        """Take means (C, D), directions (C, bits, D) and mean absolute projections (C, bits)."""
+        """Keep means (C, D), directions (C, bits, D) and mean absolute projections (C, bits)."""
         self._means, self._directions, self._scales = means, directions, scales
 
     @property
@@ -223,7 +185,8 @@ class ResidualLookupFree:
         for _ in range(levels):
             means.append(rest.mean(axis=0, dtype=np.float64).astype(np.float32))
             rest = rest - means[-1]
-            directions.append(_widest(rest, bits))
+            axes = principal_axes(rest, bits).T
+            directions.append(np.ascontiguousarray(axes, dtype=np.float32))
             along = rest @ directions[-1].T
             scales.append(np.abs(along).mean(axis=0))
             rest = rest - np.where(along > 0, scales[-1], -scales[-1]) @ directions[-1]
@@ -243,21 +206,14 @@ class ResidualLookupFree:
             rest = rest - np.where(signs, scales, -scales) @ directions
         return codes
 
-    def tables(self) -> dict[str, Vectors]:
-        return {"means": self._means, "directions": self._directions, "scales": self._scales}
-
-    @classmethod
-    def restore(cls, tables: Mapping[str, Vectors]) -> Self:
-        return cls(**tables)
-
 
 class SparseDictionary:
-    """Dictionary learning: a vector is a sum of few atoms, its codes are which, strongest first.
+    """Dictionary learning: a vector is a sum of few atoms, which its codes name, strongest first.
 
-    Atoms by scikit-learn (Mairal et al., ICML 2009), with coefficients above 0, since a code does
-    not tell an atom from its negative. An item's are found by orthogonal matching pursuit (Pati et
-    al., 1993), so that fewer levels are a prefix of more. All levels share the atoms, and no code
-    comes twice in an identifier.
+    scikit-learn learns the atoms (Mairal et al., ICML 2009) with positive coefficients, since a
+    code cannot distinguish an atom from its negative. Orthogonal matching pursuit (Pati et al.,
+    1993) chooses those of a vector, so that fewer levels are a prefix of more. All levels share the
+    atoms, and no code comes twice in an identifier.
     """
 
     name: ClassVar[QuantizerName] = "dictionary"
@@ -291,7 +247,7 @@ class SparseDictionary:
             random_state=seed,
         )
         with warnings.catch_warnings():
-            # A step on sparse codes that are a millionth from their optimum is as good a step.
+            # Sparse codes that are a millionth from their optimum serve a step as well.
             warnings.simplefilter("ignore", ConvergenceWarning)
             atoms = learner.fit((known / lengths).astype(np.float64)).components_
         return cls(np.ascontiguousarray(atoms, dtype=np.float32), levels)
@@ -311,55 +267,33 @@ class SparseDictionary:
         return codes
 
     def reconstructed(self, vectors: Floats, codes: Ints) -> Floats:
-        """The nearest sums of the atoms that the codes name, (N, D)."""
+        """The sums of the atoms of the codes that are nearest to the vectors, (N, D)."""
         chosen = self.atoms[codes].astype(np.float64)  # (N, C, D)
         products = chosen @ chosen.transpose(0, 2, 1)
         products += 1e-6 * np.eye(codes.shape[1])  # two atoms may be alike
         weights = np.linalg.solve(products, chosen @ vectors[:, :, None])
-        found: Floats = (weights * chosen).sum(axis=1)
-        return found
-
-    def tables(self) -> dict[str, Vectors]:
-        return {"atoms": self.atoms, "levels": np.array([self._levels], np.float32)}
-
-    @classmethod
-    def restore(cls, tables: Mapping[str, Vectors]) -> Self:
-        return cls(tables["atoms"], int(tables["levels"][0]))
+        sums: Floats = (weights * chosen).sum(axis=1)
+        return sums
 
 
 _KINDS: dict[str, type[Quantizer]] = {
     kind.name: kind for kind in (ResidualKMeans, RqVae, ResidualLookupFree, SparseDictionary)
 }
 
-_LEVEL = "level_"
-
-
-def _named(codebooks: Sequence[Vectors]) -> dict[str, Vectors]:
-    return {f"{_LEVEL}{level}": codebook for level, codebook in enumerate(codebooks)}
-
-
-def _ordered(tables: Mapping[str, Vectors]) -> list[Vectors]:
-    levels = sum(name.startswith(_LEVEL) for name in tables)
-    return [tables[f"{_LEVEL}{level}"] for level in range(levels)]
-
 
 def _chunks(vectors: Vectors) -> Iterator[Floats]:
-    """At most `_ROWS` rows at a time; no row once where there is none.
+    """At most `_ROWS` rows at a time, in double precision; one empty chunk of no rows.
 
-    Products in double precision round alike in any company: equal vectors get equal codes.
+    Products in double precision round alike whatever the other rows are, so equal vectors get
+    equal codes.
     """
     starts = range(0, max(len(vectors), 1), _ROWS)
     return (vectors[start : start + _ROWS].astype(np.float64) for start in starts)
 
 
 def _drawn(vectors: Vectors, most: int, seed: int) -> Vectors:
+    """At most `most` of the vectors, drawn at random, in their order."""
     if len(vectors) <= most:
         return vectors
     rows = np.random.default_rng(seed).choice(len(vectors), most, replace=False)
     return vectors[np.sort(rows)]
-
-
-def _widest(centred: Vectors, number: int) -> Vectors:
-    """The principal components of the largest variance, (number, D)."""
-    _, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-    return np.ascontiguousarray(axes[:, ::-1][:, :number].T, dtype=np.float32)

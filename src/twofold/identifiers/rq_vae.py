@@ -1,8 +1,8 @@
-"""How an RQ-VAE is trained: reconstruction, commitment, and codes that stay alive.
+"""Training of an RQ-VAE: reconstruction, commitment, and a restart of idle codes.
 
 Codebooks start from k-means of the first latent vectors (Rajput et al., NeurIPS 2023, 3.1), and
-codes that stand idle move onto residuals of the batch (Zeghidour et al., SoundStream, 2021): both
-keep the codebooks from collapsing onto a few codes.
+idle codes restart at residuals of the batch (Zeghidour et al., SoundStream, 2021): both keep the
+codebooks from collapsing onto a few codes.
 """
 
 from collections.abc import Callable
@@ -16,26 +16,25 @@ from torch.nn import functional as F
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers.codebooks import k_means, residual_codes
 
-UPDATES = 2000
+STEPS = 2000
 _HIDDEN = 256
 _LATENT = 32
 _BATCH = 1024
 _RATE = 1e-3
 _COMMITMENT = 0.25
-_IDLE = 100
-"""Updates after which a code that nothing chose moves."""
-
-_FIRST = 20_000
-"""Latent vectors that codebooks start from."""
+_IDLE_STEPS = 100
+"""A code that no vector had for so many steps restarts."""
+_INITIAL = 20_000
+"""The latent vectors that codebooks start from."""
 
 
 def train_rq_vae(
     vectors: Vectors, levels: int, codebook_size: int, seed: int
 ) -> tuple[dict[str, Vectors], list[Vectors]]:
-    """The encoder's weights, which take vectors as they are, and the codebooks.
+    """The encoder's weights, which include the scaling of vectors, and the codebooks.
 
     Args:
-        vectors: shape (N, D).
+        vectors: (N, D).
         levels, codebook_size, seed: see `quantizers.fit_quantizer`.
     """
     mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -50,13 +49,13 @@ def train_rq_vae(
         return torch.from_numpy((vectors[rows] - mean) / scale)
 
     with torch.no_grad():
-        model.start(model.encode(batch(_FIRST)).numpy(), levels, codebook_size, seed)
+        model.start(model.encode(batch(_INITIAL)).numpy(), levels, codebook_size, seed)
     _train(model, batch, rng)
     return model.folded(mean, scale), [book.detach().numpy() for book in model.codebooks]
 
 
-class _Seen(NamedTuple):
-    """The residuals (B, _LATENT) that a level saw in a batch, and the codes (B,) they got."""
+class _LevelBatch(NamedTuple):
+    """The residuals (B, _LATENT) of a batch at one level, and their codes (B,)."""
 
     residuals: torch.Tensor
     codes: torch.Tensor
@@ -74,38 +73,38 @@ class _Autoencoder(nn.Module):
         self.codebooks = nn.ParameterList()
 
     def encode(self, vectors: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.latent(F.relu(self.hidden(vectors)))
-        return found
+        latent: torch.Tensor = self.latent(F.relu(self.hidden(vectors)))
+        return latent
 
     def start(self, latent: Vectors, levels: int, size: int, seed: int) -> None:
-        """Residual k-means of first latent vectors; rows that they do not fill stay at random."""
+        """Start codebooks from residual k-means; rows without a centroid start at random."""
         for level in range(levels):
-            found = k_means(latent, size, seed + level)
-            latent = latent - found[residual_codes(latent, [found])[:, 0]]
+            centroids = k_means(latent, size, seed + level)
+            latent = latent - centroids[residual_codes(latent, [centroids])[:, 0]]
             rest = np.random.default_rng([seed, level]).normal(
-                scale=float(found.std()) or 1.0, size=(size - len(found), _LATENT)
+                scale=float(centroids.std()) or 1.0, size=(size - len(centroids), _LATENT)
             )
-            rows = np.vstack([found, rest]).astype(np.float32)
+            rows = np.vstack([centroids, rest]).astype(np.float32)
             self.codebooks.append(nn.Parameter(torch.from_numpy(rows)))
 
-    def loss(self, vectors: torch.Tensor) -> tuple[torch.Tensor, list["_Seen"]]:
-        """Of a batch, (B, D), and what each level saw."""
+    def loss(self, vectors: torch.Tensor) -> tuple[torch.Tensor, list[_LevelBatch]]:
+        """The loss of a batch, (B, D), and the residuals and codes at each level."""
         latent = self.encode(vectors)
         rest, quantized = latent, torch.zeros_like(latent)
-        loss, seen = latent.new_zeros(()), []
+        loss, levels = latent.new_zeros(()), []
         for codebook in self.codebooks:
             rows = torch.cdist(rest.detach(), codebook.detach()).argmin(dim=1)
-            seen.append(_Seen(rest.detach(), rows))
+            levels.append(_LevelBatch(rest.detach(), rows))
             chosen = codebook[rows]
             loss = loss + F.mse_loss(chosen, rest.detach())
             loss = loss + _COMMITMENT * F.mse_loss(rest, chosen.detach())
             quantized, rest = quantized + chosen, rest - chosen.detach()
-        # Straight through: the decoder reads the codes, the encoder gets the decoder's gradient.
-        passed = latent + (quantized - latent).detach()
-        return loss + F.mse_loss(self.decoder(passed), vectors), seen
+        # Straight-through: the decoder reads the codes' rows, the encoder gets its gradient.
+        straight = latent + (quantized - latent).detach()
+        return loss + F.mse_loss(self.decoder(straight), vectors), levels
 
     def folded(self, mean: Vectors, scale: float) -> dict[str, Vectors]:
-        """The encoder's weights, centring and scaling included."""
+        """The encoder's weights with centring and scaling folded in."""
         weight = self.hidden.weight.detach().numpy() / scale
         return {
             "hidden_weight": weight.astype(np.float32),
@@ -119,21 +118,21 @@ def _train(
     model: _Autoencoder, batch: Callable[[int], torch.Tensor], rng: np.random.Generator
 ) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=0.0)
-    used = [torch.zeros(len(book), dtype=torch.bool) for book in model.codebooks]
-    for update in range(1, UPDATES + 1):
-        loss, seen = model.loss(batch(_BATCH))
+    used = [torch.zeros(len(codebook), dtype=torch.bool) for codebook in model.codebooks]
+    for step in range(1, STEPS + 1):
+        loss, levels = model.loss(batch(_BATCH))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        for book, level, alive in zip(model.codebooks, seen, used, strict=True):
+        for codebook, level, alive in zip(model.codebooks, levels, used, strict=True):
             alive[level.codes] = True
-            if update % _IDLE == 0:
-                _revive(book, ~alive, level.residuals, rng)
+            if step % _IDLE_STEPS == 0:
+                _restart(codebook, ~alive, level.residuals, rng)
                 alive[:] = False
 
 
 @torch.no_grad()
-def _revive(
+def _restart(
     codebook: torch.Tensor, idle: torch.Tensor, residuals: torch.Tensor, rng: np.random.Generator
 ) -> None:
     """Move idle codes onto residuals drawn from the batch."""

@@ -1,6 +1,8 @@
-"""Semantic identifiers: quantized vectors, and one more level where items share their codes.
+"""Semantic IDs: codes of quantized vectors, and a level that resolves collisions.
 
-Invariant: no two items get one identifier.
+Invariant: no two items get the same identifier.
+
+Shapes: N items, D width of a vector, C levels of codes.
 """
 
 from collections.abc import Sequence
@@ -9,13 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from twofold.encoders.vectors import Vectors
-from twofold.identifiers.quantizers import Quantizer, fit_quantizer
-from twofold.identifiers.scheme import QuantizerName
+from twofold.identifiers.quantizers import fit_quantizer
+from twofold.identifiers.scheme import QuantizerName, default_shape
 from twofold.records import Ints
-
-_SMALLEST, _LARGEST = 16, 256
-_ROOM = 8
-"""Code sequences for each item: with fewer, many items would share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +21,10 @@ class LevelReport:
     """How evenly the codes of a level are used.
 
     Attributes:
-        size: codes in the codebook.
-        used: share of them that some item has.
-        entropy: of the codes over the items, in bits.
-        perplexity: 2 to the entropy: as many evenly used codes would be as diverse.
+        size: the number of codes in the codebook.
+        used: the share of them that some item has.
+        entropy: the entropy of the codes over the items, in bits.
+        perplexity: 2 to the entropy: so many evenly used codes would be as diverse.
     """
 
     size: int
@@ -37,16 +35,17 @@ class LevelReport:
 
 @dataclass(frozen=True, slots=True)
 class CodeReport:
-    """What quantizing did to a catalog, before items that share their codes are told apart.
+    """How a catalog's codes are distributed before collisions are resolved.
 
     Attributes:
-        levels: of the quantizer.
-        prefix_entropy: of the first 1, 2, ... codes together, in bits; all of them tell items
-            apart where the last is log2 of the number of items.
-        collisions: items that share all codes with another.
-        largest_group: items that share one sequence of codes, at most.
-        added_level: whether a level was added that tells them apart.
-        without_vector: items of which nothing is known (a zero vector): they share their codes.
+        levels: the levels of the quantizer.
+        prefix_entropy: the entropy of prefixes of 1, 2, ... codes, in bits; without collisions the
+            last is log2 of the number of items.
+        collisions: the number of items that share all codes with another item.
+        largest_group: the largest number of items that share all codes.
+        added_level: whether a disambiguation level was added.
+        without_vector: the number of items with a zero vector, of which nothing is known; they
+            share their codes.
     """
 
     levels: tuple[LevelReport, ...]
@@ -59,36 +58,17 @@ class CodeReport:
 
 @dataclass(frozen=True, slots=True)
 class SemanticCodes:
-    """Codes for the whole catalog, and what made them.
+    """The codes of a whole catalog.
 
     Attributes:
-        codes: shape (N, C), catalog order; no two rows are equal.
-        codebook_sizes: of the C levels.
-        quantizer: gives later items the codes of all levels but the added one.
-        report: how the codes are used.
+        codes: (N, C), catalog order; no two rows are equal.
+        codebook_sizes: the number of codes of each of the C levels.
+        report: how the quantizer's codes are distributed.
     """
 
     codes: Ints
     codebook_sizes: tuple[int, ...]
-    quantizer: Quantizer
     report: CodeReport
-
-
-def default_shape(items: int) -> tuple[int, int]:
-    """Levels and codes of a level for a catalog of so many items.
-
-    The codebook grows with the root of the catalog, to the nearest power of two (of which sign
-    codes need one), from 16 to 256: the first code then splits the catalog into as many parts as
-    a part has items, every code is the target of many items, and a step of the beam stays narrow.
-    As many levels as give 8 sequences an item, two at least: vectors are not spread evenly, so
-    room for each item once would leave many to collide.
-    """
-    wanted = 2 ** round(np.log2(max(items, 1)) / 2)
-    size = int(min(max(wanted, _SMALLEST), _LARGEST))
-    levels = 2
-    while size**levels < _ROOM * items:
-        levels += 1
-    return levels, size
 
 
 def semantic_codes(
@@ -97,16 +77,13 @@ def semantic_codes(
     shape: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> SemanticCodes:
-    """Codes of a catalog's items.
-
-    Items that share all codes are told apart by one more level, their place in the group in
-    catalog order; without such items there is no such level.
+    """The codes of a catalog's items, unique by a disambiguation level where it is needed.
 
     Args:
-        vectors: of the items, (N, D), in catalog order.
-        quantizer: which.
+        vectors: the items' vectors, (N, D), in catalog order.
+        quantizer: the name of the quantizer.
         shape: levels and codes of a level; `default_shape` where None.
-        seed: of the quantizer.
+        seed: the quantizer's random seed.
 
     Raises:
         InputError: no item, or a shape that does not suit the quantizer.
@@ -114,13 +91,16 @@ def semantic_codes(
     levels, size = shape or default_shape(len(vectors))
     fitted = fit_quantizer(quantizer, vectors, levels, size, seed)
     codes = fitted.encode(vectors)
-    sizes = fitted.codebook_sizes
-    report = code_report(codes, sizes, vectors)
-    return SemanticCodes(*resolve_collisions(codes, sizes), fitted, report)
+    report = code_report(codes, fitted.codebook_sizes, vectors)
+    unique, sizes = resolve_collisions(codes, fitted.codebook_sizes)
+    return SemanticCodes(codes=unique, codebook_sizes=sizes, report=report)
 
 
 def resolve_collisions(codes: Ints, sizes: tuple[int, ...]) -> tuple[Ints, tuple[int, ...]]:
-    """Codes, (N, C), and sizes of their levels, with one more level where items share all codes."""
+    """Codes, (N, C), and sizes of their levels, with a disambiguation level where items collide.
+
+    Its code is an item's place, in catalog order, among the items that share all its codes.
+    """
     places = _places(_groups(codes, sizes)[-1])
     if not places.any():
         return codes, sizes
@@ -129,12 +109,12 @@ def resolve_collisions(codes: Ints, sizes: tuple[int, ...]) -> tuple[Ints, tuple
 
 def _groups(codes: Ints, sizes: Sequence[int]) -> list[Ints]:
     """For each depth the number of every item's prefix, (N,): equal where prefixes are."""
-    found = [np.zeros(len(codes), np.int64)]
+    groups = [np.zeros(len(codes), np.int64)]
     for level, size in enumerate(sizes):
         # Renumbered at each depth, so that the product of all sizes need not fit 64 bits.
-        _, numbers = np.unique(found[-1] * size + codes[:, level], return_inverse=True)
-        found.append(numbers.astype(np.int64))
-    return found[1:]
+        _, numbers = np.unique(groups[-1] * size + codes[:, level], return_inverse=True)
+        groups.append(numbers.astype(np.int64))
+    return groups[1:]
 
 
 def _places(groups: Ints) -> Ints:
@@ -148,7 +128,7 @@ def _places(groups: Ints) -> Ints:
 
 
 def code_report(codes: Ints, sizes: Sequence[int], vectors: Vectors) -> CodeReport:
-    """Of codes, (N, C), before items that share all of them are told apart."""
+    """The report on codes, (N, C), before collisions are resolved."""
     groups = _groups(codes, sizes)
     counts = np.bincount(groups[-1])
     return CodeReport(
@@ -164,7 +144,8 @@ def code_report(codes: Ints, sizes: Sequence[int], vectors: Vectors) -> CodeRepo
 def _level(codes: Ints, size: int) -> LevelReport:
     counts = np.bincount(codes, minlength=size)
     entropy = _entropy(counts)
-    return LevelReport(size, float((counts > 0).mean()), entropy, 2.0**entropy)
+    used = float((counts > 0).mean())
+    return LevelReport(size=size, used=used, entropy=entropy, perplexity=2.0**entropy)
 
 
 def _entropy(counts: Ints) -> float:

@@ -1,8 +1,10 @@
 """The set of valid identifiers as a prefix tree in flat arrays.
 
-A node of level l is a distinct prefix of l + 1 codes; nodes of a level stand in lexicographic
-order, so the children of a node are neighbours (compressed sparse rows), and so are the items
+A node of level l is a distinct prefix of l + 1 codes. The nodes of a level are in lexicographic
+order, so the children of a node are contiguous (compressed sparse rows), and so are the items
 below it. Nothing here knows a model.
+
+Shapes: N items, M items of a call, P children.
 """
 
 from collections.abc import Sequence
@@ -17,18 +19,18 @@ from twofold.identifiers.identifiers import Identifiers, lexicographic
 from twofold.records import InputError, Ints
 
 Counts = list[npt.NDArray[Any]]
-"""For each level, how many items below each node may come back."""
+"""For each level the number of items below each node that may come back, (nodes,)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """Levels are counted from 0; the nodes of the last one are the leaves, one an item.
+    """The trie; levels are counted from 0, and the nodes of the last are leaves, one for each item.
 
     Attributes:
         codes: for each level the last code of every node, (nodes,).
         first: for each level l the first child of every node of level l - 1, and the end,
             (parents + 1,); for level 0 that of the root.
-        items: the item at each leaf, (N,).
+        items: the catalog position of the item at each leaf, (N,).
         leaves: the leaf of each item, (N,).
     """
 
@@ -46,39 +48,39 @@ class Trie:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """The bytes of all arrays."""
         arrays = [*self.codes, *self.first, self.items, self.leaves]
         return sum(array.nbytes for array in arrays)
 
     def counts(self, allowed: npt.NDArray[np.bool_] | None = None) -> Counts:
-        """Items below each node: all, or those that `allowed` (N,) marks."""
-        below = np.ones(len(self), np.int8) if allowed is None else allowed[self.items]
-        found: Counts = [below.astype(np.int8)]
+        """The number of items below each node: of all, or of those that `allowed` (N,) marks."""
+        at_leaves = np.ones(len(self), np.int8) if allowed is None else allowed[self.items]
+        counts: Counts = [at_leaves.astype(np.int8)]
         for first in self.first[:0:-1]:
-            summed = np.add.reduceat(found[0], first[:-1], dtype=np.int32)
-            found.insert(0, summed)
-        return found
+            counts.insert(0, np.add.reduceat(counts[0], first[:-1], dtype=np.int32))
+        return counts
 
     def paths(self, items: Ints) -> Ints:
         """The node of each item at every level, (M, levels)."""
-        found = np.empty((len(items), self.levels), np.int64)
-        found[:, -1] = self.leaves[items]
+        nodes = np.empty((len(items), self.levels), np.int64)
+        nodes[:, -1] = self.leaves[items]
         for level in range(self.levels - 1, 0, -1):
-            found[:, level - 1] = (
-                np.searchsorted(self.first[level], found[:, level], side="right") - 1
-            )
-        return found
+            after = np.searchsorted(self.first[level], nodes[:, level], side="right")
+            nodes[:, level - 1] = after - 1
+        return nodes
 
     def children(self, level: int, nodes: Ints) -> tuple[Ints, Ints]:
-        """The nodes of a level below nodes of the one before, (M,), or below the root, 0.
+        """The nodes of a level whose parents are `nodes` (M,) of the level before.
+
+        At level 0 the only parent is the root, which is node 0.
 
         Returns:
-            of each child its parent's place in `nodes`, which rises, and the child, (P,).
+            for each child the index of its parent in `nodes`, (P,), rising, and the child, (P,).
         """
         begin = self.first[level][nodes].astype(np.int64)
-        fan = self.first[level][nodes + 1] - begin
-        owner = np.repeat(np.arange(len(nodes)), fan)
-        child = np.arange(len(owner)) - np.repeat(np.cumsum(fan) - fan - begin, fan)
+        fan_out = self.first[level][nodes + 1] - begin
+        owner = np.repeat(np.arange(len(nodes)), fan_out)
+        child = np.arange(len(owner)) - np.repeat(np.cumsum(fan_out) - fan_out - begin, fan_out)
         return owner, child
 
     def change(self, counts: Counts, item: int, by: int) -> None:
@@ -103,7 +105,7 @@ def build_trie(identifiers: Identifiers) -> Trie:
     starts_prefix[1:] = np.logical_or.accumulate(ordered[1:] != ordered[:-1], axis=1)
     codes: list[npt.NDArray[Any]] = []
     first: list[npt.NDArray[Any]] = []
-    parents = np.zeros(min(1, len(order)), np.int64)  # where a node's items begin; so of the root
+    parents = np.zeros(min(1, len(order)), np.int64)  # where each parent's items begin: the root's
     for level, size in enumerate(identifiers.codebook_sizes):
         starts = np.flatnonzero(starts_prefix[:, level])
         begins = np.searchsorted(starts, parents)
@@ -116,7 +118,7 @@ def build_trie(identifiers: Identifiers) -> Trie:
 
 
 def _order(identifiers: Identifiers) -> Ints:
-    """Lexicographic; one sort of packed codes where they fit a machine word."""
+    """The lexicographic order of items, by one sort of packed codes where they fit 62 bits."""
     sizes = [int(size) for size in identifiers.codebook_sizes]
     if np.prod(sizes, dtype=object) >= 1 << 62:
         return lexicographic(identifiers.codes)
@@ -143,25 +145,27 @@ def load_trie(folder: Path) -> Trie:
 
 def _array(path: Path) -> npt.NDArray[Any]:
     try:
-        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error}); train the model again") from error
-    return found
+    return array
 
 
 def excluded_counts(trie: Trie, items: Sequence[Ints]) -> list[tuple[Ints, Ints]]:
-    """How many items each request excludes below a node, where it does.
+    """How many items each request excludes below each node, in sparse form.
 
     Args:
-        items: catalog positions that each request excludes, without repeats.
+        trie: the trie of valid identifiers.
+        items: for each request the catalog positions that it excludes, without repeats.
 
     Returns:
-        for each level the keys request * nodes + node, sorted, and their counts.
+        for each level the keys request * nodes + node, sorted, and their counts; pairs of a request
+        and a node without exclusions are left out.
     """
-    rows = np.repeat(np.arange(len(items)), [len(found) for found in items])
+    rows = np.repeat(np.arange(len(items)), [len(positions) for positions in items])
     paths = trie.paths(np.concatenate([*items, np.zeros(0, np.int64)]))
-    found = []
+    by_level = []
     for level, codes in enumerate(trie.codes):
         keys, counts = np.unique(rows * len(codes) + paths[:, level], return_counts=True)
-        found.append((keys, counts))
-    return found
+        by_level.append((keys, counts))
+    return by_level

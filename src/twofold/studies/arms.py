@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from twofold.identifiers.assign import schemes
-from twofold.identifiers.semantic import default_shape
+from twofold.identifiers.scheme import default_shape
 from twofold.records import TASKS, InputError, Task
 from twofold.studies.interventions import caps, two_by_two
 from twofold.tasks.prepared import PreparedDataset

@@ -18,7 +18,7 @@ import torch
 from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
 from twofold.evaluation.measures import PRIMARY
-from twofold.identifiers.assign import ItemIdentifiers
+from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.device import resolve_device, resolve_precision
 from twofold.model.stamp import Stamp
 from twofold.records import InputError, Split, Task

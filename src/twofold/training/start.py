@@ -6,16 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from twofold.encoders.factorisation import item_factors
 from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
 from twofold.encoders.vectors import Vectors
-from twofold.identifiers.assign import (
-    ItemIdentifiers,
-    atomic_identifiers,
-    semantic_identifiers,
-)
-from twofold.identifiers.embeddings import item_embeddings
-from twofold.identifiers.identifiers import IdSpaces
+from twofold.identifiers.identifiers import IdSpaces, ItemIdentifiers, atomic_identifiers
 from twofold.model.backbone import Backbone
 from twofold.model.fresh import (
     fresh_backbone,
@@ -24,7 +17,6 @@ from twofold.model.fresh import (
     start_from_text,
     zero_init_residuals,
 )
-from twofold.model.pretrained import pretrained_backbone, require_steps
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, scheme_of, sentence_part
@@ -58,7 +50,11 @@ def assign_identifiers(
         folder: where sentence encoders that are tuned for the identifiers are kept.
     """
     if config.identifiers == "atomic":
-        return atomic_identifiers(dataset)
+        return atomic_identifiers(len(dataset.catalog))
+    # Imported here and below: most trainings have atomic identifiers and fresh weights.
+    from twofold.identifiers.assign import semantic_identifiers
+    from twofold.identifiers.embeddings import item_embeddings
+
     sentence = sentence_part(config)
     vectors_of = partial(item_embeddings, dataset, sentence=sentence, folder=folder)
     identifiers = semantic_identifiers(dataset, scheme_of(config), vectors_of)
@@ -86,6 +82,8 @@ def start(dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, se
     if is_fresh(config.backbone):
         vocabulary, backbone = _fresh(spaces, config, seed, [*texts, *queries], encoder)
     else:
+        from twofold.model.pretrained import pretrained_backbone, require_steps
+
         limits = config.max_history, config.max_query_tokens
         backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
         if not spaces.are_atomic:
@@ -94,6 +92,8 @@ def start(dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, se
     if encoder and vectors is not None:
         start_from_text(backbone, spaces, vectors, encoder.encode(queries))
     if config.item_init == "histories":
+        from twofold.encoders.factorisation import item_factors
+
         width = backbone.model.get_output_embeddings().weight.shape[1]
         start_from_histories(backbone, spaces, item_factors(dataset, width))
     return Start(vocabulary=vocabulary, backbone=backbone, item_vectors=vectors)

@@ -10,7 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from twofold import artifact
-from twofold.identifiers.assign import ItemIdentifiers
+from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
 from twofold.model.device import resolve_device, resolve_precision
 from twofold.model.hybrid import Hybrid
