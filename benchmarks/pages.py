@@ -191,32 +191,42 @@ def render_index(pages: Mapping[str, Page]) -> str:
 
 def render_scoreboard(pages: Mapping[str, Page]) -> str:
     """The best of ours, of the baselines and of published figures, for each dataset and task."""
+    runs = [(name, run) for name, page in pages.items() for run in page.runs if _scored(run)]
     lines = [MADE.format(source="data/*.json"), "# Scoreboard", ""]
     lines += [
-        "One line a dataset and kind of request; the commands are on the page of each run.",
+        "The best of each kind, by dataset and kind of request; the date links to the run.",
         "",
     ]
     lines += [f"| {' | '.join(_SCOREBOARD)} |", "|---" * len(_SCOREBOARD) + "|"]
-    for name, page in pages.items():
-        for run in page.runs:
-            for table in run.tables:
-                if table.scoreboard:
-                    lines.append(_scoreboard_line(table, table.scoreboard, run, name))
+    for name, run in runs:
+        lines += [_scoreboard_line(table, run, name) for table in _scored(run)]
+    for name, run in runs:
+        lines += [
+            "",
+            f"[{run.title}]({name}.md#{_anchor(run.title)}):",
+            "",
+            "```",
+            run.command,
+            "```",
+        ]
     return "\n".join(lines) + "\n"
 
 
-_SCOREBOARD = (
-    *("dataset", "task", "requests", "measure"),
-    *("ours", "best baseline", "best published", "date", "command"),
-)
+_SCOREBOARD = ("dataset", "requests", "measure", "ours", "best baseline", "best published", "date")
 
 
-def _scoreboard_line(table: Table, cell: Scored, run: Run, page: str) -> str:
+def _scored(run: Run) -> list[Table]:
+    return [table for table in run.tables if table.scoreboard]
+
+
+def _scoreboard_line(table: Table, run: Run, page: str) -> str:
+    cell = table.scoreboard
+    assert cell is not None
     column = next(column for column in table.columns if column.title == cell.measure)
     best = [_best(table, column, kind) for kind in ("ours", "baseline", "published")]
-    command = f"[{run.name}]({page}.md#{_anchor(run.title)})"
-    requests = [cell.dataset, cell.task, cell.requests, cell.measure]
-    return f"| {' | '.join([*requests, *best, run.date, command])} |"
+    date = f"[{run.date}]({page}.md#{_anchor(run.title)})"
+    requests = [cell.dataset, f"{cell.task}, {cell.requests}", cell.measure]
+    return f"| {' | '.join([*requests, *best, date])} |"
 
 
 def _best(table: Table, column: Column, kind: str) -> str:

@@ -1,6 +1,7 @@
 """The pages of docs/benchmarks say what their JSON files hold."""
 
 import json
+import re
 from pathlib import Path
 
 import pages
@@ -51,6 +52,19 @@ def test_published_pages_equal_what_their_json_makes() -> None:
         assert path.read_text(encoding="utf-8") == text, f"{path}: run python benchmarks/pages.py"
 
 
+def test_the_page_of_conclusions_quotes_the_scoreboard() -> None:
+    conclusions = (pages.FOLDER.parent / "results" / "quality.md").read_text(encoding="utf-8")
+    quoted = [
+        re.findall(r"(?<!\d)\.\d{3}\b", row)
+        for row in re.findall(r"^\| (?:ml|be).*", conclusions, re.M)
+    ]
+    board = pages.render_all()[pages.FOLDER / "scoreboard.md"]
+    for row in re.findall(r"^\| (?:ml|be).*", board, re.M):
+        best = [f"{float(digits):.3f}"[1:] for digits in re.findall(r"(?<!\d)\.\d{4}\b", row)]
+        assert any(set(best) <= set(numbers) for numbers in quoted), row
+    assert len(quoted) == board.count("\n| ml") + board.count("\n| be")
+
+
 def test_every_page_in_the_folder_is_made_from_json() -> None:
     assert set(pages.FOLDER.glob("*.md")) == set(pages.render_all())
 
@@ -90,7 +104,9 @@ def test_the_scoreboard_takes_the_best_of_each_kind_and_none_that_was_given_the_
 ) -> None:
     board = pages.render_all(folder)[folder / "scoreboard.md"]
     assert "| .3730 (joint) | .2500 (BM25) | .3100 (SASRec) |" in board
-    assert "[one](quality.md#films-one)" in board
+    assert "| films | recommendation, last event | Recall@10 |" in board
+    assert "[2026-11-26](quality.md#films-one)" in board
+    assert "\npython benchmarks/quality.py run films\n" in board
 
 
 def test_publishing_replaces_the_run_of_its_name_and_writes_the_page(folder: Path) -> None:
