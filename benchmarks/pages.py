@@ -5,21 +5,14 @@
 
 docs/benchmarks/data/NAME.json holds what one benchmark published: runs, each with its command,
 seeds, protocol, commit, date and machine, and the tables it printed. docs/benchmarks/NAME.md and
-the scoreboard are made from these files and from nothing else. A benchmark adds `--publish NAME` to
-its options by `add_publish_option` and hands its tables to `publish_run`, which replaces the run of
-that name.
+the scoreboard are made from these files and from nothing else. `publish.py` adds to them.
 """
 
 import argparse
 import json
-import platform
 import re
-import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -262,54 +255,11 @@ def write_pages(folder: Path = FOLDER) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def add_publish_option(parser: argparse.ArgumentParser) -> None:
-    """Give a benchmark the option `--publish NAME`."""
-    parser.add_argument(
-        "--publish",
-        metavar="NAME",
-        help="write the tables to docs/benchmarks as the run of this name",
-    )
-
-
-def publish_run(name: str, run: Run, folder: Path = FOLDER) -> None:
-    """Put a run on the page `name`, in the place of the run of the same name, and write the pages.
-
-    Notes and conclusion of a replaced run are not kept: they were about its figures.
-    """
-    path = folder / "data" / f"{name}.json"
-    page = load_page(path)
-    runs = {old.name: old for old in page.runs} | {run.name: run}
-    page = page.model_copy(update={"runs": list(runs.values())})
-    path.write_text(dump_page(page), encoding="utf-8")
-    write_pages(folder)
-
-
 def dump_page(page: Page) -> str:
     """The JSON of a page: one line a row, so that a change of a figure is a change of a line."""
     text = json.dumps(page.model_dump(exclude_defaults=True), indent=1, ensure_ascii=False)
     flat = re.compile(r"\{\n\s+([^{}]*?)\n\s+\}")
     return flat.sub(lambda row: "{" + re.sub(r"\n\s+", " ", row[1]) + "}", text) + "\n"
-
-
-def describe_run(name: str, title: str, tables: list[Table], *, seeds: str, protocol: str) -> Run:
-    """A run of the command that this process was started with."""
-    return Run(
-        name=name,
-        title=title,
-        command=shlex.join(["python", *sys.argv]),
-        seeds=seeds,
-        protocol=protocol,
-        commit=f"`{_commit()}`",
-        date=datetime.now(tz=UTC).date().isoformat(),
-        machine=f"{platform.processor() or platform.machine()}, torch {version('torch')}",
-        tables=tables,
-    )
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True)
-    return found.stdout.strip()
 
 
 def main() -> None:

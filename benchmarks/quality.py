@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pages import Table, add_publish_option, describe_run, publish_run, render_table
+from pages import Table, render_table
+from publish import add_publish_option, describe_run, publish_run
 from quality_tables import group_table, pool_groups, read_groups
 
 from twofold import artifact

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pages import Column, Table, add_publish_option, describe_run, publish_run, render_table
+from pages import Column, Table, render_table
+from publish import add_publish_option, describe_run, publish_run
 from rectools_peer import PeerRun, read_answers, run_peer, without_queries, write_split
 
 from twofold.baselines.sasrec import sasrec

@@ -6,45 +6,6 @@ from pathlib import Path
 
 import pages
 import pytest
-from pages import Column, Page, Run, Scored, Table
-
-
-def made_run(name: str, **changes: object) -> Run:
-    table = Table(
-        columns=[
-            Column(key="system", title=""),
-            Column(key="recall", title="Recall@10", format=".4f", target="goal"),
-            Column(key="difference", title="joint - it", format="+.3f"),
-        ],
-        rows=[
-            {"kind": "ours", "system": "joint", "recall": 0.373, "goal": 0.3},
-            {"kind": "baseline", "system": "BM25", "recall": 0.25, "difference": [0.1, -0.02, 0.3]},
-            {"kind": "published", "system": "SASRec", "recall": 0.31},
-            {"kind": "published, given the time", "system": "HSTU", "recall": 0.36},
-        ],
-        scoreboard=Scored(
-            dataset="films", task="recommendation", requests="last event", measure="Recall@10"
-        ),
-    )
-    fields = {
-        "title": "Films: one",
-        "command": "python benchmarks/quality.py run films",
-        "seeds": "1",
-        "protocol": "full catalog",
-        "commit": "`abc1234`",
-        "date": "2026-11-26",
-        "machine": "one core",
-        "tables": [table],
-    }
-    return Run.model_validate({"name": name, **fields, **changes})
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    page = Page(title="Quality", question="How good?", script="quality.py", runs=[made_run("one")])
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "quality.json").write_text(pages.dump_page(page), encoding="utf-8")
-    return tmp_path
 
 
 def test_published_pages_equal_what_their_json_makes() -> None:
@@ -109,26 +70,8 @@ def test_the_scoreboard_takes_the_best_of_each_kind_and_none_that_was_given_the_
     assert "\npython benchmarks/quality.py run films\n" in board
 
 
-def test_publishing_replaces_the_run_of_its_name_and_writes_the_page(folder: Path) -> None:
-    pages.publish_run("quality", made_run("two", title="Second"), folder)
-    pages.publish_run("quality", made_run("one", title="Again"), folder)
-    page = pages.load_page(folder / "data" / "quality.json")
-    assert [(run.name, run.title) for run in page.runs] == [("one", "Again"), ("two", "Second")]
-    written = (folder / "quality.md").read_text(encoding="utf-8")
-    assert "## Again" in written
-    assert "## Films: one" not in written
-
-
 def test_a_page_with_an_unknown_key_is_refused(folder: Path) -> None:
     path = folder / "data" / "quality.json"
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"sedes": 3}))
     with pytest.raises(ValueError, match="sedes"):
         pages.load_page(path)
-
-
-def test_a_run_names_its_command_commit_and_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["benchmarks/quality.py", "run", "my films"])
-    run = pages.describe_run("films", "Films", [], seeds="1", protocol="full catalog")
-    assert run.command == "python benchmarks/quality.py run 'my films'"
-    assert run.commit.strip("`")
-    assert run.date.startswith("20")
