@@ -12,7 +12,8 @@ import pytest
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.data.simulators.catalog import catalog as simulated_catalog
-from twofold.tasks.prepared import PreparedDataset, split_dataset
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.split import split_dataset
 
 pytest_plugins = ["tests.fixtures.models", "tests.fixtures.encoders"]
 

@@ -10,7 +10,8 @@ from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
-from twofold.tasks.prepared import PreparedDataset, split_dataset
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.split import split_dataset
 
 ITEMS = 48
 HISTORY_GROUPS = np.arange(ITEMS) % 4

@@ -5,7 +5,7 @@ catalog (an integer) in examples, where millions of them are held in arrays.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -103,6 +103,23 @@ class Example:
             )
         return [*found, rest]
 
+    def by_context(self) -> "list[Example]":
+        """One example for each part of the history that some target sees."""
+        examples = []
+        for visible in np.unique(self.visible):
+            chosen = self.visible == visible
+            examples.append(
+                replace(
+                    self,
+                    history=self.history[:visible],
+                    query=self.query if visible == len(self.history) else None,
+                    targets=self.targets[chosen],
+                    visible=self.visible[chosen],
+                    weights=None if self.weights is None else self.weights[chosen],
+                )
+            )
+        return examples
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -125,6 +142,10 @@ class Source:
         """The same targets, in windows of at most so many items of a history."""
         examples = (piece for example in self.examples for piece in example.windows(most))
         return Source(self.name, [example for example in examples if len(example.targets)])
+
+    def by_context(self) -> "Source":
+        """One example for each context: each part of a history that some target sees."""
+        return Source(self.name, [one for example in self.examples for one in example.by_context()])
 
 
 @dataclass(frozen=True, slots=True)

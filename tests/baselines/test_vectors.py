@@ -21,6 +21,7 @@ class Letters:
 
     name = "letters"
     width = 3
+    sentence = None
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         counts = np.array([[t.count(c) for c in "xyz"] for t in texts]).reshape(len(texts), 3)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.data.text import normalise_query
-from twofold.tasks.prepared import PreparedDataset, split_dataset
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.split import split_dataset
 
 ITEMS = [f"i{n}" for n in range(6)]
 USERS = [f"u{n}" for n in range(4)]

@@ -5,7 +5,6 @@ import pytest
 
 from twofold.tasks.popularity import (
     combined_popularity,
-    item_counts,
     jensen_shannon,
     kullback_leibler,
     popularity_distribution,
@@ -21,12 +20,6 @@ def test_divergences_agree_with_scipy() -> None:
     p, q = (popularity_distribution(rng.integers(0, 50, 30)) for _ in range(2))
     assert kullback_leibler(p, q) == pytest.approx(entropy(p, q))
     assert jensen_shannon(p, q) == pytest.approx(jensenshannon(p, q) ** 2)
-
-
-def test_items_are_counted_as_often_as_they_occur() -> None:
-    counts = item_counts([np.array([0, 2, 2]), np.zeros(0, dtype=np.int64), np.array([2])], 4)
-    assert counts.tolist() == [1, 0, 3, 0]
-    assert item_counts([], 2).tolist() == [0, 0]
 
 
 def test_combined_popularity_is_the_sum_over_the_tasks(catalog: PreparedDataset) -> None:

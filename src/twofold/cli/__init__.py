@@ -21,7 +21,6 @@ from twofold.cli import (
     study,
     train,
 )
-from twofold.extras import missing_extra
 from twofold.records import InputError
 
 # Typer carries a click of its own in newer versions: take the class from there, not from click.
@@ -61,6 +60,8 @@ def main() -> None:
     except _UsageError as error:
         _fail(error.format_message())
     except ModuleNotFoundError as error:
+        from twofold.extras import missing_extra
+
         missing = missing_extra(error, "this command")
         if missing is None:
             raise
@@ -68,7 +69,7 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; --resume goes on where a study or a training stood", file=sys.stderr)
+        print("interrupted; rerun a study or a training with --resume to continue", file=sys.stderr)
         sys.exit(130)
 
 

@@ -7,11 +7,14 @@ is a number; every row that could not be used is counted in `notes`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.formats import Table
 from twofold.records import SPLITS, InputError
+
+if TYPE_CHECKING:
+    from twofold.data.formats import Table
 
 INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64})
 QUERIES = pl.Schema(
@@ -92,7 +95,7 @@ class Dataset:
     notes: tuple[Note, ...] = ()
 
 
-def validate(tables: Mapping[str, Sequence[Table]]) -> Dataset:
+def validate(tables: "Mapping[str, Sequence[Table]]") -> Dataset:
     """Check the tables against each other and bring them to the standard columns.
 
     Args:
@@ -122,7 +125,7 @@ def validate(tables: Mapping[str, Sequence[Table]]) -> Dataset:
     return Dataset(catalog, interactions, queries, qrels, tuple(notes))
 
 
-def _items(table: Table) -> pl.DataFrame:
+def _items(table: "Table") -> pl.DataFrame:
     table.require_columns("item_id", "title")
     _require_values(table, "item_id")
     _require_unique(table, "item_id")
@@ -130,14 +133,14 @@ def _items(table: Table) -> pl.DataFrame:
     return table.rows.select("item_id", pl.col("title").fill_null(""), *others)
 
 
-def _interactions(table: Table, items: pl.DataFrame) -> pl.DataFrame:
+def _interactions(table: "Table", items: pl.DataFrame) -> pl.DataFrame:
     table.require_columns("user_id", "item_id")
     _require_values(table, "user_id", "item_id")
     _require_known(table, "item_id", items["item_id"], "items")
     return _with_timestamp(table, required=True).select(INTERACTIONS.names())
 
 
-def _queries(table: Table) -> tuple[pl.DataFrame, list[Note]]:
+def _queries(table: "Table") -> tuple[pl.DataFrame, list[Note]]:
     table.require_columns("query_id", "text")
     _require_values(table, "query_id")
     _require_unique(table, "query_id")
@@ -158,12 +161,12 @@ def _queries(table: Table) -> tuple[pl.DataFrame, list[Note]]:
     return rows.filter(~empty).select(QUERIES.names()), notes
 
 
-def _dropped_ids(table: Table, queries: pl.DataFrame) -> pl.Series:
+def _dropped_ids(table: "Table", queries: pl.DataFrame) -> pl.Series:
     """Ids of queries that were left out: qrels may still name them."""
     return table.rows.join(queries, on="query_id", how="anti")["query_id"]
 
 
-def _judged_twice(table: Table, judged: pl.DataFrame) -> list[Note]:
+def _judged_twice(table: "Table", judged: pl.DataFrame) -> list[Note]:
     again = judged.filter(~pl.struct("query_id", "item_id").is_first_distinct())
     if not again.height:
         return []
@@ -172,7 +175,7 @@ def _judged_twice(table: Table, judged: pl.DataFrame) -> list[Note]:
     return [Note(again.height, str(table.path), problem, "keep one of the rows")]
 
 
-def _unjudged(table: Table, queries: pl.DataFrame, qrels: pl.DataFrame) -> list[Note]:
+def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> list[Note]:
     """A note where queries have no right answer; they are neither trained on nor asked."""
     unjudged = queries.join(qrels, on="query_id", how="anti")["query_id"]
     if not len(unjudged):
@@ -184,7 +187,7 @@ def _unjudged(table: Table, queries: pl.DataFrame, qrels: pl.DataFrame) -> list[
 
 
 def _qrels(
-    table: Table, items: pl.DataFrame, query_ids: pl.Series
+    table: "Table", items: pl.DataFrame, query_ids: pl.Series
 ) -> tuple[pl.DataFrame, list[Note]]:
     table.require_columns("query_id", "item_id")
     _require_values(table, "query_id", "item_id")
@@ -209,13 +212,13 @@ def _qrels(
     return kept.filter(pl.col("relevance") > 0), notes
 
 
-def _require_values(table: Table, *names: str) -> None:
+def _require_values(table: "Table", *names: str) -> None:
     for name in names:
         if (row := _first(table.rows[name].fill_null("") == "")) is not None:
             raise InputError(f"{table.place(row)}: {name} is empty; fill it or remove the row")
 
 
-def _require_unique(table: Table, name: str) -> None:
+def _require_unique(table: "Table", name: str) -> None:
     column = table.rows[name]
     if (row := _first(~column.is_first_distinct())) is not None:
         first = _first(column == column[row])
@@ -226,7 +229,7 @@ def _require_unique(table: Table, name: str) -> None:
         )
 
 
-def _require_known(table: Table, name: str, known: pl.Series, where: str) -> None:
+def _require_known(table: "Table", name: str, known: pl.Series, where: str) -> None:
     unknown = ~table.rows[name].is_in(known.implode())
     if (row := _first(unknown)) is not None:
         raise InputError(
@@ -235,7 +238,7 @@ def _require_known(table: Table, name: str, known: pl.Series, where: str) -> Non
         )
 
 
-def _with_timestamp(table: Table, required: bool) -> pl.DataFrame:
+def _with_timestamp(table: "Table", required: bool) -> pl.DataFrame:
     """Timestamps as numbers: as they are, or seconds since 1970 of an ISO time.
 
     Where `required`, every row has one or none has.

@@ -57,6 +57,11 @@ class SentenceEncoder:
             ) from error
         return SentenceEncoder(place, model)
 
+    @property
+    def sentence(self) -> "SentenceEncoder":
+        """See `twofold.encoders.text_encoder.TextEncoder`."""
+        return self
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the weights, in hex."""

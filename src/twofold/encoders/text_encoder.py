@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from twofold.artifact import read_json
-from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import TfidfEncoder
 from twofold.encoders.vectors import Vectors, unit
 from twofold.records import InputError
+
+if TYPE_CHECKING:
+    from twofold.encoders.sentence import SentenceEncoder
 
 
 class TextEncoder(Protocol):
@@ -19,10 +21,14 @@ class TextEncoder(Protocol):
 
     Attributes:
         width: E, the length of a vector.
+        sentence: the sentence encoder that it is or contains, if any.
     """
 
     @property
     def width(self) -> int: ...
+
+    @property
+    def sentence(self) -> "SentenceEncoder | None": ...
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, (len(texts), E); zero for a text of which the encoder knows nothing."""
@@ -36,7 +42,7 @@ class TextEncoder(Protocol):
 class WordsAndSentence:
     """Both encoders' vectors concatenated, so that a cosine is the mean of the two cosines."""
 
-    def __init__(self, words: TfidfEncoder, sentence: SentenceEncoder) -> None:
+    def __init__(self, words: TfidfEncoder, sentence: "SentenceEncoder") -> None:
         self._parts: tuple[TextEncoder, TextEncoder] = words, sentence
         self.sentence = sentence
         self.width = words.width + sentence.width
@@ -71,17 +77,18 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
         return None
     if name == "tfidf":
         return _fit(items, queries)
+    # Imported here, as most trainings have no sentence encoder.
+    from twofold.encoders.sentence import SentenceEncoder
+
     if name.startswith("tfidf+"):
         sentence = SentenceEncoder.load(name.removeprefix("tfidf+"))
         return WordsAndSentence(_fit(items, queries), sentence)
     return SentenceEncoder.load(name)
 
 
-def sentence_encoder_of(encoder: TextEncoder | None) -> SentenceEncoder | None:
+def sentence_encoder_of(encoder: TextEncoder | None) -> "SentenceEncoder | None":
     """The sentence encoder that an encoder is or contains, if any."""
-    if isinstance(encoder, WordsAndSentence):
-        return encoder.sentence
-    return encoder if isinstance(encoder, SentenceEncoder) else None
+    return encoder.sentence if encoder else None
 
 
 def sentence_vectors(encoder: TextEncoder | None, vectors: Vectors) -> Vectors | None:
@@ -104,6 +111,8 @@ def load_encoder(folder: Path) -> TextEncoder | None:
     Raises:
         InputError: the sentence encoder is not where it was, or has changed.
     """
+    from twofold.encoders.sentence import SentenceEncoder
+
     words = TfidfEncoder.restore(folder) if TfidfEncoder.is_in(folder) else None
     path = SentenceEncoder.path_in(folder)
     if not path.is_file():

@@ -74,6 +74,9 @@ class Words:
 class TfidfEncoder:
     """Latent semantic analysis (Deerwester et al., 1990), fitted on the texts of one dataset."""
 
+    sentence = None
+    """It contains no sentence encoder."""
+
     def __init__(self, words: Words, axes: npt.NDArray[np.float32]) -> None:
         self.width = axes.shape[0]
         self._words = words

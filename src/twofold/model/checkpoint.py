@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,15 @@ from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.encoders.text_encoder import load_encoder, sentence_encoder_of
 from twofold.identifiers.identifiers import IdSpaces, load_spaces
-from twofold.identifiers.trie import Trie, build_trie, load_trie
 from twofold.model.backbone import Backbone, load_backbone
 from twofold.model.device import autocast
 from twofold.model.hybrid import Hybrid, load_hybrid
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
 from twofold.records import TASKS, Ints, Task
+
+if TYPE_CHECKING:
+    from twofold.identifiers.trie import Trie
 
 KIND = "model"
 _HISTORIES = "histories.parquet"
@@ -57,7 +59,7 @@ class GenerativeModel:
     tasks: tuple[str, ...]
     seen: str
     precision: str
-    tries: Mapping[Task, Trie] = field(default_factory=dict)
+    tries: "Mapping[Task, Trie]" = field(default_factory=dict)
     histories: Mapping[str, Ints] = field(default_factory=dict)
     item_vectors: npt.NDArray[np.floating] | None = None
     hybrid: Hybrid | None = None
@@ -72,10 +74,12 @@ class GenerativeModel:
         return autocast(self.device, self.precision)
 
 
-def tries_of(spaces: IdSpaces) -> dict[Task, Trie]:
+def tries_of(spaces: IdSpaces) -> "dict[Task, Trie]":
     """The trie of each task's identifiers; atomic ones need none."""
     if spaces.are_atomic:
         return {}
+    from twofold.identifiers.trie import build_trie
+
     ours = build_trie(spaces.recommendation)
     theirs = ours if spaces.are_shared else build_trie(spaces.search)
     return {"recommendation": ours, "search": theirs}
@@ -167,7 +171,10 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
     )
 
 
-def _load_tries(folder: Path) -> dict[Task, Trie]:
+def _load_tries(folder: Path) -> "dict[Task, Trie]":
+    # Imported here, as models with atomic identifiers have no trie.
+    from twofold.identifiers.trie import load_trie
+
     tries: dict[Task, Trie] = {}
     if (folder / "trie-recommendation").is_dir():
         tries = dict.fromkeys(TASKS, load_trie(folder / "trie-recommendation"))

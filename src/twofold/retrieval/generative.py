@@ -6,6 +6,7 @@ reorders what passes it.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from twofold.identifiers.trie import Counts
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.device import resolve_device
 from twofold.model.vocabulary import Batch, EncodedExample
 from twofold.records import InputError, Ints, RankedItem, Ranking, Request, Run, Task
-from twofold.retrieval.attributes import Attributes, Mask, Where
 from twofold.retrieval.expansion import Expansion, batch_of, finite, with_matches
 from twofold.retrieval.top_k import CatalogRanker
 
 if TYPE_CHECKING:
+    from twofold.identifiers.trie import Counts
+    from twofold.retrieval.attributes import Attributes, Mask, Where
     from twofold.retrieval.beam_search import Diversity
 
 BEAMS = 50
@@ -59,7 +60,6 @@ class GenerativeRetriever:
         self._item_ids = np.asarray(model.catalog.item_ids, dtype=object)
         self._ranker = CatalogRanker(model.catalog.item_ids)
         self._tie_rank = np.argsort(self._ranker.order)
-        self._attributes = Attributes(model.catalog)
         self._alive = np.ones(len(model.catalog), bool)
         self._counts: dict[tuple[Task, Where], Counts] = {}
 
@@ -82,8 +82,15 @@ class GenerativeRetriever:
             self.name, {request.request_id: rankings[request.request_id] for request in requests}
         )
 
+    @cached_property
+    def _attributes(self) -> "Attributes":
+        # Imported here, as requests of a training and an evaluation have no filter.
+        from twofold.retrieval.attributes import Attributes
+
+        return Attributes(self.model.catalog)
+
     @property
-    def alive(self) -> Mask:
+    def alive(self) -> "Mask":
         """The items that may come back, (N,); a copy."""
         return self._alive.copy()
 
@@ -185,10 +192,12 @@ class GenerativeRetriever:
 
     @torch.inference_mode()
     def _rank(
-        self, task: Task, where: Where, requests: Sequence[Request], batch: Batch, k: int
+        self, task: Task, where: "Where", requests: Sequence[Request], batch: Batch, k: int
     ) -> dict[str, Ranking]:
         """The rankings of requests of one task and filter, by request_id."""
-        allowed = self._alive & self._attributes.mask(where)
+        allowed = self.alive
+        if where:
+            allowed &= self._attributes.mask(where)
         if not self.model.tries:
             return self._ranker.rank(requests, self._atomic_scores(task, batch), k, allowed)
         counts = self._counts_of(task, where, allowed)
@@ -200,8 +209,8 @@ class GenerativeRetriever:
         requests: Sequence[Request],
         batch: Batch,
         k: int,
-        allowed: Mask,
-        counts: Counts,
+        allowed: "Mask",
+        counts: "Counts",
     ) -> dict[str, Ranking]:
         """Rankings by constrained beam search.
 
@@ -237,7 +246,7 @@ class GenerativeRetriever:
             item_ids=tuple(self._item_ids[items[filled]]), scores=tuple(scores[filled].tolist())
         )
 
-    def _counts_of(self, task: Task, where: Where, allowed: Mask) -> Counts:
+    def _counts_of(self, task: Task, where: "Where", allowed: "Mask") -> "Counts":
         """The allowed items below each node; cached, as counting walks the whole trie."""
         if (task, where) not in self._counts:
             counts = self.model.tries[task].counts(allowed)

@@ -1,25 +1,12 @@
 """Popularity: how often items occur, as a distribution over the catalog, and how two differ."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from twofold.records import Floats, Ints
-
-if TYPE_CHECKING:
-    from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset
 
 
-def item_counts(groups: Iterable[Ints], size: int) -> Ints:
-    """How often each of `size` items occurs in the groups of positions, (size,); read-only."""
-    items = np.concatenate([*groups, np.zeros(0, dtype=np.int64)])
-    counts: Ints = np.bincount(items, minlength=size)
-    counts.flags.writeable = False
-    return counts
-
-
-def combined_popularity(dataset: "PreparedDataset") -> Ints:
+def combined_popularity(dataset: PreparedDataset) -> Ints:
     """How often each item occurs in the training data of all tasks together, (N,)."""
     counts: Ints = np.sum([dataset.task(task).popularity for task in dataset.tasks], axis=0)
     return counts

@@ -1,4 +1,4 @@
-"""A dataset whose interactions and queries have a split: what every later stage starts from."""
+"""A dataset whose interactions and queries have a split, from which every later stage starts."""
 
 import dataclasses
 import hashlib
@@ -10,17 +10,25 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from twofold.data.dataset import Catalog, Dataset, Note
-from twofold.records import TASKS, InputError, Ints, Task
-from twofold.tasks.split import (
-    REPEATS_ALLOWED,
-    Protocol,
-    repeat_share,
-    require_real_times,
-    split_interactions,
-    split_queries,
-)
+from twofold.data.dataset import Catalog, Note
+from twofold.records import TASKS, Ints, Task
 from twofold.tasks.task_data import TaskData
+
+
+@dataclass(frozen=True, slots=True)
+class SplitProtocol:
+    """How a dataset is split and judged; part of every stamp.
+
+    Attributes:
+        split: `last` (each user's last event is held out) or `temporal` (the first one from
+            `cutoff` on).
+        cutoff: a time in the unit of the timestamps; seconds since 1970 for ISO times.
+        seen: whether a user's earlier items may come back in recommendation.
+    """
+
+    split: Literal["last", "temporal"] = "last"
+    cutoff: float | None = None
+    seen: Literal["exclude", "keep"] = "exclude"
 
 
 @dataclass(frozen=True)
@@ -33,16 +41,15 @@ class PreparedDataset:
         queries: query_id, text, split, kind, user_id, timestamp, key (the normalised text).
         qrels: query_id, item_id, relevance.
         protocol: how it was split and is judged.
-        source: what it was read from, as the user named it.
-        digest: SHA-256 over the four tables and the protocol, in hex.
-        notes: rows that were left out.
+        source: the source that it was read from, as the user named it.
+        notes: the rows that were left out.
     """
 
     catalog: Catalog
     interactions: pl.DataFrame
     queries: pl.DataFrame
     qrels: pl.DataFrame
-    protocol: Protocol
+    protocol: SplitProtocol
     source: str
     notes: tuple[Note, ...] = ()
 
@@ -62,7 +69,7 @@ class PreparedDataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what numbers rest on: every row, and the protocol."""
+        """SHA-256 of every row of the four tables and of the protocol, in hex."""
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.protocol)).encode())
         for table in (self.catalog.items, self.interactions, self.queries, self.qrels):
             digest.update(table.write_csv().encode())
@@ -84,34 +91,3 @@ class PreparedDataset:
         )
         grouped = interactions.group_by("user_id", maintain_order=True).agg(positions)
         return {user: np.asarray(items, dtype=np.int64) for user, items in grouped.iter_rows()}
-
-
-def split_dataset(
-    dataset: Dataset,
-    source: str,
-    split: Literal["last", "temporal"] = "last",
-    cutoff: float | None = None,
-) -> PreparedDataset:
-    """Assign the splits.
-
-    Raises:
-        InputError: a temporal split without a cutoff, or where times are only positions.
-    """
-    if (split == "temporal") != (cutoff is not None):
-        raise InputError("--split temporal needs --cutoff TIME, and only it takes one")
-    if split == "temporal":
-        require_real_times(dataset)
-    seen = "exclude" if repeat_share(dataset.interactions) < REPEATS_ALLOWED else "keep"
-    protocol = Protocol(split, cutoff, seen)  # type: ignore[arg-type]
-    queries, notes = split_queries(dataset, protocol)
-    if not queries.height and not dataset.interactions.height:
-        raise InputError(f"{source}: no interaction, and no query with a right answer, is left")
-    return PreparedDataset(
-        catalog=dataset.catalog,
-        interactions=split_interactions(dataset, protocol),
-        queries=queries,
-        qrels=dataset.qrels,
-        protocol=protocol,
-        source=source,
-        notes=(*dataset.notes, *notes),
-    )

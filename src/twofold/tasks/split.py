@@ -1,10 +1,9 @@
-"""Who is in training, validation and test.
+"""The train, validation and test split.
 
 Invariant: every interaction and query gets one split or, where it must not be used, none (null).
 """
 
 import hashlib
-from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
@@ -12,24 +11,41 @@ import polars as pl
 from twofold.data.dataset import Dataset, Note
 from twofold.data.text import query_key
 from twofold.records import SPLITS, InputError
+from twofold.tasks.prepared import PreparedDataset, SplitProtocol
 
 REPEATS_ALLOWED = 0.05
-"""Seen items are filtered where a smaller share of events repeats a (user, item)."""
+"""Seen items are excluded where a smaller share of events repeats a (user, item)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """How the data are split and judged; part of every stamp.
+def split_dataset(
+    dataset: Dataset,
+    source: str,
+    split: Literal["last", "temporal"] = "last",
+    cutoff: float | None = None,
+) -> PreparedDataset:
+    """A dataset with its splits assigned.
 
-    Attributes:
-        split: `last` (each user's last event) or `temporal` (the first event from `cutoff` on).
-        cutoff: in the unit of the timestamps; seconds since 1970 for ISO times.
-        seen: whether a user's earlier items may come back in recommendation.
+    Raises:
+        InputError: a temporal split without a cutoff, or where times are only positions.
     """
-
-    split: Literal["last", "temporal"] = "last"
-    cutoff: float | None = None
-    seen: Literal["exclude", "keep"] = "exclude"
+    if (split == "temporal") != (cutoff is not None):
+        raise InputError("--split temporal needs --cutoff TIME, and only it takes one")
+    if split == "temporal":
+        require_real_times(dataset)
+    seen = "exclude" if repeat_share(dataset.interactions) < REPEATS_ALLOWED else "keep"
+    protocol = SplitProtocol(split, cutoff, seen)  # type: ignore[arg-type]
+    queries, notes = split_queries(dataset, protocol)
+    if not queries.height and not dataset.interactions.height:
+        raise InputError(f"{source}: no interaction, and no query with a right answer, is left")
+    return PreparedDataset(
+        catalog=dataset.catalog,
+        interactions=split_interactions(dataset, protocol),
+        queries=queries,
+        qrels=dataset.qrels,
+        protocol=protocol,
+        source=source,
+        notes=(*dataset.notes, *notes),
+    )
 
 
 def repeat_share(interactions: pl.DataFrame) -> float:
@@ -46,7 +62,7 @@ def timestamps_are_positions(interactions: pl.DataFrame) -> bool:
     return bool(first.is_null().any()) or (first.n_unique() == 1 and first[0] in (0.0, 1.0))
 
 
-def split_interactions(dataset: Dataset, protocol: Protocol) -> pl.DataFrame:
+def split_interactions(dataset: Dataset, protocol: SplitProtocol) -> pl.DataFrame:
     """Interactions in time order within each user, with a column `split`.
 
     Order is (timestamp, file order); users keep the order of their first row.
@@ -92,7 +108,7 @@ def _by_cutoff(cutoff: float) -> pl.Expr:
     )
 
 
-def split_queries(dataset: Dataset, protocol: Protocol) -> tuple[pl.DataFrame, list[Note]]:
+def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFrame, list[Note]]:
     """Queries with right answers, with `split` and the normalised text in `key`.
 
     A given split is honoured. Otherwise 80/10/10 by a hash of the normalised text, or by time

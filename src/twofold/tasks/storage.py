@@ -8,11 +8,8 @@ import polars as pl
 
 from twofold import artifact
 from twofold.data.dataset import Catalog, Note
-from twofold.data.sources import read_source
 from twofold.records import InputError
-from twofold.tasks.prepared import PreparedDataset, split_dataset
-from twofold.tasks.report import data_report, report_text
-from twofold.tasks.split import Protocol
+from twofold.tasks.prepared import PreparedDataset, SplitProtocol
 
 KIND = "dataset"
 
@@ -39,11 +36,18 @@ def load_dataset(
         if cutoff is not None and cutoff != prepared.protocol.cutoff:
             raise InputError(f"{folder}: is split already, and otherwise; prepare its source again")
         return prepared
+    # Imported here, as most commands work on a prepared folder.
+    from twofold.data.sources import read_source
+    from twofold.tasks.split import split_dataset
+
     return split_dataset(read_source(source), str(source), split, cutoff)
 
 
 def save_dataset(dataset: PreparedDataset, out: Path) -> None:
     """Write the tables as Parquet, with the data report and a manifest."""
+    # Imported here, as a prepared folder that is read has its report already.
+    from twofold.tasks.report import data_report, report_text
+
     config = {"source": dataset.source, "protocol": dataclasses.asdict(dataset.protocol)}
     with artifact.write(out, KIND, config) as folder:
         dataset.catalog.items.write_parquet(folder / "items.parquet")
@@ -65,7 +69,7 @@ def _load(folder: Path) -> PreparedDataset:
         interactions=pl.read_parquet(folder / "interactions.parquet"),
         queries=pl.read_parquet(folder / "queries.parquet"),
         qrels=pl.read_parquet(folder / "qrels.parquet"),
-        protocol=Protocol(**config["protocol"]),
+        protocol=SplitProtocol(**config["protocol"]),
         source=config["source"],
         notes=tuple(Note(**note) for note in artifact.read_json(folder / "notes.json")),
     )

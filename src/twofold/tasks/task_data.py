@@ -4,7 +4,7 @@ Invariant: whatever is returned is made on first use, kept, and shared by all ca
 change it; arrays of counts are read-only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from twofold.tasks.examples import (
     build_requests,
     item_text_examples,
 )
-from twofold.tasks.popularity import item_counts
 
 if TYPE_CHECKING:
     from twofold.tasks.prepared import PreparedDataset
@@ -122,3 +121,11 @@ def item_documents(dataset: "PreparedDataset") -> list[str]:
     queries = dataset.task("search").queries_by_item
     texts = dataset.catalog.texts
     return [" ".join([text, *own]) for text, own in zip(texts, queries, strict=True)]
+
+
+def item_counts(groups: Iterable[Ints], size: int) -> Ints:
+    """How often each of `size` items occurs in the groups of positions, (size,); read-only."""
+    items = np.concatenate([*groups, np.zeros(0, dtype=np.int64)])
+    counts: Ints = np.bincount(items, minlength=size)
+    counts.flags.writeable = False
+    return counts

@@ -7,7 +7,7 @@ weight x -log p(target | context).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from twofold.identifiers.identifiers import IdSpaces
-from twofold.identifiers.trie import Trie
 from twofold.model.vocabulary import EncodedExample
 from twofold.records import Task
 from twofold.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from twofold.identifiers.trie import Trie
 
 _CHUNK_BYTES, _GPU_CHUNK_BYTES = 8 << 20, 256 << 20
 """Bytes of scores held at once: few enough for the cache of a core, enough to keep a GPU busy."""
@@ -279,7 +281,7 @@ class TrieLevel(nn.Module):
     ends: torch.Tensor
     codes: torch.Tensor
 
-    def __init__(self, trie: Trie, level: int) -> None:
+    def __init__(self, trie: "Trie", level: int) -> None:
         super().__init__()
         items = np.arange(len(trie))
         nodes = trie.paths(items)[:, level - 1] if level else np.zeros_like(items)
@@ -294,7 +296,7 @@ class TrieLevel(nn.Module):
         return Continuations(self.begins[items], self.ends[items], self.codes)
 
 
-def trie_levels(spaces: IdSpaces, tries: Mapping[Task, Trie]) -> dict[int, TrieLevel]:
+def trie_levels(spaces: IdSpaces, tries: "Mapping[Task, Trie]") -> dict[int, TrieLevel]:
     """The trie level of each codebook that has invalid codes; none for atomic identifiers.
 
     A first level whose codes all begin an identifier has no invalid code.
@@ -311,7 +313,7 @@ def trie_levels(spaces: IdSpaces, tries: Mapping[Task, Trie]) -> dict[int, TrieL
 def loss_of(
     encoded: Mapping[Task, Sequence[EncodedExample]],
     spaces: IdSpaces,
-    tries: Mapping[Task, Trie],
+    tries: "Mapping[Task, Trie]",
     config: TrainingConfig,
 ) -> CodeLoss:
     """The loss that a configuration asks for.

@@ -1,4 +1,4 @@
-"""The order in which sources and examples are trained on, and the weight of each target.
+"""The sources of a training: their encoded examples, and their order and weights in the loss.
 
 Invariant: the batch of a step is a function of (seed, step) alone, and every epoch has the same
 number of batches; a resumed training needs no other state.
@@ -11,13 +11,54 @@ from typing import Literal
 
 import numpy as np
 
-from twofold.model.vocabulary import EncodedExample
-from twofold.records import InputError, Ints, Task
+from twofold.model.backbone import Backbone
+from twofold.model.vocabulary import EncodedExample, Vocabulary
+from twofold.records import InputError, Ints, Source, Task
+from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
 _BUCKET_GROWTH = 1.25
 
 SourceWeights = Literal["proportional", "balanced"] | dict[str, float]
+
+
+def readable_sources(
+    dataset: PreparedDataset, tasks: Sequence[Task], config: TrainingConfig, backbone: Backbone
+) -> dict[Task, Source]:
+    """The training examples of every task of the dataset, as far as the backbone reads them.
+
+    The tasks that an arm does not train on set what all arms have in common: the number of steps,
+    and the distribution that negatives are drawn from.
+
+    Args:
+        dataset: the dataset to learn from.
+        tasks: the tasks of the arm.
+        config: the resolved configuration.
+        backbone: an encoder-decoder reads whole histories, a decoder windows or the last items.
+
+    Raises:
+        InputError: one of `tasks` has no example.
+    """
+    return {
+        task: _readable(dataset.task(task).source(config.item_text_queries), config, backbone)
+        for task in dataset.tasks
+        if task in tasks or dataset.task(task).examples
+    }
+
+
+def _readable(source: Source, config: TrainingConfig, backbone: Backbone) -> Source:
+    if backbone.contexts_per_sequence == 1:
+        return source
+    if config.long_histories == "windows":
+        return source.windows(config.max_history)
+    return source.cut(config.max_history)
+
+
+def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> list[EncodedExample]:
+    """The encoded examples of a source."""
+    if backbone.contexts_per_sequence == 1:
+        source = source.by_context()
+    return [encoded for example in source.examples for encoded in vocabulary.encode(example)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

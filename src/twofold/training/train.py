@@ -23,10 +23,9 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.arm import Arm, named_arm
 from twofold.training.config import TrainingConfig, resolve_config
-from twofold.training.encoding import encode, readable_sources
 from twofold.training.fit_hybrid import best_hybrid, initial_hybrid
 from twofold.training.loss import loss_of
-from twofold.training.mixture import mixture_of
+from twofold.training.mixture import encode, mixture_of, readable_sources
 from twofold.training.schedule import schedule_of
 from twofold.training.start import Start, assign_identifiers, start
 from twofold.training.state import Progress, require_same
