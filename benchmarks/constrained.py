@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from publish import add_publish_option, publish_records
 
 from twofold.data.dataset import Catalog
 from twofold.identifiers.identifiers import Identifiers, shared
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--batched", type=int, default=1000, help="requests of `invariant`")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
+    add_publish_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     start = time.perf_counter()
@@ -206,6 +208,13 @@ def main() -> None:
     ]
     found["seconds"] = time.perf_counter() - start
     print(json.dumps(found, indent=2))
+    publish_records(
+        arguments.publish,
+        *("constrained", "Counts, and rankings of the same requests in batches"),
+        [found["valid"], *found["invariant"]],
+        seeds="random catalogs and requests",
+        protocol=f"{arguments.requests:,} requests; {arguments.batched:,} of them in batches",
+    )
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         path = arguments.out / "constrained.json"

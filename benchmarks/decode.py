@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from publish import add_publish_option, publish_records
 from roofline import floor_of, measured_rates, peak_mib, products_share
 from scipy.special import log_softmax
 from transformers import (
@@ -385,6 +386,7 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--only", nargs="*", choices=["t5", "decoder", "atomic", "catalog"])
     parser.add_argument("--tokens", nargs="*", type=int, default=REQUESTS, help="of requests")
+    add_publish_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     logging.set_verbosity_error()
@@ -401,6 +403,13 @@ def main() -> None:
         for name, part in parts.items()
         if arguments.only is None or name in arguments.only
     }
+    for name, rows in found.items():
+        publish_records(
+            arguments.publish and f"{arguments.publish}-{name}",
+            *("decode", name, rows),
+            seeds="random weights, one",
+            protocol="see the docstring of the script",
+        )
     found["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory {found['peak MiB']:.0f} MiB")
     if arguments.out:

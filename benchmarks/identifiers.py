@@ -20,6 +20,7 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
+from publish import add_publish_option, publish_records
 from threadpoolctl import threadpool_limits
 
 from twofold.encoders.vectors import Vectors
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quantizer", nargs="+", choices=QUANTIZERS, default=["rq-kmeans"])
+    add_publish_option(parser)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     fresh = multiprocessing.get_context("spawn")
@@ -104,6 +106,12 @@ def main() -> None:
             f"({row['vectors_gib']:.2f})     {row['collisions']:10,}  {row['largest_group']:7}  "
             f"{row['trie_seconds']:6.2f}  {row['trie_bytes_an_item']:5.1f}"
         )
+    publish_records(
+        arguments.publish,
+        *("identifiers", f"{arguments.items:,} items", rows),
+        seeds="random vectors, one",
+        protocol=f"random vectors of width {arguments.width}, {arguments.threads} threads",
+    )
     result = {"items": arguments.items, "width": arguments.width, "threads": arguments.threads}
     path = arguments.out / "identifiers.json"
     path.write_text(json.dumps(result | {"rows": rows}, indent=2), encoding="utf-8")

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from publish import add_publish_option, publish_records
 
 from twofold import artifact
 from twofold.additions.fields import new_items_table
@@ -211,6 +212,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", help="KEY=VALUE")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
+    add_publish_option(parser)
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -223,6 +225,13 @@ def main() -> None:
     before = load_model(trained(told, arguments.out, arguments), arguments.device)
     found = compare(whole, told, new, untold, before)
     print(json.dumps(found, indent=2))
+    publish_records(
+        arguments.publish,
+        *("new-items", f"{len(new)} new items of {arguments.dataset}"),
+        [{"part": part} | row for part, row in found.items() if isinstance(row, dict)],
+        seeds=str(arguments.seed),
+        protocol="Recall@30 of the queries that want a new item, full catalog",
+    )
     (arguments.out / "new_items.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 

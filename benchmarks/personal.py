@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from publish import add_publish_option, publish_records
 
 from twofold import artifact
 from twofold.evaluation.measures import PRIMARY, Measure, score
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", help="KEY=VALUE")
     parser.add_argument("--threads", type=int)
+    add_publish_option(parser)
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -75,11 +77,18 @@ def main() -> None:
         retriever = load_model(folder)
         for way, requests in ways.items():
             found[way].append(scores(retriever, requests, judged))
-    report(found, arguments.out)
+    table = report(found, arguments.out)
+    publish_records(
+        arguments.publish,
+        *("personal", "Queries with the history of their user"),
+        [{"asked with": way} | measures for way, measures in table.items()],
+        seeds=str(arguments.seeds),
+        protocol="the joint arm, test queries of users, full catalog",
+    )
 
 
-def report(found: dict[str, list[list[Floats]]], out: Path) -> None:
-    """Print and write means, and what the history adds."""
+def report(found: dict[str, list[list[Floats]]], out: Path) -> dict[str, Any]:
+    """Print, write and return means, and what the history adds."""
     table: dict[str, Any] = {}
     for place, measure in enumerate(MEASURES):
         values = {way: np.stack([seed[place] for seed in seeds]) for way, seeds in found.items()}
@@ -97,6 +106,7 @@ def report(found: dict[str, list[list[Floats]]], out: Path) -> None:
         value, low, high = measures[str(PRIMARY)]["history adds"]
         print(f"{way}: {', '.join(cells)}; history adds {value:+.4f} [{low:+.4f}, {high:+.4f}]")
     (out / "personal.json").write_text(json.dumps(table, indent=2), encoding="utf-8")
+    return table
 
 
 if __name__ == "__main__":
