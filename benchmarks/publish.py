@@ -63,7 +63,7 @@ def table_of(records: Sequence[Mapping[str, Any]]) -> Table:
     """
     rows = [dict(_flat(record)) for record in records]
     keys = dict.fromkeys(key for row in rows for key in row)
-    columns = [Column(key=key, title=key, format=",") for key in keys]
+    columns = [Column(key=key, title=key.replace("_", " ")) for key in keys]
     return Table(columns=columns, rows=[{key: _short(v) for key, v in row.items()} for row in rows])
 
 
@@ -83,13 +83,19 @@ def _short(value: Any) -> Cell:
         return value
     if isinstance(value, float):
         return float(f"{value:.4g}")
-    if (
-        isinstance(value, list)
-        and len(value) in (2, 3)
-        and all(isinstance(v, float) for v in value)
-    ):
-        return [float(f"{v:.4g}") for v in value]
+    if _is_interval(value):
+        return [float(f"{number:.4g}") for number in value]
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _is_interval(value: Any) -> bool:
+    """Whether a cell is `[low, high]` or `[value, low, high]`."""
+    if not isinstance(value, list) or len(value) not in (2, 3):
+        return False
+    if not all(isinstance(number, float) for number in value):
+        return False
+    *means, low, high = value
+    return all(low <= mean <= high for mean in (*means, low))
 
 
 def describe_run(name: str, title: str, tables: list[Table], *, seeds: str, protocol: str) -> Run:
@@ -102,12 +108,22 @@ def describe_run(name: str, title: str, tables: list[Table], *, seeds: str, prot
         protocol=protocol,
         commit=f"`{_commit()}`",
         date=datetime.now(tz=UTC).date().isoformat(),
-        machine=f"{platform.processor() or platform.machine()}, torch {version('torch')}",
+        machine=f"{_processor()}, torch {version('torch')}",
         tables=tables,
     )
 
 
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True)
-    return found.stdout.strip()
+    answer = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+def _processor() -> str:
+    """The name of the CPU, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

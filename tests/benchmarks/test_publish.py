@@ -30,13 +30,13 @@ def test_a_run_names_its_command_commit_and_day(monkeypatch: pytest.MonkeyPatch)
 def test_records_become_rows_with_a_column_for_each_key() -> None:
     records = [
         {"k": 10, "ms": {"ours": 42.12345, "theirs": 1910.0}, "gain": [0.1, 0.05, 0.15]},
-        {"k": 100, "sizes": [256, 58], "same": True},
+        {"k": 100, "levels": [31.5, 30.5, 31.0], "sizes": [256, 58], "same": True},
     ]
     assert list(pages.render_table(publish.table_of(records))) == [
-        "| k | ms, ours | ms, theirs | gain | sizes | same |",
-        "|---|---|---|---|---|---|",
-        "| 10 | 42.12 | 1,910.0 | .1 [.05, .15] |  |  |",
-        "| 100 |  |  |  | 256, 58 | True |",
+        "| k | ms, ours | ms, theirs | gain | levels | sizes | same |",
+        "|---|---|---|---|---|---|---|",
+        "| 10 | 42.12 | 1,910.0 | .1 [.05, .15] |  |  |  |",
+        "| 100 |  |  |  | 31.5, 30.5, 31.0 | 256, 58 | True |",
         "",
     ]
 
