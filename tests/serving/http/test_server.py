@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import mistake
 from tests.serving.processes import COMMAND, Server, running
 from twofold.serving.app import create_app
 
@@ -238,12 +239,12 @@ def test_what_cannot_be_served_is_one_line_and_exit_code_2(
         port = taken.getsockname()[1]
         says = failing("serve", model_folder, "--port", port)
     assert f"--host 127.0.0.1 --port {port} cannot be bound: Address already in use" in says
-    says = failing("serve", model_folder, "--host", "0.0.0.0")
+    says = mistake("serve", model_folder, "--host", "0.0.0.0")
     assert "--host 0.0.0.0 can be reached from other machines; give --api-key-file" in says
-    says = failing("serve", model_folder, "--api-key-file", tmp_path / "keys")
+    says = mistake("serve", model_folder, "--api-key-file", tmp_path / "keys")
     assert f"{tmp_path / 'keys'}: key" in says
-    assert "no such folder" in failing("serve", tmp_path / "nowhere")
-    assert "give either a model folder or --study DIR" in failing("serve")
+    assert "no such folder" in mistake("serve", tmp_path / "nowhere")
+    assert "give either a model folder or --study DIR" in mistake("serve")
 
 
 def test_the_served_model_reloads_on_a_signal_and_keeps_its_changes(
