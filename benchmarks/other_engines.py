@@ -1,4 +1,4 @@
-"""BM25 or a bi-encoder with faiss behind the application that serves Twofold's models.
+"""BM25 or a bi-encoder with faiss as the engine of the application that serves models.
 
 python benchmarks/other_engines.py DATASET bm25 --port PORT
 python benchmarks/other_engines.py DATASET bi-encoder --encoder NAME --vectors FILE --port PORT
@@ -19,7 +19,7 @@ from twofold.encoders.vectors import Vectors
 from twofold.records import InputError, Ints, Request
 from twofold.retrieval.attributes import Attributes
 from twofold.serving.app import create_app
-from twofold.serving.engines.engine import Asked, Engine, Found
+from twofold.serving.engines.engine import Engine, ScoredItem, ServedModel, TopK
 from twofold.serving.http.server import run
 from twofold.tasks.storage import load_dataset
 
@@ -28,17 +28,19 @@ Search = Callable[[Sequence[str], int], tuple[Ints, np.ndarray]]
 
 
 class SearchEngine:
-    """An engine that knows queries alone."""
-
-    carries_histories = False
-    tasks = ("search",)
-    model_version = catalog_version = "1"
+    """An engine that answers queries alone."""
 
     def __init__(self, name: str, catalog: Catalog, search: Search) -> None:
-        self.arm = name
+        self.served = ServedModel(
+            model=name,
+            model_version="1",
+            catalog_version="1",
+            items=len(catalog),
+            carries_histories=False,
+            tasks=("search",),
+        )
         self._catalog, self._search = catalog, search
         self._ids, self._attributes = catalog.item_ids, Attributes(catalog)
-        self.items = len(catalog)
 
     def check(self, request: Request) -> None:
         if request.query is None:
@@ -47,21 +49,21 @@ class SearchEngine:
     def excludes_seen(self, _: Request) -> bool:
         return False
 
-    def answer(self, asked: Sequence[Asked]) -> list[list[Found]]:
-        most = max(each.k for each in asked)
-        items, scores = self._search([each.request.query or "" for each in asked], most)
+    def answer(self, requests: Sequence[TopK]) -> list[list[ScoredItem]]:
+        k = max(each.k for each in requests)
+        items, scores = self._search([each.request.query or "" for each in requests], k)
         return [
-            [self._found(int(i), float(s)) for i, s in zip(row[: each.k], values, strict=False)]
-            for each, row, values in zip(asked, items, scores, strict=True)
+            [self._item(int(i), float(s)) for i, s in zip(row[: each.k], values, strict=False)]
+            for each, row, values in zip(requests, items, scores, strict=True)
         ]
 
-    def find_titles(self, _: str, most: int) -> list[Found]:
-        return [self._found(position, 0.0) for position in range(most)]
+    def find_titles(self, _: str, k: int) -> list[ScoredItem]:
+        return [self._item(position, 0.0) for position in range(k)]
 
-    def _found(self, position: int, score: float) -> Found:
+    def _item(self, position: int, score: float) -> ScoredItem:
         item_id = self._ids[position]
         title = self._catalog.title(item_id)
-        return Found(item_id, title, self._attributes.of(position), score)
+        return ScoredItem(item_id, title, self._attributes.of(position), score)
 
 
 def by_words(catalog: Catalog) -> Search:
@@ -73,8 +75,8 @@ def by_words(catalog: Catalog) -> Search:
 
     def search(texts: Sequence[str], k: int) -> tuple[Ints, np.ndarray]:
         words = bm25s.tokenize(list(texts), stopwords="en", show_progress=False)
-        found = index.retrieve(words, k=k, show_progress=False, n_threads=0)
-        return found.documents, found.scores
+        results = index.retrieve(words, k=k, show_progress=False, n_threads=0)
+        return results.documents, results.scores
 
     return search
 
@@ -109,7 +111,7 @@ def main() -> None:
     parser.add_argument("dataset")
     parser.add_argument("kind", choices=["bm25", "bi-encoder"])
     parser.add_argument("--encoder")
-    parser.add_argument("--vectors", type=Path, help="of the items; made where it is not there")
+    parser.add_argument("--vectors", type=Path, help="a file, written if missing")
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     if arguments.kind == "bi-encoder" and not (arguments.encoder and arguments.vectors):

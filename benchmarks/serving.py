@@ -154,7 +154,7 @@ def throughput(model: str, requests: Sequence[Request], seconds: float) -> dict[
     seen = {batch: Seen() for batch in ports}
     with contextlib.ExitStack() as stack:
         for batch, port in ports.items():
-            stack.enter_context(server(*twofold(model, "--max-batch", str(batch)), port=port))
+            stack.enter_context(server(*twofold(model, "--max-batch-size", str(batch)), port=port))
         for turn in range(rounds + 1):
             for batch, port in ports.items():
                 new = asyncio.run(closed_loop(port, body, CLIENTS, 2 * seconds / rounds))

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import twofold
+from twofold.serving.app_from_folders import app_from_folders
 from twofold.serving.client import Client
-from twofold.serving.folders import app_of_folders
-from twofold.serving.in_process import InProcess
+from twofold.serving.in_process_transport import InProcessTransport
 
 
 def own_server() -> Client:
@@ -21,8 +21,8 @@ def own_server() -> Client:
         "quick", backbone="decoder:tiny", max_steps=20, min_validations=1
     )
     twofold.train(dataset, arm="joint", out="model", config=config)
-    app = app_of_folders({"joint": Path("model")})
-    return Client("http://localhost", transport=InProcess(app))
+    app = app_from_folders({"joint": Path("model")})
+    return Client("http://localhost", transport=InProcessTransport(app))
 
 
 with Client(sys.argv[1]) if sys.argv[1:] else own_server() as client:

@@ -11,7 +11,7 @@ EXTRAS = {
     "study": ("bm25s", "jinja2", "matplotlib"),
     "semantic": ("faiss",),
     "text": ("sentence_transformers",),
-    "serve": ("fastapi", "httpx", "prometheus_client", "uvicorn"),
+    "serve": ("fastapi", "fastapi_offline", "httpx", "prometheus_client", "uvicorn"),
     "mcp": ("mcp",),
     "cluster": ("ray",),
 }

@@ -1,4 +1,4 @@
-"""Rows of new items: found by their words, and in nobody's way."""
+"""Embeddings of new items: retrieved by their words, at little cost to other items."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ NEW = Catalog.of(
 
 
 def shares(retriever: GenerativeRetriever, states: Vectors, rows: Vectors) -> Vectors:
-    """p of each new item beside the catalog's, (S, M)."""
+    """p of each new item against the whole catalog, (S, M)."""
     known = torch.from_numpy(states) @ retriever.model.backbone.code_rows().detach().T
     new = torch.from_numpy(states @ rows.T)
     rest = torch.logsumexp(known, dim=1, keepdim=True)
@@ -43,7 +43,7 @@ def start(retriever: GenerativeRetriever) -> Vectors:
     return np.asarray(0.1 * drawn, dtype=np.float32)
 
 
-def test_a_row_moves_to_its_words_and_away_from_others(
+def test_an_embedding_moves_to_its_words_and_away_from_negatives(
     retriever: GenerativeRetriever, start: Vectors
 ) -> None:
     before = {name: w.clone() for name, w in retriever.model.backbone.state_dict().items()}
@@ -58,7 +58,7 @@ def test_a_row_moves_to_its_words_and_away_from_others(
     found, was = shares(retriever, own, fitted), shares(retriever, own, start)
     taken = shares(retriever, negatives.states, fitted).mean(axis=0)
     for item in (0, 1):
-        # More of its own requests than before, beside what it takes of those for other items.
+        # More of its own requests than before, relative to what it takes of the negatives.
         assert found[item, item] > taken[item]
         assert (
             found[item, item] / taken[item]
@@ -68,7 +68,7 @@ def test_a_row_moves_to_its_words_and_away_from_others(
         torch.testing.assert_close(weights, before[name], rtol=0, atol=0)
 
 
-def test_rows_repeat_and_company_moves_them_little(
+def test_embeddings_repeat_and_other_new_items_move_them_little(
     retriever: GenerativeRetriever, start: Vectors
 ) -> None:
     negatives = NegativeRequests.of(retriever.model)
@@ -80,7 +80,7 @@ def test_rows_repeat_and_company_moves_them_little(
     assert cosine > 0.8
 
 
-def test_sums_are_the_same_however_few_scores_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_sums_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     states, rows = torch.randn(50, 8) * 20, torch.randn(70, 8) * 20
     expected = torch.logsumexp(states @ rows.T, dim=1)
@@ -90,7 +90,7 @@ def test_sums_are_the_same_however_few_scores_are_held(monkeypatch: pytest.Monke
 
 
 class Products(TorchFunctionMode):
-    """How many requests were scored against every row of a model, by whatever product."""
+    """Counts the requests that any product scores against all embeddings of a model."""
 
     def __init__(self, rows: int) -> None:
         super().__init__()
@@ -105,8 +105,8 @@ class Products(TorchFunctionMode):
         return found
 
 
-def test_only_what_asks_for_a_new_item_is_scored_anew(model_folder: Path) -> None:
-    """Not the thousands of requests for others, which are the same for every new item."""
+def test_only_requests_for_a_new_item_are_scored_again(model_folder: Path) -> None:
+    """Not the thousands of negatives, which are the same for every new item."""
     model = load_model(model_folder).model
     texts = ItemPlacer.of(model)
     for number in range(2):
@@ -118,7 +118,7 @@ def test_only_what_asks_for_a_new_item_is_scored_anew(model_folder: Path) -> Non
         model = with_items(model, items, placement)
 
 
-def test_sums_follow_the_rows_that_are_appended(model_folder: Path) -> None:
+def test_log_sums_follow_appended_codes(model_folder: Path) -> None:
     model = load_model(model_folder).model
     before = NegativeRequests.of(model)
     items = new_items_table(model.catalog, [{"item_id": "new", "title": "Robots in love"}])

@@ -1,4 +1,4 @@
-"""What a log brings to a model that was not there when it was written."""
+"""A log replayed for a model that it was not written with."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from twofold.data.dataset import Catalog
 from twofold.records import InputError, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.serving.engines.catalog_engine import CatalogEngine, load_engine
-from twofold.serving.engines.engine import Asked
+from twofold.serving.engines.engine import TopK
 
 ROBOTS = {"item_id": "new", "title": "Robots in love", "genre": "Comedy"}
 WORDLESS = {"item_id": "wordless", "title": "Qwrtz"}
@@ -28,7 +28,7 @@ def log(tmp_path: Path) -> Iterator[ChangeLog]:
 
 
 def added(*rows: dict[str, str]) -> CatalogChange:
-    """By another model."""
+    """A change that another model made."""
     return CatalogChange("add", list(rows), {"another": "its places"})
 
 
@@ -44,7 +44,7 @@ def engine_of(folder: Path, log: ChangeLog, *without: str) -> CatalogEngine:
 
 
 def found(engine: CatalogEngine, k: int = 100) -> dict[str, float]:
-    (items,) = engine.answer([Asked(Request("r", query="robots"), k)])
+    (items,) = engine.answer([TopK(Request("r", query="robots"), k)])
     return {item.item_id: item.score for item in items}
 
 
@@ -52,7 +52,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_an_item_that_went_again_need_not_fit(
+def test_an_item_that_was_removed_later_need_not_fit(
     model_folder: Path, log: ChangeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     log.append(added({**ROBOTS, "colour": "red"}, WORDLESS))
@@ -69,7 +69,7 @@ def test_an_attribute_that_the_catalog_lacks_is_left_out_and_named(
     engine = engine_of(model_folder, log, "genre")
     assert {"new", "other"} <= found(engine).keys()
     assert warnings(caplog) == [
-        "arm 'joint' takes item 'new' without genre, which its catalog lacks"
+        "model 'joint' takes item 'new' without genre, which its catalog lacks"
     ]
 
 
@@ -83,12 +83,14 @@ def test_an_item_without_a_place_is_left_out_and_named(
     assert "new" in found(engine)
     assert "film-1" not in found(engine)
     (said,) = warnings(caplog)
-    assert said.startswith("arm 'joint' leaves item 'wordless' out: the model knows no word of its")
+    assert said.startswith(
+        "model 'joint' leaves item 'wordless' out: the model knows no word of its"
+    )
     assert engine.remove(["film-2"]) == 1
     assert len(warnings(caplog)) == 1  # said once
 
 
-def test_who_comes_when_no_identifier_is_left_is_left_out_and_named(
+def test_an_item_without_a_free_identifier_is_left_out_and_named(
     semantic_folder: Path, log: ChangeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     log.append(added(*({**ROBOTS, "item_id": f"new-{number}"} for number in range(200))))
@@ -98,8 +100,8 @@ def test_who_comes_when_no_identifier_is_left_is_left_out_and_named(
     said = warnings(caplog)
     assert len(said) == 260 - engine.items
     assert said[-1] == (
-        "arm 'joint' leaves item 'new-199' out: no identifier is free near items with such texts; "
-        "train the model anew"
+        "model 'joint' leaves item 'new-199' out: no identifier is free near items with such "
+        "texts; train the model anew"
     )
 
 
@@ -117,7 +119,7 @@ def test_a_catalog_without_texts_takes_no_item_and_is_served(
     engine = engine_of(model_folder, log)
     assert engine.items == 60
     assert warnings(caplog) == [
-        f"arm 'joint' leaves item '{item}' out: the catalog has no texts"
+        f"model 'joint' leaves item '{item}' out: the catalog has no texts"
         for item in ("new", "wordless")
     ]
 
@@ -136,7 +138,7 @@ def test_its_id_alone_brings_an_item_back_to_a_model_that_never_had_it(
 
 
 @pytest.mark.parametrize("release", ["this", "an earlier"])
-def test_a_place_is_not_worked_out_again(
+def test_a_placement_is_not_computed_again(
     model_folder: Path, log: ChangeLog, release: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(model_folder, "joint", log)
@@ -150,14 +152,14 @@ def test_a_place_is_not_worked_out_again(
                 change, placed={engine.model_version: encode_arrays(arrays)}
             )
     engine.remove(["other"])
-    monkeypatch.setattr(ItemPlacer, "of", lambda _: pytest.fail("it was worked out again"))
+    monkeypatch.setattr(ItemPlacer, "of", lambda _: pytest.fail("it was computed again"))
     again = load_engine(model_folder, "joint", log)
     assert found(again) == pytest.approx(found(engine), abs=1e-4)
     assert again.add([{"item_id": "other"}]) == 1
     assert again.item("other").title == "A wedding"  # type: ignore[union-attr]
 
 
-def test_what_changes_nothing_is_not_written_down(model_folder: Path, log: ChangeLog) -> None:
+def test_a_change_without_effect_is_not_logged(model_folder: Path, log: ChangeLog) -> None:
     engine = load_engine(model_folder, "joint", log)
     engine.add([ROBOTS])
     engine.remove(["film-1"])

@@ -40,7 +40,7 @@ def test_a_replica_answers_as_the_model_does(
             found = [item.item_id for item in client.retrieve("robots", history, k=5).items]
             assert found == [a.item_id for a in retriever.search("robots", 5, history)]
             assert client.remove_items([found[0]]).items == 59
-            assert client.arms()[0].catalog_version.endswith("+1")
+            assert client.models()[0].catalog_version.endswith("+1")
         finally:
             process.terminate()
             assert process.wait(60) == 0

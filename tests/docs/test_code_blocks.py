@@ -70,12 +70,14 @@ def made(tmp_path_factory: pytest.TempPathFactory, _moments: None) -> Path:
 def _served(monkeypatch: pytest.MonkeyPatch, made: Path) -> None:
     """A client of the documents asks the small model, whatever its address."""
     from twofold.serving import client
-    from twofold.serving.folders import app_of_folders
-    from twofold.serving.in_process import InProcess
+    from twofold.serving.app_from_folders import app_from_folders
+    from twofold.serving.in_process_transport import InProcessTransport
 
     def connected(*arguments: Any, **options: Any) -> Any:
         folder = made / "out" / "study" / "models" / "joint" / "seed-0"
-        return plain(*arguments, transport=InProcess(app_of_folders({"model": folder})), **options)
+        return plain(
+            *arguments, transport=InProcessTransport(app_from_folders({"model": folder})), **options
+        )
 
     plain = client.Client
     monkeypatch.setattr(client, "Client", connected)

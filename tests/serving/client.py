@@ -16,8 +16,8 @@ from twofold.serving.http.keys import Key
 A_KEY = "0123456789abcdef"
 
 
-def someone(per_second: float | None = None) -> Key:
-    """Who shows A_KEY."""
+def key_of_someone(per_second: float | None = None) -> Key:
+    """The key of a client that sends A_KEY."""
     return Key("someone", hashlib.sha256(A_KEY.encode()).digest(), per_second=per_second)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twofold.records import InputError, Request
-from twofold.serving.engines.engine import Asked, Found
+from twofold.serving.engines.engine import ScoredItem, ServedModel, TopK
 
 FILMS = {
     "1": ("Alpha", {"genres": "Comedy"}),
@@ -21,30 +21,29 @@ class FakeEngine:
     """Scores are a hash of the request and the item.
 
     Args:
-        arm: the model's name.
+        name: the name under which the model is served.
         model_version: any.
-        seconds: that a pass takes.
-        tasks: that it learned.
+        seconds: time that a batch takes.
+        tasks: the tasks that it was trained for.
     """
 
     def __init__(
         self,
-        arm: str = "joint",
+        name: str = "joint",
         model_version: str = "m1",
         seconds: float = 0.0,
         tasks: tuple[str, ...] = ("search", "recommendation"),
     ) -> None:
-        self.arm = arm
+        self.name = name
         self.model_version = model_version
-        self.carries_histories = True
         self.tasks = tasks
         self.seconds = seconds
         self.gate = threading.Event()
-        """Passes begin only while it is set."""
+        """Batches begin only while it is set."""
         self.gate.set()
         self.fail_on: str | None = None
         self.refuses: str | None = None
-        self.passes: list[list[Asked]] = []
+        self.batches: list[list[TopK]] = []
         self.changes = 0
         self._rows: dict[str, tuple[str, dict[str, Any]]] = dict(FILMS)
 
@@ -53,13 +52,20 @@ class FakeEngine:
         return f"{self.model_version}-{self.changes}"
 
     @property
-    def items(self) -> int:
-        return len(self._rows)
+    def served(self) -> ServedModel:
+        return ServedModel(
+            model=self.name,
+            model_version=self.model_version,
+            catalog_version=self.catalog_version,
+            items=len(self._rows),
+            carries_histories=True,
+            tasks=self.tasks,
+        )
 
     def check(self, request: Request) -> None:
         task = "recommendation" if request.query is None else "search"
         if task not in self.tasks:
-            raise InputError(f"arm '{self.arm}' was trained for {self.tasks[0]} alone")
+            raise InputError(f"model '{self.name}' was trained for {self.tasks[0]} alone")
         for item_id in request.history:
             if item_id not in self._rows:
                 raise InputError(f"item '{item_id}' is not in the catalog; take another")
@@ -75,17 +81,17 @@ class FakeEngine:
     def excludes_seen(self, request: Request) -> bool:
         return request.query is None
 
-    def answer(self, asked: Sequence[Asked]) -> list[list[Found]]:
-        self.passes.append(list(asked))
+    def answer(self, requests: Sequence[TopK]) -> list[list[ScoredItem]]:
+        self.batches.append(list(requests))
         self._work()
-        for each in asked:
+        for each in requests:
             if self.fail_on and each.request.query == self.fail_on:
                 raise RuntimeError("the engine broke")
             if each.request.query == "refused":
                 raise InputError("this query is refused; type another")
-        return [self._ranked(each.request, self._rows)[: each.k] for each in asked]
+        return [self._ranked(each.request, self._rows)[: each.k] for each in requests]
 
-    def score(self, request: Request, candidates: Sequence[str]) -> list[Found]:
+    def score(self, request: Request, candidates: Sequence[str]) -> list[ScoredItem]:
         self.check(request)
         self._work()
         for item_id in candidates:
@@ -99,22 +105,25 @@ class FakeEngine:
         parts += [("query", word) for word in (request.query or "").split()]
         return score, [(kind, part, 0.5 / n) for n, (kind, part) in enumerate(parts, start=1)]
 
-    def item(self, item_id: str) -> Found | None:
-        return self._found(item_id, 0.0) if item_id in self._rows else None
+    def item(self, item_id: str) -> ScoredItem | None:
+        return self._scored_item(item_id, 0.0) if item_id in self._rows else None
 
-    def find_titles(self, text: str, most: int) -> list[Found]:
+    def find_titles(self, text: str, k: int) -> list[ScoredItem]:
         rows = self._rows.items()
         named = [i for i, (title, _) in rows if text.casefold() in title.casefold()]
-        return [self._found(item_id, 0.0) for item_id in named[:most]]
+        return [self._scored_item(item_id, 0.0) for item_id in named[:k]]
 
-    def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-        for row in rows:
+    def place(self, items: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        for row in items:
             if row["title"] == self.refuses:
                 raise InputError(f"item '{row['item_id']}' cannot be placed; give it a title")
         return {}
 
-    def add(self, rows: Sequence[Mapping[str, str]], _: Mapping[str, str] | None = None) -> int:
-        new = {row["item_id"]: row for row in rows if row["item_id"] not in self._rows}
+    def add(
+        self, items: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
+    ) -> int:
+        del placed
+        new = {row["item_id"]: row for row in items if row["item_id"] not in self._rows}
         for item_id, row in new.items():
             kept = {key: value for key, value in row.items() if key not in ("item_id", "title")}
             self._rows[item_id] = (row.get("title") or item_id, kept)
@@ -133,11 +142,11 @@ class FakeEngine:
         assert self.gate.wait(30)
         time.sleep(self.seconds)
 
-    def _found(self, item_id: str, score: float) -> Found:
+    def _scored_item(self, item_id: str, score: float) -> ScoredItem:
         title, attributes = self._rows[item_id]
-        return Found(item_id, title, attributes, score)
+        return ScoredItem(item_id, title, attributes, score)
 
-    def _ranked(self, request: Request, candidates: Any) -> list[Found]:
+    def _ranked(self, request: Request, candidates: Any) -> list[ScoredItem]:
         where = dict(request.where)
         allowed = [
             item_id
@@ -150,7 +159,7 @@ class FakeEngine:
         ]
         scores = {item_id: _score(request, item_id) for item_id in allowed}
         best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id))
-        return [self._found(item_id, scores[item_id]) for item_id in best]
+        return [self._scored_item(item_id, scores[item_id]) for item_id in best]
 
 
 def _score(request: Request, item_id: str) -> float:

@@ -1,4 +1,4 @@
-"""Any request that the schema allows, and many that it does not: none may be the server's fault.
+"""Requests that the schema allows, and many that it does not: none may make the server fail.
 
     python -m tests.serving.fuzz [--cases 10000] [--model FOLDER] [--seed 0]
 
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tests.serving.processes import COMMAND, Server, running
 
-_NO_MODE = {"/health", "/ready", "/arms", "/metrics"}
+_NO_MODE = {"/health", "/ready", "/models", "/metrics"}
 
 
 def fuzz(server: Server, cases: int, start: int = 0, known: Sequence[str] = ()) -> Counter[int]:
@@ -94,8 +94,8 @@ def _name_items(case: Any, known: Sequence[str], data: st.DataObject) -> None:
                 body[name] = data.draw(st.lists(item, min_size=1, max_size=5))
         if "item_id" in body:
             body["item_id"] = data.draw(item)
-        if "arm" in body:
-            body["arm"] = None
+        if "model" in body:
+            body["model"] = None
     if case.path_parameters and "item_id" in case.path_parameters:
         case.path_parameters["item_id"] = data.draw(item)
 

@@ -17,35 +17,37 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FAKE = "from tests.serving.processes import serve_fake; serve_fake()"
+TIMEOUT_SECONDS = 5.0
+"""Time for a body, and for an answer, of the server without a model."""
 COMMAND = "from twofold.cli import main; main()"
 
 
 def serve_fake() -> None:
-    """Two arms without a model; passes take `SECONDS`, patience ends after `PATIENCE`, and so many
-    `CONNECTIONS` are taken. A reload finds one folder, m1, and refuses any other."""
+    """Two models without weights, whose batches take `SECONDS`, at the address `HOST`; with `KEYED`
+    clients need a key. A reload accepts one folder, m1, and refuses any other."""
     import logging
 
+    from tests.serving.client import key_of_someone
     from tests.serving.fake import FakeEngine
     from twofold.records import InputError
     from twofold.serving.app import create_app
-    from twofold.serving.http import connection
     from twofold.serving.http.server import run
     from twofold.serving.settings import ServingSettings
 
     logging.basicConfig(level=logging.INFO)
-    connection._SECONDS = float(os.environ.get("PATIENCE", "25"))
-    connection._CONNECTIONS = int(os.environ.get("CONNECTIONS", "900"))
     seconds = float(os.environ.get("SECONDS", "0"))
 
-    def load(folder: Path, arm: str) -> FakeEngine:
+    def load(folder: Path, name: str) -> FakeEngine:
         if folder.name != "m1":
             raise InputError(f"{folder}: no such folder")
-        return FakeEngine(arm, seconds=seconds)
+        return FakeEngine(name, seconds=seconds)
 
     folders = {"joint": Path("m1"), "search": Path("m1")}
-    engines = {arm: load(folder, arm) for arm, folder in folders.items()}
-    app = create_app(engines, ServingSettings(max_body=100_000), folders=folders, load=load)
-    run(app, "127.0.0.1", 0)
+    engines = {name: load(folder, name) for name, folder in folders.items()}
+    settings = ServingSettings(max_body_bytes=100_000, timeout_seconds=TIMEOUT_SECONDS)
+    keys = [key_of_someone()] if "KEYED" in os.environ else []
+    app = create_app(engines, settings, folders=folders, load=load, keys=keys)
+    run(app, os.environ.get("HOST", "127.0.0.1"), 0)
 
 
 @dataclass

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serving.client import A_KEY, someone
+from tests.serving.client import A_KEY, key_of_someone
 from tests.serving.fake import FILMS, FakeEngine
 from twofold.serving.api import schemas
 from twofold.serving.app import create_app
 from twofold.serving.client import Client, ServerError
-from twofold.serving.in_process import InProcess
+from twofold.serving.in_process_transport import InProcessTransport
 
 LOCAL = "http://127.0.0.1:8000"
 
@@ -25,7 +25,7 @@ LOCAL = "http://127.0.0.1:8000"
 @pytest.fixture
 def client() -> Iterator[Client]:
     app = create_app({"joint": FakeEngine(), "search": FakeEngine("search", "m2")})
-    with Client(LOCAL, transport=InProcess(app)) as made:
+    with Client(LOCAL, transport=InProcessTransport(app)) as made:
         until_ready(made)
         yield made
 
@@ -41,7 +41,7 @@ def ids(answer: schemas.Answer) -> list[str]:
     return [item.item_id for item in answer.items]
 
 
-def test_it_finds_by_a_query_a_history_and_both(client: Client) -> None:
+def test_it_retrieves_by_a_query_a_history_and_both(client: Client) -> None:
     found = client.search("space", k=3)
     assert [item.rank for item in found.items] == [1, 2, 3]
     assert found.model_version == "m1"
@@ -58,7 +58,7 @@ def test_it_finds_by_a_query_a_history_and_both(client: Client) -> None:
 
 
 def test_options_reach_the_server(client: Client) -> None:
-    assert client.search("space", arm="search").model_version == "m2"
+    assert client.search("space", model="search").model_version == "m2"
     everything = ids(client.search("space", k=1000))
     dramas = client.search("space", k=1000, filters={"genres": ["Drama"]}, exclude=["2"])
     assert ids(dramas) == [
@@ -73,12 +73,12 @@ def test_it_scores_explains_and_looks_up(client: Client) -> None:
     candidates = sorted(ids(found))
     again = client.score(candidates, "space")
     assert ids(again) == ids(found)
-    assert ids(client.score(candidates, history=["1"], arm="search")) != ids(found)
+    assert ids(client.score(candidates, history=["1"], model="search")) != ids(found)
     why = client.explain("2", "space opera", ["1"])
     assert [part.value for part in why.contributions] == ["1", "space", "opera"]
     assert [item.title for item in client.titles("alph")] == ["Alpha"]
     assert len(client.titles(k=7)) == 7
-    assert [arm.arm for arm in client.arms()] == ["joint", "search"]
+    assert [each.model for each in client.models()] == ["joint", "search"]
 
 
 @pytest.mark.parametrize("item_id", ["a/b", "ü ?#%", "1"])
@@ -87,7 +87,7 @@ def test_item_ids_hold_any_character(client: Client, item_id: str) -> None:
     assert item_id not in ids(client.similar(item_id, k=1000))
 
 
-def test_items_come_and_go(client: Client) -> None:
+def test_items_are_added_and_removed(client: Client) -> None:
     change = client.add_items([{"item_id": "new", "title": "New", "genres": "Drama"}])
     assert (change.changed, change.items) == (1, len(FILMS) + 1)
     assert client.item("new").attributes == {"genres": "Drama"}
@@ -117,9 +117,9 @@ def test_a_refusal_names_the_route_the_status_and_what_is_wrong(
     assert re.match(rf"(GET|POST) {LOCAL}/\S+: {status}: ", str(refused.value))
 
 
-def test_a_key_is_shown_and_its_rate_waited_for() -> None:
-    app = create_app({"joint": FakeEngine()}, keys=[someone(per_second=1)])
-    transport = InProcess(app)
+def test_a_key_is_sent_and_its_rate_is_waited_for() -> None:
+    app = create_app({"joint": FakeEngine()}, keys=[key_of_someone(per_second=1)])
+    transport = InProcessTransport(app)
     with Client(LOCAL, A_KEY, transport=transport) as client:
         assert client.search("space").items
         started = time.monotonic()
@@ -134,7 +134,7 @@ def test_a_key_is_shown_and_its_rate_waited_for() -> None:
 
 @contextmanager
 def canned(*answers: httpx.Response, **options: Any) -> Iterator[tuple[Client, list[str]]]:
-    """A client of these answers, the last one again and again, and the paths it asked."""
+    """A client that gets these answers, the last one repeatedly, and the paths of its requests."""
     asked: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -151,7 +151,7 @@ def busy(seconds: str, status: int = 429) -> httpx.Response:
 
 
 GOOD = httpx.Response(
-    200, json={"arm": "a", "model_version": "m", "catalog_version": "m+0", "items": []}
+    200, json={"model": "a", "model_version": "m", "catalog_version": "m+0", "items": []}
 )
 
 
@@ -174,12 +174,12 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         ([httpx.Response(422, json={"detail": "no"})], [], 422),
     ],
 )
-def test_a_busy_server_is_asked_again_when_it_says_and_not_for_ever(
+def test_a_busy_server_is_asked_again_after_its_pause_and_not_for_ever(
     answers: list[httpx.Response], waits: list[float], status: int | None, slept: list[float]
 ) -> None:
     with canned(*answers) as (client, asked):
         if status is None:
-            assert client.search("x").arm == "a"
+            assert client.search("x").model == "a"
         else:
             with pytest.raises(ServerError) as refused:
                 client.search("x")
@@ -188,7 +188,7 @@ def test_a_busy_server_is_asked_again_when_it_says_and_not_for_ever(
     assert len(asked) == len(waits) + 1
 
 
-def test_what_is_no_answer_of_a_server_is_said() -> None:
+def test_answers_of_something_else_are_named() -> None:
     with canned(httpx.Response(200, html="<p>Welcome</p>")) as (client, _):
         with pytest.raises(ServerError, match="this is not an answer of Twofold"):
             client.search("x")
@@ -206,7 +206,7 @@ def test_what_is_no_answer_of_a_server_is_said() -> None:
         assert failed.value.status is None
 
 
-def test_a_later_server_may_say_more() -> None:
+def test_a_newer_server_may_send_more_fields() -> None:
     item = {"item_id": "1", "title": "", "attributes": {}, "rank": 1, "score": -1.0, "new": 1}
     more = {**GOOD.json(), "items": [item], "also_new": {}}
     with canned(httpx.Response(200, json=more)) as (client, _):
@@ -216,13 +216,13 @@ def test_a_later_server_may_say_more() -> None:
 def test_a_server_behind_a_path_is_reached() -> None:
     with (
         Client(f"{LOCAL}/films/", transport=httpx.MockTransport(_nothing)) as client,
-        pytest.raises(ServerError, match=re.escape(f"GET {LOCAL}/films/arms: 404")),
+        pytest.raises(ServerError, match=re.escape(f"GET {LOCAL}/films/models: 404")),
     ):
-        client.arms()
+        client.models()
 
 
 def _nothing(request: httpx.Request) -> httpx.Response:
-    assert request.url.path == "/films/arms"
+    assert request.url.path == "/films/models"
     return httpx.Response(404)
 
 
@@ -232,8 +232,8 @@ def test_a_real_server(model_folder: Path, tmp_path: Path) -> None:
         Client(url) as client,
     ):
         until_ready(client)
-        (arm,) = client.arms()
-        assert arm.items == 60
+        (model,) = client.models()
+        assert model.items == 60
         found = client.search("robots", k=5)
         assert len(found.items) == 5
         client.add_items([{"item_id": "new", "title": "Robots in love", "genre": "Comedy"}])
@@ -242,7 +242,7 @@ def test_a_real_server(model_folder: Path, tmp_path: Path) -> None:
         assert found.items[0].item_id not in ids(client.search("robots", k=60))
         (again,) = client.reload(str(model_folder))
         assert again.items == 60
-        assert again.model_version == arm.model_version
+        assert again.model_version == model.model_version
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from mcp import Client as McpClient
 from mcp import StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, TextContent
 
-from tests.serving.client import A_KEY, someone
+from tests.serving.client import A_KEY, key_of_someone
 from tests.serving.fake import FakeEngine
 from tests.serving.web.test_page import serving
 from twofold.retrieval.generative import GenerativeRetriever
@@ -68,7 +68,7 @@ async def test_a_model_folder_as_tools(model_folder: Path, retriever: Generative
 
 async def test_a_running_server_as_tools() -> None:
     async with AsyncExitStack() as stack:
-        with serving(FakeEngine(), keys=[someone()]) as url:
+        with serving(FakeEngine(), keys=[key_of_someone()]) as url:
             client = await stack.enter_async_context(tools_of(url, TWOFOLD_API_KEY=A_KEY))
             ask = client.call_tool
             found = content(await ask("search", {"query": "space", "k": 3}))

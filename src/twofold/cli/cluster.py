@@ -12,29 +12,34 @@ cluster = typer.Typer(help="The same jobs on a Ray cluster.", rich_markup_mode=N
 
 @cluster.callback()
 def _jobs() -> None:
-    """Keep `serve` a verb of its own while it is the only one."""
+    """Keep `serve` a subcommand while it is the only one."""
 
 
 @cluster.command()
 def serve(
     model: Model,
-    replicas: Annotated[int, typer.Option("--replicas", min=1, help="Processes that answer.")] = 1,
+    replicas: Annotated[
+        int, typer.Option("--replicas", min=1, help="Number of processes that answer.")
+    ] = 1,
     address: Annotated[
         str | None,
         typer.Option(
             "--address",
-            help="Of a running cluster, or auto: deploy there and return. Without it a cluster on "
-            "this machine runs until interrupted.",
+            help="Address of a running cluster, or auto: deploy there and return. Without it, a "
+            "cluster on this machine runs until interrupted.",
         ),
     ] = None,
     host: Host = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=1, max=65535, help="Of the HTTP proxies.")
+        int, typer.Option("--port", min=1, max=65535, help="Port of the HTTP proxies.")
     ] = 8000,
     state: State = None,
     api_key_file: KeyFile = None,
     threads: Annotated[
-        int, typer.Option("--threads", min=1, help="Of a replica, each on a core set aside.")
+        int,
+        typer.Option(
+            "--threads", min=1, help="CPU threads of a replica, which reserves as many cores."
+        ),
     ] = 1,
     device: Device = "cpu",
 ) -> None:

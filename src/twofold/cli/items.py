@@ -16,24 +16,22 @@ items = typer.Typer(
 
 File = Annotated[Path, typer.Argument(help="A table of items: CSV, TSV, JSON Lines or Parquet.")]
 State = Annotated[
-    Path, typer.Option("--state", help="The folder that keeps the changes; `serve` reads it too.")
+    Path, typer.Option("--state", help="Folder for catalog changes; `serve` reads it too.")
 ]
 
 
 @items.command()
 def add(model: Model, file: File, state: State) -> None:
-    """Make new items retrievable, placed by their texts; removed ones come back."""
-    rows = _rows(file)
-    given = [
-        {name: value for name, value in row.items() if value not in (None, "")}
-        for row in rows.iter_rows(named=True)
-    ]
-    _change(model, state, "added", given)
+    """Make new items retrievable, placed by their texts, and bring removed ones back."""
+    from twofold.additions.fields import nonempty_fields
+
+    fields = [nonempty_fields(row) for row in _rows(file).iter_rows(named=True)]
+    _change(model, state, "added", fields)
 
 
 @items.command()
 def remove(model: Model, file: File, state: State) -> None:
-    """Let items never come back; of FILE only the column item_id is read."""
+    """Remove items from all answers; only the column item_id of FILE is read."""
     _change(model, state, "removed", [{"item_id": i} for i in _rows(file)["item_id"]])
 
 
@@ -43,19 +41,21 @@ def _rows(file: Path) -> pl.DataFrame:
     table = read_table(file)
     table.require_columns("item_id")
     rows = table.rows.cast(pl.String)
-    nameless = rows["item_id"].fill_null("").str.strip_chars() == ""
-    if nameless.any():
-        raise InputError(f"{table.place(nameless.arg_true()[0])}: no item_id; give one")
+    without_id = rows["item_id"].fill_null("").str.strip_chars() == ""
+    if without_id.any():
+        raise InputError(f"{table.place(without_id.arg_true()[0])}: no item_id; give one")
     return rows
 
 
-def _change(model: Path, state: Path, done: str, rows: list[dict[str, str]]) -> None:
+def _change(model: Path, state: Path, done: str, fields: list[dict[str, str]]) -> None:
     from twofold.serving.engines.catalog_engine import load_engine
 
     engine = load_engine(model, model.name, state)
     try:
-        ids = [row["item_id"] for row in rows]
-        count = engine.add(rows) if done == "added" else engine.remove(ids)
+        ids = [item["item_id"] for item in fields]
+        count = engine.add(fields) if done == "added" else engine.remove(ids)
     finally:
         engine.close()
-    print(f"{done} {count} of {len(rows)}; {engine.items} items, version {engine.catalog_version}")
+    print(
+        f"{done} {count} of {len(fields)}; {engine.items} items, version {engine.catalog_version}"
+    )

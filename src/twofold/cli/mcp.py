@@ -15,12 +15,14 @@ KEY = "TWOFOLD_API_KEY"
 
 
 def mcp(
-    model_or_url: Annotated[str, typer.Argument(help="A model folder, or a server's address.")],
+    model_or_url: Annotated[
+        str, typer.Argument(help="A model folder, or the address of a server.")
+    ],
     threads: Threads = None,
 ) -> None:
     """Offer search and recommendation as MCP tools over stdio.
 
-    A server that asks for a key gets the one in the environment variable TWOFOLD_API_KEY.
+    The environment variable TWOFOLD_API_KEY holds the key for a server that needs one.
     """
     settle_threads(threads)
     from twofold.serving.mcp import create_mcp
@@ -34,8 +36,11 @@ def _client(served: str) -> "Client":
 
     if served.startswith(("http://", "https://")):
         return Client(served, os.environ.get(KEY))
-    from twofold.serving.folders import app_of_folders
-    from twofold.serving.in_process import InProcess
+    from twofold.serving.http.process import loading_models
 
-    app = app_of_folders({Path(served).resolve().name: Path(served)}, reloads=False)
-    return Client("http://localhost", transport=InProcess(app))
+    with loading_models():
+        from twofold.serving.app_from_folders import app_from_folders
+        from twofold.serving.in_process_transport import InProcessTransport
+
+        app = app_from_folders({Path(served).resolve().name: Path(served)}, reloads=False)
+    return Client("http://localhost", transport=InProcessTransport(app))

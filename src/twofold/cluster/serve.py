@@ -1,7 +1,7 @@
 """`twofold serve` as a Ray Serve deployment: every replica runs the same application.
 
-Invariant: replicas answer alike. The log of catalog changes has one writer, and a reload reaches
-one replica, so several replicas serve the model folder as it is.
+Invariant: all replicas give the same answers. The log of catalog changes has one writer, and a
+reload reaches one replica, so several replicas serve the model folder as it is.
 """
 
 import contextlib
@@ -37,15 +37,15 @@ def serve_on_ray(
     """Serve a model folder: until interrupted, or on a running cluster from then on.
 
     Args:
-        folder: of the model, at the same path on every node.
-        replicas: processes that answer.
-        address: of a running cluster, or `auto`; None starts one on this machine.
-        host: that the HTTP proxies bind.
-        port: of the HTTP proxies.
-        state: the folder that keeps changes of the catalog; for one replica alone.
+        folder: the model folder, at the same path on every node.
+        replicas: number of processes that answer.
+        address: address of a running cluster, or `auto`; None starts one on this machine.
+        host: address that the HTTP proxies bind.
+        port: port of the HTTP proxies.
+        state: folder that keeps catalog changes; needs a single replica.
         keys: see `create_app`.
-        threads: of a replica; as many processor cores are set aside for it.
-        device: `cpu`, or `cuda` for one GPU a replica.
+        threads: CPU threads of a replica, which reserves as many cores.
+        device: `cpu`, or `cuda` for one GPU for each replica.
 
     Raises:
         InputError: several replicas would have to write one log, or there is no model folder.
@@ -61,39 +61,43 @@ def serve_on_ray(
     from ray import serve
 
     folder, state = folder.resolve(), state.resolve() if state else None
-    arm = folder.name
-    settings = ServingSettings()
+    settings, reloads = ServingSettings(), replicas == 1
 
-    def build() -> Any:  # in the replica: a model cannot travel
-        from twofold.serving.folders import app_of_folders
-
-        return app_of_folders(
-            {arm: folder}, settings, state=state, keys=keys, device=device, reloads=replicas == 1
-        )
+    def build() -> Any:  # runs in the replica, as a model cannot be pickled
+        return _app(folder, settings, state=state, keys=keys, device=device, reloads=reloads)
 
     ray.init(address=address, include_dashboard=None if address else False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray would make a crash of it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray would report a crash
     with contextlib.suppress(KeyboardInterrupt):
         serve.start(http_options={"host": host, "port": port})
         deployment = serve.deployment(
             serve.ingress(build)(),
-            name=arm,
+            name=folder.name,
             num_replicas=replicas,
-            # More than may wait: the application refuses with Retry-After, Ray's queue would not.
-            max_ongoing_requests=2 * (settings.max_waiting + settings.max_batch),
+            # More than the queue holds: the application refuses with Retry-After, Ray would not.
+            max_ongoing_requests=2 * (settings.max_queue_size + settings.max_batch_size),
             ray_actor_options=_resources(threads, device),
         )
         serve.run(deployment.bind(), name="twofold", route_prefix="/")
         log.info("serving at http://%s:%d", host, port)
-        if address is None:  # this process carries the cluster
+        if address is None:  # the cluster ends with this process
             threading.Event().wait()
     if address is None:
         serve.shutdown()
         ray.shutdown()
 
 
+def _app(folder: Path, settings: ServingSettings, **options: Any) -> Any:
+    from twofold.serving.http.process import loading_models
+
+    with loading_models():
+        from twofold.serving.app_from_folders import app_from_folders
+
+        return app_from_folders({folder.name: folder}, settings, **options)
+
+
 def _resources(threads: int, device: str) -> dict[str, Any]:
-    """What is set aside for a replica."""
+    """What Ray reserves for a replica."""
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
     return {
         "num_cpus": threads,

@@ -9,23 +9,32 @@ from pathlib import Path
 
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 
 from twofold.serving.api.routes_admin import admin_routes
-from twofold.serving.api.routes_answers import answer_routes, item_routes
+from twofold.serving.api.routes_answers import answer_routes
+from twofold.serving.api.routes_items import item_routes
 from twofold.serving.api.routes_operations import Readiness, operation_routes
 from twofold.serving.engines.batching import Batcher
 from twofold.serving.engines.engine import Engine
 from twofold.serving.engines.reload import Load, Reloader, warm_up
-from twofold.serving.http.errors import add_problems
 from twofold.serving.http.keys import Access, Key
-from twofold.serving.http.limits import Admission, Door
+from twofold.serving.http.limits import Limits
 from twofold.serving.http.metrics import Measured, Metrics
+from twofold.serving.http.problems import add_problem_handlers
 from twofold.serving.settings import ServingSettings
 from twofold.serving.web.page import WEB, page_files, page_routes
 
 log = logging.getLogger(__name__)
 
-_OPEN = ("/health", "/ready", "/docs", "/openapi.json")
+_VIEWER = "/docs-viewer"
+_OPEN_PATHS = (
+    "/health",
+    "/ready",
+    "/openapi.json",
+    "/docs",
+    *(f"{_VIEWER}/{file}" for file in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")),
+)
 
 
 def create_app(
@@ -40,11 +49,11 @@ def create_app(
     """One API and one page over one or several models.
 
     Args:
-        engines: by the arm's name; the first answers where no arm is asked for.
+        engines: by the name of the model; the first is the default.
         settings: limits.
-        folders: of the models, by arm: what a reload without a folder reads again.
-        load: reads a model folder for an arm; without it nothing can be reloaded.
-        keys: without one, only clients on this machine are answered.
+        folders: model folders by name, which a reload without a folder reads again.
+        load: loads a model folder under a name; without it no model can be reloaded.
+        keys: API keys; without any, only clients on this machine are answered.
         web: the folder of the page.
     """
     settings = settings or ServingSettings()
@@ -56,12 +65,14 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         batcher.start()
-        warming = asyncio.create_task(_warm(batcher, readiness))
+        warming = asyncio.create_task(_warm_up(batcher, readiness))
         yield
         warming.cancel()
         await batcher.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs needs no network
+        redoc_url=None,
+        static_url=_VIEWER,
         title="Twofold",
         version=importlib.metadata.version("twofold"),
         summary="One generative model for search and recommendation.",
@@ -70,33 +81,32 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.batcher, app.state.reloader = batcher, reloader
-    app.state.door = Door(batcher, metrics)
-    shown = [Security(HTTPBearer(auto_error=False))] if keys else []  # in the docs: see Access
+    in_docs = [Security(HTTPBearer(auto_error=False))] if keys else []  # `Access` checks the key
     for routes in (
         answer_routes(batcher),
         item_routes(batcher),
         operation_routes(batcher, metrics, readiness),
         admin_routes(batcher, reloader),
     ):
-        app.include_router(routes, dependencies=shown)
+        app.include_router(routes, dependencies=in_docs)
     app.include_router(page_routes(web))
-    add_problems(app)
-    # The last one added sees a request first.
-    app.add_middleware(Admission, batcher=batcher, settings=settings)
-    app.add_middleware(Access, keys=keys, open_paths=(*_OPEN, *page_files(web)))
+    add_problem_handlers(app)
+    # The last one added sees a request first: a client without a key costs no body.
+    app.add_middleware(Limits, batcher=batcher, settings=settings)
+    app.add_middleware(Access, keys=keys, open_paths=(*_OPEN_PATHS, *page_files(web)))
     app.add_middleware(Measured, metrics=metrics)
     return app
 
 
-async def _warm(batcher: Batcher, readiness: Readiness) -> None:
+async def _warm_up(batcher: Batcher, readiness: Readiness) -> None:
     """Ready once every model has answered."""
 
-    def each(engines: dict[str, Engine]) -> None:
+    def warm_up_all(engines: dict[str, Engine]) -> None:
         for engine in engines.values():
             warm_up(engine)
 
     try:
-        await batcher.change(each)
+        await batcher.change(warm_up_all)
         readiness.ready = True
     except Exception as error:
         readiness.reason = f"the warm-up request failed: {error}"

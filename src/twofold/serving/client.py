@@ -1,7 +1,7 @@
-"""A client of a running server; its answers are the models of `schemas`.
+"""A client of a running server; its answers are the types of `schemas`.
 
-Invariant: a request is sent again only where the server refused it and said when to come back,
-and never before then.
+Invariant: a request is sent again only where the server refused it and said when to retry, and
+never before then.
 """
 
 import time
@@ -20,40 +20,40 @@ _BUSY = (429, 503)
 
 
 class Options(TypedDict, total=False):
-    """Which items may come back, and how many: see `schemas.Choice`."""
+    """Which items may be returned, and how many: see `schemas.Choice`."""
 
     k: int
     exclude: Sequence[str]
     filters: Mapping[str, str | Sequence[str]]
     seen: Literal["exclude", "keep"]
-    arm: str
+    model: str
 
 
 class ServerError(Exception):
-    """The server did not give what it was asked for.
+    """The server did not answer a request, or refused it.
 
     Attributes:
-        status: of HTTP; None where no answer came.
+        status: HTTP status; None where no answer came.
         detail: what went wrong, in a sentence.
     """
 
-    def __init__(self, asked: str, status: int | None, detail: str) -> None:
-        super().__init__(f"{asked}: {'no answer' if status is None else status}: {detail}")
+    def __init__(self, request: str, status: int | None, detail: str) -> None:
+        super().__init__(f"{request}: {'no answer' if status is None else status}: {detail}")
         self.status = status
         self.detail = detail
 
 
 class Client:
-    """Asks a server; safe to share between threads. A method raises ServerError where there is
+    """Sends requests to a server; threads may share it. A method raises ServerError where there is
     no answer.
 
     Args:
-        url: of the server, such as http://127.0.0.1:8000.
-        api_key: where the server asks for one.
+        url: address of the server, such as http://127.0.0.1:8000.
+        api_key: needed where the server has keys.
         timeout: seconds to wait for an answer.
-        tries: how often a busy server is asked, at most.
-        longest_wait: seconds; a server that wants more time is not waited for.
-        transport: how requests travel, for a proxy or an application in this process.
+        tries: how often a request is sent to a busy server, at most.
+        longest_wait: seconds; the client gives up on a server that wants a longer pause.
+        transport: replaces the network, for a proxy or an application in this process.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Client:
         user_id: str | None = None,
         **options: Unpack[Options],
     ) -> schemas.Answer:
-        """Items that come next after a history, or after that of a user whom the model knows."""
+        """Items that come next after a history, or after the stored history of a user."""
         return self._post("/recommend", schemas.Answer, history=history, user_id=user_id, **options)
 
     def retrieve(
@@ -107,7 +107,7 @@ class Client:
         return self._post("/retrieve", schemas.Answer, query=query, history=history, **options)
 
     def retrieve_batch(self, requests: Sequence[schemas.RetrieveRequest]) -> list[schemas.Answer]:
-        """An answer to each request, in their order; their `k` add up to 5,000 at most."""
+        """The answers to several requests, in their order; their `k` add up to 5,000 at most."""
         bodies = [request.model_dump(exclude_unset=True) for request in requests]
         return self._post("/retrieve/batch", schemas.BatchAnswer, requests=bodies).answers
 
@@ -117,10 +117,10 @@ class Client:
         query: str | None = None,
         history: Sequence[str] = (),
         *,
-        arm: str | None = None,
+        model: str | None = None,
     ) -> schemas.Answer:
         """The candidates, best first for a query, a history, or both."""
-        body = {"candidates": candidates, "query": query, "history": history, "arm": arm}
+        body = {"candidates": candidates, "query": query, "history": history, "model": model}
         return self._post("/score", schemas.Answer, **body)
 
     def explain(
@@ -129,30 +129,32 @@ class Client:
         query: str | None = None,
         history: Sequence[str] = (),
         *,
-        arm: str | None = None,
+        model: str | None = None,
     ) -> schemas.Explanation:
-        """What of a request carries an item's score."""
-        body = {"item_id": item_id, "query": query, "history": history, "arm": arm}
+        """How much each part of a request contributes to an item's score."""
+        body = {"item_id": item_id, "query": query, "history": history, "model": model}
         return self._post("/explain", schemas.Explanation, **body)
 
-    def item(self, item_id: str, *, arm: str | None = None) -> schemas.Item:
+    def item(self, item_id: str, *, model: str | None = None) -> schemas.Item:
         """An item that can be retrieved."""
-        return self._get(f"/items/{quote(item_id, safe='')}", schemas.Item, arm=arm)
+        return self._get(f"/items/{quote(item_id, safe='')}", schemas.Item, model=model)
 
-    def similar(self, item_id: str, k: int = 10, *, arm: str | None = None) -> schemas.Answer:
-        """Items that come next after this one alone."""
-        return self._get(f"/similar/{quote(item_id, safe='')}", schemas.Answer, k=k, arm=arm)
+    def similar(self, item_id: str, k: int = 10, *, model: str | None = None) -> schemas.Answer:
+        """Items that come next after a history of this item alone."""
+        return self._get(f"/similar/{quote(item_id, safe='')}", schemas.Answer, k=k, model=model)
 
-    def titles(self, text: str = "", k: int = 10, *, arm: str | None = None) -> list[schemas.Item]:
-        """Items whose title holds the text, popular ones first."""
-        return self._get("/titles", schemas.Items, q=text, k=k, arm=arm).items
+    def titles(
+        self, text: str = "", k: int = 10, *, model: str | None = None
+    ) -> list[schemas.Item]:
+        """Items whose title contains the text, popular ones first."""
+        return self._get("/titles", schemas.Items, q=text, k=k, model=model).items
 
-    def arms(self) -> list[schemas.Arm]:
-        """The served models; the first answers where no arm is asked for."""
-        return self._get("/arms", schemas.Arms).arms
+    def models(self) -> list[schemas.ServedModel]:
+        """The served models; the first is the default."""
+        return self._get("/models", schemas.Models).models
 
     def ready(self) -> bool:
-        """Whether every model has answered a warm-up request; False where nobody answers."""
+        """Whether every model has answered a warm-up request; False where no server answers."""
         try:
             self._answer("GET", "/ready", schemas.State, tries=1)
         except ServerError as error:
@@ -161,17 +163,19 @@ class Client:
             return False
         return True
 
-    def add_items(self, items: Sequence[Mapping[str, str]]) -> schemas.CatalogChange:
+    def add_items(self, items: Sequence[Mapping[str, str]]) -> schemas.ChangedCatalog:
         """Make items retrievable; each has an item_id, a title, and attributes of the catalog."""
-        return self._post("/admin/items", schemas.CatalogChange, items=[dict(i) for i in items])
+        return self._post("/admin/items", schemas.ChangedCatalog, items=[dict(i) for i in items])
 
-    def remove_items(self, item_ids: Sequence[str]) -> schemas.CatalogChange:
-        """Let items never come back."""
-        return self._post("/admin/items/remove", schemas.CatalogChange, item_ids=item_ids)
+    def remove_items(self, item_ids: Sequence[str]) -> schemas.ChangedCatalog:
+        """Remove items from all answers."""
+        return self._post("/admin/items/remove", schemas.ChangedCatalog, item_ids=item_ids)
 
-    def reload(self, folder: str | None = None, *, arm: str | None = None) -> list[schemas.Arm]:
-        """Serve a new model folder of the server's, or the present ones again."""
-        return self._post("/admin/reload", schemas.Arms, folder=folder, arm=arm).arms
+    def reload(
+        self, folder: str | None = None, *, model: str | None = None
+    ) -> list[schemas.ServedModel]:
+        """Let the server read another model folder, or the present ones again."""
+        return self._post("/admin/reload", schemas.Models, folder=folder, model=model).models
 
     def _post(self, path: str, answer: type[A], **body: Any) -> A:
         given = {name: value for name, value in body.items() if value is not None}
@@ -184,25 +188,26 @@ class Client:
     def _answer(
         self, method: str, path: str, answer: type[A], tries: int | None = None, **sent: Any
     ) -> A:
-        asked = f"{method} {str(self._http.base_url).rstrip('/')}{path}"
-        response = self._patient(asked, method, path, tries or self._tries, sent)
+        request = f"{method} {str(self._http.base_url).rstrip('/')}{path}"
+        response = self._send(request, method, path, tries or self._tries, sent)
         if not response.is_success:
-            raise ServerError(asked, response.status_code, _detail(response))
+            raise ServerError(request, response.status_code, _detail(response))
         try:
-            # A later server may say more than this client knows of.
+            # A newer server may send fields that this client does not know.
             return answer.model_validate_json(response.content, extra="ignore")
         except pydantic.ValidationError:
             detail = "this is not an answer of Twofold; give the address of its server"
-            raise ServerError(asked, response.status_code, detail) from None
+            raise ServerError(request, response.status_code, detail) from None
 
-    def _patient(
-        self, asked: str, method: str, path: str, tries: int, sent: dict[str, Any]
+    def _send(
+        self, request: str, method: str, path: str, tries: int, sent: dict[str, Any]
     ) -> httpx.Response:
+        """The response; a busy server is asked again as often as `tries` says."""
         for left in reversed(range(tries)):
             try:
                 response = self._http.request(method, path, **sent)
             except httpx.HTTPError as error:
-                raise ServerError(asked, None, f"{error or type(error).__name__}") from error
+                raise ServerError(request, None, f"{error or type(error).__name__}") from error
             wait = _retry_after(response)
             if not left or wait is None or wait > self._longest_wait:
                 break
@@ -211,7 +216,7 @@ class Client:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds until a busy server wants to be asked again."""
+    """Seconds until a busy server wants another try."""
     if response.status_code not in _BUSY:
         return None
     value = response.headers.get("Retry-After", "")
@@ -219,7 +224,7 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 def _detail(response: httpx.Response) -> str:
-    """The server's own words, or the status's where something else answered."""
+    """The server's message, or the status phrase where something else answered."""
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
@@ -227,6 +232,6 @@ def _detail(response: httpx.Response) -> str:
     if not isinstance(detail, list):
         return str(detail)
     return "; ".join(
-        f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}".lstrip(": ")
-        for one in detail
+        f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}".lstrip(": ")
+        for each in detail
     )

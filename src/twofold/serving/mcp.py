@@ -1,6 +1,6 @@
 """Search and recommendation as tools of the Model Context Protocol.
 
-Invariant: whoever calls a tool need not know item ids; a title stands for its item.
+Invariant: the caller of a tool need not know item ids; it may name an item by its title.
 """
 
 import importlib.metadata
@@ -14,35 +14,35 @@ from pydantic import Field
 from twofold.serving.api import schemas
 from twofold.serving.client import Client, ServerError
 
-MOST = 50
-"""Items of one answer: more would fill a context window."""
+MAX_ITEMS = 50
+"""Limit of items in one answer: more would fill a context window."""
 
 Liked = Annotated[
     list[str],
     Field(
-        max_length=schemas.MOST_ITEMS,
-        description="what was liked, oldest first: item ids as answers give them, or titles",
+        max_length=schemas.MAX_ITEMS,
+        description="what the user liked, oldest first: item ids as in answers, or titles",
     ),
 ]
-Many = Annotated[int, Field(ge=1, le=MOST, description="how many items")]
+HowMany = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="how many items to return")]
 
 
 def create_mcp(client: Client) -> MCPServer:
-    """A server with the tools `search` and `recommend`, which `client` answers."""
+    """A server whose tools `search` and `recommend` ask `client`."""
     server: MCPServer = MCPServer(
         "twofold",
         version=importlib.metadata.version("twofold"),
-        instructions="Finds items of a catalog: by a query, by what somebody liked, or by both.",
+        instructions="Finds items of a catalog: by a query, by what a user liked, or by both.",
     )
 
     @server.tool()
     def search(
         query: schemas.Query,
         liked: Liked | None = None,
-        k: Many = 10,
+        k: HowMany = 10,
         filters: schemas.Filters | None = None,
     ) -> schemas.Answer:
-        """Items for a query, best first; with `liked`, those that this taste prefers."""
+        """Items for a query, best first; `liked` makes the answer personal."""
         try:
             history = _item_ids(client, liked or [])
             return client.retrieve(query, history, k=k, filters=filters or {})
@@ -51,9 +51,9 @@ def create_mcp(client: Client) -> MCPServer:
 
     @server.tool()
     def recommend(
-        liked: Liked, k: Many = 10, filters: schemas.Filters | None = None
+        liked: Liked, k: HowMany = 10, filters: schemas.Filters | None = None
     ) -> schemas.Answer:
-        """Items that somebody who liked these may want next, best first."""
+        """Items that a user who liked these may want next, best first."""
         try:
             history = _item_ids(client, liked)
             return client.recommend(history, k=k, filters=filters or {})
@@ -64,21 +64,21 @@ def create_mcp(client: Client) -> MCPServer:
 
 
 def _item_ids(client: Client, liked: Sequence[str]) -> list[str]:
-    return [_item_id(client, given) for given in liked]
+    return [_item_id(client, named) for named in liked]
 
 
-def _item_id(client: Client, given: str) -> str:
-    """The item of this id, else of this title, else the only one whose title holds the text."""
+def _item_id(client: Client, named: str) -> str:
+    """The item with this id, else with this title, else the only one whose title contains it."""
     try:
-        return client.item(given).item_id
+        return client.item(named).item_id
     except ServerError as error:
         if error.status != 404:
             raise
-    found = client.titles(given[:200], 5)
-    same = [item for item in found if item.title.casefold() == given.strip().casefold()]
-    if same or len(found) == 1:
-        return (same or found)[0].item_id
-    if not found:
-        raise ToolError(f"'{given}' is neither an item id nor part of a title; search for it")
-    titles = ", ".join(f"'{item.title}' ({item.item_id})" for item in found)
-    raise ToolError(f"'{given}' may be one of several: {titles}; give one of these ids")
+    items = client.titles(named[:200], 5)
+    same = [item for item in items if item.title.casefold() == named.strip().casefold()]
+    if same or len(items) == 1:
+        return (same or items)[0].item_id
+    if not items:
+        raise ToolError(f"'{named}' is neither an item id nor part of a title; search for it")
+    titles = ", ".join(f"'{item.title}' ({item.item_id})" for item in items)
+    raise ToolError(f"'{named}' may be one of several: {titles}; give one of these ids")

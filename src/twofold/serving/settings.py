@@ -1,4 +1,4 @@
-"""How a server gathers, bounds and refuses."""
+"""Limits of a server."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ class ServingSettings:
     """Limits of a server.
 
     Attributes:
-        max_batch: requests of one pass through the model, at most.
-        max_waiting: requests that may wait for a pass; the next one is refused at once.
-        gather_ms: how long an idle server waits for company before a pass, milliseconds.
-        max_body: bytes of a request's body, at most.
-        seconds: in which a body must arrive, and after it the answer must be there.
+        max_batch_size: requests that the model answers together, at most.
+        max_queue_size: requests that may be queued; further ones get 429 at once.
+        batch_window_ms: how long an idle server collects requests into a batch, milliseconds.
+        max_body_bytes: size of a request's body, at most.
+        timeout_seconds: time for the body to arrive, and then again for the answer.
     """
 
-    max_batch: int = 32
-    max_waiting: int = 64
-    gather_ms: float = 1.0
-    max_body: int = 1 << 20
-    seconds: float = 10.0
+    max_batch_size: int = 32
+    max_queue_size: int = 64
+    batch_window_ms: float = 1.0
+    max_body_bytes: int = 1 << 20
+    timeout_seconds: float = 10.0

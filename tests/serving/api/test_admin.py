@@ -1,4 +1,4 @@
-"""Items come while the server answers, and while its models change."""
+"""Items are added while the server answers, and while its models are reloaded."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ NEW = {"items": [{"item_id": "new", "title": "New"}]}
 
 
 class Thorough(FakeEngine):
-    """Takes its time to place items; says what happened, and in which thread."""
+    """Places items slowly; records what happened, and in which thread."""
 
     def __init__(self, arm: str = "joint", model_version: str = "m1") -> None:
         super().__init__(arm, model_version)
@@ -52,7 +52,7 @@ def engine() -> Thorough:
 
 @pytest.fixture
 def fresh() -> Thorough:
-    """What a reload brings."""
+    """The engine that a reload loads."""
     return Thorough(model_version="m2")
 
 
@@ -74,7 +74,7 @@ async def soon(client: httpx.AsyncClient, path: str, body: object) -> httpx.Resp
     return await asyncio.wait_for(client.post(path, json=body), 5)
 
 
-async def test_answers_and_removals_do_not_wait_for_the_place_of_an_item(
+async def test_answers_and_removals_do_not_wait_for_a_placement(
     client: httpx.AsyncClient, engine: Thorough
 ) -> None:
     adding = add(client)
@@ -88,7 +88,7 @@ async def test_answers_and_removals_do_not_wait_for_the_place_of_an_item(
     assert (await client.get("/items/new")).json()["title"] == "New"
 
 
-async def test_a_place_rests_on_the_items_that_came_before(
+async def test_a_placement_follows_the_items_that_were_added_before(
     client: httpx.AsyncClient, engine: Thorough
 ) -> None:
     first, second = add(client), add(client)
@@ -99,22 +99,22 @@ async def test_a_place_rests_on_the_items_that_came_before(
     assert [what for what, _ in engine.happened] == ["place", "add", "place", "add"]
 
 
-async def test_a_reload_does_not_come_between_a_place_and_its_item(
+async def test_a_reload_does_not_come_between_a_placement_and_its_item(
     client: httpx.AsyncClient, engine: Thorough, fresh: Thorough
 ) -> None:
     adding = add(client)
     await asyncio.to_thread(engine.begun.wait, 30)
     reloading = asyncio.create_task(client.post("/admin/reload", json={}))
-    while not fresh.passes:  # until it is warm
+    while not fresh.batches:  # until it is warm
         await asyncio.sleep(0.001)
     assert (await soon(client, "/search", {"query": "x"})).json()["model_version"] == "m1"
     engine.go_on.set()
     assert (await adding).json()["catalog_version"] == "m1-1"
-    assert (await reloading).json()["arms"][0]["model_version"] == "m2"
+    assert (await reloading).json()["models"][0]["model_version"] == "m2"
     assert engine.happened[-1] == ("add", "engines")
 
 
-async def test_what_came_while_a_model_was_loaded_is_placed_out_of_line(
+async def test_items_added_while_a_model_loads_are_placed_outside_the_queue(
     client: httpx.AsyncClient, fresh: Thorough
 ) -> None:
     assert (await client.post("/admin/reload", json={})).status_code == 200

@@ -1,4 +1,4 @@
-"""What the routes answer."""
+"""Answers of the routes."""
 
 import threading
 from typing import Any
@@ -13,10 +13,10 @@ from twofold.serving.app import create_app
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_answer_is_ranked_and_says_what_it_rests_on() -> None:
+async def test_an_answer_is_ranked_and_names_its_version() -> None:
     async with served() as client:
         answer = (await client.post("/search", json={"query": "space", "k": 3})).json()
-    assert (answer["arm"], answer["model_version"]) == ("joint", "m1")
+    assert (answer["model"], answer["model_version"]) == ("joint", "m1")
     assert answer["catalog_version"] == "m1-0"
     assert [item["rank"] for item in answer["items"]] == [1, 2, 3]
     scores = [item["score"] for item in answer["items"]]
@@ -71,7 +71,7 @@ async def test_a_batch_answers_each_as_if_alone() -> None:
     assert batch == alone
 
 
-async def test_a_batch_asks_for_so_many_items_in_all() -> None:
+async def test_the_items_of_a_batch_are_bounded() -> None:
     asked = [{"query": "x", "k": 1000}] * 5
     async with served() as client:
         assert (await client.post("/retrieve/batch", json={"requests": asked})).status_code == 200
@@ -81,7 +81,7 @@ async def test_a_batch_asks_for_so_many_items_in_all() -> None:
         assert "ask for 5001 items together, and a batch may ask for 5000" in refused.text
 
 
-async def test_a_large_batch_is_not_written_down_in_the_event_loop(
+async def test_a_large_batch_is_not_serialised_in_the_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threads = []
@@ -162,7 +162,11 @@ async def test_titles_are_found_by_a_part() -> None:
         ("/search", {"query": "x", "K": 5}, "Extra inputs"),
         ("/search", {"query": "x", "filters": {"genres": []}}, "at least 1"),
         ("/search", {"query": "x", "filters": {"colour": "red"}}, "attribute 'colour'"),
-        ("/search", {"query": "x", "arm": "other"}, "arm 'other' is not served; take one of joint"),
+        (
+            "/search",
+            {"query": "x", "model": "other"},
+            "model 'other' is not served; choose from joint",
+        ),
         ("/search", {"query": "refused"}, "type another"),
         ("/recommend", {"history": ["none"]}, "item 'none'"),
         ("/recommend", {}, "give either a history"),
@@ -202,33 +206,33 @@ async def test_what_is_no_request_is_refused(body: bytes) -> None:
     assert answer.json()["detail"]
 
 
-async def test_arms_answer_by_name_the_first_by_default() -> None:
+async def test_models_answer_by_name_and_the_first_by_default() -> None:
     app = create_app({"joint": FakeEngine("joint"), "search": FakeEngine("search", "m2")})
     async with served(app) as client:
-        answer = await client.post("/search", json={"query": "x", "arm": "search"})
-        assert (answer.json()["arm"], answer.json()["model_version"]) == ("search", "m2")
-        assert (await client.post("/search", json={"query": "x"})).json()["arm"] == "joint"
-        arms = (await client.get("/arms")).json()["arms"]
-    assert [arm["arm"] for arm in arms] == ["joint", "search"]
-    assert arms[0]["items"] == len(FILMS)
+        answer = await client.post("/search", json={"query": "x", "model": "search"})
+        assert (answer.json()["model"], answer.json()["model_version"]) == ("search", "m2")
+        assert (await client.post("/search", json={"query": "x"})).json()["model"] == "joint"
+        models = (await client.get("/models")).json()["models"]
+    assert [model["model"] for model in models] == ["joint", "search"]
+    assert models[0]["items"] == len(FILMS)
 
 
 async def test_a_model_of_one_task_refuses_the_other() -> None:
-    arms = [FakeEngine(task, tasks=(task,)) for task in ("search", "recommendation")]
-    async with served(create_app({engine.arm: engine for engine in arms})) as client:
-        listed = (await client.get("/arms")).json()["arms"]
-        assert [arm["tasks"] for arm in listed] == [["search"], ["recommendation"]]
+    engines = [FakeEngine(task, tasks=(task,)) for task in ("search", "recommendation")]
+    async with served(create_app({engine.name: engine for engine in engines})) as client:
+        listed = (await client.get("/models")).json()["models"]
+        assert [model["tasks"] for model in listed] == [["search"], ["recommendation"]]
         for path, body in (("/search", {"query": "x"}), ("/recommend", {"history": ["1"]})):
             other = {"/search": "recommendation", "/recommend": "search"}[path]
-            refused = await client.post(path, json={**body, "arm": other})
+            refused = await client.post(path, json={**body, "model": other})
             assert refused.status_code == 422
-            assert f"arm '{other}' was trained for {other} alone" in refused.json()["detail"]
-            batch = {"requests": [{**body, "arm": other}]}
+            assert f"model '{other}' was trained for {other} alone" in refused.json()["detail"]
+            batch = {"requests": [{**body, "model": other}]}
             assert (await client.post("/retrieve/batch", json=batch)).status_code == 422
         assert (await client.post("/search", json={"query": "x"})).is_success
-        liked = {"history": ["1"], "arm": "recommendation"}
+        liked = {"history": ["1"], "model": "recommendation"}
         assert (await client.post("/retrieve", json=liked)).is_success
-        assert (await client.get("/similar/1?arm=recommendation")).is_success
+        assert (await client.get("/similar/1?model=recommendation")).is_success
 
 
 async def test_the_catalog_changes_at_once() -> None:
@@ -245,7 +249,7 @@ async def test_the_catalog_changes_at_once() -> None:
         found = ids(await client.post("/search", json={"query": "x", "k": 1000}))
         assert not {"new", "1"} & set(found)
         assert (await client.get("/items/1")).status_code == 404
-        assert (await client.get("/arms")).json()["arms"][0]["items"] == len(FILMS) - 1
+        assert (await client.get("/models")).json()["models"][0]["items"] == len(FILMS) - 1
 
 
 async def test_a_broken_engine_is_500_for_its_request_alone() -> None:

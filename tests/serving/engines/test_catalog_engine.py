@@ -1,4 +1,4 @@
-"""A model and its living catalog: what comes and goes, and what survives a restart."""
+"""A model and its living catalog: items are added and removed, and changes survive a restart."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.scoring import score_items
 from twofold.serving.engines import catalog_engine
 from twofold.serving.engines.catalog_engine import CatalogEngine, load_engine
-from twofold.serving.engines.engine import Asked
+from twofold.serving.engines.engine import TopK
 from twofold.serving.engines.reload import warm_up
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
@@ -41,7 +41,7 @@ def hybrid_folder(
     sentence_encoder: SentenceEncoder,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Words and sentences, with the part whether or not validation would keep it."""
+    """A hybrid part of words and sentences, whether or not validation would keep it."""
     out = tmp_path_factory.mktemp("hybrid")
     config = quick_config.model_copy(update={"text_encoder": f"tfidf+{sentence_encoder.name}"})
     model = train(catalog, "joint", out=out / "as-trained", config=config, device="cpu").model
@@ -66,7 +66,7 @@ def log(tmp_path: Path) -> Iterator[ChangeLog]:
 
 
 def _ids(engine: CatalogEngine, request: Request, k: int = 60) -> list[str]:
-    (found,) = engine.answer([Asked(request, k)])
+    (found,) = engine.answer([TopK(request, k)])
     return [item.item_id for item in found]
 
 
@@ -106,7 +106,9 @@ def test_a_model_of_one_task_refuses_the_other(
         lambda request: engine.score(request, ["film-1"]),
         lambda request: engine.explain(request, "film-1"),
     ):
-        with pytest.raises(InputError, match=f"arm 'single' was trained for {learned} alone; for"):
+        with pytest.raises(
+            InputError, match=f"model 'single' was trained for {learned} alone; for"
+        ):
             ask(other)
 
 
@@ -163,9 +165,7 @@ def test_changes_survive_a_restart(folder: Path, tmp_path: Path) -> None:
     again.close()
 
 
-def test_what_cannot_be_placed_is_refused_and_not_written_down(
-    folder: Path, log: ChangeLog
-) -> None:
+def test_an_item_without_a_place_is_refused_and_not_logged(folder: Path, log: ChangeLog) -> None:
     engine = load_engine(folder, "joint", log)
     with pytest.raises(InputError, match="attribute 'colour' is not in the catalog"):
         engine.add([{**ROBOTS, "colour": "red"}])
@@ -178,7 +178,7 @@ def test_what_cannot_be_placed_is_refused_and_not_written_down(
         load_engine(folder, "joint").add([ROBOTS])
 
 
-def test_an_item_is_given_as_it_is_held(model_folder: Path, log: ChangeLog) -> None:
+def test_an_item_must_be_given_as_the_catalog_holds_it(model_folder: Path, log: ChangeLog) -> None:
     engine = load_engine(model_folder, "joint", log)
     engine.add([ROBOTS])
     engine.remove(["new"])
@@ -198,7 +198,7 @@ def test_an_item_is_given_as_it_is_held(model_folder: Path, log: ChangeLog) -> N
     assert engine.item("new").title == "Robots in love"  # type: ignore[union-attr]
 
 
-def test_an_item_is_given_once(model_folder: Path, log: ChangeLog) -> None:
+def test_an_item_cannot_be_given_in_two_versions(model_folder: Path, log: ChangeLog) -> None:
     engine = load_engine(model_folder, "joint", log)
     with pytest.raises(InputError, match="its title is 'Robots in love', and 'Other' was given"):
         engine.add([ROBOTS, {**ROBOTS, "title": "Other"}])
@@ -208,7 +208,7 @@ def test_an_item_is_given_once(model_folder: Path, log: ChangeLog) -> None:
 def test_scores_are_those_that_retrieval_ranks_by(folder: Path) -> None:
     engine = load_engine(folder, "joint")
     for request in (ASKED, Request("r", query="love", history=("film-3", "film-9"))):
-        (found,) = engine.answer([Asked(request, 60)])
+        (found,) = engine.answer([TopK(request, 60)])
         scored = engine.score(request, [item.item_id for item in reversed(found)])
         assert [item.item_id for item in scored] == [item.item_id for item in found]
         assert [s.score for s in scored] == pytest.approx([f.score for f in found], abs=1e-4)
@@ -236,9 +236,9 @@ def test_titles_are_found_by_a_part_of_them(folder: Path, catalog: PreparedDatas
     assert engine.find_titles("no such title", 10) == []
 
 
-def test_the_best_of_what_was_found_are_shown(folder: Path) -> None:
+def test_the_best_of_the_retrieved_items_are_described(folder: Path) -> None:
     engine = load_engine(folder, "joint")
-    (some,), (all_of,) = engine.answer([Asked(ASKED, 50, 7)]), engine.answer([Asked(ASKED, 50)])
+    (some,), (all_of,) = engine.answer([TopK(ASKED, 50, 7)]), engine.answer([TopK(ASKED, 50)])
     assert some == all_of[:7]
 
 
@@ -261,7 +261,7 @@ def test_a_damaged_log_is_refused(tmp_path: Path, model_folder: Path, damage: st
         ChangeLog(tmp_path / "state")
 
 
-def test_a_line_that_a_crash_cut_short_is_taken_off(tmp_path: Path, model_folder: Path) -> None:
+def test_a_line_that_a_crash_cut_short_is_removed(tmp_path: Path, model_folder: Path) -> None:
     engine = load_engine(model_folder, "joint", tmp_path / "state")
     engine.remove(["film-1"])
     engine.close()
@@ -275,7 +275,7 @@ def test_a_line_that_a_crash_cut_short_is_taken_off(tmp_path: Path, model_folder
     log.close()
 
 
-def test_what_was_loaded_does_not_rest_on_its_files(
+def test_a_loaded_model_does_not_need_its_files(
     folder: Path, tmp_path: Path, log: ChangeLog
 ) -> None:
     copied = tmp_path / "model"
@@ -298,16 +298,14 @@ def test_many_changes_are_replayed_as_they_were_made(folder: Path, log: ChangeLo
     engine.remove(["new-4"])
     asked = Request("r", query="robots", history=("new-0", "film-2"))
     again = load_engine(folder, "joint", log)
-    (before,), (after,) = engine.answer([Asked(asked, 100)]), again.answer([Asked(asked, 100)])
+    (before,), (after,) = engine.answer([TopK(asked, 100)]), again.answer([TopK(asked, 100)])
     assert [(f.item_id, f.title) for f in after] == [(f.item_id, f.title) for f in before]
     assert [f.score for f in after] == pytest.approx([f.score for f in before], abs=1e-4)
     assert again.item("new-1").title == "A wedding"  # type: ignore[union-attr]
     assert (again.catalog_version, again.items) == (engine.catalog_version, engine.items)
 
 
-def test_a_place_that_says_too_little_is_worked_out_again(
-    hybrid_folder: Path, log: ChangeLog
-) -> None:
+def test_an_incomplete_placement_is_computed_again(hybrid_folder: Path, log: ChangeLog) -> None:
     engine = load_engine(hybrid_folder, "joint", log)
     (placed,) = engine.place([ROBOTS]).values()
     rows = {
@@ -316,12 +314,12 @@ def test_a_place_that_says_too_little_is_worked_out_again(
     log.append(CatalogChange("add", [ROBOTS], {engine.model_version: encode_arrays(rows)}))
     again = load_engine(hybrid_folder, "joint", log)
     engine.add([ROBOTS])  # catches up with the line before as well
-    (before,), (after,) = engine.answer([Asked(ASKED, 61)]), again.answer([Asked(ASKED, 61)])
+    (before,), (after,) = engine.answer([TopK(ASKED, 61)]), again.answer([TopK(ASKED, 61)])
     assert "new" in [found.item_id for found in after]
     assert [f.score for f in after] == pytest.approx([f.score for f in before], abs=1e-4)
 
 
-def test_what_adding_needs_is_worked_out_once(
+def test_what_adding_needs_is_computed_once(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(model_folder, "joint")
@@ -362,7 +360,7 @@ def test_another_model_takes_the_changes_over(
 def test_models_in_turn_add_items_that_are_alike(
     request: pytest.FixtureRequest, tmp_path: Path, first: str, second: str
 ) -> None:
-    """Each would give the next one the identifier that it gave the last."""
+    """Each of them would get the identifier that the one before got."""
     folders = [request.getfixturevalue(f"{name}_folder") for name in (first, second)]
     new = [f"new-{number}" for number in range(4)]
     for number, item_id in enumerate(new):
@@ -371,7 +369,7 @@ def test_models_in_turn_add_items_that_are_alike(
         engine.close()
     for folder in folders:
         engine = load_engine(folder, "joint", tmp_path / "state")
-        (found,) = engine.answer([Asked(ASKED, 100)])
+        (found,) = engine.answer([TopK(ASKED, 100)])
         assert len(found) == engine.items == 64
         assert {item.item_id for item in found} >= set(new)
         scored = engine.score(ASKED, [item.item_id for item in found])
@@ -379,7 +377,7 @@ def test_models_in_turn_add_items_that_are_alike(
         engine.close()
 
 
-def test_an_identifier_that_was_given_out_meanwhile_is_not_given_twice(
+def test_an_identifier_that_was_taken_meanwhile_is_not_taken_twice(
     folder: Path, log: ChangeLog
 ) -> None:
     engine = load_engine(folder, "joint", log)
@@ -407,7 +405,7 @@ def test_a_model_whose_folder_changes_while_it_is_read_is_refused(
         load_engine(copied, "joint")
 
 
-def test_what_users_ask_for_does_not_fill_the_memory(
+def test_requests_of_users_do_not_fill_the_memory(
     semantic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(semantic_folder, "joint")
@@ -416,7 +414,7 @@ def test_what_users_ask_for_does_not_fill_the_memory(
 
     def ask(number: int) -> None:
         where = (("genre", frozenset([f"made up {number}", "x" * (number % 2 * 50_000)])),)
-        engine.answer([Asked(Request("r", query="robots", where=where), 50)])
+        engine.answer([TopK(Request("r", query="robots", where=where), 50)])
 
     ask(0)
     tracemalloc.start()
@@ -444,7 +442,7 @@ def test_an_explanation_of_many_words_scores_few_requests_at_a_time(
     assert max(together) <= 32
 
 
-def test_counts_follow_what_comes_and_goes_under_a_filter(
+def test_counts_under_a_filter_follow_additions_and_removals(
     semantic_folder: Path, log: ChangeLog
 ) -> None:
     engine = load_engine(semantic_folder, "joint", log)

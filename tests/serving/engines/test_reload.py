@@ -1,4 +1,4 @@
-"""A new model in place of the old, or the old one goes on."""
+"""A new model replaces the old one, or the old one stays."""
 
 import asyncio
 from pathlib import Path
@@ -24,13 +24,13 @@ class Folders:
         self.loop = asyncio.get_running_loop()
         self.loaded: list[tuple[str, str]] = []
 
-    def __call__(self, folder: Path, arm: str) -> Engine:
-        self.loaded.append((folder.name, arm))
+    def __call__(self, folder: Path, name: str) -> Engine:
+        self.loaded.append((folder.name, name))
         if folder.name == "slow":
             asyncio.run_coroutine_threadsafe(self.go.wait(), self.loop).result(30)
         if folder.name == "panics":
             raise type("PanicError", (BaseException,), {})("a table broke")
-        engine = FakeEngine(arm, folder.name)
+        engine = FakeEngine(name, folder.name)
         if folder.name == "silent":
             engine.fail_on = "Alpha"
         if folder.name not in ("m1", "m2", "slow", "silent"):
@@ -38,13 +38,13 @@ class Folders:
         return engine
 
 
-def app_of(load: Folders, *arms: str) -> FastAPI:
-    engines = {arm: FakeEngine(arm, "m1") for arm in arms or ("joint",)}
-    return create_app(engines, folders={arm: Path("m1") for arm in engines}, load=load)
+def app_of(load: Folders, *names: str) -> FastAPI:
+    engines = {name: FakeEngine(name, "m1") for name in names or ("joint",)}
+    return create_app(engines, folders={name: Path("m1") for name in engines}, load=load)
 
 
 async def versions(client: httpx.AsyncClient) -> list[str]:
-    return [arm["model_version"] for arm in (await client.get("/arms")).json()["arms"]]
+    return [model["model_version"] for model in (await client.get("/models")).json()["models"]]
 
 
 async def reload(client: httpx.AsyncClient, **body: str) -> httpx.Response:
@@ -54,7 +54,7 @@ async def reload(client: httpx.AsyncClient, **body: str) -> httpx.Response:
 async def test_a_new_folder_answers_from_then_on() -> None:
     async with served(app_of(Folders())) as client:
         answer = await reload(client, folder="m2")
-        assert answer.json()["arms"][0]["model_version"] == "m2"
+        assert answer.json()["models"][0]["model_version"] == "m2"
         found = (await client.post("/search", json={"query": "x"})).json()
         assert (found["model_version"], found["catalog_version"]) == ("m2", "m2-0")
         text = (await client.get("/metrics")).text
@@ -68,10 +68,10 @@ async def test_a_new_folder_answers_from_then_on() -> None:
         ("nowhere", "nowhere: no such folder"),
         ("silent", "the engine broke"),
         ("panics", "a table broke"),
-        ("nul\0", "arm 'joint' stays as it is"),
+        ("nul\0", "model 'joint' stays as it is"),
     ],
 )
-async def test_a_bad_folder_is_refused_and_the_old_one_goes_on(folder: str, says: str) -> None:
+async def test_a_bad_folder_is_refused_and_the_old_model_answers(folder: str, says: str) -> None:
     async with served(app_of(Folders())) as client:
         answer = await reload(client, folder=folder)
         assert answer.status_code == 422
@@ -82,7 +82,7 @@ async def test_a_bad_folder_is_refused_and_the_old_one_goes_on(folder: str, says
         assert await versions(client) == ["m1"]
 
 
-async def test_one_reload_at_a_time_and_answers_go_on() -> None:
+async def test_one_reload_at_a_time_and_requests_are_answered_meanwhile() -> None:
     load = Folders()
     async with served(app_of(load)) as client:
         first = asyncio.ensure_future(reload(client, folder="slow"))
@@ -121,7 +121,7 @@ async def test_an_answer_to_a_batch_is_of_one_version() -> None:
             await asyncio.gather(asks(), asks(), reloads())
 
 
-async def test_all_arms_are_reloaded_or_none() -> None:
+async def test_all_models_are_reloaded_or_none() -> None:
     load = Folders()
     app = create_app(
         {"joint": FakeEngine("joint", "old"), "search": FakeEngine("search", "old")},
@@ -132,13 +132,13 @@ async def test_all_arms_are_reloaded_or_none() -> None:
         assert (await reload(client)).status_code == 422
         assert load.loaded == [("m1", "joint"), ("broken", "search")]
         assert await versions(client) == ["old", "old"]
-        assert (await reload(client, arm="search", folder="m2")).status_code == 200
+        assert (await reload(client, model="search", folder="m2")).status_code == 200
         assert await versions(client) == ["old", "m2"]
         assert (await reload(client)).status_code == 200
         assert await versions(client) == ["m1", "m2"]
-        unknown = await reload(client, arm="other", folder="m2")
+        unknown = await reload(client, model="other", folder="m2")
         assert unknown.status_code == 422
-        assert "arm 'other' is not served" in unknown.json()["detail"]
+        assert "model 'other' is not served" in unknown.json()["detail"]
 
 
 async def test_without_a_way_to_load_it_says_so() -> None:
@@ -148,7 +148,7 @@ async def test_without_a_way_to_load_it_says_so() -> None:
     assert "was started without model folders" in answer.json()["detail"]
 
 
-async def test_a_change_that_one_arm_refuses_is_made_in_none() -> None:
+async def test_a_change_that_one_model_refuses_is_made_in_none() -> None:
     joint, search = FakeEngine("joint"), FakeEngine("search")
     search.refuses = "Unplaceable"
     async with served(create_app({"joint": joint, "search": search})) as client:

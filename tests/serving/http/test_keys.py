@@ -1,4 +1,4 @@
-"""Who is answered, with keys and without."""
+"""Which clients are answered, with keys and without."""
 
 import hmac
 from collections.abc import Callable
@@ -55,7 +55,7 @@ async def test_a_key_is_needed_and_an_admins_to_change_anything(key_file: KeyFil
         assert await status("/search", **{"X-API-Key": USER[:-1]}) == 401
         assert await status("/admin/items/remove", **{"X-API-Key": USER}) == 403
         assert await status("/admin/items/remove", **{"X-API-Key": ADMIN}) == 200
-        for path in ("/metrics", "/arms", "/items/1", "/titles"):
+        for path in ("/metrics", "/models", "/items/1", "/titles"):
             refused = await client.get(path)
             assert refused.status_code == 401, path
             assert refused.headers["WWW-Authenticate"] == "Bearer"
@@ -77,7 +77,7 @@ async def test_every_key_is_compared_in_constant_time(
         monkeypatch.setattr(keys, "hmac", SimpleNamespace(compare_digest=counted))
         for key in (USER, ADMIN, "x", ""):
             compared.clear()
-            await client.get("/arms", headers={"X-API-Key": key})
+            await client.get("/models", headers={"X-API-Key": key})
             assert compared == [(32, 32)] * 3  # digests of one length, none left out
 
 
@@ -88,7 +88,7 @@ async def test_a_rate_is_a_keys_own(key_file: KeyFile, monkeypatch: pytest.Monke
     async with served(keyed(key_file(FILE))) as client:
 
         async def asked(key: str) -> httpx.Response:
-            return await client.get("/arms", headers={"X-API-Key": key})
+            return await client.get("/models", headers={"X-API-Key": key})
 
         assert [(await asked(SLOW)).status_code for _ in range(3)] == [200, 200, 429]
         refused = await asked(SLOW)
@@ -170,7 +170,7 @@ async def test_without_keys_this_machine_alone_is_answered() -> None:
             "https://127.0.0.1:8000",
         ):
             assert await status(Origin=origin) == 403, origin
-        assert (await client.get("/arms", headers={"Origin": "http://evil.example"})).is_success
+        assert (await client.get("/models", headers={"Origin": "http://evil.example"})).is_success
 
 
 @pytest.mark.anyio
@@ -183,7 +183,7 @@ async def test_without_keys_this_machine_alone_is_answered() -> None:
         {"X-FORWARDED-HOST": "shop.example"},
     ],
 )
-async def test_without_keys_nobody_is_answered_through_a_proxy(
+async def test_without_keys_no_client_is_answered_through_a_proxy(
     key_file: KeyFile, headers: dict[str, str]
 ) -> None:
     async with served() as client:
@@ -210,7 +210,7 @@ async def test_without_keys_an_address_elsewhere_is_refused_whatever_it_says(
     async with served(app):
         transport = httpx.ASGITransport(app, client=(address, 1234))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            assert (await client.get("/arms")).status_code == status
+            assert (await client.get("/models")).status_code == status
             answer = await client.post("/admin/items/remove", json=REMOVE)
             assert answer.status_code == status
 

@@ -1,4 +1,4 @@
-"""What gets in, and that a refusal comes at once."""
+"""Load shedding, limits of size and time, readiness and metrics."""
 
 import asyncio
 import re
@@ -18,26 +18,26 @@ pytestmark = pytest.mark.anyio
 
 ASKED = {"query": "space"}
 WARM = 2
-"""Passes of the warm-up."""
+"""Batches of the warm-up."""
 
 
-async def waits(engine: FakeEngine, app: FastAPI, passes: int, waiting: int) -> None:
-    """Until the engine is in its pass of this number, and so many wait."""
+async def wait_for(engine: FakeEngine, app: FastAPI, batches: int, queued: int) -> None:
+    """Wait until the engine is in its batch of this number, and so many requests are queued."""
     async with asyncio.timeout(20):
-        while len(engine.passes) < passes or app.state.batcher.waiting != waiting:
+        while len(engine.batches) < batches or app.state.batcher.queued != queued:
             await asyncio.sleep(0.001)
 
 
-async def test_a_full_line_is_429_at_once_and_others_are_answered() -> None:
+async def test_a_full_queue_is_429_at_once_and_queued_requests_are_answered() -> None:
     engine = FakeEngine()
-    app = create_app({"joint": engine}, ServingSettings(max_batch=1, max_waiting=2))
+    app = create_app({"joint": engine}, ServingSettings(max_batch_size=1, max_queue_size=2))
     async with served(app) as client:
         engine.gate.clear()
         asked = []
         for waiting in range(3):
             asked.append(asyncio.ensure_future(client.post("/search", json=ASKED)))
-            await waits(engine, app, WARM + 1, waiting)
-        # Nobody is let out of the line before all of these have their answers.
+            await wait_for(engine, app, WARM + 1, waiting)
+        # The queue stays full until all of these are refused.
         refused = await asyncio.gather(*(client.post("/search", json=ASKED) for _ in range(20)))
         assert (await client.get("/health")).status_code == 200
         assert (await client.get("/items/1")).status_code == 429
@@ -46,12 +46,12 @@ async def test_a_full_line_is_429_at_once_and_others_are_answered() -> None:
         answers = await asyncio.gather(*asked)
     assert {answer.status_code for answer in refused} == {429}
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
-    assert "too many requests are waiting; come back in" in refused[0].json()["detail"]
+    assert "too many requests are queued; retry in" in refused[0].json()["detail"]
     assert [answer.status_code for answer in answers] == [200, 200, 200]
 
 
 async def test_a_large_body_is_413_whether_it_says_so_or_not() -> None:
-    app = create_app({"joint": FakeEngine()}, ServingSettings(max_body=1000))
+    app = create_app({"joint": FakeEngine()}, ServingSettings(max_body_bytes=1000))
 
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(20):
@@ -72,7 +72,7 @@ async def test_a_large_body_is_413_whether_it_says_so_or_not() -> None:
 
 
 async def test_a_body_that_does_not_arrive_is_408() -> None:
-    app = create_app({"joint": FakeEngine()}, ServingSettings(seconds=0.1))
+    app = create_app({"joint": FakeEngine()}, ServingSettings(timeout_seconds=0.1))
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"{"
@@ -87,36 +87,36 @@ async def test_a_body_that_does_not_arrive_is_408() -> None:
     assert "took longer than 0.1 s" in answer.json()["detail"]
 
 
-async def test_an_answer_that_takes_too_long_is_429_and_its_place_is_free() -> None:
+async def test_an_answer_that_takes_too_long_is_429_and_leaves_the_queue() -> None:
     engine = FakeEngine()
-    app = create_app({"joint": engine}, ServingSettings(max_batch=1, seconds=0.5))
+    app = create_app({"joint": engine}, ServingSettings(max_batch_size=1, timeout_seconds=0.5))
     async with served(app) as client:
         engine.gate.clear()
         answers = await asyncio.gather(*(client.post("/search", json=ASKED) for _ in range(3)))
         assert {answer.status_code for answer in answers} == {429}
         assert answers[0].headers["Retry-After"]
         assert "no answer in 0.5 s" in answers[0].json()["detail"]
-        assert app.state.batcher.waiting == 0
+        assert app.state.batcher.queued == 0
         engine.gate.set()
         assert (await client.post("/search", json=ASKED)).status_code == 200
-    # The one that was too slow, and the last: those that waited had left.
-    assert len(engine.passes) == WARM + 2
+    # The one that was too slow, and the last: queued ones had left.
+    assert len(engine.batches) == WARM + 2
 
 
-async def test_whoever_leaves_gives_the_place_in_line_away() -> None:
+async def test_a_client_that_leaves_takes_its_request_out_of_the_queue() -> None:
     engine = FakeEngine()
-    app = create_app({"joint": engine}, ServingSettings(max_batch=1))
+    app = create_app({"joint": engine}, ServingSettings(max_batch_size=1))
     async with served(app) as client:
         engine.gate.clear()
         first = asyncio.ensure_future(client.post("/search", json=ASKED))
-        await waits(engine, app, WARM + 1, 0)
+        await wait_for(engine, app, WARM + 1, 0)
         leaving = asyncio.ensure_future(client.post("/search", json={"query": "left"}))
-        await waits(engine, app, WARM + 1, 1)
+        await wait_for(engine, app, WARM + 1, 1)
         leaving.cancel()
-        await waits(engine, app, WARM + 1, 0)
+        await wait_for(engine, app, WARM + 1, 0)
         engine.gate.set()
         assert (await first).status_code == 200
-    assert "left" not in [asked.request.query for each in engine.passes for asked in each]
+    assert "left" not in [asked.request.query for each in engine.batches for asked in each]
 
 
 async def test_ready_only_when_the_model_has_answered() -> None:
@@ -131,7 +131,7 @@ async def test_ready_only_when_the_model_has_answered() -> None:
         async with asyncio.timeout(20):
             while (await client.get("/ready")).status_code != 200:
                 await asyncio.sleep(0.02)
-        assert engine.passes
+        assert engine.batches
 
 
 async def test_never_ready_where_the_model_fails() -> None:
@@ -151,7 +151,7 @@ def _count(text: str, name: str) -> float:
 
 
 async def test_metrics_count_what_happened_and_hold_no_invented_label() -> None:
-    app = create_app({"joint": FakeEngine()}, ServingSettings(max_body=1000))
+    app = create_app({"joint": FakeEngine()}, ServingSettings(max_body_bytes=1000))
     async with served(app) as client:
         await client.get("/metrics")
         await asyncio.gather(*(client.post("/search", json={"query": f"q{n}"}) for n in range(5)))
@@ -169,9 +169,11 @@ async def test_metrics_count_what_happened_and_hold_no_invented_label() -> None:
     assert 'twofold_requests_total{route="/items/{item_id:path}",status="404"} 1.0' in text
     assert 'twofold_refusals_total{status="413"} 1.0' in text
     assert _count(text, "twofold_batch_requests_sum") == 5
-    assert 'twofold_served_info{arm="joint",catalog_version="m1-1",model_version="m1"} 1.0' in text
-    assert 'twofold_items{arm="joint"} 123.0' in text
-    assert "twofold_waiting_requests 0.0" in text
+    assert (
+        'twofold_served_info{catalog_version="m1-1",model="joint",model_version="m1"} 1.0' in text
+    )
+    assert 'twofold_items{model="joint"} 123.0' in text
+    assert "twofold_queued_requests 0.0" in text
     assert _count(text, "twofold_request_seconds_count") > 10
 
 
@@ -209,14 +211,14 @@ async def test_an_engines_fault_is_counted_as_one() -> None:
 
 async def test_a_batch_is_taken_in_whole_or_not_at_all() -> None:
     engine = FakeEngine()
-    app = create_app({"joint": engine}, ServingSettings(max_batch=1, max_waiting=1))
+    app = create_app({"joint": engine}, ServingSettings(max_batch_size=1, max_queue_size=1))
     batch = {"requests": [ASKED, ASKED]}
     async with served(app) as client:
         engine.gate.clear()
         first = asyncio.ensure_future(client.post("/search", json=ASKED))
-        await waits(engine, app, WARM + 1, 0)
+        await wait_for(engine, app, WARM + 1, 0)
         taken = asyncio.ensure_future(client.post("/retrieve/batch", json=batch))
-        await waits(engine, app, WARM + 1, 2)
+        await wait_for(engine, app, WARM + 1, 2)
         assert (await client.post("/retrieve/batch", json=batch)).status_code == 429
         engine.gate.set()
         assert (await first).status_code == 200

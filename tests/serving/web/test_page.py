@@ -17,7 +17,7 @@ import uvicorn
 from tests.serving.fake import FakeEngine
 from twofold.records import Request
 from twofold.serving.app import create_app
-from twofold.serving.engines.engine import Asked, Found
+from twofold.serving.engines.engine import ScoredItem, TopK
 from twofold.serving.http.keys import Key
 
 if TYPE_CHECKING:
@@ -43,22 +43,22 @@ class PageEngine(FakeEngine):
     """The fake with two difficult titles, and one part that counts against an item.
 
     Args:
-        arm: the model's name.
+        name: the name under which the model is served.
         skips: how many of the fake's best items it does not find.
 
     It learned the task that it is called after, or else both.
     """
 
-    def __init__(self, arm: str = "joint", skips: int = 0) -> None:
-        tasks = (arm,) if arm in ("search", "recommendation") else ("search", "recommendation")
-        super().__init__(arm, model_version=f"version-of-{arm}", tasks=tasks)
+    def __init__(self, name: str = "joint", skips: int = 0) -> None:
+        tasks = (name,) if name in ("search", "recommendation") else ("search", "recommendation")
+        super().__init__(name, model_version=f"version-of-{name}", tasks=tasks)
         self.skips = skips
         self.add(NEW)
 
-    def answer(self, asked: Sequence[Asked]) -> list[list[Found]]:
+    def answer(self, asked: Sequence[TopK]) -> list[list[ScoredItem]]:
         if any(each.request.query == "slow" for each in asked):
             time.sleep(0.4)
-        more = [Asked(each.request, each.k + self.skips) for each in asked]
+        more = [TopK(each.request, each.k + self.skips) for each in asked]
         return [found[self.skips :] for found in super().answer(more)]
 
     def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
@@ -68,8 +68,8 @@ class PageEngine(FakeEngine):
 
 @contextmanager
 def serving(*engines: FakeEngine, keys: Sequence[Key] = ()) -> Iterator[str]:
-    """The address of a server over these engines."""
-    app = create_app({engine.arm: engine for engine in engines}, keys=keys)
+    """The address of a server with these engines."""
+    app = create_app({engine.name: engine for engine in engines}, keys=keys)
     config = uvicorn.Config(app, port=0, log_level="error", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -103,8 +103,8 @@ def one_model() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def study() -> Iterator[str]:
-    arms = PageEngine(), PageEngine("search", skips=2), PageEngine("recommendation", skips=2)
-    with serving(*arms) as address:
+    engines = PageEngine(), PageEngine("search", skips=2), PageEngine("recommendation", skips=2)
+    with serving(*engines) as address:
         yield address
 
 
@@ -144,7 +144,7 @@ def shows(page: "Page", words: str, exactly: bool = False) -> None:
 
 
 def answered(page: "Page") -> None:
-    """Wait until no question is open."""
+    """Wait until every request is answered."""
     from playwright.sync_api import expect
 
     expect(page.locator("[aria-busy]")).to_have_count(0)
@@ -222,7 +222,7 @@ def found_first(page: "Page", most: int) -> list[str]:
     return found(page)[:most]
 
 
-def test_titles_fill_a_history_beside_a_query(one_model: str, open_page: Open) -> None:
+def test_titles_fill_a_history_next_to_a_query(one_model: str, open_page: Open) -> None:
     from playwright.sync_api import expect
 
     page = open_page(one_model)
@@ -268,8 +268,8 @@ def test_two_models_side_by_side(study: str, open_page: Open) -> None:
     page.get_by_role("switch", name="Compare").click()
     shows(page, "8 of 10 items in both lists")
     joint, single = found(page), found(page, 1)
-    assert joint == api(page, query="space", arm="joint")
-    assert single == api(page, query="space", arm="search")
+    assert joint == api(page, query="space", model="joint")
+    assert single == api(page, query="space", model="search")
     assert page.locator(".column").nth(1).get_by_text("learned search alone").count() == 1
     marks = [page.locator(".column").nth(n).locator(".mark").all_inner_texts() for n in (0, 1)]
     assert marks[0] == ["◆ only here"] * 2 + ["▼ 2 lower"] * 8
@@ -278,7 +278,7 @@ def test_two_models_side_by_side(study: str, open_page: Open) -> None:
     page.get_by_role("searchbox").fill("")
     shows(page, "recommendation")
     assert page.get_by_text("learned recommendation alone").count() == 1
-    assert found(page, 1) == api(page, history=[item_id(page, joint[0])], arm="recommendation")
+    assert found(page, 1) == api(page, history=[item_id(page, joint[0])], model="recommendation")
 
 
 def item_id(page: "Page", title: str) -> str:
@@ -293,20 +293,20 @@ def test_one_model_has_nothing_to_compare(one_model: str, open_page: Open) -> No
     assert not page.locator("#compare").is_visible()
 
 
-def test_each_task_is_for_a_model_that_learned_it(open_page: Open) -> None:
+def test_each_task_is_for_a_model_that_was_trained_for_it(open_page: Open) -> None:
     with serving(PageEngine("search"), PageEngine("recommendation")) as address:
         page = open_page(address + "?query=space")
         shows(page, "search 10 items")
-        assert found(page) == api(page, query="space", arm="search")
+        assert found(page) == api(page, query="space", model="search")
         page.goto(address + "?history=1")
         shows(page, "recommendation 10 items")
-        assert found(page) == api(page, history=["1"], arm="recommendation")
+        assert found(page) == api(page, history=["1"], model="recommendation")
 
 
-def test_a_model_of_one_task_says_that_it_did_not_learn_the_other(open_page: Open) -> None:
+def test_a_model_of_one_task_says_that_it_was_not_trained_for_the_other(open_page: Open) -> None:
     with serving(PageEngine("search")) as address:
         page = open_page(address + "?history=1", expect="Failed to load resource")
-        page.get_by_text("arm 'search' was trained for search alone").wait_for()
+        page.get_by_text("model 'search' was trained for search alone").wait_for()
         page.get_by_role("button", name="Clear the history").click()
         examples = page.locator(".welcome li")
         examples.first.wait_for()

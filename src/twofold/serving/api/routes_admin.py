@@ -1,4 +1,4 @@
-"""The routes that change what is served: the catalog, and the models."""
+"""Routes that change the catalog and the models."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from twofold.records import InputError
 from twofold.serving.api import schemas
 from twofold.serving.api.routes_answers import REFUSALS, Refusals
-from twofold.serving.api.routes_operations import arms_of
-from twofold.serving.engines.batching import Batcher, give_way
+from twofold.serving.api.routes_operations import served_models
+from twofold.serving.engines.batching import Batcher, lower_thread_priority
 from twofold.serving.engines.engine import Engine
 from twofold.serving.engines.reload import Reloader
 from twofold.serving.http.keys import ADMIN
@@ -19,60 +19,63 @@ from twofold.serving.http.keys import ADMIN
 CONFLICT: Refusals = {409: {"model": schemas.Problem, "description": "A reload is under way"}}
 
 _NICE = 7
-"""Of the thread that places new items, added to the process's own: the engines' goes before it."""
+"""Niceness of the thread that places new items: answers, at a niceness of 5, come first."""
 
 
 def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
-    """Routes for whoever runs the server."""
+    """Routes that need an admin key."""
     routes = APIRouter(
         prefix="/admin", tags=["admin"], responses=REFUSALS, dependencies=[Depends(_admins_only)]
     )
-    placing = futures.ThreadPoolExecutor(1, "placing", initializer=give_way, initargs=(_NICE,))
+    placing = futures.ThreadPoolExecutor(
+        1, "placing", initializer=lower_thread_priority, initargs=(_NICE,)
+    )
 
-    async def changed(change: Callable[[list[Engine]], int]) -> schemas.CatalogChange:
-        def everywhere(engines: dict[str, Engine]) -> schemas.CatalogChange:
-            served = list(engines.values())
-            if not served:
+    async def change_catalog(change: Callable[[Engine], int]) -> schemas.ChangedCatalog:
+        def change_all(engines: dict[str, Engine]) -> schemas.ChangedCatalog:
+            if not engines:
                 raise InputError("no model is served")
-            count = change(served)
-            for engine in served[1:]:  # they share the first one's log
+            first, *others = engines.values()
+            changed = change(first)
+            for engine in others:  # all models read the same log
                 engine.catch_up()
-            return schemas.CatalogChange(
-                catalog_version=served[0].catalog_version, changed=count, items=served[0].items
+            served = first.served
+            return schemas.ChangedCatalog(
+                catalog_version=served.catalog_version, changed=changed, items=served.items
             )
 
-        return await batcher.change(everywhere)
+        return await batcher.change(change_all)
 
     @routes.post("/items")
-    async def add_items(body: schemas.AddItems) -> schemas.CatalogChange:
-        """Make items retrievable in every arm, or in none; the answer is of the first."""
-        rows = [item.model_dump() for item in body.items]
-        # A place rests on the items before it: until it is taken, none comes and no model changes.
-        async with reloader.growing:
-            served = await batcher.change(lambda engines: list(engines.values()))
+    async def add_items(body: schemas.AddItems) -> schemas.ChangedCatalog:
+        """Make items retrievable in all models, or in none; the answer describes the first one."""
+        items = [item.model_dump() for item in body.items]
+        # A placement is valid until another item is added or a model is swapped.
+        async with reloader.placement_lock:
+            engines = await batcher.change(lambda served: list(served.values()))
             loop = asyncio.get_running_loop()
-            placed = await loop.run_in_executor(placing, _placed, served, rows)
-            return await changed(lambda served: served[0].add(rows, placed))
+            placed = await loop.run_in_executor(placing, _place, engines, items)
+            return await change_catalog(lambda engine: engine.add(items, placed))
 
     @routes.post("/items/remove")
-    async def remove_items(body: schemas.RemoveItems) -> schemas.CatalogChange:
-        """Let items never come back, in any arm; the answer is of the first."""
-        return await changed(lambda served: served[0].remove(body.item_ids))
+    async def remove_items(body: schemas.RemoveItems) -> schemas.ChangedCatalog:
+        """Remove items from the answers of all models; the answer describes the first one."""
+        return await change_catalog(lambda engine: engine.remove(body.item_ids))
 
     @routes.post("/reload", responses=CONFLICT)
-    async def reload(body: schemas.ReloadRequest) -> schemas.Arms:
-        """Serve a new model folder; the old one answers until the new one is warm."""
-        await reloader.reload(body.arm, Path(body.folder) if body.folder else None)
-        return arms_of(batcher)
+    async def reload(body: schemas.ReloadRequest) -> schemas.Models:
+        """Serve a new model folder; the old model answers until the new one is warm."""
+        await reloader.reload(body.model, Path(body.folder) if body.folder else None)
+        return served_models(batcher)
 
     return routes
 
 
-def _placed(served: Sequence[Engine], rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Where each model places the rows, before anything is written: each of them may refuse."""
+def _place(engines: Sequence[Engine], items: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Every model's placement of the items, before anything is written: each may refuse."""
     placed: dict[str, str] = {}
-    for engine in served:
-        placed |= engine.place(rows)
+    for engine in engines:
+        placed |= engine.place(items)
     return placed
 
 

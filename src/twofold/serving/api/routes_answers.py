@@ -1,16 +1,16 @@
-"""The routes that answer: search, recommendation, both at once, scores, reasons, items."""
+"""Routes that answer requests: search, recommendation, both, scores, explanations."""
 
 import asyncio
 import itertools
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, HTTPException, Path, Query, Response
+from fastapi import APIRouter, Response
 
 from twofold.records import Request
 from twofold.serving.api import schemas
-from twofold.serving.engines.batching import Batcher, Version, Wanted
-from twofold.serving.engines.engine import Engine, Found
+from twofold.serving.engines.batching import Batcher, QueuedRequest
+from twofold.serving.engines.engine import Engine, ScoredItem, ServedModel
 
 _request_ids = itertools.count()
 Refusals = dict[int | str, dict[str, Any]]
@@ -22,119 +22,78 @@ REFUSALS: Refusals = {
     422: {"model": schemas.Problem, "description": "The request cannot be answered as it is"},
     429: {"model": schemas.Problem, "description": "Too many requests; see Retry-After"},
 }
-UNKNOWN: Refusals = {404: {"model": schemas.Problem, "description": "No such item"}}
-
-ItemPath = Annotated[str, Path(min_length=1, max_length=512, examples=["260"])]
-ArmQuery = Annotated[
-    schemas.ArmName | None, Query(description="one of the served models; the first by default")
-]
-Asks = schemas.SearchRequest | schemas.RecommendRequest | schemas.RetrieveRequest
+ItemsRequest = schemas.SearchRequest | schemas.RecommendRequest | schemas.RetrieveRequest
 
 
 def answer_routes(batcher: Batcher) -> APIRouter:
-    """Routes that find, score and explain items."""
+    """Routes that retrieve, score and explain items."""
     routes = APIRouter(tags=["answers"], responses=REFUSALS)
-
-    async def answered(body: Asks) -> schemas.Answer:
-        [(version, found)] = await batcher.answer([_wanted(batcher, body)])
-        return _answer(version, found)
 
     @routes.post("/search")
     async def search(body: schemas.SearchRequest) -> schemas.Answer:
         """Items for a query."""
-        return await answered(body)
+        return await answer(batcher, body)
 
     @routes.post("/recommend")
     async def recommend(body: schemas.RecommendRequest) -> schemas.Answer:
         """Items that come next after a history."""
-        return await answered(body)
+        return await answer(batcher, body)
 
     @routes.post("/retrieve")
     async def retrieve(body: schemas.RetrieveRequest) -> schemas.Answer:
-        """Items for a query, a history, or both: search that knows what one likes."""
-        return await answered(body)
+        """Items for a query, a history, or both: personal search."""
+        return await answer(batcher, body)
 
     @routes.post("/retrieve/batch", response_model=schemas.BatchAnswer)
     async def retrieve_batch(body: schemas.BatchRequest) -> Response:
         """Several requests at once; if one cannot be answered, none is."""
-        wanted = [_wanted(batcher, each) for each in body.requests]
-        found = await batcher.answer(wanted)
-        # Not in the event loop, where everybody would wait for thousands of items.
-        content = await asyncio.to_thread(_batch_content, found)
+        answered = await batcher.answer([_queued(batcher, each) for each in body.requests])
+        # Outside the event loop, where every client would wait for thousands of items.
+        content = await asyncio.to_thread(_batch_content, answered)
         return Response(content, media_type="application/json")
 
     @routes.post("/score")
     async def score(body: schemas.ScoreRequest) -> schemas.Answer:
-        """The candidates, best first, by the same weights that retrieve."""
+        """The candidates, best first, by the weights that also retrieve."""
         request = _request(body.query, body.history)
-        version, found = await batcher.call(
-            batcher.arm(body.arm), lambda engine: engine.score(request, body.candidates)
+        served, items = await batcher.call(
+            batcher.model_name(body.model), lambda engine: engine.score(request, body.candidates)
         )
-        return _answer(version, found)
+        return _answer(served, items)
 
     @routes.post("/explain")
     async def explain(body: schemas.ExplainRequest) -> schemas.Explanation:
-        """What of the request carries an item's score."""
+        """How much each part of the request contributes to an item's score."""
         request = _request(body.query, body.history)
-        version, (score, parts) = await batcher.call(
-            batcher.arm(body.arm), lambda engine: _explained(engine, request, body.item_id)
+        served, (score, contributions) = await batcher.call(
+            batcher.model_name(body.model),
+            lambda engine: _contributions(engine, request, body.item_id),
         )
         return schemas.Explanation(
-            **_served(version), item_id=body.item_id, score=score, contributions=parts
+            **dict(served.version), item_id=body.item_id, score=score, contributions=contributions
         )
 
     return routes
 
 
-def item_routes(batcher: Batcher) -> APIRouter:
-    """Routes that look at the catalog."""
-    routes = APIRouter(tags=["items"], responses=REFUSALS)
-
-    async def found_item(item_id: str, arm: str) -> Found:
-        _, found = await batcher.call(arm, lambda engine: engine.item(item_id))
-        if found is None:
-            raise HTTPException(404, f"item '{item_id}' is not in the catalog")
-        return found
-
-    @routes.get("/items/{item_id:path}", responses=UNKNOWN)
-    async def item(item_id: ItemPath, arm: ArmQuery = None) -> schemas.Item:
-        """An item that can be retrieved."""
-        return _item(await found_item(item_id, batcher.arm(arm)))
-
-    @routes.get("/similar/{item_id:path}", responses=UNKNOWN)
-    async def similar(
-        item_id: ItemPath,
-        k: Annotated[int, Query(ge=1, le=schemas.MOST_ITEMS)] = 10,
-        arm: ArmQuery = None,
-    ) -> schemas.Answer:
-        """Items that come next after this one alone."""
-        await found_item(item_id, batcher.arm(arm))
-        body = schemas.RecommendRequest(history=[item_id], k=k, seen="exclude", arm=arm)
-        [(version, found)] = await batcher.answer([_wanted(batcher, body)])
-        return _answer(version, found)
-
-    @routes.get("/titles")
-    async def titles(
-        q: Annotated[str, Query(max_length=200, description="a part of a title")] = "",
-        k: Annotated[int, Query(ge=1, le=100)] = 10,
-        arm: ArmQuery = None,
-    ) -> schemas.Items:
-        """Items whose title holds the text, popular ones first: to pick a history from."""
-        _, found = await batcher.call(batcher.arm(arm), lambda engine: engine.find_titles(q, k))
-        return schemas.Items(items=[_item(each) for each in found])
-
-    return routes
+async def answer(batcher: Batcher, body: ItemsRequest) -> schemas.Answer:
+    """The answer to a request for items."""
+    [(served, items)] = await batcher.answer([_queued(batcher, body)])
+    return _answer(served, items)
 
 
-def _wanted(batcher: Batcher, body: Asks) -> Wanted:
+def _queued(batcher: Batcher, body: ItemsRequest) -> QueuedRequest:
     query = None if isinstance(body, schemas.RecommendRequest) else body.query
-    return Wanted(
-        batcher.arm(body.arm), body.k, query is not None, lambda engine: _asked(engine, body)
+    return QueuedRequest(
+        model=batcher.model_name(body.model),
+        k=body.k,
+        is_search=query is not None,
+        build=lambda engine: _build(engine, body),
     )
 
 
-def _asked(engine: Engine, body: Asks) -> Request:
-    """The request as the engine sees it; InputError where it cannot answer it."""
+def _build(engine: Engine, body: ItemsRequest) -> Request:
+    """The request for an engine; InputError where it cannot answer it."""
     query = None if isinstance(body, schemas.RecommendRequest) else body.query
     history: tuple[str, ...] = ()
     if isinstance(body, schemas.RecommendRequest) and body.user_id is not None:
@@ -151,19 +110,20 @@ def _asked(engine: Engine, body: Asks) -> Request:
 
 def _request(
     query: str | None,
-    history: "list[str] | tuple[str, ...]",
+    history: Sequence[str],
     choice: schemas.Choice | None = None,
-    seen: tuple[str, ...] = (),
+    seen: Sequence[str] = (),
 ) -> Request:
     exclude = frozenset(choice.exclude if choice else ()) | frozenset(seen)
     where = tuple(
         (attribute, frozenset([values] if isinstance(values, str) else values))
         for attribute, values in (choice.filters if choice else {}).items()
     )
-    return Request(str(next(_request_ids)), query, tuple(history), exclude, where=where)
+    request_id = str(next(_request_ids))
+    return Request(request_id, query, tuple(history), exclude=exclude, where=where)
 
 
-def _explained(
+def _contributions(
     engine: Engine, request: Request, item_id: str
 ) -> tuple[float, list[schemas.Contribution]]:
     score, parts = engine.explain(request, item_id)
@@ -179,32 +139,20 @@ def _explained(
     return score, contributions
 
 
-def _served(version: Version) -> dict[str, str]:
-    return {
-        "arm": version.arm,
-        "model_version": version.model_version,
-        "catalog_version": version.catalog_version,
-    }
-
-
-def _item(found: Found) -> schemas.Item:
-    return schemas.Item(item_id=found.item_id, title=found.title, attributes=dict(found.attributes))
-
-
-def _batch_content(found: Sequence[tuple[Version, list[Found]]]) -> str:
-    answers = [_answer(*each) for each in found]
+def _batch_content(answered: Sequence[tuple[ServedModel, list[ScoredItem]]]) -> str:
+    answers = [_answer(*each) for each in answered]
     return schemas.BatchAnswer(answers=answers).model_dump_json()
 
 
-def _answer(version: Version, found: list[Found]) -> schemas.Answer:
-    items = [
-        schemas.RankedItem(
-            item_id=each.item_id,
-            title=each.title,
-            attributes=dict(each.attributes),
+def _answer(served: ServedModel, items: Sequence[ScoredItem]) -> schemas.Answer:
+    ranked = [
+        schemas.AnswerItem(
+            item_id=item.item_id,
+            title=item.title,
+            attributes=dict(item.attributes),
             rank=rank,
-            score=each.score,
+            score=item.score,
         )
-        for rank, each in enumerate(found, start=1)
+        for rank, item in enumerate(items, start=1)
     ]
-    return schemas.Answer(**_served(version), items=items)
+    return schemas.Answer(**dict(served.version), items=ranked)

@@ -1,4 +1,4 @@
-"""The routes for whoever watches the server."""
+"""Routes for monitoring: liveness, readiness, metrics, and the served models."""
 
 from typing import Any
 
@@ -9,30 +9,30 @@ from twofold.serving.engines.batching import Batcher
 from twofold.serving.http.metrics import Metrics
 
 NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"model": schemas.Problem, "description": "No warm-up request has passed yet"}
+    503: {"model": schemas.Problem, "description": "The models are warming up, or cannot answer"}
 }
 
 
 def operation_routes(batcher: Batcher, metrics: Metrics, readiness: "Readiness") -> APIRouter:
-    """Health, readiness, metrics, and what is served."""
+    """Liveness, readiness, metrics, and what is served."""
     routes = APIRouter(tags=["operations"])
 
     @routes.get("/health")
     async def health() -> schemas.State:
-        """The process lives."""
+        """Liveness: the process answers."""
         return schemas.State(state="alive")
 
     @routes.get("/ready", responses=NOT_READY)
     async def ready() -> schemas.State:
-        """Every model has answered a warm-up request."""
+        """Readiness: every model has answered a warm-up request."""
         if not readiness.ready:
             raise HTTPException(503, readiness.reason)
         return schemas.State(state="ready")
 
-    @routes.get("/arms")
-    async def arms() -> schemas.Arms:
+    @routes.get("/models")
+    async def models() -> schemas.Models:
         """The served models and their versions."""
-        return arms_of(batcher)
+        return served_models(batcher)
 
     @routes.get("/metrics", response_class=Response)
     async def scrape() -> Response:
@@ -50,18 +50,6 @@ class Readiness:
         self.reason = "the models are warming up"
 
 
-def arms_of(batcher: Batcher) -> schemas.Arms:
+def served_models(batcher: Batcher) -> schemas.Models:
     """What is served now."""
-    return schemas.Arms(
-        arms=[
-            schemas.Arm(
-                arm=version.arm,
-                model_version=version.model_version,
-                catalog_version=version.catalog_version,
-                items=version.items,
-                carries_histories=version.carries_histories,
-                tasks=list(version.tasks),
-            )
-            for version in batcher.versions.values()
-        ]
-    )
+    return schemas.Models(models=list(batcher.served.values()))

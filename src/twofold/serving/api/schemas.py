@@ -1,35 +1,38 @@
-"""What the API reads and writes."""
+"""The bodies of the API's requests and answers."""
 
 from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
-MOST_ITEMS = 1000
-"""Items of one answer, of one history and of one list of candidates, at most."""
-MOST_REQUESTS = 100
-"""Requests of one batch, at most."""
-MOST_BATCH_ITEMS = 5000
-"""Items that the requests of one batch may ask for together: while so many are written down, the
-event loop waits for 7 to 15 ms, on one core that it shares with the engines; a full garbage
-collection, which other requests bring about as well, takes 30."""
+from twofold.serving.engines.engine import ModelVersion
+from twofold.serving.engines.engine import ServedModel as ServedModel
+
+MAX_ITEMS = 1000
+"""Limit of items in one answer, in one history and in one list of candidates."""
+MAX_REQUESTS = 100
+"""Limit of requests in one batch."""
+MAX_BATCH_ITEMS = 5000
+"""Limit of items that the requests of one batch ask for together: to serialise so many holds the
+event loop up for 7 to 15 ms, on one core that it shares with the engines; a full garbage
+collection, which other requests cause as well, takes 30."""
 
 ItemId = Annotated[str, Field(min_length=1, max_length=512)]
-ArmName = Annotated[str, Field(max_length=512)]
+ModelName = Annotated[str, Field(max_length=512)]
 Query = Annotated[
     str, Field(min_length=1, max_length=2000, pattern=r"\S", examples=["slow space opera"])
 ]
 History = Annotated[
     list[ItemId],
-    Field(max_length=MOST_ITEMS, description="item ids, oldest first", examples=[["1", "260"]]),
+    Field(max_length=MAX_ITEMS, description="item ids, oldest first", examples=[["1", "260"]]),
 ]
 Value = Annotated[str, Field(max_length=512)]
 Filters = Annotated[
-    dict[Value, Value | Annotated[list[Value], Field(min_length=1, max_length=MOST_ITEMS)]],
+    dict[Value, Value | Annotated[list[Value], Field(min_length=1, max_length=MAX_ITEMS)]],
     Field(
         max_length=20,
-        description="attribute -> a value, or several of which one must hold; an attribute of "
-        "the catalog whose values are joined by | holds each of them",
+        description="attribute -> a value, or several values of which an item must have one; where "
+        "the catalog joins several values by |, an item has each of them",
         examples=[{"genres": ["Comedy", "Drama"]}],
     ),
 ]
@@ -40,20 +43,20 @@ class _Body(pydantic.BaseModel):
 
 
 class Choice(_Body):
-    """Which items may come back, and how many."""
+    """Which items may be returned, and how many."""
 
-    k: int = Field(10, ge=1, le=MOST_ITEMS, description="how many items")
+    k: int = Field(10, ge=1, le=MAX_ITEMS, description="how many items to return")
     exclude: list[ItemId] = Field(
-        [], max_length=MOST_ITEMS, description="items that may not come back"
+        [], max_length=MAX_ITEMS, description="items that must not be returned"
     )
     filters: Filters = {}
     seen: Literal["exclude", "keep"] | None = Field(
         None,
-        description="whether items of the history may come back; by default as the model's "
-        "dataset has it for a history alone, and `keep` where there is a query",
+        description="whether items of the history are excluded from the answer; by default as in "
+        "the model's dataset for a history alone, and `keep` where there is a query",
     )
-    arm: ArmName | None = Field(
-        None, description="one of the served models by its name; the first by default"
+    model: ModelName | None = Field(
+        None, description="name of a served model; the first one by default"
     )
 
 
@@ -64,7 +67,7 @@ class SearchRequest(Choice):
 
 
 class RecommendRequest(Choice):
-    """A history, or a user whose history the model carries."""
+    """A history, or a user whose history is stored with the model."""
 
     history: History = []
     user_id: str | None = Field(None, min_length=1, max_length=512)
@@ -90,33 +93,33 @@ class RetrieveRequest(Choice):
 
 
 class BatchRequest(_Body):
-    """Several requests at once; answers come in their order."""
+    """Several requests at once; their answers have the same order."""
 
     requests: list[RetrieveRequest] = Field(
         min_length=1,
-        max_length=MOST_REQUESTS,
-        description=f"their k add up to {MOST_BATCH_ITEMS} at most",
+        max_length=MAX_REQUESTS,
+        description=f"their k add up to {MAX_BATCH_ITEMS} at most",
         examples=[[{"query": "slow space opera", "k": 5}, {"history": ["1", "260"]}]],
     )
 
     @pydantic.model_validator(mode="after")
     def _not_too_many(self) -> "BatchRequest":
         items = sum(request.k for request in self.requests)
-        if items > MOST_BATCH_ITEMS:
+        if items > MAX_BATCH_ITEMS:
             raise ValueError(
                 f"the requests ask for {items} items together, and a batch may ask for "
-                f"{MOST_BATCH_ITEMS}; lower k, or send several batches"
+                f"{MAX_BATCH_ITEMS}; lower k, or send several batches"
             )
         return self
 
 
 class ScoreRequest(_Body):
-    """A request and the items to score for it: re-ranking with the same weights."""
+    """A request and the items to score for it, with the same weights: re-ranking."""
 
     query: Query | None = None
     history: History = []
-    candidates: list[ItemId] = Field(min_length=1, max_length=MOST_ITEMS)
-    arm: ArmName | None = None
+    candidates: list[ItemId] = Field(min_length=1, max_length=MAX_ITEMS)
+    model: ModelName | None = None
 
     @pydantic.model_validator(mode="after")
     def _any_of_them(self) -> "ScoreRequest":
@@ -126,12 +129,12 @@ class ScoreRequest(_Body):
 
 
 class ExplainRequest(_Body):
-    """A request and an item that it found."""
+    """A request and an item of its answer."""
 
     query: Query | None = None
     history: History = []
     item_id: ItemId
-    arm: ArmName | None = None
+    model: ModelName | None = None
 
     @pydantic.model_validator(mode="after")
     def _any_of_them(self) -> "ExplainRequest":
@@ -148,39 +151,17 @@ class Item(_Body):
     attributes: dict[str, Any]
 
 
-class RankedItem(Item):
-    """An item of an answer.
-
-    Attributes:
-        score: log p(identifier).
-    """
+class AnswerItem(Item):
+    """An item of an answer."""
 
     rank: int
-    score: float
+    score: float = Field(description="log-probability of the item's identifier")
 
 
-class Served(_Body):
-    """What an answer rests on."""
+class Models(_Body):
+    """The served models; the first is the default."""
 
-    arm: str
-    model_version: str
-    catalog_version: str
-
-
-class Arm(Served):
-    """A served model."""
-
-    items: int = Field(description="that can be retrieved now")
-    carries_histories: bool = Field(description="whether a user_id may be asked for")
-    tasks: list[str] = Field(
-        description="what it learned: search, recommendation or both; what it did not is refused"
-    )
-
-
-class Arms(_Body):
-    """The served models; the first answers where no arm is asked for."""
-
-    arms: list[Arm]
+    models: list[ServedModel]
 
 
 class Items(_Body):
@@ -190,41 +171,38 @@ class Items(_Body):
 
 
 class State(_Body):
-    """Of the process."""
+    """Liveness or readiness of the server."""
 
     state: str
 
 
-class Answer(Served):
-    """The items of a request, best first."""
+class Answer(ModelVersion):
+    """The items for a request, best first."""
 
-    items: list[RankedItem]
+    items: list[AnswerItem]
 
 
 class BatchAnswer(_Body):
-    """One answer a request."""
+    """One answer for each request."""
 
     answers: list[Answer]
 
 
 class Contribution(_Body):
-    """A part of a request, and what the item's score loses without it.
+    """A part of a request, and how much the item's score drops without it."""
 
-    Attributes:
-        kind: `history` for an item, `query` for a word.
-        value: the item_id or the word.
-        title: of the item; the word itself.
-        score: log p with the whole request minus log p without this part.
-    """
-
-    kind: Literal["history", "query"]
-    value: str
-    title: str
-    score: float
+    kind: Literal["history", "query"] = Field(
+        description="`history` for an item of the history, `query` for a word of the query"
+    )
+    value: str = Field(description="the item_id or the word")
+    title: str = Field(description="the title of the item, or the word")
+    score: float = Field(
+        description="log-probability with the whole request minus that without this part"
+    )
 
 
-class Explanation(Served):
-    """Why an item came back, the largest part first."""
+class Explanation(ModelVersion):
+    """Why an item was returned, the largest contribution first."""
 
     item_id: str
     score: float
@@ -232,7 +210,7 @@ class Explanation(Served):
 
 
 class NewItem(_Body):
-    """An item to add: its id, title, text, and any attributes of the catalog."""
+    """An item to add: its id, title, text, and attributes that the catalog has."""
 
     model_config = pydantic.ConfigDict(extra="allow")
 
@@ -242,11 +220,11 @@ class NewItem(_Body):
 
 
 class AddItems(_Body):
-    """Items that become retrievable at once."""
+    """Items to make retrievable at once."""
 
     items: list[NewItem] = Field(
         min_length=1,
-        max_length=MOST_ITEMS,
+        max_length=MAX_ITEMS,
         examples=[
             [
                 {
@@ -261,31 +239,31 @@ class AddItems(_Body):
 
 
 class RemoveItems(_Body):
-    """Items that never come back from now on."""
+    """Items to remove from all answers."""
 
-    item_ids: list[ItemId] = Field(min_length=1, max_length=MOST_ITEMS, examples=[["new-1", "260"]])
+    item_ids: list[ItemId] = Field(min_length=1, max_length=MAX_ITEMS, examples=[["new-1", "260"]])
 
 
-class CatalogChange(_Body):
-    """A change that is on disk and in effect."""
+class ChangedCatalog(_Body):
+    """The catalog after a change that is on disk and in effect."""
 
     catalog_version: str
-    changed: int
-    items: int = Field(description="that can be retrieved now")
+    changed: int = Field(description="how many items were added or removed")
+    items: int = Field(description="how many items can be retrieved now")
 
 
 class ReloadRequest(_Body):
-    """A model folder to serve from now on; without one, the present folders of the models again.
-
-    Attributes:
-        arm: whose model it becomes; without one the first arm's with a folder, all without.
-    """
+    """A model folder to serve from now on; without one, the present folders are read again."""
 
     folder: str | None = Field(None, min_length=1, max_length=4096, examples=["/models/tuesday"])
-    arm: ArmName | None = None
+    model: ModelName | None = Field(
+        None,
+        description="name of the model to reload; by default the first one where a folder is "
+        "given, and all without",
+    )
 
 
 class Problem(_Body):
-    """What went wrong, and what to do."""
+    """What went wrong, and the remedy."""
 
     detail: Any

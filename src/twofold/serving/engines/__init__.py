@@ -1,1 +1,1 @@
-"""A model and its catalog, behind a queue that makes batches of requests."""
+"""A model and its living catalog, behind a queue that collects requests into batches."""

@@ -1,8 +1,9 @@
-"""A model folder and the changes made to its catalog since, as an engine."""
+"""The engine of a model folder and of the changes made to its catalog since training."""
 
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from twofold.additions.log import CatalogChange, ChangeLog
 from twofold.additions.placement import ItemPlacer, Placement, UnplaceableError, with_items
 from twofold.additions.replay import ReplayedItems, encode_placement, stack_placements
 from twofold.model.checkpoint import GenerativeModel
-from twofold.records import InputError, Request
+from twofold.records import InputError, Ranking, Request
 from twofold.retrieval.attributes import Attributes
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.scoring import Context, explain, score_items
-from twofold.serving.engines.engine import Asked, Found
+from twofold.serving.engines.engine import ScoredItem, ServedModel, TopK
 
 log = logging.getLogger(__name__)
 
@@ -35,26 +36,28 @@ class CatalogEngine:
     """See `twofold.serving.engines.engine.Engine`.
 
     Args:
-        retriever: of a model folder, for this engine alone.
-        model_version: of that folder.
-        log: of changes; those that it holds take effect now. Without one the catalog stays.
+        retriever: a retriever of a model folder that nothing else uses.
+        model_version: the version of that folder.
+        log: catalog changes, which take effect now; without a log the catalog cannot change.
     """
 
     def __init__(
         self, retriever: GenerativeRetriever, model_version: str, log: ChangeLog | None = None
     ) -> None:
-        self.arm = retriever.name
+        self.name = retriever.name
         self.model_version = model_version
         self._log = log
         self._applied = 0
         self._placer: ItemPlacer | None = None
         self._preparing = threading.Lock()
-        self._absent: dict[str, dict[str, str]] = {}  # what the log says of items not taken in
-        self._take(retriever)
+        self._not_applied: dict[
+            str, dict[str, str]
+        ] = {}  # fields of items that could not be placed
+        self._use(retriever)
         self._popularity = _popularity(retriever)
         self.catch_up()
 
-    def _take(self, retriever: GenerativeRetriever) -> None:
+    def _use(self, retriever: GenerativeRetriever) -> None:
         self._retriever = retriever
         self._model = retriever.model
         self._attributes = Attributes(self._model.catalog)
@@ -63,23 +66,27 @@ class CatalogEngine:
 
     @property
     def catalog_version(self) -> str:
-        """Manifest hash and position in the log."""
+        """Model version and position in the log."""
         return f"{self.model_version}+{self._applied}"
 
     @property
-    def carries_histories(self) -> bool:
-        return bool(self._model.histories)
-
-    @property
     def items(self) -> int:
+        """How many items can be retrieved now."""
         return int(self._retriever.alive.sum())
 
     @property
-    def tasks(self) -> tuple[str, ...]:
-        return self._model.tasks
+    def served(self) -> ServedModel:
+        return ServedModel(
+            model=self.name,
+            model_version=self.model_version,
+            catalog_version=self.catalog_version,
+            items=self.items,
+            carries_histories=bool(self._model.histories),
+            tasks=self._model.tasks,
+        )
 
     def check(self, request: Request) -> None:
-        self._require_learned(request)
+        self._require_task(request)
         for item_id in (*request.history, *request.exclude):
             self._position(item_id)
         self._attributes.require(request.where)
@@ -93,107 +100,113 @@ class CatalogEngine:
     def excludes_seen(self, request: Request) -> bool:
         return request.query is None and self._model.seen == "exclude"
 
-    def answer(self, asked: Sequence[Asked]) -> list[list[Found]]:
-        most = max(a.k for a in asked)
-        # Ids of requests are their callers'; here each is named by its place.
-        requests = [_renamed(a.request, str(n)) for n, a in enumerate(asked)]
-        run = self._retriever.retrieve(requests, min(most, len(self._model.catalog)))
+    def answer(self, requests: Sequence[TopK]) -> list[list[ScoredItem]]:
+        k = min(max(each.k for each in requests), len(self._model.catalog))
+        # Callers choose the ids of requests; here the position in the batch is the id.
+        numbered = [replace(each.request, request_id=str(n)) for n, each in enumerate(requests)]
+        run = self._retriever.retrieve(numbered, k)
+        rankings = [run[request.request_id] for request in numbered]
         return [
-            [self._found(i, s) for i, s in zip(r.item_ids[:shown], r.scores, strict=False)]
-            for shown, r in ((a.shown or a.k, run[str(n)]) for n, a in enumerate(asked))
+            self._described(ranking, each.described or each.k)
+            for ranking, each in zip(rankings, requests, strict=True)
         ]
 
-    def score(self, request: Request, candidates: Sequence[str]) -> list[Found]:
-        self._require_learned(request)
-        wanted = sorted(set(candidates), reverse=True)
-        items = np.array([self._living(item_id) for item_id in wanted])
-        scores = score_items(self._model, [self._context(request)], items)[0].tolist()
-        found = [self._found(item_id, s) for item_id, s in zip(wanted, scores, strict=True)]
-        return sorted(found, key=lambda f: -f.score)  # equal ones by item_id, descending
+    def _described(self, ranking: Ranking, k: int) -> list[ScoredItem]:
+        best = zip(ranking.item_ids[:k], ranking.scores, strict=False)
+        return [self._scored_item(item_id, score) for item_id, score in best]
+
+    def score(self, request: Request, candidates: Sequence[str]) -> list[ScoredItem]:
+        self._require_task(request)
+        item_ids = sorted(set(candidates), reverse=True)
+        positions = np.array([self._alive_position(item_id) for item_id in item_ids])
+        scores = score_items(self._model, [self._context(request)], positions)[0].tolist()
+        items = [self._scored_item(*each) for each in zip(item_ids, scores, strict=True)]
+        return sorted(items, key=lambda item: -item.score)  # equal scores by item_id, descending
 
     def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
-        self._require_learned(request)
-        score, parts = explain(self._model, self._context(request), self._living(item_id))
+        self._require_task(request)
+        score, parts = explain(self._model, self._context(request), self._alive_position(item_id))
         words = (request.query or "").split()
         names = {"history": request.history, "query": words}
         return score, [(part.kind, names[part.kind][part.place], part.score) for part in parts]
 
-    def item(self, item_id: str) -> Found | None:
+    def item(self, item_id: str) -> ScoredItem | None:
         position = self._model.catalog.positions.get(item_id)
         if position is None or not self._retriever.is_alive(position):
             return None
-        return self._found(item_id, 0.0)
+        return self._scored_item(item_id, 0.0)
 
-    def find_titles(self, text: str, most: int) -> list[Found]:
-        wanted = text.strip().lower()
-        holds = self._titles.str.contains(wanted, literal=True).to_numpy()
-        items = np.flatnonzero(holds & self._retriever.alive)
-        starts = self._titles.gather(items).str.starts_with(wanted).to_numpy()
-        popular = self._popularity[np.minimum(items, len(self._popularity) - 1)]
-        order = np.lexsort((items, -popular, ~starts))[:most]
-        return [self._found(self._id(item), 0.0) for item in items[order].tolist()]
+    def find_titles(self, text: str, k: int) -> list[ScoredItem]:
+        pattern = text.strip().lower()
+        contains = self._titles.str.contains(pattern, literal=True).to_numpy()
+        items = np.flatnonzero(contains & self._retriever.alive)
+        starts = self._titles.gather(items).str.starts_with(pattern).to_numpy()
+        popularity = self._popularity[np.minimum(items, len(self._popularity) - 1)]
+        order = np.lexsort((items, -popularity, ~starts))[:k]
+        return [self._scored_item(self._id(item), 0.0) for item in items[order].tolist()]
 
     def prepare(self) -> None:
-        with self._preparing:  # who comes second waits, and finds it done
+        """Compute what placing any item needs, once; a second caller waits for the first."""
+        with self._preparing:
             if self._placer is None:
                 self._placer = ItemPlacer.of(self._model)
 
-    def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-        """See `Engine`. From any one thread beside that of the engines, as long as nothing is
-        added meanwhile: answers and removals leave alone what it reads."""
-        self._require(rows)
+    def place(self, items: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        """See `Engine`. Safe in one other thread while nothing is added: answers and removals do
+        not write what this reads."""
+        self._require_valid(items)
         catalog = self._model.catalog
-        fresh = [row["item_id"] for row in rows if row["item_id"] not in catalog.positions]
-        fields = {item_id: self._absent.get(item_id, {}) for item_id in fresh}
-        for row in rows:
-            if row["item_id"] in fields:
-                fields[row["item_id"]] = fields[row["item_id"]] | nonempty_fields(row)
+        new = [item["item_id"] for item in items if item["item_id"] not in catalog.positions]
+        fields = {item_id: self._not_applied.get(item_id, {}) for item_id in new}
+        for item in items:
+            if item["item_id"] in fields:
+                fields[item["item_id"]] = fields[item["item_id"]] | nonempty_fields(item)
         if not fields:
             return {}
-        items = items_table(catalog, fields.values())
-        return {self.model_version: encode_placement(items, self._place(self._model, items))}
+        table = items_table(catalog, fields.values())
+        return {self.model_version: encode_placement(table, self._place(self._model, table))}
 
     def add(
-        self, rows: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
+        self, items: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
     ) -> int:
         self._require_log()
-        fields = [nonempty_fields(row) for row in rows]
-        self._require(fields)
+        fields = [nonempty_fields(item) for item in items]
+        self._require_valid(fields)
         placed = self.place(fields) if placed is None else placed
-        if not placed and all(self.item(row["item_id"]) is not None for row in fields):
+        if not placed and all(self.item(item["item_id"]) is not None for item in fields):
             return 0
         return self._change(CatalogChange("add", fields, placed))
 
     def remove(self, item_ids: Sequence[str]) -> int:
         self._require_log()
-        there = [self._retriever.is_alive(self._position(item_id)) for item_id in item_ids]
-        if not any(there):
+        alive = [self._retriever.is_alive(self._position(item_id)) for item_id in item_ids]
+        if not any(alive):
             return 0
         return self._change(CatalogChange("remove", [{"item_id": i} for i in item_ids]))
 
     def catch_up(self) -> None:
-        """Let every change that the log holds take effect, all new items in one go."""
+        """See `Engine`; all new items are placed together."""
         changes = self._log.changes[self._applied :] if self._log is not None else []
         if not changes:
             return
-        replayed = ReplayedItems.of(self._model, self.model_version, changes, self._absent)
-        retriever = self._with(replayed)
+        replayed = ReplayedItems.of(self._model, self.model_version, changes, self._not_applied)
+        retriever = self._retriever_with(replayed)
         known, alive = retriever.model.catalog.positions, replayed.alive
         retriever.remove([i for i, stays in alive.items() if not stays and i in known])
         retriever.restore([i for i, stays in alive.items() if stays and i in known])
         if retriever is not self._retriever:
-            self._take(retriever)
-        self._absent = {i: row for i, row in replayed.fields.items() if i not in known}
+            self._use(retriever)
+        self._not_applied = {i: f for i, f in replayed.fields.items() if i not in known}
         self._applied += len(changes)
 
     def close(self) -> None:
-        """Let another process have the log."""
+        """Unlock the log for other processes."""
         if self._log is not None:
             self._log.close()
 
-    def _require(self, rows: Sequence[ItemFields]) -> None:
-        require_known_fields(self._model.catalog, rows)
-        require_unchanged(self._model.catalog, rows)
+    def _require_valid(self, items: Sequence[ItemFields]) -> None:
+        require_known_fields(self._model.catalog, items)
+        require_unchanged(self._model.catalog, items)
 
     def _require_log(self) -> ChangeLog:
         if self._log is None:
@@ -206,98 +219,95 @@ class CatalogEngine:
         self.catch_up()
         return abs(self.items - before)
 
-    def _with(self, replayed: ReplayedItems) -> GenerativeRetriever:
-        """The retriever with the items that arrive; this engine's own without any."""
-        gone = [self._id(item) for item in np.flatnonzero(~self._retriever.alive).tolist()]
+    def _retriever_with(self, replayed: ReplayedItems) -> GenerativeRetriever:
+        """A retriever with the replayed items; the present one where there are none."""
+        removed = [self._id(item) for item in np.flatnonzero(~self._retriever.alive).tolist()]
         model = self._model
         if replayed.placed:
-            rows, places = zip(*replayed.placed.values(), strict=True)
-            model = with_items(model, self._table(rows), stack_placements(places))
-        if placeable := self._placeable(model, replayed.unplaced):
-            model = with_items(model, *placeable)
+            fields, placements = zip(*replayed.placed.values(), strict=True)
+            model = with_items(model, self._table(fields), stack_placements(placements))
+        if placed := self._place_again(model, replayed.unplaced):
+            model = with_items(model, *placed)
         if model is self._model:
             return self._retriever
-        retriever = GenerativeRetriever(model, self.arm)
-        retriever.remove(gone)
+        retriever = GenerativeRetriever(model, self.name)
+        retriever.remove(removed)
         return retriever
 
-    def _placeable(
-        self, model: GenerativeModel, rows: Mapping[str, ItemFields]
+    def _place_again(
+        self, model: GenerativeModel, items: Mapping[str, ItemFields]
     ) -> tuple[pl.DataFrame, Placement] | None:
-        """Those of the items that have a place in the model, beside those that it has, and it."""
-        while rows:
-            items = items_table(model.catalog, rows.values())
+        """Table and placement of those items that this model can place, if any."""
+        while items:
+            table = items_table(model.catalog, items.values())
             try:
-                placement = self._place(model, items)
+                placement = self._place(model, table)
             except UnplaceableError as error:
-                left, why = error.item_ids, error.why
+                unplaceable, why = error.item_ids, error.why
             except InputError as error:
-                left, why = list(rows), str(error)
+                unplaceable, why = list(items), str(error)
             else:
-                return self._table(list(rows.values())), placement
-            # What another model could take must not keep this one from being served.
-            for item_id in left:
-                log.warning("arm '%s' leaves item '%s' out: %s", self.arm, item_id, why)
-            rows = {item_id: row for item_id, row in rows.items() if item_id not in left}
+                return self._table(list(items.values())), placement
+            # An item that another model could place must not keep this one from being served.
+            for item_id in unplaceable:
+                log.warning("model '%s' leaves item '%s' out: %s", self.name, item_id, why)
+            items = {item_id: f for item_id, f in items.items() if item_id not in unplaceable}
         return None
 
-    def _table(self, rows: Sequence[ItemFields]) -> pl.DataFrame:
-        for row in rows:
-            if names := unknown_fields(self._model.catalog, row):
-                what = "arm '%s' takes item '%s' without %s, which its catalog lacks"
-                log.warning(what, self.arm, row["item_id"], ", ".join(names))
-        return items_table(self._model.catalog, rows)
+    def _table(self, items: Sequence[ItemFields]) -> pl.DataFrame:
+        for fields in items:
+            if names := unknown_fields(self._model.catalog, fields):
+                message = "model '%s' takes item '%s' without %s, which its catalog lacks"
+                log.warning(message, self.name, fields["item_id"], ", ".join(names))
+        return items_table(self._model.catalog, items)
 
     def _place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:
-        """Where items stand beside those that the model has, which may be more than are served."""
+        """The placement of items in a model that may already have grown beyond the served one."""
         self.prepare()
         assert self._placer is not None
         return self._placer.place(model, items)
 
-    def _require_learned(self, request: Request) -> None:
+    def _require_task(self, request: Request) -> None:
         task = self._model.vocabulary.task(request.query)
-        if task not in self.tasks:
+        if task not in self._model.tasks:
             raise InputError(
-                f"arm '{self.arm}' was trained for {' and '.join(self.tasks)} alone; for {task} "
-                f"take an arm that learned it, if one is served: GET /arms"
+                f"model '{self.name}' was trained for {' and '.join(self._model.tasks)} alone; for "
+                f"{task} choose a model that was trained for it, if one is served: GET /models"
             )
 
     def _context(self, request: Request) -> Context:
         history = [self._position(item_id) for item_id in request.history]
         return Context(np.array(history, np.int64), request.query)
 
-    def _knows(self, item_id: str) -> bool:
-        return item_id in self._model.catalog.positions
-
     def _position(self, item_id: str) -> int:
-        if not self._knows(item_id):
+        if item_id not in self._model.catalog.positions:
             raise InputError(f"item '{item_id}' is not in the catalog; use an item_id of it")
         return self._model.catalog.positions[item_id]
 
-    def _living(self, item_id: str) -> int:
+    def _alive_position(self, item_id: str) -> int:
         position = self._position(item_id)
         if not self._retriever.is_alive(position):
             raise InputError(f"item '{item_id}' was removed from the catalog")
         return position
 
     def _id(self, position: int) -> str:
-        found: str = self._model.catalog.items["item_id"][position]
-        return found
+        item_id: str = self._model.catalog.items["item_id"][position]
+        return item_id
 
-    def _found(self, item_id: str, score: float) -> Found:
+    def _scored_item(self, item_id: str, score: float) -> ScoredItem:
         catalog = self._model.catalog
         attributes: Mapping[str, Any] = self._attributes.of(catalog.positions[item_id])
-        return Found(item_id, catalog.title(item_id), attributes, score)
+        return ScoredItem(item_id, catalog.title(item_id), attributes, score)
 
 
 def load_engine(
-    folder: Path, arm: str, state: ChangeLog | Path | None = None, device: str = "cpu"
+    folder: Path, name: str, state: ChangeLog | Path | None = None, device: str = "cpu"
 ) -> CatalogEngine:
-    """Load a model folder, verified by hash, with the changes made to its catalog.
+    """Load a model folder, verified by its hashes, with the changes made to its catalog.
 
     Args:
         folder: the model folder.
-        arm: how it is called.
+        name: the name under which the model is served.
         state: the log of changes, or the folder that holds it; None where nothing may change.
         device: `cpu`, `cuda`, or `auto`.
 
@@ -305,7 +315,7 @@ def load_engine(
         InputError: the folder or the log is damaged, or the log is in use.
     """
     version = _version(folder)
-    retriever = load_model(folder, device, arm)
+    retriever = load_model(folder, device, name)
     if _version(folder) != version:
         raise InputError(f"{folder}: was changed while it was read; try again")
     log = ChangeLog(state) if isinstance(state, Path) else state
@@ -318,12 +328,9 @@ def _version(folder: Path) -> str:
     return artifact.sha256(folder / artifact.MANIFEST)[:12]
 
 
-def _renamed(request: Request, request_id: str) -> Request:
-    return Request(request_id, request.query, request.history, request.exclude, None, request.where)
-
-
 def _popularity(retriever: GenerativeRetriever) -> np.ndarray:
-    """Events of each item in the histories that the model carries, and 0 for a later one."""
+    """Interactions of each item in the histories that the model carries; the last entry, 0, is for
+    items that were added later."""
     model = retriever.model
     counts = np.zeros(len(model.catalog) + 1, np.int64)
     for items in model.histories.values():

@@ -1,32 +1,34 @@
-"""What is served: a model, the living catalog around it, and its answers. No HTTP here.
+"""The interface of what is served: a model, its catalog as it is now, and its answers. No HTTP.
 
-An engine is used from one thread at a time (see `batching`), but for `place`.
+An engine is used from one thread at a time (see `batching`), except for `place`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import pydantic
+
 from twofold.records import Request
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request and how many items to look for.
+class TopK:
+    """A request and how many items to retrieve for it.
 
     Attributes:
-        shown: how many of them, the best, are described in the answer: it costs more than to find
-            them. All where None.
+        described: how many of them, the best, get title and attributes in the answer, which costs
+            more than to retrieve them; all where None.
     """
 
     request: Request
     k: int
-    shown: int | None = None
+    described: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An item of an answer; `score` is log p(identifier)."""
+class ScoredItem:
+    """An item with its fields; `score` is log p(identifier)."""
 
     item_id: str
     title: str
@@ -34,37 +36,53 @@ class Found:
     score: float
 
 
-class Engine(Protocol):
-    """One version of a model with its catalog.
+class ModelVersion(pydantic.BaseModel):
+    """The model and the catalog that an answer comes from.
 
     Attributes:
-        arm: the model's name.
+        model: the name under which the model is served.
         model_version: SHA-256 of the model's manifest, its first 12 digits.
         catalog_version: changes with every item added or removed.
-        carries_histories: whether `user_id` may be asked for.
-        tasks: what the model learned, `search`, `recommendation` or both; it answers no other.
     """
 
-    arm: str
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    model: str
     model_version: str
+    catalog_version: str
+
+
+class ServedModel(ModelVersion):
+    """A served model."""
+
+    items: int = pydantic.Field(description="how many items can be retrieved now")
+    carries_histories: bool = pydantic.Field(description="whether requests may name a user_id")
+    tasks: tuple[str, ...] = pydantic.Field(
+        description="the tasks it was trained for: search, recommendation or both; it refuses "
+        "requests of another task"
+    )
 
     @property
-    def carries_histories(self) -> bool: ...
+    def version(self) -> ModelVersion:
+        """The part that answers carry."""
+        return ModelVersion(
+            model=self.model,
+            model_version=self.model_version,
+            catalog_version=self.catalog_version,
+        )
+
+
+class Engine(Protocol):
+    """One version of a model with its catalog."""
 
     @property
-    def tasks(self) -> tuple[str, ...]: ...
-
-    @property
-    def catalog_version(self) -> str: ...
-
-    @property
-    def items(self) -> int:
-        """How many can be retrieved now."""
+    def served(self) -> ServedModel:
+        """Name, versions and abilities, as they are now."""
         ...
 
     def check(self, request: Request) -> None:
-        """Raise InputError where a request names what there is not, or is of a task that the model
-        never learned: cheap, before it queues."""
+        """Raise InputError where a request names unknown items or attributes, or is of a task that
+        the model was not trained for; cheap."""
         ...
 
     def history_of(self, user_id: str) -> tuple[str, ...]:
@@ -75,47 +93,48 @@ class Engine(Protocol):
         """Whether by default the items of this request's history may not come back."""
         ...
 
-    def answer(self, asked: Sequence[Asked]) -> list[list[Found]]:
-        """The items of each request, best first, in one pass through the model."""
+    def answer(self, requests: Sequence[TopK]) -> list[list[ScoredItem]]:
+        """The items of each request, best first, in one batch."""
         ...
 
-    def score(self, request: Request, candidates: Sequence[str]) -> list[Found]:
+    def score(self, request: Request, candidates: Sequence[str]) -> list[ScoredItem]:
         """The candidates, best first; InputError for an unknown or a removed one."""
         ...
 
     def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
-        """The item's score, and (`history` or `query`, item_id or word, what it adds)."""
+        """The item's score, and (`history` or `query`, item_id or word, contribution)."""
         ...
 
-    def item(self, item_id: str) -> Found | None:
+    def item(self, item_id: str) -> ScoredItem | None:
         """An item that can be retrieved (score 0), or None."""
         ...
 
-    def find_titles(self, text: str, most: int) -> list[Found]:
-        """Items whose title holds the text, popular ones first: to pick a history from."""
+    def find_titles(self, text: str, k: int) -> list[ScoredItem]:
+        """Items whose title contains the text, popular ones first: to pick a history from."""
         ...
 
-    def place(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-        """Model version -> where this model places those of the rows that are new to it, for
-        `add`; InputError where it cannot. Seconds the first time for a large catalog: from a
-        thread beside the engines', one at a time, while nothing is added."""
+    def place(self, items: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        """Model version -> this model's placement of the items that are new to it, for `add`;
+        InputError where it cannot place one. The first call takes seconds for a large catalog. Call
+        it outside the engines' thread, one call at a time, and add nothing meanwhile."""
         ...
 
     def add(
-        self, rows: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
+        self, items: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
     ) -> int:
-        """Take new items in, and removed ones back; how many. On disk before it returns.
+        """Add new items and bring removed ones back; returns how many. On disk before it returns.
 
         Args:
-            rows: of the items table.
-            placed: of `place`, of every model that is served; of this one where None.
+            items: fields of the items table.
+            placed: results of `place` for every served model; computed for this one where None.
         """
         ...
 
     def remove(self, item_ids: Sequence[str]) -> int:
-        """Let items never come back; how many were there. On disk before it returns."""
+        """Remove items from all answers; returns how many were there. On disk before it
+        returns."""
         ...
 
     def catch_up(self) -> None:
-        """Take in the changes that came into the state folder since this engine was loaded."""
+        """Apply the changes that the log holds and this engine has not applied yet."""
         ...

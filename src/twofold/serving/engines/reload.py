@@ -1,4 +1,4 @@
-"""Serve a new model folder without a pause: load it beside the old one, warm it up, swap."""
+"""Serve a new model folder without a pause: load it, warm it up, swap it for the old one."""
 
 import asyncio
 import logging
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from twofold.records import InputError, Request
 from twofold.serving.engines.batching import Batcher
-from twofold.serving.engines.engine import Asked, Engine
+from twofold.serving.engines.engine import Engine, TopK
 
 log = logging.getLogger(__name__)
 
 Load = Callable[[Path, str], Engine]
-"""An engine from a model folder, for the arm of this name."""
+"""Loads the engine of a model folder, to be served under this name."""
 
 
 class ReloadingError(Exception):
@@ -23,13 +23,14 @@ class Reloader:
     """One reload at a time.
 
     Args:
-        batcher: whose engines are swapped.
-        folders: of the served models, by arm.
-        load: reads a model folder and the changes of its catalog; InputError for a bad one.
+        batcher: the batcher whose engines are swapped.
+        folders: folders of the served models, by name.
+        load: loads a model folder and the changes of its catalog; InputError for a bad one.
 
     Attributes:
-        growing: whoever holds it may add items, or swap models: a place in one model is none in
-            another, and what came while a model was loaded has to be placed in that as well.
+        placement_lock: held while items are placed and added, and while models are swapped: a
+            placement is valid for one model, and items that were added while a model was being
+            loaded must be placed in it as well.
     """
 
     def __init__(self, batcher: Batcher, folders: Mapping[str, Path], load: Load | None) -> None:
@@ -37,82 +38,82 @@ class Reloader:
         self._folders = dict(folders)
         self._load = load
         self._busy = False
-        self.growing = asyncio.Lock()
+        self.placement_lock = asyncio.Lock()
 
-    async def reload(self, arm: str | None = None, folder: Path | None = None) -> None:
-        """Load, warm up, swap: every arm of it, or none.
+    async def reload(self, model: str | None = None, folder: Path | None = None) -> None:
+        """Load, warm up, swap: all models concerned, or none.
 
         Args:
-            arm: whose model; all of them where neither an arm nor a folder is given.
-            folder: its new folder; the present one where none is given.
+            model: the name of the model; where neither name nor folder is given, all models.
+            folder: its new folder; the present one where None.
 
         Raises:
-            InputError: a folder cannot be served; what was served goes on.
+            InputError: a folder cannot be served; the old models stay.
             ReloadingError: another reload is under way.
         """
         if self._busy:
             raise ReloadingError("another reload is under way; wait for it to end")
         self._busy = True
         try:
-            folders = self._wanted(arm, folder)
-            fresh = await asyncio.to_thread(self._loaded, folders)
-            async with self.growing:
-                await asyncio.to_thread(_catch_up, fresh)  # items are placed here, not in line
-                # In the engines' thread nothing is removed between the two steps.
-                await self._batcher.change(lambda engines: _swap(engines, fresh))
+            folders = self._folders_to_load(model, folder)
+            engines = await asyncio.to_thread(self._loaded, folders)
+            async with self.placement_lock:
+                await asyncio.to_thread(_catch_up, engines)  # places items; nobody waits for it
+                # In the engines' thread no item is removed between the two steps of the swap.
+                await self._batcher.change(lambda served: _swap(served, engines))
             self._folders |= folders
         finally:
             self._busy = False
 
-    def _wanted(self, arm: str | None, folder: Path | None) -> dict[str, Path]:
+    def _folders_to_load(self, model: str | None, folder: Path | None) -> dict[str, Path]:
         if self._load is None or not self._folders:
             raise InputError("this server was started without model folders to reload")
-        if arm is None and folder is None:
+        if model is None and folder is None:
             return dict(self._folders)
-        name = self._batcher.arm(arm)
+        name = self._batcher.model_name(model)
         return {name: folder or self._folders[name]}
 
     def _loaded(self, folders: Mapping[str, Path]) -> dict[str, Engine]:
         assert self._load is not None
-        fresh = {}
-        for arm, folder in folders.items():
+        engines = {}
+        for name, folder in folders.items():
             try:
-                fresh[arm] = self._load(folder, arm)
-                warm_up(fresh[arm])
+                engines[name] = self._load(folder, name)
+                warm_up(engines[name])
             except BaseException as error:  # a library's panic is no Exception
                 if not isinstance(error, InputError):
                     log.exception("%s cannot be loaded", folder)
                 raise InputError(
-                    f"{folder} cannot be served, arm '{arm}' stays as it is: {error}"
+                    f"{folder} cannot be served, model '{name}' stays as it is: {error}"
                 ) from error
-        return fresh
+        return engines
 
 
-def _catch_up(fresh: Mapping[str, Engine]) -> None:
-    for engine in fresh.values():
+def _catch_up(engines: Mapping[str, Engine]) -> None:
+    for engine in engines.values():
         engine.catch_up()
 
 
-def _swap(engines: dict[str, Engine], fresh: Mapping[str, Engine]) -> None:
-    _catch_up(fresh)
-    engines.update(fresh)
+def _swap(served: dict[str, Engine], engines: Mapping[str, Engine]) -> None:
+    _catch_up(engines)
+    served.update(engines)
 
 
 def warm_up(engine: Engine) -> None:
-    """Answer a query and a history, whichever the model is for.
+    """Let the engine answer a query and a history.
 
     Raises:
-        InputError: it answers neither.
+        InputError: it can answer neither.
     """
-    known = engine.find_titles("", 1)
-    title = known[0].title if known else "a"
+    items = engine.find_titles("", 1)
+    title = items[0].title if items else "a"
     requests = [Request("warm-up query", query=title)]
-    requests += [Request("warm-up history", history=(item.item_id,)) for item in known]
+    requests += [Request("warm-up history", history=(item.item_id,)) for item in items]
     refusals: list[InputError] = []
     for request in requests:
         try:
             engine.check(request)
-            engine.answer([Asked(request, 50)])
+            engine.answer([TopK(request, 50)])
         except InputError as error:
             refusals.append(error)
     if len(refusals) == len(requests):

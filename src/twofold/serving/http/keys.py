@@ -1,4 +1,4 @@
-"""Who may ask: keys, their roles and rates; without keys, this machine alone."""
+"""API keys with their roles and rates; without keys, only clients on this machine are answered."""
 
 import hashlib
 import hmac
@@ -14,29 +14,32 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from twofold.records import InputError
-from twofold.serving.http.refusals import header, refuse, route_path
+from twofold.serving.http.problems import send_problem
+from twofold.serving.http.scope import header, route_path
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 ADMIN = "twofold.admin"
-"""In an ASGI scope: whether the client may change what is served."""
-_SHORTEST = 16
+"""Key in an ASGI scope: whether the client may change what is served."""
+_MIN_KEY_LENGTH = 16
 _FORWARDED = (b"forwarded", b"x-forwarded-")
-"""Headers by which a proxy says that it asks for somebody else."""
+"""Headers by which a proxy says that it passes on a request of another client."""
 _NO_PROXY = (
-    "without keys this server answers this machine alone, and a proxy on it asks for others; "
+    "without keys this server answers this machine alone, and a proxy passes on other clients; "
     "start it with --api-key-file"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a client shows; only its SHA-256 is kept.
+    """A client's key, of which only the SHA-256 is kept.
 
     Attributes:
-        admin: whether it may change what is served.
-        per_second: HTTP requests that it may make; None for any number.
+        name: the client, for messages.
+        digest: SHA-256 of the key.
+        admin: whether the client may change what is served.
+        per_second: HTTP requests that the client may send; None for any number.
     """
 
     name: str
@@ -49,17 +52,17 @@ class _Entry(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     name: str = pydantic.Field(min_length=1)
-    key: str = pydantic.Field(min_length=_SHORTEST, pattern=r"^[!-~]+$")
+    key: str = pydantic.Field(min_length=_MIN_KEY_LENGTH, pattern=r"^[!-~]+$")
     role: str = pydantic.Field("user", pattern="^(user|admin)$")
     per_second: float | None = pydantic.Field(None, ge=0.001, strict=False, allow_inf_nan=False)
 
 
 def read_keys(path: Path) -> list[Key]:
-    """Keys from a file: a JSON list of {name, key, role, per_second}, or lines of
+    """Read keys from a file: a JSON list of {name, key, role, per_second}, or lines of
     `NAME KEY [user|admin] [REQUESTS_PER_SECOND]`.
 
     Raises:
-        InputError: it cannot be read, or an entry is wrong; the message holds no key.
+        InputError: the file cannot be read, or an entry is wrong; the message holds no key.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -70,7 +73,7 @@ def read_keys(path: Path) -> list[Key]:
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"{path}: {where}: {first['msg']}; an entry is NAME KEY [user|admin] "
-            f"[REQUESTS_PER_SECOND], its key of at least {_SHORTEST} printable characters"
+            f"[REQUESTS_PER_SECOND], its key of at least {_MIN_KEY_LENGTH} printable characters"
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as keys: {error}") from None
@@ -85,10 +88,11 @@ def read_keys(path: Path) -> list[Key]:
 
 
 def keys_for(host: str, api_key_file: Path | None) -> list[Key]:
-    """The keys of a file; without one there are none, and the address must be this machine's.
+    """The keys of a file; without a file there are none, and the address must be a loopback one.
 
     Raises:
-        InputError: the file cannot be read as keys, or others could reach the address without.
+        InputError: the file cannot be read as keys, or other machines could reach the address
+            without a key.
     """
     if api_key_file is not None:
         return read_keys(api_key_file)
@@ -115,27 +119,28 @@ def _digest(key: bytes) -> bytes:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
+    """Whether a host name or an address is a loopback one."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower().rstrip(".") == "localhost"
 
 
-class _Allowance:
-    """A bucket of tokens: a second's worth at once, then as they come."""
+class _TokenBucket:
+    """A rate limit that allows bursts of one second's worth."""
 
     def __init__(self, per_second: float) -> None:
         self._rate = per_second
-        self._most = max(1.0, per_second)
-        self._tokens = self._most
-        self._at = time.monotonic()
+        self._capacity = max(1.0, per_second)
+        self._tokens = self._capacity
+        self._refilled = time.monotonic()
 
     def take(self) -> float:
-        """Seconds until a token is there; 0 where one was taken."""
+        """Take a token, for 0; else seconds until there is one."""
         now = time.monotonic()
-        self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
-        self._at = now
+        gained = (now - self._refilled) * self._rate
+        self._tokens = min(self._capacity, self._tokens + gained)
+        self._refilled = now
         if self._tokens < 1:
             return (1 - self._tokens) / self._rate
         self._tokens -= 1
@@ -143,63 +148,61 @@ class _Allowance:
 
 
 class Access:
-    """Pure ASGI: lets in who shows a key; without keys, who asks from this machine.
+    """Middleware that admits clients with a key or, without keys, clients on this machine.
 
     Args:
-        app: what is protected.
-        keys: none where the server is reached from this machine alone.
-        open_paths: that need no key.
+        app: the application behind it.
+        keys: empty where only this machine can reach the server.
+        open_paths: paths that need no key.
     """
 
     def __init__(self, app: "ASGIApp", keys: Sequence[Key], open_paths: Iterable[str]) -> None:
         self._app = app
         self._keys = list(keys)
-        self._open = frozenset(open_paths)
-        self._allowances = {
-            key.name: _Allowance(key.per_second) for key in keys if key.per_second is not None
+        self._open_paths = frozenset(open_paths)
+        self._rates = {
+            key.name: _TokenBucket(key.per_second) for key in keys if key.per_second is not None
         }
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._keyed(scope) if self._keys else self._local(scope)
+        refusal = self._refuse_without_key(scope) if self._keys else self._refuse_remote(scope)
         if refusal is None:
             await self._app(scope, receive, send)
         else:
-            await refuse(send, *refusal)
+            await send_problem(send, *refusal)
 
-    def _keyed(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
-        key = self._shown(scope)
+    def _refuse_without_key(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
+        key = self._key(scope)
         scope[ADMIN] = key is not None and key.admin
         if key is None:
-            if route_path(scope) in self._open:
+            if route_path(scope) in self._open_paths:
                 return None
             detail = "give a valid key: Authorization: Bearer KEY, or X-API-Key: KEY"
             return 401, detail, {"WWW-Authenticate": "Bearer"}
-        wait = self._allowances[key.name].take() if key.name in self._allowances else 0.0
+        wait = self._rates[key.name].take() if key.name in self._rates else 0.0
         if wait:
             seconds = math.ceil(wait)
-            detail = f"key '{key.name}' is over its rate; come back in {seconds} s"
+            detail = f"key '{key.name}' is over its rate; retry in {seconds} s"
             return 429, detail, {"Retry-After": str(seconds)}
         return None
 
-    def _shown(self, scope: "Scope") -> Key | None:
-        """The key that the client shows; every key is compared, whichever it is."""
-        shown = header(scope, b"x-api-key")
+    def _key(self, scope: "Scope") -> Key | None:
+        """The client's key; always compared with all keys, so that time tells nothing."""
+        sent = header(scope, b"x-api-key")
         scheme, _, value = (header(scope, b"authorization") or b"").partition(b" ")
-        if shown is None and scheme.lower() == b"bearer":
-            shown = value.strip()
-        digest = _digest(shown or b"")
-        found = None
-        for key in self._keys:
-            if hmac.compare_digest(key.digest, digest):
-                found = key
-        return found
+        if sent is None and scheme.lower() == b"bearer":
+            sent = value.strip()
+        digest = _digest(sent or b"")
+        matching = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
+        return matching[0] if matching else None
 
-    def _local(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
-        """A page elsewhere must not use a browser on this machine, neither under a name of its
-        own that leads here, nor by a form that posts here; nor anybody a proxy on it."""
+    def _refuse_remote(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
+        """A foreign page in a browser on this machine must not use the server, neither by a host
+        name that resolves to this machine (DNS rebinding) nor by a form that posts here (CSRF), and
+        no other client may use it through a proxy on this machine."""
         client = scope.get("client")
         if client is not None and not is_loopback(client[0]):
             return 403, "without keys this server answers this machine alone", {}

@@ -1,4 +1,4 @@
-"""What the server counts, in Prometheus' text format."""
+"""Counts and times of a server, in Prometheus' text format."""
 
 import time
 from collections.abc import Iterator
@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
     from twofold.serving.engines.batching import Batcher
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_GONE = 499
-"""The status counted where a client left without an answer, as nginx has it."""
-_SIZES = (1, 2, 4, 8, 16, 32, 64)
+_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_CLIENT_LEFT = 499
+"""The status counted where a client left without an answer; nginx uses the same."""
+_BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+_REFUSED = (401, 403, 408, 413, 429)
 
 
 class Metrics:
-    """Counters of one server, in a registry of their own."""
+    """Counters of one server, in their own registry."""
 
     media_type = exposition.CONTENT_TYPE_LATEST
 
@@ -30,80 +31,67 @@ class Metrics:
         )
         self._latency = Histogram(
             "twofold_request_seconds",
-            "From the first byte read to the last one sent",
+            "Seconds from the first byte read to the last one sent",
             ["route"],
-            buckets=_SECONDS,
+            buckets=_LATENCY_BUCKETS,
             registry=self._registry,
         )
-        self._sizes = Histogram(
+        self._batch_sizes = Histogram(
             "twofold_batch_requests",
-            "Requests of one pass through a model",
-            buckets=_SIZES,
+            "Requests of a batch",
+            buckets=_BATCH_SIZE_BUCKETS,
             registry=self._registry,
         )
-        self._passes = Histogram(
-            "twofold_batch_seconds", "One pass", buckets=_SECONDS, registry=self._registry
+        self._batch_seconds = Histogram(
+            "twofold_batch_seconds",
+            "Seconds that a batch takes",
+            buckets=_LATENCY_BUCKETS,
+            registry=self._registry,
         )
         self._refusals = Counter(
             "twofold_refusals", "Requests refused, by status", ["status"], registry=self._registry
         )
 
-        self._door = {
-            status: (
-                self._requests.labels("none", str(status)),
-                self._refusals.labels(str(status)),
-                self._latency.labels("none"),
-            )
-            for status in (429, 503)
-        }
-
     def watch(self, batcher: "Batcher") -> None:
-        """Report who waits and which versions are served, as they are when asked."""
+        """Report the queue and the served versions as they are at each scrape."""
         self._registry.register(_State(batcher))
 
     def text(self) -> bytes:
         return exposition.generate_latest(self._registry)
 
-    def passed(self, requests: int, seconds: float) -> None:
-        """A pass through a model has ended."""
-        self._sizes.observe(requests)
-        self._passes.observe(seconds)
+    def batch_done(self, requests: int, seconds: float) -> None:
+        """Count a batch."""
+        self._batch_sizes.observe(requests)
+        self._batch_seconds.observe(seconds)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """A request has ended."""
+    def request_done(self, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
         self._requests.labels(route, str(status)).inc()
         self._latency.labels(route).observe(seconds)
-        if status in (401, 403, 408, 413, 429):
+        if status in _REFUSED:
             self._refusals.labels(str(status)).inc()
-
-    def refused_at_the_door(self, status: int) -> None:
-        """As `answered` by this status, for less: there may be thousands a second."""
-        requests, refusals, latency = self._door[status]
-        requests.inc()
-        refusals.inc()
-        latency.observe(0.0)
 
 
 class _State:
-    """Gauges that are read when they are asked for."""
+    """Gauges that are read at each scrape."""
 
     def __init__(self, batcher: "Batcher") -> None:
         self._batcher = batcher
 
     def collect(self) -> Iterator[Metric]:
-        waiting = GaugeMetricFamily("twofold_waiting_requests", "Requests that wait for a pass")
-        waiting.add_metric([], self._batcher.waiting)
-        labels = ["arm", "model_version", "catalog_version"]
-        served = GaugeMetricFamily("twofold_served_info", "What is served", labels=labels)
-        items = GaugeMetricFamily("twofold_items", "That can be retrieved", labels=["arm"])
-        for version in self._batcher.versions.values():
-            served.add_metric([version.arm, version.model_version, version.catalog_version], 1)
-            items.add_metric([version.arm], version.items)
-        yield from (waiting, served, items)
+        queued = GaugeMetricFamily("twofold_queued_requests", "Requests in the queue")
+        queued.add_metric([], self._batcher.queued)
+        labels = ["model", "model_version", "catalog_version"]
+        versions = GaugeMetricFamily("twofold_served_info", "Served versions", labels=labels)
+        items = GaugeMetricFamily("twofold_items", "Items that can be retrieved", labels=["model"])
+        for served in self._batcher.served.values():
+            versions.add_metric([served.model, served.model_version, served.catalog_version], 1)
+            items.add_metric([served.model], served.items)
+        yield from (queued, versions, items)
 
 
 class Measured:
-    """Pure ASGI: counts every request by route and status, whoever answers it."""
+    """Middleware that counts every request by route and status, also those that others refuse."""
 
     def __init__(self, app: "ASGIApp", metrics: Metrics) -> None:
         self._app = app
@@ -114,25 +102,25 @@ class Measured:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = _GONE
+        status = _CLIENT_LEFT
 
-        async def counted(message: "Message") -> None:
+        async def observed_send(message: "Message") -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, counted)
+            await self._app(scope, receive, observed_send)
         except BaseException:
             status = 500
             raise
         finally:
             seconds = time.perf_counter() - started
-            self._metrics.answered(_route(scope), status, seconds)
+            self._metrics.request_done(_route(scope), status, seconds)
 
 
 def _route(scope: Any) -> str:
-    """The route's pattern, never the path itself: a client must not invent label values."""
+    """The pattern of the route, never the path itself: clients must not invent label values."""
     route = scope.get("route")
     return getattr(route, "path", "none")

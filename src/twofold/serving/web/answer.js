@@ -11,14 +11,14 @@ export const titleOf = (item) => item.title || item.item_id;
 /**
  * The items of an answer.
  * `heading` {name, words} and `beside` (the other column's answer, named `other`) are for a
- * comparison; `pick(item)` and `why(row, item, arm)` are called on a press.
+ * comparison; `pick(item)` and `why(row, item, model)` are called on a press.
  */
 export function answerColumn(answer, { chosen, pick, why, heading, beside, other }) {
   const rows = answer.items.map((item) =>
     resultRow(item, {
       chosen: chosen.has(item.item_id),
       pick,
-      why: (row) => why(row, item, answer.arm),
+      why: (row) => why(row, item, answer.model),
       mark: beside ? markOf(item, beside, other) : null,
     }),
   );

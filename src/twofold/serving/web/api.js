@@ -59,4 +59,4 @@ export const explain = (body, signal) => post("explain", body, signal);
 export const item = (itemId) => call(`items/${encodeURIComponent(itemId)}`);
 export const titles = async (text, most, signal) =>
   (await call(`titles?${new URLSearchParams({ q: text, k: most })}`, { signal })).items;
-export const arms = async () => (await call("arms")).arms;
+export const models = async () => (await call("models")).models;

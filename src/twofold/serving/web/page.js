@@ -18,7 +18,7 @@ const $ = (id) => document.getElementById(id);
 const titles = new Map(); // item_id -> title, of every item seen so far
 let request = readAddress(location.search);
 let items = ITEMS;
-let arms = [];
+let models = [];
 let facets = { of: "", rows: new Map() };
 let asked = new AbortController();
 let timer = 0;
@@ -117,8 +117,8 @@ async function ask(most = ITEMS) {
   if (!kindOf(request)) return showWelcome(signal);
   $("answer").setAttribute("aria-busy", "true");
   try {
-    const pair = request.compare ? comparedArms() : null;
-    const bodies = (pair ?? [armFor(request)]).map(({ arm }) => bodyOf(request, items, arm));
+    const pair = request.compare ? comparedModels() : null;
+    const bodies = (pair ?? [modelFor(request)]).map(({ model }) => bodyOf(request, items, model));
     const answers = await Promise.all(bodies.map((body) => api.retrieve(body, signal)));
     if (!signal.aborted) showAnswers(answers, pair);
   } catch (problem) {
@@ -128,14 +128,14 @@ async function ask(most = ITEMS) {
   }
 }
 
-const learned = (wanted) => arms.find(({ tasks }) => tasks.includes(taskOf(wanted)));
+const trainedFor = (wanted) => models.find(({ tasks }) => tasks.includes(taskOf(wanted)));
 
-/** The first model that learned the task; where none did, the first, which says so. */
-const armFor = (wanted) => learned(wanted) ?? arms[0] ?? {};
+/** The first model that was trained for the task; where there is none, the first, whose refusal says so. */
+const modelFor = (wanted) => trainedFor(wanted) ?? models[0] ?? {};
 
-/** The joint model, and the one that learned the present task alone; null where one is missing. */
-function comparedArms() {
-  const named = (name) => arms.find(({ arm }) => arm === name);
+/** The joint model, and the one trained for the present task alone; null where one is missing. */
+function comparedModels() {
+  const named = (name) => models.find(({ model }) => model === name);
   const joint = named("joint");
   const single = named(taskOf(request));
   return joint && single ? [joint, single] : null;
@@ -205,14 +205,14 @@ function columnOptions() {
   return {
     chosen: new Set(request.history),
     pick,
-    why: (row, item, arm) => toggleExplanation(row, { ...context, item_id: item.item_id, arm }),
+    why: (row, item, model) => toggleExplanation(row, { ...context, item_id: item.item_id, model }),
   };
 }
 
 function comparison([joint, single]) {
   const headings = [
-    { name: "joint", words: "learned both tasks" },
-    { name: "the single-task model", words: `learned ${single.arm} alone` },
+    { name: "joint", words: "trained for both tasks" },
+    { name: "the single-task model", words: `trained for ${single.model} alone` },
   ];
   const options = columnOptions();
   return [
@@ -254,7 +254,7 @@ function keepFacets(shown) {
 
 function showServed(served) {
   const words = served.map(
-    (one) => `${one.arm} · model ${one.model_version} · catalog ${one.catalog_version}`,
+    (one) => `${one.model} · version ${one.model_version} · catalog ${one.catalog_version}`,
   );
   $("served").replaceChildren(...words.map((line) => element("span", {}, line)));
 }
@@ -290,11 +290,11 @@ async function showWelcome(signal) {
     change(next);
     $("answer").focus();
   };
-  $("answer").replaceChildren(welcome([], take, learned));
+  $("answer").replaceChildren(welcome([], take, trainedFor));
   const popular = await api.titles("", 2, signal).catch(() => []);
   if (signal.aborted) return;
   popular.forEach((item) => titles.set(item.item_id, titleOf(item)));
-  $("answer").replaceChildren(welcome(popular, take, learned));
+  $("answer").replaceChildren(welcome(popular, take, trainedFor));
 }
 
 // --- the keyboard ---
@@ -391,15 +391,15 @@ function start() {
 
 async function begin() {
   try {
-    arms = await api.arms();
+    models = await api.models();
   } catch (problem) {
     if (!(problem instanceof api.Problem)) throw problem;
     if (problem.status === 401) return askForKey();
-    arms = []; // the first question says what is wrong
+    models = []; // the first request says what is wrong
   }
   $("problem").hidden = true;
-  $("compare").hidden = arms.length < 2;
-  if (arms.length) showServed(arms.slice(0, 1));
+  $("compare").hidden = models.length < 2;
+  if (models.length) showServed(models.slice(0, 1));
   nameHistory();
   ask();
 }

@@ -1,4 +1,4 @@
-"""The page: the files of this folder, each at a route of its own."""
+"""Routes for the page: one for each file of this folder."""
 
 import hashlib
 import mimetypes
@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 WEB = Path(__file__).parent
 _SHOWN = (".css", ".html", ".js", ".svg")
 _HEADERS = {
-    # A browser asks again each time, and hears 304 where nothing changed.
+    # A browser asks again each time, and gets 304 where nothing changed.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -19,7 +19,7 @@ _HEADERS = {
 
 
 def page_routes(folder: Path = WEB) -> APIRouter:
-    """`/` is `index.html`; the other files stand beside it by their names."""
+    """`/` is `index.html`; the other files are next to it by their names."""
     routes = APIRouter(include_in_schema=False)
     for path, file in page_files(folder).items():
         routes.add_api_route(path, _served(file), methods=["GET", "HEAD"])
@@ -27,7 +27,7 @@ def page_routes(folder: Path = WEB) -> APIRouter:
 
 
 def page_files(folder: Path) -> dict[str, Path]:
-    """The files of the page, by the path that each is served at."""
+    """The files of the page, by their paths on the server."""
     files = sorted(file for file in folder.glob("*.*") if file.suffix in _SHOWN)
     return {"/" if file.name == "index.html" else f"/{file.name}": file for file in files}
 

@@ -1,4 +1,4 @@
-// The present request, and how it stands in the page's address.
+// The present request, and its form in the page's address.
 // {query: string, history: [item_id, ...], filters: Map(attribute -> [value, ...]), compare: bool}
 
 const FILTER = "filter.";
@@ -33,15 +33,15 @@ export function kindOf({ query, history }) {
   return history.length ? "recommendation" : null;
 }
 
-/** The task that a model must have learned to answer it. */
+/** The task that a model must be trained for to answer it. */
 export const taskOf = ({ query = "" }) => (query.trim() ? "search" : "recommendation");
 
-/** The part of a request that every question about it repeats. */
+/** The part of a request that every call about it repeats. */
 export const contextOf = ({ query, history }) =>
   query.trim() ? { query: query.trim(), history } : { history };
 
-export function bodyOf(request, k, arm) {
-  return { ...contextOf(request), k, arm, filters: Object.fromEntries(request.filters) };
+export function bodyOf(request, k, model) {
+  return { ...contextOf(request), k, model, filters: Object.fromEntries(request.filters) };
 }
 
 /** The same request with a value of a filter turned on or off. */

@@ -6,7 +6,7 @@ import { valuesOf } from "./facets.js";
 
 /**
  * `popular` items, from none to two, make the examples; `change(request)` takes one, and `can(request)`
- * says whether a model learned its task.
+ * says whether a model is trained for its task.
  */
 export function welcome(popular, change, can) {
   const shown = popular.length ? examples(popular).filter(({ next }) => can(next)) : [];

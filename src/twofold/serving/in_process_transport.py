@@ -1,4 +1,4 @@
-"""An application answers a `Client` in the same process, without a socket."""
+"""A transport for `Client`: an application in the same process answers, without a socket."""
 
 import contextlib
 
@@ -7,11 +7,11 @@ from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
 
 
-class InProcess(httpx.BaseTransport):
-    """The transport of a client; the application's event loop runs in a thread of its own.
+class InProcessTransport(httpx.BaseTransport):
+    """Passes a client's requests to an application, whose event loop runs in its own thread.
 
     Args:
-        app: of `create_app`; started here, and stopped by `close`.
+        app: an application of `create_app`; it is started here, and stopped by `close`.
     """
 
     def __init__(self, app: FastAPI) -> None:
@@ -23,9 +23,9 @@ class InProcess(httpx.BaseTransport):
             self._stack = stack.pop_all()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return self._portal.call(self._answered, request)
+        return self._portal.call(self._response, request)
 
-    async def _answered(self, request: httpx.Request) -> httpx.Response:
+    async def _response(self, request: httpx.Request) -> httpx.Response:
         response = await self._transport.handle_async_request(request)
         content = await response.aread()
         return httpx.Response(response.status_code, headers=response.headers, content=content)

@@ -1,4 +1,4 @@
-"""Whether freed memory stays with the process."""
+"""Freed memory stays with the process, and the collector is off while models load."""
 
 import subprocess
 import sys
@@ -8,11 +8,11 @@ import pytest
 _FAULTS = """
 import resource, sys
 import torch
-from twofold.serving.http.memory import keep_freed_memory
+from twofold.serving.http.process import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for rows in range(1000, 1060):  # as passes do, which differ in length
+for rows in range(1000, 1060):  # as batches do, which differ in length
     read = torch.ones(rows, 1 << 11)
     wide = torch.cat([read, (read * 2).relu()])
     del read, wide
@@ -27,6 +27,6 @@ def _faults(way: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is part of glibc")
 def test_pages_are_not_asked_for_again() -> None:
     assert _faults("keep") < _faults("leave") / 2

@@ -1,4 +1,4 @@
-"""Model folders as an application: what a server runs, in one process or in many."""
+"""The application over model folders: what a server runs, in one process or in many."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from twofold.serving.http.keys import Key
 from twofold.serving.settings import ServingSettings
 
 
-def app_of_folders(
+def app_from_folders(
     folders: Mapping[str, Path],
     settings: ServingSettings | None = None,
     *,
@@ -21,23 +21,23 @@ def app_of_folders(
     device: str = "cpu",
     reloads: bool = True,
 ) -> FastAPI:
-    """The application over models that are loaded here.
+    """Load models and make the application that serves them.
 
     Args:
-        folders: model folders, by the names of their arms.
+        folders: model folders, by the names under which the models are served.
         settings: limits.
-        state: the folder that keeps changes of the catalog; without it there are none.
+        state: the folder that keeps catalog changes; without it the catalog cannot change.
         keys: see `create_app`.
         device: `cpu`, `cuda`, or `auto`.
-        reloads: whether another model folder may take the place of one.
+        reloads: whether a running server may replace its models.
 
     Raises:
         InputError: a folder or the log of changes is damaged, or the log is in use.
     """
     log = ChangeLog(state) if state else None
 
-    def load(folder: Path, arm: str) -> CatalogEngine:
-        return load_engine(folder, arm, log, device)
+    def load(folder: Path, name: str) -> CatalogEngine:
+        return load_engine(folder, name, log, device)
 
-    engines = {arm: load(folder, arm) for arm, folder in folders.items()}
+    engines = {name: load(folder, name) for name, folder in folders.items()}
     return create_app(engines, settings, folders=folders, load=load if reloads else None, keys=keys)

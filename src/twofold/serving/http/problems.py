@@ -1,0 +1,82 @@
+"""Refusals and errors: every one is a `Problem` in JSON, so that a client reads one form."""
+
+import json
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from twofold.records import InputError
+from twofold.serving.engines.batching import OverloadedError
+from twofold.serving.engines.reload import ReloadingError
+
+if TYPE_CHECKING:
+    from starlette.types import Send
+
+
+def problem_body(detail: Any) -> bytes:
+    """The body, in JSON; escaped to ASCII, as what a client sent may not be encodable."""
+    return json.dumps({"detail": detail}, default=str).encode()
+
+
+async def send_problem(
+    send: "Send",
+    status: int,
+    detail: str,
+    headers: dict[str, str],
+    before_end: Awaitable[None] | None = None,
+) -> None:
+    """Answer from middleware, however much of the request was read.
+
+    Args:
+        before_end: awaited when the whole body is sent, before the connection may close.
+    """
+    body = problem_body(detail)
+    sent = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    raw = [(key.lower().encode(), value.encode()) for key, value in sent.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    if before_end is not None:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await before_end
+        body = b""
+    await send({"type": "http.response.body", "body": body})
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer exceptions with what went wrong and never with the state of the code."""
+
+    @app.exception_handler(InputError)
+    async def bad_input(_: Request, error: InputError) -> Response:
+        return _problem(422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        return _problem(422, [_without_input(each) for each in error.errors()])
+
+    @app.exception_handler(OverloadedError)
+    async def overloaded(_: Request, error: OverloadedError) -> Response:
+        return _problem(429, str(error), {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(ReloadingError)
+    async def reloading(_: Request, error: ReloadingError) -> Response:
+        return _problem(409, str(error))
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        return _problem(error.status_code, error.detail, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:
+        return _problem(500, "the server failed on this request; its log says why")
+
+
+def _problem(status: int, detail: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(problem_body(detail), status, headers, media_type="application/json")
+
+
+def _without_input(error: dict[str, Any]) -> dict[str, Any]:
+    """What is wrong with a field; the input itself may be large."""
+    message = error["msg"].removeprefix("Value error, ")
+    return {"loc": error["loc"], "msg": message, "type": error["type"]}
