@@ -17,6 +17,7 @@ from rectools_peer import PeerRun, read_answers, run_peer, without_queries, writ
 from twofold.baselines.selection import Baseline, Chosen
 from twofold.evaluation.measures import PRIMARY
 from twofold.records import Ranking, Request, Run
+from twofold.studies.folder import StudyFolder
 from twofold.studies.study import run_baselines
 from twofold.tasks.storage import load_dataset
 
@@ -70,7 +71,8 @@ def main() -> None:
         answers = StoredAnswers("BERT4Rec", read_answers(place))
         return Chosen(answers, settings, arguments.epochs)
 
-    run_baselines(dataset, arguments.out, iter([Baseline("recommendation", "BERT4Rec", make)]))
+    baseline = Baseline("recommendation", "BERT4Rec", make)
+    run_baselines(dataset, StudyFolder(arguments.out), iter([baseline]))
 
 
 if __name__ == "__main__":

@@ -33,9 +33,10 @@ from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference
 from twofold.records import TASKS, Floats, InputError, Ints, Task, other_task
 from twofold.studies.arms import ARMS, control_name
-from twofold.studies.results import Results
+from twofold.studies.folder import KIND, StudyFolder
+from twofold.studies.scores import Scores, still_improving
 from twofold.studies.simulation import SIMULATION
-from twofold.studies.study import run_arms
+from twofold.studies.study import ArmTraining, run_arms
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, LEVEL, SESOI_SHARE, TaskScores, decide
 from twofold.tasks.storage import load_dataset
 
@@ -110,8 +111,8 @@ def made(
 
 def made_tables(study: Path) -> list[dict[str, Any]]:
     """Coverage and verdicts on made tables of both tasks, by seeds and true effect."""
-    artifact.load(study, "study")
-    per_request = pl.read_parquet(study / "per_request.parquet")
+    artifact.load(study, KIND)
+    per_request = pl.read_parquet(StudyFolder(study).per_request)
     laws: dict[Task, Any] = {}
     for task in TASKS:
         arms = {
@@ -163,25 +164,25 @@ def _matrix(scores: pl.DataFrame, arm: str, task: str) -> Floats:
 class Pool:
     """Trained models of the arms that one task's verdict needs, 30 of each."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: StudyFolder, threads: int) -> None:
         self.dataset = load_dataset(WORLD)
         other = control_name(other_task(HELPED))
         arms = [arm for arm in ARMS if arm.name != other]
         for seed in range(POOL_SEEDS):
-            run_arms(self.dataset, arms, folder, SIMULATION, seed, "cpu", threads)
-        self.results = Results(self.dataset, arms, folder, POOL_SEEDS)
+            run_arms(self.dataset, arms, folder, seed, ArmTraining(SIMULATION, "cpu", threads))
+        self.trained = Scores(self.dataset, arms, folder, POOL_SEEDS)
         self.improving = {
-            arm: np.array([seed["still_improving"] for seed in seeds])
-            for arm, seeds in self.results.training.items()
+            arm: np.array([still_improving(stamp) for stamp in stamps])
+            for arm, stamps in self.trained.stamps.items()
         }
 
     def scores(self, task: Task, rows: Mapping[str, Ints], arms: Mapping[str, str]) -> TaskScores:
         """A study's scores: of each role, the seeds `rows` of one arm."""
-        measure = str(PRIMARY)
-        found = {role: self.results.matrix(arms[role], task, measure)[rows[role]] for role in arms}
-        improving = [role for role in arms if self.improving[arms[role]][rows[role]].any()]
-        clusters = self.results.clusters(task)
-        return TaskScores(found["joint"], found["plain"], found["control"], clusters, improving)
+        return TaskScores(
+            **{role: self.trained.matrix(arms[role], task)[rows[role]] for role in arms},
+            clusters=self.trained.clusters(task),
+            still_improving=[role for role in arms if self.improving[arms[role]][rows[role]].any()],
+        )
 
 
 def a_a_studies(pool: Pool, seeds: int) -> dict[str, Any]:
@@ -229,7 +230,7 @@ def latent_studies(pool: Pool, seeds: int) -> dict[str, Any]:
     return {
         "seeds": seeds,
         "studies": STUDIES,
-        "reference": reference.as_dict(),
+        "reference": reference.model_dump(),
         "right": share(right, STUDIES),
         "not_enough_data": {**share(open_, STUDIES), "undertrained": undertrained},
         "wrong": share(STUDIES - right - open_, STUDIES),
@@ -291,7 +292,7 @@ def main() -> None:
     if arguments.study is None:
         print("(a) is left out: give a finished study with --study")
     made_rows = made_tables(arguments.study) if arguments.study else []
-    pool = Pool(arguments.out / "pool", arguments.threads)
+    pool = Pool(StudyFolder(arguments.out / "pool"), arguments.threads)
     result = {
         "world": WORLD,
         "helped": HELPED,

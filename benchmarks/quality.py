@@ -25,7 +25,8 @@ from quality_tables import group_table, pool_groups, read_groups
 
 from twofold import artifact
 from twofold.baselines.selection import documents_baseline, every_baseline, tuned_encoder
-from twofold.studies.study import run_arms, run_baselines
+from twofold.studies.folder import StudyFolder
+from twofold.studies.study import ArmTraining, run_arms, run_baselines
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
 from twofold.training.arm import PLAIN_ARMS
@@ -76,7 +77,7 @@ def run(source: str, out: Path, arguments: argparse.Namespace) -> None:
     if arguments.baselines:
         # The arms' encoder comes first: the bi-encoder that is tuned for it is not made again.
         own = [documents_baseline(dataset, config)] if "search" in dataset.tasks else []
-        run_baselines(dataset, out, chain(own, baselines))
+        run_baselines(dataset, StudyFolder(out), chain(own, baselines))
     train_arms(dataset, out, config, arguments)
 
 
@@ -101,8 +102,9 @@ def train_arms(
         if set(arm.tasks) <= set(dataset.tasks)
         and (arguments.arms is None or arm.name in arguments.arms)
     ]
+    training = ArmTraining(config, threads=arguments.threads)
     for seed in range(arguments.seeds):
-        run_arms(dataset, arms, out, config, seed, "auto", arguments.threads)
+        run_arms(dataset, arms, StudyFolder(out), seed, training)
 
 
 def tables_of(folders: Sequence[Path]) -> list[Table]:

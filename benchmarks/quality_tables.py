@@ -17,6 +17,7 @@ from twofold import artifact
 from twofold.evaluation.measures import PRIMARY, Measure
 from twofold.evaluation.significance import difference, mean
 from twofold.records import Floats
+from twofold.studies.folder import StudyFolder
 from twofold.tasks.storage import load_dataset
 from twofold.training.arm import PLAIN_ARMS
 
@@ -117,11 +118,11 @@ def read_groups(folder: Path) -> Iterator[Group]:
 
 def _evaluations(folder: Path) -> Iterator[tuple[str, list[Path]]]:
     """Each system with the folders of its evaluations, one a seed."""
-    places = folder / "evaluations"
+    study = StudyFolder(folder)
     for arm in PLAIN_ARMS:
-        if seeds := sorted(p.parent for p in (places / arm).glob(f"seed-*/{artifact.MANIFEST}")):
+        if seeds := study.evaluations(arm):
             yield arm, seeds
-    for place in sorted((places / "baselines").glob("*/*")):
+    for _, place in study.baselines():
         stamp = artifact.read_json(place / artifact.MANIFEST)["config"]["stamp"]
         yield stamp["retriever"], [place]
 

@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from importlib import import_module, resources
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import typer
 
 import twofold
 from twofold.cli import app
+from twofold.studies.result import result_schema
 from twofold.training.config import PRESETS, TrainingConfig
 
 _MADE = "Made by `python docs/make_reference.py`."
@@ -175,11 +176,10 @@ def _returned(parts: inspect.Signature) -> str:
 
 def study_json() -> str:
     """The keys of study.json, from its JSON Schema."""
-    text = (resources.files("twofold") / "studies" / "study.schema.json").read_text("utf-8")
-    schema = json.loads(text)
+    schema = result_schema()
     lines = ["# study.json", "", _MADE, ""]
-    lines += [schema.get("description", ""), "", "The JSON Schema is a file of the package,"]
-    lines += ["`twofold/studies/study.schema.json`. `KEY` in capitals stands for any name.", ""]
+    lines += [schema["description"], "", "`twofold.studies.result.result_schema()` makes the JSON"]
+    lines += ["Schema of the types. `KEY` in capitals stands for any name.", ""]
     for key, part in schema["properties"].items():
         lines += [f"## {key}", ""]
         rows = list(_keys(_resolved(part, schema), schema))
@@ -191,7 +191,10 @@ def study_json() -> str:
 
 
 def _resolved(part: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A part of a schema, with what it refers to."""
+    """A part of a schema, with what it refers to; of a part or null, the part."""
+    options = [option for option in part.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) == 1:
+        return _resolved({**options[0], **{k: v for k, v in part.items() if k != "anyOf"}}, schema)
     if "$ref" not in part:
         return part
     target: Any = schema
@@ -210,17 +213,18 @@ def _keys(
         named["KEY"] = part["additionalProperties"]
     if part.get("type") == "array" and "items" in part:
         yield from _keys(_resolved(part["items"], schema), schema, f"{path}[]", depth)
-    for name, inner in named.items():
-        inner = _resolved(inner, schema)
+    for name, given in named.items():
+        inner = _resolved(given, schema)
         shown = f"{path}.{name}".removeprefix(".")
-        yield f"| `{shown}` | {_type(inner, schema)} | {_cell(inner.get('description', ''))} |"
+        yield f"| `{shown}` | {_type(given, schema)} | {_cell(inner.get('description', ''))} |"
         if depth < 2:
             yield from _keys(inner, schema, shown, depth + 1)
 
 
 def _type(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     if "anyOf" in part:
-        return " or ".join(_type(_resolved(option, schema), schema) for option in part["anyOf"])
+        return " or ".join(_type(option, schema) for option in part["anyOf"])
+    part = _resolved(part, schema)
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
     if "const" in part:

@@ -1,11 +1,15 @@
 """One finished study, by the command line, in seconds."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from twofold.studies.folder import StudyFolder
+from twofold.studies.result import StudyResult, load_result
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import save_dataset
 
@@ -40,3 +44,21 @@ def study_folder(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     done = subprocess.run(study_command(prepared, out), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def result(study_folder: Path) -> StudyResult:
+    """The study's result as it is read."""
+    return load_result(study_folder)
+
+
+@pytest.fixture(scope="session")
+def content(study_folder: Path) -> dict[str, Any]:
+    """The study's result as JSON."""
+    parsed: dict[str, Any] = json.loads(StudyFolder(study_folder).result.read_text())
+    return parsed
+
+
+def published_schema() -> Any:
+    """The JSON Schema of study.json in format 3, as it was first published."""
+    return json.loads((Path(__file__).parent / "study.schema.json").read_text())

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from twofold.records import TASKS, Example, Floats, Ints, Source, Task
-from twofold.studies.analyses.attribution import attribute
+from twofold.records import TASKS, Example, Ints, Source, Task
 from twofold.studies.analyses.pairs import training_pairs
 from twofold.studies.analyses.representation import matched_pairs
 from twofold.studies.arms import study_arms
@@ -184,48 +183,6 @@ def test_validation_follows_the_new_names(catalog: PreparedDataset) -> None:
         judged, source, catalog.catalog, 0
     )
     assert same is judged
-
-
-def _cells(real: float, shuffled: float, flat: float, noise: float) -> dict[str, Floats]:
-    rng = np.random.default_rng(0)
-    difficulty = rng.random(2000)
-    return {
-        name: value + 0.1 * difficulty + rng.normal(0, 0.05, (4, 2000))
-        for name, value in zip(
-            ("real", "shuffled", "flattened", "noise"), (real, shuffled, flat, noise), strict=True
-        )
-    }
-
-
-@pytest.mark.parametrize(
-    ("cells", "finding", "popularity", "content"),
-    [
-        ((0.3, 0.3, 0.2, 0.2), "popularity", 0.1, 0.0),
-        ((0.3, 0.2, 0.3, 0.2), "content", 0.0, 0.1),
-        ((0.3, 0.25, 0.25, 0.2), "both", 0.05, 0.05),
-        ((0.2, 0.2, 0.2, 0.2), "no gain", 0.0, 0.0),
-    ],
-)
-def test_attribution_finds_what_was_put_in(
-    cells: tuple[float, float, float, float], finding: str, popularity: float, content: float
-) -> None:
-    found = attribute(_cells(*cells), _cells(*cells)["noise"], np.arange(2000))
-    assert found["finding"] == finding
-    assert found["popularity"]["difference"] == pytest.approx(popularity, abs=0.005)
-    assert found["content"]["difference"] == pytest.approx(content, abs=0.005)
-    parts = found["popularity"]["difference"] + found["content"]["difference"]
-    assert parts == pytest.approx(found["gain"]["difference"])
-    assert (found["shares"] is None) == (finding == "no gain")
-
-
-def test_parts_that_are_too_noisy_are_not_told_apart() -> None:
-    """A gain of .4 is 3.2 standard errors with 4 degrees of freedom; a part of .2 is 2.2 with 8."""
-    spread = 0.155 * np.array([[-1.0], [0.0], [1.0]])
-    means = {"real": 0.5, "shuffled": 0.3, "flattened": 0.3, "noise": 0.1}
-    cells = {name: value + spread + np.zeros((3, 500)) for name, value in means.items()}
-    found = attribute(cells, cells["noise"], np.arange(500))
-    assert found["finding"] == "cannot be told apart"
-    assert found["shares"] == pytest.approx({"popularity": 0.5, "content": 0.5})
 
 
 def test_shuffled_latent_worlds_keep_their_popularity() -> None:

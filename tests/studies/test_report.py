@@ -1,6 +1,5 @@
 """The page that people read, in a real browser."""
 
-import json
 import os
 import re
 import shutil
@@ -9,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from twofold.studies.report import attribution_sentence, verdict_sentence, write_report
+from twofold.studies.report import verdict_sentence, write_report
+from twofold.studies.result import StudyResult
+from twofold.studies.verdict import TaskVerdict, Verdict
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(
@@ -18,14 +19,8 @@ needs_browser = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="session")
-def result(study_folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((study_folder / "study.json").read_text())
-    return found
-
-
 def test_every_measured_number_in_the_page_stands_in_the_result(
-    study_folder: Path, result: dict[str, Any]
+    study_folder: Path, content: dict[str, Any]
 ) -> None:
     page = (study_folder / "report.html").read_text()
     page = page[: page.index("<h2>Protocol")]
@@ -43,12 +38,12 @@ def test_every_measured_number_in_the_page_stands_in_the_result(
         elif isinstance(value, float):
             known.add(f"{abs(value):.4f}".lstrip("0"))
 
-    walk(result)
+    walk(content)
     assert len(shown) > 30
     assert shown - known <= {".6931"}  # log 2, the largest divergence
 
 
-def test_the_page_is_the_same_every_time(result: dict[str, Any], tmp_path: Path) -> None:
+def test_the_page_is_the_same_every_time(result: StudyResult, tmp_path: Path) -> None:
     write_report(result, tmp_path / "one.html")
     write_report(result, tmp_path / "two.html")
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
@@ -62,42 +57,27 @@ def test_the_page_needs_nothing_from_elsewhere(study_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("helps", "Learning recommendation beside it helps search."),
-        ("hurts", "Learning recommendation beside it hurts search."),
+        ("helps", "Training on recommendation as well helps search."),
+        ("hurts", "Training on recommendation as well hurts search."),
         ("no material difference", "makes no material difference to search."),
-        ("not enough data", "cannot be told from these data: because."),
+        ("not enough data", "do not show whether recommendation helps search: because."),
     ],
 )
 @pytest.mark.parametrize("provisional", [True, False])
-def test_verdicts_in_words(verdict: str, words: str, provisional: bool) -> None:
-    entry = {"verdict": verdict, "provisional": provisional, "reason": "because"}
-    sentence = verdict_sentence({"verdicts": {"search": entry}}, "search")
+def test_verdicts_in_words(verdict: Verdict, words: str, provisional: bool) -> None:
+    given = TaskVerdict(
+        verdict=verdict,
+        provisional=provisional,
+        reason="because",
+        sesoi=0.01,
+        p_adjusted=0.5,
+        contrasts={},
+        needed=None,
+    )
+    sentence = verdict_sentence("search", given)
     assert words.lower() in sentence.lower()
     if verdict != "not enough data":
         assert sentence.startswith("Provisionally") == provisional
-
-
-@pytest.mark.parametrize(
-    ("finding", "gain", "seeds", "improving", "words"),
-    [
-        ("popularity", 0.1, 3, [], "mostly popularity (H1): it accounts for more of the gain"),
-        ("content", -0.1, 3, [], "mostly content (H2): it accounts for more of the loss"),
-        ("both", 0.1, 1, [], "for these trained models: popularity and content both"),
-        ("content", 0.1, 3, ["real"], "while arms are still improving: mostly content"),
-        ("no gain", 0.0, 3, [], "nothing to attribute"),
-    ],
-)
-def test_findings_in_words(
-    finding: str, gain: float, seeds: int, improving: list[str], words: str
-) -> None:
-    found = {
-        "finding": finding,
-        "added": "search",
-        "gain": {"difference": gain},
-        "still_improving": improving,
-    }
-    result = {"stamp": {"seeds": seeds}, "attribution": {"recommendation": found}}
-    assert words in str(attribution_sentence(result, "recommendation"))
 
 
 @needs_browser

@@ -12,7 +12,16 @@ import pytest
 
 from twofold import artifact
 from twofold.records import InputError
-from twofold.studies.tables import compare, load_result, render, study_tables
+from twofold.studies.cells import Cell, render
+from twofold.studies.folder import KIND
+from twofold.studies.result import load_result
+from twofold.studies.tables import compare, study_tables
+
+
+def test_numbers_are_written_with_four_decimals_and_a_sign() -> None:
+    assert str(Cell(0.12345)) == ".1235"
+    assert str(Cell(-0.5, (-1.25, 0.0), signed=True)) == "−.5000 [−1.2500, +.0000]"
+    assert str(Cell(0.0, signed=True)) == "+.0000"
 
 
 def _report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -22,14 +31,15 @@ def _report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_number_of_the_csv_stands_in_the_result(study_folder: Path) -> None:
     result = load_result(study_folder)
-    known = json.dumps(result)
+    known = json.dumps(result.to_json())
     rows = list(csv.DictReader(io.StringIO(render(study_tables(result), "csv"))))
     numbers = [row[key] for row in rows for key in ("value", "low", "high") if row[key]]
     measured = [number for number in numbers if number.lstrip("-").replace(".", "").isdigit()]
     assert len(measured) > 100
     assert all(number in known for number in measured)
     titles = {row["table"] for row in rows}
-    assert {"Verdicts, Recall@30", "What the help rests on", "Slices, search, Recall@30"} <= titles
+    assert {"Verdicts, Recall@30", "Slices, search, Recall@30"} <= titles
+    assert "Attribution to popularity and content" in titles
 
 
 def test_markdown_and_latex_hold_the_same_cells(study_folder: Path) -> None:
@@ -64,11 +74,11 @@ def _changed(study_folder: Path, out: Path, **stamp: object) -> Path:
     result["stamp"].update(stamp)
     (out / artifact.MANIFEST).unlink()
     artifact.write_json(out / "study.json", result)
-    artifact.seal(out, "study", {})
+    artifact.seal(out, KIND, {})
     return out
 
 
-def test_a_study_beside_itself_differs_by_nothing(study_folder: Path) -> None:
+def test_a_study_compared_with_itself_differs_by_nothing(study_folder: Path) -> None:
     sides, *both = compare(study_folder, study_folder)
     assert [row[0] for row in sides.rows[:2]] == ["verdict on recommendation", "verdict on search"]
     for table in both:
@@ -77,7 +87,7 @@ def test_a_study_beside_itself_differs_by_nothing(study_folder: Path) -> None:
             assert str(cells[2]).startswith("+.0000")
 
 
-def test_other_training_may_stand_side_by_side(study_folder: Path, tmp_path: Path) -> None:
+def test_studies_with_other_training_can_be_compared(study_folder: Path, tmp_path: Path) -> None:
     other = _changed(study_folder, tmp_path / "other", budget="standard")
     sides, *_ = compare(study_folder, other)
     assert ("budget", ["quick", "standard"]) in sides.rows

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twofold.records import Floats
-from twofold.studies.verdict import TaskScores, TaskVerdict, decide
+from twofold.studies.verdict import Needed, TaskScores, TaskVerdict, decide
 
 R = 4000
 
@@ -53,7 +53,7 @@ def test_known_truths(joint: float, plain: float, control: float, expected: str)
 
 
 def test_longer_training_alone_is_no_help() -> None:
-    """Joint beats the plain arm, and the control with as many updates does too."""
+    """Joint beats the plain arm, and the control with as many steps does too."""
     found = _decide(0.35, 0.30, 0.35)
     assert found.verdict == "not enough data"
     assert "joint - control" in found.reason
@@ -62,15 +62,15 @@ def test_longer_training_alone_is_no_help() -> None:
 def test_between_plain_and_control_no_amount_of_data_would_decide() -> None:
     found = _decide(0.32, 0.30, 0.34)
     assert "between the plain arm and the step-matched control" in found.reason
-    assert found.needed == {"requests": None, "seeds": None}
+    assert found.needed == Needed(requests=None, seeds=None)
 
 
 def test_what_would_decide_is_more_than_there_is() -> None:
     for plain in np.linspace(0.29, 0.31, 9):
         found = _decide(0.30, float(plain), 0.30, requests=300)
         if found.needed is not None:
-            assert found.needed["requests"] is None or found.needed["requests"] > 300
-            assert found.needed["seeds"] is None or found.needed["seeds"] > 5
+            assert found.needed.requests is None or found.needed.requests > 300
+            assert found.needed.seeds is None or found.needed.seeds > 5
 
 
 def test_zero_everywhere_is_no_evidence() -> None:
@@ -84,8 +84,8 @@ def test_few_requests_decide_nothing_and_say_how_many_would() -> None:
     found = _decide(0.315, 0.30, 0.30, seeds=2, requests=40)
     assert found.verdict == "not enough data"
     assert found.needed is not None
-    assert found.needed["requests"] is not None
-    assert found.needed["requests"] > 40
+    assert found.needed.requests is not None
+    assert found.needed.requests > 40
     assert _decide(0.315, 0.30, 0.30, requests=R, spread=1e-6).verdict == "helps"
 
 
@@ -93,14 +93,14 @@ def test_seeds_that_differ_ask_for_more_seeds() -> None:
     found = _decide(0.315, 0.30, 0.30, spread=0.05)
     assert found.verdict == "not enough data"
     assert found.needed is not None
-    assert found.needed["requests"] is None
-    assert (found.needed["seeds"] or 0) > 5
+    assert found.needed.requests is None
+    assert (found.needed.seeds or 0) > 5
 
 
 def test_under_three_seeds_a_verdict_is_provisional() -> None:
     found = _decide(0.35, 0.30, 0.30, seeds=2)
     assert (found.verdict, found.provisional) == ("helps", True)
-    assert found.contrasts["plain"]["seed_variance"] is None
+    assert found.contrasts["plain"].seed_variance is None
 
 
 def test_an_undertrained_arm_decides_nothing() -> None:
@@ -136,6 +136,6 @@ def test_a_wrong_clustering_would_be_seen() -> None:
     user_effect = np.random.default_rng(5).normal(0, 0.05, 10)[users]
     few = TaskScores(arms[0] + user_effect, arms[1], arms[2], users)
     many = TaskScores(arms[0] + user_effect, arms[1], arms[2], np.arange(R))
-    wide = decide({"search": few})["search"].contrasts["plain"]["interval"]
-    narrow = decide({"search": many})["search"].contrasts["plain"]["interval"]
+    wide = decide({"search": few})["search"].contrasts["plain"].interval
+    narrow = decide({"search": many})["search"].contrasts["plain"].interval
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])

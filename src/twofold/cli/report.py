@@ -16,16 +16,18 @@ class FormatName(StrEnum):
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="A finished study.")],
+    study: Annotated[Path, typer.Argument(help="The folder of a finished study.")],
     other: Annotated[
-        Path | None, typer.Argument(help="Another one, of the same data and protocol.")
+        Path | None, typer.Argument(help="Another study of the same data and protocol.")
     ] = None,
     form: Annotated[
-        FormatName, typer.Option("--format", help="Of the tables.")
+        FormatName, typer.Option("--format", help="How the tables are written.")
     ] = FormatName.markdown,
 ) -> None:
-    """Print the tables of a study for a paper, or two studies side by side."""
-    from twofold.studies.tables import compare, load_result, render, study_tables
+    """Print the tables of a study for a paper, or compare two studies."""
+    from twofold.studies.cells import render
+    from twofold.studies.result import load_result
+    from twofold.studies.tables import compare, study_tables
 
     tables = compare(study, other) if other else study_tables(load_result(study))
     print(render(tables, form.value), end="")

@@ -7,6 +7,7 @@ import typer
 
 from twofold.cli.options import Device, Threads, settle_threads
 from twofold.records import InputError
+from twofold.studies.folder import StudyFolder
 
 _ARMS = ("joint", "search", "recommendation")
 
@@ -85,7 +86,7 @@ def _folders(model: Path | None, study: Path | None) -> dict[str, Path]:
     if model is not None:
         return {model.resolve().name: model}
     assert study is not None
-    folders = {arm: study / "models" / arm / "seed-0" for arm in _ARMS}
+    folders = {arm: StudyFolder(study).model(arm, 0) for arm in _ARMS}
     found = {arm: folder for arm, folder in folders.items() if folder.is_dir()}
     if not found:
         raise InputError(f"{study}: holds no models/ARM/seed-0; give the folder of a study")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from twofold.cli.options import Config, Out, Resume, Settings, Threads
+from twofold.extras import require_extra
 
 
 def simulate_study(
@@ -18,13 +19,18 @@ def simulate_study(
         ),
     ],
     out: Out,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Worlds drawn at each level.")] = 5,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Worlds that are drawn at each level.")
+    ] = 5,
     resume: Resume = False,
     config: Config = None,
     settings: Settings = None,
     threads: Threads = None,
 ) -> None:
-    """Repeat one of the paper's simulations: the arms at every level of what the world varies."""
+    """Repeat one of the paper's simulations: train the arms at every level of a world."""
+    require_extra("study", "a simulated study")
+    from twofold.studies.cells import interval, number
+    from twofold.studies.folder import StudyFolder
     from twofold.studies.simulation import simulate_study as run
     from twofold.studies.simulation import world_named
     from twofold.training.config import resolve_config
@@ -43,9 +49,10 @@ def simulate_study(
     )
     for point in result["points"]:
         gain = point["gains"]["plain"]
-        interval = "[{:+.4f}, {:+.4f}]".format(*gain["interval"]) if gain["interval"] else ""
+        bounds = interval(gain["interval"], signed=True) if gain["interval"] else ""
+        alone, joint = (number(point[name]["mean"]) for name in ("plain", "joint"))
         print(
-            f"{result['parameter']} {point['level']:g}: alone {point['plain']['mean']:.4f}, joint "
-            f"{point['joint']['mean']:.4f}, difference {gain['mean']:+.4f} {interval}".rstrip()
+            f"{result['parameter']} {point['level']:g}: alone {alone}, joint {joint}, "
+            f"difference {number(gain['mean'], signed=True)} {bounds}".rstrip()
         )
-    print(f"report: {out / 'report.html'}")
+    print(f"report: {StudyFolder(out).report}")

@@ -20,6 +20,7 @@ from twofold.cli.options import (
     TextEncoder,
     Threads,
 )
+from twofold.extras import require_extra
 from twofold.records import InputError
 
 if TYPE_CHECKING:
@@ -30,32 +31,37 @@ if TYPE_CHECKING:
 def study(
     dataset: Source,
     out: Out,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models of each arm.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trained models of each arm.")] = 3,
     budget: Budget = BudgetName.standard,
     sesoi: Annotated[
         float,
-        typer.Option("--sesoi", min=0, help="Smallest effect of interest, share of plain arm."),
+        typer.Option(
+            "--sesoi",
+            min=0,
+            help="The smallest effect of interest, as a share of the plain arm's mean.",
+        ),
     ] = 0.05,
     interventions: Annotated[
         bool,
         typer.Option(
-            "--interventions", help="Also find out what the help rests on: popularity or content."
+            "--interventions",
+            help="Also attribute the gain to popularity and content, by changed training data.",
         ),
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="Of the interventions only these: 2x2 or caps."),
+        typer.Option("--only", help="Run one kind of intervention only: 2x2 or caps."),
     ] = None,
     semantic_ids: Annotated[
         bool,
         typer.Option(
-            "--semantic-ids", help="Also train joint with semantic IDs made in every way."
+            "--semantic-ids", help="Also train the joint arm with each kind of semantic IDs."
         ),
     ] = False,
     baselines: Annotated[
         bool,
         typer.Option(
-            "--baselines", help="Set every baseline beside the arms, tuned; takes longer."
+            "--baselines", help="Tune every baseline and compare it with the arms; takes longer."
         ),
     ] = False,
     text_encoder: TextEncoder = None,
@@ -67,17 +73,19 @@ def study(
     json: Json = False,
 ) -> None:
     """Does one task help the other? Train the arms, compare them, write a report."""
+    require_extra("study", "a study")
+    from twofold.studies.folder import StudyFolder
     from twofold.studies.report import verdict_sentence
-    from twofold.studies.study import require_study_folder
     from twofold.studies.study import study as run
     from twofold.training.config import resolve_config
 
     resolved = resolve_config(
         budget.value, config, tuple(settings or ()), text_encoder=text_encoder
     )
-    require_study_folder(out, resume)
+    folder = StudyFolder(out)
+    folder.require_free(resume)
     result = run(
-        _prepared(dataset, out / "dataset"),
+        _prepared(dataset, folder.dataset),
         out=out,
         seeds=seeds,
         config=resolved,
@@ -92,11 +100,11 @@ def study(
         command=shlex.join(["twofold", *sys.argv[1:]]),
     )
     if json:
-        print((out / "study.json").read_text(encoding="utf-8"), end="")
+        print(folder.result.read_text(encoding="utf-8"), end="")
         return
-    for task in result.verdicts:
-        print(f"{task}: {verdict_sentence(result.result, task)}")
-    print(f"report: {out / 'report.html'}")
+    for task, verdict in result.verdicts.items():
+        print(f"{task}: {verdict_sentence(task, verdict)}")
+    print(f"report: {folder.report}")
 
 
 def _interventions(asked: bool, only: list[str] | None) -> list["Interventions"]:
@@ -109,7 +117,7 @@ def _interventions(asked: bool, only: list[str] | None) -> list["Interventions"]
 
 
 def _prepared(source: str, place: Path) -> "PreparedDataset":
-    """The dataset, prepared into the study's folder unless it is a prepared folder already."""
+    """The dataset; it is prepared into `place` unless it is a prepared folder already."""
     from twofold import artifact
     from twofold.tasks.storage import load_dataset, save_dataset
 

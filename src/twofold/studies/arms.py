@@ -1,14 +1,13 @@
-"""The arms of a study, in the order in which they are trained.
+"""The arms of a study, in the order of the report.
 
 Gen_S, Gen_R and Gen_{R+S} of the paper are `search`, `recommendation` and `joint`. A step-matched
-control learns one task for as many updates as `joint` takes: what it gains over the plain arm is
-due to training for longer, and a gain of `joint` over it is not.
+control learns one task for as many steps as `joint` takes: what it gains over the plain arm is due
+to training for longer, and a gain of `joint` over it is not.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
-from twofold.identifiers.assign import schemes
 from twofold.identifiers.scheme import default_shape
 from twofold.records import TASKS, InputError, Task
 from twofold.studies.interventions import caps, two_by_two
@@ -25,12 +24,17 @@ def control_name(task: Task) -> str:
     return f"{task}-step-matched"
 
 
+def is_plain(arm: Arm) -> bool:
+    """Whether an arm learns one task as a user would, without the other one and no longer."""
+    return len(arm.tasks) == 1 and not arm.step_matched
+
+
 ARMS: tuple[Arm, ...] = (
     *(PLAIN_ARMS[task] for task in TASKS),
     *(Arm(control_name(task), (task,), step_matched=True) for task in TASKS),
     PLAIN_ARMS["joint"],
 )
-"""`joint` comes last: its checkpoint is chosen against the plain arms' best values."""
+"""What every study trains with each seed."""
 
 
 def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm, ...]:
@@ -39,6 +43,8 @@ def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm
     Histories are as many times longer as an identifier has codes, and so are batches. Twenty beams
     are enough for the ten items by which validation judges.
     """
+    from twofold.identifiers.assign import schemes
+
     levels = config.levels or default_shape(len(dataset.catalog))[0]
     common = {
         "identifiers": "semantic",

@@ -26,7 +26,11 @@ _BLOCK_RATIO = 0.8
 (both plus one), so that even a steep head keeps its popularity."""
 
 Kind = Literal["shuffled", "flattened", "noise", "capped", "size-matched"]
-TWO_BY_TWO: tuple[Kind, ...] = ("shuffled", "flattened", "noise")
+TWO_BY_TWO: tuple[Literal["shuffled", "flattened", "noise"], ...] = (
+    "shuffled",
+    "flattened",
+    "noise",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,154 +1,156 @@
-"""`study.json` to `report.html`: one self-contained page.
+"""The pages that people read: `study.json` to `report.html`, each self-contained.
 
-Invariant: no number stands in the page that the study's result lacks; needs no torch.
+Invariant: every number on a page is in the result. Needs no torch; jinja2 and matplotlib are
+loaded when a page is written.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
-
-from twofold.evaluation.significance import MIN_SEEDS
 from twofold.records import Task, other_task
-from twofold.studies import plots
+from twofold.studies import analyses, plots
+from twofold.studies.analyses.analysis import Analysis
+from twofold.studies.cells import interval, number
+from twofold.studies.result import StudyResult
+from twofold.studies.values import Difference
+from twofold.studies.verdict import BETWEEN, TaskVerdict
 
-Result = Mapping[str, Any]
+if TYPE_CHECKING:
+    import jinja2
+    from matplotlib.figure import Figure
 
-_SAY = {
+_CONCLUSION = {
     "helps": "helps",
     "hurts": "hurts",
     "no material difference": "makes no material difference to",
 }
 
 
-def write_report(result: Result, path: Path) -> None:
-    """Write the page for a study's result."""
-    tasks = list(result["verdicts"])
-    figures = {
-        "effects": plots.effects,
-        "curves": plots.curves,
-        "overlap": plots.overlap,
-        "slices": plots.slices,
-        "bands": plots.bands,
-        "cosines": plots.cosines,
-        "projection": plots.projection,
-        **({"attribution": plots.attribution} if result["attribution"] else {}),
-        **({"caps": plots.caps} if result["caps"] else {}),
-    }
-    page = _template("report.html").render(
-        result=result,
-        tasks=tasks,
-        sentences={task: verdict_sentence(result, task) for task in tasks},
-        findings={task: attribution_sentence(result, task) for task in tasks},
-        advice={task: _advice(result, task) for task in tasks},
-        measures=list(next(iter(result["effects"].values()))),
-        other=other_task,
-        by_models=result["stamp"]["seeds"] < MIN_SEEDS,
-        plots={name: plots.svg(draw, result) for name, draw in figures.items()},
+def write_report(result: StudyResult, path: Path) -> None:
+    """Write the page of a study: the verdicts, then a chapter for each analysis."""
+    page = environment().get_template("report.html")
+    path.write_text(
+        page.render(
+            study=result,
+            tasks=result.tasks,
+            sentences={
+                task: verdict_sentence(task, verdict) for task, verdict in result.verdicts.items()
+            },
+            advice={task: _advice(verdict) for task, verdict in result.verdicts.items()},
+            baselines={task: _ahead_and_level(result, task) for task in result.tasks},
+            verdict_figure=plots.svg(lambda: verdict_figure(result)),
+            chapters=[chapter(analysis, result) for analysis in analyses.ANALYSES],
+        ),
+        encoding="utf-8",
     )
-    path.write_text(page, encoding="utf-8")
 
 
-def write_simulation_report(result: Result, folder: Path) -> None:
-    """Write report.html, the page for a sweep over a simulated world, and figure.svg beside it."""
-    figure = plots.svg(plots.sweep, result)
-    (folder / "figure.svg").write_text(figure, encoding="utf-8")
-    page = _template("simulation.html").render(
-        result=result, other=other_task(result["helped"]), sweep_plot=figure
-    )
-    (folder / "report.html").write_text(page, encoding="utf-8")
+def chapter(analysis: Analysis[Any], result: StudyResult) -> str:
+    """The HTML of one analysis; empty where the study did not ask for it."""
+    found = result.of(analysis.name)
+    if found is None or not analysis.chapter:
+        return ""
+    figures = {}
+    for name, draw in analysis.figures.items():
+        figures[name] = plots.svg(lambda draw=draw: draw(found, result))  # type: ignore[misc]
+    template = environment().from_string(analysis.chapter)
+    return template.render(found=found, study=result, tasks=result.tasks, figures=figures)
 
 
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
+def environment() -> "jinja2.Environment":
+    """What all pages share: the folder of templates, and numbers as filters."""
+    import jinja2
+
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("twofold.studies"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "number": _number,
-        "signed": _signed,
-        "interval": _interval,
-        "range": _range,
+    made.globals["other_task"] = other_task
+    made.filters |= {
+        "number": number,
+        "signed": lambda value: number(value, signed=True),
+        "interval": lambda bounds: interval(bounds, signed=True),
+        "range": interval,
+        "effect": _effect,
+        "count": lambda value: f"{value:,}",
+        "percent": lambda share: f"{round(100 * share)} %",
     }
-    return environment.get_template(name)
+    return made
 
 
-def verdict_sentence(result: Result, task: Task) -> str:
+def _effect(effect: Difference) -> str:
+    """A difference and its interval, the interval in small print."""
+    import markupsafe
+
+    value, bounds = number(effect.difference, signed=True), interval(effect.interval, signed=True)
+    return markupsafe.Markup('{} <span class="soft">{}</span>').format(value, bounds)
+
+
+def verdict_figure(result: StudyResult) -> "Figure":
+    """Joint minus plain and minus control in the primary measure, against the SESOI."""
+    tasks, colour = result.tasks, plots.COLOURS["joint"]
+    figure, axes = plots.panels(len(tasks), 1, 1.5 * len(tasks) + 0.4)
+    for axis, task in zip(axes, tasks, strict=True):
+        verdict = result.verdicts[task]
+        axis.axvspan(-verdict.sesoi, verdict.sesoi, color=plots.INK, alpha=0.18, lw=0)
+        axis.axvline(0, color=plots.INK, lw=1)
+        contrasts = verdict.contrasts["control"], verdict.contrasts["plain"]
+        for row, contrast in enumerate(contrasts):
+            axis.plot(contrast.interval, [row, row], color=colour, lw=2)
+            axis.plot(contrast.interval_90, [row, row], color=colour, lw=5)
+            axis.plot(contrast.difference, row, "o", color=colour, ms=9)
+        axis.set_yticks([0, 1], ["joint − step-matched", "joint − plain"])
+        axis.set_ylim(-0.6, 1.6)
+        plots.title(axis, f"{task}: {verdict.verdict}")
+    axes[-1].set_xlabel(f"difference in {result.stamp.primary}")
+    return figure
+
+
+def verdict_sentence(task: Task, verdict: TaskVerdict) -> str:
     """The verdict on one task as a sentence."""
-    verdict = result["verdicts"][task]
-    joined = other_task(task)
-    if verdict["verdict"] == "not enough data":
-        return f"Whether {joined} helps {task} cannot be told from these data: {verdict['reason']}."
-    provisional = "Provisionally: " if verdict["provisional"] else ""
-    sentence = f"learning {joined} beside it {_SAY[verdict['verdict']]} {task}."
-    return provisional + (sentence if provisional else sentence[0].upper() + sentence[1:])
+    added = other_task(task)
+    if verdict.verdict == "not enough data":
+        return f"These data do not show whether {added} helps {task}: {verdict.reason}."
+    sentence = f"training on {added} as well {_CONCLUSION[verdict.verdict]} {task}."
+    if verdict.provisional:
+        return f"Provisionally: {sentence}"
+    return sentence[0].upper() + sentence[1:]
 
 
-def attribution_sentence(result: Result, task: str) -> str | None:
-    """What the 2 x 2 says of one task; None without it."""
-    if not result["attribution"]:
-        return None
-    found = result["attribution"][task]
-    change = "gain" if found["gain"]["difference"] > 0 else "loss"
-    what = f"the {change} of {task} from real rather than noise in {found['added']}"
-    sentence = {
-        "no gain": f"nothing to attribute: {what} cannot be told from 0.",
-        "popularity": f"mostly popularity (H1): it accounts for more of {what} than content does.",
-        "content": f"mostly content (H2): it accounts for more of {what} than popularity does.",
-        "both": f"popularity and content both take part in {what}, neither surely more.",
-        "cannot be told apart": f"popularity and content cannot be told apart in {what}.",
-    }[found["finding"]]
-    care = []
-    if result["stamp"]["seeds"] < MIN_SEEDS:
-        care.append("for these trained models")
-    if found["still_improving"]:
-        care.append("while arms are still improving")
-    return f"{', '.join(care)}: {sentence}" if care else sentence
-
-
-def _advice(result: Result, task: str) -> str:
-    """What to do about it."""
-    verdict = result["verdicts"][task]
-    kind, needed = verdict["verdict"], verdict["needed"]
-    if kind == "helps":
+def _advice(verdict: TaskVerdict) -> str:
+    """What to do about a verdict."""
+    if verdict.verdict == "helps":
         return "One joint model serves this task better than a model of its own."
-    if kind == "hurts":
-        return "Keep a model of its own for this task, or weigh the sources otherwise."
-    if kind == "no material difference":
+    if verdict.verdict == "hurts":
+        return "Keep a model of its own for this task, or change the weights of the sources."
+    if verdict.verdict == "no material difference":
         return "One joint model can replace the task's own without a loss that matters."
-    if verdict["reason"].startswith("undertrained"):
+    if verdict.reason.startswith("undertrained"):
         return "Run again with a larger budget: --budget standard, or --set max_steps=N."
     ways = []
-    if needed and needed["requests"]:
-        ways.append(f"{needed['requests']:,} test requests")
-    if needed and needed["seeds"]:
-        ways.append(f"{needed['seeds']:,} seeds")
-    if not ways and "between" in verdict["reason"]:
-        return (
-            "It beats one of them and loses to the other: which of the two would you run otherwise?"
-        )
-    if not ways:
-        return "To decide it would take more test requests and more seeds than now."
-    return f"If the difference stays as it is, {' or '.join(ways)} would decide."
+    if verdict.needed and verdict.needed.requests:
+        ways.append(f"{verdict.needed.requests:,} test requests")
+    if verdict.needed and verdict.needed.seeds:
+        ways.append(f"{verdict.needed.seeds:,} seeds")
+    if ways:
+        return f"If the difference stays as it is, {' or '.join(ways)} would decide."
+    if verdict.reason == BETWEEN:
+        return "It beats one of them and loses to the other: which would you run otherwise?"
+    return "A decision would need both more test requests and more seeds."
 
 
-def _number(value: float) -> str:
-    text = f"{abs(value):.4f}"
-    return ("−" if value < 0 else "") + (text[1:] if abs(value) < 1 and text[0] == "0" else text)
-
-
-def _signed(value: float) -> str:
-    return ("+" if value >= 0 else "−") + _number(abs(value))
-
-
-def _range(pair: tuple[float, float]) -> str:
-    """An interval of a value that is no difference."""
-    return f"[{_number(pair[0])}, {_number(pair[1])}]"
-
-
-def _interval(pair: tuple[float, float]) -> str:
-    return f"[{_signed(pair[0])}, {_signed(pair[1])}]"
+def _ahead_and_level(result: StudyResult, task: Task) -> tuple[list[str], list[str]]:
+    """Baselines that beat the joint arm, and those that cannot be distinguished from it."""
+    ahead, level = [], []
+    for name, by_task in result.baselines.items():
+        if task not in by_task:
+            continue
+        low, high = by_task[task].joint_minus_baseline.interval
+        if high < 0:
+            ahead.append(name)
+        elif low <= 0:
+            level.append(name)
+    return ahead, level

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -19,17 +19,23 @@ from twofold import artifact
 from twofold.data.simulators.popularity import bayes_optimal_recall, zipf_distribution
 from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.runs import read_run
-from twofold.records import Floats, InputError, Ints, Task
+from twofold.extras import require_extra
+from twofold.records import Floats, InputError, Ints, Task, other_task
 from twofold.retrieval.generative import load_model
+from twofold.studies import plots
 from twofold.studies.analyses.popularity import retrieved_counts, retrieved_divergence
-from twofold.studies.analyses.representation import item_rows, pair_cosines
+from twofold.studies.analyses.representation import item_embeddings, pair_cosines
 from twofold.studies.arms import ARMS, control_name
-from twofold.studies.report import write_simulation_report
-from twofold.studies.study import run_arms, start
+from twofold.studies.folder import StudyFolder
+from twofold.studies.report import environment
+from twofold.studies.study import ArmTraining, run_arms
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, LEVEL, SESOI_SHARE
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMAT = 1
 KIND = "simulation"
@@ -39,14 +45,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One sweep.
+    """A simulated world, and the parameter that a simulation varies.
 
     Attributes:
         source: the simulator, with its fixed parameters.
-        parameter: what is varied.
+        parameter: the one that is varied.
         levels: its values.
         helped: the task that the other one may help.
-        mechanism: what is measured beside Recall@30.
+        mechanism: what is measured in addition to Recall@30.
         training: settings that differ from `SIMULATION`.
     """
 
@@ -68,7 +74,7 @@ class World:
         return SIMULATION.model_copy(update=dict(self.training))
 
 
-_DIVERGENCE = "KL of the test law from what is retrieved"
+_DIVERGENCE = "KL of the test popularity from the retrieved"
 _COSINE = "cosine of test pairs"
 # Histories and queries are noise there: dropout keeps models from learning them by heart, and
 # checkpoints differ by little, so that many requests must choose among them.
@@ -101,20 +107,22 @@ def simulate_study(
     threads: int | None = None,
     command: str = "",
 ) -> dict[str, Any]:
-    """Sweep a world; write simulation.json, report.html, and the models of every level.
+    """Train the arms at every level of a world; write simulation.json, report.html and the models.
 
     Args:
         world: one of `WORLDS`, by name, or one's own.
         out: the folder.
         seeds: worlds that are drawn, and models of each arm, at each level.
-        config: of the training; the world's own by default.
-        resume: go on with what a stopped sweep left.
+        config: training settings; the world's own by default.
+        resume: continue an interrupted simulation.
         threads, command: as in `twofold.study`.
 
     Raises:
-        InputError: no such world, or `out` holds something else.
+        InputError: no such world, `out` holds something else, or the extra `study` is not
+            installed.
     """
-    world, folder = world_named(world), Path(out)
+    require_extra("study", "a simulated study")
+    world, folder = world_named(world), StudyFolder(Path(out))
     config = config or world.config
     if threads:
         torch.set_num_threads(threads)
@@ -126,8 +134,9 @@ def simulate_study(
         "threads": torch.get_num_threads(),
         "training": config.model_dump(),
     }
-    start(folder, plan, resume)
-    points = [_point(world, level, folder, seeds, config, threads) for level in world.levels]
+    folder.begin(plan, resume)
+    training = ArmTraining(config, "cpu", threads)
+    points = [_point(world, level, folder, seeds, training) for level in world.levels]
     result = {
         "format": FORMAT,
         **plan,
@@ -140,9 +149,9 @@ def simulate_study(
         "slope": slope(world.levels, _gains(points, "plain")),
         "slope_over_control": slope(world.levels, _gains(points, "control")),
     }
-    artifact.write_json(folder / "simulation.json", result)
-    write_simulation_report(result, folder)
-    artifact.seal(folder, KIND, plan)
+    artifact.write_json(folder.simulation, result)
+    write_page(result, folder)
+    artifact.seal(folder.path, KIND, plan)
     return result
 
 
@@ -157,7 +166,7 @@ SIMULATION = TrainingConfig(
     learning_rate=2e-3,
     max_validation_requests=500,
 )
-"""Small worlds: a small model, and no more updates than they need."""
+"""For small worlds: a small model, and no more steps than they need."""
 
 
 def slope(levels: Sequence[float], gains: Floats) -> dict[str, Any]:
@@ -172,7 +181,7 @@ def slope(levels: Sequence[float], gains: Floats) -> dict[str, Any]:
 
 
 def over_seeds(values: Floats, level: float) -> list[float] | None:
-    """Student's interval for the mean of one value a seed, (S,); None for a single seed."""
+    """Student's interval for the mean of one value per seed, (S,); None for a single seed."""
     if len(values) < 2:
         return None
     error = float(values.std(ddof=1)) / np.sqrt(len(values))
@@ -194,29 +203,22 @@ def world_named(world: str | World) -> World:
 
 
 def _point(
-    world: World,
-    level: float,
-    folder: Path,
-    seeds: int,
-    config: TrainingConfig,
-    threads: int | None,
+    world: World, level: float, folder: StudyFolder, seeds: int, training: ArmTraining
 ) -> dict[str, Any]:
-    """What one level says of the helped task."""
-    place = folder / "levels" / f"{world.parameter}-{level:g}"
+    """What the arms score on the helped task at one level."""
+    own = folder.level(world.parameter, level)
     arms = {"plain": world.helped, "control": control_name(world.helped), "joint": "joint"}
-    # The other task's control says nothing of the helped one.
+    # The other task's control says nothing about the helped one.
     trained = [arm for arm in ARMS if not arm.step_matched or arm.name == arms["control"]]
     scores: dict[str, list[float]] = {name: [] for name in arms}
     mechanism: dict[str, list[float]] = {name: [] for name in arms}
     for seed in range(seeds):
         dataset = load_dataset(world.at(level, seed))
-        run_arms(dataset, trained, place, config, seed, "cpu", threads)
+        run_arms(dataset, trained, own, seed, training)
         for name, arm in arms.items():
-            measured = artifact.read_json(
-                place / "evaluations" / arm / f"seed-{seed}" / "measures.json"
-            )
+            measured = artifact.read_json(own.evaluation(arm, seed) / "measures.json")
             scores[name].append(measured[world.helped][str(PRIMARY)])
-            mechanism[name].append(_mechanism(world, dataset, place, arm, seed))
+            mechanism[name].append(_mechanism(world, dataset, own, arm, seed))
     _log.info("%s=%g done", world.parameter, level)
     return {
         "level": level,
@@ -240,14 +242,16 @@ def _describe(values: Floats) -> dict[str, Any]:
     }
 
 
-def _mechanism(world: World, dataset: PreparedDataset, place: Path, arm: str, seed: int) -> float:
+def _mechanism(
+    world: World, dataset: PreparedDataset, folder: StudyFolder, arm: str, seed: int
+) -> float:
     if world.mechanism == _DIVERGENCE:
-        run = read_run(place / "evaluations" / arm / f"seed-{seed}" / f"{world.helped}.trec")
+        run = read_run(folder.evaluation(arm, seed) / f"{world.helped}.trec")
         positions = dict(dataset.catalog.positions)
         test = dataset.task(world.helped).test_popularity
         return retrieved_divergence(retrieved_counts(run, positions), test)
-    model = load_model(place / "models" / arm / f"seed-{seed}").model
-    return float(pair_cosines(item_rows(model), _asked_pairs(dataset, world.helped)).mean())
+    embeddings = item_embeddings(load_model(folder.model(arm, seed)).model)
+    return float(pair_cosines(embeddings, _asked_pairs(dataset, world.helped)).mean())
 
 
 def _asked_pairs(dataset: PreparedDataset, task: Task) -> Ints:
@@ -274,7 +278,7 @@ def _topic(text: str) -> str:
 
 
 def _ceiling(world: World, dataset: PreparedDataset) -> float | None:
-    """Recall@30 of who knows the law, where that is worked out."""
+    """Bayes-optimal Recall@30, where it is known."""
     if world.mechanism != _DIVERGENCE:
         return None
     probabilities = zipf_distribution(len(dataset.catalog))
@@ -284,5 +288,45 @@ def _ceiling(world: World, dataset: PreparedDataset) -> float | None:
 
 def _gains(points: Sequence[Mapping[str, Any]], against: str) -> Floats:
     """Joint minus another arm by seed and level, (S, L)."""
-    found: Floats = np.array([point["gains"][against]["by_seed"] for point in points]).T
-    return found
+    gains: Floats = np.array([point["gains"][against]["by_seed"] for point in points]).T
+    return gains
+
+
+def write_page(result: Mapping[str, Any], folder: StudyFolder) -> None:
+    """Write report.html, and its figure as a file of its own."""
+    figure = plots.svg(lambda: _figure(result))
+    folder.figure.write_text(figure, encoding="utf-8")
+    page = environment().get_template("simulation.html")
+    content = page.render(result=result, other=other_task(result["helped"]), figure=figure)
+    folder.report.write_text(content, encoding="utf-8")
+
+
+def _figure(result: Mapping[str, Any]) -> "Figure":
+    """The primary measure of the helped task over the levels, and the mechanism next to it."""
+    helped, points = result["helped"], result["points"]
+    lines = {
+        "plain": (helped, plots.COLOURS[helped]),
+        "control": ("step-matched", plots.COLOURS[control_name(helped)]),
+        "joint": ("joint", plots.COLOURS["joint"]),
+    }
+    levels = [point["level"] for point in points]
+    figure, (left, right) = plots.panels(1, 2, 3.2)
+    for name, (label, colour) in lines.items():
+        means = [point[name]["mean"] for point in points]
+        left.plot(levels, means, "o-", color=colour, label=label, ms=5)
+        if result["seeds"] > 1:
+            bounds = (point[name]["interval"] for point in points)
+            below, above = zip(*bounds, strict=True)
+            left.fill_between(levels, below, above, color=colour, alpha=0.2, lw=0)
+        for seeds in zip(*(point["mechanism"][name] for point in points), strict=True):
+            right.plot(levels, seeds, "o-", color=colour, lw=0.8, ms=3)
+    if points[0]["ceiling"] is not None:
+        ceiling = [point["ceiling"] for point in points]
+        left.plot(levels, ceiling, "--", color=plots.INK, label="Bayes-optimal")
+    left.set_ylim(bottom=0)
+    left.set_ylabel(f"{result['primary']} in {helped}")
+    right.set_ylabel(result["mechanism"])
+    for axis in (left, right):
+        axis.set_xlabel("KL (nats)" if result["parameter"] == "kl" else result["parameter"])
+    plots.legend(left)
+    return figure

@@ -1,10 +1,9 @@
 """Train the arms with seeds, score them on the full catalog, and decide.
 
-Invariant: a model or an evaluation that stands in the folder is finished and is not made again;
-so a study that was stopped repeats nothing.
+Invariant: a model or an evaluation that is in the folder is finished and is not made again; so a
+study that was interrupted repeats nothing.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,40 +17,33 @@ import torch
 from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
 from twofold.evaluation.measures import PRIMARY
+from twofold.extras import require_extra
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.device import resolve_device, resolve_precision
-from twofold.model.stamp import Stamp
 from twofold.records import InputError, Split, Task
-from twofold.studies.analyses.attribution import attribution, cap_effects
-from twofold.studies.analyses.pairs import training_pairs
-from twofold.studies.analyses.popularity import popularity_evidence
-from twofold.studies.analyses.representation import representation_evidence
-from twofold.studies.analyses.semantic_ids import semantic_id_effects
-from twofold.studies.analyses.slices import slice_effects
-from twofold.studies.analyses.wins import wins_evidence
-from twofold.studies.arms import Interventions, semantic_arms, study_arms
+from twofold.studies import analyses
+from twofold.studies.analyses.analysis import Evidence
+from twofold.studies.arms import Interventions, is_plain, semantic_arms, study_arms
+from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.report import write_report
-from twofold.studies.results import Results
-from twofold.studies.tables import FORMAT
+from twofold.studies.result import FORMAT, StudyResult, StudyStamp, result_type
+from twofold.studies.scores import Scores, model_stamp
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import data_report
 from twofold.training.arm import Arm, SettingOverrides
 from twofold.training.config import Budget, TrainingConfig, resolve_config
 from twofold.training.start import assign_identifiers
 from twofold.training.train import train
 from twofold.training.validation import SELECTION
 
-KIND = "study"
-_PLAN = "plan.json"
-_EARLY = {"dataset", ".dataset.partial", f".{_PLAN}.partial"}
-"""What may stand in the folder of a study that was stopped before it had a plan."""
-
 _log = logging.getLogger(__name__)
 
+_FEWEST_REQUESTS: Mapping[Split, int] = {"validation": 1, "test": 2}
+"""Users, or queries without one, that each task needs in a split."""
+
 IdentifiersOf = Callable[[SettingOverrides], ItemIdentifiers | None]
-"""SettingOverrides of an arm -> its identifiers; None for what training makes by itself."""
+"""The settings of an arm -> its identifiers; None where training assigns them by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +59,22 @@ class Study:
     folder: Path
     verdicts: Mapping[Task, TaskVerdict]
     result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTraining:
+    """How the arms of a study are trained: all alike but for the seed.
+
+    Attributes:
+        config: resolved.
+        device, threads: as in `twofold.train`.
+        identifiers: of the arms that have settings of their own.
+    """
+
+    config: TrainingConfig
+    device: str = "auto"
+    threads: int | None = None
+    identifiers: IdentifiersOf = lambda _: None
 
 
 def study(
@@ -85,35 +93,38 @@ def study(
     threads: int | None = None,
     command: str = "",
 ) -> Study:
-    """Answer, for each task, whether learning the other one beside it helps.
+    """Answer, for each task, whether training on the other one as well helps.
 
     Args:
         dataset: with both tasks.
         out: the study's folder.
         seeds: models of each arm; under three the verdict is provisional.
-        config: resolved; the preset of `budget` by default.
+        config: resolved training settings; the preset of `budget` by default.
         budget: the preset's name, for the stamp.
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
-        interventions: `2x2` shuffles, flattens or both each task's training data where it is the
-            added one; `caps` limits the targets of an item. See `twofold.studies.interventions`.
+        interventions: `2x2` changes each task's training data where it is the added one: shuffled,
+            flattened, both; `caps` limits the targets of an item. See
+            `twofold.studies.interventions`.
         semantic_ids: also train `joint` with semantic IDs made in every way; see
             `twofold.identifiers.assign.schemes`.
         baselines: also train and tune item-kNN, SASRec, bi-encoders and the history's mean, and
-            tune BM25, on validation; else popularity and BM25 as they come.
-        resume: go on with what a stopped study left in `out`.
+            tune BM25, on validation; else popularity and BM25 with their default settings.
+        resume: continue an interrupted study in `out`.
         device, threads: as in `twofold.train`.
         command: what reproduces the study, for the report.
 
     Raises:
-        InputError: one side of the data is missing, or `out` holds something else.
+        InputError: one task of the data is missing, `out` holds something else, or the extra
+            `study` is not installed.
     """
-    folder = Path(out)
-    config = config or resolve_config(budget)
+    require_extra("study", "a study")
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least 1")
     _require_both_tasks(dataset)
-    named_arms = semantic_arms(dataset, config) if semantic_ids else ()
-    arms = (*study_arms(dataset, interventions), *named_arms)
+    folder, config = StudyFolder(Path(out)), config or resolve_config(budget)
+    arms = study_arms(dataset, interventions)
+    if semantic_ids:
+        arms = (*arms, *semantic_arms(dataset, config))
     if threads:
         torch.set_num_threads(threads)
     place = resolve_device(device)
@@ -131,31 +142,33 @@ def study(
         "threads": torch.get_num_threads(),
         "training": config.model_dump(),
     }
-    start(folder, plan, resume)
-    beside = quick_baselines(dataset)
+    folder.begin(plan, resume)
+    compared = quick_baselines(dataset)
     if baselines:
-        beside = every_baseline(dataset, folder / "baselines", config, device, threads)
-    run_baselines(dataset, folder, beside)
-    identifiers = _identifiers_of(dataset, config, folder / "encoders")
+        compared = every_baseline(dataset, folder.baseline_models, config, device, threads)
+    run_baselines(dataset, folder, compared)
+    identifiers = _identifiers_of(dataset, config, folder.encoders)
+    training = ArmTraining(config, device, threads, identifiers)
     for seed in range(seeds):
-        run_arms(dataset, arms, folder, config, seed, device, threads, identifiers)
+        run_arms(dataset, arms, folder, seed, training)
     return _conclude(dataset, arms, folder, plan, command)
 
 
 def _identifiers_of(
-    dataset: PreparedDataset, config: TrainingConfig, folder: Path
+    dataset: PreparedDataset, config: TrainingConfig, encoders: Path
 ) -> IdentifiersOf:
-    """What makes the identifiers of arms with such settings, once for all of them."""
+    """The function that assigns the identifiers of arms with such settings, once for all."""
 
     @cache
-    def made(settings: SettingOverrides) -> ItemIdentifiers | None:
+    def assigned(settings: SettingOverrides) -> ItemIdentifiers | None:
         own = config.model_copy(update=dict(settings))
-        return None if own.identifiers == "atomic" else assign_identifiers(dataset, own, folder)
+        return None if own.identifiers == "atomic" else assign_identifiers(dataset, own, encoders)
 
-    return made
+    return assigned
 
 
 def _require_both_tasks(dataset: PreparedDataset) -> None:
+    """Raise InputError unless both tasks have training examples and enough requests."""
     if len(dataset.tasks) < 2:
         need = "queries with qrels" if "search" not in dataset.tasks else "interactions"
         raise InputError(
@@ -164,171 +177,139 @@ def _require_both_tasks(dataset: PreparedDataset) -> None:
         )
     for task in dataset.tasks:
         dataset.task(task).require_examples()
-        least_of: dict[Split, int] = {"validation": 1, "test": 2}
-        for split, least in least_of.items():
+        for split, fewest in _FEWEST_REQUESTS.items():
             requests = dataset.task(task).requests(split).requests
-            if len({request.user_id or request.request_id for request in requests}) < least:
+            if len({request.user_id or request.request_id for request in requests}) < fewest:
                 raise InputError(
                     f"{dataset.source}: too few {split} requests for {task} ({len(requests)}); "
                     f"a user needs three events, and some queries must be in every split"
                 )
 
 
-def require_study_folder(folder: Path, resume: bool) -> None:
-    """Raise InputError unless `folder` holds nothing, or a study that `resume` may go on with."""
-    if (folder / _PLAN).is_file():
-        if not resume:
-            raise InputError(f"{folder}: holds a study already; add --resume to go on with it")
-        return
-    others = [p for p in folder.iterdir() if p.name not in _EARLY] if folder.is_dir() else []
-    if others:
-        raise InputError(f"{folder}: exists and is not empty; give another folder or remove it")
-
-
-def start(folder: Path, plan: dict[str, Any], resume: bool) -> None:
-    """Make sure that the folder holds this study or nothing."""
-    require_study_folder(folder, resume)
-    path = folder / _PLAN
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        artifact.replace_file(path, json.dumps(plan, indent=2, sort_keys=True).encode())
-        return
-    before = artifact.read_json(path)
-    changed = [key for key in sorted(plan) if before.get(key) != plan[key]]
-    if refused := [key for key in changed if not _has_grown(key, before, plan)]:
-        raise InputError(
-            f"{folder}: the study there was started with another {', '.join(refused)}; "
-            f"repeat its command, or give another folder"
-        )
-    if changed:
-        artifact.replace_file(path, json.dumps(plan, indent=2, sort_keys=True).encode())
-
-
-def _has_grown(key: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
-    """Whether a resumed study asks for more seeds or other arms: its models stay as they are."""
-    if key == "seeds":
-        return bool(plan[key] >= before[key])
-    if key == "semantic_ids":
-        return bool(plan[key] or not before.get(key))
-    return key == "interventions" and set(plan[key]) >= set(before.get(key, []))
-
-
-def run_baselines(dataset: PreparedDataset, folder: Path, baselines: Iterator[Baseline]) -> None:
-    """Score baselines into `folder`; one that the data have no room for is left out aloud."""
+def run_baselines(
+    dataset: PreparedDataset, folder: StudyFolder, baselines: Iterator[Baseline]
+) -> None:
+    """Score baselines; one that the data do not allow is left out, and the log says so."""
     for baseline in baselines:
-        slug = "-".join(baseline.name.lower().split())
-        place = folder / "evaluations" / "baselines" / baseline.task / slug
-        if artifact.is_complete(place):
+        out = folder.baseline(baseline.task, baseline.name)
+        if artifact.is_complete(out):
             continue
         try:
             chosen = baseline.make()
-        except InputError as reason:  # no text at all: nothing to set beside the arms
+        except InputError as reason:  # such as items without text
             _log.info("without %s: %s", baseline.name, reason)
             continue
-        found = evaluate(chosen.retriever, dataset, [baseline.task])
         stamp = {
             "retriever": chosen.retriever.name,
             "data": dataset.digest,
             "settings": dict(chosen.settings),
             "candidates": chosen.candidates,
         }
-        save_evaluation(found, place, stamp)
+        save_evaluation(evaluate(chosen.retriever, dataset, [baseline.task]), out, stamp)
 
 
 def run_arms(
     dataset: PreparedDataset,
     arms: Sequence[Arm],
-    folder: Path,
-    config: TrainingConfig,
+    folder: StudyFolder,
     seed: int,
-    device: str,
-    threads: int | None,
-    identifiers: IdentifiersOf = lambda _: None,
+    training: ArmTraining,
 ) -> None:
-    """Train and score every arm with one seed."""
-    reference: dict[str, float] = {}
+    """Train and score every arm with one seed.
+
+    The plain arms come first: what they reach in validation is the unit in which the checkpoint of
+    a joint arm is chosen.
+    """
+    plain = [arm for arm in arms if is_plain(arm)]
+    for arm in plain:
+        _run_arm(dataset, arm, folder, seed, training, {})
+    reference = {str(arm.tasks[0]): model_stamp(folder, arm.name, seed).best_value for arm in plain}
     for arm in arms:
-        model_folder = folder / "models" / arm.name / f"seed-{seed}"
-        place = folder / "evaluations" / arm.name / f"seed-{seed}"
-        if not (artifact.is_complete(model_folder) and artifact.is_complete(place)):
-            start = time.monotonic()
-            retriever = train(
-                dataset,
-                arm,
-                out=model_folder,
-                config=config,
-                seed=seed,
-                device=device,
-                threads=threads,
-                resume=True,
-                histories=False,
-                reference=reference,
-                identifiers=identifiers(arm.settings),
-            )
-            if not artifact.is_complete(place):
-                found = evaluate(retriever, dataset, arm.judged)
-                save_evaluation(found, place, retriever.model.stamp.as_dict())
-            seconds = time.monotonic() - start
-            _log.info("%s, seed %d: trained and scored in %.0f s", arm.name, seed, seconds)
-        if len(arm.tasks) == 1 and not arm.step_matched:
-            stamp = Stamp.read(artifact.load(model_folder, "model")["config"]["stamp"])
-            reference[arm.tasks[0]] = stamp.best_value
+        if not is_plain(arm):
+            _run_arm(dataset, arm, folder, seed, training, reference)
+
+
+def _run_arm(
+    dataset: PreparedDataset,
+    arm: Arm,
+    folder: StudyFolder,
+    seed: int,
+    training: ArmTraining,
+    reference: Mapping[str, float],
+) -> None:
+    """Train and score one arm, unless both are done."""
+    model, evaluation = folder.model(arm.name, seed), folder.evaluation(arm.name, seed)
+    if artifact.is_complete(model) and artifact.is_complete(evaluation):
+        return
+    start = time.monotonic()
+    retriever = train(
+        dataset,
+        arm,
+        out=model,
+        config=training.config,
+        seed=seed,
+        device=training.device,
+        threads=training.threads,
+        resume=True,
+        histories=False,
+        reference=reference,
+        identifiers=training.identifiers(arm.settings),
+    )
+    if not artifact.is_complete(evaluation):
+        save_evaluation(
+            evaluate(retriever, dataset, arm.judged), evaluation, retriever.model.stamp.as_dict()
+        )
+    seconds = time.monotonic() - start
+    _log.info("%s, seed %d: trained and scored in %.0f s", arm.name, seed, seconds)
 
 
 def _conclude(
     dataset: PreparedDataset,
     arms: Sequence[Arm],
-    folder: Path,
-    plan: dict[str, Any],
+    folder: StudyFolder,
+    plan: Mapping[str, Any],
     command: str,
 ) -> Study:
     """From the evaluations to study.json, report.html and the manifest."""
-    scores = Results(dataset, arms, folder, plan["seeds"])
-    pairs = training_pairs(dataset)
+    scores = Scores(dataset, arms, folder, plan["seeds"])
     verdicts = decide({task: scores.primary(task) for task in dataset.tasks}, plan["sesoi_share"])
-    result = {
-        "format": FORMAT,
-        "stamp": _stamp(dataset, plan, scores, command),
-        "data": data_report(dataset),
-        "arms": scores.arms(),
-        "baselines": scores.baselines(),
-        "training": scores.training,
-        "effects": scores.effects(),
-        "verdicts": {task: verdict.as_dict() for task, verdict in verdicts.items()},
-        "slices": slice_effects(dataset, scores),
-        "popularity": popularity_evidence(dataset, scores),
-        "representation": representation_evidence(dataset, pairs, folder, plan["seeds"]),
-        "wins": wins_evidence(dataset, scores, pairs),
-        "attribution": attribution(scores) if "2x2" in plan["interventions"] else None,
-        "caps": cap_effects(scores) if "caps" in plan["interventions"] else None,
-        "semantic_ids": semantic_id_effects(scores, arms) if plan["semantic_ids"] else None,
-    }
-    artifact.write_json(folder / "study.json", result)
-    scores.per_request().write_parquet(folder / "per_request.parquet")
-    write_report(result, folder / "report.html")
-    artifact.seal(folder, KIND, plan)
-    return Study(folder, verdicts, result)
+    evidence = Evidence(dataset, scores, folder, plan)
+    result: StudyResult = result_type()(
+        format=FORMAT,
+        stamp=_stamp(dataset, plan, scores, command),
+        arms=scores.means(),
+        baselines=scores.baselines(),
+        verdicts=verdicts,
+        **{analysis.name: analysis.compute(evidence) for analysis in analyses.ANALYSES},
+    )
+    content = result.to_json()
+    artifact.write_json(folder.result, content)
+    scores.per_request().write_parquet(folder.per_request)
+    write_report(result, folder.report)
+    artifact.seal(folder.path, KIND, dict(plan))
+    return Study(folder.path, verdicts, content)
 
 
 def _stamp(
-    dataset: PreparedDataset, plan: dict[str, Any], scores: Results, command: str
-) -> dict[str, Any]:
+    dataset: PreparedDataset, plan: Mapping[str, Any], scores: Scores, command: str
+) -> StudyStamp:
+    """What every number rests on: the plan, the protocol, and how joint was trained."""
     joint = scores.stamps["joint"][0]
-    return {
+    return StudyStamp(
         **plan,
-        "source": dataset.source,
-        "split": dataset.protocol.split,
-        "cutoff": dataset.protocol.cutoff,
-        "seen": dataset.protocol.seen,
-        "catalog": len(dataset.catalog),
-        "candidates": joint.candidates,
-        "ties": joint.ties,
-        "primary": str(PRIMARY),
-        "selection": str(SELECTION),
-        "loss": joint.loss,
-        "source_weights": joint.source_weights,
-        "targets": joint.targets,
-        "precision": joint.precision,
-        "versions": artifact.versions(),
-        "command": command,
-    }
+        source=dataset.source,
+        split=dataset.protocol.split,
+        cutoff=dataset.protocol.cutoff,
+        seen=dataset.protocol.seen,
+        catalog=len(dataset.catalog),
+        candidates=joint.candidates,
+        ties=joint.ties,
+        primary=str(PRIMARY),
+        selection=str(SELECTION),
+        loss=joint.loss,
+        source_weights=dict(joint.source_weights),
+        targets=dict(joint.targets),
+        precision=joint.precision,
+        versions=artifact.versions(),
+        command=command,
+    )

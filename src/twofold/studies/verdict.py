@@ -6,11 +6,14 @@ control (which rules out that joint merely trained for longer); a verdict needs 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pydantic
 
 from twofold.evaluation.significance import MIN_SEEDS, Estimate, difference, holm
 from twofold.records import Floats, Ints, Task
+from twofold.studies.values import Interval, Value
 
 SESOI_SHARE = 0.05
 """The smallest effect of interest, as a share of the plain arm's mean."""
@@ -19,10 +22,11 @@ LEVEL = 0.95
 EQUIVALENCE_LEVEL = 0.90
 
 _HOLM_QUANTILE = 2.24
-"""Of the normal law at .05 / 2 tasks, two-sided."""
+"""The normal distribution's quantile at .05 / 2 tasks, two-sided."""
 _EQUIVALENCE_QUANTILE = 1.645
+"""The normal distribution's quantile at .05, one-sided: an interval of 90 %."""
 
-_DISAGREE = "joint lies between the plain arm and the step-matched control"
+BETWEEN = "joint lies between the plain arm and the step-matched control"
 
 Verdict = Literal["helps", "hurts", "no material difference", "not enough data"]
 
@@ -33,7 +37,7 @@ class TaskScores:
 
     Attributes:
         joint, plain, control: (S, R) each.
-        clusters: (R,), the users or queries that are resampled.
+        clusters: (R,), the number of the user or query that each request is resampled with.
         still_improving: arms whose best validation value lies in the last tenth of their budget.
     """
 
@@ -44,47 +48,76 @@ class TaskScores:
     still_improving: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TaskVerdict:
-    """What is said of one task, and from what.
+Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
 
-    Attributes:
-        verdict: in DESIGN's words.
-        provisional: under three seeds, so that it speaks of these trained models alone.
-        reason: why, in words.
-        sesoi: the smallest effect of interest, in the unit of the measure.
-        p_adjusted: of the weaker contrast, after Holm over the tasks.
-        contrasts: `plain` and `control`: difference, 95 % and 90 % interval, p-value, variances.
-        needed: requests or seeds that would decide, where the data do not; None otherwise.
-    """
+
+class Contrast(Value):
+    """The joint arm minus another arm in the primary measure."""
+
+    difference: float
+    interval: Interval
+    interval_90: Interval
+    p: Probability
+    request_variance: pydantic.NonNegativeFloat
+    seed_variance: pydantic.NonNegativeFloat | None
+    """None where seeds are too few to estimate it."""
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> "Contrast":
+        """An estimated difference with the intervals that a verdict asks for."""
+        return cls(
+            difference=estimate.value,
+            interval=estimate.interval(LEVEL),
+            interval_90=estimate.interval(EQUIVALENCE_LEVEL),
+            p=estimate.p_value,
+            request_variance=estimate.request_variance,
+            seed_variance=estimate.seed_variance,
+        )
+
+
+class Needed(Value):
+    """How many would decide, if the difference stays as it is; None where no number would."""
+
+    requests: int | None
+    """Test requests, with the seeds as they are."""
+    seeds: int | None
+    """Seeds, with the requests as they are."""
+
+
+class TaskVerdict(Value):
+    """What the study concludes for one task, and from what."""
 
     verdict: Verdict
     provisional: bool
-    reason: str
-    sesoi: float
-    p_adjusted: float
-    contrasts: Mapping[str, Mapping[str, Any]]
-    needed: Mapping[str, int | None] | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For study.json."""
-        return asdict(self)
+    """Whether seeds are under three, so that the verdict speaks of these trained models alone."""
+    reason: Annotated[str, pydantic.Field(min_length=1)]
+    sesoi: pydantic.NonNegativeFloat
+    """The smallest effect of interest, in the unit of the measure."""
+    p_adjusted: Probability
+    """The larger of the two contrasts' p-values, after Holm's correction over the tasks."""
+    contrasts: Mapping[Literal["plain", "control"], Contrast]
+    """The joint arm minus the plain arm, and minus the step-matched control."""
+    needed: Needed | None
+    """What would decide, where the verdict is `not enough data`."""
 
 
 def decide(
     scores: Mapping[Task, TaskScores], sesoi_share: float = SESOI_SHARE
 ) -> dict[Task, TaskVerdict]:
     """Verdicts of all tasks together: Holm's correction runs over their primary tests."""
-    contrasts = {task: _contrasts(found) for task, found in scores.items()}
+    contrasts = {task: _contrasts(own) for task, own in scores.items()}
     weaker = [max(e.p_value for e in pair.values()) for pair in contrasts.values()]
     adjusted = dict(zip(scores, holm(weaker), strict=True))
     return {
-        task: _verdict(found, contrasts[task], adjusted[task], sesoi_share)
-        for task, found in scores.items()
+        task: _verdict(own, contrasts[task], adjusted[task], sesoi_share)
+        for task, own in scores.items()
     }
 
 
-def _contrasts(scores: TaskScores) -> dict[str, Estimate]:
+_Estimates = Mapping[Literal["plain", "control"], Estimate]
+
+
+def _contrasts(scores: TaskScores) -> _Estimates:
     return {
         "plain": difference(scores.joint, scores.plain, scores.clusters),
         "control": difference(scores.joint, scores.control, scores.clusters),
@@ -92,7 +125,7 @@ def _contrasts(scores: TaskScores) -> dict[str, Estimate]:
 
 
 def _verdict(
-    scores: TaskScores, contrasts: Mapping[str, Estimate], p_adjusted: float, share: float
+    scores: TaskScores, contrasts: _Estimates, p_adjusted: float, share: float
 ) -> TaskVerdict:
     sesoi = share * float(scores.plain.mean())
     verdict, reason = _judge(contrasts, p_adjusted, sesoi)
@@ -110,14 +143,12 @@ def _verdict(
         reason=reason,
         sesoi=sesoi,
         p_adjusted=p_adjusted,
-        contrasts={name: _describe(estimate) for name, estimate in contrasts.items()},
+        contrasts={name: Contrast.of(estimate) for name, estimate in contrasts.items()},
         needed=needed,
     )
 
 
-def _judge(
-    contrasts: Mapping[str, Estimate], p_adjusted: float, sesoi: float
-) -> tuple[Verdict, str]:
+def _judge(contrasts: _Estimates, p_adjusted: float, sesoi: float) -> tuple[Verdict, str]:
     estimates = list(contrasts.values())
     narrow = [estimate.interval(EQUIVALENCE_LEVEL) for estimate in estimates]
     if all(-sesoi < low and high < sesoi for low, high in narrow):
@@ -134,21 +165,19 @@ def _judge(
     if all(low > 0 for low, _ in wide) or all(high < 0 for _, high in wide):
         return "not enough data", "the difference does not hold after Holm's correction"
     if _disagree(contrasts):
-        return "not enough data", _DISAGREE
+        return "not enough data", BETWEEN
     unclear = [name for name, (low, high) in zip(contrasts, wide, strict=True) if low <= 0 <= high]
     named = " and ".join(f"joint - {name}" for name in unclear)
     return "not enough data", f"the 95 % interval of {named} includes 0, and is wide"
 
 
-def _disagree(contrasts: Mapping[str, Estimate]) -> bool:
+def _disagree(contrasts: _Estimates) -> bool:
     """Whether joint is surely above one of the two arms and surely below the other."""
     wide = [estimate.interval(LEVEL) for estimate in contrasts.values()]
     return any(low > 0 for low, _ in wide) and any(high < 0 for _, high in wide)
 
 
-def _needed(
-    scores: TaskScores, contrasts: Mapping[str, Estimate], sesoi: float
-) -> dict[str, int | None]:
+def _needed(scores: TaskScores, contrasts: _Estimates, sesoi: float) -> Needed:
     """Requests (seeds as they are) or seeds (requests as they are) that would decide.
 
     A contrast is decided when its interval excludes 0, after Holm's correction too, or lies
@@ -156,7 +185,7 @@ def _needed(
     was measured. None where no number of that kind alone would do.
     """
     if _disagree(contrasts):
-        return {"requests": None, "seeds": None}
+        return Needed(requests=None, seeds=None)
     now_requests, now_seeds = scores.joint.shape[1], len(scores.joint)
     requests: float = now_requests + 1
     seeds: float = max(MIN_SEEDS, now_seeds + 1)
@@ -168,10 +197,10 @@ def _needed(
         of_requests = estimate.request_variance + of_seeds - of_seeds_alone
         requests = max(requests, now_requests * _ratio(of_requests, wanted - of_seeds_alone))
         seeds = max(seeds, now_seeds * _ratio(of_seeds, wanted - estimate.request_variance))
-    return {
-        "requests": math.ceil(requests) if math.isfinite(requests) else None,
-        "seeds": math.ceil(seeds) if math.isfinite(seeds) else None,
-    }
+    return Needed(
+        requests=math.ceil(requests) if math.isfinite(requests) else None,
+        seeds=math.ceil(seeds) if math.isfinite(seeds) else None,
+    )
 
 
 def _ratio(variance: float, room: float) -> float:
@@ -179,14 +208,3 @@ def _ratio(variance: float, room: float) -> float:
     if variance == 0:
         return 0.0 if room >= 0 else math.inf
     return variance / room if room > 0 else math.inf
-
-
-def _describe(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "difference": estimate.value,
-        "interval": list(estimate.interval(LEVEL)),
-        "interval_90": list(estimate.interval(EQUIVALENCE_LEVEL)),
-        "p": estimate.p_value,
-        "request_variance": estimate.request_variance,
-        "seed_variance": estimate.seed_variance,
-    }

@@ -1,1 +1,33 @@
-"""The analyses of a study, one file each."""
+"""The analyses of a study, one file each, in the order of the report.
+
+An outside analysis is a file like these, and one more entry here.
+"""
+
+from typing import Any
+
+from twofold.studies.analyses import (
+    attribution,
+    caps,
+    data,
+    effects,
+    popularity,
+    representation,
+    semantic_ids,
+    slices,
+    training,
+    wins,
+)
+from twofold.studies.analyses.analysis import Analysis
+
+ANALYSES: tuple[Analysis[Any], ...] = (
+    effects.ANALYSIS,
+    attribution.ANALYSIS,
+    caps.ANALYSIS,
+    semantic_ids.ANALYSIS,
+    slices.ANALYSIS,
+    popularity.ANALYSIS,
+    representation.ANALYSIS,
+    wins.ANALYSIS,
+    training.ANALYSIS,
+    data.ANALYSIS,
+)

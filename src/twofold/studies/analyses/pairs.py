@@ -1,24 +1,55 @@
-"""Pairs of items that one task's training data join: what H2 says that one task tells the other.
+"""Pairs of items that one task's training data join: what H2 says that the tasks learn from each
+other.
 
-*Together*: both stand in one user's training history. *Relevant*: both are right answers to one
+*Together*: both occur in one user's training history. *Relevant*: both are right answers to one
 training query (equal normalised text).
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
+import pydantic
 import scipy.sparse as sp
 
 from twofold.records import Ints, Task
+from twofold.studies.values import Value
 from twofold.tasks.prepared import PreparedDataset
 
-CLASSES = ("both", "together only", "relevant only", "neither")
+PairClass = Literal["both", "together only", "relevant only", "neither"]
+CLASSES: tuple[PairClass, ...] = get_args(PairClass)
 _SMALL = 20_000
 _WORK_SMALL, _WORK_LARGE = 2_000_000_000, 100_000_000
-"""Pairs that are looked at, at most, for each task; beyond, users or queries are sampled. A matrix
-of up to `_SMALL` items fits in memory whatever is in it; above, what was looked at must."""
+"""The most pairs that are counted for each task; beyond, users or queries are sampled. A matrix
+of up to `_SMALL` items fits in memory whatever is in it; above, the counted pairs must fit."""
+
+
+class Sampled(Value):
+    """The shares of histories and queries whose pairs were counted; 1 unless they are too many."""
+
+    histories: float
+    queries: float
+
+
+class PairCounts(Value):
+    """Pairs of each class, and how often pairs of one task are also pairs of the other, next to
+    what random pairs would give."""
+
+    both: int
+    together_only: int = pydantic.Field(alias="together only")
+    relevant_only: int = pydantic.Field(alias="relevant only")
+    neither: int
+    relevant_given_together: float | None
+    relevant_at_random: float
+    together_given_relevant: float | None
+    together_at_random: float
+    looked_at: Sampled
+
+    def of(self, name: PairClass) -> int:
+        """Pairs of one class."""
+        pairs: int = getattr(self, name.replace(" ", "_"))
+        return pairs
 
 
 @dataclass(frozen=True)
@@ -27,12 +58,12 @@ class Pairs:
 
     Attributes:
         together, relevant: see the module.
-        shares: of histories and of queries that were looked at: 1, unless there are too many.
+        sampled: the shares of the data that they rest on.
     """
 
     together: sp.csr_array
     relevant: sp.csr_array
-    shares: dict[str, float]
+    sampled: Sampled
 
     @cached_property
     def known_only_to(self) -> dict[Task, sp.csr_array]:
@@ -42,35 +73,35 @@ class Pairs:
             "search": _without(self.relevant, self.together),
         }
 
-    def counts(self) -> dict[str, Any]:
-        """Pairs of each class, and the redundancy of the tasks in both directions beside what
-        pairs at random would give."""
+    def counts(self) -> PairCounts:
+        """How many pairs there are of each class, and how far the tasks are redundant."""
         n = self.together.shape[0]
         together, relevant = self.together.nnz // 2, self.relevant.nnz // 2
         both = self.together.multiply(self.relevant).nnz // 2
         possible = n * (n - 1) // 2
-        return {
-            "both": both,
-            "together only": together - both,
-            "relevant only": relevant - both,
-            "neither": possible - together - relevant + both,
-            "relevant_given_together": both / together if together else None,
-            "relevant_at_random": relevant / possible,
-            "together_given_relevant": both / relevant if relevant else None,
-            "together_at_random": together / possible,
-        }
+        return PairCounts(
+            both=both,
+            together_only=together - both,
+            relevant_only=relevant - both,
+            neither=possible - together - relevant + both,
+            relevant_given_together=both / together if together else None,
+            relevant_at_random=relevant / possible,
+            together_given_relevant=both / relevant if relevant else None,
+            together_at_random=together / possible,
+            looked_at=self.sampled,
+        )
 
-    def sample(self, name: str, size: int, seed: int = 0) -> Ints:
+    def sample(self, name: PairClass, size: int, seed: int = 0) -> Ints:
         """At most `size` pairs of one of `CLASSES`, (P, 2), the first below the second."""
         rng = np.random.default_rng([seed, CLASSES.index(name)])
         if name == "neither":
             return self._neither(rng, size)
-        found = {
+        joined = {
             "both": self.together.multiply(self.relevant),
             "together only": self.known_only_to["recommendation"],
             "relevant only": self.known_only_to["search"],
         }[name]
-        first, second = sp.triu(found, k=1).nonzero()
+        first, second = sp.triu(joined, k=1).nonzero()
         chosen = rng.permutation(len(first))[:size]
         return np.stack([first[chosen], second[chosen]], axis=1).astype(np.int64)
 
@@ -80,8 +111,8 @@ class Pairs:
         drawn = np.unique(drawn[drawn[:, 0] < drawn[:, 1]], axis=0)
         joined = (self.together + self.relevant).tocsr()
         apart = drawn[~np.asarray(joined[drawn[:, 0], drawn[:, 1]], dtype=bool).ravel()]
-        found: Ints = apart[rng.permutation(len(apart))[:size]]
-        return found
+        chosen: Ints = apart[rng.permutation(len(apart))[:size]]
+        return chosen
 
 
 def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
@@ -91,11 +122,11 @@ def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
     answers = dataset.task("search").answers_by_query
     together, of_users = _joined(histories, n, seed)
     relevant, of_queries = _joined(list(answers.values()), n, seed)
-    return Pairs(together, relevant, {"histories": of_users, "queries": of_queries})
+    return Pairs(together, relevant, Sampled(histories=of_users, queries=of_queries))
 
 
 def _joined(groups: list[Ints], n: int, seed: int) -> tuple[sp.csr_array, float]:
-    """Which items share a group, and the share of the groups that was looked at."""
+    """Which items share a group, and the share of the groups that was counted."""
     order = np.random.default_rng(seed).permutation(len(groups))
     work = np.cumsum([len(groups[row]) ** 2 for row in order]) if groups else np.zeros(0)
     limit = _WORK_SMALL if n <= _SMALL else _WORK_LARGE

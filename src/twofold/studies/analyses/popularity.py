@@ -1,89 +1,123 @@
-"""H1: does joint training correct what a model takes to be popular?
+"""H1: does joint training correct the model's estimate of what is popular?
 
 Compares the popularity of what each arm retrieves with that of the test's targets.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import pydantic
 from scipy import stats
 
 from twofold.evaluation.measures import PRIMARY
 from twofold.records import Floats, Ints, Run, Task, other_task
+from twofold.studies import plots
+from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.arms import control_name
-from twofold.studies.results import Results
+from twofold.studies.values import SeedMean, Value
 from twofold.tasks.popularity import kullback_leibler, popularity_distribution
-from twofold.tasks.prepared import PreparedDataset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from twofold.studies.result import StudyResult
 
 BANDS = ("head", "torso", "tail")
 _HEAD, _TAIL = 0.1, 0.5
 """Shares of the catalog: the most popular tenth, the less popular half."""
 
-
-def popularity_evidence(dataset: PreparedDataset, results: Results) -> dict[str, Any]:
-    """By task: how the laws of training, test and each arm's answers share out over the catalog.
-
-    `bands` holds the share of targets or of answers that falls on head, torso and tail; `arms`
-    the divergence of the test's law from that of the answers, their Gini coefficient, and the
-    share of the catalog that was retrieved at all, each with its value by seed.
-    """
-    return {task: _of_task(dataset, results, task) for task in dataset.tasks}
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
-def _of_task(dataset: PreparedDataset, results: Results, task: Task) -> dict[str, Any]:
-    own = dataset.task(task).popularity
-    test, bands = dataset.task(task).test_popularity, popularity_bands(own)
-    other = other_task(task)
+class Bands(Value):
+    """The shares of targets, or of retrieved items, that belong to head, torso and tail."""
+
+    of: str
+    """Whose targets or items: training of a task, test, or an arm."""
+    head: Share
+    torso: Share
+    tail: Share
+
+
+class Retrieved(Value):
+    """What an arm retrieves, by seed."""
+
+    divergence: SeedMean
+    """KL(test || retrieved) in nats."""
+    gini: SeedMean
+    coverage: SeedMean
+    """The share of the catalog that is retrieved at all."""
+
+
+class TaskPopularity(Value):
+    """How the popularity in training, in the test and in each arm's answers is distributed."""
+
+    bands: list[Bands]
+    arms: dict[str, Retrieved]
+
+
+Popularity = dict[Task, TaskPopularity]
+
+
+def popularity(evidence: Evidence) -> Popularity:
+    """The popularity distributions of each task."""
+    return {task: _of_task(evidence, task) for task in evidence.dataset.tasks}
+
+
+def _of_task(evidence: Evidence, task: Task) -> TaskPopularity:
+    dataset, other = evidence.dataset, other_task(task)
+    own, test = dataset.task(task).popularity, dataset.task(task).test_popularity
     positions = dict(dataset.catalog.positions)
     retrieved = {
-        arm: [retrieved_counts(run, positions) for run in results.runs(arm, task)]
+        arm: [retrieved_counts(run, positions) for run in evidence.scores.runs(arm, task)]
         for arm in (task, control_name(task), "joint")
     }
-    laws = {
+    counts = {
         f"training, {task}": own,
         f"training, {other}": dataset.task(other).popularity,
         "test": test,
-        **{arm: np.sum(counts, axis=0) for arm, counts in retrieved.items()},
+        **{arm: np.sum(by_seed, axis=0) for arm, by_seed in retrieved.items()},
     }
-    return {
-        "bands": [{"of": name, **_shares(counts, bands)} for name, counts in laws.items()],
-        "arms": {
-            arm: {
-                "divergence": _by_seed([retrieved_divergence(c, test) for c in counts]),
-                "gini": _by_seed([gini(c) for c in counts]),
-                "coverage": _by_seed([float((c > 0).mean()) for c in counts]),
-            }
-            for arm, counts in retrieved.items()
+    bands = popularity_bands(own)
+    return TaskPopularity(
+        bands=[Bands(of=name, **_shares(each, bands)) for name, each in counts.items()],
+        arms={
+            arm: Retrieved(
+                divergence=SeedMean.of([retrieved_divergence(each, test) for each in by_seed]),
+                gini=SeedMean.of([gini(each) for each in by_seed]),
+                coverage=SeedMean.of([float((each > 0).mean()) for each in by_seed]),
+            )
+            for arm, by_seed in retrieved.items()
         },
-    }
+    )
 
 
 def popularity_bands(counts: Ints) -> Ints:
-    """The place of each item in `BANDS`, (N,), by its training count.
+    """The index of each item's band in `BANDS`, (N,), by its training count.
 
     Items of one count stay together, where the middle of them belongs.
     """
     above = (stats.rankdata(-counts, method="average") - 0.5) / len(counts)
-    place = np.full(len(counts), BANDS.index("torso"))
-    place[above < _HEAD] = BANDS.index("head")
-    place[above >= 1 - _TAIL] = BANDS.index("tail")
-    return place
+    band = np.full(len(counts), BANDS.index("torso"))
+    band[above < _HEAD] = BANDS.index("head")
+    band[above >= 1 - _TAIL] = BANDS.index("tail")
+    return band
 
 
 def retrieved_counts(run: Run, positions: Mapping[str, int]) -> Ints:
-    """How often each item stands among the first answers, as many as the primary measure asks
-    for, (N,)."""
+    """How often each item is among the first answers, as many as the primary measure asks for,
+    (N,)."""
     counts = np.zeros(len(positions), dtype=np.int64)
     for request_id in run:
-        found = run[request_id].item_ids[: PRIMARY.k]
-        np.add.at(counts, [positions[item_id] for item_id in found], 1)
+        first = run[request_id].item_ids[: PRIMARY.k]
+        np.add.at(counts, [positions[item_id] for item_id in first], 1)
     return counts
 
 
 def retrieved_divergence(retrieved: Ints, test: Ints) -> float:
-    """KL(test law || law of what was retrieved), nats, add-one smoothed: small where the model
-    knows what is popular.
+    """KL(test || retrieved) of the two popularity distributions, in nats, add-one smoothed: small
+    where the model knows what is popular.
 
     Args:
         retrieved, test: counts of each item, (N,).
@@ -92,7 +126,7 @@ def retrieved_divergence(retrieved: Ints, test: Ints) -> float:
 
 
 def gini(counts: Ints) -> float:
-    """0 where all items are retrieved alike, near 1 where few items take all."""
+    """The Gini coefficient: 0 where all items are retrieved alike, near 1 where only few are."""
     if not counts.sum():
         return 0.0
     ordered: Floats = np.sort(counts).astype(np.float64)
@@ -105,5 +139,61 @@ def _shares(counts: Ints, bands: Ints) -> dict[str, float]:
     return {name: float(counts[bands == n].sum() / total) for n, name in enumerate(BANDS)}
 
 
-def _by_seed(values: list[float]) -> dict[str, Any]:
-    return {"mean": float(np.mean(values)), "by_seed": values}
+def figure(found: Popularity, _study: "StudyResult") -> "Figure":
+    """Head, torso and tail in training, test and what each arm retrieves."""
+    figure, axes = plots.panels(len(found), 1, 2.0 * len(found) + 0.5)
+    for axis, (task, own) in zip(axes, found.items(), strict=True):
+        rows = own.bands[::-1]
+        for row, bands in enumerate(rows):
+            left = 0.0
+            for name, alpha in (("head", 1.0), ("torso", 0.6), ("tail", 0.25)):
+                label, share = name if row == 0 else None, getattr(bands, name)
+                axis.barh(
+                    row, share, left=left, color=plots.COLOURS[task], alpha=alpha, label=label
+                )
+                left += share
+        axis.set_yticks(range(len(rows)), [bands.of for bands in rows])
+        axis.tick_params(axis="y", labelsize=8)
+        axis.set_xlim(0, 1)
+        plots.title(axis, task)
+        axis.legend(frameon=False, ncols=3, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
+    axes[-1].set_xlabel("share of targets, or of retrieved items")
+    return figure
+
+
+CHAPTER = """
+<h2>Popularity (H1)</h2>
+<p>{% set divergence = study.of("data").divergence %}
+{% for task in tasks %}{% set own = "kl_test_" ~ task ~ "_from_train_" %}
+The popularity distribution of {{ task }}'s test targets diverges by
+{{ divergence[own ~ task] | number }} nats from that of its own training and by
+{{ divergence[own ~ other_task(task)] | number }} from that of {{ other_task(task) }}'s (add-one
+smoothed). {% endfor %}Where the other's is near, H1 can explain a gain.</p>
+<figure>
+{{ figures.bands | safe }}
+<figcaption>Head, torso and tail in training, in the test and in the first
+{{ study.stamp.primary.split("@")[1] }} answers of each arm. If H1 holds, joint training moves what
+is retrieved towards the test.</figcaption>
+</figure>
+<div class="wide">
+<table>
+<caption>Divergence: KL of the test's popularity distribution from that of the retrieved items,
+nats, add-one smoothed. Gini: 0 where all items are retrieved alike. Coverage: share of the catalog
+that was retrieved. Means over the seeds.</caption>
+<thead><tr><th>training, test, and what each arm retrieves</th><th>head</th><th>torso</th>
+<th>tail</th><th>divergence</th><th>Gini</th><th>coverage</th></tr></thead>
+<tbody>
+{% for task, own in found.items() %}{% for bands in own.bands %}
+{% set arm = own.arms.get(bands.of) %}
+<tr><td>{{ task }}: {{ bands.of }}</td>
+<td>{{ bands.head | number }}</td><td>{{ bands.torso | number }}</td>
+<td>{{ bands.tail | number }}</td>
+{% if arm %}<td>{{ arm.divergence.mean | number }}</td><td>{{ arm.gini.mean | number }}</td>
+<td>{{ arm.coverage.mean | number }}</td>{% else %}<td></td><td></td><td></td>{% endif %}</tr>
+{% endfor %}{% endfor %}
+</tbody>
+</table>
+</div>
+"""
+
+ANALYSIS = Analysis("popularity", Popularity, popularity, CHAPTER, {"bands": figure})

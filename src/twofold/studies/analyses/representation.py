@@ -1,88 +1,137 @@
-"""H2: does joint training move the rows of items that belong together closer?
+"""H2: does joint training move the embeddings of items that belong together closer?
 
-Reads the output rows of the arms' models. Pairs of items share items, so the intervals over pairs
-are exploratory.
+Reads the item embeddings of the arms' models. Pairs of items share items, so the intervals over
+pairs are exploratory.
 """
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from sklearn.manifold import TSNE
 
 from twofold.data.dataset import Catalog
 from twofold.encoders.vectors import unit
 from twofold.evaluation.significance import difference, mean
-from twofold.model.checkpoint import GenerativeModel
-from twofold.records import Floats, Ints
-from twofold.retrieval.generative import load_model
-from twofold.studies.analyses.pairs import CLASSES, Pairs
-from twofold.studies.results import describe_difference
+from twofold.records import TASKS, Floats, Ints, Task
+from twofold.studies import plots
+from twofold.studies.analyses.analysis import Analysis, Evidence
+from twofold.studies.analyses.pairs import CLASSES, PairClass, PairCounts, Pairs
+from twofold.studies.values import Difference, SeedMean, Value
 from twofold.tasks.popularity import combined_popularity
-from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import PLAIN_ARMS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from twofold.model.checkpoint import GenerativeModel
+    from twofold.studies.result import StudyResult
+
+_ARMS = (*TASKS, "joint")
 _SAMPLE = 5_000
-"""Pairs of each class."""
+"""The most pairs that are drawn from each class."""
 _NEAR = 0.01
-"""Items as popular as another: those within this share of the catalog around it."""
+"""Another item is as popular as one if it lies within this share of the catalog around it."""
 _REDRAWS = 20
-"""Of a matched pair whose two items are the same one."""
+"""How often a matched pair is drawn again whose two items are the same one."""
 _POINTS = 1_000
 _NEIGHBOURS = 10
 _FEW, _MANY = 2, 50
-"""An attribute of so many values may colour the projection."""
+"""An attribute with so many values may colour the projection."""
 _NAMED = 6
 """Values with a colour of their own."""
 
+Embeddings = Mapping[str, Sequence[Floats]]
+"""By arm, the item embeddings (N, D) of each seed."""
 
-def representation_evidence(
-    dataset: PreparedDataset, pairs: Pairs, folder: Path, seeds: int
-) -> dict[str, Any]:
-    """Redundancy of the tasks' pairs, cosines by class of pair, neighbours alike, a projection.
 
-    Args:
-        dataset: whose training data say which pairs are joined.
-        pairs: those pairs.
-        folder: of the study, with its models.
-        seeds: of each arm.
-    """
-    rows = {
+class ArmCosine(Difference):
+    """The mean cosine of an arm's pairs of one class, and its difference to matched pairs."""
+
+    cosine: float
+    matched: float
+    """The mean cosine of random pairs that are as popular."""
+
+
+class ClassCosines(Value):
+    """The cosines of one class of pairs, by arm."""
+
+    sampled: int
+    """Pairs that were drawn."""
+    search: ArmCosine
+    recommendation: ArmCosine
+    joint: ArmCosine
+    joint_minus: dict[Task, Difference]
+    """The joint arm's difference to matched pairs, minus that of the single task."""
+
+    @property
+    def arms(self) -> dict[str, ArmCosine]:
+        """By the arm's name."""
+        return {arm: getattr(self, arm) for arm in _ARMS}
+
+
+class Projection(Value):
+    """Items in two dimensions."""
+
+    labels: list[str]
+    """What colours each item, (P,)."""
+    points: dict[str, list[tuple[float, float]]]
+    """By arm, the place of each item, (P, 2)."""
+
+
+class Representation(Value):
+    """What joint training does to the item embeddings."""
+
+    pairs: PairCounts
+    cosines: dict[PairClass, ClassCosines | None]
+    """None where a class has too few pairs."""
+    attribute: str | None
+    """The attribute of items that colours the projection."""
+    neighbours_alike: dict[str, SeedMean] | None
+    """By arm, the share of an item's nearest neighbours that have its value of the attribute."""
+    projection: Projection
+
+
+def representation(evidence: Evidence) -> Representation:
+    """Redundancy of the tasks' pairs, cosines by class of pair, neighbours alike, a projection."""
+    from twofold.retrieval.generative import load_model
+
+    embeddings = {
         arm: [
-            item_rows(load_model(folder / "models" / arm / f"seed-{s}").model) for s in range(seeds)
+            item_embeddings(load_model(evidence.folder.model(arm, seed)).model)
+            for seed in range(evidence.plan["seeds"])
         ]
-        for arm in PLAIN_ARMS
+        for arm in _ARMS
     }
-    attribute = first_attribute(dataset.catalog)
-    return {
-        "pairs": {**pairs.counts(), "looked_at": pairs.shares},
-        "cosines": _cosines(dataset, pairs, rows),
-        "attribute": attribute.name if attribute is not None else None,
-        "neighbours_alike": _neighbours(rows, attribute),
-        "projection": _projection(dataset, rows, attribute),
-    }
+    dataset, attribute = evidence.dataset, first_attribute(evidence.dataset.catalog)
+    popularity = combined_popularity(dataset)
+    return Representation(
+        pairs=evidence.pairs.counts(),
+        cosines={name: _cosines(name, evidence.pairs, popularity, embeddings) for name in CLASSES},
+        attribute=attribute.name if attribute is not None else None,
+        neighbours_alike=_neighbours(embeddings, attribute),
+        projection=_projection(popularity, embeddings, attribute),
+    )
 
 
-def item_rows(model: GenerativeModel) -> Floats:
-    """The output rows of each item's codes side by side, (N, levels x D)."""
-    rows = model.backbone.code_rows().detach().cpu().double().numpy()
+def item_embeddings(model: "GenerativeModel") -> Floats:
+    """The embeddings of each item's codes, concatenated over the levels, (N, levels x D)."""
+    by_code = model.backbone.code_rows().detach().cpu().double().numpy()
     codes = model.vocabulary.spaces.recommendation.codes
     starts = [codebook.start for codebook in model.vocabulary.spaces.codebooks[: codes.shape[1]]]
-    found: Floats = rows[codes + starts].reshape(len(codes), -1)
-    return found
+    embeddings: Floats = by_code[codes + starts].reshape(len(codes), -1)
+    return embeddings
 
 
-def pair_cosines(rows: Floats, pairs: Ints) -> Floats:
-    """Cosine between the rows of pairs of items, (P,).
+def pair_cosines(embeddings: Floats, pairs: Ints) -> Floats:
+    """Cosine between the embeddings of pairs of items, (P,).
 
     Args:
-        rows: (N, D).
+        embeddings: (N, D).
         pairs: (P, 2).
     """
-    directions = unit(rows)
-    found: Floats = (directions[pairs[:, 0]] * directions[pairs[:, 1]]).sum(axis=1)
-    return found
+    directions = unit(embeddings)
+    cosines: Floats = (directions[pairs[:, 0]] * directions[pairs[:, 1]]).sum(axis=1)
+    return cosines
 
 
 def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
@@ -111,34 +160,31 @@ def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
     return np.stack([order[first], order[second]], axis=1)
 
 
-def _cosines(dataset: PreparedDataset, pairs: Pairs, rows: dict[str, list[Floats]]) -> Any:
-    """By class and arm: mean cosine, that of matched random pairs, and the difference."""
-    popularity = combined_popularity(dataset)
-    found: dict[str, Any] = {}
-    for name in CLASSES:
-        chosen = pairs.sample(name, _SAMPLE)
-        if len(chosen) < 2:
-            found[name] = None
-            continue
-        matched = matched_pairs(chosen, popularity)
-        found[name] = {"sampled": len(chosen)}
-        beyond = {}
-        for arm, seeds in rows.items():
-            own = np.stack([pair_cosines(r, chosen) for r in seeds])
-            random = np.stack([pair_cosines(r, matched) for r in seeds])
-            beyond[arm] = own - random
-            found[name][arm] = {
-                "cosine": float(own.mean()),
-                "matched": float(random.mean()),
-                **describe_difference(mean(beyond[arm], np.arange(len(chosen)))),
-            }
-        found[name]["joint_minus"] = {
-            task: describe_difference(
-                difference(beyond["joint"], beyond[task], np.arange(len(chosen)))
-            )
-            for task in dataset.tasks
-        }
-    return found
+def _cosines(
+    name: PairClass, pairs: Pairs, popularity: Ints, embeddings: Embeddings
+) -> ClassCosines | None:
+    """Mean cosine of one class by arm, that of matched random pairs, and the difference."""
+    chosen = pairs.sample(name, _SAMPLE)
+    if len(chosen) < 2:
+        return None
+    matched, units = matched_pairs(chosen, popularity), np.arange(len(chosen))
+    by_arm, beyond = {}, {}
+    for arm, seeds in embeddings.items():
+        own = np.stack([pair_cosines(each, chosen) for each in seeds])
+        random = np.stack([pair_cosines(each, matched) for each in seeds])
+        beyond[arm] = own - random
+        by_arm[arm] = ArmCosine(
+            cosine=float(own.mean()),
+            matched=float(random.mean()),
+            **dict(Difference.of(mean(beyond[arm], units))),
+        )
+    return ClassCosines(
+        sampled=len(chosen),
+        **by_arm,
+        joint_minus={
+            task: Difference.of(difference(beyond["joint"], beyond[task], units)) for task in TASKS
+        },
+    )
 
 
 def first_attribute(catalog: Catalog) -> pl.Series | None:
@@ -155,52 +201,157 @@ def first_attribute(catalog: Catalog) -> pl.Series | None:
     return None
 
 
-def _neighbours(rows: dict[str, list[Floats]], attribute: pl.Series | None) -> Any:
-    """Share of an item's nearest rows with its own value of the attribute, by arm and seed."""
+def _neighbours(embeddings: Embeddings, attribute: pl.Series | None) -> dict[str, SeedMean] | None:
+    """Share of an item's nearest neighbours with its own value of the attribute, by arm."""
     if attribute is None:
         return None
     values = attribute.to_numpy()
     asked = np.flatnonzero(values != "")
     asked = np.sort(np.random.default_rng(0).permutation(asked)[:_POINTS])
-    found = {}
-    for arm, seeds in rows.items():
-        shares = []
-        for matrix in seeds:
-            nearest = _nearest(unit(matrix), asked)
-            shares.append(float((values[nearest] == values[asked][:, None]).mean()))
-        found[arm] = {"mean": float(np.mean(shares)), "by_seed": shares}
-    return found
+
+    def share_alike(own: Floats) -> float:
+        nearest = _nearest(unit(own), asked)
+        return float((values[nearest] == values[asked][:, None]).mean())
+
+    return {
+        arm: SeedMean.of([share_alike(own) for own in seeds]) for arm, seeds in embeddings.items()
+    }
 
 
-def _nearest(unit: Floats, asked: Ints) -> Ints:
-    """The other rows with the largest cosine, (A, up to 10)."""
-    depth = min(_NEIGHBOURS, len(unit) - 1)
-    found = []
+def _nearest(directions: Floats, asked: Ints) -> Ints:
+    """The other items with the largest cosine, (A, up to 10)."""
+    depth = min(_NEIGHBOURS, len(directions) - 1)
+    nearest = []
     for chunk in np.array_split(asked, max(1, len(asked) // 100)):
-        scores = unit[chunk] @ unit.T
+        scores = directions[chunk] @ directions.T
         scores[np.arange(len(chunk)), chunk] = -np.inf
-        found.append(np.argpartition(-scores, depth - 1, axis=1)[:, :depth])
-    return np.concatenate(found)
+        nearest.append(np.argpartition(-scores, depth - 1, axis=1)[:, :depth])
+    return np.concatenate(nearest)
 
 
 def _projection(
-    dataset: PreparedDataset, rows: dict[str, list[Floats]], attribute: pl.Series | None
-) -> dict[str, Any]:
-    """t-SNE of the first seed's rows of the most popular items, and what colours them."""
-    popularity = combined_popularity(dataset)
+    popularity: Ints, embeddings: Embeddings, attribute: pl.Series | None
+) -> Projection:
+    """t-SNE of the first seed's embeddings of the most popular items, and what colours them."""
     chosen = np.argsort(-popularity, kind="stable")[:_POINTS]
     labels = ["all"] * len(chosen)
     if attribute is not None:
         values = attribute[chosen.tolist()]
         top = values.filter(values != "").value_counts(sort=True)[attribute.name][:_NAMED].to_list()
         labels = [value if value in top else "other" for value in values]
-    return {
-        "labels": labels,
-        "points": {arm: _flat(seeds[0][chosen]) for arm, seeds in rows.items()},
-    }
+    return Projection(
+        labels=labels,
+        points={arm: _flat(seeds[0][chosen]) for arm, seeds in embeddings.items()},
+    )
 
 
-def _flat(rows: Floats) -> Any:
+def _flat(embeddings: Floats) -> list[tuple[float, float]]:
     """(N, 2), rounded: enough for a picture."""
-    tsne = TSNE(perplexity=min(30.0, len(rows) / 4), init="pca", random_state=0)
-    return np.round(tsne.fit_transform(unit(rows)), 2).tolist()
+    from sklearn.manifold import TSNE
+
+    tsne = TSNE(perplexity=min(30.0, len(embeddings) / 4), init="pca", random_state=0)
+    points: list[tuple[float, float]] = np.round(tsne.fit_transform(unit(embeddings)), 2).tolist()
+    return points
+
+
+def cosine_figure(found: Representation, _study: "StudyResult") -> "Figure":
+    """How much closer pairs of each class are than equally popular pairs at random."""
+    classes = {name: found.cosines[name] for name in CLASSES}
+    given = {name: cosines for name, cosines in classes.items() if cosines is not None}
+    figure, (axis,) = plots.panels(1, 1, 2.6)
+    axis.axhline(0, color=plots.INK, lw=1)
+    for shift, arm in zip((-0.2, 0.0, 0.2), _ARMS, strict=True):
+        colour = plots.COLOURS[arm]
+        for place, cosines in enumerate(given.values()):
+            effect, label = cosines.arms[arm], arm if place == 0 else None
+            axis.plot([place + shift] * 2, effect.interval, color=colour, lw=2)
+            axis.plot(place + shift, effect.difference, "o", color=colour, label=label)
+    axis.set_xticks(range(len(given)), list(given))
+    axis.set_ylabel("cosine − matched pairs")
+    plots.legend(axis)
+    return figure
+
+
+def projection_figure(found: Representation, _study: "StudyResult") -> "Figure":
+    """Item embeddings of the single-task arms and of joint in two dimensions."""
+    labels = found.projection.labels
+    names = _by_size(labels)
+    figure, axes = plots.panels(1, 3, 2.9)
+    for axis, (arm, points) in zip(axes, found.projection.points.items(), strict=True):
+        for number, name in enumerate(names):
+            own = [point for point, label in zip(points, labels, strict=True) if label == name]
+            *colours, other = plots.CATEGORIES
+            colour = other if name == "other" else colours[number % len(colours)]
+            across, up = zip(*own, strict=True)
+            axis.scatter(across, up, s=4, color=colour, label=name, lw=0)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        plots.title(axis, arm)
+    if len(names) > 1:
+        handles, names = axes[0].get_legend_handles_labels()
+        style = {"ncols": 4, "fontsize": 8, "frameon": False, "markerscale": 3}
+        figure.legend(handles, names, loc="outside lower center", **style)
+    return figure
+
+
+def _by_size(labels: Sequence[str]) -> list[str]:
+    """Names, the most frequent first; `other` at the end."""
+    names = sorted(set(labels), key=lambda name: (-labels.count(name), name))
+    return sorted(names, key=lambda name: name == "other")
+
+
+CHAPTER = """
+{% macro share(value) %}{{ "unknown" if value is none else value | number }}{% endmacro %}
+{% set pairs = found.pairs %}
+<h2>Representation (H2)</h2>
+<p>Among the pairs of items that occur in one training history,
+{{ share(pairs.relevant_given_together) }} also answer one training query
+({{ pairs.relevant_at_random | number }} of all pairs do); among those that answer one query,
+{{ share(pairs.together_given_relevant) }} also occur in one history
+({{ pairs.together_at_random | number }} of all pairs do).</p>
+<figure>
+{{ figures.cosines | safe }}
+<figcaption>Cosine between the item embeddings of pairs, less that of random pairs of equally
+popular items. If H2 holds, joint training moves pairs closer that only the other task
+knows.</figcaption>
+</figure>
+<div class="wide">
+<table>
+<caption>At most 5,000 pairs of each class; pairs share items, so the intervals are exploratory.
+Joint − it: how much closer joint training moves them than the single task does.
+{% if pairs.looked_at.histories < 1 or pairs.looked_at.queries < 1 %}Counts are those of a sample:
+{{ pairs.looked_at.histories | number }} of the histories and {{ pairs.looked_at.queries | number }}
+of the queries.{% endif %}</caption>
+<thead><tr><th>pairs</th><th>number</th><th>arm</th><th>cosine</th><th>matched</th>
+<th>difference</th><th>joint − it</th></tr></thead>
+<tbody>
+{% for name, cosines in found.cosines.items() %}
+{% if cosines %}{% for arm, own in cosines.arms.items() %}
+<tr><td>{{ name if loop.first }}</td><td>{{ pairs.of(name) | count if loop.first }}</td>
+<td class="text">{{ arm }}</td>
+<td>{{ own.cosine | signed }}</td><td>{{ own.matched | signed }}</td><td>{{ own | effect }}</td>
+<td>{% if arm != "joint" %}{{ cosines.joint_minus[arm] | effect }}{% endif %}</td></tr>
+{% endfor %}{% else %}
+<tr><td>{{ name }}</td><td>{{ pairs.of(name) | count }}</td>
+<td class="text" colspan="5">too few</td></tr>
+{% endif %}{% endfor %}
+</tbody>
+</table>
+</div>
+<figure>
+{{ figures.projection | safe }}
+<figcaption>Embeddings of the {{ found.projection.labels | length }} most popular items by t-SNE,
+first seed{% if found.attribute %}, coloured by {{ found.attribute }}. Share of an item's 10 nearest
+neighbours that have its {{ found.attribute }}:
+{% for arm, share in found.neighbours_alike.items() %}
+{{ arm }} {{ share.mean | number }}{{ ", " if not loop.last }}{% endfor %}{% endif %}.</figcaption>
+</figure>
+"""
+
+ANALYSIS = Analysis(
+    "representation",
+    Representation,
+    representation,
+    CHAPTER,
+    {"cosines": cosine_figure, "projection": projection_figure},
+)

@@ -1,39 +1,98 @@
-"""What the joint model reaches when items have other names: semantic IDs, made in every way."""
+"""How well the joint model does with semantic IDs, which are made in every way."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from twofold.evaluation.measures import PRIMARY
-from twofold.evaluation.significance import difference
-from twofold.records import TASKS
-from twofold.studies.results import Results, describe_difference
-from twofold.training.arm import Arm
+from twofold.records import TASKS, Task
+from twofold.studies.analyses.analysis import Analysis, Evidence
+from twofold.studies.cells import Cell, Row, Table
+from twofold.studies.values import Difference, Value
+
+if TYPE_CHECKING:
+    from twofold.studies.result import StudyResult
 
 
-def semantic_id_effects(results: Results, arms: Sequence[Arm]) -> dict[str, Any]:
-    """By arm: how its identifiers were made, and what it finds more or less than `joint`.
+class SemanticIds(Value):
+    """The joint arm with semantic IDs made in one way; its means stand among those of all arms."""
 
-    Their means stand with those of all arms.
-    """
-    measure = str(PRIMARY)
-    found = {}
-    for arm in (arm for arm in arms if arm.settings):
-        made = results.stamps[arm.name][0].identifiers
-        reports = [report for report in made.values() if isinstance(report, dict)]
-        found[arm.name] = {
-            "embeddings": made["embeddings"],
-            "space": made["space"],
-            "codebook_sizes": [[level["size"] for level in report["levels"]] for report in reports],
-            "collisions": [report["collisions"] for report in reports],
-            "minus_joint": {
-                task: describe_difference(
-                    difference(
-                        results.matrix(arm.name, task, measure),
-                        results.matrix("joint", task, measure),
-                        results.clusters(task),
-                    )
-                )
-                for task in TASKS
-            },
-        }
-    return found
+    embeddings: str
+    """What the quantized vectors are learned from."""
+    space: Literal["shared", "separate", "shared-prefix"]
+    """Whether the tasks share their codes."""
+    codebook_sizes: list[list[int]]
+    """Codes of each level, by ID space."""
+    collisions: list[int]
+    """Items that share all their codes with another one, by ID space."""
+    minus_joint: dict[Task, Difference]
+    """This arm minus `joint` in the primary measure."""
+
+
+def semantic_ids(evidence: Evidence) -> dict[str, SemanticIds] | None:
+    """By arm; None where the study has no such arms."""
+    if not evidence.plan["semantic_ids"]:
+        return None
+    scores = evidence.scores
+    return {
+        arm.name: SemanticIds(
+            **_description(scores.stamps[arm.name][0].identifiers),
+            minus_joint={task: scores.difference(arm.name, "joint", task) for task in TASKS},
+        )
+        for arm in scores.arms.values()
+        if arm.settings
+    }
+
+
+def _description(identifiers: Mapping[str, Any]) -> dict[str, Any]:
+    """How identifiers were made, from a model's stamp."""
+    reports = [report for report in identifiers.values() if isinstance(report, dict)]
+    return {
+        "embeddings": identifiers["embeddings"],
+        "space": identifiers["space"],
+        "codebook_sizes": [[level["size"] for level in report["levels"]] for report in reports],
+        "collisions": [report["collisions"] for report in reports],
+    }
+
+
+def tables(found: Mapping[str, SemanticIds], study: "StudyResult") -> Iterable[Table]:
+    """One row for each arm."""
+    primary = study.stamp.primary
+    rows: list[Row] = []
+    for name, arm in found.items():
+        cells: list[Cell | str] = []
+        for task in study.tasks:
+            cells.append(Cell.mean(study.arms[name][task][primary]))
+            cells.append(Cell.difference(arm.minus_joint[task]))
+        rows.append((name, cells))
+    columns = [column for task in study.tasks for column in (task, f"{task} − joint")]
+    yield Table(f"Semantic IDs, {primary}", columns, rows)
+
+
+CHAPTER = """
+<h2>Semantic IDs</h2>
+<p>The joint model with semantic IDs: what their vectors are learned from, and whether the tasks
+share them. The first row is <em>joint</em> as the study trained it.</p>
+<div class="wide">
+<table>
+<thead><tr><th>identifiers</th><th>collisions</th>{% for task in tasks %}<th>{{ task }}</th>
+<th>− joint</th>{% endfor %}</tr></thead>
+<tbody>
+<tr><td>joint ({{ study.stamp.training.identifiers }})</td><td></td>{% for task in tasks %}
+<td>{{ study.arms.joint[task][study.stamp.primary].mean | number }}</td><td></td>{% endfor %}</tr>
+{% for name, arm in found.items() %}
+<tr><td>{{ name }}</td><td>{{ arm.collisions | join(", ") }}</td>
+{% for task in tasks %}<td>{{ study.arms[name][task][study.stamp.primary].mean | number }}</td>
+<td>{{ arm.minus_joint[task] | effect }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody>
+<caption>{{ study.stamp.primary }}; differences are paired by request and exploratory. Codes of
+{{ (found.values() | first).codebook_sizes[0] | join(" × ") }}; collisions are items that share all
+of them (in recommendation, in search), and one more level resolves them. Atomic identifiers may
+have a hybrid part (hybrid={{ study.stamp.training.hybrid }}), which semantic IDs do not have.
+</caption>
+</table>
+</div>
+"""
+
+ANALYSIS = Analysis(
+    "semantic_ids", dict[str, SemanticIds] | None, semantic_ids, CHAPTER, tables=tables
+)

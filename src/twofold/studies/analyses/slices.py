@@ -1,77 +1,117 @@
-"""Where the help lands: the effect on parts of the test requests, each with its own interval.
+"""Where the effect is: on parts of the test requests, each with an interval of its own.
 
 Every slice is exploratory: there are many of them, and none decides.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
+import pydantic
 
-from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import difference
 from twofold.records import Task, other_task
+from twofold.studies import plots
+from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.analyses.popularity import BANDS, popularity_bands
 from twofold.studies.arms import control_name
-from twofold.studies.results import Results, describe_difference
+from twofold.studies.cells import Cell, Row, Table
+from twofold.studies.scores import Scores
+from twofold.studies.values import Difference, Value
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from twofold.studies.result import StudyResult
+
 _LEAST = 20
-"""Users or queries of a slice; with fewer an interval would promise too much."""
+"""The fewest users or queries of a slice; with fewer an interval would promise too much."""
+
+
+class Slice(Value):
+    """The arms on a part of the test requests, in the primary measure."""
+
+    slicing: str
+    """What the requests are sliced by."""
+    slice: str
+    requests: Annotated[int, pydantic.Field(ge=2)]
+    joint: float
+    plain: float
+    control: float
+    minus_plain: Difference
+    """Joint minus the plain arm."""
+    minus_control: Difference
+    """Joint minus the step-matched control."""
+
+    @property
+    def name(self) -> str:
+        """As the report writes it."""
+        return f"{self.slicing}: {self.slice}"
+
+
+Slices = dict[Task, list[Slice]]
+"""By task."""
 
 
 class Slicing(NamedTuple):
-    """Names of slices in order, and the slice of each request, (R,), as text; that of a request
-    that is in none is not among the names."""
+    """One way to slice the requests of a task.
+
+    Attributes:
+        names: of the slices, in order.
+        labels: the slice of each request, (R,), as text; a request whose label is not among the
+            names belongs to none.
+    """
 
     names: Sequence[str]
     labels: Any
 
 
-def slice_effects(dataset: PreparedDataset, results: Results) -> dict[str, Any]:
-    """By task, one entry a slice: requests, the arms' means, joint minus plain and control."""
+def slices(evidence: Evidence) -> Slices:
+    """Every slice that is large enough, by task."""
     return {
         task: [
-            {"slicing": name, **found}
-            for name, slicing in slicings(dataset, task).items()
-            for found in _effects(results, task, slicing)
+            part
+            for name, slicing in slicings(evidence.dataset, task).items()
+            for part in _parts(evidence.scores, task, name, slicing)
         ]
-        for task in dataset.tasks
+        for task in evidence.dataset.tasks
     }
 
 
 def slicings(dataset: PreparedDataset, task: Task) -> dict[str, Slicing]:
     """Every way to slice the test requests of a task that gives at least two slices."""
     judged = dataset.task(task).requests("test")
-    found = {"popularity": _popularity(dataset, judged), "known to": _known_to(dataset, judged)}
+    ways = {"popularity": _popularity(dataset, judged), "known to": _known_to(dataset, judged)}
     if task == "recommendation":
-        found["history length"] = _history_lengths(judged)
+        ways["history length"] = _history_lengths(judged)
     else:
-        found["right answers"] = _right_answers(judged)
-        found["kind"] = _kinds(dataset, judged)
-        found["query in training"] = _in_training(dataset, judged)
-    return {name: s for name, s in found.items() if len(set(s.labels) & set(s.names)) > 1}
+        ways["right answers"] = _right_answers(judged)
+        ways["kind"] = _kinds(dataset, judged)
+        ways["query in training"] = _in_training(dataset, judged)
+    return {name: way for name, way in ways.items() if len(set(way.labels) & set(way.names)) > 1}
 
 
-def _effects(results: Results, task: Task, slicing: Slicing) -> list[dict[str, Any]]:
+def _parts(scores: Scores, task: Task, name: str, slicing: Slicing) -> Iterable[Slice]:
+    """The slices of one slicing that have enough users or queries."""
     arms = {"joint": "joint", "plain": task, "control": control_name(task)}
-    scores = {name: results.matrix(arm, task, str(PRIMARY)) for name, arm in arms.items()}
-    found = []
+    matrices = {role: scores.matrix(arm, task) for role, arm in arms.items()}
     for label in slicing.names:
         chosen = slicing.labels == label
-        clusters = results.clusters(task)[chosen]
+        clusters = scores.clusters(task)[chosen]
         if len(np.unique(clusters)) < _LEAST:
             continue
-        own = {name: matrix[:, chosen] for name, matrix in scores.items()}
-        contrasts = {
-            f"minus_{name}": describe_difference(difference(own["joint"], own[name], clusters))
-            for name in ("plain", "control")
-        }
-        means = {name: float(matrix.mean()) for name, matrix in own.items()}
-        found.append({"slice": label, "requests": int(chosen.sum()), **means, **contrasts})
-    return found
+        own = {role: matrix[:, chosen] for role, matrix in matrices.items()}
+        yield Slice(
+            slicing=name,
+            slice=label,
+            requests=int(chosen.sum()),
+            **{role: float(matrix.mean()) for role, matrix in own.items()},
+            minus_plain=Difference.of(difference(own["joint"], own["plain"], clusters)),
+            minus_control=Difference.of(difference(own["joint"], own["control"], clusters)),
+        )
 
 
 def _positions(dataset: PreparedDataset, judged: JudgedRequests) -> list[list[int]]:
@@ -120,8 +160,74 @@ def _in_training(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     trained = set(dataset.task("search").answers_by_query)
     key = dict(dataset.queries.select("query_id", "key").iter_rows())
     seen = [key[request.request_id] in trained for request in judged.requests]
-    return _slicing(("seen", "unseen"), ["seen" if found else "unseen" for found in seen])
+    return _slicing(("seen", "unseen"), ["seen" if known else "unseen" for known in seen])
 
 
 def _slicing(names: Sequence[str], labels: Sequence[str]) -> Slicing:
     return Slicing(names, np.array(labels, dtype=object))
+
+
+def figure(found: Slices, study: "StudyResult") -> "Figure":
+    """Joint minus plain on every slice."""
+    heights = [max(1, len(parts)) for parts in found.values()]
+    figure, axes = plots.panels(len(found), 1, 0.24 * sum(heights) + 1.2, height_ratios=heights)
+    for axis, (task, parts) in zip(axes, found.items(), strict=True):
+        axis.axvline(0, color=plots.INK, lw=1)
+        for row, part in enumerate(reversed(parts)):
+            effect, colour = part.minus_plain, plots.COLOURS[task]
+            axis.plot(effect.interval, [row, row], color=colour, lw=2)
+            axis.plot(effect.difference, row, "o", color=colour, ms=5)
+        axis.set_yticks(range(len(parts)), [part.name for part in reversed(parts)])
+        axis.tick_params(axis="y", labelsize=8)
+        plots.title(axis, task)
+    axes[-1].set_xlabel(f"joint − plain in {study.stamp.primary}")
+    return figure
+
+
+def tables(found: Mapping[Task, Sequence[Slice]], study: "StudyResult") -> Iterable[Table]:
+    """One table for each task, one row for each slice."""
+    columns = ["requests", "plain", "joint", "− plain", "− step-matched"]
+    for task, parts in found.items():
+        rows: list[Row] = [
+            (
+                part.name,
+                [
+                    str(part.requests),
+                    Cell(part.plain),
+                    Cell(part.joint),
+                    Cell.difference(part.minus_plain),
+                    Cell.difference(part.minus_control),
+                ],
+            )
+            for part in parts
+        ]
+        yield Table(f"Slices, {task}, {study.stamp.primary}", columns, rows)
+
+
+CHAPTER = """
+<h2>Slices of the test requests</h2>
+<figure>
+{{ figures.slices | safe }}
+<figcaption>Joint − plain on parts of the test requests. Head: the most popular tenth of the
+catalog in the task's own training data; tail: the less popular half.</figcaption>
+</figure>
+{% for task, parts in found.items() %}
+<div class="wide">
+<table>
+<caption>{{ task | capitalize }}: differences with 95 % intervals, uncorrected for the number of
+slices. Exploratory: none of these decides.</caption>
+<thead><tr><th>{{ task }}</th><th>requests</th><th>plain</th><th>joint</th><th>joint − plain</th>
+<th>joint − step-matched</th></tr></thead>
+<tbody>
+{% for part in parts %}
+<tr><td>{{ part.name }}</td><td>{{ part.requests | count }}</td>
+<td>{{ part.plain | number }}</td><td>{{ part.joint | number }}</td>
+<td>{{ part.minus_plain | effect }}</td><td>{{ part.minus_control | effect }}</td></tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+{% endfor %}
+"""
+
+ANALYSIS = Analysis("slices", Slices, slices, CHAPTER, {"slices": figure}, tables)

@@ -1,71 +1,121 @@
 """What won and lost cases have in common: pairs of items that only the other task knows (H2), and
 the popularity of the target (H1).
 
-A request's *sources* are the items that speak for its answer: in recommendation its history; in
+The *sources* of a request are the items that point to its answer: in recommendation its history; in
 search the right answers to the training queries that share its rarest word. A case is *told* where
-a source and a target stand in a pair that only the other task's training data join. How often that
-is so by chance, a target put in the right one's place that is about as popular says: where the two
-shares are equal, the pairs explain nothing.
+a source and a target form a pair that only the other task's training data join. How often that is
+so by chance is measured with a target that is about as popular in the place of the right one: where
+the two shares are equal, the pairs explain nothing.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from twofold.data.text import normalise_query
-from twofold.evaluation.measures import PRIMARY
 from twofold.records import Floats, Ints, Request, Task, other_task
+from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.analyses.pairs import Pairs
 from twofold.studies.analyses.representation import matched_pairs
-from twofold.studies.results import Results
+from twofold.studies.scores import Scores
+from twofold.studies.values import Interval, Value
 from twofold.studies.verdict import LEVEL
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.popularity import combined_popularity
 from twofold.tasks.prepared import PreparedDataset
 
 _SOURCES = 200
-"""Items that speak for an answer, at most: the last of a history."""
+"""The most items that point to an answer: the last of a history."""
 
 
-def wins_evidence(dataset: PreparedDataset, results: Results, pairs: Pairs) -> dict[str, Any]:
-    """By task: the share of told cases among those that joint wins, loses and ties against the
-    plain arm, and a regression of the gain of each item."""
-    found: dict[str, Any] = {}
-    popularity = combined_popularity(dataset)
-    for task in dataset.tasks:
-        judged = dataset.task(task).requests("test")
-        gain = _gains(results, task)
-        told, by_chance = _told(dataset, judged, pairs, popularity)
-        found[task] = {
-            "only_known_to": other_task(task),
-            **{
-                name: {**_share(told[chosen]), "by_chance": _mean(by_chance[chosen])}
-                for name, chosen in (("won", gain > 0), ("lost", gain < 0), ("tied", gain == 0))
-            },
-            "regression": _regression(dataset, judged, gain, pairs),
-        }
-    return found
+class Cases(Value):
+    """Test requests that joint training wins, loses or ties against the plain arm."""
+
+    requests: int
+    told: float | None
+    """The share of cases that are told."""
+    interval: Interval | None
+    """Wilson's interval of that share."""
+    by_chance: float | None
+    """The share with a target in the right one's place that is about as popular."""
 
 
-def _gains(results: Results, task: Task) -> Floats:
+class Coefficient(Value):
+    """A coefficient of a regression."""
+
+    value: float
+    interval: Interval
+
+
+class Regression(Value):
+    """Least squares of the mean gain of each target item on standardised logs."""
+
+    items: int
+    coefficients: dict[str, Coefficient]
+
+
+class TaskWins(Value):
+    """The cases of one task."""
+
+    only_known_to: Task
+    """The task that alone knows the pairs by which cases are told."""
+    won: Cases
+    lost: Cases
+    tied: Cases
+    regression: Regression | None
+    """None where items are too few."""
+
+    @property
+    def outcomes(self) -> Mapping[str, Cases]:
+        """By name."""
+        return {"won": self.won, "lost": self.lost, "tied": self.tied}
+
+
+Wins = dict[Task, TaskWins]
+"""By task."""
+
+
+def wins(evidence: Evidence) -> Wins:
+    """The told cases among those that joint wins, loses and ties, and a regression of the gain."""
+    popularity = combined_popularity(evidence.dataset)
+    return {task: _of_task(evidence, task, popularity) for task in evidence.dataset.tasks}
+
+
+def _of_task(evidence: Evidence, task: Task, popularity: Ints) -> TaskWins:
+    dataset, pairs = evidence.dataset, evidence.pairs
+    judged = dataset.task(task).requests("test")
+    gain = _gains(evidence.scores, task)
+    told, by_chance = _told(dataset, judged, pairs, popularity)
+    chosen = {"won": gain > 0, "lost": gain < 0, "tied": gain == 0}
+    return TaskWins(
+        only_known_to=other_task(task),
+        **{name: _cases(told[rows], by_chance[rows]) for name, rows in chosen.items()},
+        regression=_regression(dataset, judged, gain, pairs),
+    )
+
+
+def _gains(scores: Scores, task: Task) -> Floats:
     """Joint minus plain of each request, averaged over the seeds, (R,)."""
-    joint, plain = (results.matrix(arm, task, str(PRIMARY)) for arm in ("joint", task))
-    found: Floats = joint.mean(axis=0) - plain.mean(axis=0)
-    return found
+    gains: Floats = scores.matrix("joint", task).mean(axis=0) - scores.matrix(task, task).mean(
+        axis=0
+    )
+    return gains
 
 
-def _share(told: Any) -> dict[str, Any]:
-    """Cases, and the share that is told with Wilson's interval."""
+def _cases(told: Any, by_chance: Any) -> Cases:
+    """The shares of cases that are told, and that would be by chance."""
     size, count = len(told), int(told.sum())
     if not size:
-        return {"requests": 0, "told": None, "interval": None}
+        return Cases(requests=0, told=None, interval=None, by_chance=None)
     interval = stats.binomtest(count, size).proportion_ci(LEVEL, method="wilson")
-    return {"requests": size, "told": count / size, "interval": [interval.low, interval.high]}
-
-
-def _mean(told: Any) -> float | None:
-    return float(told.mean()) if len(told) else None
+    return Cases(
+        requests=size,
+        told=count / size,
+        interval=(interval.low, interval.high),
+        by_chance=float(by_chance.mean()),
+    )
 
 
 def _told(
@@ -86,7 +136,7 @@ def _told(
 
 
 class _Sources:
-    """The items that speak for the answer to a request."""
+    """The items that point to the answer of a request."""
 
     def __init__(self, dataset: PreparedDataset) -> None:
         self._positions = dataset.catalog.positions
@@ -111,24 +161,19 @@ class _Sources:
 
 def _regression(
     dataset: PreparedDataset, judged: JudgedRequests, gain: Floats, pairs: Pairs
-) -> dict[str, Any] | None:
+) -> Regression | None:
     """Weighted least squares of the mean gain of each target item on the logs of its popularity
     in each task and of the pairs that only the other task knows, each standardised; robust errors.
     """
-    n, positions = len(dataset.catalog), dataset.catalog.positions
-    total, weight = np.zeros(n), np.zeros(n)
-    for row, request in enumerate(judged.requests):
-        for item_id in judged.qrels[request.request_id]:
-            total[positions[item_id]] += gain[row]
-            weight[positions[item_id]] += 1
-    asked = np.flatnonzero(weight)
-    known = pairs.known_only_to[other_task(judged.task)]
+    total, weight = _gain_by_item(dataset, judged, gain)
+    asked, other = np.flatnonzero(weight), other_task(judged.task)
+    known = pairs.known_only_to[other]
     columns = {
         **{
             f"log popularity in {task}": np.log1p(dataset.task(task).popularity)
             for task in dataset.tasks
         },
-        f"log pairs only {other_task(judged.task)} knows": np.log1p(np.diff(known.indptr)),
+        f"log pairs only {other} knows": np.log1p(np.diff(known.indptr)),
     }
     usable = {name: c[asked] for name, c in columns.items() if c[asked].std() > 0}
     if len(asked) <= 2 * (len(usable) + 1) or not usable:
@@ -137,13 +182,26 @@ def _regression(
     design = np.stack([np.ones(len(asked)), *standard], axis=1)
     values, errors = weighted_least_squares(design, total[asked] / weight[asked], weight[asked])
     half = float(stats.norm.ppf(0.5 + LEVEL / 2)) * errors
-    return {
-        "items": len(asked),
-        "coefficients": {
-            name: {"value": float(v), "interval": [float(v - h), float(v + h)]}
+    return Regression(
+        items=len(asked),
+        coefficients={
+            name: Coefficient(value=float(v), interval=(float(v - h), float(v + h)))
             for name, v, h in zip(usable, values[1:], half[1:], strict=True)
         },
-    }
+    )
+
+
+def _gain_by_item(
+    dataset: PreparedDataset, judged: JudgedRequests, gain: Floats
+) -> tuple[Floats, Floats]:
+    """The summed gain of the requests that want each item, and how many want it, (N,) each."""
+    n, positions = len(dataset.catalog), dataset.catalog.positions
+    total, weight = np.zeros(n), np.zeros(n)
+    for row, request in enumerate(judged.requests):
+        for item_id in judged.qrels[request.request_id]:
+            total[positions[item_id]] += gain[row]
+            weight[positions[item_id]] += 1
+    return total, weight
 
 
 def weighted_least_squares(
@@ -162,3 +220,42 @@ def weighted_least_squares(
     middle = design.T @ (design * residuals[:, None] ** 2)
     m, p = design.shape
     return values, np.sqrt(np.diag(inverse @ middle @ inverse) * m / (m - p))
+
+
+CHAPTER = """
+<h2>Wins and losses</h2>
+<p>A case is <em>told</em> where an item that points to the answer (one of the history; or an answer
+to training queries with the query's rarest word) and the right answer are joined by the other
+task's training data alone. By chance: with a target that is about as popular in its place. If H2
+holds, won cases are told more often than by chance and than lost ones; where nearly all or nearly
+none are told by chance, this says nothing.</p>
+<div class="wide">
+<table>
+<thead><tr><th>joint against plain</th><th>requests</th><th>told</th><th>95 %</th>
+<th>by chance</th></tr></thead>
+<tbody>
+{% for task, own in found.items() %}{% for name, cases in own.outcomes.items() %}
+<tr><td>{{ task }}, {{ name }}</td><td>{{ cases.requests | count }}</td>
+{% if cases.requests %}<td>{{ cases.told | number }}</td><td>{{ cases.interval | range }}</td>
+<td>{{ cases.by_chance | number }}</td>{% else %}<td></td><td></td><td></td>{% endif %}</tr>
+{% endfor %}{% endfor %}
+</tbody>
+</table>
+</div>
+<div class="wide">
+<table>
+<caption>Least squares of the gain of each target item, weighted by its requests, on standardised
+logs; robust intervals. Exploratory.</caption>
+<thead><tr><th>gain of an item on</th><th>coefficient</th><th>95 %</th></tr></thead>
+<tbody>
+{% for task, own in found.items() if own.regression %}
+{% for name, coefficient in own.regression.coefficients.items() %}
+<tr><td>{{ task }}: {{ name }}</td><td>{{ coefficient.value | signed }}</td>
+<td>{{ coefficient.interval | interval }}</td></tr>
+{% endfor %}{% endfor %}
+</tbody>
+</table>
+</div>
+"""
+
+ANALYSIS = Analysis("wins", Wins, wins, CHAPTER)

@@ -1,0 +1,164 @@
+"""What is left of a gain when each item of the added task keeps few training targets.
+
+A cap takes data away as well, so each has a control that loses as many targets at random: only
+where the two differ does the cap say more than that there are fewer data.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from twofold.records import TASKS, Task, other_task
+from twofold.studies import plots
+from twofold.studies.analyses.analysis import Analysis, Evidence
+from twofold.studies.cells import Cell, Row, Table
+from twofold.studies.interventions import CAPS, Intervention
+from twofold.studies.scores import Scores
+from twofold.studies.values import Difference, Mean, Value
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from twofold.studies.result import StudyResult
+
+
+class CapEffects(Value):
+    """Differences in the primary measure of the helped task."""
+
+    capped_minus_plain: Difference
+    size_matched_minus_plain: Difference
+    capped_minus_joint: Difference
+    capped_minus_size_matched: Difference
+
+
+class Cap(Value):
+    """The arms of one cap; all None where it takes no target away, so that there are no arms."""
+
+    cap: int
+    targets: int | None = None
+    """Training targets that are left."""
+    capped: Mean | None = None
+    size_matched: Mean | None = None
+    effects: CapEffects | None = None
+
+
+class TaskCaps(Value):
+    """The caps of one helped task."""
+
+    added: Task
+    """The task whose targets are capped."""
+    targets: int
+    """Its training targets without a cap."""
+    caps: list[Cap]
+
+
+Caps = dict[Task, TaskCaps]
+"""By helped task."""
+
+
+def caps(evidence: Evidence) -> Caps | None:
+    """The means and effects under every cap; None without the intervention."""
+    if "caps" not in evidence.plan["interventions"]:
+        return None
+    scores = evidence.scores
+    return {
+        task: TaskCaps(
+            added=other_task(task),
+            targets=scores.stamps["joint"][0].targets[other_task(task)],
+            caps=[_cap(scores, task, cap) for cap in CAPS],
+        )
+        for task in TASKS
+    }
+
+
+def _cap(scores: Scores, task: Task, cap: int) -> Cap:
+    added = other_task(task)
+    capped = Intervention("capped", added, cap).arm.name
+    matched = Intervention("size-matched", added, cap).arm.name
+    if capped not in scores.arms:
+        return Cap(cap=cap)
+    clusters = scores.clusters(task)
+    return Cap(
+        cap=cap,
+        targets=scores.stamps[capped][0].targets[added],
+        capped=Mean.of(scores.matrix(capped, task), clusters),
+        size_matched=Mean.of(scores.matrix(matched, task), clusters),
+        effects=CapEffects(
+            capped_minus_plain=scores.difference(capped, task, task),
+            size_matched_minus_plain=scores.difference(matched, task, task),
+            capped_minus_joint=scores.difference(capped, "joint", task),
+            capped_minus_size_matched=scores.difference(capped, matched, task),
+        ),
+    )
+
+
+def figure(found: Caps, study: "StudyResult") -> "Figure":
+    """Joint minus plain against the cap, and the same with as many targets taken at random."""
+    figure, axes = plots.panels(1, len(found), 2.8)
+    for axis, (task, own) in zip(axes, found.items(), strict=True):
+        given = [(point.cap, point.effects) for point in own.caps if point.effects]
+        axis.axhline(0, color=plots.INK, lw=1)
+        for shift, name, colour in (
+            (-0.06, "capped", plots.COLOURS[task]),
+            (0.06, "size_matched", plots.INK),
+        ):
+            for place, (_, effects) in enumerate(given):
+                effect = getattr(effects, f"{name}_minus_plain")
+                label = name.replace("_", "-") if place == 0 else None
+                axis.plot([place + shift] * 2, effect.interval, color=colour, lw=2)
+                axis.plot(place + shift, effect.difference, "o", color=colour, label=label)
+        full = study.verdicts[task].contrasts["plain"]
+        joint = plots.COLOURS["joint"]
+        axis.plot([len(given)] * 2, full.interval, color=joint, lw=2)
+        axis.plot(len(given), full.difference, "o", color=joint, label="joint")
+        axis.set_xticks(range(len(given) + 1), [*(str(cap) for cap, _ in given), "no cap"])
+        axis.set_xlabel(f"targets an item, {own.added}")
+        plots.title(axis, task)
+        plots.legend(axis)
+    axes[0].set_ylabel("difference to plain")
+    return figure
+
+
+def tables(found: Mapping[Task, TaskCaps], _study: "StudyResult") -> Iterable[Table]:
+    """One table for each helped task, one row for each cap."""
+    columns = ["capped − plain", "size-matched − plain", "capped − size-matched"]
+    for task, own in found.items():
+        rows: list[Row] = []
+        for point in own.caps:
+            if point.effects is None:
+                continue
+            effects = (
+                point.effects.capped_minus_plain,
+                point.effects.size_matched_minus_plain,
+                point.effects.capped_minus_size_matched,
+            )
+            rows.append((str(point.cap), [Cell.difference(effect) for effect in effects]))
+        yield Table(f"Caps on {own.added}, {task}", columns, rows)
+
+
+CHAPTER = """
+<h2>Fewer targets of the added task</h2>
+<figure>
+{{ figures.caps | safe }}
+<figcaption>A cap keeps at most so many training targets of each item of the added task. Its
+size-matched control loses as many at random: only where the two differ does the cap say more than
+that there are fewer data.</figcaption>
+</figure>
+<div class="wide">
+<table>
+<thead><tr><th>helped, cap</th><th>targets</th><th>capped − plain</th><th>size-matched − plain</th>
+<th>capped − size-matched</th></tr></thead>
+<tbody>
+{% for task, own in found.items() %}{% for point in own.caps %}
+<tr><td>{{ task }}, {{ point.cap }}</td>
+{% if point.effects %}<td>{{ point.targets | count }}</td>
+<td>{{ point.effects.capped_minus_plain | effect }}</td>
+<td>{{ point.effects.size_matched_minus_plain | effect }}</td>
+<td>{{ point.effects.capped_minus_size_matched | effect }}</td>
+{% else %}<td class="text" colspan="4">takes no target away</td>{% endif %}</tr>
+{% endfor %}{% endfor %}
+</tbody>
+</table>
+</div>
+"""
+
+ANALYSIS = Analysis("caps", Caps | None, caps, CHAPTER, {"caps": figure}, tables)

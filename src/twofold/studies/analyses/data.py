@@ -1,0 +1,85 @@
+"""What the dataset holds: the data report, and which items each task trains on."""
+
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from twofold.studies import plots
+from twofold.studies.analyses.analysis import Analysis, Evidence
+from twofold.studies.values import Value
+from twofold.tasks.report import data_report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from twofold.studies.result import StudyResult
+
+
+class DataReport(Value):
+    """The content of the data report; see `twofold.tasks.report`."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    source: str
+    digest: str
+    tasks: list[str]
+    sizes: dict[str, int]
+    splits: dict[str, Any]
+    overlap: dict[str, int | float]
+    divergence: dict[str, float]
+    queries: dict[str, Any]
+    repeat_share: float
+    seen: str
+    left_out: list[str]
+
+
+def data(evidence: Evidence) -> DataReport:
+    """The report that `twofold prepare` writes."""
+    return DataReport(**data_report(evidence.dataset))
+
+
+def figure(found: DataReport, _study: "StudyResult") -> "Figure":
+    """How many items each task trains on."""
+    parts = [
+        ("search only", "items_in_search_only", plots.COLOURS["search"]),
+        ("both", "items_in_both", plots.COLOURS["joint"]),
+        ("recommendation only", "items_in_recommendation_only", plots.COLOURS["recommendation"]),
+        ("neither", "items_in_neither", plots.INK),
+    ]
+    figure, (axis,) = plots.panels(1, 1, 1.3)
+    left: float = 0
+    for label, key, colour in parts:
+        items = found.overlap[key]
+        axis.barh(0, items, left=left, color=colour, label=f"{label} {items:,}")
+        left += items
+    axis.set_yticks([])
+    axis.set_xlim(0, left)
+    axis.set_xlabel("items with training targets")
+    axis.legend(frameon=False, ncols=4, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axis.spines["left"].set_visible(False)
+    return figure
+
+
+CHAPTER = """
+<h2>The data</h2>
+<figure>
+{{ figures.overlap | safe }}
+<figcaption>{{ found.overlap.searched_also_recommended | percent }} of the searched items also occur
+in recommendation, {{ found.overlap.recommended_also_searched | percent }} of the recommended in
+search. Jensen-Shannon divergence of the two training popularities:
+{{ found.divergence.jensen_shannon_train | number }} nats (0 equal, .6931 disjoint).</figcaption>
+</figure>
+<ul>
+<li>{{ found.sizes.interactions | count }} interactions of {{ found.sizes.users | count }} users;
+{{ found.sizes.users_that_only_train | count }} users have too few (under three) and only train.
+{{ (100 * found.repeat_share) | round(1) }} % of events repeat a (user, item).</li>
+<li>{{ found.sizes.queries | count }} queries with {{ found.sizes.qrels | count }} right
+answers.</li>
+<li>Leaks: {{ found.queries.same_text_as_training }} test queries have the text of a training query,
+{{ found.queries.near_duplicates_of_training }} nearly do; {{ found.queries.equal_to_a_title }}
+queries equal an item's title.</li>
+{% for note in found.left_out %}<li>{{ note }}</li>{% endfor %}
+</ul>
+"""
+
+ANALYSIS = Analysis("data", DataReport, data, CHAPTER, {"overlap": figure})

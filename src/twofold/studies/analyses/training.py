@@ -1,0 +1,109 @@
+"""How the arms were trained: their budgets, and validation against the steps of training."""
+
+from typing import TYPE_CHECKING, Any
+
+from twofold.model.stamp import Stamp
+from twofold.studies import plots
+from twofold.studies.analyses.analysis import Analysis, Evidence
+from twofold.studies.scores import still_improving
+from twofold.studies.values import Value
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from twofold.studies.result import StudyResult
+
+
+class TrainedModel(Value):
+    """The training of one arm with one seed."""
+
+    budget: int
+    """Steps that it might take."""
+    updates: int
+    """Steps that it took."""
+    best_update: int
+    """The step whose checkpoint was kept."""
+    best_value: float
+    """What validation measured there."""
+    passes: float
+    """Epochs over its data."""
+    targets_seen: dict[str, int]
+    """Targets learned from, by task."""
+    curve: list[dict[str, Any]]
+    """One entry for each validation: the step, and the measure of each task."""
+    still_improving: bool
+    """Whether the best step lies in the last tenth of the budget."""
+
+
+Training = dict[str, list[TrainedModel]]
+"""By arm, one entry for each seed."""
+
+
+def training(evidence: Evidence) -> Training:
+    """What the stamps of all models say of their training."""
+    return {
+        arm: [_trained(stamp) for stamp in stamps] for arm, stamps in evidence.scores.stamps.items()
+    }
+
+
+def _trained(stamp: Stamp) -> TrainedModel:
+    """What a model's stamp says, under the keys of study.json."""
+    return TrainedModel(
+        budget=stamp.max_steps,
+        updates=stamp.steps,
+        best_update=stamp.best_step,
+        best_value=stamp.best_value,
+        passes=stamp.epochs,
+        targets_seen=dict(stamp.targets_seen),
+        curve=[
+            {"update" if key == "step" else key: value for key, value in point.items()}
+            for point in stamp.curve
+        ],
+        still_improving=still_improving(stamp),
+    )
+
+
+def figure(found: Training, study: "StudyResult") -> "Figure":
+    """Validation against steps, the five arms and their seeds; a dot marks the best checkpoint."""
+    figure, axes = plots.panels(1, len(study.tasks), 3.0)
+    for axis, task in zip(axes, study.tasks, strict=True):
+        for arm, colour in plots.COLOURS.items():
+            for number, model in enumerate(found[arm]):
+                curve = [(point["update"], point[task]) for point in model.curve if task in point]
+                if not curve:
+                    continue
+                label = arm if number == 0 else None
+                axis.plot(*zip(*curve, strict=True), color=colour, lw=1.5, label=label)
+                best = [point for point in curve if point[0] == model.best_update]
+                axis.plot(*zip(*best, strict=True), "o", color=colour, ms=5)
+        plots.title(axis, task)
+        axis.set_xlabel("steps")
+        axis.set_ylim(bottom=0)
+        plots.legend(axis)
+    axes[0].set_ylabel(f"validation {study.stamp.selection}")
+    return figure
+
+
+CHAPTER = """
+<h2>Training</h2>
+<figure>
+{{ figures.curves | safe }}
+<figcaption>Validation {{ study.stamp.selection }}; a dot marks the checkpoint that was kept. The
+joint arm keeps one checkpoint for both tasks.</figcaption>
+</figure>
+<div class="wide">
+<table>
+<thead><tr><th>arm</th><th>seed</th><th>budget</th><th>steps</th><th>best at</th><th>epochs</th>
+<th>still improving</th></tr></thead>
+<tbody>
+{% for arm, models in found.items() %}{% for model in models %}
+<tr><td>{{ arm }}</td><td>{{ loop.index0 }}</td><td>{{ model.budget }}</td>
+<td>{{ model.updates }}</td><td>{{ model.best_update }}</td><td>{{ model.passes | round(1) }}</td>
+<td>{{ "yes" if model.still_improving else "no" }}</td></tr>
+{% endfor %}{% endfor %}
+</tbody>
+</table>
+</div>
+"""
+
+ANALYSIS = Analysis("training", Training, training, CHAPTER, {"curves": figure})

@@ -1,0 +1,165 @@
+"""The layout of a study's folder, and the plan that the study was begun with.
+
+    plan.json                        what the study was asked for; written first
+    dataset/                         the prepared dataset, where the command line made it
+    models/ARM/seed-N/               a trained model
+    evaluations/ARM/seed-N/          its answers to the test requests, and their scores
+    evaluations/baselines/TASK/NAME/ the same of a baseline
+    baselines/, encoders/            weights that baselines and identifiers share between arms
+    levels/PARAMETER-VALUE/          in a simulation: the models and evaluations of one level
+    study.json, report.html, ...     the result; manifest.json comes last
+
+Invariant: no other module names a path inside a study's folder.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twofold import artifact
+from twofold.model.stamp import current_settings
+from twofold.records import InputError, Task
+
+KIND = "study"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """The paths inside a study's folder; nothing is made by asking for one."""
+
+    path: Path
+
+    def model(self, arm: str, seed: int) -> Path:
+        """The folder of one trained model."""
+        return self.path / "models" / arm / f"seed-{seed}"
+
+    def evaluation(self, arm: str, seed: int) -> Path:
+        """The folder of one model's evaluation."""
+        return self.path / "evaluations" / arm / f"seed-{seed}"
+
+    def evaluations(self, arm: str) -> list[Path]:
+        """The folders of all finished evaluations of an arm, by the names of its seeds."""
+        folder = self.evaluation(arm, 0).parent
+        return sorted(place.parent for place in folder.glob(f"seed-*/{artifact.MANIFEST}"))
+
+    def baseline(self, task: Task, name: str) -> Path:
+        """The folder of one baseline's evaluation."""
+        return self._baselines / task / "-".join(name.lower().split())
+
+    def baselines(self) -> Iterator[tuple[Task, Path]]:
+        """The task and the folder of every baseline's evaluation, in the order of their names."""
+        for place in sorted(self._baselines.glob("*/*")):
+            yield place.parent.name, place  # type: ignore[misc]  # made by `baseline`
+
+    def level(self, parameter: str, value: float) -> "StudyFolder":
+        """The models and evaluations of one level of a simulation."""
+        return StudyFolder(self.path / "levels" / f"{parameter}-{value:g}")
+
+    @property
+    def _baselines(self) -> Path:
+        return self.path / "evaluations" / "baselines"
+
+    @property
+    def plan(self) -> Path:
+        """What the study was asked for."""
+        return self.path / "plan.json"
+
+    @property
+    def dataset(self) -> Path:
+        """The prepared dataset."""
+        return self.path / "dataset"
+
+    @property
+    def baseline_models(self) -> Path:
+        """Weights of the baselines that are trained."""
+        return self.path / "baselines"
+
+    @property
+    def encoders(self) -> Path:
+        """Sentence encoders that are tuned for semantic IDs."""
+        return self.path / "encoders"
+
+    @property
+    def result(self) -> Path:
+        """Every number of the study."""
+        return self.path / "study.json"
+
+    @property
+    def per_request(self) -> Path:
+        """The scores of every arm, seed and test request."""
+        return self.path / "per_request.parquet"
+
+    @property
+    def report(self) -> Path:
+        """The page to read."""
+        return self.path / "report.html"
+
+    @property
+    def simulation(self) -> Path:
+        """Every number of a simulation."""
+        return self.path / "simulation.json"
+
+    @property
+    def figure(self) -> Path:
+        """The figure of a simulation."""
+        return self.path / "figure.svg"
+
+    def require_free(self, resume: bool) -> None:
+        """Raise InputError unless the folder holds nothing, or a study that `resume` continues."""
+        if self.plan.is_file():
+            if not resume:
+                raise InputError(f"{self.path}: holds a study already; add --resume to continue it")
+            return
+        early = {self.dataset.name, f".{self.dataset.name}.partial", f".{self.plan.name}.partial"}
+        present = self.path.iterdir() if self.path.is_dir() else ()
+        if any(path.name not in early for path in present):
+            raise InputError(
+                f"{self.path}: exists and is not empty; give another folder or remove it"
+            )
+
+    def begin(self, plan: Mapping[str, Any], resume: bool) -> None:
+        """Write the plan, or compare it with the one that is there.
+
+        Raises:
+            InputError: the folder holds another study, or something else.
+        """
+        self.require_free(resume)
+        if self.plan.is_file():
+            before = artifact.read_json(self.plan)
+            before["training"] = current_settings(before["training"])
+            changed = [key for key in sorted(plan) if before.get(key) != plan[key]]
+            refused = [key for key in changed if not _has_grown(key, before, plan)]
+            if refused:
+                raise InputError(f"{self.path}: {_refusal(refused, before, plan)}")
+            if not changed:
+                return
+        self.path.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(plan, indent=2, sort_keys=True).encode()
+        artifact.replace_file(self.plan, content)
+
+
+def _has_grown(key: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
+    """Whether a resumed study asks for more seeds or other arms: its models stay as they are."""
+    if key == "seeds":
+        return bool(plan[key] >= before[key])
+    if key == "semantic_ids":
+        return bool(plan[key] or not before.get(key))
+    return key == "interventions" and set(plan[key]) >= set(before.get(key, []))
+
+
+def _refusal(keys: list[str], before: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """What differs between two plans, and what to do about it."""
+    old, new = before["training"], plan["training"]
+    if differing := ", ".join(sorted(old.keys() ^ new.keys())):
+        return (
+            f"the study there was started by another version of twofold, and only one of the two "
+            f"knows the settings {differing}; continue it with that version, or give another folder"
+        )
+    settings = [key for key in sorted(new) if old[key] != new[key]]
+    named = [f"training ({', '.join(settings)})" if key == "training" else key for key in keys]
+    return (
+        f"the study there was started with another {', '.join(named)}; "
+        f"repeat its command, or give another folder"
+    )

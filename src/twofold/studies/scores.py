@@ -1,0 +1,148 @@
+"""What the arms of a study scored, by arm, seed and test request.
+
+Invariant: reads finished artifacts only, so it can be made again at any time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from twofold import artifact
+from twofold.evaluation.measures import MEASURES, PRIMARY
+from twofold.evaluation.runs import read_run
+from twofold.evaluation.significance import difference
+from twofold.model.stamp import Stamp
+from twofold.records import Floats, Ints, Run, Task
+from twofold.studies.arms import control_name
+from twofold.studies.folder import StudyFolder
+from twofold.studies.values import Difference, Mean, Measures
+from twofold.studies.verdict import TaskScores
+from twofold.tasks.evaluate import KIND as EVALUATION
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.arm import Arm
+
+_STILL_IMPROVING = 0.9
+"""An arm is still improving if its best validation lies beyond this share of its budget."""
+
+
+class Scores:
+    """The evaluations of a study, arm by arm.
+
+    Shapes: S seeds, R test requests of a task.
+    """
+
+    def __init__(
+        self, dataset: PreparedDataset, arms: Sequence[Arm], folder: StudyFolder, seeds: int
+    ) -> None:
+        self.arms = {arm.name: arm for arm in arms}
+        self._folder = folder
+        self._frames = {
+            arm.name: [_scored(folder.evaluation(arm.name, seed)) for seed in range(seeds)]
+            for arm in arms
+        }
+        self.stamps: Mapping[str, Sequence[Stamp]] = {
+            arm.name: [model_stamp(folder, arm.name, seed) for seed in range(seeds)] for arm in arms
+        }
+        self._clusters = {task: _clusters(dataset, task) for task in dataset.tasks}
+
+    def clusters(self, task: Task) -> Ints:
+        """(R,), the number of each request's user, or of the request itself."""
+        return self._clusters[task]
+
+    def matrix(self, arm: str, task: Task, measure: str = str(PRIMARY)) -> Floats:
+        """Scores of one arm, (S, R), requests in the order of the task."""
+        return np.stack([_column(frame, task, measure) for frame in self._frames[arm]])
+
+    def difference(
+        self, first: str, second: str, task: Task, measure: str = str(PRIMARY)
+    ) -> Difference:
+        """The mean of one arm minus that of another, requests paired."""
+        one, two = (self.matrix(arm, task, measure) for arm in (first, second))
+        return Difference.of(difference(one, two, self._clusters[task]))
+
+    def is_still_improving(self, arm: str) -> bool:
+        """Whether the best checkpoint of any seed lies in the last tenth of its budget."""
+        return any(still_improving(stamp) for stamp in self.stamps[arm])
+
+    def runs(self, arm: str, task: Task) -> Iterator[Run]:
+        """The ranked answers of one arm, by seed; read one at a time."""
+        for seed in range(len(self._frames[arm])):
+            yield read_run(self._folder.evaluation(arm, seed) / f"{task}.trec")
+
+    def primary(self, task: Task) -> TaskScores:
+        """What the verdict on one task rests on."""
+        arms = {"joint": "joint", "plain": task, "control": control_name(task)}
+        return TaskScores(
+            **{role: self.matrix(arm, task) for role, arm in arms.items()},
+            clusters=self._clusters[task],
+            still_improving=[arm for arm in arms.values() if self.is_still_improving(arm)],
+        )
+
+    def means(self) -> dict[str, dict[str, Measures]]:
+        """The means of every arm, by the tasks it is judged on and by measure."""
+        return {
+            arm.name: {
+                task: {
+                    str(measure): Mean.of(
+                        self.matrix(arm.name, task, str(measure)), self._clusters[task]
+                    )
+                    for measure in MEASURES
+                }
+                for task in arm.judged
+            }
+            for arm in self.arms.values()
+        }
+
+    def baselines(self) -> dict[str, dict[str, dict[str, Mean | Difference]]]:
+        """The means of every baseline by task and measure, and the joint arm's difference to it."""
+        means: dict[str, dict[str, dict[str, Mean | Difference]]] = {}
+        for task, place in self._folder.baselines():
+            stamp = artifact.load(place, EVALUATION)["config"]["stamp"]
+            frame, clusters = pl.read_parquet(place / "per_request.parquet"), self._clusters[task]
+            scores = {str(m): _column(frame, task, str(m))[None] for m in MEASURES}
+            above = difference(
+                self.matrix("joint", task), scores[str(PRIMARY)], clusters, fixed=True
+            )
+            means.setdefault(stamp["retriever"], {})[task] = {
+                **{measure: Mean.of(own, clusters) for measure, own in scores.items()},
+                # What users ask first: is the model better than the baseline at all?
+                "joint_minus_baseline": Difference.of(above),
+            }
+        return means
+
+    def per_request(self) -> pl.DataFrame:
+        """Columns arm, seed, task, request_id, measure, value."""
+        return pl.concat(
+            frame.select(pl.lit(arm).alias("arm"), pl.lit(seed).alias("seed"), pl.all())
+            for arm, frames in self._frames.items()
+            for seed, frame in enumerate(frames)
+        )
+
+
+def model_stamp(folder: StudyFolder, arm: str, seed: int) -> Stamp:
+    """The stamp of a trained model."""
+    manifest = artifact.read_json(folder.model(arm, seed) / artifact.MANIFEST)
+    return Stamp.read(manifest["config"]["stamp"])
+
+
+def still_improving(stamp: Stamp) -> bool:
+    """Whether a model's best checkpoint lies in the last tenth of its budget."""
+    return stamp.best_step > _STILL_IMPROVING * stamp.max_steps
+
+
+def _scored(place: Path) -> pl.DataFrame:
+    artifact.load(place, EVALUATION)
+    return pl.read_parquet(place / "per_request.parquet")
+
+
+def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:
+    chosen = (pl.col("task") == task) & (pl.col("measure") == measure)
+    return frame.filter(chosen)["value"].to_numpy()
+
+
+def _clusters(dataset: PreparedDataset, task: Task) -> Ints:
+    """Requests of one user belong together; a query without a user stands alone."""
+    units = [r.user_id or r.request_id for r in dataset.task(task).requests("test").requests]
+    return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]

@@ -1,0 +1,80 @@
+"""The typed values that study.json consists of: means and differences with their intervals.
+
+Invariant: a value that was read from study.json and written again has the same keys.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+import pydantic
+
+from twofold.evaluation.significance import Estimate, mean
+from twofold.records import Floats, Ints
+
+Interval = tuple[float, float]
+"""The lower and the upper bound of a 95 % interval."""
+
+BySeed = Annotated[Sequence[float], pydantic.Field(min_length=1)]
+"""One value for each trained model of an arm."""
+
+
+class Value(pydantic.BaseModel):
+    """What every part of a result is: immutable, and without keys that it does not name."""
+
+    model_config = pydantic.ConfigDict(
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class Mean(Value):
+    """The mean of one measure over requests and seeds."""
+
+    mean: float
+    interval: Interval
+    by_seed: BySeed
+
+    @classmethod
+    def of(cls, scores: Floats, clusters: Ints) -> "Mean":
+        """The mean of scores (S, R) whose requests fall into clusters (R,)."""
+        estimate = mean(scores, clusters)
+        by_seed = scores.mean(axis=1).tolist()
+        return cls(mean=estimate.value, interval=estimate.interval(), by_seed=by_seed)
+
+
+class Difference(Value):
+    """A difference of two means, or of two sums of means."""
+
+    difference: float
+    interval: Interval
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> "Difference":
+        """The value of an estimate, and its 95 % interval."""
+        return cls(difference=estimate.value, interval=estimate.interval())
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 is outside the interval."""
+        low, high = self.interval
+        return low > 0 or high < 0
+
+
+class SeedMean(Value):
+    """A mean over the seeds, for what has no interval."""
+
+    mean: float
+    by_seed: BySeed
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "SeedMean":
+        """The mean of one value for each seed."""
+        return cls(mean=float(np.mean(values)), by_seed=values)
+
+
+Measures = Mapping[str, Mean]
+"""The means of one arm in one task, by measure."""

@@ -1,0 +1,86 @@
+"""An analysis of one's own: one file, here this one."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+
+from twofold.studies import analyses, plots
+from twofold.studies.analyses.analysis import Analysis, Evidence
+from twofold.studies.cells import Cell, Table, render
+from twofold.studies.folder import StudyFolder
+from twofold.studies.result import StudyResult, load_result, result_schema
+from twofold.studies.study import Study, study
+from twofold.studies.tables import study_tables
+from twofold.studies.values import Value
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Lengths(Value):
+    """How long histories are."""
+
+    mean: float
+    arms: list[str]
+
+
+def lengths(evidence: Evidence) -> Lengths:
+    histories = evidence.dataset.training_histories.values()
+    mean = sum(len(history) for history in histories) / len(histories)
+    return Lengths(mean=mean, arms=list(evidence.scores.arms))
+
+
+def figure(found: Lengths, study: StudyResult) -> "Figure":
+    figure, (axis,) = plots.panels(1, 1, 1.0)
+    axis.barh(0, found.mean)
+    axis.set_xlabel(f"history length, {study.stamp.source}")
+    return figure
+
+
+def tables(found: Lengths, _study: StudyResult) -> Iterable[Table]:
+    yield Table("Lengths", ["mean"], [("histories", [Cell(found.mean)])])
+
+
+CHAPTER = """
+<h2>Lengths of histories</h2>
+<p>{{ found.mean | number }} events in {{ tasks | join(" and ") }};
+{{ found.arms | length }} arms.</p>
+{{ figures.lengths | safe }}
+"""
+
+TINY = Analysis("lengths", Lengths, lengths, CHAPTER, {"lengths": figure}, tables)
+
+
+@pytest.fixture
+def finished(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Study:
+    """A study with one more analysis."""
+    monkeypatch.setattr(analyses, "ANALYSES", (*analyses.ANALYSES, TINY))
+    config = quick_config.model_copy(update={"max_steps": 4, "min_validations": 1})
+    return study(catalog, out=tmp_path / "study", seeds=1, config=config, budget="quick")
+
+
+def test_an_analysis_of_ones_own_is_in_the_result_the_report_and_the_tables(
+    finished: Study,
+) -> None:
+    result = load_result(finished.folder)
+    mean = result.of("lengths").mean
+    assert finished.result["lengths"]["mean"] == mean > 1
+    schema = result_schema()
+    jsonschema.validate(finished.result, schema)
+    assert "lengths" in schema["required"]
+    page = StudyFolder(finished.folder).report.read_text()
+    assert "<h2>Lengths of histories</h2>" in page
+    assert f"{mean:.4f} events in search and recommendation;\n5 arms." in page
+    assert "history length, simulate:catalog" in page
+    assert f"| histories | {mean:.4f} |" in render(study_tables(result), "markdown")
+    assert page.index("<h2>The data") < page.index("<h2>Lengths") < page.index("<h2>Protocol")

@@ -1,0 +1,62 @@
+"""The layout of a study's folder, and the plan that is kept in it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import twofold
+from twofold.records import InputError
+from twofold.studies.folder import StudyFolder
+
+PLAN = {"seeds": 2, "interventions": ["2x2"], "training": {"dropout": 0.1, "num_beams": 50}}
+
+
+def test_every_folder_that_a_study_makes_is_where_the_layout_says(study_folder: Path) -> None:
+    folder = StudyFolder(study_folder)
+    assert folder.model("joint", 0).is_dir()
+    assert folder.evaluations("joint") == [folder.evaluation("joint", 0)]
+    assert folder.baseline("search", "BM25 text").is_dir()
+    assert {task for task, _ in folder.baselines()} == {"search", "recommendation"}
+    for path in (folder.plan, folder.result, folder.report, folder.per_request):
+        assert path.is_file()
+
+
+def test_no_other_module_names_a_path_inside_a_studys_folder() -> None:
+    package = Path(twofold.__file__).parent
+    path = re.compile(r"\"(models|evaluations|plan\.json)\"|seed-\{")
+    naming = [file.name for file in package.rglob("*.py") if path.search(file.read_text())]
+    assert naming == ["folder.py"]
+
+
+def test_a_plan_may_grow_but_not_change(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.begin(PLAN, resume=False)
+    folder.begin({**PLAN, "seeds": 3, "interventions": ["2x2", "caps"]}, resume=True)
+    with pytest.raises(InputError, match="started with another interventions, seeds; repeat"):
+        folder.begin(PLAN | {"interventions": []}, resume=True)
+    other = {"dropout": 0.2, "num_beams": 50}
+    with pytest.raises(
+        InputError, match=r"another interventions, seeds, training \(dropout\); repeat its command"
+    ):
+        folder.begin(PLAN | {"training": other}, resume=True)
+
+
+def test_a_plan_with_the_former_names_of_settings_is_the_same_plan(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.begin(PLAN | {"training": {"dropout": 0.1, "beams": 50}}, resume=False)
+    folder.begin(PLAN, resume=True)
+    with pytest.raises(InputError, match=r"another training \(num_beams\)"):
+        folder.begin(PLAN | {"training": {"dropout": 0.1, "num_beams": 10}}, resume=True)
+
+
+def test_a_study_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.begin(PLAN | {"training": {"dropout": 0.1, "more": 50}}, resume=False)
+    with pytest.raises(InputError) as caught:
+        folder.begin(PLAN, resume=True)
+    message = str(caught.value)
+    assert "another version of twofold" in message
+    assert "only one of the two knows the settings more, num_beams" in message
+    assert "continue it with that version, or give another folder" in message
+    assert "\n" not in message
