@@ -78,8 +78,8 @@ def random_requests(
         out = rng.permutation(len(names))[: int(share * len(names)) - (few if share == 1 else 0)]
         request = Request(
             str(number),
-            query,
-            history if kind != 1 else (),
+            query=query,
+            history=history if kind != 1 else (),
             exclude=frozenset(names[n] for n in out),
             where=_filter(rng) if narrowing else (),
         )
@@ -159,7 +159,7 @@ def invariant(requests: int, backbone: str, precision: str) -> dict[str, Any]:
         gaps = []
         for group in groups:
             query = None if group[0].query is None else " ".join(WORDS * 5)
-            outlier = Request("outlier", query, history)
+            outlier = Request("outlier", query=query, history=history)
             batches = [group] if name == "in eights" else [[request, outlier] for request in group]
             together = {r: a for b in batches for r, a in _answers(retriever, b, len(b))}
             gaps += [_gap(alone[r.request_id], together[r.request_id]) for r in group]

@@ -114,12 +114,19 @@ def requests(count: int, tokens: int, vocabulary: Vocabulary, device: torch.devi
     """Random words, none of them padding."""
     words = torch.randint(1, TEXT, (count, tokens), generator=torch.Generator().manual_seed(1))
     nothing, rows = torch.zeros(0, dtype=torch.long), torch.arange(count)
-    last = torch.full((count,), tokens - 1)
     codebooks = torch.from_numpy(vocabulary.spaces.codebooks_of("search")[:1]).expand(count)
-    lengths = torch.full((count,), tokens)
-    empty = torch.zeros(count, 0)
     return Batch(
-        words, lengths, rows, last, codebooks, rows, nothing, nothing, nothing.float(), empty, empty
+        tokens=words,
+        lengths=torch.full((count,), tokens),
+        context_rows=rows,
+        context_positions=torch.full((count,), tokens - 1),
+        context_codebooks=codebooks,
+        context_items=rows,
+        target_contexts=nothing,
+        targets=nothing,
+        weights=nothing.float(),
+        query_vectors=torch.zeros(count, 0),
+        matches=torch.zeros(count, 0),
     ).to(device)
 
 

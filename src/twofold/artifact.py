@@ -1,7 +1,7 @@
-"""Folders with a manifest: how every stage keeps what it made.
+"""Artifacts: the folders that stages write, each with a manifest.
 
-Invariant: a folder that has a manifest is complete. Files are written to `.NAME.partial` beside
-the target, the manifest last, and the folder is renamed into place.
+Invariant: a folder that has a manifest is complete. Files are written to `.NAME.partial` in the
+same parent folder, the manifest last, and the folder is renamed into place.
 """
 
 import hashlib
@@ -34,7 +34,15 @@ _RECORDED = (
 
 
 class Manifest(TypedDict):
-    """What an artifact says of itself; `files` maps a relative path to its SHA-256."""
+    """The description of an artifact.
+
+    Attributes:
+        format: the version of the format.
+        kind: what the artifact is, such as `model`.
+        config: how it was made, by the stage that made it.
+        versions: versions of Python and of packages.
+        files: relative path -> SHA-256, of all other files.
+    """
 
     format: int
     kind: str
@@ -44,18 +52,18 @@ class Manifest(TypedDict):
 
 
 def versions() -> dict[str, str]:
-    """The versions that bits depend on; a package that is not installed is left out."""
-    found = {"python": platform.python_version()}
+    """The versions that bits depend on, without packages that are not installed."""
+    installed = {"python": platform.python_version()}
     for package in _RECORDED:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -79,7 +87,7 @@ def read_json(path: Path) -> Any:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a reader sees the old file or the new one, never half."""
+    """Write `content` to `path`; a reader sees the old file or the whole new one."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
         file.write(content)
@@ -91,7 +99,12 @@ def replace_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
-    """Yield a fresh folder; when the block ends well it stands at `out` with a manifest.
+    """Yield a new folder, which is moved to `out` with a manifest when the block ends well.
+
+    Args:
+        out: the artifact's folder.
+        kind: what the artifact is.
+        config: how it was made.
 
     Raises:
         InputError: `out` exists already.
@@ -109,10 +122,10 @@ def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
 
 
 def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:
-    """Hash what the folder holds and write its manifest, last.
+    """Hash the files of a folder and write its manifest.
 
-    An artifact inside the folder stands in the list by its own manifest alone. Whoever may read
-    the folder may read its files, of which safetensors leaves some to their owner alone.
+    Of an artifact inside the folder only its own manifest is listed. Files get the permissions of
+    the folder, as safetensors makes some of them readable by their owner only.
     """
     for path in _files(folder):
         path.chmod(folder.stat().st_mode & 0o666)
@@ -129,15 +142,16 @@ def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the folder was finished; says nothing of its bytes."""
+    """Whether the folder has a manifest; its bytes are not verified."""
     return (folder / MANIFEST).is_file()
 
 
 def load(folder: Path, kind: str) -> Manifest:
-    """Read the manifest and verify every byte that it names.
+    """Read a folder's manifest and verify the files that it lists.
 
     Raises:
-        InputError: no artifact, another kind, a newer format, a missing or changed file.
+        InputError: the folder is no artifact, of another kind or of a newer format, or a file is
+            missing or changed.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -166,7 +180,7 @@ def load(folder: Path, kind: str) -> Manifest:
 
 
 def require_absent(out: Path) -> None:
-    """Raise InputError where `out` holds something, so that nothing is ever overwritten."""
+    """Raise InputError where `out` exists and is not empty, so that nothing is overwritten."""
     if out.is_file():
         raise InputError(f"{out}: is a file; give a folder that does not exist yet")
     if out.is_mount() or out.resolve() == Path.cwd():
@@ -186,7 +200,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to disk."""
+    """Flush a folder's entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,11 +1,24 @@
 """The few records that everything flows through.
 
-Items are named by their external `item_id` in requests and runs, and by their position in the
-catalog (an integer) in examples, where millions of them are held in arrays.
+Requests and runs name items by their external `item_id`, examples by their position in the catalog
+(an integer), as arrays hold millions of them.
+
+The errors that callers may catch:
+
+    ValueError
+        InputError                         a mistake in what the user gave, or a broken file
+            extras.MissingExtraError       a library of an extra is not installed
+            additions.placement.UnplaceableError    a new item that the model has no place for
+    Exception
+        serving.client.ServerError         a server answered with a problem
+        serving.engines.batching.OverloadedError    the queue of requests is full
+        serving.engines.reload.ReloadingError       another reload is running
+
+Shapes: H items of a history, T targets.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -31,19 +44,25 @@ Qrels = Mapping[str, Mapping[str, int]]
 
 
 class InputError(ValueError):
-    """A user's mistake: the message names the place, the value and the remedy."""
+    """A mistake in what the user gave: the message names the place, the value and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a retriever answers: a query, a history (oldest first), or both.
+    """What a retriever answers: a query, a history, or both.
 
-    `exclude` names items that may not come back, and `where` attributes of those that may: all of
-    the named ones must hold one of their values. `user_id` is the unit that errors are correlated
-    within; it says nothing to a model.
+    Attributes:
+        request_id: the key of the answer in a run.
+        query: the query's text, or None.
+        history: item ids, oldest first.
+        exclude: item ids that may not come back.
+        user_id: the user, within whose requests errors are correlated; models do not read it.
+        where: (attribute, values) pairs; an item comes back only if each of the attributes has one
+            of its values.
     """
 
     request_id: str
+    _: KW_ONLY
     query: str | None = None
     history: tuple[str, ...] = ()
     exclude: frozenset[str] = frozenset()
@@ -51,19 +70,19 @@ class Request:
     where: tuple[tuple[str, frozenset[str]], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Example:
     """One context and the targets that it should generate.
 
-    A target may see the first `visible` items of the history; only a target that sees all of
-    them sees the query. So one user's events give one example with a target at every event.
+    A target sees the first `visible` items of the history, and the query only if it sees all of
+    them. So one user's events give one example with a target at every event.
 
     Attributes:
-        history: catalog positions, oldest first, shape (H,).
-        query: what was typed, if anything.
-        targets: catalog positions, shape (T,).
-        visible: for each target the number of history items before it, shape (T,).
-        weights: of the targets in the loss, shape (T,); all alike where None.
+        history: catalog positions, oldest first, (H,).
+        query: the query's text, or None.
+        targets: catalog positions, (T,).
+        visible: for each target the number of history items that it sees, (T,).
+        weights: the weight of each target in the loss, (T,); None where all are equal.
     """
 
     history: Ints
@@ -73,84 +92,76 @@ class Example:
     weights: Floats | None = None
 
     def cut(self, most: int) -> "Example":
-        """The same with the last `most` items of the history, and the targets that see them."""
+        """The example with the last `most` items of the history, and the targets that see one."""
         before = max(0, len(self.history) - most)
         if not before:
             return self
-        seen = self.visible > before
-        weights = None if self.weights is None else self.weights[seen]
-        return Example(
-            self.history[before:],
-            self.query,
-            self.targets[seen],
-            self.visible[seen] - before,
-            weights,
-        )
+        kept = self._with_targets(self.visible > before)
+        return replace(kept, history=self.history[before:], visible=kept.visible - before)
 
     def windows(self, most: int) -> "list[Example]":
-        """The whole of it in windows of `most` items of the history, every target in one of them.
+        """The example in windows of at most `most` items of the history, the last window first.
 
-        The last window is what `cut` gives; an earlier one holds no query.
+        Every target is in one of them. The last is that of `cut`; earlier ones have no query.
         """
-        rest, found = self, []
+        rest, windows = self, []
         while len(rest.history) > most:
-            found.append(rest.cut(most))
+            windows.append(rest.cut(most))
             before = len(rest.history) - most
-            seen = rest.visible <= before
-            weights = None if rest.weights is None else rest.weights[seen]
-            rest = Example(
-                rest.history[:before], None, rest.targets[seen], rest.visible[seen], weights
-            )
-        return [*found, rest]
+            kept = rest._with_targets(rest.visible <= before)
+            rest = replace(kept, history=rest.history[:before], query=None)
+        return [*windows, rest]
 
     def by_context(self) -> "list[Example]":
         """One example for each part of the history that some target sees."""
         examples = []
         for visible in np.unique(self.visible):
-            chosen = self.visible == visible
-            examples.append(
-                replace(
-                    self,
-                    history=self.history[:visible],
-                    query=self.query if visible == len(self.history) else None,
-                    targets=self.targets[chosen],
-                    visible=self.visible[chosen],
-                    weights=None if self.weights is None else self.weights[chosen],
-                )
-            )
+            part = self._with_targets(self.visible == visible)
+            query = self.query if visible == len(self.history) else None
+            examples.append(replace(part, history=self.history[:visible], query=query))
         return examples
+
+    def _with_targets(self, kept: npt.NDArray[np.bool_]) -> "Example":
+        """The example with some of its targets; `kept` is (T,)."""
+        return replace(
+            self,
+            targets=self.targets[kept],
+            visible=self.visible[kept],
+            weights=None if self.weights is None else self.weights[kept],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A named stream of training examples: one of the tasks, or item text."""
+    """A named stream of training examples, such as one of the tasks."""
 
     name: str
     examples: Sequence[Example]
 
     @property
     def targets(self) -> int:
+        """The number of targets of all examples."""
         return sum(len(example.targets) for example in self.examples)
 
     def cut(self, most: int) -> "Source":
-        """The last `most` items of every history, and the targets that see one of them or a
-        query."""
+        """The source with every example cut; see `Example.cut`."""
         examples = (example.cut(most) for example in self.examples)
-        return Source(self.name, [example for example in examples if len(example.targets)])
+        return replace(self, examples=[example for example in examples if len(example.targets)])
 
     def windows(self, most: int) -> "Source":
-        """The same targets, in windows of at most so many items of a history."""
-        examples = (piece for example in self.examples for piece in example.windows(most))
-        return Source(self.name, [example for example in examples if len(example.targets)])
+        """The same targets, every example in windows; see `Example.windows`."""
+        examples = (window for example in self.examples for window in example.windows(most))
+        return replace(self, examples=[example for example in examples if len(example.targets)])
 
     def by_context(self) -> "Source":
-        """One example for each context: each part of a history that some target sees."""
-        return Source(self.name, [one for example in self.examples for one in example.by_context()])
+        """The same targets, an example for each context; see `Example.by_context`."""
+        examples = [part for example in self.examples for part in example.by_context()]
+        return replace(self, examples=examples)
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The answer to one request, best first: item ids and their scores."""
+    """The items that answer one request, best first, and their scores."""
 
     item_ids: tuple[str, ...]
     scores: tuple[float, ...]
@@ -161,7 +172,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class RankedItem:
-    """One item of an answer, as a person reads it."""
+    """One item of an answer with its rank, from 1, and its title."""
 
     rank: int
     item_id: str
@@ -171,7 +182,7 @@ class RankedItem:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One system's ranked answers, by request_id."""
+    """One system's rankings, by request_id."""
 
     name: str
     rankings: Mapping[str, Ranking] = field(default_factory=dict)

@@ -63,7 +63,7 @@ def test_pairs_are_of_one_history_recent_and_both_tasks_alike(
 
 
 def test_items_without_text_make_no_pair(sentence_encoder: SentenceEncoder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no history holds two items with a text"):
+    with pytest.raises(InputError, match="no history has two items with a text"):
         tune_encoder(
             planted_dataset(NO_TITLES),
             sentence_encoder,

@@ -1,10 +1,19 @@
-"""Sequences and batches: what stands where, and what is cut."""
+"""Encoded examples and batches: where everything is, and what is cut."""
+
+from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 
 from twofold.identifiers.identifiers import Identifiers, atomic, shared
-from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
+from twofold.model.vocabulary import (
+    Vocabulary,
+    fresh_vocabulary,
+    longest_request,
+    padded,
+    train_tokenizer,
+)
 from twofold.records import Example
 
 
@@ -17,8 +26,12 @@ def vocabulary() -> Vocabulary:
 def _example(
     history: list[int], query: str | None, targets: list[int], visible: list[int]
 ) -> Example:
-    as_array = [np.array(values, dtype=np.int64) for values in (history, targets, visible)]
-    return Example(as_array[0], query, as_array[1], as_array[2])
+    return Example(
+        history=np.array(history, dtype=np.int64),
+        query=query,
+        targets=np.array(targets, dtype=np.int64),
+        visible=np.array(visible, dtype=np.int64),
+    )
 
 
 def test_a_history_generates_at_every_position(vocabulary: Vocabulary) -> None:
@@ -85,3 +98,24 @@ def test_a_batch_pads_on_the_right_and_numbers_contexts_through(vocabulary: Voca
     assert batch.context_positions.tolist() == [1, 2, 1]
     assert batch.target_contexts.tolist() == [0, 1, 2]
     assert batch.targets.tolist() == [5, 6, 2]
+
+
+def test_a_batch_moves_to_a_device_with_every_field(vocabulary: Vocabulary) -> None:
+    batch = vocabulary.collate(vocabulary.encode(_example([1], None, [2], [1])))
+    moved = batch.to(torch.device("meta"))
+    assert {getattr(moved, part.name).device.type for part in fields(moved)} == {"meta"}
+    for part in fields(batch):
+        assert getattr(moved, part.name).shape == getattr(batch, part.name).shape
+
+
+def test_requests_are_padded_to_the_simd_width() -> None:
+    assert [padded(tokens) for tokens in (1, 16, 17)] == [16, 16, 32]
+
+
+def test_the_longest_request_is_what_encoding_can_reach() -> None:
+    tokenizer = train_tokenizer(["space opera"] * 3, 300)
+    codes = np.array([[0, 1, 0], [1, 0, 1]])
+    spaces = shared(Identifiers("semantic", codes, (2, 2, 2)))
+    vocabulary = fresh_vocabulary(tokenizer, spaces, max_history=5, max_query_tokens=4)
+    (longest,) = vocabulary.encode(_example([0, 1] * 9, "space opera " * 9, [1], [18]))
+    assert len(longest.tokens) == longest_request(spaces, 5, 4)

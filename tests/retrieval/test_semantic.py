@@ -71,7 +71,7 @@ def _requests(items: int, rng: np.random.Generator) -> list[Request]:
     for number, query in enumerate(["space opera", None, "heist", None, "slow slow slow dance"]):
         history = tuple(rng.choice(ids, size=int(rng.integers(0, 8))))
         exclude = frozenset(rng.choice(ids, size=int(rng.integers(0, items))))
-        made.append(Request(str(number), query, history, exclude))
+        made.append(Request(str(number), query=query, history=history, exclude=exclude))
     return made
 
 
@@ -90,7 +90,12 @@ def _by_item(ranking: Ranking) -> dict[str, float]:
 def _score(model: GenerativeModel, request: Request, item: int) -> float:
     """Log-probability of an item's codes among those that go on, as training sees them."""
     history = np.array([model.catalog.positions[i] for i in request.history], dtype=np.int64)
-    example = Example(history, request.query, np.array([item]), np.array([len(history)]))
+    example = Example(
+        history=history,
+        query=request.query,
+        targets=np.array([item]),
+        visible=np.array([len(history)]),
+    )
     sequences = model.vocabulary.encode(example)
     batch = model.vocabulary.collate(sequences)
     with torch.no_grad():
@@ -189,8 +194,8 @@ def test_a_longer_neighbour_hardly_changes_a_bit(backbone: str, precision: str) 
     model.backbone.pack(precision, model.vocabulary.spaces.codebooks)
     retriever = GenerativeRetriever(model, beams=20)
     ids = tuple(model.catalog.item_ids)
-    short = [Request(str(n), "space opera", ids[:n]) for n in range(5)]
-    longest = Request("longest", "slow slow slow dance", ids[:60])
+    short = [Request(str(n), query="space opera", history=ids[:n]) for n in range(5)]
+    longest = Request("longest", query="slow slow slow dance", history=ids[:60])
     together = retriever.retrieve([*short, longest], 10)
     for request in short:
         alone = retriever.retrieve([request], 10)[request.request_id]

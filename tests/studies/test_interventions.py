@@ -28,7 +28,7 @@ def _source(counts: Ints, rng: np.random.Generator) -> Source:
     """Users who saw items as often as `counts` says, in random order."""
     events = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     examples = [
-        Example(part, None, part, np.arange(len(part)))
+        Example(history=part, query=None, targets=part, visible=np.arange(len(part)))
         for part in np.array_split(events, max(1, len(events) // 7))
         if len(part)
     ]

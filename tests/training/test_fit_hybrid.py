@@ -116,7 +116,12 @@ def test_vectors_are_moved_as_one_would_by_hand(
     items: Vectors, queries: Vectors, wants: list[set[int]]
 ) -> None:
     examples = [
-        Example(NOTHING, "asked", np.array(sorted(answers)), np.zeros(len(answers), np.int64))
+        Example(
+            history=NOTHING,
+            query="asked",
+            targets=np.array(sorted(answers)),
+            visible=np.zeros(len(answers), np.int64),
+        )
         for answers in wants
     ]
     found = near_queries(items, queries, examples)

@@ -13,9 +13,17 @@ from twofold.training.mixture import Mixture
 def _sequences(lengths: list[int]) -> list[EncodedExample]:
     def one(length: int) -> EncodedExample:
         ends = np.arange(1, length) if length > 1 else np.zeros(1, dtype=np.int64)
-        tokens, places = np.zeros(length, dtype=np.int64), np.arange(len(ends))
-        zeros, ones = ends * 0, np.ones(len(ends))
-        return EncodedExample(tokens, length, ends, zeros, zeros, places, zeros, ones, len(ends))
+        return EncodedExample(
+            tokens=np.zeros(length, dtype=np.int64),
+            length=length,
+            contexts=ends,
+            codebooks=ends * 0,
+            context_items=ends * 0,
+            target_contexts=np.arange(len(ends)),
+            targets=ends * 0,
+            weights=np.ones(len(ends)),
+            items=len(ends),
+        )
 
     return [one(length) for length in lengths]
 

@@ -1,4 +1,4 @@
-"""A pretrained sentence encoder, by name or folder; its weights are used as they are."""
+"""A pretrained sentence encoder, by name or folder."""
 
 import hashlib
 import json
@@ -12,27 +12,36 @@ import numpy.typing as npt
 
 from twofold.records import InputError
 
-_MEMORY = 100_000
-"""Texts whose vectors are kept: a study asks for the same ones in every arm."""
+_CACHED_TEXTS = 100_000
+"""The most texts whose vectors are cached: a study encodes the same ones in every arm."""
 
 
 class SentenceEncoder:
     """A sentence-transformers model (the extra `text`).
 
     A model folder names its encoder and the hash of its weights, as adapters name their base
-    model: ninety megabytes would otherwise stand in every model of a study.
+    model: every model of a study would otherwise hold the same ninety megabytes.
+
+    Args:
+        name: the name or folder of the model.
+        model: the `SentenceTransformer`.
     """
 
     def __init__(self, name: str, model: Any) -> None:
         self.name = name
         self.model = model
         self.width = int(model.get_embedding_dimension())
-        self._memory: dict[str, npt.NDArray[np.float32]] = {}
+        self._cache: dict[str, npt.NDArray[np.float32]] = {}
+
+    @property
+    def sentence(self) -> "SentenceEncoder":
+        """See `text_encoder.sentence_encoder_of`."""
+        return self
 
     @staticmethod
     @lru_cache(maxsize=4)
     def load(name: str) -> "SentenceEncoder":
-        """The encoder of that name or folder, one instance a process.
+        """The encoder of a name or folder, one instance in a process.
 
         Raises:
             InputError: the extra is missing, or the model neither found nor downloaded.
@@ -46,21 +55,16 @@ class SentenceEncoder:
                 f"use the encoder tfidf, which needs nothing"
             ) from error
         disable_progress_bar()
-        place = str(Path(name).resolve()) if Path(name).is_dir() else name
+        resolved = str(Path(name).resolve()) if Path(name).is_dir() else name
         try:
-            model = SentenceTransformer(place, device="cpu")
+            model = SentenceTransformer(resolved, device="cpu")
         except (OSError, ValueError) as error:
             raise InputError(
                 f"encoder '{name}': not a folder with a sentence-transformers model, and it could "
                 f"not be downloaded; fetch it where the network is open (huggingface-cli download "
                 f"{name}) and give its folder, or use tfidf ({str(error).splitlines()[0]})"
             ) from error
-        return SentenceEncoder(place, model)
-
-    @property
-    def sentence(self) -> "SentenceEncoder":
-        """See `twofold.encoders.text_encoder.TextEncoder`."""
-        return self
+        return SentenceEncoder(resolved, model)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -72,15 +76,15 @@ class SentenceEncoder:
         return digest.hexdigest()
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """See `twofold.encoders.text_encoder.TextEncoder`."""
+        """See `TextEncoder`."""
         vectors = {"": np.zeros(self.width, np.float32)}
-        vectors |= {text: self._memory[text] for text in texts if text in self._memory}
+        vectors |= {text: self._cache[text] for text in texts if text in self._cache}
         if missing := [text for text in dict.fromkeys(texts) if text not in vectors]:
-            made = self.model.encode(missing, normalize_embeddings=True, show_progress_bar=False)
-            found = dict(zip(missing, made.astype(np.float32), strict=True))
-            vectors |= found
-            if len(self._memory) + len(found) <= _MEMORY:
-                self._memory |= found
+            rows = self.model.encode(missing, normalize_embeddings=True, show_progress_bar=False)
+            encoded = dict(zip(missing, rows.astype(np.float32), strict=True))
+            vectors |= encoded
+            if len(self._cache) + len(encoded) <= _CACHED_TEXTS:
+                self._cache |= encoded
         empty = np.zeros((0, self.width), np.float32)
         return np.stack([vectors[text] for text in texts]) if texts else empty
 
@@ -90,5 +94,5 @@ class SentenceEncoder:
 
     @staticmethod
     def path_in(folder: Path) -> Path:
-        """Where a model folder names its sentence encoder."""
+        """The file in which a model folder names its sentence encoder."""
         return folder / "sentence_encoder.json"

@@ -21,14 +21,10 @@ class TextEncoder(Protocol):
 
     Attributes:
         width: E, the length of a vector.
-        sentence: the sentence encoder that it is or contains, if any.
     """
 
     @property
     def width(self) -> int: ...
-
-    @property
-    def sentence(self) -> "SentenceEncoder | None": ...
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, (len(texts), E); zero for a text of which the encoder knows nothing."""
@@ -77,18 +73,15 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
         return None
     if name == "tfidf":
         return _fit(items, queries)
-    # Imported here, as most trainings have no sentence encoder.
-    from twofold.encoders.sentence import SentenceEncoder
-
     if name.startswith("tfidf+"):
-        sentence = SentenceEncoder.load(name.removeprefix("tfidf+"))
+        sentence = _load_sentence_encoder(name.removeprefix("tfidf+"))
         return WordsAndSentence(_fit(items, queries), sentence)
-    return SentenceEncoder.load(name)
+    return _load_sentence_encoder(name)
 
 
 def sentence_encoder_of(encoder: TextEncoder | None) -> "SentenceEncoder | None":
-    """The sentence encoder that an encoder is or contains, if any."""
-    return encoder.sentence if encoder else None
+    """The sentence encoder that an encoder is or contains, as its attribute `sentence`, if any."""
+    return getattr(encoder, "sentence", None)
 
 
 def sentence_vectors(encoder: TextEncoder | None, vectors: Vectors) -> Vectors | None:
@@ -129,3 +122,10 @@ def load_encoder(folder: Path) -> TextEncoder | None:
 
 def _fit(items: Sequence[str], queries: Sequence[str]) -> TfidfEncoder:
     return TfidfEncoder.fit([*items, *queries])
+
+
+def _load_sentence_encoder(name: str) -> "SentenceEncoder":
+    # Imported here, as most trainings have no sentence encoder.
+    from twofold.encoders.sentence import SentenceEncoder
+
+    return SentenceEncoder.load(name)

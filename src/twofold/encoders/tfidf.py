@@ -1,4 +1,4 @@
-"""Words weighted by rarity, their co-occurrence by SVD: an encoder that needs no download."""
+"""TF-IDF weights of words, and an SVD of them: a text encoder that needs no download."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _WIDTH = 512
 _WORDS = "tfidf_words.json"
 _TABLES = "tfidf.safetensors"
 _WORD = re.compile(r"\b\w\w+\b")
-"""As scikit-learn's vectorizer, which learns the words, finds them."""
+"""The words of a text, as scikit-learn's vectorizer, which learns them, splits it."""
 _TOO_FEW = (
     "encoder 'tfidf': fewer than two words occur in two texts, items and training queries taken "
     "together; add a title or text to the items, or use no encoder (--text-encoder none)"
@@ -26,10 +26,14 @@ _TOO_FEW = (
 
 
 class Words:
-    """How much each word of a text weighs: (1 + log of its count) x its rarity, to unit length.
+    """TF-IDF weights of a text's words: (1 + log of the count) x rarity, to unit length.
 
-    scikit-learn learns the rarities; a text is weighed here, as a server that only encodes should
-    not spend a second of its start, and a fifth of a millisecond of each query, on that.
+    scikit-learn learns the rarities. Texts are weighed here, as scikit-learn would cost a server a
+    second of its start and a fifth of a millisecond of each query.
+
+    Args:
+        words: the W known words.
+        rarity: their inverse document frequencies, (W,).
     """
 
     def __init__(self, words: Sequence[str], rarity: npt.NDArray[np.float32]) -> None:
@@ -41,7 +45,7 @@ class Words:
         """Learn the words that occur in two texts, and their rarity.
 
         Raises:
-            InputError: there is none.
+            InputError: there is no such word.
         """
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -53,8 +57,10 @@ class Words:
         return cls(counter.get_feature_names_out().tolist(), counter.idf_.astype(np.float32))
 
     def weigh(self, texts: Sequence[str], power: float = 1.0) -> sp.csr_array:
-        """Texts by words, (len(texts), W), float64, each divided by its length to a `power`: 1 for
-        unit length. Of a text without a known word nothing is left."""
+        """TF-IDF weights, (len(texts), W), float64, each row divided by its norm to a `power`.
+
+        With power 1 rows have unit length. A text without a known word has an empty row.
+        """
         counted = [
             Counter(
                 self._places[word] for word in _WORD.findall(text.lower()) if word in self._places
@@ -72,10 +78,12 @@ class Words:
 
 
 class TfidfEncoder:
-    """Latent semantic analysis (Deerwester et al., 1990), fitted on the texts of one dataset."""
+    """Latent semantic analysis (Deerwester et al., 1990), fitted on the texts of one dataset.
 
-    sentence = None
-    """It contains no sentence encoder."""
+    Args:
+        words: the known words and their rarity.
+        axes: the direction of each of E axes in the space of words, (E, W).
+    """
 
     def __init__(self, words: Words, axes: npt.NDArray[np.float32]) -> None:
         self.width = axes.shape[0]
@@ -84,10 +92,10 @@ class TfidfEncoder:
 
     @classmethod
     def fit(cls, texts: Sequence[str]) -> "TfidfEncoder":
-        """Learn words, their rarity, and the axes along which they vary together.
+        """Learn words, their rarity, and the leading axes of the texts.
 
         Raises:
-            InputError: too few words to tell texts apart.
+            InputError: there are too few words for an axis.
         """
         from sklearn.decomposition import TruncatedSVD
 
@@ -100,11 +108,11 @@ class TfidfEncoder:
         return cls(words, np.ascontiguousarray(svd.components_, dtype=np.float32))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """See `twofold.encoders.text_encoder.TextEncoder`."""
+        """See `TextEncoder`."""
         if not texts:
             return np.zeros((0, self.width), np.float32)
         weighed = self._words.weigh(texts)
-        # A product with every word's axes would read 30 MB for the five words of a query.
+        # A product with the axes of every word would read 30 MB for the five words of a query.
         used, columns = np.unique(weighed.indices, return_inverse=True)
         shape = len(texts), len(used)
         own = sp.csr_array((weighed.data, columns, weighed.indptr), shape)
@@ -124,5 +132,5 @@ class TfidfEncoder:
 
     @staticmethod
     def is_in(folder: Path) -> bool:
-        """Whether a model folder holds one."""
+        """Whether a model folder contains one."""
         return (folder / _TABLES).is_file()

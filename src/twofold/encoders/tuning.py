@@ -1,9 +1,10 @@
-"""A sentence encoder tuned on what stands in training for one task, or for both at once.
+"""Contrastive tuning of a sentence encoder on the training examples of one task or of both.
 
-Search pairs a query with the text of an answer, recommendation the text of an item in a history
-with the text of one soon after it. In-batch negatives with masked false ones (Karpukhin et al.,
-EMNLP 2020): the text of every other answer in the batch is a wrong one, unless the query or the
-user has it too. One encoder for both tasks: Penha et al., RecSys 2025, "multi-task".
+Search pairs a query with the text of an answer; recommendation pairs the text of an item in a
+history with the text of one soon after it. Negatives are in-batch, with false ones masked
+(Karpukhin et al., EMNLP 2020): the text of every other answer in the batch is a wrong one, unless
+it is right for the query or the user as well. One encoder for both tasks is the "multi-task" of
+Penha et al., RecSys 2025.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +23,8 @@ from twofold.tasks.prepared import PreparedDataset
 
 KIND = "encoder"
 
-_RECENT = 5
-"""Events apart that still make a recommendation pair."""
+_WINDOW = 5
+"""The items of a recommendation pair are at most so many events apart."""
 
 
 class TuningConfig(pydantic.BaseModel):
@@ -31,18 +32,26 @@ class TuningConfig(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = pydantic.Field(3, ge=1, description="passes over the queries, one answer each")
+    epochs: int = pydantic.Field(
+        3, ge=1, description="passes over the training queries, each with one answer"
+    )
     recommendation_pairs: int = pydantic.Field(
-        20_000, ge=2, description="drawn for an epoch, at most; with search no more than queries"
+        20_000, ge=2, description="the most pairs of an epoch; with search at most one for a query"
     )
     batch: int = pydantic.Field(64, ge=2, description="pairs in a batch")
-    learning_rate: float = pydantic.Field(5e-5, gt=0, description="its peak; AdamW")
+    learning_rate: float = pydantic.Field(5e-5, gt=0, description="peak learning rate of AdamW")
     scale: float = pydantic.Field(20.0, gt=0, description="a score is a cosine times this scale")
-    tokens: int = pydantic.Field(96, ge=8, description="of a text that training reads")
+    tokens: int = pydantic.Field(96, ge=8, description="the first tokens of a text that are read")
 
 
 class _Pair(NamedTuple):
-    """A text, the items of which one is drawn as its answer, and those that are no wrong answer."""
+    """A text and the items that answer it.
+
+    Attributes:
+        text: of a query, or of an item in a history.
+        answers: the items of which one is drawn as the positive.
+        right: the items that are never negatives.
+    """
 
     text: str
     answers: Ints
@@ -62,13 +71,14 @@ def tune_encoder(
     """Tune `encoder` on the training examples of `dataset`.
 
     Args:
-        encoder: where to start; left as it is.
+        dataset: the training examples and the items' texts.
+        encoder: where to start; it is not changed.
         out: the folder of the tuned model, as sentence-transformers writes it.
-        judge: value of an encoder on validation, larger is better: the best epoch stays, none
-            included. Without it the last one stays.
-        config: by default as its fields say.
-        seed: of the order, of the answers and of the recommendation pairs drawn.
-        tasks: to learn from; with both, each epoch holds about equally many pairs of each.
+        judge: the value of an encoder on validation, larger is better; the encoder of the best
+            epoch is kept, or the one at the start if none is better. Without it, that of the last.
+        config: how to tune; the defaults of its fields where None.
+        seed: the random seed of the order, the answers and the recommendation pairs.
+        tasks: the tasks to learn from; with both, an epoch has about as many pairs of each.
         device: `cpu` or `cuda`, to tune on.
 
     Raises:
@@ -79,38 +89,48 @@ def tune_encoder(
     config = config or TuningConfig()
     drawn = _Pairs(dataset, tasks, config.recommendation_pairs)
     model = SentenceTransformer(encoder.name, device=device)
-    reads, model.max_seq_length = model.max_seq_length, config.tokens
-    texts = dataset.catalog.texts
+    full_length = model.max_seq_length
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
     best, kept = judge(encoder) if judge else -np.inf, _copy(model)
     for epoch in range(config.epochs):
-        rng = np.random.default_rng([seed, epoch])
         pairs = drawn.of_epoch(seed, epoch)
-        batches = -(-len(pairs) // config.batch)
-        torch.manual_seed(seed * 1_000_003 + epoch)
-        model.train()
-        for number, rows in enumerate(np.array_split(rng.permutation(len(pairs)), batches)):
-            done = (epoch * batches + number) / (config.epochs * batches)
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * min(1.0, 10 * done + 0.01, 1.01 - done)
-            loss = _loss(model, [pairs[row] for row in rows], texts, rng, config.scale)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        model.eval()
-        model.max_seq_length = reads
+        model.max_seq_length = config.tokens
+        _train_epoch(model, optimizer, pairs, dataset.catalog.texts, config, seed, epoch)
+        model.max_seq_length = full_length
         value = judge(SentenceEncoder(encoder.name, model)) if judge else epoch
         if value > best:
             best, kept = value, _copy(model)
-        model.max_seq_length = config.tokens
-    model.max_seq_length = reads
     model.load_state_dict(kept)
-    with artifact.write(
-        out, KIND, tuning_manifest(dataset, encoder, config, seed, tasks)
-    ) as folder:
+    manifest = tuning_manifest(dataset, encoder, config, seed, tasks)
+    with artifact.write(out, KIND, manifest) as folder:
         model.save(str(folder))
     return SentenceEncoder.load(str(out))
+
+
+def _train_epoch(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    pairs: list[_Pair],
+    texts: list[str],
+    config: TuningConfig,
+    seed: int,
+    epoch: int,
+) -> None:
+    """Train on the pairs once, in random order, at the learning rate of the epoch."""
+    rng = np.random.default_rng([seed, epoch])
+    batches = -(-len(pairs) // config.batch)
+    torch.manual_seed(seed * 1_000_003 + epoch)
+    model.train()
+    for number, rows in enumerate(np.array_split(rng.permutation(len(pairs)), batches)):
+        done = (epoch * batches + number) / (config.epochs * batches)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1.0, 10 * done + 0.01, 1.01 - done)
+        loss = _loss(model, [pairs[row] for row in rows], texts, rng, config.scale)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval()
 
 
 def tuning_manifest(
@@ -120,13 +140,13 @@ def tuning_manifest(
     seed: int,
     tasks: Sequence[Task],
 ) -> dict[str, Any]:
-    """What a tuned encoder's folder says it was made of."""
-    made_of = {"seed": seed, "start": encoder.name, "tasks": list(tasks), "data": dataset.digest}
-    return config.model_dump() | made_of
+    """The manifest's configuration of a tuned encoder: settings, start, tasks and data."""
+    origin = {"seed": seed, "start": encoder.name, "tasks": list(tasks), "data": dataset.digest}
+    return config.model_dump() | origin
 
 
 class _Pairs:
-    """The pairs of an epoch: every query, and recommendation pairs drawn anew each time."""
+    """The pairs of an epoch: every query, and recommendation pairs drawn anew in each epoch."""
 
     def __init__(self, dataset: PreparedDataset, tasks: Sequence[Task], most: int) -> None:
         self._texts = dataset.catalog.texts
@@ -143,35 +163,36 @@ class _Pairs:
         self._most = min(most, int(self._events[-1]))
 
     def of_epoch(self, seed: int, epoch: int) -> list[_Pair]:
-        """Uniform over the events that have one before them; the one before is a recent one."""
+        """Recommendation pairs are uniform over the events that have an event before them."""
         if not self._histories:
             return self._queries
         rng = np.random.default_rng([seed, epoch, 1])
         drawn = np.sort(rng.choice(self._events[-1], self._most, replace=False))
         users = np.searchsorted(self._events, drawn, side="right") - 1
-        found = []
+        pairs = []
         for user, place in zip(users, drawn - self._events[users] + 1, strict=True):
             history = self._histories[user]
-            before = history[place - int(rng.integers(1, min(_RECENT, place) + 1))]
-            found.append(_Pair(self._texts[before], history[place : place + 1], history))
-        return self._queries + found
+            before = history[place - int(rng.integers(1, min(_WINDOW, place) + 1))]
+            answer = history[place : place + 1]
+            pairs.append(_Pair(text=self._texts[before], answers=answer, right=history))
+        return self._queries + pairs
 
 
 def _with_text(dataset: PreparedDataset) -> list[Ints]:
-    """Training histories without the items that have no text, where two are left.
+    """Training histories without the items that have no text, if two items are left.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such history.
     """
     readable = np.array([bool(text) for text in dataset.catalog.texts])
     read = (history[readable[history]] for history in dataset.training_histories.values())
-    found = [history for history in read if len(history) > 1]
-    if not found:
+    histories = [history for history in read if len(history) > 1]
+    if not histories:
         raise InputError(
-            f"{dataset.source}: no history holds two items with a text for an encoder to read; "
+            f"{dataset.source}: no history has two items with a text for an encoder to read; "
             f"add a title or text to the items"
         )
-    return found
+    return histories
 
 
 def _loss(
@@ -183,9 +204,9 @@ def _loss(
 ) -> torch.Tensor:
     """Cross-entropy of each pair's answer among the answers of the batch, and the reverse."""
     answers = np.array([rng.choice(pair.answers) for pair in pairs])
-    asked = _vectors(model, [pair.text for pair in pairs])
+    queries = _vectors(model, [pair.text for pair in pairs])
     items = _vectors(model, [texts[answer] for answer in answers])
-    scores = scale * asked @ items.T
+    scores = scale * queries @ items.T
     right = np.stack([np.isin(answers, pair.right) for pair in pairs])
     np.fill_diagonal(right, False)
     scores = scores.masked_fill(torch.from_numpy(right).to(scores.device), -torch.inf)
@@ -196,10 +217,10 @@ def _loss(
 def _vectors(model: Any, texts: list[str]) -> torch.Tensor:
     from sentence_transformers.util import batch_to_device
 
-    read = batch_to_device(model.preprocess(texts), model.device)
+    inputs = batch_to_device(model.preprocess(texts), model.device)
     with torch.autocast(model.device.type, torch.bfloat16):
-        made = model(read)["sentence_embedding"]
-    return F.normalize(made.float(), dim=1)
+        vectors = model(inputs)["sentence_embedding"]
+    return F.normalize(vectors.float(), dim=1)
 
 
 def _copy(model: Any) -> Mapping[str, torch.Tensor]:

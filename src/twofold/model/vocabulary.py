@@ -34,7 +34,7 @@ def padded(tokens: int) -> int:
     return -(-tokens // _SIMD_WIDTH) * _SIMD_WIDTH
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EncodedExample:
     """One request, or training example, as token ids.
 
@@ -64,7 +64,7 @@ class EncodedExample:
     query: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Batch:
     """Padded examples or requests, ready for a backbone.
 

@@ -7,13 +7,13 @@ an item, which takes data away too; so each has a *size-matched* control that lo
 random.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from twofold.data.dataset import Catalog
-from twofold.records import TASKS, Example, Ints, Source, Task
+from twofold.records import TASKS, Ints, Source, Task
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.popularity import kullback_leibler, popularity_distribution
 from twofold.training.arm import Arm
@@ -137,10 +137,7 @@ def renamed(source: Source, to: Ints) -> Source:
     """The same examples about other items."""
     return Source(
         source.name,
-        [
-            Example(to[e.history], e.query, to[e.targets], e.visible, e.weights)
-            for e in source.examples
-        ],
+        [replace(e, history=to[e.history], targets=to[e.targets]) for e in source.examples],
     )
 
 
@@ -150,10 +147,7 @@ def flattened(source: Source, items: int) -> Source:
     scale = counts.sum() / (counts > 0).sum()
     return Source(
         source.name,
-        [
-            Example(e.history, e.query, e.targets, e.visible, scale / counts[e.targets])
-            for e in source.examples
-        ],
+        [replace(e, weights=scale / counts[e.targets]) for e in source.examples],
     )
 
 
@@ -186,5 +180,6 @@ def _masked(source: Source, kept: Any) -> Source:
         start += len(e.targets)
         if own.any():
             weights = None if e.weights is None else e.weights[own]
-            examples.append(Example(e.history, e.query, e.targets[own], e.visible[own], weights))
+            masked = replace(e, targets=e.targets[own], visible=e.visible[own], weights=weights)
+            examples.append(masked)
     return Source(source.name, examples)

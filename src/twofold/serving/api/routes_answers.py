@@ -120,7 +120,7 @@ def _request(
         for attribute, values in (choice.filters if choice else {}).items()
     )
     request_id = str(next(_request_ids))
-    return Request(request_id, query, tuple(history), exclude=exclude, where=where)
+    return Request(request_id, query=query, history=tuple(history), exclude=exclude, where=where)
 
 
 def _contributions(
