@@ -135,7 +135,7 @@ def test_the_same_text_under_two_ids_stays_on_one_side(write_folder: WriteFolder
     qrels = "query_id,item_id\nq1,a\nq2,b\nq3,c\n"
     dataset = load_dataset(write_folder(queries=queries, qrels=qrels))
     assert dataset.queries["split"].to_list() == [None, "test", "train"]
-    assert "its text repeats that of a query on a later side" in str(dataset.notes[0])
+    assert "its text repeats that of a query in a later split" in str(dataset.notes[0])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line: one file a verb. Heavy imports stand inside the commands."""
+"""The command line: one file for each verb. Heavy imports are inside the commands."""
 
 import logging
 import sys

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twofold.cli.options import Threads, settle_threads
+from twofold.cli.options import Threads, set_threads
 
 if TYPE_CHECKING:
     from twofold.serving.client import Client
@@ -24,7 +24,7 @@ def mcp(
 
     The environment variable TWOFOLD_API_KEY holds the key for a server that needs one.
     """
-    settle_threads(threads)
+    set_threads(threads)
     from twofold.serving.mcp import create_mcp
 
     with _client(model_or_url) as client:

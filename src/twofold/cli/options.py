@@ -9,38 +9,38 @@ import typer
 
 
 class SplitName(StrEnum):
-    """How interactions are split."""
+    """The ways to split interactions."""
 
     last = "last"
     temporal = "temporal"
 
 
 class BudgetName(StrEnum):
-    """Presets of the training."""
+    """The presets of a training."""
 
     quick = "quick"
     standard = "standard"
     paper = "paper"
 
 
-Source = Annotated[
+DatasetArgument = Annotated[
     str,
     typer.Argument(
-        help="A prepared folder, a folder of tables, a MovieLens folder or name, or simulate:NAME."
+        help="Prepared folder, folder of tables, MovieLens folder or name, or simulate:NAME."
     ),
 ]
-Model = Annotated[Path, typer.Argument(help="A model folder.")]
-Out = Annotated[Path, typer.Option("--out", help="The folder to write; it must not exist yet.")]
+Model = Annotated[Path, typer.Argument(help="Model folder.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of the processor; all by default.")
+    int | None, typer.Option("--threads", min=1, help="Number of CPU threads; all by default.")
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what a stopped run left.")]
-Budget = Annotated[BudgetName, typer.Option("--budget", help="How long to train: a preset.")]
-Config = Annotated[Path | None, typer.Option("--config", help="A JSON file of training settings.")]
+Device = Annotated[str, typer.Option("--device", help="Device to compute on: cpu, cuda or auto.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")]
+Budget = Annotated[BudgetName, typer.Option("--budget", help="Preset that sets how long to train.")]
+Config = Annotated[Path | None, typer.Option("--config", help="JSON file with training settings.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="KEY=VALUE, a training setting; may be given many times."),
+    typer.Option("--set", help="Training setting as KEY=VALUE; may be repeated."),
 ]
 TextEncoder = Annotated[
     str | None,
@@ -50,25 +50,33 @@ TextEncoder = Annotated[
         "folder of a sentence-transformers model, tfidf+NAME for both, or none.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine to read.")]
-Answers = Annotated[int, typer.Option("-k", help="How many items to return.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+TopK = Annotated[int, typer.Option("-k", help="Number of items to return.")]
 Split = Annotated[
     SplitName,
-    typer.Option("--split", help="Hold out each user's last events, or all from a time on."),
+    typer.Option(
+        "--split",
+        help="Hold out each user's last events (last), or events from --cutoff on (temporal).",
+    ),
 ]
 Cutoff = Annotated[
     str | None,
-    typer.Option("--cutoff", help="For --split temporal: a timestamp as in the data, or ISO."),
+    typer.Option(
+        "--cutoff", help="Time for --split temporal: a timestamp as in the data, or an ISO time."
+    ),
 ]
 
 
 def parse_ids(text: str | None) -> tuple[str, ...]:
-    """Item ids from `a,b,c`."""
+    """The item ids of `a,b,c`."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def settle_threads(threads: int | None) -> None:
-    """Before torch is loaded: threads that wait must not keep a core from the event loop."""
+def set_threads(threads: int | None) -> None:
+    """Set the number of CPU threads; call it before torch is loaded.
+
+    Waiting threads sleep, so that they leave their core to a server's event loop.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)

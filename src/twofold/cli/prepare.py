@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime
 
-from twofold.cli.options import Cutoff, Json, Out, Source, Split, SplitName
+from twofold.cli.options import Cutoff, DatasetArgument, Json, Out, Split, SplitName
 from twofold.records import InputError
 
 
 def prepare(
-    source: Source,
+    source: DatasetArgument,
     out: Out,
     split: Split = SplitName.last,
     cutoff: Cutoff = None,

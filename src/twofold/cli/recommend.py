@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli.options import Answers, Json, Model, parse_ids
+from twofold.cli.options import Json, Model, TopK, parse_ids
 from twofold.cli.show import show
 from twofold.records import InputError
 
@@ -18,7 +18,7 @@ def recommend(
         str | None,
         typer.Option("--user", help="A user whose history is in the model folder."),
     ] = None,
-    k: Answers = 10,
+    k: TopK = 10,
     json: Json = False,
 ) -> None:
     """Recommend the items that come next after a history."""

@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli.options import Answers, Json, Model, parse_ids
+from twofold.cli.options import Json, Model, TopK, parse_ids
 from twofold.cli.show import show
 
 
 def search(
     model: Model,
     query: Annotated[str, typer.Argument(help="The words to search for.")],
-    k: Answers = 10,
+    k: TopK = 10,
     history: Annotated[
         str | None, typer.Option("--history", help="The user's item ids, oldest first: a,b,c.")
     ] = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli.options import Device, Threads, settle_threads
+from twofold.cli.options import Device, Threads, set_threads
 from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 
@@ -68,7 +68,7 @@ def serve(
 
     folders = _folders(model, study)
     keys = keys_for(host, api_key_file)
-    settle_threads(threads)
+    set_threads(threads)
     with loading_models():
         from twofold.serving.app_from_folders import app_from_folders
         from twofold.serving.http.server import run

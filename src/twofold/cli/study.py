@@ -11,12 +11,12 @@ from twofold.cli.options import (
     Budget,
     BudgetName,
     Config,
+    DatasetArgument,
     Device,
     Json,
     Out,
     Resume,
     Settings,
-    Source,
     TextEncoder,
     Threads,
 )
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def study(
-    dataset: Source,
+    dataset: DatasetArgument,
     out: Out,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trained models of each arm.")] = 3,
     budget: Budget = BudgetName.standard,

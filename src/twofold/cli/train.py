@@ -8,32 +8,35 @@ from twofold.cli.options import (
     Budget,
     BudgetName,
     Config,
+    DatasetArgument,
     Device,
     Out,
     Resume,
     Settings,
-    Source,
     TextEncoder,
     Threads,
 )
 
 
 def train(
-    dataset: Source,
+    dataset: DatasetArgument,
     out: Out,
-    arm: Annotated[str, typer.Option("--arm", help="joint, search or recommendation.")] = "joint",
+    arm: Annotated[
+        str, typer.Option("--arm", help="Arm to train: joint, search or recommendation.")
+    ] = "joint",
     identifiers: Annotated[
-        str | None, typer.Option("--identifiers", help="How items are named: atomic or semantic.")
+        str | None, typer.Option("--identifiers", help="Kind of identifiers: atomic or semantic.")
     ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
             "--backbone",
-            help="decoder:SIZE, t5:SIZE or sasrec:SIZE, or a checkpoint's name or folder.",
+            help="decoder:SIZE, t5:SIZE or sasrec:SIZE for fresh weights (tiny, small, medium, "
+            "base), or the name or folder of a checkpoint.",
         ),
     ] = None,
     text_encoder: TextEncoder = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and order.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     budget: Budget = BudgetName.standard,
     config: Config = None,
     settings: Settings = None,
@@ -42,7 +45,10 @@ def train(
     resume: Resume = False,
     histories: Annotated[
         bool,
-        typer.Option("--histories/--no-histories", help="Carry the users' histories along."),
+        typer.Option(
+            "--histories/--no-histories",
+            help="Keep the users' histories in the model folder, for recommend --user.",
+        ),
     ] = True,
 ) -> None:
     """Train one model into a folder."""

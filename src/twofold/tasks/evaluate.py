@@ -1,4 +1,4 @@
-"""Any retriever on the test requests of a dataset: runs, and scores for every request."""
+"""Evaluation of a retriever on the requests of a dataset: runs, and a score for each request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ KIND = "evaluation"
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one retriever scored.
+    """The runs and scores of one retriever.
 
     Attributes:
-        scores: columns task, request_id, measure, value.
-        runs, qrels: by task.
-        unanswered: by task, requests that got no item; they score 0.
+        scores: a table with the columns task, request_id, measure, value.
+        runs, qrels: the run and the qrels of each task.
+        unanswered: the number of requests of each task that got no item; they score 0.
     """
 
     scores: pl.DataFrame
@@ -32,7 +32,7 @@ class Evaluation:
     unanswered: Mapping[str, int]
 
     def means(self) -> dict[str, dict[str, float]]:
-        """Means by task and measure."""
+        """The mean of each measure, by task."""
         return {task: means(self.scores.filter(pl.col("task") == task)) for task in self.runs}
 
 
@@ -46,25 +46,25 @@ def evaluate(
     """Rank the full catalog for every request and score it.
 
     Args:
-        retriever: what answers.
-        dataset: whose requests are asked.
-        tasks: all that the dataset has, by default.
+        retriever: the retriever that is scored.
+        dataset: the dataset whose requests it answers.
+        tasks: the tasks to score; by default all that the dataset has.
         split: `test` or `validation`.
-        measures: the deepest of them says how many items are retrieved.
+        measures: the measures; the deepest sets how many items are retrieved.
     """
     depth = max(measure.k for measure in measures)
     runs: dict[str, Run] = {}
     qrels: dict[str, Qrels] = {}
-    silent: dict[str, int] = {}
-    parts = []
+    without_answer: dict[str, int] = {}
+    tables = []
     for task in tasks or dataset.tasks:
         judged = dataset.task(task).requests(split)
         runs[task] = retriever.retrieve(judged.requests, depth)
         qrels[task] = judged.qrels
-        silent[task] = unanswered(runs[task], judged.qrels)
+        without_answer[task] = unanswered(runs[task], judged.qrels)
         scores = score(runs[task], judged.qrels, measures)
-        parts.append(scores.select(pl.lit(task).alias("task"), pl.all()))
-    return Evaluation(pl.concat(parts), runs, qrels, silent)
+        tables.append(scores.select(pl.lit(task).alias("task"), pl.all()))
+    return Evaluation(scores=pl.concat(tables), runs=runs, qrels=qrels, unanswered=without_answer)
 
 
 def save_evaluation(evaluation: Evaluation, out: Path, stamp: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The data report: what the dataset holds, and what a reader of its numbers should know."""
+"""The data report: the contents of a dataset, and what may bias numbers computed on it."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import repeat_share
 
 NEAR_DUPLICATE = 0.8
-"""Jaccard overlap of words from which on two queries count as near-duplicates."""
+"""The smallest Jaccard overlap of words at which two queries count as near-duplicates."""
 
 _CHUNK = 1000
-"""Test queries compared at once: what they share with every training query fits in memory."""
+"""The number of test queries compared at once, which bounds the memory."""
 
 Report = dict[str, Any]
 
@@ -56,7 +56,7 @@ def _splits(dataset: PreparedDataset) -> Report:
     def count(rows: pl.DataFrame) -> dict[str, int]:
         return {split: rows.filter(pl.col("split") == split).height for split in SPLITS}
 
-    found: Report = {
+    splits: Report = {
         "interactions": count(dataset.interactions),
         "queries": count(dataset.queries),
     }
@@ -64,9 +64,9 @@ def _splits(dataset: PreparedDataset) -> Report:
         trained = dataset.queries.filter(pl.col("split") == "train")
         test = dataset.queries.filter(pl.col("split") == "test")
         seen = test.join(trained, on="key", how="semi").height
-        found["test_queries_seen_in_training"] = seen
-        found["test_queries_unseen"] = test.height - seen
-    return found
+        splits["test_queries_seen_in_training"] = seen
+        splits["test_queries_unseen"] = test.height - seen
+    return splits
 
 
 def _overlap(dataset: PreparedDataset) -> Report:
@@ -101,7 +101,7 @@ def _divergence(dataset: PreparedDataset) -> Report | None:
 
 
 def _query_leaks(dataset: PreparedDataset) -> Report:
-    """Test queries that training nearly holds, and queries that are just a title."""
+    """Test queries that are near training queries, and queries that equal a title."""
     trained = dataset.queries.filter(pl.col("split") == "train")["key"].to_list()
     test = dataset.queries.filter(pl.col("split") == "test")["key"].to_list()
     titles = {normalise_query(title) for title in dataset.catalog.items["title"] if title}
@@ -116,7 +116,7 @@ def _query_leaks(dataset: PreparedDataset) -> Report:
 
 
 def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str] | None]:
-    """Test queries with a training query of at least `NEAR_DUPLICATE` Jaccard overlap in words."""
+    """How many test queries are near-duplicates of a training query, and one such pair."""
     if not test or not trained:
         return 0, None
     number: dict[str, int] = {}
@@ -126,19 +126,20 @@ def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str
         (np.ones(lengths.sum()), np.concatenate(rows), np.concatenate([[0], np.cumsum(lengths)])),
         shape=(len(rows), len(number)),
     )
-    found, example = 0, None
+    duplicates, example = 0, None
     others = ones[len(test) :].T.tocsr()
     for start in range(0, len(test), _CHUNK):
         shared = (ones[start : min(start + _CHUNK, len(test))] @ others).tocoo()
         union = lengths[start + shared.row] + lengths[len(test) + shared.col] - shared.data
         near = np.flatnonzero(shared.data >= NEAR_DUPLICATE * union)
-        found += len(np.unique(shared.row[near]))
+        duplicates += len(np.unique(shared.row[near]))
         if len(near) and example is None:
             example = [test[start + shared.row[near[0]]], trained[shared.col[near[0]]]]
-    return found, example
+    return duplicates, example
 
 
 def _words(key: str, number: dict[str, int]) -> list[int]:
+    """The numbers of a query's words; a new word gets the next number."""
     return [number.setdefault(word, len(number)) for word in sorted(set(key.split()))]
 
 

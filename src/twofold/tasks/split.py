@@ -92,8 +92,10 @@ def _last_event() -> pl.Expr:
 
 
 def _by_cutoff(cutoff: float) -> pl.Expr:
-    """The first event from `cutoff` on is test, later ones are not used; the last one before it
-    is validation where at least one stands before that."""
+    """The first event from `cutoff` on is test; later ones are not used.
+
+    The last event before it is validation where it is not the user's first.
+    """
     late = pl.col("timestamp") >= cutoff
     early_count = (~late).sum().over("user_id")
     number = pl.int_range(pl.len()).over("user_id")
@@ -111,9 +113,9 @@ def _by_cutoff(cutoff: float) -> pl.Expr:
 def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFrame, list[Note]]:
     """Queries with right answers, with `split` and the normalised text in `key`.
 
-    A given split is honoured. Otherwise 80/10/10 by a hash of the normalised text, or by time
-    under a temporal protocol. A query whose normalised text is also on a later side is left out,
-    so that no test query is ever trained on; but for what only the cutoff put on that side.
+    A given split is kept. Other queries are split 80/10/10 by a hash of the normalised text, or by
+    time under a temporal protocol. A query whose normalised text is also in a later split is left
+    out, so that no test query is ever trained on, unless only the cutoff put that text there.
     """
     judged = dataset.queries.join(dataset.qrels, on="query_id", how="semi")
     key = pl.col("text").map_elements(query_key, return_dtype=pl.String)
@@ -125,7 +127,7 @@ def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFra
         made = pl.col("key").map_elements(_hash_split, return_dtype=pl.String)
     queries = queries.with_columns(split=pl.coalesce("given", made))
     order = {split: number for number, split in enumerate(SPLITS)}
-    # A log repeats its queries over time; what was held out on purpose is never trained on.
+    # A log repeats its queries over time; a query that was held out on purpose is never trained on.
     binding = pl.col("given" if timed else "split").replace_strict(order, default=-1)
     own = pl.col("split").replace_strict(order)
     kept = pl.when(own >= binding.max().over("key")).then("split")
@@ -137,13 +139,13 @@ def _repeats(queries: pl.DataFrame) -> list[Note]:
     left_out = queries.filter(pl.col("split").is_null())
     if not left_out.height:
         return []
-    problem = "its text repeats that of a query on a later side"
+    problem = "its text repeats that of a query in a later split"
     place = f"query '{left_out['query_id'][0]}'"
     return [Note(left_out.height, place, problem, "give both the same split")]
 
 
 def _queries_by_cutoff(queries: pl.DataFrame, cutoff: float) -> pl.Expr:
-    """From `cutoff` on test; of those before, the last tenth validation. Without a time: train."""
+    """Queries from `cutoff` on are test, the last tenth before it validation, all others train."""
     early = queries["timestamp"].filter(queries["timestamp"] < cutoff)
     start = early.quantile(0.9, "higher")
     time = pl.col("timestamp")

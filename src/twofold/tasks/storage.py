@@ -1,4 +1,4 @@
-"""From a source to a prepared dataset, kept as an artifact."""
+"""Prepared datasets on disk: any source is loaded, a prepared one is saved as an artifact."""
 
 import dataclasses
 from pathlib import Path
@@ -24,8 +24,8 @@ def load_dataset(
     Args:
         source: a prepared folder, a folder of tables, a raw MovieLens folder, a known dataset's
             name, or `simulate:NAME`.
-        split: for a source that is not prepared yet.
-        cutoff: the time from which on events are test, for `split="temporal"`.
+        split: how to split a source that is not prepared yet.
+        cutoff: the time from which events are test, for `split="temporal"`.
 
     Raises:
         InputError: the source cannot be read; names file, line, value and remedy.

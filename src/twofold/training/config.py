@@ -169,14 +169,14 @@ class TrainingConfig(pydantic.BaseModel):
 
 
 def scheme_of(config: TrainingConfig) -> SemanticScheme:
-    """How a configuration asks for semantic IDs."""
+    """The scheme of the semantic IDs that a configuration asks for."""
     return SemanticScheme(
         config.id_embeddings, config.quantizer, config.levels, config.codebook_size, config.id_space
     )
 
 
 def sentence_part(config: TrainingConfig) -> str | None:
-    """The sentence encoder that a configuration asks for, if any: its name or folder."""
+    """The name or folder of the sentence encoder that a configuration asks for, if any."""
     name = config.text_encoder.removeprefix("tfidf+")
     return None if name in ("none", "tfidf", "auto") else name
 
@@ -203,7 +203,7 @@ PRESETS: dict[Budget, dict[str, Any]] = {
 
 
 def _parsed(key: str, value: str) -> Any:
-    """A setting's value; weights by name are written as a JSON object."""
+    """A setting's value; weights by source are written as a JSON object."""
     if not value.startswith("{"):
         return value
     try:
@@ -221,8 +221,15 @@ def resolve_config(
 ) -> TrainingConfig:
     """A preset, changed by `base`, by a JSON file, by KEY=VALUE settings, then by `overrides`.
 
+    Args:
+        budget: the name of the preset.
+        file: a JSON file with an object of settings.
+        settings: settings written as KEY=VALUE.
+        base: settings that take the place of the preset's.
+        overrides: settings by name; None leaves a setting as it is.
+
     Raises:
-        InputError: an unknown key or a value that does not fit; it names the key.
+        InputError: there is no such setting, or a value does not fit; it names the setting.
     """
     if budget not in PRESETS:
         raise InputError(f"--budget '{budget}': there is {', '.join(PRESETS)}")

@@ -72,8 +72,8 @@ def load_state(
     """
     if any(folder.glob("update-*")):
         raise InputError(
-            f"{folder}: an earlier version wrote this state, which cannot be resumed; repeat the "
-            f"command without --resume"
+            f"{folder}: an earlier version wrote this state, which cannot be resumed; delete it, "
+            f"and repeat the command"
         )
     states = sorted(folder.glob("step-*"))
     if not states:
