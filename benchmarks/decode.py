@@ -1,17 +1,17 @@
-"""Constrained decoding beside transformers' `generate` with `prefix_allowed_tokens_fn`.
+"""Constrained decoding compared with `generate` of transformers under the same constraint.
 
     python benchmarks/decode.py [--out DIR] [--rounds 5] [--threads 1] [--only PART ...]
         [--tokens N ...] [--device cuda]
 
-Both sides hold the same weights (random, of Flan-T5-small's shape, and a decoder of that width),
-read the same requests and must find the same items; they run in turn in one process, and the
-fastest of the rounds counts, in processor time where one core does it all. `same softmax` has one
-type of numbers and the softmax over the whole vocabulary on both sides; `plain weights` is that
-without our layout of the weights, which a GPU does not need, and the other columns say what the
-softmax over the codes that go on, by which the library ranks, and bfloat16 add. `floor` is what the
-same products take at the machine's peak rates (`roofline.py`). Requests have 16 tokens, as a query
-has, or 101: a history of 25 items of four codes. Then what the trie costs, how time grows with the
-catalog, and atomic identifiers.
+Both sides have the same weights (random, of Flan-T5-small's shape, and a decoder of that width),
+read the same requests and must find the same items; `generate` is constrained by
+`prefix_allowed_tokens_fn`. They run in turn in one process, and the fastest of the rounds counts,
+in processor time with one thread. In `same softmax` both sides have the same precision and a
+softmax over the whole vocabulary; `plain weights` is the same without packed weights, which a GPU
+does not need. `trie's softmax`, by which the library ranks, is over the valid continuations, and
+`bfloat16` is in that precision. `floor` is the least time of the same products on the machine
+(`roofline.py`). Requests have 16 tokens, as a query, or 101: a history of 25 items of four codes.
+Further tables: the cost of the trie, time against the size of the catalog, atomic identifiers.
 """
 
 import argparse
@@ -54,15 +54,15 @@ from twofold.retrieval.top_k import top_k
 
 ITEMS, LEVELS, CODES, TEXT = 100_000, 4, 256, 32_100
 REQUESTS = (16, 101)
-"""Tokens of a request: of a query, and of a history of 25 items."""
+"""The tokens of a request: a query, and a history of 25 items."""
 CASES = [(1, 10), (1, 50), (8, 10), (8, 50)]
-"""Requests in a batch, and beams."""
+"""The requests of a batch, and the beams."""
 
 Prefix = tuple[int, ...]
 
 
 def random_identifiers(items: int, seed: int = 0) -> Identifiers:
-    """Distinct random codes."""
+    """Distinct random identifiers of `LEVELS` codes."""
     rng = np.random.default_rng(seed)
     codes = np.unique(rng.integers(0, CODES, (items + items // 10, LEVELS)), axis=0)
     chosen = codes[rng.permutation(len(codes))[:items]]
@@ -70,9 +70,15 @@ def random_identifiers(items: int, seed: int = 0) -> Identifiers:
 
 
 def made_vocabulary(spaces: IdSpaces) -> Vocabulary:
-    """As many text tokens as Flan-T5 has."""
-    tokenizer = train_tokenizer(["nothing is read as text here"], 256)
-    return Vocabulary(tokenizer, TEXT, 0, spaces, max_history=25, max_query_tokens=101)
+    """A vocabulary with as many text tokens as Flan-T5 has."""
+    return Vocabulary(
+        tokenizer=train_tokenizer(["no text is read here"], 256),
+        text_size=TEXT,
+        pad=0,
+        spaces=spaces,
+        max_history=25,
+        max_query_tokens=101,
+    )
 
 
 def made_backbone(family: str, vocabulary: Vocabulary) -> Backbone:
@@ -111,7 +117,7 @@ def made_backbone(family: str, vocabulary: Vocabulary) -> Backbone:
 
 
 def requests(count: int, tokens: int, vocabulary: Vocabulary, device: torch.device) -> Batch:
-    """Random words, none of them padding."""
+    """Requests of random text tokens, without padding."""
     words = torch.randint(1, TEXT, (count, tokens), generator=torch.Generator().manual_seed(1))
     nothing, rows = torch.zeros(0, dtype=torch.long), torch.arange(count)
     codebooks = torch.from_numpy(vocabulary.spaces.codebooks_of("search")[:1]).expand(count)
@@ -131,7 +137,7 @@ def requests(count: int, tokens: int, vocabulary: Vocabulary, device: torch.devi
 
 
 class Ours:
-    """The search of the library, with a choice of softmax and of the type of numbers."""
+    """The library's beam search, with a choice of softmax and precision."""
 
     def __init__(self, backbone: Backbone, vocabulary: Vocabulary, trie: Trie) -> None:
         self._trie, self._counts = trie, trie.counts()
@@ -152,7 +158,14 @@ class Ours:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, beams: int, softmax: str, weights: str) -> Ints:
-        """The items of each request, (B, beams); `weights`: plain, or packed in a precision."""
+        """The items of each request, (B, beams).
+
+        Args:
+            batch: B requests.
+            beams: hypotheses of a level, and items.
+            softmax: `trie` for valid continuations, `vocabulary` for all tokens.
+            weights: `plain`, or the precision that they are packed in.
+        """
         backbone, product = self._backbones[weights], weights == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=product):
             steps = steps_of(backbone, batch, self._trie.levels - 1, beams)
@@ -166,12 +179,12 @@ class Ours:
                     states = steps.next(tokens, torch.from_numpy(parents).to(self._device))
             codebook = self._codebooks[level]
             if softmax == "trie":
-                found = backbone.logits(states, codebook)
+                scores = backbone.logits(states, codebook)
             else:
                 wanted = slice(codebook.start + self._start, codebook.stop + self._start)
-                found = self._over_vocabulary(states, weights, wanted)
-            scores: Scores = found.cpu().numpy()
-            return scores
+                scores = self._over_vocabulary(states, weights, wanted)
+            on_cpu: Scores = scores.cpu().numpy()
+            return on_cpu
 
         nothing = [np.zeros(0, np.int64)] * len(batch.lengths)
         return beam_search(
@@ -188,22 +201,22 @@ class Ours:
     def _over_vocabulary(self, states: torch.Tensor, weights: str, wanted: slice) -> torch.Tensor:
         if weights == "plain" or self._packed_outputs is None:
             return torch.log_softmax(states @ self._outputs.T, dim=-1)[..., wanted]
-        found = []
-        for rows in torch.split(states.reshape(-1, states.shape[-1]), 64):  # a cache holds so many
+        parts = []
+        for rows in torch.split(states.reshape(-1, states.shape[-1]), 64):  # these fit a cache
             scores = torch.log_softmax(self._packed_outputs(rows), dim=-1)
-            found.append(scores[:, wanted].clone())
-        return torch.cat(found).reshape(*states.shape[:2], -1)
+            parts.append(scores[:, wanted].clone())
+        return torch.cat(parts).reshape(*states.shape[:2], -1)
 
 
 class Theirs:
-    """transformers' beam search, with the table of allowed tokens that its users build."""
+    """The beam search of transformers, with a table of allowed tokens as its users build it."""
 
     def __init__(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
         self._model = copy.deepcopy(backbone.model)
-        for module in self._model.modules():  # as transformers has it; ours is one pass
+        for module in self._model.modules():  # as in transformers; our backbone replaces it
             if isinstance(getattr(module, "act", None), torch.nn.GELU):
                 module.act = NewGELUActivation()
-        self._spells_alone = isinstance(backbone, EncoderDecoder)
+        self._is_encoder_decoder = isinstance(backbone, EncoderDecoder)
         identifiers = vocabulary.spaces.search
         tokens = identifiers.codes + vocabulary.code_tokens("search")
         self._levels = identifiers.levels
@@ -217,12 +230,12 @@ class Theirs:
     @torch.inference_mode()
     def __call__(self, batch: Batch, beams: int) -> Ints:
         """The items of each request, (B, beams)."""
-        skip = 1 if self._spells_alone else batch.tokens.shape[1]
+        skip = 1 if self._is_encoder_decoder else batch.tokens.shape[1]
 
         def allowed(_: int, ids: torch.Tensor) -> list[int]:
             return self._allowed[tuple(ids[skip:].tolist())]
 
-        found = self._model.generate(
+        sequences = self._model.generate(
             batch.tokens,
             attention_mask=torch.ones_like(batch.tokens),
             num_beams=beams,
@@ -231,15 +244,15 @@ class Theirs:
             do_sample=False,
             prefix_allowed_tokens_fn=allowed,
         )
-        codes = found[:, -self._levels :].tolist()
+        codes = sequences[:, -self._levels :].tolist()
         items = [self._item[tuple(row)] for row in codes]
         return np.array(items).reshape(len(batch.tokens), beams)
 
 
 def fastest(sides: Sequence[Callable[[], Any]], rounds: int, device: torch.device) -> list[float]:
-    """Seconds of each side, run in turn; the minimum of the rounds.
+    """The seconds of each side, which run in turn; the minimum of the rounds.
 
-    Of processor time where one core does it all: what other programs take of it is not ours.
+    With one thread, seconds of processor time, which do not include those of other programs.
     """
     one_core = torch.get_num_threads() == 1 and device.type == "cpu"
     clock = time.process_time if one_core else time.perf_counter
@@ -252,10 +265,10 @@ def fastest(sides: Sequence[Callable[[], Any]], rounds: int, device: torch.devic
     return [min(values) for values in seconds]
 
 
-def beside_generate(
+def compared_with_generate(
     family: str, device: torch.device, rounds: int, lengths: Sequence[int] = REQUESTS
 ) -> list[dict[str, Any]]:
-    """Times and ratios for each case, what each side takes of memory, and the floor."""
+    """Times, ratios and memory of both sides for each case, and the floor."""
     spaces = shared(random_identifiers(ITEMS))
     vocabulary = made_vocabulary(spaces)
     backbone = made_backbone(family, vocabulary).to(device)
@@ -296,7 +309,7 @@ def beside_generate(
 
 
 def one_step(device: torch.device, rounds: int) -> list[dict[str, Any]]:
-    """Atomic identifiers: exact top-k of one step beside `generate` with k beams."""
+    """Atomic identifiers: exact top-k of one step compared with `generate` with k beams."""
     spaces = shared(atomic(ITEMS))
     vocabulary = made_vocabulary(spaces)
     backbone = made_backbone("t5", vocabulary).to(device)
@@ -322,20 +335,20 @@ def one_step(device: torch.device, rounds: int) -> list[dict[str, Any]]:
 
 
 def by_catalog(device: torch.device, rounds: int) -> list[dict[str, Any]]:
-    """Milliseconds of a request, and of its search without the model, as the catalog grows."""
-    made = []
+    """Milliseconds of a request, and of its search without the model, by catalog size."""
+    catalogs = []
     for items in (10_000, 100_000, 1_000_000):
         spaces = shared(random_identifiers(items))
         vocabulary, trie = made_vocabulary(spaces), build_trie(spaces.search)
         ours = Ours(made_backbone("t5", vocabulary).to(device), vocabulary, trie)
-        made.append((items, trie, partial(ours, requests(1, REQUESTS[0], vocabulary, device))))
+        catalogs.append((items, trie, partial(ours, requests(1, REQUESTS[0], vocabulary, device))))
     rows = []
     for beams in (10, 50):
         runs: list[Callable[[], Any]] = []
-        for _, trie, ours_of in made:
+        for _, trie, ours_of in catalogs:
             runs += [partial(ours_of, beams, "trie", "float32"), *search_alone(trie, beams)]
         seconds = np.array(fastest(runs, max(rounds, 20), device)).reshape(-1, 3)
-        for (items, *_), (whole, constrained, free) in zip(made, seconds.tolist(), strict=True):
+        for (items, *_), (whole, constrained, free) in zip(catalogs, seconds.tolist(), strict=True):
             rows.append(
                 {
                     "items": items,
@@ -353,8 +366,8 @@ def by_catalog(device: torch.device, rounds: int) -> list[dict[str, Any]]:
 
 
 def search_alone(trie: Trie, beams: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """The search over fixed scores: with the trie and its softmax, and with a softmax over all
-    codes of a level and any of them allowed."""
+    """The search over fixed scores: constrained by the trie, and with all codes of a level
+    allowed."""
     rng = np.random.default_rng(0)
     tables = [
         rng.normal(size=(1, beams if level else 1, CODES)).astype(np.float32)
@@ -388,7 +401,7 @@ TITLES = {
     "t5": "T5 and generate",
     "decoder": "Decoder and generate",
     "atomic": "Atomic identifiers and generate",
-    "catalog": "The price of the trie",
+    "catalog": "The cost of the trie",
 }
 
 
@@ -396,40 +409,47 @@ def main() -> None:
     """Run all tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the fastest counts")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--only", nargs="*", choices=["t5", "decoder", "atomic", "catalog"])
-    parser.add_argument("--tokens", nargs="*", type=int, default=REQUESTS, help="of requests")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        help="tables to run; all by default",
+        choices=["t5", "decoder", "atomic", "catalog"],
+    )
+    parser.add_argument(
+        "--tokens", nargs="*", type=int, default=REQUESTS, help="tokens of a request"
+    )
     add_publish_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     logging.set_verbosity_error()
-    place, rounds = arguments.device, arguments.rounds
+    device, rounds = arguments.device, arguments.rounds
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        family: partial(beside_generate, family, place, rounds, arguments.tokens)
+        family: partial(compared_with_generate, family, device, rounds, arguments.tokens)
         for family in ("t5", "decoder")
     } | {
-        "atomic": partial(one_step, place, rounds),
-        "catalog": partial(by_catalog, place, rounds),
+        "atomic": partial(one_step, device, rounds),
+        "catalog": partial(by_catalog, device, rounds),
     }
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         name: part()
         for name, part in parts.items()
         if arguments.only is None or name in arguments.only
     }
-    for name, rows in found.items():
+    for name, rows in results.items():
         publish_records(
             arguments.publish and f"{arguments.publish}-{name}",
             *("decode", TITLES[name], rows),
             seeds="random weights, one",
-            protocol=f"{rounds} rounds, {arguments.threads} threads, {place}; see the script",
+            protocol=f"{rounds} rounds, {arguments.threads} threads, {device}; see the script",
         )
-    found["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory {found['peak MiB']:.0f} MiB")
+    results["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory {results['peak MiB']:.0f} MiB")
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "decode.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+        (arguments.out / "decode.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""What it costs to name a large catalog: time and memory of semantic identifiers.
+"""Time and memory of making semantic IDs for a large catalog.
 
     python benchmarks/identifiers.py --out DIR [--items 1000000] [--width 64] [--threads 1]
         [--quantizer rq-kmeans ...]
 
-Random vectors, the worst case for k-means, in the default shape; then the trie over the
-identifiers, its time and its bytes an item with the counts that filters and removals need. Each
-quantizer runs in a process of its own, so that peak memory is its own: what Python, the libraries
-and the vectors take is printed beside it. Writes DIR/identifiers.json.
+Vectors are random, the worst case for k-means, and codes have the default shape. Then the trie
+over the identifiers: its time, and its bytes for each item with the counts that filters and
+removals need. Each quantizer runs in a process of its own, so that the peak memory is its own; the
+memory of Python, the libraries and the vectors before it is printed in brackets. Writes
+DIR/identifiers.json.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import torch
 from publish import add_publish_option, publish_records
 from threadpoolctl import threadpool_limits
 
-from twofold.encoders.vectors import Vectors
+from twofold.encoders.vectors import Vectors, unit
 from twofold.identifiers.identifiers import Identifiers
 from twofold.identifiers.quantizers import QUANTIZERS
 from twofold.identifiers.semantic import semantic_codes
@@ -33,12 +34,12 @@ _GIB = 2**30
 
 
 def peak() -> float:
-    """Largest resident memory of this process so far, in GiB."""
+    """The largest resident memory of this process so far, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB
 
 
 def measured(name: str, items: int, width: int, threads: int) -> dict[str, Any]:
-    """Seconds, memory and what the codes are like, for one quantizer."""
+    """Seconds, memory, and how the codes are distributed, for one quantizer."""
     faiss.omp_set_num_threads(threads)
     torch.set_num_threads(threads)
     with threadpool_limits(threads):
@@ -53,7 +54,7 @@ def measured(name: str, items: int, width: int, threads: int) -> dict[str, Any]:
         checked = time.perf_counter()
         trie = build_trie(identifiers)
         built = time.perf_counter()
-        bytes_an_item = (trie.nbytes + sum(array.nbytes for array in trie.counts())) / items
+        bytes_per_item = (trie.nbytes + sum(array.nbytes for array in trie.counts())) / items
         return {
             "quantizer": name,
             "codebook_sizes": made.codebook_sizes,
@@ -65,25 +66,23 @@ def measured(name: str, items: int, width: int, threads: int) -> dict[str, Any]:
             "perplexity": [level.perplexity for level in made.report.levels],
             "identifiers_seconds": checked - start,
             "trie_seconds": built - checked,
-            "trie_bytes_an_item": bytes_an_item,
+            "trie_bytes_per_item": bytes_per_item,
         }
 
 
 def random_vectors(items: int, width: int) -> Vectors:
-    """Unit vectors in all directions."""
+    """Unit vectors in random directions, (items, width)."""
     rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((items, width), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
+    return unit(rng.standard_normal((items, width), dtype=np.float32))
 
 
 def main() -> None:
     """Measure each quantizer and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--items", type=int, default=1_000_000, help="items of the catalog")
+    parser.add_argument("--width", type=int, default=64, help="width of an item's vector")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--quantizer", nargs="+", choices=QUANTIZERS, default=["rq-kmeans"])
     add_publish_option(parser)
     arguments = parser.parse_args()
@@ -104,7 +103,7 @@ def main() -> None:
         print(
             f"{name:12}  {sizes:18}  {row['seconds']:7.1f}  {row['peak_gib']:8.2f}  "
             f"({row['vectors_gib']:.2f})     {row['collisions']:10,}  {row['largest_group']:7}  "
-            f"{row['trie_seconds']:6.2f}  {row['trie_bytes_an_item']:5.1f}"
+            f"{row['trie_seconds']:6.2f}  {row['trie_bytes_per_item']:5.1f}"
         )
     publish_records(
         arguments.publish,

@@ -1,7 +1,8 @@
-"""What a machine cannot beat: how long the matrix products of a call take at its peak rates.
+"""A roofline: the least time that the matrix products of a call take on a machine.
 
-A product takes at least its operations over the rate of multiplying, or its bytes over the rate
-of reading, whichever is longer. Rates are measured here, on the thread that asks or on its GPU.
+A product takes at least its operations divided by the machine's peak rate of operations, or its
+bytes divided by the peak rate of reading, whichever is longer. The rates are measured here, on the
+calling thread or on the GPU.
 """
 
 import ctypes
@@ -23,7 +24,7 @@ _KERNELS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm")
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Of float32: operations and bytes a second."""
+    """The peak rates of a device in float32: operations and bytes for each second."""
 
     operations: float
     bytes: float
@@ -33,7 +34,7 @@ _CPU = torch.device("cpu")
 
 
 def measured_rates(device: torch.device = _CPU, repeats: int = 20) -> Rates:
-    """The best of `repeats` of a large product, and of reading 256 MB, or 4 GB of a GPU."""
+    """The fastest of `repeats` large products, and of reading 256 MB, or 4 GB on a GPU."""
     width, read = (1024, 1 << 26) if device.type == "cpu" else (8192, 1 << 30)
     left, right = torch.randn(width, width, device=device), torch.randn(width, width, device=device)
     product = PackedLinear(right, None, torch.float32) if can_pack(device) else right.matmul
@@ -41,7 +42,7 @@ def measured_rates(device: torch.device = _CPU, repeats: int = 20) -> Rates:
     with torch.inference_mode():
         multiplying = min(_seconds(lambda: product(left), device) for _ in range(repeats))
         reading = min(_seconds(numbers.sum, device) for _ in range(repeats))
-    return Rates(2 * width**3 / multiplying, numbers.nbytes / reading)
+    return Rates(operations=2 * width**3 / multiplying, bytes=numbers.nbytes / reading)
 
 
 def _seconds(run: Callable[[], Any], device: torch.device) -> float:
@@ -57,7 +58,7 @@ def _seconds(run: Callable[[], Any], device: torch.device) -> float:
 
 
 class Floor(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the least seconds of every plain matrix product that runs under it."""
+    """A context that sums the least seconds of all plain matrix products within it."""
 
     def __init__(self, rates: Rates) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -66,18 +67,18 @@ class Floor(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any | None = None
     ) -> Any:
-        found = func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
         if (name := func.overloadpacket.__name__) in _PRODUCTS:
             left, right = args[1:3] if name == "addmm" else args[:2]
-            operations = 2 * found.numel() * left.shape[-1]
-            read = left.nbytes + right.nbytes + found.nbytes
+            operations = 2 * output.numel() * left.shape[-1]
+            read = left.nbytes + right.nbytes + output.nbytes
             self.operations += operations
             self.seconds += max(operations / self.rates.operations, read / self.rates.bytes)
-        return found
+        return output
 
 
 def floor_of(run: Callable[[], Any], rates: Rates) -> float:
-    """The least seconds that the products of `run`, on plain weights, can take."""
+    """The least seconds that the matrix products of `run` can take; its weights are plain."""
     floor = Floor(rates)
     with floor:
         run()
@@ -85,8 +86,10 @@ def floor_of(run: Callable[[], Any], rates: Rates) -> float:
 
 
 def products_share(run: Callable[[], Any], device: torch.device = _CPU) -> float:
-    """The share of a call's time in operators that is spent in matrix products; of a GPU the share
-    of the call in which it computes at all."""
+    """The share of matrix products in the time of a call's operators.
+
+    On a GPU, the share of the call in which the GPU computes.
+    """
     activity = torch.profiler.ProfilerActivity
     wanted = activity.CPU if device.type == "cpu" else activity.CUDA
     seconds = _seconds(run, device)
@@ -100,8 +103,7 @@ def products_share(run: Callable[[], Any], device: torch.device = _CPU) -> float
 
 
 def peak_mib(run: Callable[[], Any], device: torch.device = _CPU) -> float:
-    """MiB that a call takes at most beyond what was held before, on its device; 0 for a CPU that
-    is not under Linux."""
+    """The largest memory that a call adds on its device, in MiB; 0 on a CPU without Linux."""
     if device.type != "cpu":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -109,7 +111,7 @@ def peak_mib(run: Callable[[], Any], device: torch.device = _CPU) -> float:
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     status = Path("/proc/self/status")
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before would hide what is taken
+        ctypes.CDLL(None).malloc_trim(0)  # memory freed before would hide what the call takes
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the last peak
         before = _kib(status, "VmRSS")
         run()

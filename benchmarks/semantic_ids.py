@@ -4,11 +4,12 @@
         [--only NAME ...] [--unfiltered] [--set KEY=VALUE ...] [--threads 1]
     python benchmarks/semantic_ids.py table DIR
 
-One joint model for each way to make identifiers: what the vectors are learned from (RQ-KMeans),
-and how they become codes (multi-task vectors); beside them atomic identifiers. Test requests, full
-catalog, ranked by item, never by code; --unfiltered leaves seen items in, as TIGER does. What is
-finished is not made again. `table` prints it, and which of the paper's orders hold. Without
---sentence vectors come from words and factorisations.
+Trains a joint model for each way to make identifiers: one table compares what item vectors are
+learned from (with RQ-KMeans), the other the quantizers (with multi-task vectors), and both have
+atomic identifiers as well. Judged on test requests over the full catalog, ranked by item, never by
+code; --unfiltered keeps seen items, as TIGER does. A model that exists is not trained again.
+`table` prints the tables, and which of the paper's orders hold. Without --sentence vectors come
+from TF-IDF and factorisations.
 """
 
 import argparse
@@ -53,8 +54,8 @@ SETTINGS = [
     "epochs=4",
     "hybrid=none",
 ]
-"""The paper's codes. Sequences are as many times longer as an identifier has codes; so are
-batches. Atomic identifiers could have a hybrid part, which the others have not."""
+"""The codes have the paper's shape. An identifier of C codes makes sequences C times as long, and
+batches have so many more tokens. The hybrid part is for atomic identifiers only, so none has it."""
 
 ORDERS: list[tuple[Task, str, str]] = [
     ("search", "search", "recommendation"),
@@ -74,18 +75,18 @@ ORDERS: list[tuple[Task, str, str]] = [
     ("search", "multi-task", "dictionary"),
     ("recommendation", "multi-task", "dictionary"),
 ]
-"""Recall@30 of the first is above that of the second in the paper's tables."""
+"""(task, first, second): in the paper's tables Recall@30 of the first is above the second's."""
 
 
 def rows(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticScheme]:
-    """Both tables: every way to make identifiers, and every other quantizer by the best of them."""
-    found = schemes(dataset, shape)
-    best = found.get("multi-task", list(found.values())[-1])
-    return found | {name: replace(best, quantizer=name) for name in QUANTIZERS[1:]}
+    """The schemes of both tables by name: all with RQ-KMeans, and the others with the best one."""
+    by_name = schemes(dataset, shape)
+    best = by_name.get("multi-task", list(by_name.values())[-1])
+    return by_name | {name: replace(best, quantizer=name) for name in QUANTIZERS[1:]}
 
 
 def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
-    """Train and score a joint model for every scheme."""
+    """Train and evaluate a joint model for every scheme."""
     settings = (*SETTINGS, *(arguments.set or ()))
     config = resolve_config("standard", None, settings)
     require_same(dataset, arguments, config)
@@ -95,8 +96,8 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
     def vectors_of(strategy: Strategy) -> Vectors:
         kept = arguments.out / f"{strategy}.npy"
         if not kept.is_file():
-            made = item_embeddings(dataset, strategy, sentence=arguments.sentence, folder=place)
-            np.save(kept, made)
+            learned = item_embeddings(dataset, strategy, sentence=arguments.sentence, folder=place)
+            np.save(kept, learned)
         vectors: Vectors = np.load(kept)
         return vectors
 
@@ -117,7 +118,7 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
 def require_same(
     dataset: PreparedDataset, arguments: argparse.Namespace, config: TrainingConfig
 ) -> None:
-    """Note what the rows of a folder rest on; refuse to mix them with others."""
+    """Record the data and settings of a folder's rows; refuse to mix them with others."""
     wanted = {
         "data": dataset.digest,
         "seen": dataset.protocol.seen,
@@ -139,7 +140,7 @@ def one(
     config: TrainingConfig,
     seed: int,
 ) -> None:
-    """One model, trained and scored, unless that was done."""
+    """Train and evaluate one model, unless that was done before."""
     arm = PLAIN_ARMS["joint" if len(dataset.tasks) == len(TASKS) else dataset.tasks[0]]
     if artifact.is_complete(place / "test"):
         return
@@ -156,21 +157,21 @@ def one(
             histories=False,
             identifiers=make(),
         )
-    found = evaluate(retriever, dataset, dataset.tasks)
-    save_evaluation(found, place / "test", retriever.model.stamp.as_dict())
+    evaluation = evaluate(retriever, dataset, dataset.tasks)
+    save_evaluation(evaluation, place / "test", retriever.model.stamp.as_dict())
 
 
 def scores(out: Path, name: str) -> dict[Task, Floats]:
     """Recall@30 of every test request, (seeds, requests), by task."""
-    found: dict[Task, list[Floats]] = {}
+    by_task: dict[Task, list[Floats]] = {}
     for place in sorted((out / name).glob(f"seed-*/test/{artifact.MANIFEST}")):
         rows = pl.read_parquet(place.parent / "per_request.parquet")
         rows = rows.filter(pl.col("measure") == str(PRIMARY))
         for task in TASKS:
             values = rows.filter(pl.col("task") == task)["value"].to_numpy()
             if len(values):
-                found.setdefault(task, []).append(values)
-    return {task: np.stack(values) for task, values in found.items()}
+                by_task.setdefault(task, []).append(values)
+    return {task: np.stack(values) for task, values in by_task.items()}
 
 
 def line(out: Path, name: str) -> str:
@@ -183,13 +184,14 @@ def line(out: Path, name: str) -> str:
 
 
 def codes(out: Path, name: str) -> str:
-    """Sizes of the codebooks, and how many items would have shared all codes."""
+    """The sizes of the codebooks, and how many items share all codes before the last level."""
     manifest = artifact.read_json(out / name / "seed-0" / "model" / artifact.MANIFEST)
     shape: Mapping[str, Any] = manifest["config"]["model"]
-    made: Mapping[str, Any] = manifest["config"]["stamp"]["identifiers"]
+    described: Mapping[str, Any] = manifest["config"]["stamp"]["identifiers"]
     sizes = " x ".join(map(str, shape["codebook_sizes"]))
-    told = [report["collisions"] for report in made.values() if isinstance(report, dict)]
-    return f"{sizes}; {' and '.join(map(str, told)) or 'no'} collisions before the last level"
+    reports = [report for report in described.values() if isinstance(report, dict)]
+    collisions = " and ".join(str(report["collisions"]) for report in reports) or "no"
+    return f"{sizes}; {collisions} collisions before the last level"
 
 
 def orders(out: Path) -> Iterator[str]:
@@ -198,15 +200,15 @@ def orders(out: Path) -> Iterator[str]:
         first, second = scores(out, above).get(task), scores(out, below).get(task)
         if first is None or second is None:
             continue
-        apart = difference(first, second, np.arange(first.shape[1]))
-        low, high = apart.interval()
-        verdict = "holds" if low > 0 else "reversed" if high < 0 else "not told apart"
-        shown = f"{apart.value:+.4f} [{low:+.4f}, {high:+.4f}]"
+        estimate = difference(first, second, np.arange(first.shape[1]))
+        low, high = estimate.interval()
+        verdict = "holds" if low > 0 else "reversed" if high < 0 else "no clear difference"
+        shown = f"{estimate.value:+.4f} [{low:+.4f}, {high:+.4f}]"
         yield f"| {task} | {above} > {below} | {shown} | {verdict} |"
 
 
 def table(out: Path) -> None:
-    """Print and write what was run."""
+    """Print and write the tables of the models that were trained."""
     names = sorted(path.parts[-3] for path in out.glob("*/seed-0/test"))
     if not names:
         raise SystemExit(f"{out}: nothing was run there; see semantic_ids.py run --help")
@@ -225,19 +227,19 @@ def table(out: Path) -> None:
 
 
 def main() -> None:
-    """Run, or print what was run."""
+    """Train and evaluate, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    runs = verbs.add_parser("run", help="train and score")
+    runs = verbs.add_parser("run", help="train and evaluate")
     runs.add_argument("dataset")
     runs.add_argument("--out", type=Path, required=True)
-    runs.add_argument("--seeds", type=int, default=1)
+    runs.add_argument("--seeds", type=int, default=1, help="trainings of each row")
     runs.add_argument("--sentence", help="a sentence-transformers name or folder")
-    runs.add_argument("--only", nargs="*", help="names of the table")
-    runs.add_argument("--set", action="append", help="KEY=VALUE")
-    runs.add_argument("--threads", type=int)
+    runs.add_argument("--only", nargs="*", help="rows of the tables to run; all by default")
+    runs.add_argument("--set", action="append", help="a training setting as KEY=VALUE")
+    runs.add_argument("--threads", type=int, help="CPU threads")
     runs.add_argument("--unfiltered", action="store_true", help="seen items may come back")
-    tables = verbs.add_parser("table", help="print what was run")
+    tables = verbs.add_parser("table", help="print the tables")
     tables.add_argument("out", type=Path)
     arguments = parser.parse_args()
     if arguments.verb == "run":
