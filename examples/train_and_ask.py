@@ -6,7 +6,13 @@ Takes seconds; real use wants the default configuration.
 import twofold
 
 dataset = twofold.load_dataset("simulate:catalog")
-config = twofold.resolve_config("quick", backbone="decoder:tiny", max_steps=150, min_validations=3)
+config = twofold.resolve_config(
+    "quick",
+    backbone="decoder:tiny",
+    max_steps=150,
+    min_validations=3,
+    max_validation_requests=200,
+)
 model = twofold.train(dataset, arm="joint", out="model", config=config)
 
 print("dark western film")

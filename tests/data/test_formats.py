@@ -1,4 +1,4 @@
-"""Every format gives the same tables."""
+"""Every format gives the same tables, and a broken file is named with the line."""
 
 from pathlib import Path
 
@@ -61,3 +61,23 @@ def test_iso_and_numeric_timestamps_order_alike(write_folder: WriteFolder) -> No
     expected = [86400.0, 0.0]
     assert read_source(numbers).interactions["timestamp"].to_list() == expected
     assert read_source(iso).interactions["timestamp"].to_list() == expected
+
+
+def test_a_wrong_encoding_names_line_and_byte(write_folder: WriteFolder) -> None:
+    folder = write_folder()
+    (folder / "items.csv").write_bytes(b"item_id,title\na,Alpha\nb,Am\xe9lie\n")
+    with pytest.raises(InputError, match=r"items.csv line 3: byte 0xe9 is not UTF-8; convert"):
+        read_source(folder)
+
+
+def test_a_ragged_row_is_an_error_and_never_dropped(write_folder: WriteFolder) -> None:
+    folder = write_folder(interactions="user_id,item_id\nu,a\nu,b,c,d\n")
+    with pytest.raises(InputError, match=r"interactions.csv line 3: 4 fields, the header has 2"):
+        read_source(folder)
+
+
+def test_a_broken_json_line_is_named(write_folder: WriteFolder) -> None:
+    folder = write_folder(items=None)
+    (folder / "items.jsonl").write_text('{"item_id": "a", "title": "A"}\n{"item_id": "b"\n')
+    with pytest.raises(InputError, match=r"items.jsonl line 2: Expecting"):
+        read_source(folder)

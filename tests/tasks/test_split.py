@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 
 from tests.conftest import WriteFolder
-from twofold.data.text import normalise_query
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
@@ -136,17 +135,3 @@ def test_the_same_text_under_two_ids_stays_on_one_side(write_folder: WriteFolder
     dataset = load_dataset(write_folder(queries=queries, qrels=qrels))
     assert dataset.queries["split"].to_list() == [None, "test", "train"]
     assert "its text repeats that of a query in a later split" in str(dataset.notes[0])
-
-
-@pytest.mark.parametrize(
-    ("text", "normal"),
-    [
-        ("Space-Operas!", "space opera"),
-        ("  MOVIES   about  cities ", "movy about city"),
-        ("boss, bus & his kiss", "boss bus his kiss"),
-        ("Tim Burton's", "tim burton"),
-        ("???", ""),
-    ],
-)
-def test_normalised_queries(text: str, normal: str) -> None:
-    assert normalise_query(text) == normal
