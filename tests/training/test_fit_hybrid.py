@@ -87,7 +87,7 @@ def test_arms_that_search_have_one(
         assert ranking.item_ids == expected[request_id].item_ids
         assert ranking.scores == pytest.approx(expected[request_id].scores, abs=1e-4)
     if arm != "recommendation":
-        assert told > 0, "two updates from random weights teach less than the words tell"
+        assert told > 0, "two steps from random weights teach less than the words tell"
 
 
 def test_none_is_asked_for_or_possible(

@@ -5,28 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.model.vocabulary import EncodedExample
+from tests.training.examples import encoded_examples
 from twofold.records import InputError
 from twofold.training.mixture import Mixture
-
-
-def _sequences(lengths: list[int]) -> list[EncodedExample]:
-    def one(length: int) -> EncodedExample:
-        ends = np.arange(1, length) if length > 1 else np.zeros(1, dtype=np.int64)
-        return EncodedExample(
-            tokens=np.zeros(length, dtype=np.int64),
-            length=length,
-            contexts=ends,
-            codebooks=ends * 0,
-            context_items=ends * 0,
-            target_contexts=np.arange(len(ends)),
-            targets=ends * 0,
-            weights=np.ones(len(ends)),
-            items=len(ends),
-        )
-
-    return [one(length) for length in lengths]
-
 
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=50)
 
@@ -36,7 +17,7 @@ lengths = st.lists(st.integers(1, 60), min_size=1, max_size=50)
 def test_every_epoch_holds_every_row_once_within_the_budget(
     first: list[int], second: list[int], budget: int, seed: int
 ) -> None:
-    sources = [_sequences(first), _sequences(second)]
+    sources = [encoded_examples(first), encoded_examples(second)]
     mixture = Mixture(["search", "recommendation"], sources, budget, "proportional", seed)
     for epoch in range(3):
         start = epoch * mixture.batches_per_epoch
@@ -49,18 +30,18 @@ def test_every_epoch_holds_every_row_once_within_the_budget(
             assert len(batch.rows) == 1 or len(batch.rows) * longest <= budget
 
 
-def test_a_batch_is_a_function_of_seed_and_update() -> None:
-    sources = [_sequences([3] * 40), _sequences([5] * 30)]
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    sources = [encoded_examples([3] * 40), encoded_examples([5] * 30)]
     one = Mixture(["a", "b"], sources, 20, "proportional", 1)
     two = Mixture(["a", "b"], sources, 20, "proportional", 1)
-    backwards = {update: two.batch(update).rows.tolist() for update in reversed(range(50))}
-    assert all(one.batch(update).rows.tolist() == backwards[update] for update in range(50))
+    backwards = {step: two.batch(step).rows.tolist() for step in reversed(range(50))}
+    assert all(one.batch(step).rows.tolist() == backwards[step] for step in range(50))
     other = Mixture(["a", "b"], sources, 20, "proportional", 2)
     assert any(one.batch(n).rows.tolist() != other.batch(n).rows.tolist() for n in range(5))
 
 
 def test_a_source_has_the_same_order_in_every_arm() -> None:
-    search, recommendation = _sequences([3] * 40), _sequences([5] * 30)
+    search, recommendation = encoded_examples([3] * 40), encoded_examples([5] * 30)
     alone = Mixture(["search"], [search], 20, "proportional", 7)
     joint = Mixture(["search", "recommendation"], [search, recommendation], 20, "proportional", 7)
     theirs = [joint.batch(n) for n in range(joint.batches_per_epoch)]
@@ -70,27 +51,27 @@ def test_a_source_has_the_same_order_in_every_arm() -> None:
 
 
 def test_sources_alternate_evenly() -> None:
-    sources = [_sequences([9] * 30), _sequences([9] * 10)]
+    sources = [encoded_examples([9] * 30), encoded_examples([9] * 10)]
     mixture = Mixture(["a", "b"], sources, 9, "proportional", 0)
     order = [mixture.batch(n).source for n in range(40)]
     assert all(sum(order[n : n + 4]) == 1 for n in range(0, 40, 4))
 
 
-def test_a_source_that_outweighs_its_targets_is_visited_more_often() -> None:
-    sources = [_sequences([9] * 30), _sequences([9] * 10)]
+def test_a_source_that_outweighs_its_targets_is_read_more_often() -> None:
+    sources = [encoded_examples([9] * 30), encoded_examples([9] * 10)]
     mixture = Mixture(["a", "b"], sources, 9, "balanced", 0)
     assert mixture.batches_by_source == [30, 30]
     batches = [mixture.batch(n) for n in range(120)]
     assert sum(b.source for b in batches[:60]) == 30
-    visited = np.concatenate([b.rows for b in batches if b.source == 1])
-    assert np.bincount(visited).tolist() == [6] * 10
+    read = np.concatenate([b.rows for b in batches if b.source == 1])
+    assert np.bincount(read).tolist() == [6] * 10
     alone = Mixture(["b"], [sources[1]], 9, "proportional", 0)
     theirs = [alone.batch(n).rows.tolist() for n in range(60)]
     assert [b.rows.tolist() for b in batches if b.source == 1] == theirs
 
 
-def test_a_batch_holds_no_more_requests_than_asked() -> None:
-    mixture = Mixture(["a"], [_sequences([3] * 40)], 60, "proportional", 0, max_batch_size=7)
+def test_a_batch_is_no_larger_than_the_setting_allows() -> None:
+    mixture = Mixture(["a"], [encoded_examples([3] * 40)], 60, "proportional", 0, max_batch_size=7)
     assert max(len(mixture.batch(n).rows) for n in range(mixture.batches_per_epoch)) <= 7
 
 
@@ -102,9 +83,11 @@ def test_a_batch_holds_no_more_requests_than_asked() -> None:
         ({"a": 3.0, "b": 1.0}, [0.75, 0.25]),
     ],
 )
-def test_an_epoch_weighs_sources_as_asked(weights: object, expected: list[float]) -> None:
+def test_an_epoch_weighs_sources_as_the_setting_says(
+    weights: object, expected: list[float]
+) -> None:
     # 10 targets and 30 targets: rows of length 2 have one target each.
-    sources = [_sequences([2] * 10), _sequences([2] * 30)]
+    sources = [encoded_examples([2] * 10), encoded_examples([2] * 30)]
     mixture = Mixture(["a", "b"], sources, 6, weights, 0)  # type: ignore[arg-type]
     total = [0.0, 0.0]
     for n in range(mixture.batches_per_epoch):
@@ -119,4 +102,4 @@ def test_an_epoch_weighs_sources_as_asked(weights: object, expected: list[float]
 @pytest.mark.parametrize("weights", [{"a": 1.0}, {"a": -1.0, "b": 2.0}, {"a": 0.0, "b": 0.0}])
 def test_bad_weights_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(InputError, match="source_weights"):
-        Mixture(["a", "b"], [_sequences([2]), _sequences([2])], 6, weights, 0)
+        Mixture(["a", "b"], [encoded_examples([2]), encoded_examples([2])], 6, weights, 0)

@@ -1,0 +1,54 @@
+"""Settings: defaults, presets, files, and mistakes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from twofold.records import InputError
+from twofold.training.config import PRESETS, TrainingConfig, resolve_config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("colour=red",), "setting 'colour': there is no such setting; the settings are backbone,"),
+        (("updates=4",), "setting 'updates': there is no such setting; .*, max_steps, "),
+        (("max_steps=0",), "setting 'max_steps': Input should be greater than or equal to 1"),
+        (("max_steps",), "--set 'max_steps': write it as KEY=VALUE"),
+    ],
+)
+def test_settings_are_checked(settings: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        resolve_config("quick", settings=settings)
+
+
+def test_the_defaults_are_the_preset_standard() -> None:
+    assert TrainingConfig() == resolve_config() == resolve_config("standard")
+
+
+def test_weights_are_given_by_name_as_json() -> None:
+    given = 'source_weights={"search": 0.2, "recommendation": 0.8}'
+    config = resolve_config("quick", None, (given,))
+    assert config.source_weights == {"search": 0.2, "recommendation": 0.8}
+    with pytest.raises(InputError, match=r"source_weights=.* not a JSON object"):
+        resolve_config("quick", None, ("source_weights={search: 1}",))
+
+
+def test_a_file_of_settings(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"max_steps": 7, "dropout": 0.1}))
+    config = resolve_config("quick", file=path, settings=("dropout=0.4",), backbone="t5:tiny")
+    assert (config.max_steps, config.dropout, config.backbone) == (7, 0.4, "t5:tiny")
+    path.write_text("[1]")
+    with pytest.raises(InputError, match="must hold a JSON object"):
+        resolve_config("quick", file=path)
+
+
+def test_every_preset_resolves_and_every_setting_is_described() -> None:
+    for budget in PRESETS:
+        assert resolve_config(budget).max_steps > 0
+    for name, field in TrainingConfig.model_fields.items():
+        description = field.description or ""
+        assert len(description.split()) > 1, name
+        assert not description.lower().startswith("of "), name

@@ -1,0 +1,84 @@
+"""A training that was killed resumes to the same bits, and only as it was started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from twofold import artifact
+from twofold.records import InputError
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import save_dataset
+from twofold.training.config import TrainingConfig
+from twofold.training.train import train
+
+COMMAND = """
+import sys, torch
+torch.set_num_threads(1)
+from twofold.tasks.storage import load_dataset
+from twofold.training.config import TrainingConfig
+from twofold.training.train import train
+config = TrainingConfig.model_validate_json(sys.argv[3])
+train(load_dataset(sys.argv[1]), "joint", out=sys.argv[2], config=config, device="cpu",
+      resume=True)
+"""
+
+
+def _start(dataset: Path, out: Path, config: TrainingConfig) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-c", COMMAND, str(dataset), str(out), config.model_dump_json()]
+    return subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def _kill_after_state(process: subprocess.Popen[bytes], state: Path, step: int) -> None:
+    """Kill the process as soon as a state of at least `step` steps is there."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        steps = [int(p.name.removeprefix("step-")) for p in state.glob("step-*")]
+        if steps and max(steps) >= step:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    process.wait()
+
+
+def test_killed_and_resumed_training_ends_with_the_same_bits(
+    catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path, tmp_path: Path
+) -> None:
+    save_dataset(catalog, tmp_path / "dataset")
+    out = tmp_path / "model"
+    state = tmp_path / ".model.training"
+    for step in (10, 30):
+        _kill_after_state(_start(tmp_path / "dataset", out, quick_config), state, step)
+        assert not out.exists()
+    assert _start(tmp_path / "dataset", out, quick_config).wait() == 0
+    assert not state.exists()
+    assert artifact.load(out, "model") == artifact.load(model_folder, "model")
+
+
+def test_a_training_resumes_only_as_it_was_started(
+    catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path
+) -> None:
+    other = quick_config.model_copy(update={"learning_rate": 0.5})
+    with pytest.raises(InputError, match=r"started with learning_rate=0.001, not 0.5; repeat"):
+        train(catalog, "joint", out=model_folder, config=other, device="cpu", resume=True)
+    with pytest.raises(InputError, match="started with seed=0, not 3"):
+        train(
+            catalog, "joint", out=model_folder, config=quick_config, device="cpu", resume=True,
+            seed=3,
+        )  # fmt: skip
+
+
+def test_the_state_of_an_earlier_version_is_refused_with_a_remedy(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    (tmp_path / ".m.training" / "update-00000010").mkdir(parents=True)
+    config = quick_config.model_copy(update={"max_steps": 2, "min_validations": 1})
+    out = tmp_path / "m"
+    with pytest.raises(InputError, match="cannot be resumed; delete it, and repeat the command"):
+        train(catalog, "joint", out=out, config=config, device="cpu", resume=True)
+    train(catalog, "joint", out=out, config=config, device="cpu")
+    assert not (tmp_path / ".m.training").exists()

@@ -1,0 +1,65 @@
+"""Which checkpoint is kept, and by which value."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import WriteFolder
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
+from twofold.training.arm import PLAIN_ARMS
+from twofold.training.config import TrainingConfig
+from twofold.training.train import train
+from twofold.training.validation import mean_value, validation_requests, validator
+
+
+def test_without_validation_requests_the_last_checkpoint_is_kept(
+    write_folder: WriteFolder, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    folder = write_folder(
+        interactions="user_id,item_id\nu,a\nu,b\nv,b\nv,c\n", queries=None, qrels=None
+    )
+    config = quick_config.model_copy(update={"patience": 0.01})
+    dataset = load_dataset(folder)
+    found = train(dataset, "recommendation", out=tmp_path / "m", config=config, device="cpu")
+    assert found.model.stamp.best_step == found.model.stamp.max_steps == 40
+
+
+def test_the_best_checkpoint_is_the_one_that_is_kept(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    # Its weight is chosen after the checkpoint.
+    config = quick_config.model_copy(update={"hybrid": "none"})
+    found = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
+    stamp = found.model.stamp
+    values = [
+        mean_value(load_model(tmp_path / "m"), catalog.task(task).requests("validation"))
+        for task in catalog.tasks
+    ]
+    assert sum(values) / 2 == pytest.approx(stamp.best_value)
+    assert max(entry["value"] for entry in stamp.curve) == stamp.best_value
+
+
+def test_a_joint_value_is_the_mean_over_tasks_of_what_the_reference_divides(
+    catalog: PreparedDataset, retriever: GenerativeRetriever, quick_config: TrainingConfig
+) -> None:
+    judged = validation_requests(catalog, PLAIN_ARMS["joint"], {}, quick_config, seed=0)
+    search, recommendation = (mean_value(retriever, requests) for requests in judged)
+    assert search > 0
+    validate = validator(retriever, judged, {"search": 0.5})
+    assert validate is not None
+    values = validate()
+    assert (values["search"], values["recommendation"]) == (search, recommendation)
+    assert values["value"] == pytest.approx((search / 0.5 + recommendation) / 2)
+    assert validator(retriever, [], {}) is None
+
+
+def test_a_validation_asks_no_more_requests_than_the_setting_allows(
+    catalog: PreparedDataset, quick_config: TrainingConfig
+) -> None:
+    config = quick_config.model_copy(update={"max_validation_requests": 3})
+    for arm in PLAIN_ARMS.values():
+        judged = validation_requests(catalog, arm, {}, config, seed=0)
+        assert [requests.task for requests in judged] == list(arm.tasks)
+        assert all(len(requests.requests) == 3 for requests in judged)
