@@ -9,7 +9,7 @@ learned from (with RQ-KMeans), the other the quantizers (with multi-task vectors
 atomic identifiers as well. Judged on test requests over the full catalog, ranked by item, never by
 code; --unfiltered keeps seen items, as TIGER does. A model that exists is not trained again.
 `table` prints the tables, and which of the paper's orders hold. Without --sentence vectors come
-from TF-IDF and factorisations.
+from TF-IDF and factorisations. --publish NAME puts the tables on docs/benchmarks/semantic-ids.md.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from pages import Cell, Column, Table, render_table
+from publish import add_publish_option, describe_run, publish_run
 
 from twofold import artifact
 from twofold.encoders.vectors import Vectors
@@ -112,7 +114,7 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
         for name, make in ways.items():
             if arguments.only is None or name in arguments.only:
                 one(dataset, make, arguments.out / name / f"seed-{seed}", config, seed)
-                print(line(arguments.out, name), flush=True)
+                print(row_of(arguments.out, name), flush=True)
 
 
 def require_same(
@@ -174,13 +176,12 @@ def scores(out: Path, name: str) -> dict[Task, Floats]:
     return {task: np.stack(values) for task, values in by_task.items()}
 
 
-def line(out: Path, name: str) -> str:
-    """One row of the table."""
-    cells = [name]
-    for values in scores(out, name).values():
-        low, high = mean(values, np.arange(values.shape[1])).interval()
-        cells.append(f"{values.mean():.4f} [{low:.4f}, {high:.4f}]")
-    return "| " + " | ".join([*cells, codes(out, name)]) + " |"
+def row_of(out: Path, name: str) -> dict[str, Cell]:
+    """One row of the table: Recall@30 with its interval for each task, and the codes."""
+    row: dict[str, Cell] = {"identifiers": name, "codes": codes(out, name)}
+    for task, values in scores(out, name).items():
+        row[task] = [float(values.mean()), *mean(values, np.arange(values.shape[1])).interval()]
+    return row
 
 
 def codes(out: Path, name: str) -> str:
@@ -194,36 +195,55 @@ def codes(out: Path, name: str) -> str:
     return f"{sizes}; {collisions} collisions before the last level"
 
 
-def orders(out: Path) -> Iterator[str]:
+def order_rows(out: Path) -> Iterator[dict[str, Cell]]:
     """Which of the paper's orders hold, with paired 95 % intervals."""
     for task, above, below in ORDERS:
         first, second = scores(out, above).get(task), scores(out, below).get(task)
         if first is None or second is None:
             continue
-        estimate = difference(first, second, np.arange(first.shape[1]))
-        low, high = estimate.interval()
+        gain = difference(first, second, np.arange(first.shape[1]))
+        low, high = gain.interval()
         verdict = "holds" if low > 0 else "reversed" if high < 0 else "no clear difference"
-        shown = f"{estimate.value:+.4f} [{low:+.4f}, {high:+.4f}]"
-        yield f"| {task} | {above} > {below} | {shown} | {verdict} |"
+        yield {
+            "task": task,
+            "order": f"{above} > {below}",
+            "difference": [gain.value, low, high],
+            "verdict": verdict,
+        }
 
 
-def table(out: Path) -> None:
-    """Print and write the tables of the models that were trained."""
+def tables_of(out: Path) -> list[Table]:
+    """What every way to make identifiers finds, and which of the paper's orders hold."""
     names = sorted(path.parts[-3] for path in out.glob("*/seed-0/test"))
     if not names:
         raise SystemExit(f"{out}: nothing was run there; see semantic_ids.py run --help")
-    tasks = list(scores(out, names[0]))
-    lines = [f"| Recall@30 | {' | '.join(tasks)} | codes |", "|---" * (len(tasks) + 2) + "|"]
-    lines += [line(out, name) for name in names]
-    lines += ["", "| task | the paper's order | difference | |", "|---|---|---|---|", *orders(out)]
-    text = "\n".join(lines) + "\n"
+    tasks = [Column(key=t, title=f"{t}, {PRIMARY}", format=".4f") for t in scores(out, names[0])]
+    columns = [Column(key="identifiers", title="identifiers"), *tasks]
+    order = [Column(key=key, title=key) for key in ("task", "order")]
+    order += [Column(key="difference", title="difference", format="+.4f")]
+    order += [Column(key="verdict", title="")]
+    return [
+        Table(
+            columns=[*columns, Column(key="codes", title="codes")],
+            rows=[row_of(out, name) for name in names],
+        ),
+        Table(title="The paper's orders", columns=order, rows=list(order_rows(out))),
+    ]
+
+
+def show_tables(out: Path, publish: str | None) -> None:
+    """Print, write and, where asked, publish what was run."""
+    tables = tables_of(out)
+    text = "\n".join(line for table in tables for line in render_table(table))
     print(text)
     (out / "semantic_ids.md").write_text(text, encoding="utf-8")
-    rows = {
-        name: {task: values.mean(axis=1).tolist() for task, values in scores(out, name).items()}
-        for name in names
-    }
+    rows = [table.model_dump() for table in tables]
     (out / "semantic_ids.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    if publish:
+        seeds = str(len(list(out.glob("atomic/seed-*/test"))) or "1")
+        protocol = "a joint model for each row, test requests, full catalog, ranked by item"
+        run = describe_run(publish, out.name, tables, seeds=seeds, protocol=protocol)
+        publish_run("semantic-ids", run)
 
 
 def main() -> None:
@@ -241,6 +261,8 @@ def main() -> None:
     runs.add_argument("--unfiltered", action="store_true", help="seen items may come back")
     tables = verbs.add_parser("table", help="print the tables")
     tables.add_argument("out", type=Path)
+    for verb in (runs, tables):
+        add_publish_option(verb)
     arguments = parser.parse_args()
     if arguments.verb == "run":
         if arguments.threads:
@@ -250,7 +272,7 @@ def main() -> None:
             protocol = replace(dataset.protocol, seen="keep")
             dataset = replace(dataset, protocol=protocol)
         run(dataset, arguments)
-    table(arguments.out)
+    show_tables(arguments.out, arguments.publish)
 
 
 if __name__ == "__main__":
