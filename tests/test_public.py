@@ -53,8 +53,8 @@ def test_every_public_name_does_its_job(tmp_path: Path) -> None:
     assert isinstance(run, twofold.Run)
     assert len(run["r"]) == 5
     assert len(twofold.load_model(tmp_path / "model").recommend(["film-1"], k=3)) == 3
-    found = twofold.evaluate(model, dataset, measures=[twofold.Measure.parse("Recall@30")])
-    assert set(found.means()) == {"search", "recommendation"}
+    evaluation = twofold.evaluate(model, dataset, measures=[twofold.Measure.parse("Recall@30")])
+    assert set(evaluation.means()) == {"search", "recommendation"}
     with pytest.raises(twofold.InputError):
         twofold.load_dataset(tmp_path / "nowhere")
     study = twofold.study(dataset, out=tmp_path / "study", seeds=1, config=config, budget="quick")

@@ -1,4 +1,4 @@
-"""Every identifier scheme: a bijection between items and codes that survives its file."""
+"""Every identifier scheme is a bijection between items and codes, and survives its file."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ def _two_levels(items: int) -> Identifiers:
 
 
 def _quantized(quantizer: QuantizerName, items: int) -> Identifiers:
-    """Of vectors of which every third is the same."""
+    """Semantic IDs from vectors of which every third is the same, so that codes collide."""
     vectors = np.random.default_rng(items).normal(size=(items, 8)).astype(np.float32)
     vectors[::3] = vectors[0]
     made = semantic_codes(vectors, quantizer, (2, 8))

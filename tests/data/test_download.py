@@ -79,7 +79,7 @@ def test_an_archive_is_fetched_once(
     assert log == [None]
 
 
-def test_a_broken_transfer_goes_on_where_it_stopped(
+def test_a_broken_transfer_resumes_where_it_stopped(
     served: tuple[str, list[str | None], list[int]],
 ) -> None:
     url, log, limit = served
