@@ -10,8 +10,8 @@
 (c) Studies drawn from a pool of trained models of every arm in one latent world, where search helps
     recommendation by an effect that the whole pool tells: how often the verdict is right.
 
-The pool is trained once (30 seeds of four arms, about 20 minutes) and kept in DIR/pool; a run that
-was stopped goes on. The studies of (b) and (c) share its models and its test requests: their
+The pool is trained once (30 seeds of four arms, about 20 minutes) and kept in DIR/pool; an
+interrupted run continues. The studies of (b) and (c) share its models and its test requests: their
 binomial intervals say how far the number of studies, not that of models, bounds the shares.
 """
 
@@ -19,13 +19,15 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+from pages import Cell, Column, Table, render_table
+from publish import add_publish_option, describe_run, publish_run
 from scipy import stats
 
 from twofold import artifact
@@ -237,47 +239,84 @@ def latent_studies(pool: Pool, seeds: int) -> dict[str, Any]:
     }
 
 
-# the table
+# the tables
 
 
-def markdown(result: Mapping[str, Any]) -> str:
-    """What stands in docs/results/calibration.md."""
-    lines: list[str] = []
-    if result["made"]:
-        lines += [
-            "| (a) task | seeds | effect / SESOI | coverage of 95 % | of 90 % | helps | hurts |"
-            " no material difference | not enough data |",
-            "|---|---|---|---|---|---|---|---|---|",
-        ]
-        for row in result["made"]:
-            cells = [row["task"], row["seeds"], row["effect"]]
-            cells += [_text(row["coverage_95"]), _text(row["coverage_90"])]
-            cells += [_text(row["verdicts"][name]) for name in VERDICTS]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-        lines.append("")
-    lines += [
-        "| (b) seeds | A/A studies | false verdicts | upper 95 % bound |",
-        "|---|---|---|---|",
+def tables_of(result: Mapping[str, Any]) -> list[Table]:
+    """The tables of docs/benchmarks/calibration.md."""
+    tables = [_coverage_table(result["made"]), _verdict_table(result["made"])]
+    seeds = Column(key="seeds", title="seeds")
+    false = [Column(key="studies", title="A/A studies"), _share_column("false", "false verdicts")]
+    found = [Column(key="studies", title="studies"), _share_column("right", "right")]
+    found += [_share_column("not_enough", "not enough data"), _share_column("wrong", "wrong")]
+    without_effect = Table(
+        title="(b) No effect",
+        columns=[seeds, *false, _share_column("upper", "upper 95 % bound")],
+        rows=[
+            {
+                "seeds": row["seeds"],
+                "studies": row["studies"],
+                "false": _share(row["false_verdicts"]),
+                "upper": row["false_verdicts"]["upper_95"],
+            }
+            for row in result["a_a"]
+        ],
+    )
+    with_effect = Table(
+        title="(c) An effect",
+        columns=[seeds, *found],
+        rows=[
+            {
+                "seeds": row["seeds"],
+                "studies": row["studies"],
+                "right": _share(row["right"]),
+                "not_enough": _share(row["not_enough_data"]),
+                "wrong": _share(row["wrong"]),
+            }
+            for row in result["latent"]
+        ],
+    )
+    return [*(table for table in tables if table.rows), without_effect, with_effect]
+
+
+def _coverage_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    columns = [
+        _share_column("coverage_95", "coverage of 95 %"),
+        _share_column("coverage_90", "of 90 %"),
     ]
-    for row in result["a_a"]:
-        false = row["false_verdicts"]
-        bound = f"{false['upper_95']:.3f}"
-        lines.append(f"| {row['seeds']} | {row['studies']} | {_text(false)} | {bound} |")
-    lines += [
-        "",
-        "| (c) seeds | studies | right | not enough data | wrong |",
-        "|---|---|---|---|---|",
+    cells = [
+        {**_study(row), **{key: _share(row[key]) for key in ("coverage_95", "coverage_90")}}
+        for row in rows
     ]
-    for row in result["latent"]:
-        cells = [row["seeds"], row["studies"]]
-        cells += [_text(row[name]) for name in ("right", "not_enough_data", "wrong")]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
+    return Table(title="(a) Coverage of the intervals", columns=[*_STUDY, *columns], rows=cells)
 
 
-def _text(found: Mapping[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{found['share']:.3f} [{low:.3f}, {high:.3f}]"
+def _verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    columns = [_share_column(verdict, verdict) for verdict in VERDICTS]
+    cells = [
+        {**_study(row), **{name: _share(row["verdicts"][name]) for name in VERDICTS}}
+        for row in rows
+    ]
+    return Table(title="(a) Verdicts given", columns=[*_STUDY, *columns], rows=cells)
+
+
+_STUDY = [
+    Column(key="task", title="task"),
+    Column(key="seeds", title="seeds"),
+    Column(key="effect", title="effect / SESOI"),
+]
+
+
+def _study(row: Mapping[str, Any]) -> dict[str, Cell]:
+    return {column.key: row[column.key] for column in _STUDY}
+
+
+def _share_column(key: str, title: str) -> Column:
+    return Column(key=key, title=title, format=".3f")
+
+
+def _share(counted: Mapping[str, Any]) -> list[float]:
+    return [counted["share"], *counted["interval"]]
 
 
 def main() -> None:
@@ -286,6 +325,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--study", type=Path, help="a finished study, for (a)")
     parser.add_argument("--threads", type=int, default=1)
+    add_publish_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     start = time.monotonic()
@@ -304,7 +344,14 @@ def main() -> None:
         "seconds": time.monotonic() - start,
     }
     (arguments.out / "calibration.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
-    print(markdown(result))
+    tables = tables_of(result)
+    print("\n".join(line for table in tables for line in render_table(table)))
+    if arguments.publish:
+        title = "Coverage, false verdicts and found effects"
+        seeds = " and ".join(map(str, SEEDS)) + " a study"
+        protocol = "see the docstring of the script; square brackets: Clopper and Pearson, 95 %"
+        run = describe_run(arguments.publish, title, tables, seeds=seeds, protocol=protocol)
+        publish_run("calibration", run)
 
 
 if __name__ == "__main__":
