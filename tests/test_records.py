@@ -51,6 +51,21 @@ def test_cutting_keeps_the_weights_of_the_targets_that_stay() -> None:
     assert source.targets == 2
 
 
+def test_contexts_hold_every_target_once_and_the_query_where_all_is_seen() -> None:
+    whole = Example(
+        history=np.arange(3, dtype=np.int64),
+        query="query",
+        targets=np.array([1, 7, 8, 9]),
+        visible=np.array([1, 3, 3, 0]),
+    )
+    source = Source("search", [whole]).by_context()
+    assert [
+        (example.history.tolist(), example.query, example.targets.tolist())
+        for example in source.examples
+    ] == [([], None, [9]), ([0], None, [1]), ([0, 1, 2], "query", [7, 8])]
+    assert all((e.visible == len(e.history)).all() for e in source.examples)
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Dated(Example):
     """An example with one more field."""
@@ -67,7 +82,7 @@ def test_a_field_that_is_added_survives_cuts_and_windows() -> None:
         visible=plain.visible,
         day="monday",
     )
-    for example in (dated.cut(3), *dated.windows(3)):
+    for example in (dated.cut(3), *dated.windows(3), *dated.by_context()):
         assert isinstance(example, _Dated)
         assert example.day == "monday"
 

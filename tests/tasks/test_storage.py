@@ -1,12 +1,10 @@
 """A prepared folder gives back what was prepared."""
 
-import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import WriteFolder
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
@@ -20,14 +18,6 @@ def test_a_prepared_folder_is_the_same_dataset(catalog: PreparedDataset, tmp_pat
     assert loaded.notes == catalog.notes
     report = json.loads((tmp_path / "out" / "data_report.json").read_text())
     assert report["sizes"]["items"] == 60
-
-
-def test_the_digest_tells_data_and_protocol_apart(write_folder: WriteFolder) -> None:
-    dataset = load_dataset(write_folder())
-    other = load_dataset(write_folder("other", interactions="user_id,item_id\nu,a\nu,b\nu,c\n"))
-    assert dataset.digest != other.digest
-    kept = dataclasses.replace(dataset, protocol=dataclasses.replace(dataset.protocol, seen="keep"))
-    assert kept.digest != dataset.digest
 
 
 def test_a_changed_file_is_refused(catalog: PreparedDataset, tmp_path: Path) -> None:

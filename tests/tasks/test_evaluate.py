@@ -1,0 +1,60 @@
+"""Evaluation of a retriever: scores for each request, means, and requests without an answer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import WriteFolder
+from twofold import artifact
+from twofold.evaluation.measures import Measure
+from twofold.records import Ranking, Request, Run
+from twofold.tasks.evaluate import evaluate, save_evaluation
+from twofold.tasks.storage import load_dataset
+
+MEASURES = [Measure("Recall", 2), Measure("RR", 1)]
+
+
+class OneItem:
+    """Answers every request with one item, but for users whom it does not know."""
+
+    name = "one item"
+
+    def __init__(self, item_id: str, unknown: str) -> None:
+        self._item_id, self._unknown = item_id, unknown
+
+    def retrieve(self, requests: Sequence[Request], k: int) -> Run:
+        assert k == 2, "as deep as the deepest measure"
+        answer, nothing = Ranking((self._item_id,), (1.0,)), Ranking((), ())
+        return Run(
+            self.name,
+            {r.request_id: nothing if r.user_id == self._unknown else answer for r in requests},
+        )
+
+
+def test_every_request_is_scored_and_one_without_an_answer_scores_zero(
+    write_folder: WriteFolder,
+) -> None:
+    dataset = load_dataset(write_folder())
+    evaluation = evaluate(OneItem("d", "u2"), dataset, ["recommendation"], measures=MEASURES)
+    # Test events: u1 d, u2 e, u3 b.
+    assert evaluation.means()["recommendation"] == {
+        "Recall@2": pytest.approx(1 / 3),
+        "RR@1": pytest.approx(1 / 3),
+    }
+    assert evaluation.unanswered == {"recommendation": 1}
+    assert evaluation.scores.height == 3 * len(MEASURES)
+
+
+def test_a_saved_evaluation_holds_the_stamp_the_means_and_the_runs(
+    write_folder: WriteFolder, tmp_path: Path
+) -> None:
+    dataset = load_dataset(write_folder())
+    evaluation = evaluate(OneItem("d", "u2"), dataset, measures=MEASURES)
+    save_evaluation(evaluation, tmp_path / "scores", {"seed": 3})
+    artifact.load(tmp_path / "scores", "evaluation")
+    measured = artifact.read_json(tmp_path / "scores" / "measures.json")
+    assert measured["stamp"] == {"seed": 3}
+    assert measured["recommendation"]["Recall@2"] == pytest.approx(1 / 3)
+    names = {path.name for path in (tmp_path / "scores").iterdir()}
+    assert {"per_request.parquet", "search.trec", "recommendation.qrels"} <= names
