@@ -1,8 +1,10 @@
 """One finished study, by the command line, in seconds."""
 
 import json
+import logging
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,22 @@ SETTINGS = [
 ]
 
 
+Command = Callable[..., tuple[int, str, str]]
+"""Arguments of `twofold` -> its exit code, what it prints, and what it says on stderr."""
+
+
+def study_arguments(dataset: Path, out: Path) -> list[str]:
+    """What `twofold` is given for the study of the tests."""
+    arguments = ["study", str(dataset), "--out", str(out), "--seeds", "1", "--budget", "quick"]
+    arguments += ["--threads", "1", "--device", "cpu", "--baselines"]
+    arguments += ["--interventions", "--only", "2x2"]
+    return arguments + [part for setting in SETTINGS for part in ("--set", setting)]
+
+
 def study_command(dataset: Path, out: Path) -> list[str]:
+    """The same in a process of its own, which can be killed."""
     command = [sys.executable, "-c", "from twofold.cli import main; main()"]
-    command += ["study", str(dataset), "--out", str(out), "--seeds", "1", "--budget", "quick"]
-    command += ["--threads", "1", "--device", "cpu", "--baselines"]
-    command += ["--interventions", "--only", "2x2"]
-    return command + [part for setting in SETTINGS for part in ("--set", setting)]
+    return command + study_arguments(dataset, out)
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +74,24 @@ def content(study_folder: Path) -> dict[str, Any]:
 def published_schema() -> Any:
     """The JSON Schema of study.json in format 3, as it was first published."""
     return json.loads((Path(__file__).parent / "study.schema.json").read_text())
+
+
+@pytest.fixture
+def twofold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """The command line in this process, which has loaded the libraries already."""
+    from twofold.cli import main
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["twofold", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        printed = capsys.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return stopped.value.code, printed.out, printed.err
+
+    logger = logging.getLogger("twofold")
+    handlers, level = list(logger.handlers), logger.level
+    yield run
+    logger.handlers, logger.level = handlers, level

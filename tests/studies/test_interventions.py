@@ -1,4 +1,4 @@
-"""Interventions do what they say, and nothing else."""
+"""InterventionSet do what they say, and nothing else."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from twofold.records import TASKS, Example, Ints, Source, Task
 from twofold.studies.analyses.pairs import training_pairs
 from twofold.studies.analyses.representation import matched_pairs
-from twofold.studies.arms import study_arms
 from twofold.studies.interventions import (
     CAPS,
-    Intervention,
+    TaskIntervention,
     bijection,
     caps,
     flattened,
@@ -52,7 +51,7 @@ def test_shuffling_is_a_bijection_that_keeps_popularity(counts: list[int], seed:
 def test_shuffling_moves_popularity_by_less_than_a_hundredth_nat(
     catalog: PreparedDataset, task: Task
 ) -> None:
-    found = Intervention("shuffled", task).describe(
+    found = TaskIntervention("shuffled", task).describe(
         catalog.task(task).source(), len(catalog.catalog), 0
     )
     assert found["kl_before_after"] < 0.01
@@ -65,7 +64,7 @@ def test_shuffling_keeps_even_a_steep_popularity(exponent: float) -> None:
     counts = np.random.default_rng(0).multinomial(200_000, law / law.sum())
     source = _source(counts, np.random.default_rng(1))
     assert (
-        Intervention("shuffled", "recommendation").describe(source, len(counts), 0)[
+        TaskIntervention("shuffled", "recommendation").describe(source, len(counts), 0)[
             "kl_before_after"
         ]
         < 0.01
@@ -120,8 +119,8 @@ def test_flattening_weighs_every_item_the_same_and_leaves_the_rest(counts: list[
 @given(counts_of_items.filter(any), st.sampled_from(CAPS), st.integers(0, 3))
 def test_a_cap_and_its_control_keep_as_many_targets(counts: list[int], cap: int, seed: int) -> None:
     source = _source(np.array(counts), np.random.default_rng(0))
-    under = Intervention("capped", "recommendation", cap).training(source, len(counts), seed)
-    matched = Intervention("size-matched", "recommendation", cap).training(
+    under = TaskIntervention("capped", "recommendation", cap).training(source, len(counts), seed)
+    matched = TaskIntervention("size-matched", "recommendation", cap).training(
         source, len(counts), seed
     )
     kept = target_counts(under, len(counts))
@@ -160,18 +159,10 @@ def test_a_cap_that_takes_nothing_away_has_no_arm(catalog: PreparedDataset) -> N
     assert {control.cap for control in controls} == {cap for cap in CAPS if cap < most}
 
 
-def test_arms_are_judged_on_the_task_that_is_real(catalog: PreparedDataset) -> None:
-    arms = {arm.name: arm for arm in study_arms(catalog, ["2x2", "caps"])}
-    assert arms["joint-shuffled-search"].judged == ("recommendation",)
-    assert arms["joint-capped-5-recommendation"].judged == ("search",)
-    assert arms["joint"].judged == TASKS
-    assert "joint-noise-search" not in {arm.name for arm in study_arms(catalog)}
-
-
 def test_validation_follows_the_new_names(catalog: PreparedDataset) -> None:
     source = catalog.task("recommendation").source()
     judged = catalog.task("recommendation").requests("validation")
-    control = Intervention("shuffled", "recommendation")
+    control = TaskIntervention("shuffled", "recommendation")
     changed = control.validation(judged, source, catalog.catalog, 0)
     to = bijection(target_counts(source, len(catalog.catalog)), 0)
     at, item_ids = catalog.catalog.positions, catalog.catalog.item_ids
@@ -179,7 +170,7 @@ def test_validation_follows_the_new_names(catalog: PreparedDataset) -> None:
         assert list(new.history) == [item_ids[to[at[item]]] for item in old.history]
         (right,) = judged.qrels[old.request_id]
         assert list(changed.qrels[old.request_id]) == [item_ids[to[at[right]]]]
-    same = Intervention("flattened", "recommendation").validation(
+    same = TaskIntervention("flattened", "recommendation").validation(
         judged, source, catalog.catalog, 0
     )
     assert same is judged
@@ -187,7 +178,7 @@ def test_validation_follows_the_new_names(catalog: PreparedDataset) -> None:
 
 def test_shuffled_latent_worlds_keep_their_popularity() -> None:
     dataset = load_dataset("simulate:latent-search-helps:groups=20")
-    found = Intervention("noise", "search").describe(
+    found = TaskIntervention("noise", "search").describe(
         dataset.task("search").source(), len(dataset.catalog), 0
     )
     assert found["kl_before_after"] == pytest.approx(0.0, abs=1e-12)

@@ -14,8 +14,8 @@ import pytest
 
 from tests.builds import count_builds
 from tests.conftest import WriteFolder
-from tests.studies.conftest import study_command
-from twofold import artifact
+from tests.studies.conftest import Command, study_arguments, study_command
+from twofold import artifact, extras
 from twofold.evaluation.measures import MEASURES
 from twofold.records import InputError
 from twofold.studies.study import study
@@ -109,13 +109,12 @@ def test_the_conclusion_builds_examples_and_requests_once(
     assert len(built) == len(set(built))
 
 
-def test_nothing_finished_is_repeated(prepared: Path, study_folder: Path) -> None:
+def test_nothing_finished_is_repeated(prepared: Path, study_folder: Path, twofold: Command) -> None:
     models = sorted(study_folder.glob("models/*/*/manifest.json"))
     before = [path.stat().st_mtime_ns for path in models]
-    done = subprocess.run(
-        [*study_command(prepared, study_folder), "--resume"], check=False, capture_output=True
-    )
-    assert done.returncode == 0
+    code, printed, _ = twofold(*study_arguments(prepared, study_folder), "--resume")
+    assert code == 0
+    assert printed.splitlines()[-1] == f"report: {study_folder / 'report.html'}"
     assert [path.stat().st_mtime_ns for path in models] == before
 
 
@@ -138,8 +137,20 @@ def test_a_folder_with_another_study_is_refused(
         )
 
 
+def test_a_study_without_its_extra_says_so_before_any_work(
+    prepared: Path, tmp_path: Path, twofold: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(extras.EXTRAS, "study", ("no_such_library",))
+    for command in (("study", prepared), ("simulate-study", "popularity")):
+        code, _, said = twofold(*command, "--out", tmp_path / "out")
+        assert code == 2
+        assert 'no_such_library, which is not installed: pip install "twofold[study]"' in said
+        assert said.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
 def test_an_edited_source_is_not_mistaken_for_the_old_one(
-    write_folder: WriteFolder, tmp_path: Path
+    write_folder: WriteFolder, tmp_path: Path, twofold: Command
 ) -> None:
     from twofold.tasks.storage import save_dataset
 
@@ -147,9 +158,9 @@ def test_an_edited_source_is_not_mistaken_for_the_old_one(
     save_dataset(load_dataset(folder), out / "dataset")
     with (folder / "qrels.csv").open("a") as file:
         file.write("q1,b,1\n")
-    done = subprocess.run(study_command(folder, out), capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "holds other data than" in done.stderr
+    code, _, said = twofold("study", folder, "--out", out)
+    assert code == 2
+    assert "holds other data than" in said
 
 
 def test_a_folder_with_something_else_is_refused(

@@ -4,29 +4,17 @@ import csv
 import io
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.studies.conftest import Command
 from twofold import artifact
 from twofold.records import InputError
-from twofold.studies.cells import Cell, render
+from twofold.studies.cells import render
 from twofold.studies.folder import KIND
 from twofold.studies.result import load_result
 from twofold.studies.tables import compare, study_tables
-
-
-def test_numbers_are_written_with_four_decimals_and_a_sign() -> None:
-    assert str(Cell(0.12345)) == ".1235"
-    assert str(Cell(-0.5, (-1.25, 0.0), signed=True)) == "−.5000 [−1.2500, +.0000]"
-    assert str(Cell(0.0, signed=True)) == "+.0000"
-
-
-def _report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from twofold.cli import main; main()", "report"]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_every_number_of_the_csv_stands_in_the_result(study_folder: Path) -> None:
@@ -42,29 +30,17 @@ def test_every_number_of_the_csv_stands_in_the_result(study_folder: Path) -> Non
     assert "Attribution to popularity and content" in titles
 
 
-def test_markdown_and_latex_hold_the_same_cells(study_folder: Path) -> None:
-    tables = study_tables(load_result(study_folder))
-    markdown, latex = render(tables, "markdown"), render(tables, "latex")
-    for table in tables:
-        assert f"## {table.title}" in markdown
-        widths = {line.count("|") for line in markdown.split(f"## {table.title}")[1].splitlines()}
-        assert len(table.columns) + 2 in widths
-    assert latex.count(r"\begin{tabular}") == len(tables)
-    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == len(tables)
-    assert "−" not in latex
+def test_the_command_prints_tables(study_folder: Path, twofold: Command) -> None:
+    code, printed, _ = twofold("report", study_folder, "--format", "latex")
+    assert code == 0
+    assert printed.startswith(r"\begin{table}")
 
 
-def test_the_command_prints_tables(study_folder: Path) -> None:
-    done = _report(study_folder, "--format", "latex")
-    assert done.returncode == 0
-    assert done.stdout.startswith(r"\begin{table}")
-
-
-def test_a_folder_without_a_study_is_named(tmp_path: Path) -> None:
-    done = _report(tmp_path)
-    assert done.returncode == 2
-    assert str(tmp_path) in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_folder_without_a_study_is_named(tmp_path: Path, twofold: Command) -> None:
+    code, _, said = twofold("report", tmp_path)
+    assert code == 2
+    assert said.startswith(f"twofold: {tmp_path}: no manifest.json")
+    assert said.count("\n") == 1
 
 
 def _changed(study_folder: Path, out: Path, **stamp: object) -> Path:

@@ -24,46 +24,52 @@ from twofold.extras import require_extra
 from twofold.records import InputError
 
 if TYPE_CHECKING:
-    from twofold.studies.arms import Interventions
+    from twofold.studies.arms import InterventionSet
     from twofold.tasks.prepared import PreparedDataset
+
+
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Trained models of each arm.")]
+Sesoi = Annotated[
+    float,
+    typer.Option(
+        "--sesoi",
+        min=0,
+        help="The smallest effect of interest, as a share of the plain arm's mean.",
+    ),
+]
+Interventions = Annotated[
+    bool,
+    typer.Option(
+        "--interventions",
+        help="Also attribute the gain to popularity and content, by changed training data.",
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", help="Run one set of interventions only: 2x2 or caps."),
+]
+SemanticIds = Annotated[
+    bool,
+    typer.Option("--semantic-ids", help="Also train the joint arm with each kind of semantic IDs."),
+]
+Baselines = Annotated[
+    bool,
+    typer.Option(
+        "--baselines", help="Tune every baseline and compare it with the arms; takes longer."
+    ),
+]
 
 
 def study(
     dataset: DatasetArgument,
     out: Out,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trained models of each arm.")] = 3,
+    seeds: Seeds = 3,
     budget: Budget = BudgetName.standard,
-    sesoi: Annotated[
-        float,
-        typer.Option(
-            "--sesoi",
-            min=0,
-            help="The smallest effect of interest, as a share of the plain arm's mean.",
-        ),
-    ] = 0.05,
-    interventions: Annotated[
-        bool,
-        typer.Option(
-            "--interventions",
-            help="Also attribute the gain to popularity and content, by changed training data.",
-        ),
-    ] = False,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", help="Run one kind of intervention only: 2x2 or caps."),
-    ] = None,
-    semantic_ids: Annotated[
-        bool,
-        typer.Option(
-            "--semantic-ids", help="Also train the joint arm with each kind of semantic IDs."
-        ),
-    ] = False,
-    baselines: Annotated[
-        bool,
-        typer.Option(
-            "--baselines", help="Tune every baseline and compare it with the arms; takes longer."
-        ),
-    ] = False,
+    sesoi: Sesoi = 0.05,
+    interventions: Interventions = False,
+    only: Only = None,
+    semantic_ids: SemanticIds = False,
+    baselines: Baselines = False,
     text_encoder: TextEncoder = None,
     resume: Resume = False,
     config: Config = None,
@@ -107,13 +113,13 @@ def study(
     print(f"report: {folder.report}")
 
 
-def _interventions(asked: bool, only: list[str] | None) -> list["Interventions"]:
-    from twofold.studies.arms import INTERVENTIONS
+def _interventions(asked: bool, only: list[str] | None) -> list["InterventionSet"]:
+    from twofold.studies.arms import INTERVENTION_SETS
 
-    if unknown := [kind for kind in only or [] if kind not in INTERVENTIONS]:
-        raise InputError(f"--only '{unknown[0]}': there is {', '.join(INTERVENTIONS)}")
-    chosen = only or (INTERVENTIONS if asked else ())
-    return [kind for kind in INTERVENTIONS if kind in chosen]
+    if unknown := [kind for kind in only or [] if kind not in INTERVENTION_SETS]:
+        raise InputError(f"--only '{unknown[0]}': there is {', '.join(INTERVENTION_SETS)}")
+    chosen = only or (INTERVENTION_SETS if asked else ())
+    return [kind for kind in INTERVENTION_SETS if kind in chosen]
 
 
 def _prepared(source: str, place: Path) -> "PreparedDataset":

@@ -15,8 +15,9 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import PLAIN_ARMS, Arm
 from twofold.training.config import TrainingConfig, scheme_of
 
-Interventions = Literal["2x2", "caps"]
-INTERVENTIONS: tuple[Interventions, ...] = ("2x2", "caps")
+InterventionSet = Literal["2x2", "caps"]
+INTERVENTION_SETS: tuple[InterventionSet, ...] = ("2x2", "caps")
+"""What a study may be asked for; `twofold.studies.interventions` describes them."""
 
 
 def control_name(task: Task) -> str:
@@ -59,20 +60,20 @@ def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm
 
 
 def study_arms(
-    dataset: PreparedDataset, interventions: Sequence[Interventions] = ()
+    dataset: PreparedDataset, interventions: Sequence[InterventionSet] = ()
 ) -> tuple[Arm, ...]:
-    """`ARMS`, then the interventions on each task that the dataset makes room for.
+    """`ARMS`, then those of the interventions on each task; a cap that changes nothing has none.
 
     Raises:
-        InputError: there is no such kind of intervention.
+        InputError: there is no such set of interventions.
     """
-    for kind in interventions:
-        if kind not in INTERVENTIONS:
-            raise InputError(f"interventions '{kind}': there is {', '.join(INTERVENTIONS)}")
-    controls = []
+    for name in interventions:
+        if name not in INTERVENTION_SETS:
+            raise InputError(f"interventions '{name}': there is {', '.join(INTERVENTION_SETS)}")
+    changes = []
     for task in TASKS:
         if "2x2" in interventions:
-            controls += two_by_two(task)
+            changes += two_by_two(task)
         if "caps" in interventions:
-            controls += caps(dataset.task(task).source(), task, len(dataset.catalog))
-    return (*ARMS, *(control.arm for control in controls))
+            changes += caps(dataset.task(task).source(), task, len(dataset.catalog))
+    return (*ARMS, *(change.arm for change in changes))

@@ -1,9 +1,9 @@
-"""Interventions: what is done to the added task's training data, to see what its help rests on.
+"""Interventions: changes to the added task's training data that show what its help is due to.
 
 A 2 x 2 for the two hypotheses of Penha et al. (RecSys 2024). *Shuffled* renames items among equally
 popular ones: popularity stays, content goes. *Flattened* weighs targets so that every item counts
 the same: popularity goes, pairs stay. *Noise* is both. The paper's *capped* arms keep few targets
-an item, which takes data away too; so each has a *size-matched* control that loses as many at
+of each item, which takes data away too; so each has a *size-matched* control that loses as many at
 random.
 """
 
@@ -20,7 +20,7 @@ from twofold.training.arm import Arm
 
 CAPS = (5, 10, 50, 500)
 BLOCK_SHARE = 0.01
-"""Items of a block, at most, as a share of the catalog."""
+"""The most items of a block, as a share of the catalog."""
 _BLOCK_RATIO = 0.8
 """The least popular item of a block has at least this share of the most popular one's targets
 (both plus one), so that even a steep head keeps its popularity."""
@@ -34,13 +34,13 @@ TWO_BY_TWO: tuple[Literal["shuffled", "flattened", "noise"], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Intervention:
-    """One intervention on one task; see `twofold.training.train.Change`.
+class TaskIntervention:
+    """An intervention on one task; it implements `twofold.training.arm.Intervention`.
 
     Attributes:
         kind: what is done.
-        task: the task that is changed: the added one.
-        cap: targets an item may keep, for `capped` and its `size-matched` control.
+        task: the task whose data are changed: the added one.
+        cap: the most targets that an item keeps, for `capped` and its `size-matched` control.
     """
 
     kind: Kind
@@ -49,7 +49,7 @@ class Intervention:
 
     @property
     def arm(self) -> Arm:
-        """A joint arm whose `task` is changed so."""
+        """The joint arm that is trained with this change."""
         name = "-".join(["joint", self.kind, *([str(self.cap)] if self.cap else []), self.task])
         return Arm(name, TASKS, step_matched=True, intervention=self)
 
@@ -94,16 +94,16 @@ class Intervention:
         return judged.renamed({item_ids[a]: item_ids[b] for a, b in enumerate(to)})
 
 
-def two_by_two(task: Task) -> list[Intervention]:
+def two_by_two(task: Task) -> list[TaskIntervention]:
     """Shuffled, flattened and noise; the fourth cell is `joint` itself."""
-    return [Intervention(kind, task) for kind in TWO_BY_TWO]
+    return [TaskIntervention(kind, task) for kind in TWO_BY_TWO]
 
 
-def caps(source: Source, task: Task, items: int) -> list[Intervention]:
+def caps(source: Source, task: Task, items: int) -> list[TaskIntervention]:
     """Every cap that takes a target away, and its size-matched control."""
     most = target_counts(source, items).max()
     kinds: tuple[Kind, ...] = ("capped", "size-matched")
-    return [Intervention(kind, task, cap) for cap in CAPS if cap < most for kind in kinds]
+    return [TaskIntervention(kind, task, cap) for cap in CAPS if cap < most for kind in kinds]
 
 
 def target_counts(source: Source, items: int) -> Ints:

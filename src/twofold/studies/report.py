@@ -4,6 +4,7 @@ Invariant: every number on a page is in the result. Needs no torch; jinja2 and m
 loaded when a page is written.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,23 +39,23 @@ def write_report(result: StudyResult, path: Path) -> None:
             },
             advice={task: _advice(verdict) for task, verdict in result.verdicts.items()},
             baselines={task: _ahead_and_level(result, task) for task in result.tasks},
-            verdict_figure=plots.svg(lambda: verdict_figure(result)),
+            verdict_figure=plots.svg(partial(verdict_figure, result)),
             chapters=[chapter(analysis, result) for analysis in analyses.ANALYSES],
         ),
         encoding="utf-8",
     )
 
 
-def chapter(analysis: Analysis[Any], result: StudyResult) -> str:
+def chapter(analysis: Analysis[Any], study: StudyResult) -> str:
     """The HTML of one analysis; empty where the study did not ask for it."""
-    found = result.of(analysis.name)
-    if found is None or not analysis.chapter:
+    result = study.of(analysis.name)
+    if result is None or not analysis.chapter:
         return ""
-    figures = {}
-    for name, draw in analysis.figures.items():
-        figures[name] = plots.svg(lambda draw=draw: draw(found, result))  # type: ignore[misc]
+    figures = {
+        name: plots.svg(partial(draw, result, study)) for name, draw in analysis.figures.items()
+    }
     template = environment().from_string(analysis.chapter)
-    return template.render(found=found, study=result, tasks=result.tasks, figures=figures)
+    return template.render(result=result, study=study, tasks=study.tasks, figures=figures)
 
 
 def environment() -> "jinja2.Environment":

@@ -143,6 +143,6 @@ def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:
 
 
 def _clusters(dataset: PreparedDataset, task: Task) -> Ints:
-    """Requests of one user belong together; a query without a user stands alone."""
+    """Requests of one user belong together; a query without a user is a unit of its own."""
     units = [r.user_id or r.request_id for r in dataset.task(task).requests("test").requests]
     return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]

@@ -7,6 +7,7 @@ count the choice of data too: with few training targets that is most of the erro
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -294,7 +295,7 @@ def _gains(points: Sequence[Mapping[str, Any]], against: str) -> Floats:
 
 def write_page(result: Mapping[str, Any], folder: StudyFolder) -> None:
     """Write report.html, and its figure as a file of its own."""
-    figure = plots.svg(lambda: _figure(result))
+    figure = plots.svg(partial(_figure, result))
     folder.figure.write_text(figure, encoding="utf-8")
     page = environment().get_template("simulation.html")
     content = page.render(result=result, other=other_task(result["helped"]), figure=figure)

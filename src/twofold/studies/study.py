@@ -23,7 +23,7 @@ from twofold.model.device import resolve_device, resolve_precision
 from twofold.records import InputError, Split, Task
 from twofold.studies import analyses
 from twofold.studies.analyses.analysis import Evidence
-from twofold.studies.arms import Interventions, is_plain, semantic_arms, study_arms
+from twofold.studies.arms import InterventionSet, is_plain, semantic_arms, study_arms
 from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.report import write_report
 from twofold.studies.result import FORMAT, StudyResult, StudyStamp, result_type
@@ -85,7 +85,7 @@ def study(
     config: TrainingConfig | None = None,
     budget: Budget = "standard",
     sesoi: float = SESOI_SHARE,
-    interventions: Sequence[Interventions] = (),
+    interventions: Sequence[InterventionSet] = (),
     semantic_ids: bool = False,
     baselines: bool = False,
     resume: bool = False,
@@ -98,58 +98,94 @@ def study(
     Args:
         dataset: with both tasks.
         out: the study's folder.
-        seeds: models of each arm; under three the verdict is provisional.
+        seeds: trained models of each arm; under three the verdict is provisional.
         config: resolved training settings; the preset of `budget` by default.
         budget: the preset's name, for the stamp.
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
-        interventions: `2x2` changes each task's training data where it is the added one: shuffled,
-            flattened, both; `caps` limits the targets of an item. See
+        interventions: `2x2` and `caps` change the training data of the added task; see
             `twofold.studies.interventions`.
-        semantic_ids: also train `joint` with semantic IDs made in every way; see
-            `twofold.identifiers.assign.schemes`.
-        baselines: also train and tune item-kNN, SASRec, bi-encoders and the history's mean, and
-            tune BM25, on validation; else popularity and BM25 with their default settings.
+        semantic_ids: also train `joint` with each of `twofold.identifiers.assign.schemes`.
+        baselines: tune all baselines on validation; else popularity and BM25, untuned.
         resume: continue an interrupted study in `out`.
         device, threads: as in `twofold.train`.
         command: what reproduces the study, for the report.
 
     Raises:
-        InputError: one task of the data is missing, `out` holds something else, or the extra
-            `study` is not installed.
+        InputError: a task is missing, `out` holds something else, or the extra `study` is not
+            installed.
     """
     require_extra("study", "a study")
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least 1")
     _require_both_tasks(dataset)
-    folder, config = StudyFolder(Path(out)), config or resolve_config(budget)
-    arms = study_arms(dataset, interventions)
-    if semantic_ids:
-        arms = (*arms, *semantic_arms(dataset, config))
-    if threads:
-        torch.set_num_threads(threads)
-    place = resolve_device(device)
-    precision = resolve_precision(config.precision, place)
-    config = config.model_copy(update={"precision": precision})
-    plan = {
-        "data": dataset.digest,
-        "device": place.type,
+    folder = StudyFolder(Path(out))
+    training = _arm_training(dataset, config or resolve_config(budget), folder, device, threads)
+    arms = _arms(dataset, training.config, interventions, semantic_ids)
+    asked = {
         "seeds": seeds,
         "budget": budget,
         "sesoi_share": sesoi,
         "interventions": list(interventions),
         "semantic_ids": semantic_ids,
         "baselines": baselines,
-        "threads": torch.get_num_threads(),
-        "training": config.model_dump(),
     }
+    plan = {**asked, **_circumstances(dataset, training)}
     folder.begin(plan, resume)
-    compared = quick_baselines(dataset)
-    if baselines:
-        compared = every_baseline(dataset, folder.baseline_models, config, device, threads)
-    run_baselines(dataset, folder, compared)
-    identifiers = _identifiers_of(dataset, config, folder.encoders)
-    training = ArmTraining(config, device, threads, identifiers)
-    for seed in range(seeds):
+    return _run(dataset, arms, folder, plan, training, command)
+
+
+def _arm_training(
+    dataset: PreparedDataset,
+    config: TrainingConfig,
+    folder: StudyFolder,
+    device: str,
+    threads: int | None,
+) -> ArmTraining:
+    """How all arms are trained, with the precision resolved for the device."""
+    if threads:
+        torch.set_num_threads(threads)
+    precision = resolve_precision(config.precision, resolve_device(device))
+    resolved = config.model_copy(update={"precision": precision})
+    identifiers = _identifiers_of(dataset, resolved, folder.encoders)
+    return ArmTraining(resolved, device, threads, identifiers)
+
+
+def _circumstances(dataset: PreparedDataset, training: ArmTraining) -> dict[str, Any]:
+    """The part of a plan that says with what the arms are trained."""
+    return {
+        "data": dataset.digest,
+        "device": resolve_device(training.device).type,
+        "threads": torch.get_num_threads(),
+        "training": training.config.model_dump(),
+    }
+
+
+def _arms(
+    dataset: PreparedDataset,
+    config: TrainingConfig,
+    interventions: Sequence[InterventionSet],
+    semantic_ids: bool,
+) -> Sequence[Arm]:
+    arms = study_arms(dataset, interventions)
+    return (*arms, *semantic_arms(dataset, config)) if semantic_ids else arms
+
+
+def _run(
+    dataset: PreparedDataset,
+    arms: Sequence[Arm],
+    folder: StudyFolder,
+    plan: Mapping[str, Any],
+    training: ArmTraining,
+    command: str,
+) -> Study:
+    """Everything that the plan asks for: baselines, arms, conclusion."""
+    baselines = quick_baselines(dataset)
+    if plan["baselines"]:
+        baselines = every_baseline(
+            dataset, folder.baseline_models, training.config, training.device, training.threads
+        )
+    run_baselines(dataset, folder, baselines)
+    for seed in range(plan["seeds"]):
         run_arms(dataset, arms, folder, seed, training)
     return _conclude(dataset, arms, folder, plan, command)
 

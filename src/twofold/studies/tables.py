@@ -39,9 +39,9 @@ def study_tables(result: StudyResult) -> list[Table]:
     """The verdicts, every arm and baseline, and the tables of each analysis."""
     tables = [_verdicts(result), *(_arms(result, task) for task in result.tasks)]
     for analysis in analyses.ANALYSES:
-        found = result.of(analysis.name)
-        if found is not None:
-            tables += analysis.tables(found, result)
+        own = result.of(analysis.name)
+        if own is not None:
+            tables += analysis.tables(own, result)
     return tables
 
 

@@ -35,21 +35,21 @@ def lengths(evidence: Evidence) -> Lengths:
     return Lengths(mean=mean, arms=list(evidence.scores.arms))
 
 
-def figure(found: Lengths, study: StudyResult) -> "Figure":
+def figure(result: Lengths, study: StudyResult) -> "Figure":
     figure, (axis,) = plots.panels(1, 1, 1.0)
-    axis.barh(0, found.mean)
+    axis.barh(0, result.mean)
     axis.set_xlabel(f"history length, {study.stamp.source}")
     return figure
 
 
-def tables(found: Lengths, _study: StudyResult) -> Iterable[Table]:
-    yield Table("Lengths", ["mean"], [("histories", [Cell(found.mean)])])
+def tables(result: Lengths, _study: StudyResult) -> Iterable[Table]:
+    yield Table("Lengths", ["mean"], [("histories", [Cell(result.mean)])])
 
 
 CHAPTER = """
 <h2>Lengths of histories</h2>
-<p>{{ found.mean | number }} events in {{ tasks | join(" and ") }};
-{{ found.arms | length }} arms.</p>
+<p>{{ result.mean | number }} events in {{ tasks | join(" and ") }};
+{{ result.arms | length }} arms.</p>
 {{ figures.lengths | safe }}
 """
 
@@ -72,8 +72,8 @@ def finished(
 def test_an_analysis_of_ones_own_is_in_the_result_the_report_and_the_tables(
     finished: Study,
 ) -> None:
-    result = load_result(finished.folder)
-    mean = result.of("lengths").mean
+    content = load_result(finished.folder)
+    mean = content.of("lengths").mean
     assert finished.result["lengths"]["mean"] == mean > 1
     schema = result_schema()
     jsonschema.validate(finished.result, schema)
@@ -82,5 +82,5 @@ def test_an_analysis_of_ones_own_is_in_the_result_the_report_and_the_tables(
     assert "<h2>Lengths of histories</h2>" in page
     assert f"{mean:.4f} events in search and recommendation;\n5 arms." in page
     assert "history length, simulate:catalog" in page
-    assert f"| histories | {mean:.4f} |" in render(study_tables(result), "markdown")
+    assert f"| histories | {mean:.4f} |" in render(study_tables(content), "markdown")
     assert page.index("<h2>The data") < page.index("<h2>Lengths") < page.index("<h2>Protocol")

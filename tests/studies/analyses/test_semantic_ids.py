@@ -10,7 +10,6 @@ from tests.studies.conftest import SETTINGS, published_schema
 from twofold.identifiers import assign
 from twofold.identifiers.assign import schemes
 from twofold.identifiers.scheme import SemanticScheme
-from twofold.studies import arms as study_arms
 from twofold.studies.analyses.semantic_ids import SemanticIds
 from twofold.studies.cells import render
 from twofold.studies.result import StudyResult, load_result, result_schema
@@ -19,22 +18,6 @@ from twofold.studies.tables import study_tables
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import resolve_config
-
-
-def test_there_is_an_arm_for_every_way(catalog: PreparedDataset) -> None:
-    made = study_arms.semantic_arms(catalog, resolve_config("quick"))
-    assert [arm.name for arm in made] == [
-        f"semantic-{name}"
-        for name in (
-            "text", "search", "recommendation", "multi-task", "fused-concatenated",
-            "fused-summed", "separate", "shared-prefix",
-        )
-    ]  # fmt: skip
-    assert len({arm.settings for arm in made}) == len(made)
-    one_level = study_arms.semantic_arms(catalog, resolve_config("quick", None, ("levels=1",)))
-    assert {arm.name for arm in made} - {arm.name for arm in one_level} == {
-        "semantic-shared-prefix"
-    }
 
 
 def test_a_finished_study_may_be_given_them(

@@ -1,7 +1,7 @@
 """What an analysis is: one chapter of a study, written in one file.
 
 A new analysis is a file that defines an `Analysis`, and a line in `twofold.studies.analyses`. Its
-result then stands in study.json under its name, its chapter in report.html, and its tables in
+result is then in study.json under its name, its chapter in report.html, and its tables in
 what `twofold report` prints.
 """
 
@@ -60,7 +60,7 @@ class Analysis(Generic[R]):
         result: the type of its result: pydantic models and containers of them. `T | None` where
             only some studies ask for the analysis.
         compute: the result, from what the study measured.
-        chapter: a Jinja template of HTML, which sees `found` (the result), `study` (a
+        chapter: a Jinja template of HTML, which sees `result` (the result), `study` (a
             `StudyResult`), `tasks` and `figures`; left out where the result is None.
         figures: by name; each is drawn from the result and the whole study.
         tables: for papers, from the same two.

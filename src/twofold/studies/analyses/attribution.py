@@ -14,7 +14,7 @@ from twofold.records import TASKS, Floats, Ints, Task, other_task
 from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.cells import Cell, Row, Table
-from twofold.studies.interventions import TWO_BY_TWO, Intervention
+from twofold.studies.interventions import TWO_BY_TWO, TaskIntervention
 from twofold.studies.values import Difference, Value
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ PARTS = {
 """The quantities as the report names them."""
 
 Finding = Literal["popularity", "content", "both", "cannot be told apart", "no gain"]
+"""The values of study.json."""
 
 
 class Shares(Value):
@@ -129,7 +130,7 @@ def attribution(evidence: Evidence) -> Attribution | None:
 def _of_task(evidence: Evidence, task: Task) -> TaskAttribution:
     scores, added = evidence.scores, other_task(task)
     arms: dict[CellName, str] = {"real": "joint"}
-    arms |= {kind: Intervention(kind, added).arm.name for kind in TWO_BY_TWO}
+    arms |= {kind: TaskIntervention(kind, added).arm.name for kind in TWO_BY_TWO}
     cells = {cell: scores.matrix(arms[cell], task) for cell in CELLS}
     parts = attribute(cells, scores.matrix(task, task), scores.clusters(task))
     shuffled = [stamp.intervention or {} for stamp in scores.stamps[arms["shuffled"]]]
@@ -188,11 +189,11 @@ def _excludes_zero(estimate: Estimate) -> bool:
     return Difference.of(estimate).excludes_zero
 
 
-def figure(found: Attribution, study: "StudyResult") -> "Figure":
+def figure(result: Attribution, study: "StudyResult") -> "Figure":
     """What popularity and what content add to each task, with 95 % intervals."""
     drawn = [PARTS[part] for part in ("interaction", "content", "popularity", "gain")]
-    figure, axes = plots.panels(len(found), 1, 1.7 * len(found) + 0.4)
-    for axis, (task, parts) in zip(axes, found.items(), strict=True):
+    figure, axes = plots.panels(len(result), 1, 1.7 * len(result) + 0.4)
+    for axis, (task, parts) in zip(axes, result.items(), strict=True):
         axis.axvline(0, color=plots.INK, lw=1)
         for row, name in enumerate(drawn):
             part = parts.quantities[name]
@@ -205,13 +206,13 @@ def figure(found: Attribution, study: "StudyResult") -> "Figure":
     return figure
 
 
-def tables(found: Mapping[Task, TaskAttribution], _study: "StudyResult") -> Iterable[Table]:
+def tables(result: Mapping[Task, TaskAttribution], _study: "StudyResult") -> Iterable[Table]:
     """One row for each quantity."""
     rows: list[Row] = [
-        (name, [Cell.difference(parts.quantities[name]) for parts in found.values()])
+        (name, [Cell.difference(parts.quantities[name]) for parts in result.values()])
         for name in PARTS.values()
     ]
-    yield Table("Attribution to popularity and content", list(found), rows)
+    yield Table("Attribution to popularity and content", list(result), rows)
 
 
 CHAPTER = """
@@ -222,25 +223,25 @@ stay), or both (noise). What the real data bring beyond noise is shared between 
 content by their Shapley values.</p>
 <figure>
 {{ figures.attribution | safe }}
-<figcaption>{% for task, parts in found.items() %}{{ task | capitalize }}:
+<figcaption>{% for task, parts in result.items() %}{{ task | capitalize }}:
 {{ parts.sentence(task, study.by_models) }} {% endfor %}
 Bars: 95 % intervals{{ " for these trained models" if study.by_models }}.</figcaption>
 </figure>
 <div class="wide">
 <table>
-<thead><tr><th>{{ study.stamp.primary }}</th>{% for task in found %}<th>{{ task }}</th>{% endfor %}
+<thead><tr><th>{{ study.stamp.primary }}</th>{% for task in result %}<th>{{ task }}</th>{% endfor %}
 </tr></thead>
 <tbody>
 {% for cell in ["real", "shuffled", "flattened", "noise"] %}
-<tr><td>joint, {{ cell }}</td>{% for parts in found.values() %}
+<tr><td>joint, {{ cell }}</td>{% for parts in result.values() %}
 <td>{{ parts.means[cell] | number }}</td>{% endfor %}</tr>
 {% endfor %}
-{% for name in (found.values() | first).quantities %}
-<tr><td>{{ name }}</td>{% for parts in found.values() %}
+{% for name in (result.values() | first).quantities %}
+<tr><td>{{ name }}</td>{% for parts in result.values() %}
 <td>{{ parts.quantities[name] | effect }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
-<caption>{% for task, parts in found.items() %}{{ task | capitalize }}:
+<caption>{% for task, parts in result.items() %}{{ task | capitalize }}:
 {% if parts.shares %}popularity {{ parts.shares.popularity | percent }}, content
 {{ parts.shares.content | percent }} of the gain{% else %}no shares, since the gain's interval
 includes 0{% endif %}; shuffling {{ parts.added }} renames

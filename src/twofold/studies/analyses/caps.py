@@ -11,7 +11,7 @@ from twofold.records import TASKS, Task, other_task
 from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.cells import Cell, Row, Table
-from twofold.studies.interventions import CAPS, Intervention
+from twofold.studies.interventions import CAPS, TaskIntervention
 from twofold.studies.scores import Scores
 from twofold.studies.values import Difference, Mean, Value
 
@@ -72,8 +72,8 @@ def caps(evidence: Evidence) -> Caps | None:
 
 def _cap(scores: Scores, task: Task, cap: int) -> Cap:
     added = other_task(task)
-    capped = Intervention("capped", added, cap).arm.name
-    matched = Intervention("size-matched", added, cap).arm.name
+    capped = TaskIntervention("capped", added, cap).arm.name
+    matched = TaskIntervention("size-matched", added, cap).arm.name
     if capped not in scores.arms:
         return Cap(cap=cap)
     clusters = scores.clusters(task)
@@ -91,10 +91,10 @@ def _cap(scores: Scores, task: Task, cap: int) -> Cap:
     )
 
 
-def figure(found: Caps, study: "StudyResult") -> "Figure":
+def figure(result: Caps, study: "StudyResult") -> "Figure":
     """Joint minus plain against the cap, and the same with as many targets taken at random."""
-    figure, axes = plots.panels(1, len(found), 2.8)
-    for axis, (task, own) in zip(axes, found.items(), strict=True):
+    figure, axes = plots.panels(1, len(result), 2.8)
+    for axis, (task, own) in zip(axes, result.items(), strict=True):
         given = [(point.cap, point.effects) for point in own.caps if point.effects]
         axis.axhline(0, color=plots.INK, lw=1)
         for shift, name, colour in (
@@ -118,10 +118,10 @@ def figure(found: Caps, study: "StudyResult") -> "Figure":
     return figure
 
 
-def tables(found: Mapping[Task, TaskCaps], _study: "StudyResult") -> Iterable[Table]:
+def tables(result: Mapping[Task, TaskCaps], _study: "StudyResult") -> Iterable[Table]:
     """One table for each helped task, one row for each cap."""
     columns = ["capped − plain", "size-matched − plain", "capped − size-matched"]
-    for task, own in found.items():
+    for task, own in result.items():
         rows: list[Row] = []
         for point in own.caps:
             if point.effects is None:
@@ -148,7 +148,7 @@ that there are fewer data.</figcaption>
 <thead><tr><th>helped, cap</th><th>targets</th><th>capped − plain</th><th>size-matched − plain</th>
 <th>capped − size-matched</th></tr></thead>
 <tbody>
-{% for task, own in found.items() %}{% for point in own.caps %}
+{% for task, own in result.items() %}{% for point in own.caps %}
 <tr><td>{{ task }}, {{ point.cap }}</td>
 {% if point.effects %}<td>{{ point.targets | count }}</td>
 <td>{{ point.effects.capped_minus_plain | effect }}</td>

@@ -38,7 +38,7 @@ def data(evidence: Evidence) -> DataReport:
     return DataReport(**data_report(evidence.dataset))
 
 
-def figure(found: DataReport, _study: "StudyResult") -> "Figure":
+def figure(result: DataReport, _study: "StudyResult") -> "Figure":
     """How many items each task trains on."""
     parts = [
         ("search only", "items_in_search_only", plots.COLOURS["search"]),
@@ -49,7 +49,7 @@ def figure(found: DataReport, _study: "StudyResult") -> "Figure":
     figure, (axis,) = plots.panels(1, 1, 1.3)
     left: float = 0
     for label, key, colour in parts:
-        items = found.overlap[key]
+        items = result.overlap[key]
         axis.barh(0, items, left=left, color=colour, label=f"{label} {items:,}")
         left += items
     axis.set_yticks([])
@@ -64,21 +64,21 @@ CHAPTER = """
 <h2>The data</h2>
 <figure>
 {{ figures.overlap | safe }}
-<figcaption>{{ found.overlap.searched_also_recommended | percent }} of the searched items also occur
-in recommendation, {{ found.overlap.recommended_also_searched | percent }} of the recommended in
-search. Jensen-Shannon divergence of the two training popularities:
-{{ found.divergence.jensen_shannon_train | number }} nats (0 equal, .6931 disjoint).</figcaption>
+<figcaption>{{ result.overlap.searched_also_recommended | percent }} of the searched items also
+occur in recommendation, {{ result.overlap.recommended_also_searched | percent }} of the recommended
+in search. Jensen-Shannon divergence of the two training popularities:
+{{ result.divergence.jensen_shannon_train | number }} nats (0 equal, .6931 disjoint).</figcaption>
 </figure>
 <ul>
-<li>{{ found.sizes.interactions | count }} interactions of {{ found.sizes.users | count }} users;
-{{ found.sizes.users_that_only_train | count }} users have too few (under three) and only train.
-{{ (100 * found.repeat_share) | round(1) }} % of events repeat a (user, item).</li>
-<li>{{ found.sizes.queries | count }} queries with {{ found.sizes.qrels | count }} right
+<li>{{ result.sizes.interactions | count }} interactions of {{ result.sizes.users | count }} users;
+{{ result.sizes.users_that_only_train | count }} users have too few (under three) and only train.
+{{ (100 * result.repeat_share) | round(1) }} % of events repeat a (user, item).</li>
+<li>{{ result.sizes.queries | count }} queries with {{ result.sizes.qrels | count }} right
 answers.</li>
-<li>Leaks: {{ found.queries.same_text_as_training }} test queries have the text of a training query,
-{{ found.queries.near_duplicates_of_training }} nearly do; {{ found.queries.equal_to_a_title }}
-queries equal an item's title.</li>
-{% for note in found.left_out %}<li>{{ note }}</li>{% endfor %}
+<li>Leaks: {{ result.queries.same_text_as_training }} test queries have the text of a training
+query, {{ result.queries.near_duplicates_of_training }} nearly do;
+{{ result.queries.equal_to_a_title }} queries equal an item's title.</li>
+{% for note in result.left_out %}<li>{{ note }}</li>{% endfor %}
 </ul>
 """
 

@@ -46,11 +46,11 @@ def _effect(evidence: Evidence, task: Task, measure: str) -> Effect:
     )
 
 
-def tables(found: Effects, _study: "StudyResult") -> Iterable[Table]:
+def tables(result: Effects, _study: "StudyResult") -> Iterable[Table]:
     """One row for each task and measure."""
     rows: list[Row] = [
         (f"{task} {measure}", [Cell.difference(effect.plain), Cell.difference(effect.control)])
-        for task, effects in found.items()
+        for task, effects in result.items()
         for measure, effect in effects.items()
     ]
     yield Table("Joint minus plain and control", ["− plain", "− step-matched"], rows)
@@ -64,7 +64,7 @@ CHAPTER = """
 exploratory. A mark (†): the 95 % interval excludes 0, uncorrected.</caption>
 <thead><tr><th>effect</th><th>− plain</th><th>− step-matched</th></tr></thead>
 <tbody>
-{% for task, measures in found.items() %}{% for measure, effect in measures.items() %}
+{% for task, measures in result.items() %}{% for measure, effect in measures.items() %}
 <tr><td>{{ task }} {{ measure }}</td>
 {% for difference in [effect.plain, effect.control] %}
 <td>{{ difference | effect }}{{ " †" if difference.excludes_zero }}</td>

@@ -139,10 +139,10 @@ def _shares(counts: Ints, bands: Ints) -> dict[str, float]:
     return {name: float(counts[bands == n].sum() / total) for n, name in enumerate(BANDS)}
 
 
-def figure(found: Popularity, _study: "StudyResult") -> "Figure":
+def figure(result: Popularity, _study: "StudyResult") -> "Figure":
     """Head, torso and tail in training, test and what each arm retrieves."""
-    figure, axes = plots.panels(len(found), 1, 2.0 * len(found) + 0.5)
-    for axis, (task, own) in zip(axes, found.items(), strict=True):
+    figure, axes = plots.panels(len(result), 1, 2.0 * len(result) + 0.5)
+    for axis, (task, own) in zip(axes, result.items(), strict=True):
         rows = own.bands[::-1]
         for row, bands in enumerate(rows):
             left = 0.0
@@ -183,7 +183,7 @@ that was retrieved. Means over the seeds.</caption>
 <thead><tr><th>training, test, and what each arm retrieves</th><th>head</th><th>torso</th>
 <th>tail</th><th>divergence</th><th>Gini</th><th>coverage</th></tr></thead>
 <tbody>
-{% for task, own in found.items() %}{% for bands in own.bands %}
+{% for task, own in result.items() %}{% for bands in own.bands %}
 {% set arm = own.arms.get(bands.of) %}
 <tr><td>{{ task }}: {{ bands.of }}</td>
 <td>{{ bands.head | number }}</td><td>{{ bands.torso | number }}</td>

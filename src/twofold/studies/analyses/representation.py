@@ -254,9 +254,9 @@ def _flat(embeddings: Floats) -> list[tuple[float, float]]:
     return points
 
 
-def cosine_figure(found: Representation, _study: "StudyResult") -> "Figure":
+def cosine_figure(result: Representation, _study: "StudyResult") -> "Figure":
     """How much closer pairs of each class are than equally popular pairs at random."""
-    classes = {name: found.cosines[name] for name in CLASSES}
+    classes = {name: result.cosines[name] for name in CLASSES}
     given = {name: cosines for name, cosines in classes.items() if cosines is not None}
     figure, (axis,) = plots.panels(1, 1, 2.6)
     axis.axhline(0, color=plots.INK, lw=1)
@@ -272,12 +272,12 @@ def cosine_figure(found: Representation, _study: "StudyResult") -> "Figure":
     return figure
 
 
-def projection_figure(found: Representation, _study: "StudyResult") -> "Figure":
+def projection_figure(result: Representation, _study: "StudyResult") -> "Figure":
     """Item embeddings of the single-task arms and of joint in two dimensions."""
-    labels = found.projection.labels
+    labels = result.projection.labels
     names = _by_size(labels)
     figure, axes = plots.panels(1, 3, 2.9)
-    for axis, (arm, points) in zip(axes, found.projection.points.items(), strict=True):
+    for axis, (arm, points) in zip(axes, result.projection.points.items(), strict=True):
         for number, name in enumerate(names):
             own = [point for point, label in zip(points, labels, strict=True) if label == name]
             *colours, other = plots.CATEGORIES
@@ -302,7 +302,7 @@ def _by_size(labels: Sequence[str]) -> list[str]:
 
 CHAPTER = """
 {% macro share(value) %}{{ "unknown" if value is none else value | number }}{% endmacro %}
-{% set pairs = found.pairs %}
+{% set pairs = result.pairs %}
 <h2>Representation (H2)</h2>
 <p>Among the pairs of items that occur in one training history,
 {{ share(pairs.relevant_given_together) }} also answer one training query
@@ -325,7 +325,7 @@ of the queries.{% endif %}</caption>
 <thead><tr><th>pairs</th><th>number</th><th>arm</th><th>cosine</th><th>matched</th>
 <th>difference</th><th>joint − it</th></tr></thead>
 <tbody>
-{% for name, cosines in found.cosines.items() %}
+{% for name, cosines in result.cosines.items() %}
 {% if cosines %}{% for arm, own in cosines.arms.items() %}
 <tr><td>{{ name if loop.first }}</td><td>{{ pairs.of(name) | count if loop.first }}</td>
 <td class="text">{{ arm }}</td>
@@ -340,10 +340,10 @@ of the queries.{% endif %}</caption>
 </div>
 <figure>
 {{ figures.projection | safe }}
-<figcaption>Embeddings of the {{ found.projection.labels | length }} most popular items by t-SNE,
-first seed{% if found.attribute %}, coloured by {{ found.attribute }}. Share of an item's 10 nearest
-neighbours that have its {{ found.attribute }}:
-{% for arm, share in found.neighbours_alike.items() %}
+<figcaption>Embeddings of the {{ result.projection.labels | length }} most popular items by t-SNE,
+first seed{% if result.attribute %}, coloured by {{ result.attribute }}. Share of an item's 10
+nearest neighbours that have its {{ result.attribute }}:
+{% for arm, share in result.neighbours_alike.items() %}
 {{ arm }} {{ share.mean | number }}{{ ", " if not loop.last }}{% endfor %}{% endif %}.</figcaption>
 </figure>
 """

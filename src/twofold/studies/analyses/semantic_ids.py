@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SemanticIds(Value):
-    """The joint arm with semantic IDs made in one way; its means stand among those of all arms."""
+    """The joint arm with semantic IDs made in one way; its means are among those of all arms."""
 
     embeddings: str
     """What the quantized vectors are learned from."""
@@ -53,11 +53,11 @@ def _description(identifiers: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def tables(found: Mapping[str, SemanticIds], study: "StudyResult") -> Iterable[Table]:
+def tables(result: Mapping[str, SemanticIds], study: "StudyResult") -> Iterable[Table]:
     """One row for each arm."""
     primary = study.stamp.primary
     rows: list[Row] = []
-    for name, arm in found.items():
+    for name, arm in result.items():
         cells: list[Cell | str] = []
         for task in study.tasks:
             cells.append(Cell.mean(study.arms[name][task][primary]))
@@ -78,14 +78,14 @@ share them. The first row is <em>joint</em> as the study trained it.</p>
 <tbody>
 <tr><td>joint ({{ study.stamp.training.identifiers }})</td><td></td>{% for task in tasks %}
 <td>{{ study.arms.joint[task][study.stamp.primary].mean | number }}</td><td></td>{% endfor %}</tr>
-{% for name, arm in found.items() %}
+{% for name, arm in result.items() %}
 <tr><td>{{ name }}</td><td>{{ arm.collisions | join(", ") }}</td>
 {% for task in tasks %}<td>{{ study.arms[name][task][study.stamp.primary].mean | number }}</td>
 <td>{{ arm.minus_joint[task] | effect }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
 <caption>{{ study.stamp.primary }}; differences are paired by request and exploratory. Codes of
-{{ (found.values() | first).codebook_sizes[0] | join(" × ") }}; collisions are items that share all
+{{ (result.values() | first).codebook_sizes[0] | join(" × ") }}; collisions are items that share all
 of them (in recommendation, in search), and one more level resolves them. Atomic identifiers may
 have a hybrid part (hybrid={{ study.stamp.training.hybrid }}), which semantic IDs do not have.
 </caption>

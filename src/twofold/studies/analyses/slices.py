@@ -167,11 +167,11 @@ def _slicing(names: Sequence[str], labels: Sequence[str]) -> Slicing:
     return Slicing(names, np.array(labels, dtype=object))
 
 
-def figure(found: Slices, study: "StudyResult") -> "Figure":
+def figure(result: Slices, study: "StudyResult") -> "Figure":
     """Joint minus plain on every slice."""
-    heights = [max(1, len(parts)) for parts in found.values()]
-    figure, axes = plots.panels(len(found), 1, 0.24 * sum(heights) + 1.2, height_ratios=heights)
-    for axis, (task, parts) in zip(axes, found.items(), strict=True):
+    heights = [max(1, len(parts)) for parts in result.values()]
+    figure, axes = plots.panels(len(result), 1, 0.24 * sum(heights) + 1.2, height_ratios=heights)
+    for axis, (task, parts) in zip(axes, result.items(), strict=True):
         axis.axvline(0, color=plots.INK, lw=1)
         for row, part in enumerate(reversed(parts)):
             effect, colour = part.minus_plain, plots.COLOURS[task]
@@ -184,10 +184,10 @@ def figure(found: Slices, study: "StudyResult") -> "Figure":
     return figure
 
 
-def tables(found: Mapping[Task, Sequence[Slice]], study: "StudyResult") -> Iterable[Table]:
+def tables(result: Mapping[Task, Sequence[Slice]], study: "StudyResult") -> Iterable[Table]:
     """One table for each task, one row for each slice."""
     columns = ["requests", "plain", "joint", "− plain", "− step-matched"]
-    for task, parts in found.items():
+    for task, parts in result.items():
         rows: list[Row] = [
             (
                 part.name,
@@ -211,7 +211,7 @@ CHAPTER = """
 <figcaption>Joint − plain on parts of the test requests. Head: the most popular tenth of the
 catalog in the task's own training data; tail: the less popular half.</figcaption>
 </figure>
-{% for task, parts in found.items() %}
+{% for task, parts in result.items() %}
 <div class="wide">
 <table>
 <caption>{{ task | capitalize }}: differences with 95 % intervals, uncorrected for the number of

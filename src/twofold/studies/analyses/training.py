@@ -63,12 +63,12 @@ def _trained(stamp: Stamp) -> TrainedModel:
     )
 
 
-def figure(found: Training, study: "StudyResult") -> "Figure":
+def figure(result: Training, study: "StudyResult") -> "Figure":
     """Validation against steps, the five arms and their seeds; a dot marks the best checkpoint."""
     figure, axes = plots.panels(1, len(study.tasks), 3.0)
     for axis, task in zip(axes, study.tasks, strict=True):
         for arm, colour in plots.COLOURS.items():
-            for number, model in enumerate(found[arm]):
+            for number, model in enumerate(result[arm]):
                 curve = [(point["update"], point[task]) for point in model.curve if task in point]
                 if not curve:
                     continue
@@ -96,7 +96,7 @@ joint arm keeps one checkpoint for both tasks.</figcaption>
 <thead><tr><th>arm</th><th>seed</th><th>budget</th><th>steps</th><th>best at</th><th>epochs</th>
 <th>still improving</th></tr></thead>
 <tbody>
-{% for arm, models in found.items() %}{% for model in models %}
+{% for arm, models in result.items() %}{% for model in models %}
 <tr><td>{{ arm }}</td><td>{{ loop.index0 }}</td><td>{{ model.budget }}</td>
 <td>{{ model.updates }}</td><td>{{ model.best_update }}</td><td>{{ model.passes | round(1) }}</td>
 <td>{{ "yes" if model.still_improving else "no" }}</td></tr>

@@ -2,9 +2,9 @@
 the popularity of the target (H1).
 
 The *sources* of a request are the items that point to its answer: in recommendation its history; in
-search the right answers to the training queries that share its rarest word. A case is *told* where
-a source and a target form a pair that only the other task's training data join. How often that is
-so by chance is measured with a target that is about as popular in the place of the right one: where
+search the right answers to the training queries that share its rarest word. A case is *linked* if a
+source and a target form a pair that only the other task's training data join. How often that is so
+by chance is measured with a target that is about as popular in the place of the right one: where
 the two shares are equal, the pairs explain nothing.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pydantic
 from scipy import stats
 
 from twofold.data.text import normalise_query
@@ -34,8 +35,8 @@ class Cases(Value):
     """Test requests that joint training wins, loses or ties against the plain arm."""
 
     requests: int
-    told: float | None
-    """The share of cases that are told."""
+    linked: float | None = pydantic.Field(alias="told")
+    """The share of cases that are linked."""
     interval: Interval | None
     """Wilson's interval of that share."""
     by_chance: float | None
@@ -60,7 +61,7 @@ class TaskWins(Value):
     """The cases of one task."""
 
     only_known_to: Task
-    """The task that alone knows the pairs by which cases are told."""
+    """The task that alone knows the pairs by which cases are linked."""
     won: Cases
     lost: Cases
     tied: Cases
@@ -78,7 +79,7 @@ Wins = dict[Task, TaskWins]
 
 
 def wins(evidence: Evidence) -> Wins:
-    """The told cases among those that joint wins, loses and ties, and a regression of the gain."""
+    """The linked cases that joint wins, loses and ties, and a regression of the gain."""
     popularity = combined_popularity(evidence.dataset)
     return {task: _of_task(evidence, task, popularity) for task in evidence.dataset.tasks}
 
@@ -87,11 +88,11 @@ def _of_task(evidence: Evidence, task: Task, popularity: Ints) -> TaskWins:
     dataset, pairs = evidence.dataset, evidence.pairs
     judged = dataset.task(task).requests("test")
     gain = _gains(evidence.scores, task)
-    told, by_chance = _told(dataset, judged, pairs, popularity)
+    linked, by_chance = _linked(dataset, judged, pairs, popularity)
     chosen = {"won": gain > 0, "lost": gain < 0, "tied": gain == 0}
     return TaskWins(
         only_known_to=other_task(task),
-        **{name: _cases(told[rows], by_chance[rows]) for name, rows in chosen.items()},
+        **{name: _cases(linked[rows], by_chance[rows]) for name, rows in chosen.items()},
         regression=_regression(dataset, judged, gain, pairs),
     )
 
@@ -104,21 +105,21 @@ def _gains(scores: Scores, task: Task) -> Floats:
     return gains
 
 
-def _cases(told: Any, by_chance: Any) -> Cases:
-    """The shares of cases that are told, and that would be by chance."""
-    size, count = len(told), int(told.sum())
+def _cases(linked: Any, by_chance: Any) -> Cases:
+    """The shares of cases that are linked, and that would be by chance."""
+    size, count = len(linked), int(linked.sum())
     if not size:
-        return Cases(requests=0, told=None, interval=None, by_chance=None)
+        return Cases(requests=0, linked=None, interval=None, by_chance=None)
     interval = stats.binomtest(count, size).proportion_ci(LEVEL, method="wilson")
     return Cases(
         requests=size,
-        told=count / size,
+        linked=count / size,
         interval=(interval.low, interval.high),
         by_chance=float(by_chance.mean()),
     )
 
 
-def _told(
+def _linked(
     dataset: PreparedDataset, judged: JudgedRequests, pairs: Pairs, popularity: Ints
 ) -> tuple[Any, Any]:
     """Whether the other task alone joins a source with a target, and with one as popular, (R,)."""
@@ -127,12 +128,12 @@ def _told(
     positions = dataset.catalog.positions
     items = np.arange(len(popularity))
     other = matched_pairs(np.stack([items, items], axis=1), popularity)[:, 0]
-    told = np.zeros((2, len(judged.requests)), dtype=bool)
+    linked = np.zeros((2, len(judged.requests)), dtype=bool)
     for row, request in enumerate(judged.requests):
         joined = known[sources.of(request)]
         right = [positions[item_id] for item_id in judged.qrels[request.request_id]]
-        told[:, row] = [joined[:, targets].nnz > 0 for targets in (right, other[right])]
-    return told[0], told[1]
+        linked[:, row] = [joined[:, targets].nnz > 0 for targets in (right, other[right])]
+    return linked[0], linked[1]
 
 
 class _Sources:
@@ -224,19 +225,19 @@ def weighted_least_squares(
 
 CHAPTER = """
 <h2>Wins and losses</h2>
-<p>A case is <em>told</em> where an item that points to the answer (one of the history; or an answer
+<p>A case is <em>linked</em> if an item that points to the answer (one of the history; or an answer
 to training queries with the query's rarest word) and the right answer are joined by the other
 task's training data alone. By chance: with a target that is about as popular in its place. If H2
-holds, won cases are told more often than by chance and than lost ones; where nearly all or nearly
-none are told by chance, this says nothing.</p>
+holds, won cases are linked more often than by chance and than lost ones; where nearly all or nearly
+none are linked by chance, this says nothing.</p>
 <div class="wide">
 <table>
-<thead><tr><th>joint against plain</th><th>requests</th><th>told</th><th>95 %</th>
+<thead><tr><th>joint against plain</th><th>requests</th><th>linked</th><th>95 %</th>
 <th>by chance</th></tr></thead>
 <tbody>
-{% for task, own in found.items() %}{% for name, cases in own.outcomes.items() %}
+{% for task, own in result.items() %}{% for name, cases in own.outcomes.items() %}
 <tr><td>{{ task }}, {{ name }}</td><td>{{ cases.requests | count }}</td>
-{% if cases.requests %}<td>{{ cases.told | number }}</td><td>{{ cases.interval | range }}</td>
+{% if cases.requests %}<td>{{ cases.linked | number }}</td><td>{{ cases.interval | range }}</td>
 <td>{{ cases.by_chance | number }}</td>{% else %}<td></td><td></td><td></td>{% endif %}</tr>
 {% endfor %}{% endfor %}
 </tbody>
@@ -248,7 +249,7 @@ none are told by chance, this says nothing.</p>
 logs; robust intervals. Exploratory.</caption>
 <thead><tr><th>gain of an item on</th><th>coefficient</th><th>95 %</th></tr></thead>
 <tbody>
-{% for task, own in found.items() if own.regression %}
+{% for task, own in result.items() if own.regression %}
 {% for name, coefficient in own.regression.coefficients.items() %}
 <tr><td>{{ task }}: {{ name }}</td><td>{{ coefficient.value | signed }}</td>
 <td>{{ coefficient.interval | interval }}</td></tr>
