@@ -5,7 +5,7 @@
 FROM python:3.11-slim
 
 # An address of pip's from which torch is taken: without it the image holds the build with CUDA,
-# gigabytes of it. docs/guides/serve.md says what to give for the CPU build.
+# gigabytes of it. docs/guides/operate.md says what to give for the CPU build.
 ARG TORCH_INDEX=
 ARG TORCH=2.13.0
 # "serve,text" for models with a sentence encoder.

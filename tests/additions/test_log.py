@@ -1,5 +1,7 @@
 """The log of changes when a disk fails or a process dies."""
 
+import hashlib
+import json
 import os
 import resource
 import signal
@@ -72,6 +74,37 @@ def test_the_log_of_a_newer_version_is_refused_by_its_line(tmp_path: Path) -> No
     (tmp_path / FILE).write_text(line)
     with pytest.raises(InputError, match="line 1: damaged"):
         ChangeLog(tmp_path)
+
+
+def test_a_log_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    """The form on disk, byte by byte, as commit 9d0cef3 wrote it."""
+    lines = [
+        '{"sum": "CHECKSUM", "change": {"kind": "add", "items": [{"item_id": "new-1", '
+        '"title": "Robots in love"}], "placed": {"5cd745df9f77": "UEsDB"}}}',
+        '{"sum": "CHECKSUM", "change": {"kind": "remove", "items": [{"item_id": "film-3"}], '
+        '"placed": {}}}',
+    ]
+    written, previous = "", ""
+    for line in lines:
+        change = json.loads(line)["change"]
+        text = previous + json.dumps(change, sort_keys=True, ensure_ascii=False)
+        previous = hashlib.sha256(text.encode()).hexdigest()[:16]
+        written += line.replace("CHECKSUM", previous) + "\n"
+    (tmp_path / FILE).write_text(written)
+    log = ChangeLog(tmp_path)
+    assert log.changes == [
+        CatalogChange(
+            "add", [{"item_id": "new-1", "title": "Robots in love"}], {"5cd745df9f77": "UEsDB"}
+        ),
+        CatalogChange("remove", [{"item_id": "film-3"}]),
+    ]
+    for change in log.changes.copy():
+        log.append(change)
+    log.close()
+    assert (tmp_path / FILE).read_text().startswith(written)
+    forms = [json.dumps(json.loads(line)["change"]) for line in written.splitlines()]
+    again = (tmp_path / FILE).read_text().splitlines()[2:]
+    assert [json.dumps(json.loads(line)["change"]) for line in again] == forms
 
 
 def test_a_killed_process_lets_go_of_the_log_and_loses_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""Placement of new items: votes of neighbours on semantic IDs, and the map from texts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twofold.additions.fields import new_items_table
+from twofold.additions.placement import (
+    ItemPlacer,
+    UnplaceableError,
+    are_free,
+    identifiers_by_vote,
+    with_items,
+)
+from twofold.identifiers.identifiers import Identifiers, shared
+from twofold.retrieval.generative import load_model
+
+CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 2]])
+SPACES = shared(Identifiers("semantic", CODES, (2, 3)))
+
+
+def test_neighbours_vote_level_by_level_and_the_last_code_is_free() -> None:
+    neighbours, weights = np.array([[0, 1, 2]]), np.array([[0.3, 0.3, 0.4]], np.float32)
+    placed = identifiers_by_vote(SPACES, ["new"], neighbours, weights)
+    # .6 for the first code 0, where 2 alone is free on the last level.
+    assert placed["search"].tolist() == placed["recommendation"].tolist() == [[0, 2]]
+
+
+def test_new_items_do_not_share_an_identifier() -> None:
+    neighbours, weights = np.array([[0, 2], [0, 2]]), np.array([[0.6, 0.4]] * 2, np.float32)
+    placed = identifiers_by_vote(SPACES, ["a", "b"], neighbours, weights)
+    assert placed["search"].tolist() == [[0, 2], [1, 1]]
+
+
+def test_an_item_without_a_free_identifier_is_named() -> None:
+    neighbours, weights = np.array([[0], [0]]), np.ones((2, 1), np.float32)
+    with pytest.raises(UnplaceableError, match="item 'b': no identifier is free near items"):
+        identifiers_by_vote(SPACES, ["a", "b"], neighbours, weights)
+
+
+def test_a_known_text_is_mapped_to_where_training_put_it(model_folder: Path) -> None:
+    model = load_model(model_folder).model
+    title = model.catalog.items["title"][0]
+    items = new_items_table(model.catalog, [{"item_id": "twin", "title": title}])
+    before = model.backbone.code_rows().detach().numpy().copy()
+    model = with_items(model, items, ItemPlacer.of(model).place(model, items))
+    new = model.backbone.code_rows().detach().numpy()[-1]
+    cosines = before @ new / np.linalg.norm(before, axis=1) / np.linalg.norm(new)
+    assert cosines[0] > np.quantile(cosines, 0.9)
+
+
+def test_an_item_without_a_known_word_is_refused(model_folder: Path) -> None:
+    model = load_model(model_folder).model
+    items = new_items_table(model.catalog, [{"item_id": "wordless", "title": "Qwrtz"}])
+    with pytest.raises(UnplaceableError, match="the model knows no word of its text") as refusal:
+        ItemPlacer.of(model).place(model, items)
+    assert refusal.value.item_ids == ["wordless"]
+
+
+def test_an_identifier_is_free_that_no_item_and_no_new_item_before_it_has(
+    semantic_folder: Path,
+) -> None:
+    model = load_model(semantic_folder).model
+    taken = model.vocabulary.spaces.search.codes[:1]
+    other = taken.copy()
+    other[0, -1] = model.vocabulary.spaces.search.codes[:, -1].max() + 1
+    codes = np.vstack([taken, other, other])
+    assert are_free(model, {"search": codes, "recommendation": codes}).tolist() == [
+        False,
+        True,
+        False,
+    ]
