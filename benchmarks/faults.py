@@ -1,18 +1,18 @@
-"""What users see of a server that is reloaded, fed broken folders, and killed: nothing.
+"""A server is reloaded, given broken folders, and killed; its clients must not notice.
 
     python benchmarks/faults.py --out DIR [--reloads 100] [--corrupt 20] [--kills 3]
         [--items 100000] [--only reloads kills]
 
-Real server processes over loopback, models made of drawn parts.
+Real server processes over loopback, models with random weights.
 
-- reloads: two models that answer otherwise take turns under load; every fifth folder is corrupt (a
-  flipped byte, or a missing file). An answer must be, whole, that of the version it names; one to
-  a batch of searches and histories is of one version.
-- kills: items come and go under load until the server is killed; the next one must be ready in
-  time, hold every acknowledged change, and never return an item after its removal was acknowledged.
-  No batch may be answered partly before a change and partly after it.
+- reloads: two models with different answers take turns under load; every fifth folder is corrupt (a
+  flipped byte, or a missing file). An answer must be entirely that of the version it names; the
+  answer to a batch of searches and histories is of one version.
+- kills: items are added and removed under load until the server is killed; the next server must be
+  ready in time, hold every acknowledged change, and never return an item after its removal was
+  acknowledged. No batch may be answered partly before a change and partly after it.
 
-Ends with exit code 1 where one of this does not hold.
+The exit code is 1 where any of this does not hold.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def bodies(count: int) -> list[Any]:
 
 
 def requests_of(count: int) -> list[Any]:
-    """Bodies alone, and now and then some of them together: a batch takes several passes."""
+    """Single requests, and now and then a batch of them, which the model answers in several."""
     alone = bodies(count)
     batches = [{"requests": alone[n : n + BATCH]} for n in range(0, count, BATCH)]
     return [*alone, *batches]
@@ -172,13 +172,13 @@ def _ranked(answer: Any) -> list[tuple[str, float]]:
     return [(item["item_id"], item["score"]) for item in answer["items"]]
 
 
-def _alike(expected: list[tuple[str, float]], found: list[tuple[str, float]]) -> bool:
-    """Equal up to the last bits of scores, which depend on who shared the pass."""
+def _alike(expected: list[tuple[str, float]], results: list[tuple[str, float]]) -> bool:
+    """Equal up to the last bits of scores, which depend on the batch."""
     scores = dict(expected)
-    return len(expected) == len(found) and all(
+    return len(expected) == len(results) and all(
         abs(scores.get(item, score) - score) < 1e-3 and abs(place - score) < 1e-3
-        for (item, score), (_, place) in zip(found, expected, strict=True)
-    ) and len(scores.keys() & dict(found).keys()) >= len(expected) - 1  # fmt: skip
+        for (item, score), (_, place) in zip(results, expected, strict=True)
+    ) and len(scores.keys() & dict(results).keys()) >= len(expected) - 1  # fmt: skip
 
 
 def corrupted(folder: Path, out: Path, rng: random.Random) -> Path:
@@ -262,9 +262,9 @@ class Ledger:
             for one in answer["answers"]:
                 self.check({}, sent, status, one)
             return
-        found = [item["item_id"] for item in answer["items"]]
-        self.returned_after_removal += sum(sent > self.gone_at.get(i, sent) for i in found)
-        self.recent = found
+        results = [item["item_id"] for item in answer["items"]]
+        self.returned_after_removal += sum(sent > self.gone_at.get(i, sent) for i in results)
+        self.recent = results
 
     async def change(self, connection: Connection, path: str, body: Any, ids: list[str]) -> None:
         """Ask for a change, and note it once it is acknowledged."""
@@ -295,7 +295,7 @@ class Ledger:
 
 
 async def changing(ledger: Ledger, rng: random.Random, round_: int) -> None:
-    """Items that come, those that were just found go, and some of them come back."""
+    """Add items, remove items that were just returned, and add some of these again."""
     connection, number = Connection(PORT), 0
     with contextlib.suppress(OSError):
         while True:
@@ -349,7 +349,7 @@ async def kills(out: Path, model: Path, rounds: int, seconds: float) -> Outcome:
     }
 
 
-def held(found: dict[str, Outcome]) -> bool:
+def held(results: dict[str, Outcome]) -> bool:
     """Whether nothing of a fault was seen."""
     never = (
         "wrong outcome of a reload",
@@ -360,7 +360,7 @@ def held(found: dict[str, Outcome]) -> bool:
         "failed requests before a kill",
         "batches of mixed catalogs",
     )
-    everything = {name: value for part in found.values() for name, value in part.items()}
+    everything = {name: value for part in results.values() for name, value in part.items()}
     slow = everything.get("ready after a kill, seconds at most", 0) > READY_SECONDS
     return not slow and not any(everything.get(name) for name in never)
 
@@ -386,7 +386,7 @@ def main() -> None:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     wanted = arguments.only or ["reloads", "kills"]
-    found: dict[str, Outcome] = {}
+    results: dict[str, Outcome] = {}
     parts: dict[str, Callable[[], Awaitable[Outcome]]] = {}
     if "reloads" in wanted:
         for seed in (1, 2):
@@ -396,10 +396,10 @@ def main() -> None:
         large = _model(out / f"model-of-{arguments.items}", arguments.items, 1)
         parts["kills"] = lambda: kills(out, large, arguments.kills, arguments.seconds)
     for name, part in parts.items():
-        found[name] = asyncio.run(part())  # type: ignore[arg-type]
-        print(name, json.dumps(found[name], indent=2), flush=True)
-        (out / f"{name}.json").write_text(json.dumps(found[name], indent=2), encoding="utf-8")
-    sys.exit(not held(found))
+        results[name] = asyncio.run(part())  # type: ignore[arg-type]
+        print(name, json.dumps(results[name], indent=2), flush=True)
+        (out / f"{name}.json").write_text(json.dumps(results[name], indent=2), encoding="utf-8")
+    sys.exit(not held(results))
 
 
 if __name__ == "__main__":

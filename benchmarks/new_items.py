@@ -1,4 +1,4 @@
-"""Items that no training saw, added to a trained model: are they found, and what do others lose?
+"""Items that no training saw, added to a trained model: are they retrieved, what do others lose?
 
     python benchmarks/new_items.py DATASET --out DIR [--share .05] [--hide .05]
         [--encoder E [--tune-encoder EPOCHS]] [--set KEY=VALUE ...] [--threads 1] [--device cuda]
@@ -182,12 +182,12 @@ def _counterparts(
     )
     names = sorted(set(counts) - set(new))
     free = [names[n] for n in np.random.default_rng(seed).permutation(len(names))]
-    found = []
+    results = []
     for item in sorted((i for i in new if counts[i]), key=lambda i: -counts[i]):
         nearest = min(free, key=lambda other: abs(counts[other] - counts[item]))
         free.remove(nearest)
-        found.append(nearest)
-    return found
+        results.append(nearest)
+    return results
 
 
 def _recalls(retriever: Retriever, judged: JudgedRequests) -> Floats:
@@ -195,8 +195,8 @@ def _recalls(retriever: Retriever, judged: JudgedRequests) -> Floats:
     return score(run, judged.qrels, (PRIMARY,)).sort("request_id")["value"].to_numpy()
 
 
-def _estimate(found: Estimate) -> list[float]:
-    return [found.value, *found.interval()]
+def _estimate(results: Estimate) -> list[float]:
+    return [results.value, *results.interval()]
 
 
 def main() -> None:
@@ -223,16 +223,16 @@ def main() -> None:
     told = dataclasses.replace(rest, qrels=rest.qrels.join(untold, on=KEY, how="anti"))
     print(json.dumps({"items": len(whole.catalog), "new": len(new), "untold": len(untold)}))
     before = load_model(trained(told, arguments.out, arguments), arguments.device)
-    found = compare(whole, told, new, untold, before)
-    print(json.dumps(found, indent=2))
+    results = compare(whole, told, new, untold, before)
+    print(json.dumps(results, indent=2))
     publish_records(
         arguments.publish,
         *("new-items", f"{len(new)} new items of {arguments.dataset}"),
-        [{"part": part} | row for part, row in found.items() if isinstance(row, dict)],
+        [{"part": part} | row for part, row in results.items() if isinstance(row, dict)],
         seeds=str(arguments.seed),
         protocol="Recall@30 of the queries that want a new item, full catalog",
     )
-    (arguments.out / "new_items.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    (arguments.out / "new_items.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

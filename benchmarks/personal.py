@@ -69,15 +69,15 @@ def main() -> None:
     judged = dataset.task("search").requests("test")
     ways = asked(judged)
     config = resolve_config("standard", None, tuple(arguments.set or ()))
-    found: dict[str, list[list[Floats]]] = {way: [] for way in ways}
+    results: dict[str, list[list[Floats]]] = {way: [] for way in ways}
     for seed in range(arguments.seeds):
         folder = arguments.out / f"seed-{seed}"
         if not artifact.is_complete(folder):
             train(dataset, "joint", out=folder, config=config, seed=seed, resume=True)
         retriever = load_model(folder)
         for way, requests in ways.items():
-            found[way].append(scores(retriever, requests, judged))
-    table = report(found, arguments.out)
+            results[way].append(scores(retriever, requests, judged))
+    table = report(results, arguments.out)
     publish_records(
         arguments.publish,
         *("personal", "Queries with the history of their user"),
@@ -87,11 +87,11 @@ def main() -> None:
     )
 
 
-def report(found: dict[str, list[list[Floats]]], out: Path) -> dict[str, Any]:
+def report(results: dict[str, list[list[Floats]]], out: Path) -> dict[str, Any]:
     """Print, write and return means, and what the history adds."""
     table: dict[str, Any] = {}
     for place, measure in enumerate(MEASURES):
-        values = {way: np.stack([seed[place] for seed in seeds]) for way, seeds in found.items()}
+        values = {way: np.stack([seed[place] for seed in seeds]) for way, seeds in results.items()}
         clusters = np.arange(next(iter(values.values())).shape[1])
         whole = values["query and history"]
         for way, those in values.items():

@@ -1,17 +1,17 @@
-"""The service under load, over loopback.
+"""The server under load, over loopback.
 
     python benchmarks/serving.py MODEL DATASET --out DIR [--seconds 10] [--overload 60]
-        [--beside MODEL-NAME-OR-FOLDER]
+        [--only latency throughput overload engines] [--bi-encoder NAME-OR-FOLDER]
 
 Requests are the dataset's test requests, half queries and half histories. The server runs in a
-process of its own on one core, who asks on the other.
+process of its own on one core, the clients on the other.
 
 - latency: one client; the same requests in process, in turn; what HTTP adds.
-- throughput: 32 clients, at most 8 requests of a pass against at most 1.
-- overload: five times as many requests a second as it can answer; what is served, how fast the
-  others are refused, memory, and the latency two seconds later.
-- beside: BM25 and, with --beside, a bi-encoder with faiss behind the same application; queries
-  alone, one client and 32.
+- throughput: 32 clients, batches of at most 8 requests against batches of 1.
+- overload: five times as many requests a second as the server can answer; how many are answered,
+  how fast the others are refused, memory, and the latency two seconds later.
+- engines: BM25 and, with --bi-encoder, a bi-encoder with faiss as the engine of the same
+  application; queries alone, one client and 32.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from twofold.retrieval.generative import load_model
 from twofold.tasks.storage import load_dataset
 
 K, MOST = 10, 1000
-"""Items of an answer, and of a history, at most."""
+"""Items of an answer, and the longest history."""
 CLIENTS = 32
 PORT = 8765
 SERVER_CORE, CLIENT_CORE = 0, (os.cpu_count() or 1) - 1
@@ -149,7 +149,7 @@ def latency(model: str, requests: Sequence[Request], seconds: float) -> dict[str
 
 def throughput(model: str, requests: Sequence[Request], seconds: float) -> dict[str, float]:
     """Answers a second with and without batches, of two servers in turn."""
-    body, rounds, found = bodies(requests), 5, {}
+    body, rounds, results = bodies(requests), 5, {}
     ports = {1: PORT, 8: PORT + 1}
     seen = {batch: Seen() for batch in ports}
     with contextlib.ExitStack() as stack:
@@ -161,10 +161,10 @@ def throughput(model: str, requests: Sequence[Request], seconds: float) -> dict[
                 if turn:  # the first one warms up
                     seen[batch].merge(new)
     for batch, all_of in seen.items():
-        found[f"batch {batch}, a second"] = all_of.count(200) / (2 * seconds)
-        found[f"batch {batch}, p99, ms"] = all_of.quantile(0.99)
-    found["times"] = found["batch 8, a second"] / found["batch 1, a second"]
-    return found
+        results[f"batch {batch}, a second"] = all_of.count(200) / (2 * seconds)
+        results[f"batch {batch}, p99, ms"] = all_of.quantile(0.99)
+    results["times"] = results["batch 8, a second"] / results["batch 1, a second"]
+    return results
 
 
 def overload(model: str, requests: Sequence[Request], seconds: float) -> dict[str, float]:
@@ -198,31 +198,36 @@ def overload(model: str, requests: Sequence[Request], seconds: float) -> dict[st
     }
 
 
-def beside(
+def engines(
     model: str, requests: Sequence[Request], arguments: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
-    """Queries alone, answered by others behind the same application."""
+    """Queries alone, answered by other engines of the same application."""
     queries = bodies([request for request in requests if request.query is not None])
     others = {"twofold": twofold(model)}
     script = [sys.executable, str(OTHERS), arguments.dataset]
     others["BM25 (bm25s)"] = [*script, "bm25"]
-    if arguments.beside:
-        kept = ["--encoder", arguments.beside, "--vectors", str(arguments.out / "bi-encoder.npy")]
+    if arguments.bi_encoder:
+        kept = [
+            "--encoder",
+            arguments.bi_encoder,
+            "--vectors",
+            str(arguments.out / "bi-encoder.npy"),
+        ]
         others["bi-encoder (faiss)"] = [*script, "bi-encoder", *kept]
-    found, seconds = {}, arguments.seconds
+    results, seconds = {}, arguments.seconds
     for name, command in others.items():
         with server(*command):
             asyncio.run(closed_loop(PORT, queries, CLIENTS, 2))
             alone = asyncio.run(closed_loop(PORT, queries, 1, seconds))
             many = asyncio.run(closed_loop(PORT, queries, CLIENTS, seconds))
-        found[name] = {
+        results[name] = {
             "one client p50, ms": alone.quantile(0.5),
             "one client p99, ms": alone.quantile(0.99),
             f"{CLIENTS} clients p50, ms": many.quantile(0.5),
             f"{CLIENTS} clients p99, ms": many.quantile(0.99),
             f"{CLIENTS} clients, a second": many.count(200) / seconds,
         }
-    return found
+    return results
 
 
 def main() -> None:
@@ -233,7 +238,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--overload", type=float, default=60)
-    parser.add_argument("--beside", help="a sentence-transformers name or folder")
+    parser.add_argument("--bi-encoder", help="a sentence-transformers name or folder")
     parser.add_argument("--only", nargs="*", help="names of the parts")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {CLIENT_CORE})
@@ -243,15 +248,15 @@ def main() -> None:
         "latency": lambda: latency(model, requests, seconds),
         "throughput": lambda: throughput(model, requests, seconds),
         "overload": lambda: overload(model, requests, arguments.overload),
-        "beside": lambda: beside(model, requests, arguments),
+        "engines": lambda: engines(model, requests, arguments),
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
         if arguments.only and name not in arguments.only:
             continue
-        found = part()
-        print(name, json.dumps(found, indent=2), flush=True)
-        (arguments.out / f"{name}.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+        results = part()
+        print(name, json.dumps(results, indent=2), flush=True)
+        (arguments.out / f"{name}.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":
