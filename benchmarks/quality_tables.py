@@ -49,7 +49,7 @@ PUBLISHED = {
         ),
         Published(
             *("WEARec, 200 events", 0.3334, 0.1904),
-            "its authors (AAAI 2026), as quoted elsewhere; no time; seen filtered",
+            "reported by its authors (AAAI 2026), not repeated here; no time; seen filtered",
         ),
         Published(
             *("HSTU-large", 0.3294, 0.1893),
@@ -70,11 +70,11 @@ PUBLISHED = {
         ),
         Published(
             *("BSARec", 0.1008, 0.0611),
-            "its authors' committed log (AAAI 2024), as quoted elsewhere; seen filtered",
+            "a log of its authors (AAAI 2024), not repeated here; seen filtered",
         ),
         Published(
             *("WEARec", 0.1016, 0.0599),
-            "a third party's run of its code, as quoted elsewhere; seen filtered",
+            "a run of its code by others, not repeated here; seen filtered",
         ),
     ],
 }
