@@ -45,7 +45,7 @@ def asked(judged: JudgedRequests) -> dict[str, list[Request]]:
 
 
 def scores(retriever: Retriever, requests: list[Request], judged: JudgedRequests) -> list[Floats]:
-    """Of each measure the values of all requests."""
+    """The values of all requests for each measure."""
     qrels = {request.request_id: judged.qrels[request.request_id] for request in requests}
     run = retriever.retrieve(requests, max(measure.k for measure in MEASURES))
     rows = score(run, qrels, MEASURES).sort("request_id")

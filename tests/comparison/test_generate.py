@@ -1,4 +1,4 @@
-"""Beam search beside transformers' `generate` with `prefix_allowed_tokens_fn`: the same items."""
+"""Beam search and transformers' `generate` with `prefix_allowed_tokens_fn` find the same items."""
 
 from collections import defaultdict
 
@@ -71,7 +71,7 @@ def test_generate_finds_the_same_items_in_the_same_order(family: str) -> None:
     with torch.no_grad():
         for weights in backbone.parameters():
             if weights.ndim > 1:
-                weights.mul_(3)  # fresh weights hardly tell codes apart
+                weights.mul_(3)  # fresh weights hardly distinguish codes
     nothing = np.zeros(0, np.int64)
     queries = ["dark film", "a western", "film dark"]
     batch = vocabulary.collate([vocabulary.encode_request(nothing, q) for q in queries])

@@ -77,7 +77,7 @@ def test_a_backbone_trains_saves_and_answers_in_plain_transformers(
     config = quick_config.model_copy(
         update={
             "backbone": backbone,
-            "hybrid": "none",  # a layer of ours, beside the checkpoint
+            "hybrid": "none",  # a layer of ours, next to the checkpoint
             "max_steps": 8,
             "min_validations": 2,
             "max_history": 20,

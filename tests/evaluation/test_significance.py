@@ -83,7 +83,7 @@ def test_a_contrast_of_four_arms_is_the_sum_of_its_differences() -> None:
 
 
 def test_intervals_cover_at_their_level() -> None:
-    """Of 400 studies with seeds and requests drawn anew, 95 % intervals miss about 5 %."""
+    """In 400 studies with seeds and requests drawn anew, 95 % intervals miss about 5 %."""
     rng = np.random.default_rng(3)
     missed = 0
     for _ in range(400):

@@ -15,7 +15,7 @@ from twofold.records import InputError
 
 @st.composite
 def identifiers(draw: st.DrawFn, most: int = 40) -> Identifiers:
-    """Random semantic IDs, some prefixes crowded."""
+    """Random semantic IDs, some prefixes with many items."""
     sizes = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
     room = int(np.prod(sizes))
     items = draw(st.integers(1, min(most, room)))
@@ -25,7 +25,7 @@ def identifiers(draw: st.DrawFn, most: int = 40) -> Identifiers:
 
 
 def prefixes(trie: Trie) -> list[list[tuple[int, ...]]]:
-    """Of each level the prefix that every node stands for."""
+    """The prefix of every node, level by level."""
     found: list[list[tuple[int, ...]]] = [[()]]
     for codes, first in zip(trie.codes, trie.first, strict=True):
         level = [

@@ -110,7 +110,7 @@ def test_a_new_item_is_found_by_its_own_words() -> None:
 
 
 NEAR = Neighbours(np.array([[3, 4]]), np.full((1, 2), 0.5, np.float32))
-"""Of one new item."""
+"""The neighbours of one new item."""
 
 
 def _asked(**answers: list[int]) -> TrainingQueries:

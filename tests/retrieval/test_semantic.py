@@ -35,7 +35,7 @@ def _model(spaces: IdSpaces, backbone: str, seed: int) -> GenerativeModel:
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if weights.ndim > 1 and "norm" not in name:
-                weights.mul_(4)  # fresh weights hardly tell codes apart
+                weights.mul_(4)  # fresh weights hardly distinguish codes
     return GenerativeModel(
         catalog=Catalog.of(pl.DataFrame({"item_id": ids, "title": ids, "kind": kinds})),
         vocabulary=vocabulary,
@@ -88,7 +88,7 @@ def _by_item(ranking: Ranking) -> dict[str, float]:
 
 
 def _score(model: GenerativeModel, request: Request, item: int) -> float:
-    """Log-probability of an item's codes among those that go on, as training sees them."""
+    """Log-probability of an item's codes among the valid continuations, as training sees them."""
     history = np.array([model.catalog.positions[i] for i in request.history], dtype=np.int64)
     example = Example(
         history=history,
@@ -204,7 +204,7 @@ def test_a_longer_neighbour_hardly_changes_a_bit(backbone: str, precision: str) 
 
 
 def test_a_new_item_leaves_one_level_codes_to_their_owners() -> None:
-    """A code of a semantic ID is no catalog position, also where one level tells all apart."""
+    """A code of a semantic ID is no catalog position, also where one level distinguishes all."""
     drawn = np.random.default_rng(0).permutation(64)[:20]
     model = _model(shared(Identifiers("semantic", drawn[:, None], (64,))), "decoder:tiny", 0)
     requests = [Request(str(n), query="space opera", history=(f"item-{n:03d}",)) for n in range(5)]

@@ -81,7 +81,7 @@ def test_a_model_with_an_encoder_answers_the_same_after_loading(
         update={
             "text_encoder": name,
             "backbone": backbone,
-            "hybrid": "none",  # its scores are larger than this bound can tell apart
+            "hybrid": "none",  # its scores are larger than this limit can distinguish
             "max_steps": 6,
             "item_text_queries": 2,
         }

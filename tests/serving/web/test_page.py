@@ -487,7 +487,7 @@ def test_it_fits(study: str, open_page: Open, width: int, scheme: str) -> None:
     assert fits(page)
     axes = page.locator(".axis").evaluate_all("all => all.map((a) => a.getBoundingClientRect().x)")
     assert len(axes) == 3
-    assert max(axes) - min(axes) < 1  # the bars of all parts stand on one scale
+    assert max(axes) - min(axes) < 1  # the rectangles of all parts share one scale
     one, two = (page.locator(".column").nth(n).bounding_box() for n in (0, 1))
     assert one
     assert two
