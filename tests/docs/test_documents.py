@@ -64,7 +64,7 @@ def test_links_between_the_documents_hold(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_lines_are_at_most_120_characters_long(page: Path) -> None:
     """Apart from tables, code, what is generated, and links that cannot be broken."""
-    if page.parent.name in ("reference", "benchmarks") or page.stem == "serve":
+    if page.parent.name in ("reference", "benchmarks"):
         return
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
     for line in prose.splitlines():
