@@ -33,6 +33,7 @@ from typing import Any
 
 from http_load import Connection, as_json
 from made_model import made_catalog, make_model
+from publish import add_publish_option, publish_records, rows_of
 
 from serving import memory, wait_ready
 
@@ -381,6 +382,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000, help="of the server that is killed")
     parser.add_argument("--seconds", type=float, default=8, help="until a kill, about")
     parser.add_argument("--only", nargs="*", help="names of the parts")
+    add_publish_option(parser)
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1"}
     out: Path = arguments.out
@@ -398,6 +400,12 @@ def main() -> None:
     for name, part in parts.items():
         results[name] = asyncio.run(part())  # type: ignore[arg-type]
         print(name, json.dumps(results[name], indent=2), flush=True)
+        publish_records(
+            arguments.publish and f"{arguments.publish}-{name}",
+            *("serving", f"{name.capitalize()} under load", rows_of(results[name])),
+            seeds="one run",
+            protocol="see the docstring of the script",
+        )
         (out / f"{name}.json").write_text(json.dumps(results[name], indent=2), encoding="utf-8")
     sys.exit(not held(results))
 

@@ -56,6 +56,14 @@ def publish_records(
         publish_run(page, run)
 
 
+def rows_of(measures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a measure; where the values are records themselves, a row a record."""
+    return [
+        {"": name, **value} if isinstance(value, Mapping) else {"": name, "measured": value}
+        for name, value in measures.items()
+    ]
+
+
 def table_of(records: Sequence[Mapping[str, Any]]) -> Table:
     """A table with a column for each key; a number shows four digits.
 

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from http_load import Connection, Seen, as_json, closed_loop, open_loop
+from publish import add_publish_option, publish_records, rows_of
 
 from twofold.records import Request
 from twofold.retrieval.generative import load_model
@@ -240,6 +241,7 @@ def main() -> None:
     parser.add_argument("--overload", type=float, default=60)
     parser.add_argument("--bi-encoder", help="a sentence-transformers name or folder")
     parser.add_argument("--only", nargs="*", help="names of the parts")
+    add_publish_option(parser)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {CLIENT_CORE})
     requests = asked(arguments.dataset, 2000)
@@ -256,6 +258,12 @@ def main() -> None:
             continue
         results = part()
         print(name, json.dumps(results, indent=2), flush=True)
+        publish_records(
+            arguments.publish and f"{arguments.publish}-{name}",
+            *("serving", f"{name.capitalize()}, {Path(model).name}", rows_of(results)),
+            seeds="one run",
+            protocol="server on one core with one thread, clients on the other; see the script",
+        )
         (arguments.out / f"{name}.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
 
 

@@ -52,3 +52,11 @@ def test_records_are_published_where_a_name_is_given(monkeypatch: pytest.MonkeyP
             name, "quality", "Title", [{"k": 1}], seeds="1", protocol="full catalog"
         )
     assert published == ["quality: one"]
+
+
+def test_measures_become_rows() -> None:
+    assert publish.rows_of({"p50, ms": 2.5, "failed": 0}) == [
+        {"": "p50, ms", "measured": 2.5},
+        {"": "failed", "measured": 0},
+    ]
+    assert publish.rows_of({"BM25": {"p50, ms": 3.9}}) == [{"": "BM25", "p50, ms": 3.9}]
