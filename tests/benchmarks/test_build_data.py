@@ -158,7 +158,8 @@ def test_questions_that_name_their_answer_or_repeat_a_test_question_are_left_out
     assert asked[0][0]["text"] == "A cowboy doll He is jealous."
 
 
-def test_large_films_are_five_core_in_the_order_of_time_then_of_the_file(tmp_path: Path) -> None:
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
     folder = tmp_path / "ml-1m"
     ratings = [
         f"{user}::{movie}::5::{10 - movie if user == 1 else 7}"
@@ -167,7 +168,11 @@ def test_large_films_are_five_core_in_the_order_of_time_then_of_the_file(tmp_pat
     ]
     write(folder / "ratings.dat", *ratings, "6::1::5::1", "1::6::5::1")
     write(folder / "movies.dat", *(f"{n}::Film {n} (1999)::Drama" for n in range(1, 7)))
-    tables = build_data.large_films(folder)
+    return folder
+
+
+def test_large_films_are_five_core_in_the_order_of_time_then_of_the_file(large: Path) -> None:
+    tables = build_data.large_films(large)
     assert [item["item_id"] for item in tables["items"]] == ["1", "2", "3", "4", "5"]
     orders = {
         user: [row["item_id"] for row in tables["interactions"] if row["user_id"] == user]
@@ -192,6 +197,23 @@ def test_people_and_plots_come_from_tmdb(small: Path, tmp_path: Path) -> None:
     assert items[0]["cast"] == "Actor 0,Actor 1,Actor 2,Actor 3,Actor 4"
     assert items[0]["text"] == "Andy's toys."
     assert (items[2]["cast"], items[2]["text"]) == ("", "")
+
+
+def test_large_films_have_the_queries_of_their_catalog(
+    build: Build, large: Path, small: Path, tags: Path, movies: Path
+) -> None:
+    tables = build(
+        *("ml-1m-joint", "--movielens", str(large), "--tags", str(tags)),
+        *("--questions", str(movies), "--links", str(small / "links.csv")),
+    )
+    assert [item["title"] for item in tables["items"]] == [f"Film {n} (1999)" for n in range(1, 6)]
+    assert {row["query_id"]: row["kind"] for row in tables["queries"]} == {
+        **dict.fromkeys(("t0", "t2", "t3"), "tag"),
+        **dict.fromkeys(("qa1", "qa2", "qb1"), "question"),
+    }
+    assert {row["item_id"] for row in tables["qrels"]} <= {
+        item["item_id"] for item in tables["items"]
+    }
 
 
 def test_beauty_is_a_line_a_user(
