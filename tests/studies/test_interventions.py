@@ -60,8 +60,8 @@ def test_shuffling_moves_popularity_by_less_than_a_hundredth_nat(
 
 @pytest.mark.parametrize("exponent", [0.5, 1.1, 2.0])
 def test_shuffling_keeps_even_a_steep_popularity(exponent: float) -> None:
-    law = np.arange(1, 3417, dtype=np.float64) ** -exponent
-    counts = np.random.default_rng(0).multinomial(200_000, law / law.sum())
+    weights = np.arange(1, 3417, dtype=np.float64) ** -exponent
+    counts = np.random.default_rng(0).multinomial(200_000, weights / weights.sum())
     source = _source(counts, np.random.default_rng(1))
     assert (
         TaskIntervention("shuffled", "recommendation").describe(source, len(counts), 0)[
@@ -72,7 +72,7 @@ def test_shuffling_keeps_even_a_steep_popularity(exponent: float) -> None:
 
 
 def test_shuffling_destroys_co_relevance() -> None:
-    """Pairs that answer one query stand in one history more often than equally popular pairs do,
+    """Pairs that answer one query occur in one history more often than equally popular pairs do,
     until search is shuffled."""
     films = load_dataset("simulate:catalog")
     source = films.task("search").source()

@@ -60,7 +60,7 @@ def test_the_page_needs_nothing_from_elsewhere(study_folder: Path) -> None:
         ("helps", "Training on recommendation as well helps search."),
         ("hurts", "Training on recommendation as well hurts search."),
         ("no material difference", "makes no material difference to search."),
-        ("not enough data", "do not show whether recommendation helps search: because."),
+        ("not enough data", "do not show whether recommendation helps search (because)."),
     ],
 )
 @pytest.mark.parametrize("provisional", [True, False])

@@ -114,7 +114,7 @@ def verdict_sentence(task: Task, verdict: TaskVerdict) -> str:
     """The verdict on one task as a sentence."""
     added = other_task(task)
     if verdict.verdict == "not enough data":
-        return f"These data do not show whether {added} helps {task}: {verdict.reason}."
+        return f"These data do not show whether {added} helps {task} ({verdict.reason})."
     sentence = f"training on {added} as well {_CONCLUSION[verdict.verdict]} {task}."
     if verdict.provisional:
         return f"Provisionally: {sentence}"

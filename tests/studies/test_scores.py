@@ -1,0 +1,44 @@
+"""The scores of a finished study, by arm, seed and request."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from twofold.evaluation.measures import PRIMARY
+from twofold.model.stamp import Stamp
+from twofold.studies.arms import ARMS
+from twofold.studies.folder import StudyFolder
+from twofold.studies.scores import Scores, still_improving
+from twofold.tasks.prepared import PreparedDataset
+
+
+@pytest.fixture
+def scores(catalog: PreparedDataset, study_folder: Path) -> Scores:
+    return Scores(catalog, ARMS, StudyFolder(study_folder), 1)
+
+
+def test_a_difference_is_that_of_the_means(scores: Scores, content: dict[str, Any]) -> None:
+    effect = scores.difference("joint", "search", "search")
+    joint, plain = (
+        content["arms"][arm]["search"][str(PRIMARY)]["mean"] for arm in ("joint", "search")
+    )
+    assert effect.difference == pytest.approx(joint - plain)
+    assert effect.interval[0] < effect.difference < effect.interval[1]
+
+
+def test_requests_of_one_user_are_one_cluster(scores: Scores, catalog: PreparedDataset) -> None:
+    for task in catalog.tasks:
+        requests = catalog.task(task).requests("test").requests
+        units = [request.user_id or request.request_id for request in requests]
+        clusters = scores.clusters(task)
+        assert scores.matrix("joint", task).shape == (1, len(requests))
+        assert len(np.unique(clusters)) == len(set(units))
+        for unit in set(units):
+            assert len({c for c, u in zip(clusters, units, strict=True) if u == unit}) == 1
+
+
+def test_a_best_checkpoint_in_the_last_tenth_is_still_improving() -> None:
+    assert still_improving(Stamp(best_step=91, max_steps=100))
+    assert not still_improving(Stamp(best_step=90, max_steps=100))
