@@ -46,7 +46,7 @@ class PageEngine(FakeEngine):
         name: the name under which the model is served.
         skips: how many of the fake's best items it does not find.
 
-    It learned the task that it is called after, or else both.
+    It is trained for the task that it is named after, or else for both.
     """
 
     def __init__(self, name: str = "joint", skips: int = 0) -> None:
@@ -270,14 +270,14 @@ def test_two_models_side_by_side(study: str, open_page: Open) -> None:
     joint, single = found(page), found(page, 1)
     assert joint == api(page, query="space", model="joint")
     assert single == api(page, query="space", model="search")
-    assert page.locator(".column").nth(1).get_by_text("learned search alone").count() == 1
+    assert page.locator(".column").nth(1).get_by_text("trained for search alone").count() == 1
     marks = [page.locator(".column").nth(n).locator(".mark").all_inner_texts() for n in (0, 1)]
     assert marks[0] == ["◆ only here"] * 2 + ["▼ 2 lower"] * 8
     assert marks[1] == ["▲ 2 higher"] * 8 + ["◆ only here"] * 2
     page.get_by_role("button", name=f"{joint[0]}, add").click()
     page.get_by_role("searchbox").fill("")
     shows(page, "recommendation")
-    assert page.get_by_text("learned recommendation alone").count() == 1
+    assert page.get_by_text("trained for recommendation alone").count() == 1
     assert found(page, 1) == api(page, history=[item_id(page, joint[0])], model="recommendation")
 
 

@@ -254,7 +254,7 @@ function keepFacets(shown) {
 
 function showServed(served) {
   const words = served.map(
-    (one) => `${one.model} · version ${one.model_version} · catalog ${one.catalog_version}`,
+    (one) => `${one.model} · model ${one.model_version} · catalog ${one.catalog_version}`,
   );
   $("served").replaceChildren(...words.map((line) => element("span", {}, line)));
 }
