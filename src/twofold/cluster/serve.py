@@ -50,11 +50,7 @@ def serve_on_ray(
     Raises:
         InputError: several replicas would have to write one log, or there is no model folder.
     """
-    if state is not None and replicas > 1:
-        raise InputError(
-            f"--state with --replicas {replicas}: the log of catalog changes has one writer; "
-            f"give --replicas 1, or leave --state out"
-        )
+    _require_one_writer(state, replicas)
     artifact.load(folder, KIND)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     import ray
@@ -85,6 +81,14 @@ def serve_on_ray(
     if address is None:
         serve.shutdown()
         ray.shutdown()
+
+
+def _require_one_writer(state: Path | None, replicas: int) -> None:
+    if state is not None and replicas > 1:
+        raise InputError(
+            f"--state with --replicas {replicas}: the log of catalog changes has one writer; "
+            f"give --replicas 1, or leave --state out"
+        )
 
 
 def _app(folder: Path, settings: ServingSettings, **options: Any) -> Any:
