@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.model.random_model import random_model
 from twofold.additions.fields import new_items_table
 from twofold.additions.placement import (
     ItemPlacer,
@@ -14,7 +15,8 @@ from twofold.additions.placement import (
     with_items,
 )
 from twofold.identifiers.identifiers import Identifiers, shared
-from twofold.retrieval.generative import load_model
+from twofold.records import Request
+from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 2]])
 SPACES = shared(Identifiers("semantic", CODES, (2, 3)))
@@ -71,3 +73,23 @@ def test_an_identifier_is_free_that_no_item_and_no_new_item_before_it_has(
         True,
         False,
     ]
+
+
+def test_a_new_item_leaves_one_level_codes_to_their_owners() -> None:
+    """A code of a semantic ID is no catalog position, even where one level is unique."""
+    drawn = np.random.default_rng(0).permutation(64)[:20]
+    model = random_model(shared(Identifiers("semantic", drawn[:, None], (64,))), "decoder:tiny", 0)
+    requests = [Request(str(n), query="space opera", history=(f"item-{n:03d}",)) for n in range(5)]
+    before = GenerativeRetriever(model).retrieve(requests, 20)
+    new = new_items_table(model.catalog, [{"item_id": "new", "title": "item-003", "kind": "red"}])
+    nearest, shares = np.array([[3, 4]]), np.array([[0.9, 0.1]], np.float32)
+    grown = with_items(
+        model, new, identifiers_by_vote(model.vocabulary.spaces, ["new"], nearest, shares)
+    )
+    after = GenerativeRetriever(grown).retrieve(requests, 21)
+    for request in requests:
+        answer = after[request.request_id].item_ids
+        assert [item for item in answer if item != "new"] == list(
+            before[request.request_id].item_ids
+        )
+        assert "new" in answer

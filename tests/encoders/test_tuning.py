@@ -71,3 +71,34 @@ def test_items_without_text_make_no_pair(sentence_encoder: SentenceEncoder, tmp_
             None,
             tasks=["recommendation"],
         )
+
+
+def test_tuning_brings_queries_near_their_answers(
+    catalog: PreparedDataset, sentence_encoder: SentenceEncoder, tmp_path: Path
+) -> None:
+    examples = catalog.task("search").examples
+    texts = catalog.catalog.texts
+
+    def nearness(encoder: SentenceEncoder) -> float:
+        items = encoder.encode(texts)
+        queries = encoder.encode([example.query or "" for example in examples])
+        scores = queries @ items.T
+        right = [scores[n, e.targets].mean() for n, e in enumerate(examples)]
+        return float(np.mean(right) - scores.mean())
+
+    config = TuningConfig(epochs=8, batch=16, learning_rate=1e-3)
+    before = sentence_encoder.fingerprint
+    tuned = tune_encoder(catalog, sentence_encoder, tmp_path / "tuned", nearness, config)
+    assert nearness(tuned) > nearness(sentence_encoder) + 0.05
+    assert SentenceEncoder(tuned.name, sentence_encoder.model).fingerprint == before
+    again = tune_encoder(catalog, sentence_encoder, tmp_path / "again", nearness, config)
+    assert again.fingerprint == tuned.fingerprint
+
+
+def test_tuning_that_only_harms_is_not_kept(
+    catalog: PreparedDataset, sentence_encoder: SentenceEncoder, tmp_path: Path
+) -> None:
+    values = iter([1.0, 0.5])
+    config = TuningConfig(epochs=1, batch=64)
+    tuned = tune_encoder(catalog, sentence_encoder, tmp_path / "t", lambda _: next(values), config)
+    assert tuned.fingerprint == sentence_encoder.fingerprint

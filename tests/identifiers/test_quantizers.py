@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers import rq_vae
-from twofold.identifiers.codebooks import k_means, nearest, without_empty
 from twofold.identifiers.quantizers import (
     QUANTIZERS,
     Quantizer,
@@ -144,22 +143,6 @@ def test_atoms_are_found_strongest_first() -> None:
     atoms = np.eye(6, dtype=np.float32)
     vector = np.array([[0, 3, -2, 5, 1, 0]], np.float32)
     assert SparseDictionary(atoms, 3).encode(vector).tolist() == [[3, 1, 4]]
-
-
-def test_the_nearest_row_is_the_one_that_brute_force_finds() -> None:
-    vectors, codebook = _random(300), _random(20, seed=2)
-    distances = ((vectors[:, None] - codebook[None]) ** 2).sum(axis=2)
-    rows, found = nearest(vectors, codebook)
-    assert np.array_equal(rows, distances.argmin(axis=1))
-    assert found == pytest.approx(distances.min(axis=1), rel=1e-3)
-
-
-def test_idle_rows_move_to_the_vectors_with_the_largest_error() -> None:
-    vectors = np.array([[0, 0], [1, 0], [9, 9], [9, 9]], np.float32)
-    idle = np.array([[0.5, 0], [77, 77], [88, 88]], np.float32)
-    moved = without_empty(idle, vectors)
-    assert sorted(moved.tolist()) == [[0.0, 0.0], [0.5, 0.0], [9.0, 9.0]]
-    assert len(k_means(vectors[2:], 4, seed=0)) == 1
 
 
 @pytest.mark.parametrize(("name", "size"), [("residual-lfq", 24), ("residual-lfq", 2**13)])

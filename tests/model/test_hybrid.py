@@ -1,4 +1,4 @@
-"""What queries and documents have in common: by hand, on disk, and inside a model's scores."""
+"""Hybrid search: matches computed by hand, in a folder, and inside a model's scores."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ def _hybrid(sentence: SentenceEncoder | None = None, weight: float = 3.0) -> Hyb
     return Hybrid(weight, words, postings_of(words, DOCUMENTS), sentence, vectors)
 
 
-def test_shared_words_are_weighed_as_one_would_by_hand() -> None:
+def test_matching_words_are_weighed_as_by_hand() -> None:
     hybrid = _hybrid()
     rarity = dict(zip(hybrid.words.words, hybrid.words.rarity.astype(float), strict=True))
     found = hybrid.scores(["love robot unknown", "love", "", "unknown"])
@@ -37,7 +37,7 @@ def test_shared_words_are_weighed_as_one_would_by_hand() -> None:
         3 * love**2 / math.hypot(love, rarity["wedding"]) / math.sqrt(love * max(rarity.values())),
         rel=1e-5,
     )
-    assert not found[:, 3].any(), "an empty document shares nothing"
+    assert not found[:, 3].any(), "an empty document matches nothing"
     assert not found[2:].any(), "nor does a query without a known word"
 
 
@@ -56,7 +56,7 @@ def test_cosines_of_sentences_add(sentence_encoder: SentenceEncoder) -> None:
 
 
 @pytest.mark.parametrize("kind", ["words", "both"])
-def test_a_folder_holds_it(tmp_path: Path, kind: str, sentence_encoder: SentenceEncoder) -> None:
+def test_a_folder_keeps_it(tmp_path: Path, kind: str, sentence_encoder: SentenceEncoder) -> None:
     hybrid = _hybrid(sentence_encoder if kind == "both" else None)
     hybrid.save(tmp_path)
     loaded = load_hybrid(tmp_path, sentence_encoder)
@@ -93,15 +93,15 @@ def test_new_items_borrow_from_their_neighbours(sentence_encoder: SentenceEncode
     assert grown.vectors is not None
     same, toward = sentence_encoder.encode(texts) @ grown.vectors[5:].T
     plain = sentence_encoder.encode(texts)
-    assert same[0] == pytest.approx(1, abs=1e-3), "its neighbours were asked for by nothing"
+    assert same[0] == pytest.approx(1, abs=1e-3), "no query wants its neighbours"
     story = sentence_encoder.encode(["love story"])[0]
-    assert grown.vectors[6] @ story > plain[1] @ story, "what its neighbour was asked for counts"
-    assert toward[1] > 0.5, "beside its own text"
+    assert grown.vectors[6] @ story > plain[1] @ story, "the queries that want its neighbour count"
+    assert toward[1] > 0.5, "its own text still counts"
     queries = ["desert wedding", "love"]
     np.testing.assert_allclose(grown.scores(queries)[:, :5], before.scores(queries), atol=1e-5)
 
 
-def test_a_new_item_is_found_by_its_own_words() -> None:
+def test_a_new_item_matches_by_its_own_words() -> None:
     near = Neighbours(np.array([[3, 4], [3, 4]]), np.full((2, 2), 0.5, np.float32))
     grown = _hybrid().with_items(["desert wedding", ""], near)
     found = grown.scores(["desert wedding", "western"])
@@ -121,15 +121,15 @@ def _asked(**answers: list[int]) -> TrainingQueries:
     )
 
 
-def test_new_items_have_a_chance_where_a_query_was_asked_in_training() -> None:
+def test_new_items_get_a_boost_at_training_queries() -> None:
     asked = replace(_hybrid(), known=_asked(robots=[0, 1], western=[1, 4]))
     queries = ["Robot!", "Westerns", "love", "unknown"]
     np.testing.assert_array_equal(asked.scores(queries), _hybrid().scores(queries))
     plain = _hybrid().with_items(["desert"], NEAR).scores(queries)
     grown = asked.with_items(["desert"], NEAR)
     gained = grown.scores(queries) - plain
-    assert not gained[:, :5].any(), "the others stay"
-    assert not gained[2:].any(), "nor does one gain where nobody had asked"
+    assert not gained[:, :5].any(), "trained items keep their scores"
+    assert not gained[2:].any(), "other queries give no boost"
     assert gained[0, 5] > 0, "the same query, in another case and number"
     assert gained[1, 5] > 2 * gained[0, 5], "a neighbour is an answer to this one"
     again = grown.with_items(["western"], NEAR).scores(queries)
@@ -137,7 +137,7 @@ def test_new_items_have_a_chance_where_a_query_was_asked_in_training() -> None:
 
 
 @pytest.mark.parametrize("asked", [{}, {"western": [1, 4], "desert_wedding": [4]}])
-def test_a_folder_holds_what_was_asked(tmp_path: Path, asked: dict[str, list[int]]) -> None:
+def test_a_folder_keeps_the_training_queries(tmp_path: Path, asked: dict[str, list[int]]) -> None:
     hybrid = replace(_hybrid(), known=_asked(**asked)).with_items(["desert"], NEAR)
     hybrid.save(tmp_path)
     loaded = load_hybrid(tmp_path, None)
@@ -164,7 +164,7 @@ def test_a_model_ranks_and_scores_by_the_sum(retriever: GenerativeRetriever) -> 
     np.testing.assert_allclose([by_item[name] for name in names], expected[0], atol=1e-4)
 
 
-def test_a_history_alone_is_ranked_as_without(retriever: GenerativeRetriever) -> None:
+def test_a_history_alone_is_ranked_as_without_a_hybrid_part(retriever: GenerativeRetriever) -> None:
     texts = retriever.model.catalog.texts
     words = Words.fit(texts)
     hybrid = Hybrid(7.0, words, postings_of(words, texts))

@@ -1,13 +1,11 @@
-"""The trained model as people call it."""
+"""A trained model as a retriever, with atomic identifiers; see test_generative_semantic too."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from twofold import artifact
 from twofold.records import InputError, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
@@ -32,7 +30,7 @@ def test_brute_force_over_the_catalog_agrees(retriever: GenerativeRetriever) -> 
     assert list(found.item_ids) == sorted(expected, key=lambda i: (expected[i], i), reverse=True)
 
 
-def test_people_get_titles(retriever: GenerativeRetriever) -> None:
+def test_ranked_items_have_ranks_and_titles(retriever: GenerativeRetriever) -> None:
     answers = retriever.search("dark western film", k=5)
     assert [answer.rank for answer in answers] == [1, 2, 3, 4, 5]
     assert all(answer.title.startswith("The ") for answer in answers)
@@ -70,38 +68,6 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
 def test_mistakes_are_named(retriever: GenerativeRetriever, call: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(retriever)  # type: ignore[operator]
-
-
-def test_a_broken_model_folder_is_refused(model_folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-
-    def fresh() -> Path:
-        shutil.rmtree(copy, ignore_errors=True)
-        return Path(shutil.copytree(model_folder, copy))
-
-    (fresh() / "tokenizer.json").unlink()
-    with pytest.raises(InputError, match=r"tokenizer.json: missing, so the model is incomplete"):
-        load_model(copy)
-    with (fresh() / "backbone" / "model.safetensors").open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"\x01")
-    with pytest.raises(InputError, match=r"model.safetensors: changed since it was written"):
-        load_model(copy)
-    (fresh() / artifact.MANIFEST).unlink()
-    with pytest.raises(InputError, match="not a finished model"):
-        load_model(copy)
-    manifest = artifact.read_json(fresh() / artifact.MANIFEST)
-    artifact.write_json(copy / artifact.MANIFEST, {**manifest, "format": 99})
-    with pytest.raises(InputError, match=r"written in format 99.*upgrade twofold"):
-        load_model(copy)
-    artifact.write_json(copy / artifact.MANIFEST, {**manifest, "kind": "dataset"})
-    with pytest.raises(InputError, match="holds a dataset, not a model"):
-        load_model(copy)
-    (copy / artifact.MANIFEST).write_text("{")
-    with pytest.raises(InputError, match="not readable as JSON"):
-        load_model(copy)
-    with pytest.raises(InputError, match="no such folder"):
-        load_model(tmp_path / "nowhere")
 
 
 def test_without_histories_users_are_unknown(model_folder: Path) -> None:

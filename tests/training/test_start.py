@@ -10,11 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tests.planted import TEXT_GROUPS, planted_dataset, purity, with_other_held_out
 from twofold import artifact
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers.identifiers import atomic, shared
-from twofold.model.fresh import fresh_backbone, start_from_text, zero_init_residuals
-from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
+from twofold.model.vocabulary import train_tokenizer
 from twofold.records import Request
 from twofold.retrieval.generative import load_model
 from twofold.tasks.prepared import PreparedDataset
@@ -43,27 +41,6 @@ def test_held_out_queries_are_not_read() -> None:
     assert np.array_equal(
         _item_embeddings(dataset, config), _item_embeddings(with_other_held_out(dataset), config)
     )
-
-
-def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) -> None:
-    texts, asked = catalog.catalog.texts, catalog.queries["text"].to_list()
-    encoder = resolve_encoder("tfidf", texts, asked)
-    assert encoder is not None
-    assert encoder.width <= 256, "the model is as wide, so nothing is lost"
-    spaces = shared(atomic(len(texts)))
-    vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), spaces, 8, 0, encoder)
-    backbone = fresh_backbone("decoder:base", vocabulary, 0.0, seed=0).eval()
-    zero_init_residuals(backbone)
-    start_from_text(backbone, spaces, encoder.encode(texts), encoder.encode(asked))
-    nothing = np.zeros(0, dtype=np.int64)
-    with torch.inference_mode():
-        batch = vocabulary.collate([vocabulary.encode_request(nothing, q) for q in asked[:50]])
-        scores = backbone.states(batch) @ backbone.code_rows().T
-    cosines = encoder.encode(asked[:50]) @ encoder.encode(texts).T
-    agreement = [
-        np.corrcoef(ours, theirs)[0, 1] for ours, theirs in zip(scores, cosines, strict=True)
-    ]
-    assert np.median(agreement) > 0.97
 
 
 @pytest.mark.parametrize("backbone", ["decoder:tiny", "t5:tiny", "sasrec:tiny"])

@@ -1,0 +1,63 @@
+"""Backbones: the states that generate, the output rows of the codes, and codes that are added."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.model.random_model import BACKBONES, grid, random_vocabulary
+from twofold.encoders.tfidf import TfidfEncoder
+from twofold.identifiers.identifiers import atomic, shared
+from twofold.model.fresh import fresh_backbone
+from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
+
+TEXTS = ["slow space opera", "space heist", "slow dance", "space dance"]
+NONE = np.zeros(0, np.int64)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_the_state_of_a_request_does_not_depend_on_its_padding(name: str) -> None:
+    vocabulary = random_vocabulary(shared(grid(4, 4)))
+    backbone = fresh_backbone(name, vocabulary, 0.1, seed=0).eval()
+    short = vocabulary.encode_request(np.arange(1), None)
+    longest = vocabulary.encode_request(np.arange(5), "slow space dance")
+    alone = backbone.states(vocabulary.collate([short]))
+    padded = backbone.states(vocabulary.collate([short, longest]))
+    assert alone.shape == (1, 64)
+    torch.testing.assert_close(padded[:1], alone, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_vector_of_a_query_is_added_at_its_last_token() -> None:
+    encoder = TfidfEncoder.fit([*TEXTS, *TEXTS])
+    tokenizer = train_tokenizer(TEXTS * 3, 300)
+    vocabulary = fresh_vocabulary(tokenizer, shared(atomic(4)), 5, 4, encoder)
+    backbone = fresh_backbone("decoder:tiny", vocabulary, 0.0, seed=0).eval()
+    assert backbone.query_map is not None
+    batch = vocabulary.collate(
+        [vocabulary.encode_request(NONE, "space opera"), vocabulary.encode_request(NONE + 1, None)]
+    )
+    plain = backbone.model.get_input_embeddings()(batch.tokens)
+    added = backbone.inputs(batch) - plain
+    last = int(batch.lengths[0]) - 1
+    expected = backbone.query_map(torch.from_numpy(encoder.encode(["space opera"])))
+    torch.testing.assert_close(added[0, last], expected[0])
+    added[0, last] = 0
+    assert not added.any(), "no other token, and nothing for a request without a query"
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_codes_that_are_appended_are_scored_by_their_rows(name: str) -> None:
+    vocabulary = random_vocabulary(shared(atomic(6)))
+    backbone = fresh_backbone(name, vocabulary, 0.1, seed=0).eval()
+    batch = vocabulary.collate([vocabulary.encode_request(np.arange(3), None)])
+    states = backbone.states(batch)
+    before = backbone.logits(states, slice(0, 6))
+    new = [torch.full((2, 64), 0.5) for _ in backbone.code_tables()]
+    backbone.append_rows(new)
+    assert backbone.model.config.vocab_size == vocabulary.size + 2
+    assert [len(table) for table in backbone.code_tables()] == [8] * len(new)
+    torch.testing.assert_close(backbone.logits(states, slice(0, 6)), before)
+    added = backbone.logits(states, slice(6, 8))
+    torch.testing.assert_close(added, states.sum(dim=1, keepdim=True).expand(1, 2) / 2)

@@ -1,0 +1,86 @@
+"""A model folder holds the whole model, and a broken one is refused."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.model.random_model import grid, random_model, spaces_of
+from twofold import artifact
+from twofold.identifiers.identifiers import atomic, shared
+from twofold.model.checkpoint import load_model_folder, save_model, tries_of
+from twofold.records import TASKS, InputError
+from twofold.retrieval.generative import load_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("kind", ["shared", "separate", "shared prefix"])
+def test_a_folder_gives_back_every_part(kind: str, tmp_path: Path) -> None:
+    model = dataclasses.replace(
+        random_model(spaces_of(grid(4, 3), 0, kind), "decoder:tiny", 0),
+        histories={"ann": np.array([3, 1]), "bob": np.array([0])},
+        item_vectors=np.eye(12, 5, dtype=np.float32),
+    )
+    save_model(model, tmp_path / "model", {"training": {"epochs": 1}})
+    loaded = load_model_folder(tmp_path / "model", CPU)
+    spaces, kept = model.vocabulary.spaces, loaded.vocabulary.spaces
+    assert kept.digest == spaces.digest
+    assert loaded.catalog.items.equals(model.catalog.items)
+    assert (loaded.tasks, loaded.seen, loaded.precision) == (TASKS, "exclude", "float32")
+    assert loaded.vocabulary.max_query_tokens == model.vocabulary.max_query_tokens
+    assert {user: items.tolist() for user, items in loaded.histories.items()} == {
+        "ann": [3, 1],
+        "bob": [0],
+    }
+    assert loaded.item_vectors is not None
+    assert loaded.item_vectors.dtype == np.float16
+    assert np.array_equal(loaded.item_vectors, np.eye(12, 5))
+    for task in TASKS:
+        assert loaded.tries[task].items.tolist() == model.tries[task].items.tolist()
+    weights = model.backbone.state_dict()
+    assert all(torch.equal(t, weights[name]) for name, t in loaded.backbone.state_dict().items())
+    config = artifact.load(tmp_path / "model", "model")["config"]
+    assert config["training"] == {"epochs": 1}
+
+
+def test_atomic_identifiers_have_no_trie() -> None:
+    assert tries_of(shared(atomic(3))) == {}
+    one, two = tries_of(shared(grid(2, 2))), tries_of(spaces_of(grid(2, 2), 0, "separate"))
+    assert one["search"] is one["recommendation"]
+    assert two["search"] is not two["recommendation"]
+
+
+def test_a_broken_model_folder_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+
+    def fresh() -> Path:
+        shutil.rmtree(copy, ignore_errors=True)
+        return Path(shutil.copytree(model_folder, copy))
+
+    (fresh() / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"tokenizer.json: missing, so the model is incomplete"):
+        load_model(copy)
+    with (fresh() / "backbone" / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    with pytest.raises(InputError, match=r"model.safetensors: changed since it was written"):
+        load_model(copy)
+    (fresh() / artifact.MANIFEST).unlink()
+    with pytest.raises(InputError, match="not a finished model"):
+        load_model(copy)
+    manifest = artifact.read_json(fresh() / artifact.MANIFEST)
+    artifact.write_json(copy / artifact.MANIFEST, {**manifest, "format": 99})
+    with pytest.raises(InputError, match=r"written in format 99.*upgrade twofold"):
+        load_model(copy)
+    artifact.write_json(copy / artifact.MANIFEST, {**manifest, "kind": "dataset"})
+    with pytest.raises(InputError, match="holds a dataset, not a model"):
+        load_model(copy)
+    (copy / artifact.MANIFEST).write_text("{")
+    with pytest.raises(InputError, match="not readable as JSON"):
+        load_model(copy)
+    with pytest.raises(InputError, match="no such folder"):
+        load_model(tmp_path / "nowhere")

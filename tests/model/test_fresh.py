@@ -1,0 +1,84 @@
+"""Fresh backbones: their sizes, and what their weights start from."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.model.random_model import grid, random_vocabulary
+from twofold.encoders.text_encoder import resolve_encoder
+from twofold.identifiers.identifiers import atomic, shared
+from twofold.model.fresh import (
+    fresh_backbone,
+    is_fresh,
+    start_from_histories,
+    start_from_text,
+    zero_init_residuals,
+)
+from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
+from twofold.records import InputError
+from twofold.tasks.prepared import PreparedDataset
+
+
+def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) -> None:
+    texts, queries = catalog.catalog.texts, catalog.queries["text"].to_list()
+    encoder = resolve_encoder("tfidf", texts, queries)
+    assert encoder is not None
+    assert encoder.width <= 256, "the model is as wide, so nothing is lost"
+    spaces = shared(atomic(len(texts)))
+    vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), spaces, 8, 0, encoder)
+    backbone = fresh_backbone("decoder:base", vocabulary, 0.0, seed=0).eval()
+    zero_init_residuals(backbone)
+    start_from_text(backbone, spaces, encoder.encode(texts), encoder.encode(queries))
+    nothing = np.zeros(0, dtype=np.int64)
+    with torch.inference_mode():
+        batch = vocabulary.collate([vocabulary.encode_request(nothing, q) for q in queries[:50]])
+        scores = backbone.states(batch) @ backbone.code_rows().T
+    cosines = encoder.encode(queries[:50]) @ encoder.encode(texts).T
+    agreement = [
+        np.corrcoef(ours, theirs)[0, 1] for ours, theirs in zip(scores, cosines, strict=True)
+    ]
+    assert np.median(agreement) > 0.97
+
+
+def test_the_sum_of_an_items_codes_is_near_its_vector() -> None:
+    spaces = shared(grid(3, 4))
+    backbone = fresh_backbone("decoder:tiny", random_vocabulary(spaces), 0.0, seed=0)
+    before = backbone.code_rows().detach().clone()
+    vectors = np.repeat(np.eye(3, 8, dtype=np.float32), 4, axis=0)  # the first code alone decides
+    start_from_histories(backbone, spaces, vectors)
+    added = (backbone.code_rows().detach() - before).numpy()
+    first, second = added[:3], added[3:]
+    assert np.allclose(first[:, :3], 20 / 8 * np.eye(3), atol=1e-5)
+    assert np.allclose(second, 0, atol=1e-5)
+    assert not added[:, 8:].any()
+
+
+def test_blocks_of_a_zero_initialised_decoder_add_nothing() -> None:
+    vocabulary = random_vocabulary(shared(atomic(6)))
+    backbone = fresh_backbone("decoder:tiny", vocabulary, 0.0, seed=0).eval()
+    zero_init_residuals(backbone)
+    batch = vocabulary.collate([vocabulary.encode_request(np.arange(3), None)])
+    with torch.no_grad():
+        embedded = backbone.inputs(batch)[0, -1]
+        norm = backbone.model.base_model.norm
+        torch.testing.assert_close(backbone.states(batch)[0], norm(embedded))
+
+
+def test_equal_seeds_give_equal_weights() -> None:
+    vocabulary = random_vocabulary(shared(atomic(6)))
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    one, same, other = (
+        fresh_backbone("sasrec:tiny", vocabulary, 0.1, seed).code_rows() for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator is left alone"
+
+
+def test_names_of_fresh_backbones() -> None:
+    assert all(is_fresh(name) for name in ("decoder", "decoder:base", "t5:tiny", "sasrec"))
+    assert not is_fresh("google/flan-t5-small")
+    vocabulary = random_vocabulary(shared(atomic(6)))
+    with pytest.raises(InputError, match="no size 'huge'; there is tiny, small, medium, base"):
+        fresh_backbone("decoder:huge", vocabulary, 0.0, 0)
