@@ -147,12 +147,31 @@ def render_run(run: Run) -> Iterator[str]:
         yield from (run.conclusion, "")
     for table in run.tables:
         yield from render_table(table)
-    yield from ("```", run.command, "```", "")
+    yield from ("```", wrap_command(run.command), "```", "")
     yield f"- Seeds: {run.seeds}"
     yield f"- Protocol: {run.protocol}"
     yield f"- Commit: {run.commit} · {run.date} · {run.machine}"
     yield from (f"- {note}" for note in run.notes)
     yield ""
+
+
+def wrap_command(command: str) -> str:
+    """A command in lines of about 100 characters, broken before options."""
+    return "\n".join(map(_wrap_line, command.splitlines()))
+
+
+def _wrap_line(line: str) -> str:
+    first, *options = re.split(r" (?=--)", line)
+    lines = [first]
+    for option in options:
+        if len(lines[-1]) + len(option) < _WIDTH:
+            lines[-1] += f" {option}"
+        else:
+            lines.append(f"  {option}")
+    return " \\\n".join(lines)
+
+
+_WIDTH = 98
 
 
 def render_page(name: str, page: Page) -> str:
@@ -199,7 +218,7 @@ def render_scoreboard(pages: Mapping[str, Page]) -> str:
             f"[{run.title}]({name}.md#{_anchor(run.title)}):",
             "",
             "```",
-            run.command,
+            wrap_command(run.command),
             "```",
         ]
     return "\n".join(lines) + "\n"

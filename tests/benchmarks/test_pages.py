@@ -75,3 +75,12 @@ def test_a_page_with_an_unknown_key_is_refused(folder: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"sedes": 3}))
     with pytest.raises(ValueError, match="sedes"):
         pages.load_page(path)
+
+
+def test_long_commands_break_before_options() -> None:
+    command = "python benchmarks/decode.py " + " ".join(f"--set key-{n}=value" for n in range(9))
+    lines = pages.wrap_command(command).split("\n")
+    assert all(len(line) <= 100 for line in lines)
+    assert all(line.endswith(" \\") for line in lines[:-1])
+    assert " ".join(line.removesuffix(" \\").strip() for line in lines) == command
+    assert pages.wrap_command("a --b 1\nc") == "a --b 1\nc"
