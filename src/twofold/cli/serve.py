@@ -7,7 +7,6 @@ import typer
 
 from twofold.cli.options import Device, Threads, set_threads
 from twofold.records import InputError
-from twofold.studies.folder import StudyFolder
 
 _ARMS = ("joint", "search", "recommendation")
 
@@ -86,6 +85,8 @@ def _folders(model: Path | None, study: Path | None) -> dict[str, Path]:
     if model is not None:
         return {model.resolve().name: model}
     assert study is not None
+    from twofold.studies.folder import StudyFolder
+
     folders = {arm: StudyFolder(study).model(arm, 0) for arm in _ARMS}
     found = {arm: folder for arm, folder in folders.items() if folder.is_dir()}
     if not found:

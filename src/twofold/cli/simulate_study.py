@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from twofold.cli.options import Config, Out, Resume, Settings, Threads
-from twofold.extras import require_extra
 
 
 def simulate_study(
@@ -28,6 +27,8 @@ def simulate_study(
     threads: Threads = None,
 ) -> None:
     """Repeat one of the paper's simulations: train the arms at every level of a world."""
+    from twofold.extras import require_extra
+
     require_extra("study", "a simulated study")
     from twofold.studies.cells import interval, number
     from twofold.studies.folder import StudyFolder

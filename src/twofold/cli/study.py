@@ -20,7 +20,6 @@ from twofold.cli.options import (
     TextEncoder,
     Threads,
 )
-from twofold.extras import require_extra
 from twofold.records import InputError
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ def study(
     json: Json = False,
 ) -> None:
     """Does one task help the other? Train the arms, compare them, write a report."""
+    from twofold.extras import require_extra
+
     require_extra("study", "a study")
     from twofold.studies.folder import StudyFolder
     from twofold.studies.report import verdict_sentence
