@@ -8,7 +8,7 @@
 (b) A/A studies: joint, plain and control are all drawn from a pool of trained models of one arm,
     so that the true effect is 0: how often the verdict is helps or hurts.
 (c) Studies drawn from a pool of trained models of every arm in one latent world, where search helps
-    recommendation by an effect that the whole pool tells: how often the verdict is right.
+    recommendation by an effect that the whole pool shows: how often the verdict is right.
 
 The pool is trained once (30 seeds of four arms, about 20 minutes) and kept in DIR/pool; an
 interrupted run continues. The studies of (b) and (c) share its models and its test requests: their
@@ -115,24 +115,27 @@ def made_tables(study: Path) -> list[dict[str, Any]]:
     """Coverage and verdicts on made tables of both tasks, by seeds and true effect."""
     artifact.load(study, KIND)
     per_request = pl.read_parquet(StudyFolder(study).per_request)
-    laws: dict[Task, Any] = {}
+    parameters: dict[Task, Any] = {}
     for task in TASKS:
         arms = {
             name: _matrix(per_request, name, task) for name in ("joint", task, control_name(task))
         }
-        laws[task] = (components(arms), float(arms[task].mean()), arms[task].shape[1])
+        parameters[task] = (components(arms), float(arms[task].mean()), arms[task].shape[1])
     return [
-        row for seeds in SEEDS for effect in (0, 1, 2) for row in _made_with(laws, seeds, effect)
+        row
+        for seeds in SEEDS
+        for effect in (0, 1, 2)
+        for row in _made_with(parameters, seeds, effect)
     ]
 
 
-def _made_with(laws: Mapping[Task, Any], seeds: int, effect: int) -> Iterator[dict[str, Any]]:
+def _made_with(parameters: Mapping[Task, Any], seeds: int, effect: int) -> Iterator[dict[str, Any]]:
     """The rows of both tasks for one number of seeds and one effect, in SESOI."""
     rng = np.random.default_rng([seeds, effect])
-    tallies = {task: Counter[str]() for task in laws}
+    tallies = {task: Counter[str]() for task in parameters}
     for _ in range(TABLES):
         tables: dict[Task, TaskScores] = {}
-        for task, (sd, mean, requests) in laws.items():
+        for task, (sd, mean, requests) in parameters.items():
             truth = effect * SESOI_SHARE * mean
             tables[task] = made(rng, sd, mean, truth, (seeds, requests))
             estimate = difference(tables[task].joint, tables[task].plain, tables[task].clusters)
@@ -141,7 +144,7 @@ def _made_with(laws: Mapping[Task, Any], seeds: int, effect: int) -> Iterator[di
                 tallies[task][f"covered {level}"] += low <= truth <= high
         for task, found in decide(tables).items():
             tallies[task][found.verdict] += 1
-    for task, (sd, _, requests) in laws.items():
+    for task, (sd, _, requests) in parameters.items():
         tally = tallies[task]
         yield {
             "task": task,
@@ -219,7 +222,7 @@ def latent_studies(pool: Pool, seeds: int) -> dict[str, Any]:
     everything = dict.fromkeys(arms, np.arange(POOL_SEEDS))
     reference = decide({HELPED: _trained(pool.scores(HELPED, everything, arms))})[HELPED]
     if reference.verdict == "not enough data":
-        raise InputError(f"{WORLD}: the whole pool does not tell the effect: {reference.reason}")
+        raise InputError(f"{WORLD}: the whole pool does not show the effect: {reference.reason}")
     rng = np.random.default_rng(100 + seeds)
     verdicts, undertrained = Counter[str](), 0
     for _ in range(STUDIES):
