@@ -35,7 +35,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         artifact.require_absent(tmp_path / "out" / "file")
 
 
-def test_an_artifact_inside_stands_by_its_manifest(tmp_path: Path) -> None:
+def test_an_inner_artifact_is_listed_by_its_manifest(tmp_path: Path) -> None:
     with artifact.write(tmp_path / "out", "outer", {}) as folder:
         with artifact.write(folder / "inner", "inner", {}) as inner:
             (inner / "file").write_text("x")
@@ -53,7 +53,7 @@ def test_a_replaced_file_is_old_or_new(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_whoever_may_read_the_folder_may_read_its_files(tmp_path: Path) -> None:
+def test_files_get_the_permissions_of_the_folder(tmp_path: Path) -> None:
     with artifact.write(tmp_path / "out", "thing", {}) as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "file").touch(0o600)

@@ -1,4 +1,4 @@
-"""On a GPU: what was trained there answers there and on a CPU alike."""
+"""On a GPU: a model trained there answers alike there and on a CPU."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def asked(catalog: PreparedDataset) -> list[Request]:
     return [request for requests in judged for request in requests.requests[:20]]
 
 
-def test_it_learned(folder: Path) -> None:
+def test_the_loss_falls(folder: Path) -> None:
     losses = [point["loss"] for point in load_model(folder).model.stamp.curve]
     assert min(losses[len(losses) // 2 :]) < losses[0]
 
@@ -59,9 +59,9 @@ def test_it_learned(folder: Path) -> None:
 def test_both_devices_answer_alike(folder: Path, asked: list[Request]) -> None:
     there, here = load_model(folder, "cuda"), load_model(folder)
     assert there.model.device.type == "cuda"
-    found, wanted = there.retrieve(asked, 10), here.retrieve(asked, 10)
+    on_gpu, on_cpu = there.retrieve(asked, 10), here.retrieve(asked, 10)
     for request in asked:
-        answer, right = found[request.request_id], wanted[request.request_id]
+        answer, right = on_gpu[request.request_id], on_cpu[request.request_id]
         scores = dict(zip(right.item_ids, right.scores, strict=True))
         for item, score in zip(answer.item_ids, answer.scores, strict=True):
             assert score == pytest.approx(scores.get(item, right.scores[-1]), abs=1e-3)
@@ -86,7 +86,7 @@ def test_new_items_are_found(folder: Path) -> None:
     assert "new" in run["r"].item_ids
 
 
-def test_training_goes_on_where_it_stopped(
+def test_training_resumes_where_it_stopped(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
     train(catalog, "joint", out=tmp_path / "m", config=quick_config, device="cuda")

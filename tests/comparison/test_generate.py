@@ -44,14 +44,14 @@ def _backbone(family: str, vocabulary: Vocabulary) -> Backbone:
 
 def _generated(backbone: Backbone, vocabulary: Vocabulary, tokens: torch.Tensor) -> Ints:
     """Items of each request by `generate`, (B, BEAMS)."""
-    spelled = vocabulary.spaces.search.codes + vocabulary.code_tokens("search")
-    item = {tuple(row): n for n, row in enumerate(spelled.tolist())}
+    tokens_of_items = vocabulary.spaces.search.codes + vocabulary.code_tokens("search")
+    item = {tuple(row): n for n, row in enumerate(tokens_of_items.tolist())}
     allowed: dict[tuple[int, ...], set[int]] = defaultdict(set)
     for row in item:
         for level in range(LEVELS):
             allowed[row[:level]].add(row[level])
     before = 1 if isinstance(backbone, EncoderDecoder) else tokens.shape[1]
-    found = backbone.model.generate(
+    sequences = backbone.model.generate(
         tokens,
         attention_mask=torch.ones_like(tokens),
         num_beams=BEAMS,
@@ -60,7 +60,7 @@ def _generated(backbone: Backbone, vocabulary: Vocabulary, tokens: torch.Tensor)
         do_sample=False,
         prefix_allowed_tokens_fn=lambda _, ids: sorted(allowed[tuple(ids[before:].tolist())]),
     )
-    items = [item[tuple(row)] for row in found[:, -LEVELS:].tolist()]
+    items = [item[tuple(row)] for row in sequences[:, -LEVELS:].tolist()]
     return np.array(items).reshape(len(tokens), BEAMS)
 
 
@@ -91,8 +91,8 @@ def test_generate_finds_the_same_items_in_the_same_order(family: str) -> None:
                 states = steps.next(tokens, torch.from_numpy(parents))
             start, codebook = vocabulary.code_start, codebooks[level]
             log_p = torch.log_softmax(states @ rows.T, dim=-1)
-            found: Scores = log_p[..., codebook.start + start : codebook.stop + start].numpy()
-            return found
+            own: Scores = log_p[..., codebook.start + start : codebook.stop + start].numpy()
+            return own
 
         trie = build_trie(vocabulary.spaces.search)
         ours = beam_search(

@@ -51,8 +51,8 @@ def test_measures_are_equal(seed: int, ties: bool) -> None:
         for item, value in zip(run[q].item_ids, run[q].scores, strict=True)
     ]
     theirs = {
-        (str(found.query_id), str(found.measure)): found.value
-        for found in ir_measures.iter_calc(list(pairs.values()), judged, docs)
+        (str(metric.query_id), str(metric.measure)): metric.value
+        for metric in ir_measures.iter_calc(list(pairs.values()), judged, docs)
     }
     ours = score(run, qrels, [Measure.parse(name) for name in pairs])
     assert ours.height == 40 * len(pairs)
@@ -65,8 +65,8 @@ def test_a_written_run_has_our_ranks_there(tmp_path: Path) -> None:
     write_run(run, tmp_path / "run")
     write_qrels(qrels, tmp_path / "qrels")
     theirs = {
-        str(found.query_id): found.value
-        for found in ir_measures.iter_calc(
+        str(metric.query_id): metric.value
+        for metric in ir_measures.iter_calc(
             [nDCG @ 10],
             ir_measures.read_trec_qrels(str(tmp_path / "qrels")),
             ir_measures.read_trec_run(str(tmp_path / "run")),

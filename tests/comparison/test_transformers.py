@@ -50,10 +50,10 @@ def test_a_backbone_trains_saves_and_answers_in_plain_transformers(
         assert ours[request.request_id].item_ids == kept.item_ids
         assert ours[request.request_id].scores == pytest.approx(kept.scores, abs=1e-5)
         theirs = _scores_in_transformers(tmp_path / "model" / "backbone", loaded, request)
-        found = dict(zip(ours[request.request_id].item_ids, ours[request.request_id].scores,
+        scores = dict(zip(ours[request.request_id].item_ids, ours[request.request_id].scores,
                          strict=True))  # fmt: skip
         expected = dict(zip(loaded.model.catalog.item_ids, theirs.tolist(), strict=True))
-        assert found == pytest.approx(expected, abs=1e-4)
+        assert scores == pytest.approx(expected, abs=1e-4)
 
 
 def _scores_in_transformers(

@@ -68,6 +68,6 @@ def test_one_item_over_and_over_says_nothing() -> None:
     assert not item_factors(dataclasses.replace(dataset, interactions=same)).any()
 
 
-def test_without_histories_it_says_so() -> None:
+def test_missing_histories_are_named() -> None:
     with pytest.raises(InputError, match="no usable training example for recommendation"):
         item_factors(planted_dataset(interactions=False))

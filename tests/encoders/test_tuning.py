@@ -25,15 +25,15 @@ def test_items_of_the_same_histories_come_near(
 ) -> None:
     planted = planted_dataset(catalog.catalog.texts[:ITEMS])  # whose words the encoder knows
 
-    def found(encoder: SentenceEncoder) -> float:
+    def share_found(encoder: SentenceEncoder) -> float:
         return purity(encoder.encode(planted.catalog.texts), HISTORY_GROUPS)
 
     made = [
         tune_encoder(planted, sentence_encoder, tmp_path / name, None, CONFIG, tasks=tasks)
         for name in ("tuned", "again")
     ]
-    assert found(sentence_encoder) < 0.3
-    assert found(made[0]) > least
+    assert share_found(sentence_encoder) < 0.3
+    assert share_found(made[0]) > least
     assert made[0].fingerprint == made[1].fingerprint
     assert artifact.load(tmp_path / "tuned", KIND)["config"]["tasks"] == list(tasks)
 
@@ -42,23 +42,23 @@ def test_items_of_the_same_histories_come_near(
 def test_pairs_are_of_one_history_recent_and_both_tasks_alike(
     catalog: PreparedDataset, tasks: tuple[Task, ...]
 ) -> None:
-    asked = catalog.task("search").examples
-    drawn = _Pairs(catalog, tasks, most=10_000)
-    pairs = drawn.of_epoch(seed=0, epoch=0)
-    queries = [pair for pair in pairs if pair.text in {e.query for e in asked}]
-    found = pairs[len(queries) :]
+    examples = catalog.task("search").examples
+    epochs = _Pairs(catalog, tasks, most=10_000)
+    pairs = epochs.of_epoch(seed=0, epoch=0)
+    queries = [pair for pair in pairs if pair.text in {e.query for e in examples}]
+    drawn = pairs[len(queries) :]
     events = sum(len(h) - 1 for h in catalog.training_histories.values())
     if "search" in tasks:
-        assert len(queries) == len(asked)
-        assert len(found) == min(len(asked), events)
+        assert len(queries) == len(examples)
+        assert len(drawn) == min(len(examples), events)
     else:
-        assert (len(queries), len(found)) == (0, events)
+        assert (len(queries), len(drawn)) == (0, events)
     texts = catalog.catalog.texts
-    for pair in found:
+    for pair in drawn:
         (answer,) = pair.answers
         ends = np.flatnonzero(pair.right == answer)
         assert any(pair.text in {texts[n] for n in pair.right[max(0, e - 5) : e]} for e in ends)
-    other = drawn.of_epoch(seed=0, epoch=1)
+    other = epochs.of_epoch(seed=0, epoch=1)
     assert [pair.text for pair in other] != [pair.text for pair in pairs]
 
 

@@ -67,7 +67,7 @@ def test_a_scheme_that_makes_no_sense_is_refused(
         semantic_identifiers(catalog, scheme)
 
 
-def test_endings_are_reported_with_their_beginnings(catalog: PreparedDataset) -> None:
+def test_codes_of_a_task_are_reported_with_the_shared_prefix(catalog: PreparedDataset) -> None:
     scheme = SemanticScheme(embeddings="text", levels=2, codebook_size=4, space="shared-prefix")
     named = semantic_identifiers(catalog, scheme)
     for task in TASKS:

@@ -79,7 +79,7 @@ def test_held_out_rows_change_nothing(
     assert np.array_equal(vectors, changed)
 
 
-def test_an_item_that_nobody_asked_for_keeps_its_text() -> None:
+def test_an_item_without_a_training_query_keeps_its_text() -> None:
     dataset = planted_dataset()
     kept = dataset.qrels.filter(dataset.qrels["item_id"] != "i0")
     without = PreparedDataset(
@@ -106,7 +106,7 @@ def test_tuned_encoders_are_made_once(
         item_embeddings(other, "search", 8, sentence_encoder.name, tmp_path, TUNING)
 
 
-def test_a_side_that_is_missing_is_named_with_what_works() -> None:
+def test_a_missing_task_is_named_with_the_strategies_that_work() -> None:
     events = planted_dataset(NO_TITLES, queries=False)
     for strategy in STRATEGIES:
         if strategy == "recommendation":

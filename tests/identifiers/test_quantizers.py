@@ -71,7 +71,7 @@ def test_a_vector_has_the_same_codes_alone_and_among_others(name: QuantizerName)
 @every
 @settings(max_examples=12, deadline=None)
 @given(items=st.integers(1, 40), distinct=st.integers(1, 40), zeros=st.booleans())
-def test_few_and_equal_vectors_are_no_trouble(
+def test_few_or_equal_vectors_get_codes(
     name: QuantizerName, items: int, distinct: int, zeros: bool
 ) -> None:
     vectors = _random(distinct)[np.arange(items) % distinct]
@@ -102,7 +102,7 @@ def test_no_code_is_idle(name: QuantizerName, seed: int) -> None:
 
 
 @every
-def test_more_levels_lose_less(name: QuantizerName) -> None:
+def test_more_levels_reduce_the_error(name: QuantizerName) -> None:
     vectors = _random(600, width=8)
     made = fit_quantizer(name, vectors, 4, 16)
     codes = made.encode(vectors)
@@ -139,14 +139,14 @@ def test_signs_distinguish_the_corners_of_a_box() -> None:
     assert len(set(zip(codes.tolist(), group.tolist(), strict=True))) == 8
 
 
-def test_atoms_are_found_strongest_first() -> None:
+def test_codes_name_the_strongest_atom_first() -> None:
     atoms = np.eye(6, dtype=np.float32)
     vector = np.array([[0, 3, -2, 5, 1, 0]], np.float32)
     assert SparseDictionary(atoms, 3).encode(vector).tolist() == [[3, 1, 4]]
 
 
 @pytest.mark.parametrize(("name", "size"), [("residual-lfq", 24), ("residual-lfq", 2**13)])
-def test_a_codebook_that_signs_cannot_make(name: QuantizerName, size: int) -> None:
+def test_a_codebook_size_that_signs_cannot_have_is_refused(name: QuantizerName, size: int) -> None:
     with pytest.raises(InputError, match="power of two, at most 2 to the width"):
         fit_quantizer(name, _random(50), 2, size)
 

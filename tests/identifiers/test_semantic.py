@@ -73,7 +73,7 @@ def test_the_report_is_what_counting_gives() -> None:
         assert report.used == len(shares) / report.size
         assert report.entropy == pytest.approx(entropy)
         assert report.perplexity == pytest.approx(2**entropy)
-    for depth, found in enumerate(made.report.prefix_entropy, start=1):
+    for depth, entropy_of_prefix in enumerate(made.report.prefix_entropy, start=1):
         prefixes = Counter(tuple(row) for row in made.codes[:, :depth].tolist())
         shares = np.array(list(prefixes.values())) / 400
-        assert found == pytest.approx(-sum(share * np.log2(share) for share in shares))
+        assert entropy_of_prefix == pytest.approx(-sum(share * np.log2(share) for share in shares))

@@ -26,41 +26,41 @@ def identifiers(draw: st.DrawFn, most: int = 40) -> Identifiers:
 
 def prefixes(trie: Trie) -> list[list[tuple[int, ...]]]:
     """The prefix of every node, level by level."""
-    found: list[list[tuple[int, ...]]] = [[()]]
+    levels: list[list[tuple[int, ...]]] = [[()]]
     for codes, first in zip(trie.codes, trie.first, strict=True):
         level = [
             (*parent, int(code))
-            for number, parent in enumerate(found[-1])
+            for number, parent in enumerate(levels[-1])
             for code in codes[first[number] : first[number + 1]]
         ]
-        found.append(level)
-    return found[1:]
+        levels.append(level)
+    return levels[1:]
 
 
 @settings(max_examples=100, deadline=None)
 @given(identifiers())
-def test_it_holds_every_prefix_once_in_order(made: Identifiers) -> None:
+def test_a_trie_has_every_prefix_once_in_order(made: Identifiers) -> None:
     trie = build_trie(made)
     rows = [tuple(row) for row in made.codes.tolist()]
-    for level, found in enumerate(prefixes(trie)):
-        assert found == sorted({row[: level + 1] for row in rows})
+    for level, of_level in enumerate(prefixes(trie)):
+        assert of_level == sorted({row[: level + 1] for row in rows})
     assert [rows[item] for item in trie.items] == sorted(rows)
 
 
 @settings(max_examples=100, deadline=None)
 @given(identifiers(), st.integers(0, 100))
-def test_counts_say_what_is_left_below(made: Identifiers, seed: int) -> None:
+def test_counts_are_of_the_allowed_items_below_each_node(made: Identifiers, seed: int) -> None:
     trie = build_trie(made)
     allowed = np.random.default_rng(seed).random(len(made)) < 0.5
     rows = made.codes[allowed].tolist()
-    for level, found in enumerate(prefixes(trie)):
+    for level, of_level in enumerate(prefixes(trie)):
         below = Counter(tuple(row[: level + 1]) for row in rows)
-        assert trie.counts(allowed)[level].tolist() == [below[prefix] for prefix in found]
+        assert trie.counts(allowed)[level].tolist() == [below[prefix] for prefix in of_level]
 
 
 @settings(max_examples=50, deadline=None)
 @given(identifiers(), st.integers(0, 100))
-def test_an_item_is_counted_out_and_in(made: Identifiers, seed: int) -> None:
+def test_an_item_leaves_the_counts_and_returns(made: Identifiers, seed: int) -> None:
     trie = build_trie(made)
     counts, item = trie.counts(), seed % len(made)
     trie.change(counts, item, -1)
@@ -93,7 +93,7 @@ def test_codes_beyond_a_machine_word_are_ordered_too() -> None:
     assert codes[trie.items].tolist() == sorted(codes.tolist())
 
 
-def test_it_survives_its_files(tmp_path: Path) -> None:
+def test_a_trie_survives_its_files(tmp_path: Path) -> None:
     made = Identifiers("semantic", np.stack(np.divmod(np.arange(20), 7), axis=1), (3, 7))
     build_trie(made).save(tmp_path / "trie")
     loaded = load_trie(tmp_path / "trie")

@@ -27,18 +27,18 @@ def _hybrid(sentence: SentenceEncoder | None = None, weight: float = 3.0) -> Hyb
 def test_matching_words_are_weighed_as_by_hand() -> None:
     hybrid = _hybrid()
     rarity = dict(zip(hybrid.words.words, hybrid.words.rarity.astype(float), strict=True))
-    found = hybrid.scores(["love robot unknown", "love", "", "unknown"])
+    scores = hybrid.scores(["love robot unknown", "love", "", "unknown"])
     robots, love = (1 + math.log(2)) * rarity["robot"], rarity["love"]
     document = math.hypot(robots, love)
-    asked = math.sqrt(math.hypot(rarity["robot"], love) * max(rarity.values()))
-    by_hand = 3 * (rarity["robot"] * robots + love * love) / (asked * document)
-    assert found[0, 0] == pytest.approx(by_hand, rel=1e-5)
-    assert found[1, 2] == pytest.approx(
+    norm = math.sqrt(math.hypot(rarity["robot"], love) * max(rarity.values()))
+    by_hand = 3 * (rarity["robot"] * robots + love * love) / (norm * document)
+    assert scores[0, 0] == pytest.approx(by_hand, rel=1e-5)
+    assert scores[1, 2] == pytest.approx(
         3 * love**2 / math.hypot(love, rarity["wedding"]) / math.sqrt(love * max(rarity.values())),
         rel=1e-5,
     )
-    assert not found[:, 3].any(), "an empty document matches nothing"
-    assert not found[2:].any(), "nor does a query without a known word"
+    assert not scores[:, 3].any(), "an empty document matches nothing"
+    assert not scores[2:].any(), "nor does a query without a known word"
 
 
 def test_a_second_shared_word_adds(sentence_encoder: SentenceEncoder) -> None:
@@ -56,7 +56,9 @@ def test_cosines_of_sentences_add(sentence_encoder: SentenceEncoder) -> None:
 
 
 @pytest.mark.parametrize("kind", ["words", "both"])
-def test_a_folder_keeps_it(tmp_path: Path, kind: str, sentence_encoder: SentenceEncoder) -> None:
+def test_a_folder_keeps_the_hybrid_part(
+    tmp_path: Path, kind: str, sentence_encoder: SentenceEncoder
+) -> None:
     hybrid = _hybrid(sentence_encoder if kind == "both" else None)
     hybrid.save(tmp_path)
     loaded = load_hybrid(tmp_path, sentence_encoder)
@@ -70,12 +72,14 @@ def test_a_folder_without_one_is_read_as_such(tmp_path: Path) -> None:
     assert load_hybrid(tmp_path, None) is None
 
 
-def test_new_items_borrow_from_their_neighbours(sentence_encoder: SentenceEncoder) -> None:
+def test_new_items_get_documents_and_vectors_from_their_neighbours(
+    sentence_encoder: SentenceEncoder,
+) -> None:
     before = _hybrid(sentence_encoder)
-    asked = ["", "", "love story", "", ""]  # what the third document was moved toward
+    wanting = ["", "", "love story", "", ""]  # the third vector moves toward its query
     vectors = before.vectors
     assert vectors is not None
-    moved = np.asarray(vectors + 0.5 * sentence_encoder.encode(asked), np.float32)
+    moved = np.asarray(vectors + 0.5 * sentence_encoder.encode(wanting), np.float32)
     before = replace(before, vectors=moved)
     nearest = np.array([[1, 4], [2, 0]])
     shares = np.array([[0.5, 0.5], [0.75, 0.25]], np.float32)
@@ -104,16 +108,16 @@ def test_new_items_borrow_from_their_neighbours(sentence_encoder: SentenceEncode
 def test_a_new_item_matches_by_its_own_words() -> None:
     near = Neighbours(np.array([[3, 4], [3, 4]]), np.full((2, 2), 0.5, np.float32))
     grown = _hybrid().with_items(["desert wedding", ""], near)
-    found = grown.scores(["desert wedding", "western"])
-    assert found[0].argmax() == 5
-    assert found[1, 6] > 0, "an item without a word is found by its neighbours' words"
+    scores = grown.scores(["desert wedding", "western"])
+    assert scores[0].argmax() == 5
+    assert scores[1, 6] > 0, "an item without a word is scores by its neighbours' words"
 
 
 NEAR = Neighbours(np.array([[3, 4]]), np.full((1, 2), 0.5, np.float32))
 """The neighbours of one new item."""
 
 
-def _asked(**answers: list[int]) -> TrainingQueries:
+def _known(**answers: list[int]) -> TrainingQueries:
     """Queries, words joined by _, and their answers."""
     queries = [name.replace("_", " ") for name in answers]
     return TrainingQueries.of(
@@ -122,11 +126,11 @@ def _asked(**answers: list[int]) -> TrainingQueries:
 
 
 def test_new_items_get_a_boost_at_training_queries() -> None:
-    asked = replace(_hybrid(), known=_asked(robots=[0, 1], western=[1, 4]))
+    boosted = replace(_hybrid(), known=_known(robots=[0, 1], western=[1, 4]))
     queries = ["Robot!", "Westerns", "love", "unknown"]
-    np.testing.assert_array_equal(asked.scores(queries), _hybrid().scores(queries))
+    np.testing.assert_array_equal(boosted.scores(queries), _hybrid().scores(queries))
     plain = _hybrid().with_items(["desert"], NEAR).scores(queries)
-    grown = asked.with_items(["desert"], NEAR)
+    grown = boosted.with_items(["desert"], NEAR)
     gained = grown.scores(queries) - plain
     assert not gained[:, :5].any(), "trained items keep their scores"
     assert not gained[2:].any(), "other queries give no boost"
@@ -136,9 +140,9 @@ def test_new_items_get_a_boost_at_training_queries() -> None:
     np.testing.assert_array_equal(again[:, 5], grown.scores(queries)[:, 5])
 
 
-@pytest.mark.parametrize("asked", [{}, {"western": [1, 4], "desert_wedding": [4]}])
-def test_a_folder_keeps_the_training_queries(tmp_path: Path, asked: dict[str, list[int]]) -> None:
-    hybrid = replace(_hybrid(), known=_asked(**asked)).with_items(["desert"], NEAR)
+@pytest.mark.parametrize("answers", [{}, {"western": [1, 4], "desert_wedding": [4]}])
+def test_a_folder_keeps_the_training_queries(tmp_path: Path, answers: dict[str, list[int]]) -> None:
+    hybrid = replace(_hybrid(), known=_known(**answers)).with_items(["desert"], NEAR)
     hybrid.save(tmp_path)
     loaded = load_hybrid(tmp_path, None)
     assert loaded is not None

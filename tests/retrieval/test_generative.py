@@ -24,10 +24,12 @@ def test_brute_force_over_the_catalog_agrees(retriever: GenerativeRetriever) -> 
         batch = model.vocabulary.collate([model.vocabulary.encode_request(history, "robots")])
         scores = torch.log_softmax(model.backbone.states(batch) @ model.backbone.code_rows().T, 1)
     request = Request("r", query="robots", history=("film-3", "film-9"))
-    found = retriever.retrieve([request], 60)["r"]
+    ranking = retriever.retrieve([request], 60)["r"]
     expected = dict(zip(model.catalog.item_ids, scores[0].tolist(), strict=True))
-    assert dict(zip(found.item_ids, found.scores, strict=True)) == pytest.approx(expected, rel=1e-4)
-    assert list(found.item_ids) == sorted(expected, key=lambda i: (expected[i], i), reverse=True)
+    assert dict(zip(ranking.item_ids, ranking.scores, strict=True)) == pytest.approx(
+        expected, rel=1e-4
+    )
+    assert list(ranking.item_ids) == sorted(expected, key=lambda i: (expected[i], i), reverse=True)
 
 
 def test_ranked_items_have_ranks_and_titles(retriever: GenerativeRetriever) -> None:
@@ -37,9 +39,9 @@ def test_ranked_items_have_ranks_and_titles(retriever: GenerativeRetriever) -> N
 
 
 def test_recommendation_does_not_repeat_the_history(retriever: GenerativeRetriever) -> None:
-    found = {answer.item_id for answer in retriever.recommend(["film-1", "film-2"], k=58)}
-    assert len(found) == 58
-    assert not found & {"film-1", "film-2"}
+    items = {answer.item_id for answer in retriever.recommend(["film-1", "film-2"], k=58)}
+    assert len(items) == 58
+    assert not items & {"film-1", "film-2"}
 
 
 def test_a_history_makes_search_personal(retriever: GenerativeRetriever) -> None:

@@ -41,9 +41,9 @@ def test_it_ranks_by_what_training_sees(
     requests = requests_of(len(made), np.random.default_rng(seed))
     retriever, removed = GenerativeRetriever(model, beams=len(made)), f"item-{seed % len(made):03d}"
     retriever.remove([removed])
-    asked = requests + [_blue(request) for request in requests]
-    run = retriever.retrieve(asked, len(made))
-    for request in asked:
+    both = requests + [_blue(request) for request in requests]
+    run = retriever.retrieve(both, len(made))
+    for request in both:
         scores = {
             item_id: score_in_training(model, request, item)
             for item, item_id in enumerate(model.catalog.item_ids)
@@ -61,8 +61,8 @@ def test_a_filter_does_not_reorder_what_passes_it(
 ) -> None:
     retriever = GenerativeRetriever(random_model(shared(made), backbone, seed), beams=len(made))
     requests = requests_of(len(made), np.random.default_rng(seed))
-    asked = requests + [_blue(request) for request in requests]
-    run = retriever.retrieve(asked, len(made))
+    both = requests + [_blue(request) for request in requests]
+    run = retriever.retrieve(both, len(made))
     blue = {f"item-{n:03d}" for n in range(len(made)) if n % 4 in (1, 2)}
     for request in requests:
         whole = _by_item(run[request.request_id])

@@ -18,9 +18,9 @@ from twofold.retrieval.top_k import tie_order, top_k
 )
 def test_equals_sorting_everything(scores: np.ndarray, k: int) -> None:
     columns, values = top_k(scores, k)
-    for row, found, value in zip(scores.tolist(), columns.tolist(), values.tolist(), strict=True):
+    for row, best, value in zip(scores.tolist(), columns.tolist(), values.tolist(), strict=True):
         expected = sorted(range(len(row)), key=lambda n: (-row[n], n))[:k]
-        assert found == expected
+        assert best == expected
         assert value == [row[n] for n in expected]
 
 

@@ -161,8 +161,8 @@ class _Maker:
         queries = [
             " ".join(dict.fromkeys(own)) for own in self.dataset.task("search").queries_by_item
         ]
-        texts, asked = self._words(self.dataset.catalog.texts, queries)
-        return sp.csr_array(normalize(texts + _QUERY_WEIGHT * asked))
+        texts, wanting = self._words(self.dataset.catalog.texts, queries)
+        return sp.csr_array(normalize(texts + _QUERY_WEIGHT * wanting))
 
     def _words(self, *columns: list[str]) -> list[sp.csr_array]:
         try:

@@ -1,4 +1,4 @@
-"""How semantic IDs are asked for. Imports nothing heavy: settings are made of it."""
+"""The settings of semantic IDs, and the shape of their codes. Imports nothing heavy."""
 
 import math
 from dataclasses import dataclass
