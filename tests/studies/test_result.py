@@ -14,8 +14,9 @@ from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.result import StudyResult, load_result, result_schema
 
 
-def test_a_result_fits_the_schema_of_its_types(content: dict[str, Any]) -> None:
-    schema = result_schema()
+def test_a_result_fits_the_schema_next_to_it(study_folder: Path, content: dict[str, Any]) -> None:
+    schema = artifact.read_json(StudyFolder(study_folder).schema)
+    assert schema == result_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(content, schema)
     with pytest.raises(jsonschema.ValidationError):

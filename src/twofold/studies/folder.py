@@ -87,6 +87,11 @@ class StudyFolder:
         return self.path / "study.json"
 
     @property
+    def schema(self) -> Path:
+        """The JSON Schema of the result."""
+        return self.path / "study.schema.json"
+
+    @property
     def per_request(self) -> Path:
         """The scores of every arm, seed and test request."""
         return self.path / "per_request.parquet"

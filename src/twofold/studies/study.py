@@ -26,7 +26,7 @@ from twofold.studies.analyses.analysis import Evidence
 from twofold.studies.arms import InterventionSet, is_plain, semantic_arms, study_arms
 from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.report import write_report
-from twofold.studies.result import FORMAT, StudyResult, StudyStamp, result_type
+from twofold.studies.result import FORMAT, StudyResult, StudyStamp, result_schema, result_type
 from twofold.studies.scores import Scores, model_stamp
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.tasks.evaluate import evaluate, save_evaluation
@@ -320,6 +320,7 @@ def _conclude(
     )
     content = result.to_json()
     artifact.write_json(folder.result, content)
+    artifact.write_json(folder.schema, result_schema())
     scores.per_request().write_parquet(folder.per_request)
     write_report(result, folder.report)
     artifact.seal(folder.path, KIND, dict(plan))
