@@ -16,7 +16,6 @@ from twofold.studies.cells import Cell, Row, Table
 from twofold.studies.folder import StudyFolder
 from twofold.studies.result import StudyResult, load_result
 from twofold.studies.values import Measures
-from twofold.studies.verdict import Contrast
 
 PROTOCOL = (
     "data",
@@ -64,14 +63,10 @@ def _verdicts(result: StudyResult) -> Table:
     rows: list[Row] = []
     for task, verdict in result.verdicts.items():
         word = verdict.verdict + (" (provisional)" if verdict.provisional else "")
-        contrasts = [_contrast(verdict.contrasts[name]) for name in ("plain", "control")]
+        contrasts = [Cell.difference(verdict.contrasts[name]) for name in ("plain", "control")]
         rows.append((task, [word, *contrasts, Cell(verdict.sesoi)]))
     columns = ["verdict", "joint − plain", "joint − step-matched", "smallest effect of interest"]
     return Table(f"Verdicts, {result.stamp.primary}", columns, rows)
-
-
-def _contrast(contrast: Contrast) -> Cell:
-    return Cell(contrast.difference, contrast.interval, signed=True)
 
 
 def _arms(result: StudyResult, task: Task) -> Table:

@@ -13,7 +13,7 @@ import pydantic
 
 from twofold.evaluation.significance import MIN_SEEDS, Estimate, difference, holm
 from twofold.records import Floats, Ints, Task
-from twofold.studies.values import Interval, Value
+from twofold.studies.values import Difference, Interval, Value
 
 SESOI_SHARE = 0.05
 """The smallest effect of interest, as a share of the plain arm's mean."""
@@ -51,11 +51,9 @@ class TaskScores:
 Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
-class Contrast(Value):
+class Contrast(Difference):
     """The joint arm minus another arm in the primary measure."""
 
-    difference: float
-    interval: Interval
     interval_90: Interval
     p: Probability
     request_variance: pydantic.NonNegativeFloat
