@@ -17,10 +17,8 @@ from twofold.serving.in_process_transport import InProcessTransport
 def own_server() -> Client:
     """The same application that `twofold serve` runs, without a socket."""
     dataset = twofold.load_dataset("simulate:catalog")
-    config = twofold.resolve_config(
-        "quick", backbone="decoder:tiny", max_steps=20, min_validations=1
-    )
-    twofold.train(dataset, arm="joint", out="model", config=config)
+    small = {"backbone": "decoder:tiny", "max_steps": 20, "min_validations": 1}
+    twofold.train(dataset, out="model", config=twofold.resolve_config("quick", **small))
     app = app_from_folders({"joint": Path("model")})
     return Client("http://localhost", transport=InProcessTransport(app))
 
@@ -37,6 +35,6 @@ with Client(sys.argv[1]) if sys.argv[1:] else own_server() as client:
     ):
         print(what, "->", ", ".join(f"{item.title} ({item.score:.2f})" for item in answer.items))
     best = answer.items[0]
-    why = client.explain(best.item_id, word, history)
-    parts = [f"{part.title} {part.score:+.2f}" for part in why.contributions]
+    contributions = client.explain(best.item_id, word, history).contributions
+    parts = [f"{part.title} {part.score:+.2f}" for part in contributions]
     print("what carries", best.title, "->", ", ".join(parts))
