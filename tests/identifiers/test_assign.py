@@ -85,3 +85,11 @@ def test_the_report_counts_the_collisions(catalog: PreparedDataset) -> None:
     assert report["added_level"]
     assert report["collisions"] == len(catalog.catalog)
     assert named.spaces.search.codebook_sizes == (4, report["largest_group"])
+
+
+def test_without_the_extra_one_line_says_how_to_install_it(
+    catalog: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "faiss" else name)
+    with pytest.raises(InputError, match=r'^.* needs faiss, .* pip install "twofold\[semantic\]"$'):
+        semantic_identifiers(catalog, SemanticScheme())
