@@ -276,11 +276,6 @@ class SparseDictionary:
         return sums
 
 
-_KINDS: dict[str, type[Quantizer]] = {
-    kind.name: kind for kind in (ResidualKMeans, RqVae, ResidualLookupFree, SparseDictionary)
-}
-
-
 def _chunks(vectors: Vectors) -> Iterator[Floats]:
     """At most `_ROWS` rows at a time, in double precision; one empty chunk of no rows.
 
@@ -297,3 +292,9 @@ def _drawn(vectors: Vectors, most: int, seed: int) -> Vectors:
         return vectors
     rows = np.random.default_rng(seed).choice(len(vectors), most, replace=False)
     return vectors[np.sort(rows)]
+
+
+_KINDS: dict[str, type[Quantizer]] = {
+    kind.name: kind for kind in (ResidualKMeans, RqVae, ResidualLookupFree, SparseDictionary)
+}
+"""Every quantizer by its name."""
