@@ -1,4 +1,4 @@
-"""What examples/nginx.conf bounds: clients that are slow to send or to read, and too many."""
+"""What examples/nginx.conf bounds: clients that are slow to send or to read, and load."""
 
 import contextlib
 import http.client
@@ -123,7 +123,7 @@ def test_an_answer_that_the_client_does_not_read_is_given_up(proxy: Server) -> N
 
 
 def test_too_many_requests_at_once_are_refused_and_the_others_answered(tmp_path: Path) -> None:
-    limit = {"limit_conn requests 900": "limit_conn requests 5"}
+    limit = {"limit_conn requests 96": "limit_conn requests 5"}
     with proxied(tmp_path, limit, SECONDS="2") as proxy, ExitStack() as connections:
         taken = [connections.enter_context(proxy.connect()) for _ in range(5)]
         for connection in taken:
@@ -133,6 +133,8 @@ def test_too_many_requests_at_once_are_refused_and_the_others_answered(tmp_path:
             connection.sendall(request(BODY, KEY))
             answer = http.client.HTTPResponse(connection)
             answer.begin()
-            assert answer.status == 503
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+            detail = json.loads(answer.read())["detail"]
+            assert detail == "too many requests are queued; retry in 1 s"
         assert [answer_of(connection)[0] for connection in taken] == [200] * 5
         assert answers(proxy)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 _GC_THRESHOLDS = (20_000, 20, 20)
-"""Python's own thresholds cost a fifteenth of the event loop's time."""
+"""With Python's own thresholds an answer takes 4 % more CPU time; without `freeze` 20 to 50 %."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of mallopt(3), from glibc's malloc.h."""
 _MAX_MMAP_THRESHOLD = 32 << 20
@@ -36,8 +36,8 @@ def loading_models() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Let freed memory stay with the process, in one heap; call it before other threads start.
 
-    glibc returns large blocks to the system, which clears them when they are requested again:
-    80,000 pages a second in batches of 32, a tenth of their time. Elsewhere nothing is done.
+    glibc returns large blocks to the system, which clears them when they are requested again: with
+    histories of 60 to 260 items an answer takes 30 % more CPU time. Elsewhere nothing is done.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # musl has none
