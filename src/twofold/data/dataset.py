@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from twofold.data.notes import Note
 from twofold.records import SPLITS, InputError
 
 if TYPE_CHECKING:
@@ -28,20 +29,6 @@ QUERIES = pl.Schema(
     }
 )
 QRELS = pl.Schema({"query_id": pl.String, "item_id": pl.String, "relevance": pl.Int64})
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Rows that were left out: how many, where the first one stands, and what to do."""
-
-    count: int
-    place: str
-    problem: str
-    remedy: str
-
-    def __str__(self) -> str:
-        rows = "1 row" if self.count == 1 else f"{self.count} rows"
-        return f"{self.place}: {self.problem} ({rows} left out); {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +72,7 @@ class Dataset:
         interactions: columns of `INTERACTIONS`, in file order; without a timestamp it is null.
         queries: columns of `QUERIES`.
         qrels: columns of `QRELS`, relevance above 0.
-        notes: rows that were left out.
+        notes: what was left out, or is otherwise not as it stands in the files.
     """
 
     catalog: Catalog
@@ -107,7 +94,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]") -> Dataset:
     """
     items = _items(tables["items"][0])
     catalog = Catalog.of(items)
-    notes: list[Note] = []
+    notes = [note for parts in tables.values() for table in parts for note in table.notes]
     interactions = pl.DataFrame(schema=INTERACTIONS)
     queries, qrels = pl.DataFrame(schema=QUERIES), pl.DataFrame(schema=QRELS)
     if tables.get("interactions"):

@@ -6,11 +6,12 @@ that names the place.
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
+from twofold.data.notes import Note
 from twofold.records import InputError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -24,21 +25,40 @@ class Table:
         path: the file.
         rows: every column as text.
         derived: the rows are no longer those of the file, so that only the file can be named.
+        notes: what was left out, or is otherwise not as it stands in the file.
+        lines: the line on which each row begins; None where each row is one line.
     """
 
     path: Path
     rows: pl.DataFrame
     derived: bool = False
+    notes: tuple[Note, ...] = ()
+    lines: pl.Series | None = None
+
+    def with_rows(self, rows: pl.DataFrame) -> "Table":
+        """The same rows in the same order, with other columns."""
+        assert rows.height == self.rows.height
+        return replace(self, rows=rows)
+
+    def filter(self, kept: pl.Series, *notes: Note) -> "Table":
+        """The rows where `kept` is true, with `notes` on the others."""
+        lines = None if self.derived else self._lines().filter(kept)
+        rows = self.rows.filter(kept)
+        return replace(self, rows=rows, lines=lines, notes=(*self.notes, *notes))
 
     def place(self, row: int) -> str:
         """Where row number `row` (from 0) stands, for a person to look it up."""
         if self.derived:
             return str(self.path)
-        if self.path.suffix == ".parquet":
-            return f"{self.path} row {row + 1}"
-        if self.path.suffix in (".jsonl", ".dat"):
-            return f"{self.path} line {row + 1}"
-        return f"{self.path} line {_csv_line(self.path, row)}"
+        unit = "row" if self.path.suffix == ".parquet" else "line"
+        return f"{self.path} {unit} {self._lines()[row]}"
+
+    def _lines(self) -> pl.Series:
+        """The line (or row) of the file on which each row begins, from 1."""
+        if self.lines is not None:
+            return self.lines
+        first = 1 if self.path.suffix in (".parquet", ".jsonl", ".dat") else 2
+        return pl.int_range(first, first + self.rows.height, dtype=pl.UInt32, eager=True)
 
     def require_columns(self, *names: str) -> None:
         """Raise InputError where one of the columns is missing."""
@@ -84,7 +104,8 @@ def read_table(path: Path) -> Table:
         _require_utf8(path)
     if rows.height == 0:
         raise InputError(f"{path}: no row below the header; add rows or remove the file")
-    return Table(path, rows)
+    lines = _csv_lines(path) if path.suffix in (".csv", ".tsv") else None
+    return Table(path, rows, lines=lines)
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -142,11 +163,16 @@ def _broken_line(path: Path) -> str | None:
     return None
 
 
-def _csv_line(path: Path, row: int) -> int:
-    """The line on which a record starts: quoted fields may span several lines."""
-    delimiter = "\t" if path.suffix == ".tsv" else ","
+def _csv_lines(path: Path) -> pl.Series | None:
+    """The lines on which records start, where a quoted field spans several lines."""
+    if b'"' not in path.read_bytes():
+        return None
+    lines = []
     with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        for _ in range(row + 1):
-            next(reader)
-        return reader.line_num + 1
+        reader = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        next(reader)
+        start = reader.line_num + 1
+        for _ in reader:
+            lines.append(start)
+            start = reader.line_num + 1
+    return pl.Series(lines, dtype=pl.UInt32)

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from twofold.data.dataset import Catalog, Note
+from twofold.data.dataset import Catalog
+from twofold.data.notes import Note
 from twofold.records import TASKS, Ints, Task
 from twofold.tasks.task_data import TaskData
 

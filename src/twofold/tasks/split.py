@@ -8,7 +8,8 @@ from typing import Literal
 
 import polars as pl
 
-from twofold.data.dataset import Dataset, Note
+from twofold.data.dataset import Dataset
+from twofold.data.notes import Note
 from twofold.data.text import query_key
 from twofold.records import SPLITS, InputError
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol

@@ -7,7 +7,8 @@ from typing import Literal
 import polars as pl
 
 from twofold import artifact
-from twofold.data.dataset import Catalog, Note
+from twofold.data.dataset import Catalog
+from twofold.data.notes import Note
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol
 
