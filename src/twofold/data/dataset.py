@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from twofold.data.checks import first, require_known, require_unique, require_values
 from twofold.data.notes import Note
+from twofold.data.qrels import judgments
 from twofold.records import SPLITS, InputError
 
 if TYPE_CHECKING:
@@ -102,64 +104,50 @@ def validate(tables: "Mapping[str, Sequence[Table]]") -> Dataset:
     if tables.get("queries"):
         queries, without_text = _queries(tables["queries"][0])
         notes += without_text
-        known = pl.concat([queries["query_id"], _dropped_ids(tables["queries"][0], queries)])
-        parts = [_qrels(table, items, known) for table in tables["qrels"]]
-        judged = pl.concat([part for part, _ in parts]).join(queries, on="query_id", how="semi")
-        qrels = judged.unique(["query_id", "item_id"], keep="first", maintain_order=True)
-        notes += [note for _, part_notes in parts for note in part_notes]
-        notes += _unjudged(tables["queries"][0], queries, qrels)
-        notes += _judged_twice(tables["qrels"][0], judged)
+        qrels, not_counted = judgments(
+            tables["qrels"],
+            items["item_id"],
+            queries=tables["queries"][0].rows["query_id"],
+            asked=queries["query_id"],
+        )
+        notes += [*not_counted, *_unjudged(tables["queries"][0], queries, qrels)]
     return Dataset(catalog, interactions, queries, qrels, tuple(notes))
 
 
 def _items(table: "Table") -> pl.DataFrame:
     table.require_columns("item_id", "title")
-    _require_values(table, "item_id")
-    _require_unique(table, "item_id")
+    require_values(table, "item_id")
+    require_unique(table, "item_id")
     others = [c for c in table.rows.columns if c not in ("item_id", "title")]
     return table.rows.select("item_id", pl.col("title").fill_null(""), *others)
 
 
 def _interactions(table: "Table", items: pl.DataFrame) -> pl.DataFrame:
     table.require_columns("user_id", "item_id")
-    _require_values(table, "user_id", "item_id")
-    _require_known(table, "item_id", items["item_id"], "items")
+    require_values(table, "user_id", "item_id")
+    require_known(table, "item_id", items["item_id"], "items")
     return _with_timestamp(table, required=True).select(INTERACTIONS.names())
 
 
 def _queries(table: "Table") -> tuple[pl.DataFrame, list[Note]]:
     table.require_columns("query_id", "text")
-    _require_values(table, "query_id")
-    _require_unique(table, "query_id")
+    require_values(table, "query_id")
+    require_unique(table, "query_id")
     optional = [c for c in ("split", "kind", "user_id") if c not in table.rows.columns]
     rows = _with_timestamp(table, required=False).with_columns(
         pl.lit(None, pl.String).alias(c) for c in optional
     )
-    if (row := _first(rows["split"].is_not_null() & ~rows["split"].is_in(SPLITS))) is not None:
+    if (row := first(rows["split"].is_not_null() & ~rows["split"].is_in(SPLITS))) is not None:
         value = rows["split"][row]
         raise InputError(f"{table.place(row)}: split '{value}' is none of {', '.join(SPLITS)}")
     blank = (pl.col("text").str.strip_chars().fill_null("") == "").alias("blank")
     empty = rows.select(blank).to_series()
     notes = []
-    if (row := _first(empty)) is not None:
+    if (row := first(empty)) is not None:
         value = rows["query_id"][row]
         problem = f"query '{value}' has no text"
         notes.append(Note(int(empty.sum()), table.place(row), problem, "give it a text"))
     return rows.filter(~empty).select(QUERIES.names()), notes
-
-
-def _dropped_ids(table: "Table", queries: pl.DataFrame) -> pl.Series:
-    """Ids of queries that were left out: qrels may still name them."""
-    return table.rows.join(queries, on="query_id", how="anti")["query_id"]
-
-
-def _judged_twice(table: "Table", judged: pl.DataFrame) -> list[Note]:
-    again = judged.filter(~pl.struct("query_id", "item_id").is_first_distinct())
-    if not again.height:
-        return []
-    query_id, item_id, _ = again.row(0)
-    problem = f"query '{query_id}' judges item '{item_id}' again, the first row counts"
-    return [Note(again.height, str(table.path), problem, "keep one of the rows")]
 
 
 def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> list[Note]:
@@ -167,62 +155,10 @@ def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> lis
     unjudged = queries.join(qrels, on="query_id", how="anti")["query_id"]
     if not len(unjudged):
         return []
-    row = _first(table.rows["query_id"] == unjudged[0])
+    row = first(table.rows["query_id"] == unjudged[0])
     assert row is not None
     problem = f"query '{unjudged[0]}' has no right answer in qrels"
     return [Note(len(unjudged), table.place(row), problem, "judge at least one item for it")]
-
-
-def _qrels(
-    table: "Table", items: pl.DataFrame, query_ids: pl.Series
-) -> tuple[pl.DataFrame, list[Note]]:
-    table.require_columns("query_id", "item_id")
-    _require_values(table, "query_id", "item_id")
-    _require_known(table, "query_id", query_ids, "queries")
-    _require_known(table, "item_id", items["item_id"], "items")
-    rows = table.rows
-    if "relevance" not in rows.columns:
-        return rows.select("query_id", "item_id", relevance=pl.lit(1, pl.Int64)), []
-    relevance = rows["relevance"].cast(pl.Float64, strict=False)
-    whole = relevance.is_not_null() & relevance.is_finite() & (relevance == relevance.round())
-    if (row := _first(~whole.fill_null(False))) is not None:
-        raise InputError(
-            f"{table.place(row)}: relevance '{rows['relevance'][row]}' is not a whole number; "
-            f"use 0 for not relevant, 1 or more for relevant"
-        )
-    notes = []
-    if (row := _first(relevance <= 0)) is not None:
-        count = int((relevance <= 0).sum())
-        problem = f"relevance {rows['relevance'][row]} judges the item as not relevant"
-        notes.append(Note(count, table.place(row), problem, "nothing to do"))
-    kept = rows.select("query_id", "item_id").with_columns(relevance=relevance.cast(pl.Int64))
-    return kept.filter(pl.col("relevance") > 0), notes
-
-
-def _require_values(table: "Table", *names: str) -> None:
-    for name in names:
-        if (row := _first(table.rows[name].fill_null("") == "")) is not None:
-            raise InputError(f"{table.place(row)}: {name} is empty; fill it or remove the row")
-
-
-def _require_unique(table: "Table", name: str) -> None:
-    column = table.rows[name]
-    if (row := _first(~column.is_first_distinct())) is not None:
-        first = _first(column == column[row])
-        assert first is not None
-        raise InputError(
-            f"{table.place(row)}: {name} '{column[row]}' stands already on "
-            f"{table.place(first).removeprefix(str(table.path)).strip()}; keep one of the rows"
-        )
-
-
-def _require_known(table: "Table", name: str, known: pl.Series, where: str) -> None:
-    unknown = ~table.rows[name].is_in(known.implode())
-    if (row := _first(unknown)) is not None:
-        raise InputError(
-            f"{table.place(row)}: {name} '{table.rows[name][row]}' is not in the table {where} "
-            f"({int(unknown.sum())} such rows); add it there or remove these rows"
-        )
 
 
 def _with_timestamp(table: "Table", required: bool) -> pl.DataFrame:
@@ -238,12 +174,12 @@ def _with_timestamp(table: "Table", required: bool) -> pl.DataFrame:
     if parsed.null_count() > given.null_count():
         parsed = parsed.fill_null(given.map_elements(_iso_seconds, return_dtype=pl.Float64))
     bad = (given.is_not_null() & parsed.is_null()) | parsed.is_nan() | parsed.is_infinite()
-    if (row := _first(bad.fill_null(False))) is not None:
+    if (row := first(bad.fill_null(False))) is not None:
         raise InputError(
             f"{table.place(row)}: timestamp '{given[row]}' is neither a number nor an ISO time "
             f"such as 2024-05-01T12:00:00; correct it or remove the column"
         )
-    missing = _first(parsed.is_null())
+    missing = first(parsed.is_null())
     if required and missing is not None and parsed.is_not_null().any():
         raise InputError(
             f"{table.place(missing)}: timestamp is empty while other rows have one; "
@@ -258,8 +194,3 @@ def _iso_seconds(text: str) -> float | None:
     except ValueError:
         return None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-
-
-def _first(mask: pl.Series) -> int | None:
-    """Position of the first true value."""
-    return mask.arg_max() if mask.any() else None

@@ -1,0 +1,79 @@
+"""Checks of a table's columns, each an InputError that names file, line, value and remedy."""
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twofold.records import InputError
+
+if TYPE_CHECKING:
+    from twofold.data.formats import Table
+
+
+def require_values(table: "Table", *names: str) -> None:
+    """Raise InputError where a cell of one of the columns is empty."""
+    for name in names:
+        if (row := first(table.rows[name].fill_null("").str.strip_chars() == "")) is not None:
+            raise InputError(f"{table.place(row)}: {name} is empty; fill it or remove the row")
+
+
+def require_unique(table: "Table", name: str) -> None:
+    """Raise InputError where a value stands twice in the column."""
+    column = table.rows[name]
+    if (row := first(~column.is_first_distinct())) is not None:
+        before = first(column == column[row])
+        assert before is not None
+        raise InputError(
+            f"{table.place(row)}: {name} '{column[row]}' stands already on "
+            f"{table.place(before).removeprefix(str(table.path)).strip()}; keep one of the rows"
+        )
+
+
+def require_known(table: "Table", name: str, known: pl.Series, where: str) -> None:
+    """Raise InputError where a value of the column is not among `known`, the ids of `where`."""
+    unknown = ~table.rows[name].is_in(known.implode())
+    if (row := first(unknown)) is not None:
+        value = table.rows[name][row]
+        rows = "1 such row" if unknown.sum() == 1 else f"{int(unknown.sum())} such rows"
+        alike = same_id_otherwise(value, set(known))
+        raise InputError(
+            f"{table.place(row)}: {name} '{value}' is not in the table {where} ({rows})"
+            + (f", {alike}" if alike else "; add it there or remove these rows")
+        )
+
+
+def same_id_otherwise(value: str, known: set[str]) -> str | None:
+    """How an id that is not known is written there, and how to make both equal."""
+    whole = re.sub(r"\.0+$", "", value)
+    ways = [
+        (whole, _FRACTION),
+        (f"{value}.0", _FRACTION),
+        (value.strip(), "remove the blanks around it"),
+        (value.lstrip("0"), _ZEROS),
+        (unicodedata.normalize("NFC", value), _UNICODE),
+        (unicodedata.normalize("NFD", value), _UNICODE),
+    ]
+    for written, remedy in ways:
+        if written != value and written in known:
+            return f"which has '{written}'; {remedy}"
+    by_digits = {k.lstrip("0"): k for k in known} if value.isdecimal() else {}
+    if value in by_digits:
+        return f"which has '{by_digits[value]}'; {_ZEROS}"
+    by_case = {k.strip().casefold(): k for k in known}
+    alike = by_case.get(value.strip().casefold())
+    return f"which has '{alike}'; write it in the same way in both" if alike else None
+
+
+_FRACTION = (
+    "pandas writes whole numbers as fractions where a value of the column is missing: write it "
+    "with .astype('Int64'), or read it with dtype=str"
+)
+_ZEROS = "a spreadsheet has removed the zeros before it: read and write the column as text"
+_UNICODE = "the two are written with other Unicode characters: bring both to the form NFC"
+
+
+def first(mask: pl.Series) -> int | None:
+    """Position of the first true value."""
+    return mask.arg_max() if mask.any() else None

@@ -1,0 +1,107 @@
+"""The table qrels: which items are right for which query, and how relevant.
+
+Invariant: every row of the files is kept, or counted in a note; no two rows contradict each other.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twofold.data.checks import first, require_known, require_values
+from twofold.data.notes import Note
+from twofold.records import InputError
+
+if TYPE_CHECKING:
+    from twofold.data.formats import Table
+
+MAX_RELEVANCE = 2**31 - 1
+
+
+def judgments(
+    tables: "Sequence[Table]", items: pl.Series, queries: pl.Series, asked: pl.Series
+) -> tuple[pl.DataFrame, list[Note]]:
+    """The judgments that count, with a note for those that do not.
+
+    Args:
+        tables: the table qrels, in one file or several.
+        items: all item ids.
+        queries: all query ids.
+        asked: those of the queries that have a text.
+
+    Returns:
+        Columns query_id, item_id and relevance, which is above 0.
+
+    Raises:
+        InputError: an id that is not known, a relevance that is no number, or two judgments that
+            contradict each other.
+    """
+    parts = [_read(table, items, queries) for table in tables]
+    rows = pl.concat(p.with_columns(table=pl.lit(n, pl.UInt32)) for n, p in enumerate(parts))
+    _require_consistent(tables, rows)
+    relevant = pl.col("relevance") > 0
+    again = ~pl.struct("query_id", "item_id").is_first_distinct()
+    without_text = ~pl.col("query_id").is_in(asked.implode())
+    reasons = [
+        (~relevant, "relevance {relevance} judges the item as not relevant", "nothing to do"),
+        (without_text, "query '{query_id}' has no text", "give it a text"),
+        (again, "query '{query_id}' judges item '{item_id}' again", "keep one of the rows"),
+    ]
+    notes = []
+    for left_out, problem, remedy in reasons:
+        dropped = rows.filter(left_out)
+        rows = rows.filter(~left_out)
+        if dropped.height:
+            row = dropped.row(0, named=True)
+            place = tables[row["table"]].place(row["row"])
+            notes.append(Note(dropped.height, place, problem.format(**row), remedy))
+    return rows.select("query_id", "item_id", "relevance"), notes
+
+
+def _read(table: "Table", items: pl.Series, queries: pl.Series) -> pl.DataFrame:
+    table.require_columns("query_id", "item_id")
+    require_values(table, "query_id", "item_id")
+    require_known(table, "query_id", queries, "queries")
+    require_known(table, "item_id", items, "items")
+    rows = table.rows.select("query_id", "item_id").with_row_index("row")
+    return rows.with_columns(relevance=_relevance(table))
+
+
+def _relevance(table: "Table") -> pl.Series:
+    """The column relevance as whole numbers; 1 where there is none."""
+    if "relevance" not in table.rows.columns:
+        return pl.repeat(1, table.rows.height, dtype=pl.Int64, eager=True)
+    given = table.rows["relevance"].fill_null("").str.strip_chars()
+    if (row := first(given == "")) is not None:
+        raise InputError(
+            f"{table.place(row)}: relevance is empty; use 0 for not relevant, 1 or more for "
+            f"relevant, or remove the column: then every row counts as relevant"
+        )
+    value = given.cast(pl.Float64, strict=False)
+    whole = (value == value.round()) & (value.abs() <= MAX_RELEVANCE)
+    if (row := first(~whole.fill_null(False))) is not None:
+        problem = (
+            f"is above {MAX_RELEVANCE}"
+            if value[row] is not None and value[row] > MAX_RELEVANCE
+            else "is not a whole number"
+        )
+        raise InputError(
+            f"{table.place(row)}: relevance '{given[row]}' {problem}; "
+            f"use 0 for not relevant, 1 or more for relevant"
+        )
+    return value.cast(pl.Int64)
+
+
+def _require_consistent(tables: "Sequence[Table]", rows: pl.DataFrame) -> None:
+    """Raise InputError where a query judges an item twice with different relevance."""
+    pair = ["query_id", "item_id"]
+    of_pair = pl.col("relevance", "row", "table").first().over(pair).name.prefix("first_")
+    other = rows.with_columns(of_pair).filter(pl.col("relevance") != pl.col("first_relevance"))
+    if other.height:
+        row = other.row(0, named=True)
+        before = tables[row["first_table"]].place(row["first_row"])
+        raise InputError(
+            f"{tables[row['table']].place(row['row'])}: query '{row['query_id']}' judges item "
+            f"'{row['item_id']}' with {row['relevance']}, and with {row['first_relevance']} at "
+            f"{before}; keep one of the rows"
+        )

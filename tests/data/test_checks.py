@@ -1,0 +1,53 @@
+"""An id that is not known: the message shows how it is written elsewhere, and how to repair it."""
+
+import pytest
+
+from tests.conftest import WriteFolder
+from twofold.data.checks import same_id_otherwise
+from twofold.data.sources import read_source
+from twofold.records import InputError
+
+
+@pytest.mark.parametrize(
+    ("value", "known", "message"),
+    [
+        ("6.0", "6", "which has '6'; pandas writes whole numbers as fractions"),
+        ("6", "6.0", "which has '6.0'; pandas"),
+        (" 6", "6", "which has '6'; remove the blanks"),
+        ("6", "6 ", "which has '6 '; write it in the same way"),
+        ("6", "006", "which has '006'; a spreadsheet has removed the zeros"),
+        ("006", "6", "which has '6'; a spreadsheet"),
+        ("B00a", "b00A", "which has 'b00A'; write it in the same way"),
+        ("cafe\u0301", "café", "which has 'café'; the two are written with other Unicode"),
+    ],
+)
+def test_an_id_that_is_written_otherwise_is_shown(value: str, known: str, message: str) -> None:
+    found = same_id_otherwise(value, {known, "x"})
+    assert found is not None
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize("value", ["7", "", ".0", "0", "7.0", "6.05"])
+def test_other_ids_are_not_alike(value: str) -> None:
+    assert same_id_otherwise(value, {"6", "10", "x"}) is None
+
+
+def test_ids_that_pandas_made_fractions_of_are_explained(write_folder: WriteFolder) -> None:
+    folder = write_folder(
+        items="item_id,title\n1,One\n2,Two\n",
+        interactions="user_id,item_id\nu,1.0\nu,2.0\nu,1.0\n",
+        queries=None,
+        qrels=None,
+    )
+    with pytest.raises(InputError) as error:
+        read_source(folder)
+    assert str(error.value) == (
+        f"{folder}/interactions.csv line 2: item_id '1.0' is not in the table items (3 such rows), "
+        "which has '1'; pandas writes whole numbers as fractions where a value of the column is "
+        "missing: write it with .astype('Int64'), or read it with dtype=str"
+    )
+
+
+def test_an_id_of_blanks_is_empty(write_folder: WriteFolder) -> None:
+    with pytest.raises(InputError, match=r"interactions.csv line 2: item_id is empty"):
+        read_source(write_folder(interactions="user_id,item_id\nu,  \n"))
