@@ -1,0 +1,94 @@
+"""From the columns of a file to those of a table: their names, and which are left out."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from twofold.data.notes import Note
+from twofold.data.reading.raw import Raw
+from twofold.data.reading.values import VECTOR_LENGTH, vector_note
+from twofold.records import InputError
+
+_AROUND = " \t\r\n\u00a0\u200b\ufeff"
+"""What may stand round a column's name without being part of it."""
+
+_NAMELESS = re.compile(r"(Unnamed: \d+(\.\d+)*|__index_level_\d+__|)")
+"""How pandas names a column that has no name, such as the numbers of its rows."""
+
+_NUMBERS = re.compile(r"\s*\[[\s\d.,eE+-]*\]\s*")
+
+
+def table_columns(path: Path, raw: Raw) -> tuple[pl.DataFrame, pl.Series, list[Note]]:
+    """The columns that have a name, the lines of the rows, and notes on what was left out.
+
+    Rows without any value are left out.
+
+    Raises:
+        InputError: two columns of the same name, or none with a name.
+    """
+    notes = list(raw.notes)
+    columns: dict[str, pl.Series] = {}
+    position: dict[str, int] = {}
+    for number, (given, column) in enumerate(zip(raw.names, raw.columns, strict=True), start=1):
+        name = given.strip(_AROUND)
+        if name in columns:
+            raise InputError(
+                f"{path}: column '{name}' stands twice in the header, as columns "
+                f"{position[name]} and {number}; rename or remove one"
+            )
+        if _NAMELESS.fullmatch(name):
+            notes.append(_nameless(path, number, name, column))
+        elif length := _vector_length(column):
+            notes.append(vector_note(str(path), name, length))
+        else:
+            columns[name], position[name] = column, number
+    if not columns:
+        raise InputError(f"{path}: no column has a name; add a header")
+    frame = pl.DataFrame(columns)
+    empty = _empty_rows(frame)
+    if not empty.any():
+        return frame, raw.lines, notes
+    place = f"{path} {'row' if '.parquet' in path.suffixes else 'line'}"
+    row = empty.arg_max()
+    assert row is not None
+    problem = "every cell is empty"
+    notes.append(Note(int(empty.sum()), f"{place} {raw.lines[row]}", problem, "remove it"))
+    return frame.filter(~empty), raw.lines.filter(~empty), notes
+
+
+def _nameless(path: Path, number: int, name: str, column: pl.Series) -> Note:
+    called = f"column {number} ('{name}')" if name else f"column {number}"
+    if column.null_count() == len(column):
+        return Note(1, str(path), f"{called} has neither name nor values", "remove it", "column")
+    holds = f"begins with '{column.drop_nulls()[0]}'"
+    problem = f"{called} has no name and {holds}"
+    remedy = "name it, or in pandas write with index=False"
+    return Note(1, str(path), problem, remedy, unit="column")
+
+
+def _vector_length(column: pl.Series) -> int:
+    """How many numbers the first value has, where all values are lists of many; else 0."""
+    given = column.drop_nulls()
+    if not len(given) or not _NUMBERS.fullmatch(given[0]):
+        return 0
+    length = len(re.findall(r"[\d.eE+-]+", given[0]))
+    if length < VECTOR_LENGTH or not given.str.contains(f"^(?:{_NUMBERS.pattern})$").all():
+        return 0
+    return length
+
+
+def _empty_rows(frame: pl.DataFrame) -> pl.Series:
+    """Which rows have no value in any column."""
+
+    def is_empty(column: pl.Series) -> pl.Series:
+        return column.is_null() | (column.str.strip_chars() == "")
+
+    columns: Iterator[pl.Series] = frame.iter_columns()
+    empty = is_empty(next(columns))
+    for column in columns:
+        if not empty.any():
+            break
+        empty &= is_empty(column)
+    return empty.fill_null(True)

@@ -1,0 +1,120 @@
+"""The bytes of a file, uncompressed, and its text: UTF-8, or UTF-16 and UTF-32 by their mark."""
+
+import codecs
+import gzip
+import re
+import zlib
+from pathlib import Path
+
+from twofold.records import InputError
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is the beginning of this one
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_OTHER_FORMATS = (
+    (b"PK\x03\x04", "a zip archive, as a workbook (.xlsx) is; unpack it, or save it as CSV UTF-8"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of a spreadsheet; save it as CSV UTF-8"),
+    (b"PAR1", "a Parquet file; name it .parquet"),
+    (b"BZh", "compressed with bzip2; unpack it with bunzip2"),
+    (b"\xfd7zXZ", "compressed with xz; unpack it with unxz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it with unzstd"),
+)
+_ENCODINGS = ("windows-1252", "windows-1251", "gb18030", "shift_jis", "euc-kr", "big5")
+"""What files that are not UTF-8 mostly are in, by names that Python and iconv share."""
+
+_GZIP = b"\x1f\x8b"
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file; where they are compressed with gzip, what they hold.
+
+    Raises:
+        InputError: not readable, or compressed data that is broken.
+    """
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data.startswith(_GZIP) else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(
+            f"{path}: the compressed data is broken ({error}); copy or compress the file anew"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror})") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, without a byte order mark.
+
+    Raises:
+        InputError: not readable, or not text in a known encoding; it names line, byte and remedy.
+    """
+    return decode(path, read_bytes(path))
+
+
+def decode(path: Path, data: bytes) -> str:
+    """The text that `data`, the bytes of `path`, stands for; see `read_text`."""
+    for magic, what in _OTHER_FORMATS:
+        if data.startswith(magic):
+            raise InputError(f"{path}: is {what}")
+    mark, encoding = next((m for m in _MARKS if data.startswith(m[0])), (b"", "utf-8"))
+    if not mark and b"\0" in data:
+        raise _with_zeros(path, data)
+    try:
+        return data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        raise _undecodable(path, data, len(mark) + error.start, encoding) from error
+
+
+def _undecodable(path: Path, data: bytes, position: int, encoding: str) -> InputError:
+    line = data[:position].decode(encoding, "ignore").count("\n") + 1
+    problem = f"{path} line {line}: byte {data[position]:#04x} is not {encoding.upper()}"
+    if encoding != "utf-8":
+        return InputError(f"{problem}, as which the file begins; write the file anew")
+    if _is_mostly_utf8(data):
+        return InputError(f"{problem} as the rest of the file is; correct this line")
+    start = max(data.rfind(mark, 0, position) for mark in (b"\n", b",", b"\t", b";", b" ")) + 1
+    shown = data[max(start, position - 20) : position + 12]
+    shown = re.split(rb"[\n,\t;\r]", shown)[0]
+    fits = [name for name in _ENCODINGS if _decodes(data, name)] or ["iso-8859-1"]
+    readings = ", ".join(f"'{shown.decode(name, 'replace')}' in {name}" for name in fits[:4])
+    command = f"iconv -f {fits[0]} -t utf-8"
+    whole = f"zcat {path.name} | {command}" if path.suffix == ".gz" else f"{command} {path.name}"
+    return InputError(
+        f"{problem}; convert the file from the encoding in which it reads right ({readings}): "
+        f"{whole} > converted"
+    )
+
+
+def _is_mostly_utf8(data: bytes) -> bool:
+    """Whether more characters outside ASCII are valid UTF-8 than are not."""
+    text = data.decode("utf-8", "replace")
+    beyond = len(re.findall(r"[^\x00-\x7f]", text))
+    return beyond > 2 * text.count("\ufffd")
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _with_zeros(path: Path, data: bytes) -> InputError:
+    """Zero bytes: UTF-16 without its mark, or a file that is not text."""
+    beginning = data[:200]
+    for name, zeros in (("utf-16le", beginning[1::2]), ("utf-16be", beginning[::2])):
+        if zeros.count(0) > len(zeros) / 2:
+            return InputError(
+                f"{path}: is UTF-16 without a byte order mark; convert the file: "
+                f"iconv -f {name} -t utf-8 {path.name} > converted"
+            )
+    line = data.count(b"\n", 0, data.index(b"\0")) + 1
+    return InputError(
+        f"{path} line {line}: holds a zero byte, which no text has; remove it: "
+        f"tr -d '\\000' < {path.name} > corrected"
+    )

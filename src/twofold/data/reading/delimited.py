@@ -1,0 +1,257 @@
+"""CSV as spreadsheets read it, and TSV, in which a quote is a character.
+
+In CSV a cell that begins with a quote ends with one; a quote inside any other cell is a character
+(24" screen). Lines end with a line feed, a carriage return, or both; lines without any character
+are no rows. Short rows are filled with empty cells and counted; longer ones are an error.
+"""
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from twofold.data.checks import first
+from twofold.data.notes import Note
+from twofold.data.reading.raw import Raw
+from twofold.records import InputError
+
+_DELIMITERS = ",;\t|"
+_CHUNK = 20_000
+
+
+def read_csv(path: Path, text: str) -> Raw:
+    """The columns of a CSV file, divided by what divides its header: `,` or else `;`, tab, `|`.
+
+    Raises:
+        InputError: a quote that does not enclose a cell, or a row longer than the header.
+    """
+    first_line, skipped, delimiter = _beginning(text)
+    delimiter = delimiter or _delimiter_of(first_line)
+    raw = (
+        _quoted(path, text, delimiter, skipped)
+        if '"' in text
+        else _unquoted(path, text, delimiter, skipped)
+    )
+    if delimiter != ",":
+        name = "a tab" if delimiter == "\t" else f"'{delimiter}'"
+        problem = f"{name} divides the cells, not ','"
+        raw.notes.append(Note(len(raw.lines), str(path), problem, "nothing to do", effect="read"))
+    return raw
+
+
+def read_tsv(path: Path, text: str) -> Raw:
+    """The columns of a TSV file.
+
+    Raises:
+        InputError: a header that is not divided by tabs, or a row longer than the header.
+    """
+    header, _, _ = _beginning(text)
+    names = header.split("\t")
+    if len(names) == 1 and (other := _delimiter_of(header)) in header:
+        raise InputError(f"{path}: '{other}' divides the header, not a tab; name the file .csv")
+    if all(re.fullmatch(r'".*"', name) for name in names):
+        raise InputError(
+            f"{path}: quotes enclose the cells of the header, but are characters in TSV; "
+            f"name the file .csv, in which tabs may divide the cells too"
+        )
+    raw = _unquoted(path, text, "\t", skipped=0)
+    if '"' in text:
+        raw.notes.extend(_enclosed_cells(path, raw))
+    return raw
+
+
+def _beginning(text: str) -> tuple[str, int, str | None]:
+    """The header, the records before it, and the delimiter that a line `sep=;` before it names."""
+    lines = (match[0] for match in re.finditer(r"[^\r\n]+", text))
+    header = next((line for line in lines if line.strip(" ")), "")
+    if named := re.fullmatch(r'"?sep=(.)"?', header.strip()):
+        return next((line for line in lines if line.strip(" ")), ""), 1, named[1]
+    return header, 0, None
+
+
+def _delimiter_of(header: str) -> str:
+    """What divides a header: the commonest delimiter outside quotes, a comma where in doubt."""
+    outside = re.sub(r'"[^"]*"', "", header)
+    return max(_DELIMITERS, key=outside.count)
+
+
+def _unquoted(path: Path, text: str, delimiter: str, skipped: int) -> Raw:
+    """A file in which every line is a row and every delimiter divides two cells."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = pl.DataFrame({"text": pl.Series([text]).str.split("\n").explode()})
+    numbered = lines.with_row_index("line", offset=1)
+    numbered = numbered.filter(pl.col("text").str.strip_chars(" ") != "").slice(skipped)
+    names = numbered["text"][0].split(delimiter)
+    rows = numbered.slice(1)
+    sizes = rows["text"].str.count_matches(delimiter, literal=True) + 1
+    notes = _ragged(path, sizes, rows["line"], len(names))
+    cells = rows["text"].str.split_exact(delimiter, len(names) - 1).struct.unnest()
+    return Raw(names, [_emptied(column) for column in cells.iter_columns()], rows["line"], notes)
+
+
+def _quoted(path: Path, text: str, delimiter: str, skipped: int) -> Raw:
+    """A file in which quotes may enclose cells, and a row may span several lines."""
+    if not skipped and (raw := _one_line_each(text, delimiter)):
+        return raw
+    records = islice(_records(path, text, delimiter), skipped, None)
+    names = next(records).cells
+    parts = [_frame([], len(names))]
+    while chunk := list(islice(records, _CHUNK)):
+        if longer := next((r for r in chunk if len(r.cells) > len(names)), None):
+            raise _too_long(path, longer.start, len(longer.cells), len(names))
+        parts.append(_frame(chunk, len(names)))
+    rows = pl.concat(parts)
+    notes = _ragged(path, rows["size"], rows["start"], len(names))
+    notes += _swallowed(path, text, delimiter, rows.select("start", "end"), len(names))
+    columns = [_emptied(rows[str(n)]) for n in range(len(names))]
+    return Raw(names, columns, rows["start"], notes)
+
+
+def _one_line_each(text: str, delimiter: str) -> Raw | None:
+    """The columns, where each line is a row as long as the header and quotes enclose whole cells.
+
+    Polars reads such a file as the csv module does, many times as fast. None for any other file.
+    """
+    rows = text.replace("\r\n", "\n").rstrip("\n")
+    lines = pl.Series([rows]).str.split("\n").explode()
+    cell = rf'(?:"(?:[^"]|"")*"|[^"\r{delimiter}]*)'
+    if not lines.str.contains(rf"^{cell}(?:[{delimiter}]{cell})*$").all():
+        return None
+    outside = lines.str.replace_all('"(?:[^"]|"")*"', "")
+    sizes = outside.str.count_matches(delimiter, literal=True)
+    if sizes[0] == 0 or sizes.n_unique() > 1:
+        return None
+    frame = pl.read_csv(
+        rows.encode(), has_header=False, infer_schema=False, separator=delimiter, quote_char='"'
+    )
+    if frame.shape != (len(lines), sizes[0] + 1):
+        return None
+    names = [name or "" for name in frame.row(0)]
+    columns = [_emptied(column) for column in frame.slice(1).iter_columns()]
+    return Raw(names, columns, _numbers(2, frame.height - 1))
+
+
+class _Record(NamedTuple):
+    """The cells of a row, and the lines on which it starts and ends."""
+
+    start: int
+    end: int
+    cells: list[str]
+
+
+def _records(path: Path, text: str, delimiter: str) -> Iterator[_Record]:
+    """The rows of a CSV file, without lines that are blank."""
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        for cells in reader:
+            end = reader.line_num
+            if len(cells) > 1 or "".join(cells).strip(" "):
+                yield _Record(start, end, cells)
+            start = end + 1
+    except csv.Error as error:
+        unended = "end of data" in str(error)
+        problem = (
+            "has no quote that ends it" if unended else "continues after the quote that ends it"
+        )
+        upto = "" if reader.line_num == start else f" (read up to line {reader.line_num})"
+        raise InputError(
+            f"{path} line {start}: a cell that begins with a quote {problem}{upto}; enclose the "
+            f'cell in quotes and write a quote inside it as two: "24"" screen"'
+        ) from error
+
+
+def _frame(records: list[_Record], columns: int) -> pl.DataFrame:
+    """Rows as columns named 0, 1, ..., with start, end and size; short rows are filled."""
+    cells = [[*r.cells, *([""] * (columns - len(r.cells)))] for r in records]
+    by_column = zip(*cells, strict=True) if cells else [()] * columns
+    numbers = {
+        "start": [r.start for r in records],
+        "end": [r.end for r in records],
+        "size": [len(r.cells) for r in records],
+    }
+    return pl.DataFrame(
+        [
+            *(pl.Series(name, values, dtype=pl.UInt32) for name, values in numbers.items()),
+            *(pl.Series(str(n), c, dtype=pl.String) for n, c in enumerate(by_column)),
+        ]
+    )
+
+
+def _ragged(path: Path, sizes: pl.Series, lines: pl.Series, columns: int) -> list[Note]:
+    """A note where rows are shorter than the header; InputError where one is longer.
+
+    `sizes` holds the number of cells of each row, `lines` the line on which it begins.
+    """
+    if (row := first(sizes > columns)) is not None:
+        raise _too_long(path, lines[row], sizes[row], columns)
+    short = sizes < columns
+    if (row := first(short)) is None:
+        return []
+    problem = f"{sizes[row]} fields where the header has {columns}"
+    remedy = "write every delimiter, also before empty cells"
+    place = f"{path} line {lines[row]}"
+    return [Note(int(short.sum()), place, problem, remedy, effect="filled with empty cells")]
+
+
+def _too_long(path: Path, line: int, size: int, columns: int) -> InputError:
+    return InputError(
+        f"{path} line {line}: {size} fields, the header has {columns}; "
+        f"enclose a field that holds a delimiter in quotes, or remove what is too much"
+    )
+
+
+def _numbers(start: int, count: int) -> pl.Series:
+    return pl.int_range(start, start + count, dtype=pl.UInt32, eager=True)
+
+
+def _emptied(column: pl.Series) -> pl.Series:
+    """The column with null in place of empty text."""
+    return column.set(column == "", None)
+
+
+def _enclosed_cells(path: Path, raw: Raw) -> list[Note]:
+    """A note where cells of a TSV file look as if quotes enclosed them."""
+    enclosed = [column.str.contains(r'(?s)^".*"$').fill_null(False) for column in raw.columns]
+    rows = [row for cells in enclosed if (row := first(cells)) is not None]
+    if not rows:
+        return []
+    count = sum(int(cells.sum()) for cells in enclosed)
+    row = min(rows)
+    place = f"{path} line {raw.lines[row]}"
+    problem = "a cell begins and ends with a quote, which is a character in TSV"
+    remedy = "if quotes enclose cells, name the file .csv"
+    return [Note(count, place, problem, remedy, unit="cell", effect="read with the quotes")]
+
+
+def _swallowed(
+    path: Path, text: str, delimiter: str, spans: pl.DataFrame, columns: int
+) -> list[Note]:
+    """A note where a row spans several lines that each look like a row: a stray quote, perhaps.
+
+    `spans` holds the lines on which each row starts and ends.
+    """
+    spans = spans.filter(pl.col("end") > pl.col("start"))
+    if not spans.height:
+        return []
+    lines = re.split(r"\r\n|\r|\n", text)
+    found = [
+        (start, end)
+        for start, end in spans.iter_rows()
+        if all(line.count(delimiter) == columns - 1 for line in lines[start - 1 : end])
+    ]
+    if not found:
+        return []
+    start, end = found[0]
+    problem = f"a quoted cell continues up to line {end}, and each line looks like a row"
+    remedy = "where they are rows, remove the quotes or write them as two"
+    effect = "read over several lines"
+    return [Note(len(found), f"{path} line {start}", problem, remedy, unit="cell", effect=effect)]

@@ -1,0 +1,71 @@
+"""Parquet: columns of any type as text."""
+
+import io
+from pathlib import Path
+
+import polars as pl
+
+from twofold.data.notes import Note
+from twofold.data.reading.raw import Raw
+from twofold.data.reading.values import column_as_text
+from twofold.records import InputError
+
+
+def read_parquet(path: Path, data: bytes) -> Raw:
+    """The columns of a Parquet file, of which `data` are the bytes.
+
+    Raises:
+        InputError: not a Parquet file, or a broken one.
+    """
+    try:
+        frame = pl.read_parquet(io.BytesIO(data))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"{path}: {reason}; not readable as Parquet, correct it or write it anew"
+        ) from error
+    raw = Raw([], [], pl.int_range(1, frame.height + 1, dtype=pl.UInt32, eager=True))
+    for column in frame.iter_columns():
+        text, notes = _as_text(path, column, raw.lines)
+        raw.notes.extend(notes)
+        if text is not None:
+            raw.names.append(column.name)
+            raw.columns.append(text)
+    return raw
+
+
+def _as_text(
+    path: Path, column: pl.Series, lines: pl.Series
+) -> tuple[pl.Series | None, list[Note]]:
+    """A column as text, or None where it has no text."""
+    dtype = column.dtype
+    if dtype.is_float():
+        column, notes = _with_numbers_only(path, column)
+        return column.cast(pl.String), notes
+    if dtype.is_nested():
+        return column_as_text(str(path), column.name, column.to_list(), lines, unit="row")
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        return column.cast(pl.Datetime).dt.to_string("iso:strict"), []
+    if isinstance(dtype, pl.Duration):
+        return column.dt.to_string(), []
+    try:
+        text = column.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        problem = f"column '{column.name}' holds {dtype}, which is no text"
+        remedy = "write what matters as text"
+        return None, [Note(1, str(path), problem, remedy, unit="column")]
+    return text.set(text == "", None), []
+
+
+def _with_numbers_only(path: Path, column: pl.Series) -> tuple[pl.Series, list[Note]]:
+    other = (column.is_nan() | column.is_infinite()).fill_null(False)
+    if not other.any():
+        return column, []
+    row = other.arg_max()
+    assert row is not None
+    problem = f"{column.name} is {column[row]}, which is no number"
+    remedy = "write null where there is no value"
+    place = f"{path} row {row + 1}"
+    return column.set(other, None), [
+        Note(int(other.sum()), place, problem, remedy, "value", "read as empty")
+    ]
