@@ -1,14 +1,26 @@
-"""Runs and qrels as TREC files, so that any other tool gives the same ranks."""
+"""Runs and qrels as TREC files, read as trec_eval reads them: any other tool gives the same ranks.
 
+A field ends at a blank or a tab. So an id with white space is written as in a URL (`a b` as
+`a%20b`); every other id is written, and every id is read, as it stands.
+"""
+
+import logging
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
+from twofold.data.notes import Note
+from twofold.data.qrels import MAX_RELEVANCE
+from twofold.data.reading.decode import read_text
 from twofold.records import InputError, Qrels, Ranking, Run
 
-_SPACE_OR_PERCENT = re.compile(r"[\s%]")
+_log = logging.getLogger(__name__)
+_WHITE_SPACE = re.compile(r"\s")
+_WHITE_SPACE_OR_PERCENT = re.compile(r"[\s%]")
+_RUN = "request_id Q0 item_id rank score name"
+_QRELS = "request_id 0 item_id relevance"
 
 
 def rank(scored: Iterable[tuple[str, float]]) -> Ranking:
@@ -20,83 +32,154 @@ def rank(scored: Iterable[tuple[str, float]]) -> Ranking:
 def write_run(run: Run, path: Path) -> None:
     """`request_id Q0 item_id rank score name`, scores with nine digits: exact for float32.
 
-    White space in an id, which would end the field, is written as in a URL.
+    Raises:
+        InputError: two items of an answer would have the same name.
     """
     name = _word(run.name)
     with path.open("w", encoding="utf-8") as file:
         for request_id in run:
             ranking = run[request_id]
+            _require_different(ranking.item_ids)
             for place, item_id in enumerate(ranking.item_ids):
                 fields = _word(request_id), "Q0", _word(item_id), str(place + 1)
                 file.write(f"{' '.join(fields)} {ranking.scores[place]:.9g} {name}\n")
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
     """Read a TREC run; ranks are computed from the scores, as trec_eval does.
 
+    Args:
+        path: the file.
+        ids: ids that the file may name; where one has white space, the name that `write_run` gave
+            it becomes the id again. All other ids are as they stand.
+
     Raises:
-        InputError: a line without six fields, or a score that is no number.
+        InputError: a line without six fields, a score that is no number, or an item twice.
     """
+    known = _by_name(ids)
     scored: dict[str, dict[str, float]] = {}
     name = path.stem
-    for number, fields in _lines(path, 6):
-        try:
-            value = float(fields[4])
-        except ValueError:
-            value = math.nan
+    for number, fields in _lines(path, _RUN):
+        request_id, _, item_id, _, score, name = fields
+        value = _number(score)
         if math.isnan(value):
-            raise InputError(f"{path} line {number}: score '{fields[4]}' is no number")
-        answer = scored.setdefault(unquote(fields[0]), {})
-        if unquote(fields[2]) in answer:
+            raise InputError(f"{path} line {number}: score '{score}' is no number")
+        answer = scored.setdefault(known.get(request_id, request_id), {})
+        item_id = known.get(item_id, item_id)
+        if item_id in answer:
             raise InputError(
-                f"{path} line {number}: item '{fields[2]}' stands twice in the answer to "
-                f"'{fields[0]}'; keep one of the lines"
+                f"{path} line {number}: item '{item_id}' stands twice in the answer to "
+                f"'{request_id}'; keep one of the lines"
             )
-        answer[unquote(fields[2])] = value
-        name = fields[5]
+        answer[item_id] = value
     return Run(name, {request_id: rank(answer.items()) for request_id, answer in scored.items()})
 
 
 def read_qrels(path: Path) -> Qrels:
-    """Read TREC qrels: `request_id 0 item_id relevance`.
+    """Read TREC qrels: `request_id 0 item_id relevance`, a whole number such as 1 or 1.0.
+
+    Equal lines count once, and are logged.
 
     Raises:
-        InputError: a line without four fields, or a relevance that is no whole number.
+        InputError: a line without four fields, a relevance that is no whole number, or two lines
+            that contradict each other.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for number, fields in _lines(path, 4):
-        try:
-            relevant = qrels.setdefault(unquote(fields[0]), {})
-            relevant[unquote(fields[2])] = int(fields[3])
-        except ValueError as error:
+    places: dict[tuple[str, str], int] = {}
+    again = []
+    for number, (request_id, _, item_id, relevance) in _lines(path, _QRELS):
+        value = _number(relevance)
+        if not (abs(value) <= MAX_RELEVANCE and value == int(value)):
             raise InputError(
-                f"{path} line {number}: relevance '{fields[3]}' is no whole number"
-            ) from error
+                f"{path} line {number}: relevance '{relevance}' is no whole number up to "
+                f"{MAX_RELEVANCE}; use 0 for not relevant, 1 or more for relevant"
+            )
+        relevant = qrels.setdefault(request_id, {})
+        before = relevant.setdefault(item_id, int(value))
+        first = places.setdefault((request_id, item_id), number)
+        if before != value:
+            raise InputError(
+                f"{path} line {number}: request '{request_id}' judges item '{item_id}' with "
+                f"{int(value)}, and with {before} on line {first}; keep one of the lines"
+            )
+        if first != number:
+            again.append((number, f"request '{request_id}' judges item '{item_id}' again"))
+    if again:
+        number, problem = again[0]
+        note = Note(len(again), f"{path} line {number}", problem, "keep one of the lines")
+        _log.warning("%s", note)
     return qrels
 
 
 def write_qrels(qrels: Qrels, path: Path) -> None:
-    """Write TREC qrels."""
+    """Write TREC qrels.
+
+    Raises:
+        InputError: two items of a request would have the same name.
+    """
     with path.open("w", encoding="utf-8") as file:
         for request_id, relevant in qrels.items():
+            _require_different(relevant)
             for item_id, relevance in relevant.items():
                 file.write(f"{_word(request_id)} 0 {_word(item_id)} {relevance}\n")
 
 
-def _lines(path: Path, count: int) -> Iterable[tuple[int, list[str]]]:
+def require_common_request(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path) -> None:
+    """Raise InputError where the run answers none of the requests that are judged."""
+    if not any(request_id in run.rankings for request_id in qrels):
+        raise InputError(
+            f"{run_path}: answers no request that {qrels_path} judges: the run has "
+            f"'{next(iter(run))}', the qrels have '{next(iter(qrels))}'; write request ids in the "
+            f"same way in both"
+        )
+
+
+def _lines(path: Path, layout: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not blank: their number and their fields, as many as `layout` names."""
+    text = read_text(path)
+    if not text.strip(" \t\r\n"):
+        raise InputError(f"{path}: the file is empty; a line is: {layout}")
+    count = len(layout.split())
+    for number, line in enumerate(text.split("\n"), start=1):
+        fields = re.split(r"[ \t]+", stripped) if (stripped := line.strip(" \t\r")) else []
+        if fields and len(fields) != count:
+            raise InputError(
+                f"{path} line {number}: {len(fields)} fields, {count} are expected: {layout}"
+            )
+        if fields:
+            yield number, fields
+
+
+def _number(text: str) -> float:
+    """A number as C and Python both read it; else not a number."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable ({error})") from error
-    if not text.strip():
-        raise InputError(f"{path}: the file is empty")
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        if len(fields) != count:
-            raise InputError(f"{path} line {number}: {len(fields)} fields, {count} are expected")
-        yield number, fields
+        return math.nan if "_" in text else float(text)
+    except ValueError:
+        return math.nan
 
 
 def _word(value: str) -> str:
     """An id without white space, which would end the field: `a b` -> `a%20b`."""
-    return _SPACE_OR_PERCENT.sub(lambda match: quote(match[0]), value)
+    return _WHITE_SPACE.sub(lambda match: quote(match[0]), value)
+
+
+def _by_name(ids: Iterable[str]) -> Mapping[str, str]:
+    """The ids that are written in another way, by what is written."""
+    known = set(ids)
+    names = {}
+    for value in known:
+        # Up to Twofold 0.1 a percent sign was written as %25 too.
+        escaped = _WHITE_SPACE_OR_PERCENT.sub(lambda match: quote(match[0]), value)
+        names.update({name: value for name in (escaped, _word(value)) if name not in known})
+    return names
+
+
+def _require_different(item_ids: Iterable[str]) -> None:
+    """Raise InputError where two items would be written in the same way."""
+    seen: dict[str, str] = {}
+    for item_id in item_ids:
+        if (other := seen.setdefault(_word(item_id), item_id)) != item_id:
+            raise InputError(
+                f"items '{other}' and '{item_id}' have the same name in a TREC file, in which "
+                f"white space is written as in a URL; rename one of them"
+            )

@@ -38,6 +38,7 @@ class Scores:
     ) -> None:
         self.arms = {arm.name: arm for arm in arms}
         self._folder = folder
+        self._dataset = dataset
         self._frames = {
             arm.name: [_scored(folder.evaluation(arm.name, seed)) for seed in range(seeds)]
             for arm in arms
@@ -68,8 +69,10 @@ class Scores:
 
     def runs(self, arm: str, task: Task) -> Iterator[Run]:
         """The ranked answers of one arm, by seed; read one at a time."""
+        requests = self._dataset.task(task).requests("test").requests
+        ids = [*(request.request_id for request in requests), *self._dataset.catalog.item_ids]
         for seed in range(len(self._frames[arm])):
-            yield read_run(self._folder.evaluation(arm, seed) / f"{task}.trec")
+            yield read_run(self._folder.evaluation(arm, seed) / f"{task}.trec", ids)
 
     def primary(self, task: Task) -> TaskScores:
         """What the verdict on one task rests on."""
