@@ -1,5 +1,7 @@
 """The verdict on made scores whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,53 @@ def test_zero_everywhere_is_no_evidence() -> None:
     found = decide({"search": TaskScores(zero, zero, zero, np.arange(10))})["search"]
     assert found.verdict == "not enough data"
     assert found.reason == "no arm finds any right answer"
+
+
+def _degenerate(scores: TaskScores) -> TaskVerdict:
+    found = decide({"search": scores})["search"]
+    assert found.verdict == "not enough data"
+    assert found.needed is None
+    return found
+
+
+def test_an_answer_that_holds_most_of_the_catalog_decides_nothing() -> None:
+    """With 12 items every answer of 30 holds all of them: Recall@30 is 1 for any model."""
+    one = np.ones((3, 100))
+    found = _degenerate(TaskScores(one, one, one, np.arange(100), catalog=12))
+    assert "an answer of 30 holds more than half of the catalog of 12 items" in found.reason
+    better = TaskScores(_arm(0.35), _arm(0.3, number=1), _arm(0.3, number=2), np.arange(R))
+    assert decide({"search": replace(better, catalog=60)})["search"].verdict == "helps"
+    assert "catalog of 59 items" in _degenerate(replace(better, catalog=59)).reason
+
+
+@pytest.mark.parametrize("units", [2, 19])
+def test_few_users_decide_nothing_however_many_their_requests(units: int) -> None:
+    arms = [_arm(mean, number=n) for n, mean in enumerate((0.35, 0.3, 0.3))]
+    found = _degenerate(TaskScores(arms[0], arms[1], arms[2], np.arange(R) % units, catalog=5000))
+    assert f"too few test users or queries: {units}; a verdict needs at least 20" in found.reason
+
+
+def test_a_measure_without_variance_decides_nothing() -> None:
+    same = _arm(0.3)[:1].clip(0, 1)
+    found = _degenerate(TaskScores(same, same, same, np.arange(R), catalog=5000))
+    assert "every arm scores the same on every request" in found.reason
+
+
+def test_at_the_ceiling_equal_arms_are_no_evidence() -> None:
+    arms = []
+    for number in range(3):
+        arm = np.ones((3, R))
+        arm[:, number] = 0.0
+        arms.append(arm)
+    found = _degenerate(TaskScores(arms[0], arms[1], arms[2], np.arange(R), catalog=5000))
+    assert "reaches 0.9998 of at most 1, which leaves less room" in found.reason
+
+
+def test_at_the_floor_equal_arms_are_no_evidence() -> None:
+    arm = np.zeros((3, R))
+    arm[:, :4] = 1.0
+    found = _degenerate(TaskScores(arm, arm, arm, np.arange(R), catalog=5000))
+    assert "right answers for 4 of 4000 test users or queries alone" in found.reason
 
 
 def test_few_requests_decide_nothing_and_say_how_many_would() -> None:

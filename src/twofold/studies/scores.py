@@ -81,6 +81,7 @@ class Scores:
             **{role: self.matrix(arm, task) for role, arm in arms.items()},
             clusters=self._clusters[task],
             still_improving=[arm for arm in arms.values() if self.is_still_improving(arm)],
+            catalog=len(self._dataset.catalog),
         )
 
     def means(self) -> dict[str, dict[str, Measures]]:

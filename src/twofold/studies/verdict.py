@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 import pydantic
 
+from twofold.evaluation.measures import PRIMARY
 from twofold.evaluation.significance import MIN_SEEDS, Estimate, difference, holm
 from twofold.records import Floats, Ints, Task
 from twofold.studies.values import Difference, Interval, Value
@@ -26,6 +28,13 @@ _HOLM_QUANTILE = 2.24
 _EQUIVALENCE_QUANTILE = 1.645
 """The normal distribution's quantile at .05, one-sided: an interval of 90 %."""
 
+MOST_OF_CATALOG = 0.5
+"""The largest share of the catalog that an answer may hold for the measure to say something."""
+FEWEST_UNITS = 20
+"""The fewest test users, or queries without one, that a verdict may rest on."""
+FEWEST_FOUND = 5
+"""The fewest of them for which some arm finds a right answer."""
+
 BETWEEN = "joint lies between the plain arm and the step-matched control"
 
 Verdict = Literal["helps", "hurts", "no material difference", "not enough data"]
@@ -39,6 +48,7 @@ class TaskScores:
         joint, plain, control: (S, R) each.
         clusters: (R,), the number of the user or query that each request is resampled with.
         still_improving: arms whose best validation value lies in the last tenth of their budget.
+        catalog: the number of items that are ranked; None where it is not known.
     """
 
     joint: Floats
@@ -46,6 +56,7 @@ class TaskScores:
     control: Floats
     clusters: Ints
     still_improving: Sequence[str] = ()
+    catalog: int | None = None
 
 
 Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -128,8 +139,8 @@ def _verdict(
     sesoi = share * float(scores.plain.mean())
     verdict, reason = _judge(contrasts, p_adjusted, sesoi)
     needed = _needed(scores, contrasts, sesoi) if verdict == "not enough data" else None
-    if not (scores.joint.any() or scores.plain.any() or scores.control.any()):
-        verdict, reason, needed = "not enough data", "no arm finds any right answer", None
+    if degenerate := _degenerate(scores) or _ceiling(scores, verdict, sesoi):
+        verdict, reason, needed = "not enough data", degenerate, None
     if scores.still_improving:
         names = ", ".join(scores.still_improving)
         verdict = "not enough data"
@@ -143,6 +154,45 @@ def _verdict(
         p_adjusted=p_adjusted,
         contrasts={name: Contrast.of(estimate) for name, estimate in contrasts.items()},
         needed=needed,
+    )
+
+
+def _degenerate(scores: TaskScores) -> str | None:
+    """Why the measure cannot distinguish the arms, whatever they learned; None where it can."""
+    arms = (scores.joint, scores.plain, scores.control)
+    if not any(arm.any() for arm in arms):
+        return "no arm finds any right answer"
+    if scores.catalog is not None and scores.catalog * MOST_OF_CATALOG < PRIMARY.k:
+        return (
+            f"an answer of {PRIMARY.k} holds more than half of the catalog of {scores.catalog} "
+            f"items, so {PRIMARY} is high for any model; a verdict needs a larger catalog"
+        )
+    units = len(np.unique(scores.clusters))
+    if units < FEWEST_UNITS:
+        return (
+            f"too few test users or queries: {units}; a verdict needs at least {FEWEST_UNITS} "
+            f"that are independent"
+        )
+    found = np.any([arm.any(axis=0) for arm in arms], axis=0)
+    units_found = len(np.unique(scores.clusters[found]))
+    if units_found < FEWEST_FOUND:
+        return (
+            f"the arms find right answers for {units_found} of {units} test users or queries "
+            f"alone; a verdict needs at least {FEWEST_FOUND}"
+        )
+    if not np.ptp(np.concatenate(arms), axis=0).any():
+        return "every arm scores the same on every request, so nothing distinguishes them"
+    return None
+
+
+def _ceiling(scores: TaskScores, verdict: Verdict, sesoi: float) -> str | None:
+    """Why a difference could not have been seen: the plain arm leaves no room for one."""
+    plain = float(scores.plain.mean())
+    if verdict != "no material difference" or 1 - plain >= sesoi:
+        return None
+    return (
+        f"the plain arm reaches {plain:.4f} of at most 1, which leaves less room than the smallest "
+        f"effect of interest; a verdict needs harder requests, or a larger catalog"
     )
 
 
