@@ -183,8 +183,11 @@ class Pool:
 
     def scores(self, task: Task, rows: Mapping[str, Ints], arms: Mapping[str, str]) -> TaskScores:
         """A study's scores: of each role, the seeds `rows` of one arm."""
+        own = {role: self.trained.matrix(arms[role], task)[rows[role]] for role in arms}
         return TaskScores(
-            **{role: self.trained.matrix(arms[role], task)[rows[role]] for role in arms},
+            joint=own["joint"],
+            plain=own["plain"],
+            control=own["control"],
             clusters=self.trained.clusters(task),
             still_improving=[role for role in arms if self.improving[arms[role]][rows[role]].any()],
         )
