@@ -1,25 +1,25 @@
 """The dataset: a catalog, interactions, queries and qrels, validated.
 
 Invariant: in a `Dataset` every id that is named exists, every text is non-empty, every timestamp
-is a number; every row that could not be used is counted in `notes`.
+is in seconds since 1970 or a position; every row that could not be used is counted in `notes`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first, require_known, require_unique, require_values
+from twofold.data.checks import first, require_unique, require_values
+from twofold.data.events import INTERACTIONS, read_events
 from twofold.data.notes import Note
 from twofold.data.qrels import judgments
+from twofold.data.times import Times, read_times, require_alike
 from twofold.records import SPLITS, InputError
 
 if TYPE_CHECKING:
     from twofold.data.formats import Table
 
-INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64})
 QUERIES = pl.Schema(
     {
         "query_id": pl.String,
@@ -72,6 +72,7 @@ class Dataset:
     Attributes:
         catalog: the items.
         interactions: columns of `INTERACTIONS`, in file order; without a timestamp it is null.
+            No two are of one user, item and time.
         queries: columns of `QUERIES`.
         qrels: columns of `QRELS`, relevance above 0.
         notes: what was left out, or is otherwise not as it stands in the files.
@@ -99,10 +100,14 @@ def validate(tables: "Mapping[str, Sequence[Table]]") -> Dataset:
     notes = [note for parts in tables.values() for table in parts for note in table.notes]
     interactions = pl.DataFrame(schema=INTERACTIONS)
     queries, qrels = pl.DataFrame(schema=QUERIES), pl.DataFrame(schema=QRELS)
+    times: Times | None = None
     if tables.get("interactions"):
-        interactions = _interactions(tables["interactions"][0], items)
+        interactions, times, of_events = read_events(tables["interactions"][0], items["item_id"])
+        notes += of_events
     if tables.get("queries"):
-        queries, without_text = _queries(tables["queries"][0])
+        asked = read_times(tables["queries"][0])
+        notes += [*asked.notes, *(require_alike(times, asked) if times else ())]
+        queries, without_text = _queries(tables["queries"][0], asked)
         notes += without_text
         qrels, not_counted = judgments(
             tables["qrels"],
@@ -122,20 +127,13 @@ def _items(table: "Table") -> pl.DataFrame:
     return table.rows.select("item_id", pl.col("title").fill_null(""), *others)
 
 
-def _interactions(table: "Table", items: pl.DataFrame) -> pl.DataFrame:
-    table.require_columns("user_id", "item_id")
-    require_values(table, "user_id", "item_id")
-    require_known(table, "item_id", items["item_id"], "items")
-    return _with_timestamp(table, required=True).select(INTERACTIONS.names())
-
-
-def _queries(table: "Table") -> tuple[pl.DataFrame, list[Note]]:
+def _queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]]:
     table.require_columns("query_id", "text")
     require_values(table, "query_id")
     require_unique(table, "query_id")
     optional = [c for c in ("split", "kind", "user_id") if c not in table.rows.columns]
-    rows = _with_timestamp(table, required=False).with_columns(
-        pl.lit(None, pl.String).alias(c) for c in optional
+    rows = table.rows.with_columns(
+        *(pl.lit(None, pl.String).alias(c) for c in optional), timestamp=times.seconds
     )
     if (row := first(rows["split"].is_not_null() & ~rows["split"].is_in(SPLITS))) is not None:
         value = rows["split"][row]
@@ -159,38 +157,3 @@ def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> lis
     assert row is not None
     problem = f"query '{unjudged[0]}' has no right answer in qrels"
     return [Note(len(unjudged), table.place(row), problem, "judge at least one item for it")]
-
-
-def _with_timestamp(table: "Table", required: bool) -> pl.DataFrame:
-    """Timestamps as numbers: as they are, or seconds since 1970 of an ISO time.
-
-    Where `required`, every row has one or none has.
-    """
-    rows = table.rows
-    if "timestamp" not in rows.columns:
-        return rows.with_columns(timestamp=pl.lit(None, pl.Float64))
-    given = rows["timestamp"].replace("", None)
-    parsed = given.cast(pl.Float64, strict=False)
-    if parsed.null_count() > given.null_count():
-        parsed = parsed.fill_null(given.map_elements(_iso_seconds, return_dtype=pl.Float64))
-    bad = (given.is_not_null() & parsed.is_null()) | parsed.is_nan() | parsed.is_infinite()
-    if (row := first(bad.fill_null(False))) is not None:
-        raise InputError(
-            f"{table.place(row)}: timestamp '{given[row]}' is neither a number nor an ISO time "
-            f"such as 2024-05-01T12:00:00; correct it or remove the column"
-        )
-    missing = first(parsed.is_null())
-    if required and missing is not None and parsed.is_not_null().any():
-        raise InputError(
-            f"{table.place(missing)}: timestamp is empty while other rows have one; "
-            f"fill it or remove the column"
-        )
-    return rows.with_columns(timestamp=parsed)
-
-
-def _iso_seconds(text: str) -> float | None:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

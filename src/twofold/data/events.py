@@ -1,0 +1,83 @@
+"""The table interactions: who chose what, and when.
+
+Invariant: no two events are of one user, item and time; every row is kept or counted in a note.
+"""
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twofold.data.checks import first, require_known, require_values
+from twofold.data.notes import Note
+from twofold.data.times import Times, read_times
+from twofold.records import InputError
+
+if TYPE_CHECKING:
+    from twofold.data.formats import Table
+
+INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64})
+
+
+def read_events(table: "Table", items: pl.Series) -> tuple[pl.DataFrame, Times, list[Note]]:
+    """The events in file order, their times, and notes on what was left out or looks doubled.
+
+    Args:
+        table: the table interactions.
+        items: all item ids.
+
+    Raises:
+        InputError: an item that is not known, or a time that is missing or not readable.
+    """
+    table.require_columns("user_id", "item_id")
+    require_values(table, "user_id", "item_id")
+    require_known(table, "item_id", items, "items")
+    times = read_times(table)
+    missing = first(times.seconds.is_null())
+    if missing is not None and times.form is not None:
+        raise InputError(
+            f"{table.place(missing)}: timestamp is empty while other rows have one; "
+            f"fill it or remove the column"
+        )
+    rows = table.rows.with_columns(timestamp=times.seconds).select(INTERACTIONS.names())
+    if times.form is None:
+        return rows, times, [*times.notes, *_doubled(table, rows), *_repeated(table, rows)]
+    again = ~rows.select(pl.struct(INTERACTIONS.names()).is_first_distinct()).to_series()
+    return rows.filter(~again), times, [*times.notes, *_duplicates(table, rows, again)]
+
+
+def _duplicates(table: "Table", rows: pl.DataFrame, again: pl.Series) -> list[Note]:
+    """A note on rows that say the same of the same time: they are one event."""
+    if (row := first(again)) is None:
+        return []
+    user, item, _ = rows.row(row)
+    problem = f"user '{user}' has item '{item}' at the same time in a row above: one event"
+    return [Note(int(again.sum()), table.place(row), problem, "remove the rows that stand twice")]
+
+
+def _doubled(table: "Table", rows: pl.DataFrame) -> list[Note]:
+    """A note where, without times, every pair of user and item stands equally often, above once."""
+    counts = rows.group_by("user_id", "item_id").len()["len"]
+    times = counts.min()
+    if not isinstance(times, int) or times < 2 or counts.max() != times:
+        return []
+    problem = (
+        f"every pair of user and item stands {times} times, as where a log was written "
+        f"{times} times; without times repeats look the same"
+    )
+    remedy = "remove the copies, or add a timestamp: equal rows are one event then"
+    return [Note(rows.height, str(table.path), problem, remedy, effect="kept")]
+
+
+def _repeated(table: "Table", rows: pl.DataFrame) -> list[Note]:
+    """A note where, without times, a user's event repeats the one just before it."""
+    same = (pl.col("item_id") == pl.col("item_id").shift(1).over("user_id")).fill_null(False)
+    repeated = rows.select(same).to_series()
+    if (row := first(repeated)) is None:
+        return []
+    user, item, _ = rows.row(row)
+    problem = (
+        f"user '{user}' has item '{item}' twice in a row; without times a repeat and a row "
+        f"written twice look the same"
+    )
+    remedy = "remove the copies, or add a timestamp: equal rows are one event then"
+    return [Note(int(repeated.sum()), table.place(row), problem, remedy, effect="kept")]

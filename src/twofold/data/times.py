@@ -1,0 +1,294 @@
+"""Timestamps as people write them, as seconds since 1970.
+
+Invariant: a column has one form. Times of a known unit become seconds since 1970; positions and
+counts from a start of their own stay as they are; a mixture is refused with the two values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twofold.data.checks import first
+from twofold.data.notes import Note
+from twofold.records import InputError
+
+if TYPE_CHECKING:
+    from twofold.data.formats import Table
+
+
+class TimeForm(StrEnum):
+    """What the values of a column of timestamps are."""
+
+    seconds = "seconds since 1970"
+    milliseconds = "milliseconds since 1970"
+    microseconds = "microseconds since 1970"
+    nanoseconds = "nanoseconds since 1970"
+    dates = "a date as a number"
+    iso = "an ISO time"
+    position = "a position or a count"
+
+
+_UNITS = (
+    (TimeForm.seconds, 1e8, 1.0),
+    (TimeForm.milliseconds, 1e11, 1e3),
+    (TimeForm.microseconds, 1e14, 1e6),
+    (TimeForm.nanoseconds, 1e17, 1e9),
+)
+"""Form, its smallest number (of 1973), and how many make a second; the largest is of 2286."""
+
+_RANGE = 100.0
+"""The largest number of a unit over its smallest."""
+
+_GAP = 10.0
+"""Numbers on both sides of a unit's border are one count where none is this much larger."""
+
+_MISSING = ("", "nan", "nat", "none", "null", "<na>", "\\n")
+_DATE_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DATES = r"^((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?)(?:\.0+)?$"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The column timestamp of a table.
+
+    Attributes:
+        table: the table.
+        seconds: Float64; null where no time is given.
+        form: what the values are; None where none is given.
+        notes: what had to be assumed.
+        zones: whether the ISO times name a zone; both where some do.
+    """
+
+    table: "Table"
+    seconds: pl.Series
+    form: TimeForm | None = None
+    notes: tuple[Note, ...] = ()
+    zones: frozenset[bool] = field(default_factory=frozenset)
+
+    @property
+    def are_counts(self) -> bool:
+        """Whether the values are no times but numbers that order the rows."""
+        return self.form == TimeForm.position
+
+    def example(self) -> tuple[str, str]:
+        """The first value that is given, and its place."""
+        row = first(self.seconds.is_not_null())
+        assert row is not None
+        return str(self.table.rows["timestamp"][row]), self.table.place(row)
+
+
+def read_times(table: "Table") -> Times:
+    """The column timestamp of a table as seconds since 1970, or as it is where it counts.
+
+    Raises:
+        InputError: a value that is no time, or two values of different forms.
+    """
+    if "timestamp" not in table.rows.columns:
+        return Times(table, pl.repeat(None, table.rows.height, dtype=pl.Float64, eager=True))
+    text = table.rows["timestamp"].str.strip_chars()
+    text = text.set(text.str.to_lowercase().is_in(_MISSING).fill_null(False), None)
+    numbers = text.cast(pl.Float64, strict=False)
+    written = text.is_not_null() & numbers.is_null()
+    iso = parse_iso(text.set(~written, None))
+    bad = (written & iso["seconds"].is_null()) | ~numbers.is_finite().fill_null(True)
+    if (row := first(bad)) is not None:
+        raise InputError(
+            f"{table.place(row)}: timestamp '{text[row]}' is neither a number nor an ISO time "
+            f"such as 2024-05-01T12:00:00; correct it or remove the column"
+        )
+    if not written.any():
+        return _of_numbers(table, text, numbers)
+    if numbers.is_not_null().any():
+        _refuse(table, text, numbers, written)
+    notes = _zoneless(table, iso)
+    zones = frozenset(iso["zone"].drop_nulls().unique().to_list())
+    return Times(table, iso["seconds"], TimeForm.iso, notes, zones)
+
+
+def require_alike(events: Times, queries: Times) -> list[Note]:
+    """Notes where the times of two tables were written otherwise, but are comparable.
+
+    Raises:
+        InputError: those of one are times, and those of the other positions.
+    """
+    if events.form is None or queries.form is None:
+        return []
+    (event, event_place), (query, query_place) = events.example(), queries.example()
+    if events.are_counts != queries.are_counts:
+        raise InputError(
+            f"{query_place}: timestamp '{query}' is {queries.form}, and '{event}' at "
+            f"{event_place} is {events.form}; write both in the same unit, or remove the column "
+            f"from one table"
+        )
+    notes = []
+    if events.form != queries.form:
+        problem = f"timestamp '{query}' is {queries.form}, and '{event}' at {event_place} is "
+        notes.append(
+            Note(
+                int(queries.seconds.is_not_null().sum()),
+                query_place,
+                problem + events.form,
+                "nothing to do where that is so",
+                effect="brought to seconds since 1970",
+            )
+        )
+    one_each = len(events.zones) == len(queries.zones) == 1
+    if one_each and events.zones != queries.zones:
+        zoneless = events if events.zones == {False} else queries
+        notes.append(_utc_note(zoneless, int(zoneless.seconds.is_not_null().sum())))
+    return notes
+
+
+def parse_iso(text: pl.Series) -> pl.DataFrame:
+    """ISO times as `seconds` since 1970 and whether they name a `zone`; both null where none is.
+
+    A time without a zone is read as UTC; a date alone is its midnight.
+    """
+    distinct = text.drop_nulls().unique()
+    parsed = [_iso_seconds(value) for value in distinct]
+    known = pl.DataFrame(
+        {
+            "text": distinct,
+            "seconds": pl.Series([p and p[0] for p in parsed], dtype=pl.Float64),
+            "zone": pl.Series([p and p[1] for p in parsed], dtype=pl.Boolean),
+        },
+        schema={"text": pl.String, "seconds": pl.Float64, "zone": pl.Boolean},
+    )
+    return (
+        pl.DataFrame({"text": text}, schema={"text": pl.String})
+        .join(known, on="text", how="left", maintain_order="left")
+        .select("seconds", "zone")
+    )
+
+
+def parse_dates(text: pl.Series) -> pl.Series:
+    """Dates as numbers (20240515, also with a time: 20240515123000) in seconds since 1970."""
+    digits = text.str.extract(_DATES)
+    read = [
+        pl.when(digits.str.len_chars() == length).then(
+            digits.str.pad_end(14, "0").str.to_datetime("%Y%m%d%H%M%S", strict=False).dt.epoch("ms")
+        )
+        for length in _DATE_FORMATS
+    ]
+    return pl.select(pl.coalesce(read)).to_series().cast(pl.Float64) / 1e3
+
+
+def unit_of(number: pl.Expr) -> pl.Expr:
+    """The form of each number by its size alone."""
+    size = number.abs()
+    form = pl.lit(TimeForm.position.value)
+    for unit, smallest, _ in _UNITS:
+        within = (size >= smallest) & (size < smallest * _RANGE)
+        form = pl.when(within).then(pl.lit(unit.value)).otherwise(form)
+    return pl.when(number.is_not_null()).then(form).alias("unit")
+
+
+def per_second(form: TimeForm) -> float:
+    """How many of a unit make a second; 1 for a form that is none."""
+    return next((count for unit, _, count in _UNITS if unit == form), 1.0)
+
+
+def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
+    dates = parse_dates(text)
+    if dates.is_not_null().any() and dates.null_count() == text.null_count():
+        return Times(table, dates, TimeForm.dates)
+    units = pl.select(unit_of(pl.lit(numbers))).to_series()
+    forms = units.drop_nulls().unique().to_list()
+    if not forms:
+        return Times(table, numbers)
+    if len(forms) > 1:
+        if not _is_one_count(numbers.drop_nulls().abs().sort()):
+            _refuse_units(table, text, units)
+        return Times(table, numbers, TimeForm.position)
+    form = TimeForm(forms[0])
+    return Times(table, numbers / per_second(form), form)
+
+
+def _is_one_count(sizes: pl.Series) -> bool:
+    """Whether numbers over the border of a unit are one count: no gap lies at a border."""
+    forms = pl.select(unit_of(pl.lit(sizes))).to_series()
+    borders = forms.ne(forms.shift(1)).fill_null(False)
+    return bool((sizes < sizes.shift(1) * _GAP).filter(borders).all())
+
+
+def _refuse_units(table: "Table", text: pl.Series, units: pl.Series) -> None:
+    """Raise InputError with the first value of the commoner unit and the first of another."""
+    common = units.drop_nulls().rename("unit").value_counts().sort("count", "unit")["unit"][-1]
+    usual, other = first((units == common).fill_null(False)), first(units != common)
+    assert usual is not None
+    assert other is not None
+    form = {row: _form_of(text[row], units[row]) for row in (usual, other)}
+    _refuse_two(table, text, (other, form[other]), (usual, form[usual]))
+
+
+def _form_of(text: str, unit: str) -> str:
+    """The form of a value, which may be a date as a number among others."""
+    is_date = parse_dates(pl.Series([text]))[0] is not None
+    return TimeForm.dates.value if is_date and unit == TimeForm.position else unit
+
+
+def _refuse(table: "Table", text: pl.Series, numbers: pl.Series, written: pl.Series) -> None:
+    """Raise InputError for ISO times and numbers in one column."""
+    number, iso = first(numbers.is_not_null()), first(written)
+    assert number is not None
+    assert iso is not None
+    unit = pl.select(unit_of(pl.lit(numbers[number]))).item()
+    found = (number, _form_of(text[number], unit)), (iso, TimeForm.iso.value)
+    few, many = found if 2 * written.sum() > len(written) else found[::-1]
+    _refuse_two(table, text, few, many)
+
+
+def _refuse_two(
+    table: "Table", text: pl.Series, few: tuple[int, str], many: tuple[int, str]
+) -> None:
+    (row, form), (other, other_form) = few, many
+    raise InputError(
+        f"{table.place(row)}: timestamp '{text[row]}' is {form}, and '{text[other]}' at "
+        f"{table.place(other)} is {other_form}; write all of them in one unit"
+    )
+
+
+def _zoneless(table: "Table", iso: pl.DataFrame) -> tuple[Note, ...]:
+    """A note where some ISO times name a zone and others do not."""
+    zoneless = ~iso["zone"]
+    if iso["zone"].n_unique() - bool(iso["zone"].null_count()) < 2:
+        return ()
+    row = first(zoneless.fill_null(False))
+    assert row is not None
+    times = Times(table, iso["seconds"].set(~zoneless, None), TimeForm.iso)
+    return (_utc_note(times, int(zoneless.sum())),)
+
+
+def _utc_note(times: Times, count: int) -> Note:
+    value, place = times.example()
+    problem = f"timestamp '{value}' names no time zone, and others do"
+    return Note(count, place, problem, "write the zone where it is another", "time", "read as UTC")
+
+
+def _iso_seconds(text: str) -> tuple[float, bool] | None:
+    """Seconds since 1970, and whether a zone is named; None where the text is no ISO time."""
+    plain = text.removesuffix(" UTC").replace("/", "-")
+    try:
+        time = datetime.fromisoformat(plain)
+    except ValueError:
+        return None
+    named = time.tzinfo is not None or plain != text.replace("/", "-")
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp(), named
+
+
+def readable(time: float) -> str:
+    """A time for a person: in UTC where it is one, else the number."""
+    form = pl.select(unit_of(pl.lit(time))).item()
+    if form != TimeForm.seconds:
+        return f"{time:g}" if abs(time) < 1e6 else f"{time:.0f}"
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def time_range(columns: Sequence[pl.Series]) -> tuple[float, float] | None:
+    """The first and the last time of all columns; None where none is given."""
+    times = pl.concat([column.cast(pl.Float64).drop_nulls() for column in columns])
+    return (float(times.min()), float(times.max())) if len(times) else None  # type: ignore[arg-type]

@@ -1,0 +1,157 @@
+"""Timestamps in every form are the same times, and a mixture is refused with the two values."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.conftest import QRELS, WriteFolder
+from twofold.data.formats import Table
+from twofold.data.sources import read_source
+from twofold.data.times import TimeForm, Times, read_times
+from twofold.records import InputError
+
+NOON = 1_715_774_400.0  # 2024-05-15T12:00:00Z
+DAY = 86_400.0
+MIDNIGHT = NOON - DAY / 2
+
+
+def _read(*values: str | None) -> Times:
+    rows = pl.DataFrame({"timestamp": pl.Series(values, dtype=pl.String)})
+    return read_times(Table(Path("t.csv"), rows))
+
+
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [
+        (TimeForm.seconds, ["1715774400", "1715774400.0", "1.7157744e9", " 1715774400 "]),
+        (TimeForm.milliseconds, ["1715774400000", "1715774400000.0"]),
+        (TimeForm.microseconds, ["1715774400000000"]),
+        (TimeForm.nanoseconds, ["1715774400000000000"]),
+        (
+            TimeForm.iso,
+            [
+                "2024-05-15T12:00:00Z",
+                "2024-05-15 12:00:00+00:00",
+                "2024-05-15T14:00:00+02:00",
+                "2024-05-15T14:00:00+0200",
+                "2024-05-15 12:00:00 UTC",
+                "2024-05-15T12:00:00.000000000Z",
+            ],
+        ),
+        (TimeForm.iso, ["2024-05-15T12:00:00", "2024-05-15 12:00", "2024/05/15 12:00:00"]),
+        (TimeForm.dates, ["202405151200", "20240515120000", "202405151200.0"]),
+    ],
+)
+def test_every_form_is_the_same_time(form: TimeForm, values: list[str]) -> None:
+    times = _read(*values)
+    assert times.form == form
+    assert times.seconds.to_list() == [NOON] * len(values)
+    assert not times.notes
+
+
+@pytest.mark.parametrize("values", [["20240515", "20240516"], ["2024-05-15", "2024-05-16"]])
+def test_a_date_is_its_midnight(values: list[str]) -> None:
+    assert _read(*values).seconds.to_list() == [MIDNIGHT, MIDNIGHT + DAY]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["0", "1", "2"],
+        ["20240515", "20240599"],  # the second is no date
+        ["-3", "5.5"],
+        ["50000000", "90000000", "150000000"],  # one count, across the border of a unit
+    ],
+)
+def test_positions_stay_as_they_are(values: list[str]) -> None:
+    times = _read(*values)
+    assert times.form == TimeForm.position
+    assert times.seconds.to_list() == [float(value) for value in values]
+
+
+def test_missing_times_are_null() -> None:
+    given = ["", None, "NaN", "NaT", "null", "1715774400"]
+    assert _read(*given).seconds.to_list() == [None] * 5 + [NOON]
+    assert _read("", None).form is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            ["1715774400", "1715774400000", "1715774401"],
+            "line 3: timestamp '1715774400000' is milliseconds since 1970, and '1715774400' at "
+            "t.csv line 2 is seconds since 1970; write all of them in one unit",
+        ),
+        (
+            ["1715774400000", "1715774400000000", "1715774400000"],
+            "line 3: timestamp '1715774400000000' is microseconds since 1970",
+        ),
+        (
+            ["1715774400", "0", "1715774401"],
+            "line 3: timestamp '0' is a position or a count, and '1715774400' at t.csv line 2",
+        ),
+        (
+            ["1715774400", "1715774400", "20240515"],
+            "line 4: timestamp '20240515' is a date as a number, and '1715774400'",
+        ),
+        (
+            ["2024-05-15", "20240515", "2024-05-16"],
+            "line 3: timestamp '20240515' is a date as a number, and '2024-05-15' at t.csv "
+            "line 2 is an ISO time",
+        ),
+        (
+            ["1715774400", "2024-05-15", "1715774401"],
+            "line 3: timestamp '2024-05-15' is an ISO time, and '1715774400' at t.csv line 2 is "
+            "seconds since 1970",
+        ),
+        (["1", "inf"], "line 3: timestamp 'inf' is neither a number nor an ISO time"),
+        (["15.05.2024"], "line 2: timestamp '15.05.2024' is neither a number nor an ISO time"),
+    ],
+)
+def test_a_mixture_is_refused_with_the_two_values(values: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        _read(*values)
+    assert "\n" not in str(error.value)
+
+
+def test_times_without_a_zone_among_others_are_read_as_utc_with_a_note() -> None:
+    times = _read("2024-05-15T14:00:00+02:00", "2024-05-15T12:00:00")
+    assert times.seconds.to_list() == [NOON, NOON]
+    assert [str(note) for note in times.notes] == [
+        "t.csv line 3: timestamp '2024-05-15T12:00:00' names no time zone, and others do "
+        "(1 time read as UTC); write the zone where it is another"
+    ]
+
+
+def _both(write_folder: WriteFolder, events: str, queries: str) -> list[str]:
+    folder = write_folder(
+        interactions=f"user_id,item_id,timestamp\nu,a,{events}\n",
+        queries=f"query_id,text,timestamp\nq1,one,{queries}\nq2,two,\nq3,three,\n",
+        qrels=QRELS,
+    )
+    dataset = read_source(folder)
+    assert dataset.interactions["timestamp"].to_list() == [NOON]
+    assert dataset.queries["timestamp"].to_list() == [NOON, None, None]
+    return [str(note).replace(f"{folder}/", "") for note in dataset.notes]
+
+
+def test_tables_in_different_units_are_brought_to_seconds(write_folder: WriteFolder) -> None:
+    assert _both(write_folder, "1715774400000", "2024-05-15T12:00:00Z") == [
+        "queries.csv line 2: timestamp '2024-05-15T12:00:00Z' is an ISO time, and "
+        "'1715774400000' at interactions.csv line 2 is milliseconds since 1970 (1 row brought to "
+        "seconds since 1970); nothing to do where that is so"
+    ]
+
+
+def test_tables_with_and_without_a_zone_get_a_note(write_folder: WriteFolder) -> None:
+    notes = _both(write_folder, "2024-05-15T12:00:00", "2024-05-15T12:00:00Z")
+    assert notes[0].startswith("interactions.csv line 2: timestamp '2024-05-15T12:00:00' names no")
+
+
+def test_positions_in_one_table_and_times_in_the_other_are_refused(
+    write_folder: WriteFolder,
+) -> None:
+    with pytest.raises(InputError, match=r"'1715774400' is seconds since 1970, and '7' at .*line"):
+        _both(write_folder, "7", "1715774400")
