@@ -104,7 +104,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert "exists and is not empty" in mistake("prepare", write_folder(), "--out", tmp_path)
     assert "Missing option '--out'" in mistake("prepare", write_folder("d"))
     assert "the query is empty" in mistake("search", model_folder, "")
-    assert "k is 0; it must lie between 1 and 60" in mistake("search", model_folder, "x", "-k", 0)
+    assert "k is 0; it must be at least 1" in mistake("search", model_folder, "x", "-k", 0)
     assert "no such folder" in mistake("search", tmp_path / "nothing", "x")
     assert "item 'zz' is not in" in mistake("recommend", model_folder, "--history", "film-1,zz")
     assert "give either --history a,b,c or --user ID" in mistake("recommend", model_folder)

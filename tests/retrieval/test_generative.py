@@ -1,12 +1,14 @@
 """A trained model as a retriever, with atomic identifiers; see test_generative_semantic too."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from twofold.records import InputError, Request
+from twofold.records import TASKS, InputError, Request, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 
@@ -62,14 +64,39 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
         (lambda r: r.search(" "), "the query is empty; type a word"),
         (lambda r: r.recommend(["film-1", "zz"]), "item 'zz' is not in the catalog of 60"),
         (lambda r: r.recommend([]), "the history is empty; give at least one item_id"),
-        (lambda r: r.search("x", k=0), "k is 0; it must lie between 1 and 60"),
-        (lambda r: r.search("x", k=61), "k is 61; it must lie between 1 and 60"),
+        (lambda r: r.search("x", k=0), "k is 0; it must be at least 1"),
         (lambda r: r.recommend_for_user("nobody"), "user 'nobody' is not among the model's"),
     ],
 )
 def test_mistakes_are_named(retriever: GenerativeRetriever, call: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(retriever)  # type: ignore[operator]
+
+
+def test_more_than_there_is_gives_all(retriever: GenerativeRetriever) -> None:
+    assert len(retriever.search("dark western film", k=10_000)) == 60
+    assert len(retriever.recommend(["film-1"], k=10_000)) == 59, "all but those of the history"
+
+
+@pytest.mark.parametrize("learned", TASKS)
+def test_a_task_that_was_not_learned_is_refused(
+    retriever: GenerativeRetriever, learned: Task
+) -> None:
+    single = GenerativeRetriever(replace(retriever.model, tasks=(learned,)), "single")
+    asked: dict[Task, Callable[[], object]] = {
+        "search": lambda: single.search("dark western film", history=["film-1"]),
+        "recommendation": lambda: single.recommend(["film-1"]),
+    }
+    assert asked.pop(learned)()
+    for task, ask in asked.items():
+        with pytest.raises(
+            InputError, match=f"'single' was trained for {learned} alone; for {task} choose"
+        ):
+            ask()
+    with pytest.raises(InputError, match="trained for search alone"):
+        GenerativeRetriever(
+            replace(retriever.model, tasks=("search",)), "single"
+        ).recommend_for_user("user-3")
 
 
 def test_without_histories_users_are_unknown(model_folder: Path) -> None:

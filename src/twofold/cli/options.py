@@ -1,11 +1,15 @@
 """Arguments and options that several commands share."""
 
+import json
 import os
+from collections.abc import Container, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from twofold.records import InputError
 
 
 class SplitName(StrEnum):
@@ -51,7 +55,17 @@ TextEncoder = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-TopK = Annotated[int, typer.Option("-k", help="Number of items to return.")]
+TopK = Annotated[
+    int, typer.Option("-k", help="Number of items to return; a smaller catalog returns all it has.")
+]
+History = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        help="The user's item ids, oldest first: a,b,c. May be repeated; an id with a comma is "
+        "given alone, or in a JSON list.",
+    ),
+]
 Split = Annotated[
     SplitName,
     typer.Option(
@@ -67,9 +81,71 @@ Cutoff = Annotated[
 ]
 
 
-def parse_ids(text: str | None) -> tuple[str, ...]:
-    """The item ids of `a,b,c`."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+def parse_ids(values: Sequence[str] | None, known: Container[str]) -> tuple[str, ...]:
+    """The item ids of `--history`, which may be repeated.
+
+    A value is one item id, as it stands; or a JSON list of ids; or ids with commas in between, of
+    which each may hold commas itself, where that can be read in one way alone.
+
+    Args:
+        values: the values of the option, in order.
+        known: the item ids of the catalog.
+
+    Raises:
+        InputError: a value can be read in two ways, or is a JSON list of something else.
+    """
+    return tuple(item for value in values or () for item in _ids_of(value, known))
+
+
+def _ids_of(value: str, known: Container[str]) -> tuple[str, ...]:
+    for whole in (value, value.strip()):
+        if whole in known:
+            return (whole,)
+    if (listed := _json_ids(value)) is not None:
+        return listed
+    parts = value.split(",")
+    readings = _readings(parts, known)
+    if len(readings) > 1:
+        first, second = (json.dumps(reading, ensure_ascii=False) for reading in readings)
+        raise InputError(
+            f"--history '{value}': can be read as {first} or as {second}; give one of them as such "
+            f"a JSON list, or repeat --history for each item"
+        )
+    return readings[0] if readings else tuple(part.strip() for part in parts if part.strip())
+
+
+def _json_ids(value: str) -> tuple[str, ...] | None:
+    """The ids of a JSON list; None where the value is none."""
+    if not value.lstrip().startswith("["):
+        return None
+    try:
+        listed = json.loads(value)
+    except json.JSONDecodeError:
+        return None
+    for item_id in listed:
+        if isinstance(item_id, bool) or not isinstance(item_id, str | int):
+            raise InputError(
+                f"--history '{value}': {json.dumps(item_id)} is no item id; "
+                f'give a JSON list of ids, such as ["a", "b"]'
+            )
+    return tuple(str(item_id) for item_id in listed)
+
+
+_LONGEST = 20
+"""The most commas of an id in a list with commas."""
+
+
+def _readings(parts: Sequence[str], known: Container[str]) -> list[tuple[str, ...]]:
+    """The first two ways in which parts, joined again at some commas, are known ids."""
+    ways: list[list[tuple[str, ...]]] = [[()]]
+    for start in reversed(range(len(parts))):
+        found = list(ways[0]) if not parts[start].strip() else []
+        for width in range(1, min(_LONGEST + 1, len(parts) - start) + 1):
+            item = ",".join(parts[start : start + width]).strip()
+            if item in known:
+                found += [(item, *rest) for rest in ways[width - 1]]
+        ways.insert(0, list(dict.fromkeys(found))[:2])
+    return ways[0]
 
 
 def set_threads(threads: int | None) -> None:

@@ -12,13 +12,30 @@ from twofold.records import RankedItem
 
 
 def show(answers: Sequence[RankedItem], as_json: bool) -> None:
-    """A table for a person, or JSON; scores are log-probabilities."""
+    """A table for a person, or JSON; scores are log-probabilities.
+
+    Ids and titles are whole: in a terminal they are folded, elsewhere a line has no end.
+    """
     if as_json:
         print(json.dumps([dataclasses.asdict(answer) for answer in answers], ensure_ascii=False))
         return
-    table = Table("rank", "score", "item_id", "title", box=None)
+    table = Table(box=None)
+    for name in ("rank", "score", "item_id", "title"):
+        table.add_column(name, overflow="fold")
     for answer in answers:
         table.add_row(
-            str(answer.rank), f"{answer.score:.3f}", Text(answer.item_id), Text(answer.title)
+            str(answer.rank), f"{answer.score:.3f}", _line(answer.item_id), _line(answer.title)
         )
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_ENDLESS)
+    console.print(table)
+
+
+_ENDLESS = 1_000_000
+"""The width of a line where there is no terminal: the table is as wide as what it holds."""
+
+
+def _line(text: str) -> Text:
+    """A text on one line."""
+    return Text(" ".join(text.splitlines()))

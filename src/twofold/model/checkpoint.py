@@ -24,7 +24,7 @@ from twofold.model.device import autocast
 from twofold.model.hybrid import Hybrid, load_hybrid
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
-from twofold.records import TASKS, Ints, Task
+from twofold.records import TASKS, InputError, Ints, Task
 
 if TYPE_CHECKING:
     from twofold.identifiers.trie import Trie
@@ -72,6 +72,21 @@ class GenerativeModel:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Compute matrix products in the precision that the model was trained with."""
         return autocast(self.device, self.precision)
+
+    def require_task(self, query: str | None, name: str) -> None:
+        """Raise InputError where the model was not trained for the task of a request.
+
+        Args:
+            query: the request's query; None in recommendation.
+            name: what the model is called in the message.
+        """
+        task = self.vocabulary.task(query)
+        if task not in self.tasks:
+            raise InputError(
+                f"model '{name}' was trained for {' and '.join(self.tasks)} alone; for {task} "
+                f"choose a model that was trained for it (GET /models lists those of a server, and "
+                f"twofold train --arm {task} makes one)"
+            )
 
 
 def tries_of(spaces: IdSpaces) -> "dict[Task, Trie]":

@@ -136,10 +136,11 @@ class GenerativeRetriever:
         return max(1, _BATCH_SCORES // (max(self._beams, k) * widest))
 
     def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> list[RankedItem]:
-        """Items for a query, personalised where a history is given.
+        """Items for a query, personalised where a history is given; all of a smaller catalog.
 
         Raises:
-            InputError: an empty query, an unknown item, a `k` beyond the catalog.
+            InputError: an empty query, an unknown item, a `k` under 1, a model that did not learn
+                search.
         """
         request = Request("search", query=query, history=tuple(history))
         return self._ranked_items(request, k)
@@ -149,7 +150,8 @@ class GenerativeRetriever:
         filters seen items.
 
         Raises:
-            InputError: an empty history, an unknown item, a `k` beyond the catalog.
+            InputError: an empty history, an unknown item, a `k` under 1, a model that did not
+                learn recommendation.
         """
         if not history:
             raise InputError("the history is empty; give at least one item_id")
@@ -174,9 +176,10 @@ class GenerativeRetriever:
         return self.recommend(self._item_ids[positions].tolist(), k)
 
     def _ranked_items(self, request: Request, k: int) -> list[RankedItem]:
-        if not 1 <= k <= len(self.model.catalog):
-            raise InputError(f"k is {k}; it must lie between 1 and {len(self.model.catalog)}")
-        ranking = self.retrieve([request], k)[request.request_id]
+        self.model.require_task(request.query, self.name)
+        if k < 1:
+            raise InputError(f"k is {k}; it must be at least 1")
+        ranking = self.retrieve([request], min(k, len(self.model.catalog)))[request.request_id]
         ranked = enumerate(zip(ranking.item_ids, ranking.scores, strict=True), start=1)
         title = self.model.catalog.title
         return [

@@ -86,7 +86,7 @@ class CatalogEngine:
         )
 
     def check(self, request: Request) -> None:
-        self._require_task(request)
+        self._model.require_task(request.query, self.name)
         for item_id in (*request.history, *request.exclude):
             self._position(item_id)
         self._attributes.require(request.where)
@@ -116,7 +116,7 @@ class CatalogEngine:
         return [self._scored_item(item_id, score) for item_id, score in best]
 
     def score(self, request: Request, candidates: Sequence[str]) -> list[ScoredItem]:
-        self._require_task(request)
+        self._model.require_task(request.query, self.name)
         item_ids = sorted(set(candidates), reverse=True)
         positions = np.array([self._alive_position(item_id) for item_id in item_ids])
         scores = score_items(self._model, [self._context(request)], positions)[0].tolist()
@@ -124,7 +124,7 @@ class CatalogEngine:
         return sorted(items, key=lambda item: -item.score)  # equal scores by item_id, descending
 
     def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
-        self._require_task(request)
+        self._model.require_task(request.query, self.name)
         score, parts = explain(self._model, self._context(request), self._alive_position(item_id))
         words = (request.query or "").split()
         names = {"history": request.history, "query": words}
@@ -266,14 +266,6 @@ class CatalogEngine:
         self.prepare()
         assert self._placer is not None
         return self._placer.place(model, items)
-
-    def _require_task(self, request: Request) -> None:
-        task = self._model.vocabulary.task(request.query)
-        if task not in self._model.tasks:
-            raise InputError(
-                f"model '{self.name}' was trained for {' and '.join(self._model.tasks)} alone; for "
-                f"{task} choose a model that was trained for it, if one is served: GET /models"
-            )
 
     def _context(self, request: Request) -> Context:
         history = [self._position(item_id) for item_id in request.history]

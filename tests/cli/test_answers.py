@@ -1,0 +1,86 @@
+"""How items are named on the command line, and how answers are printed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands import mistake, run_here
+from twofold.cli.options import parse_ids
+from twofold.cli.show import show
+from twofold.records import InputError, RankedItem
+
+
+@pytest.mark.parametrize(
+    ("values", "known", "expected"),
+    [
+        (["a,b"], "a b", ["a", "b"]),
+        (["a, b ,"], "a b", ["a", "b"]),
+        (["a", "b"], "a b", ["a", "b"]),
+        (["a,b"], "a,b a b", ["a,b"]),
+        (["a,b", "c"], "a,b a b c", ["a,b", "c"]),
+        (["c,a,b"], "a,b c", ["c", "a,b"]),
+        (["a,,b"], "a,,b c", ["a,,b"]),
+        (['["a,b", "c", 7]'], "a b c", ["a,b", "c", "7"]),
+        (["[1]"], "[1] 1", ["[1]"]),
+        (["[1]"], "1", ["1"]),
+        (["[1"], "[1 1", ["[1"]),
+        (["a,zz"], "a b", ["a", "zz"]),
+        (["商品,一"], "商品,一 b", ["商品,一"]),
+        ([""], "a", []),
+        (None, "a", []),
+    ],
+)
+def test_ids_of_a_history(values: list[str] | None, known: str, expected: list[str]) -> None:
+    assert list(parse_ids(values, set(known.split()))) == expected
+
+
+def test_ids_with_spaces_stand_as_they_are() -> None:
+    assert parse_ids([" x "], {" x ", "x"}) == (" x ",)
+    assert parse_ids(["new york, ny,b"], {"new york, ny", "b"}) == ("new york, ny", "b")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("a,b,c", r'can be read as \["a,b", "c"\] or as|can be read as \["a", "b", "c"\] or as'),
+        ('["a", null]', r"null is no item id; give a JSON list of ids"),
+        ('[{"a": 1}]', r"is no item id"),
+        ("[1.5]", r"1.5 is no item id"),
+    ],
+)
+def test_what_has_no_one_reading_is_refused(value: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        parse_ids([value], {"a", "b", "c", "a,b"})
+
+
+def test_a_long_list_is_read_at_once() -> None:
+    ids = [f"i{n}" for n in range(2000)]
+    assert parse_ids([",".join(ids)], set(ids)) == tuple(ids)
+
+
+def test_ids_are_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "catalog:item:" + "3tnC1ZyTZra63cuDl" * 20
+    show([RankedItem(1, long, "A very long title " * 30, -1.0)], as_json=False)
+    show([RankedItem(1, "[red]x", "two\nlines", -1.0)], as_json=False)
+    printed = capsys.readouterr().out
+    assert long in printed
+    assert "…" not in printed
+    assert "[red]x" in printed
+    assert "two lines" in printed
+
+
+def test_a_small_catalog_returns_what_it_has(model_folder: Path) -> None:
+    everything = run_here("search", model_folder, "x", "-k", 500, "--json")
+    assert len(json.loads(everything.stdout)) == 60
+
+
+def test_history_may_be_repeated(model_folder: Path) -> None:
+    forms = (["film-1,film-2"], ["film-1", "film-2"], ['["film-1", "film-2"]'])
+    answers = [
+        run_here("recommend", model_folder, *(p for v in values for p in ("--history", v))).stdout
+        for values in forms
+    ]
+    assert answers[0].count("film-") == 10
+    assert len(set(answers)) == 1
+    assert "the history is empty" in mistake("recommend", model_folder, "--history", "")
