@@ -17,6 +17,7 @@ The errors that callers may catch:
 Shapes: H items of a history, T targets.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal, Protocol
@@ -43,8 +44,17 @@ Qrels = Mapping[str, Mapping[str, int]]
 """request_id -> item_id -> relevance; an item that is not named is not relevant."""
 
 
+_LINE_BREAK = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
 class InputError(ValueError):
-    """A mistake in what the user gave: the message names the place, the value and the remedy."""
+    """A mistake in what the user gave: the message names the place, the value and the remedy.
+
+    As text it is one line: a line break within a value is shown as an escape.
+    """
+
+    def __str__(self) -> str:
+        return _LINE_BREAK.sub(lambda match: repr(match[0])[1:-1], super().__str__())
 
 
 @dataclass(frozen=True, slots=True)

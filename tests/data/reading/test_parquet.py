@@ -1,0 +1,112 @@
+"""Parquet: columns of any type as text, or left out with a note that names them."""
+
+import datetime as dt
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.data.reading.tables import notes, read
+from twofold.data.formats import Table
+from twofold.records import InputError
+
+
+def table_of(tmp_path: Path, **columns: pl.Series) -> Table:
+    file = io.BytesIO()
+    height = len(next(iter(columns.values())))
+    pl.DataFrame({"item_id": [str(n) for n in range(height)], **columns}).write_parquet(file)
+    return read(tmp_path, "items.parquet", file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("column", "texts"),
+    [
+        (pl.Series([7, None]), ["7", None]),
+        (pl.Series([6.0, 0.5]), ["6.0", "0.5"]),
+        (pl.Series([True, False]), ["true", "false"]),
+        (pl.Series(["a", ""]), ["a", None]),
+        (pl.Series([["a", "b"], []]), ["a|b", None]),
+        (pl.Series([[["a"], ["b", "c"]], None]), ["a|b|c", None]),
+        (pl.Series([Decimal("1.50"), None]), ["1.50", None]),
+        (pl.Series(["x", "y"], dtype=pl.Categorical), ["x", "y"]),
+        (pl.Series([dt.date(2024, 5, 1), None]), ["2024-05-01T00:00:00.000000", None]),
+        (pl.Series([dt.timedelta(hours=1), None]), ["PT1H", None]),
+        (pl.Series([b"text", None]), ["text", None]),
+        (pl.Series([None, None]), [None, None]),
+    ],
+)
+def test_a_column_of_any_type_becomes_text(
+    tmp_path: Path, column: pl.Series, texts: list[str | None]
+) -> None:
+    table = table_of(tmp_path, x=column)
+    assert table.rows["x"].to_list() == texts
+    assert not table.notes
+
+
+def test_times_with_a_zone_are_those_of_utc(tmp_path: Path) -> None:
+    noon = dt.datetime(2024, 5, 1, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    column = pl.Series([noon]).dt.convert_time_zone("Europe/Berlin")
+    assert table_of(tmp_path, x=column).rows["x"][0].startswith("2024-05-01T10:00:00")
+
+
+@pytest.mark.parametrize(
+    ("column", "note"),
+    [
+        (
+            pl.Series([[0.5] * 64, None]),
+            "items.parquet: column 'x' holds vectors of 64 numbers (1 column left out); "
+            "nothing to do, vectors are no text",
+        ),
+        (
+            pl.Series([[0.5] * 64] * 2, dtype=pl.Array(pl.Float32, 64)),
+            "items.parquet: column 'x' holds vectors of 64 numbers (1 column left out); "
+            "nothing to do, vectors are no text",
+        ),
+        (
+            pl.Series([b"\xff\xd8", None]),
+            "items.parquet: column 'x' holds Binary, which is no text (1 column left out); "
+            "write what matters as text",
+        ),
+    ],
+)
+def test_columns_without_text_are_left_out_with_a_note(
+    tmp_path: Path, column: pl.Series, note: str
+) -> None:
+    table = table_of(tmp_path, x=column)
+    assert table.rows.columns == ["item_id"]
+    assert notes(table) == [note]
+
+
+def test_values_that_are_not_as_they_stand_are_noted(tmp_path: Path) -> None:
+    table = table_of(
+        tmp_path,
+        x=pl.Series([0.5, float("nan"), float("inf")]),
+        y=pl.Series([None, {"a": 1}, {"a": 2}]),
+    )
+    assert table.rows["x"].to_list() == ["0.5", None, None]
+    assert table.rows["y"].to_list() == [None, '{"a":1}', '{"a":2}']
+    assert notes(table) == [
+        "items.parquet row 2: x is nan, which is no number (2 values read as empty); "
+        "write null where there is no value",
+        "items.parquet row 2: column 'y' holds objects (2 values read as JSON); "
+        "write what matters to a column of its own",
+    ]
+
+
+@pytest.mark.parametrize("cut", [0, 3, 60, 200])
+def test_a_broken_file_is_one_line(tmp_path: Path, cut: int) -> None:
+    file = io.BytesIO()
+    pl.DataFrame({"item_id": ["a"] * 50, "title": ["A"] * 50}).write_parquet(file)
+    data = file.getvalue()
+    with pytest.raises(InputError) as error:
+        read(tmp_path, "items.parquet", data[:cut])
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError):
+        read(tmp_path, "items.parquet", data[:30] + b"\xff" * 40 + data[70:])
+
+
+def test_a_text_file_is_no_parquet(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not readable as Parquet"):
+        read(tmp_path, "items.parquet", "item_id,title\n1,A\n")
