@@ -52,7 +52,7 @@ def unquoted(delimiter: str, end: str) -> Write:
     return lambda rows: end.join(delimiter.join(row) for row in [HEADER, *rows]) + end
 
 
-def quoted(quoting: int, delimiter: str) -> Write:
+def quoted(quoting: int, delimiter: str) -> Callable[[Sequence[Sequence[str]]], str]:
     def write(rows: Sequence[Sequence[str]]) -> str:
         file = io.StringIO()
         # The cast is typeshed's: any of the module's constants will do.

@@ -176,7 +176,11 @@ def report_text(report: Report) -> str:
     if sizes["queries"]:
         lines += _query_lines(report)
     if report["left_out"]:
-        lines += ["", "Left out:", *(f"- {note}" for note in report["left_out"])]
+        lines += [
+            "",
+            "Left out, or not read as it stands:",
+            *(f"- {note}" for note in report["left_out"]),
+        ]
     return "\n".join(lines) + "\n"
 
 
