@@ -11,7 +11,7 @@ import polars as pl
 
 from twofold.data.notes import Note
 from twofold.data.reading.columns import table_columns
-from twofold.data.reading.decode import decode, read_bytes
+from twofold.data.reading.decode import read_bytes, read_text
 from twofold.data.reading.delimited import read_csv, read_tsv
 from twofold.data.reading.json_records import read_json, read_json_lines
 from twofold.data.reading.parquet import read_parquet
@@ -105,8 +105,7 @@ def read_table(path: Path, suffix: str | None = None) -> Table:
     Raises:
         InputError: empty, not text in a known encoding, or not of the format that it should be.
     """
-    data = read_bytes(path)
-    raw = _read(path, data, suffix or format_suffix(path))
+    raw = _read(path, suffix or format_suffix(path))
     if raw is None:
         raise InputError(f"{path}: the file is empty; it needs a header and at least one row")
     rows, lines, notes = table_columns(path, raw)
@@ -115,11 +114,11 @@ def read_table(path: Path, suffix: str | None = None) -> Table:
     return Table(path, rows, notes=tuple(notes), lines=lines)
 
 
-def _read(path: Path, data: bytes, suffix: str) -> Raw | None:
+def _read(path: Path, suffix: str) -> Raw | None:
     """The columns of a file; None where it has no character but blanks."""
     if suffix == ".parquet":
-        return read_parquet(path, data) if data else None
-    text = decode(path, data)
+        return read_parquet(path, data) if (data := read_bytes(path)) else None
+    text = read_text(path)
     if not text.strip():
         return None
     if suffix in (".jsonl", ".ndjson"):

@@ -23,6 +23,10 @@ from twofold.records import InputError
 
 _DELIMITERS = ",;\t|"
 _CHUNK = 20_000
+"""Rows that are brought into columns at once."""
+
+_BLOCK = 1 << 23
+"""Characters that are checked at once."""
 
 
 def read_csv(path: Path, text: str) -> Raw:
@@ -60,7 +64,7 @@ def read_tsv(path: Path, text: str) -> Raw:
             f"{path}: quotes enclose the cells of the header, but are characters in TSV; "
             f"name the file .csv, in which tabs may divide the cells too"
         )
-    raw = _unquoted(path, text, "\t", skipped=0)
+    raw = _unquoted(path, text, "\t")
     if '"' in text:
         raw.notes.extend(_enclosed_cells(path, raw))
     return raw
@@ -81,12 +85,13 @@ def _delimiter_of(header: str) -> str:
     return max(_DELIMITERS, key=outside.count)
 
 
-def _unquoted(path: Path, text: str, delimiter: str, skipped: int) -> Raw:
+def _unquoted(path: Path, text: str, delimiter: str, skipped: int = 0) -> Raw:
     """A file in which every line is a row and every delimiter divides two cells."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    lines = pl.DataFrame({"text": pl.Series([text]).str.split("\n").explode()})
-    numbered = lines.with_row_index("line", offset=1)
+    if not skipped and (raw := _even_lines(text, delimiter, quoted=False)):
+        return raw
+    numbered = pl.DataFrame({"text": _lines(text)}).with_row_index("line", offset=1)
     numbered = numbered.filter(pl.col("text").str.strip_chars(" ") != "").slice(skipped)
     names = numbered["text"][0].split(delimiter)
     rows = numbered.slice(1)
@@ -98,7 +103,7 @@ def _unquoted(path: Path, text: str, delimiter: str, skipped: int) -> Raw:
 
 def _quoted(path: Path, text: str, delimiter: str, skipped: int) -> Raw:
     """A file in which quotes may enclose cells, and a row may span several lines."""
-    if not skipped and (raw := _one_line_each(text, delimiter)):
+    if not skipped and (raw := _even_lines(text.replace("\r\n", "\n"), delimiter, quoted=True)):
         return raw
     records = islice(_records(path, text, delimiter), skipped, None)
     names = next(records).cells
@@ -114,28 +119,57 @@ def _quoted(path: Path, text: str, delimiter: str, skipped: int) -> Raw:
     return Raw(names, columns, rows["start"], notes)
 
 
-def _one_line_each(text: str, delimiter: str) -> Raw | None:
-    """The columns, where each line is a row as long as the header and quotes enclose whole cells.
+def _even_lines(text: str, delimiter: str, quoted: bool) -> Raw | None:
+    """The columns, where each line is a row as long as the header; None for any other file.
 
-    Polars reads such a file as the csv module does, many times as fast. None for any other file.
+    Where `quoted`, quotes must enclose whole cells. Polars reads such a file as the csv module
+    does, many times as fast.
     """
-    rows = text.replace("\r\n", "\n").rstrip("\n")
-    lines = pl.Series([rows]).str.split("\n").explode()
-    cell = rf'(?:"(?:[^"]|"")*"|[^"\r{delimiter}]*)'
-    if not lines.str.contains(rf"^{cell}(?:[{delimiter}]{cell})*$").all():
-        return None
-    outside = lines.str.replace_all('"(?:[^"]|"")*"', "")
-    sizes = outside.str.count_matches(delimiter, literal=True)
-    if sizes[0] == 0 or sizes.n_unique() > 1:
-        return None
+    text = text.rstrip("\n")
+    height, size = 0, None
+    for block in _blocks(text):
+        sizes = _sizes(_lines(block), delimiter, quoted)
+        size = size or (sizes[0] if sizes is not None else None)
+        if not size or size == 1 or sizes is None or not (sizes == size).all():
+            return None
+        height += len(sizes)
+    assert size is not None
     frame = pl.read_csv(
-        rows.encode(), has_header=False, infer_schema=False, separator=delimiter, quote_char='"'
+        text.encode(),
+        has_header=False,
+        infer_schema=False,
+        separator=delimiter,
+        quote_char='"' if quoted else None,
     )
-    if frame.shape != (len(lines), sizes[0] + 1):
+    if frame.shape != (height, size):
         return None
     names = [name or "" for name in frame.row(0)]
     columns = [_emptied(column) for column in frame.slice(1).iter_columns()]
-    return Raw(names, columns, _numbers(2, frame.height - 1))
+    return Raw(names, columns, pl.int_range(2, height + 1, dtype=pl.UInt32, eager=True))
+
+
+def _sizes(lines: pl.Series, delimiter: str, quoted: bool) -> pl.Series | None:
+    """The number of cells of each line; None where one has a quote that encloses no whole cell."""
+    if quoted:
+        cell = rf'(?:"(?:[^"]|"")*"|[^"\r{delimiter}]*)'
+        if not lines.str.contains(rf"^{cell}(?:[{delimiter}]{cell})*$").all():
+            return None
+        lines = lines.str.replace_all('"(?:[^"]|"")*"', "")
+    return lines.str.count_matches(delimiter, literal=True) + 1
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """The text in blocks of whole lines, so that no check needs memory for all lines at once."""
+    start = 0
+    while start <= len(text):
+        end = text.find("\n", start + _BLOCK)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
+
+
+def _lines(text: str) -> pl.Series:
+    return pl.Series([text]).str.split("\n").explode()
 
 
 class _Record(NamedTuple):
@@ -209,13 +243,10 @@ def _too_long(path: Path, line: int, size: int, columns: int) -> InputError:
     )
 
 
-def _numbers(start: int, count: int) -> pl.Series:
-    return pl.int_range(start, start + count, dtype=pl.UInt32, eager=True)
-
-
 def _emptied(column: pl.Series) -> pl.Series:
     """The column with null in place of empty text."""
-    return column.set(column == "", None)
+    empty = column == ""
+    return column.set(empty, None) if empty.any() else column
 
 
 def _enclosed_cells(path: Path, raw: Raw) -> list[Note]:
