@@ -51,3 +51,26 @@ def test_ids_that_pandas_made_fractions_of_are_explained(write_folder: WriteFold
 def test_an_id_of_blanks_is_empty(write_folder: WriteFolder) -> None:
     with pytest.raises(InputError, match=r"interactions.csv line 2: item_id is empty"):
         read_source(write_folder(interactions="user_id,item_id\nu,  \n"))
+
+
+@pytest.mark.parametrize(("user", "asked"), [("1", "1.0"), ("1.0", "1")])
+def test_users_whom_pandas_made_fractions_of_are_explained(
+    write_folder: WriteFolder, user: str, asked: str
+) -> None:
+    folder = write_folder(
+        interactions=f"user_id,item_id\n{user},a\n",
+        queries=f"query_id,text,user_id\nq1,one,\nq2,two,u9\nq3,three,{asked}\n",
+    )
+    with pytest.raises(InputError) as error:
+        read_source(folder)
+    assert str(error.value).startswith(
+        f"{folder}/queries.csv line 4: user_id '{asked}' is not in the table interactions, "
+        f"which has '{user}'; pandas writes whole numbers as fractions"
+    )
+
+
+@pytest.mark.parametrize("name", ["Item_ID", "itemId", "item id", "ITEM-ID"])
+def test_a_column_of_almost_the_name_is_shown(write_folder: WriteFolder, name: str) -> None:
+    message = f"no column 'item_id' among {name}, title; add it, or rename '{name}'"
+    with pytest.raises(InputError, match=message):
+        read_source(write_folder(items=f"{name},title\na,A\n"))

@@ -69,11 +69,11 @@ def _evaluate_run(run_path: Path, qrels_path: Path, out: Path) -> None:
     import polars as pl
 
     from twofold.evaluation.measures import score, unanswered
-    from twofold.evaluation.runs import read_qrels, read_run, require_common_request
+    from twofold.evaluation.runs import read_qrels, read_run, require_common_ids
     from twofold.tasks.evaluate import Evaluation, save_evaluation
 
     run, qrels = read_run(run_path), read_qrels(qrels_path)
-    require_common_request(run, run_path, qrels, qrels_path)
+    require_common_ids(run, run_path, qrels, qrels_path)
     scores = score(run, qrels).select(pl.lit("run").alias("task"), pl.all())
     evaluation = Evaluation(scores, {"run": run}, {"run": qrels}, {"run": unanswered(run, qrels)})
     save_evaluation(evaluation, out, {"run": run.name, "qrels": qrels_path.name})

@@ -1,5 +1,6 @@
 """`twofold items add` and `twofold items remove`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,8 @@ def _rows(file: Path) -> pl.DataFrame:
 
     table = read_table(file)
     table.require_columns("item_id")
+    for note in table.notes:
+        print(note, file=sys.stderr)
     rows = table.rows.cast(pl.String)
     without_id = rows["item_id"].fill_null("").str.strip_chars() == ""
     if without_id.any():

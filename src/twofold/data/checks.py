@@ -44,6 +44,23 @@ def require_known(table: "Table", name: str, known: pl.Series, where: str) -> No
         )
 
 
+def require_same_fractions(table: "Table", name: str, known: pl.Series, where: str) -> None:
+    """Raise InputError where `6.0` is not among `known` but `6` is, or the reverse.
+
+    The column may name ids that are not known, such as users without events; but where pandas has
+    written one of two columns as fractions, none would ever meet.
+    """
+    column = table.rows[name]
+    written = column.str.replace(r"\.0+$", "")
+    otherwise = pl.select(pl.when(written == column).then(column + ".0").otherwise(written))
+    meant = ~column.is_in(known.implode()) & otherwise.to_series().is_in(known.implode())
+    if (row := first(meant.fill_null(False))) is not None:
+        raise InputError(
+            f"{table.place(row)}: {name} '{column[row]}' is not in the table {where}, "
+            f"{same_id_otherwise(column[row], set(known))}"
+        )
+
+
 def same_id_otherwise(value: str, known: set[str]) -> str | None:
     """How an id that is not known is written there, and how to make both equal."""
     whole = re.sub(r"\.0+$", "", value)

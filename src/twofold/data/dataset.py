@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first, require_unique, require_values
+from twofold.data.checks import (
+    first,
+    require_same_fractions,
+    require_unique,
+    require_values,
+)
 from twofold.data.events import INTERACTIONS, read_events
 from twofold.data.notes import Note
 from twofold.data.qrels import judgments
@@ -108,6 +113,9 @@ def validate(tables: "Mapping[str, Sequence[Table]]") -> Dataset:
         asked = read_times(tables["queries"][0])
         notes += [*asked.notes, *(require_alike(times, asked) if times else ())]
         queries, without_text = _queries(tables["queries"][0], asked)
+        if "user_id" in tables["queries"][0].rows.columns:
+            users = interactions["user_id"]
+            require_same_fractions(tables["queries"][0], "user_id", users, "interactions")
         notes += without_text
         qrels, not_counted = judgments(
             tables["qrels"],

@@ -4,6 +4,7 @@ Invariant: every row of a file is in its table or counted in a note; what cannot
 error that names the place. `reading/` has one file for each format.
 """
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,12 +68,20 @@ class Table:
 
     def require_columns(self, *names: str) -> None:
         """Raise InputError where one of the columns is missing."""
-        missing = [name for name in names if name not in self.rows.columns]
-        if missing:
-            raise InputError(
-                f"{self.path}: no column '{missing[0]}' among {', '.join(self.rows.columns)}; "
-                f"add it, or rename the column that holds it"
-            )
+        columns = self.rows.columns
+        for name in names:
+            if name not in columns:
+                alike = [c for c in columns if _letters(c) == _letters(name)]
+                remedy = f"rename '{alike[0]}'" if alike else "rename the column that holds it"
+                raise InputError(
+                    f"{self.path}: no column '{name}' among {', '.join(columns)}; "
+                    f"add it, or {remedy}"
+                )
+
+
+def _letters(name: str) -> str:
+    """A column's name without what differs between `item_id`, `itemId` and `Item ID`."""
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def format_suffix(path: Path) -> str:

@@ -124,13 +124,29 @@ def write_qrels(qrels: Qrels, path: Path) -> None:
                 file.write(f"{_word(request_id)} 0 {_word(item_id)} {relevance}\n")
 
 
-def require_common_request(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path) -> None:
-    """Raise InputError where the run answers none of the requests that are judged."""
-    if not any(request_id in run.rankings for request_id in qrels):
+def require_common_ids(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path) -> None:
+    """Raise InputError where the run answers none of the requests that are judged.
+
+    Logged are answers to requests that are not judged, and a run none of whose items is judged.
+    """
+    answered = [request_id for request_id in qrels if request_id in run.rankings]
+    if not answered:
         raise InputError(
             f"{run_path}: answers no request that {qrels_path} judges: the run has "
             f"'{next(iter(run))}', the qrels have '{next(iter(qrels))}'; write request ids in the "
             f"same way in both"
+        )
+    if unjudged := [request_id for request_id in run if request_id not in qrels]:
+        problem = f"request '{unjudged[0]}' is not judged by {qrels_path}"
+        note = Note(len(unjudged), str(run_path), problem, "judge it", unit="request")
+        _log.warning("%s", note)
+    judged = {item_id for request_id in answered for item_id in qrels[request_id]}
+    ranked = [item_id for request_id in answered for item_id in run[request_id].item_ids]
+    if ranked and judged and judged.isdisjoint(ranked):
+        _log.warning(
+            "%s: no item of the run is judged: the run has '%s', %s has '%s'; write item ids in "
+            "the same way in both",
+            *(run_path, ranked[0], qrels_path, next(iter(judged))),
         )
 
 
