@@ -27,6 +27,7 @@ def test_the_report_counts(write_folder: WriteFolder) -> None:
         "items_with_text": 5,
         "users": 4,
         "users_that_only_train": 1,
+        "users_not_used": 0,
         "interactions": 14,
         "queries": 4,
         "qrels": 5,

@@ -76,7 +76,8 @@ Split = Annotated[
 Cutoff = Annotated[
     str | None,
     typer.Option(
-        "--cutoff", help="Time for --split temporal: a timestamp as in the data, or an ISO time."
+        "--cutoff",
+        help="Time for --split temporal: a timestamp as in the data, an ISO time or a date.",
     ),
 ]
 

@@ -24,7 +24,8 @@ class Note:
     effect: str = "left out"
 
     def __str__(self) -> str:
-        counted = f"{self.count} {self.unit}{'' if self.count == 1 else 's'} {self.effect}"
+        plural = f"{self.unit.removesuffix('y')}ies" if self.unit.endswith("y") else f"{self.unit}s"
+        counted = f"{self.count} {self.unit if self.count == 1 else plural} {self.effect}"
         return f"{self.place}: {self.problem} ({counted}); {self.remedy}"
 
     @property

@@ -23,7 +23,7 @@ class SplitProtocol:
     Attributes:
         split: `last` (each user's last event is held out) or `temporal` (the first one from
             `cutoff` on).
-        cutoff: a time in the unit of the timestamps; seconds since 1970 for ISO times.
+        cutoff: seconds since 1970, or a position where the timestamps are positions.
         seen: whether a user's earlier items may come back in recommendation.
     """
 

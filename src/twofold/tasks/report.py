@@ -8,9 +8,9 @@ import scipy.sparse as sp
 
 from twofold.data.text import normalise_query
 from twofold.records import SPLITS
+from twofold.tasks.event_report import event_lines, event_report
 from twofold.tasks.popularity import jensen_shannon, kullback_leibler, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.split import repeat_share
 
 NEAR_DUPLICATE = 0.8
 """The smallest Jaccard overlap of words at which two queries count as near-duplicates."""
@@ -22,14 +22,17 @@ Report = dict[str, Any]
 
 
 def data_report(dataset: PreparedDataset) -> Report:
-    """Sizes, splits, overlap and divergence of the tasks, repeats, leaks, near-duplicates."""
+    """Sizes, splits, overlap and divergence of the tasks, events, leaks, near-duplicates."""
+    events = event_report(dataset)
     return {
         "source": dataset.source,
         "digest": dataset.digest,
         "tasks": list(dataset.tasks),
+        "split": dataset.protocol.split,
         "sizes": _sizes(dataset),
         "splits": _splits(dataset),
-        "repeat_share": repeat_share(dataset.interactions),
+        "repeat_share": events.pop("repeat_share"),
+        "events": events,
         "seen": dataset.protocol.seen,
         "overlap": _overlap(dataset),
         "divergence": _divergence(dataset),
@@ -40,12 +43,15 @@ def data_report(dataset: PreparedDataset) -> Report:
 
 def _sizes(dataset: PreparedDataset) -> Report:
     users = dataset.interactions["user_id"].n_unique()
+    used = dataset.interactions.filter(pl.col("split").is_not_null())
+    unused = users - used["user_id"].n_unique()
     held_out = dataset.interactions.filter(pl.col("split").is_in(["validation", "test"]))
     return {
         "items": len(dataset.catalog),
         "items_with_text": sum(bool(text) for text in dataset.catalog.texts),
         "users": users,
-        "users_that_only_train": users - held_out["user_id"].n_unique(),
+        "users_that_only_train": users - held_out["user_id"].n_unique() - unused,
+        "users_not_used": unused,
         "interactions": dataset.interactions.height,
         "queries": dataset.queries.height,
         "qrels": dataset.qrels.height,
@@ -54,7 +60,8 @@ def _sizes(dataset: PreparedDataset) -> Report:
 
 def _splits(dataset: PreparedDataset) -> Report:
     def count(rows: pl.DataFrame) -> dict[str, int]:
-        return {split: rows.filter(pl.col("split") == split).height for split in SPLITS}
+        counts = {str(s): rows.filter(pl.col("split") == s).height for s in SPLITS}
+        return counts | {"not used": rows["split"].null_count()}
 
     splits: Report = {
         "interactions": count(dataset.interactions),
@@ -146,20 +153,22 @@ def _words(key: str, number: dict[str, int]) -> list[int]:
 def report_text(report: Report) -> str:
     """The report as Markdown."""
     sizes, splits, overlap = report["sizes"], report["splits"], report["overlap"]
+    columns = (*SPLITS, "not used")
     lines = [
         f"# Data report: {report['source']}",
         "",
         f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text.",
         f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
-        f"{sizes['users_that_only_train']:,} users have too few (under three) and only train.",
+        f"{_only_train(report)}.",
         f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} right answers.",
         f"- Repeats: {report['repeat_share']:.1%} of events repeat a (user, item); seen items "
         f"are {'filtered' if report['seen'] == 'exclude' else 'kept'} in recommendation.",
+        *event_lines(report["events"], sizes["interactions"]),
         "",
-        "| split | " + " | ".join(SPLITS) + " |",
-        "|---|" + "---|" * len(SPLITS),
+        "| split | " + " | ".join(columns) + " |",
+        "|---|" + "---|" * len(columns),
         *(
-            f"| {name} | " + " | ".join(f"{splits[name][split]:,}" for split in SPLITS) + " |"
+            f"| {name} | " + " | ".join(f"{splits[name][split]:,}" for split in columns) + " |"
             for name in ("interactions", "queries")
         ),
         "",
@@ -182,6 +191,18 @@ def report_text(report: Report) -> str:
             *(f"- {note}" for note in report["left_out"]),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _only_train(report: Report) -> str:
+    """How many users are not tested, and why."""
+    sizes = report["sizes"]
+    only = f"{sizes['users_that_only_train']:,} users"
+    if report["split"] == "last":
+        return f"{only} have too few (under three) and only train"
+    return (
+        f"{only} have no event from the cutoff on and only train, "
+        f"{sizes['users_not_used']:,} none before it and are not used"
+    )
 
 
 def _query_lines(report: Report) -> list[str]:

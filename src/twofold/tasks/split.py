@@ -12,6 +12,7 @@ from twofold.data.dataset import Dataset
 from twofold.data.notes import Note
 from twofold.data.text import query_key
 from twofold.records import SPLITS, InputError
+from twofold.tasks.cutoff import read_cutoff, untimed_queries, unused_events
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol
 
 REPEATS_ALLOWED = 0.05
@@ -22,30 +23,42 @@ def split_dataset(
     dataset: Dataset,
     source: str,
     split: Literal["last", "temporal"] = "last",
-    cutoff: float | None = None,
+    cutoff: float | str | None = None,
 ) -> PreparedDataset:
     """A dataset with its splits assigned.
 
+    Args:
+        dataset: as it was validated.
+        source: the name that the user gave.
+        split: how to split it.
+        cutoff: for `temporal`, a time in any form that a timestamp may have.
+
     Raises:
-        InputError: a temporal split without a cutoff, or where times are only positions.
+        InputError: a temporal split without a cutoff, or where times are only positions; a
+            cutoff that is no time within the data.
     """
     if (split == "temporal") != (cutoff is not None):
         raise InputError("--split temporal needs --cutoff TIME, and only it takes one")
-    if split == "temporal":
+    time = None
+    if cutoff is not None:
         require_real_times(dataset)
+        timed = (dataset.interactions["timestamp"], dataset.queries["timestamp"])
+        time = read_cutoff(cutoff, *timed)
     seen = "exclude" if repeat_share(dataset.interactions) < REPEATS_ALLOWED else "keep"
-    protocol = SplitProtocol(split, cutoff, seen)  # type: ignore[arg-type]
+    protocol = SplitProtocol(split, time, seen)  # type: ignore[arg-type]
     queries, notes = split_queries(dataset, protocol)
     if not queries.height and not dataset.interactions.height:
         raise InputError(f"{source}: no interaction, and no query with a right answer, is left")
+    interactions = split_interactions(dataset, protocol)
+    unused = [] if time is None else unused_events(interactions, time)
     return PreparedDataset(
         catalog=dataset.catalog,
-        interactions=split_interactions(dataset, protocol),
+        interactions=interactions,
         queries=queries,
         qrels=dataset.qrels,
         protocol=protocol,
         source=source,
-        notes=(*dataset.notes, *notes),
+        notes=(*dataset.notes, *unused, *notes),
     )
 
 
@@ -132,8 +145,9 @@ def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFra
     binding = pl.col("given" if timed else "split").replace_strict(order, default=-1)
     own = pl.col("split").replace_strict(order)
     kept = pl.when(own >= binding.max().over("key")).then("split")
+    untimed = [] if protocol.cutoff is None else untimed_queries(queries)
     queries = queries.with_columns(split=kept).drop("given")
-    return queries, _repeats(queries)
+    return queries, [*untimed, *_repeats(queries)]
 
 
 def _repeats(queries: pl.DataFrame) -> list[Note]:

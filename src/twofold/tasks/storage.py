@@ -18,7 +18,7 @@ KIND = "dataset"
 def load_dataset(
     source: str | Path,
     split: Literal["last", "temporal"] = "last",
-    cutoff: float | None = None,
+    cutoff: float | str | None = None,
 ) -> PreparedDataset:
     """Load a prepared folder, or read, validate and split any other source.
 
@@ -26,7 +26,8 @@ def load_dataset(
         source: a prepared folder, a folder of tables, a raw MovieLens folder, a known dataset's
             name, or `simulate:NAME`.
         split: how to split a source that is not prepared yet.
-        cutoff: the time from which events are test, for `split="temporal"`.
+        cutoff: the time from which events are test, for `split="temporal"`, in any form that a
+            timestamp may have.
 
     Raises:
         InputError: the source cannot be read; names file, line, value and remedy.
@@ -34,8 +35,8 @@ def load_dataset(
     folder = Path(source)
     if artifact.is_complete(folder):
         prepared = _load(folder)
-        if cutoff is not None and cutoff != prepared.protocol.cutoff:
-            raise InputError(f"{folder}: is split already, and otherwise; prepare its source again")
+        if cutoff is not None:
+            _require_cutoff(prepared, cutoff, folder)
         return prepared
     # Imported here, as most commands work on a prepared folder.
     from twofold.data.sources import read_source
@@ -61,6 +62,15 @@ def save_dataset(dataset: PreparedDataset, out: Path) -> None:
         report = data_report(dataset)
         artifact.write_json(folder / "data_report.json", report)
         (folder / "data_report.md").write_text(report_text(report), encoding="utf-8")
+
+
+def _require_cutoff(prepared: PreparedDataset, cutoff: float | str, folder: Path) -> None:
+    """Raise InputError where a prepared dataset is split by another cutoff, or by none."""
+    from twofold.tasks.cutoff import read_cutoff
+
+    timed = (prepared.interactions["timestamp"], prepared.queries["timestamp"])
+    if read_cutoff(cutoff, *timed) != prepared.protocol.cutoff:
+        raise InputError(f"{folder}: is split already, and otherwise; prepare its source again")
 
 
 def _load(folder: Path) -> PreparedDataset:

@@ -71,13 +71,20 @@ in search. Jensen-Shannon divergence of the two training popularities:
 </figure>
 <ul>
 <li>{{ result.sizes.interactions | count }} interactions of {{ result.sizes.users | count }} users;
-{{ result.sizes.users_that_only_train | count }} users have too few (under three) and only train.
+{{ result.sizes.users_that_only_train | count }} users only train, as they
+have under three events or none from the cutoff on.
 {{ (100 * result.repeat_share) | round(1) }} % of events repeat a (user, item).</li>
 <li>{{ result.sizes.queries | count }} queries with {{ result.sizes.qrels | count }} right
 answers.</li>
 <li>Leaks: {{ result.queries.same_text_as_training }} test queries have the text of a training
 query, {{ result.queries.near_duplicates_of_training }} nearly do;
 {{ result.queries.equal_to_a_title }} queries equal an item's title.</li>
+{% if result.events is defined and result.events.near_copies %}<li>
+{{ result.events.near_copies | count }} events have the same user and item as one within an hour
+before, {{ result.events.near_copies_held_out | count }} of them held out.</li>{% endif %}
+{% if result.events is defined and result.events.tied %}<li>{{ result.events.tied | count }} events
+have the time of another event of their user; the order of the file decided which of them is held
+out in {{ result.events.held_out_by_file_order | count }} cases.</li>{% endif %}
 {% for note in result.left_out %}<li>{{ note }}</li>{% endfor %}
 </ul>
 """

@@ -1,0 +1,111 @@
+"""The cutoff of a temporal split: read in any form, and what it leaves unused."""
+
+import math
+from collections.abc import Sequence
+
+import polars as pl
+
+from twofold.data.notes import Note
+from twofold.data.times import (
+    TimeForm,
+    parse_dates,
+    parse_iso,
+    per_second,
+    readable,
+    time_range,
+    unit_of,
+)
+from twofold.records import InputError
+
+
+def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
+    """A cutoff in the unit of the data: seconds since 1970, or a position.
+
+    Args:
+        cutoff: a time in any form that a timestamp may have.
+        columns: the timestamps of the data, as a dataset holds them.
+
+    Raises:
+        InputError: it is no time, or leaves no event before it or none after it.
+    """
+    span = time_range(columns)
+    if span is None:
+        raise InputError("--cutoff: no table has timestamps, so no time can cut; use --split last")
+    start, end = span
+    run = f"the times of the data run from {readable(start)} to {readable(end)}"
+    meant = _readings(str(cutoff))
+    if not meant:
+        raise InputError(
+            f"--cutoff '{cutoff}': neither a number nor an ISO time such as 2024-05-01T12:00:00; "
+            f"{run}"
+        )
+    within = [time for time in meant if start < time <= end]
+    if not within:
+        shown = readable(meant[-1])
+        also = f" ({shown})" if shown != str(cutoff) else ""
+        side = "before it" if meant[-1] <= start else "from it on"
+        raise InputError(
+            f"--cutoff '{cutoff}'{also}: nothing lies {side}; {run}; choose a time between them"
+        )
+    return within[0]
+
+
+def _readings(text: str) -> Sequence[float]:
+    """What a cutoff may mean, the likeliest last; nothing where it is no time."""
+    given = pl.Series([text.strip()])
+    number = given.cast(pl.Float64, strict=False)[0]
+    if number is None:
+        return parse_iso(given)["seconds"].drop_nulls().to_list()
+    if not math.isfinite(number):
+        return ()
+    form = TimeForm(pl.select(unit_of(pl.lit(number))).item())
+    other = parse_dates(given).drop_nulls().to_list() or [number / per_second(form)]
+    return (number, *other)
+
+
+def unused_events(interactions: pl.DataFrame, cutoff: float) -> list[Note]:
+    """Notes on the events from the cutoff on that are neither learnt from nor asked.
+
+    Args:
+        interactions: in time order within each user, with the column `split`.
+        cutoff: as `read_cutoff` gives it.
+    """
+    when = readable(cutoff)
+    early = (pl.col("timestamp") < cutoff).any().over("user_id")
+    unused = interactions.filter(pl.col("split").is_null()).join(
+        interactions.select("user_id", early=early).unique(), on="user_id", how="left"
+    )
+    later, without = unused.filter(pl.col("early")), unused.filter(~pl.col("early"))
+    notes = []
+    if later.height:
+        problem = f"it follows the user's first event from the cutoff {when} on, which is the test"
+        remedy = "a later cutoff uses more of them"
+        notes.append(_unused(later, problem, remedy))
+    if without.height:
+        users = without["user_id"].n_unique()
+        problem = f"its user is one of {users} without an event before the cutoff {when}"
+        notes.append(_unused(without, problem, "nothing to do, or choose a later cutoff"))
+    return notes
+
+
+def untimed_queries(queries: pl.DataFrame) -> list[Note]:
+    """A note on queries that a cutoff cannot split, as they have neither split nor time.
+
+    Args:
+        queries: with the columns `given` (the split that the table names) and `timestamp`.
+    """
+    untimed = queries.filter(pl.col("given").is_null() & pl.col("timestamp").is_null())
+    if not untimed.height:
+        return []
+    place = f"query '{untimed['query_id'][0]}'"
+    every = queries["timestamp"].is_null().all()
+    effect = "split by a hash of the text" if every else "trained on"
+    problem = "it has no timestamp, so it may be later than the cutoff"
+    remedy = "give it a timestamp or a split"
+    return [Note(untimed.height, place, problem, remedy, "query", effect)]
+
+
+def _unused(events: pl.DataFrame, problem: str, remedy: str) -> Note:
+    user, item = events.select("user_id", "item_id").row(0)
+    place = f"interactions: event '{item}' of user '{user}'"
+    return Note(events.height, place, problem, remedy, "event", "not used")

@@ -1,0 +1,89 @@
+"""What the data report says of events: repeats, near-copies, equal times, and what is not used."""
+
+from typing import Any
+
+import polars as pl
+
+from twofold.data.times import TimeForm, readable, unit_of
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.split import repeat_share
+
+NEAR_COPY = 3600.0
+"""Seconds within which the same user and item again may be one event written twice."""
+
+Report = dict[str, Any]
+
+
+def event_report(dataset: PreparedDataset) -> Report:
+    """Repeats, near-copies and equal times among the events, and those that are not used.
+
+    Returns:
+        `repeat_share`; `near_copies`, how many events have the same user and item as one within
+        an hour before, and `near_copies_held_out`, those of them that are not trained on, both
+        None where the timestamps are no times; `tied`, how many have the time of another event
+        of their user, and `held_out_by_file_order`, how many of the users' held-out events were
+        chosen among equal times by their place in the file, both None without timestamps;
+        `not_used`; `first` and `last` time.
+    """
+    events = dataset.interactions
+    times = events["timestamp"]
+    timed = len(times) > 0 and times.null_count() == 0
+    near = near_copies(events) if timed and _are_times(times) else None
+    tied = events.select("user_id", "timestamp").is_duplicated() if timed else None
+    held_out = events["split"].is_in(["validation", "test"])
+    return {
+        "repeat_share": repeat_share(events),
+        "near_copies": None if near is None else int(near.sum()),
+        "near_copies_held_out": None if near is None else int((near & held_out).sum()),
+        "tied": None if tied is None else int(tied.sum()),
+        "held_out_by_file_order": _by_file_order(events) if timed else None,
+        "not_used": events["split"].null_count(),
+        "first": times.min(),
+        "last": times.max(),
+    }
+
+
+def near_copies(events: pl.DataFrame) -> pl.Series:
+    """Which events have the user and item of one within an hour before; in time order."""
+    before = pl.col("timestamp").shift(1).over("user_id", "item_id")
+    return events.select((pl.col("timestamp") - before <= NEAR_COPY).fill_null(False)).to_series()
+
+
+def event_lines(report: Report, events: int) -> list[str]:
+    """The report on `events` events as lines of Markdown."""
+    lines = []
+    if report["first"] is not None:
+        first, last = readable(report["first"]), readable(report["last"])
+        lines.append(f"- Times: {first} to {last}.")
+    if report["near_copies"]:
+        lines.append(
+            f"- Near-copies: {report['near_copies']:,} events "
+            f"({report['near_copies'] / events:.1%}) have the same user and item as one within an "
+            f"hour before, {report['near_copies_held_out']:,} of them held out. If they are one "
+            f"event written twice, remove them: they are easy to predict and count as repeats."
+        )
+    if report["tied"]:
+        lines.append(
+            f"- Equal times: {report['tied']:,} events ({report['tied'] / events:.1%}) have the "
+            f"time of another event of their user; among these the order of the file decides, "
+            f"which chose {report['held_out_by_file_order']:,} of the held-out events."
+        )
+    if report["not_used"]:
+        lines.append(
+            f"- Not used: {report['not_used']:,} events from the cutoff on that are no user's "
+            f"test event; see the notes."
+        )
+    return lines
+
+
+def _are_times(times: pl.Series) -> bool:
+    """Whether timestamps are seconds since 1970, of 1973 or later, and not positions."""
+    units = pl.select(unit_of(pl.lit(times))).to_series()
+    return bool((units == TimeForm.seconds.value).all())
+
+
+def _by_file_order(events: pl.DataFrame) -> int:
+    """How many held-out events have the time of an event of their user with another split."""
+    other = (pl.col("split").fill_null("").n_unique() > 1).over("user_id", "timestamp")
+    held_out = pl.col("split").is_in(["validation", "test"]).fill_null(False)
+    return events.filter(held_out & other).height
