@@ -18,6 +18,7 @@ from twofold.cli import (
     search,
     serve,
     simulate_study,
+    sources,
     study,
     train,
 )
@@ -33,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(prepare.prepare)
+app.command()(sources.sources)
 app.command()(study.study)
 app.command()(report.report)
 app.command()(simulate_study.simulate_study)

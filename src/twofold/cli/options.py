@@ -30,7 +30,8 @@ class BudgetName(StrEnum):
 DatasetArgument = Annotated[
     str,
     typer.Argument(
-        help="Prepared folder, folder of tables, MovieLens folder or name, or simulate:NAME."
+        help="Prepared folder, folder of tables, published dataset or its name, or simulate:NAME; "
+        "twofold sources lists them."
     ),
 ]
 Model = Annotated[Path, typer.Argument(help="Model folder.")]

@@ -31,15 +31,11 @@ def read_source(source: str | Path) -> Dataset:
 
 def _folder_tables(folder: Path) -> dict[str, list[Table]]:
     """The tables of a folder, by the first layout that recognises it."""
-    from twofold.data.layouts import beir, four_tables, movielens
+    from twofold.data.layouts.registry import folder_tables
 
     if not folder.is_dir():
         raise _unknown(str(folder))
-    if movielens.recognises(folder):
-        return movielens.tables(folder)
-    if beir.recognises(folder):
-        return beir.tables(folder)
-    return four_tables.tables(folder)
+    return folder_tables(folder)
 
 
 def _fetched(name: str) -> Path:
@@ -58,3 +54,16 @@ def _unknown(name: str) -> InputError:
 
     known = ", ".join([*movielens.ARCHIVES, *(_SIMULATE + n for n in simulate.SIMULATORS)])
     return InputError(f"{name}: no such folder, and none of the known sources {known}")
+
+
+def known_sources() -> dict[str, list[dict[str, str]]]:
+    """What is read: the layouts of folders, the datasets known by name, and the simulators."""
+    from twofold.data.layouts import movielens
+    from twofold.data.layouts.registry import listed
+    from twofold.data.simulators import simulate
+
+    return {
+        "layouts": listed(),
+        "names": [{"name": a.name, "url": a.url} for a in movielens.ARCHIVES.values()],
+        "simulators": [{"name": _SIMULATE + name} for name in simulate.SIMULATORS],
+    }

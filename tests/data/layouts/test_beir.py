@@ -1,8 +1,11 @@
 """BEIR's folder of judgments next to our own tables."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import WriteFolder
+from tests.contracts.test_layouts import json_lines, write
 from twofold.data.sources import read_source
 from twofold.records import InputError
 
@@ -33,3 +36,35 @@ def test_a_split_of_the_queries_own_wins_over_the_name_of_the_file(
     (folder / "qrels").mkdir()
     (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq1\ta\t1\n")
     assert read_source(folder).queries["split"].to_list() == ["test"]
+
+
+def test_a_folder_as_beir_publishes_it(tmp_path: Path) -> None:
+    files = {
+        "corpus.jsonl": json_lines(
+            {"_id": "d1", "title": "", "text": "oak", "metadata": {"url": "x"}},
+            {"_id": "d2", "title": "Lamp", "text": "tall", "metadata": {}},
+        ),
+        "queries.jsonl": json_lines(
+            {"_id": "q1", "text": "one", "metadata": {}}, {"_id": "q2", "text": "two"}
+        ),
+        "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq1\td2\t2\n",
+    }
+    dataset = read_source(write(tmp_path, files))
+    assert dataset.catalog.items.columns == ["item_id", "title", "text"]
+    assert dataset.catalog.title("d1") == "d1"
+    assert dataset.queries["split"].to_list() == ["test", None]
+    assert dataset.qrels.rows() == [("q1", "d2", 2)]
+    problems = [note.problem for note in dataset.notes]
+    assert problems == [
+        "column 'metadata' has values in 1 rows",
+        "query 'q2' has no right answer in qrels",
+    ]
+
+
+def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
+    files = {
+        "queries.jsonl": json_lines({"_id": "q1", "text": "one"}),
+        "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq1\td2\t2\n",
+    }
+    with pytest.raises(InputError, match=r"no corpus.jsonl, which a BEIR folder has"):
+        read_source(write(tmp_path, files))

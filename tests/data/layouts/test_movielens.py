@@ -58,6 +58,37 @@ def test_the_dat_layout_has_latin_letters_and_no_tags(tmp_path: Path) -> None:
     assert dataset.queries.height == 0
 
 
+def test_the_dat_layout_with_tags_in_utf8(tmp_path: Path) -> None:
+    files = {
+        "movies.dat": "1::Amélie: a::b (2001)::Comedy\r\n\r\n",
+        "ratings.dat": "1::1::5::978300760\n",
+        "tags.dat": "7::1::Space-Ships!::1\n8::1::spaceships::1\n8::1::Space ships::1\n",
+    }
+    dataset = read_source(_write(tmp_path / "ml-10m", files))
+    assert dataset.catalog.title("1") == "Amélie: a::b (2001)"
+    assert dataset.queries["query_id"].to_list() == ["tag:space-ship"]
+
+
+def test_a_file_that_is_mostly_utf8_is_not_read_as_latin_letters(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "ml", {"movies.dat": "1::éèà::x\n", "ratings.dat": "1::1::5::9\n"})
+    broken = (folder / "movies.dat").read_bytes() + b"2::\xe9::x\n"
+    (folder / "movies.dat").write_bytes(broken)
+    with pytest.raises(InputError, match=r"movies.dat line 2: byte 0xe9 is not UTF-8"):
+        read_source(folder)
+
+
+def test_the_100k_layout(tmp_path: Path) -> None:
+    flags = ["0"] * 19
+    flags[3] = flags[5] = "1"
+    files = {
+        "u.item": f"1|Café (1995)|01-Jan-1995||http://x|{'|'.join(flags)}\n",
+        "u.data": "196\t1\t3\t881250949\n",
+    }
+    dataset = read_source(_write(tmp_path / "ml-100k", files, "latin-1"))
+    assert dataset.catalog.items.row(0) == ("1", "Café (1995)", "1995", "Animation|Comedy")
+    assert dataset.interactions.row(0) == ("196", "1", 881250949.0)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     folder = _write(tmp_path / "ml", {"movies.csv": "movieId,title,genres\n1,Up,x\n"})
     with pytest.raises(InputError, match=r"no ratings.csv, which a MovieLens folder has"):

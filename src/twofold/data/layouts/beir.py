@@ -1,26 +1,25 @@
-"""Relevance judgments as BEIR publishes them: `qrels/train.tsv`, `dev.tsv` and `test.tsv`.
+"""BEIR's folders: `corpus.jsonl`, `queries.jsonl`, `qrels/train.tsv`, `dev.tsv`, `test.tsv`.
 
-A file's name is the split of its queries. The other tables are those of `four_tables`.
+A file's name is the split of its queries. Tables of ours may stand for those of BEIR: `items` for
+`corpus`, and `interactions` next to them.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from twofold.data.formats import Table, find_table, read_table
 from twofold.data.layouts.four_tables import read_present, require_enough
+from twofold.data.layouts.layout import Layout, Tables
+from twofold.data.notes import Note
+from twofold.records import InputError
 
 _SPLITS = {"train": "train", "dev": "validation", "validation": "validation", "test": "test"}
 _COLUMNS = {"query-id": "query_id", "corpus-id": "item_id", "score": "relevance"}
 
 
-def recognises(folder: Path) -> bool:
-    """Whether queries are judged by BEIR's files, and by no table of ours."""
-    judged = any((folder / "qrels").glob("*.tsv")) and not find_table(folder, "qrels")
-    return judged and find_table(folder, "queries") is not None
-
-
-def tables(folder: Path) -> dict[str, list[Table]]:
+def tables(folder: Path) -> Tables:
     """The tables of a folder with BEIR's judgments.
 
     Raises:
@@ -28,29 +27,71 @@ def tables(folder: Path) -> dict[str, list[Table]]:
     """
     qrels = [_judgments(path) for path in sorted((folder / "qrels").glob("*.tsv"))]
     present = read_present(folder)
+    if "items" not in present:
+        present["items"] = [_corpus(folder)]
     queries = _with_split(present["queries"][0], qrels)
     return require_enough(folder, {**present, "queries": [queries], "qrels": qrels})
 
 
+def _corpus(folder: Path) -> Table:
+    """The items of `corpus.jsonl`, without its metadata."""
+    path = find_table(folder, "corpus")
+    if path is None:
+        raise InputError(
+            f"{folder}: no corpus.jsonl, which a BEIR folder has next to queries.jsonl and "
+            f"qrels; add it, or a table items"
+        )
+    read = read_table(path)
+    table = read.with_rows(read.rows.rename({"_id": "item_id"}, strict=False))
+    table.require_columns("item_id")
+    if "title" not in table.rows.columns:
+        table = table.with_rows(table.rows.with_columns(title=pl.lit(None, pl.String)))
+    return _without_metadata(table)
+
+
+def _without_metadata(table: Table) -> Table:
+    """The table without BEIR's column of objects, with a note where they hold anything."""
+    if "metadata" not in table.rows.columns:
+        return table
+    notes = [note for note in table.notes if "'metadata'" not in note.problem]
+    filled = int((table.rows["metadata"].fill_null("{}") != "{}").sum())
+    if filled:
+        problem = f"column 'metadata' has values in {filled} rows"
+        remedy = "write what matters to a column of its own"
+        notes.append(Note(1, str(table.path), problem, remedy, unit="column"))
+    return replace(table, rows=table.rows.drop("metadata"), notes=tuple(notes))
+
+
 def _judgments(path: Path) -> Table:
     read = read_table(path)
-    table = Table(path, read.rows.rename(_COLUMNS, strict=False))
+    table = read.with_rows(read.rows.rename(_COLUMNS, strict=False))
     table.require_columns("query_id", "item_id")
     return table
 
 
 def _with_split(given: Table, qrels: list[Table]) -> Table:
     """The queries with the split of the first file that judges them, unless they have a split."""
-    queries = Table(given.path, given.rows.rename({"_id": "query_id"}, strict=False))
-    queries.require_columns("query_id")
+    named = given.with_rows(given.rows.rename({"_id": "query_id"}, strict=False))
+    named.require_columns("query_id")
+    queries = _without_metadata(named)
     if "split" in queries.rows.columns:
         return queries
     split = pl.concat(_split_of_queries(table) for table in qrels)
     split = split.unique("query_id", keep="first", maintain_order=True)
     joined = queries.rows.join(split, on="query_id", how="left", maintain_order="left")
-    return Table(queries.path, joined)
+    return queries.with_rows(joined)
 
 
 def _split_of_queries(table: Table) -> pl.DataFrame:
     split = pl.lit(_SPLITS.get(table.path.stem), pl.String)
     return table.rows.select("query_id", split=split)
+
+
+LAYOUT = Layout(
+    name="BEIR",
+    needs=("corpus.jsonl*|corpus.parquet|items.*", "queries.*", "qrels/*.tsv"),
+    gives="items, queries and qrels with their splits: search",
+    tables=tables,
+    marks=("queries.*", "qrels/*.tsv"),
+    unless="qrels.*",
+)

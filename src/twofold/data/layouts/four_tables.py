@@ -6,6 +6,12 @@ from twofold.data.formats import SUFFIXES, Table, find_table, read_table
 from twofold.records import InputError
 
 TABLES = ("items", "interactions", "queries", "qrels")
+LISTED = {
+    "name": "four tables",
+    "recognised by": "items.csv with interactions.csv, or with queries.csv and qrels.csv",
+    "gives": "what there is: search, recommendation or both",
+}
+"""What `twofold sources` says of this layout; each table may be in any format that is read."""
 
 
 def tables(folder: Path) -> dict[str, list[Table]]:
@@ -14,19 +20,28 @@ def tables(folder: Path) -> dict[str, list[Table]]:
     Raises:
         InputError: a table is missing or not readable.
     """
-    present = read_present(folder)
-    if not present:
+    read = read_present(folder)
+    if not read:
         raise InputError(
             f"{folder}: is no dataset; it needs items and interactions or queries with qrels, "
-            f"each as {', '.join(SUFFIXES)}"
+            f"each as {', '.join(SUFFIXES)}; twofold sources lists what else is read"
         )
-    return require_enough(folder, present)
+    return require_enough(folder, read)
+
+
+def present(folder: Path) -> dict[str, Path]:
+    """The files of the tables that a folder has.
+
+    Raises:
+        InputError: a table is there twice.
+    """
+    paths = {name: find_table(folder, name) for name in TABLES}
+    return {name: path for name, path in paths.items() if path}
 
 
 def read_present(folder: Path) -> dict[str, list[Table]]:
     """The tables that a folder has, few as they may be."""
-    paths = {name: find_table(folder, name) for name in TABLES}
-    return {name: [read_table(path)] for name, path in paths.items() if path}
+    return {name: [read_table(path)] for name, path in present(folder).items()}
 
 
 def require_enough(folder: Path, tables: dict[str, list[Table]]) -> dict[str, list[Table]]:

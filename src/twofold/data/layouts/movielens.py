@@ -1,7 +1,8 @@
 """MovieLens folders as GroupLens publishes them: ratings are interactions, tags are queries.
 
 A tag becomes a query where at least two users gave it, after normalisation; the movies that
-carry it are its right answers. The 1M set has no tags, so it is a recommendation dataset.
+carry it are its right answers. The 100k and 1M sets have no tags, so they are recommendation
+datasets.
 """
 
 from pathlib import Path
@@ -10,6 +11,8 @@ import polars as pl
 
 from twofold.data.download import Archive
 from twofold.data.formats import Table, read_table
+from twofold.data.layouts.layout import Layout, Tables
+from twofold.data.layouts.lines import read_lines
 from twofold.data.text import normalise_query
 from twofold.records import InputError
 
@@ -21,38 +24,58 @@ ARCHIVES = {
     "ml-25m": Archive("ml-25m", f"{_HOST}/ml-25m.zip", "6b51fb2759a8657d3bfcbfc42b592ada"),
 }
 _MIN_USERS = 2
+_GENRES = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
+    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
+    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+"""The genres of the 100k set, in the order of its columns."""
 
 
-def recognises(folder: Path) -> bool:
-    """Whether the folder has one of GroupLens' layouts."""
-    return any((folder / f"movies.{s}").is_file() for s in ("csv", "dat"))
-
-
-def tables(folder: Path) -> dict[str, list[Table]]:
+def tables(folder: Path) -> Tables:
     """The four tables of a raw folder.
 
     Raises:
         InputError: a file of the layout is missing or not readable.
     """
-    read = _read_dat if (folder / "movies.dat").is_file() else _read_csv
+    read, suffix = (_read_dat, "dat") if (folder / "movies.dat").is_file() else (_read_csv, "csv")
     movies = read(folder, "movies", ["movieId", "title", "genres"])
     ratings = read(folder, "ratings", ["userId", "movieId", "rating", "timestamp"])
     present = {
-        "items": [Table(movies.path, _items(movies.rows))],
-        "interactions": [
-            Table(
-                ratings.path,
-                ratings.rows.select(user_id="userId", item_id="movieId", timestamp="timestamp"),
-            )
-        ],
+        "items": [movies.with_rows(_items(movies.rows))],
+        "interactions": [_interactions(ratings)],
     }
-    if (folder / "tags.csv").is_file():
-        tags = _read_csv(folder, "tags", ["userId", "movieId", "tag"])
-        queries, qrels = _queries(tags.rows)
+    if (folder / f"tags.{suffix}").is_file():
+        tags = read(folder, "tags", ["userId", "movieId", "tag", "timestamp"])
+        queries, qrels = tag_queries(tags.rows)
         if queries.height:
-            present["queries"] = [Table(tags.path, queries, derived=True)]
+            notes = tags.notes
+            present["queries"] = [Table(tags.path, queries, derived=True, notes=notes)]
             present["qrels"] = [Table(tags.path, qrels, derived=True)]
     return present
+
+
+def tables_100k(folder: Path) -> Tables:
+    """The items and interactions of the 100k set: `u.item` and `u.data`.
+
+    Raises:
+        InputError: a line of theirs has another number of fields.
+    """
+    columns = ["movieId", "title", "release", "video", "url", *_GENRES]
+    movies = read_lines(folder / "u.item", "|", columns)
+    ratings = read_lines(folder / "u.data", "\t", ["userId", "movieId", "rating", "timestamp"])
+    genres = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES]
+    joined = pl.concat_str(*genres, separator="|", ignore_nulls=True).replace("", None)
+    return {
+        "items": [movies.with_rows(_items(movies.rows.with_columns(genres=joined)))],
+        "interactions": [_interactions(ratings)],
+    }
+
+
+def _interactions(ratings: Table) -> Table:
+    return ratings.with_rows(
+        ratings.rows.select(user_id="userId", item_id="movieId", timestamp="timestamp")
+    )
 
 
 def _items(movies: pl.DataFrame) -> pl.DataFrame:
@@ -61,7 +84,12 @@ def _items(movies: pl.DataFrame) -> pl.DataFrame:
     return movies.select(item_id="movieId", title="title", year=year, genres=genres)
 
 
-def _queries(tags: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def tag_queries(tags: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The queries and qrels of tags that two users or more gave.
+
+    Args:
+        tags: columns userId, movieId (any item's id) and tag.
+    """
     key = pl.col("tag").fill_null("").map_elements(normalise_query, return_dtype=pl.String)
     given = tags.with_columns(key=key).filter(pl.col("key") != "")
     # What people see is the commonest way in which the tag was typed.
@@ -76,25 +104,36 @@ def _queries(tags: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _read_csv(folder: Path, name: str, columns: list[str]) -> Table:
-    path = folder / f"{name}.csv"
-    if not path.is_file():
-        raise InputError(f"{folder}: no {path.name}, which a MovieLens folder has; unpack it again")
-    table = read_table(path)
+    table = read_table(_file(folder, f"{name}.csv"))
     missing = [column for column in columns if column not in table.rows.columns]
-    if missing:
-        raise InputError(f"{path}: no column '{missing[0]}'; unpack the archive again")
+    if missing and missing != ["timestamp"]:
+        raise InputError(f"{table.path}: no column '{missing[0]}'; unpack the archive again")
     return table
 
 
 def _read_dat(folder: Path, name: str, columns: list[str]) -> Table:
-    """The older layout: `::` between fields, Latin-1, no header."""
-    path = folder / f"{name}.dat"
+    """The older layout: `::` between fields, no header; a title or a tag may hold `::`."""
+    free = next((n for n, column in enumerate(columns) if column in ("title", "tag")), None)
+    return read_lines(_file(folder, f"{name}.dat"), "::", columns, free)
+
+
+def _file(folder: Path, name: str) -> Path:
+    path = folder / name
     if not path.is_file():
-        raise InputError(f"{folder}: no {path.name}, which a MovieLens folder has; unpack it again")
-    rows = [line.split("::") for line in path.read_text(encoding="latin-1").splitlines()]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(columns):
-            raise InputError(
-                f"{path} line {number}: {len(row)} fields where {len(columns)} are expected"
-            )
-    return Table(path, pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row"))
+        raise InputError(f"{folder}: no {name}, which a MovieLens folder has; unpack it again")
+    return path
+
+
+LAYOUT = Layout(
+    name="MovieLens",
+    needs=("movies.csv|movies.dat", "ratings.csv|ratings.dat"),
+    gives="movies, ratings, and tags as queries: both tasks",
+    tables=tables,
+    marks=("movies.csv|movies.dat",),
+)
+LAYOUT_100K = Layout(
+    name="MovieLens 100k",
+    needs=("u.data", "u.item"),
+    gives="movies and ratings: recommendation",
+    tables=tables_100k,
+)

@@ -1,0 +1,51 @@
+"""What a layout is: the files that a folder has, and the tables that are read from them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from twofold.data.formats import Table
+
+Tables = dict[str, list[Table]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A folder as somebody publishes or writes it.
+
+    Attributes:
+        name: what people call it.
+        needs: the files that it has; each a pattern, or several with `|` in between of which one
+            is enough.
+        gives: the tables that come out, for a person.
+        tables: read the four tables of a folder, or raise InputError.
+        marks: the files by which a folder is recognised; those of `needs` unless said otherwise.
+        unless: a file that a folder of this layout does not have; none by default.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    gives: str
+    tables: Callable[[Path], Tables]
+    marks: tuple[str, ...] = ()
+    unless: str = ""
+
+    def recognises(self, folder: Path) -> bool:
+        """Whether a folder has this layout."""
+        if self.unless and has(folder, self.unless):
+            return False
+        return all(has(folder, pattern) for pattern in self.marks or self.needs)
+
+    def found(self, folder: Path) -> list[str]:
+        """Those of the needed files that a folder has."""
+        return [pattern for pattern in self.needs if has(folder, pattern)]
+
+
+def has(folder: Path, pattern: str) -> bool:
+    """Whether a folder has a file of the pattern, or of one of several with `|` in between."""
+    return any(path.is_file() for part in pattern.split("|") for path in folder.glob(part))
+
+
+def shown(pattern: str) -> str:
+    """A pattern for a person: `a.csv or b.dat`."""
+    return " or ".join(pattern.split("|"))

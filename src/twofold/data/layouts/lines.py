@@ -1,0 +1,69 @@
+"""Files of fields without a header, as older datasets are published."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from twofold.data.formats import Table
+from twofold.data.reading.decode import read_bytes
+from twofold.records import InputError
+
+
+def read_lines(
+    path: Path, separator: str, columns: Sequence[str], free: int | None = None, more: int = 0
+) -> Table:
+    """The rows of a file, one a line; lines without a character are none.
+
+    Args:
+        path: the file, in UTF-8 or, as the oldest ones are, in Latin-1.
+        separator: what stands between two fields.
+        columns: the names of the fields.
+        free: the number of the field in which the separator may stand as text; none if None.
+        more: how many fields may follow the named ones; they are not read.
+
+    Raises:
+        InputError: a line with another number of fields.
+    """
+    rows: list[list[str | None]] = []
+    lines: list[int] = []
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        fields = line.removesuffix("\r").split(separator)
+        extra = len(fields) - len(columns)
+        if free is not None and extra > 0:
+            fields[free : free + extra + 1] = [separator.join(fields[free : free + extra + 1])]
+            extra = 0
+        if not 0 <= extra <= more:
+            raise InputError(
+                f"{path} line {number}: {len(fields)} fields where {len(columns)} are expected; "
+                f"correct the line, or unpack the archive again"
+            )
+        rows.append([field or None for field in fields[: len(columns)]])
+        lines.append(number)
+    if not rows:
+        raise InputError(f"{path}: the file is empty; unpack the archive again")
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    return Table(path, frame, lines=pl.Series(lines, dtype=pl.UInt32))
+
+
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8, or in Latin-1 where it is not.
+
+    Raises:
+        InputError: mostly UTF-8, with bytes that are not.
+    """
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        text = data.decode("utf-8", "replace")
+        broken = text.count("\ufffd")
+        if sum(character > "\x7f" for character in text) > 3 * broken:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise InputError(
+                f"{path} line {line}: byte {data[error.start]:#04x} is not UTF-8 as the rest of "
+                f"the file is; correct this line"
+            ) from error
+        return data.decode("latin-1")

@@ -1,0 +1,135 @@
+"""RecBole's atomic files: `NAME.inter`, `NAME.item`, with a type after each column's name.
+
+A header is `user_id:token`, `timestamp:float`, `title:token_seq`; fields are divided by tabs, and
+the values of a sequence by blanks. The users of `NAME.user` are not read.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from twofold.data.formats import Table, read_table
+from twofold.data.layouts.layout import Layout, Tables
+from twofold.data.notes import Note
+from twofold.records import InputError
+
+_USERS = ("user_id", "session_id")
+_PROSE = ("title", "name", "text", "description", "abstract", "body", "review")
+"""What a sequence's name ends with where its tokens are words and not values."""
+
+
+def tables(folder: Path) -> Tables:
+    """The items and interactions of a folder.
+
+    Raises:
+        InputError: several datasets in a folder, or a column that is missing.
+    """
+    events, types = _read(_only(folder, "inter"))
+    user = next((name for name in _USERS if name in types), None)
+    events = events.with_rows(events.rows.rename({user: "user_id"} if user else {}))
+    items, kinds = _items(folder)
+    key = _item_key(events, items)
+    events = events.with_rows(events.rows.rename({key: "item_id"}))
+    events.require_columns("user_id", "item_id")
+    wanted = [c for c in ("user_id", "item_id", "timestamp") if c in events.rows.columns]
+    events = events.with_rows(events.rows.select(wanted))
+    if items is None:
+        return {"items": [_of_events(events)], "interactions": [events]}
+    return {"items": [_with_title(items, key, kinds)], "interactions": [events]}
+
+
+def _only(folder: Path, suffix: str) -> Path:
+    paths = sorted(folder.glob(f"*.{suffix}"))
+    if len(paths) > 1:
+        raise InputError(
+            f"{folder}: {' and '.join(path.name for path in paths)} are several sets of RecBole's "
+            f"files; keep one, or join the parts of one set under one header"
+        )
+    return paths[0]
+
+
+def _items(folder: Path) -> tuple[Table | None, dict[str, str]]:
+    if not any(folder.glob("*.item")):
+        return None, {}
+    return _read(_only(folder, "item"))
+
+
+def _read(path: Path) -> tuple[Table, dict[str, str]]:
+    """A table with the types of its columns, taken from their names."""
+    table = read_table(path, ".tsv")
+    types = {}
+    for given in table.rows.columns:
+        name, _, kind = given.rpartition(":")
+        if not name or kind not in ("token", "token_seq", "float", "float_seq"):
+            raise InputError(
+                f"{path} line 1: column '{given}' has no type; a RecBole header is such as "
+                f"user_id:token, with token, token_seq, float or float_seq and tabs in between"
+            )
+        types[name] = kind
+    rows = table.rows.rename(dict(zip(table.rows.columns, types, strict=True)))
+    return replace(table, rows=rows, lines=_lines(table)), types
+
+
+def _lines(table: Table) -> pl.Series:
+    if table.lines is not None:
+        return table.lines
+    return pl.int_range(2, 2 + table.rows.height, dtype=pl.UInt32, eager=True)
+
+
+def _item_key(events: Table, items: Table | None) -> str:
+    """The column of the items' ids: `item_id`, or what the items' first column is called."""
+    key = "item_id"
+    if key not in events.rows.columns and items is not None:
+        key = items.rows.columns[0]
+    events.require_columns(key)
+    return key
+
+
+def _of_events(events: Table) -> Table:
+    """The items that occur, where there is no file of items."""
+    ids = events.rows.select("item_id").drop_nulls().unique(maintain_order=True)
+    problem = "there is no file of items: they have no title, and are those that occur"
+    note = Note(
+        ids.height, str(events.path), problem, "add NAME.item", "item", "taken from the events"
+    )
+    rows = ids.with_columns(title=pl.lit(None, pl.String))
+    return Table(events.path, rows, derived=True, notes=(note,))
+
+
+def _with_title(items: Table, key: str, types: dict[str, str]) -> Table:
+    """The items with a title, the values of sequences divided as attributes are."""
+    if key not in items.rows.columns:
+        items.require_columns("item_id")
+        key = "item_id"
+    title = _title(types)
+    vectors = [name for name, kind in types.items() if kind == "float_seq"]
+    values = [n for n, kind in types.items() if kind == "token_seq" and not n.endswith(_PROSE)]
+    rows = items.rows.with_columns(
+        pl.col(values).str.strip_chars().str.replace_all(r"\s+", "|")
+    ).drop(vectors)
+    rows = rows.rename({key: "item_id", **({title: "title"} if title else {})})
+    if not title:
+        rows = rows.with_columns(title=pl.lit(None, pl.String))
+    notes = [
+        Note(1, str(items.path), f"column '{name}' holds numbers", "nothing to do", unit="column")
+        for name in vectors
+    ]
+    return replace(items, rows=rows, notes=(*items.notes, *notes))
+
+
+def _title(types: dict[str, str]) -> str | None:
+    """The column that names an item: `title`, `name`, or one that ends so, such as movie_title."""
+    for ending in ("title", "name"):
+        ends = [name for name in types if name == ending or name.endswith(f"_{ending}")]
+        if ends:
+            return ending if ending in ends else ends[0]
+    return None
+
+
+LAYOUT = Layout(
+    name="RecBole",
+    needs=("*.inter",),
+    gives="items of NAME.item and interactions: recommendation",
+    tables=tables,
+)

@@ -1,0 +1,70 @@
+"""The layouts that are known, which of them a folder has, and which it is nearest to."""
+
+from pathlib import Path
+
+from twofold.data.layouts import beir, four_tables, movielens, recbole
+from twofold.data.layouts.layout import Layout, Tables, shown
+from twofold.records import InputError
+
+LAYOUTS: tuple[Layout, ...] = (
+    movielens.LAYOUT,
+    movielens.LAYOUT_100K,
+    beir.LAYOUT,
+    recbole.LAYOUT,
+)
+"""The published layouts, in the order in which a folder is tried; else it is `four_tables`."""
+
+
+def listed() -> list[dict[str, str]]:
+    """Every layout: its name, the files that it is recognised by, and what it gives."""
+    return [four_tables.LISTED] + [
+        {
+            "name": layout.name,
+            "recognised by": ", ".join(shown(p) for p in layout.marks or layout.needs),
+            "gives": layout.gives,
+        }
+        for layout in LAYOUTS
+    ]
+
+
+def folder_tables(folder: Path) -> Tables:
+    """The tables of a folder, by the first layout that recognises it.
+
+    Raises:
+        InputError: no layout has such files; it names the nearest one and what is missing.
+    """
+    for layout in LAYOUTS:
+        if layout.recognises(folder):
+            return layout.tables(folder)
+    own = four_tables.present(folder)
+    near = max(LAYOUTS, key=lambda layout: len(layout.found(folder)))
+    if len(near.found(folder)) > len(own):
+        raise _nearest(folder, near)
+    if not own and (inside := _inside(folder)):
+        raise inside
+    return four_tables.tables(folder)
+
+
+def _nearest(folder: Path, layout: Layout) -> InputError:
+    found = layout.found(folder)
+    missing = [shown(pattern) for pattern in layout.needs if pattern not in found]
+    return InputError(
+        f"{folder}: is nearest to the layout {layout.name}, with "
+        f"{', '.join(shown(pattern) for pattern in found)} but no {', no '.join(missing)}; add "
+        f"what is missing, or write items and interactions or queries with qrels (twofold "
+        f"sources lists the layouts)"
+    )
+
+
+def _inside(folder: Path) -> InputError | None:
+    """An error that names a folder within `folder` which is a dataset; None where there is none."""
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        name = next((layout.name for layout in LAYOUTS if layout.recognises(path)), None)
+        if name is None and len(four_tables.present(path)) > 1:
+            name = "of four tables"
+        if name is not None:
+            return InputError(
+                f"{folder}: is no dataset itself; its folder {path.name} has the layout {name}: "
+                f"give {path}"
+            )
+    return None

@@ -1,0 +1,51 @@
+"""RecBole's atomic files, made here."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.test_layouts import write
+from twofold.data.sources import read_source
+from twofold.records import InputError
+
+INTER = "user_id:token\titem_id:token\ttimestamp:float\nu1\ti1\t978300760\nu1\ti2\t978300761\n"
+
+
+def test_types_are_taken_off_and_sequences_are_values(tmp_path: Path) -> None:
+    items = (
+        "item_id:token\tmovie_title:token_seq\tgenre:token_seq\tvector:float_seq\n"
+        'i1\tToy "Story"\tComedy  Drama\t0.1 0.2\ni2\tUp\t\t0.3 0.4\n'
+    )
+    dataset = read_source(write(tmp_path, {"ml.inter": INTER, "ml.item": items}))
+    assert dataset.catalog.items.rows(named=True) == [
+        {"item_id": "i1", "title": 'Toy "Story"', "genre": "Comedy|Drama"},
+        {"item_id": "i2", "title": "Up", "genre": None},
+    ]
+    assert dataset.interactions.row(0) == ("u1", "i1", 978300760.0)
+    assert [str(note) for note in dataset.notes if "vector" in note.problem]
+
+
+def test_sets_whose_ids_have_names_of_their_own(tmp_path: Path) -> None:
+    inter = "session_id:token\tartist_id:token\n1\t51\n1\t52\n"
+    items = "artist_id:token\tname:token_seq\n51\tDuran Duran\n52\tMorcheeba\n"
+    dataset = read_source(write(tmp_path, {"fm.inter": inter, "fm.item": items}))
+    assert dataset.catalog.title("51") == "Duran Duran"
+    assert dataset.interactions["user_id"].to_list() == ["1", "1"]
+
+
+def test_without_items_those_that_occur_are_the_catalog(tmp_path: Path) -> None:
+    dataset = read_source(write(tmp_path, {"toy.inter": INTER}))
+    assert dataset.catalog.item_ids == ["i1", "i2"]
+    assert any("add NAME.item" in note.remedy for note in dataset.notes)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    untyped = write(tmp_path / "a", {"toy.inter": "user_id\titem_id\nu1\ti1\n"})
+    with pytest.raises(InputError, match=r"toy.inter line 1: column 'user_id' has no type"):
+        read_source(untyped)
+    parts = write(tmp_path / "b", {"toy.train.inter": INTER, "toy.test.inter": INTER})
+    with pytest.raises(InputError, match=r"toy.test.inter and toy.train.inter are several sets"):
+        read_source(parts)
+    other = write(tmp_path / "c", {"toy.inter": INTER, "toy.item": "item_id:token\ni1\n"})
+    with pytest.raises(InputError, match=r"toy.inter line 3: item_id 'i2' is not in the table"):
+        read_source(other)

@@ -1,0 +1,35 @@
+"""A folder of no layout is told the nearest one, and what is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.test_layouts import write
+from twofold.data.sources import known_sources, read_source
+from twofold.records import InputError
+
+
+def test_the_nearest_layout_and_what_is_missing(tmp_path: Path) -> None:
+    files = {"corpus.jsonl": '{"_id": "d1"}\n', "queries.jsonl": '{"_id": "q1", "text": "x"}\n'}
+    with pytest.raises(InputError, match=r"nearest to the layout BEIR, with .*no qrels/\*\.tsv"):
+        read_source(write(tmp_path / "a", files))
+    with pytest.raises(InputError, match=r"nearest to .* MovieLens 100k, .*u\.data but no u\.item"):
+        read_source(write(tmp_path / "b", {"u.data": "1\t1\t3\t9\n"}))
+
+
+def test_tables_of_ours_alone_are_told_what_they_miss(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has queries but no table qrels"):
+        read_source(write(tmp_path, {"queries.csv": "query_id,text\nq1,x\n"}))
+
+
+def test_a_dataset_one_folder_deeper_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "ml-100k", {"u.data": "1\t1\t3\t9\n", "u.item": "1|Up\n"})
+    with pytest.raises(InputError, match=r"its folder ml-100k has the layout MovieLens 100k: give"):
+        read_source(tmp_path)
+
+
+def test_what_is_read_is_listed() -> None:
+    known = known_sources()
+    assert {"four tables", "BEIR", "RecBole"} <= {entry["name"] for entry in known["layouts"]}
+    assert "ml-1m" in {entry["name"] for entry in known["names"]}
+    assert "simulate:catalog" in {entry["name"] for entry in known["simulators"]}
