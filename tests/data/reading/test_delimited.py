@@ -65,6 +65,25 @@ def test_a_cell_that_swallows_rows_is_noted(tmp_path: Path) -> None:
     ]
 
 
+def test_a_cell_that_swallows_many_rows_is_refused(tmp_path: Path) -> None:
+    lines = ["item_id,title,text", *(f"{n},T{n},x" for n in range(9))]
+    lines[3], lines[6] = '2,"T2,x', '5,T5",x'
+    with pytest.raises(InputError, match="line 4: a quoted cell continues up to line 7, and each"):
+        read(tmp_path, "items.csv", "\n".join(lines))
+
+
+def test_a_text_of_many_lines_is_no_stray_quote(tmp_path: Path) -> None:
+    text = "first, second\nthird\nand, one, more"
+    table = read(tmp_path, "items.csv", f'item_id,title\n1,"{text}"\n')
+    assert rows(table) == [("1", text)]
+    assert not table.notes
+
+
+def test_a_line_before_the_header_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 2: 2 fields, the header has 1; is the first line"):
+        read(tmp_path, "items.csv", "# exported today\nitem_id,title\n1,A\n")
+
+
 @pytest.mark.parametrize(
     "cell", ['"Oak" is back', '"Oak"', '24" screen', '"', "a,b", ' " ', '"two', "", "; ,"]
 )

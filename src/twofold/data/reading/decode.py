@@ -6,6 +6,7 @@ import re
 import zlib
 from pathlib import Path
 
+from twofold.data.reading.encodings import likely_encodings
 from twofold.records import InputError
 
 _MARKS = (
@@ -23,9 +24,6 @@ _OTHER_FORMATS = (
     (b"\xfd7zXZ", "compressed with xz; unpack it with unxz"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it with unzstd"),
 )
-_ENCODINGS = ("windows-1252", "windows-1251", "gb18030", "shift_jis", "euc-kr", "big5")
-"""What files that are not UTF-8 mostly are in, by names that Python and iconv share."""
-
 _GZIP = b"\x1f\x8b"
 
 
@@ -79,7 +77,7 @@ def _undecodable(path: Path, data: bytes, position: int, encoding: str) -> Input
     start = max(data.rfind(mark, 0, position) for mark in (b"\n", b",", b"\t", b";", b" ")) + 1
     shown = data[max(start, position - 20) : position + 12]
     shown = re.split(rb"[\n,\t;\r]", shown)[0]
-    fits = [name for name in _ENCODINGS if _decodes(data, name)] or ["iso-8859-1"]
+    fits = likely_encodings(data) or ["iso-8859-1"]
     readings = ", ".join(f"'{shown.decode(name, 'replace')}' in {name}" for name in fits[:4])
     command = f"iconv -f {fits[0]} -t utf-8"
     whole = f"zcat {path.name} | {command}" if path.suffix == ".gz" else f"{command} {path.name}"
@@ -94,14 +92,6 @@ def _is_mostly_utf8(data: bytes) -> bool:
     text = data.decode("utf-8", "replace")
     beyond = len(re.findall(r"[^\x00-\x7f]", text))
     return beyond > 2 * text.count("\ufffd")
-
-
-def _decodes(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _with_zeros(path: Path, data: bytes) -> InputError:

@@ -237,10 +237,12 @@ def _ragged(path: Path, sizes: pl.Series, lines: pl.Series, columns: int) -> lis
 
 
 def _too_long(path: Path, line: int, size: int, columns: int) -> InputError:
-    return InputError(
-        f"{path} line {line}: {size} fields, the header has {columns}; "
-        f"enclose a field that holds a delimiter in quotes, or remove what is too much"
+    remedy = (
+        "is the first line the header?"
+        if columns == 1
+        else "enclose a field that holds a delimiter in quotes, or remove what is too much"
     )
+    return InputError(f"{path} line {line}: {size} fields, the header has {columns}; {remedy}")
 
 
 def _emptied(column: pl.Series) -> pl.Series:
@@ -266,9 +268,10 @@ def _enclosed_cells(path: Path, raw: Raw) -> list[Note]:
 def _swallowed(
     path: Path, text: str, delimiter: str, spans: pl.DataFrame, columns: int
 ) -> list[Note]:
-    """A note where a row spans several lines that each look like a row: a stray quote, perhaps.
+    """A note where a row spans two lines that each look like a row: a stray quote, perhaps.
 
-    `spans` holds the lines on which each row starts and ends.
+    Three such lines and more are no accident, and so an InputError. `spans` holds the lines on
+    which each row starts and ends.
     """
     spans = spans.filter(pl.col("end") > pl.col("start"))
     if not spans.height:
@@ -281,8 +284,10 @@ def _swallowed(
     ]
     if not found:
         return []
-    start, end = found[0]
+    start, end = max(found, key=lambda span: span[1] - span[0])
     problem = f"a quoted cell continues up to line {end}, and each line looks like a row"
     remedy = "where they are rows, remove the quotes or write them as two"
+    if end > start + 1:
+        raise InputError(f"{path} line {start}: {problem}; {remedy}")
     effect = "read over several lines"
     return [Note(len(found), f"{path} line {start}", problem, remedy, unit="cell", effect=effect)]

@@ -113,8 +113,13 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_keys_once)
 
 def _object(path: Path, value: Any, line: int) -> dict[str, Any]:
     if not isinstance(value, dict):
-        what = "a list; name the file .json" if isinstance(value, list) else f"{value!r:.40}"
-        raise InputError(f"{path} line {line}: an object is expected, not {what}")
+        shown = "a list" if isinstance(value, list) else f"{value!r:.40}"
+        remedy = (
+            "name the file .json"
+            if path.name.endswith((".jsonl", ".ndjson")) and isinstance(value, list)
+            else 'write {"item_id": "1", ...}'
+        )
+        raise InputError(f"{path} line {line}: an object is expected, not {shown}; {remedy}")
     return value
 
 
