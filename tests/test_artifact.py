@@ -1,6 +1,9 @@
 """Folders with a manifest: whole or not there."""
 
 import contextlib
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,3 +62,76 @@ def test_files_get_the_permissions_of_the_folder(tmp_path: Path) -> None:
         (folder / "inner" / "file").touch(0o600)
         folder.chmod(0o750)
     assert (tmp_path / "out" / "inner" / "file").stat().st_mode & 0o777 == 0o640
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from twofold import artifact
+with artifact.claim(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def _holder(out: Path) -> subprocess.Popen[str]:
+    """A process that holds a folder."""
+    command = [sys.executable, "-c", HOLD, str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_folder_is_held_by_one_process_until_that_is_killed(tmp_path: Path) -> None:
+    out, link = tmp_path / "out", tmp_path / "link"
+    link.symlink_to(out)
+    with _holder(out) as holder:
+        for name in (out, link):
+            with pytest.raises(InputError, match=f"process {holder.pid} is"), artifact.claim(name):
+                pass
+        holder.kill()
+    with artifact.claim(link) as place:
+        assert place == out
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_the_holder_may_claim_again_and_another_thread_may_not(tmp_path: Path) -> None:
+    out, said = tmp_path / "new" / "out", []
+
+    def claim() -> None:
+        try:
+            with artifact.claim(out):
+                said.append("held")
+        except InputError as error:
+            said.append(str(error))
+
+    with artifact.claim(out):
+        claim()
+        thread = threading.Thread(target=claim)
+        thread.start()
+        thread.join()
+    claim()
+    assert said[0] == said[2] == "held"
+    assert "is writing it" in said[1]
+    assert not (tmp_path / "new").exists(), "nothing was written"
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for out, says in (
+        (tmp_path / "file" / "out", r"out: cannot be written \(.*\); give another folder"),
+        (tmp_path / ("x" * 250), "the name is too long"),
+        (loop, "a link that leads nowhere|cannot be written"),
+    ):
+        with pytest.raises(InputError, match=says), artifact.claim(out):
+            raise AssertionError(out)
+
+
+def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    with contextlib.suppress(OSError), artifact.write(tmp_path / "out", "thing", {}) as folder:
+        (folder / "half").write_text("x")
+        raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())

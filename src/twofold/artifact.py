@@ -1,14 +1,19 @@
 """Artifacts: the folders that stages write, each with a manifest.
 
 Invariant: a folder that has a manifest is complete. Files are written to `.NAME.partial` in the
-same parent folder, the manifest last, and the folder is renamed into place.
+same parent folder, the manifest last, and the folder is renamed into place. A command holds a lock
+on its folder while it runs, which ends with its process.
 """
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -109,16 +114,116 @@ def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
     Raises:
         InputError: `out` exists already.
     """
+    out = real(out)
     require_absent(out)
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
-    seal(partial, kind, config)
+    try:
+        yield partial
+        seal(partial, kind, config)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk it would take what is left
+        raise
     if out.exists():
         out.rmdir()
     partial.rename(out)
     sync_folder(out.parent)
+
+
+def real(out: Path) -> Path:
+    """The folder itself where `out` is a link to it, which need not exist yet."""
+    try:
+        return out.resolve() if out.is_symlink() else out
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{out}: a link that leads nowhere; give another folder") from error
+
+
+_LONGEST_NAME = 240
+"""The most bytes of a folder's name: file systems take 255, and names are made from it."""
+
+_claimed: dict[Path, int] = {}
+"""The folders that this process holds, and the thread that does."""
+
+
+@contextmanager
+def claim(out: Path) -> Iterator[Path]:
+    """Hold the folder `out` for this process, before any work; yield it, links resolved.
+
+    The lock is a file next to the folder. It ends with the process, however that ends. The thread
+    that holds a folder may claim it again.
+
+    Raises:
+        InputError: another process writes the folder, or it cannot be written.
+    """
+    out, mine = real(out), threading.get_ident()
+    key = out.absolute()
+    if _claimed.get(key) == mine:
+        yield out
+        return
+    if len(os.fsencode(out.name)) > _LONGEST_NAME:
+        raise InputError(f"{out}: the name is too long; give one of at most {_LONGEST_NAME} bytes")
+    if out.is_dir() and not os.access(out, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: cannot be written; give another folder")
+    made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(out)
+    except OSError as error:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise InputError(
+            f"{out}: cannot be written ({error.strerror}); give another folder"
+        ) from error
+    _claimed[key] = mine
+    try:
+        yield out
+    finally:
+        del _claimed[key]
+        _lock_file(out).unlink(missing_ok=True)
+        os.close(lock)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only where nothing was written
+
+
+def _lock_file(out: Path) -> Path:
+    return out.parent / f".{out.name}.lock"
+
+
+def _locked(out: Path) -> int:
+    """The descriptor of the locked file of a folder; the lock ends when it is closed."""
+    path = _lock_file(out)
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 20).decode(errors="replace").strip()
+            os.close(lock)
+            named = f"process {holder}" if holder else "another process"
+            raise InputError(
+                f"{out}: {named} is writing it; wait until that ends, or give another folder"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                os.close(lock)
+                raise
+            return lock  # a file system without locks
+        # The process that held the lock may have removed the file since it was opened.
+        if _is_still(path, lock):
+            os.ftruncate(lock, 0)
+            os.write(lock, f"{os.getpid()}\n".encode())
+            return lock
+        os.close(lock)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:

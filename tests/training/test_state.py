@@ -1,6 +1,7 @@
 """A training that was killed resumes to the same bits, and only as it was started."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,7 +79,65 @@ def test_the_state_of_an_earlier_version_is_refused_with_a_remedy(
     (tmp_path / ".m.training" / "update-00000010").mkdir(parents=True)
     config = quick_config.model_copy(update={"max_steps": 2, "min_validations": 1})
     out = tmp_path / "m"
-    with pytest.raises(InputError, match="cannot be resumed; delete it, and repeat the command"):
-        train(catalog, "joint", out=out, config=config, device="cpu", resume=True)
+    for resume in (True, False):
+        with pytest.raises(InputError, match="be resumed; delete it, and repeat the command"):
+            train(catalog, "joint", out=out, config=config, device="cpu", resume=resume)
+    shutil.rmtree(tmp_path / ".m.training")
     train(catalog, "joint", out=out, config=config, device="cpu")
     assert not (tmp_path / ".m.training").exists()
+
+
+def _steps(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("step-*")]
+
+
+def test_a_killed_training_is_not_started_anew_without_a_word(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    save_dataset(catalog, tmp_path / "dataset")
+    out, state = tmp_path / "model", tmp_path / ".model.training"
+    process = _start(tmp_path / "dataset", out, quick_config)
+    _kill_after_state(process, state, 10)
+    kept = _steps(state)
+    assert kept
+    with pytest.raises(InputError, match=r"add --resume to continue it, or remove .*\.training"):
+        train(catalog, "joint", out=out, config=quick_config, device="cpu")
+    assert _steps(state) == kept
+
+
+def test_a_second_process_is_refused_and_the_first_one_ends(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    save_dataset(catalog, tmp_path / "dataset")
+    out, state = tmp_path / "model", tmp_path / ".model.training"
+    first = _start(tmp_path / "dataset", out, quick_config)
+    deadline = time.monotonic() + 120
+    while not _steps(state) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        for resume in (False, True):
+            with pytest.raises(InputError, match=f"process {first.pid} is writing it; wait"):
+                train(catalog, "joint", out=out, config=quick_config, device="cpu", resume=resume)
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert first.wait() == 0
+    assert artifact.is_complete(out)
+    assert not (tmp_path / ".model.lock").exists()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_to_an_empty_folder_is_written_to(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path, exists: bool
+) -> None:
+    link, elsewhere = tmp_path / "link", tmp_path / "disk" / "elsewhere"
+    elsewhere.parent.mkdir()
+    if exists:
+        elsewhere.mkdir()
+    link.symlink_to(elsewhere)
+    config = quick_config.model_copy(update={"max_steps": 2, "min_validations": 1})
+    train(catalog, "joint", out=link, config=config, device="cpu")
+    assert link.is_symlink()
+    assert artifact.is_complete(elsewhere)
+    assert artifact.is_complete(link)
+    assert train(catalog, "joint", out=link, config=config, device="cpu", resume=True)

@@ -1,8 +1,13 @@
 """The command line: one file for each verb. Heavy imports are inside the commands."""
 
+import errno
 import logging
+import os
+import re
+import shlex
+import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -49,14 +54,19 @@ app.add_typer(items.items, name="items")
 app.add_typer(cluster.cluster, name="cluster")
 
 
+_RESUMABLE = ("train", "study", "simulate-study")
+_SERVERS = ("serve", "mcp", "cluster")
+_INTERRUPTED = 128 + signal.SIGINT
+
+
 def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit code 2."""
     logger = logging.getLogger("twofold")
     logger.addHandler(logging.StreamHandler(sys.stderr))
     logger.setLevel(logging.INFO)
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        arguments = sys.argv[1:] or ["--help"]
-        sys.exit(app(arguments, standalone_mode=False) or 0)
+        code = app(arguments, standalone_mode=False) or 0
     except InputError as error:
         _fail(str(error))
     except _UsageError as error:
@@ -68,13 +78,47 @@ def main() -> None:
         if missing is None:
             raise
         _fail(str(missing))
-    except OSError as error:
-        _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; rerun a study or a training with --resume to continue", file=sys.stderr)
-        sys.exit(130)
+        code = _INTERRUPTED
+    except Exception as error:
+        if disk_is_full(error):
+            _fail(f"the disk is full ({error}); free some space, then {_remedy(arguments)}")
+        if not isinstance(error, OSError):
+            raise
+        _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+    # Typer turns an interrupt into this exit code.
+    if code == _INTERRUPTED and arguments[0] not in _SERVERS:
+        print(f"interrupted: to continue, {_remedy(arguments)}", file=sys.stderr)
+    sys.exit(code)
 
 
-def _fail(message: str) -> None:
+def _remedy(arguments: list[str]) -> str:
+    """How a command that was stopped is continued."""
+    resumed = arguments
+    if arguments[0] in _RESUMABLE and "--resume" not in arguments:
+        resumed = [*arguments, "--resume"]
+    return f"run: {shlex.join(['twofold', *resumed])}"
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, says that nothing more can be written.
+
+    Libraries that write files in Rust or C raise errors of their own, with the system's words.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if _NO_SPACE.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_NO_SPACE = re.compile(
+    f"{os.strerror(errno.ENOSPC)}|{os.strerror(errno.EDQUOT)}|^[0-9]+ requested and [0-9]+ written"
+)
+
+
+def _fail(message: str) -> NoReturn:
     print(f"twofold: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)

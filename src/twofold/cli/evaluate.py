@@ -32,9 +32,11 @@ def evaluate(
 
     artifact.require_absent(out)
     if run and qrels and not model:
-        _evaluate_run(run, qrels, out)
+        with artifact.claim(out):
+            _evaluate_run(run, qrels, out)
     elif model and dataset and not (run or qrels):
-        _evaluate_model(model, dataset, out, device)
+        with artifact.claim(out):
+            _evaluate_model(model, dataset, out, device)
     else:
         raise InputError("evaluate: give MODEL and DATASET, or --run FILE and --qrels FILE")
     measured = artifact.read_json(out / "measures.json")

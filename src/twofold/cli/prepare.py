@@ -15,7 +15,8 @@ def prepare(
     from twofold.tasks.storage import load_dataset, save_dataset
 
     artifact.require_absent(out)
-    dataset = load_dataset(source, split.value, cutoff)
-    save_dataset(dataset, out)
+    with artifact.claim(out):
+        dataset = load_dataset(source, split.value, cutoff)
+        save_dataset(dataset, out)
     name = "data_report.json" if json else "data_report.md"
     print((out / name).read_text(encoding="utf-8"), end="")

@@ -81,6 +81,7 @@ def study(
     from twofold.extras import require_extra
 
     require_extra("study", "a study")
+    from twofold import artifact
     from twofold.studies.folder import StudyFolder
     from twofold.studies.report import verdict_sentence
     from twofold.studies.study import study as run
@@ -90,22 +91,23 @@ def study(
         budget.value, config, tuple(settings or ()), text_encoder=text_encoder
     )
     folder = StudyFolder(out)
-    folder.require_free(resume)
-    result = run(
-        _prepared(dataset, folder.dataset),
-        out=out,
-        seeds=seeds,
-        config=resolved,
-        budget=budget.value,
-        sesoi=sesoi,
-        interventions=_interventions(interventions, only),
-        semantic_ids=semantic_ids,
-        baselines=baselines,
-        resume=resume,
-        device=device,
-        threads=threads,
-        command=shlex.join(["twofold", *sys.argv[1:]]),
-    )
+    with artifact.claim(out):
+        folder.require_free(resume)
+        result = run(
+            _prepared(dataset, folder.dataset),
+            out=out,
+            seeds=seeds,
+            config=resolved,
+            budget=budget.value,
+            sesoi=sesoi,
+            interventions=_interventions(interventions, only),
+            semantic_ids=semantic_ids,
+            baselines=baselines,
+            resume=resume,
+            device=device,
+            threads=threads,
+            command=shlex.join(["twofold", *sys.argv[1:]]),
+        )
     if json:
         print(folder.result.read_text(encoding="utf-8"), end="")
         return

@@ -52,6 +52,7 @@ def train(
     ] = True,
 ) -> None:
     """Train one model into a folder."""
+    from twofold import artifact
     from twofold.tasks.storage import load_dataset
     from twofold.training.config import resolve_config
     from twofold.training.train import train as run
@@ -64,17 +65,18 @@ def train(
         backbone=backbone,
         text_encoder=text_encoder,
     )
-    retriever = run(
-        load_dataset(dataset),
-        arm,
-        out=out,
-        config=resolved,
-        seed=seed,
-        device=device,
-        threads=threads,
-        resume=resume,
-        histories=histories,
-    )
+    with artifact.claim(out):
+        retriever = run(
+            load_dataset(dataset),
+            arm,
+            out=out,
+            config=resolved,
+            seed=seed,
+            device=device,
+            threads=threads,
+            resume=resume,
+            histories=histories,
+        )
     stamp = retriever.model.stamp
     print(
         f"{out}: best at step {stamp.best_step} of {stamp.max_steps}, "

@@ -135,8 +135,20 @@ def simulate_study(
         "threads": torch.get_num_threads(),
         "training": config.model_dump(),
     }
-    folder.begin(plan, resume)
-    training = ArmTraining(config, "cpu", threads)
+    with artifact.claim(folder.path):
+        folder.begin(plan, resume)
+        return _run(world, folder, plan, ArmTraining(config, "cpu", threads), command)
+
+
+def _run(
+    world: World,
+    folder: StudyFolder,
+    plan: Mapping[str, Any],
+    training: ArmTraining,
+    command: str,
+) -> dict[str, Any]:
+    """Every level, and the result."""
+    seeds = plan["seeds"]
     points = [_point(world, level, folder, seeds, training) for level in world.levels]
     result = {
         "format": FORMAT,
@@ -152,7 +164,7 @@ def simulate_study(
     }
     artifact.write_json(folder.simulation, result)
     write_page(result, folder)
-    artifact.seal(folder.path, KIND, plan)
+    artifact.seal(folder.path, KIND, dict(plan))
     return result
 
 

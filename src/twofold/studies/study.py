@@ -130,8 +130,9 @@ def study(
         "baselines": baselines,
     }
     plan = {**asked, **_circumstances(dataset, training)}
-    folder.begin(plan, resume)
-    return _run(dataset, arms, folder, plan, training, command)
+    with artifact.claim(folder.path):
+        folder.begin(plan, resume)
+        return _run(dataset, arms, folder, plan, training, command)
 
 
 def _arm_training(

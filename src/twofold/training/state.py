@@ -70,11 +70,7 @@ def load_state(
     Raises:
         InputError: the state belongs to another training, or an earlier version wrote it.
     """
-    if any(folder.glob("update-*")):
-        raise InputError(
-            f"{folder}: an earlier version wrote this state, which cannot be resumed; delete it, "
-            f"and repeat the command"
-        )
+    require_current(folder)
     states = sorted(folder.glob("step-*"))
     if not states:
         return None
@@ -90,6 +86,15 @@ def load_state(
     return progress, load_file(newest / "best.safetensors")
 
 
+def require_current(folder: Path) -> None:
+    """Raise InputError where an earlier version wrote the state in a folder."""
+    if any(folder.glob("update-*")):
+        raise InputError(
+            f"{folder}: an earlier version wrote this state, which cannot be resumed; delete it, "
+            f"and repeat the command"
+        )
+
+
 def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:
     """Raise InputError where a training that is resumed was started in another way."""
     before, now = _flat(before), _flat(now)
@@ -98,7 +103,7 @@ def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> No
         key = changed[0]
         raise InputError(
             f"{place}: was started with {key}={before.get(key)}, not {now[key]}; repeat its "
-            f"command, or leave out --resume"
+            f"command, or give another --out"
         )
 
 

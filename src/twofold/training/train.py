@@ -16,7 +16,7 @@ from twofold.model.device import resolve_device, resolve_precision
 from twofold.model.hybrid import Hybrid
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import EncodedExample
-from twofold.records import Source, Task
+from twofold.records import InputError, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
 from twofold.tasks.prepared import PreparedDataset
@@ -28,7 +28,7 @@ from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of, readable_sources
 from twofold.training.schedule import schedule_of
 from twofold.training.start import Start, assign_identifiers, start
-from twofold.training.state import Progress, require_same
+from twofold.training.state import Progress, require_current, require_same
 from twofold.training.validation import mean_value, validation_requests, validator
 
 
@@ -64,7 +64,8 @@ def train(
             made.
 
     Raises:
-        InputError: the dataset lacks what the arm needs, or `out` holds something else.
+        InputError: the dataset lacks what the arm needs, `out` holds something else or an
+            interrupted training, or another process writes it.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -78,20 +79,42 @@ def train(
         reference=reference or {},
         identifiers=identifiers,
     ).resolved()
-    out = Path(out)
-    if resume and artifact.is_complete(out):
-        require_same(artifact.load(out, KIND)["config"]["identity"], run.identity, out)
-        return load_model(out, device, run.arm.name)
-    artifact.require_absent(out)
-    run.arm.require_tasks(dataset)
+    with artifact.claim(Path(out)) as folder:
+        if resume and artifact.is_complete(folder):
+            identity = artifact.load(folder, KIND)["config"]["identity"]
+            require_same(identity, run.identity, folder)
+            return load_model(folder, device, run.arm.name)
+        artifact.require_absent(folder)
+        run.arm.require_tasks(dataset)
+        return _into(folder, run, resume)
+
+
+def _into(out: Path, run: "_Run", resume: bool) -> GenerativeRetriever:
+    """Train, and write the model folder; what a resumed training needs is next to it until then.
+
+    Raises:
+        InputError: a training was interrupted there, and `resume` is not given.
+    """
     state_folder = out.parent / f".{out.name}.training"
     encoder_folder = out.parent / f".{out.name}.encoders"
     if not resume:
+        _require_no_state(out, state_folder, encoder_folder)
         _remove(state_folder, encoder_folder)
     model = _trained(run, state_folder, encoder_folder)
     save_model(model, out, {"training": run.config.model_dump(), "identity": run.identity})
     _remove(state_folder, encoder_folder)
     return GenerativeRetriever(model, run.arm.name)
+
+
+def _require_no_state(out: Path, *folders: Path) -> None:
+    """Raise InputError where an interrupted training of `out` has kept something."""
+    for folder in folders:
+        require_current(folder)
+        if any(folder.rglob(artifact.MANIFEST)):
+            raise InputError(
+                f"{out}: a training was interrupted there; add --resume to continue it, or remove "
+                f"{folder} to start anew"
+            )
 
 
 @dataclass(frozen=True, slots=True)
