@@ -79,3 +79,35 @@ class TestMovieLens100k(SourceContract):
             f"{u}\t{m}\t3\t{881250949 + u + 7 * m}\n" for u in range(3) for m in range(1, 5)
         )
         return write(folder, {"u.item": items, "u.data": rows}, "latin-1")
+
+
+class TestUbi(SourceContract):
+    def source(self, folder: Path) -> Path:
+        at = "2024-05-0{}T10:0{}:00Z".format
+        queries = [
+            {
+                "query_id": f"q{n}",
+                "user_query": f"lamp {n}",
+                "client_id": "c1",
+                "timestamp": at(n, 0),
+            }
+            for n in range(1, 9)
+        ]
+        events = [
+            {
+                "action_name": "click",
+                "query_id": f"q{n}",
+                "client_id": f"c{n % 2}",
+                "timestamp": at(n, minute),
+                "event_attributes": {
+                    "object": {"object_id": n + minute, "name": f"Lamp {n + minute}"},
+                    "position": {"ordinal": minute},
+                },
+            }
+            for n in range(1, 9)
+            for minute in (1, 2)
+        ]
+        return write(
+            folder,
+            {"ubi_queries.ndjson": json_lines(*queries), "ubi_events.ndjson": json_lines(*events)},
+        )

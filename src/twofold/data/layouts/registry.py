@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from twofold.data.layouts import beir, four_tables, movielens, recbole
+from twofold.data.layouts import beir, four_tables, movielens, recbole, ubi
 from twofold.data.layouts.layout import Layout, Tables, shown
 from twofold.records import InputError
 
@@ -11,6 +11,7 @@ LAYOUTS: tuple[Layout, ...] = (
     movielens.LAYOUT_100K,
     beir.LAYOUT,
     recbole.LAYOUT,
+    ubi.LAYOUT,
 )
 """The published layouts, in the order in which a folder is tried; else it is `four_tables`."""
 

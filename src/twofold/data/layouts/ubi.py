@@ -1,0 +1,219 @@
+"""Logs of User Behavior Insights (UBI) 1.3, as OpenSearch, Solr and Elasticsearch keep them.
+
+`ubi_queries` holds what people typed, `ubi_events` what they did: an action with an object. An
+action that chooses its object is an interaction of the client, and, where it follows a query, a
+right answer of it. The items are a table `items`, or the objects that occur.
+"""
+
+import re
+from pathlib import Path
+
+import polars as pl
+
+from twofold.data.formats import Table, find_table, read_table
+from twofold.data.layouts.layout import Layout, Tables
+from twofold.data.notes import Note
+from twofold.records import InputError
+
+_GRADES = (
+    (3, {"purchase", "purchased", "buy", "bought", "order", "ordered", "checkout"}),
+    (2, {"cart", "basket", "wishlist", "favorite", "favourite", "bookmark", "save"}),
+    (
+        1,
+        {"click", "clicked", "clickthrough", "watch", "view", "play", "download", "select", "open"},
+    ),
+)
+"""The relevance of an action by the words of its name; the first that is found counts."""
+
+_AGAINST = {"remove", "removed", "delete", "undo", "cancel", "return", "dislike", "hover"}
+"""Words that make an action say the opposite, or nothing."""
+
+_USERS = ("client_id", "user_id", "session_id")
+_TITLES = ("title", "name", "description")
+
+
+def tables(folder: Path) -> Tables:
+    """The tables of a folder with `ubi_queries` and `ubi_events`.
+
+    Raises:
+        InputError: a table is not readable, or no event chooses an object.
+    """
+    queries, asked = _queries(_log(folder, "ubi_queries"))
+    events = _events(_log(folder, "ubi_events"))
+    chosen, notes = _chosen(events)
+    qrels, of_qrels = _qrels(events.path, chosen, asked)
+    interactions = _interactions(events.path, chosen, asked, notes)
+    present = {"items": [_items(folder, events)]}
+    if interactions.rows.height:
+        present["interactions"] = [interactions]
+    if qrels.height:
+        present["queries"] = [queries]
+        present["qrels"] = [Table(events.path, qrels, derived=True, notes=of_qrels)]
+    return present
+
+
+def _log(folder: Path, name: str) -> Table:
+    """A log without the notes on its objects, of which the fields are taken one by one."""
+    path = find_table(folder, name)
+    assert path is not None
+    read = read_table(path)
+    notes = tuple(note for note in read.notes if not note.problem.endswith("holds objects"))
+    return Table(path, read.rows, notes=notes, lines=read.lines)
+
+
+def _field(table: Table, name: str) -> pl.Series:
+    """A field such as `event_attributes.object.object_id`, null where it is not given.
+
+    It is a column of that name, or within a column of objects: the outermost one, or `_source`,
+    in which a search engine's export keeps a document.
+    """
+    columns = table.rows.columns
+    if name in columns:
+        return table.rows[name]
+    head, _, rest = name.partition(".")
+    within = [(head, rest)] if rest else []
+    for column, inner in [*within, ("_source", name)]:
+        if column in columns:
+            try:
+                return table.rows[column].str.json_path_match(f"$.{inner}")
+            except pl.exceptions.PolarsError as error:
+                raise InputError(
+                    f"{table.path}: column '{column}' is not JSON throughout; export the log as "
+                    f"JSON Lines"
+                ) from error
+    return pl.repeat(None, table.rows.height, dtype=pl.String, eager=True)
+
+
+def _user(table: Table) -> pl.Series:
+    """Who did it: the first of client, user and session that the log names."""
+    fields = [_field(table, name) for name in _USERS]
+    return next((field for field in fields if field.null_count() < len(field)), fields[0])
+
+
+def _queries(table: Table) -> tuple[Table, pl.DataFrame]:
+    """The queries as a table, and each query's user; a query's further pages are left out."""
+    rows = pl.DataFrame(
+        {
+            "query_id": _field(table, "query_id"),
+            "text": _field(table, "user_query"),
+            "user_id": _user(table),
+            "timestamp": _field(table, "timestamp"),
+        }
+    )
+    if rows["query_id"].null_count() == rows.height:
+        raise InputError(f"{table.path}: no column 'query_id'; a UBI log has it in each row")
+    if rows["timestamp"].null_count() == rows.height:
+        rows = rows.drop("timestamp")
+    again = rows["query_id"].is_not_null() & ~rows["query_id"].is_first_distinct()
+    named = table.with_rows(rows)
+    if not again.any():
+        return named, rows.select("query_id", asked_by="user_id")
+    row = again.arg_max()
+    assert row is not None
+    problem = f"query '{rows['query_id'][row]}' stands in a row above, as where a page was turned"
+    note = Note(int(again.sum()), table.place(row), problem, "nothing to do")
+    kept = named.filter(~again, note)
+    return kept, kept.rows.select("query_id", asked_by="user_id")
+
+
+def _events(table: Table) -> Table:
+    """The events with the fields that are used."""
+    titles = [_field(table, f"event_attributes.object.{name}") for name in _TITLES]
+    rows = pl.DataFrame(
+        {
+            "action": _field(table, "action_name"),
+            "query_id": _field(table, "query_id"),
+            "item_id": _field(table, "event_attributes.object.object_id"),
+            "user_id": _user(table),
+            "timestamp": _field(table, "timestamp"),
+            "title": pl.select(pl.coalesce(titles)).to_series(),
+        }
+    )
+    return table.with_rows(rows)
+
+
+def _grade(action: str | None) -> int:
+    """The relevance that an action says, such as 2 of add_to_cart; 0 where it chooses nothing."""
+    apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", action or "")
+    words = set(re.split(r"[^a-z]+", apart.lower()))
+    if words & _AGAINST:
+        return 0
+    return next((grade for grade, names in _GRADES if words & names), 0)
+
+
+def _chosen(events: Table) -> tuple[pl.DataFrame, tuple[Note, ...]]:
+    """The events that choose an object, with their relevance, and notes on the others."""
+    grade = events.rows["action"].map_elements(_grade, return_dtype=pl.Int64, skip_nulls=False)
+    rows = events.rows.with_columns(relevance=grade)
+    named = rows["item_id"].is_not_null()
+    chosen = named & (grade > 0)
+    if not chosen.any():
+        actions = ", ".join(rows["action"].drop_nulls().unique().sort().head(10))
+        raise InputError(
+            f"{events.path}: no event chooses an object: it needs an action such as click or "
+            f"purchase and event_attributes.object.object_id; the actions are {actions or 'none'}"
+        )
+    notes = list(events.notes)
+    for left_out, problem in (
+        (~named, "action '{}' names no object"),
+        (named & ~chosen, "action '{}' does not choose its object"),
+    ):
+        if left_out.any():
+            row = left_out.arg_max()
+            assert row is not None
+            what = problem.format(rows["action"][row])
+            remedy = "nothing to do, unless it means a choice: then call it click"
+            notes.append(Note(int(left_out.sum()), events.place(row), what, remedy))
+    return rows.filter(chosen), tuple(notes)
+
+
+def _interactions(
+    path: Path, chosen: pl.DataFrame, asked: pl.DataFrame, notes: tuple[Note, ...]
+) -> Table:
+    """What each client chose; an event without a client has that of its query."""
+    joined = chosen.join(asked, on="query_id", how="left", maintain_order="left")
+    rows = joined.with_columns(user_id=pl.coalesce("user_id", "asked_by"))
+    nobody = rows["user_id"].is_null()
+    if nobody.any():
+        problem = "an event chooses an object but names no client"
+        notes = (*notes, Note(int(nobody.sum()), str(path), problem, "log client_id"))
+    rows = rows.filter(~nobody).select("user_id", "item_id", "timestamp")
+    if rows["timestamp"].null_count() == rows.height:
+        rows = rows.drop("timestamp")
+    return Table(path, rows, derived=True, notes=notes)
+
+
+def _qrels(
+    path: Path, chosen: pl.DataFrame, asked: pl.DataFrame
+) -> tuple[pl.DataFrame, tuple[Note, ...]]:
+    """The most that anybody did with each item after each query."""
+    after = chosen.filter(pl.col("query_id").is_not_null())
+    known = after.join(asked, on="query_id", how="semi", maintain_order="left")
+    notes = []
+    if lost := after.height - known.height:
+        problem = "an event names a query that is not in ubi_queries"
+        remedy = "export both logs over the same time"
+        notes.append(Note(lost, str(path), problem, remedy, "event", "not counted as an answer"))
+    pairs = known.group_by("query_id", "item_id", maintain_order=True)
+    qrels = pairs.agg(pl.col("relevance").max().cast(pl.String))
+    return qrels, tuple(notes)
+
+
+def _items(folder: Path, events: Table) -> Table:
+    """The table items, or the objects of the events with the first title that one has."""
+    if path := find_table(folder, "items"):
+        return read_table(path)
+    seen = events.rows.filter(pl.col("item_id").is_not_null())
+    rows = seen.group_by("item_id", maintain_order=True).agg(pl.col("title").drop_nulls().first())
+    problem = "there is no table items: they are the objects that occur"
+    remedy = "add items.csv with item_id and title"
+    note = Note(rows.height, str(events.path), problem, remedy, "item", "taken from the events")
+    return Table(events.path, rows, derived=True, notes=(note,))
+
+
+LAYOUT = Layout(
+    name="UBI",
+    needs=("ubi_queries.*", "ubi_events.*"),
+    gives="clicks and purchases of clients, and queries with what they led to: both tasks",
+    tables=tables,
+)
