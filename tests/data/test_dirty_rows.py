@@ -161,9 +161,10 @@ def check_folder(folder: Path, tables: dict[str, tuple[str, list[list[str]]]]) -
         assert str(prepared).startswith(str(folder))
         return
     assert report_text(data_report(prepared))
-    path = str(folder / "qrels.csv")
-    left_out = sum(n.rows_left_out for n in dataset.notes if n.place.startswith(path))
-    assert dataset.qrels.height + left_out == len(tables["qrels"][1])
+    for name, kept in (("qrels", dataset.qrels), ("interactions", dataset.interactions)):
+        place = str(folder / f"{name}.csv")
+        left_out = sum(n.rows_left_out for n in dataset.notes if n.place.startswith(place))
+        assert kept.height + left_out == len(tables[name][1])
 
 
 UNHURRIED = settings(

@@ -163,15 +163,17 @@ def test_a_run_of_other_requests_shows_an_id_of_each(tmp_path: Path) -> None:
     qrels = {"Q-1": {"a": 1}}
     with pytest.raises(InputError, match=r"answers no request.*the run has 'q1', the qrels.*'Q-1'"):
         require_common_ids(run, tmp_path / "run.trec", qrels, tmp_path / "qrels")
-    require_common_ids(run, tmp_path / "run.trec", {**qrels, "q1": {}}, tmp_path / "qrels")
+    require_common_ids(run, tmp_path / "run.trec", {**qrels, "q1": {"a": 1}}, tmp_path / "qrels")
 
 
 def test_ids_that_never_meet_are_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = run_of(tmp_path, "q1 Q0 6.0 1 2.0 x\nq7 Q0 6.0 1 1.0 x\n")
     with caplog.at_level(logging.WARNING, "twofold"):
-        require_common_ids(run, Path("run.trec"), {"q1": {"6": 1}}, Path("qrels"))
+        qrels = {"q1": {"6": 1}, "q2": {"6": 0}}
+        require_common_ids(run, Path("run.trec"), qrels, Path("qrels"))
     assert caplog.messages == [
         "run.trec: request 'q7' is not judged by qrels (1 request left out); judge it",
+        "qrels: request 'q2' has no relevant item (1 request scored 0); judge one",
         "run.trec: no item of the run is judged: the run has '6.0', qrels has '6'; "
         "write item ids in the same way in both",
     ]

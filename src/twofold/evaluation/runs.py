@@ -127,7 +127,8 @@ def write_qrels(qrels: Qrels, path: Path) -> None:
 def require_common_ids(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path) -> None:
     """Raise InputError where the run answers none of the requests that are judged.
 
-    Logged are answers to requests that are not judged, and a run none of whose items is judged.
+    Logged are answers to requests that are not judged, requests without a relevant item, and a run
+    none of whose items is judged.
     """
     answered = [request_id for request_id in qrels if request_id in run.rankings]
     if not answered:
@@ -139,6 +140,11 @@ def require_common_ids(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path)
     if unjudged := [request_id for request_id in run if request_id not in qrels]:
         problem = f"request '{unjudged[0]}' is not judged by {qrels_path}"
         note = Note(len(unjudged), str(run_path), problem, "judge it", unit="request")
+        _log.warning("%s", note)
+    if empty := [r for r, relevant in qrels.items() if max(relevant.values(), default=0) <= 0]:
+        problem = f"request '{empty[0]}' has no relevant item"
+        effect = "scored 0"
+        note = Note(len(empty), str(qrels_path), problem, "judge one", "request", effect)
         _log.warning("%s", note)
     judged = {item_id for request_id in answered for item_id in qrels[request_id]}
     ranked = [item_id for request_id in answered for item_id in run[request_id].item_ids]
