@@ -18,7 +18,8 @@ def test_a_missing_module_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch, extra: str, module: str
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else name)
-    message = rf'^a test needs {module}, which is not installed: pip install "twofold\[{extra}\]"$'
+    message = rf'^a test needs {module}, which is not installed: install the extra "{extra}" \(pip '
+    message += rf'install -e "\.\[{extra}\]" in the clone\)$'
     with pytest.raises(MissingExtraError, match=message):
         require_extra(extra, "a test")
 
@@ -44,7 +45,7 @@ def test_every_extra_for_users_is_declared_and_brings_its_modules() -> None:
 @pytest.mark.parametrize(
     ("module", "name", "message"),
     [
-        ("bm25s", "study", 'twofold.study needs bm25s, .*: pip install "twofold[study]"'),
+        ("bm25s", "study", 'twofold.study needs bm25s, .*: install the extra "study"'),
         ("torch", "train", "import of torch halted"),
     ],
 )

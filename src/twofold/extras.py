@@ -23,7 +23,8 @@ class MissingExtraError(InputError):
 
     def __init__(self, extra: str, purpose: str, module: str) -> None:
         super().__init__(
-            f'{purpose} needs {module}, which is not installed: pip install "twofold[{extra}]"'
+            f'{purpose} needs {module}, which is not installed: install the extra "{extra}" '
+            f'(pip install -e ".[{extra}]" in the clone)'
         )
 
 

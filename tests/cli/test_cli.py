@@ -141,4 +141,4 @@ def test_a_missing_extra_is_named(
     code = f"import sys; sys.modules['{module}'] = None; sys.argv = {arguments}\n"
     code += "from twofold.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert f'{module}, which is not installed: pip install "twofold[{extra}]"' in failing(done)
+    assert f'{module}, which is not installed: install the extra "{extra}"' in failing(done)

@@ -35,12 +35,12 @@ def test_a_training_and_its_answers_need_no_extra(
         (
             "matplotlib",
             ["study"],
-            'a study needs matplotlib, which is not installed: pip install "twofold[study]"',
+            'a study needs matplotlib, which is not installed: install the extra "study"',
         ),
         (
             "faiss",
             ["train", "--identifiers", "semantic"],
-            'semantic IDs needs faiss, which is not installed: pip install "twofold[semantic]"',
+            'semantic IDs needs faiss, which is not installed: install the extra "semantic"',
         ),
     ],
 )

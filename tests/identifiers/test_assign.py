@@ -91,5 +91,5 @@ def test_without_the_extra_one_line_says_how_to_install_it(
     catalog: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "faiss" else name)
-    with pytest.raises(InputError, match=r'^.* needs faiss, .* pip install "twofold\[semantic\]"$'):
+    with pytest.raises(InputError, match=r'^.* needs faiss, .* install the extra "semantic"'):
         semantic_identifiers(catalog, SemanticScheme())

@@ -51,8 +51,8 @@ class SentenceEncoder:
             from transformers.utils.logging import disable_progress_bar
         except ImportError as error:
             raise InputError(
-                f"encoder '{name}': needs sentence-transformers; pip install 'twofold[text]', or "
-                f"use the encoder tfidf, which needs nothing"
+                f"encoder '{name}': needs sentence-transformers: install the extra \"text\" (pip "
+                f'install -e ".[text]" in the clone), or use the encoder tfidf, which needs nothing'
             ) from error
         disable_progress_bar()
         resolved = str(Path(name).resolve()) if Path(name).is_dir() else name
