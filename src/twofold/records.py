@@ -66,7 +66,8 @@ class Request:
         query: the query's text, or None.
         history: item ids, oldest first.
         exclude: item ids that may not come back.
-        user_id: the user, within whose requests errors are correlated; models do not read it.
+        user_id: the user, or None; intervals resample users, as the requests of one user are not
+            independent. Models do not read it.
         where: (attribute, values) pairs; an item comes back only if each of the attributes has one
             of its values.
     """

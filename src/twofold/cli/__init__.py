@@ -1,4 +1,7 @@
-"""The command line: one file for each verb. Heavy imports are inside the commands."""
+"""The command line: one file for each command or group; `options` and `show` are shared.
+
+Heavy imports are inside the commands.
+"""
 
 import errno
 import logging

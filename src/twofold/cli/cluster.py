@@ -7,7 +7,7 @@ import typer
 from twofold.cli.options import Device, Model
 from twofold.cli.serve import Host, KeyFile, State
 
-cluster = typer.Typer(help="The same jobs on a Ray cluster.", rich_markup_mode=None)
+cluster = typer.Typer(help="`twofold serve` on Ray Serve.", rich_markup_mode=None)
 
 
 @cluster.callback()

@@ -62,7 +62,7 @@ class Hybrid:
         sentence: the model's sentence encoder; None without one.
         vectors: the items' unit vectors by the sentence encoder, (N, E).
         known: the queries of training; None in folders of an earlier release.
-        trained: the first so many items took part in training; None for all.
+        num_trained_items: the first so many items took part in training; None for all.
     """
 
     weight: float
@@ -71,7 +71,7 @@ class Hybrid:
     sentence: TextEncoder | None = None
     vectors: Vectors | None = None
     known: TrainingQueries | None = None
-    trained: int | None = None
+    num_trained_items: int | None = None
 
     @property
     def parts(self) -> list[str]:
@@ -83,8 +83,9 @@ class Hybrid:
         scores = self._lexical(queries)
         if self.sentence is not None and self.vectors is not None:
             scores += self.sentence.encode(queries) @ self.vectors.T
-        if self.trained is not None and self.known is not None:
-            scores[:, self.trained :] += self.known.boosts(queries, self.trained)
+        trained = self.num_trained_items
+        if trained is not None and self.known is not None:
+            scores[:, trained:] += self.known.boosts(queries, trained)
         scores *= self.weight
         return scores
 
@@ -127,7 +128,7 @@ class Hybrid:
             postings=sp.csr_array(postings),
             vectors=vectors,
             known=None if self.known is None else self.known.with_items(shares),
-            trained=self.trained or self.postings.shape[1],
+            num_trained_items=self.num_trained_items or self.postings.shape[1],
         )
 
     def save(self, folder: Path) -> None:
@@ -136,7 +137,7 @@ class Hybrid:
         names = {
             "weight": self.weight,
             "items": items,
-            "trained": self.trained,
+            "trained": self.num_trained_items,
             "words": self.words.words,
         }
         artifact.write_json(folder / _NAMES, names)
@@ -195,5 +196,5 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
         sentence=None if vectors is None else sentence,
         vectors=vectors,
         known=_known(tables, names["items"]),
-        trained=names.get("trained"),
+        num_trained_items=names.get("trained"),
     )

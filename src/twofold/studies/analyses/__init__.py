@@ -1,6 +1,6 @@
 """The analyses of a study, one file each, in the order of the report.
 
-An outside analysis is a file like these, and one more entry here.
+To add an analysis, write a file like these and name its `ANALYSIS` in `ANALYSES`.
 """
 
 from typing import Any
