@@ -17,5 +17,5 @@ def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
 def test_an_unknown_source_names_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"no such folder.*ml-1m.*simulate:catalog"):
         read_source("nowhere")
-    with pytest.raises(InputError, match="no such simulator; there is catalog"):
+    with pytest.raises(InputError, match="no such simulator; choose one of catalog"):
         read_source("simulate:nothing")

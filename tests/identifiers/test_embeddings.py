@@ -117,5 +117,5 @@ def test_a_missing_task_is_named_with_the_strategies_that_work() -> None:
     queries = planted_dataset(interactions=False)
     with pytest.raises(InputError, match=r"two or more training events.*; use text or search$"):
         item_embeddings(queries, "multi-task")
-    with pytest.raises(InputError, match="there is text, search"):
+    with pytest.raises(InputError, match="no such strategy; choose one of text, search"):
         item_embeddings(queries, "content")  # type: ignore[arg-type]

@@ -152,7 +152,7 @@ def test_a_codebook_size_that_signs_cannot_have_is_refused(name: QuantizerName, 
 
 
 def test_what_cannot_be_fitted_is_named() -> None:
-    with pytest.raises(InputError, match="there is rq-kmeans"):
+    with pytest.raises(InputError, match="no such quantizer; choose one of rq-kmeans"):
         fit_quantizer("k-means", _random(5), 2, 4)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no item"):
         fit_quantizer("rq-kmeans", _random(0), 2, 4)

@@ -46,7 +46,9 @@ def test_a_sweep_writes_its_numbers_and_its_page(
 
 
 def test_an_unknown_world_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"simulate-study 'chess': there is popularity, popul"):
+    with pytest.raises(
+        InputError, match=r"simulate-study 'chess': no such world; choose one of popularity"
+    ):
         simulate_study("chess", out=tmp_path / "out")
 
 

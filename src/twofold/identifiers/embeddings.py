@@ -82,7 +82,9 @@ def item_embeddings(
         InputError: the data lack what the strategy learns from, or there is no such model.
     """
     if strategy not in STRATEGIES:
-        raise InputError(f"embeddings '{strategy}': there is {', '.join(STRATEGIES)}")
+        raise InputError(
+            f"embeddings '{strategy}': no such strategy; choose one of {', '.join(STRATEGIES)}"
+        )
     _require(dataset, strategy)
     maker = _Maker(dataset, width, sentence, folder, tuning or TuningConfig(), seed)
     make: dict[Strategy, Callable[[], Vectors]] = {

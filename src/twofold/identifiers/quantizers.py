@@ -75,7 +75,9 @@ def fit_quantizer(
         InputError: the shape does not suit the quantizer or the vectors.
     """
     if name not in _KINDS:
-        raise InputError(f"quantizer '{name}': there is {', '.join(QUANTIZERS)}")
+        raise InputError(
+            f"quantizer '{name}': no such quantizer; choose one of {', '.join(QUANTIZERS)}"
+        )
     if not len(vectors):
         raise InputError(f"quantizer '{name}': there is no item to learn codes from")
     dense = np.ascontiguousarray(vectors, dtype=np.float32)

@@ -211,7 +211,9 @@ def world_named(world: str | World) -> World:
     if isinstance(world, World):
         return world
     if world not in WORLDS:
-        raise InputError(f"simulate-study '{world}': there is {', '.join(WORLDS)}")
+        raise InputError(
+            f"simulate-study '{world}': no such world; choose one of {', '.join(WORLDS)}"
+        )
     return WORLDS[world]
 
 

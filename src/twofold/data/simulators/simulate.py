@@ -44,7 +44,7 @@ def tables(text: str) -> dict[str, list[Table]]:
     name, _, given = text.partition(":")
     if name not in SIMULATORS:
         known = ", ".join(SIMULATORS)
-        raise InputError(f"simulate:{name}: no such simulator; there is {known}")
+        raise InputError(f"simulate:{name}: no such simulator; choose one of {known}")
     frames = SIMULATORS[name](**_parameters(name, given))
     folder = Path(f"simulate:{text}")
     return {table: [Table(folder / f"{table}.csv", rows)] for table, rows in frames.items()}
@@ -58,7 +58,7 @@ def _parameters(name: str, given: str) -> dict[str, Any]:
         key, _, value = part.partition("=")
         if key not in defaults:
             known = ", ".join(defaults)
-            raise InputError(f"simulate:{name}: no parameter '{key}'; there is {known}")
+            raise InputError(f"simulate:{name}: no parameter '{key}'; choose one of {known}")
         try:
             values[key] = type(defaults[key])(value)
         except ValueError as error:
