@@ -29,7 +29,7 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.study import ArmTraining, run_arms, run_baselines
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
-from twofold.training.arm import PLAIN_ARMS
+from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config, sentence_part
 
 RECIPES: dict[str, list[str]] = {
@@ -98,7 +98,7 @@ def train_arms(
     """Train and score the plain arms that are asked for and that the dataset has room for."""
     arms = [
         arm
-        for arm in PLAIN_ARMS.values()
+        for arm in NAMED_ARMS.values()
         if set(arm.tasks) <= set(dataset.tasks)
         and (arguments.arms is None or arm.name in arguments.arms)
     ]
@@ -165,7 +165,7 @@ def parse_arguments() -> argparse.Namespace:
     runs.add_argument("dataset")
     runs.add_argument("--out", type=Path, required=True)
     runs.add_argument("--seeds", type=int, default=3)
-    runs.add_argument("--arms", nargs="*", choices=list(PLAIN_ARMS), help="default: all")
+    runs.add_argument("--arms", nargs="*", choices=list(NAMED_ARMS), help="default: all")
     runs.add_argument("--no-baselines", dest="baselines", action="store_false")
     runs.add_argument("--encoder", help="tfidf, or a sentence-transformers name or folder")
     runs.add_argument("--tune-encoder", action="store_true", help="tune the encoder of the arms")

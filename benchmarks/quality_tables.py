@@ -19,7 +19,7 @@ from twofold.evaluation.significance import difference, mean
 from twofold.records import Floats
 from twofold.studies.folder import StudyFolder
 from twofold.tasks.storage import load_dataset
-from twofold.training.arm import PLAIN_ARMS
+from twofold.training.arm import NAMED_ARMS
 
 MEASURES = (PRIMARY, Measure("Recall", 10), Measure("nDCG", 10))
 
@@ -119,7 +119,7 @@ def read_groups(folder: Path) -> Iterator[Group]:
 def _evaluations(folder: Path) -> Iterator[tuple[str, list[Path]]]:
     """Each system with the folders of its evaluations, one a seed."""
     study = StudyFolder(folder)
-    for arm in PLAIN_ARMS:
+    for arm in NAMED_ARMS:
         if seeds := study.evaluations(arm):
             yield arm, seeds
     for _, place in study.baselines():
@@ -160,14 +160,14 @@ def system_rows(group: Group) -> list[dict[str, Cell]]:
     for system, scores in group.scores.items():
         primary = scores[str(PRIMARY)]
         row: dict[str, Cell] = {
-            "kind": "ours" if system in PLAIN_ARMS else "baseline",
+            "kind": "ours" if system in NAMED_ARMS else "baseline",
             "system": system,
             "seeds": len(primary),
             **{_key(m): float(scores[str(m)].mean()) for m in MEASURES},
             "interval": list(mean(primary, units).interval()),
         }
         if system != group.reference:
-            paired = difference(own, primary, units, fixed=system not in PLAIN_ARMS)
+            paired = difference(own, primary, units, fixed=system not in NAMED_ARMS)
             row["difference"] = [paired.value, *paired.interval()]
         rows.append(row)
     return sorted(rows, key=lambda row: -float(str(row[_key(PRIMARY)])))

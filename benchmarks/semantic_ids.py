@@ -43,7 +43,7 @@ from twofold.retrieval.generative import load_model
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
-from twofold.training.arm import PLAIN_ARMS
+from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of
 from twofold.training.train import train
 
@@ -143,7 +143,7 @@ def one(
     seed: int,
 ) -> None:
     """Train and evaluate one model, unless that was done before."""
-    arm = PLAIN_ARMS["joint" if len(dataset.tasks) == len(TASKS) else dataset.tasks[0]]
+    arm = NAMED_ARMS["joint" if len(dataset.tasks) == len(TASKS) else dataset.tasks[0]]
     if artifact.is_complete(place / "test"):
         return
     if artifact.is_complete(place / "model"):

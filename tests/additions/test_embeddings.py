@@ -30,7 +30,7 @@ NEW = Catalog.of(
 
 def shares(retriever: GenerativeRetriever, states: Vectors, rows: Vectors) -> Vectors:
     """p of each new item against the whole catalog, (S, M)."""
-    known = torch.from_numpy(states) @ retriever.model.backbone.code_rows().detach().T
+    known = torch.from_numpy(states) @ retriever.model.backbone.output_embeddings().detach().T
     new = torch.from_numpy(states @ rows.T)
     rest = torch.logsumexp(known, dim=1, keepdim=True)
     return torch.sigmoid(new - rest).numpy()
@@ -38,7 +38,7 @@ def shares(retriever: GenerativeRetriever, states: Vectors, rows: Vectors) -> Ve
 
 @pytest.fixture(scope="module")
 def start(retriever: GenerativeRetriever) -> Vectors:
-    width = retriever.model.backbone.code_rows().shape[1]
+    width = retriever.model.backbone.output_embeddings().shape[1]
     drawn = np.random.default_rng(0).normal(size=(2, width))
     return np.asarray(0.1 * drawn, dtype=np.float32)
 
@@ -124,7 +124,7 @@ def test_log_sums_follow_appended_codes(model_folder: Path) -> None:
     items = new_items_table(model.catalog, [{"item_id": "new", "title": "Robots in love"}])
     model = with_items(model, items, ItemPlacer.of(model).place(model, items))
     after = before.extended(model)
-    rows = model.backbone.code_rows().detach()
+    rows = model.backbone.output_embeddings().detach()
     expected = torch.logsumexp(torch.from_numpy(before.states) @ rows.T, dim=1)
     assert after.num_codes == before.num_codes + 1 == len(rows)
     assert (after.log_sums > before.log_sums).any()

@@ -45,9 +45,9 @@ def test_a_known_text_is_mapped_to_where_training_put_it(model_folder: Path) -> 
     model = load_model(model_folder).model
     title = model.catalog.items["title"][0]
     items = new_items_table(model.catalog, [{"item_id": "twin", "title": title}])
-    before = model.backbone.code_rows().detach().numpy().copy()
+    before = model.backbone.output_embeddings().detach().numpy().copy()
     model = with_items(model, items, ItemPlacer.of(model).place(model, items))
-    new = model.backbone.code_rows().detach().numpy()[-1]
+    new = model.backbone.output_embeddings().detach().numpy()[-1]
     cosines = before @ new / np.linalg.norm(before, axis=1) / np.linalg.norm(new)
     assert cosines[0] > np.quantile(cosines, 0.9)
 

@@ -32,7 +32,7 @@ def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) 
     nothing = np.zeros(0, dtype=np.int64)
     with torch.inference_mode():
         batch = vocabulary.collate([vocabulary.encode_request(nothing, q) for q in queries[:50]])
-        scores = backbone.states(batch) @ backbone.code_rows().T
+        scores = backbone.states(batch) @ backbone.output_embeddings().T
     cosines = encoder.encode(queries[:50]) @ encoder.encode(texts).T
     agreement = [
         np.corrcoef(ours, theirs)[0, 1] for ours, theirs in zip(scores, cosines, strict=True)
@@ -43,10 +43,10 @@ def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) 
 def test_the_sum_of_an_items_codes_is_near_its_vector() -> None:
     spaces = shared(grid(3, 4))
     backbone = fresh_backbone("decoder:tiny", random_vocabulary(spaces), 0.0, seed=0)
-    before = backbone.code_rows().detach().clone()
+    before = backbone.output_embeddings().detach().clone()
     vectors = np.repeat(np.eye(3, 8, dtype=np.float32), 4, axis=0)  # the first code alone decides
     start_from_histories(backbone, spaces, vectors)
-    added = (backbone.code_rows().detach() - before).numpy()
+    added = (backbone.output_embeddings().detach() - before).numpy()
     first, second = added[:3], added[3:]
     assert np.allclose(first[:, :3], 20 / 8 * np.eye(3), atol=1e-5)
     assert np.allclose(second, 0, atol=1e-5)
@@ -69,7 +69,8 @@ def test_equal_seeds_give_equal_weights() -> None:
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
     one, same, other = (
-        fresh_backbone("sasrec:tiny", vocabulary, 0.1, seed).code_rows() for seed in (1, 1, 2)
+        fresh_backbone("sasrec:tiny", vocabulary, 0.1, seed).output_embeddings()
+        for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -80,5 +81,5 @@ def test_names_of_fresh_backbones() -> None:
     assert all(is_fresh(name) for name in ("decoder", "decoder:base", "t5:tiny", "sasrec"))
     assert not is_fresh("google/flan-t5-small")
     vocabulary = random_vocabulary(shared(atomic(6)))
-    with pytest.raises(InputError, match="no size 'huge'; there is tiny, small, medium, base"):
+    with pytest.raises(InputError, match="no size 'huge'; choose one of tiny, small, medium, base"):
         fresh_backbone("decoder:huge", vocabulary, 0.0, 0)

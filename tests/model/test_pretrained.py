@@ -83,7 +83,7 @@ def test_the_vocabulary_extends_that_of_the_checkpoint(family: str, tmp_path: Pa
     folder = small_checkpoint(tmp_path / "checkpoint", family)
     backbone, vocabulary = pretrained_backbone(str(folder), shared(grid(3, 3)), 5, 4, seed=0)
     assert backbone.model.config.vocab_size == vocabulary.size == vocabulary.code_start + 6
-    assert len(backbone.code_rows()) == 6
+    assert len(backbone.output_embeddings()) == 6
     require_steps(family, backbone, vocabulary)
 
 

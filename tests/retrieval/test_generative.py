@@ -24,7 +24,9 @@ def test_brute_force_over_the_catalog_agrees(retriever: GenerativeRetriever) -> 
     history = np.array([model.catalog.positions[i] for i in ("film-3", "film-9")])
     with torch.inference_mode():
         batch = model.vocabulary.collate([model.vocabulary.encode_request(history, "robots")])
-        scores = torch.log_softmax(model.backbone.states(batch) @ model.backbone.code_rows().T, 1)
+        scores = torch.log_softmax(
+            model.backbone.states(batch) @ model.backbone.output_embeddings().T, 1
+        )
     request = Request("r", query="robots", history=("film-3", "film-9"))
     ranking = retriever.retrieve([request], 60)["r"]
     expected = dict(zip(model.catalog.item_ids, scores[0].tolist(), strict=True))

@@ -29,7 +29,7 @@ def score_in_training(model: GenerativeModel, request: Request, item: int) -> fl
     )
     batch = model.vocabulary.collate(model.vocabulary.encode(example))
     with torch.no_grad():
-        states, rows = model.backbone.states(batch), model.backbone.code_rows().detach()
+        states, rows = model.backbone.states(batch), model.backbone.output_embeddings().detach()
     score, codes = 0.0, model.vocabulary.spaces.of(model.vocabulary.task(request.query)).codes
     targets = zip(batch.targets, batch.target_contexts, strict=True)
     for level, (target, context) in enumerate(targets):

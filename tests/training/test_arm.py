@@ -7,12 +7,14 @@ import pytest
 
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import PLAIN_ARMS, named_arm
+from twofold.training.arm import NAMED_ARMS, named_arm
 from twofold.training.train import train
 
 
 def test_arms_need_their_tasks(catalog: PreparedDataset, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--arm 'both': there is search, recommendation, joint"):
+    with pytest.raises(
+        InputError, match="--arm 'both': no such arm; choose one of search, recommendation, joint"
+    ):
         train(catalog, "both", out=tmp_path / "m")
     with pytest.raises(InputError, match="--device 'tpu': not usable here"):
         train(catalog, "joint", out=tmp_path / "m", device="tpu")
@@ -24,11 +26,11 @@ def test_arms_need_their_tasks(catalog: PreparedDataset, tmp_path: Path) -> None
 def test_an_arm_is_judged_on_the_tasks_whose_data_are_real() -> None:
     from twofold.studies.interventions import two_by_two
 
-    assert PLAIN_ARMS["joint"].judged == PLAIN_ARMS["joint"].tasks
+    assert NAMED_ARMS["joint"].judged == NAMED_ARMS["joint"].tasks
     for control in two_by_two("search"):
         assert control.arm.judged == ("recommendation",)
 
 
 def test_a_plain_arm_goes_by_its_name() -> None:
-    for name, arm in PLAIN_ARMS.items():
+    for name, arm in NAMED_ARMS.items():
         assert named_arm(name) is named_arm(arm) is arm

@@ -11,9 +11,9 @@ from twofold.records import TASKS, Task
 from twofold.retrieval.generative import load_model
 from twofold.studies.arms import ARMS
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import PLAIN_ARMS, Arm
+from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import TrainingConfig
-from twofold.training.schedule import learning_rate, schedule_of
+from twofold.training.schedule import learning_rate_factor, schedule_of
 from twofold.training.train import train
 
 
@@ -48,7 +48,7 @@ def test_epochs_take_the_place_of_steps(
 
 
 def test_the_learning_rate_rises_then_falls_to_a_tenth() -> None:
-    rates = [learning_rate(n, 100, 0.1) for n in range(100)]
+    rates = [learning_rate_factor(n, 100, 0.1) for n in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
@@ -69,9 +69,9 @@ def _config(**settings: object) -> TrainingConfig:
 @pytest.mark.parametrize(
     ("arm", "steps"),
     [
-        (PLAIN_ARMS["joint"], 1000),
-        (PLAIN_ARMS["search"], 200),
-        (PLAIN_ARMS["recommendation"], 800),
+        (NAMED_ARMS["joint"], 1000),
+        (NAMED_ARMS["search"], 200),
+        (NAMED_ARMS["recommendation"], 800),
         (Arm("search-step-matched", ("search",), step_matched=True), 1000),
     ],
 )
@@ -83,13 +83,13 @@ def test_arms_take_joints_epochs_or_its_steps(arm: Arm, steps: int) -> None:
 def test_the_cadence_is_common_and_the_longest_arm_is_validated_seventy_times_at_most() -> None:
     few: dict[Task, list[EncodedExample]] = {**ENCODED, "search": encoded_examples([4] * 4)}
     config = _config(max_steps=8100)
-    schedules = {t: schedule_of(few, PLAIN_ARMS[t], config, seed=0) for t in (*TASKS, "joint")}
+    schedules = {t: schedule_of(few, NAMED_ARMS[t], config, seed=0) for t in (*TASKS, "joint")}
     assert schedules["joint"].cadence == 8100 // 70 == schedules["recommendation"].cadence
     assert schedules["search"].steps == 100
     assert schedules["search"].cadence == 10, "ten validations for the shortest as well"
 
 
 def test_an_arm_with_settings_of_its_own_is_validated_as_the_configuration_says() -> None:
-    arm = dataclasses.replace(PLAIN_ARMS["joint"], settings=(("num_beams", 20),))
+    arm = dataclasses.replace(NAMED_ARMS["joint"], settings=(("num_beams", 20),))
     config = _config(max_steps=1000, min_validations=4)
     assert schedule_of(ENCODED, arm, config, seed=0).cadence == 100

@@ -29,7 +29,7 @@ def _config() -> TrainingConfig:
 
 def _item_embeddings(dataset: PreparedDataset, config: TrainingConfig) -> Vectors:
     spaces = shared(atomic(len(dataset.catalog)))
-    return start(dataset, spaces, config, seed=0).backbone.code_rows().detach().numpy()
+    return start(dataset, spaces, config, seed=0).backbone.output_embeddings().detach().numpy()
 
 
 def test_item_embeddings_start_at_the_texts() -> None:

@@ -8,7 +8,7 @@ from tests.conftest import WriteFolder
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
-from twofold.training.arm import PLAIN_ARMS
+from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
 from twofold.training.validation import mean_value, validation_requests, validator
@@ -44,7 +44,7 @@ def test_the_best_checkpoint_is_the_one_that_is_kept(
 def test_a_joint_value_is_the_mean_over_tasks_of_what_the_reference_divides(
     catalog: PreparedDataset, retriever: GenerativeRetriever, quick_config: TrainingConfig
 ) -> None:
-    judged = validation_requests(catalog, PLAIN_ARMS["joint"], {}, quick_config, seed=0)
+    judged = validation_requests(catalog, NAMED_ARMS["joint"], {}, quick_config, seed=0)
     search, recommendation = (mean_value(retriever, requests) for requests in judged)
     assert search > 0
     validate = validator(retriever, judged, {"search": 0.5})
@@ -59,7 +59,7 @@ def test_a_validation_asks_no_more_requests_than_the_setting_allows(
     catalog: PreparedDataset, quick_config: TrainingConfig
 ) -> None:
     config = quick_config.model_copy(update={"max_validation_requests": 3})
-    for arm in PLAIN_ARMS.values():
+    for arm in NAMED_ARMS.values():
         judged = validation_requests(catalog, arm, {}, config, seed=0)
         assert [requests.task for requests in judged] == list(arm.tasks)
         assert all(len(requests.requests) == 3 for requests in judged)

@@ -124,7 +124,7 @@ def fit_embeddings(
 
 def _code_embeddings(model: GenerativeModel) -> torch.Tensor:
     """Output embeddings of all codes, (codes, D), on the CPU."""
-    return model.backbone.code_rows().detach().cpu()
+    return model.backbone.output_embeddings().detach().cpu()
 
 
 def _negative_states(model: GenerativeModel, seed: int) -> Vectors:
@@ -147,7 +147,7 @@ def _encode(model: GenerativeModel, history: Ints | None, query: str | None) -> 
 @torch.inference_mode()
 def _states(model: GenerativeModel, requests: Sequence[EncodedExample]) -> Vectors:
     """The state that each request generates from, (S, D), in the order given."""
-    states = np.zeros((len(requests), model.backbone.code_rows().shape[1]), np.float32)
+    states = np.zeros((len(requests), model.backbone.output_embeddings().shape[1]), np.float32)
     by_length = np.argsort([len(request.tokens) for request in requests], kind="stable")
     for first in range(0, len(by_length), _BATCH_SIZE):
         some = by_length[first : first + _BATCH_SIZE]

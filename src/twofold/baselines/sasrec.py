@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import PLAIN_ARMS
+from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
 
@@ -37,7 +37,7 @@ def sasrec(
     }
     retriever = train(
         dataset,
-        PLAIN_ARMS["recommendation"],
+        NAMED_ARMS["recommendation"],
         out=out,
         config=config.model_copy(update=changed),
         seed=seed,

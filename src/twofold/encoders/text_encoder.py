@@ -21,6 +21,9 @@ class TextEncoder(Protocol):
 
     Attributes:
         width: E, the length of a vector.
+
+    An encoder that is or contains a sentence encoder has it as its attribute `sentence`, which
+    `sentence_encoder_of` reads.
     """
 
     @property

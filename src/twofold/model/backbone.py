@@ -1,10 +1,11 @@
-"""Hugging Face models as backbones: the states that generate, and the output rows of the codes.
+"""Hugging Face models as backbones: hidden states, and the output embeddings of the codes.
 
 Invariant: a backbone's own `model` stays an ordinary transformers model, so that its saved
-weights load there as they are, and its logits at the code tokens are `states @ code_rows.T`.
+weights load there as they are, and its logits at the code tokens are
+`states @ output_embeddings.T`.
 
-Shapes: B requests, L tokens, C contexts (states that generate), D width, E width of a query's
-vector.
+Shapes: B requests, L tokens, C contexts (hidden states from which a code is predicted), D width,
+E width of a query's vector.
 """
 
 from abc import abstractmethod
@@ -19,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.activations import NewGELUActivation
@@ -39,8 +41,8 @@ class Backbone(nn.Module):
         model: the transformers model.
         code_slice: the token ids of the codes.
         query_map: maps a query's vector to the model's width, E -> D; None without a text encoder.
-        contexts_per_sequence: 1 where a forward pass generates from a single state, None for any
-            number.
+        contexts_per_sequence: 1 where a forward pass predicts from a single hidden state, None
+            for any number.
     """
 
     contexts_per_sequence: int | None = None
@@ -57,7 +59,7 @@ class Backbone(nn.Module):
 
     @abstractmethod
     def states(self, batch: Batch) -> torch.Tensor:
-        """The states that generate, shape (C, D), float32."""
+        """The hidden states from which a code is predicted, (C, D), float32."""
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """Input embeddings, (B, L, D): of the tokens, plus the query's vector at its last token."""
@@ -68,15 +70,15 @@ class Backbone(nn.Module):
         vectors = self.query_map(batch.query_vectors).to(embedded.dtype)
         return embedded.index_put((rows, batch.lengths - 1), vectors, accumulate=True)
 
-    def code_rows(self) -> torch.Tensor:
-        """Output rows of the codes, (codes, D), float32; gradients reach the weights."""
+    def output_embeddings(self) -> torch.Tensor:
+        """Output embeddings of the codes, (codes, D), float32; gradients reach the weights."""
         rows: torch.Tensor = self.model.get_output_embeddings().weight
         return rows[self.code_slice].float()
 
     def logits(self, states: torch.Tensor, codes: slice) -> torch.Tensor:
         """Logits of a range of codes, (..., D) -> (..., codes), float32."""
         packed = self._outputs.get((codes.start, codes.stop))
-        return states @ self.code_rows()[codes].T if packed is None else packed(states)
+        return states @ self.output_embeddings()[codes].T if packed is None else packed(states)
 
     def pack(self, precision: str, codebooks: Iterable[slice]) -> None:
         """Lay the weights out for fast products on a CPU; the backbone can no longer be trained.
@@ -87,14 +89,14 @@ class Backbone(nn.Module):
         """
         from twofold.model.packing import can_pack, pack_layers
 
-        if not can_pack(self.code_rows().device):
+        if not can_pack(self.output_embeddings().device):
             return
         product = torch.bfloat16 if precision == "bfloat16" else torch.float32
         pack_layers(self, product, keep=self.model.get_output_embeddings())
         self._pack_outputs(codebooks)
 
     def repack(self, codebooks: Iterable[slice]) -> None:
-        """Lay the output rows out again after they have changed, if `pack` did so before."""
+        """Lay the output embeddings out again after they have changed, if `pack` did so before."""
         if self._outputs:
             self._outputs.clear()
             self._pack_outputs(codebooks)
@@ -103,7 +105,7 @@ class Backbone(nn.Module):
     def _pack_outputs(self, codebooks: Iterable[slice]) -> None:
         from twofold.model.packing import PackedLinear
 
-        rows = self.code_rows()
+        rows = self.output_embeddings()
         for codebook in codebooks:
             packed = PackedLinear(rows[codebook], None, torch.float32)
             self._outputs[codebook.start, codebook.stop] = packed
@@ -143,7 +145,7 @@ class Backbone(nn.Module):
 
 
 class Decoder(Backbone):
-    """A causal model: every position of one forward pass may generate."""
+    """A causal model: a code may be predicted at every position of one forward pass."""
 
     def states(self, batch: Batch) -> torch.Tensor:
         # Padding is on the right, where the causal mask hides it: no other mask is needed.
@@ -198,6 +200,16 @@ class EncoderDecoder(Backbone):
         return float(config.d_model**-0.5) if scales else 1.0
 
 
+_BY_MODEL_TYPE: dict[str, type[Backbone]] = {}
+"""The class of each `model_type` of transformers that needs one of its own."""
+
+
+def class_of(config: PreTrainedConfig) -> type[Backbone]:
+    """The class of backbone of a model's configuration."""
+    family = EncoderDecoder if config.is_encoder_decoder else Decoder
+    return _BY_MODEL_TYPE.get(config.model_type, family)
+
+
 def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
     """Read what `Backbone.save` wrote, to answer with: dropout is not restored."""
     disable_progress_bar()
@@ -208,8 +220,7 @@ def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
     # served model.
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()
-    kind = EncoderDecoder if config.is_encoder_decoder else Decoder
-    backbone = kind(model, vocabulary)
+    backbone = class_of(config)(model, vocabulary)
     if backbone.query_map is not None:
         backbone.query_map.load_state_dict(load_file(folder / _QUERY_MAP))
     return backbone

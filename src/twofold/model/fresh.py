@@ -50,7 +50,7 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
     """
     family, _, size = name.partition(":")
     if (size or "small") not in SIZES:
-        raise InputError(f"backbone '{name}': no size '{size}'; there is {', '.join(SIZES)}")
+        raise InputError(f"backbone '{name}': no size '{size}'; choose one of {', '.join(SIZES)}")
     shape = SIZES[size or "small"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

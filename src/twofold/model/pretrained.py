@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from twofold.encoders.text_encoder import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
-from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
+from twofold.model.backbone import Backbone, EncoderDecoder, class_of
 from twofold.model.decoding import steps_of
 from twofold.model.vocabulary import Batch, Vocabulary, longest_request
 from twofold.records import Example, InputError, Ints
@@ -26,7 +26,7 @@ def pretrained_backbone(
     seed: int,
     encoder: TextEncoder | None = None,
 ) -> tuple[Backbone, Vocabulary]:
-    """A checkpoint by name or folder, and its vocabulary with the marks and codes added.
+    """A checkpoint by name or folder, and its vocabulary with the special tokens and codes added.
 
     Raises:
         InputError: the checkpoint can neither be found nor downloaded, or does not fit.
@@ -57,8 +57,7 @@ def pretrained_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
-        kind = EncoderDecoder if config.is_encoder_decoder else Decoder
-        backbone = kind(model, vocabulary)
+        backbone = class_of(config)(model, vocabulary)
     _require_plain_scores(name, backbone)
     return backbone, vocabulary
 
@@ -79,7 +78,7 @@ def _require_fit(name: str, config: Any, tokenizer: Any, tokens: int) -> None:
 
 
 def _require_plain_scores(name: str, backbone: Backbone) -> None:
-    """Raise InputError where the model's logits are not `states @ code_rows.T`.
+    """Raise InputError where the model's logits are not `states @ output_embeddings.T`.
 
     Some families scale or cap their logits, or add a bias: their saved weights would score
     otherwise in transformers than here.
@@ -90,10 +89,11 @@ def _require_plain_scores(name: str, backbone: Backbone) -> None:
         if isinstance(backbone, EncoderDecoder):
             inputs["decoder_input_ids"] = torch.tensor([[model.config.decoder_start_token_id]])
         theirs = model(**inputs).logits[0, -1, backbone.code_slice]
-        ours = (backbone.states(_one_token(backbone, code)) @ backbone.code_rows().T)[0]
+        ours = (backbone.states(_one_token(backbone, code)) @ backbone.output_embeddings().T)[0]
     if not torch.allclose(ours, theirs.float(), rtol=1e-3, atol=1e-3):
         raise InputError(
-            f"backbone '{name}': {type(model).__name__} changes its logits after the output rows; "
+            f"backbone '{name}': {type(model).__name__} changes its logits after the output "
+            f"embeddings; "
             f"use a Llama, Qwen, GPT-2 or T5 checkpoint"
         )
 

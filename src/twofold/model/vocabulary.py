@@ -102,7 +102,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
-    """Text tokens first, then the four marks, then the codes of every codebook.
+    """Text tokens first, then the four special tokens, then the codes of every codebook.
 
     Attributes:
         tokenizer: maps text to ids below `text_size`.
@@ -147,7 +147,7 @@ class Vocabulary:
         starts = np.array([codebook.start for codebook in self.spaces.codebooks])
         return self.code_start + starts[self.spaces.codebooks_of(task)]
 
-    def _mark(self, name: str) -> int:
+    def _special_token(self, name: str) -> int:
         return self.text_size + _SPECIAL.index(name)
 
     def encode_query(self, text: str) -> list[int]:
@@ -243,10 +243,12 @@ class Vocabulary:
     def _request_tokens(self, history: Ints, query: str | None) -> Ints:
         parts: list[Ints] = []
         if len(history) or query is None:
-            parts += [np.array([self._mark("<history>")]), self.encode_history(history)]
+            parts += [np.array([self._special_token("<history>")]), self.encode_history(history)]
         if query is not None:
             text = self.encode_query(query)
-            parts.append(np.array([self._mark("<query>"), *text, self._mark("<answer>")]))
+            parts.append(
+                np.array([self._special_token("<query>"), *text, self._special_token("<answer>")])
+            )
         return np.concatenate(parts)
 
     def collate(self, examples: Sequence[EncodedExample], width: int = 0) -> Batch:
@@ -325,7 +327,7 @@ def fresh_vocabulary(
 
 
 def longest_request(spaces: IdSpaces, max_history: int, max_query_tokens: int) -> int:
-    """Tokens of the longest request with its answer: history, query, the three marks, codes."""
+    """Tokens of the longest request with its answer: history, query, 3 special tokens, codes."""
     answer = max(spaces.search.levels, spaces.recommendation.levels) - 1
     return 3 + max_query_tokens + max_history * spaces.recommendation.levels + answer
 

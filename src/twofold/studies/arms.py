@@ -12,7 +12,7 @@ from twofold.identifiers.scheme import default_shape
 from twofold.records import TASKS, InputError, Task
 from twofold.studies.interventions import caps, two_by_two
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import PLAIN_ARMS, Arm
+from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import TrainingConfig, scheme_of
 
 InterventionSet = Literal["2x2", "caps"]
@@ -31,9 +31,9 @@ def is_plain(arm: Arm) -> bool:
 
 
 ARMS: tuple[Arm, ...] = (
-    *(PLAIN_ARMS[task] for task in TASKS),
+    *(NAMED_ARMS[task] for task in TASKS),
     *(Arm(control_name(task), (task,), step_matched=True) for task in TASKS),
-    PLAIN_ARMS["joint"],
+    NAMED_ARMS["joint"],
 )
 """What every study trains with each seed."""
 
@@ -69,7 +69,9 @@ def study_arms(
     """
     for name in interventions:
         if name not in INTERVENTION_SETS:
-            raise InputError(f"interventions '{name}': there is {', '.join(INTERVENTION_SETS)}")
+            raise InputError(
+                f"interventions '{name}': no such set; choose one of {', '.join(INTERVENTION_SETS)}"
+            )
     changes = []
     for task in TASKS:
         if "2x2" in interventions:

@@ -71,7 +71,7 @@ class Arm:
                 )
 
 
-PLAIN_ARMS = {
+NAMED_ARMS = {
     "search": Arm("search", ("search",)),
     "recommendation": Arm("recommendation", ("recommendation",)),
     "joint": Arm("joint", TASKS),
@@ -79,13 +79,13 @@ PLAIN_ARMS = {
 
 
 def named_arm(arm: str | Arm) -> Arm:
-    """The arm itself, or the plain arm of that name.
+    """The arm itself, or the arm of that name.
 
     Raises:
-        InputError: there is no plain arm of that name.
+        InputError: there is no arm of that name.
     """
     if isinstance(arm, Arm):
         return arm
-    if arm not in PLAIN_ARMS:
-        raise InputError(f"--arm '{arm}': there is {', '.join(PLAIN_ARMS)}")
-    return PLAIN_ARMS[arm]
+    if arm not in NAMED_ARMS:
+        raise InputError(f"--arm '{arm}': no such arm; choose one of {', '.join(NAMED_ARMS)}")
+    return NAMED_ARMS[arm]

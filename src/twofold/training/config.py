@@ -232,7 +232,7 @@ def resolve_config(
         InputError: there is no such setting, or a value does not fit; it names the setting.
     """
     if budget not in PRESETS:
-        raise InputError(f"--budget '{budget}': there is {', '.join(PRESETS)}")
+        raise InputError(f"--budget '{budget}': no such preset; choose one of {', '.join(PRESETS)}")
     values: dict[str, Any] = dict(PRESETS[budget]) | (base or {})
     if file is not None:
         given = read_json(file)

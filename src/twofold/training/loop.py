@@ -25,7 +25,7 @@ from twofold.records import InputError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
-from twofold.training.schedule import Schedule, learning_rate
+from twofold.training.schedule import Schedule, learning_rate_factor
 from twofold.training.state import Progress, copy_weights, load_state, save_state
 from twofold.training.validation import Validate
 
@@ -105,9 +105,9 @@ def _step(
     backbone.train()
     planned = job.mixture.batch(progress.step)
     examples = [job.sources[planned.source][row] for row in planned.rows]
-    share = learning_rate(progress.step, job.schedule.steps, job.config.warmup_ratio)
+    factor = learning_rate_factor(progress.step, job.schedule.steps, job.config.warmup_ratio)
     for group in optimizer.param_groups:
-        group["lr"] = job.config.learning_rate * share
+        group["lr"] = job.config.learning_rate * factor
     torch.manual_seed(job.seed * 1_000_003 + progress.step)
     loss = _loss(backbone, vocabulary, job, examples, planned.weight)
     if not torch.isfinite(loss):
@@ -145,7 +145,7 @@ def _loss(
         codebooks=batch.context_codebooks,
         items=batch.context_items,
     )
-    loss: torch.Tensor = job.loss(states, backbone.code_rows(), targets)
+    loss: torch.Tensor = job.loss(states, backbone.output_embeddings(), targets)
     return loss
 
 

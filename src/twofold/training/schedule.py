@@ -33,11 +33,13 @@ class Schedule:
 def schedule_of(
     encoded: Mapping[Task, Sequence[EncodedExample]], arm: Arm, config: TrainingConfig, seed: int
 ) -> Schedule:
-    """As many epochs over the arm's own data as `joint` makes over all, or as many steps.
+    """The arm makes as many epochs over its own data as `joint` makes over all data.
 
-    Every arm is validated at the same cadence, such that the shortest is validated ten times; but
-    the longest at most seventy times, and then a shorter arm more often. An arm with settings of
-    its own, which no verdict depends on, is validated as often as the configuration says.
+    A step-matched arm takes as many steps as `joint` instead. Every arm is validated at one
+    cadence, at which the shortest has ten validations. Where the longest would then have more than
+    seventy, it has seventy, and an arm too short for ten at that cadence is validated more often.
+    An arm with settings of its own, on which no verdict depends, is validated as often as the
+    configuration says.
 
     Args:
         encoded: the examples of every task of the dataset.
@@ -72,8 +74,14 @@ def _joint_steps(everything: Mixture, config: TrainingConfig) -> int:
     return config.max_steps
 
 
-def learning_rate(step: int, steps: int, warmup_ratio: float) -> float:
-    """The share of the peak learning rate: a linear rise, then a cosine down to a tenth."""
+def learning_rate_factor(step: int, steps: int, warmup_ratio: float) -> float:
+    """The learning rate as a share of its peak: a linear rise, then a cosine down to a tenth.
+
+    Args:
+        step: the number of the step, from 0.
+        steps: the steps that the arm may take.
+        warmup_ratio: share of the steps in which the rate rises.
+    """
     rise = max(1, round(warmup_ratio * steps))
     if step < rise:
         return (step + 1) / rise

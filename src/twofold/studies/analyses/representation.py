@@ -115,7 +115,7 @@ def representation(evidence: Evidence) -> Representation:
 
 def item_embeddings(model: "GenerativeModel") -> Floats:
     """The embeddings of each item's codes, concatenated over the levels, (N, levels x D)."""
-    by_code = model.backbone.code_rows().detach().cpu().double().numpy()
+    by_code = model.backbone.output_embeddings().detach().cpu().double().numpy()
     codes = model.vocabulary.spaces.recommendation.codes
     starts = [codebook.start for codebook in model.vocabulary.spaces.codebooks[: codes.shape[1]]]
     embeddings: Floats = by_code[codes + starts].reshape(len(codes), -1)
