@@ -24,7 +24,7 @@ def small_checkpoint(folder: Path, family: str) -> Path:
     size = len(wrapped)
     torch.manual_seed(0)
     if family == "t5":
-        # As flan-t5: gated, output rows not tied, more rows than the tokenizer has tokens.
+        # As flan-t5: gated, output embeddings not tied, more rows than the tokenizer has tokens.
         config = T5Config(
             vocab_size=size + 28,
             d_model=32,

@@ -1,4 +1,4 @@
-"""Backbones: the states that generate, the output rows of the codes, and codes that are added."""
+"""Backbones: hidden states, the output embeddings of the codes, and codes that are added."""
 
 import numpy as np
 import pytest

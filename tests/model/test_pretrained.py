@@ -36,7 +36,7 @@ from twofold.training.train import train
             {"n_positions": 50},
             r"reads 50 tokens, a request may hold 267; lower max_history",
         ),
-        ("cohere", {}, "CohereForCausalLM changes its logits after the output rows"),
+        ("cohere", {}, "CohereForCausalLM changes its logits after the output embeddings;"),
         ("mistral", {"sliding_window": 8}, "MistralForCausalLM cannot decode semantic IDs"),
         ("neo", {"window_size": 8}, "GPTNeoForCausalLM cannot decode semantic IDs"),
     ],

@@ -93,8 +93,7 @@ def _require_plain_scores(name: str, backbone: Backbone) -> None:
     if not torch.allclose(ours, theirs.float(), rtol=1e-3, atol=1e-3):
         raise InputError(
             f"backbone '{name}': {type(model).__name__} changes its logits after the output "
-            f"embeddings; "
-            f"use a Llama, Qwen, GPT-2 or T5 checkpoint"
+            f"embeddings; use a Llama, Qwen, GPT-2 or T5 checkpoint"
         )
 
 
