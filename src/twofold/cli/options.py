@@ -82,6 +82,15 @@ Cutoff = Annotated[
     ),
 ]
 
+SkipUnknown = Annotated[
+    bool,
+    typer.Option(
+        "--skip-unknown",
+        help="Leave out rows of interactions and qrels that name an unknown item or query; "
+        "left_out.jsonl of the prepared folder lists them.",
+    ),
+]
+
 
 def parse_ids(values: Sequence[str] | None, known: Container[str]) -> tuple[str, ...]:
     """The item ids of `--history`, which may be repeated.

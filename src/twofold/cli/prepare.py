@@ -1,6 +1,6 @@
 """`twofold prepare`."""
 
-from twofold.cli.options import Cutoff, DatasetArgument, Json, Out, Split, SplitName
+from twofold.cli.options import Cutoff, DatasetArgument, Json, Out, SkipUnknown, Split, SplitName
 
 
 def prepare(
@@ -8,6 +8,7 @@ def prepare(
     out: Out,
     split: Split = SplitName.last,
     cutoff: Cutoff = None,
+    skip_unknown: SkipUnknown = False,
     json: Json = False,
 ) -> None:
     """Validate and split a dataset, and write it as Parquet with a data report."""
@@ -16,7 +17,7 @@ def prepare(
 
     artifact.require_absent(out)
     with artifact.claim(out):
-        dataset = load_dataset(source, split.value, cutoff)
+        dataset = load_dataset(source, split.value, cutoff, skip_unknown)
         save_dataset(dataset, out)
     name = "data_report.json" if json else "data_report.md"
     print((out / name).read_text(encoding="utf-8"), end="")

@@ -40,7 +40,7 @@ def require_known(table: "Table", name: str, known: pl.Series, where: str) -> No
         alike = same_id_otherwise(value, set(known))
         raise InputError(
             f"{table.place(row)}: {name} '{value}' is not in the table {where} ({rows})"
-            + (f", {alike}" if alike else "; add it there or remove these rows")
+            + (f", {alike}" if alike else _REMEDY)
         )
 
 
@@ -83,6 +83,7 @@ def same_id_otherwise(value: str, known: set[str]) -> str | None:
     return f"which has '{alike}'; write it in the same way in both" if alike else None
 
 
+_REMEDY = "; add it there, remove these rows, or leave them out with --skip-unknown"
 _FRACTION = (
     "pandas writes whole numbers as fractions where a value of the column is missing: write it "
     "with .astype('Int64'), or read it with dtype=str"

@@ -5,7 +5,7 @@ is in seconds since 1970 or a position; every row that could not be used is coun
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -20,6 +20,7 @@ from twofold.data.events import INTERACTIONS, read_events
 from twofold.data.notes import Note
 from twofold.data.qrels import judgments
 from twofold.data.times import Times, read_times, require_alike
+from twofold.data.unknown import LEFT_OUT, items_of_events, leave_out_unknown
 from twofold.records import SPLITS, InputError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Dataset:
         queries: columns of `QUERIES`.
         qrels: columns of `QRELS`, relevance above 0.
         notes: what was left out, or is otherwise not as it stands in the files.
+        left_out: columns of `LEFT_OUT`, the rows that name an unknown id.
     """
 
     catalog: Catalog
@@ -88,18 +90,26 @@ class Dataset:
     queries: pl.DataFrame
     qrels: pl.DataFrame
     notes: tuple[Note, ...] = ()
+    left_out: pl.DataFrame = field(default_factory=LEFT_OUT.to_frame)
 
 
-def validate(tables: "Mapping[str, Sequence[Table]]") -> Dataset:
+def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False) -> Dataset:
     """Check the tables against each other and bring them to the standard columns.
 
     Args:
         tables: `items` and either or both of `interactions` and `queries` with `qrels`; a table
-            may come in several files, with the same columns.
+            may come in several files, with the same columns. Without `items`, those of the
+            interactions are the items.
+        skip_unknown: leave out rows that name an unknown item or query.
 
     Raises:
         InputError: naming file, line, value and remedy.
     """
+    if not tables.get("items"):
+        tables = {"items": [items_of_events(tables["interactions"][0])], **tables}
+    left_out = LEFT_OUT.to_frame()
+    if skip_unknown:
+        tables, left_out = leave_out_unknown(tables)
     items = _items(tables["items"][0])
     catalog = Catalog.of(items)
     notes = [note for parts in tables.values() for table in parts for note in table.notes]
@@ -124,7 +134,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]") -> Dataset:
             asked=queries["query_id"],
         )
         notes += [*not_counted, *_unjudged(tables["queries"][0], queries, qrels)]
-    return Dataset(catalog, interactions, queries, qrels, tuple(notes))
+    return Dataset(catalog, interactions, queries, qrels, tuple(notes), left_out)
 
 
 def _items(table: "Table") -> pl.DataFrame:

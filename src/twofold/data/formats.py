@@ -59,6 +59,10 @@ class Table:
         unit = "row" if format_suffix(self.path) == ".parquet" else "line"
         return f"{self.path} {unit} {self._lines()[row]}"
 
+    def line_numbers(self) -> pl.Series | None:
+        """The line (or row) of the file on which each row begins, from 1; None where derived."""
+        return None if self.derived else self._lines()
+
     def _lines(self) -> pl.Series:
         """The line (or row) of the file on which each row begins, from 1."""
         if self.lines is not None:

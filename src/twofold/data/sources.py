@@ -14,8 +14,12 @@ from twofold.records import InputError
 _SIMULATE = "simulate:"
 
 
-def read_source(source: str | Path) -> Dataset:
+def read_source(source: str | Path, skip_unknown: bool = False) -> Dataset:
     """Read and validate whatever `source` names.
+
+    Args:
+        source: a folder, or a name.
+        skip_unknown: leave out rows that name an unknown item or query.
 
     Raises:
         InputError: it names nothing that can be read, or a row is wrong.
@@ -26,7 +30,7 @@ def read_source(source: str | Path) -> Dataset:
 
         return validate(simulate.tables(name.removeprefix(_SIMULATE)))
     folder = Path(source)
-    return validate(_folder_tables(folder if folder.exists() else _fetched(name)))
+    return validate(_folder_tables(folder if folder.exists() else _fetched(name)), skip_unknown)
 
 
 def _folder_tables(folder: Path) -> dict[str, list[Table]]:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -12,6 +12,7 @@ import polars as pl
 
 from twofold.data.dataset import Catalog
 from twofold.data.notes import Note
+from twofold.data.unknown import LEFT_OUT
 from twofold.records import TASKS, Ints, Task
 from twofold.tasks.task_data import TaskData
 
@@ -43,7 +44,9 @@ class PreparedDataset:
         qrels: query_id, item_id, relevance.
         protocol: how it was split and is judged.
         source: the source that it was read from, as the user named it.
-        notes: the rows that were left out.
+        notes: what was left out, or is otherwise not as it stands in the files.
+        left_out: the rows that name an unknown id, where they were left out; not kept on disk
+            with the tables but as a list.
     """
 
     catalog: Catalog
@@ -53,6 +56,7 @@ class PreparedDataset:
     protocol: SplitProtocol
     source: str
     notes: tuple[Note, ...] = ()
+    left_out: pl.DataFrame = field(default_factory=LEFT_OUT.to_frame, compare=False)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

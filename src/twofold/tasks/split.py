@@ -59,6 +59,7 @@ def split_dataset(
         protocol=protocol,
         source=source,
         notes=(*dataset.notes, *unused, *notes),
+        left_out=dataset.left_out,
     )
 
 

@@ -9,6 +9,7 @@ import polars as pl
 from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.data.notes import Note
+from twofold.data.unknown import FILE as LEFT_OUT_FILE
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol
 
@@ -19,6 +20,7 @@ def load_dataset(
     source: str | Path,
     split: Literal["last", "temporal"] = "last",
     cutoff: float | str | None = None,
+    skip_unknown: bool = False,
 ) -> PreparedDataset:
     """Load a prepared folder, or read, validate and split any other source.
 
@@ -28,6 +30,7 @@ def load_dataset(
         split: how to split a source that is not prepared yet.
         cutoff: the time from which events are test, for `split="temporal"`, in any form that a
             timestamp may have.
+        skip_unknown: leave out rows that name an unknown item or query, in place of an error.
 
     Raises:
         InputError: the source cannot be read; names file, line, value and remedy.
@@ -42,7 +45,7 @@ def load_dataset(
     from twofold.data.sources import read_source
     from twofold.tasks.split import split_dataset
 
-    return split_dataset(read_source(source), str(source), split, cutoff)
+    return split_dataset(read_source(source, skip_unknown), str(source), split, cutoff)
 
 
 def save_dataset(dataset: PreparedDataset, out: Path) -> None:
@@ -59,6 +62,8 @@ def save_dataset(dataset: PreparedDataset, out: Path) -> None:
         artifact.write_json(
             folder / "notes.json", [dataclasses.asdict(note) for note in dataset.notes]
         )
+        if dataset.left_out.height:
+            dataset.left_out.write_ndjson(folder / LEFT_OUT_FILE)
         report = data_report(dataset)
         artifact.write_json(folder / "data_report.json", report)
         (folder / "data_report.md").write_text(report_text(report), encoding="utf-8")

@@ -52,11 +52,11 @@ def require_enough(folder: Path, tables: dict[str, list[Table]]) -> dict[str, li
                 f"{folder}: has {first} but no table {second}; add {second}.csv, "
                 f"or remove {first} to study recommendation alone"
             )
-    if "items" not in tables:
+    if "items" not in tables and "queries" in tables:
         raise InputError(
             f"{folder}: no table items; add items.csv with the columns item_id and title"
         )
-    if len(tables) == 1:
+    if set(tables) == {"items"}:
         raise InputError(
             f"{folder}: has items only; add interactions.csv, or queries.csv with qrels.csv"
         )
