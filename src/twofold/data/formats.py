@@ -56,7 +56,7 @@ class Table:
         """Where row number `row` (from 0) stands, for a person to look it up."""
         if self.derived:
             return str(self.path)
-        unit = "row" if format_suffix(self.path) == ".parquet" else "line"
+        unit = "row" if format_suffix(self.path) in (".parquet", ".frame") else "line"
         return f"{self.path} {unit} {self._lines()[row]}"
 
     def line_numbers(self) -> pl.Series | None:

@@ -5,7 +5,9 @@ A source is a folder in one of the layouts of `layouts/`, the name of a known da
 needs them, so that work on a prepared folder loads none.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from twofold.data.dataset import Dataset, validate
 from twofold.data.formats import Table
@@ -14,16 +16,20 @@ from twofold.records import InputError
 _SIMULATE = "simulate:"
 
 
-def read_source(source: str | Path, skip_unknown: bool = False) -> Dataset:
-    """Read and validate whatever `source` names.
+def read_source(source: str | Path | Mapping[str, Any], skip_unknown: bool = False) -> Dataset:
+    """Read and validate whatever `source` names, or the frames that it holds.
 
     Args:
-        source: a folder, or a name.
+        source: a folder, a name, or a mapping from tables to frames.
         skip_unknown: leave out rows that name an unknown item or query.
 
     Raises:
         InputError: it names nothing that can be read, or a row is wrong.
     """
+    if isinstance(source, Mapping):
+        from twofold.data.frames import frame_tables
+
+        return validate(frame_tables(source), skip_unknown)
     name = str(source)
     if name.startswith(_SIMULATE):
         from twofold.data.simulators import simulate

@@ -1,8 +1,9 @@
 """Prepared datasets on disk: any source is loaded, a prepared one is saved as an artifact."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -17,7 +18,7 @@ KIND = "dataset"
 
 
 def load_dataset(
-    source: str | Path,
+    source: str | Path | Mapping[str, Any],
     split: Literal["last", "temporal"] = "last",
     cutoff: float | str | None = None,
     skip_unknown: bool = False,
@@ -25,8 +26,9 @@ def load_dataset(
     """Load a prepared folder, or read, validate and split any other source.
 
     Args:
-        source: a prepared folder, a folder of tables, a raw MovieLens folder, a known dataset's
-            name, or `simulate:NAME`.
+        source: a prepared folder, a folder of tables, a published dataset's folder or name,
+            `simulate:NAME`, or the tables themselves: a mapping from items, interactions, queries
+            and qrels to frames of pandas, polars or Arrow.
         split: how to split a source that is not prepared yet.
         cutoff: the time from which events are test, for `split="temporal"`, in any form that a
             timestamp may have.
@@ -35,8 +37,8 @@ def load_dataset(
     Raises:
         InputError: the source cannot be read; names file, line, value and remedy.
     """
-    folder = Path(source)
-    if artifact.is_complete(folder):
+    folder = None if isinstance(source, Mapping) else Path(source)
+    if folder is not None and artifact.is_complete(folder):
         prepared = _load(folder)
         if cutoff is not None:
             _require_cutoff(prepared, cutoff, folder)
@@ -45,7 +47,8 @@ def load_dataset(
     from twofold.data.sources import read_source
     from twofold.tasks.split import split_dataset
 
-    return split_dataset(read_source(source, skip_unknown), str(source), split, cutoff)
+    name = "frames" if folder is None else str(source)
+    return split_dataset(read_source(source, skip_unknown), name, split, cutoff)
 
 
 def save_dataset(dataset: PreparedDataset, out: Path) -> None:

@@ -50,7 +50,7 @@ def table_columns(path: Path, raw: Raw) -> tuple[pl.DataFrame, pl.Series, list[N
     empty = _empty_rows(frame)
     if not empty.any():
         return frame, raw.lines, notes
-    place = f"{path} {'row' if '.parquet' in path.suffixes else 'line'}"
+    place = f"{path} {'row' if {'.parquet', '.frame'} & set(path.suffixes) else 'line'}"
     row = empty.arg_max()
     assert row is not None
     problem = "every cell is empty"

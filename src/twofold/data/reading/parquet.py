@@ -24,6 +24,11 @@ def read_parquet(path: Path, data: bytes) -> Raw:
         raise InputError(
             f"{path}: {reason}; not readable as Parquet, correct it or write it anew"
         ) from error
+    return frame_columns(path, frame)
+
+
+def frame_columns(path: Path, frame: pl.DataFrame) -> Raw:
+    """The columns of a frame as text; `path` is what notes name."""
     raw = Raw([], [], pl.int_range(1, frame.height + 1, dtype=pl.UInt32, eager=True))
     for column in frame.iter_columns():
         text, notes = _as_text(path, column, raw.lines)

@@ -1,0 +1,103 @@
+"""Tables that a program holds already: frames of pandas, polars or Arrow, or columns of values."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from twofold.data.formats import Table
+from twofold.data.layouts.four_tables import TABLES, require_enough
+from twofold.data.reading.columns import table_columns
+from twofold.data.reading.parquet import frame_columns
+from twofold.data.reading.raw import Raw
+from twofold.data.reading.values import column_as_text
+from twofold.records import InputError
+
+
+def frame_tables(frames: Mapping[str, Any]) -> dict[str, list[Table]]:
+    """The tables of `frames`, by name, as those of a folder.
+
+    Args:
+        frames: from items, interactions, queries and qrels, as far as they exist, to a frame of
+            pandas, polars or Arrow, a mapping from columns to values, or a list of objects. The
+            numbers of rows of pandas (its index) are not read.
+
+    Raises:
+        InputError: another name, a table that is no frame, or one that is missing.
+    """
+    for name in frames:
+        if name not in TABLES:
+            raise InputError(f"table '{name}': is none of {', '.join(TABLES)}; rename it")
+    tables = {n: [_table(n, frame)] for n, frame in frames.items() if frame is not None}
+    return require_enough(Path("frames"), tables)
+
+
+def _table(name: str, frame: Any) -> Table:
+    path = Path(f"{name}.frame")
+    raw = _raw(path, frame)
+    if not raw.names:
+        raise InputError(f"{path}: the frame has no columns")
+    rows, lines, notes = table_columns(path, raw)
+    if rows.height == 0:
+        raise InputError(f"{path}: the frame has no rows; add rows or leave the table out")
+    return Table(path, rows, notes=tuple(notes), lines=lines)
+
+
+def _raw(path: Path, frame: Any) -> Raw:
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):  # pandas, which need not be installed
+        names = [str(name) for name in frame.columns]
+        return _from_values(path, names, [frame.iloc[:, n].tolist() for n in range(len(names))])
+    if isinstance(frame, Mapping):
+        return _from_values(path, [str(name) for name in frame], [list(v) for v in frame.values()])
+    if isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame):
+        names = list(dict.fromkeys(name for row in frame for name in row))
+        return _from_values(path, names, [[row.get(name) for row in frame] for name in names])
+    if isinstance(frame, pl.DataFrame):
+        return frame_columns(path, frame)
+    if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__dataframe__"):
+        taken = pl.DataFrame(frame) if hasattr(frame, "__arrow_c_stream__") else _exchanged(frame)
+        return frame_columns(path, taken)
+    raise InputError(
+        f"{path}: {type(frame).__name__} is no frame; give one of pandas, polars or Arrow, or a "
+        f"mapping from columns to values"
+    )
+
+
+def _exchanged(frame: Any) -> pl.DataFrame:
+    taken: pl.DataFrame = pl.from_dataframe(frame)
+    return taken
+
+
+def _from_values(path: Path, names: Sequence[str], columns: Sequence[list[Any]]) -> Raw:
+    """Columns of Python values, each of a length."""
+    sizes = sorted({len(column) for column in columns})
+    if len(sizes) > 1:
+        raise InputError(
+            f"{path}: columns of {sizes[0]} and of {sizes[-1]} values; make them equal"
+        )
+    raw = Raw([], [], pl.int_range(1, (sizes or [0])[0] + 1, dtype=pl.UInt32, eager=True))
+    for name, values in zip(names, columns, strict=True):
+        plain = [_plain(value) for value in values]
+        text, notes = column_as_text(str(path), name, plain, raw.lines, unit="row")
+        raw.notes.extend(notes)
+        if text is not None:
+            raw.names.append(name)
+            raw.columns.append(text)
+    return raw
+
+
+def _plain(value: Any) -> Any:
+    """A value of Python's own types; None where pandas has NaN, NaT or NA."""
+    if value is None or type(value).__name__ in ("NaTType", "NAType"):
+        return None
+    if hasattr(value, "tolist"):  # a value or an array of numpy
+        value = value.tolist()
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return value
