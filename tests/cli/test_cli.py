@@ -57,6 +57,8 @@ def test_train_then_ask(write_folder: WriteFolder, tmp_path: Path) -> None:
     done = run_alone("train", write_folder(), "--out", model, "--threads", 1, *small)
     assert done.returncode == 0, done.stderr
     assert "validation nDCG@10" in done.stdout
+    assert "joint: step 1 of 4, loss " in done.stderr
+    assert "joint: step 4 of 4, loss " in done.stderr
     found = json.loads(run_here("search", model, "first letter", "-k", 3, "--json").stdout)
     assert [answer["rank"] for answer in found] == [1, 2, 3]
     assert set(found[0]) == {"rank", "item_id", "title", "score"}
@@ -65,6 +67,27 @@ def test_train_then_ask(write_folder: WriteFolder, tmp_path: Path) -> None:
     assert "Delta" in shown.stdout or "Epsilon" in shown.stdout
     user = json.loads(run_here("recommend", model, "--user", "u4", "-k", 3, "--json").stdout)
     assert {answer["item_id"] for answer in user} == {"c", "d", "e"}
+
+
+def test_without_validation_and_test_requests_both_commands_say_so(
+    write_folder: WriteFolder, tmp_path: Path
+) -> None:
+    pairs = "user_id,item_id,timestamp\n" + "".join(
+        f"u{n},{pair[0]},1\nu{n},{pair[1]},2\n" for n, pair in enumerate(["ab", "bc", "cd", "de"])
+    )
+    folder, model = write_folder(interactions=pairs), tmp_path / "model"
+    small = ("--backbone", "decoder:tiny", "--set", "max_steps=2", "--set", "min_validations=1")
+    done = run_here("train", folder, "--arm", "recommendation", "--out", model, *small)
+    assert "nothing was validated, as there is no validation request" in done.stdout, done.stderr
+    assert "a user needs at least three events" in done.stdout
+    assert "-1.0" not in done.stdout
+    done = run_here("evaluate", model, folder, "--out", tmp_path / "scores")
+    assert "recommendation: nothing was measured, as there is no test request: a user" in (
+        done.stdout
+    ), done.stderr
+    done = run_here("train", folder, "--out", tmp_path / "joint", *small)
+    assert "validation nDCG@10" in done.stdout, done.stderr
+    assert "(no validation request for recommendation: a user needs" in done.stdout
 
 
 def test_evaluate_a_model_and_its_saved_run(

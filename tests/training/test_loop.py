@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import WriteFolder
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
 
@@ -25,8 +27,42 @@ def test_a_training_that_diverges_says_so(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
     config = quick_config.model_copy(update={"learning_rate": 1e30, "warmup_ratio": 0.0})
-    with pytest.raises(InputError, match="training diverged"):
+    says = (
+        r"at step \d+: training diverged with learning_rate=1e\+30; lower it: --set learning_rate="
+    )
+    with pytest.raises(InputError, match=says):
         train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
+
+
+@pytest.mark.parametrize("events", [2, 4])
+def test_a_last_step_that_diverges_leaves_no_model(
+    quick_config: TrainingConfig, write_folder: WriteFolder, tmp_path: Path, events: int
+) -> None:
+    """The loss of the only step is finite, and what it makes of the weights is not."""
+    rows = [f"u{user},{item},{n}" for user in range(5) for n, item in enumerate("abcde"[:events])]
+    text = "\n".join(["user_id,item_id,timestamp", *rows]) + "\n"
+    dataset = load_dataset(write_folder(interactions=text, queries=None, qrels=None))
+    config = quick_config.model_copy(
+        update={"learning_rate": 3e38, "warmup_ratio": 0.0, "max_steps": 1, "min_validations": 1}
+    )
+    with pytest.raises(InputError, match="training diverged with learning_rate=3e"):
+        train(dataset, "recommendation", out=tmp_path / "m", config=config, device="cpu")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_training_without_validation_requests_says_so(
+    quick_config: TrainingConfig,
+    write_folder: WriteFolder,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = "user_id,item_id,timestamp\n" + "".join(
+        f"u{n},{pair[0]},1\nu{n},{pair[1]},2\n" for n, pair in enumerate(["ab", "bc", "cd", "de"])
+    )
+    dataset = load_dataset(write_folder(interactions=rows, queries=None, qrels=None))
+    config = quick_config.model_copy(update={"max_steps": 4, "min_validations": 1})
+    train(dataset, "recommendation", out=tmp_path / "m", config=config, device="cpu")
+    assert "no validation request, so the last weights are kept" in caplog.text
 
 
 def test_training_leaves_the_callers_random_state_alone(

@@ -29,6 +29,7 @@ def evaluate(
 ) -> None:
     """Score a model on a dataset's test requests, or a saved run against qrels."""
     from twofold import artifact
+    from twofold.tasks.evaluate import NEEDS
 
     artifact.require_absent(out)
     if run and qrels and not model:
@@ -44,6 +45,9 @@ def evaluate(
         print((out / "measures.json").read_text(encoding="utf-8"), end="")
         return
     for task in (name for name in measured if name not in ("stamp", "unanswered")):
+        if not measured[task]:
+            print(f"{task}: nothing was measured, as there is no test request: {NEEDS[task]}")
+            continue
         values = "  ".join(f"{measure} {value:.4f}" for measure, value in measured[task].items())
         print(f"{task}: {values}  (requests without an answer: {measured['unanswered'][task]})")
 

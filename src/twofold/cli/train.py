@@ -1,6 +1,6 @@
 """`twofold train`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from twofold.cli.options import (
     TextEncoder,
     Threads,
 )
+
+if TYPE_CHECKING:
+    from twofold.model.stamp import Stamp
 
 
 def train(
@@ -78,7 +81,19 @@ def train(
             histories=histories,
         )
     stamp = retriever.model.stamp
-    print(
-        f"{out}: best at step {stamp.best_step} of {stamp.max_steps}, "
-        f"validation nDCG@10 {stamp.best_value:.4f}"
-    )
+    print(f"{out}: best at step {stamp.best_step} of {stamp.max_steps}, {_validated(stamp, arm)}")
+
+
+def _validated(stamp: "Stamp", arm: str) -> str:
+    """What the validation of the kept weights gave, and which tasks had none."""
+    from twofold.tasks.evaluate import NEEDS
+    from twofold.training.arm import named_arm
+    from twofold.training.validation import SELECTION
+
+    point = stamp.curve[-1] if stamp.curve else {}
+    without = [task for task in named_arm(arm).tasks if task not in point]
+    if "value" not in point:
+        needed = "; ".join(NEEDS[task] for task in without)
+        return f"the last; nothing was validated, as there is no validation request: {needed}"
+    alone = "".join(f" (no validation request for {task}: {NEEDS[task]})" for task in without)
+    return f"validation {SELECTION} {stamp.best_value:.4f}{alone}"

@@ -70,8 +70,15 @@ def with_matches(logits: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
     return logits + matches if matches.shape[-1] else logits
 
 
+class NotFiniteError(InputError):
+    """A model computes numbers that are not finite."""
+
+
 def finite(states: torch.Tensor) -> torch.Tensor:
-    """The states; raises InputError where training diverged and they are not finite."""
+    """The states; raises NotFiniteError where training diverged and they are not finite."""
     if not states.isfinite().all():
-        raise InputError("the model's states are not finite: its training diverged, train anew")
+        raise NotFiniteError(
+            "the model's states are not finite, as its training diverged: train it again with a "
+            "lower learning rate (--set learning_rate=VALUE)"
+        )
     return states

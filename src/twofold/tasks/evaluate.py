@@ -15,6 +15,13 @@ from twofold.tasks.prepared import PreparedDataset
 
 KIND = "evaluation"
 
+NEEDS: Mapping[Task, str] = {
+    "search": "some queries with qrels must be in every split",
+    "recommendation": "a user needs at least three events, or in a temporal split one after the "
+    "cutoff",
+}
+"""What a task needs to have validation and test requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:

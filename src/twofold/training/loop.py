@@ -6,25 +6,23 @@ that was killed and resumed ends with the bits of one that was not.
 
 import contextlib
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from twofold.model.backbone import Backbone
 from twofold.model.device import autocast
 from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import InputError
+from twofold.retrieval.expansion import NotFiniteError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
+from twofold.training.progress import shown
 from twofold.training.schedule import Schedule, learning_rate_factor
 from twofold.training.state import Progress, copy_weights, load_state, save_state
 from twofold.training.validation import Validate
@@ -74,21 +72,23 @@ def run(backbone: Backbone, vocabulary: Vocabulary, job: Job, state_folder: Path
     if restored := load_state(state_folder, job.identity, backbone, optimizer):
         progress, best = restored
     schedule, seconds = job.schedule, 0.0
-    with _bar(job.label, schedule.steps, progress.step) as advance, _deterministic(device):
+    if job.validate is None:
+        _log.warning("%s: no validation request, so the last weights are kept", job.label)
+    with shown(job.label, schedule.steps, progress.step) as advance, _deterministic(device):
         total = 0.0
         while not _is_over(progress, schedule):
             start = time.perf_counter()
-            total += _step(backbone, vocabulary, job, optimizer, progress)
+            loss, examples = _step(backbone, vocabulary, job, optimizer, progress)
+            total += loss
             seconds += time.perf_counter() - start
-            advance(progress)
             if progress.step % schedule.cadence == 0 or progress.step == schedule.steps:
-                backbone.eval()
-                _record(progress, job.validate, total)
+                _record(progress, backbone, job, total)
                 total = 0.0
                 _log.debug("%s: %.1f s of steps, %s", job.label, seconds, progress.curve[-1])
                 if progress.best_step == progress.step:
                     best = copy_weights(backbone)
                 save_state(state_folder, job.identity, progress, backbone, optimizer, best)
+            advance(progress, loss, examples)
     backbone.load_state_dict(best, strict=False)
     backbone.eval()
     return progress
@@ -100,8 +100,8 @@ def _step(
     job: Job,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
-) -> float:
-    """One training step; returns the loss."""
+) -> tuple[float, int]:
+    """One training step; returns the loss and the number of examples."""
     backbone.train()
     planned = job.mixture.batch(progress.step)
     examples = [job.sources[planned.source][row] for row in planned.rows]
@@ -111,10 +111,7 @@ def _step(
     torch.manual_seed(job.seed * 1_000_003 + progress.step)
     loss = _loss(backbone, vocabulary, job, examples, planned.weight)
     if not torch.isfinite(loss):
-        raise InputError(
-            f"{job.label}: the loss is {float(loss.detach())} at step {progress.step}; "
-            f"training diverged, lower learning_rate={job.config.learning_rate}"
-        )
+        raise _diverged(job, progress.step, f"the loss is {float(loss.detach())}")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.max_grad_norm)
@@ -123,7 +120,7 @@ def _step(
     seen = progress.targets_seen.get(name, 0) + sum(example.items for example in examples)
     progress.targets_seen[name] = seen
     progress.step += 1
-    return float(loss.detach())
+    return float(loss.detach()), len(examples)
 
 
 def _loss(
@@ -159,17 +156,41 @@ def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimi
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-def _record(progress: Progress, validate: Validate | None, total: float) -> None:
+def _record(progress: Progress, backbone: Backbone, job: Job, total: float) -> None:
     """Validate, add a point to the curve, and mark it if it is the best so far."""
+    backbone.eval()
+    if not all(bool(weight.isfinite().all()) for weight in backbone.parameters()):
+        raise _diverged(job, progress.step, "weights are not finite")
     before = progress.curve[-1]["step"] if progress.curve else 0
     point = {"step": progress.step, "loss": total / (progress.step - before)}
-    if validate is None:
+    if job.validate is None:
         progress.best_step = progress.step
     else:
-        point |= validate()
+        try:
+            point |= job.validate()
+        except NotFiniteError as error:
+            raise _diverged(job, progress.step, "scores in validation are not finite") from error
         if point["value"] > progress.best_value:
             progress.best_value, progress.best_step = point["value"], progress.step
     progress.curve.append(point)
+
+
+_USUAL_RATE = 1e-3
+"""A learning rate that suits models from fresh weights."""
+
+
+def _diverged(job: Job, step: int, what: str) -> InputError:
+    """The error of a training whose numbers are no longer finite, with the setting to change."""
+    rate, precision = job.config.learning_rate, job.config.precision
+    if step == 0 and precision != "float32":
+        remedy = "before any learning; compute in another precision: --set precision=float32"
+    else:
+        lower = rate / 10 if rate <= 10 * _USUAL_RATE else _USUAL_RATE
+        remedy = (
+            f"training diverged with learning_rate={rate:g}; lower it: "
+            f"--set learning_rate={lower:g}"
+        )
+    return InputError(f"{job.label}: {what} at step {step}: {remedy}")
 
 
 def _is_over(progress: Progress, schedule: Schedule) -> bool:
@@ -177,28 +198,6 @@ def _is_over(progress: Progress, schedule: Schedule) -> bool:
     validated = progress.curve[-1]["step"] if progress.curve else 0
     waited = validated - progress.best_step
     return progress.step >= schedule.steps or waited >= schedule.patience
-
-
-@contextlib.contextmanager
-def _bar(label: str, steps: int, done: int) -> Iterator[Callable[[Progress], None]]:
-    """A progress bar with the time left and the last validation; nothing outside a terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[value]}"),
-    )
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, disable=not os.isatty(2), transient=True) as bar:
-        task = bar.add_task(label, total=steps, completed=done, value="")
-
-        def advance(progress: Progress) -> None:
-            last = progress.curve[-1] if progress.curve else {}
-            value = f"validation {last['value']:.4f}" if "value" in last else ""
-            bar.update(task, completed=progress.step, value=value)
-
-        yield advance
 
 
 @contextlib.contextmanager
