@@ -21,9 +21,7 @@ DIRTY = {
 
 def test_without_the_option_the_error_names_it(write_folder: WriteFolder) -> None:
     folder = write_folder(**DIRTY)
-    with pytest.raises(
-        InputError, match="add it there, remove these rows, or leave them out with --skip-unknown"
-    ):
+    with pytest.raises(InputError, match="leave them out with `twofold prepare --skip-unknown`"):
         read_source(folder)
 
 

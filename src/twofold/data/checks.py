@@ -83,7 +83,9 @@ def same_id_otherwise(value: str, known: set[str]) -> str | None:
     return f"which has '{alike}'; write it in the same way in both" if alike else None
 
 
-_REMEDY = "; add it there, remove these rows, or leave them out with --skip-unknown"
+_REMEDY = (
+    "; add it there, remove these rows, or leave them out with `twofold prepare --skip-unknown`"
+)
 _FRACTION = (
     "pandas writes whole numbers as fractions where a value of the column is missing: write it "
     "with .astype('Int64'), or read it with dtype=str"

@@ -193,9 +193,10 @@ def per_second(form: TimeForm) -> float:
 
 
 def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
-    dates = parse_dates(text)
-    if dates.is_not_null().any() and dates.null_count() == text.null_count():
-        return Times(table, dates, TimeForm.dates)
+    if parse_dates(text.drop_nulls().head(1)).is_not_null().any():
+        dates = parse_dates(text)
+        if dates.null_count() == text.null_count():
+            return Times(table, dates, TimeForm.dates)
     units = pl.select(unit_of(pl.lit(numbers))).to_series()
     forms = units.drop_nulls().unique().to_list()
     if not forms:

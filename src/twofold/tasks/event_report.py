@@ -36,7 +36,7 @@ def event_report(dataset: PreparedDataset) -> Report:
         "near_copies": None if near is None else int(near.sum()),
         "near_copies_held_out": None if near is None else int((near & held_out).sum()),
         "tied": None if tied is None else int(tied.sum()),
-        "held_out_by_file_order": _by_file_order(events) if timed else None,
+        "held_out_by_file_order": None if tied is None else _by_file_order(events.filter(tied)),
         "not_used": events["split"].null_count(),
         "first": times.min(),
         "last": times.max(),
@@ -45,8 +45,19 @@ def event_report(dataset: PreparedDataset) -> Report:
 
 def near_copies(events: pl.DataFrame) -> pl.Series:
     """Which events have the user and item of one within an hour before; in time order."""
-    before = pl.col("timestamp").shift(1).over("user_id", "item_id")
-    return events.select((pl.col("timestamp") - before <= NEAR_COPY).fill_null(False)).to_series()
+    number = pl.col("user_id", "item_id").cast(pl.Categorical).to_physical()
+    by_pair = (
+        events.select(number, "timestamp")
+        .with_row_index("row")
+        .sort("user_id", "item_id", "timestamp", "row")
+    )
+    before = pl.col("user_id", "item_id", "timestamp").shift(1).name.prefix("last_")
+    same = (pl.col("user_id") == pl.col("last_user_id")) & (
+        pl.col("item_id") == pl.col("last_item_id")
+    )
+    soon = pl.col("timestamp") - pl.col("last_timestamp") <= NEAR_COPY
+    near = by_pair.with_columns(before).select("row", near=(same & soon).fill_null(False))
+    return near.sort("row")["near"]
 
 
 def event_lines(report: Report, events: int) -> list[str]:
@@ -82,8 +93,12 @@ def _are_times(times: pl.Series) -> bool:
     return bool((units == TimeForm.seconds.value).all())
 
 
-def _by_file_order(events: pl.DataFrame) -> int:
-    """How many held-out events have the time of an event of their user with another split."""
+def _by_file_order(tied: pl.DataFrame) -> int:
+    """How many held-out events have the time of an event of their user with another split.
+
+    Args:
+        tied: the events that have the time of another one of their user.
+    """
     other = (pl.col("split").fill_null("").n_unique() > 1).over("user_id", "timestamp")
     held_out = pl.col("split").is_in(["validation", "test"]).fill_null(False)
-    return events.filter(held_out & other).height
+    return tied.filter(held_out & other).height
