@@ -72,6 +72,14 @@ def test_a_cell_that_swallows_many_rows_is_refused(tmp_path: Path) -> None:
         read(tmp_path, "items.csv", "\n".join(lines))
 
 
+def test_texts_of_many_lines_may_look_like_rows_now_and_then(tmp_path: Path) -> None:
+    verse = '"a\nb, c\nd, e"'
+    table = read(tmp_path, "items.csv", f'item_id,title\n1,{verse}\n2,"f\ng"\n')
+    assert rows(table) == [("1", "a\nb, c\nd, e"), ("2", "f\ng")]
+    assert notes(table)[0].startswith("items.csv line 2: a quoted cell continues up to line 4")
+    assert not read(tmp_path, "ids.csv", 'item_id\n"1\n2\n3"\n').notes
+
+
 def test_a_text_of_many_lines_is_no_stray_quote(tmp_path: Path) -> None:
     text = "first, second\nthird\nand, one, more"
     table = read(tmp_path, "items.csv", f'item_id,title\n1,"{text}"\n')
@@ -148,6 +156,12 @@ def test_a_spreadsheet_names_the_delimiter_before_the_header(tmp_path: Path) -> 
     table = read(tmp_path, "items.csv", 'sep=;\r\nitem_id;title\r\n1;"A"\r\n2;B,c\r\n')
     assert rows(table) == [("1", "A"), ("2", "B,c")]
     assert table.place(1).endswith("line 4")
+
+
+@pytest.mark.parametrize("text", ["sep=;", "sep=;\n\n", '"sep=;"\n'])
+def test_a_delimiter_alone_is_no_table(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match="no row below the header"):
+        read(tmp_path, "items.csv", text)
 
 
 def test_a_comma_in_a_quoted_name_divides_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -21,8 +21,11 @@ from twofold.data.notes import Note
 from twofold.data.reading.raw import Raw
 from twofold.records import InputError
 
+if TYPE_CHECKING:
+    from _csv import Reader
+
 _DELIMITERS = ",;\t|"
-_CHUNK = 20_000
+_CHUNK = 4000
 """Rows that are brought into columns at once."""
 
 _BLOCK = 1 << 23
@@ -74,9 +77,11 @@ def _beginning(text: str) -> tuple[str, int, str | None]:
     """The header, the records before it, and the delimiter that a line `sep=;` before it names."""
     lines = (match[0] for match in re.finditer(r"[^\r\n]+", text))
     header = next((line for line in lines if line.strip(" ")), "")
-    if named := re.fullmatch(r'"?sep=(.)"?', header.strip()):
-        return next((line for line in lines if line.strip(" ")), ""), 1, named[1]
-    return header, 0, None
+    named = re.fullmatch(r'"?sep=(.)"?', header.strip())
+    following = next((line for line in lines if line.strip(" ")), None) if named else None
+    if named is None or following is None:
+        return header, 0, None
+    return following, 1, named[1]
 
 
 def _delimiter_of(header: str) -> str:
@@ -105,13 +110,18 @@ def _quoted(path: Path, text: str, delimiter: str, skipped: int) -> Raw:
     """A file in which quotes may enclose cells, and a row may span several lines."""
     if not skipped and (raw := _even_lines(text.replace("\r\n", "\n"), delimiter, quoted=True)):
         return raw
-    records = islice(_records(path, text, delimiter), skipped, None)
-    names = next(records).cells
-    parts = [_frame([], len(names))]
-    while chunk := list(islice(records, _CHUNK)):
-        if longer := next((r for r in chunk if len(r.cells) > len(names)), None):
-            raise _too_long(path, longer.start, len(longer.cells), len(names))
-        parts.append(_frame(chunk, len(names)))
+    reader = _reader(text, delimiter)
+    try:
+        names = next(islice((cells for cells in reader if not _is_blank(cells)), skipped, None))
+        start = reader.line_num + 1
+        parts = [_rows([], len(names), start)]
+        while records := list(islice(reader, _CHUNK)):
+            parts.append(_rows(records, len(names), start))
+            if (parts[-1]["size"] > len(names)).any():
+                raise _first_broken(path, text, delimiter, skipped)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise _first_broken(path, text, delimiter, skipped) from error
     rows = pl.concat(parts)
     notes = _ragged(path, rows["size"], rows["start"], len(names))
     notes += _swallowed(path, text, delimiter, rows.select("start", "end"), len(names))
@@ -172,52 +182,63 @@ def _lines(text: str) -> pl.Series:
     return pl.Series([text]).str.split("\n").explode()
 
 
-class _Record(NamedTuple):
-    """The cells of a row, and the lines on which it starts and ends."""
-
-    start: int
-    end: int
-    cells: list[str]
-
-
-def _records(path: Path, text: str, delimiter: str) -> Iterator[_Record]:
-    """The rows of a CSV file, without lines that are blank."""
+def _reader(text: str, delimiter: str) -> "Reader":
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+
+
+def _is_blank(cells: list[str]) -> bool:
+    """Whether a record is a line without any character but blanks."""
+    return len(cells) < 2 and not "".join(cells).strip(" ")
+
+
+def _rows(records: list[list[str]], columns: int, line: int) -> pl.DataFrame:
+    """Records as columns named 0, 1, ..., with start, end and size; the first begins on `line`.
+
+    Short records are filled and long ones cut; those that are blank are left out.
+    """
+    sizes = [len(cells) for cells in records]
+    if sizes and not min(sizes) == max(sizes) == columns:
+        filling = [""] * columns
+        records = [[*cells, *filling][:columns] for cells in records]
+    by_column = zip(*records, strict=True) if records else [()] * columns
+    cells = pl.DataFrame(
+        [pl.Series(str(n), column, dtype=pl.String) for n, column in enumerate(by_column)]
+    )
+    breaks = pl.sum_horizontal(pl.all().str.count_matches(r"\r\n|\r|\n"))
+    numbers = cells.select(end=(breaks + 1).cum_sum() + line - 1, breaks=breaks).select(
+        start=(pl.col("end") - pl.col("breaks")).cast(pl.UInt32),
+        end=pl.col("end").cast(pl.UInt32),
+        size=pl.Series(sizes, dtype=pl.UInt32),
+    )
+    rows = pl.concat([numbers, cells], how="horizontal")
+    is_blank = (pl.col("size") < 2) & (pl.col("0").str.strip_chars(" ") == "")
+    return rows.filter(~is_blank)
+
+
+def _first_broken(path: Path, text: str, delimiter: str, skipped: int) -> InputError:
+    """What is wrong with the first row that cannot be read, by the line on which it begins."""
+    reader = _reader(text, delimiter)
+    sizes: list[int] = []
     start = 1
     try:
         for cells in reader:
-            end = reader.line_num
-            if len(cells) > 1 or "".join(cells).strip(" "):
-                yield _Record(start, end, cells)
-            start = end + 1
+            if not _is_blank(cells):
+                sizes.append(len(cells))
+            if len(sizes) > skipped and sizes[-1] > sizes[skipped]:
+                return _too_long(path, start, sizes[-1], sizes[skipped])
+            start = reader.line_num + 1
     except csv.Error as error:
         unended = "end of data" in str(error)
         problem = (
             "has no quote that ends it" if unended else "continues after the quote that ends it"
         )
         upto = "" if reader.line_num == start else f" (read up to line {reader.line_num})"
-        raise InputError(
+        return InputError(
             f"{path} line {start}: a cell that begins with a quote {problem}{upto}; enclose the "
             f'cell in quotes and write a quote inside it as two: "24"" screen"'
-        ) from error
-
-
-def _frame(records: list[_Record], columns: int) -> pl.DataFrame:
-    """Rows as columns named 0, 1, ..., with start, end and size; short rows are filled."""
-    cells = [[*r.cells, *([""] * (columns - len(r.cells)))] for r in records]
-    by_column = zip(*cells, strict=True) if cells else [()] * columns
-    numbers = {
-        "start": [r.start for r in records],
-        "end": [r.end for r in records],
-        "size": [len(r.cells) for r in records],
-    }
-    return pl.DataFrame(
-        [
-            *(pl.Series(name, values, dtype=pl.UInt32) for name, values in numbers.items()),
-            *(pl.Series(str(n), c, dtype=pl.String) for n, c in enumerate(by_column)),
-        ]
-    )
+        )
+    raise AssertionError("every row can be read")
 
 
 def _ragged(path: Path, sizes: pl.Series, lines: pl.Series, columns: int) -> list[Note]:
@@ -268,26 +289,30 @@ def _enclosed_cells(path: Path, raw: Raw) -> list[Note]:
 def _swallowed(
     path: Path, text: str, delimiter: str, spans: pl.DataFrame, columns: int
 ) -> list[Note]:
-    """A note where a row spans two lines that each look like a row: a stray quote, perhaps.
+    """A note where a row spans lines that each look like a row: a stray quote, perhaps.
 
-    Three such lines and more are no accident, and so an InputError. `spans` holds the lines on
-    which each row starts and ends.
+    Three such lines and more, in a file without other cells of several lines, are no accident, and
+    so an InputError. `spans` holds the lines on which each row starts and ends.
     """
     spans = spans.filter(pl.col("end") > pl.col("start"))
-    if not spans.height:
+    if not spans.height or columns == 1:
         return []
-    lines = re.split(r"\r\n|\r|\n", text)
-    found = [
-        (start, end)
-        for start, end in spans.iter_rows()
-        if all(line.count(delimiter) == columns - 1 for line in lines[start - 1 : end])
-    ]
-    if not found:
+    lines = _lines(text.replace("\r\n", "\n").replace("\r", "\n"))
+    alike = (lines.str.count_matches(delimiter, literal=True) == columns - 1).cast(pl.UInt32)
+    # How many lines up to each look like a row; all those of a span do where it holds that many.
+    before = pl.concat([pl.Series([0], dtype=pl.UInt32), alike.cum_sum()])
+    start, end = spans["start"], spans["end"]
+    found = spans.filter(before.gather(end) - before.gather(start - 1) == end - start + 1)
+    if not found.height:
         return []
-    start, end = max(found, key=lambda span: span[1] - span[0])
-    problem = f"a quoted cell continues up to line {end}, and each line looks like a row"
+    longest = (found["end"] - found["start"]).arg_max()
+    assert longest is not None
+    first_line, last_line = found.row(longest)
+    problem = f"a quoted cell continues up to line {last_line}, and each line looks like a row"
     remedy = "where they are rows, remove the quotes or write them as two"
-    if end > start + 1:
-        raise InputError(f"{path} line {start}: {problem}; {remedy}")
+    if last_line > first_line + 1 and found.height == spans.height:
+        raise InputError(f"{path} line {first_line}: {problem}; {remedy}")
     effect = "read over several lines"
-    return [Note(len(found), f"{path} line {start}", problem, remedy, unit="cell", effect=effect)]
+    return [
+        Note(found.height, f"{path} line {first_line}", problem, remedy, unit="cell", effect=effect)
+    ]

@@ -92,7 +92,7 @@ def _value(path: Path, text: str, position: int, line: int) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
-        problem = f"{error.msg} at column {error.colno}"
+        problem = f"{error.msg.removesuffix(' at')} at column {error.colno}"
         raise _broken(path, line + error.lineno - 1, problem) from error
     except (ValueError, RecursionError) as error:
         problem = str(error) if isinstance(error, ValueError) else "nested too deeply"
