@@ -20,6 +20,22 @@ from twofold.cli.options import (
 if TYPE_CHECKING:
     from twofold.model.stamp import Stamp
 
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        help="decoder:SIZE, t5:SIZE or sasrec:SIZE for fresh weights (tiny, small, medium, base), "
+        "or the name or folder of a checkpoint.",
+    ),
+]
+Histories = Annotated[
+    bool,
+    typer.Option(
+        "--histories/--no-histories",
+        help="Keep the users' histories in the model folder, for recommend --user.",
+    ),
+]
+
 
 def train(
     dataset: DatasetArgument,
@@ -30,14 +46,7 @@ def train(
     identifiers: Annotated[
         str | None, typer.Option("--identifiers", help="Kind of identifiers: atomic or semantic.")
     ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            "--backbone",
-            help="decoder:SIZE, t5:SIZE or sasrec:SIZE for fresh weights (tiny, small, medium, "
-            "base), or the name or folder of a checkpoint.",
-        ),
-    ] = None,
+    backbone: Backbone = None,
     text_encoder: TextEncoder = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     budget: Budget = BudgetName.standard,
@@ -46,13 +55,7 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
     resume: Resume = False,
-    histories: Annotated[
-        bool,
-        typer.Option(
-            "--histories/--no-histories",
-            help="Keep the users' histories in the model folder, for recommend --user.",
-        ),
-    ] = True,
+    histories: Histories = True,
 ) -> None:
     """Train one model into a folder."""
     from twofold import artifact

@@ -70,8 +70,7 @@ def serve_on_ray(
             serve.ingress(build)(),
             name=folder.name,
             num_replicas=replicas,
-            # More than the queue holds: the application refuses with Retry-After, Ray would not.
-            max_ongoing_requests=2 * (settings.max_queue_size + settings.max_batch_size),
+            max_ongoing_requests=_most_requests(settings),
             ray_actor_options=_resources(threads, device),
         )
         serve.run(deployment.bind(), name="twofold", route_prefix="/")
@@ -98,6 +97,14 @@ def _app(folder: Path, settings: ServingSettings, **options: Any) -> Any:
         from twofold.serving.app_from_folders import app_from_folders
 
         return app_from_folders({folder.name: folder}, settings, **options)
+
+
+def _most_requests(settings: ServingSettings) -> int:
+    """The most requests that Ray passes to a replica at once.
+
+    They are more than the queue holds: the application refuses with Retry-After, Ray would not.
+    """
+    return 2 * (settings.max_queue_size + settings.max_batch_size)
 
 
 def _resources(threads: int, device: str) -> dict[str, Any]:
