@@ -111,3 +111,86 @@ class TestUbi(SourceContract):
             folder,
             {"ubi_queries.ndjson": json_lines(*queries), "ubi_events.ndjson": json_lines(*events)},
         )
+
+
+class TestGoodbooks(SourceContract):
+    def source(self, folder: Path) -> Path:
+        header = "book_id,goodreads_book_id,authors,original_publication_year,title,language_code\n"
+        return write(
+            folder,
+            {
+                "books.csv": header
+                + "".join(f"{n},9{n},A,2000.0,Book {n},eng\n" for n in (1, 2, 3)),
+                "ratings.csv": "user_id,book_id,rating\n"
+                + "".join(f"{u},{b},5\n" for u in (1, 2) for b in (1, 2, 3)),
+                "tags.csv": "tag_id,tag_name\n" + "".join(f"{t},tag-{t}\n" for t in range(12)),
+                "book_tags.csv": "goodreads_book_id,tag_id,count\n"
+                + "".join(f"9{1 + t % 3},{t},4\n" for t in range(12)),
+            },
+        )
+
+
+class TestLastfm(SourceContract):
+    def source(self, folder: Path) -> Path:
+        words = ["jazz", "rock", "metal", "pop", "soul", "folk"]
+        words += ["punk", "funk", "blues", "disco", "techno", "house"]
+        tagged = "".join(
+            f"{u}\t{1 + t % 3}\t{t}\t1\t4\t2009\n" for t in range(len(words)) for u in (1, 2)
+        )
+        return write(
+            folder,
+            {
+                "artists.dat": "id\tname\turl\tpictureURL\n"
+                + "".join(f"{n}\tBand é {n}\thttp://a\thttp://b\n" for n in (1, 2, 3)),
+                "user_artists.dat": "userID\tartistID\tweight\n"
+                + "".join(f"{u}\t{a}\t9\n" for u in (1, 2) for a in (1, 2, 3)),
+                "tags.dat": "tagID\ttagValue\n"
+                + "".join(f"{n}\t{word}\n" for n, word in enumerate(words)),
+                "user_taggedartists.dat": "userID\tartistID\ttagID\tday\tmonth\tyear\n" + tagged,
+            },
+            "latin-1",
+        )
+
+
+class TestMind(SourceContract):
+    tasks = ("recommendation",)
+
+    def source(self, folder: Path) -> Path:
+        news = "".join(f"N{n}\tnews\tus\tTitle {n}\tText\thttp://x\t[]\t[]\n" for n in range(5))
+        shown = "".join(
+            f"{n}\tU{n}\t11/15/2019 8:0{n}:00 AM\tN0 N1\tN2-1 N3-0 N4-1\n" for n in range(4)
+        )
+        return write(folder, {"news.tsv": news, "behaviors.tsv": shown})
+
+
+class TestPlaylists(SourceContract):
+    def source(self, folder: Path) -> Path:
+        playlists = [
+            {
+                "pid": pid,
+                "name": f"mix {pid}",
+                "tracks": [
+                    {"pos": n, "track_uri": f"t{(pid + n) % 6}", "track_name": f"Song {n}"}
+                    for n in range(4)
+                ],
+            }
+            for pid in range(12)
+        ]
+        return write(folder, {"mpd.slice.0-999.json": json.dumps({"playlists": playlists})})
+
+
+class TestKuaiSar(SourceContract):
+    def source(self, folder: Path) -> Path:
+        at = 1684742000000
+        return write(
+            folder,
+            {
+                "item_features.csv": "item_id,caption\n"
+                + "".join(f'{n},"[{n}, 2{n}]"\n' for n in range(5)),
+                "rec_inter.csv": "user_id,item_id,timestamp,click\n"
+                + "".join(f"{u},{n},{at + 9000 * n}.0,1\n" for u in range(3) for n in range(4)),
+                "src_inter.csv": "user_id,search_session_id,search_session_timestamp,keyword,"
+                "item_id,click_cnt\n"
+                + "".join(f'0,{n},{at + n},"[{n}, 7]",{n % 5},1\n' for n in range(12)),
+            },
+        )

@@ -36,7 +36,7 @@ def test_sets_whose_ids_have_names_of_their_own(tmp_path: Path) -> None:
 def test_without_items_those_that_occur_are_the_catalog(tmp_path: Path) -> None:
     dataset = read_source(write(tmp_path, {"toy.inter": INTER}))
     assert dataset.catalog.item_ids == ["i1", "i2"]
-    assert any("add NAME.item" in note.remedy for note in dataset.notes)
+    assert any("items" in note.problem for note in dataset.notes)
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def tables(folder: Path) -> Tables:
     wanted = [c for c in ("user_id", "item_id", "timestamp") if c in events.rows.columns]
     events = events.with_rows(events.rows.select(wanted))
     if items is None:
-        return {"items": [_of_events(events)], "interactions": [events]}
+        return {"interactions": [events]}
     return {"items": [_with_title(items, key, kinds)], "interactions": [events]}
 
 
@@ -84,17 +84,6 @@ def _item_key(events: Table, items: Table | None) -> str:
         key = items.rows.columns[0]
     events.require_columns(key)
     return key
-
-
-def _of_events(events: Table) -> Table:
-    """The items that occur, where there is no file of items."""
-    ids = events.rows.select("item_id").drop_nulls().unique(maintain_order=True)
-    problem = "there is no file of items: they have no title, and are those that occur"
-    note = Note(
-        ids.height, str(events.path), problem, "add NAME.item", "item", "taken from the events"
-    )
-    rows = ids.with_columns(title=pl.lit(None, pl.String))
-    return Table(events.path, rows, derived=True, notes=(note,))
 
 
 def _with_title(items: Table, key: str, types: dict[str, str]) -> Table:

@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
-from twofold.data.layouts import beir, four_tables, movielens, recbole, ubi
+from twofold.data.layouts import (
+    beir,
+    four_tables,
+    kuaisar,
+    mind,
+    movielens,
+    playlists,
+    recbole,
+    tagged,
+    ubi,
+)
 from twofold.data.layouts.layout import Layout, Tables, shown
 from twofold.records import InputError
 
@@ -12,6 +22,11 @@ LAYOUTS: tuple[Layout, ...] = (
     beir.LAYOUT,
     recbole.LAYOUT,
     ubi.LAYOUT,
+    tagged.GOODBOOKS,
+    tagged.LASTFM,
+    mind.LAYOUT,
+    playlists.LAYOUT,
+    kuaisar.LAYOUT,
 )
 """The published layouts, in the order in which a folder is tried; else it is `four_tables`."""
 
