@@ -34,6 +34,18 @@ def test_a_training_that_diverges_says_so(
         train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
 
 
+def test_after_it_diverged_the_command_is_given_again_with_a_lower_rate(
+    quick_config: TrainingConfig, write_folder: WriteFolder, tmp_path: Path
+) -> None:
+    dataset = load_dataset(write_folder())
+    update: dict[str, object] = {"max_steps": 30, "min_validations": 30, "warmup_ratio": 0.5}
+    config = quick_config.model_copy(update={**update, "learning_rate": 1e8})
+    with pytest.raises(InputError, match=r"lower it: --set learning_rate=0\.001"):
+        train(dataset, "joint", out=tmp_path / "m", config=config, device="cpu")
+    config = quick_config.model_copy(update={**update, "learning_rate": 1e-3})
+    train(dataset, "joint", out=tmp_path / "m", config=config, device="cpu")
+
+
 @pytest.mark.parametrize("events", [2, 4])
 def test_a_last_step_that_diverges_leaves_no_model(
     quick_config: TrainingConfig, write_folder: WriteFolder, tmp_path: Path, events: int

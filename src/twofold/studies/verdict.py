@@ -139,13 +139,12 @@ def _verdict(
     sesoi = share * float(scores.plain.mean())
     verdict, reason = _judge(contrasts, p_adjusted, sesoi)
     needed = _needed(scores, contrasts, sesoi) if verdict == "not enough data" else None
-    if degenerate := _degenerate(scores) or _ceiling(scores, verdict, sesoi):
-        verdict, reason, needed = "not enough data", degenerate, None
     if scores.still_improving:
         names = ", ".join(scores.still_improving)
-        verdict = "not enough data"
+        verdict, needed = "not enough data", None
         reason = f"undertrained: still improving at the end of the budget: {names}"
-        needed = None
+    if degenerate := _degenerate(scores) or _ceiling(scores, verdict, sesoi):
+        verdict, reason, needed = "not enough data", degenerate, None
     return TaskVerdict(
         verdict=verdict,
         provisional=min(len(scores.joint), len(scores.plain), len(scores.control)) < MIN_SEEDS,

@@ -179,7 +179,11 @@ _USUAL_RATE = 1e-3
 """A learning rate that suits models from fresh weights."""
 
 
-def _diverged(job: Job, step: int, what: str) -> InputError:
+class DivergedError(InputError):
+    """A training whose numbers are no longer finite: resuming it would end in the same way."""
+
+
+def _diverged(job: Job, step: int, what: str) -> DivergedError:
     """The error of a training whose numbers are no longer finite, with the setting to change."""
     rate, precision = job.config.learning_rate, job.config.precision
     if step == 0 and precision != "float32":
@@ -190,7 +194,7 @@ def _diverged(job: Job, step: int, what: str) -> InputError:
             f"training diverged with learning_rate={rate:g}; lower it: "
             f"--set learning_rate={lower:g}"
         )
-    return InputError(f"{job.label}: {what} at step {step}: {remedy}")
+    return DivergedError(f"{job.label}: {what} at step {step}: {remedy}")
 
 
 def _is_over(progress: Progress, schedule: Schedule) -> bool:

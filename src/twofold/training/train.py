@@ -100,7 +100,13 @@ def _into(out: Path, run: "_Run", resume: bool) -> GenerativeRetriever:
     if not resume:
         _require_no_state(out, state_folder, encoder_folder)
         _remove(state_folder, encoder_folder)
-    model = _trained(run, state_folder, encoder_folder)
+    try:
+        model = _trained(run, state_folder, encoder_folder)
+    except loop.DivergedError:
+        _remove(
+            state_folder, encoder_folder
+        )  # so that the command can be given with other settings
+        raise
     save_model(model, out, {"training": run.config.model_dump(), "identity": run.identity})
     _remove(state_folder, encoder_folder)
     return GenerativeRetriever(model, run.arm.name)
