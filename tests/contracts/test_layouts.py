@@ -194,3 +194,28 @@ class TestKuaiSar(SourceContract):
                 + "".join(f'0,{n},{at + n},"[{n}, 7]",{n % 5},1\n' for n in range(12)),
             },
         )
+
+
+class TestAmazon(SourceContract):
+    tasks = ("recommendation",)
+
+    def source(self, folder: Path) -> Path:
+        products = [{"parent_asin": f"B{n}", "title": f"Lamp {n}"} for n in range(4)]
+        reviews = [
+            {"user_id": f"A{u}", "parent_asin": f"B{n}", "timestamp": 1588687728923 + n}
+            for u in range(3)
+            for n in range(4)
+        ]
+        return write(
+            folder,
+            {"meta_Home.jsonl": json_lines(*products), "Home.jsonl": json_lines(*reviews)},
+        )
+
+
+class TestJdsearch(SourceContract):
+    def source(self, folder: Path) -> Path:
+        products = "".join("\t".join([n, n, "1", "2", *"34567890", "s"]) + "\n" for n in "1234")
+        rows = "".join(
+            f"7\x18{u}\t1_2\t1.0_0.0\t5_-1_6{u}\t2_3_4\tORD_CLICK_CART\t0_1_2_3\n" for u in range(5)
+        )
+        return write(folder, {"product_data.txt": products, "release_data.txt": rows})

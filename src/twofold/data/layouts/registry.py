@@ -10,6 +10,7 @@ from twofold.data.layouts import (
     movielens,
     playlists,
     recbole,
+    shops,
     tagged,
     ubi,
 )
@@ -27,6 +28,8 @@ LAYOUTS: tuple[Layout, ...] = (
     mind.LAYOUT,
     playlists.LAYOUT,
     kuaisar.LAYOUT,
+    shops.AMAZON,
+    shops.JDSEARCH,
 )
 """The published layouts, in the order in which a folder is tried; else it is `four_tables`."""
 
