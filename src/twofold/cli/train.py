@@ -89,12 +89,15 @@ def train(
 
 def _validated(stamp: "Stamp", arm: str) -> str:
     """What the validation of the kept weights gave, and which tasks had none."""
-    from twofold.tasks.evaluate import NEEDS
     from twofold.training.arm import named_arm
     from twofold.training.validation import SELECTION
 
     point = stamp.curve[-1] if stamp.curve else {}
     without = [task for task in named_arm(arm).tasks if task not in point]
+    if not without:
+        return f"validation {SELECTION} {stamp.best_value:.4f}"
+    from twofold.tasks.evaluate import NEEDS
+
     if "value" not in point:
         needed = "; ".join(NEEDS[task] for task in without)
         return f"the last; nothing was validated, as there is no validation request: {needed}"
