@@ -19,3 +19,12 @@ def test_an_unknown_source_names_the_known_ones() -> None:
         read_source("nowhere")
     with pytest.raises(InputError, match="no such simulator; choose one of catalog"):
         read_source("simulate:nothing")
+
+
+def test_a_file_is_told_to_give_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\na,Alpha\n")
+    with pytest.raises(InputError, match=r"items.csv: is a file, .*; give its folder "):
+        read_source(tmp_path / "items.csv")
+    (tmp_path / "ml-1m.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"ml-1m.zip: is a file, .*; unpack it"):
+        read_source(tmp_path / "ml-1m.zip")

@@ -43,6 +43,10 @@ def _folder_tables(folder: Path) -> dict[str, list[Table]]:
     """The tables of a folder, by the first layout that recognises it."""
     from twofold.data.layouts.registry import folder_tables
 
+    if folder.is_file():
+        packed = folder.suffix.lower() in (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z")
+        remedy = "unpack it, and give the folder" if packed else f"give its folder {folder.parent}"
+        raise InputError(f"{folder}: is a file, and a source is a folder; {remedy}")
     if not folder.is_dir():
         raise _unknown(str(folder))
     return folder_tables(folder)

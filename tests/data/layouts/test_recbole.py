@@ -43,6 +43,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     untyped = write(tmp_path / "a", {"toy.inter": "user_id\titem_id\nu1\ti1\n"})
     with pytest.raises(InputError, match=r"toy.inter line 1: column 'user_id' has no type"):
         read_source(untyped)
+    commas = write(tmp_path / "d", {"toy.inter": INTER.replace("\t", ",")})
+    with pytest.raises(InputError, match=r"toy.inter line 1: ',' divides the header; .*sep="):
+        read_source(commas)
     parts = write(tmp_path / "b", {"toy.train.inter": INTER, "toy.test.inter": INTER})
     with pytest.raises(InputError, match=r"toy.test.inter and toy.train.inter are several sets"):
         read_source(parts)

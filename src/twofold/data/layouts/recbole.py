@@ -12,6 +12,7 @@ import polars as pl
 from twofold.data.formats import Table, read_table
 from twofold.data.layouts.layout import Layout, Tables
 from twofold.data.notes import Note
+from twofold.data.reading.decode import read_text
 from twofold.records import InputError
 
 _USERS = ("user_id", "session_id")
@@ -57,6 +58,12 @@ def _items(folder: Path) -> tuple[Table | None, dict[str, str]]:
 
 def _read(path: Path) -> tuple[Table, dict[str, str]]:
     """A table with the types of its columns, taken from their names."""
+    header = read_text(path).partition("\n")[0]
+    if "\t" not in header and "," in header:
+        raise InputError(
+            f"{path} line 1: ',' divides the header; RecBole's files are divided by tabs: write "
+            f"it with sep='\\t'"
+        )
     table = read_table(path, ".tsv")
     types = {}
     for given in table.rows.columns:
