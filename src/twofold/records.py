@@ -20,7 +20,7 @@ Shapes: H items of a history, T targets.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -191,6 +191,19 @@ class RankedItem:
     item_id: str
     title: str
     score: float
+
+
+class RankedItems(list[RankedItem]):
+    """The items that answer a search, best first.
+
+    Attributes:
+        no_known_words: the model knows no word of the query, so the items rest on the history and,
+            without one, on parts of words and on popularity.
+    """
+
+    def __init__(self, items: Iterable[RankedItem] = (), no_known_words: bool = False) -> None:
+        super().__init__(items)
+        self.no_known_words = no_known_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def test_a_document_holds_text_or_training_queries_or_both(
 
 
 def test_a_catalog_without_a_word_is_an_error(catalog: PreparedDataset) -> None:
-    blank = catalog.catalog.items.select("item_id", title=pl.lit("A"))
+    blank = catalog.catalog.items.select("item_id", title=pl.lit(" "))
     wordless = dataclasses.replace(catalog, catalog=Catalog.of(blank))
     with pytest.raises(InputError, match="no item has a word"):
         BM25(wordless, "text")

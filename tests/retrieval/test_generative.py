@@ -20,7 +20,8 @@ def test_scores_are_log_probabilities_over_the_whole_catalog(
 
 
 def test_brute_force_over_the_catalog_agrees(retriever: GenerativeRetriever) -> None:
-    model = retriever.model
+    model = replace(retriever.model, hybrid=None)
+    retriever = GenerativeRetriever(model)
     history = np.array([model.catalog.positions[i] for i in ("film-3", "film-9")])
     with torch.inference_mode():
         batch = model.vocabulary.collate([model.vocabulary.encode_request(history, "robots")])
@@ -54,6 +55,23 @@ def test_a_history_makes_search_personal(retriever: GenerativeRetriever) -> None
     assert [a.score for a in alone] != [a.score for a in personal]
 
 
+def test_an_answer_says_where_no_word_is_known(retriever: GenerativeRetriever) -> None:
+    unknown = retriever.search("zzzz qqqq", k=5)
+    assert unknown.no_known_words
+    assert len(unknown) == 5
+    assert retriever.search("zzzz", k=5, history=["film-1"]).no_known_words
+    assert retriever.search("!!!", k=5, history=["film-1"]).no_known_words
+    for query in ("film", "The zzzz", "FILM!"):
+        assert not retriever.search(query, k=5).no_known_words
+
+
+def test_a_pretrained_tokenizer_knows_every_text(retriever: GenerativeRetriever) -> None:
+    vocabulary = replace(retriever.model.vocabulary, pad=0)
+    model = replace(retriever.model, vocabulary=vocabulary)
+    assert model.knows("zzzz qqqq")
+    assert not retriever.model.knows("zzzz qqqq")
+
+
 def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
     positions = retriever.model.histories["user-3"]
     item_ids = [retriever.model.catalog.item_ids[n] for n in positions]
@@ -64,6 +82,8 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
     ("call", "message"),
     [
         (lambda r: r.search(" "), "the query is empty; type a word"),
+        (lambda r: r.search("!!!"), "the query '!!!' has no word to search for; type one"),
+        (lambda r: r.search("🤖"), "the query '🤖' has no word to search for; type one"),
         (lambda r: r.recommend(["film-1", "zz"]), "item 'zz' is not in the catalog of 60"),
         (lambda r: r.recommend([]), "the history is empty; give at least one item_id"),
         (lambda r: r.search("x", k=0), "k is 0; it must be at least 1"),

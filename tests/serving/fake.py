@@ -73,6 +73,9 @@ class FakeEngine:
             if attribute != "genres":
                 raise InputError(f"attribute '{attribute}' is not in the catalog; take genres")
 
+    def knows(self, request: Request) -> bool:
+        return request.query != "unknown"
+
     def history_of(self, user_id: str) -> tuple[str, ...]:
         if user_id != "u1":
             raise InputError(f"user '{user_id}' is not known; give the history itself")

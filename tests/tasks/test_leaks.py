@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from twofold.data.dataset import validate
 from twofold.data.formats import Table
-from twofold.data.text import normalise_query
+from twofold.data.words import query_key
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
 
@@ -115,8 +115,8 @@ def _check_queries(
         return
     if cutoff is None or dataset.queries["timestamp"].is_null().all():
         later = dataset.queries.filter(pl.col("split").is_in(["validation", "test"]))
-        assert not set(rows["text"].map_elements(normalise_query, return_dtype=pl.String)) & set(
-            later["text"].map_elements(normalise_query, return_dtype=pl.String)
+        assert not set(rows["text"].map_elements(query_key, return_dtype=pl.String)) & set(
+            later["text"].map_elements(query_key, return_dtype=pl.String)
         )
     names = dataset.catalog.item_ids
     asked = {

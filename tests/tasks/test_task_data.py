@@ -7,7 +7,7 @@ import pytest
 
 from tests.builds import count_builds
 from tests.conftest import WriteFolder
-from twofold.data.text import normalise_query
+from twofold.data.words import query_key
 from twofold.records import SPLITS, TASKS, InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
@@ -62,7 +62,7 @@ def test_answers_and_queries_are_two_views_of_the_examples(catalog: PreparedData
     by_item = {(q, item) for item, queries in enumerate(search.queries_by_item) for q in queries}
     assert by_item == pairs
     for query, item in pairs:
-        assert item in search.answers_by_query[normalise_query(query or "")]
+        assert item in search.answers_by_query[query_key(query or "")]
     assert sum(map(len, search.queries_by_item)) == search.popularity.sum()
 
 

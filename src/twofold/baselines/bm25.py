@@ -6,6 +6,7 @@ from typing import Literal
 import bm25s
 import numpy as np
 
+from twofold.data.words import words
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
@@ -16,7 +17,7 @@ FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")
 
 
 class BM25:
-    """Lucene's BM25 by bm25s; words in lower case, English stop words cut.
+    """Lucene's BM25 by bm25s, on the words of `twofold.data.words`.
 
     Only items that share a word with the query come back, so a request may get fewer than `k`.
 
@@ -35,11 +36,11 @@ class BM25:
     ) -> None:
         self.name = f"BM25 ({field})"
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
-        words = _words(_documents(dataset, field))
-        if not any(words):
+        cut = [words(text) for text in _documents(dataset, field)]
+        if not any(cut):
             raise InputError(f"{dataset.source}: no item has a word for {self.name} to find it by")
         self._index = bm25s.BM25(k1=k1, b=b)
-        self._index.index(words, show_progress=False)
+        self._index.index(cut, show_progress=False)
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a query gets no answer."""
@@ -50,20 +51,12 @@ class BM25:
 
     def _rank(self, request: Request, k: int) -> dict[str, Ranking]:
         query = request.query or ""
-        asked = _words([query])[0] if query.strip() else []
-        words = [word for word in asked if word in self._index.vocab_dict]
-        if not words:
+        known = [word for word in words(query) if word in self._index.vocab_dict]
+        if not known:
             return {request.request_id: Ranking((), ())}
-        scores = self._index.get_scores(words)[self._ranker.order].astype(np.float32)
+        scores = self._index.get_scores(known)[self._ranker.order].astype(np.float32)
         scores[scores <= 0] = -np.inf
         return self._ranker.rank([request], scores[None], k)
-
-
-def _words(texts: list[str]) -> list[list[str]]:
-    words: list[list[str]] = bm25s.tokenize(
-        texts, stopwords="en", return_ids=False, show_progress=False
-    )
-    return words
 
 
 def _documents(dataset: PreparedDataset, field: Field) -> list[str]:

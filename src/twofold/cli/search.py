@@ -19,5 +19,8 @@ def search(
     from twofold.retrieval.generative import load_model
 
     retriever = load_model(model)
-    ids = parse_ids(history, retriever.model.catalog.positions)
-    show(retriever.search(query, k, ids), json)
+    answer = retriever.search(query, k, parse_ids(history, retriever.model.catalog.positions))
+    if answer.no_known_words:
+        rests_on = "the history" if history else "parts of words and popularity"
+        typer.echo(f"The model knows no word of '{query}'; the items rest on {rests_on}.", err=True)
+    show(answer, json)

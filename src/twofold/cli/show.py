@@ -15,9 +15,13 @@ def show(answers: Sequence[RankedItem], as_json: bool) -> None:
     """A table for a person, or JSON; scores are log-probabilities.
 
     Ids and titles are whole: in a terminal they are folded, elsewhere a line has no end.
+    In JSON each item of a search that the model knows no word of says so: `no_known_words`.
     """
     if as_json:
-        print(json.dumps([dataclasses.asdict(answer) for answer in answers], ensure_ascii=False))
+        unknown = getattr(answers, "no_known_words", False)
+        mark = {"no_known_words": True} if unknown else {}
+        rows = [dataclasses.asdict(answer) | mark for answer in answers]
+        print(json.dumps(rows, ensure_ascii=False))
         return
     table = Table(box=None)
     for name in ("rank", "score", "item_id", "title"):

@@ -1,7 +1,6 @@
 """TF-IDF weights of words, and an SVD of them: a text encoder that needs no download."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,60 +10,96 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
+from twofold.data.words import RULE, RULES, words
 from twofold.encoders.vectors import unit
 from twofold.records import InputError
 
 _WIDTH = 512
 _WORDS = "tfidf_words.json"
 _TABLES = "tfidf.safetensors"
-_WORD = re.compile(r"\b\w\w+\b")
-"""The words of a text, as scikit-learn's vectorizer, which learns them, splits it."""
+_MOST_WORDS = 50_000
+"""Words that occur in one text only are left out of larger vocabularies: an encoder of 512 axes and
+so many words is a file of 100 MB."""
+_COMMON, _LEAST = 0.5, 0.1
+"""The rarity of words in more than this share of the texts: they distinguish nothing."""
+_SHORT, _LONG = 15, 30
+"""In sentences of more words, rare words count more and more, until from so many on the rarity
+counts twice. Both take the place of a list of stop words, which loses titles
+(docs/project/log/2026-11-quality.md)."""
 _TOO_FEW = (
-    "encoder 'tfidf': fewer than two words occur in two texts, items and training queries taken "
-    "together; add a title or text to the items, or use no encoder (--text-encoder none)"
+    "encoder 'tfidf': the items and training queries have fewer than two words or texts; add a "
+    "title or text to the items, or use no encoder (--text-encoder none)"
 )
 
 
 class Words:
     """TF-IDF weights of a text's words: (1 + log of the count) x rarity, to unit length.
 
-    scikit-learn learns the rarities. Texts are weighed here, as scikit-learn would cost a server a
-    second of its start and a fifth of a millisecond of each query.
-
     Args:
         words: the W known words.
-        rarity: their inverse document frequencies, (W,).
+        rarity: how much each word counts, (W,): see `fit`.
+        rule: the rule of `twofold.data.words` by which texts are cut into words.
+
+    Raises:
+        InputError: the rule is of a later release.
     """
 
-    def __init__(self, words: Sequence[str], rarity: npt.NDArray[np.float32]) -> None:
-        self.words, self.rarity = list(words), rarity
+    def __init__(
+        self, words: Sequence[str], rarity: npt.NDArray[np.float32], rule: int = RULE
+    ) -> None:
+        if rule not in RULES:
+            raise InputError(
+                f"the words were made by rule {rule}, and this release knows "
+                f"{', '.join(map(str, RULES))}; use the release that trained the model, or train "
+                f"anew"
+            )
+        self.words, self.rarity, self.rule = list(words), rarity, rule
+        self._words_of = RULES[rule].words
         self._places = {word: place for place, word in enumerate(self.words)}
 
     @classmethod
-    def fit(cls, texts: Sequence[str]) -> "Words":
-        """Learn the words that occur in two texts, and their rarity.
+    def fit(cls, texts: Sequence[str], most: int | None = None) -> "Words":
+        """Learn the words of texts, and their rarity: 1 + log(texts / texts with the word).
+
+        A word in more than half of the texts keeps a small weight.
+
+        Args:
+            texts: the texts.
+            most: with more words than this, those of a single text are left out.
 
         Raises:
-            InputError: there is no such word.
+            InputError: there is no word.
         """
-        from sklearn.feature_extraction.text import TfidfVectorizer
+        counts = Counter(word for text in texts for word in set(words(text)))
+        if most is not None and len(counts) > most:
+            counts = Counter({word: count for word, count in counts.items() if count > 1})
+        if not counts:
+            raise InputError(_TOO_FEW)
+        known = sorted(counts)
+        found = np.array([counts[word] for word in known])
+        rarity = 1 + np.log((len(texts) + 1) / (found + 1))
+        rarity[found > _COMMON * len(texts)] = _LEAST
+        return cls(known, rarity.astype(np.float32))
 
-        counter = TfidfVectorizer(stop_words="english", min_df=2)
-        try:
-            counter.fit(texts)
-        except ValueError as error:  # no word at all, or none twice
-            raise InputError(_TOO_FEW) from error
-        return cls(counter.get_feature_names_out().tolist(), counter.idf_.astype(np.float32))
+    def knows(self, text: str) -> bool:
+        """Whether at least one word of a text is known."""
+        return any(word in self._places for word in self._words_of(text))
 
-    def weigh(self, texts: Sequence[str], power: float = 1.0) -> sp.csr_array:
+    def weigh(
+        self, texts: Sequence[str], power: float = 1.0, sentences: bool = False
+    ) -> sp.csr_array:
         """TF-IDF weights, (len(texts), W), float64, each row divided by its norm to a `power`.
 
         With power 1 rows have unit length. A text without a known word has an empty row.
+
+        Args:
+            texts: the texts.
+            power: of the norm.
+            sentences: whether rare words count more in long texts, whose other words are those of
+                any sentence.
         """
         counted = [
-            Counter(
-                self._places[word] for word in _WORD.findall(text.lower()) if word in self._places
-            )
+            Counter(self._places[word] for word in self._words_of(text) if word in self._places)
             for text in texts
         ]
         starts = np.cumsum([0, *map(len, counted)])
@@ -72,6 +107,9 @@ class Words:
         counts = np.array([count for counts in counted for count in counts.values()], np.float64)
         weights = (1 + np.log(counts)) * self.rarity[places]
         rows = np.repeat(np.arange(len(texts)), np.diff(starts))
+        if sentences and self.rule > 1 and len(places):
+            share = np.clip((np.diff(starts) - _SHORT) / (_LONG - _SHORT), 0, 1)[rows]
+            weights *= (self.rarity[places] / self.rarity.max()) ** share
         norms = np.sqrt(np.bincount(rows, weights**2, len(texts)))
         shape = len(texts), len(self.words)
         return sp.csr_array((weights / norms[rows] ** power, places, starts), shape)
@@ -87,7 +125,7 @@ class TfidfEncoder:
 
     def __init__(self, words: Words, axes: npt.NDArray[np.float32]) -> None:
         self.width = axes.shape[0]
-        self._words = words
+        self.words = words
         self._by_word = np.ascontiguousarray(axes.T)
 
     @classmethod
@@ -99,19 +137,19 @@ class TfidfEncoder:
         """
         from sklearn.decomposition import TruncatedSVD
 
-        words = Words.fit(texts)
-        weighed = words.weigh(texts)
+        known = Words.fit(texts, _MOST_WORDS)
+        weighed = known.weigh(texts, sentences=True)
         width = min(_WIDTH, min(weighed.shape) - 1)
         if width < 1:
             raise InputError(_TOO_FEW)
         svd = TruncatedSVD(width, random_state=0).fit(weighed)
-        return cls(words, np.ascontiguousarray(svd.components_, dtype=np.float32))
+        return cls(known, np.ascontiguousarray(svd.components_, dtype=np.float32))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `TextEncoder`."""
         if not texts:
             return np.zeros((0, self.width), np.float32)
-        weighed = self._words.weigh(texts)
+        weighed = self.words.weigh(texts, sentences=True)
         # A product with the axes of every word would read 30 MB for the five words of a query.
         used, columns = np.unique(weighed.indices, return_inverse=True)
         shape = len(texts), len(used)
@@ -119,16 +157,19 @@ class TfidfEncoder:
         return unit(own @ self._by_word[used]).astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        (folder / _WORDS).write_text(json.dumps(self._words.words), encoding="utf-8")
+        named = {"rule": self.words.rule, "words": self.words.words}
+        (folder / _WORDS).write_text(json.dumps(named, ensure_ascii=False), encoding="utf-8")
         axes = np.ascontiguousarray(self._by_word.T)
-        save_file({"rarity": self._words.rarity, "axes": axes}, folder / _TABLES)
+        save_file({"rarity": self.words.rarity, "axes": axes}, folder / _TABLES)
 
     @classmethod
     def restore(cls, folder: Path) -> "TfidfEncoder":
         """Read what `save` wrote."""
-        words = json.loads((folder / _WORDS).read_text(encoding="utf-8"))
+        named = json.loads((folder / _WORDS).read_text(encoding="utf-8"))
+        if isinstance(named, list):  # an earlier release
+            named = {"rule": 1, "words": named}
         tables = load_file(folder / _TABLES)
-        return cls(Words(words, tables["rarity"]), tables["axes"])
+        return cls(Words(named["words"], tables["rarity"], named["rule"]), tables["axes"])
 
     @staticmethod
     def is_in(folder: Path) -> bool:

@@ -168,14 +168,14 @@ class _Maker:
 
     def _words(self, *columns: list[str]) -> list[sp.csr_array]:
         try:
-            words = Words.fit([text for column in columns for text in column])
+            words = Words.fit([text for column in columns for text in column], most=0)
         except InputError as error:
             raise InputError(
                 f"{self.dataset.source}: no word occurs in two texts, so item vectors cannot be "
                 f"made of words; add a title or text to the items, or use embeddings "
                 f"'recommendation' or atomic identifiers"
             ) from error
-        return [words.weigh(column) for column in columns]
+        return [words.weigh(column, sentences=True) for column in columns]
 
     def _tuned(self, tasks: tuple[Task, ...]) -> Vectors:
         """Item vectors of the encoder tuned on the tasks, which is read if it exists already."""

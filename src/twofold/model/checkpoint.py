@@ -69,6 +69,18 @@ class GenerativeModel:
     def device(self) -> torch.device:
         return next(self.backbone.parameters()).device
 
+    def knows(self, query: str) -> bool:
+        """Whether the model knows a word of a query, from an item's text or a training query.
+
+        A pretrained backbone or sentence encoder knows every text. A model without any text encoder
+        or hybrid part keeps no list of words and cannot tell: it is taken to know them.
+        """
+        encoder = self.vocabulary.encoder
+        if self.vocabulary.is_pretrained or sentence_encoder_of(encoder) is not None:
+            return True
+        known = getattr(encoder, "words", None) if self.hybrid is None else self.hybrid.words
+        return known is None or known.knows(query)
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Compute matrix products in the precision that the model was trained with."""
         return autocast(self.device, self.precision)

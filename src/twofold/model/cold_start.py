@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from twofold.data.text import query_key
+from twofold.data.words import RULE, RULES
 from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
 
@@ -33,15 +33,17 @@ class TrainingQueries(NamedTuple):
             split counts as the same have one key.
         answers: which items answer each query, (Q, N); a new item counts as an answer where a
             neighbour of it is one.
+        rule: the rule of `twofold.data.words` that says which queries are the same.
     """
 
     keys: Keys
     answers: sp.csr_array
+    rule: int = RULE
 
     @classmethod
     def of(cls, queries: Sequence[str], answers: Sequence[Ints], items: int) -> "TrainingQueries":
         """From queries, which may repeat, and for each the catalog positions of its answers."""
-        keys, places = np.unique(_keys(queries), return_inverse=True)
+        keys, places = np.unique(_keys(queries, RULE), return_inverse=True)
         rows = np.repeat(places, [len(positions) for positions in answers])
         columns = np.concatenate([*answers, np.zeros(0, np.int64)])
         ones = np.ones(len(rows), np.float32)
@@ -59,7 +61,7 @@ class TrainingQueries(NamedTuple):
     def boosts(self, queries: Sequence[str], trained: int) -> Vectors:
         """The boost of each item that was added after the `trained` ones, (B, N - trained)."""
         boosts = np.zeros((len(queries), self.answers.shape[1] - trained), np.float32)
-        keys = _keys(queries)
+        keys = _keys(queries, self.rule)
         places = np.searchsorted(self.keys, keys)
         for row, place in enumerate(places):
             if place < len(self.keys) and self.keys[place] == keys[row]:
@@ -69,8 +71,8 @@ class TrainingQueries(NamedTuple):
         return boosts
 
 
-def _keys(queries: Sequence[str]) -> Keys:
+def _keys(queries: Sequence[str], rule: int) -> Keys:
     """A hash of each query, (B,)."""
-    texts = [query_key(query).encode() for query in queries]
+    texts = [RULES[rule].key(query).encode() for query in queries]
     digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, ">u8").astype(np.uint64)

@@ -94,7 +94,8 @@ class Hybrid:
         two sparse matrices walks all items three times for the few that contain a query's word."""
         scores = np.zeros((len(queries), self.postings.shape[1]), np.float32)
         rarest = self.words.rarity.max()
-        typed = self.words.weigh(queries, _QUERY_NORM_POWER) / rarest**_QUERY_NORM_POWER
+        typed = self.words.weigh(queries, _QUERY_NORM_POWER, sentences=True)
+        typed /= rarest**_QUERY_NORM_POWER
         rows = np.repeat(np.arange(len(queries)), np.diff(typed.indptr))
         for row, word, weight in zip(rows, typed.indices, typed.data, strict=True):
             own = slice(*self.postings.indptr[word : word + 2])
@@ -138,6 +139,7 @@ class Hybrid:
             "weight": self.weight,
             "items": items,
             "trained": self.num_trained_items,
+            "rule": self.words.rule,
             "words": self.words.words,
         }
         artifact.write_json(folder / _NAMES, names)
@@ -169,12 +171,13 @@ def _columns(near: Neighbours, items: int) -> sp.csr_array:
     return sp.csr_array((near.shares.reshape(-1), places), (items, new))
 
 
-def _known(tables: Mapping[str, np.ndarray], items: int) -> TrainingQueries | None:
+def _known(tables: Mapping[str, np.ndarray], items: int, rule: int) -> TrainingQueries | None:
     if "known" not in tables:
         return None
     answers = tables["answers"]
     parts = np.ones(len(answers), np.float32), answers, tables["answers-starts"]
-    return TrainingQueries(tables["known"], sp.csr_array(parts, (len(tables["known"]), items)))
+    answers_of = sp.csr_array(parts, (len(tables["known"]), items))
+    return TrainingQueries(tables["known"], answers_of, rule)
 
 
 def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
@@ -188,13 +191,14 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
         return None
     names, tables = artifact.read_json(folder / _NAMES), load_file(folder / _TABLES)
     shape = len(names["words"]), names["items"]
+    rule = names.get("rule", 1)  # folders of an earlier release name none
     vectors = tables["vectors"].astype(np.float32) if "vectors" in tables else None
     return Hybrid(
         weight=names["weight"],
-        words=Words(names["words"], tables["rarity"]),
+        words=Words(names["words"], tables["rarity"], rule),
         postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
         sentence=None if vectors is None else sentence,
         vectors=vectors,
-        known=_known(tables, names["items"]),
+        known=_known(tables, names["items"], rule),
         num_trained_items=names.get("trained"),
     )

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from twofold.data.words import IGNORED, LETTERS
 from twofold.encoders.text_encoder import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.records import Example, Floats, Ints, Task
@@ -137,6 +138,11 @@ class Vocabulary:
     def size(self) -> int:
         """The number of token ids."""
         return self.code_start + self.spaces.size
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the tokenizer came with a checkpoint; a fresh one pads with an id of its own."""
+        return self.pad != self.text_size
 
     def task(self, query: str | None) -> Task:
         """The task whose identifiers answer a request: a request with a query is a search."""
@@ -286,14 +292,22 @@ class Vocabulary:
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
-    """A byte-level BPE on lower-cased text, which can write any text.
+    """A byte-level BPE, which can write any text; lower case and letters as in `data.words`.
 
     Args:
         texts: item texts and training queries.
         size: the largest number of tokens; the 256 bytes are always among them.
     """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    letters = [normalizers.Replace(typed, one) for typed, one in LETTERS.items()]
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(f"[{IGNORED}]"), ""),
+            *letters,
+        ]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from twofold.data.words import has_word
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.device import resolve_device
 from twofold.model.vocabulary import Batch, EncodedExample
-from twofold.records import InputError, Ints, RankedItem, Ranking, Request, Run, Task
+from twofold.records import InputError, Ints, RankedItem, RankedItems, Ranking, Request, Run, Task
 from twofold.retrieval.expansion import Expansion, batch_of, finite, with_matches
 from twofold.retrieval.top_k import CatalogRanker
 
@@ -135,15 +136,31 @@ class GenerativeRetriever:
         widest = max(self.model.vocabulary.spaces.of(task).codebook_sizes)
         return max(1, _BATCH_SCORES // (max(self._beams, k) * widest))
 
-    def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> list[RankedItem]:
+    def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> RankedItems:
         """Items for a query, personalised where a history is given; all of a smaller catalog.
 
+        Where the model knows no word of the query, the answer says so: `no_known_words`.
+
         Raises:
-            InputError: an empty query, an unknown item, a `k` under 1, a model that did not learn
-                search.
+            InputError: a query without a word, an unknown item, a `k` under 1, a model that did not
+                learn search.
         """
         request = Request("search", query=query, history=tuple(history))
-        return self._ranked_items(request, k)
+        self.require_word(request)
+        return RankedItems(self._ranked_items(request, k), not self.knows(request))
+
+    def knows(self, request: Request) -> bool:
+        """Whether the model knows a word of the request's query; True without a query."""
+        return request.query is None or self.model.knows(request.query)
+
+    def require_word(self, request: Request) -> None:
+        """Raise InputError where a query alone has neither a letter nor a digit, and no sign that
+        the model knows: nothing in it can be searched for."""
+        query = request.query
+        if not query or not query.strip() or request.history or has_word(query):
+            return
+        if not self.model.knows(query):
+            raise InputError(f"the query '{query}' has no word to search for; type one")
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[RankedItem]:
         """Items that come next after a history, without those in it where the dataset's protocol

@@ -5,7 +5,6 @@ later of that user. Callers read both from `PreparedDataset.task`, which makes t
 """
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ import numpy as np
 import polars as pl
 
 from twofold.data.dataset import Catalog
+from twofold.data.words import words
 from twofold.records import Example, Floats, Ints, Qrels, Request, Split, Task
 
 if TYPE_CHECKING:
     from twofold.tasks.prepared import PreparedDataset
 
-_WORD = re.compile(r"\w{2,}")
 _DRAW_SEED = 20241
 """The random seed of the queries that are drawn from item texts."""
 
@@ -94,13 +93,13 @@ def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
     The draws are the same in every arm and seed. Rare words are drawn more often, since people
     search with them.
     """
-    words = [sorted(set(_WORD.findall(text.lower()))) for text in catalog.texts]
-    frequency = Counter(word for own in words for word in own)
+    by_text = [sorted(set(words(text))) for text in catalog.texts]
+    frequency = Counter(word for own in by_text for word in own)
     by_item = []
-    for item, (title, own) in enumerate(zip(catalog.items["title"], words, strict=True)):
+    for item, (title, own) in enumerate(zip(catalog.items["title"], by_text, strict=True)):
         rng = np.random.default_rng([_DRAW_SEED, item])
         queries = [title] if title else []
-        rarity = np.log(len(words) / np.array([frequency[word] for word in own]) + 1.0)
+        rarity = np.log(len(by_text) / np.array([frequency[word] for word in own]) + 1.0)
         for _ in range(snippets if own else 0):
             size = min(len(own), int(rng.integers(1, 5)))
             queries.append(" ".join(rng.choice(own, size, replace=False, p=rarity / rarity.sum())))

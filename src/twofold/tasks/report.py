@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from twofold.data.text import normalise_query
+from twofold.data.words import query_key, words
 from twofold.records import SPLITS
 from twofold.tasks.event_report import event_lines, event_report
 from twofold.tasks.popularity import jensen_shannon, kullback_leibler, popularity_distribution
@@ -111,7 +111,7 @@ def _query_leaks(dataset: PreparedDataset) -> Report:
     """Test queries that are near training queries, and queries that equal a title."""
     trained = dataset.queries.filter(pl.col("split") == "train")["key"].to_list()
     test = dataset.queries.filter(pl.col("split") == "test")["key"].to_list()
-    titles = {normalise_query(title) for title in dataset.catalog.items["title"] if title}
+    titles = {query_key(title) for title in dataset.catalog.items["title"] if title}
     near, example = _near_duplicates(test, trained)
     return {
         "left_out_of_training": len(trained) - len(dataset.task("search").examples),
@@ -147,7 +147,7 @@ def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str
 
 def _words(key: str, number: dict[str, int]) -> list[int]:
     """The numbers of a query's words; a new word gets the next number."""
-    return [number.setdefault(word, len(number)) for word in sorted(set(key.split()))]
+    return [number.setdefault(word, len(number)) for word in sorted(set(words(key)))]
 
 
 def report_text(report: Report) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 
 from twofold.data.dataset import Dataset
 from twofold.data.notes import Note
-from twofold.data.text import query_key
+from twofold.data.words import query_key
 from twofold.records import SPLITS, InputError
 from twofold.tasks.cutoff import read_cutoff, untimed_queries, unused_events
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twofold.data.text import normalise_query
+from twofold.data.words import query_key
 from twofold.records import Example, InputError, Ints, Source, Split, Task
 from twofold.tasks.examples import (
     JudgedRequests,
@@ -103,7 +103,7 @@ class TaskData:
         """The right answers of each training query, by its normalised text: positions, (A,)."""
         targets: dict[str, list[Ints]] = {}
         for example in self.examples:
-            targets.setdefault(normalise_query(example.query or ""), []).append(example.targets)
+            targets.setdefault(query_key(example.query or ""), []).append(example.targets)
         return {query: np.unique(np.concatenate(items)) for query, items in targets.items()}
 
     @cached_property

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid | None:
-    """The documents that queries are matched with; None where no word occurs in two of them.
+    """The documents that queries are matched with; None where there is no word.
 
     Args:
         dataset: the dataset whose item texts and training queries are the documents.
@@ -82,7 +82,8 @@ def best_hybrid(model: GenerativeModel, judge: Callable[[GenerativeModel], float
         judge: the value of a model on validation.
     """
     assert model.hybrid is not None
-    candidates = [None, *(replace(model.hybrid, weight=weight) for weight in _WEIGHTS)]
+    # The first of equally good ones is taken: words find titles that no validation query wants.
+    candidates = [*(replace(model.hybrid, weight=weight) for weight in _WEIGHTS[::-1]), None]
     values = [judge(replace(model, hybrid=hybrid)) for hybrid in candidates]
     return candidates[int(np.argmax(values))]
 

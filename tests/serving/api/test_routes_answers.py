@@ -25,6 +25,19 @@ async def test_an_answer_is_ranked_and_names_its_version() -> None:
     assert first["title"], first["attributes"] == FILMS[first["item_id"]]
 
 
+async def test_an_answer_says_where_no_word_is_known() -> None:
+    async with served() as client:
+        for query, unknown in (("unknown", True), ("space", False)):
+            found = (await client.post("/search", json={"query": query})).json()
+            assert found["no_known_words"] is unknown
+            body: dict[str, Any] = {"requests": [{"query": query}, {"history": ["1"]}]}
+            both = (await client.post("/retrieve/batch", json=body)).json()["answers"]
+            assert [each["no_known_words"] for each in both] == [unknown, False]
+            body = {"query": query, "candidates": ["1", "2"]}
+            scored = (await client.post("/score", json=body)).json()
+            assert scored["no_known_words"] is unknown
+
+
 async def test_search_recommend_and_retrieve_are_one() -> None:
     async with served() as client:
         alone = await client.post("/search", json={"query": "space"})

@@ -80,7 +80,7 @@ async def test_an_answer_does_not_depend_on_its_batch() -> None:
         alone = [(await queue.answer([queued(f"q{n}", k)]))[0] for n, k in enumerate((1, 7, 50))]
         together = await queue.answer([queued(f"q{n}", k) for n, k in enumerate((1, 7, 50))])
     assert together == alone
-    assert [len(found) for _, found in together] == [1, 7, 50]
+    assert [len(answered.items) for answered in together] == [1, 7, 50]
     assert {asked.k for each in engine.batches for asked in each} == {K_STEPS[0]}
     assert [asked.described for asked in engine.batches[-1]] == [1, 7, 50]
 
@@ -185,7 +185,9 @@ async def test_a_change_waits_for_the_rest_of_a_call_that_has_started() -> None:
         change = asyncio.ensure_future(queue.change(swap))
         await asyncio.sleep(0)
         old.gate.set()
-        versions = [[version.model_version for version, _ in await each] for each in (begun, later)]
+        versions = [
+            [answered.served.model_version for answered in await each] for each in (begun, later)
+        ]
         await change
     assert versions == [["m1"] * 3, ["m2"] * 2]
     assert batches_of(old) == [["a"], ["b"], ["c"]]

@@ -13,7 +13,7 @@ from twofold.data.download import Archive
 from twofold.data.formats import Table, read_table
 from twofold.data.layouts.layout import Layout, Tables
 from twofold.data.layouts.lines import read_lines
-from twofold.data.text import normalise_query
+from twofold.data.words import query_key
 from twofold.records import InputError
 
 _HOST = "https://files.grouplens.org/datasets/movielens"
@@ -90,7 +90,7 @@ def tag_queries(tags: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     Args:
         tags: columns userId, movieId (any item's id) and tag.
     """
-    key = pl.col("tag").fill_null("").map_elements(normalise_query, return_dtype=pl.String)
+    key = pl.col("tag").fill_null("").map_elements(query_key, return_dtype=pl.String)
     given = tags.with_columns(key=key).filter(pl.col("key") != "")
     # What people see is the commonest way in which the tag was typed.
     typed = pl.col("tag").str.to_lowercase().str.strip_chars().mode().sort().first()

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Response
 
 from twofold.records import Request
 from twofold.serving.api import schemas
-from twofold.serving.engines.batching import Batcher, QueuedRequest
-from twofold.serving.engines.engine import Engine, ScoredItem, ServedModel
+from twofold.serving.engines.batching import Answered, Batcher, QueuedRequest
+from twofold.serving.engines.engine import Engine
 
 _request_ids = itertools.count()
 Refusals = dict[int | str, dict[str, Any]]
@@ -56,10 +56,11 @@ def answer_routes(batcher: Batcher) -> APIRouter:
     async def score(body: schemas.ScoreRequest) -> schemas.Answer:
         """The candidates, best first, by the weights that also retrieve."""
         request = _request(body.query, body.history)
-        served, items = await batcher.call(
-            batcher.model_name(body.model), lambda engine: engine.score(request, body.candidates)
+        served, (items, unknown) = await batcher.call(
+            batcher.model_name(body.model),
+            lambda engine: (engine.score(request, body.candidates), not engine.knows(request)),
         )
-        return _answer(served, items)
+        return _answer(Answered(served, items, unknown))
 
     @routes.post("/explain")
     async def explain(body: schemas.ExplainRequest) -> schemas.Explanation:
@@ -78,8 +79,8 @@ def answer_routes(batcher: Batcher) -> APIRouter:
 
 async def answer(batcher: Batcher, body: ItemsRequest) -> schemas.Answer:
     """The answer to a request for items."""
-    [(served, items)] = await batcher.answer([_queued(batcher, body)])
-    return _answer(served, items)
+    [answered] = await batcher.answer([_queued(batcher, body)])
+    return _answer(answered)
 
 
 def _queued(batcher: Batcher, body: ItemsRequest) -> QueuedRequest:
@@ -139,12 +140,12 @@ def _contributions(
     return score, contributions
 
 
-def _batch_content(answered: Sequence[tuple[ServedModel, list[ScoredItem]]]) -> str:
-    answers = [_answer(*each) for each in answered]
+def _batch_content(answered: Sequence[Answered]) -> str:
+    answers = [_answer(each) for each in answered]
     return schemas.BatchAnswer(answers=answers).model_dump_json()
 
 
-def _answer(served: ServedModel, items: Sequence[ScoredItem]) -> schemas.Answer:
+def _answer(answered: Answered) -> schemas.Answer:
     ranked = [
         schemas.AnswerItem(
             item_id=item.item_id,
@@ -153,6 +154,8 @@ def _answer(served: ServedModel, items: Sequence[ScoredItem]) -> schemas.Answer:
             rank=rank,
             score=item.score,
         )
-        for rank, item in enumerate(items, start=1)
+        for rank, item in enumerate(answered.items, start=1)
     ]
-    return schemas.Answer(**dict(served.version), items=ranked)
+    return schemas.Answer(
+        **dict(answered.served.version), items=ranked, no_known_words=answered.no_known_words
+    )

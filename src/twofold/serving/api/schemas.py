@@ -180,6 +180,11 @@ class Answer(ModelVersion):
     """The items for a request, best first."""
 
     items: list[AnswerItem]
+    no_known_words: bool = Field(
+        False,
+        description="whether the model knows no word of the query; the items then rest on the "
+        "history and, without one, on parts of words and on popularity",
+    )
 
 
 class BatchAnswer(_Body):

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twofold.records import InputError, Request
 from twofold.serving.engines.engine import Engine, ScoredItem, ServedModel, TopK
@@ -58,6 +58,20 @@ class QueuedRequest:
     def k_step(self) -> int:
         """How many items its batch retrieves."""
         return next(step for step in K_STEPS if step >= self.k)
+
+
+class Answered(NamedTuple):
+    """The answer to one request.
+
+    Attributes:
+        served: the version that retrieved the items.
+        items: best first.
+        no_known_words: the model knows no word of the query.
+    """
+
+    served: ServedModel
+    items: list[ScoredItem]
+    no_known_words: bool = False
 
 
 class Observer(Protocol):
@@ -161,11 +175,9 @@ class Batcher:
             job.future.cancel()
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def answer(
-        self, requests: Sequence[QueuedRequest]
-    ) -> list[tuple[ServedModel, list[ScoredItem]]]:
-        """The items of each request, best first, and the version that retrieved them, which is the
-        same for all requests to one model. The queue takes all of the requests or none.
+    async def answer(self, requests: Sequence[QueuedRequest]) -> list[Answered]:
+        """The answers, in order, by one version of each model. The queue takes all of the
+        requests or none.
 
         Raises:
             OverloadedError: the queue is full.
@@ -302,8 +314,11 @@ def _answer(engine: Engine, requests: Sequence[QueuedRequest]) -> list[Any]:
             outcomes[place] = _as_exception(error)
     served = engine.served
     for place, items in _retrieve(engine, built).items():
-        failed = isinstance(items, Exception)
-        outcomes[place] = items if failed else (served, items[: requests[place].k])
+        if isinstance(items, Exception):
+            outcomes[place] = items
+        else:
+            unknown = not engine.knows(built[place].request)
+            outcomes[place] = Answered(served, items[: requests[place].k], unknown)
     return outcomes
 
 

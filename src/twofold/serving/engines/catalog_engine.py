@@ -87,9 +87,13 @@ class CatalogEngine:
 
     def check(self, request: Request) -> None:
         self._model.require_task(request.query, self.name)
+        self._retriever.require_word(request)
         for item_id in (*request.history, *request.exclude):
             self._position(item_id)
         self._attributes.require(request.where)
+
+    def knows(self, request: Request) -> bool:
+        return self._retriever.knows(request)
 
     def history_of(self, user_id: str) -> tuple[str, ...]:
         positions = self._model.histories.get(user_id)

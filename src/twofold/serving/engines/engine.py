@@ -81,8 +81,12 @@ class Engine(Protocol):
         ...
 
     def check(self, request: Request) -> None:
-        """Raise InputError where a request names unknown items or attributes, or is of a task that
-        the model was not trained for; cheap."""
+        """Raise InputError where a request names unknown items or attributes, is of a task that the
+        model was not trained for, or has a query without a word and no history; cheap."""
+        ...
+
+    def knows(self, request: Request) -> bool:
+        """Whether the model knows a word of the request's query; true without a query."""
         ...
 
     def history_of(self, user_id: str) -> tuple[str, ...]:

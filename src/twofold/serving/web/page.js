@@ -242,8 +242,16 @@ function statusOf(answers, pair) {
   return [
     kindLabel(kind),
     ` ${words}${only.join("")}${pair ? ` · ${agreement(...answers)}` : ""}`,
+    answers.some((answer) => answer.no_known_words)
+      ? element("span", { class: "unknown" }, unknownWords(query))
+      : "",
     request.compare && !pair ? " · no single-task model is served for this request" : "",
   ];
+}
+
+function unknownWords(query) {
+  const restsOn = request.history.length ? "the history" : "parts of words and popularity";
+  return ` · The model knows no word of “${query}”; these items rest on ${restsOn}.`;
 }
 
 /** Facets stay the same while only filters change, so that chips keep their places. */

@@ -15,7 +15,7 @@ import numpy as np
 import pydantic
 from scipy import stats
 
-from twofold.data.text import normalise_query
+from twofold.data.words import query_key, words
 from twofold.records import Floats, Ints, Request, Task, other_task
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.analyses.pairs import Pairs
@@ -144,7 +144,7 @@ class _Sources:
         self._answers = dataset.task("search").answers_by_query
         self._queries: dict[str, list[str]] = {}
         for key in self._answers:
-            for word in set(key.split()):
+            for word in set(words(key)):
                 self._queries.setdefault(word, []).append(key)
 
     def of(self, request: Request) -> Ints:
@@ -152,10 +152,10 @@ class _Sources:
         if request.query is None:
             last = request.history[-_SOURCES:]
             return np.array([self._positions[item_id] for item_id in last], dtype=np.int64)
-        words = [w for w in normalise_query(request.query).split() if w in self._queries]
-        if not words:
+        known = [w for w in words(query_key(request.query)) if w in self._queries]
+        if not known:
             return np.zeros(0, dtype=np.int64)
-        rarest = min(words, key=lambda word: (len(self._queries[word]), word))
+        rarest = min(known, key=lambda word: (len(self._queries[word]), word))
         queries = self._queries[rarest][:_SOURCES]
         return np.concatenate([self._answers[key] for key in queries])[:_SOURCES]
 

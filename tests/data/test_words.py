@@ -1,0 +1,127 @@
+"""What a word is, in any language, and which queries count as the same."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twofold.data import words as module
+from twofold.data.words import RULES, has_word, query_key, words
+
+SAMPLES = [
+    "Space-Operas about the İstanbul of 1969!", "कुर्सी मेज", "红色台灯", "赤いランプ", "빨간 의자",
+    "أحمر كرسي", "น้ำเงิน", "Straße café", "C++ c#", "🤖 robots", "зелёный лён", "ﷺ", "x²",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("Space-Operas!", "space opera"),
+        ("  MOVIES   about  cities ", "movy about city"),
+        ("boss, bus & his kiss", "boss bus his kiss"),
+        ("Tim Burton's", "tim burton"),
+        ("don't", "dont"),
+        ("İstanbul", "istanbul"),
+        ("ISPARTA ılıca", "isparta ilica"),
+        ("红色 台灯", "红色台灯"),
+        ("!!!", "!!!"),
+        (" ?? ", "??"),
+        ("🤖", "🤖"),
+        ("", ""),
+    ],
+)
+def test_case_punctuation_and_plural_make_no_difference(text: str, key: str) -> None:
+    assert query_key(text) == key
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [
+        ("दिन", "दीन", "दान", "देन", "दाना", "धन"),
+        ("ปู", "ปี", "ปา", "ป่า", "ป้า"),
+        ("c", "c++", "c#", "f#"),
+        ("net", ".net"),
+        ("!!!", "???", "🤖", "🎃", "♥"),
+        ("红", "红色", "色红"),
+        ("عرب", "عربي"),
+    ],
+)
+def test_different_queries_have_different_keys(queries: tuple[str, ...]) -> None:
+    assert len(set(map(query_key, queries))) == len(queries)
+
+
+@pytest.mark.parametrize("text", SAMPLES)
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_unicode_forms_have_the_same_words(text: str, form: str) -> None:
+    other = unicodedata.normalize(form, text)  # type: ignore[arg-type]
+    assert words(other) == words(text)
+    assert query_key(other) == query_key(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("fire and the system of a bill", "fire and the system of a bill"),
+        ("It, Her, M, Up", "it her m up"),
+        ("Don't learn C++!", "dont learn c++"),
+        ("C++11 or C#", "c++ 11 or c#"),
+        ("notepad++", "notepad++ notepad"),
+        ("Burton's l'homme", "burton l homme"),
+        ("E.T. in the U.S.A.", "et in the usa"),
+        ("J.R.R. Tolkien", "jrr tolkien"),
+        ("Straße STRASSE", "strasse strasse"),
+        ("зелёный", "зеленый"),
+        ("ISTANBUL İstanbul ılık", "istanbul istanbul ilik"),
+        ("اَحْمَر أحمر", "احمر احمر"),
+        ("٢٠٠٣ ２００３", "2003 2003"),
+        ("क्\u200dष कुर्सी", "क्ष कुर्सी"),
+        ("Foo™ bar\u00adbaz", "foo barbaz"),
+        ("红色灯", "红 色 灯 红 色 灯 红色 色灯"),
+        ("iPhone手机", "iphone 手 机 手 机 手机"),
+        ("빨간램프", "빨간램프 빨간 간램 램프"),
+        ("แดง", "แด ง แด ง แดง"),
+        ("I ♥ 🇩🇪 👍🏽", "i ♥ 🇩🇪 👍"),
+        ("!!! live - at 5$", "!!! live at 5 $"),
+        ("-", "-"),
+    ],
+)
+def test_words_of_a_text(text: str, expected: str) -> None:
+    assert words(text) == expected.split()
+
+
+@pytest.mark.parametrize("whole", ["红色橡木台灯", "赤いガラスのランプ", "โคมไฟไม้สีแดง"])
+def test_a_part_of_a_text_without_spaces_shares_its_words(whole: str) -> None:
+    assert set(words(whole[3:8])) <= set(words(whole))
+
+
+@given(st.text(max_size=20))
+def test_any_text_has_words_and_a_key(text: str) -> None:
+    assert all(words(text))
+    assert not any(" " in word for word in words(text))
+    assert query_key(text) == query_key(text.strip())
+    if has_word(text):
+        assert words(text)
+        assert query_key(text)
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
+def test_text_of_ascii_alone_has_the_same_tokens(text: str) -> None:
+    folded = text.casefold()
+    quick, whole = (
+        [(token.lastgroup, token[0]) for token in pattern.finditer(folded)]
+        for pattern in (module._ASCII_TOKEN, module._TOKEN)
+    )
+    assert quick == whole
+
+
+def test_whether_a_text_has_a_word() -> None:
+    assert all(map(has_word, SAMPLES))
+    assert not any(map(has_word, ["", " ", "!!!", "🤖", "\u200b", "(-)"]))
+
+
+def test_the_rule_of_earlier_folders_is_kept() -> None:
+    assert RULES[1].words("It is a Fire-Pit, über C++") == ["it", "is", "fire", "pit", "über"]
+    assert RULES[1].key("Space-Operas!") == "space opera"
+    assert RULES[1].key("C++") == RULES[1].key("c")
