@@ -33,3 +33,19 @@ def test_what_is_read_is_listed() -> None:
     assert {"four tables", "BEIR", "RecBole"} <= {entry["name"] for entry in known["layouts"]}
     assert "ml-1m" in {entry["name"] for entry in known["names"]}
     assert "simulate:catalog" in {entry["name"] for entry in known["simulators"]}
+
+
+def test_a_layout_without_rows_is_refused_with_the_reason(tmp_path: Path) -> None:
+    news = "N1\tsports\tgolf\tTitle\tText\thttps://x\t[]\t[]\n"
+    shown = "1\tU1\t11/15/2019 10:05:58 AM\t\tN1-0 N9-1\n"
+    with pytest.raises(InputError, match=r"layout MIND, but no rows in interactions \(.*'N9'"):
+        read_source(write(tmp_path, {"news.tsv": news, "behaviors.tsv": shown}))
+
+
+def test_a_table_in_a_format_that_is_not_read(tmp_path: Path) -> None:
+    logs = {"ubi_queries.txt": "x", "ubi_events.ndjson": "{}"}
+    with pytest.raises(InputError, match="ubi_queries is in no format that is read"):
+        read_source(write(tmp_path / "a", logs))
+    judged = "query-id\tcorpus-id\tscore\nq1\td2\t2\n"
+    with pytest.raises(InputError, match="queries is in no format that is read"):
+        read_source(write(tmp_path / "b", {"queries.txt": "x", "qrels/test.tsv": judged}))

@@ -27,6 +27,11 @@ def tables(folder: Path) -> Tables:
     """
     qrels = [_judgments(path) for path in sorted((folder / "qrels").glob("*.tsv"))]
     present = read_present(folder)
+    if "queries" not in present:
+        raise InputError(
+            f"{folder}: queries is in no format that is read; write it as queries.jsonl with _id "
+            f"and text"
+        )
     if "items" not in present:
         present["items"] = [_corpus(folder)]
     queries = _with_split(present["queries"][0], qrels)

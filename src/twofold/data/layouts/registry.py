@@ -54,7 +54,7 @@ def folder_tables(folder: Path) -> Tables:
     """
     for layout in LAYOUTS:
         if layout.recognises(folder):
-            return layout.tables(folder)
+            return _usable(folder, layout, layout.tables(folder))
     own = four_tables.present(folder)
     near = max(LAYOUTS, key=lambda layout: len(layout.found(folder)))
     if len(near.found(folder)) > len(own):
@@ -62,6 +62,26 @@ def folder_tables(folder: Path) -> Tables:
     if not own and (inside := _inside(folder)):
         raise inside
     return four_tables.tables(folder)
+
+
+def _usable(folder: Path, layout: Layout, tables: Tables) -> Tables:
+    """The tables that have rows.
+
+    Raises:
+        InputError: they are enough for no task; it names the first reason why rows were left out.
+    """
+    empty = {n for n, parts in tables.items() if not any(part.rows.height for part in parts)}
+    if empty & {"queries", "qrels"}:
+        empty |= {"queries", "qrels"}
+    kept = {name: parts for name, parts in tables.items() if name not in empty}
+    if "items" not in empty and len(kept) > ("items" in kept):
+        return kept
+    notes = [note for name in sorted(empty & set(tables)) for t in tables[name] for note in t.notes]
+    why = f" ({notes[0]})" if notes else ""
+    raise InputError(
+        f"{folder}: has the files of the layout {layout.name}, but no rows in "
+        f"{', '.join(sorted(empty & set(tables)))}{why}; add some, or unpack it again"
+    )
 
 
 def _nearest(folder: Path, layout: Layout) -> InputError:

@@ -55,7 +55,11 @@ def tables(folder: Path) -> Tables:
 def _log(folder: Path, name: str) -> Table:
     """A log without the notes on its objects, of which the fields are taken one by one."""
     path = find_table(folder, name)
-    assert path is not None
+    if path is None:
+        raise InputError(
+            f"{folder}: {name} is in no format that is read; export it as JSON Lines, named "
+            f"{name}.ndjson"
+        )
     read = read_table(path)
     notes = tuple(note for note in read.notes if not note.problem.endswith("holds objects"))
     return Table(path, read.rows, notes=notes, lines=read.lines)
