@@ -22,6 +22,11 @@ def test_tables_of_ours_alone_are_told_what_they_miss(tmp_path: Path) -> None:
         read_source(write(tmp_path, {"queries.csv": "query_id,text\nq1,x\n"}))
 
 
+def test_a_folder_like_no_layout_is_compared_with_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no dataset; it needs items and interactions"):
+        read_source(write(tmp_path, {"log.csv": "a,b\n1,2\n", "notes.jsonl": "{}"}))
+
+
 def test_a_dataset_one_folder_deeper_is_named(tmp_path: Path) -> None:
     write(tmp_path / "ml-100k", {"u.data": "1\t1\t3\t9\n", "u.item": "1|Up\n"})
     with pytest.raises(InputError, match=r"its folder ml-100k has the layout MovieLens 100k: give"):

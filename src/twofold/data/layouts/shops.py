@@ -203,10 +203,9 @@ def _shopped(path: Path, read: _Shoppers) -> Tables:
 
 AMAZON = Layout(
     name="Amazon Reviews 2023",
-    needs=("meta_*.jsonl|meta_*.jsonl.gz", "[!m]*.jsonl|[!m]*.jsonl.gz|[!m]*.csv|[!m]*.csv.gz"),
+    needs=("meta_*.jsonl|meta_*.jsonl.gz",),
     gives=f"products, reviews, and ESCI's queries where {_ESCI} is there: both tasks",
     tables=amazon,
-    marks=("meta_*.jsonl|meta_*.jsonl.gz",),
 )
 JDSEARCH = Layout(
     name="JDsearch",
