@@ -8,7 +8,7 @@ from twofold.records import InputError
 TABLES = ("items", "interactions", "queries", "qrels")
 LISTED = {
     "name": "four tables",
-    "recognised by": "items.csv with interactions.csv, or with queries.csv and qrels.csv",
+    "recognised by": "interactions.csv, or items.csv with queries.csv and qrels.csv, or all four",
     "gives": "what there is: search, recommendation or both",
 }
 """What `twofold sources` says of this layout; each table may be in any format that is read."""
