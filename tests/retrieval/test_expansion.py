@@ -53,5 +53,5 @@ def test_an_expansion_scores_the_codebook_of_each_level() -> None:
 
 
 def test_a_model_that_diverged_is_named() -> None:
-    with pytest.raises(InputError, match="its training diverged, train anew"):
+    with pytest.raises(InputError, match="its training diverged: train it again with a lower"):
         finite(torch.tensor([[1.0, float("nan")]]))
