@@ -454,3 +454,15 @@ def test_counts_under_a_filter_follow_additions_and_removals(
     assert _ids(engine, asked, 100) == before[2:]
     engine.add([{"item_id": before[0]}])
     assert _ids(engine, asked, 100) == [before[0], *before[2:]]
+
+
+def test_a_query_without_a_word_is_refused_unless_there_is_a_history(model_folder: Path) -> None:
+    engine = load_engine(model_folder, "joint")
+    for query in ("!!!", "🤖", "\u200b"):
+        with pytest.raises(InputError, match="has no word to search for"):
+            engine.check(Request("r", query=query))
+        with_history = Request("r", query=query, history=("film-1",))
+        engine.check(with_history)
+        assert not engine.knows(with_history)
+    assert engine.knows(Request("r", query="dark zzzz"))
+    assert engine.knows(Request("r", history=("film-1",)))
