@@ -46,9 +46,8 @@ def test_a_training_builds_examples_and_requests_once(
 
 def test_training_learns(model_folder: Path) -> None:
     curve = load_model(model_folder).model.stamp.curve
-    losses = [point["loss"] for point in curve]
-    part = max(1, len(losses) // 4)
-    assert sum(losses[-part:]) < sum(losses[:part])
+    # The loss of a step is that of its own batch, so that steps compare by validation alone.
+    assert curve[-1]["value"] > curve[0]["value"]
 
 
 def test_a_finished_model_is_not_trained_again(
