@@ -9,9 +9,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch reads it: processes must not
 
 import pytest
 
-from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.data.simulators.catalog import catalog as simulated_catalog
+from twofold.data.validation import validate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from twofold.data.dataset import validate
 from twofold.data.formats import Table
+from twofold.data.validation import validate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from twofold.data.dataset import validate
 from twofold.data.formats import Table
+from twofold.data.validation import validate
 from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
 from twofold.tasks.prepared import PreparedDataset

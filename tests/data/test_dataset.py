@@ -1,87 +1,37 @@
-"""Each mistake in a dataset gets one message with the place, the value and the remedy."""
+"""A note says how many, where, why and what to do; the tables' notes come with the dataset."""
 
-import pytest
+from pathlib import Path
 
-from tests.conftest import INTERACTIONS, ITEMS, QRELS, QUERIES, WriteFolder
-from twofold.data.sources import read_source
-from twofold.records import InputError
+import polars as pl
 
-CASES: dict[str, tuple[dict[str, str | None], str]] = {
-    "a missing table": ({"items": None}, "no table items; add items.csv"),
-    "queries without qrels": ({"qrels": None}, "no table qrels; add qrels.csv"),
-    "qrels without queries": ({"queries": None}, "no table queries; add queries.csv"),
-    "a missing column": (
-        {"items": "id,title\na,Alpha\n"},
-        "items.csv: no column 'item_id' among id, title; add it",
-    ),
-    "an empty file": ({"interactions": ""}, "interactions.csv: the file is empty"),
-    "a header alone": ({"items": "item_id,title\n"}, "items.csv: no row below the header"),
-    "a duplicate item": (
-        {"items": ITEMS + "a,Again,\n"},
-        "items.csv line 7: item_id 'a' stands already on line 2; keep one",
-    ),
-    "an empty id": ({"items": ITEMS + ",Nameless,\n"}, "items.csv line 7: item_id is empty"),
-    "an unknown item in interactions": (
-        {"interactions": INTERACTIONS + "u9,zz,5\n"},
-        r"interactions.csv line 16: item_id 'zz' is not in the table items \(1 such row\); add it",
-    ),
-    "an unknown item in qrels": (
-        {"qrels": QRELS + "q1,zz,1\n"},
-        "qrels.csv line 6: item_id 'zz' is not in the table items",
-    ),
-    "an unknown query": (
-        {"qrels": QRELS + "q9,a,1\n"},
-        "qrels.csv line 6: query_id 'q9' is not in the table queries",
-    ),
-    "an unparsable timestamp": (
-        {"interactions": INTERACTIONS + "u9,a,yesterday\n"},
-        "interactions.csv line 16: timestamp 'yesterday' is neither a number nor an ISO time",
-    ),
-    "a missing timestamp": (
-        {"interactions": INTERACTIONS + "u9,a,\n"},
-        "interactions.csv line 16: timestamp is empty while other rows have one",
-    ),
-    "an unknown split": (
-        {"queries": QUERIES + "q4,more,dev\n"},
-        "queries.csv line 5: split 'dev' is none of train, validation, test",
-    ),
-    "a relevance that is no number": (
-        {"qrels": QRELS + "q1,b,high\n"},
-        "qrels.csv line 6: relevance 'high' is not a whole number",
-    ),
-    "items alone": (
-        {"interactions": None, "queries": None, "qrels": None},
-        "has items only; add interactions.csv, or queries.csv with qrels.csv",
-    ),
-}
+from twofold.data.dataset import Note
+from twofold.data.formats import Table
+from twofold.data.validation import validate
+
+LEFT_OUT = Note(2, "items.csv line 3", "is broken", "mend it")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_mistake_is_named_with_its_remedy(write_folder: WriteFolder, case: str) -> None:
-    changes, message = CASES[case]
-    with pytest.raises(InputError, match=message) as error:
-        read_source(write_folder(**changes))
-    assert "\n" not in str(error.value)
+def test_a_note_reads_as_a_sentence() -> None:
+    assert str(LEFT_OUT) == "items.csv line 3: is broken (2 rows left out); mend it"
+    column = Note(1, "items.csv", "column '' has no name", "name it", unit="column")
+    assert str(column) == "items.csv: column '' has no name (1 column left out); name it"
+    assert (LEFT_OUT.rows_left_out, column.rows_left_out) == (2, 0)
 
 
-def test_an_extra_column_does_not_hide_a_missing_timestamp(write_folder: WriteFolder) -> None:
-    rows = "user_id,item_id,timestamp,query_id\nu,a,5,\nu,b,,q\n"
-    with pytest.raises(InputError, match=r"interactions.csv line 3: timestamp is empty"):
-        read_source(write_folder(interactions=rows))
-
-
-def test_rows_that_cannot_be_used_are_counted(write_folder: WriteFolder) -> None:
-    folder = write_folder(
-        queries=QUERIES + "q4, ,train\nq5,unjudged,train\n", qrels=QRELS + "q4,a,1\nq1,b,0\n"
+def test_the_notes_of_every_table_come_with_the_dataset() -> None:
+    items = pl.DataFrame({"item_id": ["a"], "title": ["A"]})
+    events = pl.DataFrame({"user_id": ["u"], "item_id": ["a"]})
+    dataset = validate(
+        {
+            "items": [Table(Path("items.csv"), items, notes=(LEFT_OUT,))],
+            "interactions": [Table(Path("interactions.csv"), events)],
+        }
     )
-    dataset = read_source(folder)
-    assert [str(note) for note in dataset.notes] == [
-        f"{folder}/queries.csv line 5: query 'q4' has no text (1 row left out); give it a text",
-        f"{folder}/qrels.csv line 7: relevance 0 judges the item as not relevant "
-        f"(1 row left out); nothing to do",
-        f"{folder}/qrels.csv line 6: query 'q4' has no text (1 row left out); give it a text",
-        f"{folder}/queries.csv line 6: query 'q5' has no right answer in qrels "
-        f"(1 row left out); judge at least one item for it",
-    ]
-    assert dataset.queries.height == 4
-    assert dataset.qrels.height == 4
+    assert dataset.notes == (LEFT_OUT,)
+
+
+def test_rows_keep_their_lines_when_others_are_left_out() -> None:
+    table = Table(Path("t.csv"), pl.DataFrame({"x": ["1", "2", "3"]}), lines=pl.Series([2, 4, 5]))
+    kept = table.filter(pl.Series([True, False, True]), LEFT_OUT)
+    assert (kept.place(1), kept.notes) == ("t.csv line 5", (LEFT_OUT,))
+    assert kept.with_rows(kept.rows.rename({"x": "y"})).place(1) == "t.csv line 5"

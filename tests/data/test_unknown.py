@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from tests.conftest import INTERACTIONS, QRELS, WriteFolder
-from twofold.data.dataset import validate
 from twofold.data.formats import Table
 from twofold.data.sources import read_source
+from twofold.data.validation import validate
 from twofold.records import InputError
 from twofold.tasks.storage import load_dataset, save_dataset
 

@@ -7,11 +7,14 @@ import torch
 from tests.model.random_model import BACKBONES, grid, random_vocabulary
 from twofold.encoders.tfidf import TfidfEncoder
 from twofold.identifiers.identifiers import atomic, shared
+from twofold.model.backbone import autocast, resolve_device, resolve_precision
 from twofold.model.fresh import fresh_backbone
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
+from twofold.records import InputError
 
 TEXTS = ["slow space opera", "space heist", "slow dance", "space dance"]
 NONE = np.zeros(0, np.int64)
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -61,3 +64,24 @@ def test_codes_that_are_appended_are_scored_by_their_rows(name: str) -> None:
     torch.testing.assert_close(backbone.logits(states, slice(0, 6)), before)
     added = backbone.logits(states, slice(6, 8))
     torch.testing.assert_close(added, states.sum(dim=1, keepdim=True).expand(1, 2) / 2)
+
+
+def test_a_device_that_is_not_there_is_named_with_a_remedy() -> None:
+    assert resolve_device("cpu") == CPU
+    for name in ("warp", *(() if torch.cuda.is_available() else ("cuda",))):
+        with pytest.raises(InputError, match=f"--device '{name}': not usable here; use cpu"):
+            resolve_device(name)
+
+
+def test_a_precision_that_is_named_is_kept_and_auto_is_resolved() -> None:
+    assert resolve_precision("float32", CPU) == "float32"
+    assert resolve_precision("bfloat16", CPU) == "bfloat16"
+    assert resolve_precision("auto", CPU) in ("float32", "bfloat16")
+
+
+def test_products_have_the_precision() -> None:
+    matrix = torch.ones(2, 2)
+    with autocast(CPU, "bfloat16"):
+        assert (matrix @ matrix).dtype == torch.bfloat16
+    with autocast(CPU, "float32"):
+        assert (matrix @ matrix).dtype == torch.float32

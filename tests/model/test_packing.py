@@ -9,7 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from twofold.identifiers.identifiers import Identifiers, shared
-from twofold.model.device import autocast
+from twofold.model.backbone import autocast
 from twofold.model.fresh import fresh_backbone
 from twofold.model.packing import PackedLinear, can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer

@@ -11,8 +11,8 @@ import polars as pl
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from twofold.data.dataset import validate
 from twofold.data.formats import Table
+from twofold.data.validation import validate
 from twofold.data.words import query_key
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset

@@ -18,7 +18,7 @@ from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder
 from twofold.evaluation.measures import Measure
-from twofold.model.device import resolve_device
+from twofold.model.backbone import resolve_device
 from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
 from twofold.tasks.prepared import PreparedDataset

@@ -1,31 +1,16 @@
-"""The dataset: a catalog, interactions, queries and qrels, validated.
+"""The dataset as the other packages see it: a catalog, interactions, queries and qrels.
 
 Invariant: in a `Dataset` every id that is named exists, every text is non-empty, every timestamp
 is in seconds since 1970 or a position; every row that could not be used is counted in `notes`.
+`validation` makes one from the tables that a user brings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import (
-    first,
-    require_same_fractions,
-    require_unique,
-    require_values,
-)
-from twofold.data.events import INTERACTIONS, read_events
-from twofold.data.notes import Note
-from twofold.data.qrels import judgments
-from twofold.data.times import Times, read_times, require_alike
-from twofold.data.unknown import LEFT_OUT, items_of_events, leave_out_unknown
-from twofold.records import SPLITS, InputError
-
-if TYPE_CHECKING:
-    from twofold.data.formats import Table
-
+INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64})
 QUERIES = pl.Schema(
     {
         "query_id": pl.String,
@@ -37,6 +22,41 @@ QUERIES = pl.Schema(
     }
 )
 QRELS = pl.Schema({"query_id": pl.String, "item_id": pl.String, "relevance": pl.Int64})
+LEFT_OUT = pl.Schema({"file": pl.String, "line": pl.UInt32, "reason": pl.String})
+"""A row that was left out; without a line where the table is not the file's own."""
+LEFT_OUT_FILE = "left_out.jsonl"
+"""The file of a prepared folder that lists these rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Rows that were left out, or anything else that is not as it stands in the file.
+
+    Attributes:
+        count: how many.
+        place: where the first one stands.
+        problem: what is the matter with it.
+        remedy: what to do.
+        unit: what is counted: rows, unless said otherwise.
+        effect: what was done with them.
+    """
+
+    count: int
+    place: str
+    problem: str
+    remedy: str
+    unit: str = "row"
+    effect: str = "left out"
+
+    def __str__(self) -> str:
+        plural = f"{self.unit.removesuffix('y')}ies" if self.unit.endswith("y") else f"{self.unit}s"
+        counted = f"{self.count} {self.unit if self.count == 1 else plural} {self.effect}"
+        return f"{self.place}: {self.problem} ({counted}); {self.remedy}"
+
+    @property
+    def rows_left_out(self) -> int:
+        """How many rows of the file are missing from the table for this reason."""
+        return self.count if self.unit == "row" and self.effect == "left out" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,87 +111,3 @@ class Dataset:
     qrels: pl.DataFrame
     notes: tuple[Note, ...] = ()
     left_out: pl.DataFrame = field(default_factory=LEFT_OUT.to_frame)
-
-
-def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False) -> Dataset:
-    """Check the tables against each other and bring them to the standard columns.
-
-    Args:
-        tables: `items` and either or both of `interactions` and `queries` with `qrels`; a table
-            may come in several files, with the same columns. Without `items`, those of the
-            interactions are the items.
-        skip_unknown: leave out rows that name an unknown item or query.
-
-    Raises:
-        InputError: naming file, line, value and remedy.
-    """
-    if not tables.get("items"):
-        tables = {"items": [items_of_events(tables["interactions"][0])], **tables}
-    left_out = LEFT_OUT.to_frame()
-    if skip_unknown:
-        tables, left_out = leave_out_unknown(tables)
-    items = _items(tables["items"][0])
-    catalog = Catalog.of(items)
-    notes = [note for parts in tables.values() for table in parts for note in table.notes]
-    interactions = pl.DataFrame(schema=INTERACTIONS)
-    queries, qrels = pl.DataFrame(schema=QUERIES), pl.DataFrame(schema=QRELS)
-    times: Times | None = None
-    if tables.get("interactions"):
-        interactions, times, of_events = read_events(tables["interactions"][0], items["item_id"])
-        notes += of_events
-    if tables.get("queries"):
-        asked = read_times(tables["queries"][0])
-        notes += [*asked.notes, *(require_alike(times, asked) if times else ())]
-        queries, without_text = _queries(tables["queries"][0], asked)
-        if "user_id" in tables["queries"][0].rows.columns:
-            users = interactions["user_id"]
-            require_same_fractions(tables["queries"][0], "user_id", users, "interactions")
-        notes += without_text
-        qrels, not_counted = judgments(
-            tables["qrels"],
-            items["item_id"],
-            queries=tables["queries"][0].rows["query_id"],
-            asked=queries["query_id"],
-        )
-        notes += [*not_counted, *_unjudged(tables["queries"][0], queries, qrels)]
-    return Dataset(catalog, interactions, queries, qrels, tuple(notes), left_out)
-
-
-def _items(table: "Table") -> pl.DataFrame:
-    table.require_columns("item_id", "title")
-    require_values(table, "item_id")
-    require_unique(table, "item_id")
-    others = [c for c in table.rows.columns if c not in ("item_id", "title")]
-    return table.rows.select("item_id", pl.col("title").fill_null(""), *others)
-
-
-def _queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]]:
-    table.require_columns("query_id", "text")
-    require_values(table, "query_id")
-    require_unique(table, "query_id")
-    optional = [c for c in ("split", "kind", "user_id") if c not in table.rows.columns]
-    rows = table.rows.with_columns(
-        *(pl.lit(None, pl.String).alias(c) for c in optional), timestamp=times.seconds
-    )
-    if (row := first(rows["split"].is_not_null() & ~rows["split"].is_in(SPLITS))) is not None:
-        value = rows["split"][row]
-        raise InputError(f"{table.place(row)}: split '{value}' is none of {', '.join(SPLITS)}")
-    blank = (pl.col("text").str.strip_chars().fill_null("") == "").alias("blank")
-    empty = rows.select(blank).to_series()
-    notes = []
-    if (row := first(empty)) is not None:
-        value = rows["query_id"][row]
-        problem = f"query '{value}' has no text"
-        notes.append(Note(int(empty.sum()), table.place(row), problem, "give it a text"))
-    return rows.filter(~empty).select(QUERIES.names()), notes
-
-
-def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> list[Note]:
-    """A note where queries have no right answer; they are neither trained on nor asked."""
-    unjudged = queries.join(qrels, on="query_id", how="anti")["query_id"]
-    if not len(unjudged):
-        return []
-    row = first(table.rows["query_id"] == unjudged[0])
-    assert row is not None
-    problem = f"query '{unjudged[0]}' has no right answer in qrels"
-    return [Note(len(unjudged), table.place(row), problem, "judge at least one item for it")]

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twofold.data.checks import first, require_known, require_values
-from twofold.data.notes import Note
+from twofold.data.dataset import INTERACTIONS, Note
 from twofold.data.times import Times, read_times
 from twofold.records import InputError
 
 if TYPE_CHECKING:
     from twofold.data.formats import Table
-
-INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64})
 
 
 def read_events(table: "Table", items: pl.Series) -> tuple[pl.DataFrame, Times, list[Note]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data.notes import Note
+from twofold.data.dataset import Note
 from twofold.data.reading.columns import table_columns
 from twofold.data.reading.decode import read_bytes, read_text
 from twofold.data.reading.delimited import read_csv, read_tsv

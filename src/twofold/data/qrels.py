@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twofold.data.checks import first, require_known, require_values
-from twofold.data.notes import Note
+from twofold.data.dataset import Note
 from twofold.records import InputError
 
 if TYPE_CHECKING:

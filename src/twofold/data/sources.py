@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twofold.data.dataset import Dataset, validate
+from twofold.data.dataset import Dataset
 from twofold.data.formats import Table
+from twofold.data.validation import validate
 from twofold.records import InputError
 
 _SIMULATE = "simulate:"

@@ -6,17 +6,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twofold.data.checks import first
-from twofold.data.notes import Note
+from twofold.data.dataset import LEFT_OUT, LEFT_OUT_FILE, Note
 from twofold.records import InputError
 
 if TYPE_CHECKING:
     from twofold.data.formats import Table
-
-LEFT_OUT = pl.Schema({"file": pl.String, "line": pl.UInt32, "reason": pl.String})
-"""A row that was left out; without a line where the table is not the file's own."""
-
-FILE = "left_out.jsonl"
-"""The file of a prepared folder that lists these rows."""
 
 _REFERENCES = {
     "interactions": (("item_id", "items"),),
@@ -63,7 +57,7 @@ def _known_only(
     if (row := first(unknown)) is None:
         return table, nothing
     problem = f"{column} '{ids[row]}' is not in the table {where}"
-    remedy = f"add it there; {FILE} of the prepared folder lists the rows"
+    remedy = f"add it there; {LEFT_OUT_FILE} of the prepared folder lists the rows"
     note = Note(int(unknown.sum()), table.place(row), problem, remedy)
     lines = table.line_numbers()
     reason = pl.format(f"{column} '{{}}' is not in the table {where}", ids.filter(unknown))

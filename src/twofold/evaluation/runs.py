@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from twofold.data.notes import Note
+from twofold.data.dataset import Note
 from twofold.data.qrels import MAX_RELEVANCE
 from twofold.data.reading.decode import read_text
 from twofold.records import InputError, Qrels, Ranking, Run

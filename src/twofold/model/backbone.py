@@ -1,4 +1,4 @@
-"""Hugging Face models as backbones: hidden states, and the output embeddings of the codes.
+"""Hugging Face models as backbones: hidden states, output embeddings, device and precision.
 
 Invariant: a backbone's own `model` stays an ordinary transformers model, so that its saved
 weights load there as they are, and its logits at the code tokens are
@@ -27,6 +27,7 @@ from transformers.activations import NewGELUActivation
 from transformers.utils.logging import disable_progress_bar
 
 from twofold.model.vocabulary import Batch, Vocabulary
+from twofold.records import InputError
 
 if TYPE_CHECKING:
     from twofold.model.packing import PackedLinear
@@ -224,3 +225,34 @@ def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
     if backbone.query_map is not None:
         backbone.query_map.load_state_dict(load_file(folder / _QUERY_MAP))
     return backbone
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device of a name: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+
+    Raises:
+        InputError: the device is not usable here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+        torch.zeros(1, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device '{device}': not usable here; use cpu") from error
+    return resolved
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`float32` or `bfloat16`; `auto` chooses bfloat16 where the hardware multiplies it fast."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bfloat16" if device.type == "cpu" and has_instructions() else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Compute matrix products in `precision` (resolved); everything else stays float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -19,8 +19,7 @@ from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.encoders.text_encoder import load_encoder, sentence_encoder_of
 from twofold.identifiers.identifiers import IdSpaces, load_spaces
-from twofold.model.backbone import Backbone, load_backbone
-from twofold.model.device import autocast
+from twofold.model.backbone import Backbone, autocast, load_backbone
 from twofold.model.hybrid import Hybrid, load_hybrid
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer

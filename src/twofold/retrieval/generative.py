@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 
 from twofold.data.words import has_word
+from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
-from twofold.model.device import resolve_device
 from twofold.model.vocabulary import Batch, EncodedExample
 from twofold.records import InputError, Ints, RankedItem, RankedItems, Ranking, Request, Run, Task
 from twofold.retrieval.expansion import Expansion, batch_of, finite, with_matches

@@ -19,7 +19,7 @@ from twofold.baselines.selection import Baseline, every_baseline, quick_baseline
 from twofold.evaluation.measures import PRIMARY
 from twofold.extras import require_extra
 from twofold.identifiers.identifiers import ItemIdentifiers
-from twofold.model.device import resolve_device, resolve_precision
+from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Split, Task
 from twofold.studies import analyses
 from twofold.studies.analyses.analysis import Evidence

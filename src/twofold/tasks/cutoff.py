@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from twofold.data.notes import Note
+from twofold.data.dataset import Note
 from twofold.data.times import (
     TimeForm,
     parse_dates,

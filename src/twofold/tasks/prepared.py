@@ -10,9 +10,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from twofold.data.dataset import Catalog
-from twofold.data.notes import Note
-from twofold.data.unknown import LEFT_OUT
+from twofold.data.dataset import LEFT_OUT, Catalog, Note
 from twofold.records import TASKS, Ints, Task
 from twofold.tasks.task_data import TaskData
 

@@ -8,8 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from twofold.data.dataset import Dataset
-from twofold.data.notes import Note
+from twofold.data.dataset import Dataset, Note
 from twofold.data.words import query_key
 from twofold.records import SPLITS, InputError
 from twofold.tasks.cutoff import read_cutoff, untimed_queries, unused_events

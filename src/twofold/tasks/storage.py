@@ -8,9 +8,7 @@ from typing import Any, Literal
 import polars as pl
 
 from twofold import artifact
-from twofold.data.dataset import Catalog
-from twofold.data.notes import Note
-from twofold.data.unknown import FILE as LEFT_OUT_FILE
+from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from twofold.model.backbone import Backbone
-from twofold.model.device import autocast
+from twofold.model.backbone import Backbone, autocast
 from twofold.model.vocabulary import EncodedExample, Vocabulary
 from twofold.records import InputError
 from twofold.retrieval.expansion import NotFiniteError

@@ -11,8 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from twofold import artifact
 from twofold.identifiers.identifiers import ItemIdentifiers
+from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
-from twofold.model.device import resolve_device, resolve_precision
 from twofold.model.hybrid import Hybrid
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import EncodedExample

@@ -21,7 +21,7 @@ def test_worlds_are_functions_of_their_seed() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("simulate:popularity:colour=1", "no parameter 'colour'; there is kl, helped"),
+        ("simulate:popularity:colour=1", "no parameter 'colour'; choose one of kl, helped"),
         ("simulate:popularity:kl=big", "kl='big' is no number"),
         ("simulate:popularity:helped=both", "helped='both': is recommendation or search"),
         ("simulate:latent-search-helps:rho=2", "rho=2.0: must lie between 0 and 1"),

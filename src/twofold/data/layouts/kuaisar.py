@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
+from twofold.data.dataset import Note
 from twofold.data.formats import Table, read_table
 from twofold.data.layouts.layout import Layout, Tables
-from twofold.data.notes import Note
 
 _LEVELS = ("first", "second", "third", "fourth")
 

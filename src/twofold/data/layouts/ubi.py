@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
+from twofold.data.dataset import Note
 from twofold.data.formats import Table, find_table, read_table
 from twofold.data.layouts.layout import Layout, Tables
-from twofold.data.notes import Note
 from twofold.records import InputError
 
 _GRADES = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data.notes import Note
+from twofold.data.dataset import Note
 from twofold.data.reading.raw import Raw
 from twofold.data.reading.values import VECTOR_LENGTH, vector_note
 from twofold.records import InputError

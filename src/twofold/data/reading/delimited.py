@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twofold.data.checks import first
-from twofold.data.notes import Note
+from twofold.data.dataset import Note
 from twofold.data.reading.raw import Raw
 from twofold.records import InputError
 

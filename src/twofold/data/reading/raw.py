@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from twofold.data.notes import Note
+from twofold.data.dataset import Note
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from twofold.data.notes import Note
+from twofold.data.dataset import Note
 
 VECTOR_LENGTH = 32
 """From how many numbers on a list is a vector, such as an embedding, and no text."""
