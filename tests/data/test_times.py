@@ -155,3 +155,28 @@ def test_positions_in_one_table_and_times_in_the_other_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"'1715774400' is seconds since 1970, and '7' at .*line"):
         _both(write_folder, "7", "1715774400")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            ["20200228", "20200229", "20200230", "20200301"],
+            "t.csv line 4: timestamp '20200230' is no date, and '20200228' at t.csv line 2 is "
+            "a date as a number; correct it",
+        ),
+        (
+            ["20201301", "20200228", "20200229"],
+            "t.csv line 2: timestamp '20201301' is no date, and '20200228' at t.csv line 3",
+        ),
+        (["1", "1" + "0" * 25], "t.csv line 3: timestamp '10{25}' is larger than nanoseconds"),
+    ],
+)
+def test_a_number_that_cannot_be_a_time_is_refused(values: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _read(*values)
+
+
+def test_counts_of_which_one_looks_like_a_date_stay_counts() -> None:
+    times = _read("20200228", *(str(20209000 + number) for number in range(5)))
+    assert times.form == TimeForm.position

@@ -46,6 +46,12 @@ _RANGE = 100.0
 _GAP = 10.0
 """Numbers on both sides of a unit's border are one count where none is this much larger."""
 
+_BEYOND = 1e19
+"""Above all nanoseconds since 1970 of a time before 2286."""
+
+_LOOK = 100
+"""How many of the first values decide whether a column is looked at as dates."""
+
 _MISSING = ("", "nan", "nat", "none", "null", "<na>", "\\n")
 _DATE_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _DATES = r"^((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?)(?:\.0+)?$"
@@ -193,10 +199,19 @@ def per_second(form: TimeForm) -> float:
 
 
 def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
-    if parse_dates(text.drop_nulls().head(1)).is_not_null().any():
+    if parse_dates(text.drop_nulls().head(_LOOK)).is_not_null().any():
         dates = parse_dates(text)
-        if dates.null_count() == text.null_count():
+        given, missing = text.is_not_null(), dates.is_null() & text.is_not_null()
+        if not missing.any():
             return Times(table, dates, TimeForm.dates)
+        # One number of thirty looks like a date by chance, so that half of a column never do.
+        if 2 * missing.sum() < given.sum():
+            _refuse_no_date(table, text, missing, dates.is_not_null())
+    if (row := first(numbers.abs() >= _BEYOND)) is not None:
+        raise InputError(
+            f"{table.place(row)}: timestamp '{text[row]}' is larger than nanoseconds since 1970 "
+            f"can be; correct it or remove the column"
+        )
     units = pl.select(unit_of(pl.lit(numbers))).to_series()
     forms = units.drop_nulls().unique().to_list()
     if not forms:
@@ -207,6 +222,17 @@ def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
         return Times(table, numbers, TimeForm.position)
     form = TimeForm(forms[0])
     return Times(table, numbers / per_second(form), form)
+
+
+def _refuse_no_date(table: "Table", text: pl.Series, bad: pl.Series, dates: pl.Series) -> None:
+    """Raise InputError for a number that is no date among dates as numbers."""
+    row, date = first(bad), first(dates)
+    assert row is not None
+    assert date is not None
+    raise InputError(
+        f"{table.place(row)}: timestamp '{text[row]}' is no date, and '{text[date]}' at "
+        f"{table.place(date)} is {TimeForm.dates}; correct it or remove the column"
+    )
 
 
 def _is_one_count(sizes: pl.Series) -> bool:
