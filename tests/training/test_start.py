@@ -72,7 +72,8 @@ def test_a_model_with_an_encoder_answers_the_same_after_loading(
     loaded = load_model(tmp_path / "m").retrieve(requests, 10)
     for request_id, ranking in trained.retrieve(requests, 10).rankings.items():
         assert loaded[request_id].item_ids == ranking.item_ids
-        assert loaded[request_id].scores == pytest.approx(ranking.scores, abs=1e-5)
+        # A loaded model sums in packed layers: equal up to the rounding of float32 logits.
+        assert loaded[request_id].scores == pytest.approx(ranking.scores, rel=1e-6, abs=1e-5)
 
 
 def test_what_a_checkpoint_has_learned_is_kept(
