@@ -10,7 +10,7 @@ The errors that callers may catch:
             extras.MissingExtraError       a library of an extra is not installed
             additions.placement.UnplaceableError    a new item that the model has no place for
             retrieval.expansion.NotFiniteError      a model whose training diverged
-            training.loop.DivergedError             a training that diverges
+            training.state.DivergedError            a training that diverges
     Exception
         serving.client.ServerError         a server answered with a problem
         serving.engines.batching.OverloadedError    the queue of requests is full

@@ -57,6 +57,10 @@ def test_imports_of_training_are_at_most_twelve_deep() -> None:
     assert depth("twofold.cli.train") <= 12
 
 
+def test_the_recipe_is_at_most_250_lines() -> None:
+    assert len(_file("twofold.training.train").read_text().splitlines()) <= 250
+
+
 def _file(module: str) -> Path:
     return SOURCE.joinpath(*module.split(".")).with_suffix(".py")
 

@@ -16,14 +16,19 @@ import torch
 
 from twofold.model.backbone import Backbone, autocast
 from twofold.model.vocabulary import EncodedExample, Vocabulary
-from twofold.records import InputError
 from twofold.retrieval.expansion import NotFiniteError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
 from twofold.training.progress import shown
 from twofold.training.schedule import Schedule, learning_rate_factor
-from twofold.training.state import Progress, copy_weights, load_state, save_state
+from twofold.training.state import (
+    DivergedError,
+    Progress,
+    copy_weights,
+    load_state,
+    save_state,
+)
 from twofold.training.validation import Validate
 
 _log = logging.getLogger(__name__)
@@ -176,10 +181,6 @@ def _record(progress: Progress, backbone: Backbone, job: Job, total: float) -> N
 
 _USUAL_RATE = 1e-3
 """A learning rate that suits models from fresh weights."""
-
-
-class DivergedError(InputError):
-    """A training whose numbers are no longer finite: resuming it would end in the same way."""
 
 
 def _diverged(job: Job, step: int, what: str) -> DivergedError:

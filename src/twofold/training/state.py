@@ -1,6 +1,8 @@
 """The state of a training, written at every validation, from which a killed one resumes."""
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,10 @@ from twofold.model.stamp import current_settings
 from twofold.records import InputError
 
 _KIND = "training state"
+
+
+class DivergedError(InputError):
+    """A training whose numbers are no longer finite: resuming it would end in the same way."""
 
 
 @dataclass(slots=True)
@@ -93,6 +99,42 @@ def require_current(folder: Path) -> None:
             f"{folder}: an earlier version wrote this state, which cannot be resumed; delete it, "
             f"and repeat the command"
         )
+
+
+@contextlib.contextmanager
+def working_folders(out: Path, resume: bool) -> Iterator[tuple[Path, Path]]:
+    """Folders next to `out` for the states of a training and for the encoders that it tunes.
+
+    They are removed when the training has ended or diverged, and kept where it was interrupted.
+
+    Raises:
+        InputError: an interrupted training has kept something, and `resume` is not given.
+    """
+    folders = out.parent / f".{out.name}.training", out.parent / f".{out.name}.encoders"
+    if not resume:
+        _require_no_state(out, *folders)
+        _remove(*folders)
+    try:
+        yield folders
+    except DivergedError:
+        _remove(*folders)  # so that the command can be given again with another learning rate
+        raise
+    _remove(*folders)
+
+
+def _require_no_state(out: Path, *folders: Path) -> None:
+    for folder in folders:
+        require_current(folder)
+        if any(folder.rglob(artifact.MANIFEST)):
+            raise InputError(
+                f"{out}: a training was interrupted there; add --resume to continue it, or remove "
+                f"{folder} to start anew"
+            )
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:

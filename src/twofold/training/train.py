@@ -1,6 +1,5 @@
 """The one recipe: a dataset, an arm and a configuration in, a model folder out."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
 from twofold.model.hybrid import Hybrid
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import EncodedExample
-from twofold.records import InputError, Source, Task
+from twofold.records import Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
 from twofold.tasks.prepared import PreparedDataset
@@ -28,7 +27,7 @@ from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of, readable_sources
 from twofold.training.schedule import schedule_of
 from twofold.training.start import Start, assign_identifiers, start
-from twofold.training.state import Progress, require_current, require_same
+from twofold.training.state import Progress, require_same, working_folders
 from twofold.training.validation import mean_value, validation_requests, validator
 
 
@@ -86,41 +85,12 @@ def train(
             return load_model(folder, device, run.arm.name)
         artifact.require_absent(folder)
         run.arm.require_tasks(dataset)
-        return _into(folder, run, resume)
-
-
-def _into(out: Path, run: "_Run", resume: bool) -> GenerativeRetriever:
-    """Train, and write the model folder; what a resumed training needs is next to it until then.
-
-    Raises:
-        InputError: a training was interrupted there, and `resume` is not given.
-    """
-    state_folder = out.parent / f".{out.name}.training"
-    encoder_folder = out.parent / f".{out.name}.encoders"
-    if not resume:
-        _require_no_state(out, state_folder, encoder_folder)
-        _remove(state_folder, encoder_folder)
-    try:
-        model = _trained(run, state_folder, encoder_folder)
-    except loop.DivergedError:
-        _remove(
-            state_folder, encoder_folder
-        )  # so that the command can be given with other settings
-        raise
-    save_model(model, out, {"training": run.config.model_dump(), "identity": run.identity})
-    _remove(state_folder, encoder_folder)
-    return GenerativeRetriever(model, run.arm.name)
-
-
-def _require_no_state(out: Path, *folders: Path) -> None:
-    """Raise InputError where an interrupted training of `out` has kept something."""
-    for folder in folders:
-        require_current(folder)
-        if any(folder.rglob(artifact.MANIFEST)):
-            raise InputError(
-                f"{out}: a training was interrupted there; add --resume to continue it, or remove "
-                f"{folder} to start anew"
+        with working_folders(folder, resume) as (states, encoders):
+            model = _trained(run, states, encoders)
+            save_model(
+                model, folder, {"training": run.config.model_dump(), "identity": run.identity}
             )
+    return GenerativeRetriever(model, run.arm.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +240,3 @@ def _stamp(
 def _describe(hybrid: Hybrid | None) -> dict[str, Any]:
     """The hybrid retrieval for the stamp; None was tried and did not help."""
     return {"weight": hybrid.weight, "parts": hybrid.parts} if hybrid else {"weight": 0.0}
-
-
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
