@@ -50,7 +50,7 @@ quick: $(VENV)/.ready  ## format, lint, layers, and the tests that answer in sec
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(PYTEST) --quiet $(QUICK)
+	$(PYTEST) --quiet -m "not slow" $(QUICK)
 
 check: $(VENV)/.ready  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
