@@ -125,3 +125,8 @@ def test_the_rule_of_earlier_folders_is_kept() -> None:
     assert RULES[1].words("It is a Fire-Pit, über C++") == ["it", "is", "fire", "pit", "über"]
     assert RULES[1].key("Space-Operas!") == "space opera"
     assert RULES[1].key("C++") == RULES[1].key("c")
+
+
+def test_a_digit_of_a_later_unicode_is_a_word() -> None:
+    assert words("room \U0001e4f1")[1:] == ["\U0001e4f1"]
+    assert query_key("room \U0001e4f1") != query_key("room \U0001e4f2")

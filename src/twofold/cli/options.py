@@ -150,12 +150,12 @@ def _readings(parts: Sequence[str], known: Container[str]) -> list[tuple[str, ..
     """The first two ways in which parts, joined again at some commas, are known ids."""
     ways: list[list[tuple[str, ...]]] = [[()]]
     for start in reversed(range(len(parts))):
-        found = list(ways[0]) if not parts[start].strip() else []
+        readings = list(ways[0]) if not parts[start].strip() else []
         for width in range(1, min(_LONGEST + 1, len(parts) - start) + 1):
             item = ",".join(parts[start : start + width]).strip()
             if item in known:
-                found += [(item, *rest) for rest in ways[width - 1]]
-        ways.insert(0, list(dict.fromkeys(found))[:2])
+                readings += [(item, *rest) for rest in ways[width - 1]]
+        ways.insert(0, list(dict.fromkeys(readings))[:2])
     return ways[0]
 
 

@@ -88,7 +88,7 @@ def _folders(model: Path | None, study: Path | None) -> dict[str, Path]:
     from twofold.studies.folder import StudyFolder
 
     folders = {arm: StudyFolder(study).model(arm, 0) for arm in _ARMS}
-    found = {arm: folder for arm, folder in folders.items() if folder.is_dir()}
-    if not found:
+    existing = {arm: folder for arm, folder in folders.items() if folder.is_dir()}
+    if not existing:
         raise InputError(f"{study}: holds no models/ARM/seed-0; give the folder of a study")
-    return found
+    return existing

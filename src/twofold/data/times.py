@@ -264,8 +264,8 @@ def _refuse(table: "Table", text: pl.Series, numbers: pl.Series, written: pl.Ser
     assert number is not None
     assert iso is not None
     unit = pl.select(unit_of(pl.lit(numbers[number]))).item()
-    found = (number, _form_of(text[number], unit)), (iso, TimeForm.iso.value)
-    few, many = found if 2 * written.sum() > len(written) else found[::-1]
+    examples = (number, _form_of(text[number], unit)), (iso, TimeForm.iso.value)
+    few, many = examples if 2 * written.sum() > len(written) else examples[::-1]
     _refuse_two(table, text, few, many)
 
 

@@ -91,9 +91,9 @@ def words(text: str) -> list[str]:
     if "'" in folded:
         folded = _OWN.sub("", _SHORT.sub("", folded))
     if "." in folded:
-        folded = _INITIALS.sub(lambda found: found[0].replace(".", ""), folded)
-    found = [word for token in _tokens(folded) for word in _parts(token)]
-    return found or folded.split()
+        folded = _INITIALS.sub(lambda match: match[0].replace(".", ""), folded)
+    pieces = [word for token in _tokens(folded) for word in _parts(token)]
+    return pieces or folded.split()
 
 
 def query_key(text: str) -> str:
@@ -104,12 +104,12 @@ def query_key(text: str) -> str:
     """
     folded = _BETWEEN.sub("", _fold(text).replace("'", ""))
     marked = _DOT.sub("\ue000", folded)  # the dot of .net
-    found = [token for token in _tokens(marked) if token.lastgroup != "signs"]
-    tokens = [
+    kept = [token for token in _tokens(marked) if token.lastgroup != "signs"]
+    singulars = [
         ("." if marked[token.start() - 1 : token.start()] == "\ue000" else "") + _singular(token[0])
-        for token in found
+        for token in kept
     ]
-    return " ".join(tokens or folded.split()) or text.strip()
+    return " ".join(singulars or folded.split()) or text.strip()
 
 
 def has_word(text: str) -> bool:
@@ -123,8 +123,9 @@ def _fold(text: str) -> str:
         return text.casefold().replace("`", "'")
     text = unicodedata.normalize("NFKC", text.translate(_NO_WORD).translate(_APOSTROPHES))
     text = _IGNORED.sub("", unicodedata.normalize("NFKC", text.casefold()))
-    text = _LETTERS.sub(lambda found: LETTERS[found[0]], text)
-    return str(_DIGIT.sub(lambda found: str(unicodedata.digit(found[0])), text))
+    text = _LETTERS.sub(lambda match: LETTERS[match[0]], text)
+    # `regex` may know digits of a later Unicode than Python does: they stay as they are.
+    return str(_DIGIT.sub(lambda match: str(unicodedata.digit(match[0], match[0])), text))
 
 
 def _tokens(folded: str) -> "Iterator[regex.Match[str]] | Iterator[re.Match[str]]":

@@ -76,9 +76,9 @@ class Words:
         if not counts:
             raise InputError(_TOO_FEW)
         known = sorted(counts)
-        found = np.array([counts[word] for word in known])
-        rarity = 1 + np.log((len(texts) + 1) / (found + 1))
-        rarity[found > _COMMON * len(texts)] = _LEAST
+        holders = np.array([counts[word] for word in known])
+        rarity = 1 + np.log((len(texts) + 1) / (holders + 1))
+        rarity[holders > _COMMON * len(texts)] = _LEAST
         return cls(known, rarity.astype(np.float32))
 
     def knows(self, text: str) -> bool:

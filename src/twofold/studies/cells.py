@@ -34,14 +34,14 @@ class Cell:
     signed: bool = False
 
     @classmethod
-    def mean(cls, found: Mean) -> "Cell":
+    def mean(cls, estimate: Mean) -> "Cell":
         """A mean and its interval."""
-        return cls(found.mean, found.interval)
+        return cls(estimate.mean, estimate.interval)
 
     @classmethod
-    def difference(cls, found: Difference) -> "Cell":
+    def difference(cls, estimate: Difference) -> "Cell":
         """A difference and its interval, both with a sign."""
-        return cls(found.difference, found.interval, signed=True)
+        return cls(estimate.difference, estimate.interval, signed=True)
 
     def __str__(self) -> str:
         text = number(self.value, self.signed)

@@ -172,11 +172,11 @@ def _degenerate(scores: TaskScores) -> str | None:
             f"too few test users or queries: {units}; a verdict needs at least {FEWEST_UNITS} "
             f"that are independent"
         )
-    found = np.any([arm.any(axis=0) for arm in arms], axis=0)
-    units_found = len(np.unique(scores.clusters[found]))
-    if units_found < FEWEST_FOUND:
+    answered = np.any([arm.any(axis=0) for arm in arms], axis=0)
+    answered_units = len(np.unique(scores.clusters[answered]))
+    if answered_units < FEWEST_FOUND:
         return (
-            f"the arms find right answers for {units_found} of {units} test users or queries "
+            f"the arms find right answers for {answered_units} of {units} test users or queries "
             f"alone; a verdict needs at least {FEWEST_FOUND}"
         )
     if not np.ptp(np.concatenate(arms), axis=0).any():

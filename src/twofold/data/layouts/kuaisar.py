@@ -32,7 +32,7 @@ def tables(folder: Path) -> Tables:
     )
     known = features.rows["item_id"].implode()
     watched = _clicked(seen, "click", known)
-    found = _clicked(searches, "click_cnt", known)
+    clicked = _clicked(searches, "click_cnt", known)
     query_id = pl.concat_str("user_id", "search_session_id", separator=":")
     queries = searches.rows.select(
         "user_id",
@@ -40,12 +40,12 @@ def tables(folder: Path) -> Tables:
         text=_words("keyword"),
         timestamp="search_session_timestamp",
     ).unique("query_id", keep="first", maintain_order=True)
-    qrels = found.rows.select("item_id", query_id=query_id).unique(maintain_order=True)
+    qrels = clicked.rows.select("item_id", query_id=query_id).unique(maintain_order=True)
     return {
         "items": [features.with_rows(_items(features.rows))],
         "interactions": [watched.with_rows(watched.rows.select("user_id", "item_id", "timestamp"))],
         "queries": [Table(searches.path, queries, derived=True)],
-        "qrels": [Table(searches.path, qrels, derived=True, notes=found.notes)],
+        "qrels": [Table(searches.path, qrels, derived=True, notes=clicked.notes)],
     }
 
 

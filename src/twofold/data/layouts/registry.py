@@ -85,11 +85,11 @@ def _usable(folder: Path, layout: Layout, tables: Tables) -> Tables:
 
 
 def _nearest(folder: Path, layout: Layout) -> InputError:
-    found = layout.found(folder)
-    missing = [shown(pattern) for pattern in layout.needs if pattern not in found]
+    present = layout.found(folder)
+    missing = [shown(pattern) for pattern in layout.needs if pattern not in present]
     return InputError(
         f"{folder}: is nearest to the layout {layout.name}, with "
-        f"{', '.join(shown(pattern) for pattern in found)} but no {', no '.join(missing)}; add "
+        f"{', '.join(shown(pattern) for pattern in present)} but no {', no '.join(missing)}; add "
         f"what is missing, or write items and interactions or queries with qrels (twofold "
         f"sources lists the layouts)"
     )

@@ -302,17 +302,17 @@ def _swallowed(
     # How many lines up to each look like a row; all those of a span do where it holds that many.
     before = pl.concat([pl.Series([0], dtype=pl.UInt32), alike.cum_sum()])
     start, end = spans["start"], spans["end"]
-    found = spans.filter(before.gather(end) - before.gather(start - 1) == end - start + 1)
-    if not found.height:
+    cells = spans.filter(before.gather(end) - before.gather(start - 1) == end - start + 1)
+    if not cells.height:
         return []
-    longest = (found["end"] - found["start"]).arg_max()
+    longest = (cells["end"] - cells["start"]).arg_max()
     assert longest is not None
-    first_line, last_line = found.row(longest)
+    first_line, last_line = cells.row(longest)
     problem = f"a quoted cell continues up to line {last_line}, and each line looks like a row"
     remedy = "where they are rows, remove the quotes or write them as two"
-    if last_line > first_line + 1 and found.height == spans.height:
+    if last_line > first_line + 1 and cells.height == spans.height:
         raise InputError(f"{path} line {first_line}: {problem}; {remedy}")
     effect = "read over several lines"
     return [
-        Note(found.height, f"{path} line {first_line}", problem, remedy, unit="cell", effect=effect)
+        Note(cells.height, f"{path} line {first_line}", problem, remedy, unit="cell", effect=effect)
     ]
