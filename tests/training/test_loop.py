@@ -6,10 +6,16 @@ import pytest
 import torch
 
 from tests.conftest import WriteFolder
+from twofold import artifact
+from twofold.model.backbone import Backbone
+from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
+from twofold.training import loop
 from twofold.training.config import TrainingConfig
+from twofold.training.loop import Job
+from twofold.training.state import Progress
 from twofold.training.train import train
 
 
@@ -87,3 +93,25 @@ def test_training_leaves_the_callers_random_state_alone(
     train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
     assert torch.rand(1) == expected
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_training_that_pauses_ends_with_the_same_bits(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, paused = loop.run, []
+
+    def in_parts(backbone: Backbone, vocabulary: Vocabulary, job: Job, states: Path) -> Progress:
+        for until in (1, 15, 20):
+            progress = whole(backbone, vocabulary, job, states, until)
+            assert until <= progress.step == progress.curve[-1]["step"]
+            paused.append(progress.step)
+        return whole(backbone, vocabulary, job, states)
+
+    monkeypatch.setattr(loop, "run", in_parts)
+    train(catalog, "joint", out=tmp_path / "m", config=quick_config, device="cpu")
+    assert paused[0] < paused[1] <= paused[2] < 40
+    assert artifact.load(tmp_path / "m", "model") == artifact.load(model_folder, "model")

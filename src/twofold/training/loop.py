@@ -62,10 +62,24 @@ class Job:
     identity: dict[str, Any]
 
 
-def run(backbone: Backbone, vocabulary: Vocabulary, job: Job, state_folder: Path) -> Progress:
+def run(
+    backbone: Backbone,
+    vocabulary: Vocabulary,
+    job: Job,
+    state_folder: Path,
+    until: int | None = None,
+) -> Progress:
     """Train `backbone` in place and leave it at its best checkpoint.
 
     Resumes from `state_folder` where that holds a state.
+
+    Args:
+        backbone: at its initial weights.
+        vocabulary: its vocabulary.
+        job: what to train.
+        state_folder: where the state is kept.
+        until: pause at the first validation at or after this step. A later call with the same
+            folder continues as if the training had never paused. None trains to the end.
 
     Raises:
         InputError: the state belongs to another training, or the loss is not finite.
@@ -80,7 +94,7 @@ def run(backbone: Backbone, vocabulary: Vocabulary, job: Job, state_folder: Path
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
     with shown(job.label, schedule.steps, progress.step) as advance, _deterministic(device):
         total = 0.0
-        while not _is_over(progress, schedule):
+        while not (_is_over(progress, schedule) or _is_reached(progress, until)):
             start = time.perf_counter()
             loss, examples = _step(backbone, vocabulary, job, optimizer, progress)
             total += loss
@@ -202,6 +216,11 @@ def _is_over(progress: Progress, schedule: Schedule) -> bool:
     validated = progress.curve[-1]["step"] if progress.curve else 0
     waited = validated - progress.best_step
     return progress.step >= schedule.steps or waited >= schedule.patience
+
+
+def _is_reached(progress: Progress, until: int | None) -> bool:
+    """Whether a training that is to pause has validated at or after that step."""
+    return until is not None and bool(progress.curve) and progress.curve[-1]["step"] >= until
 
 
 @contextlib.contextmanager
