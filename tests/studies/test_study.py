@@ -109,12 +109,16 @@ def test_the_conclusion_builds_examples_and_requests_once(
     assert len(built) == len(set(built))
 
 
-def test_nothing_finished_is_repeated(prepared: Path, study_folder: Path, twofold: Command) -> None:
-    models = sorted(study_folder.glob("models/*/*/manifest.json"))
+def test_nothing_finished_is_repeated(
+    prepared: Path, study_folder: Path, tmp_path: Path, twofold: Command
+) -> None:
+    # A copy, as resuming writes study.json anew, with this command: other tests read the original.
+    out = shutil.copytree(study_folder, tmp_path / "out")
+    models = sorted(out.glob("models/*/*/manifest.json"))
     before = [path.stat().st_mtime_ns for path in models]
-    code, printed, _ = twofold(*study_arguments(prepared, study_folder), "--resume")
+    code, printed, _ = twofold(*study_arguments(prepared, out), "--resume")
     assert code == 0
-    assert printed.splitlines()[-1] == f"report: {study_folder / 'report.html'}"
+    assert printed.splitlines()[-1] == f"report: {out / 'report.html'}"
     assert [path.stat().st_mtime_ns for path in models] == before
 
 
