@@ -5,6 +5,7 @@ error that names the place. `reading/` has one file for each format.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from twofold.data.reading.columns import table_columns
 from twofold.data.reading.decode import read_bytes, read_text
 from twofold.data.reading.delimited import read_csv, read_tsv
 from twofold.data.reading.json_records import read_json, read_json_lines
+from twofold.data.reading.lines import read_fields
 from twofold.data.reading.parquet import read_parquet
 from twofold.data.reading.raw import Raw
 from twofold.records import InputError
@@ -125,6 +127,20 @@ def read_table(path: Path, suffix: str | None = None) -> Table:
     if rows.height == 0:
         raise InputError(f"{path}: no row below the header; add rows or remove the file")
     return Table(path, rows, notes=tuple(notes), lines=lines)
+
+
+def read_lines(
+    path: Path, separator: str, columns: Sequence[str], free: int | None = None, more: int = 0
+) -> Table:
+    """A file of fields without a header, as text; the arguments are those of `read_fields`.
+
+    Raises:
+        InputError: a line with another number of fields.
+    """
+    raw = read_fields(path, separator, columns, free, more)
+    return Table(
+        path, pl.DataFrame(dict(zip(raw.names, raw.columns, strict=True))), lines=raw.lines
+    )
 
 
 def _read(path: Path, suffix: str) -> Raw | None:

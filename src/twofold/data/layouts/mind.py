@@ -10,9 +10,8 @@ import polars as pl
 
 from twofold.data.checks import first
 from twofold.data.dataset import Note
-from twofold.data.formats import Table
+from twofold.data.formats import Table, read_lines
 from twofold.data.layouts.layout import Layout, Tables
-from twofold.data.layouts.lines import read_lines
 from twofold.records import InputError
 
 _TIME = "%m/%d/%Y %I:%M:%S %p"

@@ -10,9 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from twofold.data.download import Archive
-from twofold.data.formats import Table, read_table
+from twofold.data.formats import Table, read_lines, read_table
 from twofold.data.layouts.layout import Layout, Tables
-from twofold.data.layouts.lines import read_lines
 from twofold.data.words import query_key
 from twofold.records import InputError
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from twofold.data.dataset import Note
-from twofold.data.formats import Table, read_table
+from twofold.data.formats import Table, read_lines, read_table
 from twofold.data.layouts.layout import Layout, Tables
-from twofold.data.layouts.lines import read_lines
 from twofold.records import InputError
 
 _ESCI = "shopping_queries_dataset_examples.parquet"

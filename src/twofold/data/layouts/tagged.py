@@ -5,9 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from twofold.data.dataset import Note
-from twofold.data.formats import Table, read_table
+from twofold.data.formats import Table, read_lines, read_table
 from twofold.data.layouts.layout import Layout, Tables
-from twofold.data.layouts.lines import read_lines
 from twofold.data.layouts.movielens import tag_queries
 from twofold.records import InputError
 

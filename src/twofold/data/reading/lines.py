@@ -5,14 +5,14 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data.formats import Table
 from twofold.data.reading.decode import read_bytes
+from twofold.data.reading.raw import Raw
 from twofold.records import InputError
 
 
-def read_lines(
+def read_fields(
     path: Path, separator: str, columns: Sequence[str], free: int | None = None, more: int = 0
-) -> Table:
+) -> Raw:
     """The rows of a file, one a line; lines without a character are none.
 
     Args:
@@ -45,7 +45,7 @@ def read_lines(
     if not rows:
         raise InputError(f"{path}: the file is empty; unpack the archive again")
     frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
-    return Table(path, frame, lines=pl.Series(lines, dtype=pl.UInt32))
+    return Raw(frame.columns, frame.get_columns(), pl.Series(lines, dtype=pl.UInt32))
 
 
 def _text(path: Path) -> str:
