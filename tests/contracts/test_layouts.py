@@ -2,6 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from twofold.testing import SourceContract
 
@@ -194,6 +197,58 @@ class TestKuaiSar(SourceContract):
                 + "".join(f'0,{n},{at + n},"[{n}, 7]",{n % 5},1\n' for n in range(12)),
             },
         )
+
+
+class TestKuaiSearch(SourceContract):
+    def source(self, folder: Path) -> Path:
+        products = [{"item_id": n, "item_title": f"广场舞 {n}"} for n in range(6)]
+        searches = [
+            {
+                "user_id": u,
+                "session_id": 10 * u + n,
+                "query": f"灯 {10 * u + n}",
+                "time_index": 100 * n + u,
+                "impressed_item_ids": [n, n + 1, n + 2],
+                "clicked_item_ids": [n, n + 1],
+                "purchased_item_ids": [n] if n % 2 else [],
+                "split": "test" if n == 3 else "train",
+            }
+            for u in range(4)
+            for n in range(4)
+        ]
+        return write(
+            folder,
+            {
+                "items_lite/train.jsonl": json_lines(*products),
+                "recall_lite/train.jsonl": json_lines(*searches),
+            },
+        )
+
+
+class TestQilin(SourceContract):
+    def source(self, folder: Path) -> Path:
+        notes = {"note_idx": list(range(6)), "note_title": [f"笔记 {n}" for n in range(6)]}
+        shown = [
+            {"note_idx": (n + shift) % 6, "click": float(shift < 2), "request_timestamp": 1.7e9 + n}
+            for n in range(12)
+            for shift in range(3)
+        ]
+        lists = [shown[3 * n : 3 * n + 3] for n in range(12)]
+        requests: dict[str, list[Any]] = {"user_idx": [n % 3 for n in range(12)]}
+        for name, key, column in (
+            ("recommendation", "request_idx", "rec_result_details_with_idx"),
+            ("search", "search_idx", "search_result_details_with_idx"),
+        ):
+            rows = {**requests, key: list(range(12)), column: lists}
+            if name == "search":
+                rows["query"] = [f"灯 {n}" for n in range(12)]
+            for split, kept in (("train", slice(0, 10)), ("test", slice(10, 12))):
+                path = folder / f"{name}_{split}" / "train-00000-of-00001.parquet"
+                path.parent.mkdir(parents=True)
+                pl.DataFrame({c: v[kept] for c, v in rows.items()}).write_parquet(path)
+        (folder / "notes").mkdir()
+        pl.DataFrame(notes).write_parquet(folder / "notes" / "train-00000-of-00001.parquet")
+        return folder
 
 
 class TestAmazon(SourceContract):

@@ -1,10 +1,15 @@
 """What a layout is: the files that a folder has, and the tables that are read from them."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
+from twofold.data.dataset import Note
 from twofold.data.formats import Table
+from twofold.data.words import query_key
 
 Tables = dict[str, list[Table]]
 
@@ -49,3 +54,31 @@ def has(folder: Path, pattern: str) -> bool:
 def shown(pattern: str) -> str:
     """A pattern for a person: `a.csv or b.dat`."""
     return " or ".join(pattern.split("|"))
+
+
+def with_validation(queries: pl.DataFrame) -> pl.DataFrame:
+    """The queries, with a tenth of those to train on as validation where a split names none.
+
+    Which ones depends on their words alone, so that the same query stays on one side.
+
+    Args:
+        queries: columns text and split.
+    """
+    if queries["split"].eq("validation").any():
+        return queries
+    drawn = pl.col("text").fill_null("").map_elements(_is_drawn, return_dtype=pl.Boolean)
+    split = pl.when((pl.col("split") == "train") & drawn).then(pl.lit("validation"))
+    return queries.with_columns(split=split.otherwise("split"))
+
+
+def _is_drawn(text: str) -> bool:
+    digest = hashlib.sha256(query_key(text).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 10 == 0
+
+
+def noted(
+    rows: pl.Series, path: Path, problem: str, unit: str = "row", effect: str = "left out"
+) -> list[Note]:
+    """A note on the rows that are true, if any; there is nothing to do about them."""
+    count = int(rows.sum())
+    return [Note(count, str(path), problem, "nothing to do", unit, effect)] if count else []

@@ -5,10 +5,11 @@ from pathlib import Path
 from twofold.data.layouts import (
     beir,
     four_tables,
-    kuaisar,
+    kuaishou,
     mind,
     movielens,
     playlists,
+    qilin,
     recbole,
     shops,
     tagged,
@@ -27,7 +28,9 @@ LAYOUTS: tuple[Layout, ...] = (
     tagged.LASTFM,
     mind.LAYOUT,
     playlists.LAYOUT,
-    kuaisar.LAYOUT,
+    kuaishou.KUAISAR,
+    kuaishou.KUAISEARCH,
+    qilin.LAYOUT,
     shops.AMAZON,
     shops.JDSEARCH,
 )
