@@ -14,7 +14,7 @@ from twofold.data.dataset import Catalog
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.model.checkpoint import GenerativeModel, save_model, tries_of
-from twofold.model.fresh import fresh_backbone, start_from_text
+from twofold.model.fresh import fresh_backbone, start_from_vectors
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS
 
@@ -54,7 +54,7 @@ def make_model(out: Path, items: int, kind: str = "atomic", seed: int = 0) -> No
     spaces = _spaces(items, kind, rng)
     vocabulary = fresh_vocabulary(train_tokenizer(texts[:5000], 2000), spaces, 100, 0, encoder)
     backbone = fresh_backbone("decoder:small", vocabulary, 0.0, seed)
-    start_from_text(backbone, spaces, vectors, encoder.encode(texts[:1000]))
+    start_from_vectors(backbone, spaces, vectors, encoder.encode(texts[:1000]))
     model = GenerativeModel(
         catalog=catalog,
         vocabulary=vocabulary,

@@ -44,7 +44,7 @@ RECIPES: dict[str, list[str]] = {
     "beauty": [
         "epochs=10",
         "max_history=50",
-        "item_init=histories",
+        "item_init=factors",
         "dropout=0.3",
         "weight_decay=1.5",
         "batch_tokens=2048",

@@ -64,7 +64,8 @@ def test_an_encoder_that_is_not_there_is_named() -> None:
 
 
 def test_without_words_auto_has_no_encoder_and_tfidf_says_why() -> None:
-    assert resolve_encoder("auto", ["", ""], ["a query"]) is None
+    assert resolve_encoder("auto", ["", ""], []) is None
+    assert resolve_encoder("auto", ["", ""], ["a query"]) is not None
     assert resolve_encoder("auto", ["Alpha", ""], []) is None
     with pytest.raises(InputError, match="fewer than two words"):
         resolve_encoder("tfidf", ["", ""], ["query"])

@@ -6,12 +6,12 @@ import torch
 
 from tests.model.random_model import grid, random_vocabulary
 from twofold.encoders.text_encoder import resolve_encoder
+from twofold.encoders.vectors import unit
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.fresh import (
     fresh_backbone,
     is_fresh,
-    start_from_histories,
-    start_from_text,
+    start_from_vectors,
     zero_init_residuals,
 )
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
@@ -28,7 +28,7 @@ def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) 
     vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), spaces, 8, 0, encoder)
     backbone = fresh_backbone("decoder:base", vocabulary, 0.0, seed=0).eval()
     zero_init_residuals(backbone)
-    start_from_text(backbone, spaces, encoder.encode(texts), encoder.encode(queries))
+    start_from_vectors(backbone, spaces, encoder.encode(texts), encoder.encode(queries))
     nothing = np.zeros(0, dtype=np.int64)
     with torch.inference_mode():
         batch = vocabulary.collate([vocabulary.encode_request(nothing, q) for q in queries[:50]])
@@ -40,12 +40,33 @@ def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) 
     assert np.median(agreement) > 0.97
 
 
+def test_a_wide_start_keeps_the_cosines_of_histories_and_of_queries() -> None:
+    rng = np.random.default_rng(0)
+    spaces = shared(atomic(12))
+    encoder = resolve_encoder("tfidf", [f"word{n} thing{n % 3}" for n in range(12)], ())
+    assert encoder is not None
+    vocabulary = fresh_vocabulary(train_tokenizer(["a b"], 300), spaces, 8, 0, encoder)
+    backbone = fresh_backbone("decoder:tiny", vocabulary, 0.0, seed=0)
+    with torch.no_grad():
+        backbone.output_embeddings()[:] = 0
+    behaviour = unit(rng.normal(size=(12, 5)).astype(np.float32))
+    texts = encoder.encode([f"thing{n % 3} word{n}" for n in range(12)])
+    queries = encoder.encode(["word1", "thing2"])
+    start_from_vectors(backbone, spaces, np.hstack([behaviour, texts]), queries)
+    assert backbone.query_map is not None
+    rows = backbone.output_embeddings().detach().numpy()
+    asked = backbone.query_map(torch.from_numpy(queries)).detach().numpy()
+    assert np.allclose(asked @ rows.T, 400 / 64 * queries @ texts.T, atol=1e-3)
+    together = behaviour @ behaviour.T + texts @ texts.T
+    assert np.allclose(rows @ rows.T, 400 / 64 * together, atol=1e-3)
+
+
 def test_the_sum_of_an_items_codes_is_near_its_vector() -> None:
     spaces = shared(grid(3, 4))
     backbone = fresh_backbone("decoder:tiny", random_vocabulary(spaces), 0.0, seed=0)
     before = backbone.output_embeddings().detach().clone()
     vectors = np.repeat(np.eye(3, 8, dtype=np.float32), 4, axis=0)  # the first code alone decides
-    start_from_histories(backbone, spaces, vectors)
+    start_from_vectors(backbone, spaces, vectors)
     added = (backbone.output_embeddings().detach() - before).numpy()
     first, second = added[:3], added[3:]
     assert np.allclose(first[:, :3], 20 / 8 * np.eye(3), atol=1e-5)

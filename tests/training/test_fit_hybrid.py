@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
+from twofold.encoders.factorisation import near_queries, query_factors
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.cold_start import TrainingQueries
@@ -19,7 +20,7 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.task_data import item_documents
 from twofold.training.config import TrainingConfig
-from twofold.training.fit_hybrid import best_hybrid, hybrid_part, near_queries
+from twofold.training.fit_hybrid import best_hybrid, hybrid_part
 from twofold.training.train import train
 
 NOTHING = np.zeros(0, np.int64)
@@ -126,7 +127,7 @@ def test_vectors_are_moved_as_one_would_by_hand(
         )
         for answers in wants
     ]
-    found = near_queries(items, queries, examples)
+    found = near_queries(items, query_factors(examples, len(items), queries))
     for item in range(4):
         asking = [queries[number] for number in range(5) if item in wants[number]]
         moved = items[item].astype(np.float64)

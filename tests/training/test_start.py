@@ -1,23 +1,34 @@
 """Where a training starts: identifiers, initial embeddings, and what a checkpoint has learned."""
 
+import dataclasses
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tests.planted import TEXT_GROUPS, planted_dataset, purity, with_other_held_out
+from tests.planted import (
+    HISTORY_GROUPS,
+    NO_TITLES,
+    QUERY_GROUPS,
+    TEXT_GROUPS,
+    planted_dataset,
+    purity,
+    with_other_held_out,
+)
 from twofold import artifact
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.encoders.vectors import Vectors
+from twofold.encoders.vectors import Vectors, unit
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.vocabulary import train_tokenizer
-from twofold.records import Request
+from twofold.records import TASKS, Ints, Request
 from twofold.retrieval.generative import load_model
+from twofold.studies.interventions import TaskIntervention
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config
-from twofold.training.start import assign_identifiers, start
+from twofold.training.start import Start, assign_identifiers, start
 from twofold.training.train import train
 
 
@@ -27,20 +38,120 @@ def _config() -> TrainingConfig:
     )
 
 
-def _item_embeddings(dataset: PreparedDataset, config: TrainingConfig) -> Vectors:
-    spaces = shared(atomic(len(dataset.catalog)))
-    return start(dataset, spaces, config, seed=0).backbone.output_embeddings().detach().numpy()
+def _start(dataset: PreparedDataset, arm: str = "joint", item_init: str = "auto") -> Start:
+    config = _config().model_copy(update={"item_init": item_init})
+    return start(dataset, NAMED_ARMS[arm], shared(atomic(len(dataset.catalog))), config, seed=0)
 
 
-def test_item_embeddings_start_at_the_texts() -> None:
-    assert purity(_item_embeddings(planted_dataset(), _config()), TEXT_GROUPS) > 0.9
+def _item_embeddings(
+    dataset: PreparedDataset, arm: str = "joint", item_init: str = "auto"
+) -> Vectors:
+    return _start(dataset, arm, item_init).backbone.output_embeddings().detach().numpy()
 
 
-def test_held_out_queries_are_not_read() -> None:
-    dataset, config = planted_dataset(), _config()
-    assert np.array_equal(
-        _item_embeddings(dataset, config), _item_embeddings(with_other_held_out(dataset), config)
+def _bits(initial: Start) -> list[bytes]:
+    return [weight.detach().numpy().tobytes() for weight in initial.backbone.parameters()]
+
+
+def _with_other_queries(dataset: PreparedDataset) -> PreparedDataset:
+    """Another text of every query, and another right answer."""
+    names = dataset.catalog.item_ids
+    other = dict(zip(names, names[1:] + names[:1], strict=True))
+    return dataclasses.replace(
+        dataset,
+        queries=dataset.queries.with_columns(text=pl.lit("other ") + pl.col("text").str.reverse()),
+        qrels=dataset.qrels.with_columns(pl.col("item_id").replace_strict(other)),
     )
+
+
+def _with_other_events(dataset: PreparedDataset) -> PreparedDataset:
+    """Other items in every history."""
+    names = dataset.catalog.item_ids
+    other = dict(zip(names, names[5:] + names[:5], strict=True))
+    changed = pl.col("item_id").replace_strict(other)
+    return dataclasses.replace(
+        dataset, interactions=dataset.interactions.with_columns(changed.alias("item_id"))[:-7]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arm", "item_init", "groups"),
+    [
+        ("joint", "text", TEXT_GROUPS),
+        ("search", "text", TEXT_GROUPS),
+        ("recommendation", "text", TEXT_GROUPS),
+        ("search", "factors", QUERY_GROUPS),
+        ("recommendation", "factors", HISTORY_GROUPS),
+    ],
+)
+def test_item_embeddings_start_at_texts_or_at_factors_of_the_arms_own_task(
+    arm: str, item_init: str, groups: Ints
+) -> None:
+    assert purity(_item_embeddings(planted_dataset(), arm, item_init), groups) > 0.85
+
+
+def test_joint_starts_from_the_factors_of_both_tasks() -> None:
+    rows = _item_embeddings(planted_dataset(), "joint", "factors")
+    cosines = unit(rows) @ unit(rows).T
+    for groups in (HISTORY_GROUPS, QUERY_GROUPS):
+        same = groups[:, None] == groups
+        assert cosines[same].mean() > cosines[~same].mean() + 0.2
+
+
+@pytest.mark.parametrize("item_init", ["auto", "text", "factors", "text+factors", "random"])
+def test_no_arm_starts_from_the_other_tasks_data(item_init: str) -> None:
+    dataset = planted_dataset()
+    queries, events = _with_other_queries(dataset), _with_other_events(dataset)
+    recommends, searches, joint = (
+        _bits(_start(dataset, arm, item_init)) for arm in ("recommendation", "search", "joint")
+    )
+    assert _bits(_start(queries, "recommendation", item_init)) == recommends
+    assert _bits(_start(events, "search", item_init)) == searches
+    if item_init == "auto":  # the other way round, the same change is seen
+        assert _bits(_start(events, "recommendation", item_init)) != recommends
+        assert _bits(_start(queries, "search", item_init)) != searches
+        assert _bits(_start(events, "joint", item_init)) != joint
+        assert _bits(_start(queries, "joint", item_init)) != joint
+
+
+def test_the_text_encoder_reads_the_arms_own_queries_alone() -> None:
+    dataset = planted_dataset()
+    for arm, knows in (("recommendation", False), ("search", True)):
+        encoder = _start(dataset, arm).vocabulary.encoder
+        assert encoder is not None
+        assert encoder.encode(["velvet"]).any()
+        assert encoder.encode(["zinc"]).any() == knows, "a word of queries alone"
+
+
+def test_an_intervention_reaches_the_start() -> None:
+    """Else a joint arm would know of the real pairs what its changed examples hide."""
+    dataset = planted_dataset()
+    real = _item_embeddings(dataset, "joint", "factors")
+    for task in TASKS:
+        changed = TaskIntervention("shuffled", task).arm
+        spaces = shared(atomic(len(dataset.catalog)))
+        config = _config().model_copy(update={"item_init": "factors"})
+        rows = start(dataset, changed, spaces, config, seed=0).backbone.output_embeddings()
+        groups = HISTORY_GROUPS if task == "recommendation" else QUERY_GROUPS
+        assert purity(rows.detach().numpy(), groups) < purity(real, groups)
+
+
+def test_a_catalog_without_text_starts_from_factors() -> None:
+    dataset = planted_dataset(titles=NO_TITLES)
+    config = _config().model_copy(update={"text_encoder": "auto"})
+    spaces = shared(atomic(len(dataset.catalog)))
+    for arm, groups in (("search", QUERY_GROUPS), ("recommendation", HISTORY_GROUPS)):
+        initial = start(dataset, NAMED_ARMS[arm], spaces, config, seed=0)
+        assert (initial.vocabulary.encoder is not None) == (arm == "search")
+        rows = initial.backbone.output_embeddings().detach().numpy()
+        assert purity(rows, groups) > 0.85
+
+
+def test_held_out_queries_and_events_are_not_read() -> None:
+    dataset = planted_dataset()
+    for arm in NAMED_ARMS:
+        other = _start(with_other_held_out(dataset), arm)
+        assert _bits(_start(dataset, arm)) == _bits(other)
 
 
 @pytest.mark.parametrize("backbone", ["decoder:tiny", "t5:tiny", "sasrec:tiny"])
@@ -73,7 +184,7 @@ def test_a_model_with_an_encoder_answers_the_same_after_loading(
     for request_id, ranking in trained.retrieve(requests, 10).rankings.items():
         assert loaded[request_id].item_ids == ranking.item_ids
         # A loaded model sums in packed layers: equal up to the rounding of float32 logits.
-        assert loaded[request_id].scores == pytest.approx(ranking.scores, rel=1e-6, abs=1e-5)
+        assert loaded[request_id].scores == pytest.approx(ranking.scores, rel=1e-6, abs=3e-5)
 
 
 def test_what_a_checkpoint_has_learned_is_kept(

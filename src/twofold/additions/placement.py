@@ -84,7 +84,7 @@ class ItemPlacer:
         texts, encoder, vectors = model.catalog.texts, model.vocabulary.encoder, model.item_vectors
         if encoder is None:
             encoder, vectors = resolve_encoder("auto", texts, ()), None
-        if encoder is None:
+        if encoder is None or not any(texts):
             raise InputError("the catalog has no texts, so no new item can be placed in it")
         known = encoder.encode(texts) if vectors is None else vectors.astype(np.float32)
         placer = cls(encoder, known)

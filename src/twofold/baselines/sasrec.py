@@ -33,6 +33,7 @@ def sasrec(
     changed = {
         "backbone": f"sasrec:{size or 'small'}",
         "text_encoder": "none",
+        "item_init": "random",
         "item_text_queries": 0,
     }
     retriever = train(

@@ -1,8 +1,9 @@
-"""Item vectors from histories: items that occur near each other get similar vectors.
+"""Item vectors from training examples: items of the same histories, or queries, are similar.
 
-Positive pointwise mutual information of items within a window of the histories, and its leading
-singular vectors, which word2vec with negative sampling factorises implicitly (Levy and Goldberg,
-NIPS 2014; the settings are from Levy, Goldberg and Dagan, TACL 2015). Reads events only.
+Histories: positive pointwise mutual information of a target and the events before it, and its
+leading singular vectors, which word2vec with negative sampling factorises implicitly (Levy and
+Goldberg, NIPS 2014; the settings are from Levy, Goldberg and Dagan, TACL 2015). Queries: the mean
+of their vectors.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,8 @@ import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import randomized_svd
 
-from twofold.encoders.vectors import Vectors
-from twofold.records import Ints
-from twofold.tasks.prepared import PreparedDataset
+from twofold.encoders.vectors import Vectors, unit
+from twofold.records import Example
 
 _WINDOW = 5
 """Two items are near if they are at most so many events apart; it also bounds the memory."""
@@ -22,30 +22,63 @@ _WINDOW = 5
 _SMOOTHING = 0.75
 """The power of an item's frequency as a context: with 1, rare neighbours dominate."""
 
+_QUERY_SHARE = 0.6
+"""The length of the mean direction of an item's training queries when it is added to the text's
+embedding of length 1."""
 
-def item_factors(dataset: PreparedDataset, width: int = 64, seed: int = 0) -> Vectors:
-    """Unit vectors of the items, (N, width), in catalog order; zero for items without events.
+
+def history_factors(
+    examples: Sequence[Example], items: int, width: int = 64, seed: int = 0
+) -> Vectors:
+    """Unit vectors of the items, (items, width), in catalog order; zero for items without a pair.
 
     Args:
-        dataset: the training histories are read.
+        examples: the examples whose pairs of a target and the history before it are read.
+        items: the size of the catalog.
         width: the width of a vector; trailing columns are zero where the data have fewer
             dimensions.
         seed: the random seed of the decomposition.
-
-    Raises:
-        InputError: no user has two training events.
     """
-    return leading_factors(nearness(dataset), width, seed)
+    return leading_factors(nearness(examples, items), width, seed)
 
 
-def nearness(dataset: PreparedDataset) -> sp.csr_array:
+def query_factors(examples: Sequence[Example], items: int, queries: Vectors) -> Vectors:
+    """The mean direction of the queries that want each item, (items, E); zero without one.
+
+    Args:
+        examples: the examples whose targets are read.
+        items: the size of the catalog.
+        queries: the vectors of the examples' queries, (examples, E).
+    """
+    wants = np.concatenate([example.targets for example in examples])
+    asking = np.repeat(np.arange(len(examples)), [len(example.targets) for example in examples])
+    wanted = sp.csr_array(
+        (np.ones(len(wants), np.float32), (wants, asking)), shape=(items, len(queries))
+    )
+    return unit(wanted @ queries)
+
+
+def near_queries(items: Vectors, queries: Vectors) -> Vectors:
+    """Item embeddings moved toward the training queries that want the items, (items, E).
+
+    The sum of an item's embedding and, shorter, the mean direction of its queries, scaled to unit
+    length: relevance feedback moves a query toward its answers in the same way (Rocchio 1971).
+
+    Args:
+        items: embeddings of the item texts, (items, E), of unit length or 0.
+        queries: the items' `query_factors`, (items, E).
+    """
+    return unit(items + _QUERY_SHARE * queries)
+
+
+def nearness(examples: Sequence[Example], items: int) -> sp.csr_array:
     """Positive pointwise mutual information of two items' occurring near each other, (N, N).
 
-    Raises:
-        InputError: no user has two training events.
+    Args:
+        examples: the examples whose pairs of a target and the history before it are read.
+        items: N, the size of the catalog.
     """
-    dataset.task("recommendation").require_examples()
-    together = _near(list(dataset.training_histories.values()), len(dataset.catalog)).tocoo()
+    together = _near(examples, items).tocoo()
     counts = together.sum(axis=1)
     context = counts**_SMOOTHING
     shares = context / (context.sum() or 1.0)
@@ -70,14 +103,17 @@ def leading_factors(matrix: sp.csr_array, width: int, seed: int) -> Vectors:
     return np.asarray(normalize(factors, copy=False), dtype=np.float32)
 
 
-def _near(histories: Sequence[Ints], items: int) -> sp.csr_array:
-    """How often two items are near, (items, items); a pair d events apart counts 1/d."""
-    flat = np.concatenate(histories)
-    user = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+def _near(examples: Sequence[Example], items: int) -> sp.csr_array:
+    """How often two items are near, (items, items); a target d events after another counts 1/d."""
+    histories = np.concatenate([example.history for example in examples])
+    starts = np.cumsum([0, *(len(example.history) for example in examples)])[:-1]
+    targets = np.concatenate([example.targets for example in examples])
+    visible = np.concatenate([example.visible for example in examples])
+    ends = visible + np.repeat(starts, [len(example.targets) for example in examples])
     total: sp.csr_array = sp.csr_array((items, items), dtype=np.float64)
     for apart in range(1, _WINDOW + 1):
-        same = user[:-apart] == user[apart:]
-        pairs = flat[:-apart][same], flat[apart:][same]
+        seen = visible >= apart
+        pairs = histories[ends[seen] - apart], targets[seen]
         weights = np.full(len(pairs[0]), 1 / apart)
         total = total + sp.coo_array((weights, pairs), shape=total.shape).tocsr()
     both: sp.csr_array = (total + total.T).tocsr()

@@ -60,10 +60,10 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
 
     Args:
         name: `tfidf`, which is fitted on the texts; the name or folder of a sentence-transformers
-            model; `tfidf+` and such a name for both; `none`; `auto` for tfidf where the items
-            have enough words, else none.
+            model; `tfidf+` and such a name for both; `none`; `auto` for tfidf where there are
+            enough words, else none.
         items: the items' texts.
-        queries: the training queries.
+        queries: the arm's training queries.
 
     Raises:
         InputError: there is no text to fit on, or no such model.
@@ -72,7 +72,7 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
         return None
     if name == "auto":
         with suppress(InputError):
-            return _fit(items, queries) if any(items) else None
+            return _fit(items, queries)
         return None
     if name == "tfidf":
         return _fit(items, queries)

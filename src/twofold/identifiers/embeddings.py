@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 
 from twofold import artifact
-from twofold.encoders.factorisation import item_factors, leading_factors, nearness
+from twofold.encoders.factorisation import history_factors, leading_factors, nearness
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import Words
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_manifest
@@ -141,12 +141,15 @@ class _Maker:
         return leading_factors(self._words_and_queries(), self.width, self.seed)
 
     def recommendation(self) -> Vectors:
-        return item_factors(self.dataset, self.width, self.seed)
+        histories = self.dataset.task("recommendation").examples
+        return history_factors(histories, len(self.dataset.catalog), self.width, self.seed)
 
     def multi_task(self) -> Vectors:
         if self.sentence:
             return self._tuned(_BOTH)
-        near, words = nearness(self.dataset), self._words_and_queries()
+        histories = self.dataset.task("recommendation").examples
+        near = nearness(histories, len(self.dataset.catalog))
+        words = self._words_and_queries()
         near = near * (np.linalg.norm(words.data) / (np.linalg.norm(near.data) or 1.0))
         both = sp.hstack([near, words], format="csr")
         return leading_factors(both, self.width, self.seed)

@@ -63,43 +63,48 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
     return decoder
 
 
-def start_from_text(backbone: Backbone, spaces: IdSpaces, items: Vectors, queries: Vectors) -> None:
-    """Start a backbone so that it scores items as its text encoder does.
+def start_from_vectors(
+    backbone: Backbone,
+    spaces: IdSpaces,
+    items: Vectors,
+    queries: Vectors | None = None,
+) -> None:
+    """Start a backbone so that it scores items by the cosines of given vectors, times `_SCALE`.
 
-    The code rows and the query map become the encoder's vectors along their principal axes, scaled
-    so that a score is `_SCALE` times a cosine. A code's vector is the mean, over the items that
-    have the code, of what the codes of the levels before leave over.
-
-    Args:
-        backbone: with a query map; changed in place.
-        spaces: the codes of the items.
-        items: vectors of the items' texts, (N, E).
-        queries: vectors of the training queries, (Q, E); the axes are computed from both.
-    """
-    assert backbone.query_map is not None
-    width = backbone.query_map.out_features
-    axes = np.linalg.svd(np.vstack([items, queries]).astype(np.float64), full_matrices=False)[2]
-    axes = np.asarray(axes[:width] * _SCALE / width**0.5, dtype=np.float32)
-    with torch.no_grad():
-        backbone.query_map.weight.zero_()
-        backbone.query_map.weight[: len(axes)] = torch.from_numpy(axes)
-        rows = backbone.model.get_output_embeddings().weight[backbone.code_slice]
-        rows[:, : len(axes)] += torch.from_numpy(_code_vectors(spaces, items) @ axes.T)
-
-
-def start_from_histories(backbone: Backbone, spaces: IdSpaces, items: Vectors) -> None:
-    """Add vectors of the items to the code rows: the model then starts by answering a history
-    with items near its last one.
+    The code rows become the items' vectors along the principal axes of all, and the query map
+    these axes. A code's vector is the mean, over the items that have the code, of what the codes
+    of the levels before leave over. A history is then answered with items near its last one.
 
     Args:
         backbone: changed in place.
         spaces: the codes of the items.
-        items: unit vectors, (N, E), E at most the backbone's width.
+        items: vectors of the items, (N, F + E): the last E columns can be compared with queries.
+        queries: vectors of the training queries, (Q, E), of the query map's width; None where no
+            column of `items` can be compared with queries, and then the query map stays.
     """
     rows = backbone.model.get_output_embeddings().weight[backbone.code_slice]
-    vectors = _code_vectors(spaces, items) * (_SCALE / rows.shape[1] ** 0.5)
+    axes = _axes(items, queries, rows.shape[1])
+    scale = np.float32(_SCALE / rows.shape[1] ** 0.5)
+    vectors = _code_vectors(spaces, items) @ axes.T * scale
     with torch.no_grad():
-        rows[:, : vectors.shape[1]] += torch.from_numpy(vectors)
+        rows[:, : len(axes)] += torch.from_numpy(vectors)
+        if queries is not None:
+            assert backbone.query_map is not None
+            backbone.query_map.weight.zero_()
+            read = axes[:, items.shape[1] - queries.shape[1] :] * scale
+            backbone.query_map.weight[: len(axes)] = torch.from_numpy(read)
+
+
+def _axes(items: Vectors, queries: Vectors | None, width: int) -> Vectors:
+    """The leading principal axes of items and queries, (width, F + E); fewer of few columns."""
+    columns = items.shape[1]
+    if queries is None:
+        if columns <= width:
+            return np.eye(columns, dtype=np.float32)
+        queries = items[:0]
+    asked = np.pad(queries, ((0, 0), (columns - queries.shape[1], 0)))
+    axes = np.linalg.svd(np.vstack([items, asked]).astype(np.float64), full_matrices=False)[2]
+    return np.asarray(axes[:width], dtype=np.float32)
 
 
 def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:

@@ -110,7 +110,10 @@ _FORMER_KEYS = {
     "updates": "steps",
     "best_update": "best_step",
 }
-_FORMER_VALUES = {"long_histories": {"last": "truncate", "all": "windows"}}
+_FORMER_VALUES = {
+    "long_histories": {"last": "truncate", "all": "windows"},
+    "item_init": {"histories": "factors"},
+}
 
 
 def current_settings(kept: Mapping[str, Any]) -> dict[str, Any]:

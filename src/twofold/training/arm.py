@@ -1,5 +1,6 @@
 """Arms: what a model is trained on, and what may be done to one of its sources."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -58,6 +59,20 @@ class Arm:
         """The tasks that it is scored on: those whose training data are unchanged."""
         changed = self.intervention.task if self.intervention else None
         return tuple(task for task in self.tasks if task != changed)
+
+    def learned(self, sources: Mapping[Task, Source], items: int, seed: int) -> dict[Task, Source]:
+        """The examples of the arm's tasks, with its intervention.
+
+        Args:
+            sources: the real examples, by task.
+            items: the size of the catalog.
+            seed: the random seed of the intervention.
+        """
+        own = {task: sources[task] for task in self.tasks}
+        if self.intervention:
+            task = self.intervention.task
+            own[task] = self.intervention.training(sources[task], items, seed)
+        return own
 
     def require_tasks(self, dataset: PreparedDataset) -> None:
         """Raise InputError where the dataset lacks one of the tasks."""

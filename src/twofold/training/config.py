@@ -16,7 +16,7 @@ Budget = Literal["quick", "standard", "paper"]
 class TrainingConfig(pydantic.BaseModel):
     """Everything that a model's numbers depend on, except the data, the arm and the seed.
 
-    The defaults are the preset `standard`: many small steps, from embeddings of the texts.
+    The defaults are the preset `standard`: many small steps, from what the arm's own data say.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -30,13 +30,14 @@ class TrainingConfig(pydantic.BaseModel):
         "auto",
         description="text encoder whose embeddings initialise queries and items: tfidf, the name "
         "or folder of a sentence-transformers model, tfidf+NAME for both, or none; auto is tfidf "
-        "where items have text, else none",
+        "where the items or the arm's queries have words, else none",
     )
-    item_init: Literal["text", "histories"] = pydantic.Field(
-        "text",
+    item_init: Literal["auto", "text", "factors", "text+factors", "random"] = pydantic.Field(
+        "auto",
         description="initial values of the item embeddings: the text encoder's embeddings of the "
-        "items' texts (random without an encoder), or factors of the training histories; with "
-        "histories every arm knows recommendation before it trains, so do not use it in a study",
+        "items' texts; factors of the arm's own training data (of histories in recommendation, of "
+        "queries in search, of both in joint); both of them; or random. auto is text+factors, as "
+        "far as there is text",
     )
     hybrid: Literal["auto", "none"] = pydantic.Field(
         "auto",
@@ -175,6 +176,12 @@ def scheme_of(config: TrainingConfig) -> SemanticScheme:
     )
 
 
+def item_parts(config: TrainingConfig) -> tuple[str, ...]:
+    """What the item embeddings start from: `text`, `factors`, both, or nothing."""
+    wanted = "text+factors" if config.item_init == "auto" else config.item_init
+    return tuple(part for part in wanted.split("+") if part != "random")
+
+
 def sentence_part(config: TrainingConfig) -> str | None:
     """The name or folder of the sentence encoder that a configuration asks for, if any."""
     name = config.text_encoder.removeprefix("tfidf+")
@@ -189,6 +196,7 @@ PRESETS: dict[Budget, dict[str, Any]] = {
     "paper": {
         "backbone": "google/flan-t5-base",
         "text_encoder": "none",
+        "item_init": "random",
         "hybrid": "none",
         "long_histories": "truncate",
         "dropout": 0.2,

@@ -1,29 +1,25 @@
 """Fits the hybrid retrieval of a model: the documents, and their weight in the score."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import scipy.sparse as sp
 
+from twofold.encoders.factorisation import near_queries, query_factors
 from twofold.encoders.text_encoder import TextEncoder, sentence_encoder_of
 from twofold.encoders.tfidf import Words
-from twofold.encoders.vectors import Vectors, unit
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.cold_start import TrainingQueries
 from twofold.model.hybrid import Hybrid, postings_of
 from twofold.model.vocabulary import Vocabulary
-from twofold.records import Example, InputError
+from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.task_data import item_documents
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
 
 _WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
-_QUERY_SHARE = 0.6
-"""The length of the mean direction of an item's training queries when it is added to the text's
-embedding of length 1."""
 _TRAINING_WEIGHT = 20.0
 """The weight while training, so that checkpoints are compared as the model will be used."""
 
@@ -50,7 +46,8 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     sentence = sentence_encoder_of(encoder)
     if sentence is None:
         return plain
-    vectors = near_queries(sentence.encode(texts), sentence.encode(queries), examples)
+    wanted = query_factors(examples, len(texts), sentence.encode(queries))
+    vectors = near_queries(sentence.encode(texts), wanted)
     # Rounded as in the model folder, so that a trained model answers like the loaded one.
     vectors = vectors.astype(np.float16).astype(np.float32)
     return replace(plain, sentence=sentence, vectors=vectors)
@@ -86,22 +83,3 @@ def best_hybrid(model: GenerativeModel, judge: Callable[[GenerativeModel], float
     candidates = [*(replace(model.hybrid, weight=weight) for weight in _WEIGHTS[::-1]), None]
     values = [judge(replace(model, hybrid=hybrid)) for hybrid in candidates]
     return candidates[int(np.argmax(values))]
-
-
-def near_queries(items: Vectors, queries: Vectors, examples: Sequence[Example]) -> Vectors:
-    """Item embeddings moved toward the training queries that want the items, (items, E).
-
-    The sum of an item's embedding and, shorter, the mean direction of its queries, scaled to unit
-    length: relevance feedback moves a query toward its answers in the same way (Rocchio 1971).
-
-    Args:
-        items: embeddings of the item texts, (items, E), of unit length or 0.
-        queries: embeddings of the examples' queries, (examples, E).
-        examples: search examples.
-    """
-    wants = np.concatenate([example.targets for example in examples])
-    asking = np.repeat(np.arange(len(examples)), [len(example.targets) for example in examples])
-    wanted = sp.csr_array(
-        (np.ones(len(wants), np.float32), (wants, asking)), shape=(len(items), len(queries))
-    )
-    return unit(items + _QUERY_SHARE * unit(wanted @ queries))

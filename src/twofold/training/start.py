@@ -1,11 +1,12 @@
 """Where a training starts: identifiers, vocabulary, and initial weights."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from twofold.encoders.item_start import item_start
 from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers.identifiers import IdSpaces, ItemIdentifiers, atomic_identifiers
@@ -13,30 +14,36 @@ from twofold.model.backbone import Backbone
 from twofold.model.fresh import (
     fresh_backbone,
     is_fresh,
-    start_from_histories,
-    start_from_text,
+    start_from_vectors,
     zero_init_residuals,
 )
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
+from twofold.records import Source, Task
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.config import TrainingConfig, scheme_of, sentence_part
+from twofold.training.arm import Arm
+from twofold.training.config import TrainingConfig, item_parts, scheme_of, sentence_part
+from twofold.training.mixture import readable_sources
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Where a training starts; the same in every arm of one seed.
+    """Where an arm starts, and what it learns from; made of its own tasks' training data.
 
     Attributes:
         vocabulary: the vocabulary, with identifiers and text encoder.
         backbone: the initial weights.
         item_vectors: the text encoder's embeddings of the item texts, (N, E); None without one.
+        sources: the real training examples of every task of the dataset.
+        learned: the examples of the arm's tasks, with its intervention.
     """
 
     vocabulary: Vocabulary
     backbone: Backbone
     item_vectors: Vectors | None
+    sources: Mapping[Task, Source]
+    learned: Mapping[Task, Source]
 
 
 def assign_identifiers(
@@ -70,14 +77,18 @@ def assign_identifiers(
     return identifiers
 
 
-def start(dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, seed: int) -> Start:
-    """The vocabulary and the initial weights of a training.
+def start(
+    dataset: PreparedDataset, arm: Arm, spaces: IdSpaces, config: TrainingConfig, seed: int
+) -> Start:
+    """The vocabulary, the initial weights and the training examples of an arm.
 
     Raises:
-        InputError: there is no such backbone or text encoder.
+        InputError: there is no such backbone or text encoder, or a task has no example.
     """
     texts = dataset.catalog.texts
-    queries = [example.query or "" for example in dataset.task("search").examples]
+    # What the other task's queries say is no business of an arm that does not learn them.
+    asked = dataset.task("search").examples if "search" in arm.tasks else ()
+    queries = [example.query or "" for example in asked]
     encoder = resolve_encoder(config.text_encoder, texts, queries)
     if is_fresh(config.backbone):
         vocabulary, backbone = _fresh(spaces, config, seed, [*texts, *queries], encoder)
@@ -88,15 +99,16 @@ def start(dataset: PreparedDataset, spaces: IdSpaces, config: TrainingConfig, se
         backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
         if not spaces.are_atomic:
             require_steps(config.backbone, backbone, vocabulary)
+    sources = readable_sources(dataset, arm.tasks, config, backbone)
+    learned = arm.learned(sources, len(texts), seed)
+    width = backbone.model.get_output_embeddings().weight.shape[1]
+    known = item_start(learned, texts, encoder, item_parts(config), width)
+    if known is not None:
+        start_from_vectors(backbone, spaces, known.items, known.queries)
+        if is_fresh(config.backbone):
+            zero_init_residuals(backbone)
     vectors = encoder.encode(texts) if encoder else None
-    if encoder and vectors is not None:
-        start_from_text(backbone, spaces, vectors, encoder.encode(queries))
-    if config.item_init == "histories":
-        from twofold.encoders.factorisation import item_factors
-
-        width = backbone.model.get_output_embeddings().weight.shape[1]
-        start_from_histories(backbone, spaces, item_factors(dataset, width))
-    return Start(vocabulary=vocabulary, backbone=backbone, item_vectors=vectors)
+    return Start(vocabulary, backbone, vectors, sources, learned)
 
 
 def _fresh(
@@ -111,7 +123,4 @@ def _fresh(
     # Words next to the encoder's embedding make a fresh model worse (see docs/project/log).
     query_tokens = 0 if encoder else config.max_query_tokens
     vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, query_tokens, encoder)
-    backbone = fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
-    if encoder or config.item_init == "histories":
-        zero_init_residuals(backbone)
-    return vocabulary, backbone
+    return vocabulary, fresh_backbone(config.backbone, vocabulary, config.dropout, seed)

@@ -24,7 +24,7 @@ from twofold.training.arm import Arm, named_arm
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.fit_hybrid import best_hybrid, initial_hybrid
 from twofold.training.loss import loss_of
-from twofold.training.mixture import encode, mixture_of, readable_sources
+from twofold.training.mixture import encode, mixture_of
 from twofold.training.schedule import schedule_of
 from twofold.training.start import Start, assign_identifiers, start
 from twofold.training.state import Progress, require_same, working_folders
@@ -132,13 +132,12 @@ def _trained(run: _Run, state_folder: Path, encoder_folder: Path) -> GenerativeM
     # Initial weights come from singular values, whose bits depend on the threads of BLAS.
     with threadpool_limits(1, "blas"):
         identifiers = run.identifiers or assign_identifiers(run.dataset, run.config, encoder_folder)
-        initial = start(run.dataset, identifiers.spaces, run.config, run.seed)
+        initial = start(run.dataset, run.arm, identifiers.spaces, run.config, run.seed)
     model = _untrained(run, initial)
-    sources = readable_sources(run.dataset, run.arm.tasks, run.config, model.backbone)
-    job = _job(run, model, sources)
+    job = _job(run, model, initial)
     progress = loop.run(model.backbone, model.vocabulary, job, state_folder)
     hybrid = _validated_hybrid(run, model)
-    stamp = _stamp(run, model, hybrid, identifiers, sources, job, progress)
+    stamp = _stamp(run, model, hybrid, identifiers, initial.sources, job, progress)
     return replace(model, hybrid=hybrid, stamp=stamp)
 
 
@@ -159,16 +158,16 @@ def _untrained(run: _Run, initial: Start) -> GenerativeModel:
     )
 
 
-def _job(run: _Run, model: GenerativeModel, sources: Mapping[Task, Source]) -> loop.Job:
+def _job(run: _Run, model: GenerativeModel, initial: Start) -> loop.Job:
     """What the loop needs. Schedule and loss come from the real data, whatever the arm learns."""
     dataset, arm, config, seed = run.dataset, run.arm, run.config, run.seed
     vocabulary, backbone = model.vocabulary, model.backbone
+    sources = initial.sources
     encoded = {task: encode(source, vocabulary, backbone) for task, source in sources.items()}
     learned: dict[Task, Sequence[EncodedExample]] = dict(encoded)
     if arm.intervention:
         task = arm.intervention.task
-        changed = arm.intervention.training(sources[task], len(dataset.catalog), seed)
-        learned[task] = encode(changed, vocabulary, backbone)
+        learned[task] = encode(initial.learned[task], vocabulary, backbone)
     judged = validation_requests(dataset, arm, sources, config, seed)
     retriever = GenerativeRetriever(model, beams=config.num_beams)
     return loop.Job(
