@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from twofold.data.dataset import Note
 from twofold.data.formats import Table
 from twofold.data.layouts.four_tables import TABLES, require_enough
 from twofold.data.reading.columns import table_columns
@@ -21,8 +22,8 @@ def frame_tables(frames: Mapping[str, Any]) -> dict[str, list[Table]]:
 
     Args:
         frames: from items, interactions, queries and qrels, as far as they exist, to a frame of
-            pandas, polars or Arrow, a mapping from columns to values, or a list of objects. The
-            numbers of rows of pandas (its index) are not read.
+            pandas, polars or Arrow, a mapping from columns to values, or a list of objects. What
+            pandas has in its index is a column where it has a name, and is not read otherwise.
 
     Raises:
         InputError: another name, a table that is no frame, or one that is missing.
@@ -49,8 +50,7 @@ def _raw(path: Path, frame: Any) -> Raw:
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if hasattr(frame, "iloc") and hasattr(frame, "columns"):  # pandas, which need not be installed
-        names = [str(name) for name in frame.columns]
-        return _from_values(path, names, [frame.iloc[:, n].tolist() for n in range(len(names))])
+        return _from_pandas(path, frame)
     if isinstance(frame, Mapping):
         return _from_values(path, [str(name) for name in frame], [list(v) for v in frame.values()])
     if isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame):
@@ -58,13 +58,44 @@ def _raw(path: Path, frame: Any) -> Raw:
         return _from_values(path, names, [[row.get(name) for row in frame] for name in names])
     if isinstance(frame, pl.DataFrame):
         return frame_columns(path, frame)
-    if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__dataframe__"):
-        taken = pl.DataFrame(frame) if hasattr(frame, "__arrow_c_stream__") else _exchanged(frame)
-        return frame_columns(path, taken)
-    raise InputError(
+    try:
+        if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pl.Series):
+            return frame_columns(path, pl.DataFrame(frame))
+        if hasattr(frame, "__dataframe__"):
+            return frame_columns(path, _exchanged(frame))
+    except pl.exceptions.PolarsError as error:  # a column alone
+        raise _no_frame(path, frame) from error
+    raise _no_frame(path, frame)
+
+
+def _no_frame(path: Path, frame: Any) -> InputError:
+    return InputError(
         f"{path}: {type(frame).__name__} is no frame; give one of pandas, polars or Arrow, or a "
         f"mapping from columns to values"
     )
+
+
+def _from_pandas(path: Path, frame: Any) -> Raw:
+    """The columns of a pandas frame, after the levels of its index that have a name."""
+    names = [str(name) for name in frame.columns]
+    try:
+        levels = {
+            str(name): frame.index.get_level_values(n).tolist()
+            for n, name in enumerate(frame.index.names)
+            if name is not None and str(name) not in names
+        }
+        columns = [frame.iloc[:, n].tolist() for n in range(len(names))]
+    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: {type(frame).__module__}.{type(frame).__name__} gives no values; make a "
+            f"frame of pandas of it first"
+        ) from error
+    raw = _from_values(path, [*levels, *names], [*levels.values(), *columns])
+    if None in frame.index.names and frame.index.inferred_type not in ("integer", "empty"):
+        problem = f"the index has no name and begins with '{frame.index[0]}'"
+        remedy = "name it, as in frame.rename_axis('item_id')"
+        raw.notes.append(Note(1, str(path), problem, remedy, unit="index"))
+    return raw
 
 
 def _exchanged(frame: Any) -> pl.DataFrame:
@@ -96,6 +127,10 @@ def _plain(value: Any) -> Any:
         return None
     if hasattr(value, "tolist"):  # a value or an array of numpy
         value = value.tolist()
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=str)
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
     if isinstance(value, float) and value != value:
         return None
     if isinstance(value, datetime.date):

@@ -7,7 +7,7 @@ import polars as pl
 
 from twofold.data.dataset import Note
 from twofold.data.reading.raw import Raw
-from twofold.data.reading.values import column_as_text
+from twofold.data.reading.values import column_as_text, holds_ids, no_text_note, whole_ids
 from twofold.records import InputError
 
 
@@ -46,6 +46,10 @@ def _as_text(
     dtype = column.dtype
     if dtype.is_float():
         column, notes = _with_numbers_only(path, column)
+        if holds_ids(column.name):
+            name, fractions = column.name, column.cast(pl.Float64)
+            whole, more = whole_ids(str(path), name, fractions, lines, "row")
+            column, notes = whole if more else column, notes + more
         return column.cast(pl.String), notes
     if dtype.is_nested():
         return column_as_text(str(path), column.name, column.to_list(), lines, unit="row")
@@ -56,9 +60,7 @@ def _as_text(
     try:
         text = column.cast(pl.String)
     except pl.exceptions.PolarsError:
-        problem = f"column '{column.name}' holds {dtype}, which is no text"
-        remedy = "write what matters as text"
-        return None, [Note(1, str(path), problem, remedy, unit="column")]
+        return None, [no_text_note(str(path), column.name, str(dtype))]
     return text.set(text == "", None), []
 
 

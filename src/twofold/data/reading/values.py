@@ -8,9 +8,13 @@ from typing import Any
 import polars as pl
 
 from twofold.data.dataset import Note
+from twofold.records import InputError
 
 VECTOR_LENGTH = 32
 """From how many numbers on a list is a vector, such as an embedding, and no text."""
+
+WHOLE_AS_FRACTION = 2**53
+"""From here on a fraction has lost the last digits of a whole number."""
 
 
 def column_as_text(
@@ -30,7 +34,15 @@ def column_as_text(
         return _texts(path, name, values, lines, unit)
     if length := _vector_length(values):
         return None, [vector_note(path, name, length)]
-    notes = []
+    if bytes in kinds:
+        if (decoded := _decoded(values)) is None:
+            return None, [no_text_note(path, name, "bytes")]
+        return column_as_text(path, name, decoded, lines, unit)
+    notes: list[Note] = []
+    if holds_ids(name) and float in kinds:
+        numbers = pl.Series([v if isinstance(v, float) else None for v in values], dtype=pl.Float64)
+        whole, notes = whole_ids(path, name, numbers, lines, unit)
+        values = [v if w is None else w for v, w in zip(values, whole, strict=True)]
     if missing := [n for n, value in enumerate(values) if _is_no_number(value)]:
         written = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(values[missing[0]])]
         place = f"{path} {unit} {lines[missing[0]]}"
@@ -50,6 +62,65 @@ def vector_note(path: str, name: str, length: int) -> Note:
     """The note on a column of vectors, which is left out."""
     problem = f"column '{name}' holds vectors of {length} numbers"
     return Note(1, path, problem, "nothing to do, vectors are no text", unit="column")
+
+
+def no_text_note(path: str, name: str, kind: str) -> Note:
+    """The note on a column of what cannot be written as text, which is left out."""
+    problem = f"column '{name}' holds {kind}, which is no text"
+    return Note(1, path, problem, "write what matters as text", unit="column")
+
+
+def holds_ids(name: str) -> bool:
+    """Whether a column holds ids, by its name."""
+    return name.strip().endswith("_id")
+
+
+def whole_ids(
+    path: str, name: str, column: pl.Series, lines: pl.Series, unit: str
+) -> tuple[pl.Series, list[Note]]:
+    """Ids that are fractions such as 10.0 as whole numbers, where each of them is one.
+
+    pandas makes fractions of a column of whole numbers where one is missing.
+
+    Args:
+        path: the file that notes and errors name.
+        name: the column's name.
+        column: Float64, null where there is no fraction.
+        lines: the line on which each value stands.
+        unit: what `lines` counts.
+
+    Returns:
+        The whole numbers, all null where one of the values is none; and a note.
+
+    Raises:
+        InputError: a number so large that ids which differ may have become equal.
+    """
+    given = column.drop_nulls().drop_nans()
+    if not len(given) or not (given == given.round()).all():
+        return pl.repeat(None, len(column), dtype=pl.Int64, eager=True), []
+    large = (column.abs() >= WHOLE_AS_FRACTION).fill_null(False)
+    if large.any():
+        row = large.arg_max()
+        assert row is not None
+        raise InputError(
+            f"{path} {unit} {lines[row]}: {name} '{column[row]:.0f}' is a fraction, in which ids "
+            f"of this size lose their last digits; write the column as whole numbers (in pandas "
+            f".astype('Int64') before a value is missing) or as text"
+        )
+    row = column.is_not_null().arg_max()
+    assert row is not None
+    problem = f"{name} is {column[row]}, as pandas writes whole numbers where one is missing"
+    place = f"{path} {unit} {lines[row]}"
+    note = Note(len(given), place, problem, "nothing to do", "value", "read as whole numbers")
+    return column.fill_nan(None).cast(pl.Int64), [note]
+
+
+def _decoded(values: list[Any]) -> list[Any] | None:
+    """Values of which bytes are text in UTF-8; None where some are not."""
+    try:
+        return [v.decode("utf-8") if isinstance(v, bytes) else v for v in values]
+    except UnicodeDecodeError:
+        return None
 
 
 def _texts(
