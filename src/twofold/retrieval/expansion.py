@@ -1,6 +1,6 @@
 """The next-code logits of each hypothesis, which beam search and scoring go by."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +10,23 @@ import torch
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.vocabulary import Batch, EncodedExample, padded
 from twofold.records import InputError, Ints, Task
+
+_BATCH_TOKENS = 16_384
+
+
+def batches_by_length(
+    rows: Sequence[int], requests: Sequence[EncodedExample], size: int
+) -> Iterator[list[int]]:
+    """`rows` in batches of at most `size`, of similar length so that padding is little."""
+    batch: list[int] = []
+    for row in sorted(rows, key=lambda row: len(requests[row].tokens)):
+        tokens = (len(batch) + 1) * len(requests[row].tokens)
+        if batch and (tokens > _BATCH_TOKENS or len(batch) == size):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def batch_of(model: GenerativeModel, requests: Sequence[EncodedExample]) -> Batch:

@@ -5,7 +5,7 @@ prefix in the whole catalog; what a request excludes is left out afterwards, so 
 reorders what passes it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,13 @@ from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.vocabulary import Batch, EncodedExample
 from twofold.records import InputError, Ints, RankedItem, RankedItems, Ranking, Request, Run, Task
-from twofold.retrieval.expansion import Expansion, batch_of, finite, with_matches
+from twofold.retrieval.expansion import (
+    Expansion,
+    batch_of,
+    batches_by_length,
+    finite,
+    with_matches,
+)
 from twofold.retrieval.top_k import CatalogRanker
 
 if TYPE_CHECKING:
@@ -29,7 +35,6 @@ if TYPE_CHECKING:
 
 BEAMS = 50
 """The default number of hypotheses of the beam search."""
-_BATCH_TOKENS = 16_384
 _BATCH_SCORES = 1 << 24
 """The most scores of a batch: 64 MB of float32, of which a few copies exist at once."""
 _CACHED_FILTERS, _CACHED_BYTES = 100, 64 << 20
@@ -76,7 +81,7 @@ class GenerativeRetriever:
         for row, request in enumerate(requests):
             alike.setdefault((self._task(request), request.where), []).append(row)
         for (task, where), same in alike.items():
-            for rows in _batches(same, encoded, self._batch_size(task, k)):
+            for rows in batches_by_length(same, encoded, self._batch_size(task, k)):
                 batch = batch_of(self.model, [encoded[row] for row in rows])
                 rankings |= self._rank(task, where, [requests[row] for row in rows], batch, k)
         return Run(
@@ -287,21 +292,6 @@ class GenerativeRetriever:
         codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
         by_item: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
         return by_item
-
-
-def _batches(
-    rows: Sequence[int], requests: Sequence[EncodedExample], size: int
-) -> Iterator[list[int]]:
-    """`rows` in batches of at most `size`, of similar length so that padding is little."""
-    batch: list[int] = []
-    for row in sorted(rows, key=lambda row: len(requests[row].tokens)):
-        tokens = (len(batch) + 1) * len(requests[row].tokens)
-        if batch and (tokens > _BATCH_TOKENS or len(batch) == size):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def load_model(

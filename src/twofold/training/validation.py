@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from twofold.evaluation.measures import Measure
-from twofold.records import Source, Task
+from twofold.records import Floats, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever
+from twofold.retrieval.rank_counts import RankCounter
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
@@ -62,9 +63,10 @@ def validator(
     """
     if not judged:
         return None
+    measured = {str(requests.task): _values(retriever, requests) for requests in judged}
 
     def validate() -> dict[str, float]:
-        values = {str(requests.task): mean_value(retriever, requests) for requests in judged}
+        values = {task: float(np.mean(of_requests())) for task, of_requests in measured.items()}
         scaled = [value / (reference.get(task) or 1.0) for task, value in values.items()]
         return {**values, "value": sum(scaled) / len(scaled)}
 
@@ -73,9 +75,17 @@ def validator(
 
 def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
     """The mean of the selection measure over the requests."""
-    run = retriever.retrieve(judged.requests, SELECTION.k)
-    values = [
-        SELECTION.of(run[request.request_id].item_ids, judged.qrels[request.request_id])
-        for request in judged.requests
-    ]
-    return float(np.mean(values))
+    return float(np.mean(_values(retriever, judged)()))
+
+
+def _values(retriever: GenerativeRetriever, judged: JudgedRequests) -> Callable[[], Floats]:
+    """What gives the selection measure of each request under the current weights, (R,)."""
+    if not retriever.model.tries:
+        return RankCounter(retriever.model, judged.requests, judged.qrels, SELECTION).values
+
+    def of_answers() -> Floats:
+        run = retriever.retrieve(judged.requests, SELECTION.k)
+        ids = [request.request_id for request in judged.requests]
+        return np.array([SELECTION.of(run[own].item_ids, judged.qrels[own]) for own in ids])
+
+    return of_answers

@@ -1,0 +1,67 @@
+"""Counted ranks against the answers of the real retriever."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from twofold.evaluation.measures import MEASURES, Measure
+from twofold.model.checkpoint import GenerativeModel
+from twofold.records import Task
+from twofold.retrieval.expansion import NotFiniteError
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.retrieval.rank_counts import RankCounter
+from twofold.tasks.examples import JudgedRequests
+from twofold.tasks.prepared import PreparedDataset
+
+
+def _answered(model: GenerativeModel, judged: JudgedRequests, measure: Measure) -> list[float]:
+    """The measure of the retriever's answers."""
+    run = GenerativeRetriever(model).retrieve(judged.requests, measure.k)
+    ids = [request.request_id for request in judged.requests]
+    return [measure.of(run[own].item_ids, judged.qrels[own]) for own in ids]
+
+
+@pytest.mark.parametrize("task", ["search", "recommendation"])
+@pytest.mark.parametrize("measure", MEASURES, ids=str)
+def test_equals_the_answers_of_the_retriever(
+    catalog: PreparedDataset, retriever: GenerativeRetriever, task: Task, measure: Measure
+) -> None:
+    judged = catalog.task(task).requests("validation")
+    counter = RankCounter(retriever.model, judged.requests, judged.qrels, measure)
+    expected = _answered(retriever.model, judged, measure)
+    assert any(expected)
+    assert counter.values().tolist() == expected
+    assert counter.values().tolist() == expected, "nothing is used up"
+
+
+def test_equals_it_where_all_scores_are_equal_and_most_items_are_excluded(
+    catalog: PreparedDataset, model_folder: Path
+) -> None:
+    """Ties go by item_id, and an answer may hold fewer than k items."""
+    model = load_model(model_folder).model
+    with torch.no_grad():
+        model.backbone.code_tables()[0].zero_()
+    model.backbone.repack(model.vocabulary.spaces.codebooks)
+    requests, qrels, item_ids = [], {}, catalog.catalog.item_ids
+    for number, request in enumerate(catalog.task("recommendation").requests("test").requests):
+        target = item_ids[number % len(item_ids)]
+        few = frozenset(item_ids[number % 7 :]) - ({target} if number % 3 else set())
+        requests.append(replace(request, exclude=few if number % 2 else request.exclude))
+        qrels[request.request_id] = {target: 1, item_ids[-1]: 2, item_ids[0]: 0}
+    judged = JudgedRequests("recommendation", "test", requests, qrels)
+    for measure in MEASURES:
+        expected = _answered(model, judged, measure)
+        assert any(expected)
+        assert RankCounter(model, requests, qrels, measure).values().tolist() == expected
+
+
+def test_a_diverged_model_is_an_error(catalog: PreparedDataset, model_folder: Path) -> None:
+    model = load_model(model_folder).model
+    judged = catalog.task("search").requests("validation")
+    counter = RankCounter(model, judged.requests, judged.qrels, Measure("nDCG", 10))
+    with torch.no_grad():
+        model.backbone.model.get_input_embeddings().weight.fill_(torch.nan)
+    with pytest.raises(NotFiniteError):
+        counter.values()
