@@ -1,5 +1,6 @@
 """Timestamps in every form are the same times, and a mixture is refused with the two values."""
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from tests.conftest import QRELS, WriteFolder
 from twofold.data.formats import Table
 from twofold.data.sources import read_source
-from twofold.data.times import TimeForm, Times, read_times
+from twofold.data.times import TimeForm, Times, are_times, read_times, readable
 from twofold.records import InputError
 
 NOON = 1_715_774_400.0  # 2024-05-15T12:00:00Z
@@ -180,3 +181,58 @@ def test_a_number_that_cannot_be_a_time_is_refused(values: list[str], message: s
 def test_counts_of_which_one_looks_like_a_date_stay_counts() -> None:
     times = _read("20200228", *(str(20209000 + number) for number in range(5)))
     assert times.form == TimeForm.position
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["2004", "2000", "2014.0"], "years"),
+        (["200401", "200012"], r"years and months \(YYYYMM\)"),
+        (["45413", "45414.75"], "days as a spreadsheet counts them"),
+    ],
+)
+def test_positions_that_look_like_dates_are_kept_with_a_note(values: list[str], kind: str) -> None:
+    times = _read(*values)
+    assert times.form == TimeForm.position
+    assert times.seconds.to_list() == [float(value) for value in values]
+    (note,) = times.notes
+    assert note.count == len(values)
+    assert re.search(f"line 2: timestamp '{values[0]}' and all others look like {kind}", str(note))
+
+
+@pytest.mark.parametrize(
+    "values", [["1", "2004"], ["2004.5", "2005"], ["200013", "200001"], ["5", "45413"], ["7"]]
+)
+def test_positions_that_look_like_no_dates_bring_no_note(values: list[str]) -> None:
+    assert not _read(*values).notes
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("1715774400000000000", "1715774400000000100"),
+        ("2024-05-15T12:00:00.000000000Z", "2024-05-15T12:00:00.000000100Z"),
+    ],
+)
+def test_times_of_a_user_that_differ_by_nanoseconds_are_equal_with_a_note(
+    first: str, second: str
+) -> None:
+    (note,) = _read(first, second).notes
+    assert (note.count, note.unit) == (2, "time")
+    assert "among which the order of the file decides" in str(note)
+    of_users = pl.DataFrame({"user_id": ["u", "v"], "timestamp": [first, second]})
+    assert not read_times(Table(Path("t.csv"), of_users)).notes
+    assert not _read(first, first).notes
+    apart = first.replace("000000000", "000001000")
+    assert not _read(first, apart).notes
+
+
+def test_a_range_is_told_in_dates_or_in_numbers_but_not_in_both() -> None:
+    milliseconds = pl.Series(range(0, 2_600_000_000, 10_000_000))  # of a month, from its start
+    assert not are_times(milliseconds)
+    assert [readable(time, is_time=False) for time in (5.0, 2.6e9)] == ["5", "2600000000"]
+    dates = pl.Series([86_400.0, *(1.6e9 + n for n in range(199))])
+    assert are_times(dates)
+    assert readable(dates[0], is_time=True) == "1970-01-02 00:00:00 UTC"
+    assert readable(-1e9, is_time=True) == "1938-04-24 22:13:20 UTC"
+    assert not are_times(pl.Series([], dtype=pl.Float64))

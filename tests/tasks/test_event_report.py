@@ -79,6 +79,18 @@ def test_the_range_of_the_times_is_shown(write_folder: WriteFolder) -> None:
     assert "2024-05-15 00:00:00 UTC to 2024-06-01 00:00:00 UTC" in report_text(report)
 
 
+def test_a_range_is_never_of_numbers_and_dates(write_folder: WriteFolder) -> None:
+    counts = _report(write_folder, *(("u", item, n * 60_000_000) for n, item in enumerate("abcd")))
+    assert counts["events"]["are_times"] is False
+    assert "- Times, as numbers: 0 to 180000000." in report_text(counts)
+
+
+def test_a_date_of_1970_among_others_is_a_date(write_folder: WriteFolder) -> None:
+    later = ((f"u{n}", item, NOON + n) for n in range(60) for item in "ab")
+    report = _report(write_folder, ("u", "a", NOON), *later, ("u", "b", 10**8))
+    assert "- Times: 1973-03-03 09:46:40 UTC to 2024-05-15" in report_text(report)
+
+
 def test_events_that_a_cutoff_leaves_are_not_used(write_folder: WriteFolder) -> None:
     rows = "user_id,item_id,timestamp\nu,a,10\nu,b,20\nu,c,30\nu,d,40\nv,a,40\n"
     folder = write_folder(interactions=rows, queries=None, qrels=None)

@@ -6,7 +6,7 @@ counts from a start of their own stay as they are; a mixture is refused with the
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -49,11 +49,24 @@ _GAP = 10.0
 _BEYOND = 1e19
 """Above all nanoseconds since 1970 of a time before 2286."""
 
+_ARE_TIMES = 0.99
+"""The share of timestamps from which on, where it is as large as times are, all are times."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _LOOK = 100
 """How many of the first values decide whether a column is looked at as dates."""
 
 _MISSING = ("", "nan", "nat", "none", "null", "<na>", "\\n")
 _DATE_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_MONTHS = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:\.0+)?$"
+_YEARS = (1900.0, 2100.0)
+_DAYS = (30000.0, 60000.0)
+"""The days since 1899-12-30, in which spreadsheets count, of 1982 to 2064."""
+
+_FINE = r"\.\d{6}(\d*[1-9])"
+"""The parts of a microsecond of an ISO time, which are not kept."""
+
 _DATES = r"^((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?)(?:\.0+)?$"
 
 
@@ -110,7 +123,7 @@ def read_times(table: "Table") -> Times:
         return _of_numbers(table, text, numbers)
     if numbers.is_not_null().any():
         _refuse(table, text, numbers, written)
-    notes = _zoneless(table, iso)
+    notes = (*_zoneless(table, iso), *_merged(table, text, iso["seconds"], TimeForm.iso))
     zones = frozenset(iso["zone"].drop_nulls().unique().to_list())
     return Times(table, iso["seconds"], TimeForm.iso, notes, zones)
 
@@ -221,7 +234,65 @@ def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
             _refuse_units(table, text, units)
         return Times(table, numbers, TimeForm.position)
     form = TimeForm(forms[0])
-    return Times(table, numbers / per_second(form), form)
+    seconds = numbers / per_second(form)
+    notes = (*_like_dates(table, text, numbers, form), *_merged(table, text, seconds, form))
+    return Times(table, seconds, form, notes)
+
+
+def _like_dates(
+    table: "Table", text: pl.Series, numbers: pl.Series, form: TimeForm
+) -> tuple[Note, ...]:
+    """A note where positions look like dates of another kind; in order they are as good."""
+    if form != TimeForm.position:
+        return ()
+    given = numbers.drop_nulls()
+    whole = bool((given == given.round()).all())
+    looks = {
+        "years": whole and bool(given.is_between(*_YEARS).all()),
+        "years and months (YYYYMM)": bool(text.drop_nulls().str.contains(_MONTHS).all()),
+        "days as a spreadsheet counts them": bool(given.is_between(*_DAYS).all()),
+    }
+    row = first(numbers.is_not_null())
+    assert row is not None
+    remedy = "nothing to do if they are counts; else write ISO times such as 2024-05-01"
+    return tuple(
+        Note(
+            len(given),
+            table.place(row),
+            f"timestamp '{text[row]}' and all others look like {kind}",
+            remedy,
+            "time",
+            f"read as {TimeForm.position}, which orders events but is no date",
+        )
+        for kind, fits in looks.items()
+        if fits
+    )
+
+
+def _merged(
+    table: "Table", text: pl.Series, seconds: pl.Series, form: TimeForm
+) -> tuple[Note, ...]:
+    """A note where times of a user that differ by parts of a microsecond became equal."""
+    if form == TimeForm.iso:
+        parts = text.str.extract(_FINE).fill_null("")
+        if not (parts != "").any():
+            return ()
+    elif form == TimeForm.nanoseconds:
+        parts = text
+    else:
+        return ()
+    times = pl.DataFrame({"text": text, "parts": parts, "seconds": seconds})
+    by = ["seconds"]
+    if "user_id" in table.rows.columns:
+        times, by = times.with_columns(table.rows["user_id"]), ["user_id", "seconds"]
+    times = times.filter(pl.col("text").is_not_null())
+    equal = times.select((pl.col("parts").n_unique() > 1).over(by)).to_series()
+    if (row := first(equal)) is None:
+        return ()
+    problem = f"timestamp '{times['text'][row]}' differs from another by parts of a microsecond"
+    effect = "read as equal times, among which the order of the file decides"
+    remedy = "sort the file by time"
+    return (Note(int(equal.sum()), str(table.path), problem, remedy, "time", effect),)
 
 
 def _refuse_no_date(table: "Table", text: pl.Series, bad: pl.Series, dates: pl.Series) -> None:
@@ -307,12 +378,31 @@ def _iso_seconds(text: str) -> tuple[float, bool] | None:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp(), named
 
 
-def readable(time: float) -> str:
-    """A time for a person: in UTC where it is one, else the number."""
-    form = pl.select(unit_of(pl.lit(time))).item()
-    if form != TimeForm.seconds:
+def are_times(column: pl.Series) -> bool:
+    """Whether timestamps of a dataset are seconds since 1970 and not positions, by their size.
+
+    Times before 1973 are as small as positions, so that one in a hundred proves nothing; a count
+    that grows as large, such as milliseconds since a start of its own, has more of them.
+    """
+    given = column.drop_nulls()
+    if not len(given):
+        return False
+    units = pl.select(unit_of(pl.lit(given))).to_series()
+    return bool((units == TimeForm.seconds.value).mean() >= _ARE_TIMES)  # type: ignore[operator]
+
+
+def readable(time: float, is_time: bool | None = None) -> str:
+    """A time for a person: in UTC where it is one, else the number.
+
+    Args:
+        time: seconds since 1970, or a position.
+        is_time: which of them; None to tell by its size.
+    """
+    if is_time is None:
+        is_time = pl.select(unit_of(pl.lit(time))).item() == TimeForm.seconds
+    if not is_time or abs(time) >= _UNITS[1][1]:
         return f"{time:g}" if abs(time) < 1e6 else f"{time:.0f}"
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (_EPOCH + timedelta(seconds=time)).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def time_range(columns: Sequence[pl.Series]) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ import polars as pl
 from twofold.data.dataset import Note
 from twofold.data.times import (
     TimeForm,
+    are_times,
     parse_dates,
     parse_iso,
     per_second,
@@ -32,7 +33,9 @@ def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
     if span is None:
         raise InputError("--cutoff: no table has timestamps, so no time can cut; use --split last")
     start, end = span
-    run = f"the times of the data run from {readable(start)} to {readable(end)}"
+    is_time = are_times(pl.concat([column.cast(pl.Float64) for column in columns]))
+    first, last = readable(start, is_time), readable(end, is_time)
+    run = f"the times of the data run from {first} to {last}"
     meant = _readings(str(cutoff))
     if not meant:
         raise InputError(
@@ -70,7 +73,7 @@ def unused_events(interactions: pl.DataFrame, cutoff: float) -> list[Note]:
         interactions: in time order within each user, with the column `split`.
         cutoff: as `read_cutoff` gives it.
     """
-    when = readable(cutoff)
+    when = readable(cutoff, are_times(interactions["timestamp"]))
     early = (pl.col("timestamp") < cutoff).any().over("user_id")
     unused = interactions.filter(pl.col("split").is_null()).join(
         interactions.select("user_id", early=early).unique(), on="user_id", how="left"

@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from twofold.data.times import TimeForm, readable, unit_of
+from twofold.data.times import are_times, readable
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import repeat_share
 
@@ -23,12 +23,12 @@ def event_report(dataset: PreparedDataset) -> Report:
         None where the timestamps are no times; `tied`, how many have the time of another event
         of their user, and `held_out_by_file_order`, how many of the users' held-out events were
         chosen among equal times by their place in the file, both None without timestamps;
-        `not_used`; `first` and `last` time.
+        `not_used`; `first` and `last` time, and whether these `are_times` or positions.
     """
     events = dataset.interactions
     times = events["timestamp"]
     timed = len(times) > 0 and times.null_count() == 0
-    near = near_copies(events) if timed and _are_times(times) else None
+    near = near_copies(events) if timed and are_times(times) else None
     tied = events.select("user_id", "timestamp").is_duplicated() if timed else None
     held_out = events["split"].is_in(["validation", "test"])
     return {
@@ -40,6 +40,7 @@ def event_report(dataset: PreparedDataset) -> Report:
         "not_used": events["split"].null_count(),
         "first": times.min(),
         "last": times.max(),
+        "are_times": are_times(times),
     }
 
 
@@ -64,8 +65,9 @@ def event_lines(report: Report, events: int) -> list[str]:
     """The report on `events` events as lines of Markdown."""
     lines = []
     if report["first"] is not None:
-        first, last = readable(report["first"]), readable(report["last"])
-        lines.append(f"- Times: {first} to {last}.")
+        first, last = (readable(report[name], report["are_times"]) for name in ("first", "last"))
+        what = "Times" if report["are_times"] else "Times, as numbers"
+        lines.append(f"- {what}: {first} to {last}.")
     if report["near_copies"]:
         lines.append(
             f"- Near-copies: {report['near_copies']:,} events "
@@ -85,12 +87,6 @@ def event_lines(report: Report, events: int) -> list[str]:
             f"test event; see the notes."
         )
     return lines
-
-
-def _are_times(times: pl.Series) -> bool:
-    """Whether timestamps are seconds since 1970, of 1973 or later, and not positions."""
-    units = pl.select(unit_of(pl.lit(times))).to_series()
-    return bool((units == TimeForm.seconds.value).all())
 
 
 def _by_file_order(tied: pl.DataFrame) -> int:
