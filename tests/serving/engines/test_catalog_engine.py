@@ -236,6 +236,17 @@ def test_titles_are_found_by_a_part_of_them(folder: Path, catalog: PreparedDatas
     assert engine.find_titles("no such title", 10) == []
 
 
+@pytest.mark.parametrize("written", ["Café Noir", "Cafe\u0301 Noir"])
+def test_titles_are_found_in_any_form_of_unicode(
+    model_folder: Path, tmp_path: Path, written: str
+) -> None:
+    engine = load_engine(model_folder, "joint", state=tmp_path / "state")
+    engine.add([{**ROBOTS, "title": written}])
+    for asked in ("café", "cafe\u0301", "CAFÉ", "ｃａｆé"):
+        assert [item.item_id for item in engine.find_titles(asked, 5)] == ["new"]
+    engine.close()
+
+
 def test_the_best_of_the_retrieved_items_are_described(folder: Path) -> None:
     engine = load_engine(folder, "joint")
     (some,), (all_of,) = engine.answer([TopK(ASKED, 50, 7)]), engine.answer([TopK(ASKED, 50)])

@@ -61,8 +61,7 @@ class CatalogEngine:
         self._retriever = retriever
         self._model = retriever.model
         self._attributes = Attributes(self._model.catalog)
-        titles = self._model.catalog.items["title"].fill_null("")
-        self._titles = titles.str.to_lowercase()
+        self._titles = _folded(self._model.catalog.items["title"].fill_null(""))
 
     @property
     def catalog_version(self) -> str:
@@ -141,7 +140,7 @@ class CatalogEngine:
         return self._scored_item(item_id, 0.0)
 
     def find_titles(self, text: str, k: int) -> list[ScoredItem]:
-        pattern = text.strip().lower()
+        pattern = _folded(pl.Series([text.strip()]))[0]
         contains = self._titles.str.contains(pattern, literal=True).to_numpy()
         items = np.flatnonzero(contains & self._retriever.alive)
         starts = self._titles.gather(items).str.starts_with(pattern).to_numpy()
@@ -316,6 +315,11 @@ def load_engine(
         raise InputError(f"{folder}: was changed while it was read; try again")
     log = ChangeLog(state) if isinstance(state, Path) else state
     return CatalogEngine(retriever, version, log)
+
+
+def _folded(titles: pl.Series) -> pl.Series:
+    """Titles in one form of Unicode and in lower case, so that equal ones are found in each."""
+    return titles.str.normalize("NFKC").str.to_lowercase()
 
 
 def _version(folder: Path) -> str:
