@@ -10,6 +10,8 @@ import pytest
 
 from tests.commands import failing, mistake, run_alone, run_here
 from tests.conftest import INTERACTIONS, WriteFolder
+from twofold.cli.study import _prepared
+from twofold.tasks.storage import load_dataset
 
 
 def test_help_is_instant() -> None:
@@ -67,6 +69,25 @@ def test_train_then_ask(write_folder: WriteFolder, tmp_path: Path) -> None:
     assert "Delta" in shown.stdout or "Epsilon" in shown.stdout
     user = json.loads(run_here("recommend", model, "--user", "u4", "-k", 3, "--json").stdout)
     assert {answer["item_id"] for answer in user} == {"c", "d", "e"}
+
+
+def test_unknown_ids_are_left_out_wherever_a_source_is_read(
+    write_folder: WriteFolder, tmp_path: Path
+) -> None:
+    folder, model = write_folder(interactions=INTERACTIONS + "u9,zz,5\n"), tmp_path / "model"
+    small = ("--backbone", "decoder:tiny", "--set", "max_steps=2", "--set", "patience=9")
+    refused = run_here("train", folder, "--out", model, *small)
+    assert refused.returncode == 2
+    assert "leave them out with --skip-unknown" in refused.stderr
+    skip = (folder, "--skip-unknown")
+    trained = run_here("train", *skip, "--out", model, *small)
+    said = f"left out: 1 row with unknown ids; the first: {folder}/interactions.csv line 16: "
+    assert said + "item_id 'zz' is not in the table items" in trained.stderr
+    scored = run_here("evaluate", model, *skip, "--out", tmp_path / "scores")
+    assert (scored.returncode, said in scored.stderr) == (0, True), scored.stderr
+    data = _prepared(str(folder), tmp_path / "dataset", skip_unknown=True)
+    assert data.digest == load_dataset(folder, skip_unknown=True).digest
+    assert "'zz'" in (tmp_path / "dataset" / "left_out.jsonl").read_text()
 
 
 def test_without_validation_and_test_requests_both_commands_say_so(

@@ -21,7 +21,9 @@ DIRTY = {
 
 def test_without_the_option_the_error_names_it(write_folder: WriteFolder) -> None:
     folder = write_folder(**DIRTY)
-    with pytest.raises(InputError, match="leave them out with `twofold prepare --skip-unknown`"):
+    with pytest.raises(
+        InputError, match=r"or leave them out with --skip-unknown \(skip_unknown=True\)"
+    ):
         read_source(folder)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli.options import Device, Json, Out
+from twofold.cli.options import Device, Json, Out, SkipUnknown, say_left_out
 from twofold.records import InputError
 
 Run = Annotated[
@@ -25,6 +25,7 @@ def evaluate(
     run: Run = None,
     qrels: Qrels = None,
     device: Device = "cpu",
+    skip_unknown: SkipUnknown = False,
     json: Json = False,
 ) -> None:
     """Score a model on a dataset's test requests, or a saved run against qrels."""
@@ -37,7 +38,7 @@ def evaluate(
             _evaluate_run(run, qrels, out)
     elif model and dataset and not (run or qrels):
         with artifact.claim(out):
-            _evaluate_model(model, dataset, out, device)
+            _evaluate_model(model, dataset, out, device, skip_unknown)
     else:
         raise InputError("evaluate: give MODEL and DATASET, or --run FILE and --qrels FILE")
     measured = artifact.read_json(out / "measures.json")
@@ -52,14 +53,15 @@ def evaluate(
         print(f"{task}: {values}  (requests without an answer: {measured['unanswered'][task]})")
 
 
-def _evaluate_model(model: Path, dataset: str, out: Path, device: str) -> None:
+def _evaluate_model(model: Path, dataset: str, out: Path, device: str, skip_unknown: bool) -> None:
     from twofold.retrieval.generative import load_model
     from twofold.tasks.evaluate import evaluate as run
     from twofold.tasks.evaluate import save_evaluation
     from twofold.tasks.storage import load_dataset
 
     retriever = load_model(model, device)
-    data = load_dataset(dataset)
+    data = load_dataset(dataset, skip_unknown=skip_unknown)
+    say_left_out(data)
     if data.digest != retriever.model.stamp.data:
         raise InputError(
             f"{dataset}: is not the dataset and split that {model} was trained on, which may have "

@@ -2,14 +2,18 @@
 
 import json
 import os
+import sys
 from collections.abc import Container, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twofold.records import InputError
+
+if TYPE_CHECKING:
+    from twofold.tasks.prepared import PreparedDataset
 
 
 class SplitName(StrEnum):
@@ -86,10 +90,20 @@ SkipUnknown = Annotated[
     bool,
     typer.Option(
         "--skip-unknown",
-        help="Leave out rows of interactions and qrels that name an unknown item or query; "
-        "left_out.jsonl of the prepared folder lists them.",
+        help="Leave out rows of interactions and qrels that name an unknown item or query, where a "
+        "source is read; left_out.jsonl of the prepared folder lists them.",
     ),
 ]
+
+
+def say_left_out(data: "PreparedDataset") -> None:
+    """Say on standard error how many rows `--skip-unknown` left out, as no folder lists them."""
+    if not data.left_out.height:
+        return
+    file, line, reason = data.left_out.row(0)
+    place = file if line is None else f"{file} line {line}"
+    count = f"{data.left_out.height:,} row{'' if data.left_out.height == 1 else 's'}"
+    print(f"left out: {count} with unknown ids; the first: {place}: {reason}", file=sys.stderr)
 
 
 def parse_ids(values: Sequence[str] | None, known: Container[str]) -> tuple[str, ...]:

@@ -17,8 +17,10 @@ from twofold.cli.options import (
     Out,
     Resume,
     Settings,
+    SkipUnknown,
     TextEncoder,
     Threads,
+    say_left_out,
 )
 from twofold.records import InputError
 
@@ -70,6 +72,7 @@ def study(
     semantic_ids: SemanticIds = False,
     baselines: Baselines = False,
     text_encoder: TextEncoder = None,
+    skip_unknown: SkipUnknown = False,
     resume: Resume = False,
     config: Config = None,
     settings: Settings = None,
@@ -94,7 +97,7 @@ def study(
     with artifact.claim(out):
         folder.require_free(resume)
         result = run(
-            _prepared(dataset, folder.dataset),
+            _prepared(dataset, folder.dataset, skip_unknown),
             out=out,
             seeds=seeds,
             config=resolved,
@@ -127,12 +130,13 @@ def _interventions(asked: bool, only: list[str] | None) -> list["InterventionSet
     return [kind for kind in INTERVENTION_SETS if kind in chosen]
 
 
-def _prepared(source: str, place: Path) -> "PreparedDataset":
+def _prepared(source: str, place: Path, skip_unknown: bool) -> "PreparedDataset":
     """The dataset; it is prepared into `place` unless it is a prepared folder already."""
     from twofold import artifact
     from twofold.tasks.storage import load_dataset, save_dataset
 
-    data = load_dataset(source)
+    data = load_dataset(source, skip_unknown=skip_unknown)
+    say_left_out(data)
     if artifact.is_complete(Path(source)):
         return data
     if not artifact.is_complete(place):

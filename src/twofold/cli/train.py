@@ -13,8 +13,10 @@ from twofold.cli.options import (
     Out,
     Resume,
     Settings,
+    SkipUnknown,
     TextEncoder,
     Threads,
+    say_left_out,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def train(
     threads: Threads = None,
     resume: Resume = False,
     histories: Histories = True,
+    skip_unknown: SkipUnknown = False,
 ) -> None:
     """Train one model into a folder."""
     from twofold import artifact
@@ -72,8 +75,10 @@ def train(
         text_encoder=text_encoder,
     )
     with artifact.claim(out):
+        data = load_dataset(dataset, skip_unknown=skip_unknown)
+        say_left_out(data)
         retriever = run(
-            load_dataset(dataset),
+            data,
             arm,
             out=out,
             config=resolved,

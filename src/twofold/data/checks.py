@@ -2,10 +2,12 @@
 
 import re
 import unicodedata
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from twofold.data.dataset import Note
 from twofold.records import InputError
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def same_id_otherwise(value: str, known: set[str]) -> str | None:
 
 
 _REMEDY = (
-    "; add it there, remove these rows, or leave them out with `twofold prepare --skip-unknown`"
+    "; add it there, remove these rows, or leave them out with --skip-unknown (skip_unknown=True)"
 )
 _FRACTION = (
     "pandas writes whole numbers as fractions where a value of the column is missing: write it "
@@ -92,6 +94,26 @@ _FRACTION = (
 )
 _ZEROS = "a spreadsheet has removed the zeros before it: read and write the column as text"
 _UNICODE = "the two are written with other Unicode characters: bring both to the form NFC"
+
+
+def unread_columns(table: "Table", used: Collection[str]) -> list[Note]:
+    """A note on the columns that are not used: what they say changes nothing."""
+    unread = [name for name in table.rows.columns if name not in used]
+    if not unread:
+        return []
+    named = ", ".join(f"'{name}'" for name in unread)
+    rated = [name for name in unread if name.lower() in _RATINGS]
+    problem = f"column {named} is not used" if len(unread) == 1 else f"columns {named} are not used"
+    remedy = (
+        f"every row is an event, however low its {rated[0]}: leave out those that are no choice"
+        if rated
+        else "nothing to do"
+    )
+    return [Note(len(unread), str(table.path), problem, remedy, "column", "not read")]
+
+
+_RATINGS = ("rating", "ratings", "score", "stars", "label", "click")
+"""Columns that may say that an event is no choice."""
 
 
 def first(mask: pl.Series) -> int | None:
