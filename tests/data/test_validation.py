@@ -42,8 +42,8 @@ CASES: dict[str, tuple[dict[str, str | None], str]] = {
         "interactions.csv line 16: timestamp is empty while other rows have one",
     ),
     "an unknown split": (
-        {"queries": QUERIES + "q4,more,dev\n"},
-        "queries.csv line 5: split 'dev' is none of train, validation, test",
+        {"queries": QUERIES + "q4,more,holdout\n"},
+        "queries.csv line 5: split 'holdout' is none of train, validation, test .*; rename it",
     ),
     "a relevance that is no number": (
         {"qrels": QRELS + "q1,b,high\n"},
@@ -85,3 +85,36 @@ def test_rows_that_cannot_be_used_are_counted(write_folder: WriteFolder) -> None
     ]
     assert dataset.queries.height == 4
     assert dataset.qrels.height == 4
+
+
+@pytest.mark.parametrize("named", ["dev", "val", "valid", "validation", "Dev", " VALIDATION "])
+def test_a_split_goes_by_the_names_that_people_use(write_folder: WriteFolder, named: str) -> None:
+    queries = f"query_id,text,split\nq1,one,{named}\nq2,two,Train\nq3,three,TEST\n"
+    dataset = read_source(write_folder(queries=queries))
+    assert dataset.queries["split"].to_list() == ["validation", "train", "test"]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\u200b", "\ufeff\u2060 ", "\u3164"])
+def test_a_query_in_which_nothing_can_be_seen_has_no_text(
+    write_folder: WriteFolder, text: str
+) -> None:
+    dataset = read_source(write_folder(queries=f"query_id,text\nq1,one\nq2,{text}\nq3,three\n"))
+    assert dataset.queries["query_id"].to_list() == ["q1", "q3"]
+    assert "query 'q2' has no text" in str([str(note) for note in dataset.notes])
+
+
+def test_columns_that_are_not_used_are_named(write_folder: WriteFolder) -> None:
+    events = "user_id,item_id,rating,device,timestamp\nu,a,0.5,tv,5\nu,b,5,tv,6\n"
+    folder = write_folder(
+        interactions=events,
+        queries="query_id,text,page\nq1,one,3\nq2,two,1\nq3,three,1\n",
+        qrels="query_id,iteration,item_id,grade\nq1,0,a,2\nq2,0,b,1\nq3,0,c,1\n",
+    )
+    notes = [str(note).replace(f"{folder}/", "") for note in read_source(folder).notes]
+    assert notes[:3] == [
+        "interactions.csv: columns 'rating', 'device' are not used (2 columns not read); every "
+        "row is an event, however low its rating: leave out those that are no choice",
+        "queries.csv: column 'page' is not used (1 column not read); nothing to do",
+        "qrels.csv: column 'grade' is not used (1 column not read); nothing to do",
+    ]
+    assert not read_source(write_folder("plain")).notes

@@ -2,12 +2,13 @@
 
 import unicodedata
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold.data import words as module
-from twofold.data.words import RULES, has_word, query_key, words
+from twofold.data.words import RULES, SEEN, has_word, is_blank, query_key, words
 
 SAMPLES = [
     "Space-Operas about the İstanbul of 1969!", "कुर्सी मेज", "红色台灯", "赤いランプ", "빨간 의자",
@@ -130,3 +131,16 @@ def test_the_rule_of_earlier_folders_is_kept() -> None:
 def test_a_digit_of_a_later_unicode_is_a_word() -> None:
     assert words("room \U0001e4f1")[1:] == ["\U0001e4f1"]
     assert query_key("room \U0001e4f1") != query_key("room \U0001e4f2")
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\u200b", "\ufeff\u2060", "\u3164 \u00a0", "\u00ad\u200d"]
+)
+def test_a_text_in_which_nothing_can_be_seen_is_blank(text: str) -> None:
+    assert is_blank(text)
+
+
+@given(st.text())
+def test_a_text_with_a_letter_is_not_blank_and_polars_says_the_same(text: str) -> None:
+    assert not is_blank(text + "a")
+    assert is_blank(text) is not pl.Series([text]).str.contains(SEEN)[0]

@@ -70,6 +70,11 @@ def test_a_pretrained_tokenizer_knows_every_text(retriever: GenerativeRetriever)
     model = replace(retriever.model, vocabulary=vocabulary)
     assert model.knows("zzzz qqqq")
     assert not retriever.model.knows("zzzz qqqq")
+    pretrained = GenerativeRetriever(model, "pretrained")
+    pretrained.require_word(Request("r", query="!!!"))
+    with pytest.raises(InputError, match="has no word to search for"):
+        pretrained.require_word(Request("r", query="\u200b"))
+    assert not pretrained.knows(Request("r", query="\u200b", history=("film-1",)))
 
 
 def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
@@ -82,6 +87,7 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
     ("call", "message"),
     [
         (lambda r: r.search(" "), "the query is empty; type a word"),
+        (lambda r: r.search("\u200b"), "the query '\u200b' has no word to search for; type one"),
         (lambda r: r.search("!!!"), "the query '!!!' has no word to search for; type one"),
         (lambda r: r.search("🤖"), "the query '🤖' has no word to search for; type one"),
         (lambda r: r.recommend(["film-1", "zz"]), "item 'zz' is not in the catalog of 60"),

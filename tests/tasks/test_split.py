@@ -135,3 +135,20 @@ def test_the_same_text_under_two_ids_stays_on_one_side(write_folder: WriteFolder
     dataset = load_dataset(write_folder(queries=queries, qrels=qrels))
     assert dataset.queries["split"].to_list() == [None, "test", "train"]
     assert "its text repeats that of a query in a later split" in str(dataset.notes[0])
+
+
+def test_queries_without_a_split_among_others_are_split_by_hash_with_a_note(
+    write_folder: WriteFolder,
+) -> None:
+    given = "".join(f"q{n},word {n},{'test' if n < 4 else ''}\n" for n in range(24))
+    qrels = "query_id,item_id\n" + "".join(f"q{n},a\n" for n in range(24))
+    dataset = load_dataset(write_folder(queries="query_id,text,split\n" + given, qrels=qrels))
+    (note,) = [note for note in dataset.notes if "names no split" in note.problem]
+    assert (note.count, note.unit, note.place) == (20, "query", "query 'q4'")
+    drawn = dataset.queries.filter(~pl.col("query_id").is_in(["q0", "q1", "q2", "q3"]))
+    counts = {split: drawn["split"].to_list().count(split) for split in ("train", "test")}
+    assert f"{counts['train']} train" in note.effect
+    all_given = given.replace(",\n", ",train\n")
+    for text in (given.replace(",test", ","), all_given):
+        folder = write_folder(str(len(text)), queries="query_id,text,split\n" + text, qrels=qrels)
+        assert not any("names no split" in note.problem for note in load_dataset(folder).notes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from twofold.data.words import is_blank
 from twofold.encoders.text_encoder import TextEncoder
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
@@ -33,7 +34,7 @@ class Documents:
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a query gets no answer."""
-        asked = [request for request in requests if (request.query or "").strip()]
+        asked = [request for request in requests if not is_blank(request.query or "")]
         rankings = {request.request_id: Ranking((), ()) for request in requests}
         for start in range(0, len(asked), _REQUESTS):
             batch = asked[start : start + _REQUESTS]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from twofold.data.words import is_blank
 from twofold.encoders.text_encoder import TextEncoder
 from twofold.records import Floats, InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
@@ -49,7 +50,7 @@ class BiEncoder(_Nearest):
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a query gets no answer."""
-        asked = [request for request in requests if (request.query or "").strip()]
+        asked = [request for request in requests if not is_blank(request.query or "")]
         vectors = self._encoder.encode([request.query or "" for request in asked])
         rankings = self._answer(asked, vectors.astype(np.float64), k)
         nothing = Ranking((), ())

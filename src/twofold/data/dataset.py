@@ -22,6 +22,8 @@ QUERIES = pl.Schema(
     }
 )
 QRELS = pl.Schema({"query_id": pl.String, "item_id": pl.String, "relevance": pl.Int64})
+SPLIT_NAMES = {"dev": "validation", "val": "validation", "valid": "validation"}
+"""What BEIR, Hugging Face and others call the split that is `validation` here."""
 LEFT_OUT = pl.Schema({"file": pl.String, "line": pl.UInt32, "reason": pl.String})
 """A row that was left out; without a line where the table is not the file's own."""
 LEFT_OUT_FILE = "left_out.jsonl"

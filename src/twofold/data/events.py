@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first, require_known, require_values
+from twofold.data.checks import first, require_known, require_values, unread_columns
 from twofold.data.dataset import INTERACTIONS, Note
 from twofold.data.times import Times, read_times
 from twofold.records import InputError
@@ -37,10 +37,11 @@ def read_events(table: "Table", items: pl.Series) -> tuple[pl.DataFrame, Times, 
             f"fill it or remove the column"
         )
     rows = table.rows.with_columns(timestamp=times.seconds).select(INTERACTIONS.names())
+    notes = [*unread_columns(table, INTERACTIONS), *times.notes]
     if times.form is None:
-        return rows, times, [*times.notes, *_doubled(table, rows), *_repeated(table, rows)]
+        return rows, times, [*notes, *_doubled(table, rows), *_repeated(table, rows)]
     again = ~rows.select(pl.struct(INTERACTIONS.names()).is_first_distinct()).to_series()
-    return rows.filter(~again), times, [*times.notes, *_duplicates(table, rows, again)]
+    return rows.filter(~again), times, [*notes, *_duplicates(table, rows, again)]
 
 
 def _duplicates(table: "Table", rows: pl.DataFrame, again: pl.Series) -> list[Note]:

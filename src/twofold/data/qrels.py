@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first, require_known, require_values
-from twofold.data.dataset import Note
+from twofold.data.checks import first, require_known, require_values, unread_columns
+from twofold.data.dataset import QRELS, Note
 from twofold.records import InputError
 
 if TYPE_CHECKING:
     from twofold.data.formats import Table
 
 MAX_RELEVANCE = 2**31 - 1
+
+_TREC = ("iteration", "iter", "Q0")
+"""A column of TREC's qrels that nobody uses."""
 
 
 def judgments(
@@ -47,7 +50,7 @@ def judgments(
         (without_text, "query '{query_id}' has no text", "give it a text"),
         (again, "query '{query_id}' judges item '{item_id}' again", "keep one of the rows"),
     ]
-    notes = []
+    notes = [note for table in tables for note in unread_columns(table, (*QRELS, *_TREC))]
     for left_out, problem, remedy in reasons:
         dropped = rows.filter(left_out)
         rows = rows.filter(~left_out)

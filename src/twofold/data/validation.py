@@ -10,12 +10,23 @@ from twofold.data.checks import (
     require_same_fractions,
     require_unique,
     require_values,
+    unread_columns,
 )
-from twofold.data.dataset import INTERACTIONS, LEFT_OUT, QRELS, QUERIES, Catalog, Dataset, Note
+from twofold.data.dataset import (
+    INTERACTIONS,
+    LEFT_OUT,
+    QRELS,
+    QUERIES,
+    SPLIT_NAMES,
+    Catalog,
+    Dataset,
+    Note,
+)
 from twofold.data.events import read_events
 from twofold.data.qrels import judgments
 from twofold.data.times import Times, read_times, require_alike
 from twofold.data.unknown import items_of_events, leave_out_unknown
+from twofold.data.words import SEEN
 from twofold.records import SPLITS, InputError
 
 if TYPE_CHECKING:
@@ -82,17 +93,30 @@ def _queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]]:
     rows = table.rows.with_columns(
         *(pl.lit(None, pl.String).alias(c) for c in optional), timestamp=times.seconds
     )
-    if (row := first(rows["split"].is_not_null() & ~rows["split"].is_in(SPLITS))) is not None:
-        value = rows["split"][row]
-        raise InputError(f"{table.place(row)}: split '{value}' is none of {', '.join(SPLITS)}")
-    blank = (pl.col("text").str.strip_chars().fill_null("") == "").alias("blank")
-    empty = rows.select(blank).to_series()
-    notes = []
+    rows = rows.with_columns(split=_splits(table, rows["split"]))
+    empty = ~rows["text"].fill_null("").str.contains(SEEN)
+    notes = unread_columns(table, QUERIES)
     if (row := first(empty)) is not None:
         value = rows["query_id"][row]
         problem = f"query '{value}' has no text"
         notes.append(Note(int(empty.sum()), table.place(row), problem, "give it a text"))
     return rows.filter(~empty).select(QUERIES.names()), notes
+
+
+def _splits(table: "Table", given: pl.Series) -> pl.Series:
+    """The split that each query names, as one of ours.
+
+    Raises:
+        InputError: another one.
+    """
+    named = given.str.strip_chars().str.to_lowercase().replace(SPLIT_NAMES).replace("", None)
+    if (row := first(named.is_not_null() & ~named.is_in(SPLITS))) is not None:
+        raise InputError(
+            f"{table.place(row)}: split '{given[row]}' is none of {', '.join(SPLITS)} (or dev, "
+            f"val, valid for validation); rename it, or leave it empty: then a hash of the "
+            f"query's text decides"
+        )
+    return named
 
 
 def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> list[Note]:

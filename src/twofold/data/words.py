@@ -28,6 +28,10 @@ LETTERS = {
 }  # fmt: skip
 """Letters that people type for one another, after lower case."""
 
+SEEN = "[^\\s\\p{Cc}\\p{Cf}\\p{Z}\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0]"
+"""A character that can be seen, as a regular expression of `regex` and of polars alike."""
+
+_SEEN = regex.compile(SEEN)
 _IGNORED = regex.compile(f"[{IGNORED}]")
 _LETTERS = regex.compile("|".join(LETTERS))
 _NO_WORD = str.maketrans(dict.fromkeys("™℠®©\u200b", " "))
@@ -110,6 +114,11 @@ def query_key(text: str) -> str:
         for token in kept
     ]
     return " ".join(singulars or folded.split()) or text.strip()
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text can be seen: it holds blanks and invisible characters alone."""
+    return _SEEN.search(text) is None
 
 
 def has_word(text: str) -> bool:

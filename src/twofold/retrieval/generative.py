@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from twofold.data.words import has_word
+from twofold.data.words import has_word, is_blank
 from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.vocabulary import Batch, EncodedExample
@@ -156,15 +156,16 @@ class GenerativeRetriever:
 
     def knows(self, request: Request) -> bool:
         """Whether the model knows a word of the request's query; True without a query."""
-        return request.query is None or self.model.knows(request.query)
+        query = request.query
+        return query is None or (not is_blank(query) and self.model.knows(query))
 
     def require_word(self, request: Request) -> None:
         """Raise InputError where a query alone has neither a letter nor a digit, and no sign that
-        the model knows: nothing in it can be searched for."""
+        can be seen and that the model knows: nothing in it can be searched for."""
         query = request.query
         if not query or not query.strip() or request.history or has_word(query):
             return
-        if not self.model.knows(query):
+        if is_blank(query) or not self.model.knows(query):
             raise InputError(f"the query '{query}' has no word to search for; type one")
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[RankedItem]:

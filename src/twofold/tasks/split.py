@@ -146,8 +146,23 @@ def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFra
     own = pl.col("split").replace_strict(order)
     kept = pl.when(own >= binding.max().over("key")).then("split")
     untimed = [] if protocol.cutoff is None else untimed_queries(queries)
+    made_up = [] if timed else _without_split(queries)
     queries = queries.with_columns(split=kept).drop("given")
-    return queries, [*untimed, *_repeats(queries)]
+    return queries, [*untimed, *made_up, *_repeats(queries)]
+
+
+def _without_split(queries: pl.DataFrame) -> list[Note]:
+    """A note on the queries that name no split where others name one."""
+    without = queries.filter(pl.col("given").is_null())
+    if without.height in (0, queries.height):
+        return []
+    drawn = without["split"].value_counts().sort("split", descending=True).rows()
+    shown = ", ".join(f"{count:,} {split}" for split, count in drawn)
+    place = f"query '{without['query_id'][0]}'"
+    problem = "it names no split, and others do"
+    remedy = "give it one, or leave it out"
+    effect = f"split by a hash of the text ({shown})"
+    return [Note(without.height, place, problem, remedy, "query", effect)]
 
 
 def _repeats(queries: pl.DataFrame) -> list[Note]:

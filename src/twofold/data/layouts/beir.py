@@ -9,13 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data.dataset import Note
+from twofold.data.dataset import SPLIT_NAMES, Note
 from twofold.data.formats import Table, find_table, read_table
 from twofold.data.layouts.four_tables import read_present, require_enough
 from twofold.data.layouts.layout import Layout, Tables
-from twofold.records import InputError
+from twofold.records import SPLITS, InputError
 
-_SPLITS = {"train": "train", "dev": "validation", "validation": "validation", "test": "test"}
+_SPLITS = {name: name for name in SPLITS} | SPLIT_NAMES
 _COLUMNS = {"query-id": "query_id", "corpus-id": "item_id", "score": "relevance"}
 
 
