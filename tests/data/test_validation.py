@@ -115,6 +115,18 @@ def test_columns_that_are_not_used_are_named(write_folder: WriteFolder) -> None:
         "interactions.csv: columns 'rating', 'device' are not used (2 columns not read); every "
         "row is an event, however low its rating: leave out those that are no choice",
         "queries.csv: column 'page' is not used (1 column not read); nothing to do",
-        "qrels.csv: column 'grade' is not used (1 column not read); nothing to do",
+        "qrels.csv: column 'grade' is not used (1 column not read); if 'grade' is the relevance, "
+        "rename it 'relevance': every row is a right answer until then",
     ]
     assert not read_source(write_folder("plain")).notes
+
+
+def test_a_time_by_another_name_is_named(write_folder: WriteFolder) -> None:
+    events = "user_id,item_id,Event Time\nu,b,6\nu,a,5\n"
+    (note,) = read_source(write_folder(interactions=events)).notes
+    assert "if 'Event Time' is the timestamp, rename it 'timestamp': the order of the file" in str(
+        note
+    )
+    timed = "user_id,item_id,date,timestamp\nu,b,monday,6\nu,a,sunday,5\n"
+    (note,) = read_source(write_folder("timed", interactions=timed)).notes
+    assert note.remedy == "nothing to do"

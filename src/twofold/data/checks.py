@@ -97,23 +97,51 @@ _UNICODE = "the two are written with other Unicode characters: bring both to the
 
 
 def unread_columns(table: "Table", used: Collection[str]) -> list[Note]:
-    """A note on the columns that are not used: what they say changes nothing."""
+    """A note on the columns that are not used, as what they say changes nothing.
+
+    Args:
+        table: the table.
+        used: the columns that it may have.
+    """
     unread = [name for name in table.rows.columns if name not in used]
     if not unread:
         return []
     named = ", ".join(f"'{name}'" for name in unread)
-    rated = [name for name in unread if name.lower() in _RATINGS]
     problem = f"column {named} is not used" if len(unread) == 1 else f"columns {named} are not used"
-    remedy = (
-        f"every row is an event, however low its {rated[0]}: leave out those that are no choice"
-        if rated
-        else "nothing to do"
-    )
+    remedies = [
+        f"if '{name}' is the {meant}, rename it '{meant}': {until} until then"
+        for name in unread
+        for meant, (words, until) in _MEANT.items()
+        if meant in used and meant not in table.rows.columns and _letters(name) in words
+    ]
+    if "relevance" not in used:
+        remedies += [_LOW.format(name) for name in unread if _letters(name) in _RATINGS]
+    remedy = "; ".join(remedies) or "nothing to do"
     return [Note(len(unread), str(table.path), problem, remedy, "column", "not read")]
 
 
-_RATINGS = ("rating", "ratings", "score", "stars", "label", "click")
-"""Columns that may say that an event is no choice."""
+_MEANT = {
+    "timestamp": (
+        {"time", "date", "datetime", "ts", "timestamps", "createdat", "eventtime", "unixtime"},
+        "the order of the file counts",
+    ),
+    "relevance": (
+        {"score", "grade", "label", "rel", "rating", "judgment", "judgement", "relevancescore"},
+        "every row is a right answer",
+    ),
+    "split": ({"set", "fold", "subset", "partition", "splits"}, "a hash decides"),
+    "user_id": ({"user", "users", "uid", "clientid", "customerid"}, "it names no user"),
+}
+"""Optional columns by what else they may be called, in small letters, and what holds without."""
+
+_RATINGS = {"rating", "ratings", "score", "stars", "label", "click", "clicked"}
+"""Columns that may say that an event is no choice, in small letters."""
+
+_LOW = "every row is an event, however low its {}: leave out those that are no choice"
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def first(mask: pl.Series) -> int | None:
