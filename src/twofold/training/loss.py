@@ -15,6 +15,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from twofold.identifiers.identifiers import IdSpaces
+from twofold.model.packing import product_of
 from twofold.model.vocabulary import EncodedExample
 from twofold.records import Task
 from twofold.training.config import TrainingConfig
@@ -104,6 +105,7 @@ class _FullSoftmax(torch.autograd.Function):
         mass.index_add_(0, contexts, weights)
         chunk_bytes = _CHUNK_BYTES if states.device.type == "cpu" else _GPU_CHUNK_BYTES
         step = max(1, chunk_bytes // (4 * len(embeddings)))
+        rows, columns = embeddings.to(product), states.to(product)
         for start in range(0, len(states), step):
             chunk = slice(start, min(start + step, len(states)))
             first, last = torch.searchsorted(
@@ -114,19 +116,19 @@ class _FullSoftmax(torch.autograd.Function):
                 codes[first:last],
                 weights[first:last],
             )
-            scores = states[chunk] @ embeddings.T
+            scores = product_of(states[chunk], embeddings)
             if valid is not None:
                 scores.masked_fill_(valid.invalid(chunk, len(embeddings)), -torch.inf)
-            largest = scores.amax(dim=1)
-            own = scores[place, code]
-            total = scores.sub_(largest[:, None]).exp_().sum(dim=1)
-            loss += (weight * (largest[place] + total.log()[place] - own)).double().sum()
+            shares = torch.softmax(scores, dim=1)
+            # The share of the largest score is exp(0) / total, and never underflows.
+            normaliser = scores.amax(dim=1) - shares.amax(dim=1).log()
+            loss += (weight * (normaliser[place] - scores[place, code])).double().sum()
             # d loss / d scores = mass * softmax - weight at the targets
-            gradient = scores.mul_((mass[chunk] / total)[:, None])
+            gradient = shares.mul_(mass[chunk, None])
             gradient.view(-1).index_add_(0, place * len(embeddings) + code, -weight)
             gradient = gradient.to(product)
-            grad_states[chunk] = gradient @ embeddings.to(product)
-            grad_embeddings += gradient.T @ states[chunk].to(product)
+            grad_states[chunk] = gradient @ rows
+            grad_embeddings += gradient.T @ columns[chunk]
         ctx.save_for_backward(grad_states, grad_embeddings)
         return loss.to(states.dtype)
 
@@ -134,6 +136,8 @@ class _FullSoftmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad_states, grad_embeddings = ctx.saved_tensors
+        if grad.device.type == "cpu" and grad == 1:  # a table of all codes is long to copy
+            return grad_states, grad_embeddings, None, None, None
         return grad * grad_states, grad * grad_embeddings, None, None, None
 
 
