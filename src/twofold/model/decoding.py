@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
-from transformers import DynamicCache
 
 from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
 from twofold.model.vocabulary import Batch
@@ -71,18 +70,16 @@ class Ancestors:
 
 
 class DecoderSteps(Steps):
-    """Steps of any causal model of transformers: hypotheses follow the request as positions."""
+    """Steps of any causal model: hypotheses follow the request as positions."""
 
     def __init__(self, backbone: Decoder, batch: Batch) -> None:
-        self._model = backbone.model.base_model
+        self._backbone = backbone
         self._embed = backbone.model.get_input_embeddings()
-        self._cache = DynamicCache()  # a model's own sliding window would cut the request off
+        self._cache = backbone.new_cache()
         self._lengths = batch.lengths
-        output = self._model(
-            inputs_embeds=backbone.inputs(batch), past_key_values=self._cache, use_cache=True
-        )
+        states = backbone.extend(backbone.inputs(batch), self._cache)
         rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
-        self._first: torch.Tensor = output.last_hidden_state[rows, batch.lengths - 1].float()
+        self._first = states[rows, batch.lengths - 1]
         places = torch.arange(batch.tokens.shape[1], device=rows.device)
         self._request = places < batch.lengths[:, None]
         self._ancestors = Ancestors()
@@ -101,15 +98,7 @@ class DecoderSteps(Steps):
         mask.masked_fill_(~seen, torch.finfo(embedded.dtype).min)
         positions = (self._lengths + self._step)[:, None].expand(rows, beams)
         self._step += 1
-        output = self._model(
-            inputs_embeds=embedded,
-            attention_mask=mask[:, None],
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        states: torch.Tensor = output.last_hidden_state.float()
-        return states
+        return self._backbone.extend(embedded, self._cache, mask[:, None], positions)
 
 
 class EncoderDecoderSteps(Steps):

@@ -1,26 +1,20 @@
 """Backbones with fresh weights, and what their weights start from."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    T5Config,
-    T5ForConditionalGeneration,
-)
 
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers.identifiers import IdSpaces
-from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
+from twofold.model.backbone import Backbone, Decoder, EncoderDecoder, LlamaDecoder
+from twofold.model.llama import Llama, LlamaConfig
 from twofold.model.vocabulary import Vocabulary, longest_request, padded
 from twofold.records import InputError, Task
+
+if TYPE_CHECKING:
+    # Imported where they are used, as a decoder does without.
+    from transformers import PreTrainedModel
 
 SIZES = {
     "tiny": {"width": 64, "layers": 2, "heads": 2},
@@ -58,9 +52,7 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
             return EncoderDecoder(_fresh_t5(vocabulary, dropout, **shape), vocabulary)
         if family == "sasrec":
             return Decoder(_fresh_sasrec(vocabulary, dropout, **shape), vocabulary)
-        decoder = Decoder(_fresh_llama(vocabulary, **shape), vocabulary)
-    add_dropout(decoder.model, dropout)
-    return decoder
+        return LlamaDecoder(_fresh_llama(vocabulary, dropout, **shape), vocabulary)
 
 
 def start_from_vectors(
@@ -134,27 +126,6 @@ def zero_init_residuals(backbone: Backbone) -> None:
                 module.weight.zero_()
 
 
-def add_dropout(model: nn.Module, rate: float) -> None:
-    """Add dropout of whole input tokens and of what each block adds; Llama itself has none.
-
-    A query without some of its words must be answered from the others, and a rare word learns
-    to say little (measured in docs/project/log). Hooks keep the weights' names, so that the saved
-    model stays an ordinary Llama.
-    """
-
-    def drop_tokens(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
-        return output * F.dropout(torch.ones_like(output[..., :1]), rate, module.training)
-
-    def drop(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
-        return F.dropout(output, rate, module.training)
-
-    for name, module in model.named_modules():
-        if name.endswith("embed_tokens"):
-            module.register_forward_hook(drop_tokens)
-        elif name.endswith(_RESIDUAL_PROJECTIONS):
-            module.register_forward_hook(drop)
-
-
 def _positions(vocabulary: Vocabulary) -> int:
     """Positions that a fresh model has: the longest request, padded."""
     return padded(
@@ -162,30 +133,30 @@ def _positions(vocabulary: Vocabulary) -> int:
     )
 
 
-def _fresh_llama(vocabulary: Vocabulary, width: int, layers: int, heads: int) -> PreTrainedModel:
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary.size,
-            hidden_size=width,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            intermediate_size=4 * width,
-            max_position_embeddings=_positions(vocabulary),
-            tie_word_embeddings=True,
-            pad_token_id=vocabulary.pad,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
+def _fresh_llama(
+    vocabulary: Vocabulary, dropout: float, width: int, layers: int, heads: int
+) -> Llama:
+    config = LlamaConfig(
+        vocab_size=vocabulary.size,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=_positions(vocabulary),
+        pad_token_id=vocabulary.pad,
     )
+    return Llama.fresh(config, dropout)
 
 
 def _fresh_sasrec(
     vocabulary: Vocabulary, dropout: float, width: int, layers: int, heads: int
-) -> PreTrainedModel:
+) -> "PreTrainedModel":
     """SASRec (Kang and McAuley, ICDM 2018) is GPT-2 with a narrow feed-forward layer and ReLU.
 
     It has learned positions, layer norm before each part, dropout everywhere, tied item rows.
     """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=vocabulary.size,
@@ -207,7 +178,9 @@ def _fresh_sasrec(
 
 def _fresh_t5(
     vocabulary: Vocabulary, dropout: float, width: int, layers: int, heads: int
-) -> PreTrainedModel:
+) -> "PreTrainedModel":
+    from transformers import T5Config, T5ForConditionalGeneration
+
     return T5ForConditionalGeneration(
         T5Config(
             vocab_size=vocabulary.size,

@@ -73,5 +73,7 @@ def pack_layers(model: nn.Module, dtype: torch.dtype, keep: nn.Module | None = N
             if isinstance(layer, nn.Linear):
                 setattr(module, name, PackedLinear(layer.weight, layer.bias, dtype))
             elif type(layer).__name__ == "Conv1D":  # GPT-2's in transformers, (in, out)
-                assert isinstance(layer.weight, torch.Tensor)
-                setattr(module, name, PackedLinear(layer.weight.T, layer.bias, dtype))
+                weight, bias = layer.weight, layer.bias
+                assert isinstance(weight, torch.Tensor)
+                assert isinstance(bias, torch.Tensor)
+                setattr(module, name, PackedLinear(weight.T, bias, dtype))

@@ -152,7 +152,7 @@ def _loss(
     device = next(backbone.parameters()).device
     batch = vocabulary.collate(examples).to(device)
     with autocast(device, job.config.precision):
-        states = backbone.states(batch)
+        states, embeddings = backbone(batch)
     targets = Targets(
         contexts=batch.target_contexts,
         codes=batch.targets,
@@ -160,7 +160,7 @@ def _loss(
         codebooks=batch.context_codebooks,
         items=batch.context_items,
     )
-    loss: torch.Tensor = job.loss(states, backbone.output_embeddings(), targets)
+    loss: torch.Tensor = job.loss(states, embeddings, targets)
     return loss
 
 

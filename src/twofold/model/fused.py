@@ -1,0 +1,265 @@
+"""Parts of a causal model whose gradients are written out, for fast training steps on a CPU.
+
+Each computes what the plain operations of torch compute. What is saved: passes over memory, and
+kernels that are slow for short sequences (docs/project/log).
+
+Shapes: B sequences, L tokens, H heads, d width of a head, D width, F width of the feed-forward
+layer, N = B x L.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from twofold.model.packing import product_of
+
+_MOST_WEIGHTS = 1 << 24
+"""The most attention weights that are kept for a gradient: 64 MB of float32."""
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines of the rotary position embedding, each (L, d / 2), float32."""
+
+    cosines: torch.Tensor
+    sines: torch.Tensor
+
+    def rotate(self, vectors: torch.Tensor, sign: int = 1) -> torch.Tensor:
+        """Rotate vectors by their positions, or back with sign -1.
+
+        Args:
+            vectors: (..., L, d).
+
+        Returns:
+            float32, contiguous.
+        """
+        half = vectors.shape[-1] // 2
+        one, two = vectors[..., :half], vectors[..., half:]
+        if vectors.dtype != torch.float32:
+            one, two = one.float(), two.float()
+        rotated = vectors.new_empty(vectors.shape, dtype=torch.float32)
+        torch.mul(one, self.cosines, out=rotated[..., :half])
+        rotated[..., :half].addcmul_(two, self.sines, value=-sign)
+        torch.mul(two, self.cosines, out=rotated[..., half:])
+        rotated[..., half:].addcmul_(one, self.sines, value=sign)
+        return rotated
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(states, weight)
+        return product_of(states, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        states, weight = ctx.saved_tensors
+        flat = grad.reshape(-1, grad.shape[-1])
+        of_weight = product_of(flat.T.contiguous(), states.reshape(-1, states.shape[-1]).T)
+        return product_of(grad.contiguous(), weight.T), of_weight
+
+
+def linear(states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """`states @ weight.T` of one precision, (..., K) x (M, K) -> (..., M)."""
+    if states.device.type == "cpu" and states.dtype == torch.float32:
+        product: torch.Tensor = _Linear.apply(states, weight)  # type: ignore[no-untyped-call]
+        return product
+    return F.linear(states, weight)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, states: torch.Tensor, weight: torch.Tensor, eps: float, product: torch.dtype
+    ) -> torch.Tensor:
+        mean_square = states.square().mean(dim=-1, keepdim=True)
+        inverse = mean_square.add_(eps).rsqrt_()
+        ctx.save_for_backward(states, weight, inverse)
+        return (states * inverse).mul_(weight).to(product)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        states, weight, inverse = ctx.saved_tensors
+        normed, grad = states * inverse, grad.float()
+        of_weight = (normed * grad).reshape(-1, len(weight)).sum(dim=0)
+        of_normed = grad * weight
+        shared = (of_normed * normed).mean(dim=-1, keepdim=True)
+        return normed.mul_(-shared).add_(of_normed).mul_(inverse), of_weight, None, None
+
+
+def rms_norm(
+    states: torch.Tensor, weight: torch.Tensor, eps: float, product: torch.dtype
+) -> torch.Tensor:
+    """States of root mean square 1 times a weight, (..., D), in the precision of the product."""
+    normed: torch.Tensor = _RMSNorm.apply(states, weight, eps, product)  # type: ignore[no-untyped-call]
+    return normed
+
+
+class _CausalAttention(torch.autograd.Function):
+    """The weights of all pairs of tokens are in memory: torch's kernel for the CPU, which avoids
+    that, takes three times as long at 200 tokens and ten times at 8."""
+
+    @staticmethod
+    def forward(ctx: Any, projected: torch.Tensor, rotation: Rotation, heads: int) -> torch.Tensor:
+        rows, length, width = projected.shape
+        split = projected.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        rotated = rotation.rotate(split[:2]).flatten(1, 2)  # (2, B x H, L, d)
+        queries, keys = rotated
+        values = split[2].reshape(rows * heads, length, -1)
+        scale = keys.shape[-1] ** -0.5
+        hidden = keys.new_full((length, length), -torch.inf).triu_(1)
+        weights = torch.baddbmm(hidden, queries, keys.transpose(1, 2), alpha=scale)
+        weights = torch.softmax(weights, dim=-1).to(values.dtype)
+        mixed = torch.bmm(weights, values).view(rows, heads, length, -1)
+        ctx.rotation, ctx.scale, ctx.shape = rotation, scale, (rows, length, heads, width)
+        ctx.save_for_backward(rotated.to(values.dtype), values, weights)
+        return mixed.transpose(1, 2).reshape(rows, length, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (queries, keys), values, weights = ctx.saved_tensors
+        rows, length, heads, width = ctx.shape
+        grad = grad.view(rows, length, heads, -1).transpose(1, 2).reshape(values.shape)
+        projected = grad.new_empty(rows, length, width)
+        split = projected.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        of_values = torch.bmm(weights.transpose(1, 2), grad)
+        split[2].copy_(of_values.view(rows, heads, length, -1))
+        of_weights = torch.bmm(grad, values.transpose(1, 2)).float()
+        of_scores = torch._softmax_backward_data(of_weights, weights.float(), -1, torch.float32)
+        of_scores = of_scores.mul_(ctx.scale).to(values.dtype)
+        of_rotated = torch.stack(
+            [torch.bmm(of_scores, keys), torch.bmm(of_scores.transpose(1, 2), queries)]
+        ).view(2, rows, heads, length, -1)
+        split[:2].copy_(ctx.rotation.rotate(of_rotated, -1))
+        return projected, None, None
+
+
+def causal_attention(projected: torch.Tensor, rotation: Rotation, heads: int) -> torch.Tensor:
+    """Causal self-attention with rotary positions.
+
+    Args:
+        projected: queries, keys and values side by side, (B, L, 3 x D).
+        rotation: of the L positions.
+        heads: the number of heads.
+
+    Returns:
+        (B, L, D), in the precision of `projected`.
+    """
+    rows, length, _ = projected.shape
+    if projected.device.type == "cpu" and rows * heads * length**2 <= _MOST_WEIGHTS:
+        mixed: torch.Tensor = _CausalAttention.apply(projected, rotation, heads)  # type: ignore[no-untyped-call]
+        return mixed
+    split = projected.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    queries, keys = (_rotated(part, rotation).to(projected.dtype) for part in split[:2])
+    mixed = F.scaled_dot_product_attention(queries, keys, split[2], is_causal=True)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def _rotated(vectors: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    """`Rotation.rotate` by operations that torch derives."""
+    one, two = vectors.float().chunk(2, dim=-1)
+    cosines, sines = rotation
+    return torch.cat([one * cosines - two * sines, two * cosines + one * sines], dim=-1)
+
+
+class _GatedSilu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, both: torch.Tensor) -> torch.Tensor:
+        gate, up = both.chunk(2, dim=-1)
+        active = F.silu(gate)
+        ctx.save_for_backward(both, active)
+        return active * up
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        both, active = ctx.saved_tensors
+        gate, up = both.chunk(2, dim=-1)
+        of_both = torch.empty_like(both)
+        of_gate, of_up = of_both.chunk(2, dim=-1)
+        torch.mul(grad, active, out=of_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=of_gate)
+        return of_both
+
+
+def gated_silu(both: torch.Tensor) -> torch.Tensor:
+    """silu(gate) x up of both side by side, (..., 2 x F) -> (..., F)."""
+    gated: torch.Tensor = _GatedSilu.apply(both)  # type: ignore[no-untyped-call]
+    return gated
+
+
+def dropout_mask(like: torch.Tensor, rate: float) -> torch.Tensor:
+    """A factor for each element: 0 with a probability of about `rate`, else the scale that keeps
+    the mean.
+
+    Sixteen random bits an element are drawn four at a time, 5 times as fast as torch's Bernoulli.
+    The scale is one that bfloat16 has, and the rate is the one that this scale belongs to.
+    """
+    scale = torch.tensor(1 / (1 - rate)).bfloat16()
+    keep = 1 / float(scale)
+    count = like.numel()
+    drawn = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device)
+    bits = drawn.random_(-(2**63), None).view(torch.int16)[:count].view(like.shape)
+    kept = bits.lt_(round(keep * 65536) - 32768) if keep < 1 else torch.ones_like(bits)
+    return kept.mul_(int(scale.view(torch.int16))).view(torch.bfloat16)
+
+
+class _AddDropped(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, states: torch.Tensor, added: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(mask)
+        ctx.product = added.dtype
+        return states + added * mask
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (mask,) = ctx.saved_tensors
+        return grad, (grad * mask).to(ctx.product), None
+
+
+def add_dropped(states: torch.Tensor, added: torch.Tensor, rate: float) -> torch.Tensor:
+    """`states + dropout(added)`, float32."""
+    if not rate:
+        return states + added
+    mask = dropout_mask(added, rate)
+    total: torch.Tensor = _AddDropped.apply(states, added, mask)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _TiedRows(torch.autograd.Function):
+    """One gradient for a table that is read as inputs and as outputs, instead of two and a sum."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, table: torch.Tensor, tokens: torch.Tensor, start: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.save_for_backward(tokens)
+        ctx.shape, ctx.start = table.shape, start
+        return F.embedding(tokens, table), table[start:].detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_inputs: torch.Tensor, of_rows: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        (tokens,) = ctx.saved_tensors
+        grad = of_inputs.new_empty(ctx.shape)
+        grad[: ctx.start] = 0
+        grad[ctx.start :] = of_rows
+        grad.index_add_(0, tokens.reshape(-1), of_inputs.reshape(-1, ctx.shape[1]))
+        return grad, None, None
+
+
+def tied_rows(
+    table: torch.Tensor, tokens: torch.Tensor, start: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows of some tokens, (..., D), and all rows from `start` on."""
+    both: tuple[torch.Tensor, torch.Tensor] = _TiedRows.apply(table, tokens, start)  # type: ignore[no-untyped-call]
+    return both
