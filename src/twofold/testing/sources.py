@@ -55,9 +55,9 @@ class SourceContract:
         assert repeats <= set(dataset.queries.filter(has_one)["key"])
 
     def test_it_is_prepared_and_read_again(self, dataset: PreparedDataset, tmp_path: Path) -> None:
-        save_dataset(dataset, tmp_path / "prepared")
-        assert load_dataset(tmp_path / "prepared").digest == dataset.digest
-        report = (tmp_path / "prepared" / "data_report.md").read_text(encoding="utf-8")
+        save_dataset(dataset, tmp_path / "saved")
+        assert load_dataset(tmp_path / "saved").digest == dataset.digest
+        report = (tmp_path / "saved" / "data_report.md").read_text(encoding="utf-8")
         assert f"{len(dataset.catalog):,}" in report
 
     def test_reading_twice_gives_the_same_data(
