@@ -86,6 +86,17 @@ def test_an_export_of_a_search_engine_keeps_documents_in_source(tmp_path: Path) 
     assert dataset.qrels.rows() == [("q1", "1", 1)]
 
 
+def test_a_query_as_an_object_is_what_was_typed(tmp_path: Path) -> None:
+    asked = [
+        query("q1", {"query": "RAM memory", "page": 1}),  # type: ignore[arg-type]
+        query("q2", "{oak} lamp"),
+        query("q3", {"query": "elm"}),  # type: ignore[arg-type]
+    ]
+    events = [event("click", 1, q) for q in ("q1", "q2", "q3")]
+    dataset = read_source(_logs(tmp_path, asked, events))
+    assert dataset.queries["text"].to_list() == ["RAM memory", "{oak} lamp", "elm"]
+
+
 def test_a_table_of_items_is_the_catalog(tmp_path: Path) -> None:
     folder = _logs(tmp_path, [query("q1", "oak")], [event("click", 1)])
     (folder / "items.csv").write_text("item_id,title\n1,Oak lamp\n9,Elm lamp\n")

@@ -28,6 +28,7 @@ _GRADES = (
 _AGAINST = {"remove", "removed", "delete", "undo", "cancel", "return", "dislike", "hover"}
 """Words that make an action say the opposite, or nothing."""
 
+_OBJECT = r'^\s*\{(?s:.*)"query"(?s:.*)\}\s*$'
 _USERS = ("client_id", "user_id", "session_id")
 _TITLES = ("title", "name", "description")
 
@@ -94,12 +95,22 @@ def _user(table: Table) -> pl.Series:
     return next((field for field in fields if field.null_count() < len(field)), fields[0])
 
 
+def _typed(table: Table) -> pl.Series:
+    """What was typed: `user_query`, or its field `query`, where the first UBI has an object."""
+    text = _field(table, "user_query")
+    is_object = text.str.contains(_OBJECT).fill_null(False)
+    if not is_object.any():
+        return text
+    inner = text.set(~is_object, None).str.json_path_match("$.query")
+    return pl.select(pl.coalesce(inner, text)).to_series()
+
+
 def _queries(table: Table) -> tuple[Table, pl.DataFrame]:
     """The queries as a table, and each query's user; a query's further pages are left out."""
     rows = pl.DataFrame(
         {
             "query_id": _field(table, "query_id"),
-            "text": _field(table, "user_query"),
+            "text": _typed(table),
             "user_id": _user(table),
             "timestamp": _field(table, "timestamp"),
         }
