@@ -11,10 +11,12 @@ items of a history, E width of a query's vector.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -63,6 +65,141 @@ class EncodedExample:
     weights: Floats
     items: int
     query: str = ""
+
+
+class _Rows(NamedTuple):
+    """Columns of numbers of which every example has a run of rows.
+
+    Attributes:
+        starts: the first row of each example, and the end of the last, (examples + 1,).
+        columns: each (rows,).
+    """
+
+    starts: Ints
+    columns: tuple[npt.NDArray[Any], ...]
+
+    @staticmethod
+    def of(parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> "_Rows":
+        starts = np.cumsum([0, *(len(columns[0]) for columns in parts)])
+        return _Rows(starts, tuple(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    @property
+    def counts(self) -> Ints:
+        """The rows of each example, (examples,)."""
+        return np.diff(self.starts)
+
+    def take(self, examples: Ints) -> "_Rows":
+        counts = self.starts[examples + 1] - self.starts[examples]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        places = np.arange(starts[-1]) + np.repeat(self.starts[examples] - starts[:-1], counts)
+        return _Rows(starts, tuple(column[places] for column in self.columns))
+
+    def at(self, example: int) -> tuple[npt.NDArray[Any], ...]:
+        own = slice(self.starts[example], self.starts[example + 1])
+        return tuple(column[own] for column in self.columns)
+
+
+_ENCODED_AT_ONCE = 4096
+_MOST_VECTORS = 256 << 20
+"""Bytes of query vectors that are kept; those of more queries are computed batch by batch."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedExamples(Sequence[EncodedExample]):
+    """Many examples as few arrays: a batch is taken from them without a loop over its examples.
+
+    Attributes:
+        tokens: `EncodedExample.tokens`.
+        contexts: the contexts, their codebooks and their items.
+        targets: the targets' contexts, the targets and their weights.
+        lengths, items: as in `EncodedExample`, (examples,).
+        queries: the different queries.
+        query_of: the index of each example's query, (examples,).
+        vectors: the vector of each query, (queries, E); None where they are not kept.
+    """
+
+    tokens: _Rows
+    contexts: _Rows
+    targets: _Rows
+    lengths: Ints
+    items: Ints
+    queries: Sequence[str]
+    query_of: Ints
+    vectors: npt.NDArray[np.float32] | None = None
+
+    @staticmethod
+    def of(
+        examples: Iterable[EncodedExample], encoder: TextEncoder | None = None
+    ) -> "EncodedExamples":
+        """The examples as arrays; with an encoder their queries' vectors as well."""
+        if isinstance(examples, EncodedExamples):
+            return examples
+        listed = list(examples)
+        numbers: dict[str, int] = {}
+        query_of = np.array([numbers.setdefault(e.query, len(numbers)) for e in listed], np.int64)
+        kept = encoder is not None and len(numbers) * encoder.width * 4 <= _MOST_VECTORS
+        return EncodedExamples(
+            tokens=_Rows.of([(e.tokens.astype(np.int32),) for e in listed]),
+            contexts=_Rows.of(
+                [tuple(_small(e.contexts, e.codebooks, e.context_items)) for e in listed]
+            ),
+            targets=_Rows.of([(*_small(e.target_contexts, e.targets), e.weights) for e in listed]),
+            lengths=np.array([e.length for e in listed]),
+            items=np.array([e.items for e in listed]),
+            queries=list(numbers),
+            query_of=query_of,
+            vectors=_encoded(encoder, list(numbers)) if kept and encoder else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, example: int) -> EncodedExample:  # type: ignore[override]
+        (tokens,) = self.tokens.at(range(len(self))[example])
+        contexts, codebooks, context_items = self.contexts.at(example)
+        target_contexts, targets, weights = self.targets.at(example)
+        return EncodedExample(
+            tokens=tokens,
+            length=int(self.lengths[example]),
+            contexts=contexts,
+            codebooks=codebooks,
+            context_items=context_items,
+            target_contexts=target_contexts,
+            targets=targets,
+            weights=weights,
+            items=int(self.items[example]),
+            query=self.queries[self.query_of[example]],
+        )
+
+    def take(self, examples: Ints) -> "EncodedExamples":
+        """Some of the examples, in this order."""
+        return replace(
+            self,
+            tokens=self.tokens.take(examples),
+            contexts=self.contexts.take(examples),
+            targets=self.targets.take(examples),
+            lengths=self.lengths[examples],
+            items=self.items[examples],
+            query_of=self.query_of[examples],
+        )
+
+    def query_vectors(self, encoder: TextEncoder) -> npt.NDArray[np.float32]:
+        """The vector of each example's query, (examples, E)."""
+        if self.vectors is not None:
+            return self.vectors[self.query_of]
+        return encoder.encode([self.queries[query] for query in self.query_of])
+
+
+def _small(*columns: Ints) -> Iterable[npt.NDArray[np.int32]]:
+    return (column.astype(np.int32) for column in columns)
+
+
+def _encoded(encoder: TextEncoder, queries: Sequence[str]) -> npt.NDArray[np.float32]:
+    """The vectors of the queries, some at a time."""
+    parts = range(0, len(queries), _ENCODED_AT_ONCE)
+    return np.concatenate(
+        [encoder.encode(queries[start : start + _ENCODED_AT_ONCE]) for start in parts]
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -259,30 +396,29 @@ class Vocabulary:
 
     def collate(self, examples: Sequence[EncodedExample], width: int = 0) -> Batch:
         """Pad examples to one length, at least `width`, and count their contexts through."""
-        longest = max(width, *(len(e.tokens) for e in examples))
-        tokens = np.full((len(examples), longest), self.pad, dtype=np.int64)
-        for row, example in enumerate(examples):
-            tokens[row, : len(example.tokens)] = example.tokens
-        counts = np.array([len(e.contexts) for e in examples])
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        target_contexts = [
-            e.target_contexts + start for e, start in zip(examples, starts, strict=True)
-        ]
-        vectors = np.zeros((len(examples), 0), np.float32)
+        flat = EncodedExamples.of(examples)
+        counts = flat.tokens.counts
+        tokens = np.full((len(flat), max(width, int(counts.max()))), self.pad, np.int64)
+        tokens[np.arange(tokens.shape[1]) < counts[:, None]] = flat.tokens.columns[0]
+        rows = np.repeat(np.arange(len(flat)), flat.contexts.counts)
+        starts = np.repeat(flat.contexts.starts[:-1], flat.targets.counts)
+        positions, codebooks, items = flat.contexts.columns
+        target_contexts, targets, weights = flat.targets.columns
+        vectors = np.zeros((len(flat), 0), np.float32)
         if self.encoder:
-            vectors = self.encoder.encode([e.query for e in examples])
+            vectors = flat.query_vectors(self.encoder)
         return Batch(
             tokens=torch.from_numpy(tokens),
-            lengths=torch.tensor([e.length for e in examples]),
-            context_rows=torch.from_numpy(np.repeat(np.arange(len(examples)), counts)),
-            context_positions=torch.from_numpy(np.concatenate([e.contexts for e in examples])),
-            context_codebooks=torch.from_numpy(np.concatenate([e.codebooks for e in examples])),
-            context_items=torch.from_numpy(np.concatenate([e.context_items for e in examples])),
-            target_contexts=torch.from_numpy(np.concatenate(target_contexts)),
-            targets=torch.from_numpy(np.concatenate([e.targets for e in examples])),
-            weights=torch.from_numpy(np.concatenate([e.weights for e in examples])).float(),
+            lengths=torch.from_numpy(flat.lengths),
+            context_rows=torch.from_numpy(rows),
+            context_positions=torch.from_numpy(positions).long(),
+            context_codebooks=torch.from_numpy(codebooks).long(),
+            context_items=torch.from_numpy(items).long(),
+            target_contexts=torch.from_numpy(target_contexts + starts),
+            targets=torch.from_numpy(targets).long(),
+            weights=torch.from_numpy(weights).float(),
             query_vectors=torch.from_numpy(vectors),
-            matches=torch.zeros(len(examples), 0),
+            matches=torch.zeros(len(flat), 0),
         )
 
     def save(self, folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from twofold.model.backbone import Backbone, autocast
-from twofold.model.vocabulary import EncodedExample, Vocabulary
+from twofold.model.vocabulary import EncodedExamples, Vocabulary
 from twofold.retrieval.expansion import NotFiniteError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
@@ -53,7 +53,7 @@ class Job:
 
     label: str
     mixture: Mixture
-    sources: Sequence[Sequence[EncodedExample]]
+    sources: Sequence[EncodedExamples]
     loss: CodeLoss
     config: TrainingConfig
     schedule: Schedule
@@ -122,7 +122,7 @@ def _step(
     """One training step; returns the loss and the number of examples."""
     backbone.train()
     planned = job.mixture.batch(progress.step)
-    examples = [job.sources[planned.source][row] for row in planned.rows]
+    examples = job.sources[planned.source].take(planned.rows)
     factor = learning_rate_factor(progress.step, job.schedule.steps, job.config.warmup_ratio)
     for group in optimizer.param_groups:
         group["lr"] = job.config.learning_rate * factor
@@ -135,7 +135,7 @@ def _step(
     torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.max_grad_norm)
     optimizer.step()
     name = job.mixture.names[planned.source]
-    seen = progress.targets_seen.get(name, 0) + sum(example.items for example in examples)
+    seen = progress.targets_seen.get(name, 0) + int(examples.items.sum())
     progress.targets_seen[name] = seen
     progress.step += 1
     return float(loss.detach()), len(examples)
@@ -145,7 +145,7 @@ def _loss(
     backbone: Backbone,
     vocabulary: Vocabulary,
     job: Job,
-    examples: Sequence[EncodedExample],
+    examples: EncodedExamples,
     weight: float,
 ) -> torch.Tensor:
     """The loss of a batch, a scalar; the weights of its targets are multiplied by `weight`."""

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.packing import product_of
-from twofold.model.vocabulary import EncodedExample
+from twofold.model.vocabulary import EncodedExample, EncodedExamples
 from twofold.records import Task
 from twofold.training.config import TrainingConfig
 
@@ -330,9 +330,11 @@ def loss_of(
     """
     starts = np.array([codebook.start for codebook in spaces.codebooks])
     counts = torch.zeros(spaces.size, dtype=torch.float64)
-    for examples in encoded.values():
-        codes = [e.targets + starts[e.codebooks[e.target_contexts]] for e in examples]
-        counts += torch.bincount(torch.from_numpy(np.concatenate(codes)), minlength=len(counts))
+    for examples in map(EncodedExamples.of, encoded.values()):
+        contexts, targets, _ = examples.targets.columns
+        contexts = contexts + np.repeat(examples.contexts.starts[:-1], examples.targets.counts)
+        codes = targets + starts[examples.contexts.columns[1][contexts]]
+        counts += torch.bincount(torch.from_numpy(codes), minlength=len(counts))
     return CodeLoss(
         counts,
         spaces.codebooks,

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from twofold.model.backbone import Backbone
-from twofold.model.vocabulary import EncodedExample, Vocabulary
+from twofold.model.vocabulary import EncodedExample, EncodedExamples, Vocabulary
 from twofold.records import InputError, Ints, Source, Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
@@ -54,11 +54,12 @@ def _readable(source: Source, config: TrainingConfig, backbone: Backbone) -> Sou
     return source.cut(config.max_history)
 
 
-def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> list[EncodedExample]:
+def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> EncodedExamples:
     """The encoded examples of a source."""
     if backbone.contexts_per_sequence == 1:
         source = source.by_context()
-    return [encoded for example in source.examples for encoded in vocabulary.encode(example)]
+    encoded = (one for example in source.examples for one in vocabulary.encode(example))
+    return EncodedExamples.of(encoded, vocabulary.encoder)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,11 +102,13 @@ class Mixture:
         max_batch_size: int = 0,
     ) -> None:
         self.names = tuple(names)
-        self.targets = [sum(s.items for s in source) for source in sources]
+        flat = [EncodedExamples.of(source) for source in sources]
+        self.targets = [int(source.items.sum()) for source in flat]
         self.weights = _resolve(weights, self.names, self.targets)
-        self._mass = [sum(float(s.weights.sum()) for s in source) for source in sources]
+        self._mass = [float(source.targets.columns[2].sum()) for source in flat]
         self._readings = _readings(self.weights, self.targets)
-        self._buckets = [_buckets(source, batch_tokens, max_batch_size) for source in sources]
+        lengths = [source.tokens.counts for source in flat]
+        self._buckets = [_buckets(each, batch_tokens, max_batch_size) for each in lengths]
         self._seed = seed
         self._epoch = lru_cache(maxsize=1)(self._plan)
         self.batches_by_source = [
@@ -172,11 +175,8 @@ def _readings(weights: Sequence[float], targets: Sequence[int]) -> list[int]:
     return [max(1, round(value / least)) for value in each]
 
 
-def _buckets(
-    examples: Sequence[EncodedExample], batch_tokens: int, max_batch_size: int
-) -> list[tuple[Ints, int]]:
+def _buckets(lengths: Ints, batch_tokens: int, max_batch_size: int) -> list[tuple[Ints, int]]:
     """Rows by length class, with the number of them that fills a batch."""
-    lengths = np.array([len(example.tokens) for example in examples])
     longest = lengths.max()
     bounds = [int(lengths.min())]
     while bounds[-1] < longest:

@@ -119,8 +119,9 @@ def _fresh(
     encoder: TextEncoder | None,
 ) -> tuple[Vocabulary, Backbone]:
     """A vocabulary of the words of `texts`, and fresh weights."""
-    tokenizer = train_tokenizer(texts, config.text_vocab_size)
-    # Words next to the encoder's embedding make a fresh model worse (see docs/project/log).
+    # Words next to the encoder's embedding make a fresh model worse (see docs/project/log), so it
+    # reads none, and learns no embeddings of words.
+    tokenizer = train_tokenizer([] if encoder else texts, config.text_vocab_size)
     query_tokens = 0 if encoder else config.max_query_tokens
     vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, query_tokens, encoder)
     return vocabulary, fresh_backbone(config.backbone, vocabulary, config.dropout, seed)

@@ -1,6 +1,6 @@
 """The one recipe: a dataset, an arm and a configuration in, a model folder out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
 from twofold.model.hybrid import Hybrid
 from twofold.model.stamp import Stamp
-from twofold.model.vocabulary import EncodedExample
+from twofold.model.vocabulary import EncodedExamples
 from twofold.records import Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
@@ -164,7 +164,7 @@ def _job(run: _Run, model: GenerativeModel, initial: Start) -> loop.Job:
     vocabulary, backbone = model.vocabulary, model.backbone
     sources = initial.sources
     encoded = {task: encode(source, vocabulary, backbone) for task, source in sources.items()}
-    learned: dict[Task, Sequence[EncodedExample]] = dict(encoded)
+    learned: dict[Task, EncodedExamples] = dict(encoded)
     if arm.intervention:
         task = arm.intervention.task
         learned[task] = encode(initial.learned[task], vocabulary, backbone)
