@@ -236,10 +236,7 @@ KUAISAR = Layout(
 )
 KUAISEARCH = Layout(
     name="KuaiSearch",
-    needs=(
-        "recall.jsonl*|recall/*.jsonl*|recall_lite.jsonl*|recall_lite/*.jsonl*",
-        "items.jsonl*|items/*.jsonl*|items_lite.jsonl*|items_lite/*.jsonl*|corpus.jsonl*",
-    ),
+    needs=("recall*/*.jsonl*|recall*.jsonl*", "items*/*.jsonl*|items*.jsonl*|corpus.jsonl*"),
     gives="products, searches, and what users clicked and bought after them: both tasks",
     tables=kuaisearch,
 )
