@@ -161,7 +161,7 @@ def _without_split(queries: pl.DataFrame) -> list[Note]:
     place = f"query '{without['query_id'][0]}'"
     problem = "it names no split, and others do"
     remedy = "give it one, or leave it out"
-    effect = f"split by a hash of the text ({shown})"
+    effect = f"split by a hash of the text: {shown}"
     return [Note(without.height, place, problem, remedy, "query", effect)]
 
 
