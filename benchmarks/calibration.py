@@ -38,8 +38,10 @@ from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.scores import Scores, still_improving
 from twofold.studies.simulation import SIMULATION
+from twofold.studies.statistics.reasons import LEVEL
+from twofold.studies.statistics.task_scores import TaskScores
 from twofold.studies.study import ArmTraining, run_arms
-from twofold.studies.verdict import EQUIVALENCE_LEVEL, LEVEL, SESOI_SHARE, TaskScores, decide
+from twofold.studies.verdict import EQUIVALENCE_LEVEL, SESOI_SHARE, decide
 from twofold.tasks.storage import load_dataset
 
 TABLES = 2000

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twofold.evaluation.significance import contrast, difference, holm, mean
+from twofold.evaluation.significance import contrast, difference, mean
 from twofold.records import Ints
 
 
@@ -56,7 +56,8 @@ def test_a_baseline_without_seeds_leaves_the_other_arms_seeds_in() -> None:
     arm = baseline + np.array([[0.0], [0.1], [0.2]])
     estimate = difference(arm, baseline, _clusters(500), fixed=True)
     assert estimate.seed_variance == pytest.approx(0.01 / 3)
-    assert difference(arm, baseline, _clusters(500)).seed_variance is None
+    # As an arm of one seed it is taken to vary as much as the other one does.
+    assert difference(arm, baseline, _clusters(500)).seed_variance == pytest.approx(0.04 / 3)
 
 
 def test_a_constant_difference_has_p_value_zero_or_one() -> None:
@@ -78,8 +79,60 @@ def test_a_contrast_of_four_arms_is_the_sum_of_its_differences() -> None:
     whole = contrast([(1.0, a), (-1.0, b), (-1.0, c), (1.0, d)], _clusters(200))
     parts = difference(a, b, _clusters(200)).value - difference(c, d, _clusters(200)).value
     assert whole.value == pytest.approx(parts)
-    seeds = sum(float(arm.mean(axis=1).var(ddof=1)) / 4 for arm in (a, b, c, d))
-    assert whole.seed_variance == pytest.approx(seeds)
+
+
+def test_two_arms_add_their_seed_variances() -> None:
+    rng = np.random.default_rng(5)
+    a, b = (rng.random((4, 200)) for _ in range(2))
+    seeds = sum(float(arm.mean(axis=1).var(ddof=1)) / 4 for arm in (a, b))
+    assert difference(a, b, _clusters(200)).seed_variance == pytest.approx(seeds)
+
+
+def test_three_arms_share_what_their_seeds_have_in_common() -> None:
+    """What a seed does to all arms alike is no part of their difference; what it does to one is."""
+    rng = np.random.default_rng(6)
+    base, common = rng.random((1, 300)), rng.normal(0, 0.2, (4, 1))
+    arms = [base + common for _ in range(3)]
+    alike = difference(arms[0], arms[1], _clusters(300), others=arms[2:])
+    assert alike.seed_variance == pytest.approx(0, abs=1e-12)
+    arms[0] = arms[0] + rng.normal(0, 0.2, (4, 1))
+    apart = difference(arms[0], arms[1], _clusters(300), others=arms[2:])
+    own = (arms[0] - arms[1]).mean(axis=1).var(ddof=1) / 4
+    other = (arms[0] + arms[1] - 2 * arms[2]).mean(axis=1).var(ddof=1) / 3 / 4
+    assert apart.seed_variance == pytest.approx(0.75 * own + 0.25 * other)
+
+
+def test_no_interval_is_narrower_than_requests_alone_give() -> None:
+    """Three seed means may agree by chance; who was asked stays uncertain all the same."""
+    rng = np.random.default_rng(7)
+    narrow = 0
+    for _ in range(200):
+        arms = [(rng.random((3, 400)) < 0.3).astype(float) for _ in range(3)]
+        found = difference(arms[0], arms[1], _clusters(400), others=arms[2:])
+        alone = (arms[0] - arms[1]).mean(axis=0).std(ddof=1) / np.sqrt(400)
+        low, high = found.interval()
+        assert high - low >= 2 * stats.t.ppf(0.975, 399) * alone * (1 - 1e-9)
+        total = found.request_variance + (found.seed_variance or 0)
+        narrow += total < alone**2
+        assert found.p_value >= 2 * stats.t.sf(abs(found.value) / alone, 399) * (1 - 1e-9)
+    assert narrow > 40
+
+
+def test_one_sided_p_values_agree_with_the_interval() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(50):
+        arms = [rng.normal(0.02, 0.3, (3, 200)), *(rng.normal(0, 0.3, (3, 200)) for _ in range(2))]
+        found = difference(arms[0], arms[1], _clusters(200), others=arms[2:])
+        low, high = found.interval(0.9)
+        assert (found.p_above < 0.05) == (low > 0)
+        assert (found.p_below < 0.05) == (high < 0)
+
+
+def test_a_single_cluster_says_nothing() -> None:
+    scores = np.random.default_rng(1).random((3, 40))
+    found = difference(scores, scores / 2, np.zeros(40, dtype=np.int64))
+    assert found.interval() == (-2.0, 2.0)
+    assert found.p_value == 1
 
 
 def test_intervals_cover_at_their_level() -> None:
@@ -93,9 +146,3 @@ def test_intervals_cover_at_their_level() -> None:
         low, high = difference(first, second, _clusters(300)).interval()
         missed += not low <= 0 <= high
     assert missed <= 30
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04]) == pytest.approx([0.02, 0.04])
-    assert holm([0.04, 0.03]) == pytest.approx([0.06, 0.06])
-    assert holm([0.9, 0.9]) == [1.0, 1.0]

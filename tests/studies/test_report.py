@@ -10,7 +10,8 @@ import pytest
 
 from twofold.studies.report import verdict_sentence, write_report
 from twofold.studies.result import StudyResult
-from twofold.studies.verdict import TaskVerdict, Verdict
+from twofold.studies.statistics.rule import Verdict
+from twofold.studies.verdict import TaskVerdict
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(

@@ -28,7 +28,7 @@ def test_a_result_fits_the_schema_next_to_it(study_folder: Path, content: dict[s
 def test_keys_are_those_of_the_schema_that_was_first_published(content: dict[str, Any]) -> None:
     jsonschema.validate(content, published_schema())
     new, old = result_schema(), published_schema()
-    assert set(new["properties"]) == set(old["properties"])
+    assert set(new["properties"]) >= set(old["properties"])
     assert set(new["required"]) == set(old["required"])
 
 

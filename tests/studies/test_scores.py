@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twofold.evaluation.measures import PRIMARY
 from twofold.model.stamp import Stamp
 from twofold.studies.arms import ARMS
 from twofold.studies.folder import StudyFolder
@@ -22,7 +21,7 @@ def scores(catalog: PreparedDataset, study_folder: Path) -> Scores:
 def test_a_difference_is_that_of_the_means(scores: Scores, content: dict[str, Any]) -> None:
     effect = scores.difference("joint", "search", "search")
     joint, plain = (
-        content["arms"][arm]["search"][str(PRIMARY)]["mean"] for arm in ("joint", "search")
+        content["arms"][arm]["search"][str(scores.measure)]["mean"] for arm in ("joint", "search")
     )
     assert effect.difference == pytest.approx(joint - plain)
     assert effect.interval[0] <= effect.difference <= effect.interval[1]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from twofold.records import Floats
-from twofold.studies.verdict import Needed, TaskScores, TaskVerdict, decide
+from twofold.studies.statistics.power import Needed
+from twofold.studies.statistics.task_scores import TaskScores
+from twofold.studies.verdict import TaskVerdict, decide
 
 R = 4000
 
@@ -130,26 +132,56 @@ def test_at_the_floor_equal_arms_are_no_evidence() -> None:
 
 
 def test_few_requests_decide_nothing_and_say_how_many_would() -> None:
-    found = _decide(0.315, 0.30, 0.30, seeds=2, requests=40)
+    found = _decide(0.315, 0.30, 0.30, seeds=8, requests=40)
     assert found.verdict == "not enough data"
     assert found.needed is not None
-    assert found.needed.requests is not None
-    assert found.needed.requests > 40
+    assert (found.needed.requests or found.needed.together_requests or 0) > 40
     assert _decide(0.315, 0.30, 0.30, requests=R, spread=1e-6).verdict == "helps"
 
 
 def test_seeds_that_differ_ask_for_more_seeds() -> None:
-    found = _decide(0.315, 0.30, 0.30, spread=0.05)
+    found = _decide(0.315, 0.30, 0.30, spread=0.02)
     assert found.verdict == "not enough data"
     assert found.needed is not None
     assert found.needed.requests is None
     assert (found.needed.seeds or 0) > 5
 
 
-def test_under_three_seeds_a_verdict_is_provisional() -> None:
-    found = _decide(0.35, 0.30, 0.30, seeds=2)
+def test_two_seeds_borrow_the_variance_of_the_other_arms() -> None:
+    found = _decide(0.40, 0.30, 0.30, seeds=2)
     assert (found.verdict, found.provisional) == ("helps", True)
+    assert found.contrasts["plain"].seed_variance is not None
+    assert _decide(0.31, 0.30, 0.30, seeds=2, spread=0.02).verdict == "not enough data"
+
+
+def test_one_seed_decides_nothing_and_says_why() -> None:
+    found = _decide(0.50, 0.30, 0.30, seeds=1)
+    assert (found.verdict, found.provisional) == ("not enough data", True)
+    assert found.reason.startswith("one seed: how much trainings vary is unknown")
     assert found.contrasts["plain"].seed_variance is None
+    assert found.needed is not None
+    assert found.needed.seeds == 3
+
+
+def test_an_arm_of_one_seed_borrows_from_arms_of_more() -> None:
+    arms = [_arm(mean, n, number=k) for k, (mean, n) in enumerate(((0.4, 1), (0.3, 5), (0.3, 5)))]
+    found = decide({"search": TaskScores(arms[0], arms[1], arms[2], np.arange(R))})["search"]
+    assert found.verdict == "helps"
+    assert found.contrasts["plain"].seed_variance is not None
+
+
+def test_a_task_that_is_not_a_number_leaves_the_other_alone() -> None:
+    arms = [_arm(mean, number=n) for n, mean in enumerate((0.35, 0.3, 0.3))]
+    good = TaskScores(arms[0], arms[1], arms[2], np.arange(R))
+    broken = replace(good, joint=np.full((5, R), np.nan))
+    single = replace(good, clusters=np.zeros(R, dtype=np.int64))
+    alone = decide({"search": good})["search"]
+    for other in (broken, single):
+        both = decide({"search": good, "recommendation": other})
+        assert both["search"] == alone
+        assert both["recommendation"].verdict == "not enough data"
+        assert np.isfinite(both["recommendation"].contrasts["plain"].interval).all()
+    assert "not numbers" in decide({"search": broken})["search"].reason
 
 
 def test_an_undertrained_arm_decides_nothing() -> None:
@@ -162,11 +194,11 @@ def test_an_undertrained_arm_decides_nothing() -> None:
 def test_holm_runs_over_the_tasks() -> None:
     """An effect that is certain alone is not so when another task is tested with it."""
     rng = np.random.default_rng(0)
-    noise = rng.normal(0, 0.1, (1, 400))
+    noise = np.repeat(rng.normal(0, 0.1, (1, 400)), 3, axis=0)
     noise -= noise.mean()
     error = 0.1 / 20
     shifted = noise + 2.1 * error
-    flat = np.zeros((1, 400))
+    flat = np.zeros((3, 400))
     borderline = TaskScores(shifted + 1, flat + 1, flat + 1, np.arange(400))
     nothing = TaskScores(noise + 1, flat + 1, flat + 1, np.arange(400))
     # A SESOI of nothing leaves only the tests against 0.

@@ -38,6 +38,14 @@ Sesoi = Annotated[
         help="The smallest effect of interest, as a share of the plain arm's mean.",
     ),
 ]
+MeasureName = Annotated[
+    str | None,
+    typer.Option(
+        "--measure",
+        help="The primary measure, which decides: Recall@30 (Recall@10 where the catalog is "
+        "small) unless another of the reported ones is named, such as nDCG@10.",
+    ),
+]
 Interventions = Annotated[
     bool,
     typer.Option(
@@ -67,6 +75,7 @@ def study(
     seeds: Seeds = 3,
     budget: Budget = BudgetName.standard,
     sesoi: Sesoi = 0.05,
+    measure: MeasureName = None,
     interventions: Interventions = False,
     only: Only = None,
     semantic_ids: SemanticIds = False,
@@ -103,6 +112,7 @@ def study(
             config=resolved,
             budget=budget.value,
             sesoi=sesoi,
+            measure=measure,
             interventions=_interventions(interventions, only),
             semantic_ids=semantic_ids,
             baselines=baselines,

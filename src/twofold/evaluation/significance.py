@@ -1,13 +1,20 @@
 """Means and paired differences, with intervals for the choice of requests and of seeds.
 
-Shapes: S trained models (seeds) of one arm, R requests. Requests that belong together (one user's
-queries) are one cluster and are resampled together.
+Shapes: S trained models (seeds) of one arm, R requests, A arms. Requests that belong together (one
+user's queries) are one cluster and are resampled together.
 
-The variance of a mean over seeds and requests is the sum of two parts: seeds, the variance of
-each arm's seed means over S; and requests, the variance of the mean of the seed-averaged scores
-over bootstrap resamples of clusters, in the limit of many resamples (Efron's infinitesimal
-jackknife, no random numbers). Both contain the seed-by-request interaction, so it is subtracted
-from the second. With fewer than three seeds the first part cannot be estimated: the estimate then
+The variance of a contrast of means over seeds and requests is the sum of two parts: requests, the
+variance of the contrast of the seed-averaged scores when clusters are drawn anew (Efron's
+infinitesimal jackknife, no random numbers); and seeds, the variance of the contrast of the arms'
+means over the seeds. Both contain the interaction of seeds and requests, so it is subtracted from
+the first. The sum never falls below what the requests alone give: seed means that happen to agree
+make no interval narrower than that.
+
+Few seeds say little of their variance. Where three arms or more share their seeds, the variance of
+the contrast over the seeds is averaged with that of the other contrasts between them, which have
+the weight 1/S: arms of equal variance then have nearly twice the degrees of freedom, and what a
+seed does to all arms alike (the same training data, say) falls out. Of two arms alone the variances
+are added, as if their seeds had nothing in common. With too few seeds for either the estimate
 holds for these trained models only.
 """
 
@@ -16,16 +23,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
+from twofold.evaluation.clusters import Clusters
 from twofold.records import Floats, Ints
 
 MIN_SEEDS = 3
+_MOST_DEGREES = 1e9
+"""From here on t is the normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean or a difference of means.
+    """A mean or a contrast of means.
 
     Attributes:
         value: the point estimate.
@@ -33,6 +43,9 @@ class Estimate:
         seed_variance: that from the choice of seeds; None where it cannot be estimated.
         interaction: the part of `seed_variance` that more requests would shrink too.
         degrees: degrees of freedom of the t distribution.
+        floor_variance, floor_degrees: of the choice of requests with these trained models; no
+            interval is narrower than they give.
+        bound: the largest size that the value can have.
     """
 
     value: float
@@ -40,22 +53,116 @@ class Estimate:
     seed_variance: float | None
     interaction: float
     degrees: float
+    floor_variance: float = 0.0
+    floor_degrees: float = _MOST_DEGREES
+    bound: float = math.inf
+
+    @classmethod
+    def unknown(cls, bound: float) -> "Estimate":
+        """A value of which nothing is known but its largest size."""
+        return cls(0.0, bound**2, None, 0.0, 1.0, bound**2, 1.0, bound)
 
     @property
     def standard_error(self) -> float:
-        return math.sqrt(self.request_variance + (self.seed_variance or 0.0))
+        return max(error for error, _ in self._errors)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided interval."""
-        half = float(stats.t.ppf(0.5 + level / 2, self.degrees)) * self.standard_error
-        return self.value - half, self.value + half
+        half = max(error * _quantile(0.5 + level / 2, degrees) for error, degrees in self._errors)
+        return max(self.value - half, -self.bound), min(self.value + half, self.bound)
+
+    @property
+    def p_above(self) -> float:
+        """One-sided p-value of the hypothesis that the true value is 0 or less."""
+        return self._one_sided(self.value)
+
+    @property
+    def p_below(self) -> float:
+        """One-sided p-value of the hypothesis that the true value is 0 or more."""
+        return self._one_sided(-self.value)
 
     @property
     def p_value(self) -> float:
         """Two-sided p-value of the hypothesis that the true value is 0."""
+        return min(1.0, 2 * min(self.p_above, self.p_below))
+
+    def _one_sided(self, value: float) -> float:
         if self.standard_error == 0:
-            return 1.0 if self.value == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.degrees))
+            return 0.0 if value > 0 else 1.0
+        return max(_tail(value / e, degrees) for e, degrees in self._errors if e > 0)
+
+    @property
+    def _errors(self) -> Sequence[tuple[float, float]]:
+        """Standard errors with their degrees of freedom; whichever gives the wider interval."""
+        total = self.request_variance + (self.seed_variance or 0.0)
+        return (
+            (math.sqrt(total), self.degrees),
+            (math.sqrt(self.floor_variance), self.floor_degrees),
+        )
+
+
+def _quantile(probability: float, degrees: float) -> float:
+    return float(special.stdtrit(min(degrees, _MOST_DEGREES), probability))
+
+
+def _tail(statistic: float, degrees: float) -> float:
+    """The probability that t is above `statistic`."""
+    return float(special.stdtr(min(degrees, _MOST_DEGREES), -statistic))
+
+
+class Moments:
+    """What the scores of several arms, on the same requests, say of every contrast of their means.
+
+    Args of the constructor:
+        scores: (S, R) of each of the A arms; S may differ between arms.
+        clusters: (R,), the number of each request's cluster.
+
+    Attributes:
+        means: (A,).
+        seed_means: (S,) of each arm.
+        interactions: variance of each arm's mean from what its seeds and the requests do together,
+            (A,).
+        request_covariance: the covariance of the means from the choice of requests, (A, A).
+    """
+
+    def __init__(self, scores: Sequence[Floats], clusters: Ints) -> None:
+        self._clusters = Clusters(clusters)
+        averaged = np.stack([arm.mean(axis=0) for arm in scores])
+        self.means = averaged.mean(axis=1)
+        self.seed_means = [arm.mean(axis=1) for arm in scores]
+        self.interactions = np.array([_interaction(arm) for arm in scores])
+        self.request_covariance = self._clusters.covariance(self._clusters.influence(averaged))
+
+    @property
+    def request_degrees(self) -> float:
+        """Degrees of freedom of the variance that the choice of requests brings."""
+        return self._clusters.degrees
+
+    def contrast(self, weights: Sequence[float]) -> Estimate:
+        """The sum of the arms' means times `weights` (A,).
+
+        Arms of weight 0 only help to estimate the variance that seeds bring.
+        """
+        w = np.asarray(weights, dtype=np.float64)
+        if not np.isfinite(self.request_covariance).all():
+            return Estimate.unknown(float(np.abs(w).sum()))
+        value, raw = float(w @ self.means), _quadratic(self.request_covariance, w)
+        raw_degrees = self.request_degrees
+        seeds, scale = seed_variance(self.seed_means, w)
+        if seeds is None:
+            return Estimate(value, raw, None, 0.0, raw_degrees, raw, raw_degrees)
+        interaction = float(w**2 @ self.interactions)
+        requests = max(0.0, raw - interaction)
+        scale += requests**2 / raw_degrees
+        degrees = (requests + seeds) ** 2 / scale if scale > 0 else _MOST_DEGREES
+        return Estimate(value, requests, seeds, interaction, degrees, raw, raw_degrees)
+
+
+def _quadratic(covariance: Floats, weights: Floats) -> float:
+    """The variance of a weighted sum; exactly 0 where rounding alone makes it another number."""
+    value = float(weights @ covariance @ weights)
+    largest = float(np.abs(weights) @ np.abs(covariance) @ np.abs(weights))
+    return value if value > 1e-12 * largest else 0.0
 
 
 def mean(scores: Floats, clusters: Ints) -> Estimate:
@@ -68,71 +175,100 @@ def mean(scores: Floats, clusters: Ints) -> Estimate:
     return contrast([(1.0, scores)], clusters)
 
 
-def difference(first: Floats, second: Floats, clusters: Ints, *, fixed: bool = False) -> Estimate:
-    """The mean of `first` - `second`, requests paired, seeds not.
+def difference(
+    first: Floats,
+    second: Floats,
+    clusters: Ints,
+    *,
+    others: Sequence[Floats] = (),
+    fixed: bool = False,
+) -> Estimate:
+    """The mean of `first` - `second`, requests paired.
 
     Args:
         first, second: (S, R) and (S', R), over the same requests.
         clusters: (R,).
+        others: of further arms; they help to estimate the variance that seeds bring.
         fixed: `second` is not trained with seeds, so that it adds no seed variance.
     """
     if fixed:
         return contrast([(1.0, first - second)], clusters)
-    return contrast([(1.0, first), (-1.0, second)], clusters)
+    terms = [(1.0, first), (-1.0, second), *((0.0, other) for other in others)]
+    return contrast(terms, clusters)
 
 
 def contrast(terms: Sequence[tuple[float, Floats]], clusters: Ints) -> Estimate:
-    """A weighted sum of the means of several arms, requests paired, seeds not.
+    """A weighted sum of the means of several arms, requests paired.
 
     Args:
         terms: weight and scores (S, R) of each arm, over the same requests; each arm once.
         clusters: (R,).
     """
-    paired = sum((weight * scores.mean(axis=0) for weight, scores in terms), np.zeros(1))
-    value, variance = float(paired.mean()), _resampling_variance(paired, clusters)
-    groups = len(np.unique(clusters))
-    if min(len(scores) for _, scores in terms) < MIN_SEEDS:
-        return Estimate(value, variance, None, 0.0, max(1, groups - 1))
-    interaction = sum(weight**2 * _interaction(scores) for weight, scores in terms)
-    variance = max(0.0, variance - interaction)
-    parts = [
-        weight**2 * float(scores.mean(axis=1).var(ddof=1)) / len(scores) for weight, scores in terms
-    ]
-    # Welch and Satterthwaite.
-    scale = sum(part**2 / (len(s) - 1) for part, (_, s) in zip(parts, terms, strict=True))
-    scale += variance**2 / max(1, groups - 1)
-    total = variance + sum(parts)
-    degrees = total**2 / scale if scale > 0 else math.inf
-    return Estimate(value, variance, sum(parts), interaction, degrees)
+    weights, scores = zip(*terms, strict=True)
+    return Moments(scores, clusters).contrast(weights)
+
+
+def seed_variance(seed_means: Sequence[Floats], weights: Floats) -> tuple[float | None, float]:
+    """The variance of a contrast of seed means, averaged over the seeds.
+
+    Args:
+        seed_means: (S,) of each of the A arms.
+        weights: (A,).
+
+    Returns:
+        the variance, None where it cannot be estimated; and Satterthwaite's sum of its parts,
+        each squared and divided by its degrees of freedom.
+    """
+    counts = [len(own) for own in seed_means]
+    if len(seed_means) > 2 and len(set(counts)) == 1 and counts[0] > 1:
+        parts = pooled_seed_variance(np.stack(seed_means), weights)
+        return float(parts[0]), float(parts[1])
+    used = [(weight, own) for weight, own in zip(weights, seed_means, strict=True) if weight]
+    enough = [own for own in seed_means if len(own) >= MIN_SEEDS]
+    if not enough:
+        return None, 0.0
+    # What an arm of one or two seeds does not tell is borrowed from the other arms.
+    usual = float(np.mean([own.var(ddof=1) for own in enough]))
+    usual_degrees = sum(len(own) - 1 for own in enough)
+    total = scale = 0.0
+    for weight, own in used:
+        known = len(own) >= MIN_SEEDS
+        part = weight**2 * (float(own.var(ddof=1)) if known else usual) / len(own)
+        total += part
+        scale += part**2 / (len(own) - 1 if known else usual_degrees)
+    return total, scale
+
+
+def pooled_seed_variance(seed_means: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """`seed_variance` of arms that share their seeds, for any number of tables at once.
+
+    Args:
+        seed_means: (..., A, S), A > 2.
+        weights: (A,).
+
+    Returns:
+        the variances and the sums of their parts, (...) each.
+    """
+    arms, seeds = seed_means.shape[-2:]
+    centred = seed_means - seed_means.mean(axis=-1, keepdims=True)
+    squares = (centred**2).sum(axis=(-2, -1))
+    size = float(weights @ weights)
+    own = ((weights @ centred) ** 2).sum(axis=-1) / size
+    # A shift of all arms alike is no part of the other contrasts.
+    shift = np.ones(arms) - weights * (weights.sum() / size)
+    shift /= max(math.sqrt(float(shift @ shift)), 1e-12)
+    rest = squares - own - ((shift @ centred) ** 2).sum(axis=-1)
+    own, rest = own / (seeds - 1), np.maximum(rest, 0) / ((arms - 2) * (seeds - 1))
+    own, rest = own * (size * (1 - 1 / seeds) / seeds), rest * (size / seeds / seeds)
+    scale = own**2 / (seeds - 1) + rest**2 / ((arms - 2) * (seeds - 1))
+    return own + rest, scale
 
 
 def _interaction(scores: Floats) -> float:
     """Variance of an arm's mean from the interaction of its seeds and requests."""
     seeds, requests = scores.shape
-    if requests < 2:
+    if requests < 2 or seeds < 2:
         return 0.0
     both = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     residual = float((both**2).sum()) / ((seeds - 1) * (requests - 1))
     return float(residual / (seeds * requests))
-
-
-def _resampling_variance(values: Floats, clusters: Ints) -> float:
-    """Variance of the mean of `values` when clusters are drawn with replacement."""
-    _, numbers = np.unique(clusters, return_inverse=True)
-    sums, sizes = np.bincount(numbers, weights=values), np.bincount(numbers)
-    if len(sums) < 2:
-        return math.inf
-    # A mean over a random number of requests is a ratio; linearised, these are the clusters'
-    # influence values.
-    influence = (sums - values.mean() * sizes) / len(values)
-    return float((influence**2).sum() * len(sums) / (len(sums) - 1))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: adjusted p-values in the order given."""
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for step, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[place]))
-        adjusted[place] = largest
-    return adjusted

@@ -13,8 +13,10 @@ from twofold.studies import analyses, plots
 from twofold.studies.analyses.analysis import Analysis
 from twofold.studies.cells import interval, number
 from twofold.studies.result import StudyResult
+from twofold.studies.statistics.power import Needed
+from twofold.studies.statistics.reasons import BETWEEN
 from twofold.studies.values import Difference
-from twofold.studies.verdict import BETWEEN, TaskVerdict
+from twofold.studies.verdict import TaskVerdict
 
 if TYPE_CHECKING:
     import jinja2
@@ -114,33 +116,72 @@ def verdict_sentence(task: Task, verdict: TaskVerdict) -> str:
     """The verdict on one task as a sentence."""
     added = other_task(task)
     if verdict.verdict == "not enough data":
-        return f"These data do not show whether {added} helps {task} ({verdict.reason})."
-    sentence = f"training on {added} as well {_CONCLUSION[verdict.verdict]} {task}."
+        asked = f"whether {added} helps {task}"
+        if verdict.question == "replace":
+            asked = f"whether one joint model can take the place of {task}'s own"
+        return f"These data do not show {asked} ({verdict.reason})."
+    sentence = f"{_conclusion(task, verdict)}."
     if verdict.provisional:
         return f"Provisionally: {sentence}"
     return sentence[0].upper() + sentence[1:]
 
 
+def _conclusion(task: Task, verdict: TaskVerdict) -> str:
+    """What is concluded, as a sentence without its full stop."""
+    measure, top = verdict.measure, verdict.top.measure if verdict.top else "nDCG@10"
+    if verdict.verdict == "not worse" or verdict.effect == "not worse":
+        only = f" in {measure}, but not in {top}" if verdict.effect else ""
+        return f"one joint model can take the place of {task}'s own{only}: it is not worse"
+    learning = f"training on {other_task(task)} as well"
+    if verdict.verdict == "only deeper":
+        return f"{learning} helps {task} only deeper, in {measure}; at the top, in {top}, it hurts"
+    if verdict.verdict == "only at the top":
+        return f"{learning} {verdict.effect} {task} only at the top, in {top}"
+    return f"{learning} {_CONCLUSION[verdict.verdict]} {task}"
+
+
+_ADVICE = {
+    "helps": "One joint model serves this task better than a model of its own.",
+    "hurts": "Keep a model of its own for this task, or change the weights of the sources.",
+    "no material difference": "One joint model can replace the task's own without a loss that "
+    "matters.",
+    "not worse": "Serve both tasks with the joint model: what it may lose here does not matter.",
+    "only deeper": "Use the joint model where many answers are shown, or what it finds is ranked "
+    "again; keep a model of its own where the first ones count.",
+}
+
+
 def _advice(verdict: TaskVerdict) -> str:
     """What to do about a verdict."""
-    if verdict.verdict == "helps":
-        return "One joint model serves this task better than a model of its own."
-    if verdict.verdict == "hurts":
-        return "Keep a model of its own for this task, or change the weights of the sources."
-    if verdict.verdict == "no material difference":
-        return "One joint model can replace the task's own without a loss that matters."
+    if verdict.verdict in _ADVICE:
+        return _ADVICE[verdict.verdict]
+    if verdict.verdict == "only at the top":
+        better = "better" if verdict.effect == "helps" else "worse"
+        return f"Where the first answers count, the joint model is the {better} one."
     if verdict.reason.startswith("undertrained"):
         return "Run again with a larger budget: --budget standard, or --set max_steps=N."
-    ways = []
-    if verdict.needed and verdict.needed.requests:
-        ways.append(f"{verdict.needed.requests:,} test requests")
-    if verdict.needed and verdict.needed.seeds:
-        ways.append(f"{verdict.needed.seeds:,} seeds")
-    if ways:
-        return f"If the difference stays as it is, {' or '.join(ways)} would decide."
+    if verdict.needed and (ways := _ways(verdict.needed)):
+        return (
+            f"In four of five studies, {' or '.join(ways)} would decide, unless the difference is "
+            f"near the smallest that matters."
+        )
     if verdict.reason == BETWEEN:
         return "It beats one of them and loses to the other: which would you run otherwise?"
-    return "A decision would need both more test requests and more seeds."
+    return "A decision would need many more test requests and seeds."
+
+
+def _ways(needed: Needed) -> list[str]:
+    """What would decide, in words."""
+    ways = []
+    if needed.requests:
+        ways.append(f"{needed.requests:,} test requests")
+    if needed.seeds:
+        ways.append(f"{needed.seeds:,} seeds")
+    if needed.together_seeds and needed.together_requests:
+        ways.append(
+            f"{needed.together_seeds:,} seeds with {needed.together_requests:,} test requests"
+        )
+    return ways
 
 
 def _ahead_and_level(result: StudyResult, task: Task) -> tuple[list[str], list[str]]:

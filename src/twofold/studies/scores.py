@@ -10,15 +10,15 @@ import numpy as np
 import polars as pl
 
 from twofold import artifact
-from twofold.evaluation.measures import MEASURES, PRIMARY
+from twofold.evaluation.measures import MEASURES
 from twofold.evaluation.runs import read_run
 from twofold.evaluation.significance import difference
 from twofold.model.stamp import Stamp
 from twofold.records import Floats, Ints, Run, Task
 from twofold.studies.arms import control_name
 from twofold.studies.folder import StudyFolder
+from twofold.studies.statistics.task_scores import TOP, TaskScores, has_top, primary_measure
 from twofold.studies.values import Difference, Mean, Measures
-from twofold.studies.verdict import TaskScores
 from twofold.tasks.evaluate import KIND as EVALUATION
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
@@ -31,11 +31,20 @@ class Scores:
     """The evaluations of a study, arm by arm.
 
     Shapes: S seeds, R test requests of a task.
+
+    Attributes:
+        measure: the primary one, which decides.
     """
 
     def __init__(
-        self, dataset: PreparedDataset, arms: Sequence[Arm], folder: StudyFolder, seeds: int
+        self,
+        dataset: PreparedDataset,
+        arms: Sequence[Arm],
+        folder: StudyFolder,
+        seeds: int,
+        measure: str | None = None,
     ) -> None:
+        self.measure = primary_measure(len(dataset.catalog), measure)
         self.arms = {arm.name: arm for arm in arms}
         self._folder = folder
         self._dataset = dataset
@@ -52,16 +61,22 @@ class Scores:
         """(R,), the number of each request's user, or of the request itself."""
         return self._clusters[task]
 
-    def matrix(self, arm: str, task: Task, measure: str = str(PRIMARY)) -> Floats:
-        """Scores of one arm, (S, R), requests in the order of the task."""
-        return np.stack([_column(frame, task, measure) for frame in self._frames[arm]])
+    def matrix(self, arm: str, task: Task, measure: str | None = None) -> Floats:
+        """Scores of one arm, (S, R), requests in the order of the task.
+
+        Args:
+            measure: the primary one by default.
+        """
+        asked = measure or str(self.measure)
+        return np.stack([_column(frame, task, asked) for frame in self._frames[arm]])
 
     def difference(
-        self, first: str, second: str, task: Task, measure: str = str(PRIMARY)
+        self, first: str, second: str, task: Task, measure: str | None = None
     ) -> Difference:
         """The mean of one arm minus that of another, requests paired."""
-        one, two = (self.matrix(arm, task, measure) for arm in (first, second))
-        return Difference.of(difference(one, two, self._clusters[task]))
+        names = [first, second, *(arm for arm in verdict_arms(task) if arm not in (first, second))]
+        one, two, *others = (self.matrix(arm, task, measure) for arm in names if arm in self.arms)
+        return Difference.of(difference(one, two, self._clusters[task], others=others))
 
     def is_still_improving(self, arm: str) -> bool:
         """Whether the best checkpoint of any seed lies in the last tenth of its budget."""
@@ -76,12 +91,18 @@ class Scores:
 
     def primary(self, task: Task) -> TaskScores:
         """What the verdict on one task rests on."""
-        arms = {"joint": "joint", "plain": task, "control": control_name(task)}
+        arms = verdict_arms(task)
+        joint, plain, control = (self.matrix(arm, task) for arm in arms)
+        first = tuple(self.matrix(arm, task, str(TOP)) for arm in arms)
         return TaskScores(
-            **{role: self.matrix(arm, task) for role, arm in arms.items()},
+            joint=joint,
+            plain=plain,
+            control=control,
             clusters=self._clusters[task],
-            still_improving=[arm for arm in arms.values() if self.is_still_improving(arm)],
+            still_improving=[arm for arm in arms if self.is_still_improving(arm)],
             catalog=len(self._dataset.catalog),
+            measure=self.measure,
+            top=(first[0], first[1], first[2]) if has_top(self.measure) else None,
         )
 
     def means(self) -> dict[str, dict[str, Measures]]:
@@ -107,7 +128,7 @@ class Scores:
             frame, clusters = pl.read_parquet(place / "per_request.parquet"), self._clusters[task]
             scores = {str(m): _column(frame, task, str(m))[None] for m in MEASURES}
             above = difference(
-                self.matrix("joint", task), scores[str(PRIMARY)], clusters, fixed=True
+                self.matrix("joint", task), scores[str(self.measure)], clusters, fixed=True
             )
             means.setdefault(stamp["retriever"], {})[task] = {
                 **{measure: Mean.of(own, clusters) for measure, own in scores.items()},
@@ -123,6 +144,11 @@ class Scores:
             for arm, frames in self._frames.items()
             for seed, frame in enumerate(frames)
         )
+
+
+def verdict_arms(task: Task) -> tuple[str, str, str]:
+    """The arms that the verdict on a task compares: joint, plain, control."""
+    return "joint", task, control_name(task)
 
 
 def model_stamp(folder: StudyFolder, arm: str, seed: int) -> Stamp:

@@ -29,8 +29,9 @@ from twofold.studies.analyses.representation import item_embeddings, pair_cosine
 from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.report import environment
+from twofold.studies.statistics.reasons import LEVEL
 from twofold.studies.study import ArmTraining, run_arms
-from twofold.studies.verdict import EQUIVALENCE_LEVEL, LEVEL, SESOI_SHARE
+from twofold.studies.verdict import EQUIVALENCE_LEVEL, SESOI_SHARE
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig

@@ -16,7 +16,6 @@ import torch
 
 from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
-from twofold.evaluation.measures import PRIMARY
 from twofold.extras import require_extra
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device, resolve_precision
@@ -28,6 +27,7 @@ from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.report import write_report
 from twofold.studies.result import FORMAT, StudyResult, StudyStamp, result_schema, result_type
 from twofold.studies.scores import Scores, model_stamp
+from twofold.studies.statistics.task_scores import primary_measure
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
@@ -85,6 +85,7 @@ def study(
     config: TrainingConfig | None = None,
     budget: Budget = "standard",
     sesoi: float = SESOI_SHARE,
+    measure: str | None = None,
     interventions: Sequence[InterventionSet] = (),
     semantic_ids: bool = False,
     baselines: bool = False,
@@ -102,6 +103,8 @@ def study(
         config: resolved training settings; the preset of `budget` by default.
         budget: the preset's name, for the stamp.
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
+        measure: the primary one, which decides; Recall@30 by default, and Recall@10 where the
+            catalog is small.
         interventions: `2x2` and `caps` change the training data of the added task; see
             `twofold.studies.interventions`.
         semantic_ids: also train `joint` with each of `twofold.identifiers.assign.schemes`.
@@ -118,6 +121,7 @@ def study(
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least 1")
     _require_both_tasks(dataset)
+    primary_measure(len(dataset.catalog), measure)
     folder = StudyFolder(Path(out))
     training = _arm_training(dataset, config or resolve_config(budget), folder, device, threads)
     arms = _arms(dataset, training.config, interventions, semantic_ids)
@@ -125,6 +129,7 @@ def study(
         "seeds": seeds,
         "budget": budget,
         "sesoi_share": sesoi,
+        "measure": measure,
         "interventions": list(interventions),
         "semantic_ids": semantic_ids,
         "baselines": baselines,
@@ -308,7 +313,7 @@ def _conclude(
     command: str,
 ) -> Study:
     """From the evaluations to study.json, report.html and the manifest."""
-    scores = Scores(dataset, arms, folder, plan["seeds"])
+    scores = Scores(dataset, arms, folder, plan["seeds"], plan["measure"])
     verdicts = decide({task: scores.primary(task) for task in dataset.tasks}, plan["sesoi_share"])
     evidence = Evidence(dataset, scores, folder, plan)
     result: StudyResult = result_type()(
@@ -342,7 +347,7 @@ def _stamp(
         catalog=len(dataset.catalog),
         candidates=joint.candidates,
         ties=joint.ties,
-        primary=str(PRIMARY),
+        primary=str(scores.measure),
         selection=str(SELECTION),
         loss=joint.loss,
         source_weights=dict(joint.source_weights),

@@ -1,69 +1,43 @@
-"""The verdict for one task: helps, hurts, no material difference, or not enough data.
+"""The verdict for one task: what joint training does to it, or that the data do not show it.
 
 `joint` is set against the plain arm (what a user would run otherwise) and against the step-matched
-control (which rules out that joint merely trained for longer); a verdict needs both.
+control (which rules out that joint merely trained for longer); a verdict needs both. The question
+*transfer* is whether learning the other task helps; *replace*, whether one model can take the place
+of two, which it can where it is not worse.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 
-from twofold.evaluation.measures import PRIMARY
-from twofold.evaluation.significance import MIN_SEEDS, Estimate, difference, holm
-from twofold.records import Floats, Ints, Task
+from twofold.evaluation.significance import MIN_SEEDS, Estimate
+from twofold.records import Task
+from twofold.studies.statistics import rule
+from twofold.studies.statistics.power import Needed, needed
+from twofold.studies.statistics.reasons import LEVEL, disagree, reason_of
+from twofold.studies.statistics.rule import Effect, Found, Levels, Question, Verdict
+from twofold.studies.statistics.task_scores import (
+    TOP,
+    TaskScores,
+    why_at_ceiling,
+    why_degenerate,
+    why_too_few_seeds,
+)
 from twofold.studies.values import Difference, Interval, Value
 
 SESOI_SHARE = 0.05
 """The smallest effect of interest, as a share of the plain arm's mean."""
 
-LEVEL = 0.95
 EQUIVALENCE_LEVEL = 0.90
-
-_HOLM_QUANTILE = 2.24
-"""The normal distribution's quantile at .05 / 2 tasks, two-sided."""
-_EQUIVALENCE_QUANTILE = 1.645
-"""The normal distribution's quantile at .05, one-sided: an interval of 90 %."""
-
-MOST_OF_CATALOG = 0.5
-"""The largest share of the catalog that an answer may hold for the measure to say something."""
-FEWEST_UNITS = 20
-"""The fewest test users, or queries without one, that a verdict may rest on."""
-FEWEST_FOUND = 5
-"""The fewest of them for which some arm finds a right answer."""
-
-BETWEEN = "joint lies between the plain arm and the step-matched control"
-
-Verdict = Literal["helps", "hurts", "no material difference", "not enough data"]
-
-
-@dataclass(frozen=True, slots=True)
-class TaskScores:
-    """The primary measure of one task, by request.
-
-    Attributes:
-        joint, plain, control: (S, R) each.
-        clusters: (R,), the number of the user or query that each request is resampled with.
-        still_improving: arms whose best validation value lies in the last tenth of their budget.
-        catalog: the number of items that are ranked; None where it is not known.
-    """
-
-    joint: Floats
-    plain: Floats
-    control: Floats
-    clusters: Ints
-    still_improving: Sequence[str] = ()
-    catalog: int | None = None
-
 
 Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 class Contrast(Difference):
-    """The joint arm minus another arm in the primary measure."""
+    """The joint arm minus another arm in one measure."""
 
     interval_90: Interval
     p: Probability
@@ -84,13 +58,27 @@ class Contrast(Difference):
         )
 
 
-class Needed(Value):
-    """How many would decide, if the difference stays as it is; None where no number would."""
+Contrasts = Mapping[Literal["plain", "control"], Contrast]
 
-    requests: int | None
-    """Test requests, with the seeds as they are."""
-    seeds: int | None
-    """Seeds, with the requests as they are."""
+
+class TopEffect(Value):
+    """What joint training does to the first ranks."""
+
+    measure: str
+    p_adjusted: Probability
+    contrasts: Contrasts
+
+
+class Look(Value):
+    """At which look the verdict was given, in a study that grows until it decides."""
+
+    seeds: pydantic.PositiveInt
+    planned: Sequence[int]
+    """The seeds of every look."""
+    level: Probability
+    """What this look may spend of the error of *helps* and *hurts*, two-sided."""
+    level_one_sided: Probability
+    """The same of *no material difference* and of *not worse*."""
 
 
 class TaskVerdict(Value):
@@ -98,160 +86,193 @@ class TaskVerdict(Value):
 
     verdict: Verdict
     provisional: bool
-    """Whether seeds are under three, so that the verdict speaks of these trained models alone."""
+    """Whether seeds are under three, so that their variance is hardly known."""
     reason: Annotated[str, pydantic.Field(min_length=1)]
     sesoi: pydantic.NonNegativeFloat
     """The smallest effect of interest, in the unit of the measure."""
     p_adjusted: Probability
-    """The larger of the two contrasts' p-values, after Holm's correction over the tasks."""
-    contrasts: Mapping[Literal["plain", "control"], Contrast]
+    """The larger of the two contrasts' p-values, after Holm's correction over tasks and measures;
+    1 where the contrasts have different signs."""
+    contrasts: Contrasts
     """The joint arm minus the plain arm, and minus the step-matched control."""
     needed: Needed | None
     """What would decide, where the verdict is `not enough data`."""
+    question: Question = "transfer"
+    """`transfer`: does the other task help? `replace`: can one model take the place of two?"""
+    effect: Effect | None = None
+    """What joint does at the place that `only deeper` or `only at the top` names."""
+    measure: str | None = None
+    """The primary measure; None in older studies, where it was Recall@30."""
+    sesoi_of_misses: pydantic.NonNegativeFloat | None = None
+    """The smallest effect of interest as a share of what the plain arm misses."""
+    p_same: Probability | None = None
+    """The p-value of the hypothesis that a difference is as large as `sesoi`, or larger."""
+    margin: pydantic.NonNegativeFloat | None = None
+    """By how much joint may be worse and still take the place of the others, as a share of the
+    plain arm's mean."""
+    p_not_worse: Probability | None = None
+    """The p-value of the hypothesis that joint is worse by the margin or more."""
+    top: TopEffect | None = None
+    """The first ranks, where the primary measure does not weigh ranks."""
+    look: Look | None = None
+    """None where the number of seeds was fixed beforehand."""
 
 
 def decide(
-    scores: Mapping[Task, TaskScores], sesoi_share: float = SESOI_SHARE
+    scores: Mapping[Task, TaskScores],
+    sesoi_share: float = SESOI_SHARE,
+    *,
+    question: Question = "transfer",
+    margin: float | None = None,
+    looks: Sequence[int] | None = None,
+    plan: bool = True,
 ) -> dict[Task, TaskVerdict]:
-    """Verdicts of all tasks together: Holm's correction runs over their primary tests."""
-    contrasts = {task: _contrasts(own) for task, own in scores.items()}
-    weaker = [max(e.p_value for e in pair.values()) for pair in contrasts.values()]
-    adjusted = dict(zip(scores, holm(weaker), strict=True))
-    return {
-        task: _verdict(own, contrasts[task], adjusted[task], sesoi_share)
-        for task, own in scores.items()
+    """Verdicts of all tasks together: the correction runs over the tests of all of them.
+
+    Args:
+        scores: by task; a task whose data cannot decide anything is no part of the correction.
+        sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
+        question: `transfer` or `replace`.
+        margin: for `replace`: the loss that would not matter, as a share of the plain arm's mean,
+            set before the scores are seen; `sesoi_share` by default.
+        looks: the seeds after which a growing study is looked at; None for a fixed number.
+        plan: whether to compute what would decide, where nothing does.
+    """
+    asked = _Asked(question, sesoi_share, sesoi_share if margin is None else margin, looks, plan)
+    excluded = {task: why_degenerate(own) for task, own in scores.items()}
+    tested = {task: own for task, own in scores.items() if excluded[task] is None}
+    found = {task: Found.of(rule.pair_of(own.moments)) for task, own in tested.items()}
+    tops = {
+        task: Found.of(rule.pair_of(own.top_moments))
+        for task, own in tested.items()
+        if own.top_moments is not None
     }
+    first, top = rule.adjusted(found, tops)
+    verdicts: dict[Task, TaskVerdict] = {}
+    for task, own in scores.items():
+        reason = excluded[task]
+        if reason is not None:
+            verdicts[task] = _withheld(own, reason, asked)
+        else:
+            p_values = (first[task], top.get(task, 1.0))
+            verdicts[task] = _decided(own, found[task], tops.get(task), p_values, asked)
+    return verdicts
 
 
-_Estimates = Mapping[Literal["plain", "control"], Estimate]
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a verdict is asked for."""
+
+    question: Question
+    sesoi_share: float
+    margin: float
+    looks: Sequence[int] | None
+    plan: bool
+
+    def levels(self, scores: TaskScores) -> Levels:
+        return Levels.of(self.looks, scores.seeds)
 
 
-def _contrasts(scores: TaskScores) -> _Estimates:
-    return {
-        "plain": difference(scores.joint, scores.plain, scores.clusters),
-        "control": difference(scores.joint, scores.control, scores.clusters),
-    }
-
-
-def _verdict(
-    scores: TaskScores, contrasts: _Estimates, p_adjusted: float, share: float
+def _decided(
+    scores: TaskScores,
+    found: Found,
+    top: Found | None,
+    p_values: tuple[float, float],
+    asked: _Asked,
 ) -> TaskVerdict:
-    sesoi = share * float(scores.plain.mean())
-    verdict, reason = _judge(contrasts, p_adjusted, sesoi)
-    needed = _needed(scores, contrasts, sesoi) if verdict == "not enough data" else None
-    if scores.still_improving:
-        names = ", ".join(scores.still_improving)
-        verdict, needed = "not enough data", None
-        reason = f"undertrained: still improving at the end of the budget: {names}"
-    if degenerate := _degenerate(scores) or _ceiling(scores, verdict, sesoi):
-        verdict, reason, needed = "not enough data", degenerate, None
+    """The verdict on a task whose data can decide; `p_values` are adjusted: primary, top."""
+    levels, moments = asked.levels(scores), scores.moments
+    p_same = rule.p_same(moments, asked.sesoi_share)
+    p_not_worse = rule.p_not_worse(moments, asked.margin)
+    shown = found.direction(p_values[0], levels.two_sided)
+    shown_top = top.direction(p_values[1], levels.two_sided) if top else "open"
+    verdict, effect = rule.conclude(
+        asked.question,
+        shown,
+        shown_top,
+        p_same <= levels.one_sided,
+        p_not_worse <= levels.one_sided,
+    )
+    reason = reason_of(verdict, effect, scores, shown)
+    withheld = _why_withheld(scores, verdict, asked)
+    more_would_decide = verdict == "not enough data" and withheld is None
+    if withheld is None and (why := why_too_few_seeds(scores)):
+        withheld, more_would_decide = why, True
+    if withheld is not None:
+        verdict, effect, reason = "not enough data", None, withheld
     return TaskVerdict(
+        **_described(scores, asked),
         verdict=verdict,
-        provisional=min(len(scores.joint), len(scores.plain), len(scores.control)) < MIN_SEEDS,
         reason=reason,
-        sesoi=sesoi,
-        p_adjusted=p_adjusted,
-        contrasts={name: Contrast.of(estimate) for name, estimate in contrasts.items()},
-        needed=needed,
+        p_adjusted=p_values[0],
+        needed=_needed(scores, asked) if more_would_decide and asked.plan else None,
+        effect=effect,
+        p_same=p_same,
+        p_not_worse=p_not_worse if asked.question == "replace" else None,
+        top=_top(scores, p_values[1]),
     )
 
 
-def _degenerate(scores: TaskScores) -> str | None:
-    """Why the measure cannot distinguish the arms, whatever they learned; None where it can."""
-    arms = (scores.joint, scores.plain, scores.control)
-    if not any(arm.any() for arm in arms):
-        return "no arm finds any right answer"
-    if scores.catalog is not None and scores.catalog * MOST_OF_CATALOG < PRIMARY.k:
-        return (
-            f"an answer of {PRIMARY.k} holds more than half of the catalog of {scores.catalog} "
-            f"items, so {PRIMARY} is high for any model; a verdict needs a larger catalog"
-        )
-    units = len(np.unique(scores.clusters))
-    if units < FEWEST_UNITS:
-        return (
-            f"too few test users or queries: {units}; a verdict needs at least {FEWEST_UNITS} "
-            f"that are independent"
-        )
-    answered = np.any([arm.any(axis=0) for arm in arms], axis=0)
-    answered_units = len(np.unique(scores.clusters[answered]))
-    if answered_units < FEWEST_FOUND:
-        return (
-            f"the arms find right answers for {answered_units} of {units} test users or queries "
-            f"alone; a verdict needs at least {FEWEST_FOUND}"
-        )
-    if not np.ptp(np.concatenate(arms), axis=0).any():
-        return "every arm scores the same on every request, so nothing distinguishes them"
+def _withheld(scores: TaskScores, reason: str, asked: _Asked) -> TaskVerdict:
+    """The verdict on a task whose data cannot decide anything."""
+    return TaskVerdict(
+        **_described(scores, asked),
+        verdict="not enough data",
+        reason=reason,
+        p_adjusted=1.0,
+        needed=None,
+        top=_top(scores, 1.0),
+    )
+
+
+def _described(scores: TaskScores, asked: _Asked) -> dict[str, Any]:
+    """What a verdict says of the data, whatever it is."""
+    plain = float(np.nan_to_num(scores.plain.mean()))
+    sesoi, levels = asked.sesoi_share * plain, asked.levels(scores)
+    look = Look(
+        seeds=scores.seeds,
+        planned=asked.looks or [scores.seeds],
+        level=levels.two_sided,
+        level_one_sided=levels.one_sided,
+    )
+    return {
+        "provisional": scores.seeds < MIN_SEEDS,
+        "sesoi": sesoi,
+        "sesoi_of_misses": sesoi / (1 - plain) if plain < 1 else None,
+        "contrasts": _contrasts(rule.pair_of(scores.moments)),
+        "question": asked.question,
+        "measure": str(scores.measure),
+        "margin": asked.margin if asked.question == "replace" else None,
+        "look": look if asked.looks else None,
+    }
+
+
+def _contrasts(pair: rule.Pair) -> Contrasts:
+    return {name: Contrast.of(estimate) for name, estimate in pair.items()}
+
+
+def _top(scores: TaskScores, p_adjusted: float) -> TopEffect | None:
+    if scores.top_moments is None:
+        return None
+    contrasts = _contrasts(rule.pair_of(scores.top_moments))
+    return TopEffect(measure=str(TOP), p_adjusted=p_adjusted, contrasts=contrasts)
+
+
+def _why_withheld(scores: TaskScores, verdict: Verdict, asked: _Asked) -> str | None:
+    """Why more data of this kind would not carry the verdict that the rule gives."""
+    if scores.still_improving:
+        names = ", ".join(scores.still_improving)
+        return f"undertrained: still improving at the end of the budget: {names}"
+    if verdict in ("no material difference", "not worse"):
+        smallest = asked.sesoi_share * float(scores.plain.mean())
+        return why_at_ceiling(scores, smallest)
     return None
 
 
-def _ceiling(scores: TaskScores, verdict: Verdict, sesoi: float) -> str | None:
-    """Why a difference could not have been seen: the plain arm leaves no room for one."""
-    plain = float(scores.plain.mean())
-    if verdict != "no material difference" or 1 - plain >= sesoi:
-        return None
-    return (
-        f"the plain arm reaches {plain:.4f} of at most 1, which leaves less room than the smallest "
-        f"effect of interest; a verdict needs harder requests, or a larger catalog"
-    )
-
-
-def _judge(contrasts: _Estimates, p_adjusted: float, sesoi: float) -> tuple[Verdict, str]:
-    estimates = list(contrasts.values())
-    narrow = [estimate.interval(EQUIVALENCE_LEVEL) for estimate in estimates]
-    if all(-sesoi < low and high < sesoi for low, high in narrow):
-        return (
-            "no material difference",
-            "both 90 % intervals lie inside the smallest effect of interest",
-        )
-    wide = [estimate.interval(LEVEL) for estimate in estimates]
-    certain = p_adjusted < 1 - LEVEL
-    if certain and all(low > 0 for low, _ in wide):
-        return "helps", "joint is above the plain arm and above the step-matched control"
-    if certain and all(high < 0 for _, high in wide):
-        return "hurts", "joint is below the plain arm and below the step-matched control"
-    if all(low > 0 for low, _ in wide) or all(high < 0 for _, high in wide):
-        return "not enough data", "the difference does not hold after Holm's correction"
-    if _disagree(contrasts):
-        return "not enough data", BETWEEN
-    unclear = [name for name, (low, high) in zip(contrasts, wide, strict=True) if low <= 0 <= high]
-    named = " and ".join(f"joint - {name}" for name in unclear)
-    return "not enough data", f"the 95 % interval of {named} includes 0, and is wide"
-
-
-def _disagree(contrasts: _Estimates) -> bool:
-    """Whether joint is surely above one of the two arms and surely below the other."""
-    wide = [estimate.interval(LEVEL) for estimate in contrasts.values()]
-    return any(low > 0 for low, _ in wide) and any(high < 0 for _, high in wide)
-
-
-def _needed(scores: TaskScores, contrasts: _Estimates, sesoi: float) -> Needed:
-    """Requests (seeds as they are) or seeds (requests as they are) that would decide.
-
-    A contrast is decided when its interval excludes 0, after Holm's correction too, or lies
-    inside the smallest effect of interest; the easier of the two is taken, at the difference that
-    was measured. None where no number of that kind alone would do.
-    """
-    if _disagree(contrasts):
+def _needed(scores: TaskScores, asked: _Asked) -> Needed:
+    """Requests or seeds that would decide; none where joint lies between the other two arms."""
+    pair = rule.pair_of(scores.moments)
+    alike = len(set(map(len, scores.arms))) == 1
+    if not alike or disagree(pair):
         return Needed(requests=None, seeds=None)
-    now_requests, now_seeds = scores.joint.shape[1], len(scores.joint)
-    requests: float = now_requests + 1
-    seeds: float = max(MIN_SEEDS, now_seeds + 1)
-    for estimate in contrasts.values():
-        size = abs(estimate.value)
-        wanted = max(size / _HOLM_QUANTILE, (sesoi - size) / _EQUIVALENCE_QUANTILE) ** 2
-        of_seeds = estimate.seed_variance or 0.0
-        of_seeds_alone = max(0.0, of_seeds - estimate.interaction)
-        of_requests = estimate.request_variance + of_seeds - of_seeds_alone
-        requests = max(requests, now_requests * _ratio(of_requests, wanted - of_seeds_alone))
-        seeds = max(seeds, now_seeds * _ratio(of_seeds, wanted - estimate.request_variance))
-    return Needed(
-        requests=math.ceil(requests) if math.isfinite(requests) else None,
-        seeds=math.ceil(seeds) if math.isfinite(seeds) else None,
-    )
-
-
-def _ratio(variance: float, room: float) -> float:
-    """How many times as many are needed for `variance` to fit into `room`."""
-    if variance == 0:
-        return 0.0 if room >= 0 else math.inf
-    return variance / room if room > 0 else math.inf
+    return needed(scores.moments, scores.joint.shape[1], asked.sesoi_share)

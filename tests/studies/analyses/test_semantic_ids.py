@@ -52,7 +52,7 @@ def test_a_finished_study_may_be_given_them(
     page = (out / "report.html").read_text()
     assert "<h2>Semantic IDs" in page
     assert "semantic-separate" in page
-    assert "Semantic IDs, Recall@30" in render(study_tables(result), "markdown")
+    assert f"Semantic IDs, {result.stamp.primary}" in render(study_tables(result), "markdown")
 
 
 def _are_compared_with_joint(result: StudyResult) -> None:
@@ -61,7 +61,9 @@ def _are_compared_with_joint(result: StudyResult) -> None:
     for name, arm in arms.items():
         assert result.of("training")[name][0].budget == 40
         for task, effect in arm.minus_joint.items():
-            own, joint = (result.arms[each][task]["Recall@30"].mean for each in (name, "joint"))
+            own, joint = (
+                result.arms[each][task][result.stamp.primary].mean for each in (name, "joint")
+            )
             assert effect.difference == pytest.approx(own - joint)
     assert arms["semantic-text"].embeddings == "text"
     assert len(arms["semantic-text"].codebook_sizes) == 1

@@ -154,7 +154,7 @@ def attribute(cells: Mapping[CellName, Floats], plain: Floats, clusters: Ints) -
         clusters: (R,).
     """
     parts = {
-        name: contrast([(w, cells[c]) for w, c in zip(weights, CELLS, strict=True) if w], clusters)
+        name: contrast([(w, cells[c]) for w, c in zip(weights, CELLS, strict=True)], clusters)
         for name, weights in _WEIGHTS.items()
     }
     noise = contrast([(1.0, cells["noise"]), (-1.0, plain)], clusters)

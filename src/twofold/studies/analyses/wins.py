@@ -21,8 +21,8 @@ from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.analyses.pairs import Pairs
 from twofold.studies.analyses.representation import matched_pairs
 from twofold.studies.scores import Scores
+from twofold.studies.statistics.reasons import LEVEL
 from twofold.studies.values import Interval, Value
-from twofold.studies.verdict import LEVEL
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.popularity import combined_popularity
 from twofold.tasks.prepared import PreparedDataset

@@ -1,0 +1,55 @@
+"""The variance of a mean whose observations come in clusters, such as the requests of one user.
+
+Shapes: R requests in G clusters, A arms.
+"""
+
+import math
+
+import numpy as np
+
+from twofold.records import Floats, Ints
+
+
+class Clusters:
+    """Which requests belong together, and so are drawn together.
+
+    Args of the constructor:
+        numbers: (R,), the number of each request's cluster.
+    """
+
+    def __init__(self, numbers: Ints) -> None:
+        _, self._numbers, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+        self._sizes = counts.astype(np.float64)
+        self._shares = self._sizes / len(self._numbers)
+
+    def influence(self, values: Floats) -> Floats:
+        """What each cluster adds to the means of `values` (A, R) beyond its size, (A, G).
+
+        A mean over a random number of requests is a ratio; linearised, these are the clusters'
+        influence values.
+        """
+        sums = np.stack([np.bincount(self._numbers, weights=row) for row in values])
+        centred = sums - values.mean(axis=1)[:, None] * self._sizes
+        return np.asarray(centred / len(self._numbers))
+
+    def covariance(self, influence: Floats) -> Floats:
+        """The covariance of means when clusters are drawn anew, (A, A); infinite of one cluster.
+
+        It is the jackknife's, which leaves out one cluster at a time (CR3 of Bell and McCaffrey).
+        A cluster that makes up a large part of the requests moves the means towards itself, and
+        only without it can be seen how far.
+
+        Args:
+            influence: (A, G), of `influence`.
+        """
+        groups = len(self._sizes)
+        if groups < 2:
+            return np.full((len(influence), len(influence)), math.inf)
+        apart = influence / (1 - self._shares)
+        return np.asarray(apart @ apart.T * ((groups - 1) / groups))
+
+    @property
+    def degrees(self) -> float:
+        """The degrees of freedom of that variance: one less than so many clusters of one size as
+        would leave the mean as uncertain (Kish's effective number)."""
+        return max(1.0, 1 / float((self._shares**2).sum()) - 1)

@@ -1,0 +1,36 @@
+"""Corrections for several tests at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """Holm's step-down adjustment: adjusted p-values in the order given.
+
+    It is the closed test whose intersections are tested by Bonferroni's rule; with weights, by
+    the weighted one, so that a hypothesis of greater weight is easier to reject (Holm, 1979).
+
+    Args:
+        weights: positive, by p-value; all equal where they are not given.
+    """
+    shares = np.ones(len(p_values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    adjusted = [0.0] * len(p_values)
+    largest, left = 0.0, float(shares.sum())
+    for place in sorted(range(len(p_values)), key=lambda n: p_values[n] / shares[n]):
+        largest = max(largest, min(1.0, p_values[place] * left / float(shares[place])))
+        adjusted[place] = largest
+        left = max(left - float(shares[place]), 0.0)
+    return adjusted
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values of a table of exploratory tests, in the order given.
+
+    Of the rows whose adjusted p-value is at most .05, at most .05 are expected to be without an
+    effect (Benjamini and Hochberg, 1995).
+    """
+    if not p_values:
+        return []
+    return [float(p) for p in stats.false_discovery_control(np.asarray(p_values), method="bh")]

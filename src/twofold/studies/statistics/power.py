@@ -1,0 +1,361 @@
+"""What a study can be expected to say before it is made, by seeds and test requests.
+
+Future studies are simulated from what a first one, of one seed or more, shows: the covariance of
+the arms' means from the choice of requests, what seeds and requests do together, and how much the
+means vary over the seeds. The last is hardly known from few seeds, so every simulated study draws
+it from what the first study leaves possible: a chance of 80 % is one over all of that.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import pydantic
+from scipy import special
+
+from twofold.evaluation.sequential import LOOKS
+from twofold.evaluation.significance import Moments, pooled_seed_variance
+from twofold.records import Floats
+from twofold.studies.statistics.rule import PRIMARY_WEIGHT, Levels
+from twofold.studies.values import Value
+
+AIM = 0.8
+"""The chance of a verdict that a study is planned for."""
+USUAL_SEED_DEVIATION = 0.04
+"""The standard deviation of an arm's mean over the seeds, as a share of it, before any is seen:
+most studies so far show 2 to 8 %."""
+_USUAL_DEGREES = 4
+"""How well that is known, as degrees of freedom."""
+
+_POSSIBLE = 0.9
+"""The level of the interval of differences that a study leaves possible."""
+
+_DRAWS = 1000
+_MORE_SEEDS = (5, 8, 12, 20, 32)
+_MOST_SEEDS = 64
+_LOG_TIMES = 10
+"""Seeds, and doublings of the test requests, beyond which nobody goes."""
+
+
+class Needed(Value):
+    """How many decide in four of five studies; None where no number of that kind alone does."""
+
+    requests: int | None
+    """Test requests, with the seeds as they are."""
+    seeds: int | None
+    """Seeds, with the test requests as they are."""
+    together_seeds: int | None = None
+    """Where neither alone decides: seeds, with `together_requests` test requests."""
+    together_requests: int | None = None
+
+
+Chance = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+
+class Plan(Value):
+    """What a study of so many seeds and test requests can be expected to say."""
+
+    seeds: int
+    """The most seeds."""
+    seeds_trained: float
+    """The mean number of seeds, where the study ends as soon as it decides."""
+    requests: int
+    """Test requests."""
+    effect: float
+    """The true difference, in smallest effects of interest."""
+    helps: Chance
+    hurts: Chance
+    no_material_difference: Chance
+    not_enough_data: Chance
+
+
+_TINY = 1e-30
+"""A variance that is not there."""
+
+_KINDS = ("helps", "hurts", "no material difference")
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a first study shows of the variances, of joint, plain and control in this order.
+
+    Attributes:
+        means: (3,).
+        requests: covariance of the means from the choice of requests alone, (3, 3).
+        interaction: variance of the mean of one trained model from what its seed and the requests
+            do together, (3,).
+        seed_variance: of the mean of one trained model, averaged over the arms; without the
+            interaction.
+        seed_degrees: how well the last is known.
+        seeds: trained models of each arm.
+        request_degrees: of the clusters.
+    """
+
+    means: Floats
+    requests: Floats
+    interaction: Floats
+    seed_variance: float
+    seed_degrees: float
+    seeds: int
+    request_degrees: float
+
+    @classmethod
+    def of(cls, moments: Moments, seed_deviation: float = USUAL_SEED_DEVIATION) -> "Pilot":
+        """From the scores of a study.
+
+        Args:
+            moments: of joint, plain and control, with the same number of seeds.
+            seed_deviation: what the standard deviation of the mean of one trained model usually
+                is, as a share of the mean; it counts as much as three seeds of three arms do, so
+                that three seeds that agree by chance promise nothing.
+        """
+        stacked = np.stack(moments.seed_means)
+        arms, seeds = stacked.shape
+        usual = (seed_deviation * float(moments.means.mean())) ** 2
+        # A single model shows no interaction: it is in the requests' part.
+        interaction = moments.interactions * seeds
+        centred = stacked - stacked.mean(axis=1, keepdims=True)
+        squares = float(((centred - centred.mean(axis=0)) ** 2).sum())
+        degrees = (arms - 1) * (seeds - 1)
+        shared = float(interaction.mean()) * degrees
+        own = max(0.0, squares - shared)
+        variance = (own + _USUAL_DEGREES * usual) / (degrees + _USUAL_DEGREES)
+        requests = moments.request_covariance - np.diag(interaction / seeds)
+        return cls(
+            means=moments.means,
+            requests=requests,
+            interaction=interaction,
+            seed_variance=variance,
+            seed_degrees=degrees + _USUAL_DEGREES,
+            seeds=seeds,
+            request_degrees=moments.request_degrees,
+        )
+
+
+class Futures:
+    """Studies to come, simulated from a pilot.
+
+    Args of the constructor:
+        pilot: what is known.
+        sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
+        differences: the true joint - plain and joint - control.
+        draws: simulated studies.
+    """
+
+    def __init__(
+        self,
+        pilot: Pilot,
+        sesoi_share: float,
+        differences: tuple[float, float],
+        draws: int = _DRAWS,
+    ) -> None:
+        self._pilot, self._share, self._draws = pilot, sesoi_share, draws
+        # The same numbers in every simulation: what differs is the plan.
+        self._rng = np.random.default_rng(0)
+        self._root = _root(pilot.requests)
+        known = self._rng.chisquare(pilot.seed_degrees, draws) / pilot.seed_degrees
+        self._seed_variance = pilot.seed_variance / known
+        plain = float(pilot.means[1])
+        joint = plain + differences[0]
+        self._means = np.array([joint, plain, joint - differences[1]])
+
+    def chances(
+        self, looks: Sequence[int], times: float = 1.0, levels: Sequence[Levels] | None = None
+    ) -> dict[str, float]:
+        """The chance of each verdict, and the mean number of seeds that are trained.
+
+        Args:
+            looks: seeds after which the study is looked at; it ends with a verdict or the last.
+            times: how many times as many test requests as the pilot has.
+            levels: of the looks.
+        """
+        self._rng = np.random.default_rng(1)
+        levels = levels or [Levels.of(looks if len(looks) > 1 else None, look) for look in looks]
+        requests = self._normal(3) @ self._root.T / math.sqrt(times)
+        noise = self._normal(3, looks[-1])
+        spread = np.sqrt(self._seed_variance[:, None] + self._pilot.interaction / times)
+        seed_means = (self._means + requests)[..., None] + spread[..., None] * noise
+        verdicts = np.full(self._draws, -1)
+        trained = np.full(self._draws, looks[-1])
+        for look, at in zip(looks, levels, strict=True):
+            found = self._verdicts(seed_means[..., :look], times, at)
+            new = (verdicts < 0) & (found >= 0)
+            verdicts[new], trained[new] = found[new], look
+        chances = {kind: float((verdicts == n).mean()) for n, kind in enumerate(_KINDS)}
+        return {**chances, "not enough data": float((verdicts < 0).mean()), "seeds": trained.mean()}
+
+    def _verdicts(self, seed_means: Floats, times: float, levels: Levels) -> Floats:
+        """The verdict of each simulated study by its place in `_KINDS`, -1 without one."""
+        share = self._share
+        factor = self._rng.chisquare(self._pilot.request_degrees, self._draws)
+        factor /= self._pilot.request_degrees
+        up, down = 1 + share, 1 - share
+        contrasts = {
+            "plain": (1, -1, 0),
+            "control": (1, 0, -1),
+            "plain, upper bound": (1, -up, 0),
+            "plain, lower bound": (1, -down, 0),
+            "control, upper bound": (1, -share, -1),
+            "control, lower bound": (1, share, -1),
+        }
+        tails = {
+            name: self._tails(seed_means, np.array(weights), times, factor)
+            for name, weights in contrasts.items()
+        }
+        above, below = (np.maximum(tails["plain"][side], tails["control"][side]) for side in (0, 1))
+        outside = [tails[f"{arm}, upper bound"][1] for arm in ("plain", "control")]
+        outside += [tails[f"{arm}, lower bound"][0] for arm in ("plain", "control")]
+        same = np.maximum.reduce(outside)
+        # As if the other task showed nothing: its hypotheses keep their part of the error.
+        alpha = levels.two_sided * PRIMARY_WEIGHT / 2
+        found = np.full(self._draws, -1)
+        found[2 * above <= alpha], found[2 * below <= alpha] = 0, 1
+        found[same <= levels.one_sided] = 2
+        return found
+
+    def _tails(
+        self, seed_means: Floats, weights: Floats, times: float, factor: Floats
+    ) -> tuple[Floats, Floats]:
+        """One-sided p-values of a contrast: of 0 or less, and of 0 or more."""
+        seeds = seed_means.shape[-1]
+        pilot = self._pilot
+        value = seed_means.mean(axis=-1) @ weights
+        alone = max(0.0, float(weights @ pilot.requests @ weights)) / times
+        both = float(weights**2 @ pilot.interaction) / (times * seeds)
+        floor = (alone + both) * factor
+        requests = np.maximum(0.0, floor - both)
+        of_seeds, scale = pooled_seed_variance(seed_means, weights)
+        total = requests + of_seeds
+        total = np.maximum(total, _TINY)
+        degrees = total**2 / np.maximum(scale + requests**2 / pilot.request_degrees, _TINY**2)
+        t, least = value / np.sqrt(total), value / np.sqrt(np.maximum(floor, _TINY))
+        tails = [
+            np.maximum(
+                special.stdtr(degrees, -sign * t),
+                special.stdtr(pilot.request_degrees, -sign * least),
+            )
+            for sign in (1, -1)
+        ]
+        return tails[0], tails[1]
+
+    def _normal(self, *shape: int) -> Floats:
+        return self._rng.standard_normal((self._draws, *shape))
+
+
+def _root(covariance: Floats) -> Floats:
+    """A root of a covariance; what is below 0 by chance is 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
+
+
+def needed(moments: Moments, requests: int, sesoi_share: float) -> Needed:
+    """Seeds, or test requests, with which a new study decides with a chance of 80 %.
+
+    The difference that was measured is uncertain, and a study planned for it alone is often too
+    small. So the plan is for each difference that the study leaves possible and that a study can
+    settle: none, and one of at least twice the smallest effect of interest.
+
+    Args:
+        moments: of joint, plain and control in a study that did not decide.
+        requests: its test requests.
+    """
+    pilot = Pilot.of(moments)
+    sesoi = sesoi_share * float(pilot.means[1])
+    futures = [
+        Futures(pilot, sesoi_share, (size, size)) for size in _possible_differences(moments, sesoi)
+    ]
+
+    def decides(seeds: int, times: float) -> bool:
+        return all(
+            1 - future.chances((seeds,), times)["not enough data"] >= AIM for future in futures
+        )
+
+    def enough_requests(seeds: int, low: int = 1) -> int | None:
+        steps = _smallest(lambda step: decides(seeds, 2 ** (step / 4)), low, 4 * _LOG_TIMES)
+        return None if steps is None else math.ceil(requests * 2 ** (steps / 4))
+
+    least = max(pilot.seeds, 2)
+    alone = Needed(
+        requests=enough_requests(least),
+        seeds=_smallest(lambda number: decides(number, 1.0), least + 1, _MOST_SEEDS),
+    )
+    if alone.requests or alone.seeds:
+        return alone
+    for seeds in (look for look in _MORE_SEEDS if look > least):
+        if (enough := enough_requests(seeds)) is not None:
+            return alone.model_copy(update={"together_seeds": seeds, "together_requests": enough})
+    return alone
+
+
+def _possible_differences(moments: Moments, sesoi: float) -> list[float]:
+    """True differences to plan for: those that a study leaves possible and a larger one settles."""
+    bounds = [
+        bound
+        for weights in ((1, -1, 0), (1, 0, -1))
+        for bound in moments.contrast(weights).interval(_POSSIBLE)
+    ]
+    low, high = min(bounds), max(bounds)
+    found = [0.0] if low < sesoi / 2 and high > -sesoi / 2 else []
+    if high > 2 * sesoi:
+        found.append(max(2 * sesoi, low))
+    if low < -2 * sesoi:
+        found.append(min(-2 * sesoi, high))
+    return found or [high if abs(high) > abs(low) else low]
+
+
+def _smallest(holds: Callable[[int], bool], low: int, high: int) -> int | None:
+    """The smallest number for which a condition holds that, once met, stays so."""
+    if not holds(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+def power_table(
+    moments: Moments,
+    requests: int,
+    sesoi_share: float,
+    *,
+    seed_deviation: float = USUAL_SEED_DEVIATION,
+    looks: Sequence[int] = LOOKS,
+    times: Sequence[float] = (1.0, 4.0),
+    effects: Sequence[float] = (0.0, 1.0, 2.0, 4.0),
+) -> list[Plan]:
+    """The chance of each verdict by seeds, test requests and true effect, from a first study.
+
+    Args:
+        moments: of joint, plain and control in the first study, which may be of one seed.
+        requests: its test requests.
+        sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
+        seed_deviation: what an arm's mean usually varies over the seeds, as a share of it.
+        looks: the seeds to tell of, each as a study of its own.
+        times: multiples of the test requests.
+        effects: joint - plain and joint - control, in smallest effects of interest.
+    """
+    pilot = Pilot.of(moments, seed_deviation)
+    rows = []
+    for effect in effects:
+        size = effect * sesoi_share * float(pilot.means[1])
+        futures = Futures(pilot, sesoi_share, (size, size))
+        for seeds in looks:
+            for multiple in times:
+                chances = futures.chances((seeds,), multiple)
+                rows.append(_plan(chances, seeds, round(requests * multiple), effect))
+    return rows
+
+
+def _plan(chances: Mapping[str, float], seeds: int, requests: int, effect: float) -> Plan:
+    return Plan(
+        seeds=seeds,
+        seeds_trained=chances["seeds"],
+        requests=requests,
+        effect=effect,
+        helps=chances["helps"],
+        hurts=chances["hurts"],
+        no_material_difference=chances["no material difference"],
+        not_enough_data=chances["not enough data"],
+    )

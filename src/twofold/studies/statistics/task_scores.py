@@ -1,0 +1,154 @@
+"""What the verdict on one task rests on, and whether it can tell arms apart at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from twofold.evaluation.measures import MEASURES, PRIMARY, Measure
+from twofold.evaluation.significance import MIN_SEEDS, Moments
+from twofold.records import Floats, InputError, Ints
+
+ROLES = ("joint", "plain", "control")
+"""The arms of a verdict, in the order of weights in contrasts."""
+
+TOP = Measure("nDCG", 10)
+"""What the first ranks are worth: no verdict may contradict it."""
+
+MOST_OF_CATALOG = 0.5
+"""The largest share of the catalog that an answer may hold for the measure to say something."""
+USUAL_PART_OF_CATALOG = 0.1
+"""Where the usual answer holds a larger share of the catalog, a shorter one is judged."""
+FEWEST_UNITS = 20
+"""The fewest test users, or queries without one, that a verdict may rest on."""
+FEWEST_FOUND = 5
+"""The fewest of them for which some arm finds a right answer."""
+FEWEST_SEEDS = 2
+"""The fewest trained models of an arm that show how much trainings vary."""
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """The primary measure of one task, by request; and the measure of the first ranks.
+
+    Attributes:
+        joint, plain, control: (S, R) each.
+        clusters: (R,), the number of the user or query that each request is resampled with.
+        still_improving: arms whose best validation value lies in the last tenth of their budget.
+        catalog: the number of items that are ranked; None where it is not known.
+        measure: the primary measure.
+        top: nDCG@10 of joint, plain and control, (S, R) each; None where the primary measure
+            itself looks at the first ranks.
+    """
+
+    joint: Floats
+    plain: Floats
+    control: Floats
+    clusters: Ints
+    still_improving: Sequence[str] = ()
+    catalog: int | None = None
+    measure: Measure = PRIMARY
+    top: tuple[Floats, Floats, Floats] | None = None
+
+    @property
+    def arms(self) -> tuple[Floats, Floats, Floats]:
+        """In the order of `ROLES`."""
+        return self.joint, self.plain, self.control
+
+    @property
+    def seeds(self) -> int:
+        """The trained models of the arm that has fewest."""
+        return min(map(len, self.arms))
+
+    @cached_property
+    def moments(self) -> Moments:
+        """The moments of the primary measure."""
+        return Moments(self.arms, self.clusters)
+
+    @cached_property
+    def top_moments(self) -> Moments | None:
+        """The moments of the measure of the first ranks."""
+        return Moments(self.top, self.clusters) if self.top else None
+
+
+def primary_measure(catalog: int, asked: str | None = None) -> Measure:
+    """The measure that decides: Recall@30, or a smaller k where the catalog is small.
+
+    Args:
+        catalog: items that are ranked.
+        asked: the user's choice; of the measures that every evaluation reports.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if asked is None:
+        usual = PRIMARY.k <= USUAL_PART_OF_CATALOG * catalog
+        return PRIMARY if usual else Measure(PRIMARY.name, TOP.k)
+    measure = Measure.parse(asked)
+    if measure not in MEASURES:
+        raise InputError(f"--measure '{asked}': choose one of {', '.join(map(str, MEASURES))}")
+    return measure
+
+
+def has_top(measure: Measure) -> bool:
+    """Whether the first ranks are tested beside a primary measure, which does not weigh ranks."""
+    return measure.name not in ("nDCG", "RR")
+
+
+def why_degenerate(scores: TaskScores) -> str | None:
+    """Why the measure cannot distinguish the arms, whatever they learned; None where it can."""
+    if not all(np.isfinite(arm).all() for arm in (*scores.arms, *(scores.top or ()))):
+        return "some scores are not numbers, so nothing can be computed from them"
+    if not any(arm.any() for arm in scores.arms):
+        return "no arm finds any right answer"
+    measure, catalog = scores.measure, scores.catalog
+    if catalog is not None and catalog * MOST_OF_CATALOG < measure.k:
+        return (
+            f"an answer of {measure.k} holds more than half of the catalog of {catalog} "
+            f"items, so {measure} is high for any model; a verdict needs a larger catalog"
+        )
+    return _why_too_few(scores)
+
+
+def _why_too_few(scores: TaskScores) -> str | None:
+    units = len(np.unique(scores.clusters))
+    if units < FEWEST_UNITS:
+        return (
+            f"too few test users or queries: {units}; a verdict needs at least {FEWEST_UNITS} "
+            f"that are independent"
+        )
+    answered = np.any([arm.any(axis=0) for arm in scores.arms], axis=0)
+    answered_units = len(np.unique(scores.clusters[answered]))
+    if answered_units < FEWEST_FOUND:
+        return (
+            f"the arms find right answers for {answered_units} of {units} test users or queries "
+            f"alone; a verdict needs at least {FEWEST_FOUND}"
+        )
+    if not np.ptp(np.concatenate(scores.arms), axis=0).any():
+        return "every arm scores the same on every request, so nothing distinguishes them"
+    return None
+
+
+def why_at_ceiling(scores: TaskScores, smallest: float) -> str | None:
+    """Why no difference of the size `smallest` could have been seen; None where one could."""
+    plain = float(scores.plain.mean())
+    if 1 - plain >= smallest:
+        return None
+    return (
+        f"the plain arm reaches {plain:.4f} of at most 1, which leaves less room than the smallest "
+        f"effect of interest; a verdict needs harder requests, or a larger catalog"
+    )
+
+
+def why_too_few_seeds(scores: TaskScores) -> str | None:
+    """Why nothing is known of how much trainings vary; None where something is."""
+    arms = scores.arms
+    alike = len({len(arm) for arm in arms}) == 1
+    if (scores.seeds >= FEWEST_SEEDS and alike) or max(map(len, arms)) >= MIN_SEEDS:
+        return None
+    return (
+        f"{'one seed' if scores.seeds == 1 else f'{scores.seeds} seeds'}: how much trainings vary "
+        f"is unknown, so a difference may be that of these trained models alone; a verdict needs "
+        f"at least {FEWEST_SEEDS} seeds, and better {MIN_SEEDS}"
+    )
