@@ -57,5 +57,5 @@ def test_every_public_name_does_its_job(tmp_path: Path) -> None:
     assert set(evaluation.means()) == {"search", "recommendation"}
     with pytest.raises(twofold.InputError):
         twofold.load_dataset(tmp_path / "nowhere")
-    study = twofold.study(dataset, out=tmp_path / "study", seeds=1, config=config, budget="quick")
+    study = twofold.study(dataset, out=tmp_path / "study", seeds=1, config=config, tune=0)
     assert study.verdicts["search"].provisional

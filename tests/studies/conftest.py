@@ -32,7 +32,7 @@ Command = Callable[..., tuple[int, str, str]]
 def study_arguments(dataset: Path, out: Path) -> list[str]:
     """What `twofold` is given for the study of the tests."""
     arguments = ["study", str(dataset), "--out", str(out), "--seeds", "1", "--budget", "quick"]
-    arguments += ["--threads", "1", "--device", "cpu", "--baselines"]
+    arguments += ["--threads", "1", "--device", "cpu", "--baselines", "--tune", "2"]
     arguments += ["--interventions", "--only", "2x2"]
     return arguments + [part for setting in SETTINGS for part in ("--set", setting)]
 

@@ -14,14 +14,19 @@ import pytest
 
 from tests.builds import count_builds
 from tests.conftest import WriteFolder
-from tests.studies.conftest import Command, study_arguments, study_command
+from tests.studies.conftest import SETTINGS, Command, study_arguments, study_command
 from twofold import artifact, extras
 from twofold.evaluation.measures import MEASURES
 from twofold.records import InputError
+from twofold.studies.arms import ARMS, tuned_arm
+from twofold.studies.folder import StudyFolder
+from twofold.studies.result import StudyResult
+from twofold.studies.scores import model_stamp
 from twofold.studies.study import study
+from twofold.tasks.evaluate import KIND as EVALUATION
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
-from twofold.training.config import TrainingConfig
+from twofold.training.config import TrainingConfig, resolve_config
 
 
 def test_arms_and_measures_are_all_there(content: dict[str, Any]) -> None:
@@ -96,10 +101,11 @@ def test_the_conclusion_builds_examples_and_requests_once(
         load_dataset(prepared),
         out=tmp_path / "out",
         seeds=plan["seeds"],
-        config=TrainingConfig(**plan["training"]),
+        config=resolve_config(plan["budget"], None, tuple(SETTINGS)),
         budget=plan["budget"],
         interventions=plan["interventions"],
         baselines=plan["baselines"],
+        tune=plan["tune"],
         resume=True,
         device="cpu",
         threads=plan["threads"],
@@ -107,6 +113,28 @@ def test_the_conclusion_builds_examples_and_requests_once(
     assert ("build_examples", "search") in built
     assert ("build_requests", "search", "test") in built
     assert len(built) == len(set(built))
+
+
+def test_every_arm_has_the_recipe_that_validation_chose_for_it(
+    study_folder: Path, result: StudyResult
+) -> None:
+    tuning = result.of("tuning")
+    assert set(tuning.arms) == {"search", "recommendation", "joint"}
+    assert {arm.recipes for arm in tuning.arms.values()} == {2}, "the same effort for every arm"
+    assert tuning.steps == sum(arm.steps for arm in tuning.arms.values()) > 0
+    folder = StudyFolder(study_folder)
+    for arm in ARMS:
+        stamp = model_stamp(folder, arm.name, 0)
+        own = tuning.arms[tuned_arm(arm)]
+        assert stamp.tuning is not None
+        assert stamp.tuning["chosen"] == own.chosen
+        assert stamp.seed != stamp.tuning["seed"] == own.seed
+        trained = artifact.read_json(folder.model(arm.name, 0) / artifact.MANIFEST)
+        for key, value in own.chosen.items():
+            assert trained["config"]["training"][key] == value
+    baseline = artifact.load(folder.baseline("recommendation", "SASRec"), EVALUATION)["config"]
+    assert baseline["stamp"]["candidates"] == 2, "and for SASRec"
+    assert "Each arm's recipe was chosen on validation" in folder.report.read_text()
 
 
 def test_nothing_finished_is_repeated(
@@ -126,7 +154,7 @@ def test_a_folder_with_another_study_is_refused(
     catalog: PreparedDataset, quick_config: TrainingConfig, study_folder: Path
 ) -> None:
     with pytest.raises(InputError, match="holds a study already; add --resume"):
-        study(catalog, out=study_folder, seeds=1, config=quick_config, budget="quick")
+        study(catalog, out=study_folder, seeds=1, config=quick_config, tune=2)
     with pytest.raises(
         InputError, match="started with another baselines, budget, interventions, training"
     ):
@@ -136,6 +164,7 @@ def test_a_folder_with_another_study_is_refused(
             seeds=1,
             config=quick_config,
             budget="standard",
+            tune=2,
             threads=1,
             resume=True,
         )

@@ -25,7 +25,7 @@ print(json.dumps([f for f in files if f and len(Path(f).read_text().splitlines()
 """
 
 
-def test_training_on_a_prepared_folder_loads_at_most_forty_six_files(
+def test_training_on_a_prepared_folder_loads_few_files(
     catalog: PreparedDataset, tmp_path: Path
 ) -> None:
     save_dataset(catalog, tmp_path / "dataset")

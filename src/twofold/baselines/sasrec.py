@@ -7,6 +7,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
+from twofold.training.tuning import SASREC_RECIPES, choose_recipe, recipes_of
 
 
 def sasrec(
@@ -17,6 +18,7 @@ def sasrec(
     seed: int = 0,
     device: str = "auto",
     threads: int | None = None,
+    tune: int = 0,
 ) -> GenerativeRetriever:
     """Self-attentive sequential recommendation (Kang and McAuley, ICDM 2018) with softmax loss.
 
@@ -28,6 +30,7 @@ def sasrec(
         out: the model folder; one that is finished is loaded.
         config: the configuration of the arms; its steps, width and depth are kept.
         seed, device, threads: as in `twofold.train`.
+        tune: the number of recipes that validation chooses from; 0 takes the configuration's.
     """
     _, _, size = config.backbone.partition(":")
     changed = {
@@ -36,16 +39,25 @@ def sasrec(
         "item_init": "random",
         "item_text_queries": 0,
     }
+    arm = NAMED_ARMS["recommendation"]
+    own, tuning = config.model_copy(update=changed), None
+    if tune:
+        recipes = recipes_of(arm, config, tune, SASREC_RECIPES)
+        chosen = choose_recipe(
+            dataset, arm, out.parent / "sasrec-tuning", own, recipes, device=device
+        )
+        own, tuning = chosen.config, chosen.record
     retriever = train(
         dataset,
-        NAMED_ARMS["recommendation"],
+        arm,
         out=out,
-        config=config.model_copy(update=changed),
+        config=own,
         seed=seed,
         device=device,
         threads=threads,
         resume=True,
         histories=False,
+        tuning=tuning,
     )
     retriever.name = "SASRec"
     return retriever

@@ -74,6 +74,7 @@ def every_baseline(
     config: TrainingConfig,
     device: str = "auto",
     threads: int | None = None,
+    tune: int = 0,
 ) -> Iterator[Baseline]:
     """All baselines, tuned.
 
@@ -82,6 +83,7 @@ def every_baseline(
         folder: the weights of trained baselines are kept here.
         config: the configuration of the arms; SASRec takes its width, length and steps.
         device, threads: as in `twofold.train`.
+        tune: the number of recipes that SASRec's is chosen from, as for the arms.
     """
     for task in dataset.tasks:
         yield Baseline(task, f"popularity {task}", partial(_untuned, Popularity, dataset, task))
@@ -97,7 +99,7 @@ def every_baseline(
     if "recommendation" in dataset.tasks:
         yield Baseline("recommendation", "item-kNN", partial(_item_knn, dataset))
         yield Baseline("recommendation", "history mean", partial(_history_mean, dataset, config))
-        neural = partial(_sasrec, dataset, folder / "sasrec", config, device, threads)
+        neural = partial(_sasrec, dataset, folder / "sasrec", config, device, threads, tune)
         yield Baseline("recommendation", "SASRec", neural)
 
 
@@ -199,5 +201,8 @@ def _sasrec(
     config: TrainingConfig,
     device: str,
     threads: int | None,
+    tune: int,
 ) -> Chosen:
-    return Chosen(sasrec(dataset, folder, config, device=device, threads=threads))
+    retriever = sasrec(dataset, folder, config, device=device, threads=threads, tune=tune)
+    tuning = retriever.model.stamp.tuning or {}
+    return Chosen(retriever, tuning.get("chosen", {}), tuning.get("recipes", 1))

@@ -59,6 +59,14 @@ TextEncoder = Annotated[
         "folder of a sentence-transformers model, tfidf+NAME for both, or none.",
     ),
 ]
+Tune = Annotated[
+    str | None,
+    typer.Option(
+        "--tune",
+        help="Choose the recipe (start of the items, dropout, weight decay, learning rate, width, "
+        "weights of the tasks) among so many on validation, 1 to 9; none takes the fixed one.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TopK = Annotated[
     int, typer.Option("-k", help="Number of items to return; a smaller catalog returns all it has.")
@@ -104,6 +112,19 @@ def say_left_out(data: "PreparedDataset") -> None:
     place = file if line is None else f"{file} line {line}"
     count = f"{data.left_out.height:,} row{'' if data.left_out.height == 1 else 's'}"
     print(f"left out: {count} with unknown ids; the first: {place}: {reason}", file=sys.stderr)
+
+
+def parse_tune(value: str | None) -> int | None:
+    """The number of recipes of `--tune`; 0 for none, None where it is not given.
+
+    Raises:
+        InputError: the value is no number.
+    """
+    if value is None or value == "none":
+        return None if value is None else 0
+    if not value.isdecimal():
+        raise InputError(f"--tune '{value}': choose a number from 1 to 9, or none")
+    return int(value)
 
 
 def parse_ids(values: Sequence[str] | None, known: Container[str]) -> tuple[str, ...]:

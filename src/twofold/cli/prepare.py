@@ -13,11 +13,12 @@ def prepare(
 ) -> None:
     """Validate and split a dataset, and write it as Parquet with a data report."""
     from twofold import artifact
+    from twofold.encoders.start_report import report_starts
     from twofold.tasks.storage import load_dataset, save_dataset
 
     artifact.require_absent(out)
     with artifact.claim(out):
         dataset = load_dataset(source, split.value, cutoff, skip_unknown)
-        save_dataset(dataset, out)
+        save_dataset(dataset, out, {"starts": report_starts(dataset)})
     name = "data_report.json" if json else "data_report.md"
     print((out / name).read_text(encoding="utf-8"), end="")

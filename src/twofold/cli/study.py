@@ -20,6 +20,8 @@ from twofold.cli.options import (
     SkipUnknown,
     TextEncoder,
     Threads,
+    Tune,
+    parse_tune,
     say_left_out,
 )
 from twofold.records import InputError
@@ -80,6 +82,7 @@ def study(
     only: Only = None,
     semantic_ids: SemanticIds = False,
     baselines: Baselines = False,
+    tune: Tune = None,
     text_encoder: TextEncoder = None,
     skip_unknown: SkipUnknown = False,
     resume: Resume = False,
@@ -116,6 +119,7 @@ def study(
             interventions=_interventions(interventions, only),
             semantic_ids=semantic_ids,
             baselines=baselines,
+            tune=parse_tune(tune),
             resume=resume,
             device=device,
             threads=threads,

@@ -1,5 +1,6 @@
 """`twofold train`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,11 +17,16 @@ from twofold.cli.options import (
     SkipUnknown,
     TextEncoder,
     Threads,
+    Tune,
+    parse_tune,
     say_left_out,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twofold.model.stamp import Stamp
+    from twofold.retrieval.generative import GenerativeRetriever
 
 Backbone = Annotated[
     str | None,
@@ -58,14 +64,15 @@ def train(
     threads: Threads = None,
     resume: Resume = False,
     histories: Histories = True,
+    tune: Tune = None,
     skip_unknown: SkipUnknown = False,
 ) -> None:
     """Train one model into a folder."""
     from twofold import artifact
     from twofold.tasks.storage import load_dataset
     from twofold.training.config import resolve_config
-    from twofold.training.train import train as run
 
+    recipes = parse_tune(tune)
     resolved = resolve_config(
         budget.value,
         config,
@@ -77,7 +84,7 @@ def train(
     with artifact.claim(out):
         data = load_dataset(dataset, skip_unknown=skip_unknown)
         say_left_out(data)
-        retriever = run(
+        retriever = _training(recipes, budget)(
             data,
             arm,
             out=out,
@@ -90,6 +97,17 @@ def train(
         )
     stamp = retriever.model.stamp
     print(f"{out}: best at step {stamp.best_step} of {stamp.max_steps}, {_validated(stamp, arm)}")
+
+
+def _training(recipes: int | None, budget: BudgetName) -> "Callable[..., GenerativeRetriever]":
+    """What trains: the fixed recipe, or the best of some."""
+    if not recipes:
+        from twofold.training.train import train as fixed
+
+        return fixed
+    from twofold.training.tuning import recipes_to_try, train_tuned
+
+    return partial(train_tuned, recipes=recipes_to_try(recipes, budget.value))
 
 
 def _validated(stamp: "Stamp", arm: str) -> str:

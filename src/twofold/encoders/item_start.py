@@ -1,4 +1,4 @@
-"""What is known of items before a training: their texts, and factors of an arm's own examples."""
+"""What an arm knows of items before it trains: their texts, and factors of its own examples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,21 @@ import numpy as np
 
 from twofold.encoders.factorisation import history_factors, near_queries, query_factors
 from twofold.encoders.text_encoder import TextEncoder
-from twofold.encoders.vectors import Vectors
+from twofold.encoders.vectors import Vectors, principal_axes
 from twofold.records import Source, Task
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemStart:
-    """Vectors of the items, in columns that say different things.
+    """Vectors of the items, and the map of queries to them: their products are cosines.
 
     Attributes:
-        items: (N, F + E): F columns that only items have, then E that are compared with queries;
-            each part of unit length, or zero where it says nothing of an item.
-        queries: vectors of the training queries, (Q, E); None where E is 0.
+        items: (N, D).
+        query_map: from a text encoder's vectors, (D, E); None where no item has a text or query.
     """
 
     items: Vectors
-    queries: Vectors | None
+    query_map: Vectors | None
 
 
 def item_start(
@@ -34,13 +33,16 @@ def item_start(
 ) -> ItemStart | None:
     """The vectors that an arm's items start from; None where nothing is known of them.
 
+    Histories and texts say different things. So each is a block of columns, of unit length or zero
+    where it says nothing of an item, and the vectors are both along their common principal axes.
+
     Args:
         learned: the examples of the arm's own tasks.
         texts: the items' texts.
         encoder: the text encoder, which reads texts and queries; None leaves both out.
         parts: `text` and `factors`, or one of them. Factors are those of the histories, in
             recommendation, and the mean of the queries that want an item, in search.
-        width: F, where histories are learned.
+        width: the largest D.
     """
     blocks: list[Vectors] = []
     if "recommendation" in learned and "factors" in parts:
@@ -57,4 +59,19 @@ def item_start(
         if known is not None:
             blocks.append(known)
             queries = asked
-    return ItemStart(np.hstack(blocks), queries) if blocks else None
+    return along_axes(np.hstack(blocks), queries, width) if blocks else None
+
+
+def along_axes(items: Vectors, queries: Vectors | None, width: int) -> ItemStart:
+    """Vectors along the leading principal axes of items and queries.
+
+    Args:
+        items: (N, F + E); the last E columns can be compared with queries.
+        queries: vectors of the training queries, (Q, E); None where E is 0.
+        width: the largest number of axes.
+    """
+    if queries is None:
+        return ItemStart(items[:, :width], None)
+    asked = np.pad(queries, ((0, 0), (items.shape[1] - queries.shape[1], 0)))
+    axes = principal_axes(np.vstack([items, asked]), width).astype(np.float32)
+    return ItemStart(items @ axes, axes[items.shape[1] - queries.shape[1] :].T)

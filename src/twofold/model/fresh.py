@@ -56,47 +56,27 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
 
 
 def start_from_vectors(
-    backbone: Backbone,
-    spaces: IdSpaces,
-    items: Vectors,
-    queries: Vectors | None = None,
+    backbone: Backbone, spaces: IdSpaces, items: Vectors, query_map: Vectors | None = None
 ) -> None:
-    """Start a backbone so that it scores items by the cosines of given vectors, times `_SCALE`.
+    """Start a backbone so that it scores items by the products of given vectors, times `_SCALE`.
 
-    The code rows become the items' vectors along the principal axes of all, and the query map
-    these axes. A code's vector is the mean, over the items that have the code, of what the codes
-    of the levels before leave over. A history is then answered with items near its last one.
+    A code's row starts at the mean, over the items that have the code, of what the codes of the
+    levels before leave over of their vectors. A history is then answered with items near its last.
 
     Args:
         backbone: changed in place.
         spaces: the codes of the items.
-        items: vectors of the items, (N, F + E): the last E columns can be compared with queries.
-        queries: vectors of the training queries, (Q, E), of the query map's width; None where no
-            column of `items` can be compared with queries, and then the query map stays.
+        items: vectors of the items, (N, D), D at most the backbone's width.
+        query_map: the map of a query's vector to theirs, (D, E); None leaves the backbone's own.
     """
     rows = backbone.model.get_output_embeddings().weight[backbone.code_slice]
-    axes = _axes(items, queries, rows.shape[1])
     scale = np.float32(_SCALE / rows.shape[1] ** 0.5)
-    vectors = _code_vectors(spaces, items) @ axes.T * scale
     with torch.no_grad():
-        rows[:, : len(axes)] += torch.from_numpy(vectors)
-        if queries is not None:
+        rows[:, : items.shape[1]] += torch.from_numpy(_code_vectors(spaces, items) * scale)
+        if query_map is not None:
             assert backbone.query_map is not None
             backbone.query_map.weight.zero_()
-            read = axes[:, items.shape[1] - queries.shape[1] :] * scale
-            backbone.query_map.weight[: len(axes)] = torch.from_numpy(read)
-
-
-def _axes(items: Vectors, queries: Vectors | None, width: int) -> Vectors:
-    """The leading principal axes of items and queries, (width, F + E); fewer of few columns."""
-    columns = items.shape[1]
-    if queries is None:
-        if columns <= width:
-            return np.eye(columns, dtype=np.float32)
-        queries = items[:0]
-    asked = np.pad(queries, ((0, 0), (columns - queries.shape[1], 0)))
-    axes = np.linalg.svd(np.vstack([items, asked]).astype(np.float64), full_matrices=False)[2]
-    return np.asarray(axes[:width], dtype=np.float32)
+            backbone.query_map.weight[: len(query_map)] = torch.from_numpy(query_map * scale)
 
 
 def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:

@@ -23,6 +23,7 @@ class Stamp:
         source_weights: the weight of each source in the loss.
         targets: the number of targets in each source.
         text_encoder: what initialised queries and items.
+        item_init: what item embeddings started from.
         item_text_queries: the number of search examples made from each item's text.
         long_histories: how histories beyond the maximum were trained on.
         hybrid: the weight and the parts of the hybrid retrieval; None where it was not tried.
@@ -37,6 +38,7 @@ class Stamp:
         seed: the random seed.
         threads: the number of CPU threads.
         precision: the number format of matrix products.
+        tuning: the trials that the configuration was chosen from; None for a fixed one.
     """
 
     arm: str = "untrained"
@@ -52,6 +54,7 @@ class Stamp:
     source_weights: Mapping[str, float] = field(default_factory=dict)
     targets: Mapping[str, int] = field(default_factory=dict)
     text_encoder: str = "none"
+    item_init: str = ""
     item_text_queries: int = 0
     long_histories: str = ""
     hybrid: Mapping[str, Any] | None = None
@@ -66,6 +69,7 @@ class Stamp:
     seed: int = 0
     threads: int = 0
     precision: str = ""
+    tuning: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The stamp as a manifest holds it."""

@@ -38,6 +38,15 @@ ARMS: tuple[Arm, ...] = (
 """What every study trains with each seed."""
 
 
+TUNED: tuple[str, ...] = tuple(NAMED_ARMS)
+"""The arms whose recipe is chosen on validation."""
+
+
+def tuned_arm(arm: Arm) -> str:
+    """The arm whose recipe another one has: a control that of its task, any other joint's."""
+    return arm.tasks[0] if len(arm.tasks) == 1 else "joint"
+
+
 def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm, ...]:
     """`joint` with semantic IDs made in every way.
 

@@ -5,6 +5,7 @@
     models/ARM/seed-N/               a trained model
     evaluations/ARM/seed-N/          its answers to the test requests, and their scores
     evaluations/baselines/TASK/NAME/ the same of a baseline
+    tuning/ARM/                      the trials that chose an arm's recipe
     baselines/, encoders/            weights that baselines and identifiers share between arms
     levels/PARAMETER-VALUE/          in a simulation: the models and evaluations of one level
     study.json, report.html, ...     the result; manifest.json comes last
@@ -34,6 +35,10 @@ class StudyFolder:
     def model(self, arm: str, seed: int) -> Path:
         """The folder of one trained model."""
         return self.path / "models" / arm / f"seed-{seed}"
+
+    def tuning(self, arm: str) -> Path:
+        """The folder of the trials that choose an arm's recipe."""
+        return self.path / "tuning" / arm
 
     def evaluation(self, arm: str, seed: int) -> Path:
         """The folder of one model's evaluation."""
@@ -133,7 +138,7 @@ class StudyFolder:
         self.require_free(resume)
         if self.plan.is_file():
             before = artifact.read_json(self.plan)
-            before["training"] = current_settings(before["training"])
+            before = {"tune": 0, **before, "training": current_settings(before["training"])}
             changed = [key for key in sorted(plan) if before.get(key) != plan[key]]
             refused = [key for key in changed if not _has_grown(key, before, plan)]
             if refused:

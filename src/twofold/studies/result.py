@@ -41,6 +41,8 @@ class StudyStamp(Value):
     """Whether arms with semantic IDs were trained."""
     baselines: bool = False
     """Whether every baseline was tuned."""
+    tune: pydantic.NonNegativeInt = 0
+    """Recipes that each arm's was chosen from; 0 for the fixed recipe."""
     threads: pydantic.PositiveInt
     training: dict[str, Any]
     """The training settings."""

@@ -172,6 +172,7 @@ def _run(
 SIMULATION = TrainingConfig(
     backbone="decoder:tiny",
     text_encoder="none",
+    item_init="random",
     hybrid="none",
     long_histories="truncate",
     max_steps=500,

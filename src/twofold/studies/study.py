@@ -7,7 +7,7 @@ study that was interrupted repeats nothing.
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Split, Task
 from twofold.studies import analyses
 from twofold.studies.analyses.analysis import Evidence
-from twofold.studies.arms import InterventionSet, is_plain, semantic_arms, study_arms
+from twofold.studies.arms import (
+    TUNED,
+    InterventionSet,
+    is_plain,
+    semantic_arms,
+    study_arms,
+    tuned_arm,
+)
 from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.report import write_report
 from twofold.studies.result import FORMAT, StudyResult, StudyStamp, result_schema, result_type
@@ -35,6 +42,7 @@ from twofold.training.arm import Arm, SettingOverrides
 from twofold.training.config import Budget, TrainingConfig, resolve_config
 from twofold.training.start import assign_identifiers
 from twofold.training.train import train
+from twofold.training.tuning import Tuned, choose_recipe, recipes_of, recipes_to_try
 from twofold.training.validation import SELECTION
 
 _log = logging.getLogger(__name__)
@@ -69,12 +77,19 @@ class ArmTraining:
         config: resolved.
         device, threads: as in `twofold.train`.
         identifiers: of the arms that have settings of their own.
+        tuned: what validation chose, by the name of the arm; others have the configuration as is.
     """
 
     config: TrainingConfig
     device: str = "auto"
     threads: int | None = None
     identifiers: IdentifiersOf = lambda _: None
+    tuned: Mapping[str, Tuned] = field(default_factory=dict)
+
+    def of(self, arm: Arm) -> tuple[TrainingConfig, Mapping[str, Any] | None]:
+        """The configuration of an arm, and how it was chosen."""
+        chosen = self.tuned.get(tuned_arm(arm))
+        return (chosen.config, chosen.record) if chosen else (self.config, None)
 
 
 def study(
@@ -89,6 +104,7 @@ def study(
     interventions: Sequence[InterventionSet] = (),
     semantic_ids: bool = False,
     baselines: bool = False,
+    tune: int | None = None,
     resume: bool = False,
     device: str = "auto",
     threads: int | None = None,
@@ -109,6 +125,8 @@ def study(
             `twofold.studies.interventions`.
         semantic_ids: also train `joint` with each of `twofold.identifiers.assign.schemes`.
         baselines: tune all baselines on validation; else popularity and BM25, untuned.
+        tune: choose each arm's recipe among so many on validation; 0 takes the fixed recipe, None
+            as many as suit the budget.
         resume: continue an interrupted study in `out`.
         device, threads: as in `twofold.train`.
         command: what reproduces the study, for the report.
@@ -133,6 +151,7 @@ def study(
         "interventions": list(interventions),
         "semantic_ids": semantic_ids,
         "baselines": baselines,
+        "tune": recipes_to_try(tune, budget),
     }
     plan = {**asked, **_circumstances(dataset, training)}
     with artifact.claim(folder.path):
@@ -188,9 +207,16 @@ def _run(
     baselines = quick_baselines(dataset)
     if plan["baselines"]:
         baselines = every_baseline(
-            dataset, folder.baseline_models, training.config, training.device, training.threads
+            dataset,
+            folder.baseline_models,
+            training.config,
+            training.device,
+            training.threads,
+            tune=plan["tune"],
         )
     run_baselines(dataset, folder, baselines)
+    if plan["tune"]:
+        training = tune_arms(dataset, arms, folder, plan["tune"], training)
     for seed in range(plan["seeds"]):
         run_arms(dataset, arms, folder, seed, training)
     return _conclude(dataset, arms, folder, plan, command)
@@ -250,6 +276,33 @@ def run_baselines(
         save_evaluation(evaluate(chosen.retriever, dataset, [baseline.task]), out, stamp)
 
 
+def tune_arms(
+    dataset: PreparedDataset,
+    arms: Sequence[Arm],
+    folder: StudyFolder,
+    recipes: int,
+    training: ArmTraining,
+) -> ArmTraining:
+    """The same trainings with the recipes that validation chooses, as many trials for each arm.
+
+    What the plain arms reach is the unit in which joint's trials are compared.
+    """
+    tuned: dict[str, Tuned] = {}
+    for arm in sorted((arm for arm in arms if arm.name in TUNED), key=lambda arm: len(arm.tasks)):
+        known = [task for task in arm.tasks if task in tuned and tuned[task].value > 0]
+        units = {str(task): tuned[task].value for task in known}
+        tuned[arm.name] = choose_recipe(
+            dataset,
+            arm,
+            folder.tuning(arm.name),
+            training.config,
+            recipes_of(arm, training.config, recipes),
+            device=training.device,
+            reference=units,
+        )
+    return replace(training, tuned=tuned)
+
+
 def run_arms(
     dataset: PreparedDataset,
     arms: Sequence[Arm],
@@ -284,11 +337,12 @@ def _run_arm(
     if artifact.is_complete(model) and artifact.is_complete(evaluation):
         return
     start = time.monotonic()
+    config, chosen = training.of(arm)
     retriever = train(
         dataset,
         arm,
         out=model,
-        config=training.config,
+        config=config,
         seed=seed,
         device=training.device,
         threads=training.threads,
@@ -296,6 +350,7 @@ def _run_arm(
         histories=False,
         reference=reference,
         identifiers=training.identifiers(arm.settings),
+        tuning=chosen,
     )
     if not artifact.is_complete(evaluation):
         save_evaluation(

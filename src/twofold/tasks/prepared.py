@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,8 @@ import polars as pl
 from twofold.data.dataset import LEFT_OUT, Catalog, Note
 from twofold.records import TASKS, Ints, Task
 from twofold.tasks.task_data import TaskData
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,22 @@ class PreparedDataset:
     @cached_property
     def _task_data(self) -> dict[Task, TaskData]:
         return {task: TaskData(self, task) for task in TASKS}
+
+    def once(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+        """What `make` returns; it is called once for each key, and the result kept and shared.
+
+        Args:
+            key: all that the result depends on, besides this dataset.
+            make: makes the result.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: T = self._kept[key]
+        return kept
+
+    @cached_property
+    def _kept(self) -> dict[tuple[Hashable, ...], Any]:
+        return {}
 
     @cached_property
     def digest(self) -> str:

@@ -184,6 +184,7 @@ def report_text(report: Report) -> str:
         ]
     if sizes["queries"]:
         lines += _query_lines(report)
+    lines += _start_lines(report)
     if report["left_out"]:
         lines += [
             "",
@@ -191,6 +192,27 @@ def report_text(report: Report) -> str:
             *(f"- {note}" for note in report["left_out"]),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _start_lines(report: Report) -> list[str]:
+    """What each start of the items knows, where `twofold.encoders.start_report` measured it."""
+    if "starts" not in report:
+        return []
+    if report["starts"] is None:
+        return ["", "The starts of the items were not measured: the catalog is too large."]
+    tasks = report["tasks"]
+    rows = [
+        f"| {start} | " + " | ".join(f"{known[t]:.3f}" if t in known else "" for t in tasks) + " |"
+        for start, known in report["starts"].items()
+    ]
+    return [
+        "",
+        "What item embeddings know of each task before training (validation nDCG@10):",
+        "",
+        f"| start | {' | '.join(tasks)} |",
+        "|---|" + "---|" * len(tasks),
+        *rows,
+    ]
 
 
 def _only_train(report: Report) -> str:

@@ -49,8 +49,16 @@ def load_dataset(
     return split_dataset(read_source(source, skip_unknown), name, split, cutoff)
 
 
-def save_dataset(dataset: PreparedDataset, out: Path) -> None:
-    """Write the tables as Parquet, with the data report and a manifest."""
+def save_dataset(
+    dataset: PreparedDataset, out: Path, more: Mapping[str, Any] | None = None
+) -> None:
+    """Write the tables as Parquet, with the data report and a manifest.
+
+    Args:
+        dataset: the dataset.
+        out: the folder.
+        more: entries of the data report that others have made.
+    """
     # Imported here, as a prepared folder that is read has its report already.
     from twofold.tasks.report import data_report, report_text
 
@@ -65,7 +73,7 @@ def save_dataset(dataset: PreparedDataset, out: Path) -> None:
         )
         if dataset.left_out.height:
             dataset.left_out.write_ndjson(folder / LEFT_OUT_FILE)
-        report = data_report(dataset)
+        report = {**data_report(dataset), **(more or {})}
         artifact.write_json(folder / "data_report.json", report)
         (folder / "data_report.md").write_text(report_text(report), encoding="utf-8")
 

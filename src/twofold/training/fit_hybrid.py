@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,12 @@ from twofold.model.cold_start import TrainingQueries
 from twofold.model.hybrid import Hybrid, postings_of
 from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
+from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.task_data import item_documents
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
+from twofold.training.validation import mean_value
 
 _WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
 _TRAINING_WEIGHT = 20.0
@@ -66,6 +69,22 @@ def initial_hybrid(
     if not dataset.task("search").requests("validation").requests:
         return None
     return hybrid_part(dataset, vocabulary.encoder)
+
+
+def validated_hybrid(
+    dataset: PreparedDataset, model: GenerativeModel, config: TrainingConfig
+) -> Hybrid | None:
+    """The hybrid retrieval of a trained model, if any, with the weight that validates best."""
+    if model.hybrid is None:
+        return None
+    requests = dataset.task("search").requests("validation")
+    judged = requests.sample(config.max_validation_requests)
+    return best_hybrid(model, lambda tried: mean_value(GenerativeRetriever(tried), judged))
+
+
+def describe(hybrid: Hybrid | None) -> dict[str, Any]:
+    """The hybrid retrieval for the stamp; None was tried and did not help."""
+    return {"weight": hybrid.weight, "parts": hybrid.parts} if hybrid else {"weight": 0.0}
 
 
 def best_hybrid(model: GenerativeModel, judge: Callable[[GenerativeModel], float]) -> Hybrid | None:

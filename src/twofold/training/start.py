@@ -1,7 +1,7 @@
 """Where a training starts: identifiers, vocabulary, and initial weights."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,7 +89,10 @@ def start(
     # What the other task's queries say is no business of an arm that does not learn them.
     asked = dataset.task("search").examples if "search" in arm.tasks else ()
     queries = [example.query or "" for example in asked]
-    encoder = resolve_encoder(config.text_encoder, texts, queries)
+    encoder = dataset.once(
+        ("encoder", config.text_encoder, bool(asked)),
+        lambda: resolve_encoder(config.text_encoder, texts, queries),
+    )
     if is_fresh(config.backbone):
         vocabulary, backbone = _fresh(spaces, config, seed, [*texts, *queries], encoder)
     else:
@@ -102,13 +105,24 @@ def start(
     sources = readable_sources(dataset, arm.tasks, config, backbone)
     learned = arm.learned(sources, len(texts), seed)
     width = backbone.model.get_output_embeddings().weight.shape[1]
-    known = item_start(learned, texts, encoder, item_parts(config), width)
+    known = dataset.once(
+        ("item start", *_reads(arm, config, seed)),
+        lambda: item_start(learned, texts, encoder, item_parts(config), width),
+    )
     if known is not None:
-        start_from_vectors(backbone, spaces, known.items, known.queries)
+        start_from_vectors(backbone, spaces, known.items, known.query_map)
         if is_fresh(config.backbone):
             zero_init_residuals(backbone)
     vectors = encoder.encode(texts) if encoder else None
     return Start(vocabulary, backbone, vectors, sources, learned)
+
+
+def _reads(arm: Arm, config: TrainingConfig, seed: int) -> tuple[Hashable, ...]:
+    """All that the start of the items depends on, besides the dataset."""
+    settings = config.backbone, config.text_encoder, config.item_init
+    sources = config.item_text_queries, config.max_history, config.long_histories
+    changed = (arm.name, seed) if arm.intervention else ()
+    return (arm.tasks, changed, *settings, *sources)
 
 
 def _fresh(

@@ -1,7 +1,7 @@
 """The one recipe: a dataset, an arm and a configuration in, a model folder out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,20 @@ from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
 from twofold.model.hybrid import Hybrid
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import EncodedExamples
-from twofold.records import Source, Task
+from twofold.records import Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training import loop
 from twofold.training.arm import Arm, named_arm
 from twofold.training.config import TrainingConfig, resolve_config
-from twofold.training.fit_hybrid import best_hybrid, initial_hybrid
+from twofold.training.fit_hybrid import describe, initial_hybrid, validated_hybrid
 from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of
 from twofold.training.schedule import schedule_of
 from twofold.training.start import Start, assign_identifiers, start
 from twofold.training.state import Progress, require_same, working_folders
-from twofold.training.validation import mean_value, validation_requests, validator
+from twofold.training.validation import validation_requests, validator
 
 
 def train(
@@ -44,6 +44,7 @@ def train(
     histories: bool = True,
     reference: Mapping[str, float] | None = None,
     identifiers: ItemIdentifiers | None = None,
+    tuning: Mapping[str, Any] | None = None,
 ) -> GenerativeRetriever:
     """Train one arm into the folder `out` and return it ready to answer.
 
@@ -61,6 +62,7 @@ def train(
             when its best checkpoint is chosen. By default 1.
         identifiers: the identifiers of the catalog; by default the configuration says how they are
             made.
+        tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
 
     Raises:
         InputError: the dataset lacks what the arm needs, `out` holds something else or an
@@ -68,7 +70,7 @@ def train(
     """
     if threads:
         torch.set_num_threads(threads)
-    run = _Run(
+    run = Run(
         dataset=dataset,
         arm=named_arm(arm),
         config=config or resolve_config(),
@@ -77,6 +79,7 @@ def train(
         histories=histories,
         reference=reference or {},
         identifiers=identifiers,
+        tuning=tuning,
     ).resolved()
     with artifact.claim(Path(out)) as folder:
         if resume and artifact.is_complete(folder):
@@ -94,7 +97,7 @@ def train(
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Run:
     """One training as it was asked for; the attributes are the arguments of `train`."""
 
     dataset: PreparedDataset
@@ -102,11 +105,12 @@ class _Run:
     config: TrainingConfig
     seed: int
     place: torch.device
-    histories: bool
-    reference: Mapping[str, float]
-    identifiers: ItemIdentifiers | None
+    reference: Mapping[str, float] = field(default_factory=dict)
+    identifiers: ItemIdentifiers | None = None
+    histories: bool = False
+    tuning: Mapping[str, Any] | None = None
 
-    def resolved(self) -> "_Run":
+    def resolved(self) -> "Run":
         """The same with the arm's own settings and the precision that the device has."""
         config = self.config.model_copy(update=dict(self.arm.settings))
         precision = resolve_precision(config.precision, self.place)
@@ -127,21 +131,39 @@ class _Run:
         }
 
 
-def _trained(run: _Run, state_folder: Path, encoder_folder: Path) -> GenerativeModel:
-    """The recipe: identifiers, initial weights, sources, job, loop, hybrid retrieval, stamp."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A training that can begin: the model at its initial weights, and what the loop needs."""
+
+    identifiers: ItemIdentifiers
+    initial: Start
+    model: GenerativeModel
+    job: loop.Job
+
+    def advance(self, states: Path, until: int | None = None) -> Progress:
+        """Train the model in place; see `twofold.training.loop.run`."""
+        return loop.run(self.model.backbone, self.model.vocabulary, self.job, states, until)
+
+
+def prepare(run: Run, encoder_folder: Path) -> Prepared:
+    """Identifiers, initial weights, sources and job."""
     # Initial weights come from singular values, whose bits depend on the threads of BLAS.
     with threadpool_limits(1, "blas"):
         identifiers = run.identifiers or assign_identifiers(run.dataset, run.config, encoder_folder)
         initial = start(run.dataset, run.arm, identifiers.spaces, run.config, run.seed)
     model = _untrained(run, initial)
-    job = _job(run, model, initial)
-    progress = loop.run(model.backbone, model.vocabulary, job, state_folder)
-    hybrid = _validated_hybrid(run, model)
-    stamp = _stamp(run, model, hybrid, identifiers, initial.sources, job, progress)
-    return replace(model, hybrid=hybrid, stamp=stamp)
+    return Prepared(identifiers, initial, model, _job(run, model, initial))
 
 
-def _untrained(run: _Run, initial: Start) -> GenerativeModel:
+def _trained(run: Run, state_folder: Path, encoder_folder: Path) -> GenerativeModel:
+    """The recipe: preparation, loop, hybrid retrieval, stamp."""
+    prepared = prepare(run, encoder_folder)
+    progress = prepared.advance(state_folder)
+    hybrid = validated_hybrid(run.dataset, prepared.model, run.config)
+    return replace(prepared.model, hybrid=hybrid, stamp=_stamp(run, prepared, hybrid, progress))
+
+
+def _untrained(run: Run, initial: Start) -> GenerativeModel:
     """The model at its initial weights."""
     spaces = initial.vocabulary.spaces
     return GenerativeModel(
@@ -158,7 +180,7 @@ def _untrained(run: _Run, initial: Start) -> GenerativeModel:
     )
 
 
-def _job(run: _Run, model: GenerativeModel, initial: Start) -> loop.Job:
+def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
     """What the loop needs. Schedule and loss come from the real data, whatever the arm learns."""
     dataset, arm, config, seed = run.dataset, run.arm, run.config, run.seed
     vocabulary, backbone = model.vocabulary, model.backbone
@@ -183,27 +205,11 @@ def _job(run: _Run, model: GenerativeModel, initial: Start) -> loop.Job:
     )
 
 
-def _validated_hybrid(run: _Run, model: GenerativeModel) -> Hybrid | None:
-    """The hybrid retrieval of the trained model, with the weight that validates best."""
-    if model.hybrid is None:
-        return None
-    requests = run.dataset.task("search").requests("validation")
-    judged = requests.sample(run.config.max_validation_requests)
-    return best_hybrid(model, lambda tried: mean_value(GenerativeRetriever(tried), judged))
-
-
-def _stamp(
-    run: _Run,
-    model: GenerativeModel,
-    hybrid: Hybrid | None,
-    identifiers: ItemIdentifiers,
-    sources: Mapping[Task, Source],
-    job: loop.Job,
-    progress: Progress,
-) -> Stamp:
+def _stamp(run: Run, prepared: Prepared, hybrid: Hybrid | None, progress: Progress) -> Stamp:
     """What the numbers of the trained model depend on."""
-    dataset, config, mixture = run.dataset, run.config, job.mixture
-    items, change = len(dataset.catalog), run.arm.intervention
+    dataset, config = run.dataset, run.config
+    model, job, sources = prepared.model, prepared.job, prepared.initial.sources
+    items, change, mixture = len(dataset.catalog), run.arm.intervention, job.mixture
     encoded = model.vocabulary.encoder is not None
     return Stamp(
         arm=run.arm.name,
@@ -214,14 +220,15 @@ def _stamp(
         ties=TIE_RULE,
         candidates="full catalog",
         catalog=items,
-        identifiers=identifiers.description,
+        identifiers=prepared.identifiers.description,
         loss=job.loss.describe(),
         source_weights=dict(zip(mixture.names, mixture.weights, strict=True)),
         targets=dict(zip(mixture.names, mixture.targets, strict=True)),
         text_encoder=config.text_encoder.replace("auto", "tfidf") if encoded else "none",
+        item_init=config.item_init,
         item_text_queries=config.item_text_queries,
         long_histories=config.long_histories,
-        hybrid=_describe(hybrid) if model.hybrid else None,
+        hybrid=describe(hybrid) if model.hybrid else None,
         intervention=change.describe(sources[change.task], items, run.seed) if change else None,
         max_steps=job.schedule.steps,
         steps=progress.step,
@@ -233,9 +240,5 @@ def _stamp(
         seed=run.seed,
         threads=torch.get_num_threads(),
         precision=config.precision,
+        tuning=run.tuning,
     )
-
-
-def _describe(hybrid: Hybrid | None) -> dict[str, Any]:
-    """The hybrid retrieval for the stamp; None was tried and did not help."""
-    return {"weight": hybrid.weight, "parts": hybrid.parts} if hybrid else {"weight": 0.0}

@@ -66,7 +66,7 @@ def finished(
     """A study with one more analysis."""
     monkeypatch.setattr(analyses, "ANALYSES", (*analyses.ANALYSES, TINY))
     config = quick_config.model_copy(update={"max_steps": 4, "min_validations": 1})
-    return study(catalog, out=tmp_path / "study", seeds=1, config=config, budget="quick")
+    return study(catalog, out=tmp_path / "study", seeds=1, config=config, tune=0)
 
 
 def test_an_analysis_of_ones_own_is_in_the_result_the_report_and_the_tables(

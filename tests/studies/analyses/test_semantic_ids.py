@@ -40,6 +40,7 @@ def test_a_finished_study_may_be_given_them(
         interventions=["2x2"],
         semantic_ids=True,
         baselines=True,
+        tune=2,
         resume=True,
         device="cpu",
         threads=1,

@@ -15,6 +15,7 @@ from twofold.studies.analyses import (
     semantic_ids,
     slices,
     training,
+    tuning,
     wins,
 )
 from twofold.studies.analyses.analysis import Analysis
@@ -28,6 +29,7 @@ ANALYSES: tuple[Analysis[Any], ...] = (
     popularity.ANALYSIS,
     representation.ANALYSIS,
     wins.ANALYSIS,
+    tuning.ANALYSIS,
     training.ANALYSIS,
     data.ANALYSIS,
 )

@@ -1,0 +1,87 @@
+"""How much each start of the items knows by itself: nDCG@10 on validation, before any training.
+
+A history is answered with the items nearest its last one, a query with those nearest it, as an
+untrained model would.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from twofold.encoders.item_start import ItemStart, item_start
+from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
+from twofold.encoders.vectors import Vectors
+from twofold.evaluation.measures import Measure
+from twofold.records import Task
+from twofold.tasks.examples import JudgedRequests
+from twofold.tasks.prepared import PreparedDataset
+
+MOST_ITEMS = 50_000
+"""Catalogs of more items have no such report: it would take minutes."""
+
+_MOST_REQUESTS = 1000
+_WIDTH = 128
+_MEASURE = Measure("nDCG", 10)
+_STARTS = ("text", "factors", "text+factors")
+
+
+def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
+    """By start and task, the mean of nDCG@10 on at most 1,000 validation requests.
+
+    A task without training examples or validation requests is left out, and a start of which
+    nothing is known in any task. None for a catalog of more than `MOST_ITEMS`.
+    """
+    if len(dataset.catalog) > MOST_ITEMS:
+        return None
+    values: dict[str, dict[str, float]] = {start: {} for start in _STARTS}
+    for task in dataset.tasks:
+        judged = dataset.task(task).requests("validation").sample(_MOST_REQUESTS)
+        if not judged.requests or not dataset.task(task).examples:
+            continue
+        encoder = _encoder(dataset, task)
+        for start in _STARTS:
+            learned = {task: dataset.task(task).source()}
+            texts = dataset.catalog.texts
+            known = item_start(learned, texts, encoder, start.split("+"), _WIDTH)
+            if known is not None and (task == "recommendation" or known.query_map is not None):
+                values[start][task] = _value(dataset, known, encoder, judged)
+    return {start: by_task for start, by_task in values.items() if by_task}
+
+
+def _encoder(dataset: PreparedDataset, task: Task) -> TextEncoder | None:
+    """The default text encoder of the task's own arm."""
+    asked = dataset.task("search").examples if task == "search" else ()
+    return resolve_encoder("auto", dataset.catalog.texts, [e.query or "" for e in asked])
+
+
+def _value(
+    dataset: PreparedDataset, known: ItemStart, encoder: TextEncoder | None, judged: JudgedRequests
+) -> float:
+    """The mean of the measure over the requests."""
+    item_ids, positions = dataset.catalog.item_ids, dataset.catalog.positions
+    descending = np.argsort(np.argsort(np.asarray(item_ids, dtype=object)))
+    k = min(_MEASURE.k, len(item_ids))
+    values = []
+    for request, state in zip(
+        judged.requests, _states(dataset, known, encoder, judged), strict=True
+    ):
+        scores = known.items @ state
+        scores[[positions[item_id] for item_id in request.exclude]] = -np.inf
+        near = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+        best = near[np.lexsort((-descending[near], -scores[near]))][:k]
+        answer = [item_ids[item] for item in best if scores[item] > -np.inf]
+        values.append(_MEASURE.of(answer, judged.qrels[request.request_id]))
+    return float(np.mean(values))
+
+
+def _states(
+    dataset: PreparedDataset, known: ItemStart, encoder: TextEncoder | None, judged: JudgedRequests
+) -> Vectors:
+    """What the items are compared with, for each request, (R, D)."""
+    if judged.task == "recommendation":
+        positions = dataset.catalog.positions
+        return known.items[[positions[request.history[-1]] for request in judged.requests]]
+    assert encoder is not None
+    assert known.query_map is not None
+    asked = encoder.encode([request.query or "" for request in judged.requests])
+    return np.asarray(asked @ known.query_map.T, dtype=np.float32)

@@ -1,0 +1,352 @@
+"""The recipe of an arm, chosen on validation by successive halving.
+
+A recipe is a few settings. All trials train for a few steps, the best third of them for three times
+as many, and of these the best two for three times as many again; the best one is chosen (Jamieson
+and Talwalkar, AISTATS 2016). A trial continues from its own state, so nothing is trained twice.
+
+Invariant: what is chosen is a function of data, arm, configuration and seed. The cost is counted in
+steps and never in seconds, and a tuning that was killed repeats no finished trial.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from twofold import artifact
+from twofold.identifiers.identifiers import ItemIdentifiers
+from twofold.model.backbone import resolve_device
+from twofold.records import InputError
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.arm import Arm, named_arm
+from twofold.training.config import Budget, TrainingConfig, resolve_config
+from twofold.training.state import DivergedError, require_same
+from twofold.training.train import Run, prepare, train
+from twofold.training.validation import SELECTION
+
+SEED = 1000
+"""The random seed of all trials; no arm of a study trains with it."""
+
+GROWTH = 3
+"""A rung has so many times the steps of the one before, and about so many times fewer trials."""
+
+_BY_BUDGET: Mapping[Budget, int] = {"quick": 4, "standard": 9, "paper": 0}
+_FINALISTS = 2
+_TRIALS = "tuning.json"
+_EPOCHS, _FEWEST, _MOST = 2, 60, 200
+"""The first rung has so many epochs of the arm's data, and steps within these bounds."""
+
+Recipe = Mapping[str, Any]
+"""Settings that take the place of the fixed recipe's."""
+
+_FEW_SEARCHES = {"search": 0.25, "recommendation": 0.75}
+
+RECIPES: Sequence[Recipe] = (
+    {},
+    {"dropout": 0.3},
+    {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
+    {"item_init": "text", "dropout": 0.3},
+    {"dropout": 0.3, "weight_decay": 1.0, "backbone": "decoder:medium"},
+    {"item_init": "factors", "dropout": 0.5, "weight_decay": 1.0},
+    {"dropout": 0.5, "learning_rate": 2e-3},
+    {"item_init": "text"},
+    {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
+)
+"""The space, the most promising first; the first is the fixed recipe."""
+
+JOINT_RECIPES: Sequence[Recipe] = (
+    {},
+    {"dropout": 0.3, "source_weights": _FEW_SEARCHES},
+    {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
+    {"item_init": "text", "dropout": 0.3, "source_weights": "balanced"},
+    {"dropout": 0.3, "weight_decay": 1.0, "backbone": "decoder:medium"},
+    {"dropout": 0.3, "source_weights": "balanced"},
+    {"item_init": "factors", "dropout": 0.5, "weight_decay": 1.0, "source_weights": _FEW_SEARCHES},
+    {"item_init": "text", "source_weights": _FEW_SEARCHES},
+    {"dropout": 0.5, "learning_rate": 2e-3},
+)
+"""The same for arms with both tasks, whose weights in the loss are chosen as well."""
+
+SASREC_RECIPES: Sequence[Recipe] = (
+    {},
+    {"dropout": 0.3},
+    {"dropout": 0.5},
+    {"dropout": 0.3, "weight_decay": 1.0},
+    {"dropout": 0.3, "backbone": "sasrec:medium"},
+    {"dropout": 0.5, "weight_decay": 1.0},
+    {"dropout": 0.3, "learning_rate": 3e-3},
+    {"dropout": 0.3, "backbone": "sasrec:tiny"},
+    {"learning_rate": 3e-4},
+)
+"""The space of the baseline SASRec, whose rows start at random as published."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one recipe reached by the end of a rung.
+
+    Attributes:
+        recipe: its number, from 0.
+        rung: how many times the steps of the first rung.
+        settings: what differs from the fixed recipe.
+        steps: the steps that it had taken.
+        value: its best validation; -1 where it diverged.
+    """
+
+    recipe: int
+    rung: int
+    settings: Recipe
+    steps: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A configuration that validation chose, and from what.
+
+    Attributes:
+        config: the configuration.
+        value: the best validation of the chosen trial; -1 where there was none.
+        record: for stamp and report: how many recipes, what was chosen, every trial of every rung.
+    """
+
+    config: TrainingConfig
+    value: float
+    record: Mapping[str, Any]
+
+
+def recipes_of(
+    arm: Arm, config: TrainingConfig, number: int, space: Sequence[Recipe] | None = None
+) -> list[Recipe]:
+    """The first `number` recipes of the space that the configuration leaves open.
+
+    Settings that the configuration was given by name stay as they are.
+
+    Args:
+        arm: the arm.
+        config: the configuration as it was resolved.
+        number: how many.
+        space: by default that of the arm.
+    """
+    space = space or (JOINT_RECIPES if len(arm.tasks) > 1 else RECIPES)
+    given = config.model_fields_set | dict(arm.settings).keys()
+    open_to: list[Recipe] = [
+        {k: v for k, v in recipe.items() if k not in given} for recipe in space
+    ]
+    return [recipe for n, recipe in enumerate(open_to) if recipe not in open_to[:n]][:number]
+
+
+def recipes_to_try(asked: int | None, budget: Budget) -> int:
+    """How many recipes are tried: as many as asked for, or as suit a budget.
+
+    Raises:
+        InputError: the space has fewer.
+    """
+    most = len(RECIPES)
+    if asked is not None and not 0 <= asked <= most:
+        raise InputError(f"--tune {asked}: choose a number from 1 to {most}, or none")
+    return _BY_BUDGET[budget] if asked is None else asked
+
+
+def rungs(recipes: int) -> list[tuple[int, int]]:
+    """How many trials each rung has, and how many times the steps of the first; none for one."""
+    if recipes < 2:
+        return []
+    sizes = [recipes, -(-recipes // GROWTH)]
+    if sizes[1] > _FINALISTS:
+        sizes.append(_FINALISTS)
+    return [(size, GROWTH**rung) for rung, size in enumerate(sizes)]
+
+
+def choose_recipe(
+    dataset: PreparedDataset,
+    arm: Arm,
+    folder: Path,
+    config: TrainingConfig,
+    recipes: Sequence[Recipe],
+    *,
+    device: str = "auto",
+    reference: Mapping[str, float] | None = None,
+    identifiers: ItemIdentifiers | None = None,
+) -> Tuned:
+    """Choose among recipes for one arm.
+
+    Args:
+        dataset: its training split is learned from, its validation requests judge.
+        arm: the arm.
+        folder: a folder for what is finished, and for the states of what is not; an interrupted
+            tuning in it is continued.
+        config: the fixed recipe and all other settings.
+        recipes: the space; the first should be empty, the fixed recipe itself.
+        device: as in `twofold.train`.
+        reference: as in `twofold.train`.
+        identifiers: as in `twofold.train`.
+
+    Raises:
+        InputError: the folder holds another tuning, or every trial diverged.
+    """
+    run = Run(
+        dataset=dataset,
+        arm=arm,
+        config=config,
+        seed=SEED,
+        place=resolve_device(device),
+        reference=reference or {},
+        identifiers=identifiers,
+    ).resolved()
+    trials = _Trials(run, folder, recipes)
+    left = list(range(len(recipes)))
+    for size, times in rungs(len(recipes)):
+        left = left[:size]
+        reached = {recipe: trials.value_of(recipe, times) for recipe in left}
+        left.sort(key=lambda recipe: -reached[recipe])
+    tuned = trials.tuned(left[0])
+    shutil.rmtree(trials.states, ignore_errors=True)
+    return tuned
+
+
+class _Trials:
+    """The trials of one tuning, each trained as far as it was asked for.
+
+    Args:
+        run: the training with the fixed recipe.
+        folder: holds `tuning.json`, which is written after every trial, and states.
+        recipes: the space.
+    """
+
+    def __init__(self, run: Run, folder: Path, recipes: Sequence[Recipe]) -> None:
+        self._run, self._recipes = run, recipes
+        self._place, self.states = folder / _TRIALS, folder / "states"
+        self._identity = {**run.identity, "recipes": [dict(recipe) for recipe in recipes]}
+        self._first, self._finished = 0, {}
+        if self._place.is_file():
+            kept = artifact.read_json(self._place)
+            require_same(kept["identity"], self._identity, folder)
+            self._first = kept["first_rung"]
+            trials = [Trial(**trial) for trial in kept["trials"]]
+            self._finished = {(trial.recipe, trial.rung): trial for trial in trials}
+
+    def value_of(self, recipe: int, times: int) -> float:
+        """The best validation of a recipe by the end of a rung; it is trained unless it was."""
+        if (recipe, times) not in self._finished:
+            self._finished[recipe, times] = self._trained(recipe, times)
+            self._save()
+        return self._finished[recipe, times].value
+
+    def _trained(self, recipe: int, times: int) -> Trial:
+        settings = self._recipes[recipe]
+        run = replace(self._run, config=with_recipe(self._run.config, settings))
+        prepared = prepare(run, self.states / "encoders")
+        self._first = self._first or _first_rung(prepared.job.mixture.batches_per_epoch)
+        try:
+            progress = prepared.advance(self.states / f"recipe-{recipe}", times * self._first)
+            steps, value = progress.step, progress.best_value
+        except DivergedError as error:
+            _log.info("%s", error)
+            steps, value = times * self._first, -1.0
+        named = ", ".join(f"{key}={value}" for key, value in settings.items()) or "fixed recipe"
+        _log.info(
+            "%s, recipe %d of %d (%s): validation %.4f after %d steps",
+            *(run.arm.name, recipe + 1, len(self._recipes), named, value, steps),
+        )
+        return Trial(recipe, times, settings, steps, value)
+
+    def _save(self) -> None:
+        content = {
+            "identity": self._identity,
+            "first_rung": self._first,
+            "trials": [asdict(trial) for trial in self._finished.values()],
+        }
+        self._place.parent.mkdir(parents=True, exist_ok=True)
+        artifact.replace_file(self._place, json.dumps(content, indent=2).encode())
+
+    def tuned(self, chosen: int) -> Tuned:
+        """The result, once every rung is done."""
+        trials = [asdict(trial) for trial in self._finished.values()]
+        last = {trial.recipe: trial for trial in self._finished.values()}
+        record = {
+            "recipes": len(self._recipes),
+            "chosen": dict(self._recipes[chosen]),
+            "measure": str(SELECTION),
+            "seed": SEED,
+            "steps": sum(trial.steps for trial in last.values()),
+            "trials": trials,
+        }
+        config = with_recipe(self._run.config, self._recipes[chosen])
+        value = last[chosen].value if chosen in last else -1.0
+        return Tuned(config, value, record)
+
+
+def train_tuned(
+    dataset: PreparedDataset,
+    arm: str | Arm = "joint",
+    *,
+    out: str | Path,
+    recipes: int,
+    config: TrainingConfig | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    resume: bool = False,
+    **others: Any,
+) -> GenerativeRetriever:
+    """`twofold.train` with the best of some recipes, chosen on validation.
+
+    Args:
+        dataset, arm, out, config, device, threads, resume: as in `twofold.train`.
+        recipes: how many are tried.
+        others: the other arguments of `twofold.train`.
+
+    Raises:
+        InputError: as from `twofold.train`.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    own, config = named_arm(arm), config or resolve_config()
+    with artifact.claim(Path(out)) as folder:
+        place = folder.parent / f".{folder.name}.tuning"
+        kept: Mapping[str, Any] | None = None
+        if resume and artifact.is_complete(folder):
+            kept = load_model(folder, device).model.stamp.tuning
+        if kept is not None:
+            tuned = Tuned(with_recipe(config, kept["chosen"]), -1.0, kept)
+        else:
+            if place.exists() and not resume:
+                raise InputError(
+                    f"{out}: a tuning was interrupted there; add --resume to continue it, or "
+                    f"remove {place} to start anew"
+                )
+            if not resume:
+                artifact.require_absent(folder)
+            own.require_tasks(dataset)
+            space = recipes_of(own, config, recipes)
+            tuned = choose_recipe(dataset, own, place, config, space, device=device)
+        retriever = train(
+            dataset,
+            own,
+            out=out,
+            config=tuned.config,
+            device=device,
+            resume=resume,
+            tuning=tuned.record,
+            **others,
+        )
+        shutil.rmtree(place, ignore_errors=True)
+    return retriever
+
+
+def with_recipe(config: TrainingConfig, recipe: Recipe) -> TrainingConfig:
+    """The configuration with a recipe's settings."""
+    return config.model_copy(update=dict(recipe))
+
+
+def _first_rung(batches_per_epoch: int) -> int:
+    """The steps of the first rung."""
+    return max(_FEWEST, min(_MOST, _EPOCHS * batches_per_epoch))

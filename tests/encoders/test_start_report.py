@@ -1,0 +1,81 @@
+"""What a start knows is what an untrained model answers."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import WriteFolder
+from tests.planted import NO_TITLES, planted_dataset
+from twofold.cli import main
+from twofold.encoders import start_report
+from twofold.encoders.start_report import report_starts
+from twofold.identifiers.identifiers import atomic, shared
+from twofold.model.checkpoint import GenerativeModel, tries_of
+from twofold.records import Task
+from twofold.retrieval.generative import GenerativeRetriever
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.report import data_report, report_text
+from twofold.training.arm import NAMED_ARMS
+from twofold.training.config import resolve_config
+from twofold.training.start import start
+from twofold.training.validation import mean_value
+
+
+def _untrained_value(dataset: PreparedDataset, task: Task, item_init: str) -> float:
+    config = resolve_config("quick", item_init=item_init)
+    spaces = shared(atomic(len(dataset.catalog)))
+    initial = start(dataset, NAMED_ARMS[task], spaces, config, seed=0)
+    model = GenerativeModel(
+        catalog=dataset.catalog,
+        vocabulary=initial.vocabulary,
+        backbone=initial.backbone.eval(),
+        tasks=(task,),
+        seen=dataset.protocol.seen,
+        precision="float32",
+        tries=tries_of(spaces),
+    )
+    return mean_value(GenerativeRetriever(model), dataset.task(task).requests("validation"))
+
+
+@pytest.mark.parametrize("task", ["search", "recommendation"])
+def test_it_is_what_an_untrained_model_answers(task: Task) -> None:
+    dataset = planted_dataset()
+    known = report_starts(dataset)
+    assert known is not None
+    for item_init in ("text", "factors", "text+factors"):
+        untrained = _untrained_value(dataset, task, item_init)
+        assert known[item_init][task] == pytest.approx(untrained, abs=0.1)
+    assert known["factors"][task] > known["text"][task], "the groups of texts say nothing"
+
+
+def test_without_text_only_factors_are_reported() -> None:
+    known = report_starts(planted_dataset(titles=NO_TITLES, queries=False))
+    assert known is not None
+    assert list(known) == ["factors", "text+factors"]
+    assert list(known["factors"]) == ["recommendation"]
+
+
+def test_a_large_catalog_is_not_measured_and_the_report_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(start_report, "MOST_ITEMS", 10)
+    dataset = planted_dataset()
+    report = {**data_report(dataset), "starts": report_starts(dataset)}
+    assert report["starts"] is None
+    assert "not measured: the catalog is too large" in report_text(report)
+
+
+def test_prepare_prints_it(
+    write_folder: WriteFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "prepared"
+    monkeypatch.setattr(sys, "argv", ["twofold", "prepare", str(write_folder()), "--out", str(out)])
+    with pytest.raises(SystemExit):
+        main()
+    printed = capsys.readouterr().out
+    assert "What item embeddings know of each task before training" in printed
+    assert "| text+factors |" in printed

@@ -1,0 +1,198 @@
+"""A recipe is chosen on validation, at a cost that is counted, and with the same digits again."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twofold import artifact
+from twofold.records import InputError
+from twofold.retrieval.generative import GenerativeRetriever
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training import loop, tuning
+from twofold.training.arm import NAMED_ARMS
+from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.tuning import (
+    JOINT_RECIPES,
+    RECIPES,
+    SASREC_RECIPES,
+    Recipe,
+    Tuned,
+    choose_recipe,
+    recipes_of,
+    recipes_to_try,
+    rungs,
+    train_tuned,
+    with_recipe,
+)
+
+HOPELESS: Recipe = {"item_init": "random", "learning_rate": 1e-7}
+SPACE: list[Recipe] = [{}, HOPELESS, {"dropout": 0.3}, {"item_init": "text"}]
+
+
+def _choose(
+    dataset: PreparedDataset,
+    folder: Path,
+    config: TrainingConfig,
+    recipes: list[Recipe] | None = None,
+) -> Tuned:
+    return choose_recipe(
+        dataset, NAMED_ARMS["joint"], folder, config, recipes or SPACE, device="cpu"
+    )
+
+
+def _digits(tuned: Tuned) -> str:
+    return json.dumps(tuned.record, sort_keys=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_rungs() -> Iterator[None]:
+    """Rungs of ten and thirty steps, a validation every ten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "_FEWEST", 10)
+        patch.setattr(tuning, "_MOST", 10)
+        yield
+
+
+@pytest.fixture(scope="module")
+def tuned(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Tuned:
+    return _choose(catalog, tmp_path_factory.mktemp("tuned"), quick_config)
+
+
+def test_a_recipe_that_cannot_learn_is_not_chosen_and_costs_one_rung(tuned: Tuned) -> None:
+    trials = tuned.record["trials"]
+    assert tuned.record["chosen"] != HOPELESS
+    assert [trial["rung"] for trial in trials if trial["recipe"] == 1] == [1]
+    assert tuned.config.learning_rate == 1e-3
+    assert [(trial["rung"], trial["steps"]) for trial in trials] == [(1, 10)] * 4 + [(3, 30)] * 2
+
+
+def test_what_is_chosen_is_the_best_of_the_last_rung(tuned: Tuned) -> None:
+    last = [trial for trial in tuned.record["trials"] if trial["rung"] == 3]
+    best = max(last, key=lambda trial: float(trial["value"]))
+    assert tuned.record["chosen"] == best["settings"]
+    assert tuned.value == best["value"]
+
+
+def test_a_trial_continues_from_its_own_state(tuned: Tuned) -> None:
+    trials: list[dict[str, Any]] = tuned.record["trials"]
+    longest = {trial["recipe"]: trial["steps"] for trial in trials}
+    assert tuned.record["steps"] == sum(longest.values()) == 80
+
+
+def test_killed_in_the_midst_and_repeated_it_ends_with_the_same_digits(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tuned: Tuned,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step, taken, finished = loop._step, 0, 0
+
+    def killing(*arguments: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken in (5, 28, 55):
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "_step", killing)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            _choose(catalog, tmp_path, quick_config)
+        place = tmp_path / "tuning.json"
+        done = len(artifact.read_json(place)["trials"]) if place.is_file() else 0
+        assert done >= finished
+        finished = done
+    again = _choose(catalog, tmp_path, quick_config)
+    assert _digits(again) == _digits(tuned)
+    assert [path.name for path in tmp_path.iterdir()] == ["tuning.json"], "states are removed"
+    taken = 1000
+    assert _digits(_choose(catalog, tmp_path, quick_config)) == _digits(tuned)
+    assert taken == 1000, "nothing is trained again"
+
+
+def test_a_folder_of_another_tuning_is_refused(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    _choose(catalog, tmp_path, quick_config, [{}, {"dropout": 0.3}])
+    other = quick_config.model_copy(update={"batch_tokens": 256})
+    with pytest.raises(InputError, match="was started with batch_tokens=512, not 256"):
+        _choose(catalog, tmp_path, other, [{}, {"dropout": 0.3}])
+    with pytest.raises(InputError, match="was started with recipes="):
+        _choose(catalog, tmp_path, quick_config, [{}])
+
+
+def test_a_trial_that_diverges_is_not_chosen(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    found = _choose(catalog, tmp_path, quick_config, [{"learning_rate": 1e9}, {}])
+    assert found.record["chosen"] == {}
+    assert [t["value"] for t in found.record["trials"] if t["recipe"] == 0] == [-1.0]
+
+
+def test_every_space_begins_with_the_fixed_recipe_and_holds_as_many_valid_ones() -> None:
+    spaces = RECIPES, JOINT_RECIPES, SASREC_RECIPES
+    assert len({len(space) for space in spaces}) == 1
+    for space in spaces:
+        assert space[0] == {}
+        assert all(recipe not in space[:number] for number, recipe in enumerate(space))
+        for recipe in space:
+            TrainingConfig.model_validate(with_recipe(TrainingConfig(), recipe).model_dump())
+
+
+def test_settings_that_were_given_are_kept() -> None:
+    config = resolve_config("quick", settings=("dropout=0.2", "backbone=decoder:tiny"))
+    recipes = recipes_of(NAMED_ARMS["recommendation"], config, 9)
+    assert recipes[0] == {}
+    assert not any({"dropout", "backbone"} & recipe.keys() for recipe in recipes)
+    assert len(recipes) == len({str(recipe) for recipe in recipes}) < 9
+
+
+def test_the_best_third_and_of_it_the_best_two_continue() -> None:
+    assert rungs(9) == [(9, 1), (3, 3), (2, 9)]
+    assert rungs(4) == [(4, 1), (2, 3)]
+    assert rungs(1) == []
+
+
+def test_the_number_of_recipes_follows_from_the_budget_or_is_asked_for() -> None:
+    assert recipes_to_try(None, "standard") > recipes_to_try(None, "quick") > 1
+    assert recipes_to_try(None, "paper") == 0
+    assert recipes_to_try(0, "standard") == 0
+    with pytest.raises(InputError, match="choose a number from 1 to"):
+        recipes_to_try(len(RECIPES) + 1, "quick")
+    assert tuning.SEED > 100, "no study has so many seeds"
+
+
+def test_a_tuned_model_says_what_it_was_chosen_from(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tuned_model(resume: bool = False) -> GenerativeRetriever:
+        out = tmp_path / "model"
+        few = quick_config.model_copy(update={"max_steps": 20})
+        return train_tuned(
+            catalog, "search", out=out, recipes=2, config=few, device="cpu", resume=resume
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "train", lambda *_, **__: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            tuned_model()
+    with pytest.raises(InputError, match="a tuning was interrupted there; add --resume"):
+        tuned_model()
+    stamp = tuned_model(resume=True).model.stamp
+    assert stamp.tuning is not None
+    assert stamp.tuning["recipes"] == 2
+    assert stamp.seed == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing else is left"
+    monkeypatch.setattr(loop, "_step", lambda *_: pytest.fail("trained again"))
+    assert tuned_model(resume=True).model.stamp.tuning == stamp.tuning
