@@ -109,7 +109,7 @@ def run_single(arguments: argparse.Namespace) -> None:
 
 def our_config(arguments: argparse.Namespace) -> TrainingConfig:
     """The settings of our side."""
-    settings = [f"epochs={arguments.epochs}", f"min_validations={arguments.epochs}"]
+    settings = [f"epochs={arguments.epochs}"]
     settings += [f"max_history={arguments.length}", f"dropout={arguments.dropout}"]
     settings += ["max_validation_requests=1000000", "patience=9"]
     if not arguments.time:  # the peer reads a history's last items; so do we, to compare epochs

@@ -50,7 +50,6 @@ def main() -> None:
     dataset = draw_users(load_dataset(arguments.dataset), arguments.users)
     common = (
         "epochs=4",
-        "min_validations=4",
         f"max_validation_requests={arguments.users}",
         "patience=9",
     )

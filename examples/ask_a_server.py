@@ -17,7 +17,7 @@ from twofold.serving.in_process_transport import InProcessTransport
 def own_server() -> Client:
     """The same application that `twofold serve` runs, without a socket."""
     dataset = twofold.load_dataset("simulate:catalog:users=200,queries=200")
-    small = {"backbone": "decoder:tiny", "max_steps": 20, "min_validations": 1}
+    small = {"backbone": "decoder:tiny", "max_steps": 20}
     twofold.train(dataset, out="model", config=twofold.resolve_config("quick", **small))
     app = app_from_folders({"joint": Path("model")})
     return Client("http://localhost", transport=InProcessTransport(app))

@@ -10,7 +10,6 @@ config = twofold.resolve_config(
     "quick",
     backbone="decoder:tiny",
     max_steps=150,
-    min_validations=3,
     max_validation_requests=200,
 )
 model = twofold.train(dataset, arm="joint", out="model", config=config)

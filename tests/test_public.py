@@ -45,7 +45,7 @@ def test_light_parts_load_no_torch(module: str) -> None:
 def test_every_public_name_does_its_job(tmp_path: Path) -> None:
     dataset = twofold.load_dataset("simulate:catalog")
     config = twofold.resolve_config(
-        "quick", backbone="decoder:tiny", max_steps=6, min_validations=1, text_vocab_size=300
+        "quick", backbone="decoder:tiny", max_steps=6, text_vocab_size=300
     )
     model = twofold.train(dataset, arm="joint", out=tmp_path / "model", config=config)
     request = twofold.Request("r", query="dark western film")

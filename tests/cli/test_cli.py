@@ -55,12 +55,12 @@ def test_prepare_takes_a_cutoff(write_folder: WriteFolder, tmp_path: Path) -> No
 
 def test_train_then_ask(write_folder: WriteFolder, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    small = ("--backbone", "decoder:tiny", "--set", "max_steps=4", "--set", "patience=9")
+    small = ("--backbone", "decoder:tiny", "--set", "max_steps=4")
     done = run_alone("train", write_folder(), "--out", model, "--threads", 1, *small)
     assert done.returncode == 0, done.stderr
     assert "validation nDCG@10" in done.stdout
-    assert "joint: step 1 of 4, loss " in done.stderr
-    assert "joint: step 4 of 4, loss " in done.stderr
+    assert "joint: step 4, loss " in done.stderr
+    assert "joint: ended by max_steps after 4 steps, best at step " in done.stderr
     found = json.loads(run_here("search", model, "first letter", "-k", 3, "--json").stdout)
     assert [answer["rank"] for answer in found] == [1, 2, 3]
     assert set(found[0]) == {"rank", "item_id", "title", "score"}
@@ -97,7 +97,7 @@ def test_without_validation_and_test_requests_both_commands_say_so(
         f"u{n},{pair[0]},1\nu{n},{pair[1]},2\n" for n, pair in enumerate(["ab", "bc", "cd", "de"])
     )
     folder, model = write_folder(interactions=pairs), tmp_path / "model"
-    small = ("--backbone", "decoder:tiny", "--set", "max_steps=2", "--set", "min_validations=1")
+    small = ("--backbone", "decoder:tiny", "--set", "max_steps=2")
     done = run_here("train", folder, "--arm", "recommendation", "--out", model, *small)
     assert "nothing was validated, as there is no validation request" in done.stdout, done.stderr
     assert "a user needs at least three events" in done.stdout

@@ -22,7 +22,7 @@ def test_a_training_and_its_answers_need_no_extra(
     write_folder: WriteFolder, tmp_path: Path
 ) -> None:
     every = [module for modules in EXTRAS.values() for module in modules]
-    small = ("--backbone", "decoder:tiny", "--set", "max_steps=2", "--set", "min_validations=1")
+    small = ("--backbone", "decoder:tiny", "--set", "max_steps=2")
     done = _run_without(every, "train", write_folder(), "--out", tmp_path / "model", *small)
     assert done.returncode == 0, done.stderr
     done = _run_without(every, "search", tmp_path / "model", "first letter", "-k", 2)

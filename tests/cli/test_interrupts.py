@@ -21,7 +21,7 @@ SMALL = (
     "--set",
     "max_steps=100000",
     "--set",
-    "min_validations=50000",
+    "patience=100000",
     "--threads",
     "1",
 )

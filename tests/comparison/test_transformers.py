@@ -37,7 +37,6 @@ def test_a_backbone_trains_saves_and_answers_in_plain_transformers(
             "backbone": backbone,
             "hybrid": "none",  # a part of ours, outside the checkpoint
             "max_steps": 8,
-            "min_validations": 2,
             "max_history": 20,
             "text_encoder": "none",  # its vector of a query is none of transformers' inputs
         }

@@ -68,7 +68,6 @@ FOUR_STEPS = resolve_config(
     "quick",
     backbone="decoder:tiny",
     max_steps=4,
-    min_validations=1,
     text_vocab_size=400,
     precision="float32",
 )

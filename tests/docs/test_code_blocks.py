@@ -22,7 +22,7 @@ from twofold.cli import app
 from twofold.data.simulators import simulate
 from twofold.training.config import PRESETS
 
-_MOMENT = {"backbone": "decoder:tiny", "max_steps": 12, "min_validations": 1, "num_beams": 10}
+_MOMENT = {"backbone": "decoder:tiny", "max_steps": 12, "num_beams": 10}
 _DATA = "catalog:users=150"
 
 

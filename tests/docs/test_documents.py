@@ -44,9 +44,7 @@ def test_the_reference_is_what_the_program_says() -> None:
 
 
 def test_a_model_folder_holds_the_files_that_the_reference_lists(tmp_path: Path) -> None:
-    config = twofold.resolve_config(
-        "quick", backbone="decoder:tiny", max_steps=2, min_validations=1
-    )
+    config = twofold.resolve_config("quick", backbone="decoder:tiny", max_steps=2)
     dataset = twofold.load_dataset("simulate:catalog:users=60")
     twofold.train(dataset, out=tmp_path / "model", config=config)
     listed = (ROOT / "docs" / "reference" / "model-folder.md").read_text()

@@ -18,7 +18,7 @@ from twofold.tasks.storage import save_dataset
 SETTINGS = [
     "backbone=decoder:tiny",
     "max_steps=40",
-    "min_validations=4",
+    "warmup_steps=2",
     "batch_tokens=512",
     "text_vocab_size=400",
     "precision=float32",

@@ -24,9 +24,7 @@ def test_a_sweep_writes_its_numbers_and_its_page(
 ) -> None:
     world = WORLDS[name]
     small = World(SMALL[name], world.parameter, (0.0, 1.0), world.helped, world.mechanism)
-    config = quick_config.model_copy(
-        update={"max_steps": 10, "min_validations": 1, "text_vocab_size": 300}
-    )
+    config = quick_config.model_copy(update={"max_steps": 10, "text_vocab_size": 300})
     found = simulate_study(small, out=tmp_path / "out", seeds=1, config=config, threads=1)
     written = json.loads((tmp_path / "out" / "simulation.json").read_text())
     assert written == json.loads(json.dumps(found))

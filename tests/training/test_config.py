@@ -15,6 +15,8 @@ from twofold.training.config import PRESETS, TrainingConfig, resolve_config
         (("colour=red",), "setting 'colour': there is no such setting; the settings are backbone,"),
         (("updates=4",), "setting 'updates': there is no such setting; .*, max_steps, "),
         (("max_steps=0",), "setting 'max_steps': Input should be greater than or equal to 1"),
+        (("warmup_ratio=0.1",), "such setting any more; give the .* as warmup_steps=N"),
+        (("min_validations=3",), "no such setting any more; .* leave it out"),
         (("max_steps",), "--set 'max_steps': write it as KEY=VALUE"),
     ],
 )
@@ -47,7 +49,7 @@ def test_a_file_of_settings(tmp_path: Path) -> None:
 
 def test_every_preset_resolves_and_every_setting_is_described() -> None:
     for budget in PRESETS:
-        assert resolve_config(budget).max_steps > 0
+        assert resolve_config(budget).patience > 0
     for name, field in TrainingConfig.model_fields.items():
         description = field.description or ""
         assert len(description.split()) > 1, name

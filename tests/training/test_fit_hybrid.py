@@ -77,7 +77,7 @@ def test_only_training_queries_were_asked() -> None:
 def test_arms_that_search_have_one(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path, arm: str
 ) -> None:
-    few = {"text_encoder": "none", "max_steps": 2, "min_validations": 1}
+    few = {"text_encoder": "none", "max_steps": 2}
     config = quick_config.model_copy(update=few)
     trained = train(catalog, arm, out=tmp_path / "m", config=config, device="cpu").model
     assert (trained.stamp.hybrid is not None) == (arm != "recommendation")
@@ -96,7 +96,7 @@ def test_arms_that_search_have_one(
 def test_none_is_asked_for_or_possible(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
-    few = {"max_steps": 2, "min_validations": 1}
+    few = {"max_steps": 2}
     for name, change in {"none": {"hybrid": "none"}, "ids": {"identifiers": "semantic"}}.items():
         config = quick_config.model_copy(update={**few, **change})
         trained = train(catalog, "joint", out=tmp_path / name, config=config, device="cpu")

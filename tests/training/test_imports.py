@@ -30,7 +30,7 @@ def test_training_on_a_prepared_folder_loads_few_files(
 ) -> None:
     save_dataset(catalog, tmp_path / "dataset")
     arguments = [str(tmp_path / "dataset"), "--out", str(tmp_path / "model"), "--threads", "1"]
-    small = ["backbone=decoder:tiny", "max_steps=2", "min_validations=1"]
+    small = ["backbone=decoder:tiny", "max_steps=2"]
     arguments += [part for setting in small for part in ("--set", setting)]
     done = subprocess.run(
         [sys.executable, "-c", RUN, "train", *arguments], capture_output=True, text=True, check=True

@@ -23,16 +23,18 @@ def test_patience_ends_a_training_early(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
     config = quick_config.model_copy(
-        update={"max_steps": 400, "min_validations": 400, "patience": 0.01, "learning_rate": 1e-9}
+        update={"max_steps": None, "patience": 0.01, "learning_rate": 1e-9}
     )
     stamp = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu").model.stamp
-    assert stamp.steps < 60
+    assert stamp.ended_by == "patience"
+    assert 100 < stamp.steps < 200
+    assert stamp.max_steps is None
 
 
 def test_a_training_that_diverges_says_so(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
-    config = quick_config.model_copy(update={"learning_rate": 1e30, "warmup_ratio": 0.0})
+    config = quick_config.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0})
     says = (
         r"at step \d+: training diverged with learning_rate=1e\+30; lower it: --set learning_rate="
     )
@@ -44,7 +46,7 @@ def test_after_it_diverged_the_command_is_given_again_with_a_lower_rate(
     quick_config: TrainingConfig, write_folder: WriteFolder, tmp_path: Path
 ) -> None:
     dataset = load_dataset(write_folder())
-    update: dict[str, object] = {"max_steps": 30, "min_validations": 30, "warmup_ratio": 0.5}
+    update: dict[str, object] = {"max_steps": 30, "warmup_steps": 15}
     config = quick_config.model_copy(update={**update, "learning_rate": 1e8})
     with pytest.raises(InputError, match=r"lower it: --set learning_rate=0\.001"):
         train(dataset, "joint", out=tmp_path / "m", config=config, device="cpu")
@@ -61,7 +63,7 @@ def test_a_last_step_that_diverges_leaves_no_model(
     text = "\n".join(["user_id,item_id,timestamp", *rows]) + "\n"
     dataset = load_dataset(write_folder(interactions=text, queries=None, qrels=None))
     config = quick_config.model_copy(
-        update={"learning_rate": 3e38, "warmup_ratio": 0.0, "max_steps": 1, "min_validations": 1}
+        update={"learning_rate": 3e38, "warmup_steps": 0, "max_steps": 1}
     )
     with pytest.raises(InputError, match="training diverged with learning_rate=3e"):
         train(dataset, "recommendation", out=tmp_path / "m", config=config, device="cpu")
@@ -78,7 +80,7 @@ def test_a_training_without_validation_requests_says_so(
         f"u{n},{pair[0]},1\nu{n},{pair[1]},2\n" for n, pair in enumerate(["ab", "bc", "cd", "de"])
     )
     dataset = load_dataset(write_folder(interactions=rows, queries=None, qrels=None))
-    config = quick_config.model_copy(update={"max_steps": 4, "min_validations": 1})
+    config = quick_config.model_copy(update={"max_steps": 4})
     train(dataset, "recommendation", out=tmp_path / "m", config=config, device="cpu")
     assert "no validation request, so the last weights are kept" in caplog.text
 
@@ -89,7 +91,7 @@ def test_training_leaves_the_callers_random_state_alone(
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    config = quick_config.model_copy(update={"max_steps": 2, "min_validations": 1})
+    config = quick_config.model_copy(update={"max_steps": 2})
     train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
     assert torch.rand(1) == expected
     assert not torch.are_deterministic_algorithms_enabled()

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from twofold.training.progress import Lines
+from twofold.training.schedule import Costs, Schedule
 from twofold.training.state import Progress
 
 
@@ -17,41 +18,78 @@ class Clock:
         return self.seconds
 
 
+def _schedule(cap: int | None = None, **settings: float | None) -> Schedule:
+    patience = settings.get("patience", 0.5)
+    return Schedule(Costs(1, 1, 1), 0, 0.1, patience, cap, max_seconds=settings.get("max_seconds"))
+
+
 def _said(
-    caplog: pytest.LogCaptureFixture, steps: int, ends: int, cadence: int, per_step: float
+    caplog: pytest.LogCaptureFixture,
+    schedule: Schedule,
+    ends: int,
+    cadence: int,
+    per_step: float,
 ) -> list[str]:
-    """The lines of a training that takes `ends` of `steps` steps."""
-    clock = Clock()
-    lines, progress = Lines("joint", steps, 0, clock), Progress()
+    """The lines of a training of `ends` steps, of which the first validation is the best."""
+    clock, progress = Clock(), Progress()
+    lines = Lines("joint", schedule, progress, clock)
     with caplog.at_level(logging.INFO, "twofold"):
         for _ in range(ends):
             clock.seconds += per_step
+            progress.seconds, progress.validation_seconds = clock.seconds, clock.seconds / 10
             progress.step += 1
             if progress.step % cadence == 0:
                 progress.curve.append({"step": progress.step, "loss": 2.0, "value": 0.25})
+                progress.best_step = cadence
             lines.advance(progress, 2.0, 8)
+        progress.ended_by = "max_steps"
         lines.end()
     return caplog.messages
 
 
-def test_there_is_a_line_at_the_first_and_the_last_step(caplog: pytest.LogCaptureFixture) -> None:
-    first, last = _said(caplog, steps=40, ends=40, cadence=10, per_step=0.01)
-    assert first == "joint: step 1 of 40, loss 2.0000, 800.0 examples a second, 0 s left"
-    assert last == (
-        "joint: step 40 of 40, loss 2.0000, validation 0.2500, 800.0 examples a second, 0 s left"
+def test_the_first_line_is_of_several_steps_and_the_last_says_what_ended_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, last, end = _said(caplog, _schedule(40), ends=40, cadence=10, per_step=0.01)
+    assert first == (
+        "joint: step 20, loss 2.0000 (mean of steps 1 to 20), validation 0.2500, "
+        "800.0 examples a second, validation 10% of the time, at most 0 s left"
+    )
+    assert last.startswith("joint: step 40, loss 2.0000, validation 0.2500, 800.0 examples")
+    assert end == (
+        "joint: ended by max_steps after 40 steps, best at step 10, validation 10% of the time"
     )
 
 
 def test_a_line_at_each_validation_but_not_too_often(caplog: pytest.LogCaptureFixture) -> None:
-    said = _said(caplog, steps=100, ends=100, cadence=5, per_step=1.0)
-    steps = [int(line.split()[2]) for line in said]
-    assert steps == [1, 15, 25, 35, 45, 55, 65, 75, 85, 95, 100]
-    assert said[1].endswith("validation 0.2500, 8.0 examples a second, 85 s left")
+    said = _said(caplog, _schedule(100, patience=None), ends=100, cadence=5, per_step=1.0)
+    steps = [int(line.split()[2].strip(",")) for line in said[:-1]]
+    assert steps == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+    assert said[1].endswith("validation 10% of the time, 80 s left")
 
 
 def test_validations_that_are_far_between_do_not_leave_it_silent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    said = _said(caplog, steps=400, ends=200, cadence=1000, per_step=1.0)
-    assert [int(line.split()[2]) for line in said] == [1, 61, 121, 181, 200]
-    assert said[1].endswith("examples a second, 6 min left")
+    said = _said(caplog, _schedule(), ends=200, cadence=1000, per_step=1.0)
+    assert [int(line.split()[2].strip(",")) for line in said[:-1]] == [20, 80, 140, 200]
+    assert said[0].endswith("no end in sight yet")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "left"),
+    [
+        (_schedule(), "85 s left unless validation improves"),
+        (_schedule(50), "at most 20 s left"),
+        (_schedule(1000), "85 s left unless validation improves"),
+        (_schedule(50, patience=None), "20 s left"),
+        (_schedule(patience=None, max_seconds=90), "at most 60 s left"),
+        (_schedule(max_seconds=90), "60 s left unless validation improves"),
+    ],
+)
+def test_time_left_is_said_as_far_as_it_is_known(
+    caplog: pytest.LogCaptureFixture, schedule: Schedule, left: str
+) -> None:
+    """At step 30, with the best validation at step 10: patience ends at 15 + 100 steps."""
+    said = _said(caplog, schedule, ends=30, cadence=10, per_step=1.0)
+    assert said[-2].endswith(f"validation 10% of the time, {left}")

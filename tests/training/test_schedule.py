@@ -1,60 +1,27 @@
-"""The steps of each arm, the cadence of its validations, and the learning rate."""
+"""When an arm is validated, when it ends, and its learning rate."""
 
-import dataclasses
-from pathlib import Path
+import itertools
+from typing import Any
 
 import pytest
 
 from tests.training.examples import encoded_examples
 from twofold.model.vocabulary import EncodedExample
-from twofold.records import TASKS, Task
-from twofold.retrieval.generative import load_model
-from twofold.studies.arms import ARMS
-from twofold.tasks.prepared import PreparedDataset
+from twofold.records import TASKS, InputError, Task
 from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import TrainingConfig
-from twofold.training.schedule import learning_rate_factor, schedule_of
-from twofold.training.train import train
+from twofold.training.mixture import mixture_of
+from twofold.training.schedule import (
+    CANDIDATES,
+    LEAST_PATIENCE,
+    Costs,
+    Schedule,
+    is_on_grid,
+    schedule_of,
+)
+from twofold.training.state import Progress
 
-
-def test_a_plain_arm_takes_joints_epochs_and_a_control_its_steps(
-    catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path, tmp_path: Path
-) -> None:
-    joint = load_model(model_folder).model.stamp
-    budgets, cadences = {}, {joint.curve[0]["step"]}
-    for arm in ARMS:
-        if arm.name == "joint":
-            continue
-        config = quick_config.model_copy(update={"patience": 9.0})
-        out = tmp_path / arm.name
-        stamp = train(catalog, arm, out=out, config=config, device="cpu").model.stamp
-        budgets[arm.name] = stamp.max_steps
-        if not arm.step_matched:
-            assert stamp.epochs == pytest.approx(joint.epochs, rel=0.1)
-        cadences.add(stamp.curve[0]["step"])
-    assert budgets["search-step-matched"] == joint.max_steps == 40
-    assert len(cadences) == 1
-    assert min(budgets.values()) >= 10 * cadences.pop(), "every arm is validated ten times"
-    assert budgets["search"] + budgets["recommendation"] == pytest.approx(40, abs=1)
-
-
-def test_epochs_take_the_place_of_steps(
-    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
-) -> None:
-    config = quick_config.model_copy(update={"epochs": 2.0, "patience": 9.0})
-    stamp = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu").model.stamp
-    assert stamp.epochs == pytest.approx(2.0)
-    assert stamp.max_steps == stamp.steps != quick_config.max_steps
-
-
-def test_the_learning_rate_rises_then_falls_to_a_tenth() -> None:
-    rates = [learning_rate_factor(n, 100, 0.1) for n in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(1.0)
-    assert rates[-1] == pytest.approx(0.1, abs=0.01)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-
-
+CONTROL = Arm("search-step-matched", ("search",), step_matched=True)
 ENCODED: dict[Task, list[EncodedExample]] = {
     "search": encoded_examples([4] * 80),
     "recommendation": encoded_examples([4] * 320),
@@ -62,34 +29,119 @@ ENCODED: dict[Task, list[EncodedExample]] = {
 """With 16 tokens in a batch: 20 batches of search and 80 of recommendation."""
 
 
-def _config(**settings: object) -> TrainingConfig:
-    return TrainingConfig.model_validate({"batch_tokens": 16, "max_batch_size": 0} | settings)
+def _schedule(arm: Arm, steps: int | None = None, sample: float = 1, **settings: Any) -> Schedule:
+    given = {"batch_tokens": 16, "max_batch_size": 0} | settings
+    config = TrainingConfig.model_validate(given)
+    mixture = mixture_of(ENCODED, arm.tasks, config, seed=0)
+    return schedule_of(ENCODED, mixture, arm, config, Costs(1, sample, 4 * sample), steps)
+
+
+def _looks(schedule: Schedule, steps: int) -> list[int]:
+    """The steps at which a training is validated."""
+    progress = Progress()
+    for progress.step in range(1, steps + 1):
+        if schedule.is_validated(progress):
+            progress.curve.append({"step": progress.step})
+    return [int(point["step"]) for point in progress.curve]
+
+
+def test_validations_grow_with_the_logarithm_of_the_steps_and_have_one_grid() -> None:
+    schedules = [_schedule(NAMED_ARMS[arm]) for arm in (*TASKS, "joint")]
+    looks = _looks(schedules[0], 10_000)
+    assert all(_looks(schedule, 10_000) == looks for schedule in schedules)
+    assert len(looks) < 50 < len(_looks(schedules[0], 100_000)) < 70
+    late = [second / first for first, second in itertools.pairwise(looks) if first > 100]
+    assert all(1.13 < ratio < 1.17 for ratio in late)
+
+
+@pytest.mark.parametrize("sample", [0.3, 1, 5, 40])
+def test_validation_never_costs_more_than_its_share(sample: float) -> None:
+    schedule = _schedule(NAMED_ARMS["joint"], sample=sample)
+    looks = _looks(schedule, 10_000)
+    assert all((n + 1) * sample <= 0.06 * step for n, step in enumerate(looks))
+    assert set(looks) <= {step for step in range(10_001) if is_on_grid(step)}
+    progress = Progress(step=looks[-1], curve=[{"step": step} for step in looks])
+    for point in progress.curve[: schedule.candidates(progress)]:
+        point["on_all"] = 0.1
+    assert schedule.spent_share(progress) < 0.09
+
+
+def test_few_candidates_are_compared_on_all_requests_where_that_is_dear() -> None:
+    long, short = Progress(step=10_000), Progress(step=10)
+    schedule = _schedule(NAMED_ARMS["joint"], sample=5)
+    assert schedule.candidates(long) == CANDIDATES
+    assert schedule.candidates(short) == 1
+
+
+def test_patience_is_a_share_of_the_best_step() -> None:
+    schedule = _schedule(NAMED_ARMS["joint"], patience=0.5)
+    assert schedule.patient_until(1000) == 1500 + LEAST_PATIENCE
+    progress = Progress(step=1599, best_step=1000)
+    assert schedule.end(progress) == ""
+    progress.step = 1600
+    assert schedule.end(progress) == "patience"
+
+
+@pytest.mark.parametrize(
+    ("settings", "step", "ended_by"),
+    [
+        ({"max_steps": 50}, 50, "max_steps"),
+        ({"epochs": 0.5}, 50, "epochs"),
+        ({"epochs": 0.5, "max_steps": 40}, 40, "max_steps"),
+        ({"epochs": 0.5, "max_steps": 60}, 50, "epochs"),
+    ],
+)
+def test_a_cap_ends_a_training(settings: dict[str, Any], step: int, ended_by: str) -> None:
+    schedule = _schedule(NAMED_ARMS["joint"], **settings)
+    assert schedule.cap == step
+    assert schedule.end(Progress(step=step, best_step=step)) == ended_by
+    assert _looks(schedule, step)[-1] == step, "the last step is validated"
+
+
+def test_time_is_a_cap() -> None:
+    schedule = _schedule(NAMED_ARMS["joint"], max_time=2)
+    assert not schedule.is_late(Progress(seconds=119.9))
+    late = Progress(step=7, best_step=7, seconds=120.0)
+    assert schedule.is_late(late)
+    assert schedule.end(late) == "max_time"
+
+
+def test_a_control_takes_the_steps_that_it_is_given() -> None:
+    schedule = _schedule(CONTROL, steps=700, max_steps=1000, patience=0.1)
+    for step in range(1, 700):
+        assert not schedule.end(Progress(step=step, best_step=1))
+    assert schedule.end(Progress(step=700, best_step=1)) == "steps"
+
+
+def test_without_validation_ten_epochs_are_the_cap() -> None:
+    schedule = _schedule(NAMED_ARMS["search"], sample=0)
+    assert (schedule.cap, schedule.cap_by) == (200, "epochs")
+
+
+def test_the_rate_rises_and_then_stays() -> None:
+    schedule = _schedule(NAMED_ARMS["joint"], warmup_steps=10)
+    rates = [schedule.factor(step) for step in range(1000)]
+    assert rates[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
+    assert set(rates[10:]) == {1.0}
+
+
+def test_a_cosine_falls_to_a_tenth_at_its_horizon() -> None:
+    settings: dict[str, Any] = {"lr_schedule": "cosine", "max_steps": 100, "warmup_steps": 10}
+    rates = [_schedule(NAMED_ARMS["joint"], **settings).factor(step) for step in range(100)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
 @pytest.mark.parametrize(
     ("arm", "steps"),
-    [
-        (NAMED_ARMS["joint"], 1000),
-        (NAMED_ARMS["search"], 200),
-        (NAMED_ARMS["recommendation"], 800),
-        (Arm("search-step-matched", ("search",), step_matched=True), 1000),
-    ],
+    [(NAMED_ARMS["joint"], 1000), (NAMED_ARMS["search"], 200), (CONTROL, 1000)],
 )
-def test_arms_take_joints_epochs_or_its_steps(arm: Arm, steps: int) -> None:
-    schedule = schedule_of(ENCODED, arm, _config(max_steps=1000), seed=0)
-    assert (schedule.steps, schedule.cadence, schedule.patience) == (steps, 20, 300)
+def test_with_a_cosine_an_arm_takes_its_share_of_joints_steps(arm: Arm, steps: int) -> None:
+    schedule = _schedule(arm, lr_schedule="cosine", max_steps=1000)
+    assert schedule.horizon == schedule.cap == steps
 
 
-def test_the_cadence_is_common_and_the_longest_arm_is_validated_seventy_times_at_most() -> None:
-    few: dict[Task, list[EncodedExample]] = {**ENCODED, "search": encoded_examples([4] * 4)}
-    config = _config(max_steps=8100)
-    schedules = {t: schedule_of(few, NAMED_ARMS[t], config, seed=0) for t in (*TASKS, "joint")}
-    assert schedules["joint"].cadence == 8100 // 70 == schedules["recommendation"].cadence
-    assert schedules["search"].steps == 100
-    assert schedules["search"].cadence == 10, "ten validations for the shortest as well"
-
-
-def test_an_arm_with_settings_of_its_own_is_validated_as_the_configuration_says() -> None:
-    arm = dataclasses.replace(NAMED_ARMS["joint"], settings=(("num_beams", 20),))
-    config = _config(max_steps=1000, min_validations=4)
-    assert schedule_of(ENCODED, arm, config, seed=0).cadence == 100
+def test_a_cosine_needs_a_horizon() -> None:
+    with pytest.raises(InputError, match="lr_schedule=cosine needs a horizon: give --set max_"):
+        _schedule(NAMED_ARMS["joint"], lr_schedule="cosine")

@@ -203,7 +203,7 @@ def test_what_a_checkpoint_has_learned_is_kept(
         "text_encoder": "tfidf",
         "learning_rate": 1e-9,
     }
-    config = quick_config.model_copy(update=changes | {"max_steps": 1, "min_validations": 1})
+    config = quick_config.model_copy(update=changes | {"max_steps": 1})
     trained = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu")
     for block in ("self_attn.o_proj", "mlp.down_proj"):
         name = f"model.layers.0.{block}"

@@ -21,8 +21,10 @@ COMMAND = """
 import sys, torch
 torch.set_num_threads(1)
 from twofold.tasks.storage import load_dataset
+from twofold.training import loop
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
+loop.SAVED_EVERY = 0.0
 config = TrainingConfig.model_validate_json(sys.argv[3])
 train(load_dataset(sys.argv[1]), "joint", out=sys.argv[2], config=config, device="cpu",
       resume=True)
@@ -77,7 +79,7 @@ def test_the_state_of_an_earlier_version_is_refused_with_a_remedy(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
     (tmp_path / ".m.training" / "update-00000010").mkdir(parents=True)
-    config = quick_config.model_copy(update={"max_steps": 2, "min_validations": 1})
+    config = quick_config.model_copy(update={"max_steps": 2})
     out = tmp_path / "m"
     for resume in (True, False):
         with pytest.raises(InputError, match="be resumed; delete it, and repeat the command"):
@@ -135,7 +137,7 @@ def test_a_link_to_an_empty_folder_is_written_to(
     if exists:
         elsewhere.mkdir()
     link.symlink_to(elsewhere)
-    config = quick_config.model_copy(update={"max_steps": 2, "min_validations": 1})
+    config = quick_config.model_copy(update={"max_steps": 2})
     train(catalog, "joint", out=link, config=config, device="cpu")
     assert link.is_symlink()
     assert artifact.is_complete(elsewhere)

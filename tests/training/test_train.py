@@ -46,8 +46,8 @@ def test_a_training_builds_examples_and_requests_once(
 
 def test_training_learns(model_folder: Path) -> None:
     curve = load_model(model_folder).model.stamp.curve
-    # The loss of a step is that of its own batch, so that steps compare by validation alone.
-    assert curve[-1]["value"] > curve[0]["value"]
+    # Validation may begin high, as the items start from what the texts and the data say.
+    assert curve[-1]["loss"] < curve[0]["loss"]
 
 
 def test_a_finished_model_is_not_trained_again(

@@ -1,5 +1,6 @@
 """Which checkpoint is kept, and by which value."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,13 @@ from tests.conftest import WriteFolder
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
+from twofold.training import validation
 from twofold.training.arm import NAMED_ARMS
-from twofold.training.config import TrainingConfig
+from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.train import train
-from twofold.training.validation import mean_value, validation_requests, validator
+from twofold.training.validation import Validation, mean_value, validation_requests
+
+CONFIG = resolve_config("quick")
 
 
 def test_without_validation_requests_the_last_checkpoint_is_kept(
@@ -20,9 +24,8 @@ def test_without_validation_requests_the_last_checkpoint_is_kept(
     folder = write_folder(
         interactions="user_id,item_id\nu,a\nu,b\nv,b\nv,c\n", queries=None, qrels=None
     )
-    config = quick_config.model_copy(update={"patience": 0.01})
     dataset = load_dataset(folder)
-    found = train(dataset, "recommendation", out=tmp_path / "m", config=config, device="cpu")
+    found = train(dataset, "recommendation", out=tmp_path / "m", config=quick_config)
     assert found.model.stamp.best_step == found.model.stamp.max_steps == 40
 
 
@@ -47,12 +50,24 @@ def test_a_joint_value_is_the_mean_over_tasks_of_what_the_reference_divides(
     judged = validation_requests(catalog, NAMED_ARMS["joint"], {}, quick_config, seed=0)
     search, recommendation = (mean_value(retriever, requests) for requests in judged)
     assert search > 0
-    validate = validator(retriever, judged, {"search": 0.5})
-    assert validate is not None
-    values = validate()
+    values = Validation(retriever, judged, {"search": 0.5}).on_all()
     assert (values["search"], values["recommendation"]) == (search, recommendation)
     assert values["value"] == pytest.approx((search / 0.5 + recommendation) / 2)
-    assert validator(retriever, [], {}) is None
+
+
+def test_the_sample_is_a_part_of_all_requests_and_costs_less(
+    catalog: PreparedDataset, retriever: GenerativeRetriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (judged,) = validation_requests(catalog, NAMED_ARMS["recommendation"], {}, CONFIG, seed=0)
+    assert not Validation(retriever, [judged], {}).has_more
+    whole = mean_value(retriever, judged)
+    monkeypatch.setattr(validation, "_SAMPLE", 20)
+    divided = Validation(retriever, [judged], {})
+    assert divided.has_more
+    assert divided.sample_cost < divided.cost / 2
+    assert divided.on_all()["value"] == pytest.approx(whole)
+    few = replace(judged, requests=judged.sample(20, validation._SAMPLE_SEED).requests)
+    assert divided.on_sample()["value"] == mean_value(retriever, few) != whole
 
 
 def test_a_validation_asks_no_more_requests_than_the_setting_allows(

@@ -96,7 +96,7 @@ def train(
             histories=histories,
         )
     stamp = retriever.model.stamp
-    print(f"{out}: best at step {stamp.best_step} of {stamp.max_steps}, {_validated(stamp, arm)}")
+    print(f"{out}: best at step {stamp.best_step} of {stamp.steps}, {_validated(stamp, arm)}")
 
 
 def _training(recipes: int | None, budget: BudgetName) -> "Callable[..., GenerativeRetriever]":

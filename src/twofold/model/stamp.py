@@ -28,13 +28,17 @@ class Stamp:
         long_histories: how histories beyond the maximum were trained on.
         hybrid: the weight and the parts of the hybrid retrieval; None where it was not tried.
         intervention: what was done to one source; None for nothing.
-        max_steps: the steps that the arm was allowed.
+        max_steps: the most steps that the arm was allowed; None where validation decided.
         steps: the steps that it took.
         epochs: the same in epochs over its sources.
+        ended_by: what ended its training: patience, the setting of a cap, or `steps`, those of
+            another arm; empty in models of earlier versions.
+        validation_share: the share of the operations that were spent on validation.
         targets_seen: the targets that it learned from, by source.
         best_step: the step with the best validation, whose weights are kept.
         best_value: the value of that validation.
-        curve: one entry for each validation: step, loss, the measure of each task, value.
+        curve: one entry for each validation: step, loss, the measure of each task on a sample of
+            the requests, value; `on_all`, the value on all of them, of the last candidates.
         seed: the random seed.
         threads: the number of CPU threads.
         precision: the number format of matrix products.
@@ -59,9 +63,11 @@ class Stamp:
     long_histories: str = ""
     hybrid: Mapping[str, Any] | None = None
     intervention: Mapping[str, Any] | None = None
-    max_steps: int = 0
+    max_steps: int | None = 0
     steps: int = 0
     epochs: float = 0.0
+    ended_by: str = ""
+    validation_share: float = 0.0
     targets_seen: Mapping[str, int] = field(default_factory=dict)
     best_step: int = 0
     best_value: float = -1.0

@@ -61,7 +61,7 @@ class GenerativeRetriever:
     ) -> None:
         self.name = name
         self.model = model
-        self._beams = beams
+        self.beams = beams
         self._diversity = diversity
         self._item_ids = np.asarray(model.catalog.item_ids, dtype=object)
         self._ranker = CatalogRanker(model.catalog.item_ids)
@@ -139,7 +139,7 @@ class GenerativeRetriever:
         if not self.model.tries:
             return max(1, _BATCH_SCORES // len(self._item_ids))
         widest = max(self.model.vocabulary.spaces.of(task).codebook_sizes)
-        return max(1, _BATCH_SCORES // (max(self._beams, k) * widest))
+        return max(1, _BATCH_SCORES // (max(self.beams, k) * widest))
 
     def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> RankedItems:
         """Items for a query, personalised where a history is given; all of a smaller catalog.
@@ -248,7 +248,7 @@ class GenerativeRetriever:
         from twofold.retrieval.beam_search import beam_search
 
         k = min(k, len(self._item_ids))
-        beams = max(self._beams, k)
+        beams = max(self.beams, k)
         excluded = [self._ranker.positions(request.exclude) for request in requests]
         top = beam_search(
             Expansion(self.model, task, batch, beams),

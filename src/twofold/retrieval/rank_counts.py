@@ -29,8 +29,8 @@ class _Prepared:
     Attributes:
         rows: the requests' places, (B,).
         batch: the encoded requests, on the model's device.
-        excluded: the row and the column of each item that a request excludes, (2, ...).
-        right: the row and the column of each right answer, (2, T).
+        excluded: the row and the code of each item that a request excludes, (2, ...).
+        right: the row and the code of each right answer, (2, T).
         item_ids: the right answers, (T,).
     """
 
@@ -59,7 +59,14 @@ class RankCounter:
     ) -> None:
         self._model, self._measure = model, measure
         self._relevant = [qrels[request.request_id] for request in requests]
+        spaces = model.vocabulary.spaces
+        task = model.vocabulary.task(requests[0].query)
+        self._codebook = spaces.codebooks[spaces.codebooks_of(task)[0]]
+        self._codes = spaces.of(task).codes[:, 0]
         ranker = CatalogRanker(model.catalog.item_ids)
+        ties = np.empty_like(self._codes)
+        ties[self._codes[ranker.order]] = np.arange(len(ties))
+        self._ties = torch.from_numpy(ties).to(model.device)
         encode = model.vocabulary.encode_request
         encoded = [encode(ranker.positions(r.history), r.query) for r in requests]
         self._prepared = [
@@ -67,12 +74,6 @@ class RankCounter:
             for rows in batches_by_length(range(len(requests)), encoded, _BATCH_REQUESTS)
             for batch in [batch_of(model, [encoded[row] for row in rows])]
         ]
-        spaces = model.vocabulary.spaces
-        task = model.vocabulary.task(requests[0].query)
-        self._codebook = spaces.codebooks[spaces.codebooks_of(task)[0]]
-        codes = spaces.of(task).codes[ranker.order, 0]
-        self._codes = torch.from_numpy(codes).to(model.device)
-        self.tokens = sum(prepared.batch.tokens.numel() for prepared in self._prepared)
 
     def _prepare(
         self, rows: Sequence[int], requests: Sequence[Request], batch: Batch, ranker: CatalogRanker
@@ -81,8 +82,8 @@ class RankCounter:
         return _Prepared(
             rows=rows,
             batch=batch,
-            excluded=_places([ranker.columns(r.exclude) for r in requests]).to(batch.tokens.device),
-            right=_places([ranker.columns(items) for items in right]).to(batch.tokens.device),
+            excluded=self._places([ranker.positions(request.exclude) for request in requests]),
+            right=self._places([ranker.positions(items) for items in right]),
             item_ids=[item for items in right for item in items],
         )
 
@@ -114,22 +115,22 @@ class RankCounter:
         own = scores[rows, columns]
         numbers = ((own >= last[rows]) & (own > -torch.inf)).nonzero()[:, 0]
         rows, columns, own = rows[numbers], columns[numbers], own[numbers, None]
-        above = scores[rows]
-        before = torch.arange(scores.shape[1], device=scores.device) < columns[:, None]
-        ranks = ((above > own) | ((above == own) & before)).sum(dim=1)
+        others = scores[rows]
+        before = self._ties < self._ties[columns, None]
+        ranks = ((others > own) | ((others == own) & before)).sum(dim=1)
         found = ranks < k
         return numbers[found].tolist(), ranks[found].tolist()
 
     def _scores(self, batch: Batch) -> torch.Tensor:
-        """Log-probabilities as the retriever computes them, (B, N), columns in the tie order."""
+        """Log-probabilities as the retriever computes them, (B, N), a column for each code."""
         backbone = self._model.backbone
         with self._model.autocast():
             states = finite(backbone.states(batch))
         logits = with_matches(backbone.logits(states, self._codebook), batch.matches)
-        return torch.log_softmax(logits, dim=1)[:, self._codes]
+        return torch.log_softmax(logits, dim=1)
 
-
-def _places(columns: Sequence[Ints]) -> torch.Tensor:
-    """The row and the column of each of B rows' columns, (2, all of them)."""
-    rows = np.repeat(np.arange(len(columns)), [len(own) for own in columns])
-    return torch.from_numpy(np.stack([rows, np.concatenate(columns)]))
+    def _places(self, items: Sequence[Ints]) -> torch.Tensor:
+        """The row and the code of each of B rows' items, (2, all of them)."""
+        rows = np.repeat(np.arange(len(items)), [len(own) for own in items])
+        places = np.stack([rows, self._codes[np.concatenate(items)]])
+        return torch.from_numpy(places).to(self._model.device)

@@ -72,10 +72,6 @@ class CatalogRanker:
                 f"use an item_id of the items table"
             ) from error
 
-    def columns(self, item_ids: Iterable[str]) -> Ints:
-        """The columns of items, in the order of ties; raises as `positions` does."""
-        return self._column[self.positions(item_ids)]
-
     def rank(
         self,
         requests: Sequence[Request],
@@ -92,7 +88,7 @@ class CatalogRanker:
             allowed: items that may come back for any of the requests, (N,); all by default.
         """
         for row, request in enumerate(requests):
-            scores[row, self.columns(request.exclude)] = -np.inf
+            scores[row, self._column[self.positions(request.exclude)]] = -np.inf
         order = self.order
         if allowed is not None and not allowed.all():
             # Left out, not set to -inf: selecting the k largest is slow among many equal values.

@@ -24,7 +24,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 
 _STILL_IMPROVING = 0.9
-"""An arm is still improving if its best validation lies beyond this share of its budget."""
+"""The curve of an arm still rises if its best validation lies beyond this share of its steps."""
 
 
 class Scores:
@@ -79,7 +79,7 @@ class Scores:
         return Difference.of(difference(one, two, self._clusters[task], others=others))
 
     def is_still_improving(self, arm: str) -> bool:
-        """Whether the best checkpoint of any seed lies in the last tenth of its budget."""
+        """Whether the training of any seed ended before its validation had ceased to rise."""
         return any(still_improving(stamp) for stamp in self.stamps[arm])
 
     def runs(self, arm: str, task: Task) -> Iterator[Run]:
@@ -158,8 +158,12 @@ def model_stamp(folder: StudyFolder, arm: str, seed: int) -> Stamp:
 
 
 def still_improving(stamp: Stamp) -> bool:
-    """Whether a model's best checkpoint lies in the last tenth of its budget."""
-    return stamp.best_step > _STILL_IMPROVING * stamp.max_steps
+    """Whether a cap ended a model's training while its validation rose: the best checkpoint lies
+    in the last tenth of the steps."""
+    if stamp.ended_by == "patience":
+        return False
+    steps = stamp.steps if stamp.ended_by else stamp.max_steps or stamp.steps
+    return stamp.best_step > _STILL_IMPROVING * steps
 
 
 def _scored(place: Path) -> pl.DataFrame:

@@ -313,15 +313,16 @@ def run_arms(
     """Train and score every arm with one seed.
 
     The plain arms come first: what they reach in validation is the unit in which the checkpoint of
-    a joint arm is chosen.
+    a joint arm is chosen. A step-matched arm takes the steps that `joint` took.
     """
     plain = [arm for arm in arms if is_plain(arm)]
     for arm in plain:
         _run_arm(dataset, arm, folder, seed, training, {})
     reference = {str(arm.tasks[0]): model_stamp(folder, arm.name, seed).best_value for arm in plain}
-    for arm in arms:
-        if not is_plain(arm):
-            _run_arm(dataset, arm, folder, seed, training, reference)
+    others = [arm for arm in arms if not is_plain(arm)]
+    for arm in sorted(others, key=lambda arm: arm.step_matched):
+        steps = model_stamp(folder, "joint", seed).steps if arm.step_matched else None
+        _run_arm(dataset, arm, folder, seed, training, reference, steps)
 
 
 def _run_arm(
@@ -331,6 +332,7 @@ def _run_arm(
     seed: int,
     training: ArmTraining,
     reference: Mapping[str, float],
+    steps: int | None = None,
 ) -> None:
     """Train and score one arm, unless both are done."""
     model, evaluation = folder.model(arm.name, seed), folder.evaluation(arm.name, seed)
@@ -351,6 +353,7 @@ def _run_arm(
         reference=reference,
         identifiers=training.identifiers(arm.settings),
         tuning=chosen,
+        steps=steps,
     )
     if not artifact.is_complete(evaluation):
         save_evaluation(

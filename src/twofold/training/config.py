@@ -104,16 +104,22 @@ class TrainingConfig(pydantic.BaseModel):
     dropout: float = pydantic.Field(
         0.1, ge=0, lt=1, description="dropout of newly initialised models"
     )
-    max_steps: int = pydantic.Field(
-        12_000,
+    max_steps: int | None = pydantic.Field(
+        None,
         ge=1,
-        description="number of training steps of the joint arm; those of other arms follow from it",
+        description="largest number of training steps of an arm; by default validation alone "
+        "decides when an arm is done",
+    )
+    max_time: float | None = pydantic.Field(
+        None,
+        gt=0,
+        description="largest number of minutes that an arm may train; another run, or machine, "
+        "will not end at the same step",
     )
     epochs: float | None = pydantic.Field(
         None,
         gt=0,
-        description="number of epochs of the joint arm over all data; takes the place of "
-        "`max_steps`",
+        description="largest number of epochs of an arm over its own data",
     )
     batch_tokens: int = pydantic.Field(
         1024, ge=1, description="number of tokens in a batch, padding included"
@@ -125,8 +131,20 @@ class TrainingConfig(pydantic.BaseModel):
         "limit",
     )
     learning_rate: float = pydantic.Field(1e-3, gt=0, description="peak learning rate of AdamW")
-    warmup_ratio: float = pydantic.Field(
-        0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises"
+    warmup_steps: int = pydantic.Field(
+        50, ge=0, description="number of steps in which the learning rate rises"
+    )
+    lr_schedule: Literal["constant", "cosine"] = pydantic.Field(
+        "constant",
+        description="learning rate after it has risen: constant, or a cosine down to a tenth at "
+        "max_steps, which it needs; a single-task arm then takes its share of them",
+    )
+    averaging: float = pydantic.Field(
+        0.125,
+        ge=0,
+        lt=1,
+        description="share of the steps so far that the average of the weights looks back over; "
+        "the average is what is validated and kept; 0 keeps the last weights",
     )
     weight_decay: float = pydantic.Field(
         0.01, ge=0, description="weight decay of the parameters with two dimensions or more"
@@ -147,20 +165,23 @@ class TrainingConfig(pydantic.BaseModel):
     num_negatives: int = pydantic.Field(
         512, ge=1, description="number of negatives that a batch shares in the sampled softmax"
     )
-    min_validations: int = pydantic.Field(
-        20,
-        ge=1,
-        description="smallest number of validations within the joint arm's steps; every arm has "
-        "at least ten",
-    )
     max_validation_requests: int = pydantic.Field(
-        1000, ge=1, description="largest number of requests of each task in a validation"
+        1000,
+        ge=1,
+        description="largest number of requests of each task that the last candidates are "
+        "validated on; a sample of them decides before",
+    )
+    validation_share: float = pydantic.Field(
+        0.09,
+        gt=0,
+        description="largest share of a training's arithmetic operations that validation may "
+        "cost; an expensive validation is made less often",
     )
     patience: float = pydantic.Field(
-        0.3,
+        0.5,
         gt=0,
-        description="training stops when this share of the joint arm's steps brought no better "
-        "validation",
+        description="training stops when the best validation is this share of its own steps, and "
+        "100 steps, ago",
     )
     precision: Literal["auto", "bfloat16", "float32"] = pydantic.Field(
         "auto",
@@ -204,7 +225,10 @@ PRESETS: dict[Budget, dict[str, Any]] = {
         "batch_tokens": 16_384,
         "max_batch_size": 0,
         "learning_rate": 2e-3,
-        "warmup_ratio": 0.0,
+        "warmup_steps": 0,
+        "lr_schedule": "cosine",
+        "averaging": 0.0,
+        "patience": 1.0,
     },
 }
 """What each preset changes in the defaults."""
@@ -259,10 +283,19 @@ def resolve_config(
         raise InputError(_complaint(error)) from error
 
 
+_GONE = {
+    "warmup_ratio": "give the steps of the warm-up as warmup_steps=N",
+    "min_validations": "validations are spaced by themselves; leave it out",
+}
+"""Settings of earlier versions, and what to do without them."""
+
+
 def _complaint(error: pydantic.ValidationError) -> str:
     """One line about the first wrong setting; an unknown name is answered with all names."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden" and key in _GONE:
+        return f"setting '{key}': there is no such setting any more; {_GONE[key]}"
     if first["type"] == "extra_forbidden":
         known = ", ".join(TrainingConfig.model_fields)
         return f"setting '{key}': there is no such setting; the settings are {known}"

@@ -21,15 +21,20 @@ from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
 from twofold.training.progress import shown
-from twofold.training.schedule import Schedule, learning_rate_factor
+from twofold.training.schedule import CANDIDATES, Schedule
 from twofold.training.state import (
+    Average,
     DivergedError,
     Progress,
+    Trained,
     copy_weights,
     load_state,
     save_state,
 )
-from twofold.training.validation import Validate
+from twofold.training.validation import Validation
+
+SAVED_EVERY = 20.0
+"""The seconds between two saved states."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +51,8 @@ class Job:
         config: the configuration, its precision resolved.
         schedule: the schedule of the arm.
         seed: the random seed of dropout and negatives.
-        validate: measures the current weights; None where there is no validation request, and then
-            the last weights are kept.
+        validation: measures the current weights; None where there is no validation request, and
+            then the last weights are kept.
         identity: all that the bits of this training depend on; a state of another is refused.
     """
 
@@ -58,7 +63,7 @@ class Job:
     config: TrainingConfig
     schedule: Schedule
     seed: int
-    validate: Validate | None
+    validation: Validation | None
     identity: dict[str, Any]
 
 
@@ -85,29 +90,32 @@ def run(
         InputError: the state belongs to another training, or the loss is not finite.
     """
     device = next(backbone.parameters()).device
-    optimizer = _optimizer(backbone, job.config)
-    progress, best = Progress(), copy_weights(backbone)
-    if restored := load_state(state_folder, job.identity, backbone, optimizer):
-        progress, best = restored
-    schedule, seconds = job.schedule, 0.0
-    if job.validate is None:
+    average = Average(backbone, job.config.averaging)
+    trained = Trained(backbone, _optimizer(backbone, job.config), average)
+    progress = load_state(state_folder, job.identity, trained) or Progress()
+    if job.validation is None:
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
-    with shown(job.label, schedule.steps, progress.step) as advance, _deterministic(device):
-        total = 0.0
-        while not (_is_over(progress, schedule) or _is_reached(progress, until)):
-            start = time.perf_counter()
-            loss, examples = _step(backbone, vocabulary, job, optimizer, progress)
-            total += loss
-            seconds += time.perf_counter() - start
-            if progress.step % schedule.cadence == 0 or progress.step == schedule.steps:
-                _record(progress, backbone, job, total)
-                total = 0.0
-                _log.debug("%s: %.1f s of steps, %s", job.label, seconds, progress.curve[-1])
-                if progress.best_step == progress.step:
-                    best = copy_weights(backbone)
-                save_state(state_folder, job.identity, progress, backbone, optimizer, best)
+    before, start = progress.seconds, time.perf_counter()
+    saved = -SAVED_EVERY  # the first validation saves a state
+    with shown(job.label, job.schedule, progress) as advance, _deterministic(device):
+        while not (progress.ended_by or _is_reached(progress, until)):
+            loss, examples = _step(backbone, vocabulary, job, trained.optimizer, progress)
+            progress.loss += loss
+            average.update(progress)
+            progress.seconds = before + time.perf_counter() - start
+            if job.schedule.is_validated(progress) or job.schedule.is_late(progress):
+                _record(progress, trained, job)
+                progress.seconds = before + time.perf_counter() - start
+                progress.ended_by = job.schedule.end(progress)
+                is_last = progress.ended_by or _is_reached(progress, until)
+                if is_last or progress.seconds - saved > SAVED_EVERY:
+                    saved = progress.seconds
+                    save_state(state_folder, job.identity, progress, trained)
             advance(progress, loss, examples)
-    backbone.load_state_dict(best, strict=False)
+        if progress.ended_by:
+            _compare_candidates(progress, trained, job)
+            progress.seconds = before + time.perf_counter() - start
+    backbone.load_state_dict(trained.candidates[progress.best_step], strict=False)
     backbone.eval()
     return progress
 
@@ -123,9 +131,8 @@ def _step(
     backbone.train()
     planned = job.mixture.batch(progress.step)
     examples = job.sources[planned.source].take(planned.rows)
-    factor = learning_rate_factor(progress.step, job.schedule.steps, job.config.warmup_ratio)
     for group in optimizer.param_groups:
-        group["lr"] = job.config.learning_rate * factor
+        group["lr"] = job.config.learning_rate * job.schedule.factor(progress.step)
     torch.manual_seed(job.seed * 1_000_003 + progress.step)
     loss = _loss(backbone, vocabulary, job, examples, planned.weight)
     if not torch.isfinite(loss):
@@ -174,23 +181,55 @@ def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimi
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-def _record(progress: Progress, backbone: Backbone, job: Job, total: float) -> None:
-    """Validate, add a point to the curve, and mark it if it is the best so far."""
-    backbone.eval()
-    if not all(bool(weight.isfinite().all()) for weight in backbone.parameters()):
+def _record(progress: Progress, trained: Trained, job: Job) -> None:
+    """Validate the averaged weights on the sample, and keep them if they are a candidate."""
+    start = time.perf_counter()
+    trained.model.eval()
+    if not all(bool(weight.isfinite().all()) for weight in trained.model.parameters()):
         raise _diverged(job, progress.step, "weights are not finite")
+    trained.average.update(progress, now=True)
     before = progress.curve[-1]["step"] if progress.curve else 0
-    point = {"step": progress.step, "loss": total / (progress.step - before)}
-    if job.validate is None:
-        progress.best_step = progress.step
-    else:
-        try:
-            point |= job.validate()
-        except NotFiniteError as error:
-            raise _diverged(job, progress.step, "scores in validation are not finite") from error
-        if point["value"] > progress.best_value:
-            progress.best_value, progress.best_step = point["value"], progress.step
+    point = {"step": progress.step, "loss": progress.loss / (progress.step - before)}
+    progress.loss = 0.0
     progress.curve.append(point)
+    with trained.average.in_place():
+        if job.validation is None:
+            progress.best_step = progress.step
+            trained.candidates.clear()
+        else:
+            try:
+                point |= job.validation.on_sample()
+            except NotFiniteError as error:
+                says = "scores in validation are not finite"
+                raise _diverged(job, progress.step, says) from error
+            if point["value"] > progress.best_value:
+                progress.best_value, progress.best_step = point["value"], progress.step
+        trained.candidates[progress.step] = copy_weights(trained.model)
+    for step in _by_value(progress, trained)[CANDIDATES:]:
+        del trained.candidates[step]
+    progress.validation_seconds += time.perf_counter() - start
+
+
+def _by_value(progress: Progress, trained: Trained) -> list[int]:
+    """The steps of the candidates, the best first; of equal ones, the earlier."""
+    value = {point["step"]: point.get("value", 0.0) for point in progress.curve}
+    return sorted(trained.candidates, key=lambda step: (-value[step], step))
+
+
+def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
+    """Validate the best checkpoints on all requests; the best of them is kept."""
+    if job.validation is None or not job.validation.has_more:
+        return
+    start = time.perf_counter()
+    points = {point["step"]: point for point in progress.curve}
+    progress.best_value = -1.0
+    for step in _by_value(progress, trained)[: job.schedule.candidates(progress)]:
+        trained.model.load_state_dict(trained.candidates[step], strict=False)
+        trained.model.eval()
+        value = points[step]["on_all"] = job.validation.on_all()["value"]
+        if value > progress.best_value:
+            progress.best_value, progress.best_step = value, step
+    progress.validation_seconds += time.perf_counter() - start
 
 
 _USUAL_RATE = 1e-3
@@ -209,13 +248,6 @@ def _diverged(job: Job, step: int, what: str) -> DivergedError:
             f"--set learning_rate={lower:g}"
         )
     return DivergedError(f"{job.label}: {what} at step {step}: {remedy}")
-
-
-def _is_over(progress: Progress, schedule: Schedule) -> bool:
-    """Whether all steps are taken, or no validation was better for as long as patience allows."""
-    validated = progress.curve[-1]["step"] if progress.curve else 0
-    waited = validated - progress.best_step
-    return progress.step >= schedule.steps or waited >= schedule.patience
 
 
 def _is_reached(progress: Progress, until: int | None) -> bool:

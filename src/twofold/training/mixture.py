@@ -106,14 +106,14 @@ class Mixture:
         self.targets = [int(source.items.sum()) for source in flat]
         self.weights = _resolve(weights, self.names, self.targets)
         self._mass = [float(source.targets.columns[2].sum()) for source in flat]
-        self._readings = _readings(self.weights, self.targets)
+        self.readings = _readings(self.weights, self.targets)
         lengths = [source.tokens.counts for source in flat]
         self._buckets = [_buckets(each, batch_tokens, max_batch_size) for each in lengths]
         self._seed = seed
         self._epoch = lru_cache(maxsize=1)(self._plan)
         self.batches_by_source = [
             readings * sum(-(-len(rows) // size) for rows, size in buckets)
-            for readings, buckets in zip(self._readings, self._buckets, strict=True)
+            for readings, buckets in zip(self.readings, self._buckets, strict=True)
         ]
 
     @property
@@ -129,7 +129,7 @@ class Mixture:
     def _plan(self, epoch: int) -> list[Planned]:
         """All batches of one epoch in order."""
         placed: list[tuple[float, int, Ints]] = []
-        for source, readings in enumerate(self._readings):
+        for source, readings in enumerate(self.readings):
             numbers = range(epoch * readings, (epoch + 1) * readings)
             batches = [batch for number in numbers for batch in self._read(source, number)]
             placed += [
@@ -138,7 +138,7 @@ class Mixture:
         placed.sort(key=lambda entry: entry[:2])
         scales = [
             weight * len(placed) / (mass * readings)
-            for weight, mass, readings in zip(self.weights, self._mass, self._readings, strict=True)
+            for weight, mass, readings in zip(self.weights, self._mass, self.readings, strict=True)
         ]
         return [Planned(source, rows, scales[source]) for _, source, rows in placed]
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from twofold.training.schedule import Schedule
 from twofold.training.state import Progress
 
 _log = logging.getLogger(__name__)
@@ -18,58 +19,82 @@ BETWEEN_VALIDATIONS = 10.0
 """The fewest seconds between two lines, each at a validation."""
 LONGEST_WAIT = 60.0
 """The seconds after which there is a line without a validation."""
+FIRST_STEPS = 20
+"""The steps before the first line: the loss of a single batch says little, and goes up and down."""
 
 Advance = Callable[[Progress, float, int], None]
 """Called after each step with the progress, the step's loss and its number of examples."""
 
 
 @contextlib.contextmanager
-def shown(label: str, steps: int, done: int) -> Iterator[Advance]:
-    """Show the progress of a training of `steps` steps, of which `done` were taken before."""
+def shown(label: str, schedule: Schedule, progress: Progress) -> Iterator[Advance]:
+    """Show a training that may be at its start, or resumed."""
     if os.isatty(2):
-        with _bar(label, steps, done) as advance:
+        with _bar(label, schedule, progress) as advance:
             yield advance
         return
-    lines = Lines(label, steps, done)
+    lines = Lines(label, schedule, progress)
     yield lines.advance
     lines.end()
 
 
 @contextlib.contextmanager
-def _bar(label: str, steps: int, done: int) -> Iterator[Advance]:
-    """A progress bar with the time left and the last validation."""
+def _bar(label: str, schedule: Schedule, progress: Progress) -> Iterator[Advance]:
+    """A progress bar with the last validation, and how far it is to the end."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeRemainingColumn(),
+        TextColumn("step {task.completed}"),
         TextColumn("{task.fields[value]}"),
+        TextColumn("{task.fields[left]}"),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=steps, completed=done, value="")
+        task = bar.add_task(label, total=None, completed=progress.step, value="", left="")
+        pace = _Pace(progress, time.monotonic)
 
         def advance(progress: Progress, _loss: float, _examples: int) -> None:
-            bar.update(task, completed=progress.step, value=_validation(progress))
+            bar.update(
+                task,
+                completed=progress.step,
+                total=_last_step(schedule, progress),
+                value=_validation(progress),
+                left=_left(schedule, progress, pace.per_step(progress)),
+            )
 
         yield advance
 
 
+class _Pace:
+    """The seconds of a step, on average since the training was started or resumed."""
+
+    def __init__(self, progress: Progress, now: Callable[[], float]) -> None:
+        self._done, self._start, self._now = progress.step, now(), now
+
+    def per_step(self, progress: Progress) -> float:
+        return (self._now() - self._start) / max(1, progress.step - self._done)
+
+
 class Lines:
-    """Lines of the log: the first step, validations, and the last step.
+    """Lines of the log: the first steps, validations, and the last step.
 
     Args:
         label: what trains.
-        steps: the steps that it is allowed.
-        done: the steps that were taken before, by a training that is resumed.
+        schedule: its schedule.
+        progress: the steps that were taken before, by a training that is resumed.
         now: the clock, in seconds.
     """
 
     def __init__(
-        self, label: str, steps: int, done: int, now: Callable[[], float] = time.monotonic
+        self,
+        label: str,
+        schedule: Schedule,
+        progress: Progress,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._label, self._steps, self._now = label, steps, now
-        self._done = self._said = done
-        self._start = self._last = now()
+        self._label, self._schedule, self._now = label, schedule, now
+        self._pace = _Pace(progress, now)
+        self._done = self._said = progress.step
+        self._last = now()
         self._loss, self._examples = 0.0, 0
         self._progress: Progress | None = None
 
@@ -80,26 +105,58 @@ class Lines:
         self._examples += examples
         waited = self._now() - self._last
         validated = bool(progress.curve) and progress.curve[-1]["step"] == progress.step
-        is_first, is_last = progress.step == self._done + 1, progress.step >= self._steps
-        is_time = waited >= (BETWEEN_VALIDATIONS if validated else LONGEST_WAIT)
-        if is_first or is_last or is_time:
+        is_first = progress.step == self._done + FIRST_STEPS
+        if is_first or waited >= (BETWEEN_VALIDATIONS if validated else LONGEST_WAIT):
             self._say(progress)
 
     def end(self) -> None:
-        """Log the last line, where patience ended the training early."""
-        if self._progress is not None and self._progress.step > self._said:
-            self._say(self._progress)
+        """Log the last line: why the training ended, and what validation took of its time."""
+        progress = self._progress
+        if progress is None:
+            return
+        if progress.step > self._said:
+            self._say(progress)
+        if progress.ended_by:
+            share = f"validation {progress.validation_share:.0%} of the time"
+            best = f"best at step {progress.best_step}"
+            ended = f"ended by {progress.ended_by} after {progress.step} steps"
+            _log.info("%s: %s, %s, %s", self._label, ended, best, share)
 
     def _say(self, progress: Progress) -> None:
         now, step = self._now(), progress.step
         seconds = max(now - self._last, 1e-9)
-        left = (now - self._start) / (step - self._done) * (self._steps - step)
-        parts = [f"step {step} of {self._steps}", f"loss {self._loss / (step - self._said):.4f}"]
+        of_steps = "" if self._said else f" (mean of steps 1 to {step})"
+        parts = [f"step {step}", f"loss {self._loss / (step - self._said):.4f}{of_steps}"]
         parts += [_validation(progress)] if _validation(progress) else []
-        parts += [f"{self._examples / seconds:.1f} examples a second", f"{_duration(left)} left"]
+        parts += [f"{self._examples / seconds:.1f} examples a second"]
+        parts += [f"validation {progress.validation_share:.0%} of the time"]
+        parts += [_left(self._schedule, progress, self._pace.per_step(progress))]
         _log.info("%s: %s", self._label, ", ".join(parts))
         self._last, self._said = now, step
         self._loss, self._examples = 0.0, 0
+
+
+def _last_step(schedule: Schedule, progress: Progress) -> int | None:
+    """The step at which the training ends unless validation improves; None where none is known."""
+    ends = [schedule.cap] if schedule.cap else []
+    if schedule.patience is not None and progress.best_step:
+        ends.append(max(progress.step, schedule.patient_until(progress.best_step)))
+    return min(ends, default=None)
+
+
+def _left(schedule: Schedule, progress: Progress, per_step: float) -> str:
+    """The time left; only a cap gives a bound."""
+    last = _last_step(schedule, progress)
+    ends = [] if last is None else [per_step * (last - progress.step)]
+    if schedule.max_seconds is not None:
+        ends.append(max(0.0, schedule.max_seconds - progress.seconds))
+    if not ends:
+        return "no end in sight yet"
+    if last is not None and last == schedule.cap and schedule.patience is None:
+        return f"{_duration(min(ends))} left"
+    if last is None or last == schedule.cap:
+        return f"at most {_duration(min(ends))} left"
+    return f"{_duration(min(ends))} left unless validation improves"
 
 
 def _validation(progress: Progress) -> str:

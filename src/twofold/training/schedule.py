@@ -1,89 +1,266 @@
-"""For how many steps an arm trains, how often it is validated, and its learning rate."""
+"""How long an arm trains, when it is validated, and its learning rate.
+
+There is no horizon: after a warm-up the rate is constant, the weights are averaged, and validation
+decides the end. Nothing here reads a clock, so one seed gives the same digits; what steps and
+validations cost is a count of arithmetic operations.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from twofold.model.vocabulary import EncodedExample
-from twofold.records import Task
+from twofold.model.backbone import Backbone
+from twofold.model.vocabulary import EncodedExample, EncodedExamples
+from twofold.records import InputError, Task
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.mixture import Mixture, mixture_of
+from twofold.training.state import Progress
 
-_MAX_VALIDATIONS = 70
-"""The joint arm is validated at most this often: where one task has little data, more validations
-would take most of the time."""
+if TYPE_CHECKING:
+    from twofold.training.validation import Validation
+
+_FIRST, _GROWTH = 8, 1.15
+"""The first step that may be validated, and how much further each next one is: the number of
+validations grows with the logarithm of the steps."""
+_OF_SAMPLE = 2 / 3
+"""The part of what validation may cost that those on the sample may; the rest is for the last
+candidates on all requests."""
+LEAST_PATIENCE = 100
+"""The steps that are waited for a better validation in any case: early ones go up and down."""
+CANDIDATES = 3
+"""The most checkpoints that are validated on all requests at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Arithmetic operations, in multiplications and what takes as long.
+
+    Attributes:
+        step: of a training step, on average.
+        sample: of a validation on the sample of the requests.
+        all: of a validation on all requests.
+    """
+
+    step: float
+    sample: float
+    all: float
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When to stop and when to validate.
+    """When a training is validated, and when it ends.
 
     Attributes:
-        steps: the steps that the arm may take.
-        cadence: the steps between two validations.
-        patience: the steps without a better validation after which training stops.
+        costs: of steps and validations.
+        warmup_steps: steps in which the learning rate rises.
+        share: the most that validation may cost, as a share of the steps' costs.
+        patience: see `TrainingConfig`; None where it is not asked.
+        cap: the most steps; None where validation alone decides.
+        cap_by: the setting that the cap comes from.
+        max_seconds: the most wall-clock seconds; None for any number.
+        horizon: the steps over which the rate falls as a cosine; None for a constant rate.
     """
 
-    steps: int
-    cadence: int
-    patience: int
+    costs: Costs
+    warmup_steps: int
+    share: float
+    patience: float | None
+    cap: int | None = None
+    cap_by: str = "max_steps"
+    max_seconds: float | None = None
+    horizon: int | None = None
+
+    def factor(self, step: int) -> float:
+        """The learning rate of a step, counted from 0, as a share of the highest."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.horizon is None:
+            return 1.0
+        done = (step - self.warmup_steps) / max(1, self.horizon - self.warmup_steps)
+        return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def is_validated(self, progress: Progress) -> bool:
+        """Whether there is a validation after the steps so far."""
+        if progress.step == self.cap:
+            return True
+        spent = (len(progress.curve) + 1) * self.costs.sample
+        may_spend = _OF_SAMPLE * self.share * progress.step * self.costs.step
+        return is_on_grid(progress.step) and spent <= may_spend
+
+    def is_late(self, progress: Progress) -> bool:
+        """Whether the time is over."""
+        return self.max_seconds is not None and progress.seconds >= self.max_seconds
+
+    def end(self, progress: Progress) -> str:
+        """What ends a training at a validation; empty where it goes on."""
+        if progress.step == self.cap:
+            return self.cap_by
+        if self.patience is not None and progress.step >= self.patient_until(progress.best_step):
+            return "patience"
+        return "max_time" if self.is_late(progress) else ""
+
+    def patient_until(self, best_step: int) -> int:
+        """The step at which patience ends if no validation is better than that of `best_step`."""
+        assert self.patience is not None
+        return math.ceil((1 + self.patience) * best_step) + LEAST_PATIENCE
+
+    def candidates(self, progress: Progress) -> int:
+        """How many checkpoints may be validated on all requests at the end."""
+        may_spend = self.share * progress.step * self.costs.step
+        left = may_spend - len(progress.curve) * self.costs.sample
+        return max(1, min(CANDIDATES, int(left / max(self.costs.all, 1e-9))))
+
+    def spent_share(self, progress: Progress) -> float:
+        """The share of all costs so far that validation has."""
+        on_all = sum("on_all" in point for point in progress.curve) * self.costs.all
+        spent = len(progress.curve) * self.costs.sample + on_all
+        return spent / max(spent + progress.step * self.costs.step, 1e-9)
+
+
+def is_on_grid(step: int) -> bool:
+    """Whether a step is one of those, the same for every arm, at which validations may be."""
+    if step < _FIRST:
+        return False
+    nearest = round(math.log(step / _FIRST, _GROWTH))
+    return any(int(_FIRST * _GROWTH**n) == step for n in (nearest - 1, nearest, nearest + 1))
 
 
 def schedule_of(
-    encoded: Mapping[Task, Sequence[EncodedExample]], arm: Arm, config: TrainingConfig, seed: int
+    encoded: Mapping[Task, Sequence[EncodedExample]],
+    mixture: Mixture,
+    arm: Arm,
+    config: TrainingConfig,
+    costs: Costs,
+    steps: int | None = None,
 ) -> Schedule:
-    """The arm makes as many epochs over its own data as `joint` makes over all data.
-
-    A step-matched arm takes as many steps as `joint` instead. Every arm is validated at one
-    cadence, at which the shortest has ten validations. Where the longest would then have more than
-    seventy, it has seventy, and an arm too short for ten at that cadence is validated more often.
-    An arm with settings of its own, on which no verdict depends, is validated as often as the
-    configuration says.
+    """The schedule of an arm.
 
     Args:
-        encoded: the examples of every task of the dataset.
+        encoded: the real examples of every task of the dataset.
+        mixture: what the arm learns.
         arm: the arm that trains.
         config: the resolved configuration.
-        seed: the random seed of the order of examples.
+        costs: of the arm's steps and validations.
+        steps: the steps that the arm takes, whatever validation says: those that `joint` took.
+
+    Raises:
+        InputError: a cosine without a horizon.
     """
-    everything = mixture_of(encoded, tuple(encoded), config, seed)
-    steps = _joint_steps(everything, config)
-    share = steps / everything.batches_per_epoch
-    plain = {
-        task: max(1, round(share * batches))
-        for task, batches in zip(encoded, everything.batches_by_source, strict=True)
-    }
-    trains_on_all = len(arm.tasks) == len(plain)
-    own = steps if arm.step_matched or trains_on_all else sum(plain[task] for task in arm.tasks)
-    common = min(steps // config.min_validations, min(plain.values()) // 10)
-    common = max(common, steps // _MAX_VALIDATIONS)
-    if arm.settings:
-        common = steps // config.min_validations
+    caps = {"max_steps": config.max_steps}
+    if config.epochs:
+        caps["epochs"] = max(1, round(config.epochs * mixture.batches_per_epoch))
+    if not costs.sample and not any(caps.values()):
+        caps["epochs"] = _BLIND_EPOCHS * mixture.batches_per_epoch
+    known = {name: cap for name, cap in caps.items() if cap}
+    cap_by = min(known, key=known.__getitem__, default="max_steps")
+    cap = known.get(cap_by)
+    horizon = None
+    if config.lr_schedule == "cosine":
+        horizon = cap = steps or _horizon(encoded, arm, config, cap)
     return Schedule(
-        steps=own,
-        cadence=max(1, min(common, own // 10)),
-        patience=max(1, round(config.patience * steps)),
+        costs=costs,
+        warmup_steps=config.warmup_steps,
+        share=config.validation_share,
+        patience=None if steps else config.patience,
+        cap=steps or cap,
+        cap_by="steps" if steps else cap_by,
+        max_seconds=config.max_time * 60 if config.max_time else None,
+        horizon=horizon,
     )
 
 
-def _joint_steps(everything: Mixture, config: TrainingConfig) -> int:
-    """The steps of the joint arm."""
-    if config.epochs:
-        return max(1, round(config.epochs * everything.batches_per_epoch))
-    return config.max_steps
+_BLIND_EPOCHS = 10
+"""The epochs of a training without any cap and without a request to validate on."""
 
 
-def learning_rate_factor(step: int, steps: int, warmup_ratio: float) -> float:
-    """The learning rate as a share of its peak: a linear rise, then a cosine down to a tenth.
+def _horizon(
+    encoded: Mapping[Task, Sequence[EncodedExample]],
+    arm: Arm,
+    config: TrainingConfig,
+    cap: int | None,
+) -> int:
+    """The steps of a cosine: an arm makes as many epochs of its own data as `joint` of all."""
+    if cap is None:
+        raise InputError(
+            "lr_schedule=cosine needs a horizon: give --set max_steps=N or --set epochs=N"
+        )
+    if config.epochs or arm.step_matched:
+        return cap
+    everything = mixture_of(encoded, tuple(encoded), config, seed=0)
+    batches = dict(zip(everything.names, everything.batches_by_source, strict=True))
+    share = sum(batches[task] for task in arm.tasks) / everything.batches_per_epoch
+    return max(1, round(share * cap))
 
-    Args:
-        step: the number of the step, from 0.
-        steps: the steps that the arm may take.
-        warmup_ratio: share of the steps in which the rate rises.
+
+_OF_TOKEN, _OF_SCORE, _OF_REQUEST, _OF_PARAMETER, _OF_STEP = 250_000, 250, 3e6, 100, 240e6
+"""Measured on a CPU, in multiplications of the layers, which take 25 ps: what a token costs besides
+them (norms, attention), what ranking costs for each score and each request, what the optimizer
+costs for each parameter, and what a training step costs at least."""
+_OF_LOSS = 0.75
+"""The time of a multiplication in the products of the loss, against one in the layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes that costs depend on.
+
+    Attributes:
+        layers: the parameters that every token passes through.
+        parameters: all parameters.
+        width: the width of a hidden state.
+        codes: the codes that a hidden state is scored against.
     """
-    rise = max(1, round(warmup_ratio * steps))
-    if step < rise:
-        return (step + 1) / rise
-    done = (step - rise) / max(1, steps - rise)
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
+
+    layers: int
+    parameters: int
+    width: int
+    codes: int
+
+    @classmethod
+    def of(cls, backbone: Backbone, codes: int) -> "Sizes":
+        """The sizes of a backbone whose states are scored against so many codes."""
+        model = backbone.model
+        count = sum(weights.numel() for weights in backbone.parameters())
+        tables = {model.get_input_embeddings().weight, model.get_output_embeddings().weight}
+        layers = count - sum(table.numel() for table in tables)
+        return cls(layers, count, model.get_output_embeddings().weight.shape[1], codes)
+
+    def of_step(self, tokens: float, states: float) -> float:
+        """The cost of a training step with so many tokens and predicting states."""
+        forward = tokens * (self.layers + _OF_TOKEN) + _OF_LOSS * states * self.codes * self.width
+        return 3 * forward + _OF_PARAMETER * self.parameters + _OF_STEP
+
+    def of_answers(self, tokens: int, requests: int, hypotheses: int) -> float:
+        """The cost of answering requests.
+
+        Args:
+            tokens: of all requests.
+            requests: how many they are.
+            hypotheses: of each request in a beam search, all levels together; 0 for atomic
+                identifiers.
+        """
+        read = (tokens + requests * hypotheses) * (self.layers + _OF_TOKEN)
+        scores = requests * max(1, hypotheses) * self.codes
+        return read + scores * (self.width + _OF_SCORE) + requests * _OF_REQUEST
+
+
+def costs_of(
+    mixture: Mixture,
+    sources: Sequence[EncodedExamples],
+    backbone: Backbone,
+    config: TrainingConfig,
+    validation: "Validation | None",
+) -> Costs:
+    """What the mean training step of a mixture costs, and a validation; 0 where there is none."""
+    tokens = states = 0
+    for source, readings in zip(sources, mixture.readings, strict=True):
+        tokens += readings * int(source.tokens.counts.sum())
+        states += readings * int(source.contexts.counts.sum())
+    codes = backbone.code_slice.stop - backbone.code_slice.start
+    if codes > config.full_softmax_max_codes:
+        codes = config.num_negatives
+    steps = mixture.batches_per_epoch
+    step = Sizes.of(backbone, codes).of_step(tokens / steps, states / steps)
+    return Costs(step, validation.sample_cost, validation.cost) if validation else Costs(step, 0, 0)

@@ -28,50 +28,125 @@ class Progress:
     Attributes:
         step: the number of steps taken.
         curve: one entry for each validation: step, loss since the one before, the measure of each
-            task, value.
+            task on the sample, value; `on_all`, the value on all requests, of the last candidates.
+        loss: the sum of the losses since the last validation.
         best_step: the step of the best validation; 0 before the first.
         best_value: the value of that validation.
+        averaged_step: the step at which the average of the weights was last updated.
         targets_seen: the number of targets learned from, by source.
+        ended_by: what ended the training: `patience`, or a cap (`max_steps`, `epochs`, `max_time`),
+            or `steps` where their number was given; empty before the end.
+        seconds: wall-clock seconds so far, and those in validation; no decision but that of
+            `max_time` depends on them.
     """
 
     step: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
     best_step: int = 0
     best_value: float = -1.0
+    averaged_step: int = 0
     targets_seen: dict[str, int] = field(default_factory=dict)
+    loss: float = 0.0
+    ended_by: str = ""
+    seconds: float = field(default=0.0, compare=False)
+    validation_seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def validation_share(self) -> float:
+        """The share of the time that validation took."""
+        return self.validation_seconds / max(self.seconds, 1e-9)
+
+    def stamped(self) -> dict[str, Any]:
+        """What a model's stamp says of it."""
+        kept = ("targets_seen", "best_step", "best_value", "curve", "ended_by")
+        return {"steps": self.step} | {name: getattr(self, name) for name in kept}
 
 
 Tensors = dict[str, torch.Tensor]
 """Tensors by name, such as the weights of a model."""
 
+_UPDATED_EVERY = 4
+"""The steps between two updates of the average: of each it would take a tenth of a small step."""
+
+
+class Average:
+    """The average of the last weights, by a power of the step (Karras et al., arXiv 2312.02696).
+
+    It looks back over the same share of all steps, however many they are, so it needs no horizon.
+
+    Args:
+        model: the model whose weights change in place.
+        share: about the share of the steps that the average looks back over; 0 for no average.
+    """
+
+    def __init__(self, model: torch.nn.Module, share: float) -> None:
+        self._trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self._share = share
+        self.weights = [weight.detach().clone() for weight in self._trained] if share else []
+
+    @torch.no_grad()
+    def update(self, progress: Progress, *, now: bool = False) -> None:
+        """Count the current weights in, where it is time for it or `now`."""
+        passed = progress.step - progress.averaged_step
+        if not self._share or not passed or (passed < _UPDATED_EVERY and not now):
+            return
+        kept = (1 - passed / progress.step) ** (1 / self._share)
+        for average, weight in zip(self.weights, self._trained, strict=True):
+            average.lerp_(weight, 1 - kept)
+        progress.averaged_step = progress.step
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model has the average as its weights, within a `with`."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for number, average in enumerate(self.weights):
+            weight = self._trained[number]
+            self.weights[number], weight.data = weight.data, average
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """What changes in a training, beside its `Progress`; it is changed in place.
+
+    Attributes:
+        model: the model, with the weights of the last step.
+        optimizer: its optimizer.
+        average: the average of its last weights.
+        candidates: the weights of the best checkpoints so far, by step.
+    """
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Average
+    candidates: dict[int, Tensors] = field(default_factory=dict)
+
 
 def save_state(
-    folder: Path,
-    identity: dict[str, Any],
-    progress: Progress,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    best: Tensors,
+    folder: Path, identity: dict[str, Any], progress: Progress, trained: Trained
 ) -> None:
     """Write a new state next to the old one, then remove the old one."""
     target = folder / f"step-{progress.step:08d}"
     with artifact.write(target, _KIND, identity) as partial:
-        save_file(_unshared(model.state_dict()), partial / "weights.safetensors")
-        save_file(_unshared(best), partial / "best.safetensors")
-        save_file(_moments(optimizer), partial / "optimizer.safetensors")
+        save_file(_unshared(trained.model.state_dict()), partial / "weights.safetensors")
+        save_file(_moments(trained.optimizer), partial / "optimizer.safetensors")
+        average = {str(number): w for number, w in enumerate(trained.average.weights)}
+        save_file(average, partial / "average.safetensors")
+        for step, weights in trained.candidates.items():
+            save_file(_unshared(weights), partial / f"candidate-{step:08d}.safetensors")
         artifact.write_json(partial / "progress.json", asdict(progress))
     for other in folder.iterdir():
         if other != target:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def load_state(
-    folder: Path,
-    identity: dict[str, Any],
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-) -> tuple[Progress, Tensors] | None:
-    """Restore the newest finished state into `model` and `optimizer`; None where there is none.
+def load_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Progress | None:
+    """Restore the newest finished state into `trained`; None where there is none.
 
     Raises:
         InputError: the state belongs to another training, or an earlier version wrote it.
@@ -82,19 +157,23 @@ def load_state(
         return None
     newest = states[-1]
     require_same(artifact.load(newest, _KIND)["config"], identity, folder)
-    model.load_state_dict(load_file(newest / "weights.safetensors"), strict=False)
+    trained.model.load_state_dict(load_file(newest / "weights.safetensors"), strict=False)
     moments: dict[int, Tensors] = {}
     for name, tensor in load_file(newest / "optimizer.safetensors").items():
         number, key = name.split(".")
         moments.setdefault(int(number), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    progress = Progress(**artifact.read_json(newest / "progress.json"))
-    return progress, load_file(newest / "best.safetensors")
+    trained.optimizer.load_state_dict({**trained.optimizer.state_dict(), "state": moments})
+    for number, average in load_file(newest / "average.safetensors").items():
+        trained.average.weights[int(number)].copy_(average)
+    trained.candidates.clear()
+    for path in sorted(newest.glob("candidate-*")):
+        trained.candidates[int(path.stem.removeprefix("candidate-"))] = load_file(path)
+    return Progress(**artifact.read_json(newest / "progress.json"))
 
 
 def require_current(folder: Path) -> None:
     """Raise InputError where an earlier version wrote the state in a folder."""
-    if any(folder.glob("update-*")):
+    if any(folder.glob("update-*")) or any(folder.glob("step-*/best.safetensors")):
         raise InputError(
             f"{folder}: an earlier version wrote this state, which cannot be resumed; delete it, "
             f"and repeat the command"

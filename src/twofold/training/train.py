@@ -25,10 +25,10 @@ from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.fit_hybrid import describe, initial_hybrid, validated_hybrid
 from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of
-from twofold.training.schedule import schedule_of
+from twofold.training.schedule import costs_of, schedule_of
 from twofold.training.start import Start, assign_identifiers, start
 from twofold.training.state import Progress, require_same, working_folders
-from twofold.training.validation import validation_requests, validator
+from twofold.training.validation import validation_of, validation_requests
 
 
 def train(
@@ -45,6 +45,7 @@ def train(
     reference: Mapping[str, float] | None = None,
     identifiers: ItemIdentifiers | None = None,
     tuning: Mapping[str, Any] | None = None,
+    steps: int | None = None,
 ) -> GenerativeRetriever:
     """Train one arm into the folder `out` and return it ready to answer.
 
@@ -63,6 +64,7 @@ def train(
         identifiers: the identifiers of the catalog; by default the configuration says how they are
             made.
         tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
+        steps: the steps to take, as many as another arm took; by default validation decides.
 
     Raises:
         InputError: the dataset lacks what the arm needs, `out` holds something else or an
@@ -80,6 +82,7 @@ def train(
         reference=reference or {},
         identifiers=identifiers,
         tuning=tuning,
+        steps=steps,
     ).resolved()
     with artifact.claim(Path(out)) as folder:
         if resume and artifact.is_complete(folder):
@@ -109,6 +112,7 @@ class Run:
     identifiers: ItemIdentifiers | None = None
     histories: bool = False
     tuning: Mapping[str, Any] | None = None
+    steps: int | None = None
 
     def resolved(self) -> "Run":
         """The same with the arm's own settings and the precision that the device has."""
@@ -119,8 +123,9 @@ class Run:
     @property
     def identity(self) -> dict[str, Any]:
         """All that the bits of this training depend on, except the versions."""
-        given = {"identifiers": self.identifiers.spaces.digest} if self.identifiers else {}
-        return given | {
+        spaces = self.identifiers.spaces if self.identifiers else None
+        given = {"identifiers": spaces and spaces.digest, "steps": self.steps}
+        return {key: value for key, value in given.items() if value} | {
             "arm": self.arm.name,
             "data": self.dataset.digest,
             "seed": self.seed,
@@ -190,17 +195,19 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
     if arm.intervention:
         task = arm.intervention.task
         learned[task] = encode(initial.learned[task], vocabulary, backbone)
+    mixture, own = mixture_of(learned, arm.tasks, config, seed), [learned[t] for t in arm.tasks]
     judged = validation_requests(dataset, arm, sources, config, seed)
-    retriever = GenerativeRetriever(model, beams=config.num_beams)
+    validation = validation_of(model, judged, config.num_beams, run.reference)
+    costs = costs_of(mixture, own, backbone, config, validation)
     return loop.Job(
         label=arm.name,
-        mixture=mixture_of(learned, arm.tasks, config, seed),
-        sources=[learned[task] for task in arm.tasks],
+        mixture=mixture,
+        sources=own,
         loss=loss_of(encoded, vocabulary.spaces, model.tries, config).to(model.device),
         config=config,
-        schedule=schedule_of(encoded, arm, config, seed),
+        schedule=schedule_of(encoded, mixture, arm, config, costs, run.steps),
         seed=seed,
-        validate=validator(retriever, judged, run.reference),
+        validation=validation,
         identity=run.identity,
     )
 
@@ -230,13 +237,10 @@ def _stamp(run: Run, prepared: Prepared, hybrid: Hybrid | None, progress: Progre
         long_histories=config.long_histories,
         hybrid=describe(hybrid) if model.hybrid else None,
         intervention=change.describe(sources[change.task], items, run.seed) if change else None,
-        max_steps=job.schedule.steps,
-        steps=progress.step,
+        max_steps=job.schedule.cap,
+        validation_share=job.schedule.spent_share(progress),
         epochs=progress.step / mixture.batches_per_epoch,
-        targets_seen=progress.targets_seen,
-        best_step=progress.best_step,
-        best_value=progress.best_value,
-        curve=progress.curve,
+        **progress.stamped(),
         seed=run.seed,
         threads=torch.get_num_threads(),
         precision=config.precision,

@@ -65,7 +65,7 @@ def finished(
 ) -> Study:
     """A study with one more analysis."""
     monkeypatch.setattr(analyses, "ANALYSES", (*analyses.ANALYSES, TINY))
-    config = quick_config.model_copy(update={"max_steps": 4, "min_validations": 1})
+    config = quick_config.model_copy(update={"max_steps": 4})
     return study(catalog, out=tmp_path / "study", seeds=1, config=config, tune=0)
 
 

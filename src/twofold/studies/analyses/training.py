@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 class TrainedModel(Value):
     """The training of one arm with one seed."""
 
-    budget: int
-    """Steps that it might take."""
+    budget: int | None
+    """Steps that it might take; null where validation decided."""
+    ended_by: str
+    """What ended it: patience, the setting of a cap, or the steps of joint."""
+    validation_share: float
+    """The share of the arithmetic operations that validation took."""
     updates: int
     """Steps that it took."""
     best_update: int
@@ -32,7 +36,7 @@ class TrainedModel(Value):
     curve: list[dict[str, Any]]
     """One entry for each validation: the step, and the measure of each task."""
     still_improving: bool
-    """Whether the best step lies in the last tenth of the budget."""
+    """Whether a cap ended it while validation rose: the best step lies in the last tenth."""
 
 
 Training = dict[str, list[TrainedModel]]
@@ -50,6 +54,8 @@ def _trained(stamp: Stamp) -> TrainedModel:
     """What a model's stamp says, under the keys of study.json."""
     return TrainedModel(
         budget=stamp.max_steps,
+        ended_by=stamp.ended_by,
+        validation_share=stamp.validation_share,
         updates=stamp.steps,
         best_update=stamp.best_step,
         best_value=stamp.best_value,
@@ -93,12 +99,13 @@ joint arm keeps one checkpoint for both tasks.</figcaption>
 </figure>
 <div class="wide">
 <table>
-<thead><tr><th>arm</th><th>seed</th><th>budget</th><th>steps</th><th>best at</th><th>epochs</th>
-<th>still improving</th></tr></thead>
+<thead><tr><th>arm</th><th>seed</th><th>steps</th><th>best at</th><th>epochs</th>
+<th>ended by</th><th>validation</th><th>still improving</th></tr></thead>
 <tbody>
 {% for arm, models in result.items() %}{% for model in models %}
-<tr><td>{{ arm }}</td><td>{{ loop.index0 }}</td><td>{{ model.budget }}</td>
+<tr><td>{{ arm }}</td><td>{{ loop.index0 }}</td>
 <td>{{ model.updates }}</td><td>{{ model.best_update }}</td><td>{{ model.passes | round(1) }}</td>
+<td>{{ model.ended_by }}</td><td>{{ "%.0f" | format(100 * model.validation_share) }} %</td>
 <td>{{ "yes" if model.still_improving else "no" }}</td></tr>
 {% endfor %}{% endfor %}
 </tbody>
