@@ -106,7 +106,9 @@ def test_a_training_that_pauses_ends_with_the_same_bits(
 ) -> None:
     whole, paused = loop.run, []
 
-    def in_parts(backbone: Backbone, vocabulary: Vocabulary, job: Job, states: Path) -> Progress:
+    def in_parts(
+        backbone: Backbone, vocabulary: Vocabulary, job: Job, states: Path, _: None
+    ) -> Progress:
         for until in (1, 15, 20):
             progress = whole(backbone, vocabulary, job, states, until)
             assert until <= progress.step == progress.curve[-1]["step"]

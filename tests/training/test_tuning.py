@@ -49,7 +49,7 @@ def _digits(tuned: Tuned) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def short_rungs() -> Iterator[None]:
-    """Rungs of ten and thirty steps, a validation every ten."""
+    """Rungs of ten and thirty steps; the next validations are after 13 and 32."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning, "_FEWEST", 10)
         patch.setattr(tuning, "_MOST", 10)
@@ -70,7 +70,7 @@ def test_a_recipe_that_cannot_learn_is_not_chosen_and_costs_one_rung(tuned: Tune
     assert tuned.record["chosen"] != HOPELESS
     assert [trial["rung"] for trial in trials if trial["recipe"] == 1] == [1]
     assert tuned.config.learning_rate == 1e-3
-    assert [(trial["rung"], trial["steps"]) for trial in trials] == [(1, 10)] * 4 + [(3, 30)] * 2
+    assert [(trial["rung"], trial["steps"]) for trial in trials] == [(1, 13)] * 4 + [(3, 32)] * 2
 
 
 def test_what_is_chosen_is_the_best_of_the_last_rung(tuned: Tuned) -> None:
@@ -83,7 +83,7 @@ def test_what_is_chosen_is_the_best_of_the_last_rung(tuned: Tuned) -> None:
 def test_a_trial_continues_from_its_own_state(tuned: Tuned) -> None:
     trials: list[dict[str, Any]] = tuned.record["trials"]
     longest = {trial["recipe"]: trial["steps"] for trial in trials}
-    assert tuned.record["steps"] == sum(longest.values()) == 80
+    assert tuned.record["steps"] == sum(longest.values()) == 2 * 13 + 2 * 32
 
 
 def test_killed_in_the_midst_and_repeated_it_ends_with_the_same_digits(
