@@ -1,363 +1,450 @@
-"""Is the verdict right as often as it says? Three checks, each with exact binomial intervals.
+"""Is the verdict right as often as it says? Made scores whose truth is known.
 
-    python benchmarks/calibration.py --out DIR [--study STUDY] [--threads 1]
+    python benchmarks/calibration.py --out DIR [--draws 2000] [--only coverage,errors]
 
-(a) Tables of made scores (seed x request) whose variances are those of STUDY, a finished study of
-    two seeds or more, with true effects of 0, 1 and 2 times the smallest effect of interest:
-    coverage of the intervals, and how often each verdict is given. Left out without --study.
-(b) A/A studies: joint, plain and control are all drawn from a pool of trained models of one arm,
-    so that the true effect is 0: how often the verdict is helps or hurts.
-(c) Studies drawn from a pool of trained models of every arm in one latent world, where search helps
-    recommendation by an effect that the whole pool shows: how often the verdict is right.
-
-The pool is trained once (30 seeds of four arms, about 20 minutes) and kept in DIR/pool; an
-interrupted run continues. The studies of (b) and (c) share its models and its test requests: their
-binomial intervals say how far the number of studies, not that of models, bounds the shares.
+Every share has an exact binomial interval of 95 %, and most have a target. Nothing is trained: the
+scores come from `made_scores.py`, which shares nothing with the intervals that it tests. About
+twelve minutes on one core. `calibration_models.py` asks the same of trained models.
 """
 
 import argparse
 import json
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
-import torch
-from pages import Cell, Column, Table, render_table
+from made_scores import World, made_scores
+from pages import Column, Table, render_table
 from publish import add_publish_option, describe_run, publish_run
 from scipy import stats
 
 from twofold import artifact
-from twofold.evaluation.measures import PRIMARY
-from twofold.evaluation.significance import difference
-from twofold.records import TASKS, Floats, InputError, Ints, Task, other_task
-from twofold.studies.arms import ARMS, control_name
-from twofold.studies.folder import KIND, StudyFolder
-from twofold.studies.scores import Scores, still_improving
-from twofold.studies.simulation import SIMULATION
-from twofold.studies.statistics.reasons import LEVEL
+from twofold.evaluation.sequential import LOOKS
+from twofold.records import Floats, Task
+from twofold.studies.statistics.power import power_table
+from twofold.studies.statistics.rule import Question
 from twofold.studies.statistics.task_scores import TaskScores
-from twofold.studies.study import ArmTraining, run_arms
-from twofold.studies.verdict import EQUIVALENCE_LEVEL, SESOI_SHARE, decide
-from twofold.tasks.storage import load_dataset
+from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 
-TABLES = 2000
-STUDIES = 400
-POOL_SEEDS = 30
-WORLD = "simulate:latent-search-helps:groups=40,rho=0.5"
-HELPED: Task = "recommendation"
-SEEDS = (3, 5)
-VERDICTS = ("helps", "hurts", "no material difference", "not enough data")
+DEFINITE = ("helps", "hurts", "only deeper", "only at the top")
+EQUAL = (0.0, 0.0, 0.0)
+BORDER = SESOI_SHARE
 
 
-def exact(count: int, size: int) -> list[float]:
-    """Clopper and Pearson's interval of a share."""
-    found = stats.binomtest(count, size).proportion_ci(LEVEL, method="exact")
-    return [float(found.low), float(found.high)]
+@dataclass(frozen=True)
+class Row:
+    """One share, and what it should be.
+
+    Attributes:
+        check: what is counted.
+        setting: in which world.
+        count, of: so many times, of so many.
+        low, high: the target; None where there is none.
+    """
+
+    check: str
+    setting: str
+    count: int
+    of: int
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def share(self) -> list[float]:
+        """The share with its interval (Clopper and Pearson)."""
+        found = stats.binomtest(self.count, max(self.of, 1)).proportion_ci(0.95, method="exact")
+        return [self.count / max(self.of, 1), float(found.low), float(found.high)]
+
+    @property
+    def met(self) -> str:
+        """Whether the target is met: `yes` by the share itself, `no` where the interval excludes
+        it, `near` in between."""
+        if self.low is None and self.high is None:
+            return ""
+        low, high = self.low or 0.0, 1.0 if self.high is None else self.high
+        value, least, most = self.share
+        if low <= value <= high:
+            return "yes"
+        return "no" if most < low or least > high else "near"
+
+    @property
+    def target(self) -> str:
+        """The target in words."""
+        if self.low is not None and self.high is not None:
+            return f"{self.low:.2f} to {self.high:.2f}".replace("0.", ".")
+        if self.low is not None:
+            return f"at least {self.low:.2f}".replace("0.", ".")
+        return "" if self.high is None else f"at most {self.high:.3f}".replace("0.", ".")
 
 
-def share(count: int, size: int, nominal: float | None = None) -> dict[str, Any]:
-    """A share with its exact interval, and whether that holds the nominal value."""
-    interval = exact(count, size)
-    inside = None if nominal is None else interval[0] <= nominal <= interval[1]
-    return {
-        "share": count / size,
-        "interval": interval,
-        "of": size,
-        "nominal": nominal,
-        "holds_nominal": inside,
+Checks = Iterator[Row]
+
+
+def verdicts_of(
+    tasks: Sequence[TaskScores],
+    *,
+    question: Question = "transfer",
+    looks: Sequence[int] | None = None,
+) -> list[TaskVerdict]:
+    """The verdicts of a study of one task or two."""
+    names: tuple[Task, ...] = ("search", "recommendation")
+    scores = dict(zip(names, tasks, strict=False))
+    return list(decide(scores, question=question, looks=looks, plan=False).values())
+
+
+# Do the intervals cover?
+
+WORLDS: dict[str, World] = {
+    "usual": World(),
+    "normal tails": World(tails="normal"),
+    "no variance of seeds": World(seed=0.0),
+    "seeds vary by 8 %": World(seed=0.09),
+    "joint varies twice as much": World(joint_times=2.0),
+    "seeds correlated by .8": World(seed=0.09, correlation=0.8),
+    "joint against plain, -.5": World(seed=0.09, correlation=-0.5),
+    "data redrawn for each seed": World(seed=0.045, data=0.15),
+    "rare hits": World(hits=0.03),
+    "near the ceiling": World(hits=0.9),
+    "ten requests a user": World(users="ten each", user=0.4),
+    "users by Zipf's law": World(users="Zipf", user=0.4),
+    "users by Zipf's law, alike": World(users="Zipf", user=1.0),
+}
+SHAPES = ((30, 3), (100, 3), (600, 3), (2000, 3), (600, 5), (600, 12), (2000, 12))
+
+
+def coverage(draws: int) -> Checks:
+    """How often the interval of joint - plain holds the true difference."""
+    shapes = [("usual", shape) for shape in SHAPES]
+    shapes += [(name, (600, seeds)) for name in WORLDS if name != "usual" for seeds in (3, 5)]
+    for place, (name, (requests, seeds)) in enumerate(shapes):
+        world = replace(WORLDS[name], requests=requests)
+        yield from _coverage(name, world, seeds, draws, np.random.default_rng([1, place]))
+
+
+def _coverage(name: str, world: World, seeds: int, draws: int, rng: np.random.Generator) -> Checks:
+    wide = narrow = freak = held = 0
+    truth = BORDER * world.hits
+    for _ in range(draws):
+        found = made_scores(world, rng, seeds, (BORDER, 0.0, 0.0)).moments.contrast((1, -1, 0))
+        low, high = found.interval()
+        wide += low <= truth <= high
+        low, high = found.interval(0.9)
+        narrow += low <= truth <= high
+        small = found.request_variance + (found.seed_variance or 0.0) < found.floor_variance
+        low, high = found.interval()
+        freak += small
+        held += small and low <= truth <= high
+    setting = f"{name}; {world.requests} requests, {seeds} seeds"
+    least = 0.94 if "Zipf" in name else 0.93
+    yield Row("covered by 95 %", setting, wide, draws, least, 0.97)
+    yield Row("covered by 90 %", setting, narrow, draws)
+    if freak >= draws / 50:
+        what = "covered by 95 %, given seed means that agree by chance"
+        yield Row(what, setting, held, freak, 0.94)
+
+
+# Is a verdict false?
+
+
+def errors(draws: int) -> Checks:
+    """How often a verdict is given that is not true."""
+    nulls = {
+        "30 requests, 3 seeds": (World(requests=30), 3),
+        "600 requests, 3 seeds": (World(), 3),
+        "2,000 requests, 3 seeds": (World(requests=2000), 3),
+        "2,000 requests, 5 seeds": (World(requests=2000), 5),
+        "2,000 requests, 12 seeds": (World(requests=2000), 12),
+        "2,000 requests, 3 seeds that vary by 8 %": (World(requests=2000, seed=0.09), 3),
+        "2,000 requests, 2 seeds that vary by 4 %": (World(requests=2000), 2),
+        "2,000 requests, 2 seeds that vary by 8 %": (World(requests=2000, seed=0.09), 2),
+        "2,000 requests, 2 seeds that vary by 15 %": (World(requests=2000, seed=0.18), 2),
+        "users by Zipf's law, 600 requests, 3 seeds": (WORLDS["users by Zipf's law"], 3),
+        "data redrawn, 600 requests, 3 seeds": (WORLDS["data redrawn for each seed"], 3),
     }
+    for place, (name, (world, seeds)) in enumerate(nulls.items()):
+        rng = np.random.default_rng([2, place])
+        count = 0
+        for _ in range(draws):
+            tasks = [made_scores(world, rng, seeds, EQUAL, top=EQUAL) for _ in range(2)]
+            count += any(found.verdict in DEFINITE for found in verdicts_of(tasks))
+        yield Row("no effect: any of helps, hurts, only ...", name, count, draws, high=0.05)
+    yield from _borders(draws)
 
 
-# (a) made tables
-
-
-def components(scores: Mapping[str, Floats]) -> dict[str, float]:
-    """Standard deviations of the parts of a score, averaged over the arms: what a request gives
-    every arm, what it gives one arm, what a seed gives, and what is left."""
-    means = {arm: matrix.mean(axis=0) for arm, matrix in scores.items()}
-    seeds = next(iter(scores.values())).shape[0]
-    left, of_seed = [], []
-    for matrix in scores.values():
-        rest = matrix - matrix.mean(axis=0) - matrix.mean(axis=1, keepdims=True) + matrix.mean()
-        left.append(float((rest**2).sum() / ((seeds - 1) * (matrix.shape[1] - 1))))
-        of_seed.append(float(matrix.mean(axis=1).var(ddof=1)) - left[-1] / matrix.shape[1])
-    covariance = np.cov(np.stack(list(means.values())))
-    shared = covariance[np.triu_indices(len(scores), k=1)].mean()
-    own = np.diag(covariance).mean() - shared - np.mean(left) / seeds
-    return {
-        "request": float(np.sqrt(max(0.0, shared))),
-        "request_of_arm": float(np.sqrt(max(0.0, own))),
-        "seed": float(np.sqrt(max(0.0, np.mean(of_seed)))),
-        "left": float(np.sqrt(np.mean(left))),
+def _borders(draws: int) -> Checks:
+    """One side at the worst border, and verdicts of equality at their margins."""
+    precise = World(requests=2000, difficulty=1.5, own=0.15, left=0.2, seed=0.02)
+    worst = {
+        "600 requests, 3 seeds": (World(), 3),
+        "2,000 requests, 5 seeds": (World(requests=2000), 5),
+        "precise: 2,000 requests, 3 seeds that vary by 2 %": (precise, 3),
     }
+    for place, (name, (world, seeds)) in enumerate(worst.items()):
+        rng = np.random.default_rng([3, place])
+        effects = (0.0, 0.0, -8 * BORDER)
+        count = 0
+        for _ in range(draws):
+            count += verdicts_of([made_scores(world, rng, seeds, effects)])[0].verdict == "helps"
+        yield Row("joint equals plain, control far below: helps", name, count, draws, high=0.025)
+    tight = {seeds: replace(precise, requests=2000) for seeds in (3, 5, 12)}
+    cases = {
+        "both differences +1 SESOI": (BORDER, 0.0, 0.0),
+        "both -1 SESOI": (-BORDER, 0.0, 0.0),
+        "one +1 SESOI, the other 0": (BORDER, 0.0, BORDER),
+        "one -1 SESOI, the other 0": (-BORDER, 0.0, -BORDER),
+    }
+    for place, (seeds, world) in enumerate(tight.items()):
+        rng = np.random.default_rng([4, place])
+        for case, effects in cases.items():
+            given = [
+                verdicts_of([made_scores(world, rng, seeds, effects)])[0] for _ in range(draws)
+            ]
+            setting = f"precise; {case}; {seeds} seeds"
+            same = sum(found.verdict == "no material difference" for found in given)
+            yield Row("at the margin: no material difference", setting, same, draws, high=0.05)
+        for case, effects in list(cases.items())[1::2]:
+            given = [
+                verdicts_of([made_scores(world, rng, seeds, effects)], question="replace")[0]
+                for _ in range(draws)
+            ]
+            kept = sum(found.verdict == "not worse" for found in given)
+            setting = f"precise; {case}; {seeds} seeds"
+            yield Row("at the margin: not worse", setting, kept, draws, high=0.05)
 
 
-def made(
-    rng: np.random.Generator, sd: Mapping[str, float], mean: float, effect: float, shape: Any
-) -> TaskScores:
-    """Scores of the three arms with known means; joint is `effect` above the other two."""
-    seeds, requests = shape
-    common = mean + sd["request"] * rng.standard_normal(requests)
-    arms = [
-        common
-        + plus
-        + sd["request_of_arm"] * rng.standard_normal(requests)
-        + sd["seed"] * rng.standard_normal((seeds, 1))
-        + sd["left"] * rng.standard_normal((seeds, requests))
-        for plus in (effect, 0.0, 0.0)
-    ]
-    return TaskScores(arms[0], arms[1], arms[2], np.arange(requests))
+# Is a contradiction between the first ranks and the others found?
 
 
-def made_tables(study: Path) -> list[dict[str, Any]]:
-    """Coverage and verdicts on made tables of both tasks, by seeds and true effect."""
-    artifact.load(study, KIND)
-    per_request = pl.read_parquet(StudyFolder(study).per_request)
-    parameters: dict[Task, Any] = {}
-    for task in TASKS:
-        arms = {
-            name: _matrix(per_request, name, task) for name in ("joint", task, control_name(task))
-        }
-        parameters[task] = (components(arms), float(arms[task].mean()), arms[task].shape[1])
-    return [
-        row
-        for seeds in SEEDS
-        for effect in (0, 1, 2)
-        for row in _made_with(parameters, seeds, effect)
-    ]
+def ranks(draws: int) -> Checks:
+    """What is said where joint finds more but late, or ranks what it finds lower."""
+    world = World(requests=2000, own=0.2, seed=0.02)
+    cases = {
+        "Recall +15 %, early answers -40 %": ((0.15, 0.0, 0.0), (-0.4, 0.0, 0.0), "only deeper"),
+        "Recall equal, early answers -40 %": (EQUAL, (-0.4, 0.0, 0.0), "only at the top"),
+        "both +15 %": ((0.15, 0.0, 0.0), (0.15, 0.0, 0.0), "helps"),
+    }
+    for place, (name, (effects, top, right)) in enumerate(cases.items()):
+        rng = np.random.default_rng([5, place])
+        given = [
+            verdicts_of([made_scores(world, rng, 5, effects, top=top)])[0].verdict
+            for _ in range(draws)
+        ]
+        count = sum(verdict == right for verdict in given)
+        yield Row(f"told: {right}", f"{name}; 2,000 requests, 5 seeds", count, draws)
 
 
-def _made_with(parameters: Mapping[Task, Any], seeds: int, effect: int) -> Iterator[dict[str, Any]]:
-    """The rows of both tasks for one number of seeds and one effect, in SESOI."""
-    rng = np.random.default_rng([seeds, effect])
-    tallies = {task: Counter[str]() for task in parameters}
-    for _ in range(TABLES):
-        tables: dict[Task, TaskScores] = {}
-        for task, (sd, mean, requests) in parameters.items():
-            truth = effect * SESOI_SHARE * mean
-            tables[task] = made(rng, sd, mean, truth, (seeds, requests))
-            estimate = difference(tables[task].joint, tables[task].plain, tables[task].clusters)
-            for level in (LEVEL, EQUIVALENCE_LEVEL):
-                low, high = estimate.interval(level)
-                tallies[task][f"covered {level}"] += low <= truth <= high
-        for task, found in decide(tables).items():
-            tallies[task][found.verdict] += 1
-    for task, (sd, _, requests) in parameters.items():
-        tally = tallies[task]
-        yield {
-            "task": task,
-            "seeds": seeds,
-            "requests": requests,
-            "sd": sd,
-            "effect": effect,
-            "coverage_95": share(tally[f"covered {LEVEL}"], TABLES, LEVEL),
-            "coverage_90": share(tally[f"covered {EQUIVALENCE_LEVEL}"], TABLES, EQUIVALENCE_LEVEL),
-            "verdicts": {name: share(tally[name], TABLES) for name in VERDICTS},
-        }
+# Looks at a study that grows
 
 
-def _matrix(scores: pl.DataFrame, arm: str, task: str) -> Floats:
-    chosen = scores.filter(arm=arm, task=task, measure=str(PRIMARY)).sort("seed", "request_id")
-    return chosen["value"].to_numpy().reshape(chosen["seed"].n_unique(), -1)
+def looks(draws: int) -> Checks:
+    """The errors of a study that is looked at after 3, 5, 8 and 12 seeds, and what it costs."""
+    world = World(requests=2000)
+    precise = replace(world, own=0.15, left=0.2, seed=0.02)
+    cases: dict[str, tuple[World, tuple[float, float, float], Sequence[str], float | None]] = {
+        "joint equals plain, control far below: helps": (
+            world, (0.0, 0.0, -8 * BORDER), ("helps",), 0.025,
+        ),
+        "no effect: helps or hurts": (world, EQUAL, ("helps", "hurts"), 0.05),
+        "precise, one +1 SESOI, the other 0: no material difference": (
+            precise, (BORDER, 0.0, BORDER), ("no material difference",), 0.05,
+        ),
+        "precise, one -1 SESOI, the other 0: not worse": (
+            precise, (-BORDER, 0.0, -BORDER), ("not worse",), 0.05,
+        ),
+        "effect of 2 SESOI: helps": (world, (2 * BORDER, 0.0, 0.0), ("helps",), None),
+        "effect of 4 SESOI: helps": (world, (4 * BORDER, 0.0, 0.0), ("helps",), None),
+        "precise, no effect: no material difference": (
+            precise, EQUAL, ("no material difference",), None,
+        ),
+    }  # fmt: skip
+    for place, (name, (own, effects, counted, high)) in enumerate(cases.items()):
+        rng = np.random.default_rng([6, place])
+        question: Question = "replace" if "not worse" in counted else "transfer"
+        growing = fixed = seeds = 0
+        for _ in range(draws):
+            whole = made_scores(own, rng, LOOKS[-1], effects)
+            verdict, trained = _grown(whole, question)
+            growing += verdict in counted
+            seeds += trained
+            fixed += verdicts_of([whole], question=question)[0].verdict in counted
+        setting = f"looks at 3, 5, 8, 12; {seeds / draws:.1f} seeds in the mean"
+        yield Row(name, setting, growing, draws, high=high)
+        yield Row(name, "12 seeds at once", fixed, draws, high=high)
 
 
-# (b) and (c) trained models
+def _grown(whole: TaskScores, question: Question) -> tuple[str, int]:
+    """The verdict of a study that ends as soon as it decides, and its seeds."""
+    for seeds in LOOKS:
+        arms = [arm[:seeds] for arm in whole.arms]
+        part = TaskScores(arms[0], arms[1], arms[2], whole.clusters)
+        found = verdicts_of([part], question=question, looks=LOOKS)[0]
+        if found.verdict != "not enough data":
+            return found.verdict, seeds
+    return "not enough data", LOOKS[-1]
 
 
-class Pool:
-    """Trained models of the arms that one task's verdict needs, 30 of each."""
+# Is what a study is told to need enough?
 
-    def __init__(self, folder: StudyFolder, threads: int) -> None:
-        self.dataset = load_dataset(WORLD)
-        other = control_name(other_task(HELPED))
-        arms = [arm for arm in ARMS if arm.name != other]
-        for seed in range(POOL_SEEDS):
-            run_arms(self.dataset, arms, folder, seed, ArmTraining(SIMULATION, "cpu", threads))
-        self.trained = Scores(self.dataset, arms, folder, POOL_SEEDS)
-        self.improving = {
-            arm: np.array([still_improving(stamp) for stamp in stamps])
-            for arm, stamps in self.trained.stamps.items()
-        }
 
-    def scores(self, task: Task, rows: Mapping[str, Ints], arms: Mapping[str, str]) -> TaskScores:
-        """A study's scores: of each role, the seeds `rows` of one arm."""
-        own = {role: self.trained.matrix(arms[role], task)[rows[role]] for role in arms}
-        return TaskScores(
-            joint=own["joint"],
-            plain=own["plain"],
-            control=own["control"],
-            clusters=self.trained.clusters(task),
-            still_improving=[role for role in arms if self.improving[arms[role]][rows[role]].any()],
+def plans(draws: int) -> Checks:
+    """Studies as large as the power table, and as an undecided study, ask for."""
+    for place, world in enumerate((World(requests=3000, own=0.2), World(requests=3000, seed=0.03))):
+        rng = np.random.default_rng([7, place])
+        for pilot_seeds in (1, 3):
+            yield _planted(world, pilot_seeds, draws, rng)
+    for place, world in enumerate((World(requests=400), World(requests=2000, seed=0.025))):
+        for effect in (0, 2, 4):
+            rng = np.random.default_rng([8, place, effect])
+            yield _advised(world, effect, draws, rng)
+
+
+def _planted(world: World, pilot_seeds: int, draws: int, rng: np.random.Generator) -> Row:
+    """Effects of 2 SESOI with the seeds for which the table of a pilot says 80 %."""
+    right = asked = 0
+    for _ in range(draws // 10):
+        pilot = made_scores(world, rng, pilot_seeds, (2 * BORDER, 0.0, 0.0))
+        table = power_table(
+            pilot.moments,
+            world.requests,
+            SESOI_SHARE,
+            looks=(3, 4, 5, 6, 8, 10, 12, 16, 20, 24),
+            times=(1,),
+            effects=(2,),
         )
+        enough = [row.seeds for row in table if row.helps >= 0.8]
+        if not enough:
+            continue
+        asked += 1
+        study = [
+            made_scores(world, rng, enough[0], effects, top=effects)
+            for effects in ((2 * BORDER, 0.0, 0.0), EQUAL)
+        ]
+        right += verdicts_of(study)[0].verdict == "helps"
+    setting = f"seeds vary by {100 * world.seed / 1.12:.0f} %, pilot of {pilot_seeds} seeds"
+    return Row("2 SESOI with the seeds of the power table: helps", setting, right, asked, 0.8)
 
 
-def a_a_studies(pool: Pool, seeds: int) -> dict[str, Any]:
-    """Verdicts on both tasks where all arms are the joint one, with disjoint seeds."""
-    rng = np.random.default_rng(seeds)
-    verdicts, false = Counter[str](), 0
-    for _ in range(STUDIES):
-        drawn = rng.permutation(POOL_SEEDS)[: 3 * seeds].reshape(3, seeds)
-        rows = dict(zip(("joint", "plain", "control"), drawn, strict=True))
-        arms = dict.fromkeys(rows, "joint")
-        # How far the models were trained has no effect here.
-        scores = {t: _trained(pool.scores(t, rows, arms)) for t in pool.dataset.tasks}
-        given = [verdict.verdict for verdict in decide(scores).values()]
-        verdicts.update(given)
-        false += any(verdict in ("helps", "hurts") for verdict in given)
-    upper = float(stats.binomtest(false, STUDIES, alternative="less").proportion_ci(LEVEL).high)
-    return {
-        "seeds": seeds,
-        "studies": STUDIES,
-        "false_verdicts": {**share(false, STUDIES), "upper_95": upper},
-        "verdicts_of_tasks": dict(verdicts),
+def _advised(world: World, effect: int, draws: int, rng: np.random.Generator) -> Row:
+    """Undecided studies of three seeds, then new ones as large as these say is needed."""
+    effects = (effect * BORDER, 0.0, 0.0)
+    kept = told = 0
+    for _ in range(draws // 20):
+        first = decide({"search": made_scores(world, rng, 3, effects)})["search"]
+        if first.needed is None:
+            continue
+        seeds = first.needed.seeds or first.needed.together_seeds or 3
+        requests = first.needed.requests or first.needed.together_requests or world.requests
+        if (seeds, requests) == (3, world.requests) or seeds * requests > 1_000_000:
+            continue
+        told += 1
+        tasks = [
+            made_scores(replace(world, requests=requests), rng, seeds, own)
+            for own in (effects, EQUAL)
+        ]
+        kept += verdicts_of(tasks)[0].verdict != "not enough data"
+    setting = f"{world.requests} requests, 3 seeds undecided; true effect {effect} SESOI"
+    return Row("decided as large as advised", setting, kept, told, 0.8)
+
+
+# Is a table that cannot decide ever decided?
+
+
+def degenerate(draws: int) -> Checks:
+    """Tables without variance, at the ceiling or the floor, of few users, or not numbers."""
+    rng = np.random.default_rng(9)
+    kinds: dict[str, Callable[[], TaskScores]] = {
+        "all arms the same": lambda: _same(rng),
+        "at the ceiling": lambda: _hits(rng, 0.999),
+        "at the floor": lambda: _hits(rng, 0.0005),
+        "two to nineteen users": lambda: replace(
+            _hits(rng, 0.3), clusters=np.arange(400) % int(rng.integers(2, 20))
+        ),
+        "an answer is over half of the catalog": lambda: replace(
+            _hits(rng, rng.random()), catalog=int(rng.integers(2, 60))
+        ),
+        "not a number": lambda: replace(_hits(rng, 0.3), joint=np.full((3, 400), np.nan)),
+        "one seed": lambda: made_scores(World(), rng, 1, (1.0, 0.0, 0.0)),
     }
+    for name, make in kinds.items():
+        count = sum(verdicts_of([make()])[0].verdict != "not enough data" for _ in range(draws))
+        yield Row("any verdict", name, count, draws, high=0.0)
 
 
-def _trained(scores: TaskScores) -> TaskScores:
-    return TaskScores(scores.joint, scores.plain, scores.control, scores.clusters)
+def _hits(rng: np.random.Generator, share: float) -> TaskScores:
+    joint, plain, control = ((rng.random((3, 400)) < share).astype(np.float64) for _ in range(3))
+    return TaskScores(joint, plain, control, np.arange(400))
 
 
-def latent_studies(pool: Pool, seeds: int) -> dict[str, Any]:
-    """Verdicts on the helped task, against what the whole pool says."""
-    arms = {"joint": "joint", "plain": HELPED, "control": control_name(HELPED)}
-    everything = dict.fromkeys(arms, np.arange(POOL_SEEDS))
-    reference = decide({HELPED: _trained(pool.scores(HELPED, everything, arms))})[HELPED]
-    if reference.verdict == "not enough data":
-        raise InputError(f"{WORLD}: the whole pool does not show the effect: {reference.reason}")
-    rng = np.random.default_rng(100 + seeds)
-    verdicts, undertrained = Counter[str](), 0
-    for _ in range(STUDIES):
-        rows = {role: rng.permutation(POOL_SEEDS)[:seeds] for role in arms}
-        found = decide({HELPED: pool.scores(HELPED, rows, arms)})[HELPED]
-        verdicts[found.verdict] += 1
-        undertrained += found.reason.startswith("undertrained")
-    right = verdicts[reference.verdict]
-    open_ = verdicts["not enough data"]
-    return {
-        "seeds": seeds,
-        "studies": STUDIES,
-        "reference": reference.model_dump(),
-        "right": share(right, STUDIES),
-        "not_enough_data": {**share(open_, STUDIES), "undertrained": undertrained},
-        "wrong": share(STUDIES - right - open_, STUDIES),
-    }
+def _same(rng: np.random.Generator) -> TaskScores:
+    arm: Floats = np.repeat((rng.random((1, 400)) < 0.3).astype(np.float64), 3, axis=0)
+    return TaskScores(arm, arm, arm, np.arange(400))
 
 
-# the tables
+CHECKS: dict[str, tuple[str, Callable[[int], Checks]]] = {
+    "coverage": ("Do the intervals cover?", coverage),
+    "errors": ("How often is a verdict false?", errors),
+    "ranks": ("Is a contradiction between the first ranks and the others told?", ranks),
+    "looks": ("What does it cost to look before the end?", looks),
+    "plans": ("Is what a study is told to need enough?", plans),
+    "degenerate": ("Do tables that cannot decide ever decide?", degenerate),
+}
 
 
-def tables_of(result: Mapping[str, Any]) -> list[Table]:
-    """The tables of docs/benchmarks/calibration.md."""
-    tables = [_coverage_table(result["made"]), _verdict_table(result["made"])]
-    seeds = Column(key="seeds", title="seeds")
-    false = [Column(key="studies", title="A/A studies"), _share_column("false", "false verdicts")]
-    found = [Column(key="studies", title="studies"), _share_column("right", "right")]
-    found += [_share_column("not_enough", "not enough data"), _share_column("wrong", "wrong")]
-    without_effect = Table(
-        title="(b) No effect",
-        columns=[seeds, *false, _share_column("upper", "upper 95 % bound")],
-        rows=[
-            {
-                "seeds": row["seeds"],
-                "studies": row["studies"],
-                "false": _share(row["false_verdicts"]),
-                "upper": row["false_verdicts"]["upper_95"],
-            }
-            for row in result["a_a"]
-        ],
-    )
-    with_effect = Table(
-        title="(c) An effect",
-        columns=[seeds, *found],
-        rows=[
-            {
-                "seeds": row["seeds"],
-                "studies": row["studies"],
-                "right": _share(row["right"]),
-                "not_enough": _share(row["not_enough_data"]),
-                "wrong": _share(row["wrong"]),
-            }
-            for row in result["latent"]
-        ],
-    )
-    return [*(table for table in tables if table.rows), without_effect, with_effect]
-
-
-def _coverage_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def table_of(title: str, rows: Sequence[Row]) -> Table:
+    """The rows of one check as a table of the page."""
     columns = [
-        _share_column("coverage_95", "coverage of 95 %"),
-        _share_column("coverage_90", "of 90 %"),
+        Column(key="check", title="what"),
+        Column(key="setting", title="where"),
+        Column(key="share", title="share", format=".3f"),
+        Column(key="of", title="of"),
+        Column(key="target", title="target"),
+        Column(key="met", title="met"),
     ]
     cells = [
-        {**_study(row), **{key: _share(row[key]) for key in ("coverage_95", "coverage_90")}}
+        {
+            "check": row.check,
+            "setting": row.setting,
+            "share": row.share if row.of else None,
+            "of": row.of,
+            "target": row.target,
+            "met": row.met if row.of else "",
+        }
         for row in rows
     ]
-    return Table(title="(a) Coverage of the intervals", columns=[*_STUDY, *columns], rows=cells)
-
-
-def _verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    columns = [_share_column(verdict, verdict) for verdict in VERDICTS]
-    cells = [
-        {**_study(row), **{name: _share(row["verdicts"][name]) for name in VERDICTS}}
-        for row in rows
-    ]
-    return Table(title="(a) Verdicts given", columns=[*_STUDY, *columns], rows=cells)
-
-
-_STUDY = [
-    Column(key="task", title="task"),
-    Column(key="seeds", title="seeds"),
-    Column(key="effect", title="effect / SESOI"),
-]
-
-
-def _study(row: Mapping[str, Any]) -> dict[str, Cell]:
-    return {column.key: row[column.key] for column in _STUDY}
-
-
-def _share_column(key: str, title: str) -> Column:
-    return Column(key=key, title=title, format=".3f")
-
-
-def _share(counted: Mapping[str, Any]) -> list[float]:
-    return [counted["share"], *counted["interval"]]
+    return Table(title=title, columns=columns, rows=cells)
 
 
 def main() -> None:
-    """Run the three checks and print their table."""
+    """Run the checks, print their tables, write calibration.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--study", type=Path, help="a finished study, for (a)")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--only", default=",".join(CHECKS))
     add_publish_option(parser)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    start = time.monotonic()
-    if arguments.study is None:
-        print("(a) is left out: give a finished study with --study")
-    made_rows = made_tables(arguments.study) if arguments.study else []
-    pool = Pool(StudyFolder(arguments.out / "pool"), arguments.threads)
+    tables, start = [], time.monotonic()
+    for name in arguments.only.split(","):
+        title, check = CHECKS[name]
+        tables.append(table_of(title, list(check(arguments.draws))))
+        print("\n".join(render_table(tables[-1])), flush=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     result = {
-        "world": WORLD,
-        "helped": HELPED,
-        "pool_seeds": POOL_SEEDS,
-        "made": made_rows,
-        "a_a": [a_a_studies(pool, seeds) for seeds in SEEDS],
-        "latent": [latent_studies(pool, seeds) for seeds in SEEDS],
-        "versions": artifact.versions(),
+        "draws": arguments.draws,
+        "tables": [table.model_dump() for table in tables],
         "seconds": time.monotonic() - start,
+        "versions": artifact.versions(),
     }
     (arguments.out / "calibration.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
-    tables = tables_of(result)
-    print("\n".join(line for table in tables for line in render_table(table)))
+    print(f"{result['seconds']:.0f} s")
     if arguments.publish:
-        title = "Coverage, false verdicts and found effects"
-        seeds = " and ".join(map(str, SEEDS)) + " a study"
-        protocol = "see the docstring of the script; square brackets: Clopper and Pearson, 95 %"
+        protocol = (
+            "made scores (benchmarks/made_scores.py), the verdict as a study gives it; square "
+            "brackets: Clopper and Pearson, 95 %"
+        )
+        seeds = f"{arguments.draws:,} studies a row, fewer where the column says so"
+        title = "Made scores with a known truth"
         run = describe_run(arguments.publish, title, tables, seeds=seeds, protocol=protocol)
         publish_run("calibration", run)
 

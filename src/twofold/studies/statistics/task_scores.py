@@ -1,4 +1,4 @@
-"""What the verdict on one task rests on, and whether it can tell arms apart at all."""
+"""What the verdict on one task rests on, and whether it can distinguish arms at all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,0 +1,161 @@
+"""Scores of studies that were never trained, with known means: what the verdict is calibrated on.
+
+Each request has a latent score in each arm and seed, the sum of
+
+- the level of the arm, so chosen that the mean of the measure is exactly what was asked for;
+- the difficulty of the request, and what it is worth to this arm, heavy-tailed (t with 3 degrees of
+  freedom) or normal;
+- what its user is worth to this arm, where users have several requests;
+- what the seed does to the arm, correlated between the arms by choice, and what a redrawn set of
+  training data does to all arms alike;
+- what is left of a request in one arm and seed.
+
+A right answer is found where the sum is above 0, so the primary measure is 0 or 1. It is found
+early where the sum is above a higher threshold: nDCG@10 is then 1, and between the two .4.
+
+Nothing here is taken from `twofold.evaluation`, and no noise is normal on the scale of the measure.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from twofold.records import Floats, Ints
+from twofold.studies.statistics.task_scores import TaskScores
+
+_REFERENCE = 2_000_000
+"""Draws of the noise from which levels are found: the mean of a measure is right to .0003."""
+
+
+@dataclass(frozen=True)
+class World:
+    """How the scores of one task come about; standard deviations are on the latent scale.
+
+    Attributes:
+        requests: test requests.
+        hits: the mean of the plain arm in the primary measure.
+        tails: `heavy` or `normal`: of difficulty, and of what a request is worth to an arm.
+        difficulty, own, left: of requests, of requests in one arm, of what is left.
+        seed: of an arm's level over the seeds.
+        joint_times: how many times as much that is in the joint arm.
+        correlation: of the seeds' effects on the arms; where it is negative, joint and plain are
+            moved against each other and the control is not.
+        data: of what a redrawn training set does to all arms alike.
+        users: how requests fall to users: each its own, ten each, or by Zipf's law.
+        user: of what a user is worth to an arm.
+    """
+
+    requests: int = 600
+    hits: float = 0.2
+    tails: Literal["heavy", "normal"] = "heavy"
+    difficulty: float = 1.5
+    own: float = 0.4
+    left: float = 0.5
+    seed: float = 0.045
+    joint_times: float = 1.0
+    correlation: float = 0.0
+    data: float = 0.0
+    users: Literal["single", "ten each", "Zipf"] = "single"
+    user: float = 0.0
+
+    def clusters(self) -> Ints:
+        """(R,), the number of each request's user."""
+        if self.users == "single":
+            return np.arange(self.requests)
+        if self.users == "ten each":
+            return np.asarray(np.arange(self.requests) // 10)
+        groups = max(20, self.requests // 10)
+        sizes = 1 / np.arange(1, groups + 1)
+        sizes = np.maximum(1, np.round(self.requests * sizes / sizes.sum())).astype(int)
+        return np.repeat(np.arange(groups), sizes)
+
+
+def _noise(world: World, joint: bool) -> Floats:
+    """Sorted draws of the noise of one latent score."""
+    seed = world.seed * (world.joint_times if joint else 1.0)
+    normal = math.sqrt(world.left**2 + seed**2 + world.data**2 + world.user**2)
+    return _sorted_noise(normal, world.difficulty, world.own, world.tails)
+
+
+@lru_cache(maxsize=64)
+def _sorted_noise(normal: float, difficulty: float, own: float, tails: str) -> Floats:
+    rng = np.random.default_rng(0)
+    total: Floats = normal * rng.standard_normal(_REFERENCE)
+    for deviation in (difficulty, own):
+        total += deviation * _tailed(rng, tails, (_REFERENCE,))
+    return np.sort(total)
+
+
+def _tailed(rng: np.random.Generator, tails: str, shape: tuple[int, ...]) -> Floats:
+    """Draws of variance 1."""
+    normal: Floats = rng.standard_normal(shape, dtype=np.float32).astype(np.float64)
+    if tails == "normal":
+        return normal
+    # t with 3 degrees of freedom has the variance 3.
+    squares = sum(rng.standard_normal(shape, dtype=np.float32) ** 2 for _ in range(3))
+    return np.asarray(normal / np.sqrt(np.maximum(squares, 1e-6)))
+
+
+def _level(world: World, mean: float, joint: bool) -> float:
+    """The level at which a share `mean` of the latent scores is above 0."""
+    noise = _noise(world, joint)
+    return -float(noise[min(len(noise) - 1, round((1 - mean) * len(noise)))])
+
+
+def _seed_effects(world: World, rng: np.random.Generator, seeds: int) -> Floats:
+    """What each seed does to each arm, (3, S, 1)."""
+    matrix = np.full((3, 3), max(world.correlation, 0.0))
+    matrix[0, 1] = matrix[1, 0] = world.correlation
+    np.fill_diagonal(matrix, 1.0)
+    spread = world.seed * np.array([world.joint_times, 1.0, 1.0])
+    effects = np.linalg.cholesky(matrix) @ rng.standard_normal((3, seeds)) * spread[:, None]
+    return np.asarray(effects[..., None])
+
+
+EARLY = 0.5
+"""The share of right answers that the plain arm finds early."""
+LATE_VALUE = 0.4
+"""What nDCG@10 is where a right answer is found late."""
+
+
+def made_scores(
+    world: World,
+    rng: np.random.Generator,
+    seeds: int,
+    effects: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    *,
+    top: Sequence[float] | None = None,
+) -> TaskScores:
+    """One study of one task.
+
+    Args:
+        seeds: trained models of each arm.
+        effects: how far the mean of joint, plain and control is above `hits`, as a share of it.
+        top: how far the share of early answers is above that of the plain arm, as a share of it;
+            None leaves nDCG@10 out.
+    """
+    clusters = world.clusters()
+    size = len(clusters)
+    difficulty = world.difficulty * _tailed(rng, world.tails, (size,))
+    of_seeds = _seed_effects(world, rng, seeds)
+    data = world.data * rng.standard_normal((seeds, 1))
+    arms, tops = [], []
+    for arm, effect in enumerate(effects):
+        latent = difficulty + world.own * _tailed(rng, world.tails, (size,))
+        latent = latent + of_seeds[arm] + data
+        if world.user:
+            latent = latent + (world.user * rng.standard_normal(clusters.max() + 1))[clusters]
+        latent = latent + world.left * rng.standard_normal((seeds, size), dtype=np.float32)
+        mean = world.hits * (1 + effect)
+        found = latent > -_level(world, mean, arm == 0)
+        arms.append(found.astype(np.float64))
+        if top is not None:
+            early = latent > -_level(world, world.hits * EARLY * (1 + top[arm]), arm == 0)
+            tops.append(np.where(early, 1.0, LATE_VALUE * found))
+    return TaskScores(
+        arms[0], arms[1], arms[2], clusters, top=(tops[0], tops[1], tops[2]) if tops else None
+    )
