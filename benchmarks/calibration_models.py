@@ -30,14 +30,14 @@ from pages import render_table
 from publish import add_publish_option, describe_run, publish_run
 
 from twofold import artifact
-from twofold.records import InputError, Ints, Task, other_task
+from twofold.records import TASKS, InputError, Ints, Task, other_task
 from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
-from twofold.studies.scores import Scores, still_improving
+from twofold.studies.scores import Scores, rise
 from twofold.studies.simulation import SIMULATION
 from twofold.studies.statistics.task_scores import TaskScores
 from twofold.studies.study import ArmTraining, run_arms
-from twofold.studies.verdict import decide
+from twofold.studies.verdict import SESOI_SHARE, decide
 from twofold.tasks.storage import load_dataset
 
 STUDIES = 400
@@ -57,8 +57,8 @@ class Pool:
         for seed in range(POOL_SEEDS):
             run_arms(self.dataset, arms, folder, seed, ArmTraining(SIMULATION, "cpu", threads))
         self.trained = Scores(self.dataset, arms, folder, POOL_SEEDS)
-        self.improving = {
-            arm: np.array([still_improving(stamp) for stamp in stamps])
+        self.rises = {
+            arm: {task: np.array([rise(stamp, task) for stamp in stamps]) for task in TASKS}
             for arm, stamps in self.trained.stamps.items()
         }
 
@@ -70,7 +70,7 @@ class Pool:
             plain=own["plain"],
             control=own["control"],
             clusters=self.trained.clusters(task),
-            still_improving=[role for role in arms if self.improving[arms[role]][rows[role]].any()],
+            rises={role: self.rises[arms[role]][task][rows[role]].max() for role in arms},
             measure=self.trained.measure,
         )
 
@@ -84,10 +84,10 @@ def a_a_studies(pool: Pool, seeds: int) -> list[Row]:
         rows = dict(zip(("joint", "plain", "control"), drawn, strict=True))
         arms = dict.fromkeys(rows, "joint")
         scores = {task: pool.scores(task, rows, arms) for task in pool.dataset.tasks}
-        converged = {task: replace(own, still_improving=()) for task, own in scores.items()}
+        converged = {task: replace(own, rises={}) for task, own in scores.items()}
         false += _any_definite(converged)
         false_with_rule += _any_definite(scores)
-        blocked += any(own.still_improving for own in scores.values())
+        blocked += any(max(own.rises.values()) > SESOI_SHARE / 2 for own in scores.values())
     where = f"{seeds} seeds"
     return [
         Row("no effect: any of helps, hurts, only ...", where, false, STUDIES, high=0.05),
@@ -105,7 +105,7 @@ def latent_studies(pool: Pool, seeds: int) -> list[Row]:
     """Verdicts on the helped task, against what the whole pool says."""
     arms = {"joint": "joint", "plain": HELPED, "control": control_name(HELPED)}
     everything = dict.fromkeys(arms, np.arange(POOL_SEEDS))
-    whole = replace(pool.scores(HELPED, everything, arms), still_improving=())
+    whole = replace(pool.scores(HELPED, everything, arms), rises={})
     reference = decide({HELPED: whole}, plan=False)[HELPED]
     if reference.verdict == "not enough data":
         raise InputError(f"{WORLD}: the whole pool does not show the effect: {reference.reason}")

@@ -1,5 +1,6 @@
 """The scores of a finished study, by arm, seed and request."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from twofold.model.stamp import Stamp
 from twofold.studies.arms import ARMS
 from twofold.studies.folder import StudyFolder
-from twofold.studies.scores import Scores, still_improving
+from twofold.studies.scores import Scores, rise, still_improving
 from twofold.tasks.prepared import PreparedDataset
 
 
@@ -43,6 +44,15 @@ def test_a_cap_while_the_curve_rises_is_still_improving(cap: str) -> None:
     """Models of earlier versions do not say what ended them; their budget was the cap."""
     assert still_improving(Stamp(best_step=91, steps=100, max_steps=100, ended_by=cap))
     assert not still_improving(Stamp(best_step=90, steps=100, max_steps=100, ended_by=cap))
+
+
+def test_a_rise_is_that_of_the_last_third_of_a_training_that_a_cap_ended() -> None:
+    curve = [{"step": step, "search": value} for step, value in ((30, 0.1), (60, 0.2), (95, 0.25))]
+    stamp = Stamp(best_step=95, steps=100, ended_by="steps", curve=curve)
+    assert rise(stamp, "search") == pytest.approx(0.25)
+    assert rise(stamp, "recommendation") == 0
+    assert rise(replace(stamp, ended_by="patience"), "search") == 0
+    assert rise(replace(stamp, best_step=60), "search") == 0
 
 
 def test_an_arm_that_patience_ended_has_converged() -> None:

@@ -1,5 +1,6 @@
 """The verdict on made scores whose truth is known."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -28,13 +29,13 @@ def _decide(
     seeds: int = 5,
     requests: int = R,
     spread: float = 0.002,
-    improving: tuple[str, ...] = (),
+    rises: Mapping[str, float] | None = None,
 ) -> TaskVerdict:
     arms = [
         _arm(mean, seeds, spread, number)[:, :requests]
         for number, mean in enumerate((joint, plain, control))
     ]
-    scores = TaskScores(arms[0], arms[1], arms[2], np.arange(requests), improving)
+    scores = TaskScores(arms[0], arms[1], arms[2], np.arange(requests), rises or {})
     return decide({"search": scores})["search"]
 
 
@@ -184,11 +185,26 @@ def test_a_task_that_is_not_a_number_leaves_the_other_alone() -> None:
     assert "not numbers" in decide({"search": broken})["search"].reason
 
 
-def test_an_undertrained_arm_decides_nothing() -> None:
-    found = _decide(0.35, 0.30, 0.30, improving=("joint",))
-    assert found.verdict == "not enough data"
-    assert found.reason == "undertrained: still improving at the end of the budget: joint"
-    assert found.needed is None
+@pytest.mark.parametrize(
+    ("joint", "arm", "rise", "verdict"),
+    [
+        (0.35, "control", 0.03, "not enough data"),
+        (0.35, "control", 0.02, "helps"),
+        (0.35, "joint", 0.5, "helps"),
+        (0.25, "joint", 0.03, "not enough data"),
+        (0.25, "control", 0.5, "hurts"),
+    ],
+)
+def test_an_undertrained_arm_withholds_what_it_could_overturn(
+    joint: float, arm: str, rise: float, verdict: str
+) -> None:
+    """A rise of 2.5 % is half of the smallest effect of interest."""
+    found = _decide(joint, 0.30, 0.30, rises={arm: rise})
+    assert found.verdict == verdict
+    if verdict == "not enough data":
+        assert found.reason.startswith("undertrained: a cap ended ")
+        assert found.reason.endswith(" while validation still rose")
+        assert found.needed is None
 
 
 def test_holm_runs_over_the_tasks() -> None:

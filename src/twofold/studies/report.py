@@ -159,7 +159,7 @@ def _advice(verdict: TaskVerdict) -> str:
         better = "better" if verdict.effect == "helps" else "worse"
         return f"Where the first answers count, the joint model is the {better} one."
     if verdict.reason.startswith("undertrained"):
-        return "Run again with a larger budget: --budget standard, or --set max_steps=N."
+        return "Run again without the cap, or with a larger one: --budget standard."
     if verdict.needed and (ways := _ways(verdict.needed)):
         return (
             f"In four of five studies, {' or '.join(ways)} would decide, unless the difference is "

@@ -99,7 +99,10 @@ class Scores:
             plain=plain,
             control=control,
             clusters=self._clusters[task],
-            still_improving=[arm for arm in arms if self.is_still_improving(arm)],
+            rises={
+                role: max(rise(stamp, task) for stamp in self.stamps[arm])
+                for role, arm in (("joint", arms[0]), ("control", arms[2]))
+            },
             catalog=len(self._dataset.catalog),
             measure=self.measure,
             top=(first[0], first[1], first[2]) if has_top(self.measure) else None,
@@ -164,6 +167,17 @@ def still_improving(stamp: Stamp) -> bool:
         return False
     steps = stamp.steps if stamp.ended_by else stamp.max_steps or stamp.steps
     return stamp.best_step > _STILL_IMPROVING * steps
+
+
+def rise(stamp: Stamp, task: Task) -> float:
+    """By what share the validation of a task rose in the last third of a training that a cap
+    ended while it rose; 0 for any other training."""
+    values = [(point["step"], point[task]) for point in stamp.curve if task in point]
+    early = [value for step, value in values if step <= stamp.steps * 2 / 3]
+    if not still_improving(stamp) or not early:
+        return 0.0
+    best = max(value for _, value in values)
+    return best / max(early) - 1 if max(early) > 0 else float(best > 0)
 
 
 def _scored(place: Path) -> pl.DataFrame:

@@ -258,11 +258,25 @@ def _top(scores: TaskScores, p_adjusted: float) -> TopEffect | None:
     return TopEffect(measure=str(TOP), p_adjusted=p_adjusted, contrasts=contrasts)
 
 
+_MAY_OVERTURN: Mapping[Verdict, Sequence[str]] = {
+    "helps": ("control",),
+    "not worse": ("control",),
+    "hurts": ("joint",),
+    "no material difference": ("joint", "control"),
+}
+"""The arms that might reach another verdict if they trained on. The plain arm never does: it would
+only come nearer to the control, which is at least as long trained."""
+_CALLED = {"joint": "joint", "control": "the step-matched control"}
+_MATERIAL_RISE = 0.5
+"""A rise counts where it is larger than this part of the smallest effect of interest."""
+
+
 def _why_withheld(scores: TaskScores, verdict: Verdict, asked: _Asked) -> str | None:
     """Why more data of this kind would not carry the verdict that the rule gives."""
-    if scores.still_improving:
-        names = ", ".join(scores.still_improving)
-        return f"undertrained: still improving at the end of the budget: {names}"
+    counted = _MAY_OVERTURN.get(verdict, ("joint", "control"))
+    enough = _MATERIAL_RISE * asked.sesoi_share
+    if names := [_CALLED[arm] for arm in counted if scores.rises.get(arm, 0.0) > enough]:
+        return f"undertrained: a cap ended {' and '.join(names)} while validation still rose"
     if verdict in ("no material difference", "not worse"):
         smallest = asked.sesoi_share * float(scores.plain.mean())
         return why_at_ceiling(scores, smallest)

@@ -91,7 +91,7 @@ class TaskAttribution(Parts):
     added: Task
     """The task that is changed."""
     still_improving: Sequence[CellName]
-    """Cells with an arm that is still improving at the end of its budget."""
+    """Cells with an arm that a cap ended while its validation rose."""
     shuffling: Shuffling
 
     def sentence(self, task: Task, by_models: bool) -> str:

@@ -1,7 +1,7 @@
 """What the verdict on one task rests on, and whether it can distinguish arms at all."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -35,7 +35,8 @@ class TaskScores:
     Attributes:
         joint, plain, control: (S, R) each.
         clusters: (R,), the number of the user or query that each request is resampled with.
-        still_improving: arms whose best validation value lies in the last tenth of their budget.
+        rises: for each arm (`joint`, `control`) whose training a cap ended while its validation
+            rose, by what share it rose in the last third of its steps.
         catalog: the number of items that are ranked; None where it is not known.
         measure: the primary measure.
         top: nDCG@10 of joint, plain and control, (S, R) each; None where the primary measure
@@ -46,7 +47,7 @@ class TaskScores:
     plain: Floats
     control: Floats
     clusters: Ints
-    still_improving: Sequence[str] = ()
+    rises: Mapping[str, float] = field(default_factory=dict)
     catalog: int | None = None
     measure: Measure = PRIMARY
     top: tuple[Floats, Floats, Floats] | None = None
