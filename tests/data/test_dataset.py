@@ -19,7 +19,7 @@ def test_a_note_reads_as_a_sentence() -> None:
 
 
 def test_the_notes_of_every_table_come_with_the_dataset() -> None:
-    items = pl.DataFrame({"item_id": ["a"], "title": ["A"]})
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"]})
     events = pl.DataFrame({"user_id": ["u"], "item_id": ["a"]})
     dataset = validate(
         {

@@ -212,3 +212,17 @@ def test_a_frame_that_gives_no_values_is_refused() -> None:
 
     with pytest.raises(InputError, match=r"Lazy gives no values; make a frame of pandas of it"):
         frame_tables({"items": Lazy()})
+
+
+@pytest.mark.parametrize(
+    ("item_id", "shown"), [(("a", "b"), "a list"), (True, "true"), (object(), "a object")]
+)
+def test_an_id_that_is_none_is_refused(item_id: Any, shown: str) -> None:
+    events = [{"user_id": "u", "item_id": "a"}, {"user_id": "u", "item_id": item_id}]
+    with pytest.raises(InputError, match=f"row 2: item_id is {shown}, and one"):
+        read_source({"interactions": events})
+
+
+def test_no_frame_at_all_is_refused() -> None:
+    with pytest.raises(InputError, match="no table is given; give items, interactions"):
+        read_source({})

@@ -130,3 +130,56 @@ def test_a_time_by_another_name_is_named(write_folder: WriteFolder) -> None:
     timed = "user_id,item_id,date,timestamp\nu,b,monday,6\nu,a,sunday,5\n"
     (note,) = read_source(write_folder("timed", interactions=timed)).notes
     assert note.remedy == "nothing to do"
+
+
+def _queries_of(users: str, *times: object) -> str:
+    rows = zip("123", users.split(), times or ("", "", ""), strict=True)
+    return "query_id,text,user_id,timestamp\n" + "".join(
+        f"q{n},word {n},{user},{time}\n" for n, user, time in rows
+    )
+
+
+@pytest.mark.parametrize(
+    ("queries", "note"),
+    [
+        (
+            _queries_of("u1 x8 x9", 500, 500, 500),
+            "line 3: user 'x8' of query 'q2' has no interaction (2 queries asked without a "
+            "history); nothing to do, unless the two tables write a user in different ways",
+        ),
+        (
+            _queries_of("u1 u2 u3"),
+            "line 2: query 'q1' or the interactions of its user 'u1' have no timestamp, and a "
+            "history is what lies before a query (3 queries asked without a history); add one to "
+            "both tables",
+        ),
+        (
+            _queries_of("u1 u2 u3", 1, 2, 100),
+            "line 2: every query lies before the first interaction of its user, such as 'q1' of "
+            "'u1' (3 queries asked without a history); nothing to do, unless the times of one of "
+            "the tables are wrong",
+        ),
+    ],
+)
+def test_queries_of_users_that_bring_no_history_are_counted(
+    write_folder: WriteFolder, queries: str, note: str
+) -> None:
+    folder = write_folder(queries=queries)
+    assert [str(n).replace(f"{folder}/queries.csv ", "") for n in read_source(folder).notes] == [
+        note
+    ]
+
+
+def test_some_queries_before_a_users_first_event_are_as_they_should_be(
+    write_folder: WriteFolder,
+) -> None:
+    assert not read_source(write_folder(queries=_queries_of("u1 u2 u3", 1, 2, 101))).notes
+    only_search = write_folder("search", interactions=None, queries=_queries_of("u1 u2 u3"))
+    assert not read_source(only_search).notes
+
+
+def test_a_split_of_interactions_is_said_not_to_count(write_folder: WriteFolder) -> None:
+    events = "user_id,item_id,split\nu1,a,train\nu1,b,test\n"
+    (note,) = read_source(write_folder(interactions=events)).notes
+    assert note.problem == "column 'split' is not used"
+    assert note.remedy == "interactions are split by --split last or temporal, not by 'split'"

@@ -116,6 +116,8 @@ def unread_columns(table: "Table", used: Collection[str]) -> list[Note]:
     ]
     if "relevance" not in used:
         remedies += [_LOW.format(name) for name in unread if _letters(name) in _RATINGS]
+    if not {"relevance", "split"} & set(used) and "split" in unread:
+        remedies.append("interactions are split by --split last or temporal, not by 'split'")
     remedy = "; ".join(remedies) or "nothing to do"
     return [Note(len(unread), str(table.path), problem, remedy, "column", "not read")]
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from twofold.data.checks import first, require_known, require_values, unread_columns
 from twofold.data.dataset import INTERACTIONS, Note
+from twofold.data.ids import doubtful_ids
 from twofold.data.times import Times, read_times
 from twofold.records import InputError
 
@@ -37,7 +38,8 @@ def read_events(table: "Table", items: pl.Series) -> tuple[pl.DataFrame, Times, 
             f"fill it or remove the column"
         )
     rows = table.rows.with_columns(timestamp=times.seconds).select(INTERACTIONS.names())
-    notes = [*unread_columns(table, INTERACTIONS), *times.notes]
+    doubtful = doubtful_ids(table, "user_id", "user")
+    notes = [*unread_columns(table, INTERACTIONS), *doubtful, *times.notes]
     if times.form is None:
         return rows, times, [*notes, *_doubled(table, rows), *_repeated(table, rows)]
     again = ~rows.select(pl.struct(INTERACTIONS.names()).is_first_distinct()).to_series()

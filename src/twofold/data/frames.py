@@ -11,7 +11,7 @@ from twofold.data.dataset import Note
 from twofold.data.formats import Table
 from twofold.data.layouts.four_tables import TABLES, require_enough
 from twofold.data.reading.columns import table_columns
-from twofold.data.reading.parquet import frame_columns
+from twofold.data.reading.parquet import any_time_zone, frame_columns
 from twofold.data.reading.raw import Raw
 from twofold.data.reading.values import column_as_text
 from twofold.records import InputError
@@ -28,6 +28,8 @@ def frame_tables(frames: Mapping[str, Any]) -> dict[str, list[Table]]:
     Raises:
         InputError: another name, a table that is no frame, or one that is missing.
     """
+    if not frames:
+        raise InputError(f"no table is given; give {', '.join(TABLES)}, as far as they exist")
     for name in frames:
         if name not in TABLES:
             raise InputError(f"table '{name}': is none of {', '.join(TABLES)}; rename it")
@@ -60,7 +62,9 @@ def _raw(path: Path, frame: Any) -> Raw:
         return frame_columns(path, frame)
     try:
         if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pl.Series):
-            return frame_columns(path, pl.DataFrame(frame))
+            with any_time_zone():
+                taken = pl.DataFrame(frame)
+            return frame_columns(path, taken)
         if hasattr(frame, "__dataframe__"):
             return frame_columns(path, _exchanged(frame))
     except pl.exceptions.PolarsError as error:  # a column alone

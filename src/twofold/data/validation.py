@@ -23,6 +23,7 @@ from twofold.data.dataset import (
     Note,
 )
 from twofold.data.events import read_events
+from twofold.data.ids import doubtful_ids
 from twofold.data.qrels import judgments
 from twofold.data.times import Times, read_times, require_alike
 from twofold.data.unknown import items_of_events, leave_out_unknown
@@ -53,6 +54,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
     items = _items(tables["items"][0])
     catalog = Catalog.of(items)
     notes = [note for parts in tables.values() for table in parts for note in table.notes]
+    notes += [*doubtful_ids(tables["items"][0], "item_id", "item"), *_one_item(tables["items"][0])]
     interactions = pl.DataFrame(schema=INTERACTIONS)
     queries, qrels = pl.DataFrame(schema=QUERIES), pl.DataFrame(schema=QRELS)
     times: Times | None = None
@@ -66,6 +68,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
         if "user_id" in tables["queries"][0].rows.columns:
             users = interactions["user_id"]
             require_same_fractions(tables["queries"][0], "user_id", users, "interactions")
+            notes += _without_history(tables["queries"][0], queries, interactions)
         notes += without_text
         qrels, not_counted = judgments(
             tables["qrels"],
@@ -101,6 +104,59 @@ def _queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]]:
         problem = f"query '{value}' has no text"
         notes.append(Note(int(empty.sum()), table.place(row), problem, "give it a text"))
     return rows.filter(~empty).select(QUERIES.names()), notes
+
+
+def _one_item(table: "Table") -> list[Note]:
+    """A note where there is one item alone: every answer is right, and every measure 1."""
+    if table.rows.height != 1:
+        return []
+    problem = f"item '{table.rows['item_id'][0]}' is the only one, so that every answer is right"
+    return [Note(1, table.place(0), problem, "add the other items", "item", "kept")]
+
+
+def _without_history(
+    table: "Table", queries: pl.DataFrame, interactions: pl.DataFrame
+) -> list[Note]:
+    """Notes on queries that name a user and bring no history, as nothing is known before them.
+
+    Only where every query of a known user lies before that user's first interaction is this
+    counted as well: some always do.
+    """
+    users = interactions.group_by("user_id").agg(begins=pl.col("timestamp").min())
+    known = pl.col("user_id").is_in(users["user_id"].implode())
+    untimed = pl.col("timestamp").is_null() | pl.col("begins").is_null()
+    of_users = queries.filter(pl.col("user_id").is_not_null() & bool(interactions.height)).join(
+        users, on="user_id", how="left", maintain_order="left"
+    )
+    reasons = {_STRANGER: ~known, _UNTIMED: known & untimed}
+    timed = of_users.filter(known & ~untimed)
+    if (timed["timestamp"] <= timed["begins"]).all():
+        reasons[_EARLY] = known & ~untimed
+    notes = []
+    for (problem, remedy), which in reasons.items():
+        found = of_users.filter(which)
+        if found.height:
+            row = first(table.rows["query_id"] == found["query_id"][0])
+            assert row is not None
+            said = problem.format(query=found["query_id"][0], user=found["user_id"][0])
+            effect = "asked without a history"
+            notes.append(Note(found.height, table.place(row), said, remedy, "query", effect))
+    return notes
+
+
+_STRANGER = (
+    "user '{user}' of query '{query}' has no interaction",
+    "nothing to do, unless the two tables write a user in different ways",
+)
+_UNTIMED = (
+    "query '{query}' or the interactions of its user '{user}' have no timestamp, and a history "
+    "is what lies before a query",
+    "add one to both tables",
+)
+_EARLY = (
+    "every query lies before the first interaction of its user, such as '{query}' of '{user}'",
+    "nothing to do, unless the times of one of the tables are wrong",
+)
 
 
 def _splits(table: "Table", given: pl.Series) -> pl.Series:

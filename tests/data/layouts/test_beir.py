@@ -21,6 +21,21 @@ def test_beir_qrels_give_the_split_of_their_queries(write_folder: WriteFolder) -
     assert dataset.qrels.height == 3
 
 
+def test_a_query_that_two_files_judge_is_counted(write_folder: WriteFolder) -> None:
+    folder = write_folder(qrels=None, queries="query_id,text\nq1,one\nq2,two\n")
+    (folder / "qrels").mkdir()
+    for name, rows in (("train", "q1\ta\t1\nq2\tb\t1\nq2\tc\t1\n"), ("test", "q1\tb\t1\n")):
+        text = f"query-id\tcorpus-id\tscore\n{rows}"
+        (folder / "qrels" / f"{name}.tsv").write_text(text)
+    dataset = read_source(folder)
+    assert dataset.queries["split"].to_list() == ["test", "train"]
+    assert dataset.qrels.height == 4
+    assert [str(note).replace(f"{folder}/", "") for note in dataset.notes] == [
+        "queries.csv: query 'q1' is judged in test.tsv and train.tsv: the answers of all are right "
+        "(1 query taken as test); judge a query in one file"
+    ]
+
+
 def test_broken_beir_qrels_are_named(write_folder: WriteFolder) -> None:
     folder = write_folder(qrels=None, queries="query_id,text\nq1,one\n")
     (folder / "qrels").mkdir()

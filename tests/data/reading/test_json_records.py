@@ -152,3 +152,10 @@ def test_broken_json_is_named(tmp_path: Path, text: str, message: str) -> None:
 def test_rows_say_their_lines_in_json(tmp_path: Path) -> None:
     table = read(tmp_path, "items.json", '[\n{"item_id": 1},\n\n{"item_id": 2}, {"item_id": 3}]')
     assert [table.place(n).rpartition(" ")[2] for n in range(3)] == ["2", "4", "4"]
+
+
+@pytest.mark.parametrize("name", ["items.jsonl", "items.json"])
+def test_a_list_of_ids_is_refused(tmp_path: Path, name: str) -> None:
+    text = '{"user_id": "u", "item_id": "a"}\n{"user_id": "u", "item_id": ["a", "b"]}\n'
+    with pytest.raises(InputError, match=f"{name} line 2: item_id is a list, and one id is exp"):
+        read(tmp_path, name, text.encode())

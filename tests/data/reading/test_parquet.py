@@ -2,14 +2,18 @@
 
 import datetime as dt
 import io
+import os
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
 from tests.data.reading.tables import notes, read
 from twofold.data.formats import Table
+from twofold.data.frames import frame_tables
 from twofold.records import InputError
 
 
@@ -49,6 +53,18 @@ def test_times_with_a_zone_are_those_of_utc(tmp_path: Path) -> None:
     noon = dt.datetime(2024, 5, 1, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     column = pl.Series([noon]).dt.convert_time_zone("Europe/Berlin")
     assert table_of(tmp_path, x=column).rows["x"][0].startswith("2024-05-01T10:00:00")
+
+
+@pytest.mark.parametrize("zone", ["+05:30", "-08:00", "UTC", "Asia/Tokyo"])
+def test_times_whose_zone_is_an_offset_are_those_of_utc(tmp_path: Path, zone: str) -> None:
+    noon = pa.array([dt.datetime(2024, 5, 1, 12)], pa.timestamp("ms", zone))  # in UTC, always
+    arrow, file = pa.table({"item_id": ["a"], "x": noon}), io.BytesIO()
+    pq.write_table(arrow, file)
+    table = read(tmp_path, "items.parquet", file.getvalue())
+    assert table.rows["x"][0].startswith("2024-05-01T12:00:00")
+    (given,) = frame_tables({"interactions": arrow})["interactions"]
+    assert given.rows["x"].to_list() == table.rows["x"].to_list()
+    assert "POLARS_IGNORE_TIMEZONE_PARSE_ERROR" not in os.environ
 
 
 @pytest.mark.parametrize(
@@ -110,3 +126,20 @@ def test_a_broken_file_is_one_line(tmp_path: Path, cut: int) -> None:
 def test_a_text_file_is_no_parquet(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not readable as Parquet"):
         read(tmp_path, "items.parquet", "item_id,title\n1,A\n")
+
+
+@pytest.mark.parametrize("name", ["item_id", "user_id", "query_id"])
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([["a"], ["b", "c"]], "is a list, and one id is expected; write a row for each of its ids"),
+        ([{"$oid": "a"}, None], "is a dict, and one id is expected; write it as text or a number"),
+    ],
+)
+def test_an_id_that_is_a_list_or_an_object_is_refused(
+    tmp_path: Path, name: str, ids: list[object], message: str
+) -> None:
+    file = io.BytesIO()
+    pl.DataFrame({"x": ["1", "2"], name: ids}).write_parquet(file)
+    with pytest.raises(InputError, match=f"items.parquet row 1: {name} {message}"):
+        read(tmp_path, "items.parquet", file.getvalue())

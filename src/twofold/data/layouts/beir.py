@@ -81,15 +81,29 @@ def _with_split(given: Table, qrels: list[Table]) -> Table:
     queries = _without_metadata(named)
     if "split" in queries.rows.columns:
         return queries
-    split = pl.concat(_split_of_queries(table) for table in qrels)
-    split = split.unique("query_id", keep="first", maintain_order=True)
-    joined = queries.rows.join(split, on="query_id", how="left", maintain_order="left")
-    return queries.with_rows(joined)
+    judged = pl.concat(_split_of_queries(table) for table in qrels)
+    split = judged.unique("query_id", keep="first", maintain_order=True)
+    rows = queries.rows.join(split.drop("file"), on="query_id", how="left", maintain_order="left")
+    return replace(queries, rows=rows, notes=(*queries.notes, *_judged_twice(queries, judged)))
 
 
 def _split_of_queries(table: Table) -> pl.DataFrame:
     split = pl.lit(_SPLITS.get(table.path.stem), pl.String)
-    return table.rows.select("query_id", split=split)
+    names = table.rows.select("query_id", split=split, file=pl.lit(table.path.name))
+    return names.unique("query_id", maintain_order=True)
+
+
+def _judged_twice(queries: Table, judged: pl.DataFrame) -> list[Note]:
+    """A note on queries that several files judge: they are in the split of the first file alone."""
+    files = judged.group_by("query_id", maintain_order=True).agg("file", pl.col("split").first())
+    several = files.filter(pl.col("file").list.len() > 1)
+    if not several.height:
+        return []
+    query, names, split = several.row(0)
+    problem = f"query '{query}' is judged in {' and '.join(names)}: the answers of all are right"
+    remedy = "judge a query in one file"
+    effect = f"taken as {split}" if several["split"].n_unique() == 1 else "taken as the first's"
+    return [Note(several.height, str(queries.path), problem, remedy, "query", effect)]
 
 
 LAYOUT = Layout(

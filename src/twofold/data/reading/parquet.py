@@ -1,6 +1,9 @@
 """Parquet: columns of any type as text."""
 
 import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -18,13 +21,34 @@ def read_parquet(path: Path, data: bytes) -> Raw:
         InputError: not a Parquet file, or a broken one.
     """
     try:
-        frame = pl.read_parquet(io.BytesIO(data))
+        with any_time_zone():
+            frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"{path}: {reason}; not readable as Parquet, correct it or write it anew"
         ) from error
     return frame_columns(path, frame)
+
+
+@contextmanager
+def any_time_zone() -> Iterator[None]:
+    """Let polars take times whose zone is an offset such as +05:30: it panics at them otherwise.
+
+    Such times are in UTC, as those of every zone are, and the zone is not read.
+    """
+    before = os.environ.get(_ANY_ZONE)
+    os.environ[_ANY_ZONE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_ANY_ZONE]
+        else:
+            os.environ[_ANY_ZONE] = before
+
+
+_ANY_ZONE = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
 
 
 def frame_columns(path: Path, frame: pl.DataFrame) -> Raw:

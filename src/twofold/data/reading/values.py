@@ -32,6 +32,8 @@ def column_as_text(
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {str}:
         return _texts(path, name, values, lines, unit)
+    if name.strip() in _NAMES_ONE:
+        _require_one_id(path, name, values, lines, unit)
     if length := _vector_length(values):
         return None, [vector_note(path, name, length)]
     if bytes in kinds:
@@ -68,6 +70,23 @@ def no_text_note(path: str, name: str, kind: str) -> Note:
     """The note on a column of what cannot be written as text, which is left out."""
     problem = f"column '{name}' holds {kind}, which is no text"
     return Note(1, path, problem, "write what matters as text", unit="column")
+
+
+_NAMES_ONE = ("item_id", "user_id", "query_id", "_id")
+"""Columns of which a value names one row of a table."""
+
+
+def _require_one_id(path: str, name: str, values: list[Any], lines: pl.Series, unit: str) -> None:
+    """Raise InputError where a value is no id: a list, an object, true or false."""
+    for n, value in enumerate(values):
+        by_address = str(value) == object.__repr__(value)
+        if isinstance(value, list | dict | bool) or by_address:
+            shown = _text(value) if isinstance(value, bool) else f"a {type(value).__name__}"
+            listed = isinstance(value, list)
+            remedy = "write a row for each of its ids" if listed else "write it as text or a number"
+            raise InputError(
+                f"{path} {unit} {lines[n]}: {name} is {shown}, and one id is expected; {remedy}"
+            )
 
 
 def holds_ids(name: str) -> bool:

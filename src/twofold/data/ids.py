@@ -1,0 +1,71 @@
+"""Ids that mean something else than they say: what tools write for none, and one written twice.
+
+Invariant: no id is changed and no row left out; what looks wrong is counted in a note.
+"""
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twofold.data.checks import first
+from twofold.data.dataset import Note
+
+if TYPE_CHECKING:
+    from twofold.data.formats import Table
+
+_NONE = (
+    r"(?i)^\s*(nan|none|null|<na>|nat|na|n/a|#n/a|undefined|\\n|#ref!|#value!|#name\?|#null!)\s*$"
+)
+"""What pandas, JavaScript, databases and spreadsheets write where there is no value."""
+
+_INVISIBLE = r"[\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}\u{200e}\u{200f}]"
+
+
+def doubtful_ids(table: "Table", name: str, called: str) -> list[Note]:
+    """Notes on the ids of a column that may stand for none, or for the same.
+
+    Args:
+        table: the table.
+        name: the column, without empty values.
+        called: what an id names, such as `user`.
+    """
+    ids = table.rows[name].unique(maintain_order=True)
+    return [*_none(table, name, ids, called), *_otherwise(table, name, ids, called)]
+
+
+def _none(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
+    words = ids.filter(ids.str.contains(_NONE))
+    if not len(words):
+        return []
+    rows = table.rows[name].is_in(words.implode())
+    row = first(rows)
+    assert row is not None
+    problem = (
+        f"{name} '{table.rows[name][row]}' is what tools write where there is no value; all such "
+        f"rows count as one {called}"
+    )
+    remedy = f"leave them out, if they name no {called}"
+    return [Note(int(rows.sum()), table.place(row), problem, remedy, effect="kept")]
+
+
+def _otherwise(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
+    """A note where ids differ in what tools add or take away: blanks, `.0`, zeros, Unicode form."""
+    plain = (
+        ids.str.replace_all(_INVISIBLE, "")
+        .str.strip_chars()
+        .str.normalize("NFC")
+        .str.replace(r"^(-?\d+)\.0+$", "$1")
+        .str.replace(r"^0+(\d+)$", "$1")
+    )
+    again = plain.is_duplicated()
+    if not again.any():
+        return []
+    second = first(again & ~plain.is_first_distinct())
+    assert second is not None
+    before, row = ids[first(plain == plain[second]) or 0], first(table.rows[name] == ids[second])
+    assert row is not None
+    problem = (
+        f"{name} '{ids[second]}' and '{before}' differ in blanks, zeros, '.0' or Unicode form alone"
+    )
+    remedy = f"write an id in one way, unless each is a {called} of its own"
+    return [Note(int(again.sum()), table.place(row), problem, remedy, "id", "kept apart")]

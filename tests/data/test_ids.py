@@ -1,0 +1,73 @@
+"""Ids that stand for none, or for the same, are kept and counted in a note."""
+
+import pytest
+
+from tests.conftest import INTERACTIONS, WriteFolder
+from twofold.data.sources import read_source
+
+EVENTS = "user_id,item_id,timestamp\n"
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", "<NA>", "#N/A", "undefined", r"\N"])
+def test_users_called_as_a_missing_value_are_counted(write_folder: WriteFolder, word: str) -> None:
+    folder = write_folder(interactions=f"{INTERACTIONS}{word},a,7\n{word},b,8\n")
+    dataset = read_source(folder)
+    assert dataset.interactions.filter(user_id=word).height == 2
+    assert [str(note).replace(f"{folder}/", "") for note in dataset.notes] == [
+        f"interactions.csv line 16: user_id '{word}' is what tools write where there is no value; "
+        f"all such rows count as one user (2 rows kept); leave them out, if they name no user"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("u9", "u9 "),
+        ("u9", "\u00a0u9"),
+        ("9", "9.0"),
+        ("9", "009"),
+        ("u9", "u9\u200b"),
+        ("\ufeffu9", "u9"),
+        ("z\u00e9", "ze\u0301"),
+    ],
+)
+def test_a_user_written_in_two_ways_is_counted(
+    write_folder: WriteFolder, one: str, other: str
+) -> None:
+    dataset = read_source(write_folder(interactions=f"{EVENTS}{one},a,7\nu1,a,7\n{other},b,8\n"))
+    assert dataset.interactions["user_id"].to_list() == [one, "u1", other]
+    (note,) = dataset.notes
+    assert (note.count, note.unit, note.effect) == (2, "id", "kept apart")
+    assert note.problem.startswith(f"user_id '{other}' and '{one}' differ in")
+    assert note.place.endswith("interactions.csv line 4")
+
+
+def test_items_written_in_two_ways_are_counted(write_folder: WriteFolder) -> None:
+    events = f"{EVENTS}u1,5,7\nu1,5.0,8\nu1,6,9\n"
+    alone = write_folder("alone", items=None, queries=None, qrels=None, interactions=events)
+    described = write_folder(
+        "described",
+        items="item_id,title\n5,Five\n6,Six\n5.0,Also five\n",
+        queries=None,
+        qrels=None,
+        interactions=events,
+    )
+    for folder in (alone, described):
+        problems = [note.problem for note in read_source(folder).notes]
+        assert any(p.startswith("item_id '5.0' and '5' differ in") for p in problems)
+
+
+def test_other_ids_are_as_they_stand(write_folder: WriteFolder) -> None:
+    ids = ("u1", "U1", "1.5", "15", "u 1", "u01", "-0", "1e5", "100000", "nancy", "one", "A/N")
+    events = "".join(f"{user},a,{n}\n" for n, user in enumerate(ids))
+    assert not read_source(write_folder(interactions=EVENTS + events)).notes
+
+
+def test_one_item_alone_is_said(write_folder: WriteFolder) -> None:
+    folder = write_folder(
+        items="item_id,title\na,Alpha\n", queries=None, qrels=None, interactions=f"{EVENTS}u,a,1\n"
+    )
+    assert [str(note).replace(f"{folder}/", "") for note in read_source(folder).notes] == [
+        "items.csv line 2: item 'a' is the only one, so that every answer is right (1 item kept); "
+        "add the other items"
+    ]
