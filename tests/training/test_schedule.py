@@ -1,6 +1,7 @@
 """When an arm is validated, when it ends, and its learning rate."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -34,6 +35,10 @@ def _schedule(arm: Arm, steps: int | None = None, sample: float = 1, **settings:
     config = TrainingConfig.model_validate(given)
     mixture = mixture_of(ENCODED, arm.tasks, config, seed=0)
     return schedule_of(ENCODED, mixture, arm, config, Costs(1, sample, 4 * sample), steps)
+
+
+def _curve(values: Mapping[int, float]) -> list[dict[str, float]]:
+    return [{"step": step, "loss": 1.0, "value": value} for step, value in values.items()]
 
 
 def _looks(schedule: Schedule, steps: int) -> list[int]:
@@ -75,8 +80,8 @@ def test_few_candidates_are_compared_on_all_requests_where_that_is_dear() -> Non
 
 def test_patience_is_a_share_of_the_best_step() -> None:
     schedule = _schedule(NAMED_ARMS["joint"], patience=0.5)
-    assert schedule.patient_until(1000) == 1500 + LEAST_PATIENCE
-    progress = Progress(step=1599, best_step=1000)
+    progress = Progress(step=1599, curve=_curve({500: 0.1, 1000: 0.2, 1500: 0.2}))
+    assert schedule.patient_until(progress) == 1500 + LEAST_PATIENCE
     assert schedule.end(progress) == ""
     progress.step = 1600
     assert schedule.end(progress) == "patience"
@@ -94,14 +99,24 @@ def test_patience_is_a_share_of_the_best_step() -> None:
 def test_a_cap_ends_a_training(settings: dict[str, Any], step: int, ended_by: str) -> None:
     schedule = _schedule(NAMED_ARMS["joint"], **settings)
     assert schedule.cap == step
-    assert schedule.end(Progress(step=step, best_step=step)) == ended_by
+    assert schedule.end(Progress(step=step, curve=_curve({step: 0.1}))) == ended_by
     assert _looks(schedule, step)[-1] == step, "the last step is validated"
+
+
+def test_patience_waits_for_the_task_that_is_learned_later() -> None:
+    schedule = _schedule(NAMED_ARMS["joint"], patience=0.5)
+    curve = [
+        {"step": 100, "search": 0.9, "recommendation": 0.1, "value": 0.5},
+        {"step": 200, "search": 0.7, "recommendation": 0.2, "value": 0.45},
+        {"step": 300, "search": 0.6, "recommendation": 0.1, "value": 0.35},
+    ]
+    assert schedule.patient_until(Progress(curve=curve)) == 300 + LEAST_PATIENCE
 
 
 def test_time_is_a_cap() -> None:
     schedule = _schedule(NAMED_ARMS["joint"], max_time=2)
     assert not schedule.is_late(Progress(seconds=119.9))
-    late = Progress(step=7, best_step=7, seconds=120.0)
+    late = Progress(step=7, seconds=120.0)
     assert schedule.is_late(late)
     assert schedule.end(late) == "max_time"
 
@@ -109,8 +124,8 @@ def test_time_is_a_cap() -> None:
 def test_a_control_takes_the_steps_that_it_is_given() -> None:
     schedule = _schedule(CONTROL, steps=700, max_steps=1000, patience=0.1)
     for step in range(1, 700):
-        assert not schedule.end(Progress(step=step, best_step=1))
-    assert schedule.end(Progress(step=700, best_step=1)) == "steps"
+        assert not schedule.end(Progress(step=step, curve=_curve({1: 0.1})))
+    assert schedule.end(Progress(step=700)) == "steps"
 
 
 def test_without_validation_ten_epochs_are_the_cap() -> None:

@@ -140,7 +140,7 @@ def _last_step(schedule: Schedule, progress: Progress) -> int | None:
     """The step at which the training ends unless validation improves; None where none is known."""
     ends = [schedule.cap] if schedule.cap else []
     if schedule.patience is not None and progress.best_step:
-        ends.append(max(progress.step, schedule.patient_until(progress.best_step)))
+        ends.append(max(progress.step, schedule.patient_until(progress)))
     return min(ends, default=None)
 
 

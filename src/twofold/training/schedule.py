@@ -97,14 +97,15 @@ class Schedule:
         """What ends a training at a validation; empty where it goes on."""
         if progress.step == self.cap:
             return self.cap_by
-        if self.patience is not None and progress.step >= self.patient_until(progress.best_step):
+        if self.patience is not None and progress.step >= self.patient_until(progress):
             return "patience"
         return "max_time" if self.is_late(progress) else ""
 
-    def patient_until(self, best_step: int) -> int:
-        """The step at which patience ends if no validation is better than that of `best_step`."""
+    def patient_until(self, progress: Progress) -> int:
+        """The step at which patience ends if no validation is better, of any task: a joint model
+        may have learned one of them long before the other."""
         assert self.patience is not None
-        return math.ceil((1 + self.patience) * best_step) + LEAST_PATIENCE
+        return math.ceil((1 + self.patience) * progress.last_best_step) + LEAST_PATIENCE
 
     def candidates(self, progress: Progress) -> int:
         """How many checkpoints may be validated on all requests at the end."""

@@ -52,6 +52,16 @@ class Progress:
     validation_seconds: float = field(default=0.0, compare=False)
 
     @property
+    def last_best_step(self) -> int:
+        """The latest step at which a task, or the value of all of them, was at its best."""
+        best: dict[str, dict[str, float]] = {}
+        for point in self.curve:
+            for name in point.keys() - {"step", "loss", "on_all"}:
+                if point[name] > best.get(name, {name: -1.0})[name]:
+                    best[name] = point
+        return max((int(point["step"]) for point in best.values()), default=0)
+
+    @property
     def validation_share(self) -> float:
         """The share of the time that validation took."""
         return self.validation_seconds / max(self.seconds, 1e-9)
