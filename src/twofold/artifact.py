@@ -286,6 +286,7 @@ def load(folder: Path, kind: str) -> Manifest:
 
 def require_absent(out: Path) -> None:
     """Raise InputError where `out` exists and is not empty, so that nothing is overwritten."""
+    out = real(out)
     if out.is_file():
         raise InputError(f"{out}: is a file; give a folder that does not exist yet")
     if out.is_mount() or out.resolve() == Path.cwd():

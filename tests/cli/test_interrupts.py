@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from tests.commands import COMMAND, mistake, run_here
+from tests.commands import COMMAND, mistake, run_alone, run_here
 from tests.conftest import WriteFolder
 from twofold.cli import disk_is_full
 from twofold.tasks import storage
@@ -68,6 +68,40 @@ def test_a_full_disk_is_one_line(
     wrapped.__cause__ = error
     assert disk_is_full(wrapped)
     assert not disk_is_full(ValueError("x"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EFBIG, os.strerror(errno.EFBIG), "file"),
+        SafetensorError("underlying IO error: File too large (os error 27)"),
+    ],
+)
+def test_a_file_that_may_not_be_so_large_is_one_line(
+    write_folder: WriteFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def too_large(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(storage, "save_dataset", too_large)
+    said = mistake("prepare", write_folder(), "--out", tmp_path / "out")
+    assert "a file may not be so large here (" in said
+
+
+def test_a_link_to_itself_is_refused(write_folder: WriteFolder, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    said = mistake("prepare", write_folder(), "--out", tmp_path / "loop")
+    assert "loop: a link that leads nowhere; give another folder" in said
+
+
+def test_a_terminal_that_lacks_a_letter_gets_an_escape(
+    write_folder: WriteFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = run_alone("prepare", write_folder("caf\u00e9"), "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("# Data report: ")
+    assert "caf\\xe9" in done.stdout
 
 
 def test_out_is_refused_before_the_work(write_folder: WriteFolder, tmp_path: Path) -> None:

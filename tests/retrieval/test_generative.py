@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -94,11 +95,32 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
         (lambda r: r.recommend([]), "the history is empty; give at least one item_id"),
         (lambda r: r.search("x", k=0), "k is 0; it must be at least 1"),
         (lambda r: r.recommend_for_user("nobody"), "user 'nobody' is not among the model's"),
+        (lambda r: r.search(None), "the query None is no text; give a str"),
+        (lambda r: r.search(5), "the query 5 is no text"),
+        (lambda r: r.search(b"dark"), "the query b'dark' is no text"),
+        (lambda r: r.search("dark \udcff"), "holds half a character or a byte that is no UTF-8"),
+        (lambda r: r.search("dark", history="film-1"), "the history 'film-1' is one text; give a"),
+        (lambda r: r.recommend("film-1"), "the history 'film-1' is one text; give a list"),
+        (lambda r: r.recommend([1]), "the history holds 1, which is no text, as item ids are"),
+        (lambda r: r.recommend([["film-1"]]), r"the history holds \['film-1'\], which is no text"),
+        (lambda r: r.recommend(None), "the history is empty"),
+        (lambda r: r.search("dark", k="3"), "k is '3'; it must be a whole number"),
+        (lambda r: r.search("dark", k=2.5), "k is 2.5; it must be a whole number"),
+        (lambda r: r.search("dark", k=True), "k is True; it must be a whole number"),
     ],
 )
 def test_mistakes_are_named(retriever: GenerativeRetriever, call: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(retriever)  # type: ignore[operator]
+
+
+def test_a_history_may_be_any_iterable(retriever: GenerativeRetriever) -> None:
+    ids = ["film-1", "film-2"]
+    expected = retriever.recommend(ids, 3)
+    series = pl.Series(ids)
+    for history in (tuple(ids), iter(ids), np.array(ids), series, dict.fromkeys(ids)):
+        assert retriever.recommend(history, np.int64(3)) == expected  # type: ignore[arg-type]
+    assert retriever.search("dark", 3, iter(ids)) == retriever.search("dark", 3, ids)  # type: ignore[arg-type]
 
 
 def test_more_than_there_is_gives_all(retriever: GenerativeRetriever) -> None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.conftest import WriteFolder
 from twofold import artifact
 from twofold.evaluation.measures import Measure
-from twofold.records import Ranking, Request, Run
+from twofold.records import InputError, Ranking, Request, Run
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.storage import load_dataset
 
@@ -58,3 +60,24 @@ def test_a_saved_evaluation_holds_the_stamp_the_means_and_the_runs(
     assert measured["recommendation"]["Recall@2"] == pytest.approx(1 / 3)
     names = {path.name for path in (tmp_path / "scores").iterdir()}
     assert {"per_request.parquet", "search.trec", "recommendation.qrels"} <= names
+
+
+@pytest.mark.parametrize(
+    ("retriever", "message"),
+    [
+        (None, "NoneType is no retriever; give twofold.load_model"),
+        ("model", "str is no retriever"),
+        (SimpleNamespace(name="x", retrieve=lambda *_: None), "returned NoneType; a twofold.Run"),
+        (SimpleNamespace(name="x", retrieve=lambda *_: {"u1": ["d"]}), "returned dict; a twofold"),
+    ],
+)
+def test_what_is_no_retriever_is_refused(
+    write_folder: WriteFolder, retriever: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate(retriever, load_dataset(write_folder()))
+
+
+def test_what_is_no_dataset_is_refused(write_folder: WriteFolder) -> None:
+    with pytest.raises(InputError, match=r"str is no dataset; give what twofold\.load_dataset"):
+        evaluate(OneItem("d", "u2"), str(write_folder()))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,3 +27,18 @@ def test_a_changed_file_is_refused(catalog: PreparedDataset, tmp_path: Path) -> 
         file.write(b"x")
     with pytest.raises(InputError, match=r"qrels.parquet: changed since it was written"):
         load_dataset(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "NoneType is no source; give a folder"),
+        (5, "int is no source"),
+        ([], "list is no source; .* or tables, such as"),
+        (b"folder", "bytes is no source"),
+        ("", "str is no source when it is empty"),
+    ],
+)
+def test_what_is_no_source_is_refused(source: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_dataset(source)

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from twofold.records import InputError
-from twofold.training.config import PRESETS, TrainingConfig, resolve_config
+from twofold.training.config import PRESETS, TrainingConfig, as_config, require_seed, resolve_config
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,15 @@ def test_every_preset_resolves_and_every_setting_is_described() -> None:
         description = field.description or ""
         assert len(description.split()) > 1, name
         assert not description.lower().startswith("of "), name
+
+
+@pytest.mark.parametrize("config", [{"max_steps": 5}, 5, "settings.json"])
+def test_what_is_no_configuration_is_refused(config: Any) -> None:
+    with pytest.raises(InputError, match=r"is no configuration; make one with twofold\.resolve_c"):
+        as_config(config)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "0", None, True])
+def test_what_is_no_seed_is_refused(seed: Any) -> None:
+    with pytest.raises(InputError, match="must be a whole number from 0 to 4294967295"):
+        require_seed(seed)

@@ -4,6 +4,7 @@ Heavy imports are inside the commands.
 """
 
 import errno
+import io
 import logging
 import os
 import re
@@ -67,6 +68,9 @@ def main() -> None:
     logger = logging.getLogger("twofold")
     logger.addHandler(logging.StreamHandler(sys.stderr))
     logger.setLevel(logging.INFO)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot show is escaped
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] or ["--help"]
     try:
         code = app(arguments, standalone_mode=False) or 0
@@ -86,6 +90,8 @@ def main() -> None:
     except Exception as error:
         if disk_is_full(error):
             _fail(f"the disk is full ({error}); free some space, then {_remedy(arguments)}")
+        if _says(error, errno.EFBIG):
+            _fail(f"a file may not be so large here ({error}); see ulimit -f, or give another disk")
         if not isinstance(error, OSError):
             raise
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
@@ -104,22 +110,25 @@ def _remedy(arguments: list[str]) -> str:
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, says that nothing more can be written.
+    """Whether an error, or what it came from, says that nothing more can be written."""
+    return _says(error, errno.ENOSPC, errno.EDQUOT, more=_CUT_SHORT)
+
+
+def _says(error: BaseException | None, *numbers: int, more: str = "(?!)") -> bool:
+    """Whether an error, or what it came from, is one of the system's, or has the words `more`.
 
     Libraries that write files in Rust or C raise errors of their own, with the system's words.
     """
+    words = re.compile("|".join([*map(os.strerror, numbers), more]))
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if _NO_SPACE.search(str(error)):
+        if (isinstance(error, OSError) and error.errno in numbers) or words.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-_NO_SPACE = re.compile(
-    f"{os.strerror(errno.ENOSPC)}|{os.strerror(errno.EDQUOT)}|^[0-9]+ requested and [0-9]+ written"
-)
+_CUT_SHORT = "^[0-9]+ requested and [0-9]+ written"
+"""How numpy says that a file could not be written whole."""
 
 
 def _fail(message: str) -> NoReturn:

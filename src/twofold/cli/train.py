@@ -56,7 +56,7 @@ def train(
     ] = None,
     backbone: Backbone = None,
     text_encoder: TextEncoder = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")] = 0,
     budget: Budget = BudgetName.standard,
     config: Config = None,
     settings: Settings = None,

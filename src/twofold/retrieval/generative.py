@@ -5,7 +5,7 @@ prefix in the whole catalog; what a request excludes is left out afterwards, so 
 reorders what passes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,7 +150,7 @@ class GenerativeRetriever:
             InputError: a query without a word, an unknown item, a `k` under 1, a model that did not
                 learn search.
         """
-        request = Request("search", query=query, history=tuple(history))
+        request = Request("search", query=_text(query), history=_item_ids(history))
         self.require_word(request)
         return RankedItems(self._ranked_items(request, k), not self.knows(request))
 
@@ -176,10 +176,11 @@ class GenerativeRetriever:
             InputError: an empty history, an unknown item, a `k` under 1, a model that did not
                 learn recommendation.
         """
-        if not history:
+        item_ids = _item_ids(history)
+        if not item_ids:
             raise InputError("the history is empty; give at least one item_id")
-        exclude = frozenset(history) if self.model.seen == "exclude" else frozenset()
-        request = Request("recommendation", history=tuple(history), exclude=exclude)
+        exclude = frozenset(item_ids) if self.model.seen == "exclude" else frozenset()
+        request = Request("recommendation", history=item_ids, exclude=exclude)
         return self._ranked_items(request, k)
 
     def recommend_for_user(self, user_id: str, k: int = 10) -> list[RankedItem]:
@@ -200,6 +201,8 @@ class GenerativeRetriever:
 
     def _ranked_items(self, request: Request, k: int) -> list[RankedItem]:
         self.model.require_task(request.query, self.name)
+        if isinstance(k, bool) or not isinstance(k, int | np.integer):
+            raise InputError(f"k is {k!r}; it must be a whole number")
         if k < 1:
             raise InputError(f"k is {k}; it must be at least 1")
         ranking = self.retrieve([request], min(k, len(self.model.catalog)))[request.request_id]
@@ -293,6 +296,41 @@ class GenerativeRetriever:
         codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
         by_item: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
         return by_item
+
+
+def _text(query: object) -> str:
+    """A query as text.
+
+    Raises:
+        InputError: it is none, or has half a character, such as a byte that is no UTF-8.
+    """
+    if not isinstance(query, str):
+        raise InputError(f"the query {query!r:.100} is no text; give a str")
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the query {query!r:.100} holds half a character or a byte that is no UTF-8; type it "
+            f"anew"
+        ) from error
+    return query
+
+
+def _item_ids(history: Iterable[str] | None) -> tuple[str, ...]:
+    """A history as item ids, of any iterable.
+
+    Raises:
+        InputError: a text, whose letters would be the ids; or an id that is no text.
+    """
+    if isinstance(history, str | bytes):
+        raise InputError(f"the history {history!r:.100} is one text; give a list of item ids")
+    item_ids = tuple(history if history is not None else ())
+    for item_id in item_ids:
+        if not isinstance(item_id, str):
+            raise InputError(
+                f"the history holds {item_id!r:.100}, which is no text, as item ids are"
+            )
+    return item_ids
 
 
 def load_model(

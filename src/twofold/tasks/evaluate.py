@@ -10,8 +10,8 @@ import polars as pl
 from twofold import artifact
 from twofold.evaluation.measures import MEASURES, Measure, means, score, unanswered
 from twofold.evaluation.runs import write_qrels, write_run
-from twofold.records import Qrels, Retriever, Run, Split, Task
-from twofold.tasks.prepared import PreparedDataset
+from twofold.records import InputError, Qrels, Retriever, Run, Split, Task
+from twofold.tasks.prepared import PreparedDataset, require_dataset
 
 KIND = "evaluation"
 
@@ -58,7 +58,16 @@ def evaluate(
         tasks: the tasks to score; by default all that the dataset has.
         split: `test` or `validation`.
         measures: the measures; the deepest sets how many items are retrieved.
+
+    Raises:
+        InputError: the retriever is none, or returns no `Run`.
     """
+    require_dataset(dataset)
+    if not callable(getattr(retriever, "retrieve", None)):
+        raise InputError(
+            f"{type(retriever).__name__} is no retriever; give twofold.load_model(FOLDER), or an "
+            f"object with a name and retrieve(requests, k)"
+        )
     depth = max(measure.k for measure in measures)
     runs: dict[str, Run] = {}
     qrels: dict[str, Qrels] = {}
@@ -67,6 +76,11 @@ def evaluate(
     for task in tasks or dataset.tasks:
         judged = dataset.task(task).requests(split)
         runs[task] = retriever.retrieve(judged.requests, depth)
+        if not isinstance(runs[task], Run):
+            raise InputError(
+                f"retrieve of {type(retriever).__name__} returned {type(runs[task]).__name__}; a "
+                f"twofold.Run is expected, of a twofold.Ranking for each request_id"
+            )
         qrels[task] = judged.qrels
         without_answer[task] = unanswered(runs[task], judged.qrels)
         scores = score(runs[task], judged.qrels, measures)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from twofold.data.dataset import LEFT_OUT, Catalog, Note
-from twofold.records import TASKS, Ints, Task
+from twofold.records import TASKS, InputError, Ints, Task
 from twofold.tasks.task_data import TaskData
 
 T = TypeVar("T")
@@ -32,6 +32,14 @@ class SplitProtocol:
     split: Literal["last", "temporal"] = "last"
     cutoff: float | None = None
     seen: Literal["exclude", "keep"] = "exclude"
+
+
+def require_dataset(value: object) -> None:
+    """Raise InputError where `value` is no dataset, such as the folder of one."""
+    if not isinstance(value, PreparedDataset):
+        raise InputError(
+            f"{type(value).__name__} is no dataset; give what twofold.load_dataset(FOLDER) returns"
+        )
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,12 @@ def load_dataset(
     Raises:
         InputError: the source cannot be read; names file, line, value and remedy.
     """
+    if not isinstance(source, str | Path | Mapping) or source == "":
+        raise InputError(
+            f"source: {type(source).__name__} is no source{' when it is empty' * (source == '')}; "
+            f"give a folder, a name that twofold sources lists, or tables, such as "
+            f'{{"interactions": frame}}'
+        )
     folder = None if isinstance(source, Mapping) else Path(source)
     if folder is not None and artifact.is_complete(folder):
         prepared = _load(folder)

@@ -244,6 +244,30 @@ def _parsed(key: str, value: str) -> Any:
         raise InputError(f"--set '{key}={value}': not a JSON object ({error})") from error
 
 
+def as_config(config: TrainingConfig | None) -> TrainingConfig:
+    """The configuration that is given, or the `standard` preset.
+
+    Raises:
+        InputError: something else is given, such as a mapping of settings.
+    """
+    if config is not None and not isinstance(config, TrainingConfig):
+        raise InputError(
+            f"config: {type(config).__name__} is no configuration; make one with "
+            f"twofold.resolve_config(max_steps=1000)"
+        )
+    return config or resolve_config()
+
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that every generator of random numbers takes."""
+
+
+def require_seed(seed: object) -> None:
+    """Raise InputError where `seed` is no whole number from 0 to `MAX_SEED`."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise InputError(f"seed {seed!r}: must be a whole number from 0 to {MAX_SEED}")
+
+
 def resolve_config(
     budget: Budget = "standard",
     file: Path | None = None,

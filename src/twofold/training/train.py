@@ -18,10 +18,10 @@ from twofold.model.vocabulary import EncodedExamples
 from twofold.records import Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
-from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset, require_dataset
 from twofold.training import loop
 from twofold.training.arm import Arm, named_arm
-from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.config import TrainingConfig, as_config, require_seed
 from twofold.training.fit_hybrid import describe, initial_hybrid, validated_hybrid
 from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of
@@ -70,12 +70,14 @@ def train(
         InputError: the dataset lacks what the arm needs, `out` holds something else or an
             interrupted training, or another process writes it.
     """
+    require_dataset(dataset)
+    require_seed(seed)
     if threads:
         torch.set_num_threads(threads)
     run = Run(
         dataset=dataset,
         arm=named_arm(arm),
-        config=config or resolve_config(),
+        config=as_config(config),
         seed=seed,
         place=resolve_device(device),
         histories=histories,
