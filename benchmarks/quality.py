@@ -6,9 +6,9 @@
 `run` trains the arms that the dataset has room for and every baseline, each tuned on validation,
 scores them on test (full catalog; recommendation: last event, seen items filtered where few
 repeat), and writes DIR/quality.json and DIR/quality.md. What is finished is not made again. The
-settings of a known dataset are those of RECIPES, found on validation (see the log); --set changes
-them. `table` prints the tables again, also those of a study's folder; of several folders, their
-queries pooled by kind. --publish NAME puts the tables on docs/benchmarks/quality.md.
+recipe of each arm is chosen on validation, as in a study (--tune). `table` prints the tables again,
+also those of a study's folder; of several folders, their queries pooled by kind. --publish NAME
+puts the tables on docs/benchmarks/quality.md.
 """
 
 import argparse
@@ -25,37 +25,14 @@ from quality_tables import group_table, pool_groups, read_groups
 
 from twofold import artifact
 from twofold.baselines.selection import documents_baseline, every_baseline, tuned_encoder
+from twofold.cli.options import parse_tune
 from twofold.studies.folder import StudyFolder
-from twofold.studies.study import ArmTraining, run_arms, run_baselines
+from twofold.studies.study import ArmTraining, run_arms, run_baselines, tune_arms
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
 from twofold.training.arm import NAMED_ARMS
-from twofold.training.config import TrainingConfig, resolve_config, sentence_part
-
-RECIPES: dict[str, list[str]] = {
-    "ml-1m-joint": [
-        "backbone=decoder:medium",
-        "epochs=3",
-        "patience=1",
-        "item_text_queries=3",
-        'source_weights={"search": 0.25, "recommendation": 0.75}',
-        "max_validation_requests=1000",
-    ],
-    "beauty": [
-        "epochs=10",
-        "max_history=50",
-        "item_init=factors",
-        "dropout=0.3",
-        "weight_decay=1.5",
-        "batch_tokens=2048",
-        "max_batch_size=256",
-        "learning_rate=1.4e-3",
-        "patience=1",
-        "max_validation_requests=4000",
-    ],
-    "ml-small-joint": ["epochs=8", "item_text_queries=3", "max_validation_requests=600"],
-}
-"""What differs from the preset `standard`, for each known dataset."""
+from twofold.training.config import PRESETS, TrainingConfig, resolve_config, sentence_part
+from twofold.training.tuning import recipes_to_try
 
 PROTOCOL = (
     "test requests, full catalog, nothing sampled; recommendation by each user's last event, seen "
@@ -69,16 +46,19 @@ def run(source: str, out: Path, arguments: argparse.Namespace) -> None:
     dataset = load_dataset(source)
     if not artifact.is_complete(out / "dataset"):
         save_dataset(dataset, out / "dataset")
-    settings = [*RECIPES.get(Path(source).name, []), *(arguments.set or [])]
-    config = resolve_config("standard", None, tuple(settings), text_encoder=arguments.encoder)
-    baselines = every_baseline(dataset, out / "baselines", config, threads=arguments.threads)
+    settings = tuple(arguments.set or ())
+    config = resolve_config(arguments.budget, None, settings, text_encoder=arguments.encoder)
+    recipes = recipes_to_try(parse_tune(arguments.tune), arguments.budget)
+    baselines = every_baseline(
+        dataset, out / "baselines", config, threads=arguments.threads, tune=recipes
+    )
     if arguments.tune_encoder:
         config = with_tuned_encoder(dataset, config, out)
     if arguments.baselines:
         # The arms' encoder comes first: the bi-encoder that is tuned for it is not made again.
         own = [documents_baseline(dataset, config)] if "search" in dataset.tasks else []
         run_baselines(dataset, StudyFolder(out), chain(own, baselines))
-    train_arms(dataset, out, config, arguments)
+    train_arms(dataset, out, config, recipes, arguments)
 
 
 def with_tuned_encoder(
@@ -93,7 +73,11 @@ def with_tuned_encoder(
 
 
 def train_arms(
-    dataset: PreparedDataset, out: Path, config: TrainingConfig, arguments: argparse.Namespace
+    dataset: PreparedDataset,
+    out: Path,
+    config: TrainingConfig,
+    recipes: int,
+    arguments: argparse.Namespace,
 ) -> None:
     """Train and score the plain arms that are asked for and that the dataset has room for."""
     arms = [
@@ -103,6 +87,8 @@ def train_arms(
         and (arguments.arms is None or arm.name in arguments.arms)
     ]
     training = ArmTraining(config, threads=arguments.threads)
+    if recipes:
+        training = tune_arms(dataset, arms, StudyFolder(out), recipes, training)
     for seed in range(arguments.seeds):
         run_arms(dataset, arms, StudyFolder(out), seed, training)
 
@@ -167,6 +153,8 @@ def parse_arguments() -> argparse.Namespace:
     runs.add_argument("--seeds", type=int, default=3)
     runs.add_argument("--arms", nargs="*", choices=list(NAMED_ARMS), help="default: all")
     runs.add_argument("--no-baselines", dest="baselines", action="store_false")
+    runs.add_argument("--tune", metavar="N", help="recipes to choose from; none for the fixed one")
+    runs.add_argument("--budget", choices=list(PRESETS), default="standard")
     runs.add_argument("--encoder", help="tfidf, or a sentence-transformers name or folder")
     runs.add_argument("--tune-encoder", action="store_true", help="tune the encoder of the arms")
     runs.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a setting")
