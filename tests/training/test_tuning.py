@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.planted import NO_TITLES, planted_dataset
 from twofold import artifact
 from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever
@@ -15,9 +16,8 @@ from twofold.training import loop, tuning
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.tuning import (
-    JOINT_RECIPES,
-    RECIPES,
     SASREC_RECIPES,
+    SPACES,
     Recipe,
     Tuned,
     choose_recipe,
@@ -138,7 +138,7 @@ def test_a_trial_that_diverges_is_not_chosen(
 
 
 def test_every_space_begins_with_the_fixed_recipe_and_holds_as_many_valid_ones() -> None:
-    spaces = RECIPES, JOINT_RECIPES, SASREC_RECIPES
+    spaces = (*SPACES.values(), SASREC_RECIPES)
     assert len({len(space) for space in spaces}) == 1
     for space in spaces:
         assert space[0] == {}
@@ -147,12 +147,22 @@ def test_every_space_begins_with_the_fixed_recipe_and_holds_as_many_valid_ones()
             TrainingConfig.model_validate(with_recipe(TrainingConfig(), recipe).model_dump())
 
 
-def test_settings_that_were_given_are_kept() -> None:
+def test_settings_that_were_given_are_kept(catalog: PreparedDataset) -> None:
     config = resolve_config("quick", settings=("dropout=0.2", "backbone=decoder:tiny"))
-    recipes = recipes_of(NAMED_ARMS["recommendation"], config, 9)
-    assert recipes[0] == {}
-    assert not any({"dropout", "backbone"} & recipe.keys() for recipe in recipes)
-    assert len(recipes) == len({str(recipe) for recipe in recipes}) < 9
+    for arm in NAMED_ARMS.values():
+        recipes = recipes_of(catalog, arm, config, 12)
+        assert recipes[0] == {}
+        assert not any({"dropout", "backbone"} & recipe.keys() for recipe in recipes)
+        assert len(recipes) == len({str(recipe) for recipe in recipes}) < 12
+
+
+def test_without_text_no_recipe_starts_from_it_and_as_many_are_left() -> None:
+    dataset = planted_dataset(titles=NO_TITLES)
+    for arm in NAMED_ARMS.values():
+        recipes = recipes_of(dataset, arm, resolve_config("standard"), 9)
+        assert len(recipes) >= 7
+        starts = {recipe.get("item_init", "auto") for recipe in recipes}
+        assert starts <= {"auto", "random"}
 
 
 def test_the_best_third_and_of_it_the_best_two_continue() -> None:
@@ -163,10 +173,11 @@ def test_the_best_third_and_of_it_the_best_two_continue() -> None:
 
 def test_the_number_of_recipes_follows_from_the_budget_or_is_asked_for() -> None:
     assert recipes_to_try(None, "standard") > recipes_to_try(None, "quick") > 1
+    assert recipes_to_try(None, "standard", seeds=1) < recipes_to_try(None, "standard", seeds=3)
     assert recipes_to_try(None, "paper") == 0
     assert recipes_to_try(0, "standard") == 0
     with pytest.raises(InputError, match="choose a number from 1 to"):
-        recipes_to_try(len(RECIPES) + 1, "quick")
+        recipes_to_try(len(SASREC_RECIPES) + 1, "quick")
     assert tuning.SEED > 100, "no study has so many seeds"
 
 

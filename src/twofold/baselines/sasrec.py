@@ -42,7 +42,7 @@ def sasrec(
     arm = NAMED_ARMS["recommendation"]
     own, tuning = config.model_copy(update=changed), None
     if tune:
-        recipes = recipes_of(arm, config, tune, SASREC_RECIPES)
+        recipes = recipes_of(dataset, arm, config, tune, SASREC_RECIPES)
         chosen = choose_recipe(
             dataset, arm, out.parent / "sasrec-tuning", own, recipes, device=device
         )

@@ -64,7 +64,7 @@ Tune = Annotated[
     typer.Option(
         "--tune",
         help="Choose the recipe (start of the items, dropout, weight decay, learning rate, width, "
-        "weights of the tasks) among so many on validation, 1 to 9; none takes the fixed one.",
+        "weights of the tasks) among so many on validation, 1 to 12; none takes the fixed one.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -123,7 +123,7 @@ def parse_tune(value: str | None) -> int | None:
     if value is None or value == "none":
         return None if value is None else 0
     if not value.isdecimal():
-        raise InputError(f"--tune '{value}': choose a number from 1 to 9, or none")
+        raise InputError(f"--tune '{value}': choose a number from 1 to 12, or none")
     return int(value)
 
 

@@ -126,7 +126,7 @@ def study(
         semantic_ids: also train `joint` with each of `twofold.identifiers.assign.schemes`.
         baselines: tune all baselines on validation; else popularity and BM25, untuned.
         tune: choose each arm's recipe among so many on validation; 0 takes the fixed recipe, None
-            as many as suit the budget.
+            as many as suit budget and seeds.
         resume: continue an interrupted study in `out`.
         device, threads: as in `twofold.train`.
         command: what reproduces the study, for the report.
@@ -151,7 +151,7 @@ def study(
         "interventions": list(interventions),
         "semantic_ids": semantic_ids,
         "baselines": baselines,
-        "tune": recipes_to_try(tune, budget),
+        "tune": recipes_to_try(tune, budget, seeds),
     }
     plan = {**asked, **_circumstances(dataset, training)}
     with artifact.claim(folder.path):
@@ -296,7 +296,7 @@ def tune_arms(
             arm,
             folder.tuning(arm.name),
             training.config,
-            recipes_of(arm, training.config, recipes),
+            recipes_of(dataset, arm, training.config, recipes),
             device=training.device,
             reference=units,
         )

@@ -21,7 +21,7 @@ import torch
 from twofold import artifact
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device
-from twofold.records import InputError
+from twofold.records import TASKS, InputError, Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm, named_arm
@@ -47,7 +47,7 @@ Recipe = Mapping[str, Any]
 
 _FEW_SEARCHES = {"search": 0.25, "recommendation": 0.75}
 
-RECIPES: Sequence[Recipe] = (
+_RECOMMENDATION: Sequence[Recipe] = (
     {},
     {"dropout": 0.3},
     {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
@@ -57,21 +57,44 @@ RECIPES: Sequence[Recipe] = (
     {"dropout": 0.5, "learning_rate": 2e-3},
     {"item_init": "text"},
     {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
+    {"dropout": 0.5, "weight_decay": 1.0, "backbone": "decoder:medium"},
+    {"dropout": 0.3, "learning_rate": 3e-4},
+    {"weight_decay": 1.0},
 )
-"""The space, the most promising first; the first is the fixed recipe."""
-
-JOINT_RECIPES: Sequence[Recipe] = (
+_SEARCH: Sequence[Recipe] = (
+    {},
+    {"item_text_queries": 3},
+    {"item_init": "text", "dropout": 0.3},
+    {"dropout": 0.3, "weight_decay": 1.0},
+    {"item_text_queries": 3, "dropout": 0.3, "backbone": "decoder:medium"},
+    {"item_init": "text"},
+    {"item_init": "factors", "dropout": 0.3},
+    {"learning_rate": 3e-4},
+    {"dropout": 0.5, "learning_rate": 2e-3},
+    {"item_init": "text", "item_text_queries": 3, "dropout": 0.3},
+    {"dropout": 0.5, "weight_decay": 1.0, "backbone": "decoder:medium"},
+    {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
+)
+_JOINT: Sequence[Recipe] = (
     {},
     {"dropout": 0.3, "source_weights": _FEW_SEARCHES},
     {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
-    {"item_init": "text", "dropout": 0.3, "source_weights": "balanced"},
+    {"item_text_queries": 3, "dropout": 0.3, "source_weights": "balanced"},
     {"dropout": 0.3, "weight_decay": 1.0, "backbone": "decoder:medium"},
-    {"dropout": 0.3, "source_weights": "balanced"},
+    {"item_init": "text", "dropout": 0.3, "source_weights": _FEW_SEARCHES},
     {"item_init": "factors", "dropout": 0.5, "weight_decay": 1.0, "source_weights": _FEW_SEARCHES},
-    {"item_init": "text", "source_weights": _FEW_SEARCHES},
+    {"item_text_queries": 3, "source_weights": _FEW_SEARCHES},
     {"dropout": 0.5, "learning_rate": 2e-3},
+    {"dropout": 0.3, "source_weights": "balanced", "backbone": "decoder:medium"},
+    {"dropout": 0.3, "learning_rate": 3e-4},
+    {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
 )
-"""The same for arms with both tasks, whose weights in the loss are chosen as well."""
+SPACES: Mapping[tuple[Task, ...], Sequence[Recipe]] = {
+    ("recommendation",): _RECOMMENDATION,
+    ("search",): _SEARCH,
+    TASKS: _JOINT,
+}
+"""The space of an arm's tasks, the most promising first; the first is the fixed recipe."""
 
 SASREC_RECIPES: Sequence[Recipe] = (
     {},
@@ -83,6 +106,9 @@ SASREC_RECIPES: Sequence[Recipe] = (
     {"dropout": 0.3, "learning_rate": 3e-3},
     {"dropout": 0.3, "backbone": "sasrec:tiny"},
     {"learning_rate": 3e-4},
+    {"dropout": 0.5, "weight_decay": 1.0, "backbone": "sasrec:medium"},
+    {"dropout": 0.3, "learning_rate": 3e-4},
+    {"weight_decay": 1.0},
 )
 """The space of the baseline SASRec, whose rows start at random as published."""
 
@@ -124,36 +150,50 @@ class Tuned:
 
 
 def recipes_of(
-    arm: Arm, config: TrainingConfig, number: int, space: Sequence[Recipe] | None = None
+    dataset: PreparedDataset,
+    arm: Arm,
+    config: TrainingConfig,
+    number: int,
+    space: Sequence[Recipe] | None = None,
 ) -> list[Recipe]:
-    """The first `number` recipes of the space that the configuration leaves open.
+    """The first `number` recipes of the space that data and configuration leave open.
 
-    Settings that the configuration was given by name stay as they are.
+    Settings that the configuration was given by name stay as they are. Where items have no text,
+    recipes that start from it are left out.
 
     Args:
+        dataset: the dataset.
         arm: the arm.
         config: the configuration as it was resolved.
         number: how many.
         space: by default that of the arm.
     """
-    space = space or (JOINT_RECIPES if len(arm.tasks) > 1 else RECIPES)
     given = config.model_fields_set | dict(arm.settings).keys()
-    open_to: list[Recipe] = [
-        {k: v for k, v in recipe.items() if k not in given} for recipe in space
-    ]
-    return [recipe for n, recipe in enumerate(open_to) if recipe not in open_to[:n]][:number]
+    open_to: list[Recipe] = []
+    for recipe in space or SPACES[tuple(task for task in TASKS if task in arm.tasks)]:
+        own = {key: value for key, value in recipe.items() if key not in given}
+        if not any(dataset.catalog.texts):
+            if own.get("item_init") == "text" or "item_text_queries" in own:
+                continue
+            if own.get("item_init") == "factors":
+                del own["item_init"]  # as in the fixed recipe, for want of text
+        if own not in open_to:
+            open_to.append(own)
+    return open_to[:number]
 
 
-def recipes_to_try(asked: int | None, budget: Budget) -> int:
+def recipes_to_try(asked: int | None, budget: Budget, seeds: int = 3) -> int:
     """How many recipes are tried: as many as asked for, or as suit a budget.
+
+    With few seeds they are fewer, so that trials cost no more than the models that they are for.
 
     Raises:
         InputError: the space has fewer.
     """
-    most = len(RECIPES)
+    most = min(map(len, SPACES.values()))
     if asked is not None and not 0 <= asked <= most:
         raise InputError(f"--tune {asked}: choose a number from 1 to {most}, or none")
-    return _BY_BUDGET[budget] if asked is None else asked
+    return min(_BY_BUDGET[budget], 3 * seeds) if asked is None else asked
 
 
 def rungs(recipes: int) -> list[tuple[int, int]]:
@@ -329,7 +369,7 @@ def train_tuned(
             if not resume:
                 artifact.require_absent(folder)
             own.require_tasks(dataset)
-            space = recipes_of(own, config, recipes)
+            space = recipes_of(dataset, own, config, recipes)
             tuned = choose_recipe(dataset, own, place, config, space, device=device)
         retriever = train(
             dataset,
