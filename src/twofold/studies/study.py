@@ -299,6 +299,7 @@ def tune_arms(
             recipes_of(dataset, arm, training.config, recipes),
             device=training.device,
             reference=units,
+            identifiers=training.identifiers(arm.settings),
         )
     return replace(training, tuned=tuned)
 

@@ -68,7 +68,8 @@ def initial_hybrid(
         return None
     if not dataset.task("search").requests("validation").requests:
         return None
-    return hybrid_part(dataset, vocabulary.encoder)
+    encoder = vocabulary.encoder
+    return dataset.once(("hybrid part", config.text_encoder), lambda: hybrid_part(dataset, encoder))
 
 
 def validated_hybrid(
