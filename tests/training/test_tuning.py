@@ -153,7 +153,7 @@ def test_settings_that_were_given_are_kept(catalog: PreparedDataset) -> None:
         recipes = recipes_of(catalog, arm, config, 12)
         assert recipes[0] == {}
         assert not any({"dropout", "backbone"} & recipe.keys() for recipe in recipes)
-        assert len(recipes) == len({str(recipe) for recipe in recipes}) < 12
+        assert len(recipes) == len({str(recipe) for recipe in recipes}) > 5
 
 
 def test_without_text_no_recipe_starts_from_it_and_as_many_are_left() -> None:
