@@ -45,7 +45,7 @@ class World:
         correlation: of the seeds' effects on the arms; where it is negative, joint and plain are
             moved against each other and the control is not.
         data: of what a redrawn training set does to all arms alike.
-        users: how requests fall to users: each its own, ten each, or by Zipf's law.
+        users: how requests fall to users: each its own, ten each, or of Zipf sizes.
         user: of what a user is worth to an arm.
     """
 

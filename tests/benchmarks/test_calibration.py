@@ -3,7 +3,7 @@
 import made_scores as made_scores_module
 import numpy as np
 import pytest
-from calibration import CHECKS, Row, coverage, degenerate, errors, table_of
+from calibration import CHECKS, Row, borders, coverage, degenerate, errors, table_of
 from made_scores import EARLY, LATE_VALUE, World, made_scores
 from pages import render_table
 
@@ -31,7 +31,7 @@ def test_made_scores_have_the_means_that_were_asked_for(world: World) -> None:
     assert (np.abs(np.mean(tops, axis=0) - early - LATE_VALUE * (hits - early)) < error).all()
 
 
-def test_users_by_zipfs_law_are_few_and_many() -> None:
+def test_users_of_zipf_sizes_are_few_and_many() -> None:
     clusters = World(requests=600, users="Zipf").clusters()
     sizes = np.bincount(clusters)
     assert sizes[0] / len(clusters) > 0.15
@@ -58,7 +58,7 @@ def test_a_small_calibration_is_in_order(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(rows) > 25
     assert np.mean([row.count / row.of for row in rows]) == pytest.approx(0.955, abs=0.02)
     assert min(row.count / row.of for row in rows) > 0.8
-    rows = list(errors(10))
+    rows = [*errors(10), *borders(5)]
     made_scores_module._sorted_noise.cache_clear()
     assert sum(row.count for row in rows) / sum(row.of for row in rows) < 0.05
 
@@ -76,4 +76,4 @@ def test_a_row_says_whether_its_target_is_met() -> None:
     assert Row("", "", 1, 100, 0.8).target == "at least .80"
     lines = list(render_table(table_of("A", [Row("one", "there", 1, 100, high=0.05)])))
     assert "| one | there | .010 [.000, .054] | 100 | at most .050 | yes |" in lines
-    assert set(CHECKS) == {"coverage", "errors", "ranks", "looks", "plans", "degenerate"}
+    assert set(CHECKS) == {"coverage", "errors", "borders", "ranks", "looks", "plans", "degenerate"}

@@ -12,7 +12,7 @@ import polars as pl
 from twofold import artifact
 from twofold.evaluation.measures import MEASURES
 from twofold.evaluation.runs import read_run
-from twofold.evaluation.significance import difference
+from twofold.evaluation.significance import Estimate, difference
 from twofold.model.stamp import Stamp
 from twofold.records import Floats, Ints, Run, Task
 from twofold.studies.arms import control_name
@@ -74,9 +74,13 @@ class Scores:
         self, first: str, second: str, task: Task, measure: str | None = None
     ) -> Difference:
         """The mean of one arm minus that of another, requests paired."""
+        return Difference.of(self.estimate(first, second, task, measure))
+
+    def estimate(self, first: str, second: str, task: Task, measure: str | None = None) -> Estimate:
+        """`difference` with its variance."""
         names = [first, second, *(arm for arm in verdict_arms(task) if arm not in (first, second))]
         one, two, *others = (self.matrix(arm, task, measure) for arm in names if arm in self.arms)
-        return Difference.of(difference(one, two, self._clusters[task], others=others))
+        return difference(one, two, self._clusters[task], others=others)
 
     def is_still_improving(self, arm: str) -> bool:
         """Whether the training of any seed ended before its validation had ceased to rise."""

@@ -9,11 +9,17 @@ from typing import Annotated
 import numpy as np
 import pydantic
 
+from twofold.evaluation.multiple import benjamini_hochberg
 from twofold.evaluation.significance import Estimate, mean
 from twofold.records import Floats, Ints
 
 Interval = tuple[float, float]
 """The lower and the upper bound of a 95 % interval."""
+
+Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+DISCOVERY_RATE = 0.05
+"""The share of false findings among those that an exploratory table marks."""
 
 BySeed = Annotated[Sequence[float], pydantic.Field(min_length=1)]
 """One value for each trained model of an arm."""
@@ -62,6 +68,34 @@ class Difference(Value):
         """Whether 0 is outside the interval."""
         low, high = self.interval
         return low > 0 or high < 0
+
+
+class CorrectedDifference(Difference):
+    """A difference in a table of exploratory tests."""
+
+    p: Probability | None = None
+    """Two-sided; None in older studies."""
+    p_adjusted: Probability | None = None
+    """Corrected for the number of tests in its table (Benjamini and Hochberg)."""
+
+    @classmethod
+    def table(cls, estimates: Sequence[Estimate]) -> list["CorrectedDifference"]:
+        """The differences of one table, corrected for their number."""
+        p_values = [estimate.p_value for estimate in estimates]
+        return [
+            cls(
+                difference=estimate.value,
+                interval=estimate.interval(),
+                p=estimate.p_value,
+                p_adjusted=adjusted,
+            )
+            for estimate, adjusted in zip(estimates, benjamini_hochberg(p_values), strict=True)
+        ]
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether it differs from 0, of all in its table, with a false discovery rate of .05."""
+        return self.p_adjusted is not None and self.p_adjusted <= DISCOVERY_RATE
 
 
 class SeedMean(Value):

@@ -26,14 +26,12 @@ from twofold.studies.statistics.task_scores import (
     why_degenerate,
     why_too_few_seeds,
 )
-from twofold.studies.values import Difference, Interval, Value
+from twofold.studies.values import Difference, Interval, Probability, Value
 
 SESOI_SHARE = 0.05
 """The smallest effect of interest, as a share of the plain arm's mean."""
 
 EQUIVALENCE_LEVEL = 0.90
-
-Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 class Contrast(Difference):

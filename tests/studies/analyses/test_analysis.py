@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jsonschema
+import numpy as np
 import pytest
 
+from twofold.evaluation.significance import mean
 from twofold.studies import analyses, plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.cells import Cell, Table, render
@@ -14,7 +16,7 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.result import StudyResult, load_result, result_schema
 from twofold.studies.study import Study, study
 from twofold.studies.tables import study_tables
-from twofold.studies.values import Value
+from twofold.studies.values import CorrectedDifference, Value
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 
@@ -84,3 +86,15 @@ def test_an_analysis_of_ones_own_is_in_the_result_the_report_and_the_tables(
     assert "history length, simulate:catalog" in page
     assert f"| histories | {mean:.4f} |" in render(study_tables(content), "markdown")
     assert page.index("<h2>The data") < page.index("<h2>Lengths") < page.index("<h2>Protocol")
+
+
+def test_a_table_of_tests_is_corrected_for_their_number() -> None:
+    """Of 200 differences without an effect about ten exclude 0, and hardly ever one stands out."""
+    rng = np.random.default_rng(0)
+    nothing = [mean(rng.normal(0, 1, (1, 100)), np.arange(100)) for _ in range(200)]
+    something = [mean(rng.normal(1, 1, (1, 100)), np.arange(100)) for _ in range(20)]
+    tested = CorrectedDifference.table([*nothing, *something])
+    assert sum(each.excludes_zero for each in tested[:200]) >= 4
+    assert sum(each.stands_out for each in tested[:200]) <= 3
+    assert all(each.stands_out for each in tested[200:])
+    assert not CorrectedDifference(difference=1.0, interval=(0.5, 1.5)).stands_out

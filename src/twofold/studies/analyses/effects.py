@@ -11,7 +11,7 @@ from twofold.records import Task
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.arms import control_name
 from twofold.studies.cells import Cell, Row, Table
-from twofold.studies.values import Difference, Value
+from twofold.studies.values import CorrectedDifference, Value
 
 if TYPE_CHECKING:
     from twofold.studies.result import StudyResult
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Effect(Value):
     """What joint training changes in one measure."""
 
-    plain: Difference
+    plain: CorrectedDifference
     """Joint minus the plain arm."""
-    control: Difference
+    control: CorrectedDifference
     """Joint minus the step-matched control."""
 
 
@@ -31,19 +31,21 @@ Effects = dict[Task, dict[str, Effect]]
 
 
 def effects(evidence: Evidence) -> Effects:
-    """The effects on every task in every measure."""
+    """The effects on every task in every measure; they are one table of tests."""
+    scores, tasks = evidence.scores, evidence.dataset.tasks
+    estimates = [
+        scores.estimate("joint", arm, task, str(measure))
+        for task in tasks
+        for measure in MEASURES
+        for arm in (task, control_name(task))
+    ]
+    tested = iter(CorrectedDifference.table(estimates))
     return {
-        task: {str(measure): _effect(evidence, task, str(measure)) for measure in MEASURES}
-        for task in evidence.dataset.tasks
+        task: {
+            str(measure): Effect(plain=next(tested), control=next(tested)) for measure in MEASURES
+        }
+        for task in tasks
     }
-
-
-def _effect(evidence: Evidence, task: Task, measure: str) -> Effect:
-    scores = evidence.scores
-    return Effect(
-        plain=scores.difference("joint", task, task, measure),
-        control=scores.difference("joint", control_name(task), task, measure),
-    )
 
 
 def tables(result: Effects, _study: "StudyResult") -> Iterable[Table]:
@@ -61,13 +63,14 @@ CHAPTER = """
 <table>
 <caption>Joint minus the plain arm and minus the step-matched control. Only
 {{ study.stamp.primary }} decides, with Holm's correction over the tasks; every other row is
-exploratory. A mark (†): the 95 % interval excludes 0, uncorrected.</caption>
+exploratory. A mark (†): it differs from 0 after correction over this table (Benjamini and
+Hochberg, false discovery rate 5 %); the intervals are uncorrected.</caption>
 <thead><tr><th>effect</th><th>− plain</th><th>− step-matched</th></tr></thead>
 <tbody>
 {% for task, measures in result.items() %}{% for measure, effect in measures.items() %}
 <tr><td>{{ task }} {{ measure }}</td>
 {% for difference in [effect.plain, effect.control] %}
-<td>{{ difference | effect }}{{ " †" if difference.excludes_zero }}</td>
+<td>{{ difference | effect }}{{ " †" if difference.stands_out }}</td>
 {% endfor %}</tr>
 {% endfor %}{% endfor %}
 </tbody>

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import pydantic
 
-from twofold.evaluation.significance import difference
+from twofold.evaluation.significance import Estimate, Moments
 from twofold.records import Task, other_task
 from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.analyses.popularity import BANDS, popularity_bands
-from twofold.studies.arms import control_name
 from twofold.studies.cells import Cell, Row, Table
-from twofold.studies.scores import Scores
-from twofold.studies.values import Difference, Value
+from twofold.studies.scores import Scores, verdict_arms
+from twofold.studies.statistics.task_scores import ROLES
+from twofold.studies.values import CorrectedDifference, Value
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 
@@ -41,9 +41,9 @@ class Slice(Value):
     joint: float
     plain: float
     control: float
-    minus_plain: Difference
+    minus_plain: CorrectedDifference
     """Joint minus the plain arm."""
-    minus_control: Difference
+    minus_control: CorrectedDifference
     """Joint minus the step-matched control."""
 
     @property
@@ -71,14 +71,23 @@ class Slicing(NamedTuple):
 
 def slices(evidence: Evidence) -> Slices:
     """Every slice that is large enough, by task."""
-    return {
-        task: [
-            part
-            for name, slicing in slicings(evidence.dataset, task).items()
-            for part in _parts(evidence.scores, task, name, slicing)
-        ]
-        for task in evidence.dataset.tasks
-    }
+    return {task: _of_task(evidence, task) for task in evidence.dataset.tasks}
+
+
+def _of_task(evidence: Evidence, task: Task) -> list[Slice]:
+    """The slices of one task; their differences are one table of tests."""
+    parts = [
+        part
+        for name, slicing in slicings(evidence.dataset, task).items()
+        for part in _parts(evidence.scores, task, name, slicing)
+    ]
+    tested = iter(
+        CorrectedDifference.table([estimate for part in parts for estimate in part.estimates])
+    )
+    return [
+        Slice(**part.described, minus_plain=next(tested), minus_control=next(tested))
+        for part in parts
+    ]
 
 
 def slicings(dataset: PreparedDataset, task: Task) -> dict[str, Slicing]:
@@ -94,24 +103,29 @@ def slicings(dataset: PreparedDataset, task: Task) -> dict[str, Slicing]:
     return {name: way for name, way in ways.items() if len(set(way.labels) & set(way.names)) > 1}
 
 
-def _parts(scores: Scores, task: Task, name: str, slicing: Slicing) -> Iterable[Slice]:
+class _Part(NamedTuple):
+    """A slice before its tests are corrected: what is said of it, and both contrasts."""
+
+    described: dict[str, Any]
+    estimates: tuple[Estimate, Estimate]
+
+
+def _parts(scores: Scores, task: Task, name: str, slicing: Slicing) -> Iterable[_Part]:
     """The slices of one slicing that have enough users or queries."""
-    arms = {"joint": "joint", "plain": task, "control": control_name(task)}
-    matrices = {role: scores.matrix(arm, task) for role, arm in arms.items()}
+    matrices = dict(
+        zip(ROLES, (scores.matrix(arm, task) for arm in verdict_arms(task)), strict=True)
+    )
     for label in slicing.names:
         chosen = slicing.labels == label
         clusters = scores.clusters(task)[chosen]
         if len(np.unique(clusters)) < _LEAST:
             continue
         own = {role: matrix[:, chosen] for role, matrix in matrices.items()}
-        yield Slice(
-            slicing=name,
-            slice=label,
-            requests=int(chosen.sum()),
-            **{role: float(matrix.mean()) for role, matrix in own.items()},
-            minus_plain=Difference.of(difference(own["joint"], own["plain"], clusters)),
-            minus_control=Difference.of(difference(own["joint"], own["control"], clusters)),
-        )
+        moments = Moments(list(own.values()), clusters)
+        described = {"slicing": name, "slice": label, "requests": int(chosen.sum())}
+        means = {role: float(matrix.mean()) for role, matrix in own.items()}
+        estimates = (moments.contrast((1, -1, 0)), moments.contrast((1, 0, -1)))
+        yield _Part({**described, **means}, estimates)
 
 
 def _positions(dataset: PreparedDataset, judged: JudgedRequests) -> list[list[int]]:
@@ -214,15 +228,17 @@ catalog in the task's own training data; tail: the less popular half.</figcaptio
 {% for task, parts in result.items() %}
 <div class="wide">
 <table>
-<caption>{{ task | capitalize }}: differences with 95 % intervals, uncorrected for the number of
-slices. Exploratory: none of these decides.</caption>
+<caption>{{ task | capitalize }}: differences with 95 % intervals, uncorrected. A mark (†): it
+differs from 0 after correction over this table (Benjamini and Hochberg, false discovery rate 5 %).
+Exploratory: none of these decides.</caption>
 <thead><tr><th>{{ task }}</th><th>requests</th><th>plain</th><th>joint</th><th>joint − plain</th>
 <th>joint − step-matched</th></tr></thead>
 <tbody>
 {% for part in parts %}
 <tr><td>{{ part.name }}</td><td>{{ part.requests | count }}</td>
 <td>{{ part.plain | number }}</td><td>{{ part.joint | number }}</td>
-<td>{{ part.minus_plain | effect }}</td><td>{{ part.minus_control | effect }}</td></tr>
+<td>{{ part.minus_plain | effect }}{{ " †" if part.minus_plain.stands_out }}</td>
+<td>{{ part.minus_control | effect }}{{ " †" if part.minus_control.stands_out }}</td></tr>
 {% endfor %}
 </tbody>
 </table>

@@ -29,6 +29,9 @@ most studies so far show 2 to 8 %."""
 _USUAL_DEGREES = 4
 """How well that is known, as degrees of freedom."""
 
+_USUAL_INTERACTION = 0.5
+"""The part that comes and goes with the seed, of what a request is worth to one arm more than to
+the others."""
 _POSSIBLE = 0.9
 """The level of the interval of differences that a study leaves possible."""
 
@@ -114,8 +117,9 @@ class Pilot:
         stacked = np.stack(moments.seed_means)
         arms, seeds = stacked.shape
         usual = (seed_deviation * float(moments.means.mean())) ** 2
-        # A single model shows no interaction: it is in the requests' part.
         interaction = moments.interactions * seeds
+        if seeds == 1:
+            interaction = _usual_interaction(moments.request_covariance)
         centred = stacked - stacked.mean(axis=1, keepdims=True)
         squares = float(((centred - centred.mean(axis=0)) ** 2).sum())
         degrees = (arms - 1) * (seeds - 1)
@@ -132,6 +136,17 @@ class Pilot:
             seeds=seeds,
             request_degrees=moments.request_degrees,
         )
+
+
+def _usual_interaction(covariance: Floats) -> Floats:
+    """What seed and requests usually do together, where one seed cannot show it, (A,).
+
+    Args:
+        covariance: of the arms' means from the choice of requests, (A, A).
+    """
+    arms = len(covariance)
+    shared = float(covariance.sum() - np.trace(covariance)) / (arms * (arms - 1))
+    return np.asarray(_USUAL_INTERACTION * np.maximum(0.0, np.diag(covariance) - shared))
 
 
 class Futures:

@@ -93,7 +93,7 @@ def primary_measure(catalog: int, asked: str | None = None) -> Measure:
 
 
 def has_top(measure: Measure) -> bool:
-    """Whether the first ranks are tested beside a primary measure, which does not weigh ranks."""
+    """Whether the first ranks are tested too, since the primary measure does not weigh ranks."""
     return measure.name not in ("nDCG", "RR")
 
 
