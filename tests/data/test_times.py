@@ -236,3 +236,41 @@ def test_a_range_is_told_in_dates_or_in_numbers_but_not_in_both() -> None:
     assert readable(dates[0], is_time=True) == "1970-01-02 00:00:00 UTC"
     assert readable(-1e9, is_time=True) == "1938-04-24 22:13:20 UTC"
     assert not are_times(pl.Series([], dtype=pl.Float64))
+
+
+@pytest.mark.parametrize(
+    ("far", "others"),
+    [
+        ("0001-01-01T00:00:00", ["2020-03-01", "2021-03-01T12:00"]),
+        ("9999-12-31", ["2020-03-01", "2021-03-01", "2022-03-01"]),
+        ("1970-01-01T00:00:00Z", ["2020-03-01T00:00:00Z", "2021-03-01T00:00:00Z"]),
+        ("9999999999", ["1600000000", "1600000001"]),
+        ("19000101", ["20200301", "20210301"]),
+    ],
+)
+def test_a_time_far_from_all_others_is_counted(far: str, others: list[str]) -> None:
+    times = _read(*others, far)
+    assert not times.are_counts
+    (note,) = times.notes
+    assert (note.count, note.effect) == (1, "read as it stands")
+    assert str(note).startswith(
+        f"t.csv line {len(others) + 2}: timestamp '{far}' lies more than 50"
+    )
+    assert not _read(*others).notes
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["132000000000000000", "132000000010000000"], "file times of Windows"),
+        (["637000000000000000", "637000000010000000"], "ticks of .NET"),
+    ],
+)
+def test_nanoseconds_that_look_like_another_count_are_kept_with_a_note(
+    values: list[str], kind: str
+) -> None:
+    times = _read(*values)
+    assert times.form == TimeForm.nanoseconds
+    (note,) = times.notes
+    assert f"and all others look like {kind}" in str(note)
+    assert "nothing to do if they are nanoseconds since 1970; else write ISO times" in str(note)

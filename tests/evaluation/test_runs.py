@@ -177,3 +177,8 @@ def test_ids_that_never_meet_are_noted(tmp_path: Path, caplog: pytest.LogCapture
         "run.trec: no item of the run is judged: the run has '6.0', qrels has '6'; "
         "write item ids in the same way in both",
     ]
+
+
+def test_scores_are_read_with_all_their_digits(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("q Q0 a 1 1.00000001 x\nq Q0 b 2 1.0 x\n")
+    assert read_run(tmp_path / "run")["q"].item_ids == ("a", "b")

@@ -77,6 +77,9 @@ class Table:
         columns = self.rows.columns
         for name in names:
             if name not in columns:
+                for note in self.notes:
+                    if note.unit == "column" and f"'{name}'" in note.problem:
+                        raise InputError(f"{note.place}: {note.problem}; {note.remedy}")
                 alike = [c for c in columns if _letters(c) == _letters(name)]
                 remedy = f"rename '{alike[0]}'" if alike else "rename the column that holds it"
                 raise InputError(

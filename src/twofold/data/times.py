@@ -64,6 +64,15 @@ _YEARS = (1900.0, 2100.0)
 _DAYS = (30000.0, 60000.0)
 """The days since 1899-12-30, in which spreadsheets count, of 1982 to 2064."""
 
+_TICKS = {
+    "file times of Windows (100 ns since 1601)": (1.2e17, 1.4e17),
+    "ticks of .NET (100 ns since the year 1)": (6.2e17, 6.6e17),
+}
+"""What is of 1981 to 2044 or 1965 to 2092 there; as nanoseconds of 1973 and 1974, 1989 and 1990."""
+
+_FAR = 50 * 365.25 * 86400
+"""Seconds between a time and the middle one from which on it may stand for none."""
+
 _FINE = r"\.\d{6}(\d*[1-9])"
 """The parts of a microsecond of an ISO time, which are not kept."""
 
@@ -123,7 +132,11 @@ def read_times(table: "Table") -> Times:
         return _of_numbers(table, text, numbers)
     if numbers.is_not_null().any():
         _refuse(table, text, numbers, written)
-    notes = (*_zoneless(table, iso), *_merged(table, text, iso["seconds"], TimeForm.iso))
+    notes = (
+        *_zoneless(table, iso),
+        *_merged(table, text, iso["seconds"], TimeForm.iso),
+        *_far(table, text, iso["seconds"]),
+    )
     zones = frozenset(iso["zone"].drop_nulls().unique().to_list())
     return Times(table, iso["seconds"], TimeForm.iso, notes, zones)
 
@@ -216,7 +229,7 @@ def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
         dates = parse_dates(text)
         given, missing = text.is_not_null(), dates.is_null() & text.is_not_null()
         if not missing.any():
-            return Times(table, dates, TimeForm.dates)
+            return Times(table, dates, TimeForm.dates, _far(table, text, dates))
         # One number of thirty looks like a date by chance, so that half of a column never do.
         if 2 * missing.sum() < given.sum():
             _refuse_no_date(table, text, missing, dates.is_not_null())
@@ -235,26 +248,37 @@ def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
         return Times(table, numbers, TimeForm.position)
     form = TimeForm(forms[0])
     seconds = numbers / per_second(form)
-    notes = (*_like_dates(table, text, numbers, form), *_merged(table, text, seconds, form))
+    notes = (
+        *_like_dates(table, text, numbers, form),
+        *_merged(table, text, seconds, form),
+        *(_far(table, text, seconds) if form != TimeForm.position else ()),
+    )
     return Times(table, seconds, form, notes)
 
 
 def _like_dates(
     table: "Table", text: pl.Series, numbers: pl.Series, form: TimeForm
 ) -> tuple[Note, ...]:
-    """A note where positions look like dates of another kind; in order they are as good."""
-    if form != TimeForm.position:
-        return ()
+    """A note where numbers look like dates of another kind; in order they are as good."""
     given = numbers.drop_nulls()
     whole = bool((given == given.round()).all())
-    looks = {
-        "years": whole and bool(given.is_between(*_YEARS).all()),
-        "years and months (YYYYMM)": bool(text.drop_nulls().str.contains(_MONTHS).all()),
-        "days as a spreadsheet counts them": bool(given.is_between(*_DAYS).all()),
-    }
+    effect = f"read as {form}"
+    if form == TimeForm.position:
+        effect += ", which orders events but is no date"
+        looks = {
+            "years": whole and bool(given.is_between(*_YEARS).all()),
+            "years and months (YYYYMM)": bool(text.drop_nulls().str.contains(_MONTHS).all()),
+            "days as a spreadsheet counts them": bool(given.is_between(*_DAYS).all()),
+        }
+    else:
+        looks = {
+            kind: form == TimeForm.nanoseconds and bool(given.is_between(*numbers_of).all())
+            for kind, numbers_of in _TICKS.items()
+        }
     row = first(numbers.is_not_null())
     assert row is not None
-    remedy = "nothing to do if they are counts; else write ISO times such as 2024-05-01"
+    meant = "counts" if form == TimeForm.position else form
+    remedy = f"nothing to do if they are {meant}; else write ISO times such as 2024-05-01"
     return tuple(
         Note(
             len(given),
@@ -262,11 +286,22 @@ def _like_dates(
             f"timestamp '{text[row]}' and all others look like {kind}",
             remedy,
             "time",
-            f"read as {TimeForm.position}, which orders events but is no date",
+            effect,
         )
         for kind, fits in looks.items()
         if fits
     )
+
+
+def _far(table: "Table", text: pl.Series, seconds: pl.Series) -> tuple[Note, ...]:
+    """A note on times fifty years from the middle one, such as 0001-01-01 and 9999-12-31."""
+    middle = seconds.median()
+    far = ((seconds - middle).abs() > _FAR).fill_null(False)
+    if (row := first(far)) is None:
+        return ()
+    problem = f"timestamp '{text[row]}' lies more than 50 years from the middle one of the column"
+    remedy = "nothing to do, unless it stands for no time: then leave out such rows"
+    return (Note(int(far.sum()), table.place(row), problem, remedy, "time", "read as it stands"),)
 
 
 def _merged(

@@ -52,3 +52,10 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     other = write(tmp_path / "c", {"toy.inter": INTER, "toy.item": "item_id:token\ni1\n"})
     with pytest.raises(InputError, match=r"toy.inter line 3: item_id 'i2' is not in the table"):
         read_source(other)
+
+
+def test_sequences_that_are_cut_already_are_refused(tmp_path: Path) -> None:
+    header = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
+    folder = write(tmp_path, {"d.train.inter": header + "1\ta b\tc\n1\ta b c\td\n"})
+    with pytest.raises(InputError, match="column 'item_id_list' holds the items before each one"):
+        read_source(folder)

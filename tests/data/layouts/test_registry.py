@@ -54,3 +54,18 @@ def test_a_table_in_a_format_that_is_not_read(tmp_path: Path) -> None:
     judged = "query-id\tcorpus-id\tscore\nq1\td2\t2\n"
     with pytest.raises(InputError, match="queries is in no format that is read"):
         read_source(write(tmp_path / "b", {"queries.txt": "x", "qrels/test.tsv": judged}))
+
+
+def test_a_folder_without_a_table_is_told_what_it_holds(tmp_path: Path) -> None:
+    files = dict.fromkeys(("interaction.csv", "item.txt", ".hidden", "a", "b", "c", "d"), "x")
+    folder = write(tmp_path, files)
+    with pytest.raises(
+        InputError, match=r"; it holds a, b, c, d, interaction\.csv, \.\.\.; twofold"
+    ):
+        read_source(folder)
+    (tmp_path / "parts" / "interactions.parquet").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"; it holds interactions\.parquet \(a folder\); twofold"):
+        read_source(tmp_path / "parts")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="; it is empty; twofold sources"):
+        read_source(tmp_path / "none")

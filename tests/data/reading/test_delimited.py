@@ -253,3 +253,26 @@ def is_wrong(text: str, line: int) -> bool:
         return len(next(reader)) > 3
     except csv.Error:
         return True
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(
+    ("header", "row", "shown"),
+    [
+        (",", ";", "';' divides the rows and ',' the header"),
+        (";", ",", "',' divides the rows and ';' the header"),
+        (",", "\t", r"'\\t' divides the rows and ',' the header"),
+    ],
+)
+def test_a_header_divided_otherwise_than_the_rows_is_named(
+    tmp_path: Path, header: str, row: str, shown: str, quote: str
+) -> None:
+    lines = [["item_id", "title"], ["a", f"{quote}Alpha{quote}"], ["b", "Beta"]]
+    text = "\n".join([header.join(lines[0]), *(row.join(line) for line in lines[1:])])
+    with pytest.raises(InputError, match=f"line 2: {shown}; write one of them everywhere"):
+        read(tmp_path, "items.csv", text)
+
+
+def test_rows_of_one_cell_may_hold_a_delimiter_now_and_then(tmp_path: Path) -> None:
+    table = read(tmp_path, "items.csv", "item_id,title\na;1\nb\n")
+    assert rows(table) == [("a;1", None), ("b", None)]

@@ -143,3 +143,11 @@ def test_an_id_that_is_a_list_or_an_object_is_refused(
     pl.DataFrame({"x": ["1", "2"], name: ids}).write_parquet(file)
     with pytest.raises(InputError, match=f"items.parquet row 1: {name} {message}"):
         read(tmp_path, "items.parquet", file.getvalue())
+
+
+def test_a_column_that_was_left_out_is_named_where_it_is_missed(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    pl.DataFrame({"title": ["A"], "item_id": [b"\xff\x00"]}).write_parquet(file)
+    table = read(tmp_path, "items.parquet", file.getvalue())
+    with pytest.raises(InputError, match="column 'item_id' holds Binary, which is no text; write"):
+        table.require_columns("item_id")

@@ -24,7 +24,8 @@ def tables(folder: Path) -> dict[str, list[Table]]:
     if not read:
         raise InputError(
             f"{folder}: is no dataset; it needs items and interactions or queries with qrels, "
-            f"each as {', '.join(SUFFIXES)}; twofold sources lists what else is read"
+            f"each as {', '.join(SUFFIXES)}{_holds(folder)}; twofold sources lists what else is "
+            f"read"
         )
     return require_enough(folder, read)
 
@@ -42,6 +43,20 @@ def present(folder: Path) -> dict[str, Path]:
 def read_present(folder: Path) -> dict[str, list[Table]]:
     """The tables that a folder has, few as they may be."""
     return {name: [read_table(path)] for name, path in present(folder).items()}
+
+
+def _holds(folder: Path) -> str:
+    """The first files of a folder in which no table was found, for a person to see why."""
+    names = sorted(
+        f"{path.name} (a folder)" if path.is_dir() else path.name
+        for path in folder.iterdir()
+        if not path.name.startswith(".")
+    )
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"; it holds {', '.join(names[:_SHOWN])}{more}" if names else "; it is empty"
+
+
+_SHOWN = 5
 
 
 def require_enough(folder: Path, tables: dict[str, list[Table]]) -> dict[str, list[Table]]:

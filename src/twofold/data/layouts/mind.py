@@ -30,7 +30,7 @@ def tables(folder: Path) -> Tables:
     behaviors = read_lines(path, "\t", ["id", "user_id", "time", "history", "impressions"])
     clicks = _clicks(behaviors)
     known = clicks["item_id"].is_in(news.rows["item_id"].implode())
-    notes = []
+    notes = _unmarked(behaviors)
     if not known.all():
         problem = f"news '{clicks.filter(~known)['item_id'][0]}' is not in news.tsv"
         notes.append(Note(int((~known).sum()), str(path), problem, "nothing to do", "click"))
@@ -58,6 +58,17 @@ def _clicks(behaviors: Table) -> pl.DataFrame:
     )
     both = pl.concat([before, clicked]).filter(pl.col("item_id").fill_null("") != "")
     return both.sort("user_id", maintain_order=True)
+
+
+def _unmarked(behaviors: Table) -> list[Note]:
+    """A note on impressions that do not say what was clicked, as those of MIND's test part."""
+    shown = behaviors.rows["impressions"].fill_null("")
+    unmarked = shown.str.contains(r"(?:^| )\S+(?: |$)") & ~shown.str.contains(r"-[01](?: |$)")
+    if (row := first(unmarked)) is None:
+        return []
+    problem = "the impressions do not say what was clicked (-1 after the news)"
+    remedy = "nothing to do, or give another part: the histories before them are read"
+    return [Note(int(unmarked.sum()), behaviors.place(row), problem, remedy, effect="not read")]
 
 
 LAYOUT = Layout(

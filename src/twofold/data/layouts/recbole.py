@@ -33,6 +33,12 @@ def tables(folder: Path) -> Tables:
     key = _item_key(events, items)
     events = events.with_rows(events.rows.rename({key: "item_id"}))
     events.require_columns("user_id", "item_id")
+    if f"{key}_list" in types:
+        raise InputError(
+            f"{events.path}: column '{key}_list' holds the items before each one, so that these "
+            f"are the cut sequences of a training; give the file of single interactions that they "
+            f"were made from"
+        )
     wanted = [c for c in ("user_id", "item_id", "timestamp") if c in events.rows.columns]
     events = events.with_rows(events.rows.select(wanted))
     if items is None:

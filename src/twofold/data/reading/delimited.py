@@ -101,6 +101,7 @@ def _unquoted(path: Path, text: str, delimiter: str, skipped: int = 0) -> Raw:
     names = numbered["text"][0].split(delimiter)
     rows = numbered.slice(1)
     sizes = rows["text"].str.count_matches(delimiter, literal=True) + 1
+    _require_one_delimiter(path, sizes, rows, names, delimiter)
     notes = _ragged(path, sizes, rows["line"], len(names))
     cells = rows["text"].str.split_exact(delimiter, len(names) - 1).struct.unnest()
     return Raw(names, [_emptied(column) for column in cells.iter_columns()], rows["line"], notes)
@@ -123,6 +124,8 @@ def _quoted(path: Path, text: str, delimiter: str, skipped: int) -> Raw:
     except csv.Error as error:
         raise _first_broken(path, text, delimiter, skipped) from error
     rows = pl.concat(parts)
+    begin = rows.select(pl.col("start").alias("line"), pl.col("0").alias("text"))
+    _require_one_delimiter(path, rows["size"], begin, names, delimiter)
     notes = _ragged(path, rows["size"], rows["start"], len(names))
     notes += _swallowed(path, text, delimiter, rows.select("start", "end"), len(names))
     columns = [_emptied(rows[str(n)]) for n in range(len(names))]
@@ -255,6 +258,30 @@ def _ragged(path: Path, sizes: pl.Series, lines: pl.Series, columns: int) -> lis
     remedy = "write every delimiter, also before empty cells"
     place = f"{path} line {lines[row]}"
     return [Note(int(short.sum()), place, problem, remedy, effect="filled with empty cells")]
+
+
+def _require_one_delimiter(
+    path: Path, sizes: pl.Series, rows: pl.DataFrame, names: list[str], delimiter: str
+) -> None:
+    """Raise InputError where one character divides the header, and another every row.
+
+    Args:
+        path: the file.
+        sizes: the number of cells of each row.
+        rows: of each row its line and its text, which is that of a row of one cell.
+        names: the cells of the header.
+        delimiter: what divides the header.
+    """
+    if len(names) == 1 or not len(sizes) or not (sizes == 1).all():
+        return
+    for other in _DELIMITERS:
+        counts = rows["text"].fill_null("").str.count_matches(other, literal=True)
+        if other != delimiter and (counts >= len(names) - 1).all():
+            row, header = (repr(c) if c == "\t" else f"'{c}'" for c in (other, delimiter))
+            raise InputError(
+                f"{path} line {rows['line'][0]}: {row} divides the rows and {header} the header; "
+                f"write one of them everywhere"
+            )
 
 
 def _too_long(path: Path, line: int, size: int, columns: int) -> InputError:

@@ -6,6 +6,7 @@ and Infinity, which Python's json writes, are empty values.
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from twofold.data.reading.raw import Raw
-from twofold.data.reading.values import column_as_text
+from twofold.data.reading.values import column_as_text, holds_ids
 from twofold.records import InputError
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
@@ -30,6 +31,11 @@ def read_json_lines(path: Path, text: str) -> Raw:
     for number, line in enumerate(text.split("\n"), start=1):
         if _after_blanks(line, 0) == len(line):
             continue
+        if (start := line.strip(" \t\r")) in ("[", "{"):
+            raise InputError(
+                f"{path} line {number}: '{start}' alone on a line, where an object takes one line; "
+                f"name the file .json, in which it may take several"
+            )
         value, end = _value(path, line, _after_blanks(line, 0), number)
         if _after_blanks(line, end) < len(line):
             raise _broken(path, number, f"characters after the object at column {end + 1}")
@@ -53,6 +59,13 @@ def read_json(path: Path, text: str) -> Raw:
             f"{path}: is one object of objects, a list of objects is expected; from pandas: "
             f"to_json(orient='records')"
         )
+    if len(records) == 1 and not any(holds_ids(name) for name in records[0]):
+        for name, value in records[0].items():
+            if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+                raise InputError(
+                    f"{path}: is one object, whose '{name}' holds {len(value)} objects; if they "
+                    f"are the rows, write that list alone"
+                )
     return _raw(path, records, lines)
 
 
@@ -96,6 +109,8 @@ def _value(path: Path, text: str, position: int, line: int) -> tuple[Any, int]:
         raise _broken(path, line + error.lineno - 1, problem) from error
     except (ValueError, RecursionError) as error:
         problem = str(error) if isinstance(error, ValueError) else "nested too deeply"
+        if "set_int_max_str_digits" in problem:
+            problem = f"a number of more than {sys.get_int_max_str_digits():,} digits"
         raise _broken(path, line + _line(text, position) - 1, problem) from error
 
 
