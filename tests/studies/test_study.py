@@ -17,16 +17,20 @@ from tests.conftest import WriteFolder
 from tests.studies.conftest import SETTINGS, Command, study_arguments, study_command
 from twofold import artifact, extras
 from twofold.evaluation.measures import MEASURES
-from twofold.records import InputError
-from twofold.studies.arms import ARMS, tuned_arm
+from twofold.records import InputError, Task
+from twofold.retrieval.generative import load_model
+from twofold.studies.arms import ARMS, control_name, tuned_arm
 from twofold.studies.folder import StudyFolder
 from twofold.studies.result import StudyResult
 from twofold.studies.scores import model_stamp
-from twofold.studies.study import study
+from twofold.studies.study import _continue_plain, study
 from twofold.tasks.evaluate import KIND as EVALUATION
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
+from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.state import state_folder
+from twofold.training.train import train
 
 
 def test_arms_and_measures_are_all_there(content: dict[str, Any]) -> None:
@@ -220,3 +224,28 @@ def test_a_study_without_test_requests_is_refused(
     )
     with pytest.raises(InputError, match=r"too few validation requests for search \(0\)"):
         study(load_dataset(folder), out=tmp_path / "out")
+
+
+def test_a_control_continues_the_plain_arm_and_has_the_bits_of_one_that_did_not(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = quick_config.model_copy(update={"max_steps": None, "patience": 0.1})
+    plain, control = ARMS[0], control_of("search")
+    folder = StudyFolder(tmp_path / "study")
+    begun = folder.model("search", 0)
+    stamp = train(catalog, plain, out=begun, config=config, keep_state=True).model.stamp
+    assert stamp.ended_by == "patience"
+    shorter, longer = stamp.steps - 1, stamp.steps + 20
+    _continue_plain(folder, control, 0, shorter)
+    assert state_folder(begun).is_dir(), "it took more steps than the control may"
+    _continue_plain(folder, control, 0, longer)
+    continued = folder.model(control.name, 0)
+    assert list(state_folder(continued).glob(f"step-{stamp.steps:08d}"))
+    for out, resume in ((continued, True), (tmp_path / "alone", False)):
+        train(catalog, control, out=out, config=config, steps=longer, resume=resume)
+    assert load_model(continued).model.stamp.steps == longer
+    assert artifact.load(continued, "model") == artifact.load(tmp_path / "alone", "model")
+
+
+def control_of(task: Task) -> Arm:
+    return next(arm for arm in ARMS if arm.name == control_name(task))

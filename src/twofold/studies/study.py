@@ -5,6 +5,7 @@ study that was interrupted repeats nothing.
 """
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm, SettingOverrides
 from twofold.training.config import Budget, TrainingConfig, resolve_config
 from twofold.training.start import assign_identifiers
+from twofold.training.state import state_folder
 from twofold.training.train import train
 from twofold.training.tuning import Tuned, choose_recipe, recipes_of, recipes_to_try
 from twofold.training.validation import SELECTION
@@ -323,7 +325,27 @@ def run_arms(
     others = [arm for arm in arms if not is_plain(arm)]
     for arm in sorted(others, key=lambda arm: arm.step_matched):
         steps = model_stamp(folder, "joint", seed).steps if arm.step_matched else None
-        _run_arm(dataset, arm, folder, seed, training, reference, steps)
+        if steps and len(arm.tasks) == 1:
+            _continue_plain(folder, arm, seed, steps)
+        units = reference if len(arm.tasks) > 1 else {}
+        _run_arm(dataset, arm, folder, seed, training, units, steps)
+    for arm in plain:
+        shutil.rmtree(state_folder(folder.model(arm.name, seed)), ignore_errors=True)
+
+
+def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) -> None:
+    """Let a control start at the end of the plain arm's training, where that was no longer.
+
+    Its weights up to there are the same, bit for bit, whether it starts there or anew.
+    """
+    plain = control.tasks[0]
+    begun = state_folder(folder.model(plain, seed))
+    own = state_folder(folder.model(control.name, seed))
+    stamp = model_stamp(folder, plain, seed)
+    ended_alike = stamp.ended_by == "patience" or stamp.steps == steps
+    if ended_alike and stamp.steps <= steps and begun.is_dir() and not own.exists():
+        own.parent.mkdir(parents=True, exist_ok=True)
+        begun.rename(own)
 
 
 def _run_arm(
@@ -355,6 +377,7 @@ def _run_arm(
         identifiers=training.identifiers(arm.settings),
         tuning=chosen,
         steps=steps,
+        keep_state=is_plain(arm),
     )
     if not artifact.is_complete(evaluation):
         save_evaluation(

@@ -55,6 +55,12 @@ class Arm:
     settings: SettingOverrides = ()
 
     @property
+    def lineage(self) -> str:
+        """What its steps depend on: a control's are those of its task's own arm, to any number."""
+        alone = len(self.tasks) == 1 and not self.intervention and not self.settings
+        return self.tasks[0] if alone else self.name
+
+    @property
     def judged(self) -> tuple[Task, ...]:
         """The tasks that it is scored on: those whose training data are unchanged."""
         changed = self.intervention.task if self.intervention else None

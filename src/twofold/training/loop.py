@@ -93,6 +93,8 @@ def run(
     average = Average(backbone, job.config.averaging)
     trained = Trained(backbone, _optimizer(backbone, job.config), average)
     progress = load_state(state_folder, job.identity, trained) or Progress()
+    # The state may be the end of a training that had fewer steps to take.
+    progress.ended_by = job.schedule.end(progress) if progress.curve else ""
     if job.validation is None:
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
     before, start = progress.seconds, time.perf_counter()

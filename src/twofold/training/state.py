@@ -190,16 +190,24 @@ def require_current(folder: Path) -> None:
         )
 
 
+def state_folder(out: Path) -> Path:
+    """Where the training of a model folder keeps its state."""
+    return out.parent / f".{out.name}.training"
+
+
 @contextlib.contextmanager
-def working_folders(out: Path, resume: bool) -> Iterator[tuple[Path, Path]]:
+def working_folders(
+    out: Path, resume: bool, keep_state: bool = False
+) -> Iterator[tuple[Path, Path]]:
     """Folders next to `out` for the states of a training and for the encoders that it tunes.
 
-    They are removed when the training has ended or diverged, and kept where it was interrupted.
+    They are removed when the training has ended or diverged, and kept where it was interrupted; the
+    states also with `keep_state`.
 
     Raises:
         InputError: an interrupted training has kept something, and `resume` is not given.
     """
-    folders = out.parent / f".{out.name}.training", out.parent / f".{out.name}.encoders"
+    folders = state_folder(out), out.parent / f".{out.name}.encoders"
     if not resume:
         _require_no_state(out, *folders)
         _remove(*folders)
@@ -208,7 +216,7 @@ def working_folders(out: Path, resume: bool) -> Iterator[tuple[Path, Path]]:
     except DivergedError:
         _remove(*folders)  # so that the command can be given again with another learning rate
         raise
-    _remove(*folders)
+    _remove(*folders[keep_state:])
 
 
 def _require_no_state(out: Path, *folders: Path) -> None:

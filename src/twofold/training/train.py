@@ -46,6 +46,7 @@ def train(
     identifiers: ItemIdentifiers | None = None,
     tuning: Mapping[str, Any] | None = None,
     steps: int | None = None,
+    keep_state: bool = False,
 ) -> GenerativeRetriever:
     """Train one arm into the folder `out` and return it ready to answer.
 
@@ -65,6 +66,7 @@ def train(
             made.
         tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
         steps: the steps to take, as many as another arm took; by default validation decides.
+        keep_state: leave the state next to `out`, for a longer training to continue.
 
     Raises:
         InputError: the dataset lacks what the arm needs, `out` holds something else or an
@@ -93,7 +95,7 @@ def train(
             return load_model(folder, device, run.arm.name)
         artifact.require_absent(folder)
         run.arm.require_tasks(dataset)
-        with working_folders(folder, resume) as (states, encoders):
+        with working_folders(folder, resume, keep_state) as (states, encoders):
             model = _trained(run, states, encoders)
             save_model(
                 model, folder, {"training": run.config.model_dump(), "identity": run.identity}
@@ -125,9 +127,9 @@ class Run:
     @property
     def identity(self) -> dict[str, Any]:
         """All that the bits of this training depend on, except the versions."""
-        spaces = self.identifiers.spaces if self.identifiers else None
-        given = {"identifiers": spaces and spaces.digest, "steps": self.steps}
-        return {key: value for key, value in given.items() if value} | {
+        return {
+            "identifiers": self.identifiers.spaces.digest if self.identifiers else None,
+            "steps": self.steps,
             "arm": self.arm.name,
             "data": self.dataset.digest,
             "seed": self.seed,
@@ -210,7 +212,7 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
         schedule=schedule_of(encoded, mixture, arm, config, costs, run.steps),
         seed=seed,
         validation=validation,
-        identity=run.identity,
+        identity=run.identity | {"arm": arm.lineage, "steps": None},
     )
 
 
