@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from twofold.model.fused import dropout_mask, tied_rows
+from twofold.model.fused import Layout, dropout_mask, few_sizes, tied_rows
 from twofold.model.llama import Llama, LlamaConfig
-from twofold.model.vocabulary import Batch, Vocabulary
+from twofold.model.vocabulary import Batch, Vocabulary, padded
 from twofold.records import InputError
 
 if TYPE_CHECKING:
@@ -194,20 +194,34 @@ class LlamaDecoder(Decoder):
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Backbone.forward`."""
         embeddings = self.model.get_input_embeddings()
-        embedded, rows = tied_rows(embeddings.weight, batch.tokens, self.code_slice.start)
+        embedded, rows = tied_rows(embeddings.weight, _tokens(batch), self.code_slice.start)
         return self._states(embedded, batch), rows
 
     def states(self, batch: Batch) -> torch.Tensor:
-        return self._states(self.model.get_input_embeddings()(batch.tokens), batch)
+        return self._states(self.model.get_input_embeddings()(_tokens(batch)), batch)
 
     def _states(self, embedded: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The states from the embeddings of the tokens, (at least N, D)."""
         rate = self.model.base_model.dropout
         if self.training and rate:
-            embedded = embedded * dropout_mask(embedded[..., :1], rate)
-        embedded = self._with_queries(embedded, batch)
-        # Padding is on the right, where the causal mask hides it: no other mask is needed.
-        places = batch.context_rows * embedded.shape[1] + batch.context_positions
-        states: torch.Tensor = self.model.base_model(embedded, places)
+            embedded = embedded * dropout_mask(embedded[:, :1], rate)
+        rows, width = batch.tokens.shape
+        length = padded(width) if width > 16 else width
+        cells = (
+            batch.cells if length == width else batch.cells // width * length + batch.cells % width
+        )
+        token_of = batch.cells.new_zeros(rows * width)
+        token_of[batch.cells] = torch.arange(len(batch.cells), device=cells.device)
+        if self.query_map is not None:
+            starts = torch.arange(rows, device=cells.device) * width
+            last = token_of[starts + batch.lengths - 1]
+            # In float32: batches of queries have many sizes, see `fused._SHORT`.
+            with torch.autocast(embedded.device.type, enabled=False):
+                vectors = self.query_map(batch.query_vectors.float())
+            embedded = embedded.index_add(0, last, vectors)
+        places = token_of[batch.context_rows * width + batch.context_positions]
+        layout = Layout(cells, rows, length)
+        states: torch.Tensor = self.model.base_model(embedded, layout, places)
         return states
 
     def new_cache(self) -> Any:
@@ -229,6 +243,13 @@ class LlamaDecoder(Decoder):
         if can_pack(self.output_embeddings().device):
             self.model.pack(torch.bfloat16 if precision == "bfloat16" else torch.float32)
         super().pack(precision, codebooks)
+
+
+def _tokens(batch: Batch) -> torch.Tensor:
+    """The tokens that are no padding, and a few more, (at least N,)."""
+    tokens = batch.tokens.new_zeros(few_sizes(len(batch.cells)))
+    tokens[: len(batch.cells)] = batch.tokens.view(-1)[batch.cells]
+    return tokens
 
 
 class EncoderDecoder(Backbone):

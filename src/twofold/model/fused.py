@@ -17,6 +17,9 @@ from twofold.model.packing import product_of
 
 _MOST_WEIGHTS = 1 << 24
 """The most attention weights that are kept for a gradient: 64 MB of float32."""
+_SHORT = 32
+"""Shorter sequences are attended to in float32: they come in many shapes, and oneDNN, which
+multiplies bfloat16, compiles and keeps a kernel of half a megabyte for each shape."""
 
 
 class Rotation(NamedTuple):
@@ -44,6 +47,12 @@ class Rotation(NamedTuple):
         torch.mul(two, self.cosines, out=rotated[..., half:])
         rotated[..., half:].addcmul_(one, self.sines, value=sign)
         return rotated
+
+
+def few_sizes(tokens: int) -> int:
+    """A slightly larger number of tokens, of which there are few: see `_SHORT`."""
+    step = 16 if tokens <= 256 else 128 if tokens <= 4096 else 1024
+    return -(-tokens // step) * step
 
 
 class _Linear(torch.autograd.Function):
@@ -98,65 +107,104 @@ def rms_norm(
     return normed
 
 
+class Layout(NamedTuple):
+    """Where the tokens of sequences, one after the other, are in a padded table.
+
+    Attributes:
+        cells: the cell of each token in the table, its rows one after the other, (N,).
+        rows, length: the shape of the table, B and L.
+    """
+
+    cells: torch.Tensor
+    rows: int
+    length: int
+
+    def spread(self, states: torch.Tensor) -> torch.Tensor:
+        """Tokens in their table, (at least N, K) -> (B, L, K), zero where there is none."""
+        table = states.new_zeros(self.rows * self.length, states.shape[1])
+        table.index_copy_(0, self.cells, states[: len(self.cells)])
+        return table.view(self.rows, self.length, -1)
+
+    def gather(self, table: torch.Tensor, tokens: int) -> torch.Tensor:
+        """The reverse, (B, L, K) -> (tokens, K), zero after the first N."""
+        states = table.new_zeros(tokens, table.shape[-1])
+        torch.index_select(table.flatten(0, 1), 0, self.cells, out=states[: len(self.cells)])
+        return states
+
+
 class _CausalAttention(torch.autograd.Function):
     """The weights of all pairs of tokens are in memory: torch's kernel for the CPU, which avoids
     that, takes three times as long at 200 tokens and ten times at 8."""
 
     @staticmethod
-    def forward(ctx: Any, projected: torch.Tensor, rotation: Rotation, heads: int) -> torch.Tensor:
-        rows, length, width = projected.shape
-        split = projected.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    def forward(
+        ctx: Any, projected: torch.Tensor, rotation: Rotation, heads: int, layout: Layout
+    ) -> torch.Tensor:
+        rows, length = layout.rows, layout.length
+        table = layout.spread(projected)
+        split = table.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
         rotated = rotation.rotate(split[:2]).flatten(1, 2)  # (2, B x H, L, d)
         queries, keys = rotated
-        values = split[2].reshape(rows * heads, length, -1)
+        product = projected.dtype if length >= _SHORT else torch.float32
+        values = split[2].reshape(rows * heads, length, -1).to(product)
         scale = keys.shape[-1] ** -0.5
         hidden = keys.new_full((length, length), -torch.inf).triu_(1)
         weights = torch.baddbmm(hidden, queries, keys.transpose(1, 2), alpha=scale)
-        weights = torch.softmax(weights, dim=-1).to(values.dtype)
+        weights = torch.softmax(weights, dim=-1).to(product)
         mixed = torch.bmm(weights, values).view(rows, heads, length, -1)
-        ctx.rotation, ctx.scale, ctx.shape = rotation, scale, (rows, length, heads, width)
-        ctx.save_for_backward(rotated.to(values.dtype), values, weights)
-        return mixed.transpose(1, 2).reshape(rows, length, -1)
+        ctx.rotation, ctx.scale, ctx.heads, ctx.layout = rotation, scale, heads, layout
+        ctx.save_for_backward(rotated.to(product), values, weights)
+        mixed = mixed.transpose(1, 2).reshape(rows, length, -1).to(projected.dtype)
+        return layout.gather(mixed, len(projected))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (queries, keys), values, weights = ctx.saved_tensors
-        rows, length, heads, width = ctx.shape
-        grad = grad.view(rows, length, heads, -1).transpose(1, 2).reshape(values.shape)
-        projected = grad.new_empty(rows, length, width)
-        split = projected.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        of_values = torch.bmm(weights.transpose(1, 2), grad)
+        layout, heads = ctx.layout, ctx.heads
+        rows, length = layout.rows, layout.length
+        mixed = layout.spread(grad).view(rows, length, heads, -1).transpose(1, 2)
+        mixed = mixed.reshape(values.shape).to(values.dtype)
+        table = grad.new_empty(rows, length, 3 * grad.shape[1])
+        split = table.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        of_values = torch.bmm(weights.transpose(1, 2), mixed)
         split[2].copy_(of_values.view(rows, heads, length, -1))
-        of_weights = torch.bmm(grad, values.transpose(1, 2)).float()
+        of_weights = torch.bmm(mixed, values.transpose(1, 2)).float()
         of_scores = torch._softmax_backward_data(of_weights, weights.float(), -1, torch.float32)
         of_scores = of_scores.mul_(ctx.scale).to(values.dtype)
         of_rotated = torch.stack(
             [torch.bmm(of_scores, keys), torch.bmm(of_scores.transpose(1, 2), queries)]
         ).view(2, rows, heads, length, -1)
         split[:2].copy_(ctx.rotation.rotate(of_rotated, -1))
-        return projected, None, None
+        return layout.gather(table, len(grad)), None, None, None
 
 
-def causal_attention(projected: torch.Tensor, rotation: Rotation, heads: int) -> torch.Tensor:
+def causal_attention(
+    projected: torch.Tensor, rotation: Rotation, heads: int, layout: Layout
+) -> torch.Tensor:
     """Causal self-attention with rotary positions.
 
     Args:
-        projected: queries, keys and values side by side, (B, L, 3 x D).
+        projected: queries, keys and values of each token side by side, (at least N, 3 x D).
         rotation: of the L positions.
         heads: the number of heads.
+        layout: the sequences.
 
     Returns:
-        (B, L, D), in the precision of `projected`.
+        (at least N, D), in the precision of `projected`.
     """
-    rows, length, _ = projected.shape
+    rows, length = layout.rows, layout.length
     if projected.device.type == "cpu" and rows * heads * length**2 <= _MOST_WEIGHTS:
-        mixed: torch.Tensor = _CausalAttention.apply(projected, rotation, heads)  # type: ignore[no-untyped-call]
+        mixed: torch.Tensor = _CausalAttention.apply(projected, rotation, heads, layout)  # type: ignore[no-untyped-call]
         return mixed
-    split = projected.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    cells, tokens = layout.cells, len(projected)
+    table = projected.new_zeros(rows * length, projected.shape[1])
+    table = table.index_copy(0, cells, projected[: len(cells)])
+    split = table.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
     queries, keys = (_rotated(part, rotation).to(projected.dtype) for part in split[:2])
     mixed = F.scaled_dot_product_attention(queries, keys, split[2], is_causal=True)
-    return mixed.transpose(1, 2).flatten(2)
+    states = mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, cells)
+    return F.pad(states, (0, 0, 0, tokens - len(cells)))
 
 
 def _rotated(vectors: torch.Tensor, rotation: Rotation) -> torch.Tensor:

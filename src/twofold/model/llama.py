@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from twofold.model.fused import (
+    Layout,
     Rotation,
     add_dropped,
     causal_attention,
@@ -190,22 +191,33 @@ class Trunk(nn.Module):
         self.config = config
         self.dropout = 0.0
 
-    def forward(self, embedded: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, embedded: torch.Tensor, layout: Layout, places: torch.Tensor) -> torch.Tensor:
         """The last states of sequences that are read from their start.
 
         Args:
-            embedded: input embeddings, (B, L, D), float32.
-            places: the wanted tokens, counted through all sequences, (P,); by default all.
+            embedded: input embeddings of all tokens, without padding, (at least N, D), float32.
+            layout: the sequences of the N tokens.
+            places: the wanted tokens, (P,).
 
         Returns:
-            (P, D), or (B, L, D), in float32.
+            (P, D), float32.
         """
-        rotation = self._rotation(embedded.shape[1], embedded.device)
-        attend = partial(causal_attention, rotation=rotation, heads=self.config.num_attention_heads)
+        attend = partial(
+            causal_attention,
+            rotation=self._rotation(layout.length, embedded.device),
+            heads=self.config.num_attention_heads,
+            layout=layout,
+        )
         states = self._blocks(embedded, [attend] * len(self.layers))
-        if places is not None:
-            states = states.flatten(0, 1).index_select(0, places)
-        return self._last(states)
+        return self._last(states.index_select(0, places))
+
+    def read(self, embedded: torch.Tensor) -> torch.Tensor:
+        """The last states of all tokens of sequences of one length, (B, L, D) -> (B, L, D)."""
+        rows, length, width = embedded.shape
+        all_of_them = torch.arange(rows * length, device=embedded.device)
+        layout = Layout(all_of_them, rows, length)
+        states = self.forward(embedded.reshape(-1, width), layout, all_of_them)
+        return states.view(embedded.shape)
 
     def extend(
         self,

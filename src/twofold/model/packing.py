@@ -9,10 +9,14 @@ with the same two operators.
 Shapes: N rows, K columns that are summed over, M rows of a weight.
 """
 
+import os
 from functools import cache
 
 import torch
 from torch import nn
+
+# oneDNN compiles a kernel of half a megabyte for each shape, and keeps 1024 of them.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
 class PackedLinear(nn.Module):

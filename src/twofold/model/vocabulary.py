@@ -209,6 +209,7 @@ class Batch:
     Attributes:
         tokens: token ids, (B, L), padded on the right.
         lengths: tokens of each request, without targets' codes, (B,).
+        cells: where the tokens are that are no padding, counted through all rows, (N,).
         context_rows, context_positions: row and position of the states that generate, (C,).
         context_codebooks: the number of the codebook that each context generates from, (C,).
         context_items: for each context the catalog position of an item whose identifier begins
@@ -224,6 +225,7 @@ class Batch:
 
     tokens: torch.Tensor
     lengths: torch.Tensor
+    cells: torch.Tensor
     context_rows: torch.Tensor
     context_positions: torch.Tensor
     context_codebooks: torch.Tensor
@@ -399,7 +401,8 @@ class Vocabulary:
         flat = EncodedExamples.of(examples)
         counts = flat.tokens.counts
         tokens = np.full((len(flat), max(width, int(counts.max()))), self.pad, np.int64)
-        tokens[np.arange(tokens.shape[1]) < counts[:, None]] = flat.tokens.columns[0]
+        cells = np.flatnonzero(np.arange(tokens.shape[1]) < counts[:, None])
+        tokens.reshape(-1)[cells] = flat.tokens.columns[0]
         rows = np.repeat(np.arange(len(flat)), flat.contexts.counts)
         starts = np.repeat(flat.contexts.starts[:-1], flat.targets.counts)
         positions, codebooks, items = flat.contexts.columns
@@ -410,6 +413,7 @@ class Vocabulary:
         return Batch(
             tokens=torch.from_numpy(tokens),
             lengths=torch.from_numpy(flat.lengths),
+            cells=torch.from_numpy(cells),
             context_rows=torch.from_numpy(rows),
             context_positions=torch.from_numpy(positions).long(),
             context_codebooks=torch.from_numpy(codebooks).long(),

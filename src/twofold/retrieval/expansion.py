@@ -11,7 +11,8 @@ from twofold.model.checkpoint import GenerativeModel
 from twofold.model.vocabulary import Batch, EncodedExample, padded
 from twofold.records import InputError, Ints, Task
 
-_BATCH_TOKENS = 16_384
+_BATCH_TOKENS = 4096
+"""Padding included: a batch of so many takes some 100 MB, and a larger one no less time."""
 
 
 def batches_by_length(

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from twofold.identifiers.identifiers import IdSpaces
+from twofold.model.fused import few_sizes
 from twofold.model.packing import product_of
 from twofold.model.vocabulary import EncodedExample, EncodedExamples
 from twofold.records import Task
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES, _GPU_CHUNK_BYTES = 8 << 20, 256 << 20
 """Bytes of scores held at once: few enough for the cache of a core, enough to keep a GPU busy."""
+
+_STEP = 128
+"""A chunk holds a multiple of so many contexts, where it holds as many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +99,9 @@ class _FullSoftmax(torch.autograd.Function):
         product: torch.dtype,
         valid: Continuations | None,
     ) -> torch.Tensor:
+        count = len(states)
+        if valid is None:  # chunks of few sizes
+            states = F.pad(states, (0, 0, 0, few_sizes(count) - count))
         grad_states = torch.empty_like(states)
         grad_embeddings = torch.zeros_like(embeddings)
         loss = torch.zeros((), dtype=torch.float64, device=states.device)
@@ -105,6 +113,7 @@ class _FullSoftmax(torch.autograd.Function):
         mass.index_add_(0, contexts, weights)
         chunk_bytes = _CHUNK_BYTES if states.device.type == "cpu" else _GPU_CHUNK_BYTES
         step = max(1, chunk_bytes // (4 * len(embeddings)))
+        step -= step % _STEP if step > _STEP else 0
         rows, columns = embeddings.to(product), states.to(product)
         for start in range(0, len(states), step):
             chunk = slice(start, min(start + step, len(states)))
@@ -129,7 +138,7 @@ class _FullSoftmax(torch.autograd.Function):
             gradient = gradient.to(product)
             grad_states[chunk] = gradient @ rows
             grad_embeddings += gradient.T @ columns[chunk]
-        ctx.save_for_backward(grad_states, grad_embeddings)
+        ctx.save_for_backward(grad_states[:count], grad_embeddings)
         return loss.to(states.dtype)
 
     @staticmethod
