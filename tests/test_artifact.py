@@ -135,3 +135,18 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
         (folder / "half").write_text("x")
         raise OSError(28, "No space left on device")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("config", None), ("config", []), ("files", "x"), ("format", "1"), ("format", None)],
+)
+def test_a_manifest_with_a_value_of_another_type_is_none(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    with artifact.write(tmp_path / "out", "thing", {}):
+        pass
+    manifest = tmp_path / "out" / "manifest.json"
+    artifact.write_json(manifest, artifact.read_json(manifest) | {key: value})
+    with pytest.raises(InputError, match=r"manifest.json: not a manifest; make the thing again"):
+        artifact.load(tmp_path / "out", "thing")

@@ -266,7 +266,7 @@ def load(folder: Path, kind: str) -> Manifest:
             f"give a {kind} folder, or make it again"
         )
     manifest: Manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or not set(Manifest.__annotations__) <= set(manifest):
+    if not _is_manifest(manifest):
         raise InputError(f"{folder / MANIFEST}: not a manifest; make the {kind} again")
     if manifest["format"] > FORMAT:
         raise InputError(
@@ -282,6 +282,14 @@ def load(folder: Path, kind: str) -> Manifest:
         if sha256(path) != digest:
             raise InputError(f"{path}: changed since it was written; make the {kind} again")
     return manifest
+
+
+def _is_manifest(value: Any) -> bool:
+    """Whether a value has all keys of a manifest, each of its type."""
+    kinds = {"format": int, "kind": str, "config": dict, "versions": dict, "files": dict}
+    return isinstance(value, dict) and all(
+        isinstance(value.get(key), kind) for key, kind in kinds.items()
+    )
 
 
 def require_absent(out: Path) -> None:

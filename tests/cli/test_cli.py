@@ -186,3 +186,8 @@ def test_a_missing_extra_is_named(
     code += "from twofold.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f'{module}, which is not installed: install the extra "{extra}"' in failing(done)
+
+
+def test_a_long_query_is_not_repeated_whole(model_folder: Path) -> None:
+    said = run_here("search", model_folder, "q" * 5000).stderr
+    assert said.startswith(f"The model knows no word of '{'q' * 100}...'; the items rest on")

@@ -274,3 +274,16 @@ def test_nanoseconds_that_look_like_another_count_are_kept_with_a_note(
     (note,) = times.notes
     assert f"and all others look like {kind}" in str(note)
     assert "nothing to do if they are nanoseconds since 1970; else write ISO times" in str(note)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (253402214400.0, "9999-12-31 00:00:00 UTC"),
+        (-62135596800.0, "0001-01-01 00:00:00 UTC"),
+        (253402300800.0, "253402300800"),
+        (1.5, "1970-01-01 00:00:01 UTC"),
+    ],
+)
+def test_every_year_of_the_calendar_is_shown(seconds: float, shown: str) -> None:
+    assert readable(seconds, is_time=True) == shown

@@ -119,3 +119,18 @@ def test_a_prepared_folder_takes_its_own_cutoff_in_any_form(write_folder: WriteF
     assert load_dataset(folder, "temporal", "2024-05-15T12:00Z").digest == dataset.digest
     with pytest.raises(InputError, match="is split already, and otherwise"):
         load_dataset(folder, "temporal", "2024-05-15T13:00Z")
+
+
+def test_training_queries_after_the_cutoff_are_counted(write_folder: WriteFolder) -> None:
+    queries = (
+        "query_id,text,split,timestamp\nq1,one,train,101\nq2,two,train,102\nq3,three,test,100\n"
+        "q4,four,,103\n"
+    )
+    folder = write_folder(queries=queries, qrels="query_id,item_id\nq1,a\nq2,b\nq3,a\nq4,a\n")
+    dataset = load_dataset(folder, split="temporal", cutoff=102)
+    assert dataset.queries["split"].to_list() == ["train", "train", "test", "test"]
+    (note,) = (note for note in dataset.notes if "names the split train" in note.problem)
+    assert str(note) == (
+        "query 'q2': it names the split train and lies at or after the cutoff 102 (1 query trained "
+        "on, as it says); leave its split empty: then the cutoff decides"
+    )

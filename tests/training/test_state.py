@@ -105,6 +105,10 @@ def test_a_killed_training_is_not_started_anew_without_a_word(
     with pytest.raises(InputError, match=r"add --resume to continue it, or remove .*\.training"):
         train(catalog, "joint", out=out, config=quick_config, device="cpu")
     assert _steps(state) == kept
+    with max(state.glob("step-*")).joinpath("weights.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(InputError, match=r"remove .*\.training, then run the command again"):
+        train(catalog, "joint", out=out, config=quick_config, device="cpu", resume=True)
 
 
 def test_a_second_process_is_refused_and_the_first_one_ends(

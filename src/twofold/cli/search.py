@@ -22,5 +22,10 @@ def search(
     answer = retriever.search(query, k, parse_ids(history, retriever.model.catalog.positions))
     if answer.no_known_words:
         rests_on = "the history" if history else "parts of words and popularity"
-        typer.echo(f"The model knows no word of '{query}'; the items rest on {rests_on}.", err=True)
+        shown = query if len(query) <= _LONGEST else f"{query[:_LONGEST]}..."
+        typer.echo(f"The model knows no word of '{shown}'; the items rest on {rests_on}.", err=True)
     show(answer, json)
+
+
+_LONGEST = 100
+"""The most characters of a query that a message repeats."""

@@ -54,6 +54,9 @@ _ARE_TIMES = 0.99
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_FIRST_DATE, _END_OF_DATES = -62_135_596_800.0, 253_402_300_800.0
+"""The year 1 and the end of the year 9999."""
+
 _LOOK = 100
 """How many of the first values decide whether a column is looked at as dates."""
 
@@ -435,9 +438,9 @@ def readable(time: float, is_time: bool | None = None) -> str:
     """
     if is_time is None:
         is_time = pl.select(unit_of(pl.lit(time))).item() == TimeForm.seconds
-    if not is_time or abs(time) >= _UNITS[1][1]:
+    if not is_time or not _FIRST_DATE <= time < _END_OF_DATES:
         return f"{time:g}" if abs(time) < 1e6 else f"{time:.0f}"
-    return (_EPOCH + timedelta(seconds=time)).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (_EPOCH + timedelta(seconds=time)).isoformat(" ", "seconds").replace("+00:00", " UTC")
 
 
 def time_range(columns: Sequence[pl.Series]) -> tuple[float, float] | None:

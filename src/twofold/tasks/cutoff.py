@@ -108,6 +108,23 @@ def untimed_queries(queries: pl.DataFrame) -> list[Note]:
     return [Note(untimed.height, place, problem, remedy, "query", effect)]
 
 
+def late_training_queries(queries: pl.DataFrame, cutoff: float) -> list[Note]:
+    """A note on queries that name the split train, and lie at the cutoff or after it.
+
+    Args:
+        queries: with the columns `given` (the split that the table names) and `timestamp`.
+        cutoff: as `read_cutoff` gives it.
+    """
+    late = queries.filter((pl.col("given") == "train") & (pl.col("timestamp") >= cutoff))
+    if not late.height:
+        return []
+    place = f"query '{late['query_id'][0]}'"
+    when = readable(cutoff, are_times(queries["timestamp"]))
+    problem = f"it names the split train and lies at or after the cutoff {when}"
+    remedy = "leave its split empty: then the cutoff decides"
+    return [Note(late.height, place, problem, remedy, "query", "trained on, as it says")]
+
+
 def _unused(events: pl.DataFrame, problem: str, remedy: str) -> Note:
     user, item = events.select("user_id", "item_id").row(0)
     place = f"interactions: event '{item}' of user '{user}'"

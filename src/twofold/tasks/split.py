@@ -11,7 +11,12 @@ import polars as pl
 from twofold.data.dataset import Dataset, Note
 from twofold.data.words import query_key
 from twofold.records import SPLITS, InputError
-from twofold.tasks.cutoff import read_cutoff, untimed_queries, unused_events
+from twofold.tasks.cutoff import (
+    late_training_queries,
+    read_cutoff,
+    untimed_queries,
+    unused_events,
+)
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol
 
 REPEATS_ALLOWED = 0.05
@@ -145,10 +150,12 @@ def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFra
     binding = pl.col("given" if timed else "split").replace_strict(order, default=-1)
     own = pl.col("split").replace_strict(order)
     kept = pl.when(own >= binding.max().over("key")).then("split")
-    untimed = [] if protocol.cutoff is None else untimed_queries(queries)
+    by_time = []
+    if protocol.cutoff is not None:
+        by_time = [*untimed_queries(queries), *late_training_queries(queries, protocol.cutoff)]
     made_up = [] if timed else _without_split(queries)
     queries = queries.with_columns(split=kept).drop("given")
-    return queries, [*untimed, *made_up, *_repeats(queries)]
+    return queries, [*by_time, *made_up, *_repeats(queries)]
 
 
 def _without_split(queries: pl.DataFrame) -> list[Note]:

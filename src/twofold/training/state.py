@@ -166,7 +166,11 @@ def load_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Prog
     if not states:
         return None
     newest = states[-1]
-    require_same(artifact.load(newest, _KIND)["config"], identity, folder)
+    try:
+        saved = artifact.load(newest, _KIND)["config"]
+    except InputError as error:
+        raise InputError(f"{error}: remove {folder}, then run the command again") from error
+    require_same(saved, identity, folder)
     trained.model.load_state_dict(load_file(newest / "weights.safetensors"), strict=False)
     moments: dict[int, Tensors] = {}
     for name, tensor in load_file(newest / "optimizer.safetensors").items():
