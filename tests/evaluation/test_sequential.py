@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twofold.evaluation.sequential import LOOKS, level, spent
+from twofold.evaluation.sequential import LOOKS, level, planned_looks, spent
 from twofold.records import InputError
 
 
@@ -40,3 +40,12 @@ def test_a_look_that_was_not_planned_takes_its_place() -> None:
 def test_plans_that_cannot_be_kept_are_refused(looks: tuple[int, ...], seeds: int) -> None:
     with pytest.raises(InputError):
         level(looks, seeds, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("taken", "planned"),
+    [([3, 5], [3, 5, 8, 12]), ([2, 4], [2, 4, 5, 8, 12]), ([3, 20], [3, 20])],
+)
+def test_a_study_that_grew_has_the_looks_it_took(taken: list[int], planned: list[int]) -> None:
+    assert planned_looks(taken) == planned
+    assert 0 < level(planned, taken[-1], 0.05) < 0.05

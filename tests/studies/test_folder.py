@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import twofold
+from twofold import artifact
 from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 
@@ -60,3 +61,13 @@ def test_a_study_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -
     assert "only one of the two knows the settings more, num_beams" in message
     assert "continue it with that version, or give another folder" in message
     assert "\n" not in message
+
+
+def test_looks_are_the_numbers_of_seeds_that_were_concluded(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    assert folder.looks(3) == [3]
+    artifact.write_json(folder.result, {"stamp": {"seeds": 3}})
+    assert folder.looks(3) == [3]
+    assert folder.looks(5) == [3, 5]
+    artifact.write_json(folder.result, {"stamp": {"seeds": 5, "looks": [3, 5]}})
+    assert folder.looks(8) == [3, 5, 8]

@@ -47,6 +47,15 @@ def level(looks: Sequence[int], seeds: int, alpha: float) -> float:
     return _levels(tuple(look / looks[-1] for look in taken), alpha)[-1]
 
 
+def planned_looks(taken: Sequence[int]) -> list[int]:
+    """The plan of a study whose seeds grew: the looks that were taken, and those that may follow.
+
+    Args:
+        taken: seeds at each look so far, ascending.
+    """
+    return sorted({*taken, *(look for look in LOOKS if look > taken[-1])})
+
+
 def spent(fraction: float) -> float:
     """The share of the error that may be used when `fraction` of the seeds are there."""
     return math.log(1 + (math.e - 1) * fraction)

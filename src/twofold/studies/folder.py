@@ -116,6 +116,14 @@ class StudyFolder:
         """The figure of a simulation."""
         return self.path / "figure.svg"
 
+    def looks(self, seeds: int) -> list[int]:
+        """The seeds after which this study's verdict was asked for, the last one now."""
+        if not self.result.is_file():
+            return [seeds]
+        stamp = artifact.read_json(self.result)["stamp"]
+        earlier = stamp.get("looks") or [stamp["seeds"]]
+        return [*(look for look in earlier if look < seeds), seeds]
+
     def require_free(self, resume: bool) -> None:
         """Raise InputError unless the folder holds nothing, or a study that `resume` continues."""
         if self.plan.is_file():

@@ -3,7 +3,7 @@
 Invariant: the schema is made of the types. Needs no torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +31,8 @@ class StudyStamp(Value):
     device: str = "cpu"
     seeds: pydantic.PositiveInt
     """Trained models of each arm."""
+    looks: Sequence[int] = ()
+    """The seeds after which the verdict was asked for; each look spends a part of the error."""
     budget: str
     """The preset of the training settings."""
     sesoi_share: pydantic.NonNegativeFloat

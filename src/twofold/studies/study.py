@@ -17,6 +17,7 @@ import torch
 
 from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
+from twofold.evaluation.sequential import planned_looks
 from twofold.extras import require_extra
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device, resolve_precision
@@ -396,11 +397,16 @@ def _conclude(
 ) -> Study:
     """From the evaluations to study.json, report.html and the manifest."""
     scores = Scores(dataset, arms, folder, plan["seeds"], plan["measure"])
-    verdicts = decide({task: scores.primary(task) for task in dataset.tasks}, plan["sesoi_share"])
+    looks = folder.looks(plan["seeds"])
+    verdicts = decide(
+        {task: scores.primary(task) for task in dataset.tasks},
+        plan["sesoi_share"],
+        looks=planned_looks(looks) if len(looks) > 1 else None,
+    )
     evidence = Evidence(dataset, scores, folder, plan)
     result: StudyResult = result_type()(
         format=FORMAT,
-        stamp=_stamp(dataset, plan, scores, command),
+        stamp=_stamp(dataset, {**plan, "looks": looks}, scores, command),
         arms=scores.means(),
         baselines=scores.baselines(),
         verdicts=verdicts,

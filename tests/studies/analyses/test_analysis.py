@@ -89,7 +89,7 @@ def test_an_analysis_of_ones_own_is_in_the_result_the_report_and_the_tables(
 
 
 def test_a_table_of_tests_is_corrected_for_their_number() -> None:
-    """Of 200 differences without an effect about ten exclude 0, and hardly ever one stands out."""
+    """About ten of 200 differences without an effect exclude 0, and hardly ever one stands out."""
     rng = np.random.default_rng(0)
     nothing = [mean(rng.normal(0, 1, (1, 100)), np.arange(100)) for _ in range(200)]
     something = [mean(rng.normal(1, 1, (1, 100)), np.arange(100)) for _ in range(20)]
