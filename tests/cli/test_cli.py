@@ -55,7 +55,7 @@ def test_prepare_takes_a_cutoff(write_folder: WriteFolder, tmp_path: Path) -> No
 
 def test_train_then_ask(write_folder: WriteFolder, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    small = ("--backbone", "decoder:tiny", "--set", "max_steps=4")
+    small = ("--backbone", "decoder:tiny", "--max-steps", 4, "--max-time", 9)
     done = run_alone("train", write_folder(), "--out", model, "--threads", 1, *small)
     assert done.returncode == 0, done.stderr
     assert "validation nDCG@10" in done.stdout

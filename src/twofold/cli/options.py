@@ -45,7 +45,7 @@ Threads = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="Device to compute on: cpu, cuda or auto.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")]
-Budget = Annotated[BudgetName, typer.Option("--budget", help="Preset that sets how long to train.")]
+Budget = Annotated[BudgetName, typer.Option("--budget", help="Preset of the training settings.")]
 Config = Annotated[Path | None, typer.Option("--config", help="JSON file with training settings.")]
 Settings = Annotated[
     list[str] | None,
@@ -66,6 +66,16 @@ Tune = Annotated[
         help="Choose the recipe (start of the items, dropout, weight decay, learning rate, width, "
         "weights of the tasks) among so many on validation, 1 to 12; none takes the fixed one.",
     ),
+]
+MaxSteps = Annotated[
+    int | None,
+    typer.Option(
+        "--max-steps", min=1, help="Most steps of a training; validation ends it otherwise."
+    ),
+]
+MaxTime = Annotated[
+    float | None,
+    typer.Option("--max-time", help="Most minutes of a training; no other run ends just there."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TopK = Annotated[

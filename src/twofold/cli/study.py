@@ -14,6 +14,8 @@ from twofold.cli.options import (
     DatasetArgument,
     Device,
     Json,
+    MaxSteps,
+    MaxTime,
     Out,
     Resume,
     Settings,
@@ -86,6 +88,8 @@ def study(
     text_encoder: TextEncoder = None,
     skip_unknown: SkipUnknown = False,
     resume: Resume = False,
+    max_steps: MaxSteps = None,
+    max_time: MaxTime = None,
     config: Config = None,
     settings: Settings = None,
     device: Device = "auto",
@@ -103,7 +107,12 @@ def study(
     from twofold.training.config import resolve_config
 
     resolved = resolve_config(
-        budget.value, config, tuple(settings or ()), text_encoder=text_encoder
+        budget.value,
+        config,
+        tuple(settings or ()),
+        text_encoder=text_encoder,
+        max_steps=max_steps,
+        max_time=max_time,
     )
     folder = StudyFolder(out)
     with artifact.claim(out):

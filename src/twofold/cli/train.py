@@ -11,6 +11,8 @@ from twofold.cli.options import (
     Config,
     DatasetArgument,
     Device,
+    MaxSteps,
+    MaxTime,
     Out,
     Resume,
     Settings,
@@ -58,6 +60,8 @@ def train(
     text_encoder: TextEncoder = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")] = 0,
     budget: Budget = BudgetName.standard,
+    max_steps: MaxSteps = None,
+    max_time: MaxTime = None,
     config: Config = None,
     settings: Settings = None,
     device: Device = "auto",
@@ -80,6 +84,8 @@ def train(
         identifiers=identifiers,
         backbone=backbone,
         text_encoder=text_encoder,
+        max_steps=max_steps,
+        max_time=max_time,
     )
     with artifact.claim(out):
         data = load_dataset(dataset, skip_unknown=skip_unknown)

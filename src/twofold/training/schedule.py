@@ -94,7 +94,7 @@ class Schedule:
         return self.max_seconds is not None and progress.seconds >= self.max_seconds
 
     def end(self, progress: Progress) -> str:
-        """What ends a training at a validation; empty where it goes on."""
+        """What ends a training at a validation; empty where nothing does."""
         if progress.step == self.cap:
             return self.cap_by
         if self.patience is not None and progress.step >= self.patient_until(progress):
