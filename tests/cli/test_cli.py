@@ -146,6 +146,12 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert not out.exists()
     assert "no such folder" in mistake("prepare", tmp_path / "nowhere", "--out", out)
     assert "exists and is not empty" in mistake("prepare", write_folder(), "--out", tmp_path)
+    for verb in ("train", "study"):
+        for number in ("many", "-1", "99"):
+            said = mistake(verb, "simulate:catalog", "--out", out, "--tune", number)
+            assert f"--tune {number}: choose a number from 1 to 12, or none" in said.replace(
+                "'", ""
+            )
     assert "Missing option '--out'" in mistake("prepare", write_folder("d"))
     assert "the query is empty" in mistake("search", model_folder, "")
     assert "k is 0; it must be at least 1" in mistake("search", model_folder, "x", "-k", 0)

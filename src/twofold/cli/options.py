@@ -59,6 +59,9 @@ TextEncoder = Annotated[
         "folder of a sentence-transformers model, tfidf+NAME for both, or none.",
     ),
 ]
+MOST_RECIPES = 12
+"""The recipes of a space; `twofold.training.tuning` holds them."""
+
 Tune = Annotated[
     str | None,
     typer.Option(
@@ -128,12 +131,12 @@ def parse_tune(value: str | None) -> int | None:
     """The number of recipes of `--tune`; 0 for none, None where it is not given.
 
     Raises:
-        InputError: the value is no number.
+        InputError: the value is no such number.
     """
     if value is None or value == "none":
         return None if value is None else 0
-    if not value.isdecimal():
-        raise InputError(f"--tune '{value}': choose a number from 1 to 12, or none")
+    if not value.isdecimal() or not 1 <= int(value) <= MOST_RECIPES:
+        raise InputError(f"--tune '{value}': choose a number from 1 to {MOST_RECIPES}, or none")
     return int(value)
 
 

@@ -106,6 +106,7 @@ def study(
     from twofold.studies.study import study as run
     from twofold.training.config import resolve_config
 
+    recipes = parse_tune(tune)
     resolved = resolve_config(
         budget.value,
         config,
@@ -128,7 +129,7 @@ def study(
             interventions=_interventions(interventions, only),
             semantic_ids=semantic_ids,
             baselines=baselines,
-            tune=parse_tune(tune),
+            tune=recipes,
             resume=resume,
             device=device,
             threads=threads,
