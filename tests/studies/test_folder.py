@@ -43,6 +43,16 @@ def test_a_plan_may_grow_but_not_change(tmp_path: Path) -> None:
         folder.begin(PLAN | {"training": other}, resume=True)
 
 
+def test_a_plan_from_before_recipes_were_chosen_has_the_fixed_one(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    assert folder.begun_with() == {}
+    folder.begin(PLAN, resume=False)
+    assert folder.begun_with()["tune"] == 0
+    folder.begin({**PLAN, "tune": 0, "seeds": 3}, resume=True)
+    with pytest.raises(InputError, match="started with another tune; repeat"):
+        folder.begin({**PLAN, "tune": 4, "seeds": 3}, resume=True)
+
+
 def test_a_plan_with_the_former_names_of_settings_is_the_same_plan(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "study")
     folder.begin(PLAN | {"training": {"dropout": 0.1, "beams": 50}}, resume=False)

@@ -137,6 +137,13 @@ class StudyFolder:
                 f"{self.path}: exists and is not empty; give another folder or remove it"
             )
 
+    def begun_with(self) -> dict[str, Any]:
+        """The plan that is there; empty without one."""
+        if not self.plan.is_file():
+            return {}
+        before: dict[str, Any] = {"tune": 0, **artifact.read_json(self.plan)}
+        return {**before, "training": current_settings(before["training"])}
+
     def begin(self, plan: Mapping[str, Any], resume: bool) -> None:
         """Write the plan, or compare it with the one that is there.
 
@@ -145,8 +152,7 @@ class StudyFolder:
         """
         self.require_free(resume)
         if self.plan.is_file():
-            before = artifact.read_json(self.plan)
-            before = {"tune": 0, **before, "training": current_settings(before["training"])}
+            before = self.begun_with()
             changed = [key for key in sorted(plan) if before.get(key) != plan[key]]
             refused = [key for key in changed if not _has_grown(key, before, plan)]
             if refused:

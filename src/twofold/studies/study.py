@@ -129,7 +129,7 @@ def study(
         semantic_ids: also train `joint` with each of `twofold.identifiers.assign.schemes`.
         baselines: tune all baselines on validation; else popularity and BM25, untuned.
         tune: choose each arm's recipe among so many on validation; 0 takes the fixed recipe, None
-            as many as suit budget and seeds.
+            as many as suit budget and seeds, or as the study that is resumed had.
         resume: continue an interrupted study in `out`.
         device, threads: as in `twofold.train`.
         command: what reproduces the study, for the report.
@@ -146,6 +146,7 @@ def study(
     folder = StudyFolder(Path(out))
     training = _arm_training(dataset, config or resolve_config(budget), folder, device, threads)
     arms = _arms(dataset, training.config, interventions, semantic_ids)
+    begun = folder.begun_with() if resume and tune is None else {}
     asked = {
         "seeds": seeds,
         "budget": budget,
@@ -154,7 +155,8 @@ def study(
         "interventions": list(interventions),
         "semantic_ids": semantic_ids,
         "baselines": baselines,
-        "tune": recipes_to_try(tune, budget, seeds),
+        # With more seeds, a study that is resumed still has its number.
+        "tune": begun["tune"] if begun else recipes_to_try(tune, budget, seeds),
     }
     plan = {**asked, **_circumstances(dataset, training)}
     with artifact.claim(folder.path):
