@@ -226,3 +226,25 @@ def test_an_id_that_is_none_is_refused(item_id: Any, shown: str) -> None:
 def test_no_frame_at_all_is_refused() -> None:
     with pytest.raises(InputError, match="no table is given; give items, interactions"):
         read_source({})
+
+
+@pytest.mark.parametrize("kind", ["pandas", "numpy", "polars", "arrow"])
+@pytest.mark.parametrize(("dtype", "largest"), [("float32", 2**24), ("float16", 2**11)])
+def test_ids_that_a_short_fraction_cannot_hold_are_refused(
+    kind: str, dtype: str, largest: int
+) -> None:
+    for most, refused in ((largest - 1, False), (largest + 1, True)):
+        ids = np.array([2, most]).astype(dtype)
+        events: Any = {"user_id": ids, "item_id": ["a", "b"]}
+        if kind == "pandas":
+            events = pd.DataFrame(events)
+        elif kind == "polars":
+            events = pl.DataFrame({**events, "user_id": pl.Series(ids)})
+        elif kind == "arrow":
+            events = pa.table(events)
+        if refused:
+            with pytest.raises(InputError, match=f"row 2: user_id '{largest}' is a fraction"):
+                read_source({"items": ITEMS, "interactions": events})
+        else:
+            users = read_source({"items": ITEMS, "interactions": events}).interactions["user_id"]
+            assert users.to_list() == ["2", str(most)]

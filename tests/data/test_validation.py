@@ -183,3 +183,18 @@ def test_a_split_of_interactions_is_said_not_to_count(write_folder: WriteFolder)
     (note,) = read_source(write_folder(interactions=events)).notes
     assert note.problem == "column 'split' is not used"
     assert note.remedy == "interactions are split by --split last or temporal, not by 'split'"
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "named", "meant"),
+    [
+        ("interactions", "user_id,item_id,Timestamp\nu,b,6\nu,a,5\n", "Timestamp", "timestamp"),
+        ("qrels", "query_id,item_id,Relevance\nq1,a,0\nq2,b,1\n", "Relevance", "relevance"),
+        ("queries", "query_id,text,User ID\nq1,one,u\nq2,two,u\nq3,c,u\n", "User ID", "user_id"),
+    ],
+)
+def test_an_optional_column_of_almost_the_name_is_to_be_renamed(
+    write_folder: WriteFolder, table: str, text: str, named: str, meant: str
+) -> None:
+    notes = [str(note) for note in read_source(write_folder(**{table: text})).notes]
+    assert any(f"if '{named}' is the {meant}, rename it '{meant}'" in note for note in notes)

@@ -112,7 +112,9 @@ def unread_columns(table: "Table", used: Collection[str]) -> list[Note]:
         f"if '{name}' is the {meant}, rename it '{meant}': {until} until then"
         for name in unread
         for meant, (words, until) in _MEANT.items()
-        if meant in used and meant not in table.rows.columns and _letters(name) in words
+        if meant in used
+        and meant not in table.rows.columns
+        and _letters(name) in {_letters(meant), *words}
     ]
     if "relevance" not in used:
         remedies += [_LOW.format(name) for name in unread if _letters(name) in _RATINGS]

@@ -13,7 +13,7 @@ from twofold.data.layouts.four_tables import TABLES, require_enough
 from twofold.data.reading.columns import table_columns
 from twofold.data.reading.parquet import any_time_zone, frame_columns
 from twofold.data.reading.raw import Raw
-from twofold.data.reading.values import column_as_text
+from twofold.data.reading.values import column_as_text, largest_whole
 from twofold.records import InputError
 
 
@@ -54,7 +54,9 @@ def _raw(path: Path, frame: Any) -> Raw:
     if hasattr(frame, "iloc") and hasattr(frame, "columns"):  # pandas, which need not be installed
         return _from_pandas(path, frame)
     if isinstance(frame, Mapping):
-        return _from_values(path, [str(name) for name in frame], [list(v) for v in frame.values()])
+        kinds = [getattr(values, "dtype", None) for values in frame.values()]
+        columns = [list(values) for values in frame.values()]
+        return _from_values(path, [str(name) for name in frame], columns, kinds)
     if isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame):
         names = list(dict.fromkeys(name for row in frame for name in row))
         return _from_values(path, names, [[row.get(name) for row in frame] for name in names])
@@ -94,7 +96,8 @@ def _from_pandas(path: Path, frame: Any) -> Raw:
             f"{path}: {type(frame).__module__}.{type(frame).__name__} gives no values; make a "
             f"frame of pandas of it first"
         ) from error
-    raw = _from_values(path, [*levels, *names], [*levels.values(), *columns])
+    kinds = [*(None for _ in levels), *frame.dtypes]
+    raw = _from_values(path, [*levels, *names], [*levels.values(), *columns], kinds)
     if None in frame.index.names and frame.index.inferred_type not in ("integer", "empty"):
         problem = f"the index has no name and begins with '{frame.index[0]}'"
         remedy = "name it, as in frame.rename_axis('item_id')"
@@ -107,17 +110,22 @@ def _exchanged(frame: Any) -> pl.DataFrame:
     return taken
 
 
-def _from_values(path: Path, names: Sequence[str], columns: Sequence[list[Any]]) -> Raw:
-    """Columns of Python values, each of a length."""
+def _from_values(
+    path: Path,
+    names: Sequence[str],
+    columns: Sequence[list[Any]],
+    kinds: Sequence[object] | None = None,
+) -> Raw:
+    """Columns of Python values, each of a length; `kinds` are their types where they have one."""
     sizes = sorted({len(column) for column in columns})
     if len(sizes) > 1:
         raise InputError(
             f"{path}: columns of {sizes[0]} and of {sizes[-1]} values; make them equal"
         )
     raw = Raw([], [], pl.int_range(1, (sizes or [0])[0] + 1, dtype=pl.UInt32, eager=True))
-    for name, values in zip(names, columns, strict=True):
-        plain = [_plain(value) for value in values]
-        text, notes = column_as_text(str(path), name, plain, raw.lines, unit="row")
+    for name, values, kind in zip(names, columns, kinds or [None] * len(names), strict=True):
+        plain, largest = [_plain(value) for value in values], largest_whole(kind)
+        text, notes = column_as_text(str(path), name, plain, raw.lines, "row", largest)
         raw.notes.extend(notes)
         if text is not None:
             raw.names.append(name)

@@ -142,7 +142,8 @@ class TfidfEncoder:
         width = min(_WIDTH, min(weighed.shape) - 1)
         if width < 1:
             raise InputError(_TOO_FEW)
-        svd = TruncatedSVD(width, random_state=0).fit(weighed)
+        with np.errstate(invalid="ignore"):  # equal texts: no variance to explain
+            svd = TruncatedSVD(width, random_state=0).fit(weighed)
         return cls(known, np.ascontiguousarray(svd.components_, dtype=np.float32))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -23,6 +23,11 @@ _OTHER_FORMATS = (
     (b"BZh", "compressed with bzip2; unpack it with bunzip2"),
     (b"\xfd7zXZ", "compressed with xz; unpack it with unxz"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it with unzstd"),
+    (b"SQLite format 3\0", "a database of SQLite; write its tables as CSV"),
+    (b"version https://git-lfs", "a pointer of Git LFS; fetch the file: git lfs pull"),
+    (b"<!DOCTYPE html", "a web page, perhaps in place of a download; fetch the file anew"),
+    (b"<!doctype html", "a web page, perhaps in place of a download; fetch the file anew"),
+    (b"<html", "a web page, perhaps in place of a download; fetch the file anew"),
 )
 _GZIP = b"\x1f\x8b"
 

@@ -10,7 +10,13 @@ import polars as pl
 
 from twofold.data.dataset import Note
 from twofold.data.reading.raw import Raw
-from twofold.data.reading.values import column_as_text, holds_ids, no_text_note, whole_ids
+from twofold.data.reading.values import (
+    column_as_text,
+    holds_ids,
+    largest_whole,
+    no_text_note,
+    whole_ids,
+)
 from twofold.records import InputError
 
 
@@ -72,7 +78,7 @@ def _as_text(
         column, notes = _with_numbers_only(path, column)
         if holds_ids(column.name):
             name, fractions = column.name, column.cast(pl.Float64)
-            whole, more = whole_ids(str(path), name, fractions, lines, "row")
+            whole, more = whole_ids(str(path), name, fractions, lines, "row", largest_whole(dtype))
             column, notes = whole if more else column, notes + more
         return column.cast(pl.String), notes
     if dtype.is_nested():

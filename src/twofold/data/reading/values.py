@@ -16,9 +16,21 @@ VECTOR_LENGTH = 32
 WHOLE_AS_FRACTION = 2**53
 """From here on a fraction has lost the last digits of a whole number."""
 
+_WHOLE_AS_SHORT_FRACTION = {"float32": 2**24, "float16": 2**11}
+
+
+def largest_whole(dtype: object) -> int:
+    """From where on a fraction of a type, of numpy, pandas or polars, loses digits of an id."""
+    return _WHOLE_AS_SHORT_FRACTION.get(str(dtype).lower(), WHOLE_AS_FRACTION)
+
 
 def column_as_text(
-    path: str, name: str, values: list[Any], lines: pl.Series, unit: str = "line"
+    path: str,
+    name: str,
+    values: list[Any],
+    lines: pl.Series,
+    unit: str = "line",
+    largest: int = WHOLE_AS_FRACTION,
 ) -> tuple[pl.Series | None, list[Note]]:
     """A column as text, with notes on what was not read as it stands; None where it is left out.
 
@@ -28,6 +40,7 @@ def column_as_text(
         values: text, numbers, truth values, lists or objects; None where there is none.
         lines: the line on which each value stands.
         unit: what `lines` counts.
+        largest: as in `whole_ids`.
     """
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {str}:
@@ -43,7 +56,7 @@ def column_as_text(
     notes: list[Note] = []
     if holds_ids(name) and float in kinds:
         numbers = pl.Series([v if isinstance(v, float) else None for v in values], dtype=pl.Float64)
-        whole, notes = whole_ids(path, name, numbers, lines, unit)
+        whole, notes = whole_ids(path, name, numbers, lines, unit, largest)
         values = [v if w is None else w for v, w in zip(values, whole, strict=True)]
     if missing := [n for n, value in enumerate(values) if _is_no_number(value)]:
         written = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(values[missing[0]])]
@@ -72,7 +85,7 @@ def no_text_note(path: str, name: str, kind: str) -> Note:
     return Note(1, path, problem, "write what matters as text", unit="column")
 
 
-_NAMES_ONE = ("item_id", "user_id", "query_id", "_id")
+_NAMES_ONE = ("item_id", "user_id", "query_id")
 """Columns of which a value names one row of a table."""
 
 
@@ -95,7 +108,12 @@ def holds_ids(name: str) -> bool:
 
 
 def whole_ids(
-    path: str, name: str, column: pl.Series, lines: pl.Series, unit: str
+    path: str,
+    name: str,
+    column: pl.Series,
+    lines: pl.Series,
+    unit: str,
+    largest: int = WHOLE_AS_FRACTION,
 ) -> tuple[pl.Series, list[Note]]:
     """Ids that are fractions such as 10.0 as whole numbers, where each of them is one.
 
@@ -107,6 +125,7 @@ def whole_ids(
         column: Float64, null where there is no fraction.
         lines: the line on which each value stands.
         unit: what `lines` counts.
+        largest: the whole number from which on those of the column have lost their last digits.
 
     Returns:
         The whole numbers, all null where one of the values is none; and a note.
@@ -117,7 +136,7 @@ def whole_ids(
     given = column.drop_nulls().drop_nans()
     if not len(given) or not (given == given.round()).all():
         return pl.repeat(None, len(column), dtype=pl.Int64, eager=True), []
-    large = (column.abs() >= WHOLE_AS_FRACTION).fill_null(False)
+    large = (column.abs() >= largest).fill_null(False)
     if large.any():
         row = large.arg_max()
         assert row is not None
