@@ -119,3 +119,12 @@ def test_a_training_that_pauses_ends_with_the_same_bits(
     train(catalog, "joint", out=tmp_path / "m", config=quick_config, device="cpu")
     assert paused[0] < paused[1] <= paused[2] < 40
     assert artifact.load(tmp_path / "m", "model") == artifact.load(model_folder, "model")
+
+
+def test_time_that_is_over_ends_a_training_and_the_stamp_says_at_which_step(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = quick_config.model_copy(update={"max_steps": None, "max_time": 1e-4})
+    stamp = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu").model.stamp
+    assert stamp.ended_by == "max_time"
+    assert 1 <= stamp.best_step <= stamp.steps == stamp.curve[-1]["step"] < 100

@@ -220,12 +220,13 @@ def _by_value(progress: Progress, trained: Trained) -> list[int]:
 
 def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
     """Validate the best checkpoints on all requests; the best of them is kept."""
-    if job.validation is None or not job.validation.has_more:
+    most = job.schedule.candidates(progress)
+    if job.validation is None or not job.validation.has_more or not most:
         return
     start = time.perf_counter()
     points = {point["step"]: point for point in progress.curve}
     progress.best_value = -1.0
-    for step in _by_value(progress, trained)[: job.schedule.candidates(progress)]:
+    for step in _by_value(progress, trained)[:most]:
         trained.model.load_state_dict(trained.candidates[step], strict=False)
         trained.model.eval()
         value = points[step]["on_all"] = job.validation.on_all()["value"]

@@ -108,10 +108,12 @@ class Schedule:
         return math.ceil((1 + self.patience) * progress.last_best_step) + LEAST_PATIENCE
 
     def candidates(self, progress: Progress) -> int:
-        """How many checkpoints may be validated on all requests at the end."""
+        """How many checkpoints may be compared on all requests at the end; 0 where two are too
+        expensive."""
         may_spend = self.share * progress.step * self.costs.step
         left = may_spend - len(progress.curve) * self.costs.sample
-        return max(1, min(CANDIDATES, int(left / max(self.costs.all, 1e-9))))
+        most = min(CANDIDATES, int(left / max(self.costs.all, 1e-9)))
+        return most if most > 1 else 0
 
     def spent_share(self, progress: Progress) -> float:
         """The share of all costs so far that validation has."""
