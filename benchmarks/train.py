@@ -1,0 +1,301 @@
+"""The time of a training step, against an earlier version on the same batches.
+
+    git worktree add BASE COMMIT
+    python benchmarks/train.py DATASET... --base BASE [--rounds 12] [--threads 1] [--publish NAME]
+
+DATASET is a folder of tables. Each version prepares it by itself and trains a decoder of size
+`small` from the same seed, so that both have the same batches: the targets of every round must be
+equal. Each version runs in a process of its own, and the two take turns, some steps a round.
+Times are processor times, as other work on the machine must not decide. The share of the peak is
+that of the matrix products of blocks and loss (attention left out) at the rate of a large bfloat16
+product.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from publish import add_publish_option, publish_records
+
+ARMS = ("recommendation", "search", "joint")
+STEPS = 10
+"""The steps of a round."""
+SETTINGS = {
+    "backbone": "decoder:small",
+    "batch_tokens": 1024,
+    "max_batch_size": 128,
+    "long_histories": "windows",
+    "dropout": 0.1,
+    "max_steps": 12_000,
+    "item_init": "text",
+}
+FORMER = {
+    "max_batch_size": ("batch_requests", {}),
+    "long_histories": ("windows", {"windows": "all"}),
+    "max_steps": ("updates", {}),
+    "item_init": ("rows", {}),
+}
+"""What earlier versions called settings and their values."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """Raised in the place of the training loop, once its job is known."""
+
+
+def settings_of(known: Any, values: dict[str, Any]) -> list[str]:
+    """The settings as this version calls them."""
+    written = []
+    for name, value in values.items():
+        if name in known:
+            written.append(f"{name}={value}")
+        elif name in FORMER and FORMER[name][0] in known:
+            former, values_then = FORMER[name]
+            written.append(f"{former}={values_then.get(value, value)}")
+    return written
+
+
+def job_of(folder: str, arm: str, precision: str) -> tuple[Any, Any, Any, Any]:
+    """The loop, backbone, vocabulary and job of a training, of whatever version is imported."""
+    config = importlib.import_module("twofold.training.config")
+    training = importlib.import_module("twofold.training.train")
+    try:
+        load = importlib.import_module("twofold.tasks.storage").load_dataset
+    except ModuleNotFoundError:
+        load = importlib.import_module("twofold.tasks.prepare").load_dataset
+    values = {**SETTINGS, "precision": precision}
+    written = settings_of(config.TrainingConfig.model_fields, values)
+    resolved = config.resolve_config("standard", None, tuple(written))
+    found: list[Any] = []
+
+    def keep(*arguments: Any) -> None:
+        found.extend(arguments[:3])
+        raise Stopped
+
+    with (
+        tempfile.TemporaryDirectory() as out,
+        mock.patch.object(training.loop, "run", keep),
+        suppress(Stopped),
+    ):
+        training.train(load(folder), arm, out=Path(out) / "model", config=resolved, device="cpu")
+    return (training.loop, *found)
+
+
+def stepper(folder: str, arm: str, precision: str) -> tuple[Callable[[int], None], Any]:
+    """A function that takes steps, and the progress that it changes."""
+    loop, backbone, vocabulary, job = job_of(folder, arm, precision)
+    optimizer, progress = loop._optimizer(backbone, job.config), loop.Progress()
+    step = getattr(loop, "_step", None) or loop._update
+
+    def take(steps: int) -> None:
+        with loop._deterministic(torch.device("cpu")):
+            for _ in range(steps):
+                step(backbone, vocabulary, job, optimizer, progress)
+
+    return take, progress
+
+
+def products_of(folder: str, arm: str, precision: str, steps: int) -> dict[str, float]:
+    """Means over the first steps: operations of the matrix products, examples and targets."""
+    _, backbone, vocabulary, job = job_of(folder, arm, precision)
+    blocks = sum(p.numel() for name, p in backbone.named_parameters() if ".layers." in name)
+    rows = backbone.output_embeddings()
+    found = {"operations": 0.0, "examples": 0.0, "targets": 0.0}
+    for step in range(steps):
+        planned = job.mixture.batch(step)
+        batch = vocabulary.collate(job.sources[planned.source].take(planned.rows))
+        products = len(batch.cells) * blocks + len(batch.context_rows) * rows.numel()
+        found["operations"] += 6 * products / steps
+        found["examples"] += len(batch.tokens) / steps
+        found["targets"] += len(batch.targets) / steps
+    return found
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """Answer on standard output what each round took; a line with a number asks for steps."""
+    torch.set_num_threads(arguments.threads)
+    take, progress = stepper(arguments.datasets[0], arguments.arm, arguments.precision)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        before, seen = time.process_time(), sum(progress.targets_seen.values())
+        take(int(line))
+        seconds = (time.process_time() - before) / int(line)
+        answer = {
+            "seconds": seconds,
+            "targets": sum(progress.targets_seen.values()) - seen,
+            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+        print(json.dumps(answer), flush=True)
+
+
+class Worker:
+    """One version, in a process of its own."""
+
+    def __init__(self, source: Path, folder: Path, arm: str, arguments: argparse.Namespace) -> None:
+        command = [sys.executable, __file__, str(folder), "--arm", arm, "--work"]
+        command += ["--threads", str(arguments.threads), "--precision", arguments.precision]
+        self._process = subprocess.Popen(
+            command,
+            env={**environment(source), "OMP_NUM_THREADS": str(arguments.threads)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        if self._read() != "ready":
+            raise SystemExit(f"{source}: the training did not start on {folder}")
+
+    def _read(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().strip()
+
+    def take(self, steps: int) -> dict[str, float]:
+        """Take steps; seconds of each, targets of all, and the peak of memory in MB."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        answer: dict[str, float] = json.loads(self._read())
+        return answer
+
+    def end(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def environment(source: Path) -> dict[str, str]:
+    """The environment in which `twofold` is that of a checkout."""
+    return {**os.environ, "PYTHONPATH": str(source / "src")}
+
+
+def prepare(source: Path, dataset: str, out: Path) -> Path:
+    """The dataset as a version prepares it."""
+    command = "from twofold.cli import main; main()"
+    subprocess.run(
+        [sys.executable, "-c", command, "prepare", dataset, "--out", str(out)],
+        env=environment(source),
+        check=True,
+        capture_output=True,
+    )
+    return out
+
+
+def peaks() -> dict[str, float]:
+    """GFLOP/s of matrix products: large ones, and those of the loss over 3,416 codes."""
+    found = {}
+    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        for shape, (rows, inner, columns) in (
+            ("1024 x 1024 x 1024", (1024, 1024, 1024)),
+            ("1024 x 128 x 3416", (1024, 128, 3416)),
+        ):
+            left = torch.randn(rows, inner).to(kind)
+            right = torch.randn(inner, columns).to(kind)
+            times = []
+            for _ in range(30):
+                start = time.process_time()
+                left @ right
+                times.append(time.process_time() - start)
+            found[f"{name}, {shape}"] = 2 * rows * inner * columns / min(times) / 1e9
+    return found
+
+
+def compare(
+    name: str, folders: list[Path], arm: str, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """A record of one case: both versions in turn."""
+    here = Path(__file__).parents[1]
+    workers = [
+        Worker(source, folder, arm, arguments)
+        for source, folder in zip((arguments.base, here), folders, strict=True)
+    ]
+    for worker in workers:
+        worker.take(STEPS)
+    rounds = [[worker.take(STEPS) for worker in workers] for _ in range(arguments.rounds)]
+    for worker in workers:
+        worker.end()
+    if any(then["targets"] != now["targets"] for then, now in rounds):
+        raise SystemExit(f"{name}, {arm}: the versions have other batches")
+    ratios = sorted(then["seconds"] / now["seconds"] for then, now in rounds)
+    then, now = (statistics.median(r[side]["seconds"] for r in rounds) for side in (0, 1))
+    mean = products_of(str(folders[1]), arm, arguments.precision, STEPS * arguments.rounds)
+    return {
+        "dataset": name,
+        "arm": arm,
+        "before, ms": then * 1e3,
+        "now, ms": now * 1e3,
+        "times as fast": [statistics.median(ratios), ratios[0], ratios[-1]],
+        "examples a second": mean["examples"] / now,
+        "targets a second": mean["targets"] / now,
+        "products, GFLOP/s": mean["operations"] / now / 1e9,
+        "peak memory before, MB": rounds[-1][0]["peak"],
+        "peak memory now, MB": rounds[-1][1]["peak"],
+    }
+
+
+def cases(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Every dataset with every arm that it has the tables for."""
+    for dataset in arguments.datasets:
+        has_queries = any(Path(dataset).glob("queries.*"))
+        yield from ((dataset, arm) for arm in ARMS if has_queries or arm == "recommendation")
+
+
+def main() -> None:
+    """Compare both versions, or be one of them."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("datasets", nargs="+")
+    parser.add_argument("--base", type=Path, help="a checkout of the version to compare with")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--arm", help=argparse.SUPPRESS)
+    add_publish_option(parser)
+    arguments = parser.parse_args()
+    if arguments.work:
+        work(arguments)
+        return
+    torch.set_num_threads(arguments.threads)
+    rates, records = peaks(), []
+    print(json.dumps(rates))
+    with tempfile.TemporaryDirectory() as kept:
+        folders: dict[str, list[Path]] = {}
+        here = Path(__file__).parents[1]
+        for dataset, arm in cases(arguments):
+            name = Path(dataset).name
+            if name not in folders:
+                places = [Path(kept) / f"{name}-{side}" for side in ("before", "now")]
+                folders[name] = [
+                    prepare(source, dataset, place)
+                    for source, place in zip((arguments.base, here), places, strict=True)
+                ]
+            record = compare(name, folders[name], arm, arguments)
+            peak = rates[f"{arguments.precision}, 1024 x 1024 x 1024"]
+            record["share of the peak"] = record["products, GFLOP/s"] / peak
+            records.append(record)
+            print(json.dumps(record), flush=True)
+    publish_records(
+        arguments.publish,
+        "train",
+        "A step of training, before and now",
+        records,
+        seeds="one; the same batches on both sides",
+        protocol=f"decoder of size small, {arguments.precision}, 1,024 tokens a batch; "
+        f"{arguments.threads} threads, processor time, {arguments.rounds} rounds of {STEPS} steps "
+        "in turn",
+    )
+
+
+if __name__ == "__main__":
+    main()
