@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.preprocessing import normalize
-from sklearn.utils.extmath import randomized_svd
 
-from twofold.encoders.vectors import Vectors, unit
+from twofold.encoders.vectors import Vectors, pointed, singular_vectors, unit
 from twofold.records import Example
 
 _WINDOW = 5
@@ -93,14 +91,18 @@ def nearness(examples: Sequence[Example], items: int) -> sp.csr_array:
 def leading_factors(matrix: sp.csr_array, width: int, seed: int) -> Vectors:
     """Unit vectors of a matrix's rows, (N, width): left singular vectors times singular values."""
     rank = min(width, *matrix.shape)
-    left, values, _ = randomized_svd(matrix, rank, random_state=seed)
+    iterations = 7 if rank < 0.1 * min(matrix.shape) else 4
+    left, values, _ = singular_vectors(matrix, rank, iterations, seed)
+    left = pointed(left.T).T
     # Directions with a singular value of about zero are rounding errors.
     kept = np.where(values > 1e-7 * values[0], values, 0)
     factors = np.zeros((matrix.shape[0], width), np.float32)
     factors[:, :rank] = left * kept
     factors[np.diff(matrix.indptr) == 0] = 0
     # Not `unit`, whose sums have another order: fresh weights start from these bits.
-    return np.asarray(normalize(factors, copy=False), dtype=np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", factors, factors))
+    factors /= np.where(lengths > 0, lengths, 1)[:, None]
+    return factors
 
 
 def _near(examples: Sequence[Example], items: int) -> sp.csr_array:
