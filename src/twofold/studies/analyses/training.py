@@ -19,9 +19,10 @@ class TrainedModel(Value):
 
     budget: int | None
     """Steps that it might take; null where validation decided."""
-    ended_by: str
-    """What ended it: patience, the setting of a cap, or the steps of joint."""
-    validation_share: float
+    ended_by: str = ""
+    """What ended it: patience, the setting of a cap, or the steps of joint; empty in studies of
+    earlier versions."""
+    validation_share: float = 0.0
     """The share of the arithmetic operations that validation took."""
     updates: int
     """Steps that it took."""
