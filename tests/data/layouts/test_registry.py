@@ -52,20 +52,69 @@ def test_a_table_in_a_format_that_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ubi_queries is in no format that is read"):
         read_source(write(tmp_path / "a", logs))
     judged = "query-id\tcorpus-id\tscore\nq1\td2\t2\n"
-    with pytest.raises(InputError, match="queries is in no format that is read"):
+    with pytest.raises(InputError, match=r"queries\.txt: is in no format that is read"):
         read_source(write(tmp_path / "b", {"queries.txt": "x", "qrels/test.tsv": judged}))
 
 
 def test_a_folder_without_a_table_is_told_what_it_holds(tmp_path: Path) -> None:
-    files = dict.fromkeys(("interaction.csv", "item.txt", ".hidden", "a", "b", "c", "d"), "x")
+    files = dict.fromkeys(("events.csv", "item", ".hidden", "a", "b", "c", "d"), "x")
     folder = write(tmp_path, files)
-    with pytest.raises(
-        InputError, match=r"; it holds a, b, c, d, interaction\.csv, \.\.\.; twofold"
-    ):
+    with pytest.raises(InputError, match=r"; it holds a, b, c, d, events\.csv, \.\.\.; twofold"):
         read_source(folder)
-    (tmp_path / "parts" / "interactions.parquet").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"; it holds interactions\.parquet \(a folder\); twofold"):
-        read_source(tmp_path / "parts")
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="; it is empty; twofold sources"):
         read_source(tmp_path / "none")
+
+
+SEARCH = {
+    "items.csv": "item_id,title\na,Alpha\nb,Beta\n",
+    "queries.csv": "query_id,text\nq,one\n",
+    "qrels.csv": "query_id,item_id\nq,a\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("interactions.xlsx", "is in no format that is read; write it as interactions.csv"),
+        ("Interactions.csv.zst", "is in no format that is read"),
+        ("interactions.txt", "is in no format that is read"),
+        ("interaction.csv", "is not read; name it interactions.csv"),
+        ("interactions_1.csv", "is not read; name it interactions.csv"),
+        ("interactions-part-00001.parquet", "is not read; name it interactions.parquet"),
+        ("interactions.parquet/part-0.parquet", "is a folder; write its parts as one file"),
+    ],
+)
+def test_what_is_called_almost_as_a_missing_table_is_refused(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    folder = write(tmp_path, {**SEARCH, name: "x"})
+    with pytest.raises(InputError, match=f"{name.partition('/')[0]}: .*{message}.*another name"):
+        read_source(folder)
+    (folder / "interactions.csv").write_text("user_id,item_id\nu,a\n")
+    assert read_source(folder).interactions.height == 1
+
+
+def test_a_table_in_parts_is_refused(tmp_path: Path) -> None:
+    parts = dict.fromkeys(("interactions_1.csv", "interactions_2.csv"), "user_id,item_id\nu,a\n")
+    with pytest.raises(
+        InputError, match=r"_1\.csv: is not read; join all parts as interactions\.csv"
+    ):
+        read_source(write(tmp_path, {**SEARCH, **parts}))
+
+
+def test_a_table_that_is_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path, SEARCH)
+    (folder / "interactions.csv").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"interactions\.csv: is a link that leads nowhere"):
+        read_source(folder)
+
+
+def test_files_that_have_the_name_of_no_table_are_counted(tmp_path: Path) -> None:
+    more = {"events.csv": "x", "clicks.json.gz": "x", "README.md": "x", ".items.csv": "x"}
+    folder = write(tmp_path, {**SEARCH, **more})
+    (note,) = read_source(folder).notes
+    assert str(note) == (
+        f"{folder}: clicks.json.gz, events.csv have the name of no table (2 files not read); "
+        f"nothing to do, or rename what is one of items, interactions, queries, qrels"
+    )

@@ -1,8 +1,11 @@
 """Our own layout: a folder with items and interactions, or queries and qrels, or all four."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
-from twofold.data.formats import SUFFIXES, Table, find_table, read_table
+from twofold.data.dataset import Note
+from twofold.data.formats import SUFFIXES, Table, find_table, format_suffix, read_table
 from twofold.records import InputError
 
 TABLES = ("items", "interactions", "queries", "qrels")
@@ -27,7 +30,25 @@ def tables(folder: Path) -> dict[str, list[Table]]:
             f"each as {', '.join(SUFFIXES)}{_holds(folder)}; twofold sources lists what else is "
             f"read"
         )
+    name = next(iter(read))
+    read[name] = [replace(t, notes=(*t.notes, *_not_read(folder))) for t in read[name]]
     return require_enough(folder, read)
+
+
+def _not_read(folder: Path) -> list[Note]:
+    """A note on files that may hold a table, and have the name of none."""
+    names = sorted(
+        path.name
+        for path in set(folder.iterdir()) - set(present(folder).values())
+        if format_suffix(path) in SUFFIXES and not path.name.startswith(".")
+    )
+    if not names:
+        return []
+    more = ", ..." if len(names) > _SHOWN else ""
+    have = "has" if len(names) == 1 else "have"
+    problem = f"{', '.join(names[:_SHOWN])}{more} {have} the name of no table"
+    remedy = f"nothing to do, or rename what is one of {', '.join(TABLES)}"
+    return [Note(len(names), str(folder), problem, remedy, "file", "not read")]
 
 
 def present(folder: Path) -> dict[str, Path]:
@@ -41,8 +62,34 @@ def present(folder: Path) -> dict[str, Path]:
 
 
 def read_present(folder: Path) -> dict[str, list[Table]]:
-    """The tables that a folder has, few as they may be."""
-    return {name: [read_table(path)] for name, path in present(folder).items()}
+    """The tables that a folder has, few as they may be.
+
+    Raises:
+        InputError: something is called as a table that is missing, and is not read as one.
+    """
+    paths = present(folder)
+    for name in TABLES:
+        if name not in paths and (other := _almost(folder, name)):
+            raise InputError(f"{other}; if it is no table, give it another name")
+    return {name: [read_table(path)] for name, path in paths.items()}
+
+
+def _almost(folder: Path, name: str) -> str | None:
+    """What is wrong with the entry of a folder that is called almost as a missing table."""
+    one = {"queries": "query"}.get(name, name.removesuffix("s"))
+    called = re.compile(rf"({name}|{one})([-_ ]?(part)?[-_ ]?\d+)?\..+", re.IGNORECASE)
+    alike = sorted(path for path in folder.iterdir() if called.fullmatch(path.name))
+    for path in alike:
+        if path.is_symlink() and not path.exists():
+            return f"{path}: is a link that leads nowhere; mend it, or remove it"
+        if path.is_dir():
+            return f"{path}: is a folder; write its parts as one file {name}{format_suffix(path)}"
+        if format_suffix(path) not in SUFFIXES or not path.is_file():
+            return f"{path}: is in no format that is read; write it as {name}.csv"
+        meant = f"{name}{format_suffix(path)}"
+        remedy = f"name it {meant}" if len(alike) == 1 else f"join all parts as {meant}"
+        return f"{path}: is not read; {remedy}"
+    return None
 
 
 def _holds(folder: Path) -> str:
