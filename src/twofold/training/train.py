@@ -14,8 +14,6 @@ from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
 from twofold.model.hybrid import Hybrid
 from twofold.model.stamp import Stamp
-from twofold.model.vocabulary import EncodedExamples
-from twofold.records import Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
 from twofold.tasks.prepared import PreparedDataset, require_dataset
@@ -195,10 +193,8 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
     vocabulary, backbone = model.vocabulary, model.backbone
     sources = initial.sources
     encoded = {task: encode(source, vocabulary, backbone) for task, source in sources.items()}
-    learned: dict[Task, EncodedExamples] = dict(encoded)
-    if arm.intervention:
-        task = arm.intervention.task
-        learned[task] = encode(initial.learned[task], vocabulary, backbone)
+    changed = [arm.intervention.task] if arm.intervention else []
+    learned = encoded | {t: encode(initial.learned[t], vocabulary, backbone) for t in changed}
     mixture, own = mixture_of(learned, arm.tasks, config, seed), [learned[t] for t in arm.tasks]
     judged = validation_requests(dataset, arm, sources, config, seed)
     validation = validation_of(model, judged, config.num_beams, run.reference)
