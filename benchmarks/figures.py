@@ -165,19 +165,26 @@ def draw_identifiers(pages: Pages) -> Figure:
 
 
 def draw_calibration(pages: Pages) -> Figure:
-    """Coverage of the intervals; those that leave out the nominal one have another colour."""
-    rows = find_run(pages["calibration"], "published").tables[0].rows
-    figure, panels = plt.subplots(1, 2, figsize=(7.6, 3.6), sharey=True, layout="constrained")
-    for axes, key, nominal in zip(panels, ("coverage_95", "coverage_90"), (0.95, 0.9), strict=True):
-        values = [_interval(row[key]) for row in rows]
-        for place, (mean, low, high) in enumerate(values):
-            colour = OURS if low <= nominal <= high else BASELINE
-            axes.plot([low, high], [place, place], color=colour)
-            axes.plot([mean], [place], "o", color=colour, markersize=5)
-        axes.axvline(nominal, color=INK, linewidth=1)
-        axes.set(title=f"nominal {nominal:.0%}", xlabel="coverage", xlim=(nominal - 0.04, 1 - 0.02))
-    names = [f"{row['task']}, {row['seeds']} seeds, {row['effect']} SESOI" for row in rows]
-    _name_rows(panels[0], names)
+    """Coverage of the 95 % intervals in every made world, and given seeds that agree by chance."""
+    rows = find_run(pages["calibration"], "made-scores").tables[0].rows
+    whole = [row for row in rows if row["check"] == "covered by 95 %"]
+    given = {row["setting"]: row for row in rows if "given" in str(row["check"])}
+    figure, axes = plt.subplots(figsize=(7.6, 6.4), layout="constrained")
+    axes.axvspan(0.93, 0.97, color=GRID, alpha=0.6, lw=0)
+    axes.axvline(0.95, color=INK, linewidth=1)
+    for place, row in enumerate(whole):
+        parts = [(row, OURS, "all studies")]
+        if row["setting"] in given:
+            parts.append((given[row["setting"]], BASELINE, "seed means that agree by chance"))
+        for shift, (part, colour, label) in enumerate(parts):
+            mean, low, high = _interval(part["share"])
+            height = place + 0.35 * shift
+            axes.plot([low, high], [height, height], color=colour)
+            known = label if place == 0 else None
+            axes.plot([mean], [height], "o", color=colour, markersize=4, label=known)
+    axes.set(xlabel="coverage", xlim=(0.5, 1.0))
+    axes.legend(loc="lower left", fontsize=8)
+    _name_rows(axes, [str(row["setting"]) for row in whole])
     return figure
 
 

@@ -23,7 +23,7 @@ from twofold.studies.values import Value
 
 AIM = 0.8
 """The chance of a verdict that a study is planned for."""
-USUAL_SEED_DEVIATION = 0.04
+USUAL_SEED_DEVIATION = 0.05
 """The standard deviation of an arm's mean over the seeds, as a share of it, before any is seen:
 most studies so far show 2 to 8 %."""
 _USUAL_DEGREES = 4
@@ -89,9 +89,8 @@ class Pilot:
         requests: covariance of the means from the choice of requests alone, (3, 3).
         interaction: variance of the mean of one trained model from what its seed and the requests
             do together, (3,).
-        seed_variance: of the mean of one trained model, averaged over the arms; without the
-            interaction.
-        seed_degrees: how well the last is known.
+        seed_variances: of the mean of one trained model, without the interaction: values that are
+            equally likely, ascending.
         seeds: trained models of each arm.
         request_degrees: of the clusters.
     """
@@ -99,8 +98,7 @@ class Pilot:
     means: Floats
     requests: Floats
     interaction: Floats
-    seed_variance: float
-    seed_degrees: float
+    seed_variances: Floats
     seeds: int
     request_degrees: float
 
@@ -122,20 +120,35 @@ class Pilot:
             interaction = _usual_interaction(moments.request_covariance)
         centred = stacked - stacked.mean(axis=1, keepdims=True)
         squares = float(((centred - centred.mean(axis=0)) ** 2).sum())
-        degrees = (arms - 1) * (seeds - 1)
-        shared = float(interaction.mean()) * degrees
-        own = max(0.0, squares - shared)
-        variance = (own + _USUAL_DEGREES * usual) / (degrees + _USUAL_DEGREES)
+        known = (squares, (arms - 1) * (seeds - 1), float(interaction.mean()))
         requests = moments.request_covariance - np.diag(interaction / seeds)
         return cls(
             means=moments.means,
             requests=requests,
             interaction=interaction,
-            seed_variance=variance,
-            seed_degrees=degrees + _USUAL_DEGREES,
+            seed_variances=_possible_variances(usual, *known),
             seeds=seeds,
             request_degrees=moments.request_degrees,
         )
+
+
+def _possible_variances(usual: float, squares: float, degrees: int, interaction: float) -> Floats:
+    """Equally likely values of the variance that seeds bring, given what is usual and was seen.
+
+    What was seen also holds the interaction. Where that is most of it, it says little of the rest.
+
+    Args:
+        usual: the variance before any seed is seen, known with `_USUAL_DEGREES`.
+        squares: the sum of squares of the seed means, with so many `degrees` of freedom.
+        interaction: its part in the variance of a mean.
+    """
+    values = usual * np.geomspace(1e-3, 1e3, 600)
+    # Densities of log variance: scaled inverse chi-squared before, chi-squared for what was seen.
+    log = -_USUAL_DEGREES / 2 * (np.log(values) + usual / values)
+    log -= (degrees * np.log(values + interaction) + squares / (values + interaction)) / 2
+    shares = np.cumsum(np.exp(log - log.max()))
+    places = (np.arange(_DRAWS) + 0.5) / _DRAWS
+    return np.asarray(np.interp(places, shares / shares[-1], values))
 
 
 def _usual_interaction(covariance: Floats) -> Floats:
@@ -170,8 +183,7 @@ class Futures:
         # The same numbers in every simulation: what differs is the plan.
         self._rng = np.random.default_rng(0)
         self._root = _root(pilot.requests)
-        known = self._rng.chisquare(pilot.seed_degrees, draws) / pilot.seed_degrees
-        self._seed_variance = pilot.seed_variance / known
+        self._seed_variance = self._rng.choice(pilot.seed_variances, draws)
         plain = float(pilot.means[1])
         joint = plain + differences[0]
         self._means = np.array([joint, plain, joint - differences[1]])
