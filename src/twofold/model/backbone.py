@@ -218,7 +218,7 @@ class LlamaDecoder(Decoder):
             # In float32: batches of queries have many sizes, see `fused._SHORT`.
             with torch.autocast(embedded.device.type, enabled=False):
                 vectors = self.query_map(batch.query_vectors.float())
-            embedded = embedded.index_add(0, last, vectors)
+            embedded = embedded.index_add(0, last, vectors.to(embedded.dtype))
         places = token_of[batch.context_rows * width + batch.context_positions]
         layout = Layout(cells, rows, length)
         states: torch.Tensor = self.model.base_model(embedded, layout, places)
