@@ -7,14 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from twofold import artifact
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import save_dataset
 from twofold.training.config import TrainingConfig
+from twofold.training.state import AdamW
 from twofold.training.train import train
 
 COMMAND = """
@@ -147,3 +150,24 @@ def test_a_link_to_an_empty_folder_is_written_to(
     assert artifact.is_complete(elsewhere)
     assert artifact.is_complete(link)
     assert train(catalog, "joint", out=link, config=config, device="cpu", resume=True)
+
+
+def test_the_optimizer_has_the_bits_of_torchs() -> None:
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(40, 7)), torch.nn.Parameter(torch.randn(7))]
+    theirs = [torch.nn.Parameter(parameter.detach().clone()) for parameter in ours]
+    one = AdamW([(ours[:1], 0.1), (ours[1:], 0.0)])
+    groups: list[dict[str, Any]] = [
+        {"params": theirs[:1], "weight_decay": 0.1},
+        {"params": theirs[1:]},
+    ]
+    other = torch.optim.AdamW(groups, lr=0.01, weight_decay=0.0, fused=True)
+    for step in range(4):
+        one.learning_rate = other.param_groups[0]["lr"] = other.param_groups[1]["lr"] = 0.01 * step
+        one.zero_grad()
+        for own, same in zip(ours, theirs, strict=True):
+            own.grad = torch.randn(own.shape)
+            same.grad = own.grad.clone()
+        one.step()
+        other.step()
+    assert all(map(torch.equal, ours, theirs))

@@ -16,6 +16,8 @@ from twofold.encoders.vectors import pointed, singular_vectors, unit
 from twofold.records import InputError
 
 _WIDTH = 512
+_AT_ONCE = 1024
+"""Texts that are encoded at once: their sums are in float64, and several copies of them live."""
 _WORDS = "tfidf_words.json"
 _TABLES = "tfidf.safetensors"
 _MOST_WORDS = 50_000
@@ -149,8 +151,11 @@ class TfidfEncoder:
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `TextEncoder`."""
-        if not texts:
-            return np.zeros((0, self.width), np.float32)
+        parts = [texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE)]
+        none = np.zeros((0, self.width), np.float32)
+        return np.concatenate([none, *map(self._encoded, parts)])
+
+    def _encoded(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         weighed = self.words.weigh(texts, sentences=True)
         # A product with the axes of every word would read 30 MB for the five words of a query.
         used, columns = np.unique(weighed.indices, return_inverse=True)

@@ -24,6 +24,7 @@ from twofold.training.mixture import Mixture
 from twofold.training.progress import shown
 from twofold.training.schedule import CANDIDATES, Schedule
 from twofold.training.state import (
+    AdamW,
     Average,
     DivergedError,
     Progress,
@@ -140,20 +141,19 @@ def _step(
     backbone: Backbone,
     vocabulary: Vocabulary,
     job: Job,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     progress: Progress,
 ) -> tuple[float, int]:
     """One training step; returns the loss and the number of examples."""
     backbone.train()
     planned = job.mixture.batch(progress.step)
     examples = job.sources[planned.source].take(planned.rows)
-    for group in optimizer.param_groups:
-        group["lr"] = job.config.learning_rate * job.schedule.factor(progress.step)
+    optimizer.learning_rate = job.config.learning_rate * job.schedule.factor(progress.step)
     torch.manual_seed(job.seed * 1_000_003 + progress.step)
     loss = _loss(backbone, vocabulary, job, examples, planned.weight)
     if not torch.isfinite(loss):
         raise _diverged(job, progress.step, f"the loss is {float(loss.detach())}")
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.max_grad_norm)
     optimizer.step()
@@ -187,14 +187,12 @@ def _loss(
     return loss
 
 
-def _optimizer(backbone: Backbone, config: TrainingConfig) -> torch.optim.Optimizer:
+def _optimizer(backbone: Backbone, config: TrainingConfig) -> AdamW:
     """AdamW; norms and biases do not decay."""
-    parameters = [p for p in backbone.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    parameters = list(backbone.parameters())
+    matrices = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    return AdamW([(matrices, config.weight_decay), (others, 0.0)])
 
 
 def _record(progress: Progress, trained: Trained, job: Job) -> None:

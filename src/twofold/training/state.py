@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,59 @@ class Average:
             self.weights[number], weight.data = weight.data, average
 
 
+class AdamW:
+    """The fused AdamW of torch, with its bits, and little else of an optimizer of torch.
+
+    The first call of those imports torch's compiler, which takes 2 s and 100 MB.
+
+    Args:
+        groups: the parameters and the weight decay of each group.
+    """
+
+    def __init__(self, groups: Sequence[tuple[Sequence[torch.nn.Parameter], float]]) -> None:
+        self.learning_rate = 0.0
+        self._groups = [([p for p in own if p.requires_grad], decay) for own, decay in groups]
+        self._all = [parameter for own, _ in self._groups for parameter in own]
+        self.moments: list[Tensors] = [
+            {
+                "step": torch.zeros((), device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+            for parameter in self._all
+        ]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self._all:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step of all parameters that have a gradient."""
+        moments = iter(self.moments)
+        for parameters, decay in self._groups:
+            own = [(p, next(moments)) for p in parameters]
+            learned = [(p, kept) for p, kept in own if p.grad is not None]
+            steps = [kept["step"] for _, kept in learned]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                [p for p, _ in learned],
+                [p.grad for p, _ in learned if p.grad is not None],
+                [kept["exp_avg"] for _, kept in learned],
+                [kept["exp_avg_sq"] for _, kept in learned],
+                [],
+                steps,
+                lr=self.learning_rate,
+                beta1=0.9,
+                beta2=0.999,
+                weight_decay=decay,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
     """What changes in a training, beside its `Progress`; it is changed in place.
@@ -132,7 +185,7 @@ class Trained:
     """
 
     model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: AdamW
     average: Average
     candidates: dict[int, Tensors] = field(default_factory=dict)
 
@@ -172,11 +225,9 @@ def load_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Prog
         raise InputError(f"{error}: remove {folder}, then run the command again") from error
     require_same(saved, identity, folder)
     trained.model.load_state_dict(load_file(newest / "weights.safetensors"), strict=False)
-    moments: dict[int, Tensors] = {}
     for name, tensor in load_file(newest / "optimizer.safetensors").items():
         number, key = name.split(".")
-        moments.setdefault(int(number), {})[key] = tensor
-    trained.optimizer.load_state_dict({**trained.optimizer.state_dict(), "state": moments})
+        trained.optimizer.moments[int(number)][key].copy_(tensor)
     for number, average in load_file(newest / "average.safetensors").items():
         trained.average.weights[int(number)].copy_(average)
     trained.candidates.clear()
@@ -261,9 +312,9 @@ def copy_weights(model: torch.nn.Module) -> Tensors:
     return {k: v.detach().clone() for k, v in _unshared(model.state_dict()).items()}
 
 
-def _moments(optimizer: torch.optim.Optimizer) -> Tensors:
-    state = optimizer.state_dict()["state"]
-    return {f"{number}.{key}": t for number, entry in state.items() for key, t in entry.items()}
+def _moments(optimizer: AdamW) -> Tensors:
+    numbered = enumerate(optimizer.moments)
+    return {f"{number}.{key}": t for number, kept in numbered for key, t in kept.items()}
 
 
 def _unshared(weights: Tensors) -> Tensors:
