@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twofold.records import Floats
+from twofold.records import Floats, Task
 from twofold.studies.statistics.power import Needed
 from twofold.studies.statistics.task_scores import TaskScores
 from twofold.studies.verdict import TaskVerdict, decide
@@ -236,3 +236,57 @@ def test_a_wrong_clustering_would_be_seen() -> None:
     wide = decide({"search": few})["search"].contrasts["plain"].interval
     narrow = decide({"search": many})["search"].contrasts["plain"].interval
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+
+
+def test_a_harm_at_the_top_is_told_where_the_primary_measure_shows_none() -> None:
+    arms = [_arm(0.3, number=n) for n in range(3)]
+    lower, plain, control = (_arm(mean, number=n + 3) for n, mean in enumerate((0.15, 0.2, 0.2)))
+    scores = TaskScores(arms[0], arms[1], arms[2], np.arange(R), top=(lower, plain, control))
+    assert decide({"search": replace(scores, top=None)})["search"].verdict == (
+        "no material difference"
+    )
+    found = decide({"search": scores})["search"]
+    assert (found.verdict, found.effect) == ("only at the top", "hurts")
+    assert "surely worse in nDCG@10" in found.reason
+    assert found.top is not None
+    assert found.top.contrasts["plain"].interval[1] < 0
+    more = replace(scores, joint=_arm(0.35))
+    deeper = decide({"search": more})["search"]
+    assert (deeper.verdict, deeper.effect) == ("only deeper", "helps")
+
+
+def test_one_model_may_take_the_place_of_two_where_it_is_not_worse() -> None:
+    def replaces(joint: float, margin: float | None = None) -> str:
+        arms = [_arm(mean, number=n) for n, mean in enumerate((joint, 0.3, 0.3))]
+        scores: dict[Task, TaskScores] = {
+            "search": TaskScores(arms[0], arms[1], arms[2], np.arange(R))
+        }
+        found = decide(scores, question="replace", margin=margin)["search"]
+        assert found.p_not_worse is not None
+        return found.verdict
+
+    assert replaces(0.35) == "not worse"
+    assert replaces(0.3) == "not worse"
+    assert replaces(0.27) == "hurts"
+    assert replaces(0.27, margin=0.2) == "not worse"
+
+
+def test_a_look_before_the_last_needs_more_to_decide() -> None:
+    """The same scores, as a study of its own and as the first look of one that may grow."""
+    rng = np.random.default_rng(1)
+    decided = {False: 0, True: 0}
+    for _ in range(60):
+        arms = [rng.normal(0.3, 0.1, (3, 200)) + rng.normal(0, 0.008, (3, 1)) for _ in range(3)]
+        scores = TaskScores(arms[0] + 0.024, arms[1], arms[2], np.arange(200))
+        for grows in decided:
+            looks = (3, 5, 8, 12) if grows else None
+            found = decide({"search": scores}, looks=looks, plan=False)["search"]
+            decided[grows] += found.verdict == "helps"
+            assert (found.look is None) != grows
+    assert decided[True] < decided[False]
+
+
+def test_the_smallest_effect_is_said_as_a_share_of_the_misses() -> None:
+    found = _decide(0.35, 0.30, 0.30)
+    assert found.sesoi_of_misses == pytest.approx(found.sesoi / 0.7, rel=0.01)
+    assert found.measure == "Recall@30"
