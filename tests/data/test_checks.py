@@ -17,6 +17,8 @@ from twofold.records import InputError
         ("6", "6 ", "which has '6 '; write it in the same way"),
         ("6", "006", "which has '006'; a spreadsheet has removed the zeros"),
         ("006", "6", "which has '6'; a spreadsheet"),
+        ("a\u200bb", "ab", "which has 'ab'; remove the characters in it that cannot be seen"),
+        ("\ufeff6", "6", "which has '6'; remove the characters in it that cannot be seen"),
         ("B00a", "b00A", "which has 'b00A'; write it in the same way"),
         ("cafe\u0301", "café", "which has 'café'; the two are written with other Unicode"),
     ],

@@ -70,6 +70,7 @@ def same_id_otherwise(value: str, known: set[str]) -> str | None:
         (whole, _FRACTION),
         (f"{value}.0", _FRACTION),
         (value.strip(), "remove the blanks around it"),
+        (re.sub(INVISIBLE, "", value), "remove the characters in it that cannot be seen"),
         (value.lstrip("0"), _ZEROS),
         (unicodedata.normalize("NFC", value), _UNICODE),
         (unicodedata.normalize("NFD", value), _UNICODE),
@@ -84,6 +85,9 @@ def same_id_otherwise(value: str, known: set[str]) -> str | None:
     alike = by_case.get(value.strip().casefold())
     return f"which has '{alike}'; write it in the same way in both" if alike else None
 
+
+INVISIBLE = "[\u200b\u200c\u200d\u200e\u200f\u2060\ufeff]"
+"""Characters without a shape: joiners, marks of direction, and a byte order mark."""
 
 _REMEDY = (
     "; add it there, remove these rows, or leave them out with --skip-unknown (skip_unknown=True)"

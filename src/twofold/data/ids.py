@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first
+from twofold.data.checks import INVISIBLE, first
 from twofold.data.dataset import Note
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ _NONE = (
     r"(?i)^\s*(nan|none|null|<na>|nat|na|n/a|#n/a|undefined|\\n|#ref!|#value!|#name\?|#null!)\s*$"
 )
 """What pandas, JavaScript, databases and spreadsheets write where there is no value."""
-
-_INVISIBLE = r"[\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}\u{200e}\u{200f}]"
 
 
 def doubtful_ids(table: "Table", name: str, called: str) -> list[Note]:
@@ -51,7 +49,7 @@ def _none(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
 def _otherwise(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
     """A note where ids differ in what tools add or take away: blanks, `.0`, zeros, Unicode form."""
     plain = (
-        ids.str.replace_all(_INVISIBLE, "")
+        ids.str.replace_all(INVISIBLE, "")
         .str.strip_chars()
         .str.normalize("NFC")
         .str.replace(r"^(-?\d+)\.0+$", "$1")
