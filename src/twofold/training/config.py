@@ -172,7 +172,7 @@ class TrainingConfig(pydantic.BaseModel):
         "validated on; a sample of them decides before",
     )
     validation_share: float = pydantic.Field(
-        0.09,
+        0.12,
         gt=0,
         description="largest share of a training's arithmetic operations that validation may "
         "cost; an expensive validation is made less often",

@@ -23,7 +23,7 @@ from twofold.training.schedule import Sizes
 SELECTION = Measure("nDCG", 10)
 """The measure by which the best checkpoint is chosen."""
 
-_SAMPLE, _SAMPLE_SEED = 250, 7
+_SAMPLE, _SAMPLE_SEED = 350, 7
 """The most requests of a task in the sample, and the random seed that it is drawn with."""
 
 
