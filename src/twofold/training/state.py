@@ -175,7 +175,7 @@ class AdamW:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """What changes in a training, beside its `Progress`; it is changed in place.
+    """What changes in a training, in addition to its `Progress`; it is changed in place.
 
     Attributes:
         model: the model, with the weights of the last step.
