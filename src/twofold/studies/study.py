@@ -42,6 +42,7 @@ from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm, SettingOverrides
 from twofold.training.config import Budget, TrainingConfig, resolve_config
+from twofold.training.loop import return_memory
 from twofold.training.start import assign_identifiers
 from twofold.training.state import state_folder
 from twofold.training.train import train
@@ -412,7 +413,7 @@ def _conclude(
         arms=scores.means(),
         baselines=scores.baselines(),
         verdicts=verdicts,
-        **{analysis.name: analysis.compute(evidence) for analysis in analyses.ANALYSES},
+        **dict(_analysed(evidence)),
     )
     content = result.to_json()
     artifact.write_json(folder.result, content)
@@ -421,6 +422,13 @@ def _conclude(
     write_report(result, folder.report)
     artifact.seal(folder.path, KIND, dict(plan))
     return Study(folder.path, verdicts, content)
+
+
+def _analysed(evidence: Evidence) -> Iterator[tuple[str, Any]]:
+    """The result of each analysis, one after the other: some hold large matrices."""
+    for analysis in analyses.ANALYSES:
+        return_memory()
+        yield analysis.name, analysis.compute(evidence)
 
 
 def _stamp(

@@ -99,7 +99,7 @@ def run(
     progress.ended_by = job.schedule.end(progress) if progress.curve else ""
     if job.validation is None:
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
-    _return_memory()
+    return_memory()
     before, start = progress.seconds, time.perf_counter()
     saved = -SAVED_EVERY  # the first validation saves a state
     with shown(job.label, job.schedule, progress) as advance, _deterministic(device):
@@ -110,7 +110,7 @@ def run(
             progress.seconds = before + time.perf_counter() - start
             if job.schedule.is_validated(progress) or job.schedule.is_late(progress):
                 _record(progress, trained, job)
-                _return_memory()
+                return_memory()
                 progress.seconds = before + time.perf_counter() - start
                 progress.ended_by = job.schedule.end(progress)
                 is_last = progress.ended_by or _is_reached(progress, until)
@@ -123,11 +123,11 @@ def run(
             progress.seconds = before + time.perf_counter() - start
     backbone.load_state_dict(trained.candidates[progress.best_step], strict=False)
     backbone.eval()
-    _return_memory()
+    return_memory()
     return progress
 
 
-def _return_memory() -> None:
+def return_memory() -> None:
     """Give freed memory back to the system.
 
     Batches have many sizes, so that glibc keeps holes which no other batch fits into: over the arms

@@ -104,9 +104,11 @@ class Pairs:
             "together only": self.known_only_to["recommendation"],
             "relevant only": self.known_only_to["search"],
         }[name]
-        first, second = sp.triu(joined, k=1).nonzero()
-        chosen = rng.permutation(len(first))[:size]
-        return np.stack([first[chosen], second[chosen]], axis=1).astype(np.int64)
+        joined = sp.csr_array(joined)
+        above = np.repeat(np.arange(joined.shape[0], dtype=np.int32), np.diff(joined.indptr))
+        places = np.flatnonzero((joined.indices > above) & (joined.data != 0))
+        chosen = places[rng.permutation(len(places))[:size]]
+        return np.stack([above[chosen], joined.indices[chosen]], axis=1).astype(np.int64)
 
     def _neither(self, rng: np.random.Generator, size: int) -> Ints:
         n = self.together.shape[0]
@@ -151,6 +153,4 @@ def _joined(groups: list[Ints], n: int, seed: int) -> tuple[sp.csr_array, float]
 
 
 def _without(first: sp.csr_array, second: sp.csr_array) -> sp.csr_array:
-    left: sp.csr_array = (first - first.multiply(second)).tocsr()
-    left.eliminate_zeros()
-    return left
+    return sp.csr_array(first > second)
