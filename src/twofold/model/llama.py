@@ -110,22 +110,35 @@ class _Norm(nn.Module):
         return rms_norm(states, self.weight, self.eps, product)
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    return nn.Linear(inputs, outputs, bias=False)
+class _Linear(nn.Linear):
+    """No bias, and no initial values: they are drawn by `Llama.fresh`, or read."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _Embedding(nn.Embedding):
+    """No initial values, either."""
+
+    def reset_parameters(self) -> None:
+        pass
 
 
 class _Attention(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.q_proj, self.k_proj = _linear(width, width), _linear(width, width)
-        self.v_proj, self.o_proj = _linear(width, width), _linear(width, width)
+        self.q_proj, self.k_proj = _Linear(width, width), _Linear(width, width)
+        self.v_proj, self.o_proj = _Linear(width, width), _Linear(width, width)
 
 
 class _FeedForward(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.gate_proj, self.up_proj = _linear(width, inner), _linear(width, inner)
-        self.down_proj = _linear(inner, width)
+        self.gate_proj, self.up_proj = _Linear(width, inner), _Linear(width, inner)
+        self.down_proj = _Linear(inner, width)
 
 
 class Block(nn.Module):
@@ -185,7 +198,7 @@ class Trunk(nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = _Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = _Norm(config)
         self.config = config
@@ -321,7 +334,7 @@ class Llama(nn.Module):
         super().__init__()
         self.config = config
         self.model = Trunk(config)
-        self.lm_head = _linear(config.hidden_size, config.vocab_size)
+        self.lm_head = _Linear(config.hidden_size, config.vocab_size)
         self.lm_head.weight = self.model.embed_tokens.weight
 
     @classmethod
@@ -342,8 +355,7 @@ class Llama(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: Path, config: LlamaConfig) -> "Llama":
         """Read a checkpoint of one file."""
-        with torch.device("meta"):
-            model = cls(config)
+        model = cls(config)
         weights = load_file(folder / _WEIGHTS)
         weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
         model.load_state_dict(weights, assign=True)
