@@ -36,6 +36,11 @@ def test_a_field_without_a_column_is_named_and_the_table_drops_it() -> None:
     assert items_table(CATALOG, [fields]).columns == ["item_id", "title", "year"]
 
 
+def test_an_id_with_blanks_around_it_is_refused() -> None:
+    with pytest.raises(InputError, match="item_id 'a ' begins or ends with a blank"):
+        require_known_fields(CATALOG, [{"item_id": "a ", "title": "Alpha"}])
+
+
 def test_a_table_has_the_types_of_the_catalog() -> None:
     table = items_table(
         CATALOG, [{"item_id": "3", "title": "Gamma", "year": "2001"}, {"item_id": "4"}]

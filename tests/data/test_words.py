@@ -144,3 +144,10 @@ def test_a_text_in_which_nothing_can_be_seen_is_blank(text: str) -> None:
 def test_a_text_with_a_letter_is_not_blank_and_polars_says_the_same(text: str) -> None:
     assert not is_blank(text + "a")
     assert is_blank(text) is not pl.Series([text]).str.contains(SEEN)[0]
+
+
+@pytest.mark.parametrize("sign", ["!!!", "🍎", "???"])
+def test_quotation_marks_around_signs_are_not_part_of_them(sign: str) -> None:
+    assert words(f'"{sign}"') == words(sign) == words(f"«{sign}»")
+    assert query_key(f'"{sign}"') == query_key(sign)
+    assert words('"') == ['"']

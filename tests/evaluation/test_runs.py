@@ -4,6 +4,7 @@ import codecs
 import logging
 from pathlib import Path
 
+import ir_measures
 import pytest
 
 from twofold.evaluation.runs import (
@@ -179,6 +180,13 @@ def test_ids_that_never_meet_are_noted(tmp_path: Path, caplog: pytest.LogCapture
     ]
 
 
-def test_scores_are_read_with_all_their_digits(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("q Q0 a 1 1.00000001 x\nq Q0 b 2 1.0 x\n")
-    assert read_run(tmp_path / "run")["q"].item_ids == ("a", "b")
+def test_scores_that_are_equal_in_float32_are_ties(tmp_path: Path) -> None:
+    lines = "q Q0 a 1 1.00000001 x\nq Q0 b 2 1.0 x\nq Q0 c 3 1.000001 x\nq Q0 d 4 1e300 x\n"
+    (tmp_path / "run").write_text(lines)
+    run, qrels = read_run(tmp_path / "run"), {"q": {"a": 1}}
+    assert run["q"].item_ids == ("d", "c", "b", "a")
+    measure = ir_measures.parse_measure("RR")
+    theirs = ir_measures.calc_aggregate(
+        [measure], qrels, ir_measures.read_trec_run(str(tmp_path / "run"))
+    )
+    assert theirs[measure] == 1 / 4

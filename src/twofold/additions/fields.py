@@ -26,8 +26,11 @@ def unknown_fields(catalog: Catalog, fields: ItemFields) -> list[str]:
 
 
 def require_known_fields(catalog: Catalog, items: Iterable[ItemFields]) -> None:
-    """Raise InputError for a field that the catalog has no column for."""
+    """Raise InputError for a field that the catalog has no column for, or an id with blanks around
+    it, which would be another item than the one without."""
     for fields in items:
+        if (item_id := fields["item_id"]) != item_id.strip():
+            raise InputError(f"item_id '{item_id}' begins or ends with a blank; leave it out")
         if names := unknown_fields(catalog, fields):
             raise InputError(
                 f"attribute '{names[0]}' is not in the catalog, which has "

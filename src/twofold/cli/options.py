@@ -41,7 +41,8 @@ DatasetArgument = Annotated[
 Model = Annotated[Path, typer.Argument(help="Model folder.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Number of CPU threads; all by default.")
+    int | None,
+    typer.Option("--threads", min=1, max=1024, help="Number of CPU threads; all by default."),
 ]
 Device = Annotated[str, typer.Option("--device", help="Device to compute on: cpu, cuda or auto.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")]

@@ -64,6 +64,7 @@ _HANGUL = regex.compile(r"\p{Hangul}{3,}")
 _CHARACTER = regex.compile(r"[\u0e40-\u0e44\u0ec0-\u0ec4]?\X[\p{M}\u0e30\u0e32\u0e45\u0eb0\u0eb2]*")
 """A character with its marks and, in Thai and Lao, with the vowels written before and after it."""
 _VISIBLE = regex.compile(r"[\p{L}\p{N}]")
+_QUOTES = "\"'“”„‟«»「」"
 _DOT = regex.compile(r"(?<![^\s(])\.(?=\p{L})")
 
 _SHORT = regex.compile(r"(?<=\p{L})'(?=(?:t|d|m|re|ve|ll)(?!['\p{L}]))")
@@ -97,7 +98,7 @@ def words(text: str) -> list[str]:
     if "." in folded:
         folded = _INITIALS.sub(lambda match: match[0].replace(".", ""), folded)
     pieces = [word for token in _tokens(folded) for word in _parts(token)]
-    return pieces or folded.split()
+    return pieces or _signs(folded)
 
 
 def query_key(text: str) -> str:
@@ -113,7 +114,13 @@ def query_key(text: str) -> str:
         ("." if marked[token.start() - 1 : token.start()] == "\ue000" else "") + _singular(token[0])
         for token in kept
     ]
-    return " ".join(singulars or folded.split()) or text.strip()
+    return " ".join(singulars or _signs(folded)) or text.strip()
+
+
+def _signs(text: str) -> list[str]:
+    """The pieces of a text without any word, as they stand but for quotation marks around them:
+    who quotes `"!!!"` means `!!!`."""
+    return [piece.strip(_QUOTES) or piece for piece in text.split()]
 
 
 def is_blank(text: str) -> bool:
@@ -151,7 +158,10 @@ def _parts(token: "regex.Match[str] | re.Match[str]") -> Iterator[str]:
         # A character says what a thing is, where a pair may lie across two words: it counts more.
         yield from characters * 2
         yield from map("".join, pairwise(characters))
-    elif kind != "signs" or not _BETWEEN_WORDS.fullmatch(text):
+    elif kind == "signs":
+        if not _BETWEEN_WORDS.fullmatch(text):
+            yield from _signs(text)
+    else:
         yield text
         plain = text.rstrip("+#")
         if kind == "spaced" and 1 < len(plain) < len(text):

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+
 from twofold.data.dataset import Note
 from twofold.data.qrels import MAX_RELEVANCE
 from twofold.data.reading.decode import read_text
@@ -46,7 +48,7 @@ def write_run(run: Run, path: Path) -> None:
 
 
 def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
-    """Read a TREC run; ranks are computed from the scores, as trec_eval does.
+    """Read a TREC run; ranks are computed from the scores, which are float32, as trec_eval does.
 
     Args:
         path: the file.
@@ -71,7 +73,8 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
                 f"{path} line {number}: item '{item_id}' stands twice in the answer to "
                 f"'{request_id}'; keep one of the lines"
             )
-        answer[item_id] = value
+        with np.errstate(over="ignore"):
+            answer[item_id] = float(np.float32(value))
     return Run(name, {request_id: rank(answer.items()) for request_id, answer in scored.items()})
 
 

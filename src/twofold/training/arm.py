@@ -84,7 +84,11 @@ class Arm:
         """Raise InputError where the dataset lacks one of the tasks."""
         for task in self.tasks:
             if task not in dataset.tasks:
-                need = "queries with qrels" if task == "search" else "interactions"
+                need = (
+                    "queries with qrels (of a relevance above 0)"
+                    if task == "search"
+                    else "interactions"
+                )
                 have = " and ".join(dataset.tasks)
                 raise InputError(
                     f"{dataset.source}: the arm {self.name} needs {need}, and this dataset is for "

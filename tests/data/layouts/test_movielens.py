@@ -1,5 +1,6 @@
 """Raw MovieLens folders, in both layouts, made here."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,10 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     files = {"movies.dat": "1::Up::x\n", "ratings.dat": "1::1::5::9\n1::1\n"}
     with pytest.raises(InputError, match=r"ratings.dat line 2: 2 fields where 4 are expected"):
         read_source(_write(tmp_path / "ml", files))
+
+
+def test_compressed_files_are_read(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "ml", {"movies.csv": "movieId,title,genres\n1,Alien,Horror\n"})
+    packed = gzip.compress(b"userId,movieId,rating,timestamp\n7,1,4.0,10\n")
+    (folder / "ratings.csv.gz").write_bytes(packed)
+    assert read_source(folder).interactions.height == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from twofold.data.download import Archive
-from twofold.data.formats import Table, read_lines, read_table
+from twofold.data.formats import COMPRESSED, Table, read_lines, read_table
 from twofold.data.layouts.layout import Layout, Tables
 from twofold.data.words import query_key
 from twofold.records import InputError
@@ -37,14 +37,15 @@ def tables(folder: Path) -> Tables:
     Raises:
         InputError: a file of the layout is missing or not readable.
     """
-    read, suffix = (_read_dat, "dat") if (folder / "movies.dat").is_file() else (_read_csv, "csv")
+    is_older = _path(folder, "movies.dat").is_file()
+    read, suffix = (_read_dat, "dat") if is_older else (_read_csv, "csv")
     movies = read(folder, "movies", ["movieId", "title", "genres"])
     ratings = read(folder, "ratings", ["userId", "movieId", "rating", "timestamp"])
     present = {
         "items": [movies.with_rows(_items(movies.rows))],
         "interactions": [_interactions(ratings)],
     }
-    if (folder / f"tags.{suffix}").is_file():
+    if _path(folder, f"tags.{suffix}").is_file():
         tags = read(folder, "tags", ["userId", "movieId", "tag", "timestamp"])
         queries, qrels = tag_queries(tags.rows)
         if queries.height:
@@ -116,19 +117,26 @@ def _read_dat(folder: Path, name: str, columns: list[str]) -> Table:
     return read_lines(_file(folder, f"{name}.dat"), "::", columns, free)
 
 
+def _path(folder: Path, name: str) -> Path:
+    """The place of a file, which may be compressed."""
+    packed = folder / f"{name}{COMPRESSED}"
+    return packed if packed.is_file() else folder / name
+
+
 def _file(folder: Path, name: str) -> Path:
-    path = folder / name
+    path = _path(folder, name)
     if not path.is_file():
         raise InputError(f"{folder}: no {name}, which a MovieLens folder has; unpack it again")
     return path
 
 
+_MOVIES = "movies.csv|movies.csv.gz|movies.dat|movies.dat.gz"
 LAYOUT = Layout(
     name="MovieLens",
-    needs=("movies.csv|movies.dat", "ratings.csv|ratings.dat"),
+    needs=(_MOVIES, "ratings.csv|ratings.csv.gz|ratings.dat|ratings.dat.gz"),
     gives="movies, ratings, and tags as queries: both tasks",
     tables=tables,
-    marks=("movies.csv|movies.dat",),
+    marks=(_MOVIES,),
 )
 LAYOUT_100K = Layout(
     name="MovieLens 100k",
