@@ -14,7 +14,8 @@ from twofold.training.config import PRESETS, TrainingConfig, as_config, require_
     ("settings", "message"),
     [
         (("colour=red",), "setting 'colour': there is no such setting; the settings are backbone,"),
-        (("updates=4",), "setting 'updates': there is no such setting; .*, max_steps, "),
+        (("colour=red",), "setting 'colour': there is no such setting; .*, max_steps, "),
+        (("warmup=0.1",), "setting 'warmup_ratio': there is no such setting any more"),
         (("max_steps=0",), "setting 'max_steps': Input should be greater than or equal to 1"),
         (("warmup_ratio=0.1",), "such setting any more; give the .* as warmup_steps=N"),
         (("min_validations=3",), "no such setting any more; .* leave it out"),
@@ -67,3 +68,9 @@ def test_what_is_no_configuration_is_refused(config: Any) -> None:
 def test_what_is_no_seed_is_refused(seed: Any) -> None:
     with pytest.raises(InputError, match="must be a whole number from 0 to 4294967295"):
         require_seed(seed)
+
+
+def test_a_former_name_is_read_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    config = resolve_config("quick", None, ("updates=4", "rows=histories"))
+    assert (config.max_steps, config.item_init) == (4, "factors")
+    assert "setting 'updates' is called max_steps now" in caplog.text

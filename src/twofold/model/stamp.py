@@ -92,7 +92,7 @@ class Stamp:
 
 
 # Manifests and plans until 29 November 2026 (commit 9d0cef3) had other names for settings and keys.
-_FORMER_SETTINGS = {
+FORMER_SETTINGS = {
     "encoder": "text_encoder",
     "rows": "item_init",
     "windows": "long_histories",
@@ -128,7 +128,7 @@ _FORMER_VALUES = {
 
 def current_settings(kept: Mapping[str, Any]) -> dict[str, Any]:
     """The training settings of a manifest or plan under the names and values of today."""
-    return _with_current_keys(kept, _FORMER_SETTINGS)
+    return _with_current_keys(kept, FORMER_SETTINGS)
 
 
 def _with_current_keys(kept: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The settings of a training, and the presets."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +9,10 @@ import pydantic
 
 from twofold.artifact import read_json
 from twofold.identifiers.scheme import IdSpace, QuantizerName, SemanticScheme, Strategy
+from twofold.model.stamp import FORMER_SETTINGS, current_settings
 from twofold.records import InputError
+
+_log = logging.getLogger(__name__)
 
 Budget = Literal["quick", "standard", "paper"]
 
@@ -284,6 +288,8 @@ def resolve_config(
         base: settings that take the place of the preset's.
         overrides: settings by name; None leaves a setting as it is.
 
+    A name of an earlier version is read, with a warning that says the present one.
+
     Raises:
         InputError: there is no such setting, or a value does not fit; it names the setting.
     """
@@ -302,9 +308,15 @@ def resolve_config(
         values[key] = _parsed(key, value)
     values.update({key: value for key, value in overrides.items() if value is not None})
     try:
-        return TrainingConfig.model_validate(values)
+        return TrainingConfig.model_validate(_under_current_names(values))
     except pydantic.ValidationError as error:
         raise InputError(_complaint(error)) from error
+
+
+def _under_current_names(values: dict[str, Any]) -> dict[str, Any]:
+    for name in values.keys() & FORMER_SETTINGS.keys():
+        _log.warning("setting '%s' is called %s now", name, FORMER_SETTINGS[name])
+    return current_settings(values)
 
 
 _GONE = {
