@@ -45,7 +45,9 @@ def test_it_is_what_an_untrained_model_answers(task: Task) -> None:
     assert known is not None
     for item_init in ("text", "factors", "text+factors"):
         untrained = _untrained_value(dataset, task, item_init)
-        assert known[item_init][task] == pytest.approx(untrained, abs=0.1)
+        # Texts leave ties among the items of a group, which a model's random weights break.
+        ties = 0.2 if item_init == "text" else 0.05
+        assert known[item_init][task] == pytest.approx(untrained, abs=ties)
     assert known["factors"][task] > known["text"][task], "the groups of texts say nothing"
 
 
