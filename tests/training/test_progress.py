@@ -93,3 +93,18 @@ def test_time_left_is_said_as_far_as_it_is_known(
     """At step 30, with the best validation at step 10: patience ends at 15 + 100 steps."""
     said = _said(caplog, schedule, ends=30, cadence=10, per_step=1.0)
     assert said[-2].endswith(f"validation 10% of the time, {left}")
+
+
+def test_a_training_that_validates_nothing_says_nothing_of_validation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    progress = Progress()
+    lines = Lines("joint", _schedule(cap=30), progress, Clock())
+    progress.step, progress.best_step = 30, 30
+    progress.curve.append({"step": 30, "loss": 2.0})
+    with caplog.at_level(logging.INFO, "twofold"):
+        lines.advance(progress, 2.0, 8)
+        progress.ended_by = "max_steps"
+        lines.end()
+    assert caplog.messages[-1] == "joint: ended by max_steps after 30 steps"
+    assert "validation" not in caplog.text

@@ -117,10 +117,10 @@ class Lines:
         if progress.step > self._said:
             self._say(progress)
         if progress.ended_by:
-            share = f"validation {progress.validation_share:.0%} of the time"
-            best = f"best at step {progress.best_step}"
-            ended = f"ended by {progress.ended_by} after {progress.step} steps"
-            _log.info("%s: %s, %s, %s", self._label, ended, best, share)
+            parts = [f"ended by {progress.ended_by} after {progress.step} steps"]
+            parts += [f"best at step {progress.best_step}"] if _validation(progress) else []
+            parts += _share(progress)
+            _log.info("%s: %s", self._label, ", ".join(parts))
 
     def _say(self, progress: Progress) -> None:
         now, step = self._now(), progress.step
@@ -129,11 +129,18 @@ class Lines:
         parts = [f"step {step}", f"loss {self._loss / (step - self._said):.4f}{of_steps}"]
         parts += [_validation(progress)] if _validation(progress) else []
         parts += [f"{self._examples / seconds:.1f} examples a second"]
-        parts += [f"validation {progress.validation_share:.0%} of the time"]
+        parts += _share(progress)
         parts += [_left(self._schedule, progress, self._pace.per_step(progress))]
         _log.info("%s: %s", self._label, ", ".join(parts))
         self._last, self._said = now, step
         self._loss, self._examples = 0.0, 0
+
+
+def _share(progress: Progress) -> list[str]:
+    """What validation took of the time; nothing where nothing can be validated."""
+    if progress.curve and not _validation(progress):
+        return []
+    return [f"validation {progress.validation_share:.0%} of the time"]
 
 
 def _last_step(schedule: Schedule, progress: Progress) -> int | None:
