@@ -33,7 +33,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         "twofold.data.sources",
         "twofold.tasks.evaluate",
         "twofold.evaluation.runs",
-        "twofold.studies.report",
+        "twofold.studies.pages.report",
         "twofold.studies.verdict",
     ],
 )

@@ -1,8 +1,8 @@
 """Numbers as text, and tables in three forms."""
 
 from twofold.studies.cells import Cell, render
+from twofold.studies.pages.tables import study_tables
 from twofold.studies.result import StudyResult
-from twofold.studies.tables import study_tables
 
 
 def test_numbers_are_written_with_four_decimals_and_a_sign() -> None:

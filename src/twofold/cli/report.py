@@ -26,8 +26,8 @@ def report(
 ) -> None:
     """Print the tables of a study for a paper, or compare two studies."""
     from twofold.studies.cells import render
+    from twofold.studies.pages.tables import compare, study_tables
     from twofold.studies.result import load_result
-    from twofold.studies.tables import compare, study_tables
 
     tables = compare(study, other) if other else study_tables(load_result(study))
     print(render(tables, form.value), end="")

@@ -102,7 +102,7 @@ def study(
     require_extra("study", "a study")
     from twofold import artifact
     from twofold.studies.folder import StudyFolder
-    from twofold.studies.report import verdict_sentence
+    from twofold.studies.pages.report import verdict_sentence
     from twofold.studies.study import study as run
     from twofold.training.config import resolve_config
 

@@ -28,7 +28,7 @@ from twofold.studies.analyses.popularity import retrieved_counts, retrieved_dive
 from twofold.studies.analyses.representation import item_embeddings, pair_cosines
 from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
-from twofold.studies.report import environment
+from twofold.studies.pages.report import environment
 from twofold.studies.statistics.reasons import LEVEL
 from twofold.studies.study import ArmTraining, run_arms
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, SESOI_SHARE

@@ -33,7 +33,7 @@ from twofold.studies.arms import (
     tuned_arm,
 )
 from twofold.studies.folder import KIND, StudyFolder
-from twofold.studies.report import write_report
+from twofold.studies.pages.report import write_report
 from twofold.studies.result import FORMAT, StudyResult, StudyStamp, result_schema, result_type
 from twofold.studies.scores import Scores, model_stamp
 from twofold.studies.statistics.task_scores import primary_measure

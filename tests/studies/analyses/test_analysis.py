@@ -13,9 +13,9 @@ from twofold.studies import analyses, plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.cells import Cell, Table, render
 from twofold.studies.folder import StudyFolder
+from twofold.studies.pages.tables import study_tables
 from twofold.studies.result import StudyResult, load_result, result_schema
 from twofold.studies.study import Study, study
-from twofold.studies.tables import study_tables
 from twofold.studies.values import CorrectedDifference, Value
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig

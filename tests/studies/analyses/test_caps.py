@@ -70,7 +70,7 @@ def _made() -> analysis.Caps:
 
 
 def test_the_chapter_and_the_tables_show_every_cap(result: StudyResult) -> None:
-    from twofold.studies.report import chapter
+    from twofold.studies.pages.report import chapter
 
     tables = list(ANALYSIS.tables(_made(), result))
     assert [len(table.rows) for table in tables] == [1, 1]

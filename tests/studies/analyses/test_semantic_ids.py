@@ -12,9 +12,9 @@ from twofold.identifiers.assign import schemes
 from twofold.identifiers.scheme import SemanticScheme
 from twofold.studies.analyses.semantic_ids import SemanticIds
 from twofold.studies.cells import render
+from twofold.studies.pages.tables import study_tables
 from twofold.studies.result import StudyResult, load_result, result_schema
 from twofold.studies.study import study
-from twofold.studies.tables import study_tables
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import resolve_config

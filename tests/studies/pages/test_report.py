@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twofold.studies.report import verdict_sentence, write_report
+from twofold.studies.pages.report import verdict_sentence, write_report
 from twofold.studies.result import StudyResult
 from twofold.studies.statistics.rule import Verdict
 from twofold.studies.verdict import TaskVerdict

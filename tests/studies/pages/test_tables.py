@@ -13,8 +13,8 @@ from twofold import artifact
 from twofold.records import InputError
 from twofold.studies.cells import render
 from twofold.studies.folder import KIND
+from twofold.studies.pages.tables import compare, study_tables
 from twofold.studies.result import load_result
-from twofold.studies.tables import compare, study_tables
 
 
 def test_every_number_of_the_csv_stands_in_the_result(study_folder: Path) -> None:
