@@ -10,7 +10,8 @@ from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
 from twofold.baselines.vectors import BiEncoder, HistoryMean
-from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
+from twofold.encoders.text_encoder import resolve_encoder
+from twofold.encoders.vectors import TextEncoder
 from twofold.records import Retriever
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset

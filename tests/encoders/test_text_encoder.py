@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.encoders.text_encoder import TextEncoder, load_encoder, resolve_encoder
+from twofold.encoders.text_encoder import load_encoder, resolve_encoder
+from twofold.encoders.vectors import TextEncoder
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
 

@@ -49,12 +49,12 @@ def _last(output: str) -> str:
     return output.strip().splitlines()[-1]
 
 
-def test_imports_of_training_are_at_most_thirteen_deep() -> None:
+def test_imports_of_training_are_at_most_twelve_deep() -> None:
     @functools.cache
     def depth(module: str) -> int:
         return 1 + max((depth(other) for other in _imports(module)), default=0)
 
-    assert depth("twofold.cli.train") <= 13
+    assert depth("twofold.cli.train") <= 12
 
 
 def test_the_recipe_is_at_most_250_lines() -> None:

@@ -21,8 +21,8 @@ from scipy.special import softmax
 
 from twofold.additions.embeddings import NegativeRequests, fit_embeddings
 from twofold.data.dataset import Catalog
-from twofold.encoders.text_encoder import TextEncoder, resolve_encoder, sentence_vectors
-from twofold.encoders.vectors import Vectors
+from twofold.encoders.text_encoder import resolve_encoder, sentence_vectors
+from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.model.checkpoint import GenerativeModel, tries_of
 from twofold.model.hybrid import Hybrid, Neighbours

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from twofold.data.words import is_blank
-from twofold.encoders.text_encoder import TextEncoder
+from twofold.encoders.vectors import TextEncoder
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset

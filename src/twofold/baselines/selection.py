@@ -15,8 +15,9 @@ from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
 from twofold.baselines.vectors import BiEncoder, HistoryMean
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
+from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder
+from twofold.encoders.vectors import TextEncoder
 from twofold.evaluation.measures import Measure
 from twofold.model.backbone import resolve_device
 from twofold.records import Retriever, Task

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twofold.encoders.factorisation import history_factors, near_queries, query_factors
-from twofold.encoders.text_encoder import TextEncoder
-from twofold.encoders.vectors import Vectors, principal_axes
+from twofold.encoders.vectors import TextEncoder, Vectors, principal_axes
 from twofold.records import Source, Task
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from twofold.encoders.item_start import ItemStart, item_start
-from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
-from twofold.encoders.vectors import Vectors
+from twofold.encoders.text_encoder import resolve_encoder
+from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.evaluation.measures import Measure
 from twofold.records import Task
 from twofold.tasks.examples import JudgedRequests

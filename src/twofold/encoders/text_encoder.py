@@ -3,39 +3,17 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from twofold.artifact import read_json
 from twofold.encoders.tfidf import TfidfEncoder
-from twofold.encoders.vectors import Vectors, unit
+from twofold.encoders.vectors import TextEncoder, Vectors, unit
 from twofold.records import InputError
 
 if TYPE_CHECKING:
     from twofold.encoders.sentence import SentenceEncoder
-
-
-class TextEncoder(Protocol):
-    """Anything that gives similar texts similar vectors.
-
-    Attributes:
-        width: E, the length of a vector.
-
-    An encoder that is or contains a sentence encoder has it as its attribute `sentence`, which
-    `sentence_encoder_of` reads.
-    """
-
-    @property
-    def width(self) -> int: ...
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, (len(texts), E); zero for a text of which the encoder knows nothing."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write what `load_encoder` needs into a model folder."""
-        ...
 
 
 class WordsAndSentence:

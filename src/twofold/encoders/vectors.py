@@ -1,12 +1,37 @@
-"""Rows of numbers that stand for texts or items, compared by their cosines."""
+"""Rows of numbers that stand for texts or items, compared by their cosines; what makes them."""
 
-from typing import TypeVar
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 Vectors = npt.NDArray[np.float32]
+
+
+class TextEncoder(Protocol):
+    """Anything that gives similar texts similar vectors.
+
+    Attributes:
+        width: E, the length of a vector.
+
+    An encoder that is or contains a sentence encoder has it as its attribute `sentence`, which
+    `text_encoder.sentence_encoder_of` reads.
+    """
+
+    @property
+    def width(self) -> int: ...
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, (len(texts), E); zero for a text of which the encoder knows nothing."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what `text_encoder.load_encoder` needs into a model folder."""
+        ...
+
 
 _Real = TypeVar("_Real", np.float32, np.float64)
 

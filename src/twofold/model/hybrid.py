@@ -18,9 +18,8 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
-from twofold.encoders.text_encoder import TextEncoder
 from twofold.encoders.tfidf import Words
-from twofold.encoders.vectors import Vectors, unit
+from twofold.encoders.vectors import TextEncoder, Vectors, unit
 from twofold.model.cold_start import TrainingQueries
 from twofold.records import Ints
 

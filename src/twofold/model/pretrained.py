@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from twofold.encoders.text_encoder import TextEncoder
+from twofold.encoders.vectors import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.backbone import Backbone, EncoderDecoder, class_of
 from twofold.model.decoding import steps_of

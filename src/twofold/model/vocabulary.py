@@ -21,7 +21,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from twofold.data.words import IGNORED, LETTERS
-from twofold.encoders.text_encoder import TextEncoder
+from twofold.encoders.vectors import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.records import Example, Floats, Ints, Task
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from twofold.encoders.factorisation import near_queries, query_factors
-from twofold.encoders.text_encoder import TextEncoder, sentence_encoder_of
+from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.encoders.tfidf import Words
+from twofold.encoders.vectors import TextEncoder
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.cold_start import TrainingQueries
 from twofold.model.hybrid import Hybrid, postings_of

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from twofold.encoders.item_start import item_start
-from twofold.encoders.text_encoder import TextEncoder, resolve_encoder
-from twofold.encoders.vectors import Vectors
+from twofold.encoders.text_encoder import resolve_encoder
+from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.identifiers.identifiers import IdSpaces, ItemIdentifiers, atomic_identifiers
 from twofold.model.backbone import Backbone
 from twofold.model.fresh import (
