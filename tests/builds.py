@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from twofold.tasks import task_data
+from twofold.tasks import prepared
 
 
 def count_builds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
@@ -12,13 +12,13 @@ def count_builds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     built: list[tuple[Any, ...]] = []
 
     def counted(name: str) -> None:
-        original = getattr(task_data, name)
+        original = getattr(prepared, name)
 
         def build(dataset: Any, *which: Any) -> Any:
             built.append((name, *which))
             return original(dataset, *which)
 
-        monkeypatch.setattr(task_data, name, build)
+        monkeypatch.setattr(prepared, name, build)
 
     for name in ("build_examples", "build_requests"):
         counted(name)

@@ -1,8 +1,15 @@
-"""The prepared dataset: its tasks, histories and digest."""
+"""The prepared dataset: its digest and histories, and its tasks, which are read once and shared."""
 
 import dataclasses
 
+import numpy as np
+import pytest
+
+from tests.builds import count_builds
 from tests.conftest import WriteFolder
+from twofold.data.words import query_key
+from twofold.records import SPLITS, TASKS, InputError
+from twofold.tasks.prepared import PreparedDataset, item_counts, item_documents
 from twofold.tasks.storage import load_dataset
 
 
@@ -26,3 +33,71 @@ def test_training_histories_end_before_what_is_held_out(write_folder: WriteFolde
     names = dataset.catalog.item_ids
     assert [names[item] for item in dataset.histories["u1"]] == ["a", "b", "c", "d"]
     assert [names[item] for item in dataset.training_histories["u1"]] == ["a", "b"]
+
+
+def test_everything_is_built_once(
+    catalog: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = dataclasses.replace(catalog)
+    built = count_builds(monkeypatch)
+    for _ in range(3):
+        for task in TASKS:
+            data = dataset.task(task)
+            assert data.examples
+            assert [data.requests(split).split for split in SPLITS] == list(SPLITS)
+            assert data.source(2).targets >= data.source().targets
+            assert data.popularity.any()
+            assert data.test_popularity.any()
+            assert data.answers_by_query is data.answers_by_query
+            assert data.queries_by_item is data.queries_by_item
+    assert len(built) == len(set(built)) == 2 + 2 * len(SPLITS)
+
+
+def test_what_is_shared_cannot_be_changed(catalog: PreparedDataset) -> None:
+    search = catalog.task("search")
+    with pytest.raises(ValueError, match="read-only"):
+        search.popularity[0] = 1
+    before = len(search.examples)
+    assert len(search.source(3).examples) > before == len(search.source().examples)
+
+
+def test_popularity_counts_training_events(write_folder: WriteFolder) -> None:
+    dataset = load_dataset(write_folder())
+    assert dataset.task("search").popularity.tolist() == [1, 0, 0, 0, 0]
+    assert dataset.task("recommendation").popularity.tolist() == [2, 3, 1, 1, 1]
+
+
+def test_a_task_without_examples_says_what_it_needs(write_folder: WriteFolder) -> None:
+    lonely = load_dataset(write_folder(interactions="user_id,item_id\nu,a\nv,b\n"))
+    with pytest.raises(InputError, match="no usable training example for recommendation"):
+        lonely.task("recommendation").source()
+    untrained = load_dataset(write_folder("other", queries="query_id,text,split\nq3,x,test\n",
+                                          qrels="query_id,item_id\nq3,a\n"))  # fmt: skip
+    with pytest.raises(InputError, match="no usable training example for search"):
+        untrained.task("search").source()
+
+
+def test_answers_and_queries_are_two_views_of_the_examples(catalog: PreparedDataset) -> None:
+    search = catalog.task("search")
+    pairs = {(e.query, int(item)) for e in search.examples for item in e.targets}
+    by_item = {(q, item) for item, queries in enumerate(search.queries_by_item) for q in queries}
+    assert by_item == pairs
+    for query, item in pairs:
+        assert item in search.answers_by_query[query_key(query or "")]
+    assert sum(map(len, search.queries_by_item)) == search.popularity.sum()
+
+
+def test_a_document_is_the_text_and_then_the_training_queries(write_folder: WriteFolder) -> None:
+    dataset = load_dataset(write_folder())
+    (example,) = dataset.task("search").examples
+    wanted = set(example.targets.tolist())
+    for item, (document, text) in enumerate(
+        zip(item_documents(dataset), dataset.catalog.texts, strict=True)
+    ):
+        assert document == (f"{text} {example.query}" if item in wanted else text)
+
+
+def test_items_are_counted_as_often_as_they_occur() -> None:
+    counts = item_counts([np.array([0, 2, 2]), np.zeros(0, dtype=np.int64), np.array([2])], 4)
+    assert counts.tolist() == [1, 0, 3, 0]
+    assert item_counts([], 2).tolist() == [0, 0]

@@ -14,11 +14,10 @@ from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
 from twofold.encoders.factorisation import near_queries, query_factors
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.cold_start import TrainingQueries
+from twofold.model.hybrid import TrainingQueries
 from twofold.records import Example, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
-from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.task_data import item_documents
+from twofold.tasks.prepared import PreparedDataset, item_documents
 from twofold.training.config import TrainingConfig
 from twofold.training.fit_hybrid import best_hybrid, hybrid_part
 from twofold.training.train import train

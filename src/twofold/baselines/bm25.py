@@ -9,8 +9,7 @@ import numpy as np
 from twofold.data.words import words
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
-from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.task_data import item_documents
+from twofold.tasks.prepared import PreparedDataset, item_documents
 
 Field = Literal["text", "queries", "text and queries"]
 FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")

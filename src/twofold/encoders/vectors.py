@@ -1,4 +1,4 @@
-"""Rows of numbers that stand for texts or items, compared by their cosines; what makes them."""
+"""Vectors of texts and items, compared by their cosines, and what a text encoder is."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -12,13 +12,11 @@ from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import TextEncoder
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.cold_start import TrainingQueries
-from twofold.model.hybrid import Hybrid, postings_of
+from twofold.model.hybrid import Hybrid, TrainingQueries, postings_of
 from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever
-from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.task_data import item_documents
+from twofold.tasks.prepared import PreparedDataset, item_documents
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.validation import mean_value
