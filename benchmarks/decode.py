@@ -46,7 +46,7 @@ from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, share
 from twofold.identifiers.trie import Trie, build_trie
 from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
 from twofold.model.decoding import steps_of
-from twofold.model.packing import PackedLinear, can_pack
+from twofold.model.kernels import PackedLinear, can_pack
 from twofold.model.vocabulary import Batch, Vocabulary, train_tokenizer
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, beam_search

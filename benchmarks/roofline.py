@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from twofold.model.packing import PackedLinear, can_pack
+from twofold.model.kernels import PackedLinear, can_pack
 
 _PRODUCTS = ("linear", "matmul", "mm", "addmm", "bmm")
 _KERNELS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm")

@@ -12,7 +12,7 @@ from tests.identifiers.test_trie import identifiers
 from tests.model.random_model import BACKBONES, grid, random_model, spaces_of
 from tests.retrieval.trained_scores import requests_of, score_in_training
 from twofold.identifiers.identifiers import Identifiers, shared
-from twofold.model.packing import can_pack
+from twofold.model.kernels import can_pack
 from twofold.records import Ranking, Request
 from twofold.retrieval.generative import GenerativeRetriever
 

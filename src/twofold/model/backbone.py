@@ -17,7 +17,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from twofold.model.fused import Layout, dropout_mask, few_sizes, tied_rows
+from twofold.model.kernels import (
+    Layout,
+    PackedLinear,
+    can_pack,
+    dropout_mask,
+    few_sizes,
+    pack_layers,
+    tied_rows,
+)
 from twofold.model.llama import Llama, LlamaConfig
 from twofold.model.vocabulary import Batch, Vocabulary, padded
 from twofold.records import InputError
@@ -25,8 +33,6 @@ from twofold.records import InputError
 if TYPE_CHECKING:
     # Imported where they are used, as a decoder from fresh weights does without.
     from transformers import PreTrainedConfig, PreTrainedModel
-
-    from twofold.model.packing import PackedLinear
 
 _QUERY_MAP = "query_map.safetensors"
 
@@ -90,8 +96,6 @@ class Backbone(nn.Module):
             precision: the precision of matrix products in training; scores stay float32.
             codebooks: the range of codes of each codebook, which are scored together.
         """
-        from twofold.model.packing import can_pack, pack_layers
-
         if not can_pack(self.output_embeddings().device):
             return
         product = torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -106,8 +110,6 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def _pack_outputs(self, codebooks: Iterable[slice]) -> None:
-        from twofold.model.packing import PackedLinear
-
         rows = self.output_embeddings()
         for codebook in codebooks:
             packed = PackedLinear(rows[codebook], None, torch.float32)
@@ -215,7 +217,7 @@ class LlamaDecoder(Decoder):
         if self.query_map is not None:
             starts = torch.arange(rows, device=cells.device) * width
             last = token_of[starts + batch.lengths - 1]
-            # In float32: batches of queries have many sizes, see `fused._SHORT`.
+            # In float32: batches of queries have many sizes, see `kernels._SHORT`.
             with torch.autocast(embedded.device.type, enabled=False):
                 vectors = self.query_map(batch.query_vectors.float())
             embedded = embedded.index_add(0, last, vectors.to(embedded.dtype))
@@ -238,8 +240,6 @@ class LlamaDecoder(Decoder):
 
     def pack(self, precision: str, codebooks: Iterable[slice]) -> None:
         """See `Backbone.pack`."""
-        from twofold.model.packing import can_pack
-
         if can_pack(self.output_embeddings().device):
             self.model.pack(torch.bfloat16 if precision == "bfloat16" else torch.float32)
         super().pack(precision, codebooks)

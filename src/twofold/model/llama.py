@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
-from twofold.model.fused import (
+from twofold.model.kernels import (
     Layout,
+    PackedLinear,
     Rotation,
     add_dropped,
     causal_attention,
@@ -26,7 +27,6 @@ from twofold.model.fused import (
     linear,
     rms_norm,
 )
-from twofold.model.packing import PackedLinear
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _PLAIN = {

@@ -16,8 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from twofold.identifiers.identifiers import IdSpaces
-from twofold.model.fused import few_sizes
-from twofold.model.packing import product_of
+from twofold.model.kernels import few_sizes, product_of
 from twofold.model.vocabulary import EncodedExample, EncodedExamples
 from twofold.records import Task
 from twofold.training.config import TrainingConfig

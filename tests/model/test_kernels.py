@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from twofold.identifiers.identifiers import Identifiers, shared
 from twofold.model.backbone import autocast
 from twofold.model.fresh import fresh_backbone
-from twofold.model.packing import PackedLinear, can_pack
+from twofold.model.kernels import PackedLinear, can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 
 TOKENIZER = train_tokenizer(["slow space opera", "space heist", "slow dance"] * 3, 300)
