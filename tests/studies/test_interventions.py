@@ -11,11 +11,14 @@ from twofold.studies.analyses.representation import matched_pairs
 from twofold.studies.interventions import (
     CAPS,
     TaskIntervention,
+    absent,
     bijection,
     caps,
+    effective_targets,
     flattened,
     renamed,
     target_counts,
+    with_random_weights,
 )
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
@@ -113,6 +116,47 @@ def test_flattening_weighs_every_item_the_same_and_leaves_the_rest(counts: list[
     support = weight[np.array(counts) > 0]
     assert support == pytest.approx(support[0])
     assert weight.sum() == pytest.approx(sum(counts))
+
+
+@settings(max_examples=50, deadline=None)
+@given(counts_of_items.filter(any), st.integers(0, 3))
+def test_absent_keeps_popularity_and_contexts_exactly(counts: list[int], seed: int) -> None:
+    source = _source(np.array(counts), np.random.default_rng(0))
+    changed = absent(source, seed)
+    assert target_counts(changed, len(counts)).tolist() == counts
+    for old, new in zip(source.examples, changed.examples, strict=True):
+        assert new.history is old.history
+        assert new.visible is old.visible
+        assert len(new.targets) == len(old.targets)
+
+
+def test_absent_leaves_no_pair_to_learn() -> None:
+    """Item 2n+1 always follows 2n; dealt anew, it does so by chance alone, one time in 50."""
+    starts = np.random.default_rng(0).integers(0, 50, 2000) * 2
+    examples = [
+        Example(history=np.array([n]), query=None, targets=np.array([n + 1]), visible=np.array([1]))
+        for n in starts
+    ]
+    dealt = absent(Source("recommendation", examples), 0)
+    follows = [e.targets[0] == e.history[0] + 1 for e in dealt.examples]
+    assert 0.005 < np.mean(follows) < 0.04
+
+
+def test_random_weights_are_those_of_flattened_and_leave_popularity() -> None:
+    counts = np.array([500] * 4 + [2] * 100)
+    source = _source(counts, np.random.default_rng(0))
+    flat, dealt = flattened(source, len(counts)), with_random_weights(source, len(counts), 0)
+    columns = []
+    for changed in (flat, dealt):
+        weights = [e.weights for e in changed.examples if e.weights is not None]
+        columns.append(np.concatenate(weights))
+    assert np.sort(columns[0]).tolist() == np.sort(columns[1]).tolist()
+    targets = np.concatenate([e.targets for e in source.examples])
+    popular = columns[1][targets < 4].sum() / columns[1].sum()
+    assert popular == pytest.approx(2000 / 2200, abs=0.03)
+    assert effective_targets(source) == 1.0
+    assert effective_targets(flat) == pytest.approx(effective_targets(dealt))
+    assert effective_targets(flat) < 0.15
 
 
 @settings(max_examples=50, deadline=None)

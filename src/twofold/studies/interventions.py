@@ -2,9 +2,15 @@
 
 A 2 x 2 for the two hypotheses of Penha et al. (RecSys 2024). *Shuffled* renames items among equally
 popular ones: popularity stays, content goes. *Flattened* weighs targets so that every item counts
-the same: popularity goes, pairs stay. *Noise* is both. The paper's *capped* arms keep few targets
-of each item, which takes data away too; so each has a *size-matched* control that loses as many at
-random.
+the same: popularity goes, pairs stay. *Noise* is both.
+
+Two placebos say what the interventions do besides. A shuffled task teaches *wrong* pairs; in
+*absent*, the same targets are dealt to random contexts, so that popularity is exact and there is no
+pair to learn. Weights of any kind leave fewer targets that count; *random-weights* deals the
+weights of *flattened* to random targets, so that they leave popularity as it is.
+
+The paper's *capped* arms keep few targets of each item, which takes data away too; so each has a
+*size-matched* control that loses as many at random.
 """
 
 from dataclasses import dataclass, replace
@@ -25,12 +31,15 @@ _BLOCK_RATIO = 0.8
 """The least popular item of a block has at least this share of the most popular one's targets
 (both plus one), so that even a steep head keeps its popularity."""
 
-Kind = Literal["shuffled", "flattened", "noise", "capped", "size-matched"]
+Kind = Literal[
+    "shuffled", "flattened", "noise", "absent", "random-weights", "capped", "size-matched"
+]
 TWO_BY_TWO: tuple[Literal["shuffled", "flattened", "noise"], ...] = (
     "shuffled",
     "flattened",
     "noise",
 )
+PLACEBOS: tuple[Literal["absent", "random-weights"], ...] = ("absent", "random-weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,10 @@ class TaskIntervention:
             source = renamed(source, bijection(counts, seed))
         if self.kind in ("flattened", "noise"):
             source = flattened(source, items)
+        if self.kind == "absent":
+            source = absent(source, seed)
+        if self.kind == "random-weights":
+            source = with_random_weights(source, items, seed)
         if self.cap:
             kept = _under_cap(source, self.cap, seed)
             if self.kind == "size-matched":
@@ -68,7 +81,8 @@ class TaskIntervention:
         return source
 
     def describe(self, source: Source, items: int, seed: int) -> dict[str, Any]:
-        """KL of the popularity before to after renaming, and the share of targets renamed."""
+        """KL of the popularity before to after renaming, the share of targets renamed, and the
+        effective sample: (sum of weights)^2 / sum of squared weights, as a share of the targets."""
         before = target_counts(source, items)
         to = np.arange(items)
         if self.kind in ("shuffled", "noise"):
@@ -81,6 +95,7 @@ class TaskIntervention:
                 popularity_distribution(before), popularity_distribution(after)
             ),
             "targets_renamed": float(moved),
+            "effective_targets": effective_targets(self.training(source, items, seed)),
         }
 
     def validation(
@@ -95,8 +110,8 @@ class TaskIntervention:
 
 
 def two_by_two(task: Task) -> list[TaskIntervention]:
-    """Shuffled, flattened and noise; the fourth cell is `joint` itself."""
-    return [TaskIntervention(kind, task) for kind in TWO_BY_TWO]
+    """Shuffled, flattened and noise, and the placebos; the fourth cell is `joint` itself."""
+    return [TaskIntervention(kind, task) for kind in (*TWO_BY_TWO, *PLACEBOS)]
 
 
 def caps(source: Source, task: Task, items: int) -> list[TaskIntervention]:
@@ -149,6 +164,44 @@ def flattened(source: Source, items: int) -> Source:
         source.name,
         [replace(e, weights=scale / counts[e.targets]) for e in source.examples],
     )
+
+
+def absent(source: Source, seed: int) -> Source:
+    """The same targets, each in a context drawn at random; contexts have as many as before."""
+    dealt = np.random.default_rng([seed, 4]).permutation(_targets(source))
+    return Source(
+        source.name,
+        [
+            replace(e, targets=own)
+            for e, own in zip(source.examples, _by_example(source, dealt), strict=True)
+        ],
+    )
+
+
+def with_random_weights(source: Source, items: int, seed: int) -> Source:
+    """The weights of `flattened`, dealt to random targets."""
+    weights = [e.weights for e in flattened(source, items).examples if e.weights is not None]
+    dealt = np.random.default_rng([seed, 5]).permutation(np.concatenate(weights))
+    return Source(
+        source.name,
+        [
+            replace(e, weights=own)
+            for e, own in zip(source.examples, _by_example(source, dealt), strict=True)
+        ],
+    )
+
+
+def effective_targets(source: Source) -> float:
+    """What the weights leave of a source: (sum of w)^2 / sum of w^2, as a share of its targets."""
+    weights = np.concatenate(
+        [np.ones(len(e.targets)) if e.weights is None else e.weights for e in source.examples]
+    )
+    return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
+
+
+def _by_example(source: Source, values: Any) -> list[Any]:
+    """One value for each target, (T,), in one array for each example."""
+    return np.split(values, np.cumsum([len(e.targets) for e in source.examples])[:-1])
 
 
 def _targets(source: Source) -> Ints:

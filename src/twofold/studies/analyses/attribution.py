@@ -1,51 +1,107 @@
 """How much of a gain is due to popularity (H1) and how much to content (H2).
 
-The four cells of the 2 x 2 are means of one task under joint training with the other one *real*,
-*shuffled* (popularity without content), *flattened* (pairs without popularity) and *noise*
-(neither). What the real one gains over noise is shared between the two factors by their Shapley
-values: each factor's effect, averaged over the other one being present and absent.
+Two questions. *What does the added task's data bring?* The cells of the 2 x 2 are means of one task
+under joint training with the other one *real*, *shuffled* (popularity without content), *flattened*
+(pairs without popularity) and *noise* (neither). What the real one gains over noise is shared
+between the two factors by their Shapley values: each factor's effect, averaged over the other one
+being present and absent. *What is joint training's gain over the plain arm made of?* On the way
+from the plain arm to joint lie the step-matched control and the placebo *absent*, whose added task
+has its popularity and no pair: training for longer, popularity, and pairs sum to the gain.
+
+Noise teaches wrong pairs, not none, so the first gain may contain the harm that noise does. A
+finding is therefore given only where joint differs from the plain arm too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from twofold.evaluation.significance import Estimate, contrast
+from twofold.evaluation.significance import Estimate, Moments
 from twofold.records import TASKS, Floats, Ints, Task, other_task
 from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
+from twofold.studies.arms import control_name
 from twofold.studies.cells import Cell, Row, Table
-from twofold.studies.interventions import TWO_BY_TWO, TaskIntervention
-from twofold.studies.values import Difference, Value
+from twofold.studies.interventions import PLACEBOS, TWO_BY_TWO, TaskIntervention
+from twofold.studies.values import Difference, Interval, Value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from twofold.studies.result import StudyResult
 
-CellName = Literal["real", "shuffled", "flattened", "noise"]
+CellName = Literal[
+    "real", "shuffled", "flattened", "noise", "absent", "random-weights", "plain", "control"
+]
 CELLS: tuple[CellName, ...] = ("real", "shuffled", "flattened", "noise")
+"""The 2 x 2."""
+ALL_CELLS: tuple[CellName, ...] = (*CELLS, *PLACEBOS, "plain", "control")
+"""The 2 x 2, its placebos, and the two arms that learn the helped task alone."""
 
-_WEIGHTS: dict[str, tuple[float, float, float, float]] = {
-    "gain": (1.0, 0.0, 0.0, -1.0),
-    "popularity": (0.5, 0.5, -0.5, -0.5),
-    "content": (0.5, -0.5, 0.5, -0.5),
-    "popularity_minus_content": (0.0, 1.0, -1.0, 0.0),
-    "interaction": (1.0, -1.0, -1.0, 1.0),
+_WEIGHTS: dict[str, dict[CellName, float]] = {
+    "gain_over_plain": {"real": 1, "plain": -1},
+    "training": {"control": 1, "plain": -1},
+    "popularity_alone": {"absent": 1, "control": -1},
+    "pairs": {"real": 1, "absent": -1},
+    "gain": {"real": 1, "noise": -1},
+    "popularity": {"real": 0.5, "shuffled": 0.5, "flattened": -0.5, "noise": -0.5},
+    "content": {"real": 0.5, "shuffled": -0.5, "flattened": 0.5, "noise": -0.5},
+    "popularity_minus_content": {"shuffled": 1, "flattened": -1},
+    "interaction": {"real": 1, "shuffled": -1, "flattened": -1, "noise": 1},
+    "shuffled_minus_noise": {"shuffled": 1, "noise": -1},
+    "flattened_minus_noise": {"flattened": 1, "noise": -1},
+    "wrong_pairs": {"shuffled": 1, "absent": -1},
+    "weights_alone": {"random-weights": 1, "real": -1},
+    "noise_minus_plain": {"noise": 1, "plain": -1},
 }
-"""The weight of each of `CELLS` in each quantity. `popularity` and `content` sum to `gain`."""
+"""The weight of each cell in each quantity. `training`, `popularity_alone` and `pairs` sum to
+`gain_over_plain`; `popularity` and `content` sum to `gain`."""
 
 PARTS = {
+    "gain_over_plain": "joint − plain",
+    "training": "longer training: control − plain",
+    "popularity_alone": "popularity alone: absent − control",
+    "pairs": "pairs: joint − absent",
     "gain": "joint − noise",
     "popularity": "popularity (H1)",
     "content": "content (H2)",
     "popularity_minus_content": "H1 − H2",
     "interaction": "interaction",
+    "shuffled_minus_noise": "shuffled − noise",
+    "flattened_minus_noise": "flattened − noise",
+    "wrong_pairs": "wrong pairs: shuffled − absent",
+    "weights_alone": "weights alone: random weights − joint",
     "noise_minus_plain": "noise − plain",
 }
 """The quantities as the report names them."""
 
-Finding = Literal["popularity", "content", "both", "cannot be told apart", "no gain"]
+_WIDEST_SHARE = 1.0
+"""A share whose interval is wider than the whole says nothing."""
+
+Finding = Literal[
+    "popularity",
+    "content",
+    "both",
+    "only together",
+    "cannot be told apart",
+    "not what noise lacks",
+    "no gain",
+]
 """The values of study.json."""
+
+_SENTENCES: dict[Finding, str] = {
+    "no gain": "nothing to attribute: {what} cannot be distinguished from 0.",
+    "not what noise lacks": (
+        "nothing to attribute: joint training and the real data in {added} change {task} in "
+        "opposite directions."
+    ),
+    "popularity": "mostly popularity (H1): it accounts for more of {what} than content.",
+    "content": "mostly content (H2): it accounts for more of {what} than popularity.",
+    "both": "popularity and content both contribute to {what}; neither surely more.",
+    "only together": (
+        "popularity and content only together: neither of them alone brings any of {what}."
+    ),
+    "cannot be told apart": "the parts of popularity and content in {what} are uncertain.",
+}
 
 
 class Shares(Value):
@@ -53,6 +109,9 @@ class Shares(Value):
 
     popularity: float
     content: float
+    popularity_interval: Interval | None = None
+    """After Fieller; None in older studies."""
+    content_interval: Interval | None = None
 
 
 class Shuffling(Value):
@@ -68,21 +127,39 @@ class Parts(Value):
     """The parts of one task's gain, and what they say."""
 
     means: dict[CellName, float]
+    gain_over_plain: Difference | None = None
+    """Joint minus the plain arm. This and what is null by default is so in older studies."""
+    training: Difference | None = None
+    """The step-matched control minus the plain arm."""
+    popularity_alone: Difference | None = None
+    """Joint with the added task's targets dealt to random contexts, minus the control."""
+    pairs: Difference | None = None
+    """Joint minus joint with the added task's targets dealt to random contexts."""
     gain: Difference
     """Joint with real data minus joint with noise."""
     popularity: Difference
     content: Difference
     popularity_minus_content: Difference
     interaction: Difference
+    shuffled_minus_noise: Difference | None = None
+    """Popularity without content."""
+    flattened_minus_noise: Difference | None = None
+    """Content without popularity."""
+    wrong_pairs: Difference | None = None
+    """Shuffled minus absent: the harm, or the help, of pairs that are wrong."""
+    weights_alone: Difference | None = None
+    """The weights of flattened, dealt to random targets, minus joint."""
     noise_minus_plain: Difference
     shares: Shares | None
-    """None where the interval of the gain includes 0."""
+    """None where the interval of the gain includes 0, or that of a share is wider than the whole.
+    """
     finding: Finding
 
     @property
     def quantities(self) -> dict[str, Difference]:
         """Each difference by its name in `PARTS`."""
-        return {name: getattr(self, part) for part, name in PARTS.items()}
+        found = {name: getattr(self, part) for part, name in PARTS.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class TaskAttribution(Parts):
@@ -93,6 +170,9 @@ class TaskAttribution(Parts):
     still_improving: Sequence[CellName]
     """Cells with an arm that a cap ended while its validation rose."""
     shuffling: Shuffling
+    effective_targets: float | None = None
+    """(sum of weights)^2 / sum of squared weights of flattened, as a share of its targets; the
+    smallest over the seeds."""
 
     def sentence(self, task: Task, by_models: bool) -> str:
         """What the 2 x 2 says of `task`.
@@ -101,15 +181,13 @@ class TaskAttribution(Parts):
             task: the helped one.
             by_models: whether seeds are too few to estimate their variance.
         """
-        change = "gain" if self.gain.difference > 0 else "loss"
-        what = f"the {change} of {task} from real rather than noise in {self.added}"
-        sentence = {
-            "no gain": f"nothing to attribute: {what} cannot be distinguished from 0.",
-            "popularity": f"mostly popularity (H1): it accounts for more of {what} than content.",
-            "content": f"mostly content (H2): it accounts for more of {what} than popularity.",
-            "both": f"popularity and content both contribute to {what}; neither surely more.",
-            "cannot be told apart": f"the parts of popularity and content in {what} are uncertain.",
-        }[self.finding]
+        over_plain = self.gain_over_plain
+        if self.finding == "no gain" and over_plain and not over_plain.excludes_zero:
+            what = f"what joint training changes in {task}"
+        else:
+            change = "gain" if self.gain.difference > 0 else "loss"
+            what = f"the {change} of {task} from real rather than noise in {self.added}"
+        sentence = _SENTENCES[self.finding].format(what=what, task=task, added=self.added)
         care = ["for these trained models"] if by_models else []
         if self.still_improving:
             care.append("while arms are still improving")
@@ -129,70 +207,125 @@ def attribution(evidence: Evidence) -> Attribution | None:
 
 def _of_task(evidence: Evidence, task: Task) -> TaskAttribution:
     scores, added = evidence.scores, other_task(task)
-    arms: dict[CellName, str] = {"real": "joint"}
-    arms |= {kind: TaskIntervention(kind, added).arm.name for kind in TWO_BY_TWO}
-    cells = {cell: scores.matrix(arms[cell], task) for cell in CELLS}
-    parts = attribute(cells, scores.matrix(task, task), scores.clusters(task))
-    shuffled = [stamp.intervention or {} for stamp in scores.stamps[arms["shuffled"]]]
+    arms: dict[CellName, str] = {"real": "joint", "plain": task, "control": control_name(task)}
+    arms |= {kind: TaskIntervention(kind, added).arm.name for kind in (*TWO_BY_TWO, *PLACEBOS)}
+    cells = {cell: scores.matrix(arms[cell], task) for cell in ALL_CELLS}
+    done = {
+        kind: [stamp.intervention or {} for stamp in scores.stamps[arms[kind]]]
+        for kind in TWO_BY_TWO
+    }
     return TaskAttribution(
-        **dict(parts),
+        **dict(attribute(cells, scores.clusters(task))),
         added=added,
         still_improving=[cell for cell in CELLS if scores.is_still_improving(arms[cell])],
         shuffling=Shuffling(
-            kl_before_after=max(made["kl_before_after"] for made in shuffled),
-            targets_renamed=max(made["targets_renamed"] for made in shuffled),
+            kl_before_after=max(made["kl_before_after"] for made in done["shuffled"]),
+            targets_renamed=max(made["targets_renamed"] for made in done["shuffled"]),
+        ),
+        effective_targets=min(
+            (
+                made["effective_targets"]
+                for made in done["flattened"]
+                if "effective_targets" in made
+            ),
+            default=None,
         ),
     )
 
 
-def attribute(cells: Mapping[CellName, Floats], plain: Floats, clusters: Ints) -> Parts:
+def attribute(cells: Mapping[CellName, Floats], clusters: Ints) -> Parts:
     """The parts of the gain, with 95 % intervals, and what they say.
 
     Args:
-        cells: scores (S, R) of each of `CELLS`.
-        plain: scores (S, R) of the plain arm, for what noise alone does.
+        cells: scores (S, R) of each of `ALL_CELLS`.
         clusters: (R,).
     """
-    parts = {
-        name: contrast([(w, cells[c]) for w, c in zip(weights, CELLS, strict=True)], clusters)
-        for name, weights in _WEIGHTS.items()
-    }
-    noise = contrast([(1.0, cells["noise"]), (-1.0, plain)], clusters)
-    shares = None
-    if _excludes_zero(parts["gain"]):
-        gain, popularity, content = (
-            parts[name].value for name in ("gain", "popularity", "content")
-        )
-        shares = Shares(popularity=popularity / gain, content=content / gain)
+    moments = Moments([cells[name] for name in ALL_CELLS], clusters)
+
+    def estimate(weights: Mapping[CellName, float]) -> Estimate:
+        return moments.contrast([weights.get(cell, 0.0) for cell in ALL_CELLS])
+
+    estimates = {name: estimate(weights) for name, weights in _WEIGHTS.items()}
+    parts = {name: Difference.of(each) for name, each in estimates.items()}
     return Parts(
-        means={name: float(cells[name].mean()) for name in CELLS},
-        **{name: Difference.of(estimate) for name, estimate in parts.items()},
-        noise_minus_plain=Difference.of(noise),
-        shares=shares,
+        means={name: float(cells[name].mean()) for name in ALL_CELLS},
+        **parts,
+        shares=_shares(estimates, estimate) if parts["gain"].excludes_zero else None,
         finding=_finding(parts),
     )
 
 
-def _finding(parts: Mapping[str, Estimate]) -> Finding:
+def _shares(
+    estimates: Mapping[str, Estimate], estimate: Callable[[Mapping[CellName, float]], Estimate]
+) -> Shares | None:
+    """Both parts as shares of the gain, each with an interval after Fieller: the shares `r` for
+    which part - r x gain cannot be distinguished from 0."""
+    intervals = []
+    gain = estimates["gain"].value
+    for part in ("popularity", "content"):
+
+        def rejected(share: float, own: Mapping[CellName, float] = _WEIGHTS[part]) -> bool:
+            weights = {
+                cell: own.get(cell, 0.0) - share * _WEIGHTS["gain"].get(cell, 0.0) for cell in CELLS
+            }
+            return Difference.of(estimate(weights)).excludes_zero
+
+        found = estimates[part].value / gain
+        bounds = [_bound(rejected, found, direction) for direction in (-1.0, 1.0)]
+        low, high = bounds
+        if low is None or high is None or high - low > _WIDEST_SHARE:
+            return None
+        intervals.append((low, high))
+    return Shares(
+        popularity=estimates["popularity"].value / gain,
+        content=estimates["content"].value / gain,
+        popularity_interval=intervals[0],
+        content_interval=intervals[1],
+    )
+
+
+def _bound(rejected: Callable[[float], bool], start: float, direction: float) -> float | None:
+    """How far from `start` shares are not rejected; None where that is further than the whole."""
+    inside, outside = 0.0, _WIDEST_SHARE
+    if not rejected(start + direction * outside):
+        return None
+    for _ in range(30):
+        middle = (inside + outside) / 2
+        inside, outside = (
+            (inside, middle) if rejected(start + direction * middle) else (middle, outside)
+        )
+    return start + direction * inside
+
+
+def _finding(parts: Mapping[str, Difference]) -> Finding:
     """The larger part, where the two differ; both, where neither is 0; else it is open."""
-    if not _excludes_zero(parts["gain"]):
+    whole, gain = parts["gain_over_plain"], parts["gain"]
+    if not (whole.excludes_zero and gain.excludes_zero):
         return "no gain"
+    if whole.difference * gain.difference < 0:
+        return "not what noise lacks"
+    alone = (parts["shuffled_minus_noise"], parts["flattened_minus_noise"])
+    interaction = parts["interaction"]
+    together = interaction.excludes_zero and interaction.difference * gain.difference > 0
+    if together and not any(part.excludes_zero for part in alone):
+        return "only together"
     popularity, content = parts["popularity"], parts["content"]
-    if _excludes_zero(parts["popularity_minus_content"]):
-        return "popularity" if abs(popularity.value) > abs(content.value) else "content"
-    if _excludes_zero(popularity) and _excludes_zero(content):
+    if parts["popularity_minus_content"].excludes_zero:
+        larger = abs(popularity.difference) > abs(content.difference)
+        return "popularity" if larger else "content"
+    if popularity.excludes_zero and content.excludes_zero:
         return "both"
     return "cannot be told apart"
 
 
-def _excludes_zero(estimate: Estimate) -> bool:
-    return Difference.of(estimate).excludes_zero
-
-
 def figure(result: Attribution, study: "StudyResult") -> "Figure":
-    """What popularity and what content add to each task, with 95 % intervals."""
-    drawn = [PARTS[part] for part in ("interaction", "content", "popularity", "gain")]
-    figure, axes = plots.panels(len(result), 1, 1.7 * len(result) + 0.4)
+    """What joint training's gain is made of, and what popularity and content add to noise, with
+    95 % intervals."""
+    shown = ("interaction", "content", "popularity", "gain")
+    steps = ("pairs", "popularity_alone", "training", "gain_over_plain")
+    known = next(iter(result.values())).quantities  # an older study lacks some
+    drawn = [name for name in map(PARTS.__getitem__, (*shown, *steps)) if name in known]
+    figure, axes = plots.panels(len(result), 1, 0.35 * len(drawn) * len(result) + 0.8)
     for axis, (task, parts) in zip(axes, result.items(), strict=True):
         axis.axvline(0, color=plots.INK, lw=1)
         for row, name in enumerate(drawn):
@@ -210,7 +343,7 @@ def tables(result: Mapping[Task, TaskAttribution], _study: "StudyResult") -> Ite
     """One row for each quantity."""
     rows: list[Row] = [
         (name, [Cell.difference(parts.quantities[name]) for parts in result.values()])
-        for name in PARTS.values()
+        for name in next(iter(result.values())).quantities
     ]
     yield Table("Attribution to popularity and content", list(result), rows)
 
@@ -221,6 +354,12 @@ CHAPTER = """
 stays, content goes), flattened (every item counts the same in the loss: popularity goes, pairs
 stay), or both (noise). What the real data bring beyond noise is shared between popularity and
 content by their Shapley values.</p>
+{% if (result.values() | first).pairs %}
+<p>Noise teaches wrong pairs, not none. So joint's difference to the plain arm is also taken apart
+without it: training for longer (the step-matched control), popularity alone (the added task's
+targets in random contexts, absent), and pairs (joint − absent) sum to it. Random weights are
+those of flattened on random targets: what weighing costs by itself.</p>
+{% endif %}
 <figure>
 {{ figures.attribution | safe }}
 <figcaption>{% for task, parts in result.items() %}{{ task | capitalize }}:
@@ -232,9 +371,9 @@ Bars: 95 % intervals{{ " for these trained models" if study.by_models }}.</figca
 <thead><tr><th>{{ study.stamp.primary }}</th>{% for task in result %}<th>{{ task }}</th>{% endfor %}
 </tr></thead>
 <tbody>
-{% for cell in ["real", "shuffled", "flattened", "noise"] %}
-<tr><td>joint, {{ cell }}</td>{% for parts in result.values() %}
-<td>{{ parts.means[cell] | number }}</td>{% endfor %}</tr>
+{% for cell in (result.values() | first).means %}
+<tr><td>{{ cell if cell in ("plain", "control") else "joint, " ~ cell }}</td>
+{% for parts in result.values() %}<td>{{ parts.means[cell] | number }}</td>{% endfor %}</tr>
 {% endfor %}
 {% for name in (result.values() | first).quantities %}
 <tr><td>{{ name }}</td>{% for parts in result.values() %}
@@ -242,11 +381,16 @@ Bars: 95 % intervals{{ " for these trained models" if study.by_models }}.</figca
 {% endfor %}
 </tbody>
 <caption>{% for task, parts in result.items() %}{{ task | capitalize }}:
-{% if parts.shares %}popularity {{ parts.shares.popularity | percent }}, content
-{{ parts.shares.content | percent }} of the gain{% else %}no shares, since the gain's interval
-includes 0{% endif %}; shuffling {{ parts.added }} renames
+{% if parts.shares and parts.shares.popularity_interval %}popularity
+{{ parts.shares.popularity | percent }} ({{ parts.shares.popularity_interval[0] | percent }} to
+{{ parts.shares.popularity_interval[1] | percent }}), content {{ parts.shares.content | percent }}
+({{ parts.shares.content_interval[0] | percent }} to
+{{ parts.shares.content_interval[1] | percent }}) of joint − noise{% else %}no shares, since their
+intervals allow too much{% endif %}; shuffling {{ parts.added }} renames
 {{ parts.shuffling.targets_renamed | percent }} of its targets and moves its popularity by
-{{ parts.shuffling.kl_before_after | number }} nats. {% endfor %}Exploratory.</caption>
+{{ parts.shuffling.kl_before_after | number }} nats{% if parts.effective_targets %}; the weights of
+flattened leave an effective sample of {{ parts.effective_targets | percent }} of the
+targets{% endif %}. {% endfor %}Inputs keep their popularity in every cell. Exploratory.</caption>
 </table>
 </div>
 """
