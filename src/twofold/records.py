@@ -9,7 +9,7 @@ The errors that callers may catch:
         InputError                         a mistake in what the user gave, or a broken file
             extras.MissingExtraError       a library of an extra is not installed
             additions.placement.UnplaceableError    a new item that the model has no place for
-            retrieval.expansion.NotFiniteError      a model whose training diverged
+            model.checkpoint.NotFiniteError         a model whose training diverged
             training.state.DivergedError            a training that diverges
     Exception
         serving.client.ServerError         a server answered with a problem

@@ -1,4 +1,4 @@
-"""A model folder holds the whole model, and a broken one is refused."""
+"""A model folder holds the whole model, and a broken one is refused; batches of requests."""
 
 import dataclasses
 import shutil
@@ -10,8 +10,10 @@ import torch
 
 from tests.model.random_model import grid, random_model, spaces_of
 from twofold import artifact
+from twofold.encoders.tfidf import Words
 from twofold.identifiers.identifiers import atomic, shared
-from twofold.model.checkpoint import load_model_folder, save_model, tries_of
+from twofold.model.checkpoint import finite, load_model_folder, save_model, tries_of, with_matches
+from twofold.model.hybrid import Hybrid, postings_of
 from twofold.records import TASKS, InputError
 from twofold.retrieval.generative import load_model
 
@@ -84,3 +86,34 @@ def test_a_broken_model_folder_is_refused(model_folder: Path, tmp_path: Path) ->
         load_model(copy)
     with pytest.raises(InputError, match="no such folder"):
         load_model(tmp_path / "nowhere")
+
+
+def test_a_batch_is_padded_to_the_simd_width() -> None:
+    model = random_model(shared(grid(4, 4)), "decoder:tiny", 0)
+    request = model.vocabulary.encode_request(np.arange(5), "slow space")
+    batch = model.batch_of([request])
+    assert batch.tokens.shape[1] % 16 == 0
+    assert batch.matches.shape == (1, 0)
+
+
+def test_a_batch_with_a_query_has_the_scores_of_the_hybrid_part() -> None:
+    plain = random_model(shared(atomic(3)), "decoder:tiny", 0)
+    texts = ["space opera", "space heist", "dance"]
+    words = Words.fit([*texts, *texts])
+    hybrid = Hybrid(2.0, words, postings_of(words, texts))
+    model = dataclasses.replace(plain, hybrid=hybrid)
+    encode = model.vocabulary.encode_request
+    none = np.zeros(0, np.int64)
+    alone = model.batch_of([encode(np.arange(2), None)])
+    assert alone.matches.shape == (1, 0)
+    batch = model.batch_of([encode(none, "heist"), encode(np.arange(2), None)])
+    assert batch.matches.numpy() == pytest.approx(hybrid.scores(["heist", ""]))
+    assert batch.matches[0].argmax() == 1
+    logits = torch.zeros(2, 3)
+    assert torch.equal(with_matches(logits, batch.matches), batch.matches)
+    assert with_matches(logits, alone.matches) is logits
+
+
+def test_a_model_that_diverged_is_named() -> None:
+    with pytest.raises(InputError, match="its training diverged: train it again with a lower"):
+        finite(torch.tensor([[1.0, float("nan")]]))

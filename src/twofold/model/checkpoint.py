@@ -5,8 +5,8 @@ the identifiers, the catalog and, unless left out, the users' histories.
 """
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from twofold.identifiers.identifiers import IdSpaces, load_spaces
 from twofold.model.backbone import Backbone, autocast, load_backbone
 from twofold.model.hybrid import Hybrid, load_hybrid
 from twofold.model.stamp import Stamp
-from twofold.model.vocabulary import Vocabulary, load_tokenizer
+from twofold.model.vocabulary import Batch, EncodedExample, Vocabulary, load_tokenizer, padded
 from twofold.records import TASKS, InputError, Ints, Task
 
 if TYPE_CHECKING:
@@ -84,6 +84,32 @@ class GenerativeModel:
         """Compute matrix products in the precision that the model was trained with."""
         return autocast(self.device, self.precision)
 
+    def batch_of(self, requests: Sequence[EncodedExample]) -> Batch:
+        """Encoded requests as one batch on the model's device, with the hybrid part's scores.
+
+        They are padded to a multiple of the SIMD width: attention then sums in the same order
+        whatever the batch's longest request is, and the rest of a batch hardly changes a bit of an
+        answer (docs/project/decisions/0014-decode-hypotheses-as-positions.md).
+        """
+        longest = max(len(request.tokens) for request in requests)
+        positions = getattr(self.backbone.model.config, "max_position_embeddings", None) or np.inf
+        batch = self.vocabulary.collate(requests, int(min(padded(longest), positions)))
+        if self.hybrid is not None and any(request.query for request in requests):
+            matches = torch.from_numpy(self.hybrid.scores([request.query for request in requests]))
+            batch = replace(batch, matches=matches)
+        return batch.to(self.device)
+
+    def log_probabilities(self, batch: Batch, codebook: slice) -> torch.Tensor:
+        """log p of the first code of each request's answer, (B, codes of the codebook), float32.
+
+        Raises:
+            NotFiniteError: the model computes numbers that are not finite.
+        """
+        with self.autocast():
+            states = finite(self.backbone.states(batch))
+        logits = with_matches(self.backbone.logits(states, codebook), batch.matches)
+        return torch.log_softmax(logits, dim=1)
+
     def require_task(self, query: str | None, name: str) -> None:
         """Raise InputError where the model was not trained for the task of a request.
 
@@ -98,6 +124,25 @@ class GenerativeModel:
                 f"choose a model that was trained for it (GET /models lists those of a server, and "
                 f"twofold train --arm {task} makes one)"
             )
+
+
+def with_matches(logits: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
+    """Logits of the first codes, (..., codes), plus the scores of the hybrid part, if any."""
+    return logits + matches if matches.shape[-1] else logits
+
+
+class NotFiniteError(InputError):
+    """A model computes numbers that are not finite."""
+
+
+def finite(states: torch.Tensor) -> torch.Tensor:
+    """The states; raises NotFiniteError where training diverged and they are not finite."""
+    if not states.isfinite().all():
+        raise NotFiniteError(
+            "the model's states are not finite, as its training diverged: train it again with a "
+            "lower learning rate (--set learning_rate=VALUE)"
+        )
+    return states
 
 
 def tries_of(spaces: IdSpaces) -> "dict[Task, Trie]":

@@ -5,7 +5,7 @@ prefix in the whole catalog; what a request excludes is left out afterwards, so 
 reorders what passes it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +19,6 @@ from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.vocabulary import Batch, EncodedExample
 from twofold.records import InputError, Ints, RankedItem, RankedItems, Ranking, Request, Run, Task
-from twofold.retrieval.expansion import (
-    Expansion,
-    batch_of,
-    batches_by_length,
-    finite,
-    with_matches,
-)
 from twofold.retrieval.top_k import CatalogRanker
 
 if TYPE_CHECKING:
@@ -35,6 +28,8 @@ if TYPE_CHECKING:
 
 BEAMS = 50
 """The default number of hypotheses of the beam search."""
+_BATCH_TOKENS = 4096
+"""Padding included: a batch of so many takes some 100 MB, and a larger one no less time."""
 _BATCH_SCORES = 1 << 24
 """The most scores of a batch: 64 MB of float32, of which a few copies exist at once."""
 _CACHED_FILTERS, _CACHED_BYTES = 100, 64 << 20
@@ -82,7 +77,7 @@ class GenerativeRetriever:
             alike.setdefault((self._task(request), request.where), []).append(row)
         for (task, where), same in alike.items():
             for rows in batches_by_length(same, encoded, self._batch_size(task, k)):
-                batch = batch_of(self.model, [encoded[row] for row in rows])
+                batch = self.model.batch_of([encoded[row] for row in rows])
                 rankings |= self._rank(task, where, [requests[row] for row in rows], batch, k)
         return Run(
             self.name, {request.request_id: rankings[request.request_id] for request in requests}
@@ -249,6 +244,7 @@ class GenerativeRetriever:
         """
         # Imported here, as models with atomic identifiers never search with beams.
         from twofold.retrieval.beam_search import beam_search
+        from twofold.retrieval.expansion import Expansion
 
         k = min(k, len(self._item_ids))
         beams = max(self.beams, k)
@@ -288,14 +284,26 @@ class GenerativeRetriever:
     def _atomic_scores(self, task: Task, batch: Batch) -> npt.NDArray[np.float32]:
         """Log-probabilities of one-level identifiers, (B, N), columns in tie order."""
         spaces = self.model.vocabulary.spaces
-        with self.model.autocast():
-            states = finite(self.model.backbone.states(batch))
         codebook = spaces.codebooks[spaces.codebooks_of(task)[0]]
-        logits = with_matches(self.model.backbone.logits(states, codebook), batch.matches)
-        scores = torch.log_softmax(logits, dim=1)
+        scores = self.model.log_probabilities(batch, codebook)
         codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
         by_item: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
         return by_item
+
+
+def batches_by_length(
+    rows: Sequence[int], requests: Sequence[EncodedExample], size: int
+) -> Iterator[list[int]]:
+    """`rows` in batches of at most `size`, of similar length so that padding is little."""
+    batch: list[int] = []
+    for row in sorted(rows, key=lambda row: len(requests[row].tokens)):
+        tokens = (len(batch) + 1) * len(requests[row].tokens)
+        if batch and (tokens > _BATCH_TOKENS or len(batch) == size):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def _text(query: object) -> str:

@@ -16,7 +16,7 @@ from twofold.identifiers.trie import Trie
 from twofold.model.checkpoint import GenerativeModel
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, log_totals
-from twofold.retrieval.expansion import Expansion, batch_of
+from twofold.retrieval.expansion import Expansion
 
 _PARTS = 50
 """The most recent items of a history, and the first words of a query, that are explained."""
@@ -57,7 +57,7 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
         items: catalog positions, (M,).
     """
     task = model.vocabulary.task(contexts[0].query)
-    batch = batch_of(model, [model.vocabulary.encode_request(c.history, c.query) for c in contexts])
+    batch = model.batch_of([model.vocabulary.encode_request(c.history, c.query) for c in contexts])
     expand = Expansion(model, task, batch, len(items))
     codes = model.vocabulary.spaces.of(task).codes[items]  # (M, levels)
     trie = model.tries.get(task)

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from twofold.model.backbone import Backbone, autocast
+from twofold.model.checkpoint import NotFiniteError
 from twofold.model.vocabulary import EncodedExamples, Vocabulary
-from twofold.retrieval.expansion import NotFiniteError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
