@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from twofold.data.dataset import Catalog
-from twofold.encoders.item_start import along_axes
+from twofold.encoders.item_vectors import along_axes
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.model.checkpoint import GenerativeModel, save_model, tries_of

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.model.random_model import grid, random_vocabulary
-from twofold.encoders.item_start import along_axes
+from twofold.encoders.item_vectors import along_axes
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import unit
 from twofold.identifiers.identifiers import atomic, shared

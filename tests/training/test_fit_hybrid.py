@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
-from twofold.encoders.factorisation import near_queries, query_factors
+from twofold.encoders.item_vectors import near_queries, query_factors
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import TrainingQueries

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from twofold.encoders.item_start import ItemStart, item_start
+from twofold.encoders.item_vectors import ItemStart, item_start
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.evaluation.measures import Measure

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 
 from twofold import artifact
-from twofold.encoders.factorisation import history_factors, leading_factors, nearness
+from twofold.encoders.item_vectors import history_factors, leading_factors, nearness
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import Words
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_manifest

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from twofold.encoders.factorisation import near_queries, query_factors
+from twofold.encoders.item_vectors import near_queries, query_factors
 from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import TextEncoder

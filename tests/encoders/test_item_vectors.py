@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tests.planted import HISTORY_GROUPS, planted_dataset, purity, with_other_held_out
-from twofold.encoders.factorisation import history_factors, nearness, query_factors
+from twofold.encoders.item_vectors import history_factors, nearness, query_factors
 from twofold.encoders.vectors import Vectors, unit
 from twofold.records import Source
 from twofold.studies.interventions import TaskIntervention, bijection, target_counts

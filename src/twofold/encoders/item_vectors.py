@@ -1,18 +1,26 @@
-"""Item vectors from training examples: items of the same histories, or queries, are similar.
+"""Vectors of items, from training examples and texts, and what an arm's items start from.
 
-Histories: positive pointwise mutual information of a target and the events before it, and its
-leading singular vectors, which word2vec with negative sampling factorises implicitly (Levy and
-Goldberg, NIPS 2014; the settings are from Levy, Goldberg and Dagan, TACL 2015). Queries: the mean
-of their vectors.
+Items of the same histories, or queries, are similar. Histories: positive pointwise mutual
+information of a target and the events before it, and its leading singular vectors, which word2vec
+with negative sampling factorises implicitly (Levy and Goldberg, NIPS 2014; the settings are from
+Levy, Goldberg and Dagan, TACL 2015). Queries: the mean of their vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
-from twofold.encoders.vectors import Vectors, pointed, singular_vectors, unit
-from twofold.records import Example
+from twofold.encoders.vectors import (
+    TextEncoder,
+    Vectors,
+    pointed,
+    principal_axes,
+    singular_vectors,
+    unit,
+)
+from twofold.records import Example, Source, Task
 
 _WINDOW = 5
 """Two items are near if they are at most so many events apart; it also bounds the memory."""
@@ -23,6 +31,72 @@ _SMOOTHING = 0.75
 _QUERY_SHARE = 0.6
 """The length of the mean direction of an item's training queries when it is added to the text's
 embedding of length 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemStart:
+    """Vectors of the items, and the map of queries to them: their products are cosines.
+
+    Attributes:
+        items: (N, D).
+        query_map: from a text encoder's vectors, (D, E); None where no item has a text or query.
+    """
+
+    items: Vectors
+    query_map: Vectors | None
+
+
+def item_start(
+    learned: Mapping[Task, Source],
+    texts: Sequence[str],
+    encoder: TextEncoder | None,
+    parts: Sequence[str],
+    width: int,
+) -> ItemStart | None:
+    """The vectors that an arm's items start from; None where nothing is known of them.
+
+    Histories and texts say different things. So each is a block of columns, of unit length or zero
+    where it says nothing of an item, and the vectors are both along their common principal axes.
+
+    Args:
+        learned: the examples of the arm's own tasks.
+        texts: the items' texts.
+        encoder: the text encoder, which reads texts and queries; None leaves both out.
+        parts: `text` and `factors`, or one of them. Factors are those of the histories, in
+            recommendation, and the mean of the queries that want an item, in search.
+        width: the largest D.
+    """
+    blocks: list[Vectors] = []
+    if "recommendation" in learned and "factors" in parts:
+        histories = learned["recommendation"].examples
+        blocks.append(history_factors(histories, len(texts), width))
+    queries = None
+    if encoder is not None:
+        searches = learned["search"].examples if "search" in learned else ()
+        asked = encoder.encode([example.query or "" for example in searches])
+        known = encoder.encode(texts) if "text" in parts and any(texts) else None
+        if searches and "factors" in parts:
+            wanted = query_factors(searches, len(texts), asked)
+            known = wanted if known is None else near_queries(known, wanted)
+        if known is not None:
+            blocks.append(known)
+            queries = asked
+    return along_axes(np.hstack(blocks), queries, width) if blocks else None
+
+
+def along_axes(items: Vectors, queries: Vectors | None, width: int) -> ItemStart:
+    """Vectors along the leading principal axes of items and queries.
+
+    Args:
+        items: (N, F + E); the last E columns can be compared with queries.
+        queries: vectors of the training queries, (Q, E); None where E is 0.
+        width: the largest number of axes.
+    """
+    if queries is None:
+        return ItemStart(items[:, :width], None)
+    asked = np.pad(queries, ((0, 0), (items.shape[1] - queries.shape[1], 0)))
+    axes = principal_axes(np.vstack([items, asked]), width).astype(np.float32)
+    return ItemStart(items @ axes, axes[items.shape[1] - queries.shape[1] :].T)
 
 
 def history_factors(
