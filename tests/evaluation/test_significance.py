@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twofold.evaluation.significance import contrast, difference, mean
-from twofold.records import Ints
+from twofold.evaluation.significance import contrast, difference, has_folds, mean, side_by_side
+from twofold.records import Floats, Ints
 
 
 def _clusters(n: int) -> Ints:
@@ -146,3 +146,81 @@ def test_intervals_cover_at_their_level() -> None:
         low, high = difference(first, second, _clusters(300)).interval()
         missed += not low <= 0 <= high
     assert missed <= 30
+
+
+def _folds(rng: np.random.Generator, seeds: int, requests: int) -> tuple[list[Floats], Ints]:
+    """Three arms alike, each seed with other requests of the same users, and its own effect."""
+    users = np.tile(np.arange(requests), seeds)
+    common = rng.normal(0, 1, (seeds, requests))
+    arms = [
+        side_by_side(
+            list(
+                common
+                + rng.normal(0, 0.2, requests)
+                + rng.normal(0, 0.03, (seeds, 1))
+                + rng.normal(0, 0.3, (seeds, requests))
+            )
+        )
+        for _ in range(3)
+    ]
+    return arms, users
+
+
+def test_folds_stand_side_by_side() -> None:
+    matrix = side_by_side([np.ones(2), np.zeros(3)])
+    assert matrix.shape == (2, 5)
+    assert np.isnan(matrix).tolist() == [[False] * 2 + [True] * 3, [True] * 2 + [False] * 3]
+    assert has_folds(matrix)
+    assert not has_folds(np.ones((2, 5)))
+    assert not has_folds(np.ones((1, 5)))
+
+
+def test_the_variance_over_folds_of_other_queries_is_that_of_their_means() -> None:
+    """It holds the choice of queries and of seeds at once, so that nothing is to be added."""
+    rng = np.random.default_rng(11)
+    arms = [side_by_side(list(rng.random((4, 100)) + rng.normal(0, 0.2))) for _ in range(3)]
+    found = difference(arms[0], arms[1], _clusters(400), others=arms[2:])
+    assert found.request_variance == pytest.approx(0, abs=1e-9)
+    assert found.interaction == pytest.approx(found.floor_variance)
+    means = [np.nanmean(arm, axis=1) for arm in arms]
+    own = (means[0] - means[1]).var(ddof=1) / 4
+    other = (means[0] + means[1] - 2 * means[2]).var(ddof=1) / 3 / 4
+    assert found.seed_variance == pytest.approx(0.75 * own + 0.25 * other)
+    assert found.value == pytest.approx(np.mean(means[0] - means[1]))
+    two = difference(arms[0], arms[1], _clusters(400))
+    assert two.seed_variance == pytest.approx(own), "folds are paired also in two arms alone"
+
+
+def test_what_users_are_worth_in_all_folds_is_not_lost() -> None:
+    """The same users in every fold: more folds do not make their part of the variance smaller."""
+    rng = np.random.default_rng(12)
+    of_user = rng.normal(0, 1, 200)
+    arms = [
+        side_by_side([sign * of_user + rng.normal(0, 0.01, 200) for _ in range(5)])
+        for sign in (1, -1, 0)
+    ]
+    found = difference(arms[0], arms[1], np.tile(np.arange(200), 5), others=arms[2:])
+    alone = 2 * of_user.std(ddof=1) / np.sqrt(200)
+    assert np.sqrt(found.request_variance) == pytest.approx(alone, rel=0.05)
+    assert found.degrees > 100
+
+
+def test_intervals_over_folds_cover_at_their_level() -> None:
+    rng = np.random.default_rng(13)
+    for seeds in (3, 6):
+        missed = 0
+        for _ in range(400):
+            arms, users = _folds(rng, seeds, 150)
+            low, high = difference(arms[0], arms[1], users, others=arms[2:]).interval()
+            missed += not low <= 0 <= high
+        assert missed <= 34
+
+
+def test_a_fold_without_any_of_the_requests_is_left_out() -> None:
+    rng = np.random.default_rng(14)
+    arms = [side_by_side(list(rng.random((4, 30)))) for _ in range(3)]
+    some = np.arange(120) < 80  # two folds, most of a third, and nothing of the last
+    first, second, third = (arm[:, some] for arm in arms)
+    part = difference(first, second, _clusters(80), others=[third])
+    assert np.isfinite(part.interval()).all()
+    assert part.value == pytest.approx(np.nanmean((arms[0] - arms[1])[:, some]))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twofold.data.formats import Table
 from twofold.data.validation import validate
 from twofold.data.words import query_key
+from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
 
@@ -87,7 +88,24 @@ def test_no_leak(log: list, asked: list, cutoff: float | None) -> None:  # type:
     if cutoff is not None:
         times = [t for _, _, t in log] + [t for _, _, t, _, _ in asked if t is not None]
         assume(min(times) < cutoff <= max(times))
-    dataset = _dataset(log, asked, cutoff)
+    _check(_dataset(log, asked, cutoff), cutoff)
+
+
+many_events = st.lists(
+    st.tuples(st.sampled_from(USERS[:2]), st.sampled_from(ITEMS), st.integers(100, 112)),
+    min_size=20,
+    max_size=40,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(many_events, queries, st.integers(1, 12))
+def test_no_leak_in_any_fold(log: list, asked: list, number: int) -> None:  # type: ignore[type-arg]
+    whole = _dataset(log, asked, None)
+    _check(Folds(whole, "all").of(number), None)
+
+
+def _check(dataset: PreparedDataset, cutoff: float | None) -> None:
     held_out = _held_out(dataset)
     names = dataset.catalog.item_ids
 

@@ -10,6 +10,10 @@ means over the seeds. Both contain the interaction of seeds and requests, so it 
 the first. The sum never falls below what the requests alone give: seed means that happen to agree
 make no interval narrower than that.
 
+Where each seed has other requests (another fold of the data), a request has scores by one seed
+alone, and NaN elsewhere. The means of the seeds then differ by their requests as well, which is an
+interaction as before; it is counted over clusters, since a user may be asked in several folds.
+
 Few seeds say little of their variance. Where three arms or more share their seeds, the variance of
 the contrast over the seeds is averaged with that of the other contrasts between them, which have
 the weight 1/S: arms of equal variance then have nearly twice the degrees of freedom, and what a
@@ -114,24 +118,60 @@ class Moments:
     """What the scores of several arms, on the same requests, say of every contrast of their means.
 
     Args of the constructor:
-        scores: (S, R) of each of the A arms; S may differ between arms.
+        scores: (S, R) of each of the A arms; S may differ between arms. With folds they have NaN
+            where a seed has not the request, at the same places.
         clusters: (R,), the number of each request's cluster.
 
     Attributes:
         means: (A,).
         seed_means: (S,) of each arm.
-        interactions: variance of each arm's mean from what its seeds and the requests do together,
-            (A,).
+        interactions: covariance of the arms' means from what their seeds and the requests do
+            together, (A, A); diagonal where all seeds have the same requests.
         request_covariance: the covariance of the means from the choice of requests, (A, A).
+        folded: whether each seed has its own requests.
     """
 
     def __init__(self, scores: Sequence[Floats], clusters: Ints) -> None:
+        self.folded = has_folds(scores[0])
+        self._unequal = 1.0
+        if self.folded:
+            self._of_folds(scores, clusters)
+            return
         self._clusters = Clusters(clusters)
         averaged = np.stack([arm.mean(axis=0) for arm in scores])
         self.means = averaged.mean(axis=1)
         self.seed_means = [arm.mean(axis=1) for arm in scores]
-        self.interactions = np.array([_interaction(arm) for arm in scores])
+        self.interactions = np.diag([_interaction(arm) for arm in scores])
         self.request_covariance = self._clusters.covariance(self._clusters.influence(averaged))
+
+    def _of_folds(self, scores: Sequence[Floats], clusters: Ints) -> None:
+        """The moments where each request has scores by one seed alone."""
+        asked = ~np.isnan(scores[0])
+        counts = asked.sum(axis=1)
+        folds, asked, counts = np.argmax(asked, axis=0), asked[counts > 0], counts[counts > 0]
+        self._clusters = Clusters(clusters)
+        # A fold without any of these requests has no mean.
+        folds = np.unique(folds, return_inverse=True)[1]
+        values = np.stack([np.nansum(arm, axis=0) for arm in scores])
+        seed_means = np.stack([np.bincount(folds, weights=row) / counts for row in values])
+        self.means = values.mean(axis=1)
+        self.seed_means = list(seed_means)
+        shares = counts / counts.sum()
+        self._unequal = float(len(shares) * (shares**2).sum())
+        residuals = values - seed_means[:, folds]
+        self.request_covariance = self._clusters.covariance(self._clusters.influence(residuals))
+        self.interactions = np.zeros_like(self.request_covariance)
+        if len(shares) > 1:
+            by_fold = np.stack(
+                [
+                    self._clusters.influence(np.where(folds == fold, residuals, 0.0)) / share
+                    for fold, share in enumerate(shares)
+                ]
+            )
+            apart = by_fold - by_fold.mean(axis=0)
+            covariances = np.stack([self._clusters.covariance(own) for own in apart])
+            spread = covariances.sum(axis=0) / (len(shares) - 1)
+            self.interactions = spread * float((shares**2).sum())
 
     @property
     def request_degrees(self) -> float:
@@ -148,14 +188,46 @@ class Moments:
             return Estimate.unknown(float(np.abs(w).sum()))
         value, raw = float(w @ self.means), _quadratic(self.request_covariance, w)
         raw_degrees = self.request_degrees
-        seeds, scale = seed_variance(self.seed_means, w)
+        seeds, scale = self._seed_variance(w)
         if seeds is None:
             return Estimate(value, raw, None, 0.0, raw_degrees, raw, raw_degrees)
-        interaction = float(w**2 @ self.interactions)
+        interaction = float(w @ self.interactions @ w)
         requests = max(0.0, raw - interaction)
         scale += requests**2 / raw_degrees
         degrees = (requests + seeds) ** 2 / scale if scale > 0 else _MOST_DEGREES
         return Estimate(value, requests, seeds, interaction, degrees, raw, raw_degrees)
+
+    def _seed_variance(self, weights: Floats) -> tuple[float | None, float]:
+        """`seed_variance`; with folds arms are paired by the requests of their seeds."""
+        if not self.folded:
+            return seed_variance(self.seed_means, weights)
+        means, seeds = np.stack(self.seed_means), len(self.seed_means[0])
+        if len(means) > 2 and seeds > 1:
+            of_seeds, scale = (float(part) for part in pooled_seed_variance(means, weights))
+        elif seeds >= MIN_SEEDS:
+            of_seeds = float((weights @ means).var(ddof=1)) / seeds
+            scale = of_seeds**2 / (seeds - 1)
+        else:
+            return None, 0.0
+        return of_seeds * self._unequal, scale * self._unequal**2
+
+
+def has_folds(scores: Floats) -> bool:
+    """Whether each request has scores by one seed alone, (S, R) with NaN elsewhere."""
+    return bool(scores.shape[0] > 1 and (np.isfinite(scores).sum(axis=0) == 1).all())
+
+
+def side_by_side(scores: Sequence[Floats]) -> Floats:
+    """The scores of each fold's own requests, (R_s,) by seed, as one matrix with NaN elsewhere.
+
+    Returns:
+        (S, R), R the sum of all R_s.
+    """
+    ends = np.cumsum([len(own) for own in scores])
+    matrix = np.full((len(scores), int(ends[-1])), np.nan)
+    for row, (own, end) in enumerate(zip(scores, ends, strict=True)):
+        matrix[row, end - len(own) : end] = own
+    return matrix
 
 
 def _quadratic(covariance: Floats, weights: Floats) -> float:

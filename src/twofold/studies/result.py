@@ -31,6 +31,11 @@ class StudyStamp(Value):
     device: str = "cpu"
     seeds: pydantic.PositiveInt
     """Trained models of each arm."""
+    folds: bool = False
+    """Whether each seed holds out another part of the data of some task, and so draws its training
+    data."""
+    why_fixed: Mapping[str, str] = pydantic.Field(default_factory=dict)
+    """By task, why all seeds have the same test requests; without those that have folds."""
     looks: Sequence[int] = ()
     """The seeds after which the verdict was asked for; each look spends a part of the error."""
     budget: str

@@ -12,14 +12,15 @@ import polars as pl
 from twofold import artifact
 from twofold.evaluation.measures import MEASURES
 from twofold.evaluation.runs import read_run
-from twofold.evaluation.significance import Estimate, difference
+from twofold.evaluation.significance import Estimate, difference, side_by_side
 from twofold.model.stamp import Stamp
-from twofold.records import Floats, Ints, Run, Task
+from twofold.records import Floats, Ints, Request, Run, Task
 from twofold.studies.arms import control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.statistics.task_scores import TOP, TaskScores, has_top, primary_measure
 from twofold.studies.values import Difference, Mean, Measures
 from twofold.tasks.evaluate import KIND as EVALUATION
+from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 
@@ -30,10 +31,11 @@ _STILL_IMPROVING = 0.9
 class Scores:
     """The evaluations of a study, arm by arm.
 
-    Shapes: S seeds, R test requests of a task.
+    Shapes: S seeds, R test requests of a task; with folds those of all seeds, side by side.
 
     Attributes:
         measure: the primary one, which decides.
+        folds: what each seed was trained on and asked.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class Scores:
         folder: StudyFolder,
         seeds: int,
         measure: str | None = None,
+        folds: Folds | None = None,
     ) -> None:
+        self.folds = folds or Folds(dataset, "none")
         self.measure = primary_measure(len(dataset.catalog), measure)
         self.arms = {arm.name: arm for arm in arms}
         self._folder = folder
@@ -55,20 +59,45 @@ class Scores:
         self.stamps: Mapping[str, Sequence[Stamp]] = {
             arm.name: [model_stamp(folder, arm.name, seed) for seed in range(seeds)] for arm in arms
         }
-        self._clusters = {task: _clusters(dataset, task) for task in dataset.tasks}
+        judged = [
+            {task: self.folds.of(seed).task(task).requests("test") for task in dataset.tasks}
+            for seed in range(seeds if self.folds.any else 1)
+        ]
+        self._judged = {
+            task: [own[task] for own in (judged[:1] if self.folds.why_fixed[task] else judged)]
+            for task in dataset.tasks
+        }
+        self._clusters = {task: _clusters(self.requests(task)) for task in dataset.tasks}
 
     def clusters(self, task: Task) -> Ints:
         """(R,), the number of each request's user, or of the request itself."""
         return self._clusters[task]
 
+    def requests(self, task: Task) -> list[tuple[Request, Mapping[str, int]]]:
+        """Each request with its right answers, R; with folds a user may be among them often."""
+        return [
+            (request, judged.qrels[request.request_id])
+            for judged in self._judged[task]
+            for request in judged.requests
+        ]
+
     def matrix(self, arm: str, task: Task, measure: str | None = None) -> Floats:
-        """Scores of one arm, (S, R), requests in the order of the task.
+        """Scores of one arm, (S, R), requests in the order of the task; with folds, NaN where a
+        seed has not the request.
 
         Args:
             measure: the primary one by default.
         """
         asked = measure or str(self.measure)
-        return np.stack([_column(frame, task, asked) for frame in self._frames[arm]])
+        return self._matrix([_column(frame, task, asked) for frame in self._frames[arm]], task)
+
+    def of_first_fold(self, arm: str, task: Task, measure: str | None = None) -> Floats:
+        """`matrix` on the requests of the dataset itself: with folds, those of the first seed."""
+        scores, folds = self.matrix(arm, task, measure), self._judged[task]
+        return scores if len(folds) == 1 else scores[:1, : len(folds[0].requests)]
+
+    def _matrix(self, by_seed: Sequence[Floats], task: Task) -> Floats:
+        return side_by_side(by_seed) if len(self._judged[task]) > 1 else np.stack(by_seed)
 
     def difference(
         self, first: str, second: str, task: Task, measure: str | None = None
@@ -88,9 +117,10 @@ class Scores:
 
     def runs(self, arm: str, task: Task) -> Iterator[Run]:
         """The ranked answers of one arm, by seed; read one at a time."""
-        requests = self._dataset.task(task).requests("test").requests
-        ids = [*(request.request_id for request in requests), *self._dataset.catalog.item_ids]
+        judged = self._judged[task]
         for seed in range(len(self._frames[arm])):
+            requests = judged[seed if len(judged) > 1 else 0].requests
+            ids = [*(request.request_id for request in requests), *self._dataset.catalog.item_ids]
             yield read_run(self._folder.evaluation(arm, seed) / f"{task}.trec", ids)
 
     def primary(self, task: Task) -> TaskScores:
@@ -128,15 +158,16 @@ class Scores:
         }
 
     def baselines(self) -> dict[str, dict[str, dict[str, Mean | Difference]]]:
-        """The means of every baseline by task and measure, and the joint arm's difference to it."""
+        """The means of every baseline by task and measure, and the joint arm's difference to it:
+        on the requests of the first seed, where seeds have folds."""
         means: dict[str, dict[str, dict[str, Mean | Difference]]] = {}
         for task, place in self._folder.baselines():
             stamp = artifact.load(place, EVALUATION)["config"]["stamp"]
-            frame, clusters = pl.read_parquet(place / "per_request.parquet"), self._clusters[task]
+            frame = pl.read_parquet(place / "per_request.parquet")
             scores = {str(m): _column(frame, task, str(m))[None] for m in MEASURES}
-            above = difference(
-                self.matrix("joint", task), scores[str(self.measure)], clusters, fixed=True
-            )
+            own = scores[str(self.measure)]
+            clusters = self._clusters[task][: own.shape[1]]
+            above = difference(self.of_first_fold("joint", task), own, clusters, fixed=True)
             means.setdefault(stamp["retriever"], {})[task] = {
                 **{measure: Mean.of(own, clusters) for measure, own in scores.items()},
                 # What users ask first: is the model better than the baseline at all?
@@ -194,7 +225,7 @@ def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:
     return frame.filter(chosen)["value"].to_numpy()
 
 
-def _clusters(dataset: PreparedDataset, task: Task) -> Ints:
+def _clusters(requests: Sequence[tuple[Request, Mapping[str, int]]]) -> Ints:
     """Requests of one user belong together; a query without a user is a unit of its own."""
-    units = [r.user_id or r.request_id for r in dataset.task(task).requests("test").requests]
+    units = [request.user_id or request.request_id for request, _ in requests]
     return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]

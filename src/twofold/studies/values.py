@@ -46,9 +46,10 @@ class Mean(Value):
 
     @classmethod
     def of(cls, scores: Floats, clusters: Ints) -> "Mean":
-        """The mean of scores (S, R) whose requests fall into clusters (R,)."""
+        """The mean of scores (S, R) whose requests fall into clusters (R,); with folds, NaN where a
+        seed has not the request."""
         estimate = mean(scores, clusters)
-        by_seed = scores.mean(axis=1).tolist()
+        by_seed = np.nanmean(scores, axis=1).tolist()
         return cls(mean=estimate.value, interval=estimate.interval(), by_seed=by_seed)
 
 

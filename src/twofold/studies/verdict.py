@@ -225,7 +225,7 @@ def _withheld(scores: TaskScores, reason: str, asked: _Asked) -> TaskVerdict:
 
 def _described(scores: TaskScores, asked: _Asked) -> dict[str, Any]:
     """What a verdict says of the data, whatever it is."""
-    plain = float(np.nan_to_num(scores.plain.mean()))
+    plain = float(np.nan_to_num(scores.plain_mean))
     sesoi, levels = asked.sesoi_share * plain, asked.levels(scores)
     look = Look(
         seeds=scores.seeds,
@@ -276,7 +276,7 @@ def _why_withheld(scores: TaskScores, verdict: Verdict, asked: _Asked) -> str | 
     if names := [_CALLED[arm] for arm in counted if scores.rises.get(arm, 0.0) > enough]:
         return f"undertrained: a cap ended {' and '.join(names)} while validation still rose"
     if verdict in ("no material difference", "not worse"):
-        smallest = asked.sesoi_share * float(scores.plain.mean())
+        smallest = asked.sesoi_share * scores.plain_mean
         return why_at_ceiling(scores, smallest)
     return None
 
@@ -287,4 +287,4 @@ def _needed(scores: TaskScores, asked: _Asked) -> Needed:
     alike = len(set(map(len, scores.arms))) == 1
     if not alike or disagree(pair):
         return Needed(requests=None, seeds=None)
-    return needed(scores.moments, scores.joint.shape[1], asked.sesoi_share)
+    return needed(scores.moments, scores.requests, asked.sesoi_share)

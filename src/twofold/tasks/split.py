@@ -21,6 +21,8 @@ from twofold.tasks.prepared import PreparedDataset, SplitProtocol
 
 REPEATS_ALLOWED = 0.05
 """Seen items are excluded where a smaller share of events repeats a (user, item)."""
+TENTHS, VALIDATION_TENTH = 10, 1
+"""Queries fall into tenths by a hash; the first is the test, this one validation."""
 
 
 def split_dataset(
@@ -143,7 +145,7 @@ def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFra
     if timed:
         made = _queries_by_cutoff(queries, protocol.cutoff or 0.0)
     else:
-        made = pl.col("key").map_elements(_hash_split, return_dtype=pl.String)
+        made = pl.col("key").map_elements(hash_split, return_dtype=pl.String)
     queries = queries.with_columns(split=pl.coalesce("given", made))
     order = {split: number for number, split in enumerate(SPLITS)}
     # A log repeats its queries over time; a query that was held out on purpose is never trained on.
@@ -195,9 +197,15 @@ def _queries_by_cutoff(queries: pl.DataFrame, cutoff: float) -> pl.Expr:
     )
 
 
-def _hash_split(key: str) -> str:
-    bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 10
-    return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
+def hash_split(key: str) -> str:
+    """The split of a query by its normalised text."""
+    tenth = hash_tenth(key)
+    return "test" if tenth == 0 else "validation" if tenth == VALIDATION_TENTH else "train"
+
+
+def hash_tenth(key: str) -> int:
+    """The tenth of all queries, 0 to 9, that a normalised text falls into."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % TENTHS
 
 
 def require_real_times(dataset: Dataset) -> None:

@@ -68,6 +68,8 @@ def popularity(evidence: Evidence) -> Popularity:
 def _of_task(evidence: Evidence, task: Task) -> TaskPopularity:
     dataset, other = evidence.dataset, other_task(task)
     own, test = dataset.task(task).popularity, dataset.task(task).test_popularity
+    folds, seeds = evidence.scores.folds, range(evidence.plan["seeds"])
+    tests = [folds.of(seed).task(task).test_popularity for seed in seeds]
     positions = dict(dataset.catalog.positions)
     retrieved = {
         arm: [retrieved_counts(run, positions) for run in evidence.scores.runs(arm, task)]
@@ -84,7 +86,7 @@ def _of_task(evidence: Evidence, task: Task) -> TaskPopularity:
         bands=[Bands(of=name, **_shares(each, bands)) for name, each in counts.items()],
         arms={
             arm: Retrieved(
-                divergence=SeedMean.of([retrieved_divergence(each, test) for each in by_seed]),
+                divergence=SeedMean.of(list(map(retrieved_divergence, by_seed, tests))),
                 gini=SeedMean.of([gini(each) for each in by_seed]),
                 coverage=SeedMean.of([float((each > 0).mean()) for each in by_seed]),
             )

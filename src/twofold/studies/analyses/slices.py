@@ -76,10 +76,11 @@ def slices(evidence: Evidence) -> Slices:
 
 def _of_task(evidence: Evidence, task: Task) -> list[Slice]:
     """The slices of one task; their differences are one table of tests."""
+    scores = evidence.scores
     parts = [
         part
-        for name, slicing in slicings(evidence.dataset, task).items()
-        for part in _parts(evidence.scores, task, name, slicing)
+        for name, slicing in _of_folds(scores, evidence.plan["seeds"], task).items()
+        for part in _parts(scores, task, name, slicing)
     ]
     tested = iter(
         CorrectedDifference.table([estimate for part in parts for estimate in part.estimates])
@@ -90,12 +91,35 @@ def _of_task(evidence: Evidence, task: Task) -> list[Slice]:
     ]
 
 
-def slicings(dataset: PreparedDataset, task: Task) -> dict[str, Slicing]:
-    """Every way to slice the test requests of a task that gives at least two slices."""
+def _of_folds(scores: Scores, seeds: int, task: Task) -> dict[str, Slicing]:
+    """The slicings of the requests of all seeds, side by side."""
+    folds = scores.folds
+    first = slicings(folds.of(0), task)
+    if folds.why_fixed[task] is not None:
+        return first
+    typical = folds.of(0).task(task).requests("test")
+    labels = {name: [way.labels] for name, way in first.items()}
+    for seed in range(1, seeds):
+        dataset = folds.of(seed)
+        own = slicings(dataset, task, typical)
+        none = [""] * len(dataset.task(task).requests("test").requests)
+        for name, of_folds in labels.items():
+            of_folds.append(own[name].labels if name in own else none)
+    return {name: Slicing(way.names, np.concatenate(labels[name])) for name, way in first.items()}
+
+
+def slicings(
+    dataset: PreparedDataset, task: Task, typical: JudgedRequests | None = None
+) -> dict[str, Slicing]:
+    """Every way to slice the test requests of a task that gives at least two slices.
+
+    Args:
+        typical: requests whose histories say which are long; those of the dataset by default.
+    """
     judged = dataset.task(task).requests("test")
     ways = {"popularity": _popularity(dataset, judged), "known to": _known_to(dataset, judged)}
     if task == "recommendation":
-        ways["history length"] = _history_lengths(judged)
+        ways["history length"] = _history_lengths(judged, typical or judged)
     else:
         ways["right answers"] = _right_answers(judged)
         ways["kind"] = _kinds(dataset, judged)
@@ -123,7 +147,7 @@ def _parts(scores: Scores, task: Task, name: str, slicing: Slicing) -> Iterable[
         own = {role: matrix[:, chosen] for role, matrix in matrices.items()}
         moments = Moments(list(own.values()), clusters)
         described = {"slicing": name, "slice": label, "requests": int(chosen.sum())}
-        means = {role: float(matrix.mean()) for role, matrix in own.items()}
+        means = {role: float(np.nanmean(matrix)) for role, matrix in own.items()}
         estimates = (moments.contrast((1, -1, 0)), moments.contrast((1, 0, -1)))
         yield _Part({**described, **means}, estimates)
 
@@ -149,10 +173,10 @@ def _known_to(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     return _slicing(names, [names[3 - 2 * own[r].any() - other[r].any()] for r in right])
 
 
-def _history_lengths(judged: JudgedRequests) -> Slicing:
+def _history_lengths(judged: JudgedRequests, typical: JudgedRequests) -> Slicing:
     """In three parts of about the same size; two, where many histories are alike."""
-    lengths = [len(request.history) for request in judged.requests]
-    bounds = sorted({int(np.quantile(lengths, share)) for share in (1 / 3, 2 / 3)})
+    usual, lengths = ([len(r.history) for r in own.requests] for own in (typical, judged))
+    bounds = sorted({int(np.quantile(usual, share)) for share in (1 / 3, 2 / 3)})
     names = [*(f"up to {bound}" for bound in bounds), f"over {bounds[-1]}"]
     return _slicing(names, [names[bisect_left(bounds, n)] for n in lengths])
 

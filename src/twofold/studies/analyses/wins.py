@@ -98,11 +98,10 @@ def _of_task(evidence: Evidence, task: Task, popularity: Ints) -> TaskWins:
 
 
 def _gains(scores: Scores, task: Task) -> Floats:
-    """Joint minus plain of each request, averaged over the seeds, (R,)."""
-    gains: Floats = scores.matrix("joint", task).mean(axis=0) - scores.matrix(task, task).mean(
-        axis=0
-    )
-    return gains
+    """Joint minus plain of each request, averaged over the seeds, (R,); with folds, of the first
+    seed's requests: what training data link them is not that of other folds."""
+    joint, plain = (scores.of_first_fold(arm, task).mean(axis=0) for arm in ("joint", task))
+    return np.asarray(joint - plain)
 
 
 def _cases(linked: Any, by_chance: Any) -> Cases:

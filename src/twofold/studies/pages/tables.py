@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from twofold.evaluation.significance import difference
+from twofold.evaluation.significance import difference, side_by_side
 from twofold.records import Floats, InputError, Task
 from twofold.studies import analyses
 from twofold.studies.cells import Cell, Row, Table
@@ -27,6 +27,7 @@ PROTOCOL = (
     "catalog",
     "primary",
     "sesoi_share",
+    "folds",
 )
 """Keys of the stamp that two studies must share to be compared."""
 
@@ -99,8 +100,10 @@ def _circumstances(one: StudyResult, two: StudyResult, first: Path, second: Path
 
 def _both(one: StudyResult, two: StudyResult, first: Path, second: Path) -> Iterator[Table]:
     """Every arm that both have, and the paired difference of its scores."""
-    primary = one.stamp.primary
+    primary, folds = one.stamp.primary, min(one.stamp.seeds, two.stamp.seeds)
     scores = [pl.read_parquet(StudyFolder(folder).per_request) for folder in (first, second)]
+    if one.stamp.folds:
+        scores = [frame.filter(pl.col("seed") < folds) for frame in scores]
     for task in one.tasks:
         rows: list[Row] = []
         for arm, by_task in one.arms.items():
@@ -115,6 +118,9 @@ def _both(one: StudyResult, two: StudyResult, first: Path, second: Path) -> Iter
 
 
 def _matrix(scores: pl.DataFrame, arm: str, task: str, measure: str) -> Floats:
-    """Scores of one arm, (S, R), requests in the order of their ids."""
+    """Scores of one arm, (S, R), requests in the order of their ids; with folds side by side."""
     chosen = scores.filter(arm=arm, task=task, measure=measure).sort("seed", "request_id")
-    return chosen["value"].to_numpy().reshape(chosen["seed"].n_unique(), -1)
+    by_seed = [own["value"].to_numpy() for own in chosen.partition_by("seed")]
+    asked = [own["request_id"] for own in chosen.partition_by("seed")]
+    alike = all(own.equals(asked[0]) for own in asked)
+    return np.stack(by_seed) if alike else side_by_side(by_seed)

@@ -87,8 +87,8 @@ class Pilot:
     Attributes:
         means: (3,).
         requests: covariance of the means from the choice of requests alone, (3, 3).
-        interaction: variance of the mean of one trained model from what its seed and the requests
-            do together, (3,).
+        interaction: covariance of the means of models of one seed from what the seed and the
+            requests do together, (3, 3); with folds, from the choice of the fold's requests.
         seed_variances: of the mean of one trained model, without the interaction: values that are
             equally likely, ascending.
         seeds: trained models of each arm.
@@ -117,11 +117,12 @@ class Pilot:
         usual = (seed_deviation * float(moments.means.mean())) ** 2
         interaction = moments.interactions * seeds
         if seeds == 1:
-            interaction = _usual_interaction(moments.request_covariance)
+            interaction = np.diag(_usual_interaction(moments.request_covariance))
         centred = stacked - stacked.mean(axis=1, keepdims=True)
         squares = float(((centred - centred.mean(axis=0)) ** 2).sum())
-        known = (squares, (arms - 1) * (seeds - 1), float(interaction.mean()))
-        requests = moments.request_covariance - np.diag(interaction / seeds)
+        apart = float(np.trace(interaction) - interaction.mean() * arms) / (arms - 1)
+        known = (squares, (arms - 1) * (seeds - 1), max(0.0, apart))
+        requests = moments.request_covariance - interaction / seeds
         return cls(
             means=moments.means,
             requests=requests,
@@ -201,9 +202,7 @@ class Futures:
         self._rng = np.random.default_rng(1)
         levels = levels or [Levels.of(looks if len(looks) > 1 else None, look) for look in looks]
         requests = self._normal(3) @ self._root.T / math.sqrt(times)
-        noise = self._normal(3, looks[-1])
-        spread = np.sqrt(self._seed_variance[:, None] + self._pilot.interaction / times)
-        seed_means = (self._means + requests)[..., None] + spread[..., None] * noise
+        seed_means = (self._means + requests)[..., None] + self._noise(looks[-1], times)
         verdicts = np.full(self._draws, -1)
         trained = np.full(self._draws, looks[-1])
         for look, at in zip(looks, levels, strict=True):
@@ -250,7 +249,7 @@ class Futures:
         pilot = self._pilot
         value = seed_means.mean(axis=-1) @ weights
         alone = max(0.0, float(weights @ pilot.requests @ weights)) / times
-        both = float(weights**2 @ pilot.interaction) / (times * seeds)
+        both = float(weights @ pilot.interaction @ weights) / (times * seeds)
         floor = (alone + both) * factor
         requests = np.maximum(0.0, floor - both)
         of_seeds, scale = pooled_seed_variance(seed_means, weights)
@@ -266,6 +265,17 @@ class Futures:
             for sign in (1, -1)
         ]
         return tails[0], tails[1]
+
+    def _noise(self, seeds: int, times: float) -> Floats:
+        """What each seed adds to the means of its models, by itself and with its requests."""
+        interaction = self._pilot.interaction / times
+        noise = self._normal(3, seeds)
+        if not (interaction - np.diag(np.diag(interaction))).any():
+            return (
+                np.sqrt(self._seed_variance[:, None, None] + np.diag(interaction)[:, None]) * noise
+            )
+        together = _root(interaction) @ self._normal(3, seeds)
+        return np.asarray(np.sqrt(self._seed_variance)[:, None, None] * noise + together)
 
     def _normal(self, *shape: int) -> Floats:
         return self._rng.standard_normal((self._draws, *shape))

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from twofold.evaluation.measures import MEASURES, PRIMARY, Measure
-from twofold.evaluation.significance import MIN_SEEDS, Moments
+from twofold.evaluation.significance import MIN_SEEDS, Moments, has_folds
 from twofold.records import Floats, InputError, Ints
 
 ROLES = ("joint", "plain", "control")
@@ -33,7 +33,7 @@ class TaskScores:
     """The primary measure of one task, by request; and the measure of the first ranks.
 
     Attributes:
-        joint, plain, control: (S, R) each.
+        joint, plain, control: (S, R) each; with folds, NaN where a seed has not the request.
         clusters: (R,), the number of the user or query that each request is resampled with.
         rises: for each arm (`joint`, `control`) whose training a cap ended while its validation
             rose, by what share it rose in the last third of its steps.
@@ -61,6 +61,17 @@ class TaskScores:
     def seeds(self) -> int:
         """The trained models of the arm that has fewest."""
         return min(map(len, self.arms))
+
+    @property
+    def requests(self) -> int:
+        """The test requests of one seed."""
+        requests = int(self.joint.shape[1])
+        return round(requests / len(self.joint)) if has_folds(self.joint) else requests
+
+    @property
+    def plain_mean(self) -> float:
+        """The mean of the plain arm over seeds and requests."""
+        return float(np.nanmean(self.plain))
 
     @cached_property
     def moments(self) -> Moments:
@@ -99,9 +110,9 @@ def has_top(measure: Measure) -> bool:
 
 def why_degenerate(scores: TaskScores) -> str | None:
     """Why the measure cannot distinguish the arms, whatever they learned; None where it can."""
-    if not all(np.isfinite(arm).all() for arm in (*scores.arms, *(scores.top or ()))):
+    if not all(np.isfinite(_asked(arm)).all() for arm in (*scores.arms, *(scores.top or ()))):
         return "some scores are not numbers, so nothing can be computed from them"
-    if not any(arm.any() for arm in scores.arms):
+    if not any(_asked(arm).any() for arm in scores.arms):
         return "no arm finds any right answer"
     measure, catalog = scores.measure, scores.catalog
     if catalog is not None and catalog * MOST_OF_CATALOG < measure.k:
@@ -119,21 +130,27 @@ def _why_too_few(scores: TaskScores) -> str | None:
             f"too few test users or queries: {units}; a verdict needs at least {FEWEST_UNITS} "
             f"that are independent"
         )
-    answered = np.any([arm.any(axis=0) for arm in scores.arms], axis=0)
+    arms = [_asked(arm) for arm in scores.arms]
+    answered = np.any([arm.any(axis=0) for arm in arms], axis=0)
     answered_units = len(np.unique(scores.clusters[answered]))
     if answered_units < FEWEST_FOUND:
         return (
             f"the arms find right answers for {answered_units} of {units} test users or queries "
             f"alone; a verdict needs at least {FEWEST_FOUND}"
         )
-    if not np.ptp(np.concatenate(scores.arms), axis=0).any():
+    if not np.ptp(np.concatenate(arms), axis=0).any():
         return "every arm scores the same on every request, so nothing distinguishes them"
     return None
 
 
+def _asked(arm: Floats) -> Floats:
+    """An arm's scores, (S, R); with folds, those of the seed that has the request, (1, R)."""
+    return np.nansum(arm, axis=0)[None] if has_folds(arm) else arm
+
+
 def why_at_ceiling(scores: TaskScores, smallest: float) -> str | None:
     """Why no difference of the size `smallest` could have been seen; None where one could."""
-    plain = float(scores.plain.mean())
+    plain = scores.plain_mean
     if 1 - plain >= smallest:
         return None
     return (

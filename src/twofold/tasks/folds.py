@@ -1,0 +1,175 @@
+"""Folds: other parts of a dataset are held out, and so other training data are left.
+
+Fold 0 is the dataset as it was split. Every other fold tests
+
+- other queries: a tenth of them, by a hash of the text. The validation queries are those of fold 0
+  in every fold.
+- other events: each user's history ends some events earlier, where it is long enough. What comes
+  after the test event is not used at all.
+
+Invariant: no test request of any fold is a validation request of fold 0, by which recipes are
+chosen; and what holds of a split (`twofold.tasks.examples`) holds of every fold.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Literal
+
+import polars as pl
+
+from twofold.records import InputError, Task
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.split import TENTHS, VALIDATION_TENTH, hash_split, hash_tenth
+
+Which = Literal["auto", "all", "none"]
+"""`auto`: folds of what was split by us; `all`: of queries that name their split as well; `none`:
+the split is fixed."""
+WHICH: tuple[Which, ...] = ("auto", "all", "none")
+
+MOST_CUT = 0.25
+"""The largest share of a user's training events that a fold gives up."""
+FEWEST_QUERIES = 2
+"""Each fold tests so many queries at least, or there are none."""
+
+_PARTS = TENTHS - 1
+"""The folds after which every query but those of validation was a test query once."""
+_TEST_TENTHS = [tenth for tenth in range(TENTHS) if tenth != VALIDATION_TENTH]
+_ASKED_FOR = "a fixed split was asked for"
+
+
+class Folds:
+    """The folds of a dataset.
+
+    Args of the constructor:
+        dataset: as it was split.
+        which: what has folds.
+
+    Attributes:
+        why_fixed: by task, why its test requests are the same in every fold; None where they
+            differ.
+
+    Raises:
+        InputError: there is no such `which`.
+    """
+
+    def __init__(self, dataset: PreparedDataset, which: Which = "auto") -> None:
+        if which not in WHICH:
+            raise InputError(f"folds '{which}': choose one of {', '.join(WHICH)}")
+        self._dataset = dataset
+        self._last = 0, dataset
+        self._named = not _split_by_hash(dataset)
+        reasons: dict[Task, str | None] = {
+            "search": _ASKED_FOR if which == "none" else self._why_queries(which),
+            "recommendation": _ASKED_FOR if which == "none" else self._why_events(),
+        }
+        self.why_fixed: Mapping[Task, str | None] = reasons
+
+    @property
+    def any(self) -> bool:
+        """Whether any two folds differ."""
+        return None in self.why_fixed.values()
+
+    def of(self, number: int) -> PreparedDataset:
+        """One fold; the last one that was made is kept.
+
+        Args:
+            number: 0 or above; a study's seed.
+        """
+        if number == 0 or not self.any:
+            return self._dataset
+        if self._last[0] != number:
+            self._last = number, self._made(number)
+        return self._last[1]
+
+    def _made(self, number: int) -> PreparedDataset:
+        events, queries = self._dataset.interactions, self._dataset.queries
+        if self.why_fixed["recommendation"] is None:
+            events = events.with_columns(split=_earlier(number))
+        if self.why_fixed["search"] is None:
+            queries = self._queries(number)
+        return dataclasses.replace(self._dataset, interactions=events, queries=queries)
+
+    def _queries(self, number: int) -> pl.DataFrame:
+        """The queries, of which those of validation stay what they are."""
+        turn, part = divmod(number, _PARTS)
+        if self._named:
+            turn += 1
+        tested = pl.col("key").map_elements(
+            lambda key: _part(key, turn) == part, return_dtype=pl.Boolean
+        )
+        validation = (pl.col("split") == "validation").fill_null(value=False)
+        return self._dataset.queries.with_columns(
+            split=pl.when(validation)
+            .then(pl.lit("validation"))
+            # Texts of validation queries are left out of training, as they were.
+            .when(validation.any().over("key"))
+            .then("split")
+            .when(tested)
+            .then(pl.lit("test"))
+            .otherwise(pl.lit("train"))
+        )
+
+    def _why_queries(self, which: Which) -> str | None:
+        if not self._dataset.queries.height:
+            return "there are no queries"
+        if self._dataset.protocol.split != "last":
+            return "the data are split by time"
+        if self._named and which == "auto":
+            return "the queries name their splits"
+        counts = [self._tested(number) for number in range(1, _PARTS)]
+        if min(counts) < FEWEST_QUERIES:
+            return "there are too few queries for folds"
+        return None
+
+    def _tested(self, number: int) -> int:
+        return self._queries(number).filter(pl.col("split") == "test").height
+
+    def _why_events(self) -> str | None:
+        if self._dataset.protocol.split != "last":
+            return "the data are split by time"
+        if (
+            self._dataset.interactions.with_columns(made=_earlier(1))
+            .filter(pl.col("made").is_null())
+            .is_empty()
+        ):
+            return "no history is long enough to end earlier"
+        return None
+
+
+def _split_by_hash(dataset: PreparedDataset) -> bool:
+    """Whether every query has the split that its text gives it."""
+    made = dataset.queries["key"].map_elements(hash_split, return_dtype=pl.String)
+    return bool(dataset.queries["split"].eq_missing(made).all())
+
+
+def _part(key: str, turn: int) -> int:
+    """Which of the nine folds of a turn tests a query; each turn draws them anew."""
+    if turn == 0:
+        return _TEST_TENTHS.index(hash_tenth(key)) if hash_tenth(key) in _TEST_TENTHS else -1
+    digest = hashlib.sha256(f"{turn} {key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % _PARTS
+
+
+def _earlier(number: int) -> pl.Expr:
+    """The split of interactions whose users' histories end earlier.
+
+    By one event would make the validation event of fold 0 a test event; so it is 0, 2, 3, ...
+    events, in turn, as far as `MOST_CUT` allows.
+    """
+    events = pl.len().over("user_id")
+    most = ((events.cast(pl.Int64) - 2) * MOST_CUT).floor().cast(pl.Int64)
+    turn = number % pl.max_horizontal(most, pl.lit(1))
+    cut = pl.when(turn == 0).then(0).otherwise(turn + 1)
+    left = events.cast(pl.Int64) - pl.int_range(pl.len()).over("user_id") - cut
+    return (
+        pl.when(events < 3)
+        .then(pl.lit("train"))
+        .when(left == 1)
+        .then(pl.lit("test"))
+        .when(left == 2)
+        .then(pl.lit("validation"))
+        .when(left > 2)
+        .then(pl.lit("train"))
+        .otherwise(None)
+    )
