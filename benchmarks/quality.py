@@ -5,13 +5,14 @@
 
 `run` trains the arms that the dataset has room for and every baseline, each tuned on validation,
 scores them on test (full catalog; recommendation: last event, seen items filtered where few
-repeat), and writes DIR/quality.json and DIR/quality.md. What is finished is not made again. The
-recipe of each arm is chosen on validation, as in a study (--tune). `table` prints the tables again,
-also those of a study's folder; of several folders, their queries pooled by kind. --publish NAME
-puts the tables on docs/benchmarks/quality.md.
+repeat; the arms also with seen items left in), and writes DIR/quality.json and DIR/quality.md. What
+is finished is not made again. The recipe of each arm is chosen on validation, as in a study
+(--tune). `table` prints the tables again, also those of a study's folder; of several folders, their
+queries pooled by kind. --publish NAME puts the tables on docs/benchmarks/quality.md.
 """
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from itertools import chain
@@ -21,16 +22,18 @@ from typing import Any
 import torch
 from pages import Table, render_table
 from publish import add_publish_option, describe_run, publish_run
-from quality_tables import group_table, pool_groups, read_groups
+from quality_tables import group_table, pool_groups, read_groups, seen_kept
 
 from twofold import artifact
 from twofold.baselines.selection import documents_baseline, every_baseline, tuned_encoder
 from twofold.cli.options import parse_tune
+from twofold.retrieval.generative import load_model
 from twofold.studies.folder import StudyFolder
 from twofold.studies.study import ArmTraining, run_arms, run_baselines, tune_arms
+from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
-from twofold.training.arm import NAMED_ARMS
+from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import PRESETS, TrainingConfig, resolve_config, sentence_part
 from twofold.training.tuning import recipes_to_try
 
@@ -91,6 +94,24 @@ def train_arms(
         training = tune_arms(dataset, arms, StudyFolder(out), recipes, training)
     for seed in range(arguments.seeds):
         run_arms(dataset, arms, StudyFolder(out), seed, training)
+        keep_seen_items(dataset, arms, StudyFolder(out), seed)
+
+
+def keep_seen_items(
+    dataset: PreparedDataset, arms: Sequence[Arm], folder: StudyFolder, seed: int
+) -> None:
+    """Score recommendation once more with seen items left in, the protocol of some papers."""
+    if "recommendation" not in dataset.tasks or dataset.protocol.seen == "keep":
+        return
+    protocol = dataclasses.replace(dataset.protocol, seen="keep")
+    kept = dataclasses.replace(dataset, protocol=protocol)
+    for arm in arms:
+        place = seen_kept(folder).evaluation(arm.name, seed)
+        if "recommendation" not in arm.tasks or artifact.is_complete(place):
+            continue
+        retriever = load_model(folder.model(arm.name, seed), name=arm.name)
+        stamp = retriever.model.stamp.as_dict() | {"seen": "keep"}
+        save_evaluation(evaluate(retriever, kept, ["recommendation"]), place, stamp)
 
 
 def tables_of(folders: Sequence[Path]) -> list[Table]:

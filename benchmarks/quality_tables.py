@@ -5,9 +5,11 @@ requests and seeds, a 95 % interval of the primary measure, and the paired diffe
 reference (joint, or the single arm) and the system.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -31,6 +33,7 @@ class Published:
     Attributes:
         given_time: the model is given the time of the event that is asked for, which no model
             here is; the scoreboard leaves such figures out.
+        seen: whether seen items were filtered or left in.
     """
 
     system: str
@@ -38,7 +41,11 @@ class Published:
     ndcg_10: float
     source: str
     given_time: bool = False
+    seen: Literal["filtered", "left in"] = "filtered"
 
+
+SEEN_LEFT_IN = "recommendation, seen items left in"
+"""The group of the requests of recommendation where a user's items may come back."""
 
 PUBLISHED = {
     "ml-1m-joint": [
@@ -76,6 +83,11 @@ PUBLISHED = {
             *("WEARec", 0.1016, 0.0599),
             "a run of its code by others, not repeated here; seen filtered",
         ),
+        Published(
+            *("TASTE", 0.1030, 0.0517),
+            "reported by its authors (CIKM 2023), not repeated here; T5 over item texts",
+            seen="left in",
+        ),
     ],
 }
 
@@ -95,16 +107,27 @@ class Group:
     @property
     def reference(self) -> str:
         """The arm that the others are compared with."""
-        return "joint" if "joint" in self.scores else self.name
+        return "joint" if "joint" in self.scores else self.name.partition(",")[0]
+
+
+def seen_kept(folder: StudyFolder) -> StudyFolder:
+    """The folder of the evaluations in which a user's items may come back."""
+    return StudyFolder(folder.path / "seen-left-in")
 
 
 def read_groups(folder: Path) -> Iterator[Group]:
-    """Recommendation, and search by kind of query."""
+    """Recommendation, with seen items filtered and left in, and search by kind of query."""
+    yield from _groups(folder, StudyFolder(folder))
+    for group in _groups(folder, seen_kept(StudyFolder(folder))):
+        yield dataclasses.replace(group, name=SEEN_LEFT_IN)
+
+
+def _groups(folder: Path, evaluated: StudyFolder) -> Iterator[Group]:
     dataset = load_dataset(str(folder / "dataset"))
     kinds = dataset.queries.select(request_id="query_id", kind=pl.col("kind").fill_null("query"))
     frames = {
         system: [_read_scores(place, kinds) for place in places]
-        for system, places in _evaluations(folder)
+        for system, places in _evaluations(evaluated)
     }
     names = {kind for seeds in frames.values() for kind in seeds[0]["kind"].unique()}
     for name in sorted(names):
@@ -116,9 +139,8 @@ def read_groups(folder: Path) -> Iterator[Group]:
         yield Group(name, next(iter(scores.values()))[str(PRIMARY)].shape[1], scores)
 
 
-def _evaluations(folder: Path) -> Iterator[tuple[str, list[Path]]]:
+def _evaluations(study: StudyFolder) -> Iterator[tuple[str, list[Path]]]:
     """Each system with the folders of its evaluations, one a seed."""
-    study = StudyFolder(folder)
     for arm in NAMED_ARMS:
         if seeds := study.evaluations(arm):
             yield arm, seeds
@@ -179,8 +201,10 @@ def _key(measure: Measure) -> str:
 
 def group_table(group: Group, dataset: str) -> Table:
     """The table of a group, with what others report where the group is recommendation."""
-    recommends = group.name == "recommendation"
-    published = PUBLISHED.get(dataset, []) if recommends else []
+    recommends = group.name in ("recommendation", SEEN_LEFT_IN)
+    seen = "left in" if group.name == SEEN_LEFT_IN else "filtered"
+    published = [figure for figure in PUBLISHED.get(dataset, []) if figure.seen == seen]
+    published = published if recommends else []
     columns = [
         Column(key="system", title=""),
         Column(key="seeds", title="seeds"),
@@ -194,7 +218,9 @@ def group_table(group: Group, dataset: str) -> Table:
         title=f"{group.name.capitalize()}, {group.requests:,} test requests",
         columns=columns,
         rows=[*system_rows(group), *map(_published_row, published)],
-        scoreboard=Scored(
+        scoreboard=None
+        if seen == "left in"
+        else Scored(
             dataset=dataset,
             task="recommendation" if recommends else "search",
             requests="last event" if recommends else _plural(group.name),
