@@ -9,12 +9,14 @@ import pytest
 from tests.training.examples import encoded_examples
 from twofold.model.vocabulary import EncodedExample
 from twofold.records import TASKS, InputError, Task
+from twofold.training import schedule as schedule_module
 from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.mixture import mixture_of
 from twofold.training.schedule import (
     CANDIDATES,
     LEAST_PATIENCE,
+    PATIENCE_EPOCHS,
     Costs,
     Schedule,
     is_on_grid,
@@ -79,12 +81,26 @@ def test_few_candidates_are_compared_on_all_requests_where_that_is_expensive() -
 
 
 def test_patience_is_a_share_of_the_best_step() -> None:
-    schedule = _schedule(NAMED_ARMS["joint"], patience=0.5)
+    schedule = _schedule(NAMED_ARMS["search"], patience=0.5)
     progress = Progress(step=1599, curve=_curve({500: 0.1, 1000: 0.2, 1500: 0.2}))
     assert schedule.patient_until(progress) == 1500 + LEAST_PATIENCE
     assert schedule.end(progress) == ""
     progress.step = 1600
     assert schedule.end(progress) == "patience"
+
+
+@pytest.mark.parametrize(
+    ("batch_tokens", "waited"),
+    [(100, LEAST_PATIENCE), (16, PATIENCE_EPOCHS * 80), (4, 500)],
+)
+def test_patience_waits_some_epochs_for_what_the_start_knew(
+    batch_tokens: int, waited: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule_module, "MOST_LEAST_PATIENCE", 500)
+    schedule = _schedule(NAMED_ARMS["recommendation"], batch_tokens=batch_tokens)
+    early = Progress(step=8 + waited, curve=_curve({8: 0.3, 100: 0.1}))
+    assert schedule.patient_until(early) == 12 + waited
+    assert not schedule.end(early)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +120,7 @@ def test_a_cap_ends_a_training(settings: dict[str, Any], step: int, ended_by: st
 
 
 def test_patience_waits_for_the_task_that_is_learned_later() -> None:
-    schedule = _schedule(NAMED_ARMS["joint"], patience=0.5)
+    schedule = _schedule(NAMED_ARMS["joint"], patience=0.5, batch_tokens=100)
     curve = [
         {"step": 100, "search": 0.9, "recommendation": 0.1, "value": 0.5},
         {"step": 200, "search": 0.7, "recommendation": 0.2, "value": 0.45},

@@ -66,13 +66,27 @@ def test_the_sample_is_a_part_of_all_requests_and_costs_less(
     (judged,) = validation_requests(catalog, NAMED_ARMS["recommendation"], {}, CONFIG, seed=0)
     assert not Validation(retriever, [judged], {}).has_more
     whole = mean_value(retriever, judged)
-    monkeypatch.setattr(validation, "_SAMPLE", 20)
+    monkeypatch.setattr(validation, "_SAMPLE", (20, 1.0))
     divided = Validation(retriever, [judged], {})
     assert divided.has_more
     assert divided.sample_cost < divided.cost / 2
     assert divided.on_all()["value"] == pytest.approx(whole)
     few = replace(judged, requests=judged.sample(20, validation._SAMPLE_SEED).requests)
     assert divided.on_sample()["value"] == mean_value(retriever, few) != whole
+
+
+def test_as_many_requests_are_asked_as_some_training_steps_cost(
+    catalog: PreparedDataset, retriever: GenerativeRetriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (judged,) = validation_requests(catalog, NAMED_ARMS["recommendation"], {}, CONFIG, seed=0)
+    of_all = Validation(retriever, [judged], {}).cost
+    monkeypatch.setattr(validation, "_SAMPLE", (20, 0.25))
+    monkeypatch.setattr(validation, "_ALL", (30, 0.5))
+    cheap = Validation(retriever, [judged], {}, {"recommendation": of_all})
+    assert cheap.sample_cost == pytest.approx(of_all / 4, rel=0.15)
+    assert cheap.cost == pytest.approx(of_all / 2, rel=0.15)
+    expensive = Validation(retriever, [judged], {}, {"recommendation": of_all / 1e6})
+    assert expensive.cost / expensive.sample_cost == pytest.approx(30 / 20, rel=0.3)
 
 
 def test_a_validation_asks_no_more_requests_than_the_setting_allows(

@@ -170,10 +170,11 @@ class TrainingConfig(pydantic.BaseModel):
         512, ge=1, description="number of negatives that a batch shares in the sampled softmax"
     )
     max_validation_requests: int = pydantic.Field(
-        1000,
+        5000,
         ge=1,
         description="largest number of requests of each task that the last candidates are "
-        "validated on; a sample of them decides before",
+        "validated on; a sample of them decides before. Where requests are expensive to answer, "
+        "they are fewer, but 1000",
     )
     validation_share: float = pydantic.Field(
         0.12,

@@ -24,6 +24,8 @@ from twofold.training.validation import mean_value
 _WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
 _TRAINING_WEIGHT = 20.0
 """The weight while training, so that checkpoints are compared as the model will be used."""
+_MOST_REQUESTS = 1000
+"""The most validation requests that the weights are compared on; there are nine weights."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ def validated_hybrid(
     if model.hybrid is None:
         return None
     requests = dataset.task("search").requests("validation")
-    judged = requests.sample(config.max_validation_requests)
+    judged = requests.sample(min(config.max_validation_requests, _MOST_REQUESTS))
     return best_hybrid(model, lambda tried: mean_value(GenerativeRetriever(tried), judged))
 
 

@@ -27,8 +27,10 @@ validations grows with the logarithm of the steps."""
 _OF_SAMPLE = 2 / 3
 """The part of what validation may cost that those on the sample may; the rest is for the last
 candidates on all requests."""
-LEAST_PATIENCE = 100
-"""The steps that are waited for a better validation in any case: early ones go up and down."""
+LEAST_PATIENCE, PATIENCE_EPOCHS, MOST_LEAST_PATIENCE = 100, 3, 1000
+"""The steps that are waited for a better validation in any case: so many epochs, within bounds.
+Where items start from factors, the first steps make them worse: with 12,000 items the value of step
+18 was reached again in the second epoch only."""
 CANDIDATES = 3
 """The most checkpoints that are validated on all requests at the end."""
 
@@ -61,6 +63,7 @@ class Schedule:
         cap_by: the setting that the cap comes from.
         max_seconds: the most wall-clock seconds; None for any number.
         horizon: the steps over which the rate falls as a cosine; None for a constant rate.
+        least_patience: the steps that patience waits in any case.
     """
 
     costs: Costs
@@ -71,6 +74,7 @@ class Schedule:
     cap_by: str = "max_steps"
     max_seconds: float | None = None
     horizon: int | None = None
+    least_patience: int = LEAST_PATIENCE
 
     def factor(self, step: int) -> float:
         """The learning rate of a step, counted from 0, as a share of the highest."""
@@ -105,7 +109,7 @@ class Schedule:
         """The step at which patience ends if no validation is better, of any task: a joint model
         may have learned one of them long before the other."""
         assert self.patience is not None
-        return math.ceil((1 + self.patience) * progress.last_best_step) + LEAST_PATIENCE
+        return math.ceil((1 + self.patience) * progress.last_best_step) + self.least_patience
 
     def candidates(self, progress: Progress) -> int:
         """How many checkpoints may be compared on all requests at the end; 0 where two are too
@@ -171,7 +175,12 @@ def schedule_of(
         cap_by="steps" if steps else cap_by,
         max_seconds=config.max_time * 60 if config.max_time else None,
         horizon=horizon,
+        least_patience=_least_patience(mixture.batches_per_epoch),
     )
+
+
+def _least_patience(batches_per_epoch: int) -> int:
+    return max(LEAST_PATIENCE, min(MOST_LEAST_PATIENCE, PATIENCE_EPOCHS * batches_per_epoch))
 
 
 _BLIND_EPOCHS = 10
@@ -249,21 +258,32 @@ class Sizes:
         return read + scores * (self.width + _OF_SCORE) + requests * _OF_REQUEST
 
 
-def costs_of(
+def step_costs(
     mixture: Mixture,
     sources: Sequence[EncodedExamples],
     backbone: Backbone,
     config: TrainingConfig,
-    validation: "Validation | None",
-) -> Costs:
-    """What the mean training step of a mixture costs, and a validation; 0 where there is none."""
-    tokens = states = 0
-    for source, readings in zip(sources, mixture.readings, strict=True):
-        tokens += readings * int(source.tokens.counts.sum())
-        states += readings * int(source.contexts.counts.sum())
+) -> list[float]:
+    """What a mean training step costs that learns from one source of a mixture, for each source."""
     codes = backbone.code_slice.stop - backbone.code_slice.start
     if codes > config.full_softmax_max_codes:
         codes = config.num_negatives
-    steps = mixture.batches_per_epoch
-    step = Sizes.of(backbone, codes).of_step(tokens / steps, states / steps)
-    return Costs(step, validation.sample_cost, validation.cost) if validation else Costs(step, 0, 0)
+    sizes, costs = Sizes.of(backbone, codes), []
+    read = zip(sources, mixture.readings, mixture.batches_by_source, strict=True)
+    for source, readings, batches in read:
+        tokens, states = int(source.tokens.counts.sum()), int(source.contexts.counts.sum())
+        costs.append(sizes.of_step(readings * tokens / batches, readings * states / batches))
+    return costs
+
+
+def costs_of(mixture: Mixture, steps: Sequence[float], validation: "Validation | None") -> Costs:
+    """What the mean training step of a mixture costs, and a validation; 0 where there is none.
+
+    Args:
+        mixture: what an arm learns.
+        steps: the `step_costs` of its sources.
+        validation: the arm's.
+    """
+    batches = zip(steps, mixture.batches_by_source, strict=True)
+    mean = sum(cost * number for cost, number in batches) / mixture.batches_per_epoch
+    return Costs(mean, validation.sample_cost, validation.cost) if validation else Costs(mean, 0, 0)

@@ -23,7 +23,7 @@ from twofold.training.config import TrainingConfig, as_config, require_seed
 from twofold.training.fit_hybrid import describe, initial_hybrid, validated_hybrid
 from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of
-from twofold.training.schedule import costs_of, schedule_of
+from twofold.training.schedule import costs_of, schedule_of, step_costs
 from twofold.training.start import Start, assign_identifiers, start
 from twofold.training.state import Progress, require_same, working_folders
 from twofold.training.validation import validation_of, validation_requests
@@ -197,8 +197,10 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
     learned = encoded | {t: encode(initial.learned[t], vocabulary, backbone) for t in changed}
     mixture, own = mixture_of(learned, arm.tasks, config, seed), [learned[t] for t in arm.tasks]
     judged = validation_requests(dataset, arm, sources, config, seed)
-    validation = validation_of(model, judged, config.num_beams, run.reference)
-    costs = costs_of(mixture, own, backbone, config, validation)
+    steps = step_costs(mixture, own, backbone, config)
+    by_task = dict(zip(arm.tasks, steps, strict=True))
+    validation = validation_of(model, judged, config.num_beams, run.reference, by_task)
+    costs = costs_of(mixture, steps, validation)
     return loop.Job(
         label=arm.name,
         mixture=mixture,
@@ -214,8 +216,8 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
 
 def _stamp(run: Run, prepared: Prepared, hybrid: Hybrid | None, progress: Progress) -> Stamp:
     """What the numbers of the trained model depend on."""
-    dataset, config = run.dataset, run.config
-    model, job, sources = prepared.model, prepared.job, prepared.initial.sources
+    dataset, config, sources = run.dataset, run.config, prepared.initial.sources
+    model, job = prepared.model, prepared.job
     items, change, mixture = len(dataset.catalog), run.arm.intervention, job.mixture
     encoded = model.vocabulary.encoder is not None
     return Stamp(

@@ -39,7 +39,7 @@ GROWTH = 3
 _BY_BUDGET: Mapping[Budget, int] = {"quick": 4, "standard": 9, "paper": 0}
 _FINALISTS = 2
 _TRIALS = "tuning.json"
-_EPOCHS, _FEWEST, _MOST = 2, 200, 300
+_EPOCHS, _FEWEST, _MOST = 2, 200, 600
 """The first rung has so many epochs of the arm's data, and steps within these bounds. Recipes with
 much dropout, or from texts, are slow at first: after 74 steps the best of four was the last."""
 

@@ -30,8 +30,12 @@ from twofold.training.schedule import Sizes
 SELECTION = Measure("nDCG", 10)
 """The measure by which the best checkpoint is chosen."""
 
-_SAMPLE, _SAMPLE_SEED = 350, 7
-"""The most requests of a task in the sample, and the random seed that it is drawn with."""
+_SAMPLE, _ALL = (350, 2.0), (1000, 10.0)
+"""How many requests of a task are in the sample, and how many are all: so many in any case, and as
+many more as cost no more than so many training steps of that task. With 350 requests, of which few
+are answered right, chance decides which checkpoint is best."""
+_SAMPLE_SEED = 7
+"""The random seed that requests are drawn with."""
 
 _BATCH_REQUESTS = 256
 """The most requests of a batch: their scores of 10,000 items fit in a processor's cache."""
@@ -86,6 +90,7 @@ class Validation:
         retriever: answers with the current weights.
         judged: the requests of each task, at least one of each.
         reference: the value that a task's is divided by before the mean over tasks; 1 by default.
+        step_costs: what a training step of each task costs; without it the samples are small.
     """
 
     def __init__(
@@ -93,10 +98,16 @@ class Validation:
         retriever: GenerativeRetriever,
         judged: Sequence[JudgedRequests],
         reference: Mapping[str, float],
+        step_costs: Mapping[Task, float] | None = None,
     ) -> None:
         self._reference = reference
+        costs = step_costs or {}
         self._parts = {
-            str(own.task): [_part(retriever, part) for part in _divided(own)] for own in judged
+            str(own.task): [
+                _part(retriever, part)
+                for part in _divided(own, costs.get(own.task, 0.0) / _cost_of_one(retriever, own))
+            ]
+            for own in judged
         }
         self.sample_cost = sum(parts[0].cost for parts in self._parts.values())
         self.cost = sum(part.cost for parts in self._parts.values() for part in parts)
@@ -128,6 +139,7 @@ def validation_of(
     judged: Sequence[JudgedRequests],
     beams: int,
     reference: Mapping[str, float],
+    step_costs: Mapping[Task, float],
 ) -> Validation | None:
     """The validation of a model; None where there is no request.
 
@@ -135,11 +147,11 @@ def validation_of(
         model: the model, whose weights may change.
         judged: the requests of each task.
         beams: of the beam search, for semantic IDs.
-        reference: see `Validation`.
+        reference, step_costs: see `Validation`.
     """
-    return (
-        Validation(GenerativeRetriever(model, beams=beams), judged, reference) if judged else None
-    )
+    if not judged:
+        return None
+    return Validation(GenerativeRetriever(model, beams=beams), judged, reference, step_costs)
 
 
 def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
@@ -147,34 +159,48 @@ def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
     return float(_part(retriever, judged).values().mean())
 
 
-def _divided(judged: JudgedRequests) -> list[JudgedRequests]:
-    """The sample, and the rest if there is one."""
-    sample = judged.sample(_SAMPLE, _SAMPLE_SEED)
+def _divided(judged: JudgedRequests, per_step: float) -> list[JudgedRequests]:
+    """The sample, and the rest if there is one.
+
+    Args:
+        judged: requests of a task.
+        per_step: how many of them cost as much as a training step.
+    """
+    most, few = (max(fewest, int(steps * per_step)) for fewest, steps in (_ALL, _SAMPLE))
+    judged = judged.sample(most, _SAMPLE_SEED)
+    sample = judged.sample(few, _SAMPLE_SEED)
     chosen = {request.request_id for request in sample.requests}
     rest = [request for request in judged.requests if request.request_id not in chosen]
     return [sample, replace(judged, requests=rest)] if rest else [sample]
 
 
+def _cost_of(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
+    """What answering requests costs, in the unit of `Sizes`."""
+    model, requests = retriever.model, judged.requests
+    codebooks = model.vocabulary.spaces.of(judged.task).codebook_sizes
+    levels, hypotheses = len(codebooks), len(codebooks) * retriever.beams if model.tries else 0
+    read = [min(len(request.history), model.vocabulary.max_history) for request in requests]
+    tokens = levels * sum(read) + 2 * len(requests)
+    return Sizes.of(model.backbone, max(codebooks)).of_answers(tokens, len(requests), hypotheses)
+
+
+def _cost_of_one(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
+    return _cost_of(retriever, judged) / len(judged.requests)
+
+
 def _part(retriever: GenerativeRetriever, judged: JudgedRequests) -> _Part:
     """How requests are measured: by counted ranks, or by a beam search where there is a trie."""
     model, requests = retriever.model, judged.requests
-    spaces = model.vocabulary.spaces
-    own = spaces.of(judged.task)
-    sizes = Sizes.of(model.backbone, max(own.codebook_sizes))
-    levels = len(own.codebook_sizes)
-    read = [min(len(request.history), model.vocabulary.max_history) for request in requests]
-    tokens = levels * sum(read) + 2 * len(requests)
+    cost = _cost_of(retriever, judged)
     if not model.tries:
-        counter = RankCounter(model, requests, judged.qrels, SELECTION)
-        return _Part(counter.values, sizes.of_answers(tokens, len(requests), 0))
+        return _Part(RankCounter(model, requests, judged.qrels, SELECTION).values, cost)
 
     def of_answers() -> Floats:
         run = retriever.retrieve(requests, SELECTION.k)
         ids = [request.request_id for request in requests]
         return np.array([SELECTION.of(run[one].item_ids, judged.qrels[one]) for one in ids])
 
-    hypotheses = levels * retriever.beams
-    return _Part(of_answers, sizes.of_answers(tokens, len(requests), hypotheses))
+    return _Part(of_answers, cost)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
