@@ -36,7 +36,7 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.scores import Scores, rise
 from twofold.studies.simulation import SIMULATION
 from twofold.studies.statistics.task_scores import TaskScores
-from twofold.studies.study import ArmTraining, run_arms
+from twofold.studies.trainings import ArmTraining, run_arms
 from twofold.studies.verdict import SESOI_SHARE, decide
 from twofold.tasks.storage import load_dataset
 

@@ -1,5 +1,6 @@
 """A study from end to end: its result, and resuming after a kill."""
 
+import itertools
 import json
 import random
 import shutil
@@ -19,11 +20,12 @@ from twofold import artifact, extras
 from twofold.evaluation.measures import MEASURES
 from twofold.records import InputError, Task
 from twofold.retrieval.generative import load_model
-from twofold.studies.arms import ARMS, control_name, tuned_arm
+from twofold.studies.arms import ARMS, TUNED, control_name, tuned_arm
 from twofold.studies.folder import StudyFolder
 from twofold.studies.result import StudyResult
 from twofold.studies.scores import model_stamp
-from twofold.studies.study import _continue_plain, study
+from twofold.studies.study import study
+from twofold.studies.trainings import _continue_plain
 from twofold.tasks.evaluate import KIND as EVALUATION
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
@@ -123,13 +125,14 @@ def test_every_arm_has_the_recipe_that_validation_chose_for_it(
     study_folder: Path, result: StudyResult
 ) -> None:
     tuning = result.of("tuning")
-    assert set(tuning.arms) == {"search", "recommendation", "joint"}
+    suffixes = ("", "-from-behaviour")
+    assert set(tuning.arms) == {f"{arm}{suffix}" for arm in TUNED for suffix in suffixes}
     assert {arm.recipes for arm in tuning.arms.values()} == {2}, "the same effort for every arm"
     assert tuning.steps == sum(arm.steps for arm in tuning.arms.values()) > 0
-    folder = StudyFolder(study_folder)
-    for arm in ARMS:
+    for suffix, arm in itertools.product(suffixes, ARMS):
+        folder = StudyFolder(study_folder, trained_as=suffix)
         stamp = model_stamp(folder, arm.name, 0)
-        own = tuning.arms[tuned_arm(arm)]
+        own = tuning.arms[f"{tuned_arm(arm)}{suffix}"]
         assert stamp.tuning is not None
         assert stamp.tuning["chosen"] == own.chosen
         assert stamp.seed != stamp.tuning["seed"] == own.seed

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,49 @@ Sesoi = Annotated[
         help="The smallest effect of interest, as a share of the plain arm's mean.",
     ),
 ]
+
+
+class QuestionName(StrEnum):
+    """What a study may be asked."""
+
+    transfer = "transfer"
+    replace_ = "replace"
+    both = "both"
+
+
+class TextName(StrEnum):
+    """Whether models read the items' texts."""
+
+    with_ = "with"
+    without = "without"
+    both = "both"
+
+
+QuestionOption = Annotated[
+    QuestionName,
+    typer.Option(
+        "--question",
+        help="transfer: does learning the other task help? replace: can one model, as it would be "
+        "deployed, take the place of two?",
+    ),
+]
+TextOption = Annotated[
+    TextName,
+    typer.Option(
+        "--text",
+        help="Models that read the items' texts (with), that read none and learn from behaviour "
+        "alone (without), or both, side by side.",
+    ),
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        "--margin",
+        min=0,
+        help="What joint may lose and still take the place of two models, as a share of the plain "
+        "arm's mean; --sesoi by default.",
+    ),
+]
 MeasureName = Annotated[
     str | None,
     typer.Option(
@@ -79,6 +123,9 @@ def study(
     seeds: Seeds = 3,
     budget: Budget = BudgetName.standard,
     sesoi: Sesoi = 0.05,
+    question: QuestionOption = QuestionName.both,
+    text: TextOption = TextName.both,
+    margin: Margin = None,
     measure: MeasureName = None,
     interventions: Interventions = False,
     only: Only = None,
@@ -96,13 +143,15 @@ def study(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Does one task help the other? Train the arms, compare them, write a report."""
+    """Does one task help the other, and can one model take the place of two? Train the arms,
+    compare them, write a report."""
     from twofold.extras import require_extra
 
     require_extra("study", "a study")
     from twofold import artifact
     from twofold.studies.folder import StudyFolder
-    from twofold.studies.pages.report import verdict_sentence
+    from twofold.studies.pages.words import condition, verdict_sentence, what_to_do
+    from twofold.studies.result import load_result
     from twofold.studies.study import study as run
     from twofold.training.config import resolve_config
 
@@ -125,6 +174,9 @@ def study(
             config=resolved,
             budget=budget.value,
             sesoi=sesoi,
+            question=question.value,
+            text=text.value,
+            margin=margin,
             measure=measure,
             interventions=_interventions(interventions, only),
             semantic_ids=semantic_ids,
@@ -138,8 +190,11 @@ def study(
     if json:
         print(folder.result.read_text(encoding="utf-8"), end="")
         return
-    for task, verdict in result.verdicts.items():
-        print(f"{task}: {verdict_sentence(task, verdict)}")
+    found = load_result(result.folder)
+    print(what_to_do(found))
+    for answer in found.answers:
+        for task, verdict in answer.verdicts.items():
+            print(f"{task}, {condition(answer)}: {verdict_sentence(task, verdict)}")
     print(f"report: {folder.report}")
 
 

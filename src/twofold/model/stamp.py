@@ -38,7 +38,8 @@ class Stamp:
         best_step: the step with the best validation, whose weights are kept.
         best_value: the value of that validation.
         curve: one entry for each validation: step, loss, the measure of each task on a sample of
-            the requests, value; `on_all`, the value on all of them, of the last candidates.
+            the requests, value; `on_all`, the value on all of them, of the last candidates, and
+            `TASK_on_all` where each task's best checkpoint was looked for.
         seed: the random seed.
         threads: the number of CPU threads.
         precision: the number format of matrix products.
@@ -76,6 +77,14 @@ class Stamp:
     threads: int = 0
     precision: str = ""
     tuning: Mapping[str, Any] | None = None
+
+    def best_step_of(self, task: str) -> int:
+        """The step at which a task was best: on all requests, where candidates were compared on
+        them; the kept one where validation did not measure the task."""
+        for name in (f"{task}_on_all", task):
+            if measured := [point for point in self.curve if name in point]:
+                return int(max(measured, key=lambda point: point[name])["step"])
+        return self.best_step
 
     def as_dict(self) -> dict[str, Any]:
         """The stamp as a manifest holds it."""

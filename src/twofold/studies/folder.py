@@ -2,8 +2,9 @@
 
     plan.json                        what the study was asked for; written first
     dataset/                         the prepared dataset, where the command line made it
-    models/ARM/seed-N/               a trained model
-    evaluations/ARM/seed-N/          its answers to the test requests, and their scores
+    models/ARM/seed-N/               a trained model; ARM-from-behaviour reads no item text
+    evaluations/ARM/seed-N/          its answers to the test requests, and their scores; what is
+                                     judged for another question is ARM-with-text, ...
     evaluations/baselines/TASK/NAME/ the same of a baseline
     tuning/ARM/                      the trials that chose an arm's recipe
     baselines/, encoders/            weights that baselines and identifiers share between arms
@@ -28,21 +29,29 @@ KIND = "study"
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
-    """The paths inside a study's folder; nothing is made by asking for one."""
+    """The paths inside a study's folder; nothing is made by asking for one.
+
+    Attributes:
+        path: the folder.
+        trained_as: what follows an arm's name where its models and trials are.
+        judged_as: what follows it where its evaluations are, and in the result.
+    """
 
     path: Path
+    trained_as: str = ""
+    judged_as: str = ""
 
     def model(self, arm: str, seed: int) -> Path:
         """The folder of one trained model."""
-        return self.path / "models" / arm / f"seed-{seed}"
+        return self.path / "models" / f"{arm}{self.trained_as}" / f"seed-{seed}"
 
     def tuning(self, arm: str) -> Path:
         """The folder of the trials that choose an arm's recipe."""
-        return self.path / "tuning" / arm
+        return self.path / "tuning" / f"{arm}{self.trained_as}"
 
     def evaluation(self, arm: str, seed: int) -> Path:
         """The folder of one model's evaluation."""
-        return self.path / "evaluations" / arm / f"seed-{seed}"
+        return self.path / "evaluations" / f"{arm}{self.judged_as}" / f"seed-{seed}"
 
     def evaluations(self, arm: str) -> list[Path]:
         """The folders of all finished evaluations of an arm, by the names of its seeds."""

@@ -14,6 +14,8 @@ from twofold.evaluation.significance import MIN_SEEDS
 from twofold.records import InputError, Task
 from twofold.studies import analyses
 from twofold.studies.folder import KIND, StudyFolder
+from twofold.studies.questions import Text
+from twofold.studies.statistics.rule import Question
 from twofold.studies.values import Difference, Mean, Measures, Value
 from twofold.studies.verdict import TaskVerdict
 
@@ -48,6 +50,12 @@ class StudyStamp(Value):
     """Whether arms with semantic IDs were trained."""
     baselines: bool = False
     """Whether every baseline was tuned."""
+    question: str = "transfer"
+    """What was asked: `transfer`, `replace` or `both`."""
+    text: str = "with"
+    """The models that were trained: `with` item text, `without`, or `both`."""
+    margin: pydantic.NonNegativeFloat | None = None
+    """What joint may lose and still take the place of two models, as a share of the plain mean."""
     tune: pydantic.NonNegativeInt = 0
     """Recipes that each arm's was chosen from; 0 for the fixed recipe."""
     threads: pydantic.PositiveInt
@@ -99,6 +107,20 @@ class BaselineScores(Value):
         return self.__pydantic_extra__
 
 
+class Answer(Value):
+    """The verdicts on one question."""
+
+    question: Question
+    """`transfer`: does learning the other task help? `replace`: can one model take the place of
+    two?"""
+    text: Text
+    """Whether the models read the items' texts: `with`, or `without`, from behaviour alone."""
+    suffix: str
+    """What follows the names of the arms in `arms` that were judged: `joint-from-behaviour`."""
+    verdicts: dict[Task, TaskVerdict]
+    """By task; the correction runs over the tasks of each question."""
+
+
 class StudyResult(Value):
     """Every number of a study. Intervals are 95 % unless their name says otherwise.
 
@@ -109,15 +131,24 @@ class StudyResult(Value):
     """The version of the keys and of their meaning."""
     stamp: StudyStamp
     arms: dict[str, dict[str, Measures]]
-    """Arm -> task -> measure."""
+    """Arm -> task -> measure. Arms without a suffix are what would be deployed."""
     baselines: dict[str, dict[str, BaselineScores]]
     """Baseline -> task -> measure."""
     verdicts: dict[Task, TaskVerdict]
-    """By task."""
+    """By task: those of the first question."""
+    questions: Sequence[Answer] = ()
+    """Every question that was asked, the first one first; empty in older studies, which asked
+    *transfer* of what would be deployed."""
 
     def of(self, analysis: str) -> Any:
         """The result of an analysis by its name; None where the study did not ask for it."""
         return getattr(self, analysis)
+
+    @property
+    def answers(self) -> Sequence[Answer]:
+        """Every question with its verdicts; an older study asked one."""
+        asked = Answer(question="transfer", text="with", suffix="", verdicts=self.verdicts)
+        return self.questions or (asked,)
 
     @property
     def tasks(self) -> list[Task]:

@@ -4,6 +4,7 @@ Invariant: reads finished artifacts only, so it can be made again at any time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,11 @@ class Scores:
             for task in dataset.tasks
         }
         self._clusters = {task: _clusters(self.requests(task)) for task in dataset.tasks}
+
+    @property
+    def at_own_best(self) -> bool:
+        """Whether each task is judged at the checkpoint at which it was best: for *transfer*."""
+        return bool(self._folder.judged_as)
 
     def clusters(self, task: Task) -> Ints:
         """(R,), the number of each request's user, or of the request itself."""
@@ -134,7 +140,7 @@ class Scores:
             control=control,
             clusters=self._clusters[task],
             rises={
-                role: max(rise(stamp, task) for stamp in self.stamps[arm])
+                role: max(rise(stamp, task, self.at_own_best) for stamp in self.stamps[arm])
                 for role, arm in (("joint", arms[0]), ("control", arms[2]))
             },
             catalog=len(self._dataset.catalog),
@@ -143,9 +149,10 @@ class Scores:
         )
 
     def means(self) -> dict[str, dict[str, Measures]]:
-        """The means of every arm, by the tasks it is judged on and by measure."""
+        """The means of every arm, by the tasks it is judged on and by measure, under the names
+        that they have in the result."""
         return {
-            arm.name: {
+            f"{arm.name}{self._folder.judged_as}": {
                 task: {
                     str(measure): Mean.of(
                         self.matrix(arm.name, task, str(measure)), self._clusters[task]
@@ -178,7 +185,11 @@ class Scores:
     def per_request(self) -> pl.DataFrame:
         """Columns arm, seed, task, request_id, measure, value."""
         return pl.concat(
-            frame.select(pl.lit(arm).alias("arm"), pl.lit(seed).alias("seed"), pl.all())
+            frame.select(
+                pl.lit(f"{arm}{self._folder.judged_as}").alias("arm"),
+                pl.lit(seed).alias("seed"),
+                pl.all(),
+            )
             for arm, frames in self._frames.items()
             for seed, frame in enumerate(frames)
         )
@@ -204,9 +215,15 @@ def still_improving(stamp: Stamp) -> bool:
     return stamp.best_step > _STILL_IMPROVING * steps
 
 
-def rise(stamp: Stamp, task: Task) -> float:
+def rise(stamp: Stamp, task: Task, at_own_best: bool = False) -> float:
     """By what share the validation of a task rose in the last third of a training that a cap
-    ended while it rose; 0 for any other training."""
+    ended while it rose; 0 for any other training.
+
+    Args:
+        at_own_best: whether it is the task's own best checkpoint that may still rise.
+    """
+    if at_own_best:
+        stamp = replace(stamp, best_step=stamp.best_step_of(task))
     values = [(point["step"], point[task]) for point in stamp.curve if task in point]
     early = [value for step, value in values if step <= stamp.steps * 2 / 3]
     if not still_improving(stamp) or not early:

@@ -30,7 +30,7 @@ from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.pages.report import environment
 from twofold.studies.statistics.reasons import LEVEL
-from twofold.studies.study import ArmTraining, run_arms
+from twofold.studies.trainings import ArmTraining, run_arms
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, SESOI_SHARE
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset

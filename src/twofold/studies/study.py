@@ -5,57 +5,58 @@ study that was interrupted repeats nothing.
 """
 
 import logging
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 
 from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
 from twofold.evaluation.sequential import planned_looks
 from twofold.extras import require_extra
-from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Split, Task
 from twofold.studies import analyses
 from twofold.studies.analyses.analysis import Evidence
-from twofold.studies.arms import (
-    TUNED,
-    InterventionSet,
-    is_plain,
-    semantic_arms,
-    study_arms,
-    tuned_arm,
-)
+from twofold.studies.arms import InterventionSet, semantic_arms, study_arms
 from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.pages.report import write_report
-from twofold.studies.result import FORMAT, StudyResult, StudyStamp, result_schema, result_type
-from twofold.studies.scores import Scores, model_stamp
+from twofold.studies.questions import (
+    SUFFIXES,
+    Plan,
+    QuestionChoice,
+    Text,
+    TextChoice,
+    plan_of,
+    settings_of,
+)
+from twofold.studies.result import (
+    FORMAT,
+    Answer,
+    StudyResult,
+    StudyStamp,
+    result_schema,
+    result_type,
+)
+from twofold.studies.scores import Scores
 from twofold.studies.statistics.task_scores import primary_measure
+from twofold.studies.trainings import ArmTraining, identifiers_of, run_arms, tune_arms
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import Arm, SettingOverrides
+from twofold.training.arm import Arm
 from twofold.training.config import Budget, TrainingConfig, resolve_config
 from twofold.training.loop import return_memory
-from twofold.training.start import assign_identifiers
-from twofold.training.state import state_folder
-from twofold.training.train import train
-from twofold.training.tuning import Tuned, choose_recipe, recipes_of, recipes_to_try
+from twofold.training.tuning import recipes_to_try
 from twofold.training.validation import SELECTION
 
 _log = logging.getLogger(__name__)
 
 _FEWEST_REQUESTS: Mapping[Split, int] = {"validation": 1, "test": 2}
 """Users, or queries without one, that each task needs in a split."""
-
-IdentifiersOf = Callable[[SettingOverrides], ItemIdentifiers | None]
-"""The settings of an arm -> its identifiers; None where training assigns them by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +74,6 @@ class Study:
     result: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ArmTraining:
-    """How the arms of a study are trained: all alike but for the seed.
-
-    Attributes:
-        config: resolved.
-        device, threads: as in `twofold.train`.
-        identifiers: of the arms that have settings of their own.
-        tuned: what validation chose, by the name of the arm; others have the configuration as is.
-    """
-
-    config: TrainingConfig
-    device: str = "auto"
-    threads: int | None = None
-    identifiers: IdentifiersOf = lambda _: None
-    tuned: Mapping[str, Tuned] = field(default_factory=dict)
-
-    def of(self, arm: Arm) -> tuple[TrainingConfig, Mapping[str, Any] | None]:
-        """The configuration of an arm, and how it was chosen."""
-        chosen = self.tuned.get(tuned_arm(arm))
-        return (chosen.config, chosen.record) if chosen else (self.config, None)
-
-
 def study(
     dataset: PreparedDataset,
     *,
@@ -104,6 +82,9 @@ def study(
     config: TrainingConfig | None = None,
     budget: Budget = "standard",
     sesoi: float = SESOI_SHARE,
+    question: QuestionChoice = "both",
+    text: TextChoice = "both",
+    margin: float | None = None,
     measure: str | None = None,
     interventions: Sequence[InterventionSet] = (),
     semantic_ids: bool = False,
@@ -114,7 +95,8 @@ def study(
     threads: int | None = None,
     command: str = "",
 ) -> Study:
-    """Answer, for each task, whether training on the other one as well helps.
+    """Answer, for each task, whether learning the other one as well helps, and whether one model
+    can take the place of two.
 
     Args:
         dataset: with both tasks.
@@ -123,6 +105,11 @@ def study(
         config: resolved training settings; the preset of `budget` by default.
         budget: the preset's name, for the stamp.
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
+        question: `transfer` (does learning the other task help?), `replace` (can one model take
+            the place of two?) or `both`; see `twofold.studies.questions`.
+        text: whether models read the items' texts: `with`, `without`, or `both`, side by side.
+        margin: what joint may lose and still take the place of two models, as a share of the plain
+            arm's mean; `sesoi` by default.
         measure: the primary one, which decides; Recall@30 by default, and Recall@10 where the
             catalog is small.
         interventions: `2x2` and `caps` change the training data of the added task; see
@@ -145,13 +132,15 @@ def study(
     _require_both_tasks(dataset)
     primary_measure(len(dataset.catalog), measure)
     folder = StudyFolder(Path(out))
-    training = _arm_training(dataset, config or resolve_config(budget), folder, device, threads)
-    arms = _arms(dataset, training.config, interventions, semantic_ids)
+    training = _arm_training(config or resolve_config(budget), device, threads)
     begun = folder.begun_with() if resume and tune is None else {}
     asked = {
         "seeds": seeds,
         "budget": budget,
         "sesoi_share": sesoi,
+        "question": question,
+        "text": text,
+        "margin": sesoi if margin is None else margin,
         "measure": measure,
         "interventions": list(interventions),
         "semantic_ids": semantic_ids,
@@ -160,25 +149,19 @@ def study(
         "tune": begun["tune"] if begun else recipes_to_try(tune, budget, seeds),
     }
     plan = {**asked, **_circumstances(dataset, training)}
+    questions = plan_of(dataset, training.config, question, text, tunes=bool(plan["tune"]))
+    kinds = _kinds(dataset, folder, plan, questions, training)
     with artifact.claim(folder.path):
         folder.begin(plan, resume)
-        return _run(dataset, arms, folder, plan, training, command)
+        return _run(dataset, kinds, questions, folder, plan, command)
 
 
-def _arm_training(
-    dataset: PreparedDataset,
-    config: TrainingConfig,
-    folder: StudyFolder,
-    device: str,
-    threads: int | None,
-) -> ArmTraining:
+def _arm_training(config: TrainingConfig, device: str, threads: int | None) -> ArmTraining:
     """How all arms are trained, with the precision resolved for the device."""
     if threads:
         torch.set_num_threads(threads)
     precision = resolve_precision(config.precision, resolve_device(device))
-    resolved = config.model_copy(update={"precision": precision})
-    identifiers = _identifiers_of(dataset, resolved, folder.encoders)
-    return ArmTraining(resolved, device, threads, identifiers)
+    return ArmTraining(config.model_copy(update={"precision": precision}), device, threads)
 
 
 def _circumstances(dataset: PreparedDataset, training: ArmTraining) -> dict[str, Any]:
@@ -191,54 +174,86 @@ def _circumstances(dataset: PreparedDataset, training: ArmTraining) -> dict[str,
     }
 
 
-def _arms(
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """The models that read item texts, or those that read none.
+
+    Attributes:
+        arms: what is trained.
+        folder: of the models.
+        transfer: of their evaluations for the question *transfer*.
+        training: how they are trained.
+    """
+
+    arms: Sequence[Arm]
+    folder: StudyFolder
+    transfer: StudyFolder
+    training: ArmTraining
+
+
+def _kinds(
     dataset: PreparedDataset,
-    config: TrainingConfig,
-    interventions: Sequence[InterventionSet],
-    semantic_ids: bool,
-) -> Sequence[Arm]:
-    arms = study_arms(dataset, interventions)
-    return (*arms, *semantic_arms(dataset, config)) if semantic_ids else arms
+    folder: StudyFolder,
+    plan: Mapping[str, Any],
+    questions: Plan,
+    training: ArmTraining,
+) -> dict[Text, _Kind]:
+    """What is trained: arms with semantic IDs where models are deployed, interventions where the
+    first question is asked."""
+    kinds: dict[Text, _Kind] = {}
+    for text in questions.texts:
+        is_asked = text == questions.asked[0].text
+        arms = study_arms(dataset, plan["interventions"] if is_asked else ())
+        if plan["semantic_ids"] and text == questions.texts[0]:
+            arms = (*arms, *semantic_arms(dataset, training.config))
+        config = training.config.model_copy(update=settings_of(text, dataset, training.config))
+        trained_as = questions.trained_as(text)
+        kinds[text] = _Kind(
+            arms=arms,
+            folder=replace(folder, trained_as=trained_as, judged_as=trained_as),
+            transfer=replace(folder, trained_as=trained_as, judged_as=SUFFIXES[text]),
+            training=replace(
+                training,
+                config=config,
+                identifiers=identifiers_of(dataset, config, folder.encoders),
+            ),
+        )
+    return kinds
 
 
 def _run(
     dataset: PreparedDataset,
-    arms: Sequence[Arm],
+    kinds: Mapping[Text, _Kind],
+    questions: Plan,
     folder: StudyFolder,
     plan: Mapping[str, Any],
-    training: ArmTraining,
     command: str,
 ) -> Study:
     """Everything that the plan asks for: baselines, arms, conclusion."""
     baselines = quick_baselines(dataset)
     if plan["baselines"]:
+        first = next(iter(kinds.values())).training
         baselines = every_baseline(
             dataset,
             folder.baseline_models,
-            training.config,
-            training.device,
-            training.threads,
+            first.config,
+            first.device,
+            first.threads,
             tune=plan["tune"],
         )
     run_baselines(dataset, folder, baselines)
     if plan["tune"]:
-        training = tune_arms(dataset, arms, folder, plan["tune"], training)
+        kinds = {
+            text: replace(
+                kind,
+                training=tune_arms(dataset, kind.arms, kind.folder, plan["tune"], kind.training),
+            )
+            for text, kind in kinds.items()
+        }
     for seed in range(plan["seeds"]):
-        run_arms(dataset, arms, folder, seed, training)
-    return _conclude(dataset, arms, folder, plan, command)
-
-
-def _identifiers_of(
-    dataset: PreparedDataset, config: TrainingConfig, encoders: Path
-) -> IdentifiersOf:
-    """The function that assigns the identifiers of arms with such settings, once for all."""
-
-    @cache
-    def assigned(settings: SettingOverrides) -> ItemIdentifiers | None:
-        own = config.model_copy(update=dict(settings))
-        return None if own.identifiers == "atomic" else assign_identifiers(dataset, own, encoders)
-
-    return assigned
+        for kind in kinds.values():
+            run_arms(dataset, kind.arms, kind.folder, seed, kind.training, kind.transfer)
+    return _conclude(dataset, kinds, questions, folder, plan, command)
 
 
 def _require_both_tasks(dataset: PreparedDataset) -> None:
@@ -282,146 +297,67 @@ def run_baselines(
         save_evaluation(evaluate(chosen.retriever, dataset, [baseline.task]), out, stamp)
 
 
-def tune_arms(
-    dataset: PreparedDataset,
-    arms: Sequence[Arm],
-    folder: StudyFolder,
-    recipes: int,
-    training: ArmTraining,
-) -> ArmTraining:
-    """The same trainings with the recipes that validation chooses, as many trials for each arm.
-
-    What the plain arms reach is the unit in which joint's trials are compared.
-    """
-    tuned: dict[str, Tuned] = {}
-    for arm in sorted((arm for arm in arms if arm.name in TUNED), key=lambda arm: len(arm.tasks)):
-        known = [task for task in arm.tasks if task in tuned and tuned[task].value > 0]
-        units = {str(task): tuned[task].value for task in known}
-        tuned[arm.name] = choose_recipe(
-            dataset,
-            arm,
-            folder.tuning(arm.name),
-            training.config,
-            recipes_of(dataset, arm, training.config, recipes),
-            device=training.device,
-            reference=units,
-            identifiers=training.identifiers(arm.settings),
-        )
-    return replace(training, tuned=tuned)
-
-
-def run_arms(
-    dataset: PreparedDataset,
-    arms: Sequence[Arm],
-    folder: StudyFolder,
-    seed: int,
-    training: ArmTraining,
-) -> None:
-    """Train and score every arm with one seed.
-
-    The plain arms come first: what they reach in validation is the unit in which the checkpoint of
-    a joint arm is chosen. A step-matched arm takes the steps that `joint` took.
-    """
-    plain = [arm for arm in arms if is_plain(arm)]
-    for arm in plain:
-        _run_arm(dataset, arm, folder, seed, training, {})
-    reference = {str(arm.tasks[0]): model_stamp(folder, arm.name, seed).best_value for arm in plain}
-    others = [arm for arm in arms if not is_plain(arm)]
-    for arm in sorted(others, key=lambda arm: arm.step_matched):
-        steps = model_stamp(folder, "joint", seed).steps if arm.step_matched else None
-        if steps and len(arm.tasks) == 1:
-            _continue_plain(folder, arm, seed, steps)
-        units = reference if len(arm.tasks) > 1 else {}
-        _run_arm(dataset, arm, folder, seed, training, units, steps)
-    for arm in plain:
-        shutil.rmtree(state_folder(folder.model(arm.name, seed)), ignore_errors=True)
-
-
-def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) -> None:
-    """Let a control start at the end of the plain arm's training, where that was no longer.
-
-    Its weights up to there are the same, bit for bit, whether it starts there or anew.
-    """
-    plain = control.tasks[0]
-    begun = state_folder(folder.model(plain, seed))
-    own = state_folder(folder.model(control.name, seed))
-    stamp = model_stamp(folder, plain, seed)
-    ended_alike = stamp.ended_by == "patience" or stamp.steps == steps
-    if ended_alike and stamp.steps <= steps and begun.is_dir() and not own.exists():
-        own.parent.mkdir(parents=True, exist_ok=True)
-        begun.rename(own)
-
-
-def _run_arm(
-    dataset: PreparedDataset,
-    arm: Arm,
-    folder: StudyFolder,
-    seed: int,
-    training: ArmTraining,
-    reference: Mapping[str, float],
-    steps: int | None = None,
-) -> None:
-    """Train and score one arm, unless both are done."""
-    model, evaluation = folder.model(arm.name, seed), folder.evaluation(arm.name, seed)
-    if artifact.is_complete(model) and artifact.is_complete(evaluation):
-        return
-    start = time.monotonic()
-    config, chosen = training.of(arm)
-    retriever = train(
-        dataset,
-        arm,
-        out=model,
-        config=config,
-        seed=seed,
-        device=training.device,
-        threads=training.threads,
-        resume=True,
-        histories=False,
-        reference=reference,
-        identifiers=training.identifiers(arm.settings),
-        tuning=chosen,
-        steps=steps,
-        keep_state=is_plain(arm),
-    )
-    if not artifact.is_complete(evaluation):
-        save_evaluation(
-            evaluate(retriever, dataset, arm.judged), evaluation, retriever.model.stamp.as_dict()
-        )
-    seconds = time.monotonic() - start
-    _log.info("%s, seed %d: trained and scored in %.0f s", arm.name, seed, seconds)
-
-
 def _conclude(
     dataset: PreparedDataset,
-    arms: Sequence[Arm],
+    kinds: Mapping[Text, _Kind],
+    questions: Plan,
     folder: StudyFolder,
     plan: Mapping[str, Any],
     command: str,
 ) -> Study:
     """From the evaluations to study.json, report.html and the manifest."""
-    scores = Scores(dataset, arms, folder, plan["seeds"], plan["measure"])
     looks = folder.looks(plan["seeds"])
-    verdicts = decide(
-        {task: scores.primary(task) for task in dataset.tasks},
-        plan["sesoi_share"],
-        looks=planned_looks(looks) if len(looks) > 1 else None,
+    scores = {
+        place.judged_as: Scores(dataset, kind.arms, place, plan["seeds"], plan["measure"])
+        for kind in kinds.values()
+        for place in (kind.folder, kind.transfer)
+    }
+    answers = [
+        Answer(
+            question=asked.question,
+            text=asked.text,
+            suffix=asked.suffix,
+            verdicts=decide(
+                {task: scores[asked.suffix].primary(task) for task in dataset.tasks},
+                plan["sesoi_share"],
+                question=asked.question,
+                margin=plan["margin"],
+                looks=planned_looks(looks) if len(looks) > 1 else None,
+            ),
+        )
+        for asked in questions.asked
+    ]
+    first, deployed = answers[0], scores[""]
+    kind = kinds[first.text]
+    evidence = Evidence(
+        dataset,
+        scores[first.suffix],
+        kind.transfer if first.question == "transfer" else kind.folder,
+        plan,
+        deployed,
+        {
+            f"{arm}{kind.folder.trained_as}": stamps
+            for kind in kinds.values()
+            for arm, stamps in scores[kind.folder.judged_as].stamps.items()
+        },
     )
-    evidence = Evidence(dataset, scores, folder, plan)
     result: StudyResult = result_type()(
         format=FORMAT,
-        stamp=_stamp(dataset, {**plan, "looks": looks}, scores, command),
-        arms=scores.means(),
-        baselines=scores.baselines(),
-        verdicts=verdicts,
+        stamp=_stamp(dataset, {**plan, "looks": looks}, deployed, command),
+        arms={name: own for each in scores.values() for name, own in each.means().items()},
+        baselines=deployed.baselines(),
+        verdicts=first.verdicts,
+        questions=answers,
         **dict(_analysed(evidence)),
     )
     content = result.to_json()
     artifact.write_json(folder.result, content)
     artifact.write_json(folder.schema, result_schema())
-    scores.per_request().write_parquet(folder.per_request)
+    by_request = pl.concat(each.per_request() for each in scores.values())
+    by_request.write_parquet(folder.per_request)
     write_report(result, folder.report)
     artifact.seal(folder.path, KIND, dict(plan))
-    return Study(folder.path, verdicts, content)
+    return Study(folder.path, first.verdicts, content)
 
 
 def _analysed(evidence: Evidence) -> Iterator[tuple[str, Any]]:

@@ -43,11 +43,17 @@ class TrainingConfig(pydantic.BaseModel):
         "queries in search, of both in joint); both of them; or random. auto is text+factors, as "
         "far as there is text",
     )
-    hybrid: Literal["auto", "none"] = pydantic.Field(
+    item_texts: Literal["auto", "none"] = pydantic.Field(
+        "auto",
+        description="auto reads the items' texts wherever they say something; none reads them "
+        "nowhere: the model learns from behaviour, from queries and histories alone",
+    )
+    hybrid: Literal["auto", "after", "none"] = pydantic.Field(
         "auto",
         description="auto adds to an item's search score how well its document (its text and its "
         "training queries) matches the query, by words and by the sentence encoder, with a weight "
-        "chosen on validation; atomic identifiers only",
+        "chosen on validation; after does so once training has ended, whose checkpoints are then "
+        "compared without it, as in a study; atomic identifiers and item texts only",
     )
     identifiers: Literal["atomic", "semantic"] = pydantic.Field(
         "atomic",

@@ -64,8 +64,15 @@ def initial_hybrid(
 
     It needs atomic identifiers, an arm whose search is judged, and validation requests.
     """
-    wanted = config.hybrid == "auto" and "search" in arm.judged
-    if not wanted or not vocabulary.spaces.are_atomic:
+    return _hybrid_of(dataset, arm, vocabulary, config) if config.hybrid == "auto" else None
+
+
+def _hybrid_of(
+    dataset: PreparedDataset, arm: Arm, vocabulary: Vocabulary, config: TrainingConfig
+) -> Hybrid | None:
+    """The hybrid retrieval of an arm at the weight of training, if it may have any."""
+    wanted = config.hybrid != "none" and "search" in arm.judged
+    if not wanted or not vocabulary.spaces.are_atomic or config.item_texts == "none":
         return None
     if not dataset.task("search").requests("validation").requests:
         return None
@@ -74,9 +81,11 @@ def initial_hybrid(
 
 
 def validated_hybrid(
-    dataset: PreparedDataset, model: GenerativeModel, config: TrainingConfig
+    dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
 ) -> Hybrid | None:
     """The hybrid retrieval of a trained model, if any, with the weight that validates best."""
+    if config.hybrid == "after":
+        model = replace(model, hybrid=_hybrid_of(dataset, arm, model.vocabulary, config))
     if model.hybrid is None:
         return None
     requests = dataset.task("search").requests("validation")

@@ -56,6 +56,7 @@ class Job:
         validation: measures the current weights; None where there is no validation request, and
             then the last weights are kept.
         identity: all that the bits of this training depend on; a state of another is refused.
+        each_task: whether the checkpoint at which each task was best is a candidate as well.
     """
 
     label: str
@@ -67,6 +68,13 @@ class Job:
     seed: int
     validation: Validation | None
     identity: dict[str, Any]
+    each_task: bool = False
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """What checkpoints are compared by: the value of all tasks, and each task alone."""
+        several = self.each_task and len(self.mixture.names) > 1
+        return ("value", *(self.mixture.names if several else ()))
 
 
 def run(
@@ -219,14 +227,15 @@ def _record(progress: Progress, trained: Trained, job: Job) -> None:
             if point["value"] > progress.best_value:
                 progress.best_value, progress.best_step = point["value"], progress.step
         trained.candidates[progress.step] = copy_weights(trained.model)
-    for step in _by_value(progress, trained)[CANDIDATES:]:
+    kept = {step for each in job.criteria for step in _best(progress, trained, each)[:CANDIDATES]}
+    for step in trained.candidates.keys() - kept:
         del trained.candidates[step]
     progress.validation_seconds += time.perf_counter() - start
 
 
-def _by_value(progress: Progress, trained: Trained) -> list[int]:
+def _best(progress: Progress, trained: Trained, criterion: str) -> list[int]:
     """The steps of the candidates, the best first; of equal ones, the earlier."""
-    value = {point["step"]: point.get("value", 0.0) for point in progress.curve}
+    value = {point["step"]: point.get(criterion, 0.0) for point in progress.curve}
     return sorted(trained.candidates, key=lambda step: (-value[step], step))
 
 
@@ -238,12 +247,17 @@ def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
     start = time.perf_counter()
     points = {point["step"]: point for point in progress.curve}
     progress.best_value = -1.0
-    for step in _by_value(progress, trained)[:most]:
+    of_all, *of_tasks = (_best(progress, trained, each)[:most] for each in job.criteria)
+    for step in dict.fromkeys([*of_all, *(step for own in of_tasks for step in own)]):
         trained.model.load_state_dict(trained.candidates[step], strict=False)
         trained.model.eval()
-        value = points[step]["on_all"] = job.validation.on_all()["value"]
-        if value > progress.best_value:
-            progress.best_value, progress.best_step = value, step
+        measured = job.validation.on_all()
+        judged = [task for task in job.criteria[1:] if task in measured]
+        points[step] |= {f"{task}_on_all": measured[task] for task in judged}
+        if step in of_all:
+            value = points[step]["on_all"] = measured["value"]
+            if value > progress.best_value:
+                progress.best_value, progress.best_step = value, step
     progress.validation_seconds += time.perf_counter() - start
 
 

@@ -39,8 +39,9 @@ def readable_sources(
     Raises:
         InputError: one of `tasks` has no example.
     """
+    of_texts = config.item_text_queries if config.item_texts == "auto" else 0
     return {
-        task: _readable(dataset.task(task).source(config.item_text_queries), config, backbone)
+        task: _readable(dataset.task(task).source(of_texts), config, backbone)
         for task in dataset.tasks
         if task in tasks or dataset.task(task).examples
     }

@@ -85,16 +85,17 @@ def start(
     Raises:
         InputError: there is no such backbone or text encoder, or a task has no example.
     """
-    texts = dataset.catalog.texts
+    read = dataset.catalog.texts if config.item_texts == "auto" else []
+    texts = read or [""] * len(dataset.catalog)
     # What the other task's queries say is no business of an arm that does not learn them.
     asked = dataset.task("search").examples if "search" in arm.tasks else ()
     queries = [example.query or "" for example in asked]
     encoder = dataset.once(
-        ("encoder", config.text_encoder, bool(asked)),
-        lambda: resolve_encoder(config.text_encoder, texts, queries),
+        ("encoder", config.text_encoder, config.item_texts, bool(asked)),
+        lambda: resolve_encoder(config.text_encoder, read, queries) if read or asked else None,
     )
     if is_fresh(config.backbone):
-        vocabulary, backbone = _fresh(spaces, config, seed, [*texts, *queries], encoder)
+        vocabulary, backbone = _fresh(spaces, config, seed, [*read, *queries], encoder)
     else:
         from twofold.model.pretrained import pretrained_backbone, require_steps
 
@@ -113,13 +114,13 @@ def start(
         start_from_vectors(backbone, spaces, known.items, known.query_map)
         if is_fresh(config.backbone):
             zero_init_residuals(backbone)
-    vectors = encoder.encode(texts) if encoder else None
+    vectors = encoder.encode(texts) if encoder and read else None
     return Start(vocabulary, backbone, vectors, sources, learned)
 
 
 def _reads(arm: Arm, config: TrainingConfig, seed: int) -> tuple[Hashable, ...]:
     """All that the start of the items depends on, besides the dataset."""
-    settings = config.backbone, config.text_encoder, config.item_init
+    settings = config.backbone, config.text_encoder, config.item_init, config.item_texts
     sources = config.item_text_queries, config.max_history, config.long_histories
     changed = (arm.name, seed) if arm.intervention else ()
     return (arm.tasks, changed, *settings, *sources)

@@ -28,7 +28,8 @@ class Progress:
     Attributes:
         step: the number of steps taken.
         curve: one entry for each validation: step, loss since the one before, the measure of each
-            task on the sample, value; `on_all`, the value on all requests, of the last candidates.
+            task on the sample, value; `on_all`, the value on all requests, of the last candidates,
+            and `TASK_on_all` where each task's best checkpoint is looked for.
         loss: the sum of the losses since the last validation.
         best_step: the step of the best validation; 0 before the first.
         best_value: the value of that validation.
@@ -56,8 +57,8 @@ class Progress:
         """The latest step at which a task, or the value of all of them, was at its best."""
         best: dict[str, dict[str, float]] = {}
         for point in self.curve:
-            for name in point.keys() - {"step", "loss", "on_all"}:
-                if point[name] > best.get(name, {name: -1.0})[name]:
+            for name in point.keys() - {"step", "loss"}:
+                if not name.endswith("on_all") and point[name] > best.get(name, {name: -1.0})[name]:
                     best[name] = point
         return max((int(point["step"]) for point in best.values()), default=0)
 
@@ -234,6 +235,22 @@ def load_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Prog
     for path in sorted(newest.glob("candidate-*")):
         trained.candidates[int(path.stem.removeprefix("candidate-"))] = load_file(path)
     return Progress(**artifact.read_json(newest / "progress.json"))
+
+
+def load_candidate(folder: Path, step: int) -> Tensors:
+    """The weights of a checkpoint that a training kept in its last state.
+
+    Raises:
+        InputError: it is not there.
+    """
+    kept = sorted(folder.glob(f"step-*/candidate-{step:08d}.safetensors"))
+    if not kept:
+        raise InputError(
+            f"{folder}: holds no checkpoint of step {step}; remove the model next to it, and run "
+            f"the command again"
+        )
+    weights: Tensors = load_file(kept[-1])
+    return weights
 
 
 def require_current(folder: Path) -> None:

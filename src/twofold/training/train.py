@@ -64,7 +64,7 @@ def train(
             made.
         tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
         steps: the steps to take, as many as another arm took; by default validation decides.
-        keep_state: leave the state next to `out`, for a longer training to continue.
+        keep_state: leave the state next to `out`, to continue from, with each task's best weights.
 
     Raises:
         InputError: the dataset lacks what the arm needs, `out` holds something else or an
@@ -85,6 +85,7 @@ def train(
         identifiers=identifiers,
         tuning=tuning,
         steps=steps,
+        each_task=keep_state,
     ).resolved()
     with artifact.claim(Path(out)) as folder:
         if resume and artifact.is_complete(folder):
@@ -115,6 +116,7 @@ class Run:
     histories: bool = False
     tuning: Mapping[str, Any] | None = None
     steps: int | None = None
+    each_task: bool = False
 
     def resolved(self) -> "Run":
         """The same with the arm's own settings and the precision that the device has."""
@@ -166,7 +168,7 @@ def _trained(run: Run, state_folder: Path, encoder_folder: Path) -> GenerativeMo
     """The recipe: preparation, loop, hybrid retrieval, stamp."""
     prepared = prepare(run, encoder_folder)
     progress = prepared.advance(state_folder)
-    hybrid = validated_hybrid(run.dataset, prepared.model, run.config)
+    hybrid = validated_hybrid(run.dataset, run.arm, prepared.model, run.config)
     return replace(prepared.model, hybrid=hybrid, stamp=_stamp(run, prepared, hybrid, progress))
 
 
@@ -190,8 +192,7 @@ def _untrained(run: Run, initial: Start) -> GenerativeModel:
 def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
     """What the loop needs. Schedule and loss come from the real data, whatever the arm learns."""
     dataset, arm, config, seed = run.dataset, run.arm, run.config, run.seed
-    vocabulary, backbone = model.vocabulary, model.backbone
-    sources = initial.sources
+    vocabulary, backbone, sources = model.vocabulary, model.backbone, initial.sources
     encoded = {task: encode(source, vocabulary, backbone) for task, source in sources.items()}
     changed = [arm.intervention.task] if arm.intervention else []
     learned = encoded | {t: encode(initial.learned[t], vocabulary, backbone) for t in changed}
@@ -211,6 +212,7 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
         seed=seed,
         validation=validation,
         identity=run.identity | {"arm": arm.lineage, "steps": None},
+        each_task=run.each_task,
     )
 
 
@@ -237,7 +239,7 @@ def _stamp(run: Run, prepared: Prepared, hybrid: Hybrid | None, progress: Progre
         item_init=config.item_init,
         item_text_queries=config.item_text_queries,
         long_histories=config.long_histories,
-        hybrid=describe(hybrid) if model.hybrid else None,
+        hybrid=describe(hybrid) if hybrid or model.hybrid else None,
         intervention=change.describe(sources[change.task], items, run.seed) if change else None,
         max_steps=job.schedule.cap,
         validation_share=job.schedule.spent_share(progress),

@@ -160,7 +160,7 @@ def recipes_of(
     """The first `number` recipes of the space that data and configuration leave open.
 
     Settings that the configuration was given by name stay as they are. Where items have no text,
-    recipes that start from it are left out.
+    or none is read, recipes that start from it are left out.
 
     Args:
         dataset: the dataset.
@@ -173,7 +173,7 @@ def recipes_of(
     open_to: list[Recipe] = []
     for recipe in space or SPACES[tuple(task for task in TASKS if task in arm.tasks)]:
         own = {key: value for key, value in recipe.items() if key not in given}
-        if not any(dataset.catalog.texts):
+        if config.item_texts == "none" or not any(dataset.catalog.texts):
             if own.get("item_init") == "text" or "item_text_queries" in own:
                 continue
             if own.get("item_init") == "factors":

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from twofold.studies.pages.report import verdict_sentence, write_report
+from twofold.studies.pages.report import write_report
+from twofold.studies.pages.words import verdict_sentence
 from twofold.studies.result import StudyResult
 from twofold.studies.statistics.rule import Verdict
 from twofold.studies.verdict import TaskVerdict
@@ -101,7 +102,7 @@ def test_the_page_opens_without_an_error(study_folder: Path, scheme: str, width:
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(f"file://{study_folder / 'report.html'}")
         assert page.title().startswith("Twofold study")
-        assert page.locator(".verdict").count() == 2
+        assert page.locator(".verdict").count() == 6
         assert page.locator("figure svg").count() == 8
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         ink, paper = page.evaluate(

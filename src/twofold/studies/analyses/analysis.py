@@ -6,11 +6,12 @@ what `twofold report` prints.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from twofold.model.stamp import Stamp
 from twofold.studies.analyses.pairs import Pairs, training_pairs
 from twofold.studies.cells import Table
 from twofold.studies.folder import StudyFolder
@@ -31,8 +32,10 @@ class Evidence:
 
     Attributes:
         dataset: what the arms were trained on, and whose test requests were asked.
-        scores: of every arm and seed, by request.
+        scores: of every arm and seed, by request, for the first question that the study asks.
         folder: with the models and their answers.
+        deployed: the scores of what would be deployed.
+        trained: the stamps of all models, by seed, under the names of their folders.
         plan: what the study was asked for: seeds, interventions, ...
     """
 
@@ -40,6 +43,8 @@ class Evidence:
     scores: Scores
     folder: StudyFolder
     plan: Mapping[str, Any]
+    deployed: Scores
+    trained: Mapping[str, Sequence[Stamp]]
 
     @cached_property
     def pairs(self) -> Pairs:

@@ -31,7 +31,7 @@ def semantic_ids(evidence: Evidence) -> dict[str, SemanticIds] | None:
     """By arm; None where the study has no such arms."""
     if not evidence.plan["semantic_ids"]:
         return None
-    scores = evidence.scores
+    scores = evidence.deployed
     return {
         arm.name: SemanticIds(
             **_description(scores.stamps[arm.name][0].identifiers),

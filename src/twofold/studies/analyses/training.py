@@ -46,9 +46,7 @@ Training = dict[str, list[TrainedModel]]
 
 def training(evidence: Evidence) -> Training:
     """What the stamps of all models say of their training."""
-    return {
-        arm: [_trained(stamp) for stamp in stamps] for arm, stamps in evidence.scores.stamps.items()
-    }
+    return {arm: [_trained(stamp) for stamp in stamps] for arm, stamps in evidence.trained.items()}
 
 
 def _trained(stamp: Stamp) -> TrainedModel:

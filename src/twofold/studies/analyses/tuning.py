@@ -4,6 +4,7 @@ from typing import Any
 
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.arms import TUNED
+from twofold.studies.questions import SUFFIXES
 from twofold.studies.values import Value
 
 
@@ -58,10 +59,11 @@ class Tuning(Value):
 
 def tuning(evidence: Evidence) -> Tuning | None:
     """What the stamps say; None for a study with the fixed recipe."""
-    stamps = evidence.scores.stamps
+    stamps = evidence.trained
     arms = {
         arm: ArmTuning.model_validate(stamps[arm][0].tuning)
-        for arm in TUNED
+        for suffix in ("", *SUFFIXES.values())
+        for arm in (f"{name}{suffix}" for name in TUNED)
         if arm in stamps and stamps[arm][0].tuning
     }
     if not arms:

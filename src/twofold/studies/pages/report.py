@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 from twofold.records import Task, other_task
 from twofold.studies import analyses, plots
 from twofold.studies.analyses.analysis import Analysis
+from twofold.studies.arms import control_name
 from twofold.studies.cells import interval, number
-from twofold.studies.result import StudyResult
-from twofold.studies.statistics.power import Needed
-from twofold.studies.statistics.reasons import BETWEEN
-from twofold.studies.values import Difference
-from twofold.studies.verdict import TaskVerdict
+from twofold.studies.pages.words import (
+    advice_on,
+    condition,
+    headline,
+    verdict_sentence,
+    what_to_do,
+)
+from twofold.studies.questions import SUFFIXES
+from twofold.studies.result import Answer, StudyResult
+from twofold.studies.values import Difference, Measures
 
 if TYPE_CHECKING:
     import jinja2
     from matplotlib.figure import Figure
-
-_CONCLUSION = {
-    "helps": "helps",
-    "hurts": "hurts",
-    "no material difference": "makes no material difference to",
-}
 
 
 def write_report(result: StudyResult, path: Path) -> None:
@@ -36,16 +36,32 @@ def write_report(result: StudyResult, path: Path) -> None:
         page.render(
             study=result,
             tasks=result.tasks,
-            sentences={
-                task: verdict_sentence(task, verdict) for task, verdict in result.verdicts.items()
-            },
-            advice={task: _advice(verdict) for task, verdict in result.verdicts.items()},
+            answers=result.answers,
+            what_to_do=what_to_do(result),
+            headline=headline,
+            sentence=verdict_sentence,
+            advice=advice_on,
+            arms_of=partial(_judged, result),
+            trained=partial(_trained, result),
             baselines={task: _ahead_and_level(result, task) for task in result.tasks},
             verdict_figure=plots.svg(partial(verdict_figure, result)),
             chapters=[chapter(analysis, result) for analysis in analyses.ANALYSES],
         ),
         encoding="utf-8",
     )
+
+
+def _judged(result: StudyResult, answer: Answer, task: Task) -> dict[str, Measures]:
+    """The measures of the arms that the verdict on a task compares, by their roles."""
+    arms = {"joint": "joint", "plain": task, "control": control_name(task)}
+    return {role: result.arms[f"{arm}{answer.suffix}"][task] for role, arm in arms.items()}
+
+
+def _trained(result: StudyResult, arm: str) -> Any:
+    """How the models of an arm were trained, whatever they are judged for."""
+    training = result.of("training")
+    plain = arm.removesuffix(SUFFIXES["with"]).removesuffix(SUFFIXES["without"])
+    return training.get(arm) or training[plain]
 
 
 def chapter(analysis: Analysis[Any], study: StudyResult) -> str:
@@ -93,11 +109,14 @@ def _effect(effect: Difference) -> str:
 
 
 def verdict_figure(result: StudyResult) -> "Figure":
-    """Joint minus plain and minus control in the primary measure, against the SESOI."""
+    """Joint minus plain and minus control in the primary measure, against the SESOI; one row for
+    each question."""
     tasks, colour = result.tasks, plots.COLOURS["joint"]
-    figure, axes = plots.panels(len(tasks), 1, 1.5 * len(tasks) + 0.4)
-    for axis, task in zip(axes, tasks, strict=True):
-        verdict = result.verdicts[task]
+    asked = [(answer, task) for answer in result.answers for task in tasks]
+    rows = len(result.answers)
+    figure, axes = plots.panels(rows, len(tasks), 1.4 * rows + 0.4)
+    for axis, (answer, task) in zip(axes, asked, strict=True):
+        verdict = answer.verdicts[task]
         axis.axvspan(-verdict.sesoi, verdict.sesoi, color=plots.INK, alpha=0.18, lw=0)
         axis.axvline(0, color=plots.INK, lw=1)
         contrasts = verdict.contrasts["control"], verdict.contrasts["plain"]
@@ -107,81 +126,10 @@ def verdict_figure(result: StudyResult) -> "Figure":
             axis.plot(contrast.difference, row, "o", color=colour, ms=9)
         axis.set_yticks([0, 1], ["joint − step-matched", "joint − plain"])
         axis.set_ylim(-0.6, 1.6)
-        plots.title(axis, f"{task}: {verdict.verdict}")
-    axes[-1].set_xlabel(f"difference in {result.stamp.primary}")
+        plots.title(axis, f"{task}, {condition(answer)}: {verdict.verdict}")
+    for axis in axes[-len(tasks) :]:
+        axis.set_xlabel(f"difference in {result.stamp.primary}")
     return figure
-
-
-def verdict_sentence(task: Task, verdict: TaskVerdict) -> str:
-    """The verdict on one task as a sentence."""
-    added = other_task(task)
-    if verdict.verdict == "not enough data":
-        asked = f"whether {added} helps {task}"
-        if verdict.question == "replace":
-            asked = f"whether one joint model can take the place of {task}'s own"
-        return f"These data do not show {asked} ({verdict.reason})."
-    sentence = f"{_conclusion(task, verdict)}."
-    if verdict.provisional:
-        return f"Provisionally: {sentence}"
-    return sentence[0].upper() + sentence[1:]
-
-
-def _conclusion(task: Task, verdict: TaskVerdict) -> str:
-    """What is concluded, as a sentence without its full stop."""
-    measure, top = verdict.measure, verdict.top.measure if verdict.top else "nDCG@10"
-    if verdict.verdict == "not worse" or verdict.effect == "not worse":
-        only = f" in {measure}, but not in {top}" if verdict.effect else ""
-        return f"one joint model can take the place of {task}'s own{only}: it is not worse"
-    learning = f"training on {other_task(task)} as well"
-    if verdict.verdict == "only deeper":
-        return f"{learning} helps {task} only deeper, in {measure}; at the top, in {top}, it hurts"
-    if verdict.verdict == "only at the top":
-        return f"{learning} {verdict.effect} {task} only at the top, in {top}"
-    return f"{learning} {_CONCLUSION[verdict.verdict]} {task}"
-
-
-_ADVICE = {
-    "helps": "One joint model serves this task better than a model of its own.",
-    "hurts": "Keep a model of its own for this task, or change the weights of the sources.",
-    "no material difference": "One joint model can replace the task's own without a loss that "
-    "matters.",
-    "not worse": "Serve both tasks with the joint model: what it may lose here does not matter.",
-    "only deeper": "Use the joint model where many answers are shown, or what it finds is ranked "
-    "again; keep a model of its own where the first ones count.",
-}
-
-
-def _advice(verdict: TaskVerdict) -> str:
-    """What to do about a verdict."""
-    if verdict.verdict in _ADVICE:
-        return _ADVICE[verdict.verdict]
-    if verdict.verdict == "only at the top":
-        better = "better" if verdict.effect == "helps" else "worse"
-        return f"Where the first answers count, the joint model is the {better} one."
-    if verdict.reason.startswith("undertrained"):
-        return "Run again without the cap, or with a larger one: --budget standard."
-    if verdict.needed and (ways := _ways(verdict.needed)):
-        return (
-            f"In four of five studies, {' or '.join(ways)} would decide, unless the difference is "
-            f"near the smallest that matters."
-        )
-    if verdict.reason == BETWEEN:
-        return "It beats one of them and loses to the other: which would you run otherwise?"
-    return "A decision would need many more test requests and seeds."
-
-
-def _ways(needed: Needed) -> list[str]:
-    """What would decide, in words."""
-    ways = []
-    if needed.requests:
-        ways.append(f"{needed.requests:,} test requests")
-    if needed.seeds:
-        ways.append(f"{needed.seeds:,} seeds")
-    if needed.together_seeds and needed.together_requests:
-        ways.append(
-            f"{needed.together_seeds:,} seeds with {needed.together_requests:,} test requests"
-        )
-    return ways
 
 
 def _ahead_and_level(result: StudyResult, task: Task) -> tuple[list[str], list[str]]:

@@ -1,0 +1,249 @@
+"""Train the arms of a study with seeds, and score them on the full catalog.
+
+Invariant: a model or an evaluation that is in the folder is finished and is not made again; so a
+study that was interrupted repeats nothing.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from twofold import artifact
+from twofold.identifiers.identifiers import ItemIdentifiers
+from twofold.retrieval.generative import GenerativeRetriever
+from twofold.studies.arms import TUNED, is_plain, tuned_arm
+from twofold.studies.folder import StudyFolder
+from twofold.studies.scores import model_stamp
+from twofold.tasks.evaluate import Evaluation, evaluate, save_evaluation
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.arm import Arm, SettingOverrides
+from twofold.training.config import TrainingConfig
+from twofold.training.start import assign_identifiers
+from twofold.training.state import load_candidate, state_folder
+from twofold.training.train import train
+from twofold.training.tuning import Tuned, choose_recipe, recipes_of
+
+_log = logging.getLogger(__name__)
+
+IdentifiersOf = Callable[[SettingOverrides], ItemIdentifiers | None]
+"""The settings of an arm -> its identifiers; None where training assigns them by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTraining:
+    """How the arms of a study are trained: all alike but for the seed.
+
+    Attributes:
+        config: resolved.
+        device, threads: as in `twofold.train`.
+        identifiers: of the arms that have settings of their own.
+        tuned: what validation chose, by the name of the arm; others have the configuration as is.
+    """
+
+    config: TrainingConfig
+    device: str = "auto"
+    threads: int | None = None
+    identifiers: IdentifiersOf = lambda _: None
+    tuned: Mapping[str, Tuned] = field(default_factory=dict)
+
+    def of(self, arm: Arm) -> tuple[TrainingConfig, Mapping[str, Any] | None]:
+        """The configuration of an arm, and how it was chosen."""
+        chosen = self.tuned.get(tuned_arm(arm))
+        return (chosen.config, chosen.record) if chosen else (self.config, None)
+
+
+def identifiers_of(
+    dataset: PreparedDataset, config: TrainingConfig, encoders: Path
+) -> IdentifiersOf:
+    """The function that assigns the identifiers of arms with such settings, once for all."""
+
+    @cache
+    def assigned(settings: SettingOverrides) -> ItemIdentifiers | None:
+        own = config.model_copy(update=dict(settings))
+        return None if own.identifiers == "atomic" else assign_identifiers(dataset, own, encoders)
+
+    return assigned
+
+
+def tune_arms(
+    dataset: PreparedDataset,
+    arms: Sequence[Arm],
+    folder: StudyFolder,
+    recipes: int,
+    training: ArmTraining,
+) -> ArmTraining:
+    """The same trainings with the recipes that validation chooses, as many trials for each arm.
+
+    What the plain arms reach is the unit in which joint's trials are compared. Where the data leave
+    an arm fewer recipes than were asked for, no arm has more.
+    """
+    tuned: dict[str, Tuned] = {}
+    own = sorted((arm for arm in arms if arm.name in TUNED), key=lambda arm: len(arm.tasks))
+    spaces = {arm.name: recipes_of(dataset, arm, training.config, recipes) for arm in own}
+    fewest = min(map(len, spaces.values()))
+    for arm in own:
+        known = [task for task in arm.tasks if task in tuned and tuned[task].value > 0]
+        units = {str(task): tuned[task].value for task in known}
+        tuned[arm.name] = choose_recipe(
+            dataset,
+            arm,
+            folder.tuning(arm.name),
+            training.config,
+            spaces[arm.name][:fewest],
+            device=training.device,
+            reference=units,
+            identifiers=training.identifiers(arm.settings),
+        )
+    return replace(training, tuned=tuned)
+
+
+def run_arms(
+    dataset: PreparedDataset,
+    arms: Sequence[Arm],
+    folder: StudyFolder,
+    seed: int,
+    training: ArmTraining,
+    transfer: StudyFolder | None = None,
+) -> None:
+    """Train and score every arm with one seed.
+
+    The plain arms come first: what they reach in validation is the unit in which the checkpoint of
+    a joint arm is chosen. A step-matched arm takes the steps that `joint` took.
+
+    Args:
+        dataset: what they learn from, and whose test requests they answer.
+        arms: the arms.
+        folder: where models go, and the evaluations of what would be deployed.
+        seed: their random seed.
+        training: how they are trained.
+        transfer: where evaluations for the question *transfer* go; in `folder` itself, where no
+            others are wanted, and None for none.
+    """
+    plain = [arm for arm in arms if is_plain(arm)]
+    for arm in plain:
+        _run_arm(dataset, arm, folder, seed, training, transfer, {})
+    reference = {str(arm.tasks[0]): model_stamp(folder, arm.name, seed).best_value for arm in plain}
+    others = [arm for arm in arms if not is_plain(arm)]
+    for arm in sorted(others, key=lambda arm: arm.step_matched):
+        steps = model_stamp(folder, "joint", seed).steps if arm.step_matched else None
+        if steps and len(arm.tasks) == 1:
+            _continue_plain(folder, arm, seed, steps)
+        units = reference if len(arm.tasks) > 1 else {}
+        _run_arm(dataset, arm, folder, seed, training, transfer, units, steps)
+    for arm in plain:
+        shutil.rmtree(state_folder(folder.model(arm.name, seed)), ignore_errors=True)
+
+
+def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) -> None:
+    """Let a control start at the end of the plain arm's training, where that was no longer.
+
+    Its weights up to there are the same, bit for bit, whether it starts there or anew.
+    """
+    plain = control.tasks[0]
+    begun = state_folder(folder.model(plain, seed))
+    own = state_folder(folder.model(control.name, seed))
+    stamp = model_stamp(folder, plain, seed)
+    ended_alike = stamp.ended_by == "patience" or stamp.steps == steps
+    if ended_alike and stamp.steps <= steps and begun.is_dir() and not own.exists():
+        own.parent.mkdir(parents=True, exist_ok=True)
+        begun.rename(own)
+
+
+def _run_arm(
+    dataset: PreparedDataset,
+    arm: Arm,
+    folder: StudyFolder,
+    seed: int,
+    training: ArmTraining,
+    transfer: StudyFolder | None,
+    reference: Mapping[str, float],
+    steps: int | None = None,
+) -> None:
+    """Train and score one arm, unless both are done."""
+    model = folder.model(arm.name, seed)
+    wanted = [place.evaluation(arm.name, seed) for place in {folder, transfer or folder}]
+    if all(artifact.is_complete(place) for place in (model, *wanted)):
+        return
+    start = time.monotonic()
+    config, chosen = training.of(arm)
+    retriever = train(
+        dataset,
+        arm,
+        out=model,
+        config=config,
+        seed=seed,
+        device=training.device,
+        threads=training.threads,
+        resume=True,
+        histories=False,
+        reference=reference,
+        identifiers=training.identifiers(arm.settings),
+        tuning=chosen,
+        steps=steps,
+        keep_state=is_plain(arm) or (transfer is not None and len(arm.tasks) > 1),
+    )
+    if transfer != folder:
+        _score(retriever, dataset, arm, folder.evaluation(arm.name, seed))
+    if transfer is not None:
+        _score_for_transfer(retriever, dataset, arm, folder, transfer, seed)
+    if not is_plain(arm):
+        shutil.rmtree(state_folder(model), ignore_errors=True)
+    seconds = time.monotonic() - start
+    _log.info("%s, seed %d: trained and scored in %.0f s", model.parent.name, seed, seconds)
+
+
+def _score(retriever: GenerativeRetriever, dataset: PreparedDataset, arm: Arm, out: Path) -> None:
+    """Score a model as it is, unless that is done."""
+    if not artifact.is_complete(out):
+        stamp = retriever.model.stamp.as_dict()
+        save_evaluation(evaluate(retriever, dataset, arm.judged), out, stamp)
+
+
+def _score_for_transfer(
+    retriever: GenerativeRetriever,
+    dataset: PreparedDataset,
+    arm: Arm,
+    folder: StudyFolder,
+    transfer: StudyFolder,
+    seed: int,
+) -> None:
+    """Score generative scores alone, for each task at the checkpoint at which it was best.
+
+    An arm that learns two tasks keeps, as a single one does, what is best for the task that is
+    judged: whatever it loses by one checkpoint for both is the question *replace*.
+    """
+    model, out = retriever.model, transfer.evaluation(arm.name, seed)
+    as_it_is = folder.evaluation(arm.name, seed)
+    if artifact.is_complete(out):
+        return
+    if len(arm.tasks) == 1 and model.hybrid is None and transfer != folder:
+        shutil.copytree(as_it_is, out)
+        return
+    alone = GenerativeRetriever(replace(model, hybrid=None), retriever.name)
+    best = dict.fromkeys(arm.judged, model.stamp.best_step)
+    if len(arm.tasks) > 1:
+        best = {task: model.stamp.best_step_of(task) for task in arm.judged}
+    states, parts = state_folder(folder.model(arm.name, seed)), []
+    for task, step in best.items():
+        if len(arm.tasks) > 1:
+            model.backbone.load_state_dict(load_candidate(states, step), strict=False)
+        parts.append(evaluate(alone, dataset, [task]))
+    stamp = {**model.stamp.as_dict(), "hybrid": None, "judged_at": best}
+    save_evaluation(_together(parts), out, stamp)
+
+
+def _together(parts: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation of several tasks."""
+    return Evaluation(
+        scores=pl.concat(part.scores for part in parts),
+        runs={task: run for part in parts for task, run in part.runs.items()},
+        qrels={task: own for part in parts for task, own in part.qrels.items()},
+        unanswered={task: n for part in parts for task, n in part.unanswered.items()},
+    )
