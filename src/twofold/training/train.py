@@ -58,10 +58,8 @@ def train(
         threads: the number of CPU threads; bits repeat for one number. By default torch's.
         resume: resume an interrupted training.
         histories: whether the folder holds the users' histories, for `recommend --user`.
-        reference: the plain arms' best validation value by task; a joint arm's are divided by it
-            when its best checkpoint is chosen. By default 1.
-        identifiers: the identifiers of the catalog; by default the configuration says how they are
-            made.
+        reference: by task, the plain arms' best validation, in whose unit joint's is; 1 by default.
+        identifiers: those of the catalog; by default as the configuration says.
         tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
         steps: the steps to take, as many as another arm took; by default validation decides.
         keep_state: leave the state next to `out`, to continue from, with each task's best weights.
