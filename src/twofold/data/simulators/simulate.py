@@ -10,6 +10,7 @@ reconstructions: the paper describes them, and published no code.
 - `latent-search-helps` and `latent-recommendation-helps` (H2): every item is equally popular, and
   items come in groups of which one task's training data show a part. The test asks for the rest,
   which the other task's data tell with probability `rho`.
+- `mixed`: overlap, divergence, agreement, sizes and text vary; what a forecast is learned from.
 - `taste`: one query means different items to different users.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 from twofold.data.formats import Table
 from twofold.data.simulators.catalog import catalog
 from twofold.data.simulators.latent import latent_recommendation_helps, latent_search_helps
+from twofold.data.simulators.mixed import mixed
 from twofold.data.simulators.popularity import popularity
 from twofold.data.simulators.taste import taste
 from twofold.data.simulators.world import Frames
@@ -31,6 +33,7 @@ SIMULATORS: dict[str, Callable[..., Frames]] = {
     "popularity": popularity,
     "latent-search-helps": latent_search_helps,
     "latent-recommendation-helps": latent_recommendation_helps,
+    "mixed": mixed,
     "taste": taste,
 }
 
