@@ -1,4 +1,4 @@
-"""Small simulated worlds, and what joining the two tasks brings in each: what a forecast is fitted on.
+"""Small simulated worlds, and what joining the tasks brings in each: what a forecast learns from.
 
     python benchmarks/atlas.py collect WORLDS.jsonl --worlds 400
     python benchmarks/atlas.py fit WORLDS.jsonl --held-out 100
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from twofold.evaluation.measures import Measure
-from twofold.records import TASKS, Request, Task
+from twofold.records import TASKS, Task
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.evaluate import score
 from twofold.tasks.examples import JudgedRequests
@@ -32,12 +32,12 @@ from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.train import train
 
-TESTS = 4000
+TESTS = 3000
 """Test requests of each task; those of recommendation are of users who train nothing."""
 MEASURES = (Measure("Recall", 10), Measure("Recall", 30), Measure("nDCG", 10))
 _SETTINGS = ("backbone=decoder:tiny", "hybrid=none", "precision=float32", "batch_tokens=512")
-_LEARNING = ("learning_rate=2e-3", "patience=1", "source_weights=balanced", "validation_share=0.2")
-_STEPS = {"search": 200, "recommendation": 200, "joint": 320}
+_LEARNING = ("learning_rate=3e-3", "patience=1", "source_weights=balanced", "validation_share=0.2")
+_STEPS = {"search": 130, "recommendation": 130, "joint": 220}
 
 
 def parameters(number: int) -> dict[str, Any]:
@@ -168,6 +168,7 @@ def collect(path: Path, worlds: int, first: int) -> None:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     collecting = commands.add_parser("collect")

@@ -26,8 +26,9 @@ def test_every_baseline_is_made_and_answers(
         assert evaluation.unanswered[baseline.task] <= len(evaluation.qrels[baseline.task]) / 4
         names.add(chosen.retriever.name)
     assert names >= {"item-kNN", "history mean", "SASRec", "bi-encoder", "bi-encoder (untuned)"}
+    assert "frozen encoder" in names
     assert names >= {"BM25 (text)", "popularity (search)"}
-    assert len(list(quick_baselines(catalog))) == 5
+    assert len(list(quick_baselines(catalog))) == 7
 
 
 def test_the_best_on_validation_is_chosen(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.conftest import WriteFolder
-from twofold.baselines.vectors import BiEncoder, HistoryMean
+from twofold.baselines.vectors import BiEncoder, FrozenEncoder, HistoryMean
 from twofold.records import InputError, Request
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
@@ -56,6 +56,17 @@ def test_a_history_mean_compares_the_mean_of_the_last_items(
     expected = {item: float(vectors[item] @ mean) for item in "abcd"}
     assert ranking.item_ids == tuple(sorted(expected, key=lambda i: (expected[i], i), reverse=True))
     assert ranking.scores == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-6)
+
+
+def test_a_frozen_encoder_reads_query_and_history(dataset: PreparedDataset) -> None:
+    """b = (1, 1, 0) / sqrt 2 and d = (0, 0, 1): the query x adds (1, 0, 0)."""
+    asked = Request("both", query="x", history=("b",))
+    alone = Request("history", history=("d",)), Request("query", query="z"), Request("nothing")
+    run = FrozenEncoder(dataset, Letters()).retrieve([asked, *alone], 4)
+    assert run["both"].item_ids == ("a", "b", "c", "d")
+    assert run["both"].scores[:2] == pytest.approx((1 + 0.5**0.5, 0.5**0.5 + 1), abs=1e-6)
+    assert run["history"].item_ids[0] == run["query"].item_ids[0] == "d"
+    assert len(run["nothing"]) == 0
 
 
 def test_items_without_a_text_are_an_error(write_folder: WriteFolder) -> None:

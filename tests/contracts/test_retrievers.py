@@ -9,7 +9,7 @@ from twofold.baselines.documents import Documents
 from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
-from twofold.baselines.vectors import BiEncoder, HistoryMean
+from twofold.baselines.vectors import BiEncoder, FrozenEncoder, HistoryMean
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder
 from twofold.records import Retriever
@@ -32,6 +32,7 @@ MAKERS: dict[str, Callable[[PreparedDataset], Retriever]] = {
     "item-kNN": lambda data: ItemKNN(data),
     "history mean": lambda data: HistoryMean(data, _encoder(data)),
     "bi-encoder": lambda data: BiEncoder(data, _encoder(data)),
+    "frozen encoder": lambda data: FrozenEncoder(data, _encoder(data)),
     "documents": lambda data: Documents(data, _encoder(data)),
 }
 

@@ -13,7 +13,7 @@ from twofold.baselines.documents import Documents
 from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
-from twofold.baselines.vectors import BiEncoder, HistoryMean
+from twofold.baselines.vectors import BiEncoder, FrozenEncoder, HistoryMean
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder
@@ -60,13 +60,36 @@ class Baseline:
     make: Callable[[], Chosen]
 
 
-def quick_baselines(dataset: PreparedDataset) -> Iterator[Baseline]:
-    """Popularity and BM25 with their default settings; they take seconds."""
+def quick_baselines(
+    dataset: PreparedDataset, config: TrainingConfig | None = None
+) -> Iterator[Baseline]:
+    """Popularity, BM25 and a frozen encoder with their default settings; they take seconds.
+
+    Args:
+        dataset: what they are fitted on.
+        config: names the sentence encoder; without one the encoder is TF-IDF.
+    """
     for task in dataset.tasks:
         yield Baseline(task, f"popularity {task}", partial(_untuned, Popularity, dataset, task))
     if "search" in dataset.tasks:
         for texts in FIELDS:
             yield Baseline("search", f"BM25 {texts}", partial(_untuned, BM25, dataset, texts))
+    yield from _frozen_encoders(dataset, config)
+
+
+def _frozen_encoders(dataset: PreparedDataset, config: TrainingConfig | None) -> Iterator[Baseline]:
+    for task in dataset.tasks:
+        yield Baseline(task, f"frozen encoder {task}", partial(_frozen, dataset, config))
+
+
+def _frozen(dataset: PreparedDataset, config: TrainingConfig | None) -> Chosen:
+    """Both tasks by an encoder that has read neither's data: item texts alone are fitted on."""
+    name = (sentence_part(config) if config else None) or "tfidf"
+    encoder = dataset.once(
+        ("frozen encoder", name), lambda: resolve_encoder(name, dataset.catalog.texts, ())
+    )
+    assert encoder is not None, "only auto and none give none"
+    return Chosen(FrozenEncoder(dataset, encoder))
 
 
 def every_baseline(
@@ -102,6 +125,7 @@ def every_baseline(
         yield Baseline("recommendation", "history mean", partial(_history_mean, dataset, config))
         neural = partial(_sasrec, dataset, folder / "sasrec", config, device, threads, tune)
         yield Baseline("recommendation", "SASRec", neural)
+    yield from _frozen_encoders(dataset, config)
 
 
 def documents_baseline(dataset: PreparedDataset, config: TrainingConfig) -> Baseline:

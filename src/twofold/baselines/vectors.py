@@ -80,3 +80,31 @@ class HistoryMean(_Nearest):
         rankings = self._answer(asked, vectors, k)
         nothing = Ranking((), ())
         return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})
+
+
+class FrozenEncoder(_Nearest):
+    """One encoder for both tasks, trained on neither: the mean embedding of a request's query and
+    of its history, compared with the items by cosine.
+
+    Args:
+        last: how many items of the history count.
+    """
+
+    def __init__(self, dataset: PreparedDataset, encoder: TextEncoder, last: int = 20) -> None:
+        super().__init__("frozen encoder", dataset, encoder)
+        self._encoder = encoder
+        self._last = last
+
+    def retrieve(self, requests: Sequence[Request], k: int) -> Run:
+        """See `twofold.records.Retriever`; a request with neither part gets no answer."""
+        asked = [r for r in requests if r.history or not is_blank(r.query or "")]
+        vectors = np.zeros((len(asked), self._items.shape[1]))
+        queries = [n for n, r in enumerate(asked) if not is_blank(r.query or "")]
+        vectors[queries] = self._encoder.encode([asked[n].query or "" for n in queries])
+        for place, request in enumerate(asked):
+            history = self._ranker.positions(request.history)[-self._last :]
+            if len(history):
+                vectors[place] += self._items[history].mean(axis=0)
+        rankings = self._answer(asked, vectors, k)
+        nothing = Ranking((), ())
+        return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})

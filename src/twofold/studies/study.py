@@ -230,7 +230,7 @@ def _run(
     command: str,
 ) -> Study:
     """Everything that the plan asks for: baselines, arms, conclusion."""
-    baselines = quick_baselines(dataset)
+    baselines = quick_baselines(dataset, training.config)
     if plan["baselines"]:
         first = next(iter(kinds.values())).training
         baselines = every_baseline(

@@ -1,7 +1,5 @@
 """H1: popularity counted again by hand."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +8,7 @@ from hypothesis import strategies as st
 from twofold.evaluation.runs import rank
 from twofold.records import Run
 from twofold.studies.analyses.popularity import (
-    BANDS,
     gini,
-    popularity_bands,
     retrieved_counts,
     retrieved_divergence,
 )
@@ -38,22 +34,3 @@ def test_gini_is_the_mean_difference_over_twice_the_mean(counts: list[int]) -> N
     apart = np.abs(values[:, None] - values[None, :]).mean()
     expected = apart / (2 * values.mean()) if values.sum() else 0.0
     assert gini(values) == pytest.approx(expected)
-
-
-@settings(max_examples=50, deadline=None)
-@given(small_counts)
-def test_bands_are_in_the_order_of_popularity(counts: list[int]) -> None:
-    values = np.array(counts)
-    bands = popularity_bands(values)
-    for better, worse in combinations(range(len(BANDS)), 2):
-        if (bands == better).any() and (bands == worse).any():
-            assert values[bands == better].min() >= values[bands == worse].max()
-    for count in set(counts):
-        assert len(set(bands[values == count])) == 1
-
-
-def test_without_ties_the_head_is_a_tenth_and_the_tail_a_half() -> None:
-    bands = popularity_bands(np.arange(40))
-    assert (bands == 0).sum() == 4
-    assert (bands == 2).sum() == 20
-    assert set(popularity_bands(np.full(40, 3))) == {2}

@@ -64,7 +64,7 @@ def mixed(
     )
     made = frames(world.name, rows, asked, qrels)
     told = rng.random(items) < text
-    titles = [_words(rng, world, n) + f" {_own(world, n)}" if told[n] else "" for n in range(items)]
+    titles = [_words(rng, world, n) + f" {_own(n)}" if told[n] else "" for n in range(items)]
     made["items"] = made["items"].with_columns(pl.Series("title", titles))
     return made
 
@@ -143,7 +143,7 @@ def _queries(
     numbers = rng.permutation(len(splits))
     for number, split, item in zip(numbers, splits, wanted, strict=True):
         if rng.random() < names:
-            text = _own(world, item)
+            text = _own(item)
         elif rng.random() < signal:
             text = _words(rng, world, item)
         else:
@@ -157,5 +157,5 @@ def _words(rng: np.random.Generator, world: _World, item: int) -> str:
     return f"topic{world.topic[item]}word{rng.integers(_WORDS)}"
 
 
-def _own(world: _World, item: int) -> str:
+def _own(item: int) -> str:
     return f"name{item}"

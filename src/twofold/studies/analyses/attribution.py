@@ -15,6 +15,8 @@ finding is therefore given only where joint differs from the plain arm too.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from twofold.evaluation.significance import Estimate, Moments
 from twofold.records import TASKS, Floats, Ints, Task, other_task
 from twofold.studies import plots
@@ -248,7 +250,7 @@ def attribute(cells: Mapping[CellName, Floats], clusters: Ints) -> Parts:
     estimates = {name: estimate(weights) for name, weights in _WEIGHTS.items()}
     parts = {name: Difference.of(each) for name, each in estimates.items()}
     return Parts(
-        means={name: float(cells[name].mean()) for name in ALL_CELLS},
+        means={name: float(np.nanmean(cells[name])) for name in ALL_CELLS},
         **parts,
         shares=_shares(estimates, estimate) if parts["gain"].excludes_zero else None,
         finding=_finding(parts),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pydantic
-from scipy import stats
 
 from twofold.evaluation.measures import PRIMARY
 from twofold.records import Floats, Ints, Run, Task, other_task
@@ -17,15 +16,12 @@ from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.arms import control_name
 from twofold.studies.values import SeedMean, Value
 from twofold.tasks.popularity import kullback_leibler, popularity_distribution
+from twofold.tasks.slicings import BANDS, popularity_bands
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from twofold.studies.result import StudyResult
-
-BANDS = ("head", "torso", "tail")
-_HEAD, _TAIL = 0.1, 0.5
-"""Shares of the catalog: the most popular tenth, the less popular half."""
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
@@ -93,18 +89,6 @@ def _of_task(evidence: Evidence, task: Task) -> TaskPopularity:
             for arm, by_seed in retrieved.items()
         },
     )
-
-
-def popularity_bands(counts: Ints) -> Ints:
-    """The index of each item's band in `BANDS`, (N,), by its training count.
-
-    Items of one count stay together, where the middle of them belongs.
-    """
-    above = (stats.rankdata(-counts, method="average") - 0.5) / len(counts)
-    band = np.full(len(counts), BANDS.index("torso"))
-    band[above < _HEAD] = BANDS.index("head")
-    band[above >= 1 - _TAIL] = BANDS.index("tail")
-    return band
 
 
 def retrieved_counts(run: Run, positions: Mapping[str, int]) -> Ints:

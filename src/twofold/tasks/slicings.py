@@ -1,0 +1,183 @@
+"""Ways to slice the test requests of a task, from what its training data know of them."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from twofold.data.words import words
+from twofold.records import Ints, Task, other_task
+from twofold.tasks.examples import JudgedRequests
+from twofold.tasks.prepared import PreparedDataset
+
+BANDS = ("head", "torso", "tail")
+_HEAD, _TAIL = 0.1, 0.5
+"""Shares of the catalog: the most popular tenth, the less popular half."""
+PAIR_SEEN_IN = ("this task", "the other task only", "neither task")
+
+Neighbours = Mapping[Any, Set[int]]
+
+
+class Slicing(NamedTuple):
+    """One way to slice the requests of a task.
+
+    Attributes:
+        names: of the slices, in order.
+        labels: the slice of each request, (R,), as text; a request whose label is not among the
+            names belongs to none.
+    """
+
+    names: Sequence[str]
+    labels: Any
+
+
+def slicings(
+    dataset: PreparedDataset, task: Task, typical: JudgedRequests | None = None
+) -> dict[str, Slicing]:
+    """Every way to slice the test requests of a task that gives at least two slices.
+
+    Args:
+        typical: requests whose histories say which are long; those of the dataset by default.
+    """
+    judged = dataset.task(task).requests("test")
+    ways = {"popularity": _popularity(dataset, judged), "known to": _known_to(dataset, judged)}
+    ways["pair seen in"] = _pairs(dataset, judged)
+    if task == "recommendation":
+        ways["history length"] = _history_lengths(judged, typical or judged)
+    else:
+        ways["right answers"] = _right_answers(judged)
+        ways["kind"] = _kinds(dataset, judged)
+        ways["query length"] = _query_lengths(judged)
+        ways["query in training"] = _in_training(dataset, judged)
+    return {name: way for name, way in ways.items() if len(set(way.labels) & set(way.names)) > 1}
+
+
+def popularity_bands(counts: Ints) -> Ints:
+    """The index of each item's band in `BANDS`, (N,), by its training count.
+
+    Items of one count stay together, where the middle of them belongs.
+    """
+    above = (stats.rankdata(-counts, method="average") - 0.5) / len(counts)
+    band = np.full(len(counts), BANDS.index("torso"))
+    band[above < _HEAD] = BANDS.index("head")
+    band[above >= 1 - _TAIL] = BANDS.index("tail")
+    return band
+
+
+def _positions(dataset: PreparedDataset, judged: JudgedRequests) -> list[list[int]]:
+    """The right answers of each request."""
+    at = dataset.catalog.positions
+    return [[at[i] for i in judged.qrels[r.request_id]] for r in judged.requests]
+
+
+def _popularity(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
+    """By the most popular right answer, in the task's own training data."""
+    bands = popularity_bands(dataset.task(judged.task).popularity)
+    return _slicing(BANDS, [BANDS[bands[right].min()] for right in _positions(dataset, judged)])
+
+
+def _known_to(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
+    """By the tasks that train on a right answer."""
+    own = dataset.task(judged.task).popularity > 0
+    other = dataset.task(other_task(judged.task)).popularity > 0
+    names = ("both tasks", "this task only", "the other task only", "neither task")
+    right = _positions(dataset, judged)
+    return _slicing(names, [names[3 - 2 * own[r].any() - other[r].any()] for r in right])
+
+
+def _pairs(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
+    """Memorisation or generalisation: by the training data that hold a request's pair.
+
+    In recommendation the pair is the last item of the history and the right one, in search a word
+    of the query and the right item. Training holds it where both are neighbours in a history, or
+    where a training query with that word, or for both items, was answered so. By the other task
+    alone a query's word and an item are joined through an answer that is the item's neighbour.
+    """
+    near, answers = _near_in_histories(dataset), _answers_by_word(dataset)
+    together = _together(dataset)
+    labels = []
+    for request, right in zip(judged.requests, _positions(dataset, judged), strict=True):
+        if judged.task == "search":
+            found = _union(answers, set(words(request.query or "")))
+            other = bool(found & _union(near, right))
+            own = not found.isdisjoint(right)
+        else:
+            last = dataset.catalog.positions[request.history[-1]] if request.history else -1
+            own = not near.get(last, set()).isdisjoint(right)
+            other = not together.get(last, set()).isdisjoint(right)
+        labels.append(PAIR_SEEN_IN[0 if own else 1 if other else 2])
+    return _slicing(PAIR_SEEN_IN, labels)
+
+
+def _near_in_histories(dataset: PreparedDataset) -> Neighbours:
+    """The items next to each item in training histories."""
+    near: dict[int, set[int]] = defaultdict(set)
+    for history in dataset.training_histories.values():
+        for before, after in zip(history[:-1].tolist(), history[1:].tolist(), strict=True):
+            near[before].add(after)
+            near[after].add(before)
+    return near
+
+
+def _together(dataset: PreparedDataset) -> Neighbours:
+    """The items that answer a training query with each item."""
+    joined: dict[int, set[int]] = defaultdict(set)
+    for answers in dataset.task("search").answers_by_query.values():
+        own = set(answers.tolist())
+        for item in own:
+            joined[item] |= own
+    return joined
+
+
+def _answers_by_word(dataset: PreparedDataset) -> Neighbours:
+    """The items that answer training queries with each word."""
+    answers: dict[str, set[int]] = defaultdict(set)
+    for example in dataset.task("search").examples:
+        for word in set(words(example.query or "")):
+            answers[word].update(example.targets.tolist())
+    return answers
+
+
+def _union(of: Neighbours, keys: Iterable[Any]) -> set[int]:
+    return set().union(*(of[key] for key in keys if key in of))
+
+
+def _query_lengths(judged: JudgedRequests) -> Slicing:
+    names = ("1 word", "2 words", "3 words and more")
+    lengths = [len((request.query or "").split()) for request in judged.requests]
+    return _slicing(names, [names[min(max(n, 1), 3) - 1] for n in lengths])
+
+
+def _history_lengths(judged: JudgedRequests, typical: JudgedRequests) -> Slicing:
+    """In three parts of about the same size; two, where many histories are alike."""
+    usual, lengths = ([len(r.history) for r in own.requests] for own in (typical, judged))
+    bounds = sorted({int(np.quantile(usual, share)) for share in (1 / 3, 2 / 3)})
+    names = [*(f"up to {bound}" for bound in bounds), f"over {bounds[-1]}"]
+    return _slicing(names, [names[bisect_left(bounds, n)] for n in lengths])
+
+
+def _right_answers(judged: JudgedRequests) -> Slicing:
+    names = ("1", "2 to 5", "over 5")
+    sizes = [len(judged.qrels[request.request_id]) for request in judged.requests]
+    return _slicing(names, [names[(n > 1) + (n > 5)] for n in sizes])
+
+
+def _kinds(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
+    kind = dict(dataset.queries.select("query_id", "kind").iter_rows())
+    labels = [kind[request.request_id] or "" for request in judged.requests]
+    return _slicing(sorted(set(labels) - {""}), labels)
+
+
+def _in_training(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
+    """By whether a training query has the same text: in logs that are split by time."""
+    trained = set(dataset.task("search").answers_by_query)
+    key = dict(dataset.queries.select("query_id", "key").iter_rows())
+    seen = [key[request.request_id] in trained for request in judged.requests]
+    return _slicing(("seen", "unseen"), ["seen" if known else "unseen" for known in seen])
+
+
+def _slicing(names: Sequence[str], labels: Sequence[str]) -> Slicing:
+    return Slicing(names, np.array(labels, dtype=object))
