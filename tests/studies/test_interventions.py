@@ -1,6 +1,10 @@
 """InterventionSet do what they say, and nothing else."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -8,6 +12,7 @@ from hypothesis import strategies as st
 from twofold.records import TASKS, Example, Ints, Source, Task
 from twofold.studies.analyses.pairs import training_pairs
 from twofold.studies.analyses.representation import matched_pairs
+from twofold.studies.folder import StudyFolder
 from twofold.studies.interventions import (
     CAPS,
     TaskIntervention,
@@ -20,8 +25,12 @@ from twofold.studies.interventions import (
     target_counts,
     with_random_weights,
 )
+from twofold.studies.questions import SUFFIXES, settings_of
+from twofold.studies.trainings import ArmTraining, run_arms
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
+from twofold.training.arm import NAMED_ARMS
+from twofold.training.config import TrainingConfig
 
 counts_of_items = st.lists(st.integers(0, 3000), min_size=3, max_size=300)
 
@@ -227,3 +236,23 @@ def test_shuffled_latent_worlds_keep_their_popularity() -> None:
     )
     assert found["kl_before_after"] == pytest.approx(0.0, abs=1e-12)
     assert found["targets_renamed"] == 1.0
+
+
+def test_an_intervention_that_changes_nothing_gives_what_joint_gives(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    """To the last digit, in both questions of a study: all cells are trained and chosen alike."""
+    # No item has so many targets.
+    identity = [TaskIntervention("capped", task, 1_000_000).arm for task in TASKS]
+    settings = settings_of("with", catalog, quick_config.model_copy(update={"hybrid": "auto"}))
+    training = ArmTraining(quick_config.model_copy(update={**settings, "max_steps": 30}), "cpu")
+    deployed = StudyFolder(tmp_path)
+    transfer = replace(deployed, judged_as=SUFFIXES["with"])
+    run_arms(catalog, [*NAMED_ARMS.values(), *identity], deployed, 0, training, transfer)
+    for place in (deployed, transfer):
+        joint = pl.read_parquet(place.evaluation("joint", 0) / "per_request.parquet")
+        for arm in identity:
+            (judged,) = arm.judged
+            same = pl.read_parquet(place.evaluation(arm.name, 0) / "per_request.parquet")
+            assert same.equals(joint.filter(pl.col("task") == judged))
+            assert same["value"].sum() > 0

@@ -230,9 +230,9 @@ def _run(
     command: str,
 ) -> Study:
     """Everything that the plan asks for: baselines, arms, conclusion."""
-    baselines = quick_baselines(dataset, training.config)
+    first = next(iter(kinds.values())).training
+    baselines = quick_baselines(dataset, first.config)
     if plan["baselines"]:
-        first = next(iter(kinds.values())).training
         baselines = every_baseline(
             dataset,
             folder.baseline_models,
