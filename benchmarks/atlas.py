@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from twofold.evaluation.measures import Measure
+from twofold.evaluation.measures import Measure, score
 from twofold.records import TASKS, Task
 from twofold.retrieval.generative import GenerativeRetriever
-from twofold.tasks.evaluate import score
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
@@ -76,7 +75,7 @@ def source(values: Mapping[str, Any]) -> str:
 def settings(has_text: bool, steps: int) -> TrainingConfig:
     """How an arm is trained; without texts its items start from its own data."""
     start = "auto" if has_text else "factors"
-    own = [*_SETTINGS, *_LEARNING, f"item_init={start}", f"max_steps={steps}"]
+    own = (*_SETTINGS, *_LEARNING, f"item_init={start}", f"max_steps={steps}")
     return resolve_config("quick", settings=own)
 
 
