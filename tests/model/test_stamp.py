@@ -51,3 +51,15 @@ def test_former_settings_are_translated() -> None:
         "max_grad_norm": 1.0,
         "dropout": 0.1,
     }
+
+
+def test_a_tasks_best_step_is_that_of_all_requests_where_they_were_asked() -> None:
+    curve = [
+        {"step": 8, "search": 0.1, "recommendation": 0.4, "value": 0.3},
+        {"step": 16, "search": 0.3, "recommendation": 0.2, "value": 0.3, "search_on_all": 0.2},
+        {"step": 24, "search": 0.2, "recommendation": 0.4, "value": 0.3, "search_on_all": 0.3},
+    ]
+    stamp = Stamp(curve=curve, best_step=16)
+    assert stamp.best_step_of("search") == 24
+    assert stamp.best_step_of("recommendation") == 8, "of equal ones, the earlier"
+    assert Stamp(curve=[{"step": 8, "loss": 1.0}], best_step=8).best_step_of("search") == 8

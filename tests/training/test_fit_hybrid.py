@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -137,3 +138,28 @@ def test_vectors_are_moved_as_one_would_by_hand(
         length = np.linalg.norm(moved)
         if length > 1e-3 and not 0 < size < 1e-3:  # else rounding decides
             assert found[item] == pytest.approx(moved / length, abs=1e-4)
+
+
+def test_after_training_it_changes_no_weight_and_no_checkpoint(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    def trained(hybrid: str) -> GenerativeModel:
+        config = quick_config.model_copy(update={"hybrid": hybrid})
+        return train(catalog, "search", out=tmp_path / hybrid, config=config, device="cpu").model
+
+    without, after = trained("none"), trained("after")
+    assert after.hybrid is not None
+    assert after.stamp.hybrid == {"weight": after.hybrid.weight, "parts": after.hybrid.parts}
+    assert after.stamp.curve == without.stamp.curve
+    assert after.stamp.best_step == without.stamp.best_step
+    weights = without.backbone.state_dict()
+    for name, weight in after.backbone.state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+
+
+def test_without_item_texts_there_are_no_documents(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = quick_config.model_copy(update={"item_texts": "none", "max_steps": 2})
+    model = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu").model
+    assert model.hybrid is None

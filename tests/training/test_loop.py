@@ -8,6 +8,7 @@ import torch
 from tests.conftest import WriteFolder
 from twofold import artifact
 from twofold.model.backbone import Backbone
+from twofold.model.checkpoint import load_model_folder
 from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
@@ -15,7 +16,7 @@ from twofold.tasks.storage import load_dataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig
 from twofold.training.loop import Job
-from twofold.training.state import Progress
+from twofold.training.state import Progress, load_candidate, load_weights, state_folder
 from twofold.training.train import train
 
 
@@ -128,3 +129,29 @@ def test_time_that_is_over_ends_a_training_and_the_stamp_says_at_which_step(
     stamp = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu").model.stamp
     assert stamp.ended_by == "max_time"
     assert 1 <= stamp.best_step <= stamp.steps == stamp.curve[-1]["step"] < 100
+
+
+def test_the_checkpoint_at_which_each_task_was_best_is_kept_on_demand(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = quick_config.model_copy(update={"hybrid": "none", "max_validation_requests": 60})
+    kept, alone = tmp_path / "kept", tmp_path / "alone"
+    stamp = train(catalog, "joint", out=kept, config=config, keep_state=True).model.stamp
+    other = train(catalog, "joint", out=alone, config=config).model.stamp
+    assert artifact.load(kept, "model")["files"] == artifact.load(alone, "model")["files"]
+    assert not state_folder(alone).exists()
+    steps = {stamp.best_step_of(task) for task in ("search", "recommendation")}
+    assert len(steps) == 2, "each task is best at a step of its own, or this shows nothing"
+    assert other.best_step == stamp.best_step
+    model = load_model_folder(kept, torch.device("cpu"))
+    for step in steps:
+        load_weights(model.backbone, load_candidate(state_folder(kept), step))
+    # A training that ends at that step ends with these weights.
+    early = config.model_copy(update={"max_steps": min(steps)})
+    stopped = train(catalog, "joint", out=tmp_path / "early", config=early, keep_state=True)
+    last = load_candidate(state_folder(tmp_path / "early"), min(steps))
+    for name, weight in load_candidate(state_folder(kept), min(steps)).items():
+        assert torch.equal(weight, last[name]), name
+    assert stopped.model.stamp.steps == min(steps)
+    with pytest.raises(InputError, match="holds no checkpoint of step 7; remove the model next to"):
+        load_candidate(state_folder(kept), 7)

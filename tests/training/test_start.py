@@ -13,6 +13,7 @@ from tests.planted import (
     NO_TITLES,
     QUERY_GROUPS,
     TEXT_GROUPS,
+    TITLES,
     planted_dataset,
     purity,
     with_other_held_out,
@@ -228,3 +229,28 @@ def test_semantic_ids_come_from_the_sentence_encoder_of_the_configuration(
     model = train(catalog, "joint", out=tmp_path / "model", config=config, device="cpu").model
     assert model.vocabulary.spaces.digest == named.spaces.digest
     assert {path.name for path in tmp_path.iterdir()} == {"encoders", "model"}
+
+
+@pytest.mark.parametrize("arm", NAMED_ARMS)
+def test_from_behaviour_no_text_of_an_item_is_read(arm: str) -> None:
+    config = _config().model_copy(update={"item_texts": "none", "item_text_queries": 3})
+    others = tuple(f"turquoise {title}" for title in reversed(TITLES))
+    one, other = planted_dataset(), planted_dataset(titles=others)
+    spaces = shared(atomic(len(one.catalog)))
+
+    def begun(dataset: PreparedDataset, config: TrainingConfig) -> Start:
+        return start(dataset, NAMED_ARMS[arm], spaces, config, seed=0)
+
+    read = config.model_copy(update={"item_texts": "auto"})
+    assert _bits(begun(one, read)) != _bits(begun(other, read)), "the change is seen where they are"
+    for item_init in ("auto", "text", "random"):
+        silent = config.model_copy(update={"item_init": item_init})
+        initial = begun(other, silent)
+        assert _bits(begun(one, silent)) == _bits(initial)
+        assert initial.item_vectors is None
+        encoder = initial.vocabulary.encoder
+        assert (encoder is None) == (arm == "recommendation")
+        assert encoder is None or not encoder.encode(["turquoise velvet"]).any()
+        if arm != "recommendation":
+            queries = one.task("search").examples
+            assert len(initial.sources["search"].examples) == len(queries), "none made of a text"

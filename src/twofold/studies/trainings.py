@@ -17,6 +17,7 @@ import polars as pl
 
 from twofold import artifact
 from twofold.identifiers.identifiers import ItemIdentifiers
+from twofold.model.checkpoint import load_model_folder
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.studies.arms import TUNED, is_plain, tuned_arm
 from twofold.studies.folder import StudyFolder
@@ -26,7 +27,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm, SettingOverrides
 from twofold.training.config import TrainingConfig
 from twofold.training.start import assign_identifiers
-from twofold.training.state import load_candidate, state_folder
+from twofold.training.state import load_candidate, load_weights, state_folder
 from twofold.training.train import train
 from twofold.training.tuning import Tuned, choose_recipe, recipes_of
 
@@ -226,14 +227,16 @@ def _score_for_transfer(
     if len(arm.tasks) == 1 and model.hybrid is None and transfer != folder:
         shutil.copytree(as_it_is, out)
         return
-    alone = GenerativeRetriever(replace(model, hybrid=None), retriever.name)
     best = dict.fromkeys(arm.judged, model.stamp.best_step)
     if len(arm.tasks) > 1:
         best = {task: model.stamp.best_step_of(task) for task in arm.judged}
+        # A model that was loaded to answer has its weights packed; these are laid out as saved.
+        model = load_model_folder(folder.model(arm.name, seed), model.device)
+    alone = GenerativeRetriever(replace(model, hybrid=None), retriever.name)
     states, parts = state_folder(folder.model(arm.name, seed)), []
     for task, step in best.items():
         if len(arm.tasks) > 1:
-            model.backbone.load_state_dict(load_candidate(states, step), strict=False)
+            load_weights(model.backbone, load_candidate(states, step))
         parts.append(evaluate(alone, dataset, [task]))
     stamp = {**model.stamp.as_dict(), "hybrid": None, "judged_at": best}
     save_evaluation(_together(parts), out, stamp)

@@ -82,20 +82,17 @@ def _hybrid_of(
 
 def validated_hybrid(
     dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
-) -> Hybrid | None:
-    """The hybrid retrieval of a trained model, if any, with the weight that validates best."""
+) -> tuple[Hybrid | None, dict[str, Any] | None]:
+    """The hybrid retrieval of a trained model, if any, with the weight that validates best; and
+    what the stamp says of it: None where it was not tried."""
     if config.hybrid == "after":
         model = replace(model, hybrid=_hybrid_of(dataset, arm, model.vocabulary, config))
     if model.hybrid is None:
-        return None
+        return None, None
     requests = dataset.task("search").requests("validation")
     judged = requests.sample(min(config.max_validation_requests, _MOST_REQUESTS))
-    return best_hybrid(model, lambda tried: mean_value(GenerativeRetriever(tried), judged))
-
-
-def describe(hybrid: Hybrid | None) -> dict[str, Any]:
-    """The hybrid retrieval for the stamp; None was tried and did not help."""
-    return {"weight": hybrid.weight, "parts": hybrid.parts} if hybrid else {"weight": 0.0}
+    best = best_hybrid(model, lambda tried: mean_value(GenerativeRetriever(tried), judged))
+    return best, {"weight": best.weight, "parts": best.parts} if best else {"weight": 0.0}
 
 
 def best_hybrid(model: GenerativeModel, judge: Callable[[GenerativeModel], float]) -> Hybrid | None:

@@ -253,6 +253,12 @@ def load_candidate(folder: Path, step: int) -> Tensors:
     return weights
 
 
+def load_weights(model: torch.nn.Module, weights: Tensors) -> None:
+    """Give a model the weights of a checkpoint, in which tied ones stand once."""
+    unknown = model.load_state_dict(weights, strict=False).unexpected_keys
+    assert not unknown, f"the checkpoint of another model: {unknown[0]}"
+
+
 def require_current(folder: Path) -> None:
     """Raise InputError where an earlier version wrote the state in a folder."""
     if any(folder.glob("update-*")) or any(folder.glob("step-*/best.safetensors")):

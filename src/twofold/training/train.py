@@ -12,7 +12,6 @@ from twofold import artifact
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
-from twofold.model.hybrid import Hybrid
 from twofold.model.stamp import Stamp
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import TIE_RULE
@@ -20,7 +19,7 @@ from twofold.tasks.prepared import PreparedDataset, require_dataset
 from twofold.training import loop
 from twofold.training.arm import Arm, named_arm
 from twofold.training.config import TrainingConfig, as_config, require_seed
-from twofold.training.fit_hybrid import describe, initial_hybrid, validated_hybrid
+from twofold.training.fit_hybrid import initial_hybrid, validated_hybrid
 from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of
 from twofold.training.schedule import costs_of, schedule_of, step_costs
@@ -166,8 +165,9 @@ def _trained(run: Run, state_folder: Path, encoder_folder: Path) -> GenerativeMo
     """The recipe: preparation, loop, hybrid retrieval, stamp."""
     prepared = prepare(run, encoder_folder)
     progress = prepared.advance(state_folder)
-    hybrid = validated_hybrid(run.dataset, run.arm, prepared.model, run.config)
-    return replace(prepared.model, hybrid=hybrid, stamp=_stamp(run, prepared, hybrid, progress))
+    hybrid, told = validated_hybrid(run.dataset, run.arm, prepared.model, run.config)
+    stamp = replace(_stamp(run, prepared, progress), hybrid=told)
+    return replace(prepared.model, hybrid=hybrid, stamp=stamp)
 
 
 def _untrained(run: Run, initial: Start) -> GenerativeModel:
@@ -214,7 +214,7 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
     )
 
 
-def _stamp(run: Run, prepared: Prepared, hybrid: Hybrid | None, progress: Progress) -> Stamp:
+def _stamp(run: Run, prepared: Prepared, progress: Progress) -> Stamp:
     """What the numbers of the trained model depend on."""
     dataset, config, sources = run.dataset, run.config, prepared.initial.sources
     model, job = prepared.model, prepared.job
@@ -237,7 +237,6 @@ def _stamp(run: Run, prepared: Prepared, hybrid: Hybrid | None, progress: Progre
         item_init=config.item_init,
         item_text_queries=config.item_text_queries,
         long_histories=config.long_histories,
-        hybrid=describe(hybrid) if hybrid or model.hybrid else None,
         intervention=change.describe(sources[change.task], items, run.seed) if change else None,
         max_steps=job.schedule.cap,
         validation_share=job.schedule.spent_share(progress),
