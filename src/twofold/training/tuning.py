@@ -289,9 +289,8 @@ class _Trials:
         self._first = self._first or _first_rung(prepared.job.mixture.batches_per_epoch)
         try:
             progress = prepared.advance(self.states / f"recipe-{recipe}", times * self._first)
-            # What ended a training compared its candidates on all requests.
-            validation = None if progress.ended_by else prepared.job.validation
-            value = validation.on_all()["value"] if validation else progress.best_value
+            validation = prepared.job.validation
+            value = validation.of_trial() if validation else progress.best_value
             steps = progress.step
         except DivergedError as error:
             _log.info("%s", error)

@@ -11,6 +11,7 @@ Shapes: R requests, B of them in a batch, T right answers of a batch.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -30,10 +31,11 @@ from twofold.training.schedule import Sizes
 SELECTION = Measure("nDCG", 10)
 """The measure by which the best checkpoint is chosen."""
 
-_SAMPLE, _ALL = (350, 2.0), (1000, 10.0)
-"""How many requests of a task are in the sample, and how many are all: so many in any case, and as
-many more as cost no more than so many training steps of that task. With 350 requests, of which few
-are answered right, chance decides which checkpoint is best."""
+_SAMPLE, _ALL, _TRIAL = (350, 2.0), (1000, 10.0), (1000, 30.0)
+"""How many requests of a task most validations are on, how many the last candidates are compared
+on, and how many the trials of a tuning: so many in any case, and as many more as cost no more than
+so many training steps of that task. With 350 requests, of which few are answered right, chance
+decides which checkpoint is best."""
 _SAMPLE_SEED = 7
 """The random seed that requests are drawn with."""
 
@@ -110,7 +112,7 @@ class Validation:
             for own in judged
         }
         self.sample_cost = sum(parts[0].cost for parts in self._parts.values())
-        self.cost = sum(part.cost for parts in self._parts.values() for part in parts)
+        self.cost = sum(part.cost for parts in self._parts.values() for part in parts[:2])
 
     @property
     def has_more(self) -> bool:
@@ -122,8 +124,12 @@ class Validation:
         return self._measured(1)
 
     def on_all(self) -> dict[str, float]:
-        """The measures on all requests."""
+        """The measures on all requests that candidates are compared on."""
         return self._measured(2)
+
+    def of_trial(self) -> float:
+        """The value on all requests that the trials of a tuning are compared on."""
+        return self._measured(3)["value"]
 
     def _measured(self, parts: int) -> dict[str, float]:
         values = {
@@ -160,18 +166,20 @@ def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
 
 
 def _divided(judged: JudgedRequests, per_step: float) -> list[JudgedRequests]:
-    """The sample, and the rest if there is one.
+    """The sample, what candidates are compared on besides, and what trials are.
 
     Args:
         judged: requests of a task.
         per_step: how many of them cost as much as a training step.
     """
-    most, few = (max(fewest, int(steps * per_step)) for fewest, steps in (_ALL, _SAMPLE))
-    judged = judged.sample(most, _SAMPLE_SEED)
-    sample = judged.sample(few, _SAMPLE_SEED)
-    chosen = {request.request_id for request in sample.requests}
-    rest = [request for request in judged.requests if request.request_id not in chosen]
-    return [sample, replace(judged, requests=rest)] if rest else [sample]
+    parts: list[JudgedRequests] = []
+    for fewest, steps in (_TRIAL, _ALL, _SAMPLE):
+        fewer = judged.sample(max(fewest, int(steps * per_step)), _SAMPLE_SEED)
+        chosen = {request.request_id for request in fewer.requests}
+        rest = [request for request in judged.requests if request.request_id not in chosen]
+        parts.insert(0, replace(judged, requests=rest))
+        judged = fewer
+    return [part for part in (judged, *parts[:2]) if part.requests]
 
 
 def _cost_of(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
@@ -193,7 +201,9 @@ def _part(retriever: GenerativeRetriever, judged: JudgedRequests) -> _Part:
     model, requests = retriever.model, judged.requests
     cost = _cost_of(retriever, judged)
     if not model.tries:
-        return _Part(RankCounter(model, requests, judged.qrels, SELECTION).values, cost)
+        # Encoded on first use: only a tuning asks for the last part.
+        counter = cache(lambda: RankCounter(model, requests, judged.qrels, SELECTION))
+        return _Part(lambda: counter().values(), cost)
 
     def of_answers() -> Floats:
         run = retriever.retrieve(requests, SELECTION.k)
