@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,66 @@ def _coverage(name: str, world: World, seeds: int, draws: int, rng: np.random.Ge
     if freak >= draws / 50:
         what = "covered by 95 %, given seed means that agree by chance"
         yield Row(what, setting, held, freak, 0.94)
+
+
+# Do they cover where each seed has another fold?
+
+FOLDS: dict[str, World] = {
+    "other queries": World(folds="queries"),
+    "other queries, no variance of seeds": World(folds="queries", seed=0.0),
+    "other queries, seeds vary by 8 %": World(folds="queries", seed=0.09),
+    "other queries, joint varies twice as much": World(folds="queries", joint_times=2.0),
+    "other queries, data move all arms alike": World(folds="queries", data=0.15),
+    "other queries, data redrawn, worth 4 % to each arm": World(folds="queries", data_of_arm=0.045),
+    "other events of the same users": World(folds="users", tails="normal"),
+    "other events, users worth as much as events": World(folds="users", tails="normal", user=0.4),
+}
+KEPT: dict[str, World] = {
+    "half of it the same in all seeds": World(folds="queries", data_of_arm=0.045, shared=0.5),
+    "seven eighths of it the same": World(folds="queries", data_of_arm=0.045, shared=0.875),
+    "all of it the same, no folds": World(data_of_arm=0.045, shared=1.0),
+}
+
+
+def folds(draws: int) -> Checks:
+    """Coverage and false verdicts where each seed has other requests and other training data."""
+    cases = [(name, world, seeds) for name, world in FOLDS.items() for seeds in (3, 5)]
+    cases += [("other queries", FOLDS["other queries"], 12)]
+    for place, (name, world, seeds) in enumerate(cases):
+        yield from _coverage(name, world, seeds, draws, np.random.default_rng([10, place]))
+    for place, (name, world) in enumerate(FOLDS.items()):
+        rng = np.random.default_rng([11, place])
+        count = 0
+        for _ in range(draws):
+            tasks = [made_scores(world, rng, 3, EQUAL, top=EQUAL) for _ in range(2)]
+            count += any(found.verdict in DEFINITE for found in verdicts_of(tasks))
+        what = "no effect: any of helps, hurts, only ..."
+        yield Row(what, f"{name}; 600 requests, 3 seeds", count, draws, high=0.05)
+    for place, (name, world) in enumerate(KEPT.items()):
+        rows = _coverage("", world, 5, draws, np.random.default_rng([12, place]))
+        for row in rows:
+            if row.check == "covered by 95 %":
+                what = "training data worth 4 % to each arm: covered by 95 %"
+                yield Row(what, f"{name}; 600 requests, 5 seeds", row.count, row.of)
+
+
+def gained(draws: int) -> Checks:
+    """How often an effect of 2 SESOI is found with folds, and without."""
+    worlds = {"the same requests": World(), "other queries": FOLDS["other queries"]}
+    worlds["other events of the same users"] = FOLDS["other events of the same users"]
+    for place, (seeds, (name, world)) in enumerate(product((3, 5, 8), worlds.items())):
+        rng = np.random.default_rng([13, place])
+        found = [
+            verdicts_of([made_scores(world, rng, seeds, (2 * BORDER, 0.0, 0.0))])[0].verdict
+            for _ in range(draws)
+        ]
+        setting = f"{name}; 600 a seed, {seeds} seeds"
+        yield Row("effect of 2 SESOI: helps", setting, found.count("helps"), draws)
+        equal = [
+            verdicts_of([made_scores(world, rng, seeds, EQUAL)])[0].verdict for _ in range(draws)
+        ]
+        count = equal.count("no material difference")
+        yield Row("no effect: no material difference", setting, count, draws)
 
 
 # Is a verdict false?
@@ -387,6 +448,8 @@ def _same(rng: np.random.Generator) -> TaskScores:
 
 CHECKS: dict[str, tuple[str, Callable[[int], Checks]]] = {
     "coverage": ("Do the intervals cover?", coverage),
+    "folds": ("Do they cover where each seed has another fold?", folds),
+    "gained": ("What do folds gain?", gained),
     "errors": ("How often does a verdict see what is not there?", errors),
     "borders": ("How often is a verdict false at its border?", borders),
     "ranks": ("Is a contradiction between the first ranks and the others told?", ranks),

@@ -10,6 +10,9 @@ Each request has a latent score in each arm and seed, the sum of
   training data does to all arms alike;
 - what is left of a request in one arm and seed.
 
+With folds each seed has other requests, either of other queries or of the same users. Of what the
+training data do to an arm, folds share a part, which no study can see.
+
 A right answer is found where the sum is above 0, so the primary measure is 0 or 1. It is found
 early where the sum is above a higher threshold: nDCG@10 is then 1, and between the two .4.
 
@@ -47,6 +50,10 @@ class World:
         data: of what a redrawn training set does to all arms alike.
         users: how requests fall to users: each its own, ten each, or of Zipf sizes.
         user: of what a user is worth to an arm.
+        folds: whether each seed has `requests` other ones: of other `queries`, or of the same
+            `users`, to whom half of the difficulty belongs; empty where all have the same.
+        data_of_arm: of what the training data do to one arm.
+        shared: the share of this variance that is the same in all seeds.
     """
 
     requests: int = 600
@@ -61,9 +68,16 @@ class World:
     data: float = 0.0
     users: Literal["single", "ten each", "Zipf"] = "single"
     user: float = 0.0
+    folds: Literal["", "queries", "users"] = ""
+    data_of_arm: float = 0.0
+    shared: float = 0.0
 
-    def clusters(self) -> Ints:
-        """(R,), the number of each request's user."""
+    def clusters(self, seeds: int = 1) -> Ints:
+        """(R,), the number of each request's user; with folds of all seeds, side by side."""
+        if self.folds == "queries":
+            return np.arange(self.requests * seeds)
+        if self.folds == "users":
+            return np.tile(np.arange(self.requests), seeds)
         if self.users == "single":
             return np.arange(self.requests)
         if self.users == "ten each":
@@ -77,7 +91,8 @@ class World:
 def _noise(world: World, joint: bool) -> Floats:
     """Sorted draws of the noise of one latent score."""
     seed = world.seed * (world.joint_times if joint else 1.0)
-    normal = math.sqrt(world.left**2 + seed**2 + world.data**2 + world.user**2)
+    own = seed**2 + world.data_of_arm**2
+    normal = math.sqrt(world.left**2 + own + world.data**2 + world.user**2)
     return _sorted_noise(normal, world.difficulty, world.own, world.tails)
 
 
@@ -116,6 +131,32 @@ def _seed_effects(world: World, rng: np.random.Generator, seeds: int) -> Floats:
     return np.asarray(effects[..., None])
 
 
+def _data_effects(world: World, rng: np.random.Generator, seeds: int) -> Floats:
+    """What the training data do to each arm: in all seeds, and in each, (3, S, 1)."""
+    if not world.data_of_arm:
+        return np.zeros((3, seeds, 1))
+    shared = math.sqrt(world.shared) * rng.standard_normal((3, 1, 1))
+    own = math.sqrt(1 - world.shared) * rng.standard_normal((3, seeds, 1))
+    return np.asarray(world.data_of_arm * (shared + own))
+
+
+def _difficulty(world: World, rng: np.random.Generator, clusters: Ints) -> Floats:
+    """What makes each request hard in all arms, (R,)."""
+    if world.folds != "users":
+        return world.difficulty * _tailed(rng, world.tails, (len(clusters),))
+    of_user = _tailed(rng, "normal", (clusters.max() + 1,))[clusters]
+    of_event = _tailed(rng, "normal", (len(clusters),))
+    return np.asarray(world.difficulty * (of_user + of_event) / math.sqrt(2))
+
+
+def _of_folds(world: World, scores: Floats, seeds: int) -> Floats:
+    """Scores (S, R); with folds made of those of each request in its own seed, (1, R)."""
+    if not world.folds or seeds == 1:
+        return scores
+    asked = np.repeat(np.eye(seeds, dtype=bool), world.requests, axis=1)
+    return np.where(asked, scores, np.nan)
+
+
 EARLY = 0.5
 """The share of right answers that the plain arm finds early."""
 LATE_VALUE = 0.4
@@ -138,24 +179,27 @@ def made_scores(
         top: how far the share of early answers is above that of the plain arm, as a share of it;
             None leaves nDCG@10 out.
     """
-    clusters = world.clusters()
+    clusters = world.clusters(seeds)
     size = len(clusters)
-    difficulty = world.difficulty * _tailed(rng, world.tails, (size,))
-    of_seeds = _seed_effects(world, rng, seeds)
+    difficulty = _difficulty(world, rng, clusters)
+    of_seeds = _seed_effects(world, rng, seeds) + _data_effects(world, rng, seeds)
     data = world.data * rng.standard_normal((seeds, 1))
+    # With folds, a request has the effects of its own seed alone: (1, R) in place of (S, R).
+    rows = np.repeat(np.arange(seeds), world.requests)[None] if world.folds else None
     arms, tops = [], []
     for arm, effect in enumerate(effects):
+        of_arm = of_seeds[arm] + data
         latent = difficulty + world.own * _tailed(rng, world.tails, (size,))
-        latent = latent + of_seeds[arm] + data
+        latent = latent + (of_arm if rows is None else of_arm[rows, 0])
         if world.user:
             latent = latent + (world.user * rng.standard_normal(clusters.max() + 1))[clusters]
-        latent = latent + world.left * rng.standard_normal((seeds, size), dtype=np.float32)
+        latent = latent + world.left * rng.standard_normal(latent.shape, dtype=np.float32)
         mean = world.hits * (1 + effect)
         found = latent > -_level(world, mean, arm == 0)
-        arms.append(found.astype(np.float64))
+        arms.append(_of_folds(world, found.astype(np.float64), seeds))
         if top is not None:
             early = latent > -_level(world, world.hits * EARLY * (1 + top[arm]), arm == 0)
-            tops.append(np.where(early, 1.0, LATE_VALUE * found))
+            tops.append(_of_folds(world, np.where(early, 1.0, LATE_VALUE * found), seeds))
     return TaskScores(
         arms[0], arms[1], arms[2], clusters, top=(tops[0], tops[1], tops[2]) if tops else None
     )
