@@ -10,7 +10,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from twofold.records import TASKS, Example, Ints, Source, Task
-from twofold.studies.analyses.pairs import training_pairs
 from twofold.studies.analyses.representation import matched_pairs
 from twofold.studies.folder import StudyFolder
 from twofold.studies.interventions import (
@@ -25,6 +24,7 @@ from twofold.studies.interventions import (
     target_counts,
     with_random_weights,
 )
+from twofold.studies.pairs import training_pairs
 from twofold.studies.questions import SUFFIXES, settings_of
 from twofold.studies.trainings import ArmTraining, run_arms
 from twofold.tasks.prepared import PreparedDataset

@@ -47,6 +47,16 @@ def level(looks: Sequence[int], seeds: int, alpha: float) -> float:
     return _levels(tuple(look / looks[-1] for look in taken), alpha)[-1]
 
 
+def looks_until(most: int, taken: Sequence[int] = ()) -> list[int]:
+    """The looks at a study that grows to `most` seeds unless it decides before.
+
+    Args:
+        taken: seeds at the looks that were taken already, ascending.
+    """
+    begun = taken[-1] if taken else 0
+    return sorted({*taken, *(look for look in LOOKS if begun < look < most), max(most, begun)})
+
+
 def planned_looks(taken: Sequence[int]) -> list[int]:
     """The plan of a study whose seeds grew: the looks that were taken, and those that may follow.
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from twofold.evaluation.significance import Moments
-from twofold.studies.statistics.power import needed, power_table
+from twofold.evaluation.significance import Moments, side_by_side
+from twofold.studies.statistics.power import Pilot, needed, power_table
 from twofold.studies.statistics.task_scores import TaskScores
 from twofold.studies.verdict import decide
 
@@ -78,3 +78,33 @@ def test_what_no_study_decides_has_no_number() -> None:
     found = needed(scores.moments, 100, 0.05)
     assert found.requests is None
     assert found.seeds is None
+
+
+def test_folds_draw_more_anew_than_seeds_alone() -> None:
+    """From one seed: where each further seed has other requests, more is found."""
+    pilot = _arms(np.random.default_rng(3), 1, 400, 0)
+    chances = [
+        [
+            row.helps
+            for row in power_table(
+                pilot.moments, 400, 0.05, redrawn=redrawn, times=(1.0,), effects=(2.0,)
+            )
+        ]
+        for redrawn in (0.0, 1.0)
+    ]
+    assert chances[1][-1] > chances[0][-1] + 0.05
+
+
+def test_a_pilot_of_folds_knows_what_each_draws_anew() -> None:
+    rng = np.random.default_rng(4)
+    arms = [
+        side_by_side(list(rng.normal(PLAIN, 0.3, (4, 200)) + rng.normal(0, 0.01, (4, 1))))
+        for _ in range(3)
+    ]
+    pilot = Pilot.of(Moments(arms, np.arange(800)))
+    alone = Pilot.of(Moments([arm[:1, :200] for arm in arms], np.arange(200)), redrawn=1.0)
+    assert np.abs(pilot.requests).max() < 1e-9, "all of it is drawn anew"
+    assert np.abs(alone.requests).max() < 1e-9
+    expected = 0.3**2 / 200
+    assert np.diag(pilot.interaction) == pytest.approx(expected, rel=0.2)
+    assert np.diag(alone.interaction) == pytest.approx(expected, rel=0.3)

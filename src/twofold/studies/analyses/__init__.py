@@ -11,6 +11,7 @@ from twofold.studies.analyses import (
     data,
     effects,
     popularity,
+    power,
     representation,
     semantic_ids,
     slices,
@@ -22,6 +23,7 @@ from twofold.studies.analyses.analysis import Analysis
 
 ANALYSES: tuple[Analysis[Any], ...] = (
     effects.ANALYSIS,
+    power.ANALYSIS,
     attribution.ANALYSIS,
     caps.ANALYSIS,
     semantic_ids.ANALYSIS,

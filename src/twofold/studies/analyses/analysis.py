@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twofold.model.stamp import Stamp
-from twofold.studies.analyses.pairs import Pairs, training_pairs
 from twofold.studies.cells import Table
 from twofold.studies.folder import StudyFolder
+from twofold.studies.pairs import Pairs, training_pairs
 from twofold.studies.scores import Scores
 from twofold.tasks.prepared import PreparedDataset
 

@@ -103,11 +103,18 @@ class Pilot:
     request_degrees: float
 
     @classmethod
-    def of(cls, moments: Moments, seed_deviation: float = USUAL_SEED_DEVIATION) -> "Pilot":
+    def of(
+        cls,
+        moments: Moments,
+        seed_deviation: float = USUAL_SEED_DEVIATION,
+        redrawn: float = 0.0,
+    ) -> "Pilot":
         """From the scores of a study.
 
         Args:
             moments: of joint, plain and control, with the same number of seeds.
+            redrawn: with one seed, which part of the variance that requests bring every other seed
+                will draw anew: 1 where folds hold out other queries, 0 without folds.
             seed_deviation: what the standard deviation of the mean of one trained model usually
                 is, as a share of the mean; it counts as much as three seeds of three arms do, so
                 that three seeds that agree by chance promise nothing.
@@ -117,7 +124,8 @@ class Pilot:
         usual = (seed_deviation * float(moments.means.mean())) ** 2
         interaction = moments.interactions * seeds
         if seeds == 1:
-            interaction = np.diag(_usual_interaction(moments.request_covariance))
+            usual_part = np.diag(_usual_interaction(moments.request_covariance))
+            interaction = redrawn * moments.request_covariance + (1 - redrawn) * usual_part
         centred = stacked - stacked.mean(axis=1, keepdims=True)
         squares = float(((centred - centred.mean(axis=0)) ** 2).sum())
         apart = float(np.trace(interaction) - interaction.mean() * arms) / (arms - 1)
@@ -358,6 +366,7 @@ def power_table(
     sesoi_share: float,
     *,
     seed_deviation: float = USUAL_SEED_DEVIATION,
+    redrawn: float = 0.0,
     looks: Sequence[int] = LOOKS,
     times: Sequence[float] = (1.0, 4.0),
     effects: Sequence[float] = (0.0, 1.0, 2.0, 4.0),
@@ -368,12 +377,12 @@ def power_table(
         moments: of joint, plain and control in the first study, which may be of one seed.
         requests: its test requests.
         sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
-        seed_deviation: what an arm's mean usually varies over the seeds, as a share of it.
+        seed_deviation, redrawn: as in `Pilot.of`.
         looks: the seeds to tell of, each as a study of its own.
         times: multiples of the test requests.
         effects: joint - plain and joint - control, in smallest effects of interest.
     """
-    pilot = Pilot.of(moments, seed_deviation)
+    pilot = Pilot.of(moments, seed_deviation, redrawn)
     rows = []
     for effect in effects:
         size = effect * sesoi_share * float(pilot.means[1])

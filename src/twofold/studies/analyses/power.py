@@ -1,0 +1,116 @@
+"""What a study of more seeds, or of more test requests, could be expected to say.
+
+It is simulated from what this study shows; see `twofold.studies.statistics.power`.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import pydantic
+
+from twofold.records import Task
+from twofold.studies.analyses.analysis import Analysis, Evidence
+from twofold.studies.cells import Cell, Row, Table
+from twofold.studies.statistics.power import Chance, Plan, power_table
+from twofold.studies.values import Value
+
+if TYPE_CHECKING:
+    from twofold.studies.result import StudyResult
+
+REDRAWN: Mapping[Task, float] = {"search": 1.0, "recommendation": 0.75}
+"""Which part of the variance that requests bring each fold draws anew: other queries; other events
+of the same users, who stay."""
+EFFECTS = (1, 2, 4)
+"""True differences, in smallest effects of interest."""
+
+
+class Chances(Value):
+    """What a study of one size can be expected to say."""
+
+    seeds: pydantic.PositiveInt
+    requests: pydantic.PositiveInt
+    """Test requests of each seed."""
+    no_material_difference: Chance
+    """Its chance where there is no difference."""
+    helps: Mapping[str, Chance]
+    """Its chance by the true difference, in smallest effects of interest; that of *hurts* is the
+    same for a loss."""
+
+
+Power = dict[Task, list[Chances]]
+"""By task; empty where the plain arm finds nothing."""
+
+
+def power(evidence: Evidence) -> Power:
+    """The chances of the verdicts, by task."""
+    return {task: _of_task(evidence, task) for task in evidence.dataset.tasks}
+
+
+def _of_task(evidence: Evidence, task: Task) -> list[Chances]:
+    scores = evidence.scores.primary(task)
+    if not scores.plain_mean > 0:
+        return []
+    plans = power_table(
+        scores.moments,
+        scores.requests,
+        evidence.plan["sesoi_share"],
+        redrawn=0.0 if evidence.scores.folds.why_fixed[task] else REDRAWN[task],
+        effects=(0, *EFFECTS),
+    )
+
+    def size(plan: Plan) -> tuple[int, int]:
+        return plan.requests, plan.seeds
+
+    return [_chances(list(own)) for _, own in groupby(sorted(plans, key=size), size)]
+
+
+def _chances(plans: list[Plan]) -> Chances:
+    """The plans of one size, one for each true difference."""
+    by_effect = {round(plan.effect): plan for plan in plans}
+    return Chances(
+        seeds=plans[0].seeds,
+        requests=plans[0].requests,
+        no_material_difference=by_effect[0].no_material_difference,
+        helps={str(effect): by_effect[effect].helps for effect in EFFECTS},
+    )
+
+
+def tables(result: Power, _study: "StudyResult") -> Iterable[Table]:
+    """One table for each task: a row for so many seeds and test requests."""
+    columns = ["no effect: no material difference"]
+    columns += [f"effect of {effect} SESOI: helps" for effect in EFFECTS]
+    for task, sizes in result.items():
+        rows: list[Row] = [
+            (
+                f"{own.seeds} seeds, {own.requests:,} test requests",
+                [Cell(own.no_material_difference), *map(Cell, own.helps.values())],
+            )
+            for own in sizes
+        ]
+        yield Table(f"Chance of a verdict, {task}", columns, rows)
+
+
+CHAPTER = """
+<h2>What more seeds would say</h2>
+<div class="wide">
+<table>
+<caption>The chance of a verdict by seeds and by test requests of each seed: of <em>no material
+difference</em> where there is none, of <em>helps</em> where the true difference is 1, 2 or 4
+smallest effects of interest (SESOI; of <em>hurts</em> for a loss of that size). Simulated from this
+study. How much trained models vary is hardly known from few seeds, so each simulated study draws
+it from what is possible.</caption>
+<thead><tr><th>task</th><th>seeds</th><th>test requests</th><th>no effect</th>
+<th>1 SESOI</th><th>2 SESOI</th><th>4 SESOI</th></tr></thead>
+<tbody>
+{% for task, sizes in result.items() %}{% for own in sizes %}
+<tr><td>{{ task }}</td><td>{{ own.seeds }}</td><td>{{ own.requests | count }}</td>
+<td>{{ own.no_material_difference | percent }}</td>
+{% for chance in own.helps.values() %}<td>{{ chance | percent }}</td>{% endfor %}</tr>
+{% endfor %}{% endfor %}
+</tbody>
+</table>
+</div>
+"""
+
+ANALYSIS = Analysis("power", Power, power, CHAPTER, tables=tables)
