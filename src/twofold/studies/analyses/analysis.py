@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from twofold.model.stamp import Stamp
 from twofold.studies.cells import Table
 from twofold.studies.folder import StudyFolder
-from twofold.studies.pairs import Pairs, training_pairs
 from twofold.studies.scores import Scores
+from twofold.studies.statistics.pairs import Pairs, training_pairs
 from twofold.tasks.prepared import PreparedDataset
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from twofold.evaluation.significance import difference, mean
 from twofold.records import TASKS, Floats, Ints, Task
 from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
-from twofold.studies.pairs import CLASSES, PairClass, PairCounts, Pairs
+from twofold.studies.statistics.pairs import CLASSES, PairClass, PairCounts, Pairs
 from twofold.studies.values import Difference, SeedMean, Value
 from twofold.tasks.popularity import combined_popularity
 

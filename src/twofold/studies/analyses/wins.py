@@ -19,8 +19,8 @@ from twofold.data.words import query_key, words
 from twofold.records import Floats, Ints, Request, Task, other_task
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.analyses.representation import matched_pairs
-from twofold.studies.pairs import Pairs
 from twofold.studies.scores import Scores
+from twofold.studies.statistics.pairs import Pairs
 from twofold.studies.statistics.reasons import LEVEL
 from twofold.studies.values import Interval, Value
 from twofold.tasks.examples import JudgedRequests

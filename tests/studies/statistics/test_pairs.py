@@ -5,7 +5,7 @@ from itertools import combinations
 import scipy.sparse as sp
 
 from tests.conftest import WriteFolder
-from twofold.studies.pairs import CLASSES, PairClass, training_pairs
+from twofold.studies.statistics.pairs import CLASSES, PairClass, training_pairs
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 
