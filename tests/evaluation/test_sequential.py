@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twofold.evaluation.sequential import LOOKS, level, planned_looks, spent
+from twofold.evaluation.sequential import LOOKS, level, looks_until, planned_looks, spent
 from twofold.records import InputError
 
 
@@ -49,3 +49,11 @@ def test_plans_that_cannot_be_kept_are_refused(looks: tuple[int, ...], seeds: in
 def test_a_study_that_grew_has_the_looks_it_took(taken: list[int], planned: list[int]) -> None:
     assert planned_looks(taken) == planned
     assert 0 < level(planned, taken[-1], 0.05) < 0.05
+
+
+def test_looks_end_with_the_last_seed() -> None:
+    assert looks_until(12) == [3, 5, 8, 12]
+    assert looks_until(6) == [3, 5, 6]
+    assert looks_until(3) == [3]
+    assert looks_until(12, [4]) == [4, 5, 8, 12]
+    assert looks_until(5, [3, 8]) == [3, 8]

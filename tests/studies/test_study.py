@@ -17,6 +17,9 @@ from tests.builds import count_builds
 from tests.conftest import WriteFolder
 from tests.studies.conftest import SETTINGS, Command, study_arguments, study_command
 from twofold import artifact, extras
+from twofold.data.formats import Table
+from twofold.data.simulators.catalog import catalog as simulated_catalog
+from twofold.data.validation import validate
 from twofold.evaluation.measures import MEASURES
 from twofold.records import InputError, Task
 from twofold.retrieval.generative import load_model
@@ -27,7 +30,9 @@ from twofold.studies.scores import model_stamp
 from twofold.studies.study import study
 from twofold.studies.trainings import _continue_plain
 from twofold.tasks.evaluate import KIND as EVALUATION
+from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.split import split_dataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig, resolve_config
@@ -252,3 +257,44 @@ def test_a_control_continues_the_plain_arm_and_has_the_bits_of_one_that_did_not(
 
 def control_of(task: Task) -> Arm:
     return next(arm for arm in ARMS if arm.name == control_name(task))
+
+
+def test_each_seed_holds_out_another_part_and_a_study_grows(tmp_path: Path) -> None:
+    """Three seeds of two folds' worth of data; more seeds by --max-seeds repeat nothing."""
+    frames = simulated_catalog(films=40, users=40, queries=200)
+    frames["queries"] = frames["queries"].drop("split")
+    tables = {name: [Table(Path(f"{name}.csv"), rows)] for name, rows in frames.items()}
+    dataset, out = split_dataset(validate(tables), "made"), tmp_path / "out"
+    settings = (*SETTINGS[:1], "max_steps=6", "warmup_steps=1", "batch_tokens=512")
+    common: dict[str, Any] = {
+        "out": out,
+        "config": resolve_config("quick", None, settings),
+        "question": "transfer",
+        "text": "without",
+        "tune": 0,
+        "device": "cpu",
+        "threads": 1,
+    }
+    first = study(dataset, seeds=2, **common).result
+    assert first["stamp"]["folded"] == ["search", "recommendation"]
+    assert first["stamp"]["looks"] == [2]
+    folds = Folds(dataset)
+    scores = pl.read_parquet(out / "per_request.parquet")
+    for seed in range(2):
+        asked = scores.filter(task="search", seed=seed)["request_id"]
+        requests = folds.of(seed).task("search").requests("test").requests
+        assert set(asked) == {request.request_id for request in requests}
+        for arm in ("joint", "search"):
+            stamp = model_stamp(StudyFolder(out), arm, seed)
+            assert stamp.data == folds.of(seed).digest
+    assert len(first["arms"]["joint-from-behaviour"]["search"]["Recall@10"]["by_seed"]) == 2
+    before = {path: path.stat().st_mtime_ns for path in out.glob("models/*/*/manifest.json")}
+    grown = study(dataset, max_seeds=3, resume=True, **common).result
+    assert grown["stamp"]["looks"] == [2, 3]
+    assert grown["stamp"]["seeds"] == grown["stamp"]["max_seeds"] == 3
+    assert grown["verdicts"]["search"]["look"]["planned"] == [2, 3]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    with pytest.raises(InputError, match="another folds"):
+        study(dataset, seeds=3, folds="none", resume=True, **common)
+    with pytest.raises(InputError, match="--max-seeds 2: at least 3"):
+        study(dataset, max_seeds=2, resume=True, **common)

@@ -34,13 +34,45 @@ if TYPE_CHECKING:
     from twofold.tasks.prepared import PreparedDataset
 
 
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Trained models of each arm.")]
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, help="Trained models of each arm; 3 by default.", metavar="N"),
+]
+MaxSeeds = Annotated[
+    int | None,
+    typer.Option(
+        "--max-seeds",
+        min=3,
+        help="In place of --seeds: add seeds until every verdict stands, N at most. Looks are "
+        "taken after 3, 5, 8 and 12, and together they err no more than one.",
+        metavar="N",
+    ),
+]
 Sesoi = Annotated[
     float,
     typer.Option(
         "--sesoi",
         min=0,
         help="The smallest effect of interest, as a share of the plain arm's mean.",
+    ),
+]
+
+
+class FoldsName(StrEnum):
+    """Whether each seed holds out another part of the data."""
+
+    auto = "auto"
+    all = "all"
+    none = "none"
+
+
+FoldsOption = Annotated[
+    FoldsName | None,
+    typer.Option(
+        "--folds",
+        help="Each seed tests other queries and other events of each user, and trains on the rest: "
+        "where Twofold made the split (auto), also of queries that name their split (all), or "
+        "never (none). auto by default.",
     ),
 ]
 
@@ -120,7 +152,9 @@ Baselines = Annotated[
 def study(
     dataset: DatasetArgument,
     out: Out,
-    seeds: Seeds = 3,
+    seeds: Seeds = None,
+    max_seeds: MaxSeeds = None,
+    folds: FoldsOption = None,
     budget: Budget = BudgetName.standard,
     sesoi: Sesoi = 0.05,
     question: QuestionOption = QuestionName.both,
@@ -155,6 +189,8 @@ def study(
     from twofold.studies.study import study as run
     from twofold.training.config import resolve_config
 
+    if seeds is not None and max_seeds is not None:
+        raise InputError("--seeds and --max-seeds: give one of them")
     recipes = parse_tune(tune)
     resolved = resolve_config(
         budget.value,
@@ -170,7 +206,9 @@ def study(
         result = run(
             _prepared(dataset, folder.dataset, skip_unknown),
             out=out,
-            seeds=seeds,
+            seeds=3 if seeds is None else seeds,
+            max_seeds=max_seeds,
+            folds=folds.value if folds else None,
             config=resolved,
             budget=budget.value,
             sesoi=sesoi,

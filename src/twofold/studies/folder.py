@@ -49,6 +49,10 @@ class StudyFolder:
         """The folder of the trials that choose an arm's recipe."""
         return self.path / "tuning" / f"{arm}{self.trained_as}"
 
+    def encoders_of(self, seed: int) -> Path:
+        """Sentence encoders that are tuned on the data of one seed."""
+        return self.encoders if seed == 0 else self.encoders / f"seed-{seed}"
+
     def evaluation(self, arm: str, seed: int) -> Path:
         """The folder of one model's evaluation."""
         return self.path / "evaluations" / f"{arm}{self.judged_as}" / f"seed-{seed}"
@@ -125,13 +129,12 @@ class StudyFolder:
         """The figure of a simulation."""
         return self.path / "figure.svg"
 
-    def looks(self, seeds: int) -> list[int]:
-        """The seeds after which this study's verdict was asked for, the last one now."""
+    def looks(self) -> list[int]:
+        """The seeds after which this study's verdict was asked for, as far as it is finished."""
         if not self.result.is_file():
-            return [seeds]
+            return []
         stamp = artifact.read_json(self.result)["stamp"]
-        earlier = stamp.get("looks") or [stamp["seeds"]]
-        return [*(look for look in earlier if look < seeds), seeds]
+        return list(stamp.get("looks") or [stamp["seeds"]])
 
     def require_free(self, resume: bool) -> None:
         """Raise InputError unless the folder holds nothing, or a study that `resume` continues."""
@@ -150,7 +153,7 @@ class StudyFolder:
         """The plan that is there; empty without one."""
         if not self.plan.is_file():
             return {}
-        before: dict[str, Any] = {"tune": 0, **artifact.read_json(self.plan)}
+        before: dict[str, Any] = {"tune": 0, "folds": "none", **artifact.read_json(self.plan)}
         return {**before, "training": current_settings(before["training"])}
 
     def begin(self, plan: Mapping[str, Any], resume: bool) -> None:
@@ -179,6 +182,8 @@ def _has_grown(key: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> 
         return bool(plan[key] >= before[key])
     if key == "semantic_ids":
         return bool(plan[key] or not before.get(key))
+    if key == "max_seeds":
+        return True
     return key == "interventions" and set(plan[key]) >= set(before.get(key, []))
 
 

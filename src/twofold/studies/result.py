@@ -33,9 +33,12 @@ class StudyStamp(Value):
     device: str = "cpu"
     seeds: pydantic.PositiveInt
     """Trained models of each arm."""
-    folds: bool = False
-    """Whether each seed holds out another part of the data of some task, and so draws its training
-    data."""
+    max_seeds: pydantic.PositiveInt | None = None
+    """The most seeds of a study that ends as soon as it decides; None where they were fixed."""
+    folds: str = "none"
+    """What was asked for: `auto`, `all` or `none`."""
+    folded: Sequence[Task] = ()
+    """The tasks of which each seed holds out another part, and so draws its training data."""
     why_fixed: Mapping[str, str] = pydantic.Field(default_factory=dict)
     """By task, why all seeds have the same test requests; without those that have folds."""
     looks: Sequence[int] = ()

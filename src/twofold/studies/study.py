@@ -5,6 +5,7 @@ study that was interrupted repeats nothing.
 """
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from twofold import artifact
 from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
-from twofold.evaluation.sequential import planned_looks
+from twofold.evaluation.significance import MIN_SEEDS
 from twofold.extras import require_extra
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Split, Task
@@ -42,10 +43,12 @@ from twofold.studies.result import (
     result_type,
 )
 from twofold.studies.scores import Scores
+from twofold.studies.statistics.looks import Looks, are_settled, looks_at
 from twofold.studies.statistics.task_scores import primary_measure
 from twofold.studies.trainings import ArmTraining, identifiers_of, run_arms, tune_arms
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
 from twofold.tasks.evaluate import evaluate, save_evaluation
+from twofold.tasks.folds import Folds, Which
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 from twofold.training.config import Budget, TrainingConfig, resolve_config
@@ -79,6 +82,8 @@ def study(
     *,
     out: str | Path,
     seeds: int = 3,
+    max_seeds: int | None = None,
+    folds: Which | None = None,
     config: TrainingConfig | None = None,
     budget: Budget = "standard",
     sesoi: float = SESOI_SHARE,
@@ -102,6 +107,10 @@ def study(
         dataset: with both tasks.
         out: the study's folder.
         seeds: trained models of each arm; under three the verdict is provisional.
+        max_seeds: add seeds until every verdict stands, so many at most; looks are taken after 3,
+            5, 8 and 12, and each may spend a part of the error. In place of `seeds`.
+        folds: whether each seed holds out another part of the data; see `twofold.tasks.folds`.
+            `auto` by default, or as the study that is resumed had it.
         config: resolved training settings; the preset of `budget` by default.
         budget: the preset's name, for the stamp.
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
@@ -129,13 +138,18 @@ def study(
     require_extra("study", "a study")
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least 1")
+    if max_seeds is not None and max_seeds < MIN_SEEDS:
+        raise InputError(f"--max-seeds {max_seeds}: at least {MIN_SEEDS}, where the first look is")
     _require_both_tasks(dataset)
     primary_measure(len(dataset.catalog), measure)
     folder = StudyFolder(Path(out))
     training = _arm_training(config or resolve_config(budget), device, threads)
-    begun = folder.begun_with() if resume and tune is None else {}
+    begun = folder.begun_with() if resume else {}
+    seeds = MIN_SEEDS if max_seeds else seeds
     asked = {
-        "seeds": seeds,
+        "seeds": max(seeds, begun.get("seeds", 0)) if max_seeds else seeds,
+        "max_seeds": max_seeds,
+        "folds": folds or begun.get("folds", "auto"),
         "budget": budget,
         "sesoi_share": sesoi,
         "question": question,
@@ -146,14 +160,15 @@ def study(
         "semantic_ids": semantic_ids,
         "baselines": baselines,
         # With more seeds, a study that is resumed still has its number.
-        "tune": begun["tune"] if begun else recipes_to_try(tune, budget, seeds),
+        "tune": begun["tune"] if begun and tune is None else recipes_to_try(tune, budget, seeds),
     }
     plan = {**asked, **_circumstances(dataset, training)}
     questions = plan_of(dataset, training.config, question, text, tunes=bool(plan["tune"]))
     kinds = _kinds(dataset, folder, plan, questions, training)
+    own_folds = Folds(dataset, plan["folds"])
     with artifact.claim(folder.path):
         folder.begin(plan, resume)
-        return _run(dataset, kinds, questions, folder, plan, command)
+        return _run(own_folds, kinds, questions, folder, plan, command)
 
 
 def _arm_training(config: TrainingConfig, device: str, threads: int | None) -> ArmTraining:
@@ -222,7 +237,7 @@ def _kinds(
 
 
 def _run(
-    dataset: PreparedDataset,
+    folds: Folds,
     kinds: Mapping[Text, _Kind],
     questions: Plan,
     folder: StudyFolder,
@@ -230,7 +245,7 @@ def _run(
     command: str,
 ) -> Study:
     """Everything that the plan asks for: baselines, arms, conclusion."""
-    first = next(iter(kinds.values())).training
+    dataset, first = folds.of(0), next(iter(kinds.values())).training
     baselines = quick_baselines(dataset, first.config)
     if plan["baselines"]:
         baselines = every_baseline(
@@ -250,10 +265,73 @@ def _run(
             )
             for text, kind in kinds.items()
         }
-    for seed in range(plan["seeds"]):
+    for looks in looks_at(plan["seeds"], plan["max_seeds"], folder.looks()):
+        _train(folds, kinds, folder, looks)
+        judged = _judge(folds, kinds, questions, plan, looks)
+        if are_settled([answer.verdicts for answer in judged.answers], looks):
+            break
+    reached = {**plan, "seeds": looks.seeds}
+    folder.begin(reached, resume=True)
+    return _conclude(folds, kinds, judged, folder, {**reached, "looks": looks.taken}, command)
+
+
+def _train(folds: Folds, kinds: Mapping[Text, _Kind], folder: StudyFolder, looks: Looks) -> None:
+    """Train and score all arms with every seed up to this look; the log tells what is to come."""
+    for seed in range(looks.seeds):
+        start, dataset = time.monotonic(), folds.of(seed)
         for kind in kinds.values():
-            run_arms(dataset, kind.arms, kind.folder, seed, kind.training, kind.transfer)
-    return _conclude(dataset, kinds, questions, folder, plan, command)
+            training = kind.training
+            if dataset is not folds.of(0):
+                own = identifiers_of(dataset, training.config, folder.encoders_of(seed))
+                training = replace(training, identifiers=own)
+            run_arms(dataset, kind.arms, kind.folder, seed, training, kind.transfer)
+        if seed == 0:
+            looks.tell_cost(time.monotonic() - start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What a look finds.
+
+    Attributes:
+        scores: by the suffix of the arms.
+        answers: to every question.
+    """
+
+    scores: Mapping[str, Scores]
+    answers: Sequence[Answer]
+
+
+def _judge(
+    folds: Folds,
+    kinds: Mapping[Text, _Kind],
+    questions: Plan,
+    plan: Mapping[str, Any],
+    looks: Looks,
+) -> _Judged:
+    """The scores of all arms so far, and the verdicts on every question."""
+    dataset = folds.of(0)
+    scores = {
+        place.judged_as: Scores(dataset, kind.arms, place, looks.seeds, plan["measure"], folds)
+        for kind in kinds.values()
+        for place in (kind.folder, kind.transfer)
+    }
+    answers = [
+        Answer(
+            question=asked.question,
+            text=asked.text,
+            suffix=asked.suffix,
+            verdicts=decide(
+                {task: scores[asked.suffix].primary(task) for task in dataset.tasks},
+                plan["sesoi_share"],
+                question=asked.question,
+                margin=plan["margin"],
+                looks=looks.planned,
+            ),
+        )
+        for asked in questions.asked
+    ]
+    return _Judged(scores, answers)
 
 
 def _require_both_tasks(dataset: PreparedDataset) -> None:
@@ -298,36 +376,16 @@ def run_baselines(
 
 
 def _conclude(
-    dataset: PreparedDataset,
+    folds: Folds,
     kinds: Mapping[Text, _Kind],
-    questions: Plan,
+    judged: _Judged,
     folder: StudyFolder,
     plan: Mapping[str, Any],
     command: str,
 ) -> Study:
     """From the evaluations to study.json, report.html and the manifest."""
-    looks = folder.looks(plan["seeds"])
-    scores = {
-        place.judged_as: Scores(dataset, kind.arms, place, plan["seeds"], plan["measure"])
-        for kind in kinds.values()
-        for place in (kind.folder, kind.transfer)
-    }
-    answers = [
-        Answer(
-            question=asked.question,
-            text=asked.text,
-            suffix=asked.suffix,
-            verdicts=decide(
-                {task: scores[asked.suffix].primary(task) for task in dataset.tasks},
-                plan["sesoi_share"],
-                question=asked.question,
-                margin=plan["margin"],
-                looks=planned_looks(looks) if len(looks) > 1 else None,
-            ),
-        )
-        for asked in questions.asked
-    ]
-    first, deployed = answers[0], scores[""]
+    scores, answers = judged.scores, judged.answers
+    dataset, first, deployed = folds.of(0), answers[0], scores[""]
     kind = kinds[first.text]
     evidence = Evidence(
         dataset,
@@ -343,7 +401,7 @@ def _conclude(
     )
     result: StudyResult = result_type()(
         format=FORMAT,
-        stamp=_stamp(dataset, {**plan, "looks": looks}, deployed, command),
+        stamp=_stamp(dataset, plan, deployed, command),
         arms={name: own for each in scores.values() for name, own in each.means().items()},
         baselines=deployed.baselines(),
         verdicts=first.verdicts,
@@ -356,7 +414,7 @@ def _conclude(
     by_request = pl.concat(each.per_request() for each in scores.values())
     by_request.write_parquet(folder.per_request)
     write_report(result, folder.report)
-    artifact.seal(folder.path, KIND, dict(plan))
+    artifact.seal(folder.path, KIND, {key: value for key, value in plan.items() if key != "looks"})
     return Study(folder.path, first.verdicts, content)
 
 
@@ -371,9 +429,11 @@ def _stamp(
     dataset: PreparedDataset, plan: Mapping[str, Any], scores: Scores, command: str
 ) -> StudyStamp:
     """What every number rests on: the plan, the protocol, and how joint was trained."""
-    joint = scores.stamps["joint"][0]
+    joint, fixed = scores.stamps["joint"][0], scores.folds.why_fixed
     return StudyStamp(
         **plan,
+        folded=[task for task in dataset.tasks if not fixed[task]],
+        why_fixed={task: why for task in dataset.tasks if (why := fixed[task])},
         source=dataset.source,
         split=dataset.protocol.split,
         cutoff=dataset.protocol.cutoff,

@@ -157,6 +157,11 @@ def decide(
     return verdicts
 
 
+def is_settled(verdict: TaskVerdict) -> bool:
+    """Whether more seeds would change nothing: it stands, or they are not what is missing."""
+    return verdict.verdict != "not enough data" or verdict.needed is None
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """What a verdict is asked for."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twofold.records import InputError
-from twofold.studies.analyses.pairs import training_pairs
+from twofold.studies.statistics.pairs import training_pairs
 from twofold.tasks.popularity import jensen_shannon, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset

@@ -70,6 +70,13 @@ in search. Jensen-Shannon divergence of the two training popularities:
 {{ result.divergence.jensen_shannon_train | number }} nats (0 equal, .6931 disjoint).</figcaption>
 </figure>
 <ul>
+{% for task in tasks %}<li>{% if task in study.stamp.folded %}{{ task | capitalize }}: each seed
+holds out another part of the data ({{ "other queries" if task == "search" else
+"other events of each user" }}) and trains on the rest, so that intervals count a part of the choice
+of data.{% elif study.stamp.why_fixed %}{{ task | capitalize }}: test requests and training data are
+taken as given ({{ study.stamp.why_fixed[task] }}); intervals speak of them alone.{% else %}
+{{ task | capitalize }}: test requests and training data are taken as given.{% endif %}</li>
+{% endfor %}
 <li>{{ result.sizes.interactions | count }} interactions of {{ result.sizes.users | count }} users;
 {{ result.sizes.users_that_only_train | count }} users only train, as they
 have under three events or none from the cutoff on.

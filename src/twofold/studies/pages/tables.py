@@ -27,7 +27,7 @@ PROTOCOL = (
     "catalog",
     "primary",
     "sesoi_share",
-    "folds",
+    "folded",
 )
 """Keys of the stamp that two studies must share to be compared."""
 
@@ -102,7 +102,7 @@ def _both(one: StudyResult, two: StudyResult, first: Path, second: Path) -> Iter
     """Every arm that both have, and the paired difference of its scores."""
     primary, folds = one.stamp.primary, min(one.stamp.seeds, two.stamp.seeds)
     scores = [pl.read_parquet(StudyFolder(folder).per_request) for folder in (first, second)]
-    if one.stamp.folds:
+    if one.stamp.folded:
         scores = [frame.filter(pl.col("seed") < folds) for frame in scores]
     for task in one.tasks:
         rows: list[Row] = []

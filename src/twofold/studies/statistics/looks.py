@@ -1,0 +1,76 @@
+"""When a study ends: after so many seeds, or as soon as nothing is open."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from twofold.evaluation.sequential import looks_until, planned_looks
+from twofold.records import Task
+from twofold.studies.verdict import TaskVerdict, is_settled
+
+_WORTH_TELLING = 2.0
+"""Seconds; a seed that takes less was there already."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Where a study stands.
+
+    Attributes:
+        seeds: trained models of each arm at this look.
+        taken: the seeds of every look so far, this one the last.
+        planned: those of every look, past and to come; None where a single one was planned.
+        most: the seeds that it may have in the end.
+    """
+
+    seeds: int
+    taken: Sequence[int]
+    planned: Sequence[int] | None
+    most: int
+
+    def tell_cost(self, seconds: float) -> None:
+        """Say in the log what all seeds will take, given the first one."""
+        if seconds < _WORTH_TELLING or self.most == 1:
+            return
+        told = f"{self.seeds} seeds take about {_duration(self.seeds * seconds)}"
+        if self.most > self.seeds:
+            told += f", {self.most} about {_duration(self.most * seconds)}"
+        _log.info("one seed took %s: %s", _duration(seconds), told)
+
+
+def looks_at(seeds: int, max_seeds: int | None, taken: Sequence[int]) -> Iterator[Looks]:
+    """The looks of a study, to be taken until nothing is open.
+
+    Args:
+        seeds: those of a study whose number is fixed.
+        max_seeds: the most of one that may grow; None for a fixed number.
+        taken: the looks of an earlier run, ascending.
+    """
+    if max_seeds is None:
+        own = [*(look for look in taken if look < seeds), seeds]
+        yield Looks(seeds, own, planned_looks(own) if len(own) > 1 else None, seeds)
+        return
+    planned = looks_until(max_seeds, taken)
+    for number, look in enumerate(planned):
+        yield Looks(look, planned[: number + 1], planned, planned[-1])
+
+
+def are_settled(answers: Sequence[Mapping[Task, TaskVerdict]], looks: Looks) -> bool:
+    """Whether a study ends at this look; the log says what is open.
+
+    Args:
+        answers: the verdicts on each question, by task.
+        looks: where the study stands.
+    """
+    found = [verdict for answer in answers for verdict in answer.values()]
+    unsettled = sum(not is_settled(verdict) for verdict in found)
+    if looks.seeds < looks.most:
+        state = f"{unsettled} of {len(found)} verdicts are open" if unsettled else "nothing is open"
+        _log.info("after %d seeds %s", looks.seeds, state)
+    return not unsettled
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
