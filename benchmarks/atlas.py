@@ -1,12 +1,18 @@
 """Small simulated worlds, and what joining the tasks brings in each: what a forecast learns from.
 
     python benchmarks/atlas.py collect WORLDS.jsonl --worlds 400
-    python benchmarks/atlas.py fit WORLDS.jsonl --held-out 100
+    python benchmarks/atlas.py fit WORLDS.jsonl
+    python benchmarks/atlas.py draw WORLDS.jsonl --data ml-small-joint
 
 `collect` draws one world after another, trains three tiny arms in each (`search`,
-`recommendation`, `joint`) and appends a line to the file; started again, it goes on where it
+`recommendation`, `joint`) and appends a line to the file; started again, it resumes where it
 stopped. About ten seconds of processor time a world. The single-task arms train on after they have
-converged and return to their best checkpoint, so that each is its own step-matched control.
+converged and return to their best checkpoint, so that each is its own step-matched control;
+`joint` is judged for each task at its best checkpoint of that task, as a study does.
+
+`fit` learns from the features of the data alone whether joint helps (by at least 5 % of the primary
+measure), hurts, or neither; says what the forecasts of worlds that were not learned from are worth;
+and writes the coefficients into the package, fitted on all. `draw` writes docs/images/atlas.svg.
 """
 
 import argparse
@@ -14,23 +20,34 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from sklearn.linear_model import LogisticRegression
 
 from twofold.evaluation.measures import Measure, score
-from twofold.records import TASKS, Task
+from twofold.records import TASKS, Floats, Ints, Task
 from twofold.retrieval.generative import GenerativeRetriever
+from twofold.studies import forecast, plots
+from twofold.studies.forecast.features import FEATURES, features
+from twofold.studies.forecast.forecast import OUTCOMES, Coefficients, Worth, chances_of
+from twofold.studies.statistics.task_scores import primary_measure
+from twofold.studies.verdict import SESOI_SHARE
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.state import load_candidate, state_folder
 from twofold.training.train import train
 
+_SHIPPED = Path(forecast.__file__).parent / "coefficients.json"
+_FIGURE = Path(__file__).parents[1] / "docs" / "images" / "atlas.svg"
 TESTS = 3000
 """Test requests of each task; those of recommendation are of users who train nothing."""
 MEASURES = (Measure("Recall", 10), Measure("Recall", 30), Measure("nDCG", 10))
@@ -53,14 +70,14 @@ def parameters(number: int) -> dict[str, Any]:
     return {
         "items": items,
         "groups": between(8, items / 6),
-        "users": between(60, 1200),
+        "users": between(40, 1500),
         "events": int(rng.integers(2, 11)),
-        "queries": between(60, 2000),
+        "queries": between(40, 2500),
         "overlap": sometimes(0.4, 1.0),
         "tilt": sometimes(0.3, 0.0),
-        "agreement": sometimes(0.4, float(rng.integers(2))),
-        "signal": round(float(rng.uniform(0.3, 0.95)), 3),
-        "zipf": round(float(rng.uniform(0.2, 1.3)), 3),
+        "agreement": sometimes(0.5, float(rng.random() < 0.8)),
+        "signal": round(float(rng.uniform(0.5, 0.95)), 3),
+        "zipf": round(float(rng.uniform(0.1, 1.2)), 3),
         "names": round(float(rng.uniform(0, 0.6)), 3),
         "text": 0.0 if rng.random() < 0.5 else round(float(rng.uniform(0.2, 1)), 3),
         "seed": number,
@@ -97,12 +114,16 @@ def measured(number: int) -> dict[str, Any]:
                 threads=1,
                 histories=False,
                 reference=reference if name == "joint" else {},
+                keep_state=True,
             )
             stamp = model.model.stamp
             reference[name] = stamp.best_value
+            states = state_folder(Path(folder) / name)
             for task in NAMED_ARMS[name].tasks:
+                best = stamp.best_step_of(task)
+                model.model.backbone.load_state_dict(load_candidate(states, best), strict=False)
                 scores[task][name] = _scored(model, judged[task])
-                scores[task][name]["steps"] = [stamp.best_step, stamp.steps]
+                scores[task][name]["steps"] = [best, stamp.steps]
     tasks = {task: _compared(scores[task], task) for task in TASKS}
     seconds = round(time.process_time() - begun, 1)
     return {"world": number, "source": source(values), "seconds": seconds, "tasks": tasks}
@@ -166,6 +187,163 @@ def collect(path: Path, worlds: int, first: int) -> None:
             print(json.dumps(line), flush=True)
 
 
+@dataclass(frozen=True)
+class Atlas:
+    """Two rows for each world, one for each task.
+
+    Attributes:
+        worlds: the number of each row's world, (W,).
+        values: the features, (W, F).
+        changes: log of joint's primary measure over that of the task alone, (W,).
+    """
+
+    worlds: Ints
+    values: Floats
+    changes: Floats
+
+    @property
+    def outcomes(self) -> Ints:
+        """The place of each row's outcome in `OUTCOMES`, (W,)."""
+        helps, hurts = np.log(1 + SESOI_SHARE), np.log(1 - SESOI_SHARE)
+        return np.where(self.changes > helps, 0, np.where(self.changes < hurts, 2, 1))
+
+    def of(self, chosen: Any) -> "Atlas":
+        """Some of the rows."""
+        return Atlas(self.worlds[chosen], self.values[chosen], self.changes[chosen])
+
+
+def atlas(path: Path) -> Atlas:
+    """The worlds of a file with their features, which are found anew."""
+    worlds, values, changes = [], [], []
+    for line in known(path):
+        dataset = load_dataset(line["source"])
+        measure = str(primary_measure(len(dataset.catalog), None))
+        for task in TASKS:
+            row = line["tasks"][task][measure]
+            worlds.append(line["world"])
+            values.append(features(dataset, task, text=any(dataset.catalog.texts)))
+            changes.append(np.log(max(row["joint"], 1e-4) / max(row["alone"], 1e-4)))
+    return Atlas(np.array(worlds), np.array(values), np.array(changes))
+
+
+def fitted(known: Atlas, strength: float, worth: Worth) -> Coefficients:
+    """A multinomial logistic regression on standardised features."""
+    center, scale = known.values.mean(axis=0), known.values.std(axis=0) + 1e-9
+    model = LogisticRegression(C=strength, max_iter=2000)
+    model.fit((known.values - center) / scale, known.outcomes)
+    weights, intercepts = np.zeros((3, len(FEATURES))), np.full(3, -20.0)
+    weights[model.classes_], intercepts[model.classes_] = model.coef_, model.intercept_
+    return Coefficients(
+        features=FEATURES,
+        lowest=known.values.min(axis=0).round(5).tolist(),
+        highest=known.values.max(axis=0).round(5).tolist(),
+        center=center.round(5).tolist(),
+        scale=scale.round(5).tolist(),
+        weights=weights.round(5).tolist(),
+        intercepts=intercepts.round(5).tolist(),
+        worth=worth,
+    )
+
+
+_NO_WORTH = Worth(worlds=0, accuracy=0, brier=0, base_accuracy=0, base_brier=0)
+_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
+_FOLDS = 10
+
+
+def unseen(every: Atlas, strength: float) -> tuple[Floats, Floats]:
+    """The chances of each row by a model, and by a base rate, that know other worlds only."""
+    chances, base = np.zeros((len(every.worlds), 3)), np.zeros((len(every.worlds), 3))
+    fold = np.random.default_rng(0).permutation(int(every.worlds.max()) + 1)[every.worlds] % _FOLDS
+    for number in range(_FOLDS):
+        rest = every.of(fold != number)
+        chances[fold == number] = chances_of(
+            fitted(rest, strength, _NO_WORTH), every.values[fold == number]
+        )
+        base[fold == number] = np.bincount(rest.outcomes, minlength=3) / len(rest.outcomes)
+    return chances, base
+
+
+def brier(chances: Floats, outcomes: Ints) -> float:
+    """The mean over rows of the squared errors, summed over the outcomes."""
+    return float(((chances - np.eye(3)[outcomes]) ** 2).sum(axis=1).mean())
+
+
+def fit(path: Path, out: Path) -> None:
+    """Choose the strength, say what it is worth, and write the coefficients."""
+    every = atlas(path)
+    scored = {each: brier(unseen(every, each)[0], every.outcomes) for each in _STRENGTHS}
+    strength = min(_STRENGTHS, key=scored.__getitem__)
+    chances, base = unseen(every, strength)
+    worth = Worth(
+        worlds=len(set(every.worlds.tolist())),
+        accuracy=float((chances.argmax(axis=1) == every.outcomes).mean()),
+        brier=round(brier(chances, every.outcomes), 4),
+        base_accuracy=float((base.argmax(axis=1) == every.outcomes).mean()),
+        base_brier=round(brier(base, every.outcomes), 4),
+    )
+    out.write_text(fitted(every, strength, worth).model_dump_json(indent=1) + "\n")
+    print(f"{worth!r}\nstrength {strength}: Brier by strength {scored}")
+    for row, task in enumerate(TASKS):
+        own = every.outcomes[row::2]
+        right = (chances[row::2].argmax(axis=1) == own).mean()
+        counts = dict(zip(OUTCOMES, np.bincount(own, minlength=3).tolist(), strict=True))
+        print(f"{task}: {counts}, right {right:.2f}")
+    for low, high in ((0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.01)):
+        inside = (chances >= low) & (chances < high)
+        came = np.eye(3)[every.outcomes][inside]
+        if len(came):
+            said = chances[inside].mean()
+            print(f"said {said:.2f}, came {came.mean():.2f}, of {len(came)} chances")
+    for name, weights in zip(
+        FEATURES, np.array(fitted(every, strength, worth).weights).T, strict=True
+    ):
+        print(
+            f"{name:18} "
+            + " ".join(f"{o} {w:+.2f}" for o, w in zip(OUTCOMES, weights, strict=True))
+        )
+
+
+_COLOURS = dict(zip(OUTCOMES, ("#2f9e6e", plots.INK, "#d97a2b"), strict=True))
+_AXES = {
+    "pairs_gain": "what the other task's pairs find, as a share of own",
+    "log_own_targets": "own training targets an item",
+}
+
+
+def draw(path: Path, data: Sequence[str], out: Path) -> None:
+    """Joint's change over two features, a panel for each and each task; data as marks below."""
+    every = atlas(path)
+    marks = {name: load_dataset(name) for name in data}
+    out.write_text(plots.svg(lambda: figure(every, marks)), encoding="utf-8")
+
+
+def figure(every: Atlas, marks: Mapping[str, PreparedDataset]) -> Figure:
+    """The figure of `draw`."""
+    drawn, axes = plots.panels(2, 2, 5.6, sharey="col")
+    for place, axis in enumerate(axes):
+        name, task = list(_AXES)[place // 2], TASKS[place % 2]
+        column, rows = FEATURES.index(name), slice(place % 2, None, 2)
+        values, changes = every.values[rows, column], 100 * (np.exp(every.changes[rows]) - 1)
+        if name.startswith("log"):
+            values = 10**values
+            axis.set_xscale("log")
+        for number, outcome in enumerate(OUTCOMES):
+            own = every.outcomes[rows] == number
+            axis.plot(values[own], changes[own], "o", ms=4, color=_COLOURS[outcome], label=outcome)
+        axis.axhline(0, color=plots.INK, lw=0.8)
+        for label, dataset in marks.items():
+            value = float(features(dataset, task, text=False)[column])
+            value = 10**value if name.startswith("log") else value
+            axis.axvline(value, color=plots.INK, lw=0.8, ls=":")
+            high = axis.get_ylim()[1]
+            axis.text(value, high, Path(label).name, rotation=90, va="top", ha="right", fontsize=7)
+        plots.title(axis, task)
+        axis.set_xlabel(_AXES[name], fontsize=8)
+        axis.set_ylabel("joint − alone, %", fontsize=8)
+    plots.legend(axes[0])
+    return drawn
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -174,9 +352,20 @@ def main() -> None:
     collecting.add_argument("path", type=Path)
     collecting.add_argument("--worlds", type=int, default=400)
     collecting.add_argument("--first", type=int, default=0)
+    fitting = commands.add_parser("fit")
+    fitting.add_argument("path", type=Path)
+    fitting.add_argument("--out", type=Path, default=_SHIPPED)
+    drawing = commands.add_parser("draw")
+    drawing.add_argument("path", type=Path)
+    drawing.add_argument("--data", nargs="*", default=[])
+    drawing.add_argument("--out", type=Path, default=_FIGURE)
     given = parser.parse_args()
     if given.command == "collect":
         collect(given.path, given.worlds, given.first)
+    elif given.command == "fit":
+        fit(given.path, given.out)
+    else:
+        draw(given.path, given.data, given.out)
 
 
 if __name__ == "__main__":

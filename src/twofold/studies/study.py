@@ -24,6 +24,7 @@ from twofold.studies import analyses
 from twofold.studies.analyses.analysis import Evidence
 from twofold.studies.arms import InterventionSet, semantic_arms, study_arms
 from twofold.studies.folder import KIND, StudyFolder
+from twofold.studies.forecast.forecast import report_forecast
 from twofold.studies.pages.report import write_report
 from twofold.studies.questions import (
     SUFFIXES,
@@ -168,7 +169,15 @@ def study(
     own_folds = Folds(dataset, plan["folds"])
     with artifact.claim(folder.path):
         folder.begin(plan, resume)
+        _log_forecast(dataset)
         return _run(own_folds, kinds, questions, folder, plan, command)
+
+
+def _log_forecast(dataset: PreparedDataset) -> None:
+    """Say what the data let expect, before anything is trained."""
+    if expectation := report_forecast(dataset):
+        for line in expectation.lines:
+            _log.info("%s", line)
 
 
 def _arm_training(config: TrainingConfig, device: str, threads: int | None) -> ArmTraining:

@@ -185,6 +185,9 @@ def report_text(report: Report) -> str:
     if sizes["queries"]:
         lines += _query_lines(report)
     lines += _start_lines(report)
+    if "forecast" in report:
+        first, *said = report["forecast"]["lines"]
+        lines += ["", f"What to expect of joint training ({first}):", *(f"- {x}" for x in said)]
     if report["left_out"]:
         lines += [
             "",

@@ -6,6 +6,7 @@ import pydantic
 
 from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
+from twofold.studies.forecast.forecast import Expectation, report_forecast
 from twofold.studies.values import Value
 from twofold.tasks.report import data_report
 
@@ -31,11 +32,15 @@ class DataReport(Value):
     repeat_share: float
     seen: str
     left_out: list[str]
+    forecast: Expectation | None = None
+    """What the data let expect before training; null in older studies, and where the data are too
+    large or too few for it."""
 
 
 def data(evidence: Evidence) -> DataReport:
     """The report that `twofold prepare` writes."""
-    return DataReport(**data_report(evidence.dataset))
+    dataset = evidence.dataset
+    return DataReport(**data_report(dataset), forecast=report_forecast(dataset))
 
 
 def figure(result: DataReport, _study: "StudyResult") -> "Figure":
@@ -94,6 +99,10 @@ have the time of another event of their user; the order of the file decided whic
 out in {{ result.events.held_out_by_file_order | count }} cases.</li>{% endif %}
 {% for note in result.left_out %}<li>{{ note }}</li>{% endfor %}
 </ul>
+{% if result.forecast %}
+<p>What the data let expect, {{ result.forecast.lines[0] }}:</p>
+<ul>{% for line in result.forecast.lines[1:] %}<li>{{ line }}</li>{% endfor %}</ul>
+{% endif %}
 """
 
 ANALYSIS = Analysis("data", DataReport, data, CHAPTER, {"overlap": figure})

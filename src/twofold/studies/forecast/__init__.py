@@ -1,0 +1,1 @@
+"""What the data let expect of joint training, before any training."""

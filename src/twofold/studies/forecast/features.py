@@ -1,0 +1,270 @@
+"""What the data say of joint training before any training: the features of a forecast.
+
+Sizes, overlap and divergence are those of the data report. Two cheap probes ask the validation
+requests what counts of the added task would bring: *pairs*, by neighbours of items, and
+*popularity*, by counts alone. No test request is read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import scipy.sparse as sp
+
+from twofold.data.words import words
+from twofold.records import Floats, Ints, Task, other_task
+from twofold.tasks.examples import JudgedRequests
+from twofold.tasks.popularity import jensen_shannon, popularity_distribution
+from twofold.tasks.prepared import PreparedDataset
+
+FEATURES = (
+    "is_search",
+    "log_items",
+    "log_own_targets",
+    "log_added_targets",
+    "overlap",
+    "divergence",
+    "agreement",
+    "text",
+    "pairs_found",
+    "pairs_gain",
+    "popularity_found",
+    "popularity_gain",
+)
+"""Their names, in order. Targets are those of training, for each item; `overlap` is the share of
+own targets whose item the added task trains on; `divergence` that of Jensen and Shannon between the
+training popularities; `agreement` the correlation between what the two tasks call near; `found` is
+a probe's Recall@10 on validation from own data, `gain` what the added task's counts bring, as a
+share of it."""
+
+_REQUESTS, _LAST, _DEPTH = 400, 20, 10
+"""The most requests of validation, items of a history and items of an answer that count."""
+_USERS, _EVENTS = 5000, 100
+"""Histories, and of each the last events, that say which items are near."""
+_FURTHER = 0.3
+"""The weight of neighbours' neighbours, and of the other task's, beside what is found directly."""
+_UNKNOWN = 0.3
+"""What an item counts that is no training target of the helped task."""
+_NEAREST, _BLOCK = 50, 1000
+"""Neighbours of an item that are kept, and items whose neighbours are found at once."""
+_LEAST_FOUND = 0.02
+"""A probe that finds less is no unit for a gain."""
+
+
+def features(dataset: PreparedDataset, task: Task, *, text: bool) -> Floats:
+    """The values of `FEATURES` for one task, which the other one may help.
+
+    Args:
+        dataset: with both tasks.
+        task: the helped one.
+        text: whether models read the items' texts.
+    """
+    probe = dataset.once(("probe", text), lambda: Probe(dataset, text))
+    added, size = other_task(task), len(dataset.catalog)
+    own, other = (dataset.task(each).popularity for each in (task, added))
+    divergence = jensen_shannon(*(popularity_distribution(each) for each in (own, other)))
+    found = {
+        "is_search": float(task == "search"),
+        "log_items": np.log10(size),
+        "log_own_targets": np.log10(max(1, own.sum()) / size),
+        "log_added_targets": np.log10(max(1, other.sum()) / size),
+        "overlap": own[other > 0].sum() / max(1, own.sum()),
+        "divergence": divergence,
+        "agreement": probe.agreement,
+        "text": np.mean([bool(each) for each in dataset.catalog.texts]) if text else 0.0,
+        **probe.found(task),
+    }
+    return np.array([found[name] for name in FEATURES], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Counts of the training data as a retriever.
+
+    Attributes:
+        dataset: with both tasks.
+        text: whether the items' words count as words of queries that want them.
+    """
+
+    dataset: PreparedDataset
+    text: bool
+
+    @cached_property
+    def near_in_histories(self) -> sp.csr_array:
+        """Cosine of two items by the users who had them, (N, N)."""
+        histories = list(self.dataset.training_histories.values())
+        chosen = np.random.default_rng(0).permutation(len(histories))[:_USERS]
+        recent = [histories[number][-_EVENTS:] for number in chosen]
+        return _near(sp.csr_array(_membership(recent, self._size).T))
+
+    @cached_property
+    def near_in_queries(self) -> sp.csr_array:
+        """Cosine of two items by the words of the training queries that want them, (N, N)."""
+        return _near(self._wanted)
+
+    @cached_property
+    def agreement(self) -> float:
+        """The correlation of the two cosines over all pairs of items."""
+        one, other = self.near_in_histories, self.near_in_queries
+        pairs = self._size * (self._size - 1)
+        means = one.sum() / pairs, other.sum() / pairs
+        covariance = one.multiply(other).sum() / pairs - means[0] * means[1]
+        variances = [
+            each.multiply(each).sum() / pairs - mean**2
+            for each, mean in zip((one, other), means, strict=True)
+        ]
+        return float(covariance / np.sqrt(max(variances[0] * variances[1], 1e-24)))
+
+    def found(self, task: Task) -> dict[str, float]:
+        """Recall of both probes on validation, and what the added task's counts bring."""
+        judged = self.dataset.task(task).requests("validation").sample(_REQUESTS)
+        own, other = (self.dataset.task(t).popularity for t in (task, other_task(task)))
+        scores = self._histories(judged) if task == "recommendation" else self._queries(judged)
+        by_pairs = [self._recall(judged, scored, 1e-3 * _share(own)) for scored in scores]
+        nothing = sp.csr_array(scores[0].shape)
+        by_counts = [self._recall(judged, nothing, _share(each)) for each in (own, own + other)]
+        return {
+            "pairs_found": by_pairs[0],
+            "pairs_gain": _gain(by_pairs),
+            "popularity_found": by_counts[0],
+            "popularity_gain": _gain(by_counts),
+        }
+
+    def _histories(self, judged: JudgedRequests) -> tuple[sp.csr_array, sp.csr_array]:
+        """Scores of items by own neighbours of a history, and by both tasks', (R, N) each."""
+        at = self.dataset.catalog.positions
+        histories = [
+            np.array([at[item] for item in request.history[-_LAST:]], dtype=np.int64)
+            for request in judged.requests
+        ]
+        asked = _membership(histories, self._size)
+        near = _scaled(asked @ self.near_in_histories)
+        own = near + _FURTHER * _scaled(near @ self.near_in_histories)
+        added = _scaled(asked @ self.near_in_queries) + _scaled(near @ self.near_in_queries)
+        return own, own + _FURTHER * self._known(added, "recommendation")
+
+    def _queries(self, judged: JudgedRequests) -> tuple[sp.csr_array, sp.csr_array]:
+        """The same by the words of a query: items that are wanted by them, and their neighbours."""
+        column = self._columns
+        asked = _membership(
+            [
+                np.array([column[w] for w in set(words(r.query or "")) if w in column], np.int64)
+                for r in judged.requests
+            ],
+            max(1, len(column)),
+        )
+        wanted = asked @ _unit_rows(self._wanted).T.tocsr()
+        near = _scaled(wanted)
+        own = near + _FURTHER * _scaled(near @ self.near_in_queries)
+        return own, own + _FURTHER * self._known(_scaled(near @ self.near_in_histories), "search")
+
+    def _known(self, scores: sp.csr_array, task: Task) -> sp.csr_array:
+        """Less for items that are no target of a task's own: few of them will be."""
+        weight: Floats = np.where(self.dataset.task(task).popularity > 0, 1.0, _UNKNOWN)
+        return sp.csr_array(scores.multiply(weight[None, :]))
+
+    def _recall(self, judged: JudgedRequests, scores: sp.csr_array, usual: Floats) -> float:
+        """Recall@10 of scores (R, N) plus `usual` (N,); a history's items are left out where the
+        protocol does so."""
+        at, found = self.dataset.catalog.positions, []
+        for number, request in enumerate(judged.requests):
+            row = scores[[number]].toarray()[0] + usual
+            row[[at[item] for item in request.exclude]] = -np.inf
+            first = set(np.argpartition(-row, min(_DEPTH, len(row) - 1))[:_DEPTH].tolist())
+            right = {at[item] for item in judged.qrels[request.request_id]}
+            found.append(len(first & right) / max(1, len(right)))
+        return float(np.mean(found)) if found else 0.0
+
+    @property
+    def _size(self) -> int:
+        return len(self.dataset.catalog)
+
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        """The number of each word."""
+        known = {word for texts, _ in self._documents for word in texts}
+        return {word: n for n, word in enumerate(sorted(known))}
+
+    @cached_property
+    def _documents(self) -> Sequence[tuple[set[str], Ints]]:
+        """Words, and the items that they want: of training queries, and of the items' texts."""
+        asked = [
+            (set(words(example.query or "")), example.targets)
+            for example in self.dataset.task("search").examples
+        ]
+        texts = self.dataset.catalog.texts if self.text else ()
+        return [*asked, *((set(words(each)), np.array([n])) for n, each in enumerate(texts))]
+
+    @cached_property
+    def _wanted(self) -> sp.csr_array:
+        """How often each word wants each item, a rare word more, (N, words)."""
+        rows, columns = [], []
+        for known, items in self._documents:
+            for word in known:
+                rows += items.tolist()
+                columns += [self._columns[word]] * len(items)
+        shape = (self._size, max(1, len(self._columns)))
+        counted = sp.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+        counted.sum_duplicates()
+        counted.data = np.log1p(counted.data)
+        documents = np.asarray((counted > 0).sum(axis=0)).ravel()
+        rarity = np.log(1 + self._size / np.maximum(1, documents))
+        return sp.csr_array(counted.multiply(rarity[None, :]))
+
+
+def _membership(groups: Sequence[Ints], size: int) -> sp.csr_array:
+    """Which items each group holds, (G, `size`)."""
+    rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    columns = np.concatenate([*groups, np.zeros(0, dtype=np.int64)])
+    member = sp.csr_array((np.ones(len(rows)), (rows, columns)), shape=(max(1, len(groups)), size))
+    member.sum_duplicates()
+    member.data = np.minimum(member.data, 1.0)
+    return member
+
+
+def _near(items: sp.csr_array) -> sp.csr_array:
+    """Cosines of rows (N, D), of the nearest `_NEAREST` of each, (N, N), without the diagonal."""
+    rows = _unit_rows(items)
+    columns, blocks = rows.T.tocsc(), []
+    for start in range(0, rows.shape[0], _BLOCK):
+        block = sp.csr_array(rows[start : start + _BLOCK] @ columns)
+        itself = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr)) + start
+        block.data[block.indices == itself] = 0
+        block.eliminate_zeros()
+        blocks.append(_largest(block))
+    return sp.csr_array(sp.vstack(blocks, format="csr"))
+
+
+def _largest(block: sp.csr_array) -> sp.csr_array:
+    """The largest `_NEAREST` values of each row."""
+    for start, end in pairwise(block.indptr.tolist()):
+        if end - start > _NEAREST:
+            row = block.data[start:end]
+            row[row < np.partition(row, -_NEAREST)[-_NEAREST]] = 0
+    block.eliminate_zeros()
+    return block
+
+
+def _unit_rows(matrix: sp.csr_array) -> sp.csr_array:
+    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    scale = sp.dia_array((1 / np.maximum(lengths, 1e-12)[None, :], [0]), shape=(len(lengths),) * 2)
+    return sp.csr_array(scale @ matrix)
+
+
+def _scaled(scores: sp.csr_array) -> sp.csr_array:
+    """Each row with a largest value of 1."""
+    largest = np.asarray(scores.max(axis=1).todense()).ravel()
+    scale = sp.dia_array((1 / np.maximum(largest, 1e-12)[None, :], [0]), shape=(len(largest),) * 2)
+    return sp.csr_array(scale @ scores)
+
+
+def _share(counts: Ints) -> Floats:
+    shares: Floats = counts / max(1, counts.sum())
+    return shares
+
+
+def _gain(found: Sequence[float]) -> float:
+    """What the second adds to the first, as a share of it, between -1 and 3."""
+    return float(np.clip((found[1] - found[0]) / max(found[0], _LEAST_FOUND), -1, 3))
