@@ -338,11 +338,35 @@ def looks(draws: int) -> Checks:
         yield Row(name, "12 seeds at once", fixed, draws, high=high)
 
 
+def growing(draws: int) -> Checks:
+    """The same where each seed asks other queries, 600 of them."""
+    world = FOLDS["other queries"]
+    cases = {
+        "joint equals plain, control far below: helps": (0.0, 0.0, -8 * BORDER),
+        "no effect: helps or hurts": EQUAL,
+        "effect of 2 SESOI: helps": (2 * BORDER, 0.0, 0.0),
+        "effect of 4 SESOI: helps": (4 * BORDER, 0.0, 0.0),
+    }
+    for place, (name, effects) in enumerate(cases.items()):
+        rng = np.random.default_rng([14, place])
+        counted = ("helps", "hurts") if effects == EQUAL else ("helps",)
+        count = seeds = 0
+        for _ in range(draws):
+            verdict, trained = _grown(made_scores(world, rng, LOOKS[-1], effects), "transfer")
+            count += verdict in counted
+            seeds += trained
+        high = {0: 0.025, 1: 0.05}.get(place)
+        setting = f"other queries for each seed; {seeds / draws:.1f} seeds in the mean"
+        yield Row(name, setting, count, draws, high=high)
+
+
 def _grown(whole: TaskScores, question: Question) -> tuple[str, int]:
     """The verdict of a study that ends as soon as it decides, and its seeds."""
+    of_seed = whole.requests if whole.moments.folded else 0
     for seeds in LOOKS:
-        arms = [arm[:seeds] for arm in whole.arms]
-        part = TaskScores(arms[0], arms[1], arms[2], whole.clusters)
+        asked = slice(seeds * of_seed or None)
+        arms = [arm[:seeds, asked] for arm in whole.arms]
+        part = TaskScores(arms[0], arms[1], arms[2], whole.clusters[asked])
         found = verdicts_of([part], question=question, looks=LOOKS)[0]
         if found.verdict != "not enough data":
             return found.verdict, seeds
@@ -454,6 +478,7 @@ CHECKS: dict[str, tuple[str, Callable[[int], Checks]]] = {
     "borders": ("How often is a verdict false at its border?", borders),
     "ranks": ("Is a contradiction between the first ranks and the others told?", ranks),
     "looks": ("What does it cost to look before the end?", looks),
+    "growing": ("What does it cost to look before the end, where seeds have folds?", growing),
     "plans": ("Is what a study is told to need enough?", plans),
     "degenerate": ("Do tables that cannot decide ever decide?", degenerate),
 }

@@ -15,13 +15,13 @@ from twofold.evaluation.measures import MEASURES
 from twofold.evaluation.runs import read_run
 from twofold.evaluation.significance import Estimate, difference, side_by_side
 from twofold.model.stamp import Stamp
-from twofold.records import Floats, Ints, Request, Run, Task
+from twofold.records import Floats, Ints, Run, Task
 from twofold.studies.arms import control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.statistics.task_scores import TOP, TaskScores, has_top, primary_measure
 from twofold.studies.values import Difference, Mean, Measures
 from twofold.tasks.evaluate import KIND as EVALUATION
-from twofold.tasks.folds import Folds
+from twofold.tasks.folds import Asked, Folds
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 
@@ -60,15 +60,12 @@ class Scores:
         self.stamps: Mapping[str, Sequence[Stamp]] = {
             arm.name: [model_stamp(folder, arm.name, seed) for seed in range(seeds)] for arm in arms
         }
-        judged = [
-            {task: self.folds.of(seed).task(task).requests("test") for task in dataset.tasks}
-            for seed in range(seeds if self.folds.any else 1)
-        ]
-        self._judged = {
-            task: [own[task] for own in (judged[:1] if self.folds.why_fixed[task] else judged)]
-            for task in dataset.tasks
-        }
-        self._clusters = {task: _clusters(self.requests(task)) for task in dataset.tasks}
+        self._asked: dict[Task, list[Asked]] = {task: [] for task in dataset.tasks}
+        for seed in range(seeds):
+            for task, own in self._asked.items():
+                if seed == 0 or self.folds.why_fixed[task] is None:
+                    own.append(self.folds.asked(seed, task))
+        self._clusters = {task: _clusters(own) for task, own in self._asked.items()}
 
     @property
     def at_own_best(self) -> bool:
@@ -78,14 +75,6 @@ class Scores:
     def clusters(self, task: Task) -> Ints:
         """(R,), the number of each request's user, or of the request itself."""
         return self._clusters[task]
-
-    def requests(self, task: Task) -> list[tuple[Request, Mapping[str, int]]]:
-        """Each request with its right answers, R; with folds a user may be among them often."""
-        return [
-            (request, judged.qrels[request.request_id])
-            for judged in self._judged[task]
-            for request in judged.requests
-        ]
 
     def matrix(self, arm: str, task: Task, measure: str | None = None) -> Floats:
         """Scores of one arm, (S, R), requests in the order of the task; with folds, NaN where a
@@ -99,11 +88,11 @@ class Scores:
 
     def of_first_fold(self, arm: str, task: Task, measure: str | None = None) -> Floats:
         """`matrix` on the requests of the dataset itself: with folds, those of the first seed."""
-        scores, folds = self.matrix(arm, task, measure), self._judged[task]
-        return scores if len(folds) == 1 else scores[:1, : len(folds[0].requests)]
+        scores, asked = self.matrix(arm, task, measure), self._asked[task]
+        return scores if len(asked) == 1 else scores[:1, : len(asked[0].request_ids)]
 
     def _matrix(self, by_seed: Sequence[Floats], task: Task) -> Floats:
-        return side_by_side(by_seed) if len(self._judged[task]) > 1 else np.stack(by_seed)
+        return side_by_side(by_seed) if len(self._asked[task]) > 1 else np.stack(by_seed)
 
     def difference(
         self, first: str, second: str, task: Task, measure: str | None = None
@@ -123,10 +112,10 @@ class Scores:
 
     def runs(self, arm: str, task: Task) -> Iterator[Run]:
         """The ranked answers of one arm, by seed; read one at a time."""
-        judged = self._judged[task]
+        asked = self._asked[task]
         for seed in range(len(self._frames[arm])):
-            requests = judged[seed if len(judged) > 1 else 0].requests
-            ids = [*(request.request_id for request in requests), *self._dataset.catalog.item_ids]
+            own = asked[seed if len(asked) > 1 else 0].request_ids
+            ids = [*own, *self._dataset.catalog.item_ids]
             yield read_run(self._folder.evaluation(arm, seed) / f"{task}.trec", ids)
 
     def primary(self, task: Task) -> TaskScores:
@@ -242,7 +231,7 @@ def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:
     return frame.filter(chosen)["value"].to_numpy()
 
 
-def _clusters(requests: Sequence[tuple[Request, Mapping[str, int]]]) -> Ints:
+def _clusters(asked: Sequence[Asked]) -> Ints:
     """Requests of one user belong together; a query without a user is a unit of its own."""
-    units = [request.user_id or request.request_id for request, _ in requests]
+    units = [unit for own in asked for unit in own.units]
     return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]

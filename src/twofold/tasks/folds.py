@@ -13,7 +13,8 @@ chosen; and what holds of a split (`twofold.tasks.examples`) holds of every fold
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
@@ -38,6 +39,19 @@ _TEST_TENTHS = [tenth for tenth in range(TENTHS) if tenth != VALIDATION_TENTH]
 _ASKED_FOR = "a fixed split was asked for"
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The test requests of one task in one fold, (R,) each.
+
+    Attributes:
+        request_ids: in the order of the task.
+        units: the user of each, or the request itself, where it has none.
+    """
+
+    request_ids: Sequence[str]
+    units: Sequence[str]
+
+
 class Folds:
     """The folds of a dataset.
 
@@ -58,6 +72,7 @@ class Folds:
             raise InputError(f"folds '{which}': choose one of {', '.join(WHICH)}")
         self._dataset = dataset
         self._last = 0, dataset
+        self._asked: dict[tuple[int, Task], Asked] = {}
         self._named = not _split_by_hash(dataset)
         reasons: dict[Task, str | None] = {
             "search": _ASKED_FOR if which == "none" else self._why_queries(which),
@@ -81,6 +96,16 @@ class Folds:
         if self._last[0] != number:
             self._last = number, self._made(number)
         return self._last[1]
+
+    def asked(self, number: int, task: Task) -> Asked:
+        """Who is asked in a fold; kept for all folds, as requests with their histories are not."""
+        if (number, task) not in self._asked:
+            requests = self.of(number).task(task).requests("test").requests
+            self._asked[number, task] = Asked(
+                request_ids=[request.request_id for request in requests],
+                units=[request.user_id or request.request_id for request in requests],
+            )
+        return self._asked[number, task]
 
     def _made(self, number: int) -> PreparedDataset:
         events, queries = self._dataset.interactions, self._dataset.queries

@@ -47,47 +47,54 @@ Recipe = Mapping[str, Any]
 """Settings that take the place of the fixed recipe's."""
 
 _FEW_SEARCHES = {"search": 0.25, "recommendation": 0.75}
+_LARGE_BATCHES = {
+    "dropout": 0.3,
+    "weight_decay": 1.5,
+    "batch_tokens": 2048,
+    "max_batch_size": 256,
+    "learning_rate": 1.4e-3,
+}
 
 _RECOMMENDATION: Sequence[Recipe] = (
     {},
+    _LARGE_BATCHES,
+    {"dropout": 0.3, "weight_decay": 1.0, "backbone": "decoder:medium"},
+    {"item_init": "text", "dropout": 0.3},
+    {**_LARGE_BATCHES, "item_init": "factors"},
+    {**_LARGE_BATCHES, "backbone": "decoder:medium"},
     {"dropout": 0.3},
     {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
-    {"item_init": "text", "dropout": 0.3},
-    {"dropout": 0.3, "weight_decay": 1.0, "backbone": "decoder:medium"},
-    {"item_init": "factors", "dropout": 0.5, "weight_decay": 1.0},
-    {"dropout": 0.5, "learning_rate": 2e-3},
-    {"item_init": "text"},
-    {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
     {"dropout": 0.5, "weight_decay": 1.0, "backbone": "decoder:medium"},
+    {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
+    {"dropout": 0.5, "learning_rate": 2e-3},
     {"dropout": 0.3, "learning_rate": 3e-4},
-    {"weight_decay": 1.0},
 )
 _SEARCH: Sequence[Recipe] = (
     {},
     {"item_text_queries": 3},
+    {"dropout": 0.3, "weight_decay": 1.0, "backbone": "decoder:medium"},
     {"item_init": "text", "dropout": 0.3},
-    {"dropout": 0.3, "weight_decay": 1.0},
+    _LARGE_BATCHES,
     {"item_text_queries": 3, "dropout": 0.3, "backbone": "decoder:medium"},
     {"item_init": "text"},
     {"item_init": "factors", "dropout": 0.3},
     {"learning_rate": 3e-4},
-    {"dropout": 0.5, "learning_rate": 2e-3},
     {"item_init": "text", "item_text_queries": 3, "dropout": 0.3},
-    {"dropout": 0.5, "weight_decay": 1.0, "backbone": "decoder:medium"},
+    {"dropout": 0.5, "learning_rate": 2e-3},
     {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
 )
 _JOINT: Sequence[Recipe] = (
     {},
-    {"dropout": 0.3, "source_weights": _FEW_SEARCHES},
-    {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
-    {"item_init": "text", "dropout": 0.3},
+    {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES},
     {"dropout": 0.3, "weight_decay": 1.0, "backbone": "decoder:medium"},
+    {"item_init": "text", "dropout": 0.3},
+    {**_LARGE_BATCHES, "item_init": "factors", "source_weights": _FEW_SEARCHES},
+    {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES, "backbone": "decoder:medium"},
     {"item_text_queries": 3, "dropout": 0.3, "source_weights": "balanced"},
-    {"item_init": "factors", "dropout": 0.5, "weight_decay": 1.0, "source_weights": _FEW_SEARCHES},
+    {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
     {"item_text_queries": 3, "source_weights": _FEW_SEARCHES},
-    {"dropout": 0.5, "learning_rate": 2e-3},
     {"dropout": 0.3, "source_weights": "balanced", "backbone": "decoder:medium"},
-    {"dropout": 0.3, "learning_rate": 3e-4},
+    {"dropout": 0.5, "learning_rate": 2e-3},
     {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
 )
 SPACES: Mapping[tuple[Task, ...], Sequence[Recipe]] = {
@@ -100,8 +107,9 @@ SPACES: Mapping[tuple[Task, ...], Sequence[Recipe]] = {
 SASREC_RECIPES: Sequence[Recipe] = (
     {},
     {"dropout": 0.3},
+    {"dropout": 0.3, "weight_decay": 1.0, "backbone": "sasrec:medium"},
+    _LARGE_BATCHES,
     {"dropout": 0.5},
-    {"dropout": 0.3, "weight_decay": 1.0},
     {"dropout": 0.3, "backbone": "sasrec:medium"},
     {"dropout": 0.5, "weight_decay": 1.0},
     {"dropout": 0.3, "learning_rate": 3e-3},
@@ -109,7 +117,6 @@ SASREC_RECIPES: Sequence[Recipe] = (
     {"learning_rate": 3e-4},
     {"dropout": 0.5, "weight_decay": 1.0, "backbone": "sasrec:medium"},
     {"dropout": 0.3, "learning_rate": 3e-4},
-    {"weight_decay": 1.0},
 )
 """The space of the baseline SASRec, whose rows start at random as published."""
 
