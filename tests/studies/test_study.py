@@ -288,6 +288,8 @@ def test_each_seed_holds_out_another_part_and_a_study_grows(tmp_path: Path) -> N
             stamp = model_stamp(StudyFolder(out), arm, seed)
             assert stamp.data == folds.of(seed).digest
     assert len(first["arms"]["joint-from-behaviour"]["search"]["Recall@10"]["by_seed"]) == 2
+    popular = first["baselines"]["popularity (search)"]["search"]
+    assert len(popular["Recall@10"]["by_seed"]) == 2, "quick baselines are made on each fold"
     before = {path: path.stat().st_mtime_ns for path in out.glob("models/*/*/manifest.json")}
     grown = study(dataset, max_seeds=3, resume=True, **common).result
     assert grown["stamp"]["looks"] == [2, 3]

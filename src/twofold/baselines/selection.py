@@ -51,6 +51,9 @@ class Chosen:
 class Baseline:
     """A baseline by name; `make` may take long.
 
+    Attributes:
+        slow: whether `make` trains, or encodes with a sentence encoder.
+
     Raises:
         InputError: from `make`, where the data lack what the baseline needs, such as text.
     """
@@ -58,6 +61,7 @@ class Baseline:
     task: Task
     name: str
     make: Callable[[], Chosen]
+    slow: bool = False
 
 
 def quick_baselines(
@@ -79,7 +83,8 @@ def quick_baselines(
 
 def _frozen_encoders(dataset: PreparedDataset, config: TrainingConfig | None) -> Iterator[Baseline]:
     for task in dataset.tasks:
-        yield Baseline(task, f"frozen encoder {task}", partial(_frozen, dataset, config))
+        slow = bool(config and sentence_part(config))
+        yield Baseline(task, f"frozen encoder {task}", partial(_frozen, dataset, config), slow)
 
 
 def _frozen(dataset: PreparedDataset, config: TrainingConfig | None) -> Chosen:
@@ -111,26 +116,29 @@ def every_baseline(
     """
     for task in dataset.tasks:
         yield Baseline(task, f"popularity {task}", partial(_untuned, Popularity, dataset, task))
+    slow = bool(sentence_part(config))
     if "search" in dataset.tasks:
         for texts in FIELDS:
             yield Baseline("search", f"BM25 {texts}", partial(_bm25, dataset, texts))
-        plain = "bi-encoder (untuned)" if sentence_part(config) else "TF-IDF and SVD"
-        yield Baseline("search", plain, partial(_bi_encoder, dataset, config, plain))
+        plain = "bi-encoder (untuned)" if slow else "TF-IDF and SVD"
+        yield Baseline("search", plain, partial(_bi_encoder, dataset, config, plain), slow)
         yield documents_baseline(dataset, config)
-        if sentence_part(config):
+        if slow:
             tuned = partial(_tuned, dataset, config, folder, device)
-            yield Baseline("search", "bi-encoder", tuned)
+            yield Baseline("search", "bi-encoder", tuned, slow)
     if "recommendation" in dataset.tasks:
         yield Baseline("recommendation", "item-kNN", partial(_item_knn, dataset))
-        yield Baseline("recommendation", "history mean", partial(_history_mean, dataset, config))
+        mean = partial(_history_mean, dataset, config)
+        yield Baseline("recommendation", "history mean", mean, slow)
         neural = partial(_sasrec, dataset, folder / "sasrec", config, device, threads, tune)
-        yield Baseline("recommendation", "SASRec", neural)
+        yield Baseline("recommendation", "SASRec", neural, slow=True)
     yield from _frozen_encoders(dataset, config)
 
 
 def documents_baseline(dataset: PreparedDataset, config: TrainingConfig) -> Baseline:
     """The hybrid part alone: what a generative model with that part must improve on."""
-    return Baseline("search", "documents", lambda: _documents(dataset, config))
+    slow = bool(sentence_part(config))
+    return Baseline("search", "documents", lambda: _documents(dataset, config), slow)
 
 
 def _documents(dataset: PreparedDataset, config: TrainingConfig) -> Chosen:

@@ -65,7 +65,8 @@ def _evaluate_model(model: Path, dataset: str, out: Path, device: str, skip_unkn
     if data.digest != retriever.model.stamp.data:
         raise InputError(
             f"{dataset}: is not the dataset and split that {model} was trained on, which may have "
-            f"seen its test data; give that one, or train on this one"
+            f"seen its test data; give that one, or train on this one (of a study's models, those "
+            f"of seed 0 have this split, and each other seed a fold of its own)"
         )
     tasks = [task for task in data.tasks if task in retriever.model.tasks]
     if not tasks:

@@ -5,7 +5,7 @@
     models/ARM/seed-N/               a trained model; ARM-from-behaviour reads no item text
     evaluations/ARM/seed-N/          its answers to the test requests, and their scores; what is
                                      judged for another question is ARM-with-text, ...
-    evaluations/baselines/TASK/NAME/ the same of a baseline
+    evaluations/baselines/TASK/NAME/ the same of a baseline; baselines-seed-N/ on the fold of a seed
     tuning/ARM/                      the trials that chose an arm's recipe
     baselines/, encoders/            weights that baselines and identifiers share between arms
     levels/PARAMETER-VALUE/          in a simulation: the models and evaluations of one level
@@ -62,22 +62,21 @@ class StudyFolder:
         folder = self.evaluation(arm, 0).parent
         return sorted(place.parent for place in folder.glob(f"seed-*/{artifact.MANIFEST}"))
 
-    def baseline(self, task: Task, name: str) -> Path:
-        """The folder of one baseline's evaluation."""
-        return self._baselines / task / "-".join(name.lower().split())
+    def baseline(self, task: Task, name: str, seed: int = 0) -> Path:
+        """The folder of one baseline's evaluation, on the fold of a seed."""
+        return self._baselines(seed) / task / "-".join(name.lower().split())
 
     def baselines(self) -> Iterator[tuple[Task, Path]]:
         """The task and the folder of every baseline's evaluation, in the order of their names."""
-        for place in sorted(self._baselines.glob("*/*")):
+        for place in sorted(self._baselines(0).glob("*/*")):
             yield place.parent.name, place  # type: ignore[misc]  # made by `baseline`
 
     def level(self, parameter: str, value: float) -> "StudyFolder":
         """The models and evaluations of one level of a simulation."""
         return StudyFolder(self.path / "levels" / f"{parameter}-{value:g}")
 
-    @property
-    def _baselines(self) -> Path:
-        return self.path / "evaluations" / "baselines"
+    def _baselines(self, seed: int) -> Path:
+        return self.path / "evaluations" / (f"baselines-seed-{seed}" if seed else "baselines")
 
     @property
     def plan(self) -> Path:

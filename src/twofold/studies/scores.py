@@ -154,22 +154,35 @@ class Scores:
         }
 
     def baselines(self) -> dict[str, dict[str, dict[str, Mean | Difference]]]:
-        """The means of every baseline by task and measure, and the joint arm's difference to it:
-        on the requests of the first seed, where seeds have folds."""
+        """The means of every baseline by task and measure, and the joint arm's difference to it;
+        where seeds have folds, and slow baselines were made on the first alone, on that one."""
         means: dict[str, dict[str, dict[str, Mean | Difference]]] = {}
         for task, place in self._folder.baselines():
             stamp = artifact.load(place, EVALUATION)["config"]["stamp"]
-            frame = pl.read_parquet(place / "per_request.parquet")
-            scores = {str(m): _column(frame, task, str(m))[None] for m in MEASURES}
-            own = scores[str(self.measure)]
+            frames = self._of_folds(task, place)
+            scores = {
+                str(m): side_by_side([_column(frame, task, str(m)) for frame in frames])
+                for m in MEASURES
+            }
+            own, joint = scores[str(self.measure)], self.matrix("joint", task)
+            if len(frames) < len(self._asked[task]):
+                joint = self.of_first_fold("joint", task)
             clusters = self._clusters[task][: own.shape[1]]
-            above = difference(self.of_first_fold("joint", task), own, clusters, fixed=True)
+            above = difference(joint, own, clusters, fixed=True)
             means.setdefault(stamp["retriever"], {})[task] = {
                 **{measure: Mean.of(own, clusters) for measure, own in scores.items()},
                 # What users ask first: is the model better than the baseline at all?
                 "joint_minus_baseline": Difference.of(above),
             }
         return means
+
+    def _of_folds(self, task: Task, place: Path) -> list[pl.DataFrame]:
+        """The scores of a baseline on the fold of every seed; on the first alone, where there is
+        no other one."""
+        seeds = range(1, len(self._asked[task]))
+        others = [self._folder.baseline(task, place.name, seed) for seed in seeds]
+        made = others if all(artifact.is_complete(other) for other in others) else []
+        return [_scored(each) for each in (place, *made)]
 
     def per_request(self) -> pl.DataFrame:
         """Columns arm, seed, task, request_id, measure, value."""

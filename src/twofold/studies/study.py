@@ -22,6 +22,7 @@ from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import InputError, Split, Task
 from twofold.studies import analyses
 from twofold.studies.analyses.analysis import Evidence
+from twofold.studies.analyses.power import outlook
 from twofold.studies.arms import InterventionSet, semantic_arms, study_arms
 from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.forecast.forecast import report_forecast
@@ -255,17 +256,7 @@ def _run(
 ) -> Study:
     """Everything that the plan asks for: baselines, arms, conclusion."""
     dataset, first = folds.of(0), next(iter(kinds.values())).training
-    baselines = quick_baselines(dataset, first.config)
-    if plan["baselines"]:
-        baselines = every_baseline(
-            dataset,
-            folder.baseline_models,
-            first.config,
-            first.device,
-            first.threads,
-            tune=plan["tune"],
-        )
-    run_baselines(dataset, folder, baselines)
+    run_baselines(dataset, folder, _baselines(dataset, folder, first, plan))
     if plan["tune"]:
         kinds = {
             text: replace(
@@ -275,7 +266,7 @@ def _run(
             for text, kind in kinds.items()
         }
     for looks in looks_at(plan["seeds"], plan["max_seeds"], folder.looks()):
-        _train(folds, kinds, folder, looks)
+        _train(folds, kinds, folder, plan, looks)
         judged = _judge(folds, kinds, questions, plan, looks)
         if are_settled([answer.verdicts for answer in judged.answers], looks):
             break
@@ -284,10 +275,37 @@ def _run(
     return _conclude(folds, kinds, judged, folder, {**reached, "looks": looks.taken}, command)
 
 
-def _train(folds: Folds, kinds: Mapping[Text, _Kind], folder: StudyFolder, looks: Looks) -> None:
-    """Train and score all arms with every seed up to this look; the log tells what is to come."""
+def _baselines(
+    dataset: PreparedDataset, folder: StudyFolder, training: ArmTraining, plan: Mapping[str, Any]
+) -> Iterator[Baseline]:
+    """The baselines that the plan asks for."""
+    if not plan["baselines"]:
+        return quick_baselines(dataset, training.config)
+    return every_baseline(
+        dataset,
+        folder.baseline_models,
+        training.config,
+        training.device,
+        training.threads,
+        tune=plan["tune"],
+    )
+
+
+def _train(
+    folds: Folds,
+    kinds: Mapping[Text, _Kind],
+    folder: StudyFolder,
+    plan: Mapping[str, Any],
+    looks: Looks,
+) -> None:
+    """Train and score all arms with every seed up to this look, and on the fold of each the
+    baselines that take seconds; the log tells what is to come."""
     for seed in range(looks.seeds):
         start, dataset = time.monotonic(), folds.of(seed)
+        if dataset is not folds.of(0):
+            first = next(iter(kinds.values())).training
+            quick = (each for each in _baselines(dataset, folder, first, plan) if not each.slow)
+            run_baselines(dataset, folder, quick, seed)
         for kind in kinds.values():
             training = kind.training
             if dataset is not folds.of(0):
@@ -295,7 +313,18 @@ def _train(folds: Folds, kinds: Mapping[Text, _Kind], folder: StudyFolder, looks
                 training = replace(training, identifiers=own)
             run_arms(dataset, kind.arms, kind.folder, seed, training, kind.transfer)
         if seed == 0:
-            looks.tell_cost(time.monotonic() - start)
+            outlooks = _outlooks(folds, kinds, plan, looks)
+            looks.tell_cost(time.monotonic() - start, outlooks)
+
+
+def _outlooks(
+    folds: Folds, kinds: Mapping[Text, _Kind], plan: Mapping[str, Any], looks: Looks
+) -> Iterator[str]:
+    """What the first seed promises of the question *transfer*, from behaviour where it is asked."""
+    kind = list(kinds.values())[-1]
+    scores = Scores(folds.of(0), kind.arms, kind.transfer, 1, plan["measure"], folds)
+    for task in folds.of(0).tasks:
+        yield outlook(scores, task, plan["sesoi_share"], sorted({looks.seeds, looks.most}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,11 +392,18 @@ def _require_both_tasks(dataset: PreparedDataset) -> None:
 
 
 def run_baselines(
-    dataset: PreparedDataset, folder: StudyFolder, baselines: Iterator[Baseline]
+    dataset: PreparedDataset, folder: StudyFolder, baselines: Iterator[Baseline], seed: int = 0
 ) -> None:
-    """Score baselines; one that the data do not allow is left out, and the log says so."""
+    """Score baselines; one that the data do not allow is left out, and the log says so.
+
+    Args:
+        dataset: the fold of a seed.
+        folder: where their evaluations go.
+        baselines: the baselines.
+        seed: the seed.
+    """
     for baseline in baselines:
-        out = folder.baseline(baseline.task, baseline.name)
+        out = folder.baseline(baseline.task, baseline.name, seed)
         if artifact.is_complete(out):
             continue
         try:

@@ -1,5 +1,6 @@
 """What more seeds would say: chances that grow with seeds, requests and the effect."""
 
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ import pytest
 
 from twofold.records import Floats
 from twofold.studies.analyses.analysis import Evidence
-from twofold.studies.analyses.power import Power, power, tables
+from twofold.studies.analyses.power import Power, outlook, power, tables
 from twofold.studies.cells import render
 from twofold.studies.statistics.task_scores import TaskScores
 
@@ -48,6 +49,14 @@ def test_chances_grow_with_seeds_requests_and_the_effect(found: Power) -> None:
     alone = power(_evidence("the queries name their splits"))["search"]
     assert alone[3].seeds == 12
     assert alone[3].helps["2"] < sizes[12, 400].helps["2"], "without folds more seeds say less"
+
+
+def test_the_outlook_is_a_sentence() -> None:
+    told = outlook(_evidence(None).scores, "search", 0.05, (3, 12))
+    assert re.fullmatch(
+        r"search: the chance to find an effect of 2 SESOI is \d+% with 3, \d+% with 12 seeds", told
+    )
+    assert outlook(_evidence(None, hits=0.0).scores, "search", 0.05, (3,)) == ""
 
 
 def test_nothing_is_said_where_nothing_is_found() -> None:

@@ -47,9 +47,10 @@ def test_it_ends_when_nothing_is_open(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_the_log_tells_what_the_rest_will_cost(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        Looks(3, [3], [3, 5, 8, 12], 12).tell_cost(240.0)
+        Looks(3, [3], [3, 5, 8, 12], 12).tell_cost(240.0, iter(["likely", ""]))
         Looks(1, [1], None, 1).tell_cost(240.0)
         Looks(3, [3], None, 3).tell_cost(0.1)
     assert [record.message for record in caplog.records] == [
-        "one seed took 4 min: 3 seeds take about 12 min, 12 about 48 min"
+        "one seed took 4 min: 3 seeds take about 12 min, 12 about 48 min",
+        "likely",
     ]

@@ -3,15 +3,16 @@
 It is simulated from what this study shows; see `twofold.studies.statistics.power`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 
 from twofold.records import Task
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.cells import Cell, Row, Table
+from twofold.studies.scores import Scores
 from twofold.studies.statistics.power import Chance, Plan, power_table
 from twofold.studies.values import Value
 
@@ -48,21 +49,34 @@ def power(evidence: Evidence) -> Power:
 
 
 def _of_task(evidence: Evidence, task: Task) -> list[Chances]:
-    scores = evidence.scores.primary(task)
-    if not scores.plain_mean > 0:
-        return []
-    plans = power_table(
-        scores.moments,
-        scores.requests,
-        evidence.plan["sesoi_share"],
-        redrawn=0.0 if evidence.scores.folds.why_fixed[task] else REDRAWN[task],
-        effects=(0, *EFFECTS),
-    )
+    plans = _plans(evidence.scores, task, evidence.plan["sesoi_share"], effects=(0, *EFFECTS))
 
     def size(plan: Plan) -> tuple[int, int]:
         return plan.requests, plan.seeds
 
     return [_chances(list(own)) for _, own in groupby(sorted(plans, key=size), size)]
+
+
+def _plans(scores: Scores, task: Task, sesoi_share: float, **asked: Any) -> list[Plan]:
+    own = scores.primary(task)
+    if not own.plain_mean > 0:
+        return []
+    redrawn = 0.0 if scores.folds.why_fixed[task] else REDRAWN[task]
+    return power_table(own.moments, own.requests, sesoi_share, redrawn=redrawn, **asked)
+
+
+def outlook(scores: Scores, task: Task, sesoi_share: float, looks: Sequence[int]) -> str:
+    """What to expect of a study, after its first seed: one sentence; empty where nothing is found.
+
+    Args:
+        scores: of the first seed.
+        task: the task.
+        sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
+        looks: numbers of seeds to tell of.
+    """
+    plans = _plans(scores, task, sesoi_share, looks=looks, times=(1.0,), effects=(2.0,))
+    told = ", ".join(f"{plan.helps:.0%} with {plan.seeds}" for plan in plans)
+    return f"{task}: the chance to find an effect of 2 SESOI is {told} seeds" if told else ""
 
 
 def _chances(plans: list[Plan]) -> Chances:

@@ -1,7 +1,7 @@
 """When a study ends: after so many seeds, or as soon as nothing is open."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from twofold.evaluation.sequential import looks_until, planned_looks
@@ -30,14 +30,21 @@ class Looks:
     planned: Sequence[int] | None
     most: int
 
-    def tell_cost(self, seconds: float) -> None:
-        """Say in the log what all seeds will take, given the first one."""
+    def tell_cost(self, seconds: float, outlooks: Iterable[str] = ()) -> None:
+        """Say in the log what all seeds will take and may find, given the first one.
+
+        Args:
+            seconds: what the first seed took; nothing is said where it was there already.
+            outlooks: sentences; made only if they are said.
+        """
         if seconds < _WORTH_TELLING or self.most == 1:
             return
         told = f"{self.seeds} seeds take about {_duration(self.seeds * seconds)}"
         if self.most > self.seeds:
             told += f", {self.most} about {_duration(self.most * seconds)}"
         _log.info("one seed took %s: %s", _duration(seconds), told)
+        for outlook in filter(None, outlooks):
+            _log.info("%s", outlook)
 
 
 def looks_at(seeds: int, max_seeds: int | None, taken: Sequence[int]) -> Iterator[Looks]:
