@@ -300,3 +300,37 @@ def test_each_seed_holds_out_another_part_and_a_study_grows(tmp_path: Path) -> N
         study(dataset, seeds=3, folds="none", resume=True, **common)
     with pytest.raises(InputError, match="--max-seeds 2: at least 3"):
         study(dataset, max_seeds=2, resume=True, **common)
+
+
+def test_every_question_has_its_verdicts_and_its_arms(content: dict[str, Any]) -> None:
+    asked = [(own["question"], own["text"], own["suffix"]) for own in content["questions"]]
+    assert asked == [
+        ("transfer", "without", "-from-behaviour"),
+        ("transfer", "with", "-with-text"),
+        ("replace", "with", ""),
+    ]
+    assert content["verdicts"] == content["questions"][0]["verdicts"]
+    for own in content["questions"]:
+        assert set(own["verdicts"]) == {"search", "recommendation"}
+        assert sum(own["source_weights"].values()) == pytest.approx(1)
+        for task, verdict in own["verdicts"].items():
+            assert verdict["question"] == own["question"]
+            joint, plain = (
+                content["arms"][f"{arm}{own['suffix']}"][task][verdict["measure"]]["mean"]
+                for arm in ("joint", task)
+            )
+            assert verdict["contrasts"]["plain"]["difference"] == pytest.approx(joint - plain)
+
+
+def test_what_the_models_of_each_question_have_read(study_folder: Path) -> None:
+    read = {"": "auto", "-from-behaviour": "none"}
+    for suffix, texts in read.items():
+        for arm in ARMS:
+            place = StudyFolder(study_folder, trained_as=suffix).model(arm.name, 0)
+            settings = artifact.read_json(place / artifact.MANIFEST)["config"]["training"]
+            assert settings["item_texts"] == texts
+
+
+def test_semantic_ids_need_item_text(catalog: PreparedDataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--semantic-ids: they are made of item texts"):
+        study(catalog, out=tmp_path / "out", text="without", semantic_ids=True)

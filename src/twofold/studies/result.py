@@ -120,6 +120,8 @@ class Answer(Value):
     """Whether the models read the items' texts: `with`, or `without`, from behaviour alone."""
     suffix: str
     """What follows the names of the arms in `arms` that were judged: `joint-from-behaviour`."""
+    source_weights: dict[str, float] = pydantic.Field(default_factory=dict)
+    """The weight of each task in joint's loss."""
     verdicts: dict[Task, TaskVerdict]
     """By task; the correction runs over the tasks of each question."""
 

@@ -206,14 +206,19 @@ class _Kind:
     Attributes:
         arms: what is trained.
         folder: of the models.
-        transfer: of their evaluations for the question *transfer*.
+        transfer: of their evaluations for the question *transfer*; None where it is not asked.
         training: how they are trained.
     """
 
     arms: Sequence[Arm]
     folder: StudyFolder
-    transfer: StudyFolder
+    transfer: StudyFolder | None
     training: ArmTraining
+
+    @property
+    def evaluated(self) -> Sequence[StudyFolder]:
+        """Where its evaluations are: of what would be deployed, and for *transfer*."""
+        return list(dict.fromkeys([self.folder, self.transfer or self.folder]))
 
 
 def _kinds(
@@ -225,6 +230,11 @@ def _kinds(
 ) -> dict[Text, _Kind]:
     """What is trained: arms with semantic IDs where models are deployed, interventions where the
     first question is asked."""
+    if plan["semantic_ids"] and "with" not in questions.texts and any(dataset.catalog.texts):
+        raise InputError(
+            "--semantic-ids: they are made of item texts, which no model of this study reads; "
+            "leave it out, or give --text both"
+        )
     kinds: dict[Text, _Kind] = {}
     for text in questions.texts:
         is_asked = text == questions.asked[0].text
@@ -236,7 +246,9 @@ def _kinds(
         kinds[text] = _Kind(
             arms=arms,
             folder=replace(folder, trained_as=trained_as, judged_as=trained_as),
-            transfer=replace(folder, trained_as=trained_as, judged_as=SUFFIXES[text]),
+            transfer=replace(folder, trained_as=trained_as, judged_as=SUFFIXES[text])
+            if any(asked.question == "transfer" for asked in questions.asked)
+            else None,
             training=replace(
                 training,
                 config=config,
@@ -352,13 +364,14 @@ def _judge(
     scores = {
         place.judged_as: Scores(dataset, kind.arms, place, looks.seeds, plan["measure"], folds)
         for kind in kinds.values()
-        for place in (kind.folder, kind.transfer)
+        for place in kind.evaluated
     }
     answers = [
         Answer(
             question=asked.question,
             text=asked.text,
             suffix=asked.suffix,
+            source_weights=dict(scores[asked.suffix].stamps["joint"][0].source_weights),
             verdicts=decide(
                 {task: scores[asked.suffix].primary(task) for task in dataset.tasks},
                 plan["sesoi_share"],
@@ -435,7 +448,7 @@ def _conclude(
     evidence = Evidence(
         dataset,
         scores[first.suffix],
-        kind.transfer if first.question == "transfer" else kind.folder,
+        next(place for place in kind.evaluated if place.judged_as == first.suffix),
         plan,
         deployed,
         {

@@ -57,7 +57,11 @@ def _changed(study_folder: Path, out: Path, **stamp: object) -> Path:
 
 def test_a_study_compared_with_itself_differs_by_nothing(study_folder: Path) -> None:
     sides, *both = compare(study_folder, study_folder)
-    assert [row[0] for row in sides.rows[:2]] == ["verdict on recommendation", "verdict on search"]
+    asked = ("from behaviour", "with item text", "deployed")
+    assert [row[0] for row in sides.rows[:6]] == [
+        f"verdict on {task}, {models}" for models in asked for task in ("recommendation", "search")
+    ]
+    assert all(one == other for _, (one, other) in sides.rows)
     for table in both:
         assert {"joint", table.title.split(",")[0]} <= {name for name, _ in table.rows}
         for _, cells in table.rows:

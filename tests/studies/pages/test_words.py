@@ -3,7 +3,7 @@
 import pytest
 
 from twofold.records import Task
-from twofold.studies.pages.words import headline, what_to_do
+from twofold.studies.pages.words import headline, light_tasks, what_to_do
 from twofold.studies.result import Answer, StudyResult
 from twofold.studies.statistics.rule import Question, Verdict
 from twofold.studies.verdict import TaskVerdict
@@ -60,3 +60,11 @@ def test_a_headline_says_of_which_models_it_asks() -> None:
     from_behaviour = transfer.model_copy(update={"text": "without"})
     assert "from behaviour (no model reads a text of an item)" in headline(from_behaviour)
     assert "take the place of two" in headline(answer("replace", "helps", "helps"))
+
+
+def test_a_task_that_hardly_counts_in_the_loss_is_named() -> None:
+    of = answer("transfer", "helps", "helps")
+    few = of.model_copy(update={"source_weights": {"search": 0.03, "recommendation": 0.97}})
+    assert light_tasks(few).startswith("In joint's loss search weighs 3 %: ")
+    even = of.model_copy(update={"source_weights": {"search": 0.1, "recommendation": 0.9}})
+    assert light_tasks(even) == light_tasks(of) == ""

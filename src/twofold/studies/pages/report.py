@@ -17,6 +17,7 @@ from twofold.studies.pages.words import (
     advice_on,
     condition,
     headline,
+    light_tasks,
     verdict_sentence,
     what_to_do,
 )
@@ -40,6 +41,7 @@ def write_report(result: StudyResult, path: Path) -> None:
             what_to_do=what_to_do(result),
             headline=headline,
             sentence=verdict_sentence,
+            light_tasks=light_tasks,
             advice=advice_on,
             arms_of=partial(_judged, result),
             trained=partial(_trained, result),

@@ -14,8 +14,10 @@ from twofold.records import Floats, InputError, Task
 from twofold.studies import analyses
 from twofold.studies.cells import Cell, Row, Table
 from twofold.studies.folder import StudyFolder
+from twofold.studies.pages.words import condition
 from twofold.studies.result import StudyResult, load_result
 from twofold.studies.values import Measures
+from twofold.studies.verdict import TaskVerdict
 
 PROTOCOL = (
     "data",
@@ -31,7 +33,16 @@ PROTOCOL = (
 )
 """Keys of the stamp that two studies must share to be compared."""
 
-_CIRCUMSTANCES = ("seeds", "budget", "threads", "device", "source_weights", "loss")
+_CIRCUMSTANCES = (
+    "question",
+    "text",
+    "seeds",
+    "budget",
+    "threads",
+    "device",
+    "source_weights",
+    "loss",
+)
 """Keys of the stamp in which compared studies may differ."""
 
 
@@ -62,12 +73,21 @@ def compare(first: Path, second: Path) -> list[Table]:
 
 def _verdicts(result: StudyResult) -> Table:
     rows: list[Row] = []
-    for task, verdict in result.verdicts.items():
+    for name, verdict in _by_question(result).items():
         word = verdict.verdict + (" (provisional)" if verdict.provisional else "")
-        contrasts = [Cell.difference(verdict.contrasts[name]) for name in ("plain", "control")]
-        rows.append((task, [word, *contrasts, Cell(verdict.sesoi)]))
+        contrasts = [Cell.difference(verdict.contrasts[arm]) for arm in ("plain", "control")]
+        rows.append((name, [word, *contrasts, Cell(verdict.sesoi)]))
     columns = ["verdict", "joint − plain", "joint − step-matched", "smallest effect of interest"]
     return Table(f"Verdicts, {result.stamp.primary}", columns, rows)
+
+
+def _by_question(result: StudyResult) -> dict[str, TaskVerdict]:
+    """Every verdict by its task and by what was asked, which an older study does not name."""
+    return {
+        f"{task}, {condition(answer)}" if result.questions else task: verdict
+        for answer in result.answers
+        for task, verdict in answer.verdicts.items()
+    }
 
 
 def _arms(result: StudyResult, task: Task) -> Table:
@@ -85,9 +105,13 @@ def _arms(result: StudyResult, task: Task) -> Table:
 
 def _circumstances(one: StudyResult, two: StudyResult, first: Path, second: Path) -> Table:
     """The verdicts of both, and in what else their stamps differ."""
+    found, also = _by_question(one), _by_question(two)
     rows: list[Row] = [
-        (f"verdict on {task}", [side.verdicts[task].verdict for side in (one, two)])
-        for task in one.tasks
+        (
+            f"verdict on {name}",
+            [side[name].verdict if name in side else "" for side in (found, also)],
+        )
+        for name in {**found, **also}
     ]
     for key in _CIRCUMSTANCES:
         rows.append((key, [str(getattr(side.stamp, key)) for side in (one, two)]))

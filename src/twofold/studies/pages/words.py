@@ -69,6 +69,22 @@ def _models_to_serve(answer: Answer) -> str:
     return "Keep two models for now: these data do not show that one can take their place."
 
 
+FEW = 0.1
+"""A task of a smaller weight is named: its verdict may be that of the weights."""
+
+
+def light_tasks(answer: Answer) -> str:
+    """A sentence about the tasks that hardly count in joint's loss; empty where all do."""
+    light = {task: weight for task, weight in answer.source_weights.items() if weight < FEW}
+    if not light:
+        return ""
+    named = _listed([f"{task} weighs {100 * weight:.0f} %" for task, weight in light.items()])
+    return (
+        f"In joint's loss {named}: what is found here may be due to that; compare with other "
+        f"source_weights."
+    )
+
+
 def _listed(words: Sequence[str]) -> str:
     return " and ".join(words)
 
