@@ -332,9 +332,10 @@ def _train(
 def _outlooks(
     folds: Folds, kinds: Mapping[Text, _Kind], plan: Mapping[str, Any], looks: Looks
 ) -> Iterator[str]:
-    """What the first seed promises of the question *transfer*, from behaviour where it is asked."""
+    """What the first seed promises of the question *transfer*, from behaviour where it is asked;
+    of what would be deployed, where only that is asked for."""
     kind = list(kinds.values())[-1]
-    scores = Scores(folds.of(0), kind.arms, kind.transfer, 1, plan["measure"], folds)
+    scores = Scores(folds.of(0), kind.arms, kind.evaluated[-1], 1, plan["measure"], folds)
     for task in folds.of(0).tasks:
         yield outlook(scores, task, plan["sesoi_share"], sorted({looks.seeds, looks.most}))
 
