@@ -73,6 +73,7 @@ class Folds:
         self._dataset = dataset
         self._last = 0, dataset
         self._asked: dict[tuple[int, Task], Asked] = {}
+        self._dealt = -1, pl.Series(dtype=pl.Int64)
         self._named = not _split_by_hash(dataset)
         reasons: dict[Task, str | None] = {
             "search": _ASKED_FOR if which == "none" else self._why_queries(which),
@@ -118,12 +119,8 @@ class Folds:
     def _queries(self, number: int) -> pl.DataFrame:
         """The queries, of which those of validation stay what they are."""
         turn, part = divmod(number, _PARTS)
-        if self._named:
-            turn += 1
-        tested = pl.col("key").map_elements(
-            lambda key: _part(key, turn) == part, return_dtype=pl.Boolean
-        )
         validation = (pl.col("split") == "validation").fill_null(value=False)
+        tested = pl.lit(self._parts(turn)) == part
         return self._dataset.queries.with_columns(
             split=pl.when(validation)
             .then(pl.lit("validation"))
@@ -142,13 +139,22 @@ class Folds:
             return "the data are split by time"
         if self._named and which == "auto":
             return "the queries name their splits"
-        counts = [self._tested(number) for number in range(1, _PARTS)]
+        counts = [
+            self._queries(number).filter(pl.col("split") == "test").height
+            for number in range(1, _PARTS)
+        ]
         if min(counts) < FEWEST_QUERIES:
             return "there are too few queries for folds"
         return None
 
-    def _tested(self, number: int) -> int:
-        return self._queries(number).filter(pl.col("split") == "test").height
+    def _parts(self, turn: int) -> pl.Series:
+        """Which fold of a turn tests each query; the last turn that was asked for is kept."""
+        if self._dealt[0] != turn:
+            drawn = turn + 1 if self._named else turn
+            keys = self._dataset.queries["key"]
+            parts = keys.map_elements(lambda key: _part(key, drawn), return_dtype=pl.Int64)
+            self._dealt = turn, parts
+        return self._dealt[1]
 
     def _why_events(self) -> str | None:
         if self._dataset.protocol.split != "last":
