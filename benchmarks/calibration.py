@@ -388,6 +388,14 @@ def plans(draws: int) -> Checks:
             yield _advised(world, effect, draws, rng)
 
 
+def plans_of_folds(draws: int) -> Checks:
+    """Studies as large as an undecided one asks for, where each seed asks other queries."""
+    for place, world in enumerate((FOLDS["other queries"], World(folds="queries", seed=0.025))):
+        for effect in (0, 2, 4):
+            rng = np.random.default_rng([15, place, effect])
+            yield _advised(world, effect, draws, rng)
+
+
 def _planted(world: World, pilot_seeds: int, draws: int, rng: np.random.Generator) -> Row:
     """Effects of 2 SESOI with the seeds for which the table of a pilot says 80 %."""
     right = asked = 0
@@ -424,7 +432,8 @@ def _advised(world: World, effect: int, draws: int, rng: np.random.Generator) ->
             continue
         seeds = first.needed.seeds or first.needed.together_seeds or 3
         requests = first.needed.requests or first.needed.together_requests or world.requests
-        if (seeds, requests) == (3, world.requests) or seeds * requests > 6_000_000:
+        most = 300_000 if world.folds else 6_000_000
+        if (seeds, requests) == (3, world.requests) or seeds * requests > most:
             continue
         told += 1
         tasks = [
@@ -480,6 +489,7 @@ CHECKS: dict[str, tuple[str, Callable[[int], Checks]]] = {
     "looks": ("What does it cost to look before the end?", looks),
     "growing": ("What does it cost to look before the end, where seeds have folds?", growing),
     "plans": ("Is what a study is told to need enough?", plans),
+    "plans_of_folds": ("Is it enough where seeds have folds?", plans_of_folds),
     "degenerate": ("Do tables that cannot decide ever decide?", degenerate),
 }
 

@@ -149,13 +149,11 @@ def advice_on(verdict: TaskVerdict) -> str:
 
 def _ways(needed: Needed) -> list[str]:
     """What would decide, in words."""
-    ways = []
+    ways, requests = [], "test requests a seed" if needed.of_each_seed else "test requests"
     if needed.requests:
-        ways.append(f"{needed.requests:,} test requests")
+        ways.append(f"{needed.requests:,} {requests}")
     if needed.seeds:
         ways.append(f"{needed.seeds:,} seeds")
     if needed.together_seeds and needed.together_requests:
-        ways.append(
-            f"{needed.together_seeds:,} seeds with {needed.together_requests:,} test requests"
-        )
+        ways.append(f"{needed.together_seeds:,} seeds with {needed.together_requests:,} {requests}")
     return ways

@@ -52,6 +52,8 @@ class Needed(Value):
     together_seeds: int | None = None
     """Where neither alone decides: seeds, with `together_requests` test requests."""
     together_requests: int | None = None
+    of_each_seed: bool = False
+    """Whether the test requests are those of each seed, which are others than those of the next."""
 
 
 Chance = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -323,6 +325,7 @@ def needed(moments: Moments, requests: int, sesoi_share: float) -> Needed:
 
     least = max(pilot.seeds, 2)
     alone = Needed(
+        of_each_seed=moments.folded,
         requests=enough_requests(least),
         seeds=_smallest(lambda number: decides(number, 1.0), least + 1, _MOST_SEEDS),
     )
