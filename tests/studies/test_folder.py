@@ -48,6 +48,7 @@ def test_a_plan_from_before_recipes_were_chosen_has_the_fixed_one(tmp_path: Path
     assert folder.begun_with() == {}
     folder.begin(PLAN, resume=False)
     assert folder.begun_with()["tune"] == 0
+    assert folder.begun_with()["folds"] == "none", "and one split for all seeds"
     folder.begin({**PLAN, "tune": 0, "seeds": 3}, resume=True)
     with pytest.raises(InputError, match="started with another tune; repeat"):
         folder.begin({**PLAN, "tune": 4, "seeds": 3}, resume=True)
