@@ -44,7 +44,7 @@ _REQUESTS, _LAST, _DEPTH = 400, 20, 10
 _USERS, _EVENTS = 5000, 100
 """Histories, and of each the last events, that say which items are near."""
 _FURTHER = 0.3
-"""The weight of neighbours' neighbours, and of the other task's, beside what is found directly."""
+"""The weight of neighbours' neighbours, and of the other task's; what is found directly has 1."""
 _UNKNOWN = 0.3
 """What an item counts that is no training target of the helped task."""
 _NEAREST, _BLOCK = 50, 1000
