@@ -227,10 +227,12 @@ def atlas(path: Path) -> Atlas:
 
 
 def fitted(known: Atlas, strength: float, worth: Worth) -> Coefficients:
-    """A multinomial logistic regression on standardised features."""
+    """A multinomial logistic regression on standardised features. The size of the catalog has no
+    weight: real ones are all beyond the atlas."""
     center, scale = known.values.mean(axis=0), known.values.std(axis=0) + 1e-9
-    model = LogisticRegression(C=strength, max_iter=2000)
-    model.fit((known.values - center) / scale, known.outcomes)
+    standard = (known.values - center) / scale
+    standard[:, FEATURES.index("log_items")] = 0
+    model = LogisticRegression(C=strength, max_iter=2000).fit(standard, known.outcomes)
     weights, intercepts = np.zeros((3, len(FEATURES))), np.full(3, -20.0)
     weights[model.classes_], intercepts[model.classes_] = model.coef_, model.intercept_
     return Coefficients(

@@ -51,8 +51,7 @@ def test_sizes_and_overlap_by_hand(write_folder: WriteFolder) -> None:
     assert found["log_own_targets"] == pytest.approx(np.log10(2 / 5))
     assert found["log_added_targets"] == pytest.approx(np.log10(8 / 5))
     assert found["overlap"] == 0.5
-    assert found["pairs_found"] == found["popularity_found"] == 1.0
-    assert found["pairs_gain"] == 0.0
+    assert found["pairs_over_popularity"] == found["pairs_gain"] == 0.0  # both find all
     assert found["text"] == 0.0
 
 

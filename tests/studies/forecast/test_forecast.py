@@ -42,7 +42,8 @@ def test_help_is_likelier_where_the_other_task_tells_what_goes_together() -> Non
         for rho in (1, 0)
     )
     assert told["recommendation"].likeliest == "helps"
-    assert untold["recommendation"].chances["helps"] < 0.4
+    chances = [each["recommendation"].chances["helps"] for each in (told, untold)]
+    assert chances[0] > chances[1] + 0.3
 
 
 def test_the_report_says_what_to_expect_and_what_that_is_worth(catalog: PreparedDataset) -> None:

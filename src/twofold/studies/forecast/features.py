@@ -28,16 +28,16 @@ FEATURES = (
     "divergence",
     "agreement",
     "text",
-    "pairs_found",
+    "pairs_over_popularity",
     "pairs_gain",
-    "popularity_found",
     "popularity_gain",
 )
 """Their names, in order. Targets are those of training, for each item; `overlap` is the share of
 own targets whose item the added task trains on; `divergence` that of Jensen and Shannon between the
-training popularities; `agreement` the correlation between what the two tasks call near; `found` is
-a probe's Recall@10 on validation from own data, `gain` what the added task's counts bring, as a
-share of it."""
+training popularities; `agreement` the correlation between what the two tasks call near. A `gain` is
+what the added task's counts bring to a probe's Recall@10 on validation, as a share of what own data
+find; `pairs_over_popularity` is log10 of what own pairs find over what own popularity finds. None
+but the first two changes with the size of the catalog alone: recall itself would."""
 
 _REQUESTS, _LAST, _DEPTH = 400, 20, 10
 """The most requests of validation, items of a history and items of an answer that count."""
@@ -49,8 +49,8 @@ _UNKNOWN = 0.3
 """What an item counts that is no training target of the helped task."""
 _NEAREST, _BLOCK = 50, 1000
 """Neighbours of an item that are kept, and items whose neighbours are found at once."""
-_LEAST_FOUND = 0.02
-"""A probe that finds less is no unit for a gain."""
+_LEAST_FOUND, _LEAST_COMPARED = 0.02, 0.01
+"""A probe that finds less is no unit for a gain, or for a comparison."""
 
 
 def features(dataset: PreparedDataset, task: Task, *, text: bool) -> Floats:
@@ -118,17 +118,17 @@ class Probe:
         return float(covariance / np.sqrt(max(variances[0] * variances[1], 1e-24)))
 
     def found(self, task: Task) -> dict[str, float]:
-        """Recall of both probes on validation, and what the added task's counts bring."""
+        """What both probes find on validation, and what the added task's counts bring to it."""
         judged = self.dataset.task(task).requests("validation").sample(_REQUESTS)
         own, other = (self.dataset.task(t).popularity for t in (task, other_task(task)))
         scores = self._histories(judged) if task == "recommendation" else self._queries(judged)
         by_pairs = [self._recall(judged, scored, 1e-3 * _share(own)) for scored in scores]
         nothing = sp.csr_array(scores[0].shape)
         by_counts = [self._recall(judged, nothing, _share(each)) for each in (own, own + other)]
+        own_pairs, own_counts = (max(each[0], _LEAST_COMPARED) for each in (by_pairs, by_counts))
         return {
-            "pairs_found": by_pairs[0],
+            "pairs_over_popularity": np.log10(own_pairs / own_counts),
             "pairs_gain": _gain(by_pairs),
-            "popularity_found": by_counts[0],
             "popularity_gain": _gain(by_counts),
         }
 

@@ -108,7 +108,9 @@ def _line(expected: Expected) -> str:
     )
     if not expected.beyond:
         return said
-    return f"{said}; beyond these worlds in {', '.join(expected.beyond)}"
+    return (
+        f"{said}; beyond these worlds in {', '.join(expected.beyond)}, and of unknown worth there"
+    )
 
 
 def report_forecast(dataset: PreparedDataset) -> Expectation | None:
