@@ -30,6 +30,11 @@ def test_requests_without_an_answer_score_zero_and_are_counted() -> None:
     assert means(score(RUN, QRELS, [Measure("Recall", 2)])) == {"Recall@2": pytest.approx(1 / 6)}
 
 
+def test_a_measure_without_a_function_gives_no_number() -> None:
+    with pytest.raises(KeyError):
+        Measure("MAP", 10).of(("a",), {"a": 1})
+
+
 @pytest.mark.parametrize("text", ["Recall", "recall@5", "nDCG@0", "MAP@5", "Recall@-1"])
 def test_an_unknown_measure_is_named(text: str) -> None:
     with pytest.raises(InputError, match=f"measure '{text}'"):

@@ -56,29 +56,28 @@ def _folder_tables(folder: Path) -> dict[str, list[Table]]:
 def _fetched(name: str) -> Path:
     """The folder of a known dataset, downloaded where it is not there yet."""
     from twofold.data.download import fetch
-    from twofold.data.layouts import movielens
+    from twofold.data.layouts.registry import ARCHIVES
 
-    if name not in movielens.ARCHIVES:
+    if name not in ARCHIVES:
         raise _unknown(name)
-    return fetch(movielens.ARCHIVES[name])
+    return fetch(ARCHIVES[name])
 
 
 def _unknown(name: str) -> InputError:
-    from twofold.data.layouts import movielens
+    from twofold.data.layouts.registry import ARCHIVES
     from twofold.data.simulators import simulate
 
-    known = ", ".join([*movielens.ARCHIVES, *(_SIMULATE + n for n in simulate.SIMULATORS)])
+    known = ", ".join([*ARCHIVES, *(_SIMULATE + n for n in simulate.SIMULATORS)])
     return InputError(f"{name}: no such folder, and none of the known sources {known}")
 
 
 def known_sources() -> dict[str, list[dict[str, str]]]:
     """What is read: the layouts of folders, the datasets known by name, and the simulators."""
-    from twofold.data.layouts import movielens
-    from twofold.data.layouts.registry import listed
+    from twofold.data.layouts.registry import ARCHIVES, listed
     from twofold.data.simulators import simulate
 
     return {
         "layouts": listed(),
-        "names": [{"name": a.name, "url": a.url} for a in movielens.ARCHIVES.values()],
+        "names": [{"name": a.name, "url": a.url} for a in ARCHIVES.values()],
         "simulators": [{"name": _SIMULATE + name} for name in simulate.SIMULATORS],
     }

@@ -5,7 +5,7 @@ Invariant: a request without an answer scores 0 and is counted.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -24,8 +24,8 @@ class Measure:
 
     @classmethod
     def parse(cls, text: str) -> "Measure":
-        match = re.fullmatch(r"(Recall|nDCG|RR|Success)@([1-9]\d*)", text)
-        if match is None:
+        match = re.fullmatch(r"(\w+)@([1-9]\d*)", text)
+        if match is None or match[1] not in _VALUES:
             raise InputError(f"measure '{text}': write Recall@K, nDCG@K, RR@K or Success@K")
         return cls(match[1], int(match[2]))
 
@@ -38,15 +38,7 @@ class Measure:
         if not judged:
             return 0.0
         grades = [judged.get(item, 0) for item in item_ids[: self.k]]
-        hits = [rank for rank, grade in enumerate(grades, start=1) if grade]
-        if self.name == "Recall":
-            return len(hits) / len(judged)
-        if self.name == "Success":
-            return float(bool(hits))
-        if self.name == "RR":
-            return 1.0 / hits[0] if hits else 0.0
-        best = sorted(judged.values(), reverse=True)[: self.k]
-        return _gain(grades) / _gain(best)
+        return _VALUES[self.name](grades, sorted(judged.values(), reverse=True), self.k)
 
 
 PRIMARY = Measure("Recall", 30)
@@ -89,5 +81,31 @@ def _answer(run: Run, request_id: str) -> Sequence[str]:
     return ranking.item_ids if ranking is not None else ()
 
 
+def _recall(grades: Sequence[int], best: Sequence[int], _k: int) -> float:
+    return sum(grade > 0 for grade in grades) / len(best)
+
+
+def _success(grades: Sequence[int], _best: Sequence[int], _k: int) -> float:
+    return float(any(grades))
+
+
+def _reciprocal_rank(grades: Sequence[int], _best: Sequence[int], _k: int) -> float:
+    return next((1.0 / rank for rank, grade in enumerate(grades, start=1) if grade), 0.0)
+
+
+def _ndcg(grades: Sequence[int], best: Sequence[int], k: int) -> float:
+    return _gain(grades) / _gain(best[:k])
+
+
 def _gain(grades: Sequence[int]) -> float:
     return math.fsum(grade / math.log2(rank + 1) for rank, grade in enumerate(grades, start=1))
+
+
+_VALUES: Mapping[str, Callable[[Sequence[int], Sequence[int], int], float]] = {
+    "Recall": _recall,
+    "nDCG": _ndcg,
+    "RR": _reciprocal_rank,
+    "Success": _success,
+}
+"""The measures: a number from the grades of the first k answers, those of all relevant items, best
+first and at least one, and k."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.test_layouts import write
+from twofold.data.layouts.registry import LAYOUTS
 from twofold.data.sources import known_sources, read_source
 from twofold.records import InputError
 
@@ -38,6 +39,12 @@ def test_what_is_read_is_listed() -> None:
     assert {"four tables", "BEIR", "RecBole"} <= {entry["name"] for entry in known["layouts"]}
     assert "ml-1m" in {entry["name"] for entry in known["names"]}
     assert "simulate:catalog" in {entry["name"] for entry in known["simulators"]}
+
+
+def test_every_archive_of_a_layout_is_known_by_name() -> None:
+    archives = [archive for layout in LAYOUTS for archive in layout.archives]
+    assert {"ml-latest-small", "ml-1m"} <= {archive.name for archive in archives}
+    assert [each["name"] for each in known_sources()["names"]] == [each.name for each in archives]
 
 
 def test_a_layout_without_rows_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from twofold.data.dataset import Note
+from twofold.data.download import Archive
 from twofold.data.formats import Table
 from twofold.data.words import query_key
 
@@ -26,6 +27,7 @@ class Layout:
         tables: read the four tables of a folder, or raise InputError.
         marks: the files by which a folder is recognised; those of `needs` unless said otherwise.
         unless: a file that a folder of this layout does not have; none by default.
+        archives: the datasets of this layout that are downloaded by name; none by default.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Layout:
     tables: Callable[[Path], Tables]
     marks: tuple[str, ...] = ()
     unless: str = ""
+    archives: tuple[Archive, ...] = ()
 
     def recognises(self, folder: Path) -> bool:
         """Whether a folder has this layout."""

@@ -16,12 +16,12 @@ from twofold.data.words import query_key
 from twofold.records import InputError
 
 _HOST = "https://files.grouplens.org/datasets/movielens"
-ARCHIVES = {
-    "ml-latest-small": Archive("ml-latest-small", f"{_HOST}/ml-latest-small.zip", None),
-    "ml-1m": Archive("ml-1m", f"{_HOST}/ml-1m.zip", "c4d9eecfca2ab87c1945afe126590906"),
-    "ml-20m": Archive("ml-20m", f"{_HOST}/ml-20m.zip", "cd245b17a1ae2cc31bb14903e1204af3"),
-    "ml-25m": Archive("ml-25m", f"{_HOST}/ml-25m.zip", "6b51fb2759a8657d3bfcbfc42b592ada"),
-}
+_ARCHIVES = (
+    Archive("ml-latest-small", f"{_HOST}/ml-latest-small.zip", None),
+    Archive("ml-1m", f"{_HOST}/ml-1m.zip", "c4d9eecfca2ab87c1945afe126590906"),
+    Archive("ml-20m", f"{_HOST}/ml-20m.zip", "cd245b17a1ae2cc31bb14903e1204af3"),
+    Archive("ml-25m", f"{_HOST}/ml-25m.zip", "6b51fb2759a8657d3bfcbfc42b592ada"),
+)
 _MIN_USERS = 2
 _GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
@@ -137,6 +137,7 @@ LAYOUT = Layout(
     gives="movies, ratings, and tags as queries: both tasks",
     tables=tables,
     marks=(_MOVIES,),
+    archives=_ARCHIVES,
 )
 LAYOUT_100K = Layout(
     name="MovieLens 100k",

@@ -1,7 +1,9 @@
 """The layouts that are known, which of them a folder has, and which it is nearest to."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from twofold.data.download import Archive
 from twofold.data.layouts import (
     beir,
     four_tables,
@@ -35,6 +37,11 @@ LAYOUTS: tuple[Layout, ...] = (
     shops.JDSEARCH,
 )
 """The published layouts, in the order in which a folder is tried; else it is `four_tables`."""
+
+ARCHIVES: Mapping[str, Archive] = {
+    archive.name: archive for layout in LAYOUTS for archive in layout.archives
+}
+"""The datasets that are downloaded by name."""
 
 
 def listed() -> list[dict[str, str]]:
