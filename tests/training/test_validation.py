@@ -85,7 +85,7 @@ def test_as_many_requests_are_asked_as_some_training_steps_cost(
     cheap = Validation(retriever, [judged], {}, {"recommendation": of_all})
     assert cheap.sample_cost == pytest.approx(of_all / 4, rel=0.15)
     assert cheap.cost == pytest.approx(of_all / 2, rel=0.15)
-    assert cheap.of_trial() == pytest.approx(mean_value(retriever, judged))
+    assert cheap.of_trial()["value"] == pytest.approx(mean_value(retriever, judged))
     expensive = Validation(retriever, [judged], {}, {"recommendation": of_all / 1e6})
     assert expensive.cost / expensive.sample_cost == pytest.approx(30 / 20, rel=0.3)
 

@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,7 @@ class Trial:
         settings: what differs from the fixed recipe.
         steps: the steps that it had taken.
         value: its best validation; -1 where it diverged.
+        tasks: the measure of each task there.
     """
 
     recipe: int
@@ -140,6 +141,7 @@ class Trial:
     settings: Recipe
     steps: int
     value: float
+    tasks: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,17 +299,17 @@ class _Trials:
         try:
             progress = prepared.advance(self.states / f"recipe-{recipe}", times * self._first)
             validation = prepared.job.validation
-            value = validation.of_trial() if validation else progress.best_value
-            steps = progress.step
+            tasks = validation.of_trial() if validation else {}
+            steps, value = progress.step, tasks.pop("value", progress.best_value)
         except DivergedError as error:
             _log.info("%s", error)
-            steps, value = times * self._first, -1.0
+            steps, value, tasks = times * self._first, -1.0, {}
         named = ", ".join(f"{key}={value}" for key, value in settings.items()) or "fixed recipe"
         _log.info(
             "%s, recipe %d of %d (%s): validation %.4f after %d steps",
             *(run.arm.name, recipe + 1, len(self._recipes), named, value, steps),
         )
-        return Trial(recipe, times, settings, steps, value)
+        return Trial(recipe, times, settings, steps, value, tasks)
 
     def _save(self) -> None:
         content = {

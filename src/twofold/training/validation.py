@@ -127,9 +127,9 @@ class Validation:
         """The measures on all requests that candidates are compared on."""
         return self._measured(2)
 
-    def of_trial(self) -> float:
-        """The value on all requests that the trials of a tuning are compared on."""
-        return self._measured(3)["value"]
+    def of_trial(self) -> dict[str, float]:
+        """The measures on all requests that the trials of a tuning are compared on."""
+        return self._measured(3)
 
     def _measured(self, parts: int) -> dict[str, float]:
         values = {

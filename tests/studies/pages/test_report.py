@@ -103,7 +103,7 @@ def test_the_page_opens_without_an_error(study_folder: Path, scheme: str, width:
         page.goto(f"file://{study_folder / 'report.html'}")
         assert page.title().startswith("Twofold study")
         assert page.locator(".verdict").count() == 6
-        assert page.locator("figure svg").count() == 8
+        assert page.locator("figure svg").count() == 9
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         ink, paper = page.evaluate(
             "['color', 'backgroundColor'].map(name => "

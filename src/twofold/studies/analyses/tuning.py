@@ -1,11 +1,20 @@
 """How the arms' recipes were chosen: the trials on validation, the same number for each arm."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pydantic
+
+from twofold.records import TASKS
+from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.arms import TUNED
 from twofold.studies.questions import SUFFIXES
 from twofold.studies.values import Value
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from twofold.studies.result import StudyResult
 
 
 class RecipeTrial(Value):
@@ -21,6 +30,16 @@ class RecipeTrial(Value):
     """The steps that it had taken."""
     value: float
     """Its best validation; -1 where it diverged."""
+    tasks: dict[str, float] = pydantic.Field(default_factory=dict)
+    """The measure of each task there; empty in older studies."""
+
+    @property
+    def weights(self) -> str:
+        """The weights of the tasks in its loss."""
+        weights = self.settings.get("source_weights", "proportional")
+        if isinstance(weights, str):
+            return weights
+        return " : ".join(f"{100 * weights[task]:.0f}" for task in TASKS)
 
 
 class ArmTuning(Value):
@@ -56,6 +75,16 @@ class Tuning(Value):
     steps_of_seeds: int
     """The steps of all trained models of the study."""
 
+    @property
+    def frontiers(self) -> dict[str, list[RecipeTrial]]:
+        """The trials of each joint arm whose tasks were measured, where their weights differ."""
+        known = {
+            arm: [trial for trial in own.last if len(trial.tasks) > 1]
+            for arm, own in self.arms.items()
+            if arm.startswith("joint")
+        }
+        return {arm: own for arm, own in known.items() if len({one.weights for one in own}) > 1}
+
 
 def tuning(evidence: Evidence) -> Tuning | None:
     """What the stamps say; None for a study with the fixed recipe."""
@@ -73,6 +102,29 @@ def tuning(evidence: Evidence) -> Tuning | None:
         steps=sum(arm.steps for arm in arms.values()),
         steps_of_seeds=sum(stamp.steps for of_arm in stamps.values() for stamp in of_arm),
     )
+
+
+def frontier(result: Tuning, _study: "StudyResult") -> "Figure":
+    """What the trials of joint reach in both tasks, by the weights of the tasks; what each single
+    arm's chosen trial reaches is a line."""
+    drawn = result.frontiers
+    figure, axes = plots.panels(1, max(1, len(drawn)), 3.0)
+    for axis, (arm, trials) in zip(axes, drawn.items(), strict=False):
+        shown = sorted({trial.weights for trial in trials})
+        for colour, weights in zip(plots.CATEGORIES, shown, strict=False):
+            own = [trial.tasks for trial in trials if trial.weights == weights]
+            places = [[measured[task] for measured in own] for task in TASKS]
+            axis.plot(*places, "o", color=colour, ms=6, label=weights)
+        suffix = arm.removeprefix("joint")
+        for task, line in zip(TASKS, (axis.axvline, axis.axhline), strict=True):
+            single = result.arms.get(f"{task}{suffix}")
+            if single is not None and task in single.last[0].tasks:
+                line(single.last[0].tasks[task], color=plots.INK, lw=1, ls="--")
+        plots.title(axis, arm)
+        axis.set_xlabel(TASKS[0])
+        axis.set_ylabel(TASKS[1])
+        plots.legend(axis)
+    return figure
 
 
 CHAPTER = """
@@ -94,6 +146,15 @@ step-matched control has the recipe of its task's arm, an intervention joint's. 
 </tbody>
 </table>
 </div>
+{% if result.frontiers %}
+<figure>
+{{ figures.frontier | safe }}
+<figcaption>Validation of joint's trials in both tasks, by the weights of the tasks in its loss
+(search : recommendation); dashed: the chosen trial of each task's own arm. Further right and
+further up is better; where no point is beyond a line, these weights cost that task
+something.</figcaption>
+</figure>
+{% endif %}
 """
 
-ANALYSIS = Analysis("tuning", Tuning | None, tuning, CHAPTER)
+ANALYSIS = Analysis("tuning", Tuning | None, tuning, CHAPTER, {"frontier": frontier})
