@@ -38,7 +38,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-study: $(VENV)/.ready  ## does one task help the other? ends with a report
+study: $(VENV)/.ready  ## does one task help the other, can one model replace two? ends with a report
 	$(BIN)/twofold study "$(DATA)" --out "$(OUT)" --seeds $(SEEDS) --budget $(BUDGET) --resume
 
 serve: $(VENV)/.ready  ## the models of `make study` behind a page and an API
