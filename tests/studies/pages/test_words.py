@@ -56,9 +56,9 @@ def test_what_to_do_is_said_first(result: StudyResult, answers: list[Answer], sa
 
 def test_a_headline_says_of_which_models_it_asks() -> None:
     transfer = answer("transfer", "helps", "helps")
-    assert headline(transfer).endswith("with item text (every model does)?")
+    assert headline(transfer).endswith("with item text (every model reads it)?")
     from_behaviour = transfer.model_copy(update={"text": "without"})
-    assert "from behaviour (no model reads a text of an item)" in headline(from_behaviour)
+    assert "from behaviour (no model reads an item's text)" in headline(from_behaviour)
     assert "take the place of two" in headline(answer("replace", "helps", "helps"))
 
 

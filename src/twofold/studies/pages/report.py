@@ -126,9 +126,10 @@ def verdict_figure(result: StudyResult) -> "Figure":
             axis.plot(contrast.interval, [row, row], color=colour, lw=2)
             axis.plot(contrast.interval_90, [row, row], color=colour, lw=5)
             axis.plot(contrast.difference, row, "o", color=colour, ms=9)
-        axis.set_yticks([0, 1], ["joint − step-matched", "joint − plain"])
+        labels = ["joint − step-matched", "joint − plain"] if task == tasks[0] else ["", ""]
+        axis.set_yticks([0, 1], labels)
         axis.set_ylim(-0.6, 1.6)
-        plots.title(axis, f"{task}, {condition(answer)}: {verdict.verdict}")
+        plots.title(axis, f"{task}, {condition(answer)}")
     for axis in axes[-len(tasks) :]:
         axis.set_xlabel(f"difference in {result.stamp.primary}")
     return figure

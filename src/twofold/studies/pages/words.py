@@ -27,7 +27,7 @@ def headline(answer: Answer) -> str:
     """A question, and the models that it is asked of."""
     if answer.question == "replace":
         return "Can one model take the place of two, as it would be deployed?"
-    read = "no model reads a text of an item" if answer.text == "without" else "every model does"
+    read = "no model reads an item's text" if answer.text == "without" else "every model reads it"
     return f"Does one task help the other, {_TEXT[answer.text]} ({read})?"
 
 
