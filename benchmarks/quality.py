@@ -29,8 +29,7 @@ from twofold.baselines.selection import documents_baseline, every_baseline, tune
 from twofold.cli.options import parse_tune
 from twofold.retrieval.generative import load_model
 from twofold.studies.folder import StudyFolder
-from twofold.studies.study import run_baselines
-from twofold.studies.trainings import ArmTraining, run_arms, tune_arms
+from twofold.studies.trainings import ArmTraining, run_arms, run_baselines, tune_arms
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset

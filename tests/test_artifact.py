@@ -150,3 +150,23 @@ def test_a_manifest_with_a_value_of_another_type_is_none(
     artifact.write_json(manifest, artifact.read_json(manifest) | {key: value})
     with pytest.raises(InputError, match=r"manifest.json: not a manifest; make the thing again"):
         artifact.load(tmp_path / "out", "thing")
+
+
+def test_what_processes_share_is_made_by_one_while_the_others_wait(tmp_path: Path) -> None:
+    shared = tmp_path / "deep" / "shared"
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from twofold import artifact\n"
+        "out = Path(sys.argv[1])\n"
+        "with artifact.waiting_for(out):\n"
+        "    if not artifact.is_complete(out):\n"
+        "        with artifact.write(out, 'thing', {}) as folder:\n"
+        "            print('made')\n"
+        "            time.sleep(0.3)\n"
+    )
+    command = [sys.executable, "-c", script, str(shared)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate(timeout=60)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert sorted(said) == ["", "", "made\n"]

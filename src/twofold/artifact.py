@@ -188,6 +188,19 @@ def claim(out: Path) -> Iterator[Path]:
                 folder.rmdir()  # only where nothing was written
 
 
+@contextmanager
+def waiting_for(out: Path) -> Iterator[None]:
+    """Wait until no other process makes the folder `out`, and hold it while the block runs.
+
+    For what several processes share, and the first one makes; a file next to it stays.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _lock_file(out).open("a") as lock:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _lock_file(out: Path) -> Path:
     return out.parent / f".{out.name}.lock"
 

@@ -22,7 +22,6 @@ from twofold.cli.options import (
     Settings,
     SkipUnknown,
     TextEncoder,
-    Threads,
     Tune,
     parse_tune,
     say_left_out,
@@ -54,6 +53,28 @@ Sesoi = Annotated[
         "--sesoi",
         min=0,
         help="The smallest effect of interest, as a share of the plain arm's mean.",
+    ),
+]
+
+
+StudyThreads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=1024,
+        help="Number of CPU threads of each worker; an equal share of all by default. Numbers "
+        "repeat to the last digit for one number of threads.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Trainings that run at once, each in a process of its own with --threads; by default "
+        "as many as there are threads and memory for, and one on a GPU. They change no number.",
+        metavar="N",
     ),
 ]
 
@@ -174,7 +195,8 @@ def study(
     config: Config = None,
     settings: Settings = None,
     device: Device = "auto",
-    threads: Threads = None,
+    threads: StudyThreads = None,
+    workers: Workers = None,
     json: Json = False,
 ) -> None:
     """Does one task help the other, and can one model take the place of two? Train the arms,
@@ -223,6 +245,7 @@ def study(
             resume=resume,
             device=device,
             threads=threads,
+            workers=workers,
             command=shlex.join(["twofold", *sys.argv[1:]]),
         )
     if json:

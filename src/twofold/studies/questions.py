@@ -25,6 +25,9 @@ Text = Literal["with", "without"]
 SUFFIXES: Mapping[Text, str] = {"with": "-with-text", "without": "-from-behaviour"}
 """What follows an arm's name where it is judged for the question *transfer*."""
 
+CONDITIONS: Mapping[Text, str] = {"with": "with item text", "without": "from behaviour"}
+"""How the two kinds of models are called."""
+
 _log = logging.getLogger(__name__)
 
 

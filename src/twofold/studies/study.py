@@ -5,8 +5,8 @@ study that was interrupted repeats nothing.
 """
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import polars as pl
 import torch
 
 from twofold import artifact
-from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
 from twofold.evaluation.significance import MIN_SEEDS
 from twofold.extras import require_extra
 from twofold.model.backbone import resolve_device, resolve_precision
@@ -47,12 +46,11 @@ from twofold.studies.result import (
 from twofold.studies.scores import Scores
 from twofold.studies.statistics.looks import Looks, are_settled, looks_at
 from twofold.studies.statistics.task_scores import primary_measure
-from twofold.studies.trainings import ArmTraining, identifiers_of, run_arms, tune_arms
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
-from twofold.tasks.evaluate import evaluate, save_evaluation
-from twofold.tasks.folds import Folds, Which
+from twofold.studies.workers.processes import Crew, Pool, done, pool_of
+from twofold.studies.workers.units import Kind, Seed, Unit, Work, units_of
+from twofold.tasks.folds import Which
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import Arm
 from twofold.training.config import Budget, TrainingConfig, resolve_config
 from twofold.training.loop import return_memory
 from twofold.training.tuning import recipes_to_try
@@ -100,6 +98,7 @@ def study(
     resume: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    workers: int | None = None,
     command: str = "",
 ) -> Study:
     """Answer, for each task, whether learning the other one as well helps, and whether one model
@@ -130,7 +129,11 @@ def study(
         tune: choose each arm's recipe among so many on validation; 0 takes the fixed recipe, None
             as many as suit budget and seeds, or as the study that is resumed had.
         resume: continue an interrupted study in `out`.
-        device, threads: as in `twofold.train`.
+        device: as in `twofold.train`.
+        threads: the number of CPU threads of each worker; bits repeat for one number. By default
+            torch's are shared by the workers, or as the study that is resumed had.
+        workers: the number of trainings that run at once, each in a process of its own; by default
+            as many as there are threads and memory for, and one on a GPU. They change no number.
         command: what reproduces the study, for the report.
 
     Raises:
@@ -144,11 +147,12 @@ def study(
         raise InputError(f"--max-seeds {max_seeds}: at least {MIN_SEEDS}, where the first look is")
     _require_both_tasks(dataset)
     primary_measure(len(dataset.catalog), measure)
-    folder = StudyFolder(Path(out))
-    training = _arm_training(config or resolve_config(budget), device, threads)
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: at least 1")
+    folder, config = StudyFolder(Path(out)), _for_device(config or resolve_config(budget), device)
     begun = folder.begun_with() if resume else {}
     seeds = MIN_SEEDS if max_seeds else seeds
-    asked = {
+    asked: dict[str, Any] = {
         "seeds": max(seeds, begun.get("seeds", 0)) if max_seeds else seeds,
         "max_seeds": max_seeds,
         "folds": folds or begun.get("folds", "auto"),
@@ -164,14 +168,24 @@ def study(
         # With more seeds, a study that is resumed still has its number.
         "tune": begun["tune"] if begun and tune is None else recipes_to_try(tune, budget, seeds),
     }
-    plan = {**asked, **_circumstances(dataset, training)}
-    questions = plan_of(dataset, training.config, question, text, tunes=bool(plan["tune"]))
-    kinds = _kinds(dataset, folder, plan, questions, training)
-    own_folds = Folds(dataset, plan["folds"])
-    with artifact.claim(folder.path):
+    questions = plan_of(dataset, config, question, text, tunes=bool(asked["tune"]))
+    place = resolve_device(device).type
+    most = None if place == "cpu" else 1  # of one GPU, by default
+    units = len(questions.texts) * asked["seeds"]
+    crew = Crew.of(workers or most, threads or begun.get("threads"), units, dataset)
+    plan = {
+        **asked,
+        "data": dataset.digest,
+        "device": place,
+        "threads": crew.threads,
+        "training": config.model_dump(),
+    }
+    kinds = _kinds(dataset, folder, plan, questions, config)
+    work = Work(dataset, kinds, folder, device, plan)
+    with artifact.claim(folder.path), _torch_threads(crew.threads):
         folder.begin(plan, resume)
         _log_forecast(dataset)
-        return _run(own_folds, kinds, questions, folder, plan, command)
+        return _run(work, questions, crew.workers, command)
 
 
 def _log_forecast(dataset: PreparedDataset) -> None:
@@ -181,44 +195,21 @@ def _log_forecast(dataset: PreparedDataset) -> None:
             _log.info("%s", line)
 
 
-def _arm_training(config: TrainingConfig, device: str, threads: int | None) -> ArmTraining:
-    """How all arms are trained, with the precision resolved for the device."""
-    if threads:
-        torch.set_num_threads(threads)
+def _for_device(config: TrainingConfig, device: str) -> TrainingConfig:
+    """The configuration with the precision that the device has."""
     precision = resolve_precision(config.precision, resolve_device(device))
-    return ArmTraining(config.model_copy(update={"precision": precision}), device, threads)
+    return config.model_copy(update={"precision": precision})
 
 
-def _circumstances(dataset: PreparedDataset, training: ArmTraining) -> dict[str, Any]:
-    """The part of a plan that says with what the arms are trained."""
-    return {
-        "data": dataset.digest,
-        "device": resolve_device(training.device).type,
-        "threads": torch.get_num_threads(),
-        "training": training.config.model_dump(),
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """The models that read item texts, or those that read none.
-
-    Attributes:
-        arms: what is trained.
-        folder: of the models.
-        transfer: of their evaluations for the question *transfer*; None where it is not asked.
-        training: how they are trained.
-    """
-
-    arms: Sequence[Arm]
-    folder: StudyFolder
-    transfer: StudyFolder | None
-    training: ArmTraining
-
-    @property
-    def evaluated(self) -> Sequence[StudyFolder]:
-        """Where its evaluations are: of what would be deployed, and for *transfer*."""
-        return list(dict.fromkeys([self.folder, self.transfer or self.folder]))
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Set the number of CPU threads while the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _kinds(
@@ -226,8 +217,8 @@ def _kinds(
     folder: StudyFolder,
     plan: Mapping[str, Any],
     questions: Plan,
-    training: ArmTraining,
-) -> dict[Text, _Kind]:
+    config: TrainingConfig,
+) -> dict[Text, Kind]:
     """What is trained: arms with semantic IDs where models are deployed, interventions where the
     first question is asked."""
     if plan["semantic_ids"] and "with" not in questions.texts and any(dataset.catalog.texts):
@@ -235,108 +226,55 @@ def _kinds(
             "--semantic-ids: they are made of item texts, which no model of this study reads; "
             "leave it out, or give --text both"
         )
-    kinds: dict[Text, _Kind] = {}
+    kinds: dict[Text, Kind] = {}
     for text in questions.texts:
         is_asked = text == questions.asked[0].text
         arms = study_arms(dataset, plan["interventions"] if is_asked else ())
         if plan["semantic_ids"] and text == questions.texts[0]:
-            arms = (*arms, *semantic_arms(dataset, training.config))
-        config = training.config.model_copy(update=settings_of(text, dataset, training.config))
+            arms = (*arms, *semantic_arms(dataset, config))
         trained_as = questions.trained_as(text)
-        kinds[text] = _Kind(
+        kinds[text] = Kind(
             arms=arms,
             folder=replace(folder, trained_as=trained_as, judged_as=trained_as),
             transfer=replace(folder, trained_as=trained_as, judged_as=SUFFIXES[text])
             if any(asked.question == "transfer" for asked in questions.asked)
             else None,
-            training=replace(
-                training,
-                config=config,
-                identifiers=identifiers_of(dataset, config, folder.encoders),
-            ),
+            config=config.model_copy(update=settings_of(text, dataset, config)),
         )
     return kinds
 
 
-def _run(
-    folds: Folds,
-    kinds: Mapping[Text, _Kind],
-    questions: Plan,
-    folder: StudyFolder,
-    plan: Mapping[str, Any],
-    command: str,
-) -> Study:
+def _run(work: Work, questions: Plan, workers: int, command: str) -> Study:
     """Everything that the plan asks for: baselines, arms, conclusion."""
-    dataset, first = folds.of(0), next(iter(kinds.values())).training
-    run_baselines(dataset, folder, _baselines(dataset, folder, first, plan))
-    if plan["tune"]:
-        kinds = {
-            text: replace(
-                kind,
-                training=tune_arms(dataset, kind.arms, kind.folder, plan["tune"], kind.training),
-            )
-            for text, kind in kinds.items()
-        }
-    for looks in looks_at(plan["seeds"], plan["max_seeds"], folder.looks()):
-        _train(folds, kinds, folder, plan, looks)
-        judged = _judge(folds, kinds, questions, plan, looks)
-        if are_settled([answer.verdicts for answer in judged.answers], looks):
-            break
+    plan, found = work.plan, dict[Unit, Any]()
+    with pool_of(work, workers) as pool:
+        for looks in looks_at(plan["seeds"], plan["max_seeds"], work.folder.looks()):
+            _train(work, pool, looks, found)
+            judged = _judge(work, questions, looks)
+            if are_settled([answer.verdicts for answer in judged.answers], looks):
+                break
     reached = {**plan, "seeds": looks.seeds}
-    folder.begin(reached, resume=True)
-    return _conclude(folds, kinds, judged, folder, {**reached, "looks": looks.taken}, command)
+    work.folder.begin(reached, resume=True)
+    return _conclude(work, judged, {**reached, "looks": looks.taken}, command)
 
 
-def _baselines(
-    dataset: PreparedDataset, folder: StudyFolder, training: ArmTraining, plan: Mapping[str, Any]
-) -> Iterator[Baseline]:
-    """The baselines that the plan asks for."""
-    if not plan["baselines"]:
-        return quick_baselines(dataset, training.config)
-    return every_baseline(
-        dataset,
-        folder.baseline_models,
-        training.config,
-        training.device,
-        training.threads,
-        tune=plan["tune"],
-    )
+def _train(work: Work, pool: Pool, looks: Looks, found: dict[Unit, Any]) -> None:
+    """Do everything up to this look; the log tells what is to come."""
+    first: dict[Unit, float] = {}
+    for unit, result in done(units_of(work, looks.seeds), work, pool, found):
+        if isinstance(unit, Seed) and unit.seed == 0:
+            first[unit] = result
+            if len(first) == len(work.kinds):
+                outlooks = _outlooks(work, looks)
+                looks.tell_cost(sum(first.values()) / pool.size, outlooks)
 
 
-def _train(
-    folds: Folds,
-    kinds: Mapping[Text, _Kind],
-    folder: StudyFolder,
-    plan: Mapping[str, Any],
-    looks: Looks,
-) -> None:
-    """Train and score all arms with every seed up to this look, and on the fold of each the
-    baselines that take seconds; the log tells what is to come."""
-    for seed in range(looks.seeds):
-        start, dataset = time.monotonic(), folds.of(seed)
-        if dataset is not folds.of(0):
-            first = next(iter(kinds.values())).training
-            quick = (each for each in _baselines(dataset, folder, first, plan) if not each.slow)
-            run_baselines(dataset, folder, quick, seed)
-        for kind in kinds.values():
-            training = kind.training
-            if dataset is not folds.of(0):
-                own = identifiers_of(dataset, training.config, folder.encoders_of(seed))
-                training = replace(training, identifiers=own)
-            run_arms(dataset, kind.arms, kind.folder, seed, training, kind.transfer)
-        if seed == 0:
-            outlooks = _outlooks(folds, kinds, plan, looks)
-            looks.tell_cost(time.monotonic() - start, outlooks)
-
-
-def _outlooks(
-    folds: Folds, kinds: Mapping[Text, _Kind], plan: Mapping[str, Any], looks: Looks
-) -> Iterator[str]:
+def _outlooks(work: Work, looks: Looks) -> Iterator[str]:
     """What the first seed promises of the question *transfer*, from behaviour where it is asked;
     of what would be deployed, where only that is asked for."""
-    kind = list(kinds.values())[-1]
-    scores = Scores(folds.of(0), kind.arms, kind.evaluated[-1], 1, plan["measure"], folds)
-    for task in folds.of(0).tasks:
+    kind, plan = list(work.kinds.values())[-1], work.plan
+    scores = Scores(work.dataset, kind.arms, kind.evaluated[-1], 1, plan["measure"], work.folds)
+    for task in work.dataset.tasks:
         yield outlook(scores, task, plan["sesoi_share"], sorted({looks.seeds, looks.most}))
 
 
@@ -353,18 +291,12 @@ class _Judged:
     answers: Sequence[Answer]
 
 
-def _judge(
-    folds: Folds,
-    kinds: Mapping[Text, _Kind],
-    questions: Plan,
-    plan: Mapping[str, Any],
-    looks: Looks,
-) -> _Judged:
+def _judge(work: Work, questions: Plan, looks: Looks) -> _Judged:
     """The scores of all arms so far, and the verdicts on every question."""
-    dataset = folds.of(0)
+    dataset, folds, plan = work.dataset, work.folds, work.plan
     scores = {
         place.judged_as: Scores(dataset, kind.arms, place, looks.seeds, plan["measure"], folds)
-        for kind in kinds.values()
+        for kind in work.kinds.values()
         for place in kind.evaluated
     }
     answers = [
@@ -405,47 +337,11 @@ def _require_both_tasks(dataset: PreparedDataset) -> None:
                 )
 
 
-def run_baselines(
-    dataset: PreparedDataset, folder: StudyFolder, baselines: Iterator[Baseline], seed: int = 0
-) -> None:
-    """Score baselines; one that the data do not allow is left out, and the log says so.
-
-    Args:
-        dataset: the fold of a seed.
-        folder: where their evaluations go.
-        baselines: the baselines.
-        seed: the seed.
-    """
-    for baseline in baselines:
-        out = folder.baseline(baseline.task, baseline.name, seed)
-        if artifact.is_complete(out):
-            continue
-        try:
-            chosen = baseline.make()
-        except InputError as reason:  # such as items without text
-            _log.info("without %s: %s", baseline.name, reason)
-            continue
-        stamp = {
-            "retriever": chosen.retriever.name,
-            "data": dataset.digest,
-            "settings": dict(chosen.settings),
-            "candidates": chosen.candidates,
-        }
-        save_evaluation(evaluate(chosen.retriever, dataset, [baseline.task]), out, stamp)
-
-
-def _conclude(
-    folds: Folds,
-    kinds: Mapping[Text, _Kind],
-    judged: _Judged,
-    folder: StudyFolder,
-    plan: Mapping[str, Any],
-    command: str,
-) -> Study:
+def _conclude(work: Work, judged: _Judged, plan: Mapping[str, Any], command: str) -> Study:
     """From the evaluations to study.json, report.html and the manifest."""
     scores, answers = judged.scores, judged.answers
-    dataset, first, deployed = folds.of(0), answers[0], scores[""]
-    kind = kinds[first.text]
+    dataset, folder, first, deployed = work.dataset, work.folder, answers[0], scores[""]
+    kind = work.kinds[first.text]
     evidence = Evidence(
         dataset,
         scores[first.suffix],
@@ -454,7 +350,7 @@ def _conclude(
         deployed,
         {
             f"{arm}{kind.folder.trained_as}": stamps
-            for kind in kinds.values()
+            for kind in work.kinds.values()
             for arm, stamps in scores[kind.folder.judged_as].stamps.items()
         },
     )

@@ -7,7 +7,7 @@ study that was interrupted repeats nothing.
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import Any
 import polars as pl
 
 from twofold import artifact
+from twofold.baselines.selection import Baseline
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.checkpoint import load_model_folder
+from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.studies.arms import TUNED, is_plain, tuned_arm
 from twofold.studies.folder import StudyFolder
@@ -68,7 +70,10 @@ def identifiers_of(
     @cache
     def assigned(settings: SettingOverrides) -> ItemIdentifiers | None:
         own = config.model_copy(update=dict(settings))
-        return None if own.identifiers == "atomic" else assign_identifiers(dataset, own, encoders)
+        if own.identifiers == "atomic":
+            return None
+        with artifact.waiting_for(encoders):  # another process may tune the same encoder
+            return assign_identifiers(dataset, own, encoders)
 
     return assigned
 
@@ -82,27 +87,50 @@ def tune_arms(
 ) -> ArmTraining:
     """The same trainings with the recipes that validation chooses, as many trials for each arm.
 
-    What the plain arms reach is the unit in which joint's trials are compared. Where the data leave
-    an arm fewer recipes than were asked for, no arm has more.
+    What the plain arms reach is the unit in which joint's trials are compared.
     """
     tuned: dict[str, Tuned] = {}
-    own = sorted((arm for arm in arms if arm.name in TUNED), key=lambda arm: len(arm.tasks))
-    spaces = {arm.name: recipes_of(dataset, arm, training.config, recipes) for arm in own}
-    fewest = min(map(len, spaces.values()))
-    for arm in own:
-        known = [task for task in arm.tasks if task in tuned and tuned[task].value > 0]
-        units = {str(task): tuned[task].value for task in known}
-        tuned[arm.name] = choose_recipe(
-            dataset,
-            arm,
-            folder.tuning(arm.name),
-            training.config,
-            spaces[arm.name][:fewest],
-            device=training.device,
-            reference=units,
-            identifiers=training.identifiers(arm.settings),
-        )
+    own = (arm for arm in arms if arm.name in TUNED)
+    for arm in sorted(own, key=lambda arm: len(arm.tasks)):
+        tuned[arm.name] = tune_arm(dataset, arm.name, arms, folder, recipes, training, tuned)
     return replace(training, tuned=tuned)
+
+
+def tune_arm(
+    dataset: PreparedDataset,
+    name: str,
+    arms: Sequence[Arm],
+    folder: StudyFolder,
+    recipes: int,
+    training: ArmTraining,
+    tuned: Mapping[str, Tuned],
+) -> Tuned:
+    """The recipe that validation chooses for one arm.
+
+    Args:
+        dataset: its training split is learned from, its validation requests judge.
+        name: the arm.
+        arms: all of the study. Where the data leave one fewer recipes than were asked for, no arm
+            has more.
+        folder: where trials go.
+        recipes: how many are tried.
+        training: how the arms are trained.
+        tuned: what was chosen for the plain arms, for joint.
+    """
+    own = {arm.name: arm for arm in arms if arm.name in TUNED}
+    spaces = {each: recipes_of(dataset, own[each], training.config, recipes) for each in own}
+    arm, fewest = own[name], min(map(len, spaces.values()))
+    known = [task for task in arm.tasks if task in tuned and tuned[task].value > 0]
+    return choose_recipe(
+        dataset,
+        arm,
+        folder.tuning(name),
+        training.config,
+        spaces[name][:fewest],
+        device=training.device,
+        reference={str(task): tuned[task].value for task in known},
+        identifiers=training.identifiers(arm.settings),
+    )
 
 
 def run_arms(
@@ -142,6 +170,21 @@ def run_arms(
         shutil.rmtree(state_folder(folder.model(arm.name, seed)), ignore_errors=True)
 
 
+def is_trained(
+    arms: Sequence[Arm], folder: StudyFolder, seed: int, transfer: StudyFolder | None = None
+) -> bool:
+    """Whether `run_arms` with these arguments has nothing to do."""
+    return all(
+        artifact.is_complete(place)
+        for arm in arms
+        for place in (
+            folder.model(arm.name, seed),
+            folder.evaluation(arm.name, seed),
+            (transfer or folder).evaluation(arm.name, seed),
+        )
+    )
+
+
 def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) -> None:
     """Let a control start at the end of the plain arm's training, where that was no longer.
 
@@ -169,8 +212,7 @@ def _run_arm(
 ) -> None:
     """Train and score one arm, unless both are done."""
     model = folder.model(arm.name, seed)
-    wanted = [place.evaluation(arm.name, seed) for place in {folder, transfer or folder}]
-    if all(artifact.is_complete(place) for place in (model, *wanted)):
+    if is_trained([arm], folder, seed, transfer):
         return
     start = time.monotonic()
     config, chosen = training.of(arm)
@@ -250,3 +292,32 @@ def _together(parts: Sequence[Evaluation]) -> Evaluation:
         qrels={task: own for part in parts for task, own in part.qrels.items()},
         unanswered={task: n for part in parts for task, n in part.unanswered.items()},
     )
+
+
+def run_baselines(
+    dataset: PreparedDataset, folder: StudyFolder, baselines: Iterable[Baseline], seed: int = 0
+) -> None:
+    """Score baselines; one that the data do not allow is left out, and the log says so.
+
+    Args:
+        dataset: the fold of a seed.
+        folder: where their evaluations go.
+        baselines: the baselines.
+        seed: the seed.
+    """
+    for baseline in baselines:
+        out = folder.baseline(baseline.task, baseline.name, seed)
+        if artifact.is_complete(out):
+            continue
+        try:
+            chosen = baseline.make()
+        except InputError as reason:  # such as items without text
+            _log.info("without %s: %s", baseline.name, reason)
+            continue
+        stamp = {
+            "retriever": chosen.retriever.name,
+            "data": dataset.digest,
+            "settings": dict(chosen.settings),
+            "candidates": chosen.candidates,
+        }
+        save_evaluation(evaluate(chosen.retriever, dataset, [baseline.task]), out, stamp)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from twofold.records import Task, other_task
+from twofold.studies.questions import CONDITIONS
 from twofold.studies.result import Answer, StudyResult
 from twofold.studies.statistics.power import Needed
 from twofold.studies.statistics.reasons import BETWEEN
@@ -15,12 +16,9 @@ _CONCLUSION = {
 }
 
 
-_TEXT = {"without": "from behaviour", "with": "with item text"}
-
-
 def condition(answer: Answer) -> str:
     """The models that a question is asked of, in two words or three."""
-    return "deployed" if answer.question == "replace" else _TEXT[answer.text]
+    return "deployed" if answer.question == "replace" else CONDITIONS[answer.text]
 
 
 def headline(answer: Answer) -> str:
@@ -28,7 +26,7 @@ def headline(answer: Answer) -> str:
     if answer.question == "replace":
         return "Can one model take the place of two, as it would be deployed?"
     read = "no model reads an item's text" if answer.text == "without" else "every model reads it"
-    return f"Does one task help the other, {_TEXT[answer.text]} ({read})?"
+    return f"Does one task help the other, {CONDITIONS[answer.text]} ({read})?"
 
 
 def what_to_do(result: StudyResult) -> str:

@@ -1,0 +1,1 @@
+"""Who does the work of a study: its units, in this process or in several."""

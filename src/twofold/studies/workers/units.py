@@ -1,0 +1,267 @@
+"""What a study does, in units of which several may be done at once, each in another process.
+
+A unit is the choice of one arm's recipe, all arms of one seed that read item texts or that read
+none, or the baselines. It reads and writes the study's folder; what it needs from other units is
+named in `needs`.
+
+Invariant: what a unit writes does not depend on where it is done, nor on what is done meanwhile.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from twofold import artifact
+from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
+from twofold.studies.arms import TUNED
+from twofold.studies.folder import StudyFolder
+from twofold.studies.questions import CONDITIONS, Text
+from twofold.studies.trainings import (
+    ArmTraining,
+    IdentifiersOf,
+    identifiers_of,
+    is_trained,
+    run_arms,
+    run_baselines,
+    tune_arm,
+)
+from twofold.tasks.folds import Folds
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.arm import Arm
+from twofold.training.config import TrainingConfig
+from twofold.training.tuning import Tuned
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The models that read item texts, or those that read none.
+
+    Attributes:
+        arms: what is trained.
+        folder: of the models.
+        transfer: of their evaluations for the question *transfer*; None where it is not asked.
+        config: how they are trained.
+    """
+
+    arms: Sequence[Arm]
+    folder: StudyFolder
+    transfer: StudyFolder | None
+    config: TrainingConfig
+
+    @property
+    def evaluated(self) -> Sequence[StudyFolder]:
+        """Where its evaluations are: of what would be deployed, and for *transfer*."""
+        return list(dict.fromkeys([self.folder, self.transfer or self.folder]))
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a process has to know in order to do any unit; it is sent to every worker.
+
+    Attributes:
+        dataset: as it was split.
+        kinds: what is trained.
+        folder: the study's.
+        device: as in `twofold.train`.
+        plan: what the study was asked for, with the number of threads of a unit.
+    """
+
+    dataset: PreparedDataset
+    kinds: Mapping[Text, Kind]
+    folder: StudyFolder
+    device: str
+    plan: Mapping[str, Any]
+    _identifiers: dict[Text, IdentifiersOf] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent without what a dataset has made of itself, which is large and made again."""
+        return Work, (replace(self.dataset), self.kinds, self.folder, self.device, self.plan)
+
+    @cached_property
+    def folds(self) -> Folds:
+        """The folds of the dataset."""
+        return Folds(self.dataset, self.plan["folds"])
+
+    def training(self, text: Text, seed: int = 0) -> ArmTraining:
+        """How the arms of a kind are trained, with the identifiers of a seed's fold."""
+        dataset, config = self.folds.of(seed), self.kinds[text].config
+        if dataset is not self.dataset:
+            own = identifiers_of(dataset, config, self.folder.encoders_of(seed))
+        else:
+            if text not in self._identifiers:
+                made = identifiers_of(dataset, config, self.folder.encoders)
+                self._identifiers[text] = made
+            own = self._identifiers[text]
+        return ArmTraining(config, self.device, self.plan["threads"], own)
+
+    def baselines(self, seed: int) -> Iterable[Baseline]:
+        """The baselines that are scored on a seed's fold, none of them made yet: of other folds
+        than the first, those that take seconds."""
+        config, dataset = next(iter(self.kinds.values())).config, self.folds.of(seed)
+        if self.plan["baselines"]:
+            models, place = self.folder.baseline_models, (self.device, self.plan["threads"])
+            every = every_baseline(dataset, models, config, *place, tune=self.plan["tune"])
+        else:
+            every = quick_baselines(dataset, config)
+        return every if dataset is self.dataset else (each for each in every if not each.slow)
+
+
+class Unit(Protocol):
+    """A part of a study.
+
+    Attributes:
+        name: what the log and an error call it.
+        needs: the units whose results it needs.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs(self) -> Sequence["Unit"]: ...
+
+    def is_done(self, work: Work) -> bool:
+        """Whether the folder holds everything that it writes, and nobody needs its result."""
+        ...
+
+    def do(self, work: Work, found: Mapping["Unit", Any]) -> Any:
+        """Do it, as far as it is not done, and return a result that can be pickled.
+
+        Args:
+            work: the study.
+            found: what the units that it needs returned.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Make and score the baselines of one seed's fold."""
+
+    seed: int
+    needs: Sequence[Unit] = ()
+
+    @property
+    def name(self) -> str:
+        return f"baselines of seed {self.seed}"
+
+    def is_done(self, work: Work) -> bool:
+        return all(
+            artifact.is_complete(work.folder.baseline(baseline.task, baseline.name, self.seed))
+            for baseline in work.baselines(self.seed)
+        )
+
+    def do(self, work: Work, found: Mapping[Unit, Any]) -> None:  # noqa: ARG002
+        dataset = work.folds.of(self.seed)
+        run_baselines(dataset, work.folder, work.baselines(self.seed), self.seed)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Choose the recipe of one arm; the result is a `Tuned`.
+
+    Joint's trials are compared in the unit that the plain arms' recipes reach.
+    """
+
+    text: Text
+    arm: str
+
+    @property
+    def name(self) -> str:
+        return f"recipe of {self.arm} {CONDITIONS[self.text]}"
+
+    @property
+    def needs(self) -> Sequence["Recipe"]:
+        plain = (Recipe(self.text, arm) for arm in TUNED if arm != "joint")
+        return tuple(plain) if self.arm == "joint" else ()
+
+    def is_done(self, work: Work) -> bool:  # noqa: ARG002
+        return False
+
+    def do(self, work: Work, found: Mapping[Unit, Any]) -> Tuned:
+        kind = work.kinds[self.text]
+        known: dict[str, Tuned] = {need.arm: found[need] for need in self.needs}
+        training = work.training(self.text)
+        return tune_arm(
+            work.dataset, self.arm, kind.arms, kind.folder, work.plan["tune"], training, known
+        )
+
+
+@dataclass(frozen=True)
+class Seed:
+    """Train and score all arms of a kind with one seed; the result is the seconds that it took.
+
+    Attributes:
+        text: the kind.
+        seed: the seed.
+        is_tuned: whether each arm has the recipe that was chosen for it.
+    """
+
+    text: Text
+    seed: int
+    is_tuned: bool
+
+    @property
+    def name(self) -> str:
+        return f"seed {self.seed} {CONDITIONS[self.text]}"
+
+    @property
+    def needs(self) -> Sequence[Recipe]:
+        return tuple(Recipe(self.text, arm) for arm in TUNED) if self.is_tuned else ()
+
+    def is_done(self, work: Work) -> bool:
+        kind = work.kinds[self.text]
+        return is_trained(kind.arms, kind.folder, self.seed, kind.transfer)
+
+    def do(self, work: Work, found: Mapping[Unit, Any]) -> float:
+        start, kind = time.monotonic(), work.kinds[self.text]
+        tuned = {need.arm: found[need] for need in self.needs}
+        training = replace(work.training(self.text, self.seed), tuned=tuned)
+        dataset = work.folds.of(self.seed)
+        run_arms(dataset, kind.arms, kind.folder, self.seed, training, kind.transfer)
+        return time.monotonic() - start
+
+
+def units_of(work: Work, seeds: int) -> list[Unit]:
+    """What a study with so many seeds wants done; they need others in turn."""
+    units: list[Unit] = []
+    for seed in range(seeds):
+        if seed == 0 or work.folds.any:
+            units.append(Baselines(seed))
+        units += (Seed(text, seed, work.plan["tune"] > 0) for text in work.kinds)
+    return units
+
+
+def outstanding(targets: Iterable[Unit], work: Work, found: Mapping[Unit, Any]) -> list[Unit]:
+    """The units to do so that all targets are done: what they need comes first.
+
+    Args:
+        targets: what is wanted.
+        work: the study.
+        found: the results that are there already.
+    """
+    wanted: dict[Unit, None] = {}
+
+    def want(unit: Unit) -> None:
+        for need in unit.needs:
+            if need not in found:
+                want(need)
+        wanted[unit] = None
+
+    left = [unit for unit in targets if unit not in found and not unit.is_done(work)]
+    for need in dict.fromkeys(need for unit in left for need in unit.needs):
+        if need not in found:
+            want(need)
+    return list(dict.fromkeys([*wanted, *left]))
+
+
+def perform(unit: Unit, work: Work, found: Mapping[Unit, Any]) -> Any:
+    """Do a unit in this process, with the study's number of threads."""
+    torch.set_num_threads(work.plan["threads"])
+    with threadpool_limits(work.plan["threads"], "blas"):
+        return unit.do(work, found)
