@@ -66,28 +66,46 @@ def test_the_sample_is_a_part_of_all_requests_and_costs_less(
     (judged,) = validation_requests(catalog, NAMED_ARMS["recommendation"], {}, CONFIG, seed=0)
     assert not Validation(retriever, [judged], {}).has_more
     whole = mean_value(retriever, judged)
-    monkeypatch.setattr(validation, "_SAMPLE", (20, 1.0))
+    monkeypatch.setattr(validation, "_SAMPLE", (20, 0.0))
     divided = Validation(retriever, [judged], {})
     assert divided.has_more
     assert divided.sample_cost < divided.cost / 2
     assert divided.on_all()["value"] == pytest.approx(whole)
-    few = replace(judged, requests=judged.sample(20, validation._SAMPLE_SEED).requests)
-    assert divided.on_sample()["value"] == mean_value(retriever, few) != whole
+    assert divided.on_sample()["value"] != whole
 
 
-def test_as_many_requests_are_asked_as_some_training_steps_cost(
-    catalog: PreparedDataset, retriever: GenerativeRetriever, monkeypatch: pytest.MonkeyPatch
+def test_larger_parts_hold_the_smaller_ones(
+    catalog: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (judged,) = validation_requests(catalog, NAMED_ARMS["recommendation"], {}, CONFIG, seed=0)
-    of_all = Validation(retriever, [judged], {}).cost
-    monkeypatch.setattr(validation, "_SAMPLE", (20, 0.25))
-    monkeypatch.setattr(validation, "_ALL", (30, 0.5))
-    cheap = Validation(retriever, [judged], {}, {"recommendation": of_all})
-    assert cheap.sample_cost == pytest.approx(of_all / 4, rel=0.15)
-    assert cheap.cost == pytest.approx(of_all / 2, rel=0.15)
-    assert cheap.of_trial()["value"] == pytest.approx(mean_value(retriever, judged))
-    expensive = Validation(retriever, [judged], {}, {"recommendation": of_all / 1e6})
-    assert expensive.cost / expensive.sample_cost == pytest.approx(30 / 20, rel=0.3)
+
+    def parts(sample: int, most: int, trial: int) -> list[set[str]]:
+        for name, fewest in (("_SAMPLE", sample), ("_ALL", most), ("_TRIAL", trial)):
+            monkeypatch.setattr(validation, name, (fewest, 0.0))
+        divided = validation._divided(judged, items=0)
+        return [{request.request_id for request in part.requests} for part in divided]
+
+    small, large = parts(10, 20, 30), parts(20, 30, 40)
+    assert [len(part) for part in (*small, *large)] == [10, 10, 10, 20, 10, 10]
+    assert small[0] | small[1] == large[0]
+    assert not small[0] & small[1]
+    assert len(parts(10, len(judged.requests), 5000)) == 2
+
+
+def test_short_histories_are_cheap_and_more_of_them_are_asked(catalog: PreparedDataset) -> None:
+    (judged,) = validation_requests(catalog, NAMED_ARMS["recommendation"], {}, CONFIG, seed=0)
+    many = [
+        replace(request, request_id=f"{request.request_id}-{copy}", history=request.history[:2])
+        for request in judged.requests
+        for copy in range(100)
+    ]
+    long = [replace(request, history=request.history * 40) for request in many]
+    asked = [
+        [len(part.requests) for part in validation._divided(replace(judged, requests=own), 1000)]
+        for own in (many, long)
+    ]
+    assert asked[0][0] > 1.3 * asked[1][0] >= 1.3 * 350
+    assert sum(asked[0]) > sum(asked[1])
 
 
 def test_a_validation_asks_no_more_requests_than_the_setting_allows(

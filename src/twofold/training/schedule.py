@@ -244,7 +244,7 @@ class Sizes:
         forward = tokens * (self.layers + _OF_TOKEN) + _OF_LOSS * states * self.codes * self.width
         return 3 * forward + _OF_PARAMETER * self.parameters + _OF_STEP
 
-    def of_answers(self, tokens: int, requests: int, hypotheses: int) -> float:
+    def of_answers(self, tokens: float, requests: int, hypotheses: int) -> float:
         """The cost of answering requests.
 
         Args:
@@ -258,32 +258,21 @@ class Sizes:
         return read + scores * (self.width + _OF_SCORE) + requests * _OF_REQUEST
 
 
-def step_costs(
+def costs_of(
     mixture: Mixture,
     sources: Sequence[EncodedExamples],
     backbone: Backbone,
     config: TrainingConfig,
-) -> list[float]:
-    """What a mean training step costs that learns from one source of a mixture, for each source."""
+    validation: "Validation | None",
+) -> Costs:
+    """What the mean training step of a mixture costs, and a validation; 0 where there is none."""
+    tokens = states = 0
+    for source, readings in zip(sources, mixture.readings, strict=True):
+        tokens += readings * int(source.tokens.counts.sum())
+        states += readings * int(source.contexts.counts.sum())
     codes = backbone.code_slice.stop - backbone.code_slice.start
     if codes > config.full_softmax_max_codes:
         codes = config.num_negatives
-    sizes, costs = Sizes.of(backbone, codes), []
-    read = zip(sources, mixture.readings, mixture.batches_by_source, strict=True)
-    for source, readings, batches in read:
-        tokens, states = int(source.tokens.counts.sum()), int(source.contexts.counts.sum())
-        costs.append(sizes.of_step(readings * tokens / batches, readings * states / batches))
-    return costs
-
-
-def costs_of(mixture: Mixture, steps: Sequence[float], validation: "Validation | None") -> Costs:
-    """What the mean training step of a mixture costs, and a validation; 0 where there is none.
-
-    Args:
-        mixture: what an arm learns.
-        steps: the `step_costs` of its sources.
-        validation: the arm's.
-    """
-    batches = zip(steps, mixture.batches_by_source, strict=True)
-    mean = sum(cost * number for cost, number in batches) / mixture.batches_per_epoch
-    return Costs(mean, validation.sample_cost, validation.cost) if validation else Costs(mean, 0, 0)
+    steps = mixture.batches_per_epoch
+    step = Sizes.of(backbone, codes).of_step(tokens / steps, states / steps)
+    return Costs(step, validation.sample_cost, validation.cost) if validation else Costs(step, 0, 0)

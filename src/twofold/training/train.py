@@ -22,7 +22,7 @@ from twofold.training.config import TrainingConfig, as_config, require_seed
 from twofold.training.fit_hybrid import initial_hybrid, validated_hybrid
 from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of
-from twofold.training.schedule import costs_of, schedule_of, step_costs
+from twofold.training.schedule import costs_of, schedule_of
 from twofold.training.start import Start, assign_identifiers, start
 from twofold.training.state import Progress, require_same, working_folders
 from twofold.training.validation import validation_of, validation_requests
@@ -196,10 +196,8 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
     learned = encoded | {t: encode(initial.learned[t], vocabulary, backbone) for t in changed}
     mixture, own = mixture_of(learned, arm.tasks, config, seed), [learned[t] for t in arm.tasks]
     judged = validation_requests(dataset, arm, sources, config, seed)
-    steps = step_costs(mixture, own, backbone, config)
-    by_task = dict(zip(arm.tasks, steps, strict=True))
-    validation = validation_of(model, judged, config.num_beams, run.reference, by_task)
-    costs = costs_of(mixture, steps, validation)
+    validation = validation_of(model, judged, config.num_beams, run.reference)
+    costs = costs_of(mixture, own, backbone, config, validation)
     return loop.Job(
         label=arm.name,
         mixture=mixture,

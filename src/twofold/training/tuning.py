@@ -71,16 +71,16 @@ _RECOMMENDATION: Sequence[Recipe] = (
 )
 _SEARCH: Sequence[Recipe] = (
     {},
-    {"item_text_queries": 3},
+    _LARGE_BATCHES,
     {"dropout": 0.3, "weight_decay": 1.0, "backbone": "decoder:medium"},
     {"item_init": "text", "dropout": 0.3},
-    _LARGE_BATCHES,
+    {"item_text_queries": 3},
     {"item_text_queries": 3, "dropout": 0.3, "backbone": "decoder:medium"},
-    {"item_init": "text"},
     {"item_init": "factors", "dropout": 0.3},
-    {"learning_rate": 3e-4},
     {"item_init": "text", "item_text_queries": 3, "dropout": 0.3},
-    {"dropout": 0.5, "learning_rate": 2e-3},
+    {"dropout": 0.3, "weight_decay": 1.0},
+    {"item_init": "text"},
+    {"learning_rate": 3e-4},
     {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
 )
 _JOINT: Sequence[Recipe] = (
@@ -88,12 +88,12 @@ _JOINT: Sequence[Recipe] = (
     {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES},
     {"dropout": 0.3, "weight_decay": 1.0, "backbone": "decoder:medium"},
     {"item_init": "text", "dropout": 0.3},
-    {**_LARGE_BATCHES, "item_init": "factors", "source_weights": _FEW_SEARCHES},
-    {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES, "backbone": "decoder:medium"},
-    {"item_text_queries": 3, "dropout": 0.3, "source_weights": "balanced"},
-    {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
     {"item_text_queries": 3, "source_weights": _FEW_SEARCHES},
+    {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES, "backbone": "decoder:medium"},
+    {**_LARGE_BATCHES, "item_init": "factors", "source_weights": _FEW_SEARCHES},
+    {"item_text_queries": 3, "dropout": 0.3, "source_weights": "balanced"},
     {"dropout": 0.3, "source_weights": "balanced", "backbone": "decoder:medium"},
+    {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
     {"dropout": 0.5, "learning_rate": 2e-3},
     {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
 )
@@ -102,7 +102,8 @@ SPACES: Mapping[tuple[Task, ...], Sequence[Recipe]] = {
     ("search",): _SEARCH,
     TASKS: _JOINT,
 }
-"""The space of an arm's tasks, the most promising first; the first is the fixed recipe."""
+"""The space of an arm's tasks, the most promising first; the first is the fixed recipe. However few
+are tried, `joint` is offered what the single arms are: else a verdict could be of the recipes."""
 
 SASREC_RECIPES: Sequence[Recipe] = (
     {},

@@ -34,10 +34,14 @@ SELECTION = Measure("nDCG", 10)
 _SAMPLE, _ALL, _TRIAL = (350, 2.0), (1000, 10.0), (1000, 30.0)
 """How many requests of a task most validations are on, how many the last candidates are compared
 on, and how many the trials of a tuning: so many in any case, and as many more as cost no more than
-so many training steps of that task. With 350 requests, of which few are answered right, chance
-decides which checkpoint is best."""
-_SAMPLE_SEED = 7
-"""The random seed that requests are drawn with."""
+so many training steps of a standard model. With 350 requests, of which few are answered right,
+chance decides which checkpoint is best."""
+_STANDARD = Sizes(layers=400_000, parameters=2_000_000, width=128, codes=0)
+_STANDARD_TOKENS, _STANDARD_EXAMPLES, _STANDARD_HISTORY = 1024, 128, 200
+"""The standard model and its batches. How many requests are asked depends on the data alone: every
+arm and every recipe is compared on the same ones."""
+_ORDER_SEED = 7
+"""The random seed of the order of the requests, of which each part is the next piece."""
 
 _BATCH_REQUESTS = 256
 """The most requests of a batch: their scores of 10,000 items fit in a processor's cache."""
@@ -92,7 +96,6 @@ class Validation:
         retriever: answers with the current weights.
         judged: the requests of each task, at least one of each.
         reference: the value that a task's is divided by before the mean over tasks; 1 by default.
-        step_costs: what a training step of each task costs; without it the samples are small.
     """
 
     def __init__(
@@ -100,15 +103,12 @@ class Validation:
         retriever: GenerativeRetriever,
         judged: Sequence[JudgedRequests],
         reference: Mapping[str, float],
-        step_costs: Mapping[Task, float] | None = None,
     ) -> None:
         self._reference = reference
-        costs = step_costs or {}
+        # A beam search makes requests expensive.
+        items = 0 if retriever.model.tries else len(retriever.model.catalog)
         self._parts = {
-            str(own.task): [
-                _part(retriever, part)
-                for part in _divided(own, costs.get(own.task, 0.0) / _cost_of_one(retriever, own))
-            ]
+            str(own.task): [_part(retriever, part) for part in _divided(own, items)]
             for own in judged
         }
         self.sample_cost = sum(parts[0].cost for parts in self._parts.values())
@@ -145,7 +145,6 @@ def validation_of(
     judged: Sequence[JudgedRequests],
     beams: int,
     reference: Mapping[str, float],
-    step_costs: Mapping[Task, float],
 ) -> Validation | None:
     """The validation of a model; None where there is no request.
 
@@ -153,11 +152,11 @@ def validation_of(
         model: the model, whose weights may change.
         judged: the requests of each task.
         beams: of the beam search, for semantic IDs.
-        reference, step_costs: see `Validation`.
+        reference: see `Validation`.
     """
     if not judged:
         return None
-    return Validation(GenerativeRetriever(model, beams=beams), judged, reference, step_costs)
+    return Validation(GenerativeRetriever(model, beams=beams), judged, reference)
 
 
 def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
@@ -165,21 +164,30 @@ def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
     return float(_part(retriever, judged).values().mean())
 
 
-def _divided(judged: JudgedRequests, per_step: float) -> list[JudgedRequests]:
+def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
     """The sample, what candidates are compared on besides, and what trials are.
 
     Args:
         judged: requests of a task.
-        per_step: how many of them cost as much as a training step.
+        items: the size of the catalog; with 0 there are no more requests than in any case.
     """
-    parts: list[JudgedRequests] = []
-    for fewest, steps in (_TRIAL, _ALL, _SAMPLE):
-        fewer = judged.sample(max(fewest, int(steps * per_step)), _SAMPLE_SEED)
-        chosen = {request.request_id for request in fewer.requests}
-        rest = [request for request in judged.requests if request.request_id not in chosen]
-        parts.insert(0, replace(judged, requests=rest))
-        judged = fewer
-    return [part for part in (judged, *parts[:2]) if part.requests]
+    per_step = _requests_per_step(judged.requests, items) if items else 0
+    ends = [max(fewest, int(steps * per_step)) for fewest, steps in (_SAMPLE, _ALL, _TRIAL)]
+    order = np.random.default_rng(_ORDER_SEED).permutation(len(judged.requests))
+    return [
+        replace(judged, requests=[judged.requests[row] for row in sorted(rows)])
+        for rows in np.split(order, ends)[:3]
+        if len(rows)
+    ]
+
+
+def _requests_per_step(requests: Sequence[Request], items: int) -> float:
+    """How many of these requests cost as much as a training step of the standard model."""
+    read = sum(min(len(each.history), _STANDARD_HISTORY) for each in requests)
+    tokens = 2 + read / len(requests)
+    in_batch = tokens * min(_STANDARD_EXAMPLES, _STANDARD_TOKENS / tokens)
+    sizes = replace(_STANDARD, codes=items)
+    return sizes.of_step(in_batch, in_batch) / sizes.of_answers(tokens, 1, 0)
 
 
 def _cost_of(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
@@ -190,10 +198,6 @@ def _cost_of(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
     read = [min(len(request.history), model.vocabulary.max_history) for request in requests]
     tokens = levels * sum(read) + 2 * len(requests)
     return Sizes.of(model.backbone, max(codebooks)).of_answers(tokens, len(requests), hypotheses)
-
-
-def _cost_of_one(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
-    return _cost_of(retriever, judged) / len(judged.requests)
 
 
 def _part(retriever: GenerativeRetriever, judged: JudgedRequests) -> _Part:
