@@ -1,6 +1,7 @@
 """Folders with a manifest: whole or not there."""
 
 import contextlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -170,3 +171,26 @@ def test_what_processes_share_is_made_by_one_while_the_others_wait(tmp_path: Pat
     said = [process.communicate(timeout=60)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
     assert sorted(said) == ["", "", "made\n"]
+
+
+def test_a_copy_is_there_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with artifact.write(tmp_path / "one", "kind", {"a": 1}) as folder:
+        (folder / "content").write_text("whole")
+
+    def killed(source: Path, target: Path) -> None:
+        target.mkdir()
+        shutil.copy(source / artifact.MANIFEST, target)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "two"
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copytree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            artifact.copy(tmp_path / "one", out)
+    assert not out.exists()
+    artifact.copy(tmp_path / "one", out)
+    assert artifact.load(out, "kind") == artifact.load(tmp_path / "one", "kind")
+    assert (out / "content").read_text() == "whole"
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}

@@ -131,6 +131,15 @@ def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
     sync_folder(out.parent)
 
 
+def copy(folder: Path, out: Path) -> None:
+    """Copy an artifact to a new place, which holds the whole of it or nothing."""
+    partial = out.parent / f".{out.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(folder, partial)
+    partial.rename(out)
+    sync_folder(out.parent)
+
+
 def real(out: Path) -> Path:
     """The folder itself where `out` is a link to it, which need not exist yet."""
     try:

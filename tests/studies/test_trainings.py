@@ -1,23 +1,26 @@
 """How the arms of a study are trained and judged."""
 
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from twofold import artifact
-from twofold.records import TASKS
+from twofold.records import TASKS, Task
 from twofold.retrieval.generative import load_model
-from twofold.studies.arms import ARMS
+from twofold.studies import trainings
+from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.scores import model_stamp
-from twofold.studies.trainings import ArmTraining, run_arms
+from twofold.studies.trainings import ArmTraining, _matched_steps, is_trained, run_arms
 from twofold.tasks.evaluate import KIND, evaluate
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import NAMED_ARMS
+from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.state import state_folder
 from twofold.training.train import train
+from twofold.training.tuning import Tuned
 
 SEED = 0
 
@@ -121,3 +124,103 @@ def test_a_finished_model_is_judged_for_another_question_as_long_as_its_state_is
     names = sorted(path.parent.name for path in tmp_path.glob("evaluations/*/seed-0"))
     assert names == [f"{arm}-from-behaviour" for arm in ("joint", "recommendation", "search")]
     assert not state_folder(place).exists()
+
+
+@pytest.fixture
+def again(folder: StudyFolder, tmp_path: Path) -> StudyFolder:
+    """A copy of the study that a test may change."""
+    shutil.copytree(folder.path, tmp_path / "again")
+    return StudyFolder(tmp_path / "again")
+
+
+def test_a_kill_while_an_evaluation_is_copied_leaves_nothing_that_looks_finished(
+    again: StudyFolder,
+    catalog: PreparedDataset,
+    config: TrainingConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transfer = StudyFolder(again.path, judged_as="-with-text")
+    out, plain = transfer.evaluation("recommendation", SEED), [NAMED_ARMS["recommendation"]]
+    whole = scores_in(out)
+    shutil.rmtree(out)
+
+    def killed(source: Path, target: Path) -> None:
+        target.mkdir()
+        shutil.copy(source / artifact.MANIFEST, target)
+        raise KeyboardInterrupt
+
+    training = ArmTraining(config, "cpu")
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copytree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_arms(catalog, plain, again, SEED, training, transfer)
+    assert not artifact.is_complete(out)
+    run_arms(catalog, plain, again, SEED, training, transfer)
+    assert scores_in(out).equals(whole)
+
+
+def test_a_state_that_a_kill_left_behind_is_removed(
+    again: StudyFolder, catalog: PreparedDataset, config: TrainingConfig
+) -> None:
+    left = state_folder(again.model("joint", SEED))
+    transfer = StudyFolder(again.path, judged_as="-with-text")
+    assert is_trained(ARMS, again, SEED, transfer)
+    left.mkdir()
+    assert not is_trained(ARMS, again, SEED, transfer)
+    run_arms(catalog, ARMS, again, SEED, ArmTraining(config, "cpu"), transfer)
+    assert not left.exists()
+
+
+def _control(task: Task) -> Arm:
+    return next(arm for arm in ARMS if arm.name == control_name(task))
+
+
+@pytest.mark.parametrize(
+    ("joint", "plain", "tokens", "steps"),
+    [
+        (200, 100, 1024, 200),
+        (200, 350, 1024, 350),  # else the control would be the shorter one
+        (200, 100, 2048, 400),  # as many tokens as joint
+        (200, 450, 2048, 450),
+        (200, 100, 512, 200),  # no fewer steps either
+    ],
+)
+def test_a_control_is_trained_no_shorter_than_joint_or_the_plain_arm(
+    joint: int, plain: int, tokens: int, steps: int, config: TrainingConfig, tmp_path: Path
+) -> None:
+    folder = StudyFolder(tmp_path)
+    for arm, taken in (("joint", joint), ("search", plain)):
+        place = folder.model(arm, SEED)
+        place.mkdir(parents=True)
+        stamp = {"arm": arm, "steps": taken}
+        artifact.write_json(place / artifact.MANIFEST, {"config": {"stamp": stamp}})
+    usual = config.model_copy(update={"batch_tokens": 1024})
+    recipe = Tuned(usual.model_copy(update={"batch_tokens": tokens}), 0.5, {})
+    training = ArmTraining(usual, tuned={"joint": recipe})
+    assert _matched_steps(_control("search"), folder, SEED, training) == steps
+    changed = Arm("joint-changed", TASKS, step_matched=True)
+    assert _matched_steps(changed, folder, SEED, training) == joint, "it has joint's recipe"
+
+
+def test_a_falling_rate_is_never_continued(
+    again: StudyFolder,
+    catalog: PreparedDataset,
+    config: TrainingConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The plain arm's rate falls over its own steps, the control's over those of the control."""
+    called: list[str] = []
+    monkeypatch.setattr(trainings, "_continue_plain", lambda _, arm, *__: called.append(arm.name))
+    for schedule, continued in (("constant", 2), ("cosine", 0)):
+        called.clear()
+        own = config.model_copy(update={"lr_schedule": schedule})
+        run_arms(catalog, ARMS, again, SEED, ArmTraining(own, "cpu"))
+        assert len(called) == continued
+
+
+def test_batches_of_an_arm_grow_with_those_of_its_recipe(config: TrainingConfig) -> None:
+    arm = Arm("semantic-text", TASKS, settings=(("batch_tokens", 3 * config.batch_tokens),))
+    recipe = Tuned(config.model_copy(update={"batch_tokens": 2 * config.batch_tokens}), 0.5, {})
+    assert ArmTraining(config).settled(arm) == arm
+    grown = ArmTraining(config, tuned={"joint": recipe}).settled(arm)
+    assert dict(grown.settings)["batch_tokens"] == 6 * config.batch_tokens

@@ -1,8 +1,8 @@
 """The arms of a study, in the order of the report.
 
 Gen_S, Gen_R and Gen_{R+S} of the paper are `search`, `recommendation` and `joint`. A step-matched
-control learns one task for as many steps as `joint` takes: what it gains over the plain arm is due
-to training for longer, and a gain of `joint` over it is not.
+control learns one task for no shorter than `joint` and the plain arm: what it gains over the plain
+arm is due to training for longer, and a gain of `joint` over it is not.
 """
 
 from collections.abc import Sequence
@@ -50,8 +50,9 @@ def tuned_arm(arm: Arm) -> str:
 def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm, ...]:
     """`joint` with semantic IDs made in every way.
 
-    Histories are as many times longer as an identifier has codes, and so are batches. Twenty beams
-    are enough for the ten items by which validation judges.
+    Histories are as many times longer as an identifier has codes, and so are batches; with another
+    recipe, `ArmTraining.settled` has them as many times longer than that one's. Twenty beams are
+    enough for the ten items by which validation judges.
     """
     from twofold.identifiers.assign import schemes
 

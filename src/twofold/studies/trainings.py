@@ -5,6 +5,7 @@ study that was interrupted repeats nothing.
 """
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.scores import model_stamp
 from twofold.tasks.evaluate import Evaluation, evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import Arm, SettingOverrides
+from twofold.training.arm import NAMED_ARMS, Arm, SettingOverrides
 from twofold.training.config import TrainingConfig
 from twofold.training.start import assign_identifiers
 from twofold.training.state import load_candidate, load_weights, state_folder
@@ -60,6 +61,14 @@ class ArmTraining:
         """The configuration of an arm, and how it was chosen."""
         chosen = self.tuned.get(tuned_arm(arm))
         return (chosen.config, chosen.record) if chosen else (self.config, None)
+
+    def settled(self, arm: Arm) -> Arm:
+        """An arm with batches of its own, as many times larger as its recipe has them."""
+        grown = self.of(arm)[0].batch_tokens / self.config.batch_tokens
+        own = dict(arm.settings)
+        if "batch_tokens" in own:
+            own["batch_tokens"] = round(grown * own["batch_tokens"])
+        return replace(arm, settings=tuple(own.items()))
 
 
 def identifiers_of(
@@ -144,7 +153,7 @@ def run_arms(
     """Train and score every arm with one seed.
 
     The plain arms come first: what they reach in validation is the unit in which the checkpoint of
-    a joint arm is chosen. A step-matched arm takes the steps that `joint` took.
+    a joint arm is chosen. What a step-matched arm takes is said at `_matched_steps`.
 
     Args:
         dataset: what they learn from, and whose test requests they answer.
@@ -161,8 +170,9 @@ def run_arms(
     reference = {str(arm.tasks[0]): model_stamp(folder, arm.name, seed).best_value for arm in plain}
     others = [arm for arm in arms if not is_plain(arm)]
     for arm in sorted(others, key=lambda arm: arm.step_matched):
-        steps = model_stamp(folder, "joint", seed).steps if arm.step_matched else None
-        if steps and len(arm.tasks) == 1:
+        steps = _matched_steps(arm, folder, seed, training) if arm.step_matched else None
+        # A cosine falls over the steps of its own arm, so the weights of no other are on its way.
+        if steps and len(arm.tasks) == 1 and training.of(arm)[0].lr_schedule != "cosine":
             _continue_plain(folder, arm, seed, steps)
         units = reference if len(arm.tasks) > 1 else {}
         _run_arm(dataset, arm, folder, seed, training, transfer, units, steps)
@@ -173,16 +183,40 @@ def run_arms(
 def is_trained(
     arms: Sequence[Arm], folder: StudyFolder, seed: int, transfer: StudyFolder | None = None
 ) -> bool:
-    """Whether `run_arms` with these arguments has nothing to do."""
+    """Whether `run_arms` with these arguments has nothing to do, nor a state to remove."""
+    return all(
+        _is_scored(arm, folder, seed, transfer)
+        and not state_folder(folder.model(arm.name, seed)).exists()
+        for arm in arms
+    )
+
+
+def _is_scored(arm: Arm, folder: StudyFolder, seed: int, transfer: StudyFolder | None) -> bool:
+    """Whether an arm is trained and scored."""
     return all(
         artifact.is_complete(place)
-        for arm in arms
         for place in (
             folder.model(arm.name, seed),
             folder.evaluation(arm.name, seed),
             (transfer or folder).evaluation(arm.name, seed),
         )
     )
+
+
+def _matched_steps(arm: Arm, folder: StudyFolder, seed: int, training: ArmTraining) -> int:
+    """The steps of a step-matched arm: those of `joint`, whose recipe arms of two tasks have.
+
+    A control has its task's recipe, whose batches may be smaller than joint's, and the plain arm
+    may train for longer than joint. It takes the steps with which it has trained for no fewer steps
+    and on no fewer tokens than joint, and for no fewer steps than the plain arm: so that longer
+    training explains nothing that joint gains over it.
+    """
+    steps = model_stamp(folder, "joint", seed).steps
+    if len(arm.tasks) > 1:
+        return steps
+    (joint, _), (own, _) = training.of(NAMED_ARMS["joint"]), training.of(arm)
+    of_tokens = math.ceil(steps * joint.batch_tokens / own.batch_tokens)
+    return max(steps, of_tokens, model_stamp(folder, arm.tasks[0], seed).steps)
 
 
 def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) -> None:
@@ -212,13 +246,15 @@ def _run_arm(
 ) -> None:
     """Train and score one arm, unless both are done."""
     model = folder.model(arm.name, seed)
-    if is_trained([arm], folder, seed, transfer):
+    if _is_scored(arm, folder, seed, transfer):
+        if not is_plain(arm):  # a run that was killed after the last evaluation left it
+            shutil.rmtree(state_folder(model), ignore_errors=True)
         return
     start = time.monotonic()
     config, chosen = training.of(arm)
     retriever = train(
         dataset,
-        arm,
+        training.settled(arm),
         out=model,
         config=config,
         seed=seed,
@@ -267,7 +303,7 @@ def _score_for_transfer(
     if artifact.is_complete(out):
         return
     if len(arm.tasks) == 1 and model.hybrid is None and transfer != folder:
-        shutil.copytree(as_it_is, out)
+        artifact.copy(as_it_is, out)
         return
     best = dict.fromkeys(arm.judged, model.stamp.best_step)
     if len(arm.tasks) > 1:

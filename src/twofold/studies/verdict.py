@@ -268,7 +268,7 @@ _MAY_OVERTURN: Mapping[Verdict, Sequence[str]] = {
     "no material difference": ("joint", "control"),
 }
 """The arms that might reach another verdict if they trained on. The plain arm never does: it would
-only come nearer to the control, which is at least as long trained."""
+only come nearer to the control, which has its recipe and takes no fewer steps."""
 _CALLED = {"joint": "joint", "control": "the step-matched control"}
 _MATERIAL_RISE = 0.5
 """A rise counts where it is larger than this part of the smallest effect of interest."""
