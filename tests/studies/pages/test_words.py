@@ -3,10 +3,12 @@
 import pytest
 
 from twofold.records import Task
-from twofold.studies.pages.words import headline, light_tasks, what_to_do
+from twofold.studies.pages.words import advice_on, headline, light_tasks, what_to_do
 from twofold.studies.result import Answer, StudyResult
-from twofold.studies.statistics.rule import Question, Verdict
+from twofold.studies.statistics.rule import Effect, Question, Verdict
 from twofold.studies.verdict import TaskVerdict
+
+QUESTIONS: tuple[Question, ...] = ("transfer", "replace")
 
 
 def answer(question: Question, search: Verdict, recommendation: Verdict) -> Answer:
@@ -36,7 +38,8 @@ def answer(question: Question, search: Verdict, recommendation: Verdict) -> Answ
         (
             [answer("transfer", "helps", "hurts"), answer("replace", "not worse", "hurts")],
             "Serve search with the joint model; keep a model of its own for recommendation. "
-            "Learning the other task helps search with item text.",
+            "Learning the other task helps search with item text. "
+            "Learning the other task hurts recommendation with item text.",
         ),
         (
             [answer("transfer", "helps", "helps"), answer("replace", "hurts", "hurts")],
@@ -45,13 +48,75 @@ def answer(question: Question, search: Verdict, recommendation: Verdict) -> Answ
         ),
         (
             [answer("transfer", "not enough data", "not enough data")],
-            "Keep two models for now: these data do not show that one can take their place. "
-            "That learning the other task helps either of them is not shown.",
+            "That learning the other task helps either of them is not shown. "
+            "Which models to serve was not asked: --question replace.",
+        ),
+        (
+            [answer("transfer", "helps", "no material difference")],
+            "Learning the other task helps search with item text. "
+            "Which models to serve was not asked: --question replace.",
+        ),
+        (
+            [answer("replace", "not enough data", "not enough data")],
+            "Keep two models for now: these data do not show that one can take their place.",
         ),
     ],
 )
 def test_what_to_do_is_said_first(result: StudyResult, answers: list[Answer], said: str) -> None:
     assert what_to_do(result.model_copy(update={"questions": answers})) == said
+
+
+def at_place(question: Question, verdict: Verdict, effect: Effect, why: str) -> Answer:
+    """Search has a verdict that names a place; recommendation has none that is shown."""
+    of = answer(question, verdict, "not enough data")
+    search = of.verdicts["search"].model_copy(
+        update={"effect": effect, "measure": "Recall@30", "reason": why}
+    )
+    return of.model_copy(update={"verdicts": {**of.verdicts, "search": search}})
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (
+            at_place("transfer", "only deeper", "helps", ""),
+            "With item text, training on recommendation as well helps search only deeper, in "
+            "Recall@30; at the top, in nDCG@10, it hurts. "
+            "Which models to serve was not asked: --question replace.",
+        ),
+        (
+            at_place("transfer", "only at the top", "helps", "in Recall@30 it hurts"),
+            "With item text, training on recommendation as well helps search only at the top, in "
+            "nDCG@10: in Recall@30 it hurts. "
+            "Which models to serve was not asked: --question replace.",
+        ),
+        (
+            at_place("replace", "only at the top", "hurts", "no difference in Recall@30"),
+            "Keep two models: one joint model would lose what matters. Deployed, one joint model "
+            "is worse for search at the top, in nDCG@10: no difference in Recall@30.",
+        ),
+        (
+            at_place("replace", "only deeper", "not worse", ""),
+            "Keep two models: one joint model would lose what matters. Deployed, one joint model "
+            "can take the place of search's own in Recall@30, but not at the top, in nDCG@10, "
+            "where it is worse.",
+        ),
+    ],
+)
+def test_an_effect_at_one_place_is_told_as_what_it_is(
+    result: StudyResult, of: Answer, said: str
+) -> None:
+    assert what_to_do(result.model_copy(update={"questions": [of]})) == said
+
+
+@pytest.mark.parametrize("verdict", ["helps", "hurts", "no material difference", "only deeper"])
+def test_only_replace_says_what_to_serve(verdict: Verdict) -> None:
+    own = {
+        question: advice_on(answer(question, verdict, verdict).verdicts["search"])
+        for question in QUESTIONS
+    }
+    assert "model" in own["replace"]
+    assert "model" not in own["transfer"]
 
 
 def test_a_headline_says_of_which_models_it_asks() -> None:

@@ -1,12 +1,13 @@
 """What a study found, in words: what to do, and each verdict as a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from twofold.records import Task, other_task
 from twofold.studies.questions import CONDITIONS
 from twofold.studies.result import Answer, StudyResult
 from twofold.studies.statistics.power import Needed
 from twofold.studies.statistics.reasons import BETWEEN
+from twofold.studies.statistics.rule import Question, Verdict
 from twofold.studies.verdict import TaskVerdict
 
 _CONCLUSION = {
@@ -30,41 +31,71 @@ def headline(answer: Answer) -> str:
 
 
 def what_to_do(result: StudyResult) -> str:
-    """What the user should do, in a sentence or two."""
-    advice = [_models_to_serve(answer) for answer in result.answers if answer.question == "replace"]
+    """What the user should do, in a few sentences.
+
+    Which models to serve is said by *replace* alone: *transfer* judges no model that would be
+    deployed, but joint at the best checkpoint of each task.
+    """
     transfer = [answer for answer in result.answers if answer.question == "transfer"]
-    if not advice and transfer:
-        advice = [_models_to_serve(transfer[-1])]
-    helped = {
-        condition(answer): [task for task, one in answer.verdicts.items() if _helps(one)]
-        for answer in transfer
-    }
-    if found := [f"{_listed(tasks)} {of}" for of, tasks in helped.items() if tasks]:
-        advice.append(f"Learning the other task helps {_listed(found)}.")
-    elif transfer:
-        advice.append("That learning the other task helps either of them is not shown.")
-    return " ".join(advice)
+    said = [_models_to_serve(answer) for answer in result.answers if answer.question == "replace"]
+    said += _effects(transfer)
+    if len(transfer) == len(result.answers):
+        said.append("Which models to serve was not asked: --question replace.")
+    return " ".join(said)
 
 
-def _helps(verdict: TaskVerdict) -> bool:
-    return verdict.verdict == "helps" or verdict.effect == "helps"
+def _effects(answers: Sequence[Answer]) -> list[str]:
+    """What learning the other task does, in sentences: the same for every task, then those of an
+    effect at one place, with what it is at the other."""
+    said = []
+    for word in ("helps", "hurts"):
+        found = {
+            condition(answer): [
+                task for task, one in answer.verdicts.items() if one.verdict == word
+            ]
+            for answer in answers
+        }
+        if named := [f"{_listed(tasks)} {of}" for of, tasks in found.items() if tasks]:
+            said.append(f"Learning the other task {word} {_listed(named)}.")
+    said += [place for answer in answers for place in _places(answer)]
+    if answers and not said:
+        said.append("That learning the other task helps either of them is not shown.")
+    return said
+
+
+def _places(answer: Answer) -> list[str]:
+    """A sentence about each task whose verdict names a place."""
+    named = f"{condition(answer)[0].upper()}{condition(answer)[1:]}"
+    said = []
+    for task, verdict in answer.verdicts.items():
+        if verdict.verdict == "only deeper":
+            said.append(f"{named}, {_conclusion(task, verdict)}.")
+        elif verdict.verdict == "only at the top":
+            said.append(f"{named}, {_conclusion(task, verdict)}: {verdict.reason}.")
+    return said
 
 
 _SERVED = ("helps", "not worse", "no material difference")
+_WORSE = ("hurts", "only deeper", "only at the top")
+"""Verdicts on *replace* in which joint is worse, everywhere or somewhere."""
 
 
 def _models_to_serve(answer: Answer) -> str:
-    """Which models to serve, by the verdicts of one question."""
+    """Which models to serve, by the verdicts on *replace*."""
     served = [task for task, one in answer.verdicts.items() if one.verdict in _SERVED]
-    worse = [task for task, one in answer.verdicts.items() if one.verdict == "hurts"]
+    worse = [task for task, one in answer.verdicts.items() if one.verdict in _WORSE]
     if len(served) == len(answer.verdicts):
         return "Serve both tasks with one joint model."
     if served:
         kept = _listed([task for task in answer.verdicts if task not in served])
-        return f"Serve {_listed(served)} with the joint model; keep a model of its own for {kept}."
-    if worse:
-        return "Keep two models: one joint model would lose what matters."
-    return "Keep two models for now: these data do not show that one can take their place."
+        advice = (
+            f"Serve {_listed(served)} with the joint model; keep a model of its own for {kept}."
+        )
+    elif worse:
+        advice = "Keep two models: one joint model would lose what matters."
+    else:
+        return "Keep two models for now: these data do not show that one can take their place."
+    return " ".join([advice, *_places(answer)])
 
 
 FEW = 0.1
@@ -104,9 +135,14 @@ def verdict_sentence(task: Task, verdict: TaskVerdict) -> str:
 def _conclusion(task: Task, verdict: TaskVerdict) -> str:
     """What is concluded, as a sentence without its full stop."""
     measure, top = verdict.measure, verdict.top.measure if verdict.top else "nDCG@10"
-    if verdict.verdict == "not worse" or verdict.effect == "not worse":
-        only = f" in {measure}, but not in {top}" if verdict.effect else ""
-        return f"one joint model can take the place of {task}'s own{only}: it is not worse"
+    if verdict.question == "replace" and verdict.verdict == "only at the top":
+        better = "better" if verdict.effect == "helps" else "worse"
+        return f"one joint model is {better} for {task} at the top, in {top}"
+    replaces = f"one joint model can take the place of {task}'s own"
+    if verdict.verdict == "not worse":
+        return f"{replaces}: it is not worse"
+    if verdict.effect == "not worse":
+        return f"{replaces} in {measure}, but not at the top, in {top}, where it is worse"
     learning = f"training on {other_task(task)} as well"
     if verdict.verdict == "only deeper":
         return f"{learning} helps {task} only deeper, in {measure}; at the top, in {top}, it hurts"
@@ -115,22 +151,33 @@ def _conclusion(task: Task, verdict: TaskVerdict) -> str:
     return f"{learning} {_CONCLUSION[verdict.verdict]} {task}"
 
 
-_ADVICE = {
-    "helps": "One joint model serves this task better than a model of its own.",
-    "hurts": "Keep a model of its own for this task, or change the weights of the sources.",
-    "no material difference": "One joint model can replace the task's own without a loss that "
-    "matters.",
-    "not worse": "Serve both tasks with the joint model: what it may lose here does not matter.",
-    "only deeper": "Use the joint model where many answers are shown, or what it finds is ranked "
-    "again; keep a model of its own where the first ones count.",
+_ADVICE: Mapping[Question, Mapping[Verdict, str]] = {
+    "transfer": {
+        "helps": "This task gains by what the other one teaches.",
+        "hurts": "Learn this task alone, or with other weights of the sources.",
+        "no material difference": "What the other task changes here is too small to matter.",
+        "only deeper": "It gains where many answers are shown, or what is found is ranked again, "
+        "and loses where the first ones count.",
+    },
+    "replace": {
+        "helps": "One joint model serves this task better than a model of its own.",
+        "hurts": "Keep a model of its own for this task, or change the weights of the sources.",
+        "no material difference": "One joint model can serve this task without a loss that "
+        "matters.",
+        "not worse": "One joint model can serve this task: what it may lose does not matter.",
+        "only deeper": "Use the joint model where many answers are shown, or what it finds is "
+        "ranked again; keep a model of its own where the first ones count.",
+    },
 }
 
 
 def advice_on(verdict: TaskVerdict) -> str:
-    """What to do about a verdict."""
-    if verdict.verdict in _ADVICE:
-        return _ADVICE[verdict.verdict]
+    """What to do about a verdict; which models to serve only where *replace* was asked."""
+    if advice := _ADVICE[verdict.question].get(verdict.verdict):
+        return advice
     if verdict.verdict == "only at the top":
+        if verdict.question == "transfer":
+            return f"Where the first answers count, learning the other task {verdict.effect}."
         better = "better" if verdict.effect == "helps" else "worse"
         return f"Where the first answers count, the joint model is the {better} one."
     if verdict.reason.startswith("undertrained"):
