@@ -277,6 +277,7 @@ def test_each_seed_holds_out_another_part_and_a_study_grows(tmp_path: Path) -> N
     }
     first = study(dataset, seeds=2, **common).result
     assert first["stamp"]["folded"] == ["search", "recommendation"]
+    assert first["stamp"]["folded_users"] == Folds(dataset).folded_users
     assert first["stamp"]["looks"] == [2]
     folds = Folds(dataset)
     scores = pl.read_parquet(out / "per_request.parquet")

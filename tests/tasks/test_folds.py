@@ -115,6 +115,14 @@ def test_a_text_of_validation_is_trained_on_in_no_fold(named: PreparedDataset) -
         assert set(rows["split"]) == {"validation", None}
 
 
+def test_the_share_of_users_whose_test_event_differs_is_counted(ours: PreparedDataset) -> None:
+    folds = Folds(ours)
+    tested = [dict(_events(folds.of(number), "test")) for number in ALL]
+    differ = [user for user in tested[0] if len({fold[user] for fold in tested}) > 1]
+    assert 0 < folds.folded_users == pytest.approx(len(differ) / len(tested[0]))
+    assert Folds(ours, "none").folded_users == 0
+
+
 def test_what_stays_fixed_says_why(ours: PreparedDataset, write_folder: WriteFolder) -> None:
     few = Folds(load_dataset(write_folder()), "all")
     assert not few.any

@@ -68,7 +68,8 @@ Tune = Annotated[
     typer.Option(
         "--tune",
         help="Choose the recipe (start of the items, dropout, weight decay, learning rate, width, "
-        "weights of the tasks) among so many on validation, 1 to 12; none takes the fixed one.",
+        "weights of the tasks) among so many on validation, 1 to 12; none takes the fixed one. A "
+        "study tries 9 by default, with --budget quick 4, with paper none, and at most 3 a seed.",
     ),
 ]
 MaxSteps = Annotated[
@@ -79,7 +80,10 @@ MaxSteps = Annotated[
 ]
 MaxTime = Annotated[
     float | None,
-    typer.Option("--max-time", help="Most minutes of a training; no other run ends just there."),
+    typer.Option(
+        "--max-time",
+        help="Most minutes of a training; a run that it ends cannot be repeated to the bit.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TopK = Annotated[

@@ -42,8 +42,8 @@ MaxSeeds = Annotated[
     typer.Option(
         "--max-seeds",
         min=3,
-        help="In place of --seeds: add seeds until every verdict stands, N at most. Looks are "
-        "taken after 3, 5, 8 and 12, and together they err no more than one.",
+        help="In place of --seeds: add seeds until every verdict of every question stands, N at "
+        "most. Looks are taken after 3, 5, 8 and 12; all together keep the error of a single one.",
         metavar="N",
     ),
 ]
@@ -91,9 +91,9 @@ FoldsOption = Annotated[
     FoldsName | None,
     typer.Option(
         "--folds",
-        help="Each seed tests other queries and other events of each user, and trains on the rest: "
-        "where Twofold made the split (auto), also of queries that name their split (all), or "
-        "never (none). auto by default.",
+        help="Each seed tests other queries and, of users with ten events and more, another event, "
+        "and trains on the rest: where Twofold made the split (auto), also of queries that name "
+        "their split (all), or never (none). auto by default.",
     ),
 ]
 
@@ -126,8 +126,8 @@ TextOption = Annotated[
     TextName,
     typer.Option(
         "--text",
-        help="Models that read the items' texts (with), that read none and learn from behaviour "
-        "alone (without), or both, side by side.",
+        help="Models that read the items' titles, texts and attributes (with), that read none and "
+        "learn from behaviour alone (without), or both; both trains twice as many models.",
     ),
 ]
 Margin = Annotated[
@@ -151,16 +151,24 @@ Interventions = Annotated[
     bool,
     typer.Option(
         "--interventions",
-        help="Also attribute the gain to popularity and content, by changed training data.",
+        help="Also attribute the gain to popularity and content, by changed training data: ten to "
+        "twenty-six more arms a seed.",
     ),
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option("--only", help="Run one set of interventions only: 2x2 or caps."),
+    typer.Option(
+        "--only",
+        help="Run one set of interventions only, 2x2 or caps, also without --interventions.",
+    ),
 ]
 SemanticIds = Annotated[
     bool,
-    typer.Option("--semantic-ids", help="Also train the joint arm with each kind of semantic IDs."),
+    typer.Option(
+        "--semantic-ids",
+        help="Also train the joint arm with each kind of semantic IDs: "
+        "up to eight more arms a seed.",
+    ),
 ]
 Baselines = Annotated[
     bool,

@@ -16,7 +16,7 @@ from twofold.studies import analyses
 from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.questions import Text
 from twofold.studies.statistics.rule import Question
-from twofold.studies.values import Difference, Mean, Measures, Value
+from twofold.studies.values import Difference, Mean, Measures, Probability, Value
 from twofold.studies.verdict import TaskVerdict
 
 FORMAT = 3
@@ -39,6 +39,9 @@ class StudyStamp(Value):
     """What was asked for: `auto`, `all` or `none`."""
     folded: Sequence[Task] = ()
     """The tasks of which each seed holds out another part, and so draws its training data."""
+    folded_users: Probability | None = None
+    """Of the users with a test request, the share that is tested with another event on other folds;
+    the others have under ten events."""
     why_fixed: Mapping[str, str] = pydantic.Field(default_factory=dict)
     """By task, why all seeds have the same test requests; without those that have folds."""
     looks: Sequence[int] = ()

@@ -107,7 +107,7 @@ def study(
     Args:
         dataset: with both tasks.
         out: the study's folder.
-        seeds: trained models of each arm; under three the verdict is provisional.
+        seeds: trained models of each arm; two give provisional verdicts, one gives none.
         max_seeds: add seeds until every verdict stands, so many at most; looks are taken after 3,
             5, 8 and 12, and each may spend a part of the error. In place of `seeds`.
         folds: whether each seed holds out another part of the data; see `twofold.tasks.folds`.
@@ -388,6 +388,7 @@ def _stamp(
     return StudyStamp(
         **plan,
         folded=[task for task in dataset.tasks if not fixed[task]],
+        folded_users=None if fixed["recommendation"] else scores.folds.folded_users,
         why_fixed={task: why for task in dataset.tasks if (why := fixed[task])},
         source=dataset.source,
         split=dataset.protocol.split,

@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import polars as pl
 
@@ -32,6 +32,10 @@ MOST_CUT = 0.25
 """The largest share of a user's training events that a fold gives up."""
 FEWEST_QUERIES = 2
 """Each fold tests so many queries at least, or there are none."""
+FEWEST_EVENTS = 3
+"""A user of fewer events is not tested."""
+
+Counts = TypeVar("Counts", pl.Expr, pl.Series)
 
 _PARTS = TENTHS - 1
 """The folds after which every query but those of validation was a test query once."""
@@ -85,6 +89,18 @@ class Folds:
     def any(self) -> bool:
         """Whether any two folds differ."""
         return None in self.why_fixed.values()
+
+    @property
+    def folded_users(self) -> float:
+        """The share of the tested users whose test event differs between folds.
+
+        Of the others, whose histories are too short, every fold has the same events.
+        """
+        if self.why_fixed["recommendation"] is not None:
+            return 0.0
+        events = self._dataset.interactions.group_by("user_id").len()["len"]
+        tested = events.filter(events >= FEWEST_EVENTS)
+        return float((_turns(tested) > 1).mean())  # type: ignore[arg-type]  # some are tested
 
     def of(self, number: int) -> PreparedDataset:
         """One fold; the last one that was made is kept.
@@ -182,6 +198,11 @@ def _part(key: str, turn: int) -> int:
     return int.from_bytes(digest[:8], "big") % _PARTS
 
 
+def _turns(events: Counts) -> Counts:
+    """The folds after which the events of users with so many of them are the first ones again."""
+    return ((events.cast(pl.Int64) - 2) * MOST_CUT).floor().cast(pl.Int64)
+
+
 def _earlier(number: int) -> pl.Expr:
     """The split of interactions whose users' histories end earlier.
 
@@ -189,12 +210,11 @@ def _earlier(number: int) -> pl.Expr:
     events, in turn, as far as `MOST_CUT` allows.
     """
     events = pl.len().over("user_id")
-    most = ((events.cast(pl.Int64) - 2) * MOST_CUT).floor().cast(pl.Int64)
-    turn = number % pl.max_horizontal(most, pl.lit(1))
+    turn = number % pl.max_horizontal(_turns(events), pl.lit(1))
     cut = pl.when(turn == 0).then(0).otherwise(turn + 1)
     left = events.cast(pl.Int64) - pl.int_range(pl.len()).over("user_id") - cut
     return (
-        pl.when(events < 3)
+        pl.when(events < FEWEST_EVENTS)
         .then(pl.lit("train"))
         .when(left == 1)
         .then(pl.lit("test"))

@@ -76,9 +76,11 @@ in search. Jensen-Shannon divergence of the two training popularities:
 </figure>
 <ul>
 {% for task in tasks %}<li>{% if task in study.stamp.folded %}{{ task | capitalize }}: each seed
-holds out another part of the data ({{ "other queries" if task == "search" else
-"other events of each user" }}) and trains on the rest, so that intervals count a part of the choice
-of data.{% elif study.stamp.why_fixed %}{{ task | capitalize }}: test requests and training data are
+holds out another part of the data ({% if task == "search" %}other queries{% elif
+study.stamp.folded_users is none %}other events of users with long histories{% else %}other events
+of {{ study.stamp.folded_users | percent }} of the tested users; the histories of the others are too
+short{% endif %}) and trains on the rest, so that intervals count a part of the choice of data.
+{%- elif study.stamp.why_fixed %}{{ task | capitalize }}: test requests and training data are
 taken as given ({{ study.stamp.why_fixed[task] }}); intervals speak of them alone.{% else %}
 {{ task | capitalize }}: test requests and training data are taken as given.{% endif %}</li>
 {% endfor %}
