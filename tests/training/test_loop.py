@@ -1,6 +1,9 @@
 """The loop: when it stops, what it refuses, what it leaves alone."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from tests.conftest import WriteFolder
 from twofold import artifact
 from twofold.model.backbone import Backbone
 from twofold.model.checkpoint import load_model_folder
+from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
@@ -16,7 +20,7 @@ from twofold.tasks.storage import load_dataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig
 from twofold.training.loop import Job
-from twofold.training.state import Progress, load_candidate, load_weights, state_folder
+from twofold.training.state import Progress, Trained, load_candidate, load_weights, state_folder
 from twofold.training.train import train
 
 
@@ -155,3 +159,57 @@ def test_the_checkpoint_at_which_each_task_was_best_is_kept_on_demand(
     assert stopped.model.stamp.steps == min(steps)
     with pytest.raises(InputError, match="holds no checkpoint of step 7; remove the model next to"):
         load_candidate(state_folder(kept), 7)
+
+
+class _ByStep:
+    """Validates a model whose only weight is the number of its step."""
+
+    has_more = True
+
+    def __init__(self, model: torch.nn.Linear, values: dict[int, dict[str, float]]) -> None:
+        self._model, self._values = model, values
+
+    def on_all(self) -> dict[str, float]:
+        """The values of the step."""
+        return self._values[int(self._model.weight.item())]
+
+
+def _compared(names: list[str], on_sample: Mapping[int, tuple[float, ...]]) -> Progress:
+    """A progress whose two best checkpoints by each criterion were compared: by value, the sum, and
+    by each task. All requests say the reverse of what the sample says."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    curve = [
+        {"step": step, "value": sum(own), **dict(zip(names, own, strict=True))}
+        for step, own in on_sample.items()
+    ]
+    reverse = {int(p["step"]): {k: 1 - v for k, v in p.items() if k != "step"} for p in curve}
+    weights = {step: {"weight": torch.full((1, 1), float(step))} for step in on_sample}
+    shapes: Any = SimpleNamespace(names=names)
+    schedule: Any = SimpleNamespace(candidates=lambda _: 2)
+    nothing: Any = None
+    validation: Any = _ByStep(model, reverse)
+    job = Job("", shapes, [], nothing, nothing, schedule, 0, validation, {}, each_task=True)
+    progress = Progress(step=max(on_sample), curve=curve)
+    loop._compare_candidates(progress, Trained(model, nothing, nothing, weights), job)
+    return progress
+
+
+def _has(progress: Progress, key: str) -> set[int]:
+    return {int(point["step"]) for point in progress.curve if key in point}
+
+
+def test_each_task_chooses_among_as_many_candidates_as_an_arm_of_its_own() -> None:
+    values = {1: (0.9, 0.0), 2: (0.8, 0.1), 3: (0.0, 0.9), 4: (0.1, 0.8), 5: (0.5, 0.5)}
+    joint = _compared(["search", "recommendation"], values)
+    assert _has(joint, "search_on_all") == {1, 2}
+    assert _has(joint, "recommendation_on_all") == {3, 4}
+    assert _has(joint, "on_all") == {1, 5}, "the best by value; of equal ones, the earlier"
+    stamp = Stamp(**joint.stamped())
+    assert (stamp.best_step_of("search"), stamp.best_step_of("recommendation")) == (2, 4)
+
+
+def test_a_single_task_is_best_at_the_checkpoint_that_is_kept() -> None:
+    alone = _compared(["search"], {1: (0.9,), 2: (0.8,), 3: (0.1,)})
+    assert _has(alone, "search_on_all") == _has(alone, "on_all") == {1, 2}
+    stamp = Stamp(**alone.stamped())
+    assert stamp.best_step_of("search") == stamp.best_step == 2

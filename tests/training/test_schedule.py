@@ -70,7 +70,10 @@ def test_validation_never_costs_more_than_its_share(sample: float) -> None:
     progress = Progress(step=looks[-1], curve=[{"step": step} for step in looks])
     for point in progress.curve[: schedule.candidates(progress)]:
         point["on_all"] = 0.1
-    assert schedule.spent_share(progress) < 0.12
+    before = schedule.spent_share(progress)
+    assert before < 0.12
+    progress.curve[-1]["search_on_all"] = 0.1
+    assert schedule.spent_share(progress) > before, "what is compared for a task alone counts, too"
 
 
 def test_few_candidates_are_compared_on_all_requests_where_that_is_expensive() -> None:

@@ -39,7 +39,8 @@ class Stamp:
         best_value: the value of that validation.
         curve: one entry for each validation: step, loss, the measure of each task on a sample of
             the requests, value; `on_all`, the value on all of them, of the last candidates, and
-            `TASK_on_all` where each task's best checkpoint was looked for.
+            `TASK_on_all`, the same of the candidates for a task's best checkpoint, where that was
+            looked for.
         seed: the random seed.
         threads: the number of CPU threads.
         precision: the number format of matrix products.
@@ -79,8 +80,8 @@ class Stamp:
     tuning: Mapping[str, Any] | None = None
 
     def best_step_of(self, task: str) -> int:
-        """The step at which a task was best: on all requests, where candidates were compared on
-        them; the kept one where validation did not measure the task."""
+        """The step at which a task was best: on all requests, among the task's own candidates,
+        where those were compared on them; the kept one where no validation measured the task."""
         for name in (f"{task}_on_all", task):
             if measured := [point for point in self.curve if name in point]:
                 return int(max(measured, key=lambda point: point[name])["step"])

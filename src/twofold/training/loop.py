@@ -73,8 +73,14 @@ class Job:
     @property
     def criteria(self) -> tuple[str, ...]:
         """What checkpoints are compared by: the value of all tasks, and each task alone."""
-        several = self.each_task and len(self.mixture.names) > 1
-        return ("value", *(self.mixture.names if several else ()))
+        several = len(self.mixture.names) > 1
+        return ("value", *(self.judged if several else ()))
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The tasks of which the stamp says at which checkpoint they were best on all requests."""
+        names = tuple(self.mixture.names)
+        return names if self.each_task or len(names) == 1 else ()
 
 
 def run(
@@ -247,14 +253,17 @@ def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
     start = time.perf_counter()
     points = {point["step"]: point for point in progress.curve}
     progress.best_value = -1.0
-    of_all, *of_tasks = (_best(progress, trained, each)[:most] for each in job.criteria)
-    for step in dict.fromkeys([*of_all, *(step for own in of_tasks for step in own)]):
+    best = {each: _best(progress, trained, each)[:most] for each in job.criteria}
+    # Where an arm learns one task, its value is that task's.
+    best |= {name: best.get(name, best["value"]) for name in job.judged}
+    for step in dict.fromkeys(step for own in best.values() for step in own):
         trained.model.load_state_dict(trained.candidates[step], strict=False)
         trained.model.eval()
         measured = job.validation.on_all()
-        judged = [task for task in job.criteria[1:] if task in measured]
-        points[step] |= {f"{task}_on_all": measured[task] for task in judged}
-        if step in of_all:
+        # Of other tasks' candidates none is counted: each task chooses among as many as any arm.
+        judged = [name for name in job.judged if name in measured and step in best[name]]
+        points[step] |= {f"{name}_on_all": measured[name] for name in judged}
+        if step in best["value"]:
             value = points[step]["on_all"] = measured["value"]
             if value > progress.best_value:
                 progress.best_value, progress.best_step = value, step

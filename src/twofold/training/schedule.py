@@ -121,8 +121,8 @@ class Schedule:
 
     def spent_share(self, progress: Progress) -> float:
         """The share of all costs so far that validation has."""
-        on_all = sum("on_all" in point for point in progress.curve) * self.costs.all
-        spent = len(progress.curve) * self.costs.sample + on_all
+        on_all = sum(any("on_all" in key for key in point) for point in progress.curve)
+        spent = len(progress.curve) * self.costs.sample + on_all * self.costs.all
         return spent / max(spent + progress.step * self.costs.step, 1e-9)
 
 

@@ -29,7 +29,7 @@ class Progress:
         step: the number of steps taken.
         curve: one entry for each validation: step, loss since the one before, the measure of each
             task on the sample, value; `on_all`, the value on all requests, of the last candidates,
-            and `TASK_on_all` where each task's best checkpoint is looked for.
+            and `TASK_on_all` of the candidates for a task's best, where that is looked for.
         loss: the sum of the losses since the last validation.
         best_step: the step of the best validation; 0 before the first.
         best_value: the value of that validation.
