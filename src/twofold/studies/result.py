@@ -40,8 +40,8 @@ class StudyStamp(Value):
     folded: Sequence[Task] = ()
     """The tasks of which each seed holds out another part, and so draws its training data."""
     folded_users: Probability | None = None
-    """Of the users with a test request, the share that is tested with another event on other folds;
-    the others have under ten events."""
+    """The share of the tested users who have another test event in other folds; those who do not
+    have under ten events."""
     why_fixed: Mapping[str, str] = pydantic.Field(default_factory=dict)
     """By task, why all seeds have the same test requests; without those that have folds."""
     looks: Sequence[int] = ()

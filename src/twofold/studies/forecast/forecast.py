@@ -1,4 +1,4 @@
-"""A forecast of the verdict from the data alone: how likely joint training helps or hurts a task.
+"""A forecast from the data alone: how likely joint training helps or hurts a task.
 
 A small multinomial logistic regression on `features`, fitted on an atlas of simulated worlds
 (`benchmarks/atlas.py`) and shipped as a file of coefficients, with what it was worth on worlds that
