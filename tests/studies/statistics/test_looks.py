@@ -34,6 +34,13 @@ def test_a_study_that_grows_is_looked_at_up_to_its_end() -> None:
     assert [look.seeds for look in looks_at(3, 3, [])] == [3]
 
 
+def test_a_study_that_is_resumed_takes_no_earlier_look_again() -> None:
+    (last,) = looks_at(3, 5, [3, 5, 8])
+    assert last == Looks(8, [3, 5, 8], [3, 5, 8], 8)
+    longer = list(looks_at(3, 12, [3, 5]))
+    assert [look.taken for look in longer] == [[3, 5], [3, 5, 8], [3, 5, 8, 12]]
+
+
 def test_it_ends_when_nothing_is_open(caplog: pytest.LogCaptureFixture) -> None:
     look = Looks(3, [3], [3, 5], 5)
     clear, unclear = _verdict(0.1), _verdict(0.01)

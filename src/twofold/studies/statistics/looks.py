@@ -50,6 +50,9 @@ class Looks:
 def looks_at(seeds: int, max_seeds: int | None, taken: Sequence[int]) -> Iterator[Looks]:
     """The looks of a study, to be taken until nothing is open.
 
+    A look that an earlier run ended with is taken again; those before it are over: with other looks
+    to come their levels would be others.
+
     Args:
         seeds: those of a study whose number is fixed.
         max_seeds: the most of one that may grow; None for a fixed number.
@@ -61,6 +64,8 @@ def looks_at(seeds: int, max_seeds: int | None, taken: Sequence[int]) -> Iterato
         return
     planned = looks_until(max_seeds, taken)
     for number, look in enumerate(planned):
+        if taken and look < taken[-1]:
+            continue
         yield Looks(look, planned[: number + 1], planned, planned[-1])
 
 
