@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from tests.studies.conftest import Command
@@ -13,7 +15,7 @@ from twofold import artifact
 from twofold.records import InputError
 from twofold.studies.cells import render
 from twofold.studies.folder import KIND
-from twofold.studies.pages.tables import compare, study_tables
+from twofold.studies.pages.tables import _scores, compare, study_tables
 from twofold.studies.result import load_result
 
 
@@ -89,3 +91,39 @@ def test_studies_of_different_protocols_are_refused(
     with pytest.raises(InputError, match="cannot be compared") as caught:
         compare(study_folder, other)
     assert words in str(caught.value)
+
+
+def test_a_study_before_folds_is_compared_with_one_without_any(
+    study_folder: Path, tmp_path: Path
+) -> None:
+    older = _changed(study_folder, tmp_path / "older")
+    content = json.loads((older / "study.json").read_text())
+    content["stamp"].pop("folded")
+    newer = _changed(study_folder, tmp_path / "newer", folded=[])
+    (older / artifact.MANIFEST).unlink()
+    artifact.write_json(older / "study.json", content)
+    artifact.seal(older, KIND, {})
+    assert compare(older, newer)
+
+
+def test_with_folds_a_user_is_another_request_in_every_seed() -> None:
+    """And both are of one user, so that they vary together."""
+    rows = [
+        ("joint", seed, task, request, "Recall@30", value)
+        for seed, task, request, value in [
+            (0, "recommendation", "ann", 0.1),
+            (0, "recommendation", "bob", 0.2),
+            (1, "recommendation", "ann", 0.3),
+            (1, "recommendation", "bob", 0.4),
+        ]
+    ]
+    columns = ["arm", "seed", "task", "request_id", "measure", "value"]
+    frame = pl.DataFrame(rows, schema=columns, orient="row")
+    asked = ("joint", "recommendation", "Recall@30")
+    folded = _scores(frame, *asked, folded=True)
+    expected = [[0.1, 0.2, np.nan, np.nan], [np.nan, np.nan, 0.3, 0.4]]
+    np.testing.assert_array_equal(folded.by_request, expected)
+    assert folded.clusters.tolist() == [0, 1, 0, 1]
+    fixed = _scores(frame, *asked, folded=False)
+    assert fixed.by_request.tolist() == [[0.1, 0.2], [0.3, 0.4]]
+    assert fixed.clusters.tolist() == [0, 1]

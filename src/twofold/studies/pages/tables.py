@@ -5,12 +5,13 @@ Invariant: reads `study.json` alone, and for a comparison `per_request.parquet`.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from twofold.evaluation.significance import difference, side_by_side
-from twofold.records import Floats, InputError, Task
+from twofold.records import Floats, InputError, Ints, Task
 from twofold.studies import analyses
 from twofold.studies.cells import Cell, Row, Table
 from twofold.studies.folder import StudyFolder
@@ -64,11 +65,16 @@ def compare(first: Path, second: Path) -> list[Table]:
     """
     one, two = load_result(first), load_result(second)
     pairs = {key: (getattr(one.stamp, key), getattr(two.stamp, key)) for key in PROTOCOL}
-    differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    differing = {key: (a, b) for key, (a, b) in pairs.items() if _value(a) != _value(b)}
     if differing:
         named = "; ".join(f"{key} is {a!r} and {b!r}" for key, (a, b) in differing.items())
         raise InputError(f"{first} and {second} cannot be compared: {named}")
     return [_circumstances(one, two, first, second), *_both(one, two, first, second)]
+
+
+def _value(of_key: object) -> object:
+    """A value of a stamp, in which a list may stand for a tuple: an older study has the default."""
+    return tuple(of_key) if isinstance(of_key, list) else of_key
 
 
 def _verdicts(result: StudyResult) -> Table:
@@ -133,18 +139,28 @@ def _both(one: StudyResult, two: StudyResult, first: Path, second: Path) -> Iter
         for arm, by_task in one.arms.items():
             if task not in by_task or task not in two.arms.get(arm, {}):
                 continue
-            own, other = (_matrix(frame, arm, task, primary) for frame in scores)
-            apart = difference(other, own, np.arange(own.shape[1]))
+            folded = task in one.stamp.folded
+            own, other = (_scores(frame, arm, task, primary, folded) for frame in scores)
+            apart = difference(other.by_request, own.by_request, own.clusters)
             cells = [Cell.mean(side.arms[arm][task][primary]) for side in (one, two)]
             rows.append((arm, [*cells, Cell(apart.value, apart.interval(), signed=True)]))
         columns = [str(first), str(second), "second − first"]
         yield Table(f"{task}, {primary}", columns, rows)
 
 
-def _matrix(scores: pl.DataFrame, arm: str, task: str, measure: str) -> Floats:
-    """Scores of one arm, (S, R), requests in the order of their ids; with folds side by side."""
+class _Scores(NamedTuple):
+    """Scores of one arm, (S, R), and the number of each request's user or query, (R,)."""
+
+    by_request: Floats
+    clusters: Ints
+
+
+def _scores(scores: pl.DataFrame, arm: str, task: str, measure: str, folded: bool) -> _Scores:
+    """The scores of one arm, requests in the order of their ids; with folds side by side, where
+    one id is a request of its own in every seed: a user who is asked for another event."""
     chosen = scores.filter(arm=arm, task=task, measure=measure).sort("seed", "request_id")
-    by_seed = [own["value"].to_numpy() for own in chosen.partition_by("seed")]
-    asked = [own["request_id"] for own in chosen.partition_by("seed")]
-    alike = all(own.equals(asked[0]) for own in asked)
-    return np.stack(by_seed) if alike else side_by_side(by_seed)
+    by_seed = chosen.partition_by("seed", maintain_order=True)
+    values = [own["value"].to_numpy() for own in by_seed]
+    asked = [own["request_id"] for own in (by_seed if folded else by_seed[:1])]
+    clusters = np.unique(pl.concat(asked).to_numpy(), return_inverse=True)[1]
+    return _Scores(side_by_side(values) if folded else np.stack(values), clusters)
