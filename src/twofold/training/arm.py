@@ -42,7 +42,7 @@ class Arm:
     Attributes:
         name: its name in folders and reports.
         tasks: the tasks that it trains on, its sources.
-        step_matched: whether it takes as many steps as `joint` took, instead of as many as
+        step_matched: whether it takes no fewer steps than `joint` took, instead of as many as
             validation says.
         intervention: a change to one of its sources.
         settings: settings of its own, in place of the configuration's.
