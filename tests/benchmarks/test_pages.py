@@ -17,13 +17,13 @@ def test_the_page_of_conclusions_quotes_the_scoreboard() -> None:
     conclusions = (pages.FOLDER.parent / "results" / "quality.md").read_text(encoding="utf-8")
     quoted = [
         re.findall(r"(?<!\d)\.\d{3}\b", row)
-        for row in re.findall(r"^\| (?:ml|be).*", conclusions, re.M)
+        for row in re.findall(r"^\| (?:ml|be|ci).*", conclusions, re.M)
     ]
     board = pages.render_all()[pages.FOLDER / "scoreboard.md"]
-    for row in re.findall(r"^\| (?:ml|be).*", board, re.M):
+    for row in re.findall(r"^\| (?:ml|be|ci).*", board, re.M):
         best = [f"{float(digits):.3f}"[1:] for digits in re.findall(r"(?<!\d)\.\d{4}\b", row)]
         assert any(set(best) <= set(numbers) for numbers in quoted), row
-    assert len(quoted) == board.count("\n| ml") + board.count("\n| be")
+    assert len(quoted) == sum(board.count(f"\n| {name}") for name in ("ml", "be", "ci"))
 
 
 def test_every_page_in_the_folder_is_made_from_json() -> None:
