@@ -9,7 +9,7 @@ import pytest
 
 from twofold.records import Floats
 from twofold.studies.analyses.analysis import Evidence
-from twofold.studies.analyses.power import Power, outlook, power, tables
+from twofold.studies.analyses.power import REDRAWN, Power, _redrawn, outlook, power, tables
 from twofold.studies.cells import render
 from twofold.studies.statistics.task_scores import TaskScores
 
@@ -67,3 +67,12 @@ def test_the_table_has_a_row_for_each_size(found: Power) -> None:
     text = render(list(tables(found, cast(Any, None))), "markdown")
     assert text.count("test requests") == 8
     assert "effect of 2 SESOI: helps" in text
+
+
+def test_users_with_short_histories_are_not_drawn_anew() -> None:
+    fixed: dict[str, str | None] = {"search": None, "recommendation": None}
+    folds: Any = SimpleNamespace(why_fixed=fixed, folded_users=0.1)
+    assert _redrawn(folds, "search") == REDRAWN["search"]
+    assert _redrawn(folds, "recommendation") == pytest.approx(0.1 * REDRAWN["recommendation"])
+    fixed["search"] = "the queries name their splits"
+    assert _redrawn(folds, "search") == 0

@@ -15,13 +15,14 @@ from twofold.studies.cells import Cell, Row, Table
 from twofold.studies.scores import Scores
 from twofold.studies.statistics.power import Chance, Plan, power_table
 from twofold.studies.values import Value
+from twofold.tasks.folds import Folds
 
 if TYPE_CHECKING:
     from twofold.studies.result import StudyResult
 
 REDRAWN: Mapping[Task, float] = {"search": 1.0, "recommendation": 0.75}
 """Which part of the variance that requests bring each fold draws anew: other queries; other events
-of the same users, who stay."""
+of the same users, who stay, as far as their histories are long enough."""
 EFFECTS = (1, 2, 4)
 """True differences, in smallest effects of interest."""
 
@@ -61,8 +62,15 @@ def _plans(scores: Scores, task: Task, sesoi_share: float, **asked: Any) -> list
     own = scores.primary(task)
     if not own.plain_mean > 0:
         return []
-    redrawn = 0.0 if scores.folds.why_fixed[task] else REDRAWN[task]
+    redrawn = _redrawn(scores.folds, task)
     return power_table(own.moments, own.requests, sesoi_share, redrawn=redrawn, **asked)
+
+
+def _redrawn(folds: Folds, task: Task) -> float:
+    """The part of the variance of a task's requests that each fold draws anew."""
+    if folds.why_fixed[task]:
+        return 0.0
+    return REDRAWN[task] * (folds.folded_users if task == "recommendation" else 1.0)
 
 
 def outlook(scores: Scores, task: Task, sesoi_share: float, looks: Sequence[int]) -> str:
