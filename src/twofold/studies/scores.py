@@ -72,6 +72,11 @@ class Scores:
         """Whether each task is judged at the checkpoint at which it was best: for *transfer*."""
         return bool(self._folder.judged_as)
 
+    @property
+    def judged_as(self) -> str:
+        """What follows the names of the arms in the result."""
+        return self._folder.judged_as
+
     def clusters(self, task: Task) -> Ints:
         """(R,), the number of each request's user, or of the request itself."""
         return self._clusters[task]

@@ -348,6 +348,7 @@ def _conclude(work: Work, judged: _Judged, plan: Mapping[str, Any], command: str
         next(place for place in kind.evaluated if place.judged_as == first.suffix),
         plan,
         deployed,
+        scores[next(iter(work.kinds.values())).evaluated[-1].judged_as],
         {
             f"{arm}{kind.folder.trained_as}": stamps
             for kind in work.kinds.values()

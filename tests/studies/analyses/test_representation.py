@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twofold.data.dataset import Catalog
-from twofold.studies.analyses.representation import first_attribute, matched_pairs, pair_cosines
+from twofold.studies.analyses.representation import (
+    _of_pairs,
+    first_attribute,
+    matched_pairs,
+    pair_cosines,
+)
+from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
 
 
@@ -50,3 +56,12 @@ def test_the_attribute_is_one_of_few_values(catalog: PreparedDataset) -> None:
     assert attribute.name == "genre"
     plain = Catalog.of(catalog.catalog.items.select("item_id", "title"))
     assert first_attribute(plain) is None
+
+
+def test_pairs_are_looked_up_in_models_that_learned_from_them(catalog: PreparedDataset) -> None:
+    """The pairs are those of fold 0: what it holds out others learn, and the other way round."""
+    embeddings = {"joint": [np.full((60, 2), float(seed)) for seed in range(3)]}
+    folded, fixed = Folds(catalog, "all"), Folds(catalog, "none")
+    assert folded.any
+    assert [own[0, 0] for own in _of_pairs(embeddings, folded)["joint"]] == [0]
+    assert [own[0, 0] for own in _of_pairs(embeddings, fixed)["joint"]] == [0, 1, 2]

@@ -63,7 +63,8 @@ def _are_compared_with_joint(result: StudyResult) -> None:
         assert result.of("training")[name][0].budget == 40
         for task, effect in arm.minus_joint.items():
             own, joint = (
-                result.arms[each][task][result.stamp.primary].mean for each in (name, "joint")
+                result.arms[f"{each}-with-text"][task][result.stamp.primary].mean
+                for each in (name, "joint")
             )
             assert effect.difference == pytest.approx(own - joint)
     assert arms["semantic-text"].embeddings == "text"

@@ -35,6 +35,8 @@ class Evidence:
         scores: of every arm and seed, by request, for the first question that the study asks.
         folder: with the models and their answers.
         deployed: the scores of what would be deployed.
+        generative: those of the same models at each task's best checkpoint, without the hybrid
+            part; `deployed` where *transfer* is not asked.
         trained: the stamps of all models, by seed, under the names of their folders.
         plan: what the study was asked for: seeds, interventions, ...
     """
@@ -44,6 +46,7 @@ class Evidence:
     folder: StudyFolder
     plan: Mapping[str, Any]
     deployed: Scores
+    generative: Scores
     trained: Mapping[str, Sequence[Stamp]]
 
     @cached_property

@@ -18,6 +18,7 @@ from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.statistics.pairs import CLASSES, PairClass, PairCounts, Pairs
 from twofold.studies.values import Difference, SeedMean, Value
+from twofold.tasks.folds import Folds
 from twofold.tasks.popularity import combined_popularity
 
 if TYPE_CHECKING:
@@ -102,15 +103,22 @@ def representation(evidence: Evidence) -> Representation:
         ]
         for arm in _ARMS
     }
+    of_pairs = _of_pairs(embeddings, evidence.scores.folds)
     dataset, attribute = evidence.dataset, first_attribute(evidence.dataset.catalog)
     popularity = combined_popularity(dataset)
     return Representation(
         pairs=evidence.pairs.counts(),
-        cosines={name: _cosines(name, evidence.pairs, popularity, embeddings) for name in CLASSES},
+        cosines={name: _cosines(name, evidence.pairs, popularity, of_pairs) for name in CLASSES},
         attribute=attribute.name if attribute is not None else None,
         neighbours_alike=_neighbours(embeddings, attribute),
         projection=_projection(popularity, embeddings, attribute),
     )
+
+
+def _of_pairs(embeddings: Embeddings, folds: Folds) -> Embeddings:
+    """The embeddings whose models learned from the pairs: those are of the first seed's training
+    data, and with folds other seeds learned from others."""
+    return {arm: seeds[:1] if folds.any else seeds for arm, seeds in embeddings.items()}
 
 
 def item_embeddings(model: "GenerativeModel") -> Floats:
@@ -318,6 +326,8 @@ knows.</figcaption>
 <div class="wide">
 <table>
 <caption>At most 5,000 pairs of each class; pairs share items, so the intervals are exploratory.
+{% if study.stamp.folded %}Models and pairs are those of the first seed: others learned from other
+data.{% endif %}
 Joint − it: how much closer joint training moves them than the single task does.
 {% if pairs.looked_at.histories < 1 or pairs.looked_at.queries < 1 %}Counts are those of a sample:
 {{ pairs.looked_at.histories | number }} of the histories and {{ pairs.looked_at.queries | number }}

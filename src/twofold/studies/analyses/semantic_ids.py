@@ -24,17 +24,21 @@ class SemanticIds(Value):
     collisions: list[int]
     """Items that share all their codes with another one, by ID space."""
     minus_joint: dict[Task, Difference]
-    """This arm minus `joint` in the primary measure."""
+    """This arm minus `joint` in the primary measure, both by generative scores alone where
+    *transfer* is asked."""
+    judged_as: str = ""
+    """What follows the names of both among `arms`."""
 
 
 def semantic_ids(evidence: Evidence) -> dict[str, SemanticIds] | None:
     """By arm; None where the study has no such arms."""
     if not evidence.plan["semantic_ids"]:
         return None
-    scores = evidence.deployed
+    scores = evidence.generative
     return {
         arm.name: SemanticIds(
             **_description(scores.stamps[arm.name][0].identifiers),
+            judged_as=scores.judged_as,
             minus_joint={task: scores.difference(arm.name, "joint", task) for task in TASKS},
         )
         for arm in scores.arms.values()
@@ -60,7 +64,7 @@ def tables(result: Mapping[str, SemanticIds], study: "StudyResult") -> Iterable[
     for name, arm in result.items():
         cells: list[Cell | str] = []
         for task in study.tasks:
-            cells.append(Cell.mean(study.arms[name][task][primary]))
+            cells.append(Cell.mean(study.arms[name + arm.judged_as][task][primary]))
             cells.append(Cell.difference(arm.minus_joint[task]))
         rows.append((name, cells))
     columns = [column for task in study.tasks for column in (task, f"{task} − joint")]
@@ -68,6 +72,7 @@ def tables(result: Mapping[str, SemanticIds], study: "StudyResult") -> Iterable[
 
 
 CHAPTER = """
+{% set judged_as = (result.values() | first).judged_as %}
 <h2>Semantic IDs</h2>
 <p>The joint model with semantic IDs: what their vectors are learned from, and whether the tasks
 share them. The first row is <em>joint</em> as the study trained it.</p>
@@ -77,17 +82,20 @@ share them. The first row is <em>joint</em> as the study trained it.</p>
 <th>− joint</th>{% endfor %}</tr></thead>
 <tbody>
 <tr><td>joint ({{ study.stamp.training.identifiers }})</td><td></td>{% for task in tasks %}
-<td>{{ study.arms.joint[task][study.stamp.primary].mean | number }}</td><td></td>{% endfor %}</tr>
+<td>{{ study.arms["joint" ~ judged_as][task][study.stamp.primary].mean | number }}</td><td></td>
+{%- endfor %}</tr>
 {% for name, arm in result.items() %}
 <tr><td>{{ name }}</td><td>{{ arm.collisions | join(", ") }}</td>
-{% for task in tasks %}<td>{{ study.arms[name][task][study.stamp.primary].mean | number }}</td>
+{% for task in tasks %}{% set means = study.arms[name ~ arm.judged_as][task] %}
+<td>{{ means[study.stamp.primary].mean | number }}</td>
 <td>{{ arm.minus_joint[task] | effect }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
 <caption>{{ study.stamp.primary }}; differences are paired by request and exploratory. Codes of
 {{ (result.values() | first).codebook_sizes[0] | join(" × ") }}; collisions are items that share all
-of them (in recommendation, in search), and one more level resolves them. Atomic identifiers may
-have a hybrid part (hybrid={{ study.stamp.training.hybrid }}), which semantic IDs do not have.
+of them (in recommendation, in search), and one more level resolves them. {% if judged_as %}All are
+judged by generative scores alone.{% else %}Atomic identifiers may have a hybrid part
+(hybrid={{ study.stamp.training.hybrid }}), which semantic IDs do not have.{% endif %}
 </caption>
 </table>
 </div>
