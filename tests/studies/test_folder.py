@@ -9,6 +9,7 @@ import twofold
 from twofold import artifact
 from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
+from twofold.studies.statistics.looks import looks_at
 
 PLAN = {"seeds": 2, "interventions": ["2x2"], "training": {"dropout": 0.1, "num_beams": 50}}
 
@@ -79,5 +80,15 @@ def test_looks_are_the_numbers_of_seeds_that_were_concluded(tmp_path: Path) -> N
     assert folder.looks() == []
     artifact.write_json(folder.result, {"stamp": {"seeds": 3}})
     assert folder.looks() == [3]
+    artifact.write_json(folder.result, {"stamp": {"seeds": 5, "looks": [3, 5]}})
+    assert folder.looks() == [3, 5]
+
+
+def test_a_look_counts_though_the_study_was_killed_after_it(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    assert folder.looks() == []
+    folder.tell([3])
+    assert folder.looks() == [3]
+    assert next(looks_at(5, None, folder.looks())).planned == [3, 5, 8, 12], "not a single look"
     artifact.write_json(folder.result, {"stamp": {"seeds": 5, "looks": [3, 5]}})
     assert folder.looks() == [3, 5]

@@ -15,7 +15,7 @@ Invariant: no other module names a path inside a study's folder.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,12 +128,22 @@ class StudyFolder:
         """The figure of a simulation."""
         return self.path / "figure.svg"
 
+    @property
+    def told(self) -> Path:
+        """The seeds after which a study that grows told what is open."""
+        return self.path / ".looks.json"
+
+    def tell(self, looks: Sequence[int]) -> None:
+        """Keep the seeds of the looks so far: what was told was a look, even if nothing follows."""
+        artifact.replace_file(self.told, json.dumps(list(looks)).encode())
+
     def looks(self) -> list[int]:
-        """The seeds after which this study's verdict was asked for, as far as it is finished."""
-        if not self.result.is_file():
-            return []
-        stamp = artifact.read_json(self.result)["stamp"]
-        return list(stamp.get("looks") or [stamp["seeds"]])
+        """The seeds after which this study's verdict was asked for, ascending."""
+        looks = set(artifact.read_json(self.told)) if self.told.is_file() else set()
+        if self.result.is_file():
+            stamp = artifact.read_json(self.result)["stamp"]
+            looks |= set(stamp.get("looks") or [stamp["seeds"]])
+        return sorted(looks)
 
     def require_free(self, resume: bool) -> None:
         """Raise InputError unless the folder holds nothing, or a study that `resume` continues."""

@@ -251,6 +251,8 @@ def _run(work: Work, questions: Plan, workers: int, command: str) -> Study:
         for looks in looks_at(plan["seeds"], plan["max_seeds"], work.folder.looks()):
             _train(work, pool, looks, found)
             judged = _judge(work, questions, looks)
+            if looks.seeds < looks.most:
+                work.folder.tell(looks.taken)
             if are_settled([answer.verdicts for answer in judged.answers], looks):
                 break
     reached = {**plan, "seeds": looks.seeds}
