@@ -95,6 +95,8 @@ class TaskVerdict(Value):
     """The joint arm minus the plain arm, and minus the step-matched control."""
     needed: Needed | None
     """What would decide, where the verdict is `not enough data`."""
+    of_each_seed: bool = False
+    """Whether the test requests of `needed` are those of each seed."""
     question: Question = "transfer"
     """`transfer`: does the other task help? `replace`: can one model take the place of two?"""
     effect: Effect | None = None
@@ -203,12 +205,14 @@ def _decided(
         withheld, more_would_decide = why, True
     if withheld is not None:
         verdict, effect, reason = "not enough data", None, withheld
+    plan = _needed(scores, asked) if more_would_decide and asked.plan else None
     return TaskVerdict(
         **_described(scores, asked),
         verdict=verdict,
         reason=reason,
         p_adjusted=p_values[0],
-        needed=_needed(scores, asked) if more_would_decide and asked.plan else None,
+        needed=plan,
+        of_each_seed=plan is not None and plan.of_each_seed,
         effect=effect,
         p_same=p_same,
         p_not_worse=p_not_worse if asked.question == "replace" else None,

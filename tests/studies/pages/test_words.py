@@ -5,6 +5,7 @@ import pytest
 from twofold.records import Task
 from twofold.studies.pages.words import advice_on, headline, light_tasks, what_to_do
 from twofold.studies.result import Answer, StudyResult
+from twofold.studies.statistics.power import Needed
 from twofold.studies.statistics.rule import Effect, Question, Verdict
 from twofold.studies.verdict import TaskVerdict
 
@@ -133,3 +134,13 @@ def test_a_task_that_hardly_counts_in_the_loss_is_named() -> None:
     assert light_tasks(few).startswith("In joint's loss search weighs 3 %: ")
     even = of.model_copy(update={"source_weights": {"search": 0.1, "recommendation": 0.9}})
     assert light_tasks(even) == light_tasks(of) == ""
+
+
+def test_requests_of_each_seed_are_told_of_a_result_that_was_read_again() -> None:
+    open_one = answer("transfer", "not enough data", "not enough data").verdicts["search"]
+    needed = Needed(requests=900, seeds=None, of_each_seed=True)
+    verdict = open_one.model_copy(update={"needed": needed, "of_each_seed": True})
+    content = verdict.model_dump(mode="json")
+    values = content["needed"].values()
+    assert not any(isinstance(value, bool) for value in values), "readers expect numbers"
+    assert "900 test requests a seed" in advice_on(TaskVerdict.model_validate(content))

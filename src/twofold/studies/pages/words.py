@@ -182,7 +182,7 @@ def advice_on(verdict: TaskVerdict) -> str:
         return f"Where the first answers count, the joint model is the {better} one."
     if verdict.reason.startswith("undertrained"):
         return "Run again without the cap, or with a larger one: --budget standard."
-    if verdict.needed and (ways := _ways(verdict.needed)):
+    if verdict.needed and (ways := _ways(verdict.needed, verdict.of_each_seed)):
         return (
             f"In four of five studies, {' or '.join(ways)} would decide, unless the difference is "
             f"near the smallest that matters."
@@ -192,9 +192,10 @@ def advice_on(verdict: TaskVerdict) -> str:
     return "A decision would need many more test requests and seeds."
 
 
-def _ways(needed: Needed) -> list[str]:
+def _ways(needed: Needed, of_each_seed: bool) -> list[str]:
     """What would decide, in words."""
-    ways, requests = [], "test requests a seed" if needed.of_each_seed else "test requests"
+    is_each = of_each_seed or needed.of_each_seed
+    ways, requests = [], "test requests a seed" if is_each else "test requests"
     if needed.requests:
         ways.append(f"{needed.requests:,} {requests}")
     if needed.seeds:

@@ -52,8 +52,9 @@ class Needed(Value):
     together_seeds: int | None = None
     """Where neither alone decides: seeds, with `together_requests` test requests."""
     together_requests: int | None = None
-    of_each_seed: bool = False
-    """Whether the test requests are those of each seed, which are others than those of the next."""
+    of_each_seed: bool = pydantic.Field(default=False, exclude=True)
+    """Whether the test requests are those of each seed, which are others than those of the next.
+    In study.json the verdict has it: readers of its first version expect numbers here."""
 
 
 Chance = Annotated[float, pydantic.Field(ge=0, le=1)]
