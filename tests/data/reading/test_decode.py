@@ -97,8 +97,8 @@ def test_a_zero_byte_names_the_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(TEXT.encode())[:-9], "the compressed data is broken"),
-        (gzip.compress(TEXT.encode() * 99)[:40], "the compressed data is broken"),
+        (gzip.compress(TEXT.encode(), mtime=0)[:-9], "the compressed data is broken"),
+        (gzip.compress(TEXT.encode() * 99, mtime=0)[:40], "the compressed data is broken"),
         (b"PK\x03\x04rest", "is a zip archive"),
         (b"SQLite format 3\0\0\1", "is a database of SQLite; write its tables as CSV"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a pointer of Git LFS"),
@@ -109,7 +109,7 @@ def test_a_zero_byte_names_the_line(tmp_path: Path) -> None:
         (b"", "the file is empty"),
         (b" \n\n", "the file is empty"),
         (codecs.BOM_UTF8, "the file is empty"),
-        (gzip.compress(b""), "the file is empty"),
+        (gzip.compress(b"", mtime=0), "the file is empty"),
     ],
 )
 def test_other_files_are_named(tmp_path: Path, data: bytes, message: str) -> None:
