@@ -176,8 +176,6 @@ def known(path: Path) -> Iterator[dict[str, Any]]:
 
 def collect(path: Path, worlds: int, first: int) -> None:
     """Add the worlds that the file lacks."""
-    logging.disable(logging.WARNING)
-    torch.set_num_threads(1)
     done = {line["world"] for line in known(path)}
     for number in range(first, first + worlds):
         if number not in done:
@@ -363,6 +361,8 @@ def main() -> None:
     drawing.add_argument("--out", type=Path, default=_FIGURE)
     given = parser.parse_args()
     if given.command == "collect":
+        logging.disable(logging.WARNING)
+        torch.set_num_threads(1)
         collect(given.path, given.worlds, given.first)
     elif given.command == "fit":
         fit(given.path, given.out)

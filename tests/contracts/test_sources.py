@@ -65,6 +65,7 @@ SMALL = {
     "popularity": "popularity:tests=500",
     "latent-search-helps": "latent-search-helps:groups=5",
     "latent-recommendation-helps": "latent-recommendation-helps:groups=5",
+    "mixed": "mixed:items=60,users=80,queries=80,tests=80",
     "taste": "taste:users=40",
 }
 
