@@ -18,15 +18,13 @@ from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder
 from twofold.encoders.vectors import TextEncoder
-from twofold.evaluation.measures import Measure
 from twofold.model.backbone import resolve_device
 from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, sentence_part
+from twofold.training.validation import SELECTION
 
-_JUDGED_BY = Measure("nDCG", 10)
-"""The measure on validation that chooses among the settings of a baseline."""
 _K1_AND_B = tuple(product((0.9, 1.5, 2.5), (0.4, 0.75)))
 _NEIGHBOURS_AND_SHRINKAGE = tuple(product((20, 50, 100, 300), (0.0, 10.0, 50.0)))
 _LAST = (1, 5, 20, None)
@@ -169,8 +167,8 @@ def _best(
 
 
 def _validation_value(dataset: PreparedDataset, task: Task, retriever: Retriever) -> float:
-    evaluation = evaluate(retriever, dataset, [task], "validation", [_JUDGED_BY])
-    return evaluation.means()[task][str(_JUDGED_BY)]
+    evaluation = evaluate(retriever, dataset, [task], "validation", [SELECTION])
+    return evaluation.means()[task][str(SELECTION)]
 
 
 def _bm25(dataset: PreparedDataset, texts: Field) -> Chosen:

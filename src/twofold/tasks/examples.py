@@ -33,11 +33,11 @@ class JudgedRequests:
     requests: Sequence[Request]
     qrels: Qrels
 
-    def sample(self, size: int, seed: int = 0) -> "JudgedRequests":
-        """At most `size` of the requests, the same for the same `seed`; the catalog stays full."""
+    def sample(self, size: int) -> "JudgedRequests":
+        """At most `size` of the requests, always the same; the catalog stays full."""
         if len(self.requests) <= size:
             return self
-        rows = np.random.default_rng(seed).choice(len(self.requests), size, replace=False)
+        rows = np.random.default_rng(0).choice(len(self.requests), size, replace=False)
         return dataclasses.replace(self, requests=[self.requests[row] for row in sorted(rows)])
 
     def renamed(self, to: Mapping[str, str]) -> "JudgedRequests":

@@ -94,7 +94,7 @@ class Folds:
     def folded_users(self) -> float:
         """The share of the tested users whose test event differs between folds.
 
-        Of the others, whose histories are too short, every fold has the same events.
+        The histories of the others are too short: every fold has the same events of theirs.
         """
         if self.why_fixed["recommendation"] is not None:
             return 0.0

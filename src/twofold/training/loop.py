@@ -260,7 +260,7 @@ def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
         trained.model.load_state_dict(trained.candidates[step], strict=False)
         trained.model.eval()
         measured = job.validation.on_all()
-        # Of other tasks' candidates none is counted: each task chooses among as many as any arm.
+        # Other tasks' candidates do not count: each task chooses among as many as any arm.
         judged = [name for name in job.judged if name in measured and step in best[name]]
         points[step] |= {f"{name}_on_all": measured[name] for name in judged}
         if step in best["value"]:
