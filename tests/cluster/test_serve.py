@@ -29,7 +29,6 @@ def test_a_bad_folder_starts_nothing(tmp_path: Path) -> None:
 def test_a_replica_answers_as_the_model_does(
     model_folder: Path, retriever: GenerativeRetriever, tmp_path: Path
 ) -> None:
-    pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[cluster]'")
     port = _free_port()
     command = [sys.executable, "-c", "from twofold.cli import main; main()", "cluster", "serve"]
     command += [str(model_folder), "--port", str(port), "--state", str(tmp_path / "state")]
