@@ -35,9 +35,13 @@ from twofold.identifiers.assign import (
     semantic_identifiers,
 )
 from twofold.identifiers.embeddings import item_embeddings
-from twofold.identifiers.identifiers import ItemIdentifiers, atomic_identifiers
+from twofold.identifiers.identifiers import (
+    ItemIdentifiers,
+    SemanticScheme,
+    Strategy,
+    atomic_identifiers,
+)
 from twofold.identifiers.quantizers import QUANTIZERS
-from twofold.identifiers.scheme import SemanticScheme, Strategy
 from twofold.records import TASKS, Floats, Task
 from twofold.retrieval.generative import load_model
 from twofold.tasks.evaluate import evaluate, save_evaluation

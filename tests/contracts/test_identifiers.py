@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, load_spaces, shared
+from twofold.identifiers.identifiers import (
+    Identifiers,
+    IdSpaces,
+    QuantizerName,
+    atomic,
+    load_spaces,
+    shared,
+)
 from twofold.identifiers.quantizers import QUANTIZERS
-from twofold.identifiers.scheme import QuantizerName
 from twofold.identifiers.semantic import semantic_codes
 from twofold.records import TASKS
 

@@ -5,7 +5,7 @@ import pytest
 
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers.assign import semantic_identifiers
-from twofold.identifiers.scheme import IdSpace, SemanticScheme, Strategy
+from twofold.identifiers.identifiers import IdSpace, SemanticScheme, Strategy
 from twofold.records import TASKS, InputError
 from twofold.tasks.prepared import PreparedDataset
 

@@ -18,7 +18,7 @@ from tests.planted import (
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tuning import TuningConfig
 from twofold.identifiers.embeddings import STRATEGIES, item_embeddings
-from twofold.identifiers.scheme import Strategy
+from twofold.identifiers.identifiers import Strategy
 from twofold.records import InputError, Ints
 from twofold.tasks.prepared import PreparedDataset
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers import rq_vae
+from twofold.identifiers.identifiers import QuantizerName
 from twofold.identifiers.quantizers import (
     QUANTIZERS,
     Quantizer,
@@ -18,7 +19,6 @@ from twofold.identifiers.quantizers import (
     SparseDictionary,
     fit_quantizer,
 )
-from twofold.identifiers.scheme import QuantizerName
 from twofold.records import Floats, InputError, Ints
 
 every = pytest.mark.parametrize("name", QUANTIZERS)

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers import rq_vae
-from twofold.identifiers.identifiers import Identifiers
+from twofold.identifiers.identifiers import Identifiers, QuantizerName
 from twofold.identifiers.quantizers import QUANTIZERS, fit_quantizer
-from twofold.identifiers.scheme import QuantizerName
 from twofold.identifiers.semantic import SemanticCodes, semantic_codes
 
 

@@ -10,8 +10,15 @@ import numpy as np
 from twofold.encoders.vectors import Vectors
 from twofold.extras import require_extra
 from twofold.identifiers.embeddings import item_embeddings, possible_strategies
-from twofold.identifiers.identifiers import Identifiers, IdSpaces, ItemIdentifiers, shared
-from twofold.identifiers.scheme import SemanticScheme, Strategy, default_shape
+from twofold.identifiers.identifiers import (
+    Identifiers,
+    IdSpaces,
+    ItemIdentifiers,
+    SemanticScheme,
+    Strategy,
+    default_shape,
+    shared,
+)
 from twofold.records import InputError, Task
 from twofold.tasks.prepared import PreparedDataset
 

@@ -20,7 +20,7 @@ from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import Words
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_manifest
 from twofold.encoders.vectors import Vectors, principal_axes, unit
-from twofold.identifiers.scheme import Strategy
+from twofold.identifiers.identifiers import Strategy
 from twofold.records import InputError, Task
 from twofold.tasks.prepared import PreparedDataset
 

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from twofold.encoders.vectors import Vectors, principal_axes
 from twofold.identifiers.codebooks import k_means, residual_codes, without_empty
-from twofold.identifiers.scheme import QuantizerName
+from twofold.identifiers.identifiers import QuantizerName
 from twofold.records import Floats, InputError, Ints
 
 QUANTIZERS: tuple[QuantizerName, ...] = get_args(QuantizerName)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from twofold.encoders.vectors import Vectors
+from twofold.identifiers.identifiers import QuantizerName, default_shape
 from twofold.identifiers.quantizers import fit_quantizer
-from twofold.identifiers.scheme import QuantizerName, default_shape
 from twofold.records import Ints
 
 

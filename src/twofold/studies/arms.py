@@ -8,7 +8,7 @@ arm is due to training for longer, and a gain of `joint` over it is not.
 from collections.abc import Sequence
 from typing import Literal
 
-from twofold.identifiers.scheme import default_shape
+from twofold.identifiers.identifiers import default_shape
 from twofold.records import TASKS, InputError, Task
 from twofold.studies.interventions import caps, two_by_two
 from twofold.tasks.prepared import PreparedDataset

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pydantic
 
 from twofold.artifact import read_json
-from twofold.identifiers.scheme import IdSpace, QuantizerName, SemanticScheme, Strategy
+from twofold.identifiers.identifiers import IdSpace, QuantizerName, SemanticScheme, Strategy
 from twofold.model.stamp import FORMER_SETTINGS, current_settings
 from twofold.records import InputError
 

@@ -9,7 +9,7 @@ import pytest
 from tests.studies.conftest import SETTINGS, published_schema
 from twofold.identifiers import assign
 from twofold.identifiers.assign import schemes
-from twofold.identifiers.scheme import SemanticScheme
+from twofold.identifiers.identifiers import SemanticScheme
 from twofold.studies.analyses.semantic_ids import SemanticIds
 from twofold.studies.cells import render
 from twofold.studies.pages.tables import study_tables
