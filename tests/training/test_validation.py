@@ -138,6 +138,35 @@ def test_counted_ranks_equal_the_answers_of_the_retriever(
     assert counter.values().tolist() == expected, "nothing is used up"
 
 
+@pytest.mark.parametrize("task", ["search", "recommendation"])
+def test_a_large_catalog_is_scored_a_few_requests_at_a_time(
+    catalog: PreparedDataset,
+    retriever: GenerativeRetriever,
+    task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No more scores than the limit are ever held, those of the hybrid part included."""
+    items, judged = len(catalog.catalog), catalog.task(task).requests("validation")
+    expected = _answered(retriever.model, judged, Measure("nDCG", 10))
+    monkeypatch.setattr(validation, "_BATCH_SCORES", 3 * items + 1)
+    monkeypatch.setattr(validation, "_KEPT_MATCHES", 3 * items)
+    counter = RankCounter(retriever.model, judged.requests, judged.qrels, Measure("nDCG", 10))
+    assert retriever.model.hybrid is not None
+    for prepared in counter._prepared:
+        assert len(prepared.rows) <= 3
+        assert (prepared.batch is None) == (task == "search")
+    compared = []
+    ahead = RankCounter._ahead
+
+    def seen(self: RankCounter, *arguments: torch.Tensor) -> torch.Tensor:
+        compared.append(len(arguments[1]))
+        return ahead(self, *arguments)
+
+    monkeypatch.setattr(RankCounter, "_ahead", seen)
+    assert counter.values().tolist() == pytest.approx(expected)
+    assert max(compared) == 3 if task == "search" else max(compared) <= 3
+
+
 def test_they_equal_them_where_all_scores_are_equal_and_most_items_are_excluded(
     catalog: PreparedDataset, model_folder: Path
 ) -> None:

@@ -20,8 +20,8 @@ from twofold.retrieval.expansion import Expansion
 
 _PARTS = 50
 """The most recent items of a history, and the first words of a query, that are explained."""
-_BATCH = 32
-"""Contexts of one batch: each has a logit for every code of a level."""
+_BATCH, _BATCH_LOGITS = 32, 1 << 24
+"""The most contexts of one batch, and the most logits: each has one for every code of a level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,12 @@ def explain(model: GenerativeModel, context: Context, item: int) -> tuple[float,
     parts: list[tuple[Literal["history", "query"], int]] = [("history", n) for n in read]
     parts += [("query", n) for n in range(min(_PARTS, len(words)))]
     contexts = [context, *(_without(context, words, kind, place) for kind, place in parts)]
+    task = model.vocabulary.task(context.query)
+    widest = max(model.vocabulary.spaces.of(task).codebook_sizes)
+    size = max(1, min(_BATCH, _BATCH_LOGITS // widest))
     scored = [
-        score_items(model, contexts[start : start + _BATCH], np.array([item]))[:, 0]
-        for start in range(0, len(contexts), _BATCH)
+        score_items(model, contexts[start : start + size], np.array([item]))[:, 0]
+        for start in range(0, len(contexts), size)
     ]
     scores = np.concatenate(scored)
     explained = [

@@ -18,7 +18,7 @@ import torch
 
 from twofold.evaluation.measures import Measure
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.vocabulary import Batch
+from twofold.model.vocabulary import Batch, EncodedExample
 from twofold.records import Floats, Ints, Qrels, Request, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, batches_by_length
 from twofold.retrieval.top_k import CatalogRanker
@@ -45,6 +45,10 @@ _ORDER_SEED = 7
 
 _BATCH_REQUESTS = 256
 """The most requests of a batch: their scores of 10,000 items fit in a processor's cache."""
+_BATCH_SCORES = 1 << 24
+"""The most scores of a batch, and of right answers that are compared at once: 64 MB of float32."""
+_KEPT_MATCHES = 1 << 26
+"""The most scores of the hybrid part that are kept between validations: 256 MB of float32."""
 
 
 def validation_requests(
@@ -223,14 +227,16 @@ class _Prepared:
 
     Attributes:
         rows: the requests' places, (B,).
-        batch: the encoded requests, on the model's device.
+        encoded: the requests.
+        batch: the same on the model's device; None where it takes too much memory to be kept.
         excluded: the row and the code of each item that a request excludes, (2, ...).
         right: the row and the code of each right answer, (2, T).
         item_ids: the right answers, (T,).
     """
 
     rows: Sequence[int]
-    batch: Batch
+    encoded: Sequence[EncodedExample]
+    batch: Batch | None
     excluded: torch.Tensor
     right: torch.Tensor
     item_ids: Sequence[str]
@@ -264,19 +270,29 @@ class RankCounter:
         self._ties = torch.from_numpy(ties).to(model.device)
         encode = model.vocabulary.encode_request
         encoded = [encode(ranker.positions(r.history), r.query) for r in requests]
+        most = max(1, min(_BATCH_REQUESTS, _BATCH_SCORES // len(ties)))
+        matched = model.hybrid is not None and requests[0].query is not None
+        keep = not matched or len(requests) * len(ties) <= _KEPT_MATCHES
         self._prepared = [
-            self._prepare(rows, [requests[row] for row in rows], batch, ranker)
-            for rows in batches_by_length(range(len(requests)), encoded, _BATCH_REQUESTS)
-            for batch in [model.batch_of([encoded[row] for row in rows])]
+            self._prepare(
+                rows, [requests[row] for row in rows], [encoded[row] for row in rows], keep, ranker
+            )
+            for rows in batches_by_length(range(len(requests)), encoded, most)
         ]
 
     def _prepare(
-        self, rows: Sequence[int], requests: Sequence[Request], batch: Batch, ranker: CatalogRanker
+        self,
+        rows: Sequence[int],
+        requests: Sequence[Request],
+        encoded: Sequence[EncodedExample],
+        keep: bool,
+        ranker: CatalogRanker,
     ) -> _Prepared:
         right = [[i for i, grade in self._relevant[row].items() if grade > 0] for row in rows]
         return _Prepared(
             rows=rows,
-            batch=batch,
+            encoded=encoded,
+            batch=self._model.batch_of(encoded) if keep else None,
             excluded=self._places([ranker.positions(request.exclude) for request in requests]),
             right=self._places([ranker.positions(items) for items in right]),
             item_ids=[item for items in right for item in items],
@@ -302,19 +318,27 @@ class RankCounter:
     @torch.inference_mode()
     def _ranks(self, prepared: _Prepared) -> tuple[list[int], list[int]]:
         """The right answers that are found, as numbers among the T, and their ranks from 0."""
-        scores = self._model.log_probabilities(prepared.batch, self._codebook)
+        batch = prepared.batch or self._model.batch_of(prepared.encoded)
+        scores = self._model.log_probabilities(batch, self._codebook)
         scores[tuple(prepared.excluded)] = -torch.inf
         k = min(self._measure.k, scores.shape[1])
         last = scores.topk(k, dim=1, sorted=False).values.amin(dim=1)
         rows, columns = prepared.right
         own = scores[rows, columns]
         numbers = ((own >= last[rows]) & (own > -torch.inf)).nonzero()[:, 0]
-        rows, columns, own = rows[numbers], columns[numbers], own[numbers, None]
-        others = scores[rows]
-        before = self._ties < self._ties[columns, None]
-        ranks = ((others > own) | ((others == own) & before)).sum(dim=1)
+        at_once = max(1, _BATCH_SCORES // scores.shape[1])
+        pairs = zip(rows[numbers].split(at_once), columns[numbers].split(at_once), strict=True)
+        ranks = torch.cat([self._ahead(scores, *some) for some in pairs])
         found = ranks < k
         return numbers[found].tolist(), ranks[found].tolist()
+
+    def _ahead(
+        self, scores: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
+    ) -> torch.Tensor:
+        """How many items come before that of each row and column of the scores, (T,)."""
+        own, others = scores[rows, columns, None], scores[rows]
+        before = self._ties < self._ties[columns, None]
+        return ((others > own) | ((others == own) & before)).sum(dim=1)
 
     def _places(self, items: Sequence[Ints]) -> torch.Tensor:
         """The row and the code of each of B rows' items, (2, all of them)."""
