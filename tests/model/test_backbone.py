@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tests.model.random_model import BACKBONES, grid, random_vocabulary
 from twofold.encoders.tfidf import TfidfEncoder
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.backbone import autocast, resolve_device, resolve_precision
 from twofold.model.fresh import fresh_backbone
+from twofold.model.kernels import coalesced
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import InputError
 
@@ -85,3 +87,29 @@ def test_products_have_the_precision() -> None:
         assert (matrix @ matrix).dtype == torch.bfloat16
     with autocast(CPU, "float32"):
         assert (matrix @ matrix).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_sparse_gradient_of_the_rows_is_the_dense_one(name: str) -> None:
+    vocabulary = random_vocabulary(shared(atomic(6)))
+    backbone = fresh_backbone(name, vocabulary, 0.0, seed=0)
+    batch = vocabulary.collate(
+        [vocabulary.encode_request(np.arange(n), "slow dance") for n in (1, 3)]
+    )
+    found = []
+    for sparse in (False, True):
+        if sparse:
+            backbone.read_sparsely()
+        backbone.zero_grad()
+        states, rows = backbone(batch)
+        read = F.embedding(torch.tensor([0, 5, 0]), rows, sparse=sparse)
+        (states.square().sum() + (states[:1] * read).sum()).backward()
+        found.append([table.grad for table in backbone.embedding_tables()])
+    for dense, sparse_one in zip(*found, strict=True):
+        assert sparse_one.is_sparse
+        torch.testing.assert_close(sparse_one.to_dense(), dense)
+        own = coalesced(sparse_one)
+        assert own.is_coalesced()
+        assert (own._indices()[0].diff() > 0).all()
+        assert len(own._values()) < len(dense)
+        torch.testing.assert_close(own.to_dense(), dense)

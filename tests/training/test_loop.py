@@ -102,14 +102,23 @@ def test_training_leaves_the_callers_random_state_alone(
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.parametrize("sampled", [False, True])
 def test_a_training_that_pauses_ends_with_the_same_bits(
     catalog: PreparedDataset,
     quick_config: TrainingConfig,
     model_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    sampled: bool,
 ) -> None:
+    """Also where the item embeddings are learned by rows."""
     whole, paused = loop.run, []
+    config = quick_config
+    if sampled:
+        changes = {"full_softmax_max_codes": 10, "num_negatives": 20}
+        config = quick_config.model_copy(update=changes)
+        model_folder = tmp_path / "whole"
+        train(catalog, "joint", out=model_folder, config=config, device="cpu")
 
     def in_parts(
         backbone: Backbone, vocabulary: Vocabulary, job: Job, states: Path, _: None
@@ -121,7 +130,7 @@ def test_a_training_that_pauses_ends_with_the_same_bits(
         return whole(backbone, vocabulary, job, states)
 
     monkeypatch.setattr(loop, "run", in_parts)
-    train(catalog, "joint", out=tmp_path / "m", config=quick_config, device="cpu")
+    train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
     assert paused[0] < paused[1] <= paused[2] < 40
     assert artifact.load(tmp_path / "m", "model") == artifact.load(model_folder, "model")
 

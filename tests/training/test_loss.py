@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -44,18 +45,19 @@ def _plain(states: torch.Tensor, embeddings: torch.Tensor, targets: Targets) -> 
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 10**6), st.integers(1, 30), st.integers(2, 40), st.integers(1, 60),
-    st.sampled_from([1, 400, 10**6]),
+    st.sampled_from([1, 400, 20_000, 10**6]), st.sampled_from([0, 64]), st.sampled_from([7, 1024]),
 )  # fmt: skip
 def test_full_softmax_equals_cross_entropy(
-    seed: int, contexts: int, codes: int, targets: int, chunk_bytes: int
+    seed: int, contexts: int, codes: int, targets: int, chunk: int, fewest: int, block: int
 ) -> None:
+    """By chunks of contexts, and by blocks where a chunk would have few of them."""
     drawn = _drawn(seed, contexts, codes, targets)
-    before = losses._CHUNK_BYTES
-    losses._CHUNK_BYTES = chunk_bytes
-    try:
+    with (
+        mock.patch.object(losses, "_CHUNK_BYTES", chunk),
+        mock.patch.object(losses, "_FEWEST_CONTEXTS", fewest),
+        mock.patch.object(losses, "_BLOCK_CONTEXTS", block),
+    ):
         ours = full_softmax(*drawn)
-    finally:
-        losses._CHUNK_BYTES = before
     theirs = _plain(*drawn)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5, abs=1e-5)
     expected = torch.autograd.grad(theirs * 3, drawn[:2])
@@ -108,6 +110,42 @@ def test_sampled_gradients_are_near_the_full_ones_on_average() -> None:
     wanted = torch.autograd.grad(full_softmax(*drawn), drawn[0])[0]
     mean = torch.stack(draws).mean(dim=0)
     assert (mean - wanted).norm() < 0.1 * wanted.norm()
+
+
+def test_negatives_are_drawn_half_uniformly_and_half_by_their_counts() -> None:
+    """And their number expected is what the correction says."""
+    counts = torch.tensor([0.0, 6.0, 1.0, 0.0, 1.0])
+    loss = CodeLoss(counts, [slice(0, 5)], limit=0, negatives=20_000)
+    torch.manual_seed(0)
+    with mock.patch.object(losses, "sampled_softmax") as called:
+        loss(*_drawn(0, 2, 5, 2))
+    drawn, log_expected = called.call_args.args[3:5]
+    expected = 20_000 * (0.5 / 5 + 0.5 * counts / 8)
+    torch.testing.assert_close(log_expected.exp(), expected)
+    found = torch.bincount(drawn, minlength=5)
+    assert ((found - expected).abs() < 5 * expected.sqrt()).all()
+
+
+def test_a_sparse_gradient_holds_what_a_step_read_and_equals_the_dense_one() -> None:
+    drawn = _drawn(4, 6, 2000, 8)
+    found = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        loss = CodeLoss(torch.ones(2000), [slice(0, 2000)], limit=0, negatives=30, sparse=sparse)
+        assert loss.is_sparse == sparse
+        found.append(torch.autograd.grad(loss(*drawn), drawn[:2]))
+    (of_states, dense), (own_states, own) = found
+    torch.testing.assert_close(own_states, of_states)
+    assert own.is_sparse
+    assert own._values().shape == (38, 6)
+    torch.testing.assert_close(own.to_dense(), dense)
+
+
+def test_only_a_single_sampled_codebook_has_sparse_gradients() -> None:
+    one, two = [slice(0, 11)], [slice(0, 11), slice(11, 22)]
+    assert CodeLoss(torch.ones(11), one, limit=10, negatives=5).is_sparse
+    assert not CodeLoss(torch.ones(11), one, limit=11, negatives=5).is_sparse
+    assert not CodeLoss(torch.ones(22), two, limit=10, negatives=5).is_sparse
 
 
 def test_each_level_is_normalised_over_its_own_codes() -> None:

@@ -61,8 +61,13 @@ class Backbone(nn.Module):
         self._outputs: dict[tuple[int, int], PackedLinear] = {}
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """`states` and `output_embeddings` for a step of training."""
-        return self.states(batch), self.output_embeddings()
+        """`states` and `output_embeddings` for a step of training.
+
+        Where the gradient of the latter is sparse, so is that of the tables of `read_sparsely`.
+        """
+        states, table = self.states(batch), self.model.get_output_embeddings().weight
+        _, rows = tied_rows(table, batch.tokens.new_zeros(0), self.code_slice.start)
+        return states, rows.float()
 
     @abstractmethod
     def states(self, batch: Batch) -> torch.Tensor:
@@ -118,6 +123,17 @@ class Backbone(nn.Module):
     def code_tables(self) -> list[torch.Tensor]:
         """The codes' input and output embeddings, (codes, D); one table where they are tied."""
         return [layer.weight[self.code_slice] for layer in self._embedding_layers()]
+
+    def embedding_tables(self) -> list[nn.Parameter]:
+        """The embeddings of all tokens, of inputs and outputs; one table where they are tied."""
+        return [layer.weight for layer in self._embedding_layers()]
+
+    def read_sparsely(self) -> None:
+        """Let the gradients of what reads `embedding_tables` be sparse."""
+        tables = {id(table) for table in self.embedding_tables()}
+        for module in self.modules():
+            if isinstance(module, nn.Embedding) and id(module.weight) in tables:
+                module.sparse = True
 
     def _embedding_layers(self) -> list[Any]:
         inputs, outputs = self.model.get_input_embeddings(), self.model.get_output_embeddings()

@@ -356,7 +356,8 @@ def add_dropped(states: torch.Tensor, added: torch.Tensor, rate: float) -> torch
 
 
 class _TiedRows(torch.autograd.Function):
-    """One gradient for a table that is read as inputs and as outputs, instead of two and a sum."""
+    """One gradient for a table that is read as inputs and as outputs, instead of two and a sum; it
+    is sparse where that of the outputs is."""
 
     @staticmethod
     def forward(
@@ -372,16 +373,39 @@ class _TiedRows(torch.autograd.Function):
         ctx: Any, of_inputs: torch.Tensor, of_rows: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         (tokens,) = ctx.saved_tensors
+        read, of_inputs = tokens.reshape(-1), of_inputs.reshape(-1, ctx.shape[1])
+        if of_rows.is_sparse:
+            rows = torch.cat([read, of_rows._indices()[0] + ctx.start])
+            values = torch.cat([of_inputs, of_rows._values()])
+            return _sparse(rows, values, ctx.shape), None, None
         grad = of_inputs.new_empty(ctx.shape)
         grad[: ctx.start] = 0
         grad[ctx.start :] = of_rows
-        grad.index_add_(0, tokens.reshape(-1), of_inputs.reshape(-1, ctx.shape[1]))
+        grad.index_add_(0, read, of_inputs)
         return grad, None, None
+
+
+def _sparse(rows: torch.Tensor, values: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    return torch.sparse_coo_tensor(rows[None], values, shape, check_invariants=False)
+
+
+def coalesced(grad: torch.Tensor) -> torch.Tensor:
+    """A sparse gradient of a table with each of its rows once, in order.
+
+    Sums are made in the order of the values, so that bits repeat.
+    """
+    rows, values = grad._indices()[0], grad._values()
+    own, places = torch.unique(rows, return_inverse=True)
+    sums = values.new_zeros(len(own), values.shape[1]).index_add_(0, places, values)
+    return _sparse(own, sums, grad.shape)._coalesced_(True)
 
 
 def tied_rows(
     table: torch.Tensor, tokens: torch.Tensor, start: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows of some tokens, (..., D), and all rows from `start` on."""
+    """The rows of some tokens, (..., D), and all rows from `start` on.
+
+    Where the gradient of the latter is sparse, so is the table's.
+    """
     both: tuple[torch.Tensor, torch.Tensor] = _TiedRows.apply(table, tokens, start)  # type: ignore[no-untyped-call]
     return both

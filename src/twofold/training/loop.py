@@ -17,6 +17,8 @@ import torch
 
 from twofold.model.backbone import Backbone, autocast
 from twofold.model.checkpoint import NotFiniteError
+from twofold.model.kernels import coalesced
+from twofold.model.rows import RowWise
 from twofold.model.vocabulary import EncodedExamples, Vocabulary
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
@@ -106,8 +108,9 @@ def run(
         InputError: the state belongs to another training, or the loss is not finite.
     """
     device = next(backbone.parameters()).device
-    average = Average(backbone, job.config.averaging)
-    trained = Trained(backbone, _optimizer(backbone, job.config), average)
+    tables = _tables(backbone, job)
+    average = Average(backbone, job.config.averaging, tables)
+    trained = Trained(backbone, _optimizer(backbone, job.config, tables), average)
     progress = load_state(state_folder, job.identity, trained) or Progress()
     # The state may be the end of a training that had fewer steps to take.
     progress.ended_by = job.schedule.end(progress) if progress.curve else ""
@@ -169,7 +172,7 @@ def _step(
         raise _diverged(job, progress.step, f"the loss is {float(loss.detach())}")
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(backbone.parameters(), job.config.max_grad_norm)
+    _clip(backbone, job.config.max_grad_norm)
     optimizer.step()
     name = job.mixture.names[planned.source]
     seen = progress.targets_seen.get(name, 0) + int(examples.items.sum())
@@ -201,12 +204,37 @@ def _loss(
     return loss
 
 
-def _optimizer(backbone: Backbone, config: TrainingConfig) -> AdamW:
-    """AdamW; norms and biases do not decay."""
-    parameters = list(backbone.parameters())
+@torch.no_grad()
+def _clip(backbone: Backbone, most: float) -> None:
+    """Shorten the gradient of all parameters, sparse ones too, to a norm of at most `most`."""
+    values = []
+    for parameter in backbone.parameters():
+        grad = parameter.grad
+        if grad is not None and grad.is_sparse:
+            parameter.grad = grad = coalesced(grad)
+            grad = grad._values()
+        if grad is not None:
+            values.append(grad)
+    norm = torch.nn.utils.get_total_norm(values)
+    torch._foreach_mul_(values, (most / (norm + 1e-6)).clamp(max=1.0))
+
+
+def _tables(backbone: Backbone, job: Job) -> list[RowWise]:
+    """The embedding tables as they are learned where the loss has sparse gradients; else none."""
+    if not job.loss.is_sparse:
+        return []
+    backbone.read_sparsely()
+    decay, averaging = job.config.weight_decay, job.config.averaging
+    return [RowWise(table, decay, averaging) for table in backbone.embedding_tables()]
+
+
+def _optimizer(backbone: Backbone, config: TrainingConfig, tables: Sequence[RowWise] = ()) -> AdamW:
+    """AdamW of all parameters but the tables; norms and biases do not decay."""
+    own = {id(each.table) for each in tables}
+    parameters = [p for p in backbone.parameters() if id(p) not in own]
     matrices = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
-    return AdamW([(matrices, config.weight_decay), (others, 0.0)])
+    return AdamW([(matrices, config.weight_decay), (others, 0.0)], tables)
 
 
 def _record(progress: Progress, trained: Trained, job: Job) -> None:

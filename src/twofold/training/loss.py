@@ -5,6 +5,7 @@ code. It may have several targets, each with a weight; the loss is the sum over 
 weight x -log p(target | context).
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,11 +25,18 @@ from twofold.training.config import TrainingConfig
 if TYPE_CHECKING:
     from twofold.identifiers.trie import Trie
 
+_log = logging.getLogger(__name__)
+
 _CHUNK_BYTES, _GPU_CHUNK_BYTES = 8 << 20, 256 << 20
 """Bytes of scores held at once: few enough for the cache of a core, enough to keep a GPU busy."""
 
 _STEP = 128
 """A chunk holds a multiple of so many contexts, where it holds as many."""
+_FEWEST_CONTEXTS = 64
+"""Where a chunk would hold fewer, the gradient of all embeddings would be read and written for
+few contexts at a time: scores are then made block by block, twice."""
+_BLOCK_CONTEXTS = 1024
+"""The contexts of a block."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,8 +107,15 @@ class _FullSoftmax(torch.autograd.Function):
         valid: Continuations | None,
     ) -> torch.Tensor:
         count = len(states)
+        chunk_bytes = _CHUNK_BYTES if states.device.type == "cpu" else _GPU_CHUNK_BYTES
+        step = max(1, chunk_bytes // (4 * len(embeddings)))
         if valid is None:  # chunks of few sizes
             states = F.pad(states, (0, 0, 0, few_sizes(count) - count))
+        if valid is None and step < _FEWEST_CONTEXTS:
+            block = max(1, chunk_bytes // (4 * _BLOCK_CONTEXTS))
+            loss, *grads = _in_blocks(states, embeddings, targets, product, block)
+            ctx.save_for_backward(grads[0][:count], grads[1])
+            return loss.to(states.dtype)
         grad_states = torch.empty_like(states)
         grad_embeddings = torch.zeros_like(embeddings)
         loss = torch.zeros((), dtype=torch.float64, device=states.device)
@@ -110,8 +125,6 @@ class _FullSoftmax(torch.autograd.Function):
         )
         mass = torch.zeros(len(states), dtype=states.dtype, device=states.device)
         mass.index_add_(0, contexts, weights)
-        chunk_bytes = _CHUNK_BYTES if states.device.type == "cpu" else _GPU_CHUNK_BYTES
-        step = max(1, chunk_bytes // (4 * len(embeddings)))
         step -= step % _STEP if step > _STEP else 0
         rows, columns = embeddings.to(product), states.to(product)
         for start in range(0, len(states), step):
@@ -149,6 +162,45 @@ class _FullSoftmax(torch.autograd.Function):
         return grad * grad_states, grad * grad_embeddings, None, None, None
 
 
+def _in_blocks(
+    states: torch.Tensor,
+    embeddings: torch.Tensor,
+    targets: Targets,
+    product: torch.dtype,
+    size: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The loss over all codes and its gradients for states and embeddings, `size` codes at a time.
+
+    Scores are made twice, for the normalisers and for the gradients, so that no more than a block
+    of them is ever held: with 100,000 codes faster than to hold those of some contexts.
+    """
+    own, wanted = states[targets.contexts], embeddings[targets.codes]
+    weights = targets.weights[:, None]
+    loss = -(weights * own * wanted).double().sum()
+    grad_states = torch.zeros_like(states).index_add_(0, targets.contexts, -weights * wanted)
+    grad_embeddings = torch.zeros_like(embeddings).index_add_(0, targets.codes, -weights * own)
+    mass = states.new_zeros(len(states)).index_add_(0, targets.contexts, targets.weights)
+    rows, columns = embeddings.to(product), states.to(product)
+    for chunk in _slices(len(states), _BLOCK_CONTEXTS):
+        some = states[chunk]
+        blocks = _slices(len(embeddings), size)
+        normaliser = some.new_full((len(some),), -torch.inf)
+        for block in blocks:
+            scores = product_of(some, embeddings[block])
+            normaliser = torch.logaddexp(normaliser, scores.logsumexp(dim=1))
+        for block in blocks:
+            scores = product_of(some, embeddings[block])
+            shares = scores.sub_(normaliser[:, None]).exp_().mul_(mass[chunk, None]).to(product)
+            grad_states[chunk] += shares @ rows[block]
+            grad_embeddings[block] += shares.T @ columns[chunk]
+        loss += (mass[chunk] * normaliser).double().sum()
+    return loss, grad_states, grad_embeddings
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 def full_softmax(
     states: torch.Tensor,
     embeddings: torch.Tensor,
@@ -181,6 +233,7 @@ def sampled_softmax(
     targets: Targets,
     negatives: torch.Tensor,
     log_expected: torch.Tensor,
+    sparse: bool = False,
 ) -> torch.Tensor:
     """Weighted cross-entropy over each target and shared negatives, corrected for sampling.
 
@@ -192,10 +245,13 @@ def sampled_softmax(
         states, embeddings, targets: as in `full_softmax`.
         negatives: the codes drawn from the proposal distribution, (M,).
         log_expected: log(M x probability under the proposal distribution), (V,).
+        sparse: whether the gradient of the embeddings is sparse.
     """
     codes = targets.codes
-    scores = states @ embeddings[negatives].T - log_expected[negatives]  # (C, M)
-    own = (states[targets.contexts] * embeddings[codes]).sum(dim=1) - log_expected[codes]  # (T,)
+    rows = F.embedding(torch.cat([negatives, codes]), embeddings, sparse=sparse)
+    drawn, wanted = rows[: len(negatives)], rows[len(negatives) :]
+    scores = states @ drawn.T - log_expected[negatives]  # (C, M)
+    own = (states[targets.contexts] * wanted).sum(dim=1) - log_expected[codes]  # (T,)
     hits = negatives[None, :] == codes[:, None]
     others = scores[targets.contexts].masked_fill(hits, -torch.inf)
     normaliser = torch.logsumexp(torch.cat([own[:, None], others], dim=1), dim=1)
@@ -216,10 +272,11 @@ class CodeLoss(nn.Module):
         negatives: the number of codes that are drawn for a batch.
         product: the type of the matrix products of the gradient under a full softmax.
         levels: the trie level of each codebook; none for a codebook all of whose codes are valid.
+        sparse: whether gradients of the embeddings are sparse where they can be.
     """
 
     log_expected: torch.Tensor
-    proposal: torch.Tensor
+    cumulated: torch.Tensor
 
     def __init__(
         self,
@@ -229,6 +286,7 @@ class CodeLoss(nn.Module):
         negatives: int,
         product: torch.dtype = torch.float32,
         levels: Mapping[int, "TrieLevel"] | None = None,
+        sparse: bool = True,
     ) -> None:
         super().__init__()
         self.product = product
@@ -236,10 +294,22 @@ class CodeLoss(nn.Module):
         self.levels = nn.ModuleDict({str(n): level for n, level in (levels or {}).items()})
         self.limit = limit
         self.negatives = negatives
+        self.sparse = sparse
         proposals = [_proposal(counts[codebook]) for codebook in self.codebooks]
-        self.register_buffer("proposal", torch.cat(proposals), persistent=False)
-        expected = (negatives * self.proposal).log().float()
+        cumulated = torch.cat([proposal.cumsum(0) for proposal in proposals])
+        self.register_buffer("cumulated", cumulated, persistent=False)
+        expected = (negatives * torch.cat(proposals)).log().float()
         self.register_buffer("log_expected", expected, persistent=False)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the gradient of the embeddings is sparse: where one codebook, of which a step
+        draws few codes, is all of them."""
+        return self.sparse and len(self.codebooks) == 1 and not self._is_full(0)
+
+    def _is_full(self, number: int) -> bool:
+        codes = self.codebooks[number]
+        return str(number) in self.levels or codes.stop - codes.start <= self.limit
 
     def describe(self) -> str:
         """The loss in words, for the stamp."""
@@ -272,13 +342,17 @@ class CodeLoss(nn.Module):
         self, number: int, states: torch.Tensor, embeddings: torch.Tensor, targets: Targets
     ) -> torch.Tensor:
         codes = self.codebooks[number]
-        if str(number) in self.levels:
-            valid = self.levels[str(number)](targets.items)
+        if self._is_full(number):
+            has_level = str(number) in self.levels
+            valid = self.levels[str(number)](targets.items) if has_level else None
             return full_softmax(states, embeddings, targets, self.product, valid)
-        if codes.stop - codes.start <= self.limit:
-            return full_softmax(states, embeddings, targets, self.product)
-        drawn = torch.multinomial(self.proposal[codes], self.negatives, replacement=True)
-        return sampled_softmax(states, embeddings, targets, drawn, self.log_expected[codes])
+        # Not by `multinomial`, which adds all probabilities up in every call.
+        cumulated = self.cumulated[codes]
+        places = torch.rand(self.negatives, dtype=torch.float64, device=states.device)
+        drawn = torch.searchsorted(cumulated, places * cumulated[-1], right=True)
+        drawn.clamp_(max=len(cumulated) - 1)
+        expected = self.log_expected[codes]
+        return sampled_softmax(states, embeddings, targets, drawn, expected, self.is_sparse)
 
 
 class TrieLevel(nn.Module):
@@ -343,7 +417,7 @@ def loss_of(
         contexts = contexts + np.repeat(examples.contexts.starts[:-1], examples.targets.counts)
         codes = targets + starts[examples.contexts.columns[1][contexts]]
         counts += torch.bincount(torch.from_numpy(codes), minlength=len(counts))
-    return CodeLoss(
+    loss = CodeLoss(
         counts,
         spaces.codebooks,
         limit=config.full_softmax_max_codes,
@@ -351,6 +425,15 @@ def loss_of(
         product=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,
         levels=trie_levels(spaces, tries),
     )
+    if loss.is_sparse:
+        _log.info(
+            "%d codes are more than full_softmax_max_codes=%d: each step scores %d negatives in "
+            "place of all codes, and changes the embeddings that it read or scored alone",
+            spaces.size,
+            config.full_softmax_max_codes,
+            config.num_negatives,
+        )
+    return loss
 
 
 def _proposal(counts: torch.Tensor) -> torch.Tensor:

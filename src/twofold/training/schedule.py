@@ -7,7 +7,7 @@ validations cost is a count of arithmetic operations.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twofold.model.backbone import Backbone
@@ -220,7 +220,7 @@ class Sizes:
 
     Attributes:
         layers: the parameters that every token passes through.
-        parameters: all parameters.
+        parameters: those that every step changes.
         width: the width of a hidden state.
         codes: the codes that a hidden state is scored against.
     """
@@ -270,9 +270,9 @@ def costs_of(
     for source, readings in zip(sources, mixture.readings, strict=True):
         tokens += readings * int(source.tokens.counts.sum())
         states += readings * int(source.contexts.counts.sum())
-    codes = backbone.code_slice.stop - backbone.code_slice.start
-    if codes > config.full_softmax_max_codes:
-        codes = config.num_negatives
+    sizes = Sizes.of(backbone, backbone.code_slice.stop - backbone.code_slice.start)
+    if sizes.codes > config.full_softmax_max_codes:
+        sizes = replace(sizes, parameters=sizes.layers, codes=config.num_negatives)
     steps = mixture.batches_per_epoch
-    step = Sizes.of(backbone, codes).of_step(tokens / steps, states / steps)
+    step = sizes.of_step(tokens / steps, states / steps)
     return Costs(step, validation.sample_cost, validation.cost) if validation else Costs(step, 0, 0)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from twofold import artifact
+from twofold.model.rows import RowWise
 from twofold.model.stamp import current_settings
 from twofold.records import InputError
 
@@ -88,16 +89,24 @@ class Average:
     Args:
         model: the model whose weights change in place.
         share: about the share of the steps that the average looks back over; 0 for no average.
+        tables: what is learned by rows, and has an average of its own.
     """
 
-    def __init__(self, model: torch.nn.Module, share: float) -> None:
-        self._trained = [weight for weight in model.parameters() if weight.requires_grad]
+    def __init__(
+        self, model: torch.nn.Module, share: float, tables: Sequence[RowWise] = ()
+    ) -> None:
+        self._tables = tables
+        own = {id(each.table) for each in tables}
+        self._trained = [w for w in model.parameters() if w.requires_grad and id(w) not in own]
         self._share = share
         self.weights = [weight.detach().clone() for weight in self._trained] if share else []
 
     @torch.no_grad()
     def update(self, progress: Progress, *, now: bool = False) -> None:
         """Count the current weights in, where it is time for it or `now`."""
+        if now:
+            for each in self._tables:
+                each.settle()
         passed = progress.step - progress.averaged_step
         if not self._share or not passed or (passed < _UPDATED_EVERY and not now):
             return
@@ -119,6 +128,13 @@ class Average:
         for number, average in enumerate(self.weights):
             weight = self._trained[number]
             self.weights[number], weight.data = weight.data, average
+        for each in self._tables:
+            each.swap()
+
+    def saved(self) -> Tensors:
+        """The averages by their number, those of tables last."""
+        averages = [*self.weights, *(t.average for t in self._tables if t.average is not None)]
+        return {str(number): average for number, average in enumerate(averages)}
 
 
 class AdamW:
@@ -128,10 +144,16 @@ class AdamW:
 
     Args:
         groups: the parameters and the weight decay of each group.
+        tables: what has sparse gradients and is learned by rows.
     """
 
-    def __init__(self, groups: Sequence[tuple[Sequence[torch.nn.Parameter], float]]) -> None:
+    def __init__(
+        self,
+        groups: Sequence[tuple[Sequence[torch.nn.Parameter], float]],
+        tables: Sequence[RowWise] = (),
+    ) -> None:
         self.learning_rate = 0.0
+        self._tables = tables
         self._groups = [([p for p in own if p.requires_grad], decay) for own, decay in groups]
         self._all = [parameter for own, _ in self._groups for parameter in own]
         self.moments: list[Tensors] = [
@@ -141,11 +163,11 @@ class AdamW:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
             for parameter in self._all
-        ]
+        ] + [each.state for each in tables]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for parameter in self._all:
+        for parameter in (*self._all, *(each.table for each in self._tables)):
             parameter.grad = None
 
     @torch.no_grad()
@@ -172,6 +194,8 @@ class AdamW:
                 amsgrad=False,
                 maximize=False,
             )
+        for each in self._tables:
+            each.step(self.learning_rate)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,8 +223,7 @@ def save_state(
     with artifact.write(target, _KIND, identity) as partial:
         save_file(_unshared(trained.model.state_dict()), partial / "weights.safetensors")
         save_file(_moments(trained.optimizer), partial / "optimizer.safetensors")
-        average = {str(number): w for number, w in enumerate(trained.average.weights)}
-        save_file(average, partial / "average.safetensors")
+        save_file(trained.average.saved(), partial / "average.safetensors")
         for step, weights in trained.candidates.items():
             save_file(_unshared(weights), partial / f"candidate-{step:08d}.safetensors")
         artifact.write_json(partial / "progress.json", asdict(progress))
@@ -229,8 +252,9 @@ def load_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Prog
     for name, tensor in load_file(newest / "optimizer.safetensors").items():
         number, key = name.split(".")
         trained.optimizer.moments[int(number)][key].copy_(tensor)
+    averages = trained.average.saved()
     for number, average in load_file(newest / "average.safetensors").items():
-        trained.average.weights[int(number)].copy_(average)
+        averages[number].copy_(average)
     trained.candidates.clear()
     for path in sorted(newest.glob("candidate-*")):
         trained.candidates[int(path.stem.removeprefix("candidate-"))] = load_file(path)
