@@ -1,5 +1,6 @@
 """Records: histories in windows, and rebuilt records that lose no field."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.records import TASKS, Example, Request, Source, other_task
+from twofold import records
+from twofold.records import TASKS, Example, Examples, Request, Source, other_task
 
 
 def _events(items: int, query: str | None = None) -> Example:
@@ -98,3 +100,78 @@ def test_the_other_task_of_the_other_task_is_the_task() -> None:
     for task in TASKS:
         assert other_task(task) != task
         assert other_task(other_task(task)) == task
+
+
+@st.composite
+def _columns(draw: st.DrawFn) -> Examples:
+    """Examples in one of the three orders."""
+    lengths = np.array(draw(st.lists(st.integers(2, 12), min_size=1, max_size=6)))
+    ends = np.cumsum(lengths)
+    items = np.random.default_rng(draw(st.integers(0, 9))).integers(0, 50, size=int(ends[-1]))
+    histories = Examples.of_histories(items, ends - lengths, ends)
+    order = draw(st.sampled_from(["next", "end", "given"]))
+    if order == "next":
+        return histories
+    listed = [
+        Example(
+            history=e.history,
+            query=["one", "two", None][n % 3],
+            targets=e.targets,
+            visible=np.full_like(e.visible, len(e.history)) if order == "end" else e.visible,
+            weights=None if order == "end" else np.arange(len(e.targets), dtype=np.float64),
+        )
+        for n, e in enumerate(histories)
+    ]
+    made = Examples.of(listed)
+    assert made.order == order
+    return made
+
+
+def _told(examples: Sequence[Example]) -> list[tuple[object, ...]]:
+    return [
+        (
+            e.history.tolist(),
+            e.query,
+            e.targets.tolist(),
+            e.visible.tolist(),
+            None if e.weights is None else e.weights.tolist(),
+        )
+        for e in examples
+    ]
+
+
+@given(_columns(), st.integers(1, 8))
+def test_arrays_of_examples_are_cut_as_each_example_is(columns: Examples, most: int) -> None:
+    listed = list(columns)
+    ways: dict[str, list[Example]] = {
+        "cut": [e.cut(most) for e in listed],
+        "windows": [window for e in listed for window in e.windows(most)],
+        "by_context": [part for e in listed for part in e.by_context()],
+    }
+    for way, expected in ways.items():
+        source = Source("search", columns)
+        made = getattr(source, way)(*([most] if way != "by_context" else []))
+        assert _told(made.examples) == _told([e for e in expected if len(e.targets)])
+
+
+@given(_columns())
+def test_arrays_of_examples_hold_what_each_example_does(columns: Examples) -> None:
+    listed = list(columns)
+    assert _told(Examples.of(listed)) == _told(listed)
+    assert _told(columns[1:]) == _told(listed[1:])
+    assert _told(columns.followed_by(columns)) == _told(listed + listed)
+    assert columns.flat_histories().tolist() == [n for e in listed for n in e.history]
+    targets, visible, _ = columns.flat_targets()
+    assert targets.tolist() == [n for e in listed for n in e.targets]
+    assert visible.tolist() == [n for e in listed for n in e.visible]
+    assert columns.texts() == [e.query or "" for e in listed]
+    assert columns.target_counts(60).tolist() == np.bincount(targets, minlength=60).tolist()
+
+
+def test_targets_are_counted_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = np.arange(10, 110, 10)
+    columns = Examples.of_histories(np.arange(100) % 7, ends - 10, ends)
+    whole = columns.target_counts(7).tolist()
+    monkeypatch.setattr(records, "_PART", 20)
+    assert columns.target_counts(7).tolist() == whole
+    assert sum(whole) == 90

@@ -22,7 +22,7 @@ Shapes: H items of a history, T targets.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -144,6 +144,240 @@ class Example:
         )
 
 
+Order = Literal["next", "end", "given"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Examples(Sequence[Example]):
+    """Many examples as a few arrays, which may be mapped from files.
+
+    Every history is a run of `items`. `order` says where the targets are and what they see:
+    `next`, every item after the first of the history, and the one behind its end, each of which
+    sees the items before it; `end`, runs of `targets`, which see the whole history; `given`, runs
+    of `targets`, for which `visible` says it.
+
+    Attributes:
+        items: catalog positions, (E,).
+        begins, ends: the run of each example's history, (n,).
+        order: where the targets are.
+        targets: catalog positions, (T,); the items in the order `next`.
+        firsts, lasts: the run of each example's targets, (n,).
+        visible: for each target the number of history items that it sees, (T,); None in an order
+            that says so.
+        weights: the weight of each target in the loss, (T,); None where all are equal.
+        queries: texts that examples ask.
+        query_of: the index of each example's query in `queries`, or -1 for none, (n,).
+    """
+
+    items: Ints
+    begins: Ints
+    ends: Ints
+    order: Order
+    targets: Ints
+    firsts: Ints
+    lasts: Ints
+    query_of: Ints
+    queries: Sequence[str] = ()
+    visible: Ints | None = None
+    weights: Floats | None = None
+
+    @staticmethod
+    def of(examples: Iterable[Example]) -> "Examples":
+        """The same examples as arrays."""
+        if isinstance(examples, Examples):
+            return examples
+        listed = list(examples)
+        none = [np.zeros(0, dtype=np.int64)]
+        lasts = np.cumsum([len(example.targets) for example in listed], dtype=np.int64)
+        ends = np.cumsum([len(example.history) for example in listed], dtype=np.int64)
+        numbers: dict[str, int] = {}
+        asked = (example.query for example in listed)
+        query_of = [-1 if q is None else numbers.setdefault(q, len(numbers)) for q in asked]
+        weighted = any(example.weights is not None for example in listed)
+        equal = [np.ones(len(e.targets)) if e.weights is None else e.weights for e in listed]
+        visible = np.concatenate([*(example.visible for example in listed), *none])
+        counts, lengths = np.diff(lasts, prepend=0), np.diff(ends, prepend=0)
+        at_end = not weighted and bool((visible == np.repeat(lengths, counts)).all())
+        return Examples(
+            items=np.concatenate([*(example.history for example in listed), *none]),
+            begins=ends - lengths,
+            ends=ends,
+            order="end" if at_end else "given",
+            targets=np.concatenate([*(example.targets for example in listed), *none]),
+            firsts=lasts - counts,
+            lasts=lasts,
+            query_of=np.array(query_of, dtype=np.int64),
+            queries=list(numbers),
+            visible=None if at_end else visible,
+            weights=np.concatenate(equal) if weighted else None,
+        )
+
+    @staticmethod
+    def of_histories(items: Ints, begins: Ints, ends: Ints) -> "Examples":
+        """One example for each run of items: all but the first are targets."""
+        return Examples(
+            items=items,
+            begins=begins,
+            ends=ends - 1,
+            order="next",
+            targets=items,
+            firsts=begins + 1,
+            lasts=ends,
+            query_of=np.full(len(begins), -1),
+        )
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def __getitem__(self, row: int | slice) -> Any:
+        if isinstance(row, slice):
+            return self.take(np.arange(len(self))[row])
+        begin, end = int(self.begins[row]), int(self.ends[row])
+        first, last = int(self.firsts[row]), int(self.lasts[row])
+        visible = np.full(last - first, end - begin, dtype=np.int64)
+        if self.visible is not None:
+            visible = self.visible[first:last]
+        elif self.order == "next":
+            visible = np.arange(1, last - first + 1, dtype=np.int64)
+        query = int(self.query_of[row])
+        return Example(
+            history=np.asarray(self.items[begin:end], dtype=np.int64),
+            query=None if query < 0 else self.queries[query],
+            targets=np.asarray(self.targets[first:last], dtype=np.int64),
+            visible=visible,
+            weights=None if self.weights is None else self.weights[first:last],
+        )
+
+    @property
+    def lengths(self) -> Ints:
+        """The items of each history, (n,)."""
+        return self.ends - self.begins
+
+    @property
+    def counts(self) -> Ints:
+        """The targets of each example, (n,)."""
+        return self.lasts - self.firsts
+
+    def take(self, rows: Ints) -> "Examples":
+        """Some of the examples, in this order; the items and targets are shared."""
+        return replace(
+            self,
+            begins=self.begins[rows],
+            ends=self.ends[rows],
+            firsts=self.firsts[rows],
+            lasts=self.lasts[rows],
+            query_of=self.query_of[rows],
+        )
+
+    def flat_histories(self) -> Ints:
+        """The items of all histories, one history after another."""
+        return np.asarray(self.items[runs(self.begins, self.lengths)], dtype=np.int64)
+
+    def flat_targets(self) -> tuple[Ints, Ints, Floats | None]:
+        """The targets of all examples, what each sees, and their weights, (targets,) each."""
+        counts = self.counts
+        places = runs(self.firsts, counts)
+        if self.visible is not None:
+            visible = self.visible[places]
+        elif self.order == "next":
+            visible = places - np.repeat(self.begins, counts)
+        else:
+            visible = np.repeat(self.lengths, counts)
+        weights = None if self.weights is None else self.weights[places]
+        return np.asarray(self.targets[places], dtype=np.int64), visible, weights
+
+    def texts(self) -> list[str]:
+        """The query of each example, empty without one."""
+        return ["" if query < 0 else self.queries[query] for query in self.query_of.tolist()]
+
+    def target_counts(self, size: int) -> Ints:
+        """How often each of `size` items is a target, (size,)."""
+        counts = np.zeros(size, dtype=np.int64)
+        for part in _parts(self.counts):
+            targets, _, _ = self.take(part).flat_targets()
+            counts += np.bincount(targets, minlength=size)
+        return counts
+
+    def with_targets(self) -> "Examples":
+        """The examples that have a target."""
+        kept = self.counts > 0
+        return self if kept.all() else self.take(np.flatnonzero(kept))
+
+    def cut(self, most: int) -> "Examples":
+        """Every example cut, as far as a target is left; see `Example.cut`."""
+        if not (self.lengths > most).any():
+            return self.with_targets()
+        if self.order == "given":
+            return Examples.of(example.cut(most) for example in self).with_targets()
+        begins = np.maximum(self.begins, self.ends - most)
+        firsts = begins + 1 if self.order == "next" else self.firsts
+        return replace(self, begins=begins, firsts=firsts).with_targets()
+
+    def windows(self, most: int) -> "Examples":
+        """Every example in windows, as far as they have a target; see `Example.windows`."""
+        lengths = self.lengths
+        if self.order == "end" or not (lengths > most).any():
+            return self.cut(most)
+        if self.order == "given":
+            parts = (window for example in self for window in example.windows(most))
+            return Examples.of(parts).with_targets()
+        counts = np.maximum(1, -(-lengths // most))
+        whole = np.repeat(np.arange(len(self)), counts)
+        ends = self.ends[whole] - most * runs(np.zeros_like(counts), counts)
+        begins = np.maximum(self.begins[whole], ends - most)
+        return Examples.of_histories(self.items, begins, ends + 1)
+
+    def by_context(self) -> "Examples":
+        """An example for each part of a history that a target sees; see `Example.by_context`."""
+        if self.order == "end":
+            return self.with_targets()
+        if self.order == "given":
+            return Examples.of(part for example in self for part in example.by_context())
+        ends = runs(self.firsts, self.counts)
+        begins = np.repeat(self.begins, self.counts)
+        none = np.full(len(ends), -1)
+        made = replace(self, order="end", begins=begins, ends=ends, query_of=none)
+        return replace(made, firsts=ends, lasts=ends + 1)
+
+    def followed_by(self, others: "Examples") -> "Examples":
+        """These examples, then others; none of them has weights."""
+        if self.order != "end" or others.order != "end":
+            return Examples.of([*self, *others])
+        items, targets = len(self.items), len(self.targets)
+        asked = np.where(others.query_of < 0, -1, others.query_of + len(self.queries))
+        return replace(
+            self,
+            items=np.concatenate([self.items, others.items]),
+            begins=np.concatenate([self.begins, others.begins + items]),
+            ends=np.concatenate([self.ends, others.ends + items]),
+            targets=np.concatenate([self.targets, others.targets]),
+            firsts=np.concatenate([self.firsts, others.firsts + targets]),
+            lasts=np.concatenate([self.lasts, others.lasts + targets]),
+            query_of=np.concatenate([self.query_of, asked]),
+            queries=[*self.queries, *others.queries],
+        )
+
+
+_PART = 1 << 22
+"""The rows of examples that are looked at together."""
+
+
+def _parts(counts: Ints) -> Iterator[Ints]:
+    """All examples in parts of about `_PART` rows."""
+    ends = np.cumsum(counts)
+    rows = int(ends[-1]) if len(ends) else 0
+    borders = np.searchsorted(ends, np.arange(_PART, rows, _PART), side="right")
+    yield from np.split(np.arange(len(counts)), borders)
+
+
+def runs(begins: Ints, counts: Ints) -> Ints:
+    """The numbers of all runs, one after another: `counts[i]` of them from `begins[i]` on."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    numbers: Ints = np.arange(total) + np.repeat(begins - (ends - counts), counts)
+    return numbers
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A named stream of training examples, such as one of the tasks."""
@@ -152,24 +386,26 @@ class Source:
     examples: Sequence[Example]
 
     @property
+    def columns(self) -> Examples:
+        """The examples as arrays."""
+        return Examples.of(self.examples)
+
+    @property
     def targets(self) -> int:
         """The number of targets of all examples."""
-        return sum(len(example.targets) for example in self.examples)
+        return int(self.columns.counts.sum())
 
     def cut(self, most: int) -> "Source":
         """The source with every example cut; see `Example.cut`."""
-        examples = (example.cut(most) for example in self.examples)
-        return replace(self, examples=[example for example in examples if len(example.targets)])
+        return replace(self, examples=self.columns.cut(most))
 
     def windows(self, most: int) -> "Source":
         """The same targets, every example in windows; see `Example.windows`."""
-        examples = (window for example in self.examples for window in example.windows(most))
-        return replace(self, examples=[example for example in examples if len(example.targets)])
+        return replace(self, examples=self.columns.windows(most))
 
     def by_context(self) -> "Source":
         """The same targets, an example for each context; see `Example.by_context`."""
-        examples = [part for example in self.examples for part in example.by_context()]
-        return replace(self, examples=examples)
+        return replace(self, examples=self.columns.by_context())
 
 
 @dataclass(frozen=True, slots=True)

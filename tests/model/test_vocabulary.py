@@ -1,6 +1,6 @@
 """Encoded examples and batches: where everything is, and what is cut."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from twofold.model.vocabulary import (
     padded,
     train_tokenizer,
 )
-from twofold.records import Example
+from twofold.records import Example, Examples
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +119,55 @@ def test_the_longest_request_is_what_encoding_can_reach() -> None:
     vocabulary = fresh_vocabulary(tokenizer, spaces, max_history=5, max_query_tokens=4)
     (longest,) = vocabulary.encode(_example([0, 1] * 9, "space opera " * 9, [1], [18]))
     assert len(longest.tokens) == longest_request(spaces, 5, 4)
+
+
+_MIXED = [
+    _example([4, 5], None, [5, 6], [1, 2]),
+    _example([], "space opera", [7, 8], [0, 0]),
+    _example([1, 2], "space", [3], [2]),
+    _example([1, 2, 5], "slow dance", [2, 0, 8], [1, 2, 3]),
+    _example([3, 1], "slow dance", [1, 4], [1, 1]),
+]
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("order", ["end", "given", "next"])
+def test_examples_together_are_written_as_each_alone(
+    vocabulary: Vocabulary, levels: int, order: str
+) -> None:
+    two = Identifiers("semantic", np.stack([np.arange(9) // 3, np.arange(9) % 3], axis=1), (3, 3))
+    vocabulary = replace(vocabulary, spaces=shared(atomic(9) if levels == 1 else two))
+    examples = Examples.of(_MIXED[1:3] if order == "end" else _MIXED)
+    if order == "next":
+        examples = Examples.of_histories(np.arange(9), np.array([0, 2, 6]), np.array([2, 6, 9]))
+    assert examples.order == order
+    alone = [one for example in examples for one in vocabulary.encode(example)]
+    together = vocabulary.encode_all(examples)
+    assert len(together) == len(alone)
+    for made, one in zip(together.take(np.arange(len(alone))), alone, strict=True):
+        for part in fields(one):
+            assert np.array_equal(getattr(made, part.name), getattr(one, part.name)), part.name
+
+
+@pytest.mark.parametrize("order", ["end", "given", "next"])
+def test_numbers_of_a_source_are_known_before_it_is_written(
+    vocabulary: Vocabulary, order: str
+) -> None:
+    examples = Examples.of(_MIXED[1:3] if order == "end" else _MIXED)
+    if order == "next":
+        examples = Examples.of_histories(np.arange(9), np.array([0, 2, 6]), np.array([2, 6, 9]))
+    source = vocabulary.encode_all(examples)
+    written = source.take(np.arange(len(source)))
+    assert source.token_counts.tolist() == written.token_counts.tolist()
+    assert source.context_count == written.context_count
+    assert source.target_items == written.target_items
+    assert source.weight == written.weight
+    spaces = vocabulary.spaces
+    assert source.code_counts(spaces).tolist() == written.code_counts(spaces).tolist()
+
+
+def test_queries_are_written_together_as_each_alone(vocabulary: Vocabulary) -> None:
+    texts = ["space opera", "", "slow dance " * 9, "日本"]
+    together = vocabulary.encode_queries(texts)
+    for number, text in enumerate(texts):
+        assert together.at(number)[0].tolist() == vocabulary.encode_query(text)

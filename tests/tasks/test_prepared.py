@@ -2,14 +2,13 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 
 from tests.builds import count_builds
 from tests.conftest import WriteFolder
 from twofold.data.words import query_key
 from twofold.records import SPLITS, TASKS, InputError
-from twofold.tasks.prepared import PreparedDataset, item_counts, item_documents
+from twofold.tasks.prepared import PreparedDataset, item_documents
 from twofold.tasks.storage import load_dataset
 
 
@@ -95,9 +94,3 @@ def test_a_document_is_the_text_and_then_the_training_queries(write_folder: Writ
         zip(item_documents(dataset), dataset.catalog.texts, strict=True)
     ):
         assert document == (f"{text} {example.query}" if item in wanted else text)
-
-
-def test_items_are_counted_as_often_as_they_occur() -> None:
-    counts = item_counts([np.array([0, 2, 2]), np.zeros(0, dtype=np.int64), np.array([2])], 4)
-    assert counts.tolist() == [1, 0, 3, 0]
-    assert item_counts([], 2).tolist() == [0, 0]

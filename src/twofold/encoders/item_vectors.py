@@ -20,7 +20,7 @@ from twofold.encoders.vectors import (
     singular_vectors,
     unit,
 )
-from twofold.records import Example, Source, Task
+from twofold.records import Example, Examples, Source, Task
 
 _WINDOW = 5
 """Two items are near if they are at most so many events apart; it also bounds the memory."""
@@ -73,7 +73,7 @@ def item_start(
     queries = None
     if encoder is not None:
         searches = learned["search"].examples if "search" in learned else ()
-        asked = encoder.encode([example.query or "" for example in searches])
+        asked = encoder.encode(Examples.of(searches).texts())
         known = encoder.encode(texts) if "text" in parts and any(texts) else None
         if searches and "factors" in parts:
             wanted = query_factors(searches, len(texts), asked)
@@ -122,8 +122,9 @@ def query_factors(examples: Sequence[Example], items: int, queries: Vectors) -> 
         items: the size of the catalog.
         queries: the vectors of the examples' queries, (examples, E).
     """
-    wants = np.concatenate([example.targets for example in examples])
-    asking = np.repeat(np.arange(len(examples)), [len(example.targets) for example in examples])
+    columns = Examples.of(examples)
+    wants, _, _ = columns.flat_targets()
+    asking = np.repeat(np.arange(len(columns)), columns.counts)
     wanted = sp.csr_array(
         (np.ones(len(wants), np.float32), (wants, asking)), shape=(items, len(queries))
     )
@@ -181,11 +182,11 @@ def leading_factors(matrix: sp.csr_array, width: int, seed: int) -> Vectors:
 
 def _near(examples: Sequence[Example], items: int) -> sp.csr_array:
     """How often two items are near, (items, items); a target d events after another counts 1/d."""
-    histories = np.concatenate([example.history for example in examples])
-    starts = np.cumsum([0, *(len(example.history) for example in examples)])[:-1]
-    targets = np.concatenate([example.targets for example in examples])
-    visible = np.concatenate([example.visible for example in examples])
-    ends = visible + np.repeat(starts, [len(example.targets) for example in examples])
+    columns = Examples.of(examples)
+    histories = columns.flat_histories()
+    starts = np.cumsum(columns.lengths) - columns.lengths
+    targets, visible, _ = columns.flat_targets()
+    ends = visible + np.repeat(starts, columns.counts)
     total: sp.csr_array = sp.csr_array((items, items), dtype=np.float64)
     for apart in range(1, _WINDOW + 1):
         seen = visible >= apart

@@ -12,6 +12,7 @@ items of a history, E width of a query's vector.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from twofold.data.words import IGNORED, LETTERS
 from twofold.encoders.vectors import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
-from twofold.records import Example, Floats, Ints, Task
+from twofold.records import Example, Examples, Floats, Ints, Task, runs
 
 _SPECIAL = ("<pad>", "<history>", "<query>", "<answer>")
 _FILE = "tokenizer.json"
@@ -91,7 +92,7 @@ class _Rows(NamedTuple):
     def take(self, examples: Ints) -> "_Rows":
         counts = self.starts[examples + 1] - self.starts[examples]
         starts = np.concatenate([[0], np.cumsum(counts)])
-        places = np.arange(starts[-1]) + np.repeat(self.starts[examples] - starts[:-1], counts)
+        places = runs(self.starts[examples], counts)
         return _Rows(starts, tuple(column[places] for column in self.columns))
 
     def at(self, example: int) -> tuple[npt.NDArray[Any], ...]:
@@ -99,7 +100,7 @@ class _Rows(NamedTuple):
         return tuple(column[own] for column in self.columns)
 
 
-_ENCODED_AT_ONCE = 4096
+_ENCODED_AT_ONCE, _TOKENIZED_AT_ONCE = 4096, 100_000
 _MOST_VECTORS = 256 << 20
 """Bytes of query vectors that are kept; those of more queries are computed batch by batch."""
 
@@ -182,6 +183,34 @@ class EncodedExamples(Sequence[EncodedExample]):
             items=self.items[examples],
             query_of=self.query_of[examples],
         )
+
+    @property
+    def token_counts(self) -> Ints:
+        """The tokens of each example, (examples,)."""
+        return self.tokens.counts
+
+    @property
+    def context_count(self) -> int:
+        """The contexts of all examples."""
+        return len(self.contexts.columns[0])
+
+    @property
+    def target_items(self) -> int:
+        """The target items of all examples."""
+        return int(self.items.sum())
+
+    @property
+    def weight(self) -> float:
+        """The weights of all targets together."""
+        return float(self.targets.columns[2].sum())
+
+    def code_counts(self, spaces: IdSpaces) -> Ints:
+        """How often each code of all codebooks is a target, (codes,)."""
+        starts = np.array([codebook.start for codebook in spaces.codebooks])
+        contexts, targets, _ = self.targets.columns
+        contexts = contexts + np.repeat(self.contexts.starts[:-1], self.targets.counts)
+        codes = targets + starts[self.contexts.columns[1][contexts]]
+        return np.bincount(codes, minlength=spaces.size)
 
     def query_vectors(self, encoder: TextEncoder) -> npt.NDArray[np.float32]:
         """The vector of each example's query, (examples, E)."""
@@ -292,12 +321,27 @@ class Vocabulary:
         starts = np.array([codebook.start for codebook in self.spaces.codebooks])
         return self.code_start + starts[self.spaces.codebooks_of(task)]
 
-    def _special_token(self, name: str) -> int:
+    def special_token(self, name: str) -> int:
+        """The token id of `<pad>`, `<history>`, `<query>` or `<answer>`."""
         return self.text_size + _SPECIAL.index(name)
 
     def encode_query(self, text: str) -> list[int]:
         """Token ids of a query, at most `max_query_tokens` of them."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids[: self.max_query_tokens]
+
+    def encode_queries(self, texts: Sequence[str]) -> _Rows:
+        """Token ids of queries, at most `max_query_tokens` of each, in one column."""
+        if not self.max_query_tokens:
+            return _Rows(np.zeros(len(texts) + 1, np.int64), (np.zeros(0, np.int32),))
+        parts = []
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            batch = list(texts[start : start + _TOKENIZED_AT_ONCE])
+            if self.tokenizer.padding:
+                parts += [(np.array(self.encode_query(text), np.int32),) for text in batch]
+            else:
+                encoded = self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+                parts += [(np.array(e.ids[: self.max_query_tokens], np.int32),) for e in encoded]
+        return _Rows.of(parts) if parts else _Rows(np.zeros(1, np.int64), (np.zeros(0, np.int32),))
 
     def encode_history(self, history: Ints) -> Ints:
         """Code token ids of a history, (H * levels,)."""
@@ -327,72 +371,35 @@ class Vocabulary:
         )
 
     def encode(self, example: Example) -> list[EncodedExample]:
-        """Write an example as tokens; what lies before the last `max_history` items is cut.
+        """Write an example as tokens; see `encode_all`."""
+        encoded = self.encode_all(Examples.of([example]))
+        return list(encoded.take(np.arange(len(encoded))))
+
+    def encode_all(self, examples: Examples) -> "EncodedSource":
+        """The examples as tokens; what lies before the last `max_history` items is cut.
 
         Where an identifier is one code, one sequence holds all targets. Where it is several, the
         targets that are the next item of the history share a sequence, in which their codes
         follow anyway; each other target needs a sequence of its own that ends in its codes.
         """
-        example = example.cut(self.max_history)
-        if not len(example.targets):
-            return []
+        examples = examples.cut(self.max_history)
         if self.spaces.are_shared and self.spaces.search.levels == 1:
-            return [self._encode_targets(example, np.arange(len(example.targets)))]
-        at_end = example.visible == len(example.history)
-        is_next = np.zeros_like(at_end)
-        inside = np.flatnonzero(~at_end)
-        is_next[inside] = example.targets[inside] == example.history[example.visible[inside]]
-        together, single = np.flatnonzero(is_next), np.flatnonzero(~is_next)
-        if example.query is None and len(single) and at_end[single[-1]]:
-            together, single = np.append(together, single[-1]), single[:-1]
-        encoded = [self._encode_targets(example, together)] if len(together) else []
-        return encoded + [self._encode_targets(example, np.array([target])) for target in single]
-
-    def _encode_targets(self, example: Example, chosen: Ints) -> EncodedExample:
-        """One sequence with the `chosen` targets of an example, (targets,).
-
-        The codes of a target that the history does not continue with follow the request.
-        """
-        visible, targets = example.visible[chosen], example.targets[chosen]
-        whole = int(visible.max(initial=0)) == len(example.history)
-        history = example.history if whole or len(chosen) > 1 else example.history[: visible[0]]
-        query = example.query if whole else None
-        tokens = self._request_tokens(history, query)
-        length, task = len(tokens), self.task(query)
-        ends = visible * self.spaces.recommendation.levels
-        if query is not None:
-            ends = np.where(visible == len(history), length - 1, ends)
-        levels = np.arange(self.spaces.of(task).levels)
-        codes = self.spaces.of(task).codes[targets]  # (targets, levels)
-        if whole or len(history) < len(example.history):
-            tokens = np.concatenate([tokens, (codes[-1] + self.code_tokens(task))[:-1]])
-        positions = (ends[:, None] + levels).reshape(-1)
-        contexts, first, target_contexts = np.unique(
-            positions, return_index=True, return_inverse=True
-        )
-        codebooks = np.tile(self.spaces.codebooks_of(task), len(chosen))[first]
-        weights = np.ones(len(example.targets)) if example.weights is None else example.weights
-        return EncodedExample(
-            tokens=tokens,
-            length=length,
-            contexts=contexts,
-            codebooks=codebooks,
-            context_items=np.repeat(targets, len(levels))[first],
-            target_contexts=target_contexts,
-            targets=codes.reshape(-1),
-            weights=np.repeat(weights[chosen], len(levels)),
-            items=len(chosen),
-            query=query or "",
-        )
+            return EncodedSource(self, examples)
+        if examples.order == "end" and ((examples.query_of >= 0) | (examples.counts == 1)).all():
+            return EncodedSource(self, _one_target_each(examples))
+        if examples.order == "next":
+            return EncodedSource(self, examples)
+        parts = (part for example in examples for part in _by_sequence(example))
+        return EncodedSource(self, Examples.of(parts))
 
     def _request_tokens(self, history: Ints, query: str | None) -> Ints:
         parts: list[Ints] = []
         if len(history) or query is None:
-            parts += [np.array([self._special_token("<history>")]), self.encode_history(history)]
+            parts += [np.array([self.special_token("<history>")]), self.encode_history(history)]
         if query is not None:
             text = self.encode_query(query)
             parts.append(
-                np.array([self._special_token("<query>"), *text, self._special_token("<answer>")])
+                np.array([self.special_token("<query>"), *text, self.special_token("<answer>")])
             )
         return np.concatenate(parts)
 
@@ -429,6 +436,286 @@ class Vocabulary:
         self.tokenizer.save(str(folder / _FILE))
         if self.encoder:
             self.encoder.save(folder)
+
+
+def _one_target_each(examples: Examples) -> Examples:
+    """An example for each target, which sees the whole history."""
+    of = np.repeat(np.arange(len(examples)), examples.counts)
+    firsts = runs(examples.firsts, examples.counts)
+    return replace(examples.take(of), firsts=firsts, lasts=firsts + 1)
+
+
+def _by_sequence(example: Example) -> Iterable[Example]:
+    """The parts of an example whose targets' codes can share a sequence."""
+
+    def part(chosen: Ints) -> Example:
+        visible = example.visible[chosen]
+        whole = int(visible.max(initial=0)) == len(example.history)
+        end = len(example.history) if whole or len(chosen) > 1 else int(visible[0])
+        return replace(
+            example,
+            history=example.history[:end],
+            query=example.query if whole else None,
+            targets=example.targets[chosen],
+            visible=visible,
+            weights=None if example.weights is None else example.weights[chosen],
+        )
+
+    at_end = example.visible == len(example.history)
+    is_next = np.zeros_like(at_end)
+    inside = np.flatnonzero(~at_end)
+    is_next[inside] = example.targets[inside] == example.history[example.visible[inside]]
+    together, single = np.flatnonzero(is_next), np.flatnonzero(~is_next)
+    if example.query is None and len(single) and at_end[single[-1]]:
+        together, single = np.append(together, single[-1]), single[:-1]
+    if len(together):
+        yield part(together)
+    for target in single:
+        yield part(np.array([target]))
+
+
+class EncodedSource(Sequence[EncodedExample]):
+    """The examples of a source as sequences of tokens, which are written when they are taken.
+
+    Of all sequences only the numbers are kept by which batches are planned.
+
+    Args:
+        vocabulary: writes the tokens.
+        examples: one for each sequence.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, examples: Examples) -> None:
+        self._vocabulary = vocabulary
+        query_of = examples.query_of
+        if examples.visible is not None:  # the query is read where a target sees all before it
+            _, visible, _ = examples.flat_targets()
+            last = np.maximum.reduceat(visible, np.cumsum(examples.counts) - examples.counts)
+            query_of = np.where(last == examples.lengths, query_of, -1)
+        self._examples = replace(examples, query_of=query_of)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, example: int) -> EncodedExample:  # type: ignore[override]
+        return self.take(np.array([range(len(self))[example]]))[0]
+
+    @cached_property
+    def token_counts(self) -> Ints:
+        """The tokens of each sequence, (sequences,)."""
+        return _Layout.of(self._vocabulary, self._examples, self._query_tokens).counts
+
+    @property
+    def context_count(self) -> int:
+        """The contexts of all sequences."""
+        levels = self._levels
+        if self._examples.order == "next":
+            return int((self._examples.counts * levels).sum())
+        if self._examples.order == "end":
+            return int(levels.sum())
+        return self.take(np.arange(len(self))).context_count
+
+    @property
+    def target_items(self) -> int:
+        """The target items of all sequences."""
+        return int(self._examples.counts.sum())
+
+    @property
+    def weight(self) -> float:
+        """The weights of all targets together."""
+        counts = self._examples.counts
+        if self._examples.weights is None:
+            return float((self._levels * counts).sum())
+        _, _, weights = self._examples.flat_targets()
+        assert weights is not None
+        return float(np.repeat(weights, np.repeat(self._levels, counts)).sum())
+
+    def code_counts(self, spaces: IdSpaces) -> Ints:
+        """How often each code of all codebooks is a target, (codes,)."""
+        counts = np.zeros(spaces.size, dtype=np.int64)
+        for task, rows in _by_task(self._examples.query_of >= 0):
+            own = spaces.of(task)
+            items = self._examples.take(rows).target_counts(len(own.codes))
+            for level, codebook in enumerate(spaces.codebooks_of(task)):
+                start = spaces.codebooks[codebook].start
+                np.add.at(counts, own.codes[:, level] + start, items)
+        return counts
+
+    def take(self, rows: Ints) -> EncodedExamples:
+        """Some of the sequences, in this order."""
+        examples = self._examples.take(rows)
+        layout = _Layout.of(self._vocabulary, examples, self._query_tokens)
+        contexts, targets = _contexts(self._vocabulary, examples, layout)
+        return EncodedExamples(
+            tokens=_Rows(layout.starts, (_tokens(self._vocabulary, examples, layout),)),
+            contexts=contexts,
+            targets=targets,
+            lengths=layout.lengths,
+            items=examples.counts,
+            queries=self._queries.texts,
+            query_of=self._queries.number[examples.query_of],
+            vectors=self._vectors,
+        )
+
+    @property
+    def _levels(self) -> Ints:
+        """The codes of each sequence's targets, (sequences,)."""
+        spaces = self._vocabulary.spaces
+        own = spaces.search.levels, spaces.recommendation.levels
+        return np.where(self._examples.query_of >= 0, *own)
+
+    @cached_property
+    def _query_tokens(self) -> _Rows:
+        """The tokens of every query."""
+        return self._vocabulary.encode_queries(self._examples.queries)
+
+    @cached_property
+    def _queries(self) -> "_Queries":
+        """The queries whose vectors are kept, or all of them where they are too many for that."""
+        encoder = self._vocabulary.encoder
+        query_of, known = self._examples.query_of, len(self._examples.queries)
+        used = np.bincount(query_of + 1, minlength=known + 1)
+        if encoder is None or np.count_nonzero(used) * encoder.width * 4 > _MOST_VECTORS:
+            return _Queries(
+                [*self._examples.queries, ""], np.append(np.arange(known), known), False
+            )
+        asked, first = np.unique(query_of, return_index=True)
+        order = asked[np.argsort(first)]
+        number = np.zeros(known + 1, dtype=np.int64)
+        number[order] = np.arange(len(order))
+        texts = ["" if query < 0 else self._examples.queries[query] for query in order.tolist()]
+        return _Queries(texts, number, True)
+
+    @cached_property
+    def _vectors(self) -> npt.NDArray[np.float32] | None:
+        encoder = self._vocabulary.encoder
+        return (
+            _encoded(encoder, self._queries.texts) if self._queries.are_kept and encoder else None
+        )
+
+
+Encoded = EncodedSource | EncodedExamples | Sequence[EncodedExample]
+"""Encoded examples of a source."""
+
+
+def totals_of(source: Encoded) -> EncodedSource | EncodedExamples:
+    """The same examples, which know their numbers of tokens, contexts and targets."""
+    return source if isinstance(source, EncodedSource) else EncodedExamples.of(source)
+
+
+class _Queries(NamedTuple):
+    """Texts of queries, the last of which is empty.
+
+    Attributes:
+        texts: the texts.
+        number: the index in `texts` of each query of the examples; the last is that of none.
+        are_kept: whether their vectors are kept.
+    """
+
+    texts: Sequence[str]
+    number: Ints
+    are_kept: bool
+
+
+class _Layout(NamedTuple):
+    """Where the parts of sequences are.
+
+    Attributes:
+        starts: the first token of each sequence, and the end of the last, (S + 1,).
+        history: tokens of each history, with the one before it, (S,).
+        query: the tokens of each query's text, (S,).
+        lengths: tokens of each sequence without a target's codes, (S,).
+        query_tokens: the tokens of every query.
+    """
+
+    starts: Ints
+    history: Ints
+    query: Ints
+    lengths: Ints
+    query_tokens: _Rows
+
+    @property
+    def counts(self) -> Ints:
+        return np.diff(self.starts)
+
+    @staticmethod
+    def of(vocabulary: Vocabulary, examples: Examples, query_tokens: _Rows) -> "_Layout":
+        spaces, asked = vocabulary.spaces, examples.query_of >= 0
+        items = examples.lengths
+        history = ((items > 0) | ~asked) + items * spaces.recommendation.levels
+        query = np.append(query_tokens.counts, 0)[examples.query_of]
+        lengths = history + asked * (query + 2)
+        answer = np.where(asked, spaces.search.levels, spaces.recommendation.levels) - 1
+        if examples.visible is not None:
+            _, visible, _ = examples.flat_targets()
+            last = np.maximum.reduceat(visible, np.cumsum(examples.counts) - examples.counts)
+            answer = answer * (last == items)
+        starts = np.concatenate([[0], np.cumsum(lengths + answer)])
+        return _Layout(starts, history, query, lengths, query_tokens)
+
+
+def _tokens(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> npt.NDArray[np.int32]:
+    """The tokens of all sequences, one after another."""
+    tokens = np.empty(layout.starts[-1], dtype=np.int32)
+    starts, asked = layout.starts[:-1], np.flatnonzero(examples.query_of >= 0)
+    told = layout.history > 0
+    tokens[starts[told]] = vocabulary.special_token("<history>")
+    codes = vocabulary.encode_history(examples.flat_histories())
+    tokens[runs(starts + 1, np.maximum(layout.history - 1, 0))] = codes
+    begins, texts = (starts + layout.history)[asked], layout.query[asked]
+    tokens[begins] = vocabulary.special_token("<query>")
+    (written,) = layout.query_tokens.take(examples.query_of[asked]).columns
+    tokens[runs(begins + 1, texts)] = written
+    tokens[begins + 1 + texts] = vocabulary.special_token("<answer>")
+    answers = layout.counts - layout.lengths
+    for task, rows in _by_task(examples.query_of >= 0):
+        own = rows[answers[rows] > 0]
+        targets = examples.targets[examples.lasts[own] - 1]
+        codes = vocabulary.spaces.of(task).codes[targets] + vocabulary.code_tokens(task)
+        tokens[runs((starts + layout.lengths)[own], answers[own])] = codes[:, :-1].reshape(-1)
+    return tokens
+
+
+def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tuple[_Rows, _Rows]:
+    """The contexts, and the targets, of all sequences; see `EncodedExamples`."""
+    spaces = vocabulary.spaces
+    items, visible, weights = examples.flat_targets()
+    of = np.repeat(np.arange(len(examples)), examples.counts)
+    asked = examples.query_of[of] >= 0
+    ends = visible * spaces.recommendation.levels
+    ends = np.where(asked & (visible == examples.lengths[of]), layout.lengths[of] - 1, ends)
+    levels = np.where(asked, spaces.search.levels, spaces.recommendation.levels)
+    places = runs(np.zeros_like(levels), levels)
+    codes, codebooks = np.empty_like(places), np.empty_like(places)
+    starts = np.cumsum(levels) - levels
+    for task, rows in _by_task(asked):
+        own = runs(starts[rows], levels[rows])
+        codes[own] = spaces.of(task).codes[items[rows]].reshape(-1)
+        codebooks[own] = np.tile(spaces.codebooks_of(task), len(rows))
+    sequence = np.repeat(of, levels)
+    # The positions of all sequences, counted through, so that each is another number.
+    width = int(layout.counts.max(initial=0)) + 1
+    positions = sequence * width + np.repeat(ends, levels) + places
+    contexts, first, target_contexts = np.unique(positions, return_index=True, return_inverse=True)
+    counts = np.bincount(contexts // width, minlength=len(examples))
+    begins = np.concatenate([[0], np.cumsum(counts)])
+    target_counts = np.bincount(sequence, minlength=len(examples))
+    columns = contexts % width, codebooks[first], np.repeat(items, levels)[first]
+    equal = np.ones(len(places)) if weights is None else np.repeat(weights, levels)
+    return (
+        _Rows(begins, tuple(_small(*columns))),
+        _Rows(
+            np.concatenate([[0], np.cumsum(target_counts)]),
+            (*_small(target_contexts - begins[sequence], codes), equal),
+        ),
+    )
+
+
+def _by_task(asked: npt.NDArray[np.bool_]) -> Iterable[tuple[Task, Ints]]:
+    """The tasks, and the rows of each that there are."""
+    tasks: tuple[Task, Task] = "search", "recommendation"
+    for task, rows in zip(tasks, (np.flatnonzero(asked), np.flatnonzero(~asked)), strict=True):
+        if len(rows):
+            yield task, rows
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:

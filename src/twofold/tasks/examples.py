@@ -2,26 +2,263 @@
 
 Invariant: no training example of any task holds a user's validation or test event, or anything
 later of that user. Callers read both from `PreparedDataset.task`, which makes them once.
+
+Tables become arrays first, which may be mapped from files: `Events` and `Asked`. Nothing here makes
+a Python object for each user, event or query; an example or a request is made when it is read.
 """
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from twofold.data.dataset import Catalog
 from twofold.data.words import words
-from twofold.records import Example, Floats, Ints, Qrels, Request, Split, Task
+from twofold.records import (
+    SPLITS,
+    Example,
+    Examples,
+    Floats,
+    Ints,
+    Qrels,
+    Request,
+    Split,
+    Task,
+    runs,
+)
 
 if TYPE_CHECKING:
     from twofold.tasks.prepared import PreparedDataset
 
 _DRAW_SEED = 20241
 """The random seed of the queries that are drawn from item texts."""
+
+_TRAIN, _VALIDATION, _TEST = range(3)
+"""The numbers of the splits; -1 is none."""
+
+Small = npt.NDArray[np.int8]
+
+
+class Histories(Mapping[str, Ints]):
+    """A history of each user, as catalog positions, (H,).
+
+    Args:
+        users: who has one, in order.
+        positions: the items of all histories, (E,).
+        begins, ends: the run of each user's, (users,).
+    """
+
+    def __init__(self, users: pl.Series, positions: Ints, begins: Ints, ends: Ints) -> None:
+        self.users, self.positions, self.begins, self.ends = users, positions, begins, ends
+        self._rows: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.users)
+
+    def __contains__(self, user: object) -> bool:
+        return user in self._row_of
+
+    def __getitem__(self, user: str) -> Ints:
+        return self.at(self._row_of[user])
+
+    def values(self) -> Any:
+        """The histories in the order of the users."""
+        return [self.at(row) for row in range(len(self))]
+
+    def at(self, row: int) -> Ints:
+        """The history of the user of a row."""
+        own = self.positions[int(self.begins[row]) : int(self.ends[row])]
+        return np.asarray(own, dtype=np.int64)
+
+    @property
+    def _row_of(self) -> dict[str, int]:
+        if self._rows is None:
+            self._rows = {user: row for row, user in enumerate(self.users)}
+        return self._rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Events:
+    """The interactions as arrays, a run of events for each user, in the order of time.
+
+    Attributes:
+        users: user ids, in the order of their first event, (U,).
+        starts: the first event of each user, and the end of the last, (U + 1,).
+        items: catalog positions, (E,).
+        times: timestamps, NaN where there is none, (E,).
+        splits: the number of each event's split, (E,).
+    """
+
+    users: pl.Series
+    starts: Ints
+    items: Ints
+    times: Floats
+    splits: Small
+
+    @staticmethod
+    def of(interactions: pl.DataFrame, catalog: Catalog) -> "Events":
+        """The events of a table in time order within each user."""
+        users = interactions["user_id"].unique(maintain_order=True)
+        user_of = numbers_of(interactions["user_id"], users)
+        counts = np.bincount(user_of, minlength=len(users))
+        order = np.argsort(user_of, kind="stable") if (np.diff(user_of) < 0).any() else slice(None)
+        return Events(
+            users=users,
+            starts=np.concatenate([[0], np.cumsum(counts)]),
+            items=numbers_of(interactions["item_id"], catalog.items["item_id"])[order],
+            times=times_of(interactions["timestamp"])[order],
+            splits=split_numbers(interactions["split"])[order],
+        )
+
+    @property
+    def histories(self) -> Histories:
+        """Every user's events."""
+        return Histories(self.users, self.items, self.starts[:-1], self.starts[1:])
+
+    def training_histories(self) -> Histories:
+        """The training events of every user who has one."""
+        train = self.splits == _TRAIN
+        counts = self._counts(train)
+        # A user's training events come first, unless somebody has made the split.
+        items, begins = self.items, self.starts[:-1]
+        if not (self._first(~train) - begins == counts).all():
+            items, begins = self.items[train], np.cumsum(counts) - counts
+        own = counts > 0
+        return Histories(
+            self.users.filter(pl.Series(own)), items, begins[own], (begins + counts)[own]
+        )
+
+    def of_split(self, number: int) -> Ints:
+        """The last event of each user that has a split, or -1, (U,)."""
+        places = np.flatnonzero(self.splits == number)
+        last = np.full(len(self.users), -1)
+        last[self._user_of(places)] = places
+        return last
+
+    def first_held_out(self) -> Floats:
+        """The time of each user's first event that is not trained on, else infinite, (U,)."""
+        first = self._first(self.splits != _TRAIN)
+        times = np.full(len(self.users), np.inf)
+        has_one = first < self.starts[1:]
+        times[has_one] = self.times[first[has_one]]
+        return times
+
+    def before(self, users: Ints, times: Floats) -> Ints:
+        """How many events each of some users has strictly before a time, (n,) each.
+
+        A user of -1 has none, and none is before NaN or at a time that is NaN.
+        """
+        low, high = self.starts[users], self.starts[users + 1].copy()
+        high[users < 0] = low[users < 0]
+        begins = low.copy()
+        while (open_ := low < high).any():
+            middle = (low + high) // 2
+            earlier = np.zeros(len(users), dtype=bool)
+            earlier[open_] = self.times[middle[open_]] < times[open_]
+            low = np.where(earlier, middle + 1, low)
+            high = np.where(open_ & ~earlier, middle, high)
+        return low - begins
+
+    def held_out_pairs(self) -> Ints:
+        """The number of the user times 2^32, plus the item, of each event that is held out."""
+        places = np.flatnonzero(self.splits != _TRAIN)
+        return (self._user_of(places) << 32) + self.items[places]
+
+    def _user_of(self, places: Ints) -> Ints:
+        """The number of the user of some events, which are in order."""
+        return np.asarray(np.searchsorted(self.starts, places, side="right") - 1)
+
+    def _counts(self, chosen: npt.NDArray[np.bool_]) -> Ints:
+        """How many of the chosen events each user has, (U,)."""
+        summed = np.concatenate([[0], np.cumsum(chosen)])
+        return np.diff(summed[self.starts])
+
+    def _first(self, chosen: npt.NDArray[np.bool_]) -> Ints:
+        """The first of the chosen events of each user, or the end of all of the user's, (U,)."""
+        places = np.flatnonzero(chosen)
+        first = np.append(places, len(chosen))[np.searchsorted(places, self.starts[:-1])]
+        found: Ints = np.minimum(first, self.starts[1:])
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Queries and their right answers as arrays.
+
+    Attributes:
+        query_ids: (Q,).
+        texts: the different texts, in the order of their first query.
+        text_of: the index of each query's text, (Q,).
+        users: the number of each query's user among those of the events; -1 for none, (Q,).
+        user_ids: as the table has them, (Q,).
+        times: timestamps, NaN where there is none, (Q,).
+        splits: the number of each query's split, (Q,).
+        starts: the first answer of each query, and the end of the last, (Q + 1,).
+        items: the answers' catalog positions, (A,).
+        relevances: (A,).
+    """
+
+    query_ids: pl.Series
+    texts: pl.Series
+    text_of: Ints
+    users: Ints
+    user_ids: pl.Series
+    times: Floats
+    splits: Small
+    starts: Ints
+    items: Ints
+    relevances: Ints
+
+    @staticmethod
+    def of(
+        queries: pl.DataFrame, qrels: pl.DataFrame, catalog: Catalog, users: pl.Series
+    ) -> "Asked":
+        """The queries of a table with the judgments of another one."""
+        texts = queries["text"].unique(maintain_order=True)
+        query_of = numbers_of(qrels["query_id"], queries["query_id"])
+        known = np.flatnonzero(query_of >= 0)
+        order = known[np.argsort(query_of[known], kind="stable")]
+        counts = np.bincount(query_of[known], minlength=queries.height)
+        return Asked(
+            query_ids=queries["query_id"],
+            texts=texts,
+            text_of=numbers_of(queries["text"], texts),
+            users=numbers_of(queries["user_id"], users),
+            user_ids=queries["user_id"],
+            times=times_of(queries["timestamp"]),
+            splits=split_numbers(queries["split"]),
+            starts=np.concatenate([[0], np.cumsum(counts)]),
+            items=numbers_of(qrels["item_id"], catalog.items["item_id"])[order],
+            relevances=qrels["relevance"].to_numpy()[order],
+        )
+
+
+def numbers_of(values: pl.Series, known: pl.Series) -> Ints:
+    """The place of each value among the different ones of `known`, or -1, (n,)."""
+    places = pl.DataFrame({"value": known}).with_row_index("place")
+    frame = pl.DataFrame({"value": values}, schema={"value": pl.String})
+    joined = frame.join(places, on="value", how="left", maintain_order="left")
+    return joined["place"].cast(pl.Int64).fill_null(-1).to_numpy()
+
+
+def times_of(timestamps: pl.Series) -> Floats:
+    """Timestamps as an array, NaN where there is none, (n,)."""
+    return timestamps.cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def split_numbers(splits: pl.Series) -> Small:
+    """The numbers of splits, (n,)."""
+    numbers = {split: number for number, split in enumerate(SPLITS)}
+    found = splits.cast(pl.String).replace_strict(numbers, default=-1, return_dtype=pl.Int8)
+    return found.to_numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +275,17 @@ class JudgedRequests:
         if len(self.requests) <= size:
             return self
         rows = np.random.default_rng(0).choice(len(self.requests), size, replace=False)
+        if isinstance(self.requests, _Requests):
+            taken = self.requests.columns.take(np.sort(rows))
+            return dataclasses.replace(self, requests=list(_Requests(taken)), qrels=_Right(taken))
         return dataclasses.replace(self, requests=[self.requests[row] for row in sorted(rows)])
+
+    def right_counts(self, size: int) -> Ints:
+        """How often each of `size` items is a right answer, (size,)."""
+        assert isinstance(self.requests, _Requests)
+        columns = self.requests.columns
+        places = runs(columns.firsts, columns.lasts - columns.firsts)
+        return np.bincount(columns.right[places], minlength=size)
 
     def renamed(self, to: Mapping[str, str]) -> "JudgedRequests":
         """The same requests with every item id replaced by another one."""
@@ -57,16 +304,16 @@ class JudgedRequests:
         return dataclasses.replace(self, requests=requests, qrels=qrels)
 
 
-def build_examples(dataset: "PreparedDataset", task: Task) -> list[Example]:
+def build_examples(dataset: "PreparedDataset", task: Task) -> Examples:
     """The training examples of one task; none where the dataset lacks it."""
     return _query_examples(dataset) if task == "search" else _history_examples(dataset)
 
 
 def build_requests(dataset: "PreparedDataset", task: Task, split: Split) -> JudgedRequests:
     """The requests of one task and split, with their right answers."""
-    if task == "search":
-        return _judged_queries(dataset, split)
-    return _judged_users(dataset, split)
+    number = SPLITS.index(split)
+    columns = _queries(dataset, number) if task == "search" else _users(dataset, number)
+    return JudgedRequests(task, split, _Requests(columns), _Right(columns))
 
 
 def item_text_examples(catalog: Catalog, snippets: int) -> list[Example]:
@@ -107,153 +354,205 @@ def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
     return by_item
 
 
-def _history_examples(dataset: "PreparedDataset") -> list[Example]:
+def _history_examples(dataset: "PreparedDataset") -> Examples:
     """One example for each user: every event but the first is a target, given those before it."""
-    return [
-        Example(
-            history=items[:-1],
-            query=None,
-            targets=items[1:],
-            visible=np.arange(1, len(items), dtype=np.int64),
-        )
-        for items in dataset.training_histories.values()
-        if len(items) > 1
-    ]
+    histories = dataset.training_histories
+    several = np.flatnonzero(histories.ends - histories.begins > 1)
+    begins, ends = histories.begins[several], histories.ends[several]
+    return Examples.of_histories(histories.positions, begins, ends)
 
 
-def _judged_users(dataset: "PreparedDataset", split: Split) -> JudgedRequests:
-    item_ids = np.asarray(dataset.catalog.item_ids, dtype=object)
-    held_out = _held_out(dataset)
-    requests, qrels = [], {}
-    for user_id, history in dataset.training_histories.items():
-        events = held_out.get(user_id, {})
-        if split not in events:
-            continue
-        before = item_ids[history].tolist()
-        if split == "test" and "validation" in events:
-            before.append(events["validation"])
-        exclude = frozenset(before) if dataset.protocol.seen == "exclude" else frozenset()
-        requests.append(Request(user_id, history=tuple(before), exclude=exclude, user_id=user_id))
-        qrels[user_id] = {events[split]: 1}
-    return JudgedRequests(task="recommendation", split=split, requests=requests, qrels=qrels)
-
-
-def _held_out(dataset: "PreparedDataset") -> dict[str, dict[str, str]]:
-    """The item of each user's validation and test event."""
-    rows = dataset.interactions.filter(pl.col("split").is_in(["validation", "test"]))
-    held_out: dict[str, dict[str, str]] = {}
-    for user_id, item_id, split in rows.select("user_id", "item_id", "split").iter_rows():
-        held_out.setdefault(user_id, {})[split] = item_id
-    return held_out
-
-
-class _Query(NamedTuple):
-    query_id: str
-    text: str
-    user_id: str | None
-    time: float | None
-
-
-def _query_examples(dataset: "PreparedDataset") -> list[Example]:
+def _query_examples(dataset: "PreparedDataset") -> Examples:
     """One example for each query: all its right answers, given its text and its user's history.
 
     A query that its user typed at or after the first held-out event is left out, and so are the
     user's held-out items as answers: a click on a result is often logged as an interaction too.
     """
-    timeline = _Timeline(dataset)
-    positions = dataset.catalog.positions
-    answers = _answers(dataset)
-    examples = []
-    for query in _queries(dataset, "train"):
-        if timeline.is_held_out(query):
-            continue
-        held_out = timeline.held_out_items(query.user_id)
-        right = (positions[item_id] for item_id in answers[query.query_id])
-        targets = np.array([item for item in right if item not in held_out], dtype=np.int64)
-        if len(targets):
-            history = timeline.history(query)
-            visible = np.full(len(targets), len(history), dtype=np.int64)
-            examples.append(
-                Example(history=history, query=query.text, targets=targets, visible=visible)
-            )
-    return examples
+    events, asked = dataset.events, dataset.asked
+    rows = np.flatnonzero(asked.splits == _TRAIN)
+    rows = rows[~_is_held_out(events, asked, rows)]
+    counts = np.diff(asked.starts)[rows]
+    places = runs(asked.starts[rows], counts)
+    users = np.repeat(asked.users[rows], counts)
+    pairs = (users << 32) + asked.items[places]
+    kept = ~np.isin(pairs, events.held_out_pairs()) if (users >= 0).any() else slice(None)
+    counts = np.bincount(np.repeat(np.arange(len(rows)), counts)[kept], minlength=len(rows))
+    lasts = np.cumsum(counts)
+    made = Examples(
+        items=events.items,
+        begins=events.starts[asked.users[rows]] * (asked.users[rows] >= 0),
+        ends=np.zeros(0, dtype=np.int64),
+        order="end",
+        targets=asked.items[places[kept]],
+        firsts=lasts - counts,
+        lasts=lasts,
+        query_of=asked.text_of[rows],
+        queries=asked.texts,  # type: ignore[arg-type]  # a series is a sequence in all but name
+    )
+    before = events.before(asked.users[rows], asked.times[rows])
+    return dataclasses.replace(made, ends=made.begins + before).with_targets()
 
 
-def _judged_queries(dataset: "PreparedDataset", split: Split) -> JudgedRequests:
-    timeline = _Timeline(dataset)
-    item_ids = np.asarray(dataset.catalog.item_ids, dtype=object)
-    answers = _answers(dataset)
-    requests, qrels = [], {}
-    for query in _queries(dataset, split):
+def _is_held_out(events: Events, asked: Asked, rows: Ints) -> npt.NDArray[np.bool_]:
+    """Which queries were typed at or after their user's first held-out event, (rows,)."""
+    users, times = asked.users[rows], asked.times[rows]
+    first = np.append(events.first_held_out(), np.inf)[users]
+    # Without times on the events (NaN) nothing shows that the query came first.
+    return np.asarray(~np.isnan(times) & ~(times < first))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RequestColumns:
+    """The requests of one task and split, and their right answers, as arrays.
+
+    Attributes:
+        ids: the ids of the requests, (R,).
+        user_ids: (R,).
+        item_ids: those of the catalog.
+        items: catalog positions, (E,); a history is a run of them.
+        begins, ends: the run of each request's history, (R,).
+        also: the position of one more item of the history, or -1, (R,).
+        excluding: whether the items of the history may not come back.
+        texts: the texts of queries; None where requests have none.
+        text_of: the index of each request's text, (R,).
+        right: catalog positions, (A,); the right answers are a run of them.
+        firsts, lasts: the run of each request's right answers, (R,).
+        grades: the relevance of the right answers, (A,); None where all have 1.
+    """
+
+    ids: pl.Series
+    user_ids: pl.Series
+    item_ids: Sequence[str]
+    items: Ints
+    begins: Ints
+    ends: Ints
+    also: Ints
+    excluding: bool
+    right: Ints
+    firsts: Ints
+    lasts: Ints
+    grades: Ints | None = None
+    texts: pl.Series | None = None
+    text_of: Ints | None = None
+
+    def request(self, row: int) -> Request:
+        """One of the requests."""
+        places = self.items[int(self.begins[row]) : int(self.ends[row])].tolist()
+        places += [int(self.also[row])] if self.also[row] >= 0 else []
+        history = tuple(self.item_ids[place] for place in places)
+        return Request(
+            self.ids[row],
+            query=None
+            if self.texts is None or self.text_of is None
+            else self.texts[int(self.text_of[row])],
+            history=history,
+            exclude=frozenset(history) if self.excluding else frozenset(),
+            user_id=self.user_ids[row],
+        )
+
+    def right_answers(self, row: int) -> dict[str, int]:
+        """The relevance of the right answers of a request, by item id."""
+        own = slice(int(self.firsts[row]), int(self.lasts[row]))
+        items = [self.item_ids[place] for place in self.right[own].tolist()]
+        grades = [1] * len(items) if self.grades is None else self.grades[own].tolist()
+        return dict(zip(items, grades, strict=True))
+
+    def take(self, rows: Ints) -> "RequestColumns":
+        """Some of the requests, in this order."""
+        columns = ("ids", "user_ids", "begins", "ends", "also", "firsts", "lasts")
+        taken = {name: getattr(self, name)[rows] for name in columns}
+        text_of = None if self.text_of is None else self.text_of[rows]
+        return dataclasses.replace(self, text_of=text_of, **taken)
+
+
+class _Requests(Sequence[Request]):
+    """Requests that are made when they are read."""
+
+    def __init__(self, columns: RequestColumns) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns.begins)
+
+    @overload
+    def __getitem__(self, row: int) -> Request: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Request]: ...
+    def __getitem__(self, row: int | slice) -> Request | list[Request]:
+        rows = range(len(self))[row]
+        if isinstance(rows, range):
+            return [self.columns.request(each) for each in rows]
+        return self.columns.request(rows)
+
+
+class _Right(Mapping[str, Mapping[str, int]]):
+    """The right answers of requests, which are made when they are read."""
+
+    def __init__(self, columns: RequestColumns) -> None:
+        self.columns = columns
+        self._rows: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns.begins)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns.ids)
+
+    def __getitem__(self, request_id: str) -> dict[str, int]:
+        if self._rows is None:
+            self._rows = {known: row for row, known in enumerate(self.columns.ids)}
+        return self.columns.right_answers(self._rows[request_id])
+
+
+def _users(dataset: "PreparedDataset", split: int) -> RequestColumns:
+    """A request for each user with a training event and an event of the split."""
+    events, trained = dataset.events, dataset.training_histories
+    users = numbers_of(trained.users, events.users)
+    places = events.of_split(split)[users]
+    rows = np.flatnonzero(places >= 0)
+    also = np.full(len(rows), -1)
+    if split == _TEST:
+        validation = events.of_split(_VALIDATION)[users][rows]
+        also = np.where(validation >= 0, events.items[validation], -1)
+    return RequestColumns(
+        ids=trained.users[rows],
+        user_ids=trained.users[rows],
+        item_ids=dataset.catalog.item_ids,
+        items=trained.positions,
+        begins=trained.begins[rows],
+        ends=trained.ends[rows],
+        also=also,
+        excluding=dataset.protocol.seen == "exclude",
+        right=events.items,
+        firsts=places[rows],
+        lasts=places[rows] + 1,
+    )
+
+
+def _queries(dataset: "PreparedDataset", split: int) -> RequestColumns:
+    """A request for each query of the split, with its user's events strictly before it."""
+    events, asked = dataset.events, dataset.asked
+    rows = np.flatnonzero(asked.splits == split)
+    users, times = asked.users[rows], asked.times[rows]
+    if split == _VALIDATION:
         # A validation request must not hold the user's test event.
-        typed = timeline.cut_before_test(query) if split == "validation" else query
-        history = tuple(item_ids[timeline.history(typed)].tolist())
-        requests.append(
-            Request(query.query_id, query=query.text, history=history, user_id=query.user_id)
-        )
-        qrels[query.query_id] = answers[query.query_id]
-    return JudgedRequests(task="search", split=split, requests=requests, qrels=qrels)
-
-
-def _queries(dataset: "PreparedDataset", split: Split) -> list[_Query]:
-    rows = dataset.queries.filter(pl.col("split") == split)
-    columns = rows.select("query_id", "text", "user_id", "timestamp")
-    return [_Query(*row) for row in columns.iter_rows()]
-
-
-def _answers(dataset: "PreparedDataset") -> dict[str, dict[str, int]]:
-    """The relevance of each query's right answers."""
-    answers: dict[str, dict[str, int]] = {}
-    for query_id, item_id, relevance in dataset.qrels.iter_rows():
-        answers.setdefault(query_id, {})[item_id] = relevance
-    return answers
-
-
-class _Timeline:
-    """When each user did what: the history of a query, and where held-out events begin."""
-
-    def __init__(self, dataset: "PreparedDataset") -> None:
-        self._events: dict[str, tuple[Ints, Floats]] = {}
-        self._first_held_out: dict[str, float] = {}
-        self._test: dict[str, float] = {}
-        self._held_out_items: dict[str, set[int]] = {}
-        if dataset.queries["user_id"].is_null().all():
-            return
-        events = dataset.interactions.join(
-            dataset.queries.select("user_id").drop_nulls(), on="user_id", how="semi"
-        )
-        by_user = events.group_by("user_id", maintain_order=True).agg("timestamp", "split")
-        for user_id, timestamps, splits in by_user.iter_rows():
-            times = np.asarray(timestamps, dtype=np.float64)
-            split = np.asarray(splits, dtype=object)
-            self._events[user_id] = dataset.histories[user_id], times
-            held_out = split != "train"
-            if held_out.any():
-                self._first_held_out[user_id] = float(times[held_out][0])
-                self._held_out_items[user_id] = set(dataset.histories[user_id][held_out].tolist())
-            if (split == "test").any():
-                self._test[user_id] = float(times[split == "test"][0])
-
-    def history(self, query: _Query) -> Ints:
-        """Events strictly before the query; none where it has no user or no time."""
-        if query.user_id not in self._events or query.time is None:
-            return np.zeros(0, dtype=np.int64)
-        items, times = self._events[query.user_id]
-        return items[times < query.time]
-
-    def is_held_out(self, query: _Query) -> bool:
-        """Whether a query was typed at or after its user's first held-out event."""
-        if query.user_id is None or query.time is None:
-            return False
-        # Without times on the events (NaN) nothing shows that the query came first.
-        return not query.time < self._first_held_out.get(query.user_id, np.inf)
-
-    def held_out_items(self, user_id: str | None) -> set[int]:
-        """The items of the user's held-out events."""
-        return self._held_out_items.get(user_id, set()) if user_id else set()
-
-    def cut_before_test(self, query: _Query) -> _Query:
-        """The query as if typed no later than its user's test event."""
-        if query.user_id not in self._test or query.time is None:
-            return query
-        return query._replace(time=min(query.time, self._test[query.user_id]))
+        test = np.append(events.of_split(_TEST), -1)[users]
+        times = np.fmin(times, np.where(test >= 0, np.append(events.times, np.nan)[test], np.inf))
+        times = np.where(np.isnan(asked.times[rows]), np.nan, times)
+    begins = events.starts[users] * (users >= 0)
+    return RequestColumns(
+        ids=asked.query_ids[rows],
+        user_ids=asked.user_ids[rows],
+        item_ids=dataset.catalog.item_ids,
+        items=events.items,
+        begins=begins,
+        ends=begins + events.before(users, times),
+        also=np.full(len(rows), -1),
+        excluding=False,
+        right=asked.items,
+        firsts=asked.starts[rows],
+        lasts=asked.starts[rows + 1],
+        grades=asked.relevances,
+        texts=asked.texts,
+        text_of=asked.text_of[rows],
+    )

@@ -7,7 +7,7 @@ callers, so nobody may change it; arrays of counts are read-only.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -17,8 +17,11 @@ import polars as pl
 
 from twofold.data.dataset import LEFT_OUT, Catalog, Note
 from twofold.data.words import query_key
-from twofold.records import TASKS, Example, InputError, Ints, Source, Split, Task
+from twofold.records import TASKS, Examples, InputError, Ints, Source, Split, Task
 from twofold.tasks.examples import (
+    Asked,
+    Events,
+    Histories,
     JudgedRequests,
     build_examples,
     build_requests,
@@ -122,21 +125,24 @@ class PreparedDataset:
         return digest.hexdigest()
 
     @cached_property
-    def histories(self) -> dict[str, Ints]:
-        """Every user's events in time order, as catalog positions."""
-        return self._histories(self.interactions)
+    def events(self) -> Events:
+        """The interactions as arrays."""
+        return Events.of(self.interactions, self.catalog)
 
     @cached_property
-    def training_histories(self) -> dict[str, Ints]:
-        """Every user's training events in time order, as catalog positions."""
-        return self._histories(self.interactions.filter(pl.col("split") == "train"))
+    def asked(self) -> Asked:
+        """The queries and their right answers as arrays."""
+        return Asked.of(self.queries, self.qrels, self.catalog, self.events.users)
 
-    def _histories(self, interactions: pl.DataFrame) -> dict[str, Ints]:
-        positions = pl.col("item_id").replace_strict(
-            dict(self.catalog.positions), return_dtype=pl.Int64
-        )
-        grouped = interactions.group_by("user_id", maintain_order=True).agg(positions)
-        return {user: np.asarray(items, dtype=np.int64) for user, items in grouped.iter_rows()}
+    @property
+    def histories(self) -> Histories:
+        """Every user's events in time order, as catalog positions."""
+        return self.events.histories
+
+    @cached_property
+    def training_histories(self) -> Histories:
+        """Every user's training events in time order, as catalog positions."""
+        return self.events.training_histories()
 
 
 class TaskData:
@@ -153,9 +159,9 @@ class TaskData:
         self._requests: dict[Split, JudgedRequests] = {}
 
     @cached_property
-    def examples(self) -> Sequence[Example]:
+    def examples(self) -> Examples:
         """The training examples."""
-        return tuple(build_examples(self._dataset, self.task))
+        return build_examples(self._dataset, self.task)
 
     def require_examples(self) -> None:
         """Raise InputError where the task has no training example."""
@@ -179,7 +185,7 @@ class TaskData:
         if self.task == "recommendation" or not item_text_queries:
             return Source(self.task, self.examples)
         of_texts = item_text_examples(self._dataset.catalog, item_text_queries)
-        return Source(self.task, (*self.examples, *of_texts))
+        return Source(self.task, self.examples.followed_by(Examples.of(of_texts)))
 
     def requests(self, split: Split) -> JudgedRequests:
         """The requests of a split with their right answers."""
@@ -193,20 +199,22 @@ class TaskData:
 
         Every training event counts in recommendation, every (query, right answer) in search.
         """
-        size = len(self._dataset.catalog)
+        dataset, size = self._dataset, len(self._dataset.catalog)
         if self.task == "recommendation":
-            return item_counts(self._dataset.training_histories.values(), size)
-        return item_counts((example.targets for example in self.examples), size)
+            counts: Ints = np.bincount(
+                dataset.events.items[dataset.events.splits == 0], minlength=size
+            )
+        else:
+            counts = self.examples.target_counts(size)
+        counts.flags.writeable = False
+        return counts
 
     @cached_property
     def test_popularity(self) -> Ints:
         """How often each item is a target of the test requests, (N,)."""
-        positions = self._dataset.catalog.positions
-        targets = [
-            np.array([positions[item_id] for item_id in relevant], dtype=np.int64)
-            for relevant in self.requests("test").qrels.values()
-        ]
-        return item_counts(targets, len(self._dataset.catalog))
+        counts: Ints = self.requests("test").right_counts(len(self._dataset.catalog))
+        counts.flags.writeable = False
+        return counts
 
     @cached_property
     def answers_by_query(self) -> Mapping[str, Ints]:
@@ -231,11 +239,3 @@ def item_documents(dataset: PreparedDataset) -> list[str]:
     queries = dataset.task("search").queries_by_item
     texts = dataset.catalog.texts
     return [" ".join([text, *own]) for text, own in zip(texts, queries, strict=True)]
-
-
-def item_counts(groups: Iterable[Ints], size: int) -> Ints:
-    """How often each of `size` items occurs in the groups of positions, (size,); read-only."""
-    items = np.concatenate([*groups, np.zeros(0, dtype=np.int64)])
-    counts: Ints = np.bincount(items, minlength=size)
-    counts.flags.writeable = False
-    return counts

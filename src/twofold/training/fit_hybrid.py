@@ -38,7 +38,7 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
         encoder: the model's text encoder; a sentence encoder in it embeds documents too.
     """
     texts, examples = dataset.catalog.texts, dataset.task("search").examples
-    queries = [example.query or "" for example in examples]
+    queries = examples.texts()
     documents = item_documents(dataset)
     try:
         words = Words.fit([*documents, *queries])

@@ -19,7 +19,7 @@ from twofold.model.backbone import Backbone, autocast
 from twofold.model.checkpoint import NotFiniteError
 from twofold.model.kernels import coalesced
 from twofold.model.rows import RowWise
-from twofold.model.vocabulary import EncodedExamples, Vocabulary
+from twofold.model.vocabulary import EncodedExamples, EncodedSource, Vocabulary
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
@@ -63,7 +63,7 @@ class Job:
 
     label: str
     mixture: Mixture
-    sources: Sequence[EncodedExamples]
+    sources: Sequence[EncodedSource]
     loss: CodeLoss
     config: TrainingConfig
     schedule: Schedule

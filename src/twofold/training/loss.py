@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.kernels import few_sizes, product_of
-from twofold.model.vocabulary import EncodedExample, EncodedExamples
+from twofold.model.vocabulary import Encoded, totals_of
 from twofold.records import Task
 from twofold.training.config import TrainingConfig
 
@@ -397,7 +397,7 @@ def trie_levels(spaces: IdSpaces, tries: "Mapping[Task, Trie]") -> dict[int, Tri
 
 
 def loss_of(
-    encoded: Mapping[Task, Sequence[EncodedExample]],
+    encoded: Mapping[Task, Encoded],
     spaces: IdSpaces,
     tries: "Mapping[Task, Trie]",
     config: TrainingConfig,
@@ -410,13 +410,8 @@ def loss_of(
         tries: the tries of the tasks; none for atomic identifiers.
         config: the configuration, its precision resolved.
     """
-    starts = np.array([codebook.start for codebook in spaces.codebooks])
-    counts = torch.zeros(spaces.size, dtype=torch.float64)
-    for examples in map(EncodedExamples.of, encoded.values()):
-        contexts, targets, _ = examples.targets.columns
-        contexts = contexts + np.repeat(examples.contexts.starts[:-1], examples.targets.counts)
-        codes = targets + starts[examples.contexts.columns[1][contexts]]
-        counts += torch.bincount(torch.from_numpy(codes), minlength=len(counts))
+    counted = sum(examples.code_counts(spaces) for examples in map(totals_of, encoded.values()))
+    counts = torch.as_tensor(counted, dtype=torch.float64)
     loss = CodeLoss(
         counts,
         spaces.codebooks,

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from twofold.model.backbone import Backbone
-from twofold.model.vocabulary import EncodedExample, EncodedExamples, Vocabulary
+from twofold.model.vocabulary import Encoded, EncodedSource, Vocabulary, totals_of
 from twofold.records import InputError, Ints, Source, Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
@@ -55,12 +55,11 @@ def _readable(source: Source, config: TrainingConfig, backbone: Backbone) -> Sou
     return source.cut(config.max_history)
 
 
-def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> EncodedExamples:
-    """The encoded examples of a source."""
+def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> EncodedSource:
+    """The examples of a source as tokens, which are written when they are taken."""
     if backbone.contexts_per_sequence == 1:
         source = source.by_context()
-    encoded = (one for example in source.examples for one in vocabulary.encode(example))
-    return EncodedExamples.of(encoded, vocabulary.encoder)
+    return vocabulary.encode_all(source.columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,19 +95,19 @@ class Mixture:
     def __init__(
         self,
         names: Sequence[str],
-        sources: Sequence[Sequence[EncodedExample]],
+        sources: Sequence[Encoded],
         batch_tokens: int,
         weights: SourceWeights,
         seed: int,
         max_batch_size: int = 0,
     ) -> None:
         self.names = tuple(names)
-        flat = [EncodedExamples.of(source) for source in sources]
-        self.targets = [int(source.items.sum()) for source in flat]
+        known = [totals_of(source) for source in sources]
+        self.targets = [source.target_items for source in known]
         self.weights = _resolve(weights, self.names, self.targets)
-        self._mass = [float(source.targets.columns[2].sum()) for source in flat]
+        self._mass = [source.weight for source in known]
         self.readings = _readings(self.weights, self.targets)
-        lengths = [source.tokens.counts for source in flat]
+        lengths = [source.token_counts for source in known]
         self._buckets = [_buckets(each, batch_tokens, max_batch_size) for each in lengths]
         self._seed = seed
         self._epoch = lru_cache(maxsize=1)(self._plan)
@@ -153,7 +152,7 @@ class Mixture:
 
 
 def mixture_of(
-    encoded: Mapping[Task, Sequence[EncodedExample]],
+    encoded: Mapping[Task, Encoded],
     tasks: Sequence[Task],
     config: TrainingConfig,
     seed: int,

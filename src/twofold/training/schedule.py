@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twofold.model.backbone import Backbone
-from twofold.model.vocabulary import EncodedExample, EncodedExamples
+from twofold.model.vocabulary import Encoded, EncodedSource
 from twofold.records import InputError, Task
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
@@ -135,7 +135,7 @@ def is_on_grid(step: int) -> bool:
 
 
 def schedule_of(
-    encoded: Mapping[Task, Sequence[EncodedExample]],
+    encoded: Mapping[Task, Encoded],
     mixture: Mixture,
     arm: Arm,
     config: TrainingConfig,
@@ -188,7 +188,7 @@ _BLIND_EPOCHS = 10
 
 
 def _horizon(
-    encoded: Mapping[Task, Sequence[EncodedExample]],
+    encoded: Mapping[Task, Encoded],
     arm: Arm,
     config: TrainingConfig,
     cap: int | None,
@@ -260,7 +260,7 @@ class Sizes:
 
 def costs_of(
     mixture: Mixture,
-    sources: Sequence[EncodedExamples],
+    sources: Sequence[EncodedSource],
     backbone: Backbone,
     config: TrainingConfig,
     validation: "Validation | None",
@@ -268,8 +268,8 @@ def costs_of(
     """What the mean training step of a mixture costs, and a validation; 0 where there is none."""
     tokens = states = 0
     for source, readings in zip(sources, mixture.readings, strict=True):
-        tokens += readings * int(source.tokens.counts.sum())
-        states += readings * int(source.contexts.counts.sum())
+        tokens += readings * int(source.token_counts.sum())
+        states += readings * source.context_count
     sizes = Sizes.of(backbone, backbone.code_slice.stop - backbone.code_slice.start)
     if sizes.codes > config.full_softmax_max_codes:
         sizes = replace(sizes, parameters=sizes.layers, codes=config.num_negatives)

@@ -89,7 +89,7 @@ def start(
     texts = read or [""] * len(dataset.catalog)
     # What the other task's queries say is no business of an arm that does not learn them.
     asked = dataset.task("search").examples if "search" in arm.tasks else ()
-    queries = [example.query or "" for example in asked]
+    queries = asked.texts() if asked else []
     encoder = dataset.once(
         ("encoder", config.text_encoder, config.item_texts, bool(asked)),
         lambda: resolve_encoder(config.text_encoder, read, queries) if read or asked else None,
