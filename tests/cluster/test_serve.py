@@ -1,7 +1,6 @@
 """Serving by Ray: the same answers, from another process."""
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.conftest import free_port
 from twofold.cluster.serve import serve_on_ray
 from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever
@@ -29,7 +29,7 @@ def test_a_bad_folder_starts_nothing(tmp_path: Path) -> None:
 def test_a_replica_answers_as_the_model_does(
     model_folder: Path, retriever: GenerativeRetriever, tmp_path: Path
 ) -> None:
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-c", "from twofold.cli import main; main()", "cluster", "serve"]
     command += [str(model_folder), "--port", str(port), "--state", str(tmp_path / "state")]
     with subprocess.Popen(command) as process, Client(f"http://127.0.0.1:{port}") as client:
@@ -54,8 +54,3 @@ def _until_ready(client: Client, process: subprocess.Popen[bytes]) -> None:
             if client.ready():
                 return
         time.sleep(0.5)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        return int(bound.getsockname()[1])

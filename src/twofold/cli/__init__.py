@@ -59,7 +59,7 @@ app.add_typer(cluster.cluster, name="cluster")
 
 
 _RESUMABLE = ("train", "study", "simulate-study")
-_SERVERS = ("serve", "mcp", "cluster")
+_SERVERS = ("serve", "mcp")
 _INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -96,15 +96,20 @@ def main() -> None:
             raise
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
     # Typer turns an interrupt into this exit code.
-    if code == _INTERRUPTED and arguments[0] not in _SERVERS:
+    if code == _INTERRUPTED and _verb(arguments) not in _SERVERS:
         print(f"interrupted: to continue, {_remedy(arguments)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _verb(arguments: list[str]) -> str:
+    """The command without its group."""
+    return next((name for name in arguments if name != "cluster"), "")
 
 
 def _remedy(arguments: list[str]) -> str:
     """How a command that was stopped is continued."""
     resumed = arguments
-    if arguments[0] in _RESUMABLE and "--resume" not in arguments:
+    if _verb(arguments) in _RESUMABLE and "--resume" not in arguments:
         resumed = [*arguments, "--resume"]
     return f"run: {shlex.join(['twofold', *resumed])}"
 

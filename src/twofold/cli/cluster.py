@@ -1,18 +1,53 @@
-"""`twofold cluster serve`."""
+"""`twofold cluster study` and its like: the commands of these names, on a Ray cluster."""
 
-from typing import Annotated
+import inspect
+from typing import Annotated, Any
 
 import typer
 
+from twofold.cli import study as study_here
 from twofold.cli.options import Device, Model
 from twofold.cli.serve import Host, KeyFile, State
 
-cluster = typer.Typer(help="`twofold serve` on Ray Serve.", rich_markup_mode=None)
+cluster = typer.Typer(help="The commands of these names, on a Ray cluster.", rich_markup_mode=None)
+
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="HOST:PORT of a running cluster, or auto on one of its machines. Without it, Ray runs "
+        "on this machine until the command ends.",
+    ),
+]
 
 
-@cluster.callback()
-def _jobs() -> None:
-    """Keep `serve` a subcommand while it is the only one."""
+def study(context: typer.Context, address: Address = None, **options: Any) -> None:
+    """`twofold study` whose trainings run at once on the machines of a Ray cluster, each with one
+    thread by default. All machines need Twofold, and the folder of --out at the same path."""
+    from twofold.cluster.connection import connected
+
+    with connected(address):
+        from twofold.cluster.study import RayMachines
+
+        context.obj = RayMachines()
+        study_here.study(context, **options)
+
+
+def _with_options_of(command: Any, wrapper: Any) -> Any:
+    """The wrapper, which hands over all options of a command and has more of its own."""
+    own = inspect.signature(wrapper).parameters.values()
+    more = [each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    names = {each.name for each in more}
+    handed = [
+        each for each in inspect.signature(command).parameters.values() if each.name not in names
+    ]
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in [*more, *handed]]
+    wrapper.__signature__ = inspect.Signature(parameters)
+    wrapper.__annotations__ = {each.name: each.annotation for each in parameters}
+    return wrapper
+
+
+cluster.command()(_with_options_of(study_here.study, study))
 
 
 @cluster.command()
@@ -21,14 +56,7 @@ def serve(
     replicas: Annotated[
         int, typer.Option("--replicas", min=1, help="Number of processes that answer.")
     ] = 1,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address",
-            help="Address of a running cluster, or auto: deploy there and return. Without it, a "
-            "cluster on this machine runs until interrupted.",
-        ),
-    ] = None,
+    address: Address = None,
     host: Host = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=1, max=65535, help="Port of the HTTP proxies.")
@@ -43,7 +71,8 @@ def serve(
     ] = 1,
     device: Device = "cpu",
 ) -> None:
-    """Serve a model folder by Ray Serve; every node needs the folder at the same path."""
+    """Serve a model folder by Ray Serve; every machine needs the folder at the same path. With
+    --address the service stays when the command returns."""
     from twofold.cluster.serve import serve_on_ray
     from twofold.serving.http.keys import keys_for
 

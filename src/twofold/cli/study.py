@@ -179,6 +179,7 @@ Baselines = Annotated[
 
 
 def study(
+    context: typer.Context,
     dataset: DatasetArgument,
     out: Out,
     seeds: Seeds = None,
@@ -254,6 +255,7 @@ def study(
             device=device,
             threads=threads,
             workers=workers,
+            machines=context.obj,
             command=shlex.join(["twofold", *sys.argv[1:]]),
         )
     if json:

@@ -6,7 +6,6 @@ reload reaches one replica, so several replicas serve the model folder as it is.
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold import artifact
+from twofold.cluster.connection import connected
 from twofold.model.checkpoint import KIND
 from twofold.records import InputError
 from twofold.serving.http.keys import Key
@@ -52,8 +52,6 @@ def serve_on_ray(
     """
     _require_one_writer(state, replicas)
     artifact.load(folder, KIND)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    import ray
     from ray import serve
 
     folder, state = folder.resolve(), state.resolve() if state else None
@@ -62,9 +60,8 @@ def serve_on_ray(
     def build() -> Any:  # runs in the replica, as a model cannot be pickled
         return _app(folder, settings, state=state, keys=keys, device=device, reloads=reloads)
 
-    ray.init(address=address, include_dashboard=None if address else False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray would report a crash
-    with contextlib.suppress(KeyboardInterrupt):
+    with connected(address), contextlib.suppress(KeyboardInterrupt):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray would report a crash
         serve.start(http_options={"host": host, "port": port})
         deployment = serve.deployment(
             serve.ingress(build)(),
@@ -76,10 +73,10 @@ def serve_on_ray(
         serve.run(deployment.bind(), name="twofold", route_prefix="/")
         log.info("serving at http://%s:%d", host, port)
         if address is None:  # the cluster ends with this process
-            threading.Event().wait()
-    if address is None:
-        serve.shutdown()
-        ray.shutdown()
+            try:
+                threading.Event().wait()
+            finally:
+                serve.shutdown()
 
 
 def _require_one_writer(state: Path | None, replicas: int) -> None:

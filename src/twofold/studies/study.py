@@ -47,7 +47,8 @@ from twofold.studies.scores import Scores
 from twofold.studies.statistics.looks import Looks, are_settled, looks_at
 from twofold.studies.statistics.task_scores import primary_measure
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
-from twofold.studies.workers.processes import Crew, Pool, done, pool_of
+from twofold.studies.workers.pool import Machines, Pool, done
+from twofold.studies.workers.processes import ThisMachine
 from twofold.studies.workers.units import Kind, Seed, Unit, Work, units_of
 from twofold.tasks.folds import Which
 from twofold.tasks.prepared import PreparedDataset
@@ -99,6 +100,7 @@ def study(
     device: str = "auto",
     threads: int | None = None,
     workers: int | None = None,
+    machines: Machines | None = None,
     command: str = "",
 ) -> Study:
     """Answer, for each task, whether learning the other one as well helps, and whether one model
@@ -134,6 +136,7 @@ def study(
             torch's are shared by the workers, or as the study that is resumed had.
         workers: the number of trainings that run at once, each in a process of its own; by default
             as many as there are threads and memory for, and one on a GPU. They change no number.
+        machines: those that train; this one by default. `twofold.cluster.study` has others.
         command: what reproduces the study, for the report.
 
     Raises:
@@ -170,9 +173,9 @@ def study(
     }
     questions = plan_of(dataset, config, question, text, tunes=bool(asked["tune"]))
     place = resolve_device(device).type
-    most = None if place == "cpu" else 1  # of one GPU, by default
     units = len(questions.texts) * asked["seeds"]
-    crew = Crew.of(workers or most, threads or begun.get("threads"), units, dataset)
+    machines = machines or ThisMachine()
+    crew = machines.crew(workers, threads or begun.get("threads"), units, dataset, place)
     plan = {
         **asked,
         "data": dataset.digest,
@@ -185,7 +188,9 @@ def study(
     with artifact.claim(folder.path), _torch_threads(crew.threads):
         folder.begin(plan, resume)
         _log_forecast(dataset)
-        return _run(work, questions, crew.workers, command)
+        with machines.pool(work, crew) as pool:
+            judged, reached = _run(work, questions, pool)
+        return _conclude(work, judged, reached, command)
 
 
 def _log_forecast(dataset: PreparedDataset) -> None:
@@ -244,20 +249,20 @@ def _kinds(
     return kinds
 
 
-def _run(work: Work, questions: Plan, workers: int, command: str) -> Study:
-    """Everything that the plan asks for: baselines, arms, conclusion."""
+def _run(work: Work, questions: Plan, pool: Pool) -> "tuple[_Judged, dict[str, Any]]":
+    """Everything that the plan asks for: baselines, arms, verdicts; and the plan with the seeds and
+    the looks that were reached."""
     plan, found = work.plan, dict[Unit, Any]()
-    with pool_of(work, workers) as pool:
-        for looks in looks_at(plan["seeds"], plan["max_seeds"], work.folder.looks()):
-            _train(work, pool, looks, found)
-            judged = _judge(work, questions, looks)
-            if looks.seeds < looks.most:
-                work.folder.tell(looks.taken)
-            if are_settled([answer.verdicts for answer in judged.answers], looks):
-                break
+    for looks in looks_at(plan["seeds"], plan["max_seeds"], work.folder.looks()):
+        _train(work, pool, looks, found)
+        judged = _judge(work, questions, looks)
+        if looks.seeds < looks.most:
+            work.folder.tell(looks.taken)
+        if are_settled([answer.verdicts for answer in judged.answers], looks):
+            break
     reached = {**plan, "seeds": looks.seeds}
     work.folder.begin(reached, resume=True)
-    return _conclude(work, judged, {**reached, "looks": looks.taken}, command)
+    return judged, {**reached, "looks": looks.taken}
 
 
 def _train(work: Work, pool: Pool, looks: Looks, found: dict[Unit, Any]) -> None:

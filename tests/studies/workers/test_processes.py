@@ -24,7 +24,8 @@ from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 from twofold.studies.study import study
 from twofold.studies.workers import processes as module
-from twofold.studies.workers.processes import Crew, ThisProcess, Workers, done, free_memory
+from twofold.studies.workers.pool import Crew, ThisProcess, done
+from twofold.studies.workers.processes import ThisMachine, Workers, free_memory
 from twofold.studies.workers.units import Unit, Work
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, resolve_config
@@ -309,19 +310,24 @@ def _until(holds: Callable[[], bool], process: subprocess.Popen[str] | None = No
 def test_threads_are_shared_by_the_workers_and_never_depend_on_free_memory(
     catalog: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def crew(workers: int | None, threads: int | None, units: int, device: str = "cpu") -> Crew:
+        return ThisMachine().crew(workers, threads, units, catalog, device)
+
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
     monkeypatch.setattr(module, "free_memory", lambda: 100 * GIB)
-    assert Crew.of(None, None, 6, catalog) == Crew(6, 2)
-    assert Crew.of(None, 1, 6, catalog) == Crew(6, 1)
-    assert Crew.of(None, 4, 6, catalog) == Crew(4, 4)
-    assert Crew.of(None, None, 100, catalog) == Crew(16, 1)
-    assert Crew.of(2, None, 6, catalog) == Crew(2, 8)
-    assert Crew.of(32, None, 6, catalog) == Crew(32, 1)
+    assert crew(None, None, 6) == Crew(6, 2)
+    assert crew(None, 1, 6) == Crew(6, 1)
+    assert crew(None, 4, 6) == Crew(4, 4)
+    assert crew(None, None, 100) == Crew(16, 1)
+    assert crew(2, None, 6) == Crew(2, 8)
+    assert crew(32, None, 6) == Crew(32, 1)
+    assert crew(None, None, 6, "cuda") == Crew(1, 16)
+    assert crew(2, None, 6, "cuda") == Crew(2, 8)
     monkeypatch.setattr(module, "free_memory", lambda: 5 * GIB // 2)
-    assert Crew.of(None, None, 6, catalog) == Crew(2, 2)
+    assert crew(None, None, 6) == Crew(2, 2)
     monkeypatch.setattr(module, "free_memory", lambda: 0)
-    assert Crew.of(None, None, 6, catalog) == Crew(1, 2)
-    assert Crew.of(3, None, 6, catalog) == Crew(3, 5)
+    assert crew(None, None, 6) == Crew(1, 2)
+    assert crew(3, None, 6) == Crew(3, 5)
 
 
 def test_free_memory_is_that_of_the_system() -> None:

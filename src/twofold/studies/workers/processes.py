@@ -1,4 +1,4 @@
-"""Several units of a study at once, each in a worker: a process of its own.
+"""Several units of a study at once on this machine, each in a worker: a process of its own.
 
 Small models use two threads badly, and the units of a study are independent. A worker is started as
 a command and not as a copy of this process, nor by `multiprocessing`, which would run a user's
@@ -7,8 +7,6 @@ a worker that was killed is known by name, and no worker outlives its study.
 """
 
 import contextlib
-import logging
-import logging.handlers
 import os
 import pickle
 import queue
@@ -16,62 +14,57 @@ import signal
 import subprocess
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from twofold.records import InputError
-from twofold.studies.workers.units import Unit, Work, outstanding, perform
+from twofold.studies.workers.messages import Order, answer, is_result, log_level
+from twofold.studies.workers.pool import Crew, Pool, ThisProcess, memory_of_worker
+from twofold.studies.workers.units import Unit, Work
 from twofold.tasks.prepared import PreparedDataset
 
-MEMORY = 1 << 30
-"""The bytes that a worker takes, in addition to those that grow with the data."""
-MEMORY_OF_DATA = 16
-"""A worker takes so many times the bytes of the dataset's tables."""
 
-_log = logging.getLogger(__name__)
-_LOGGER = "twofold"
+class ThisMachine:
+    """The machine that the study runs on; see `twofold.studies.workers.pool.Machines`.
 
+    By default all threads of this process are in use, in workers with an equal share each; on a
+    GPU there is one worker.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """How many units are done at once, and with how many threads each."""
-
-    workers: int
-    threads: int
-
-    @classmethod
-    def of(
-        cls, workers: int | None, threads: int | None, units: int, dataset: PreparedDataset
-    ) -> "Crew":
-        """The numbers that were asked for, or such that all threads of this process are in use.
-
-        The threads of a unit never depend on the memory that happens to be free, since bits do.
-
-        Args:
-            workers: None for as many as there are threads and memory for.
-            threads: of each; None for an equal share.
-            units: how many could be done at once.
-            dataset: what every worker holds.
-        """
+    def crew(
+        self,
+        workers: int | None,
+        threads: int | None,
+        units: int,
+        dataset: PreparedDataset,
+        device: str,
+    ) -> Crew:
+        if workers is None and device != "cpu":
+            workers = 1
         total = torch.get_num_threads()
         own = threads or max(1, total // (workers or min(units, total)))
         if workers is None:
-            workers = max(1, min(units, total // own, _room_for(dataset)))
-        return cls(workers, own)
+            room = free_memory() // memory_of_worker(dataset)
+            workers = max(1, min(units, total // own, room))
+        return Crew(workers, own)
 
-
-def _room_for(dataset: PreparedDataset) -> int:
-    """How many workers find room in the memory that is free."""
-    tables = (dataset.catalog.items, dataset.interactions, dataset.queries, dataset.qrels)
-    each = MEMORY + MEMORY_OF_DATA * sum(int(table.estimated_size()) for table in tables)
-    return free_memory() // each
+    @contextlib.contextmanager
+    def pool(self, work: Work, crew: Crew) -> Iterator[Pool]:
+        """This process for one worker, processes for several."""
+        if crew.workers == 1:
+            yield ThisProcess(work)
+            return
+        pool = Workers(work, crew.workers)
+        try:
+            yield pool
+        finally:
+            pool.close()
 
 
 def free_memory() -> int:
@@ -86,75 +79,6 @@ def free_memory() -> int:
         limit = int((own / "memory.max").read_text())
         free.append(limit - int((own / "memory.current").read_text()))
     return max(0, min(free))
-
-
-class Pool(Protocol):
-    """Where units are done.
-
-    Attributes:
-        size: how many at once.
-    """
-
-    @property
-    def size(self) -> int: ...
-
-    def start(self, unit: Unit, found: Mapping[Unit, Any]) -> None:
-        """Begin a unit; never more than `size` at once."""
-        ...
-
-    def finished(self) -> tuple[Unit, Any]:
-        """Wait for a unit; return it, and its result.
-
-        Raises:
-            InputError: a unit could not be done.
-        """
-        ...
-
-
-def done(
-    targets: Iterable[Unit], work: Work, pool: Pool, found: dict[Unit, Any]
-) -> Iterator[tuple[Unit, Any]]:
-    """Do units, and those that they need, and yield each with its result as it is finished.
-
-    Args:
-        targets: what is wanted; a unit that is done already is left out.
-        work: the study.
-        pool: where units are done.
-        found: all results so far; new ones are added.
-    """
-    waiting, running = outstanding(targets, work, found), 0
-    while waiting or running:
-        ready = [unit for unit in waiting if all(need in found for need in unit.needs)]
-        for unit in ready[: pool.size - running]:
-            _log.info("%s: begins", unit.name)
-            pool.start(unit, {need: found[need] for need in unit.needs})
-            waiting.remove(unit)
-            running += 1
-        unit, found[unit] = pool.finished()
-        running -= 1
-        yield unit, found[unit]
-
-
-class ThisProcess:
-    """One unit after the other, in this process.
-
-    Args:
-        work: the study.
-    """
-
-    size = 1
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._begun: tuple[Unit, Mapping[Unit, Any]] | None = None
-
-    def start(self, unit: Unit, found: Mapping[Unit, Any]) -> None:
-        self._begun = unit, found
-
-    def finished(self) -> tuple[Unit, Any]:
-        assert self._begun is not None, "a unit is begun"
-        unit, found = self._begun
-        return unit, perform(unit, self._work, found)
 
 
 @dataclass(slots=True, eq=False)
@@ -184,15 +108,15 @@ class Workers:
         if worker is None:
             worker = _begun()
             self._workers.append(worker)
-            orders.insert(0, self._introduction)
+            orders[:0] = self._introduction
         worker.unit = unit
         # In a thread, as a worker that has just begun reads nothing for some seconds.
         threading.Thread(target=_send, args=(worker.connection, orders), daemon=True).start()
 
     @cached_property
-    def _introduction(self) -> bytes:
+    def _introduction(self) -> Sequence[bytes]:
         """What every worker is told first."""
-        return pickle.dumps((logging.getLogger(_LOGGER).getEffectiveLevel(), self._work))
+        return pickle.dumps(log_level()), pickle.dumps(self._work)
 
     def finished(self) -> tuple[Unit, Any]:
         while True:
@@ -206,13 +130,10 @@ class Workers:
                     kind, content = connection.recv()
                 except (EOFError, ConnectionResetError) as error:
                     raise _killed(worker.process, unit) from error
-                if kind == "log":
-                    _handle(content, unit)
-                    continue
-                worker.unit = None
-                if kind == "failed":
-                    raise content
-                return unit, content
+                if kind != "log":
+                    worker.unit = None
+                if is_result(unit, kind, content):
+                    return unit, content
 
     def close(self) -> None:
         """End all workers: what they have not finished is continued by `--resume`."""
@@ -260,12 +181,6 @@ def _relay(process: subprocess.Popen[str]) -> None:
             print(line, end="", file=sys.stderr)
 
 
-def _handle(record: logging.LogRecord, unit: Unit) -> None:
-    """Log a worker's record, which says of which unit it is."""
-    record.msg = f"{unit.name}: {record.msg}"
-    logging.getLogger(record.name).handle(record)
-
-
 def _killed(process: subprocess.Popen[str], unit: Unit) -> InputError:
     """What to say of a worker that ended in the midst of a unit."""
     code = process.wait()
@@ -274,19 +189,6 @@ def _killed(process: subprocess.Popen[str], unit: Unit) -> InputError:
         f"{unit.name}: its worker, process {process.pid}, {how}; what is finished is kept: run the "
         f"command again with --resume, and with fewer --workers if memory was short"
     )
-
-
-@contextlib.contextmanager
-def pool_of(work: Work, workers: int) -> Iterator[Pool]:
-    """This process for one worker, processes for several, which end with the block."""
-    if workers == 1:
-        yield ThisProcess(work)
-        return
-    pool = Workers(work, workers)
-    try:
-        yield pool
-    finally:
-        pool.close()
 
 
 def serve(descriptor: int) -> None:
@@ -303,20 +205,16 @@ def serve(descriptor: int) -> None:
 
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
-    introduction, work = orders.get(), None
+    level, study, work = pickle.loads(orders.get()), orders.get(), None
+
+    def order() -> Order:
+        nonlocal work
+        next_order = orders.get()
+        work = work or pickle.loads(study)  # here, so that an error of it is said
+        return work, *pickle.loads(next_order)
+
     while True:
-        order = orders.get()
-        try:
-            if work is None:
-                level, work = pickle.loads(introduction)
-                logging.getLogger(_LOGGER).setLevel(level)
-                logging.getLogger(_LOGGER).addHandler(_Forwarder(say))
-            unit, found = pickle.loads(order)
-            result = perform(unit, work, found)
-        except BaseException as error:
-            say("failed", _sendable(error))
-        else:
-            say("done", result)
+        answer(order, level, say)
 
 
 def _listen(connection: Connection, orders: queue.SimpleQueue[bytes]) -> None:
@@ -326,24 +224,3 @@ def _listen(connection: Connection, orders: queue.SimpleQueue[bytes]) -> None:
             orders.put(connection.recv_bytes())
         except (EOFError, OSError):
             os._exit(1)
-
-
-class _Forwarder(logging.handlers.QueueHandler):
-    """Sends records of the log, with their arguments filled in."""
-
-    def __init__(self, say: Callable[[str, Any], None]) -> None:
-        super().__init__(queue.SimpleQueue())
-        self._say = say
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        self._say("log", record)
-
-
-def _sendable(error: BaseException) -> BaseException:
-    """An error with its traceback as a note; one that cannot be pickled by its words alone."""
-    error.add_note("".join(traceback.format_exception(error)))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

@@ -1,0 +1,208 @@
+"""The units of a study as tasks of a Ray cluster.
+
+Every machine works in the folder of the command, on storage that all of them share: there a unit
+writes its models as it would on one machine, and a unit whose worker is lost is continued by
+another from its last checkpoint. Results of units, errors and the log come back through Ray.
+
+Invariant: no number depends on where a unit was done, or how often it was begun.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import queue
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from twofold.records import InputError
+from twofold.studies.workers.messages import Order, answer, is_result, log_level
+from twofold.studies.workers.pool import Crew, Pool, memory_of_worker
+from twofold.studies.workers.units import Unit, Work
+from twofold.tasks.prepared import PreparedDataset
+
+LOSSES = 3
+"""The most workers that one unit may lose."""
+
+_log = logging.getLogger(__name__)
+
+
+class RayMachines:
+    """The machines of the cluster that this process is connected to; see `Machines`.
+
+    By default a worker has one thread, and there are as many workers as the cluster has room for.
+    """
+
+    def crew(
+        self,
+        workers: int | None,
+        threads: int | None,
+        units: int,
+        dataset: PreparedDataset,
+        device: str,
+    ) -> Crew:
+        own = threads or 1
+        room = _room(_needs(own, device, dataset))
+        return Crew(workers or max(1, min(units, room)), own)
+
+    @contextlib.contextmanager
+    def pool(self, work: Work, crew: Crew) -> Iterator[Pool]:
+        pool = RayPool(work, crew)
+        try:
+            yield pool
+        finally:
+            pool.close()
+
+
+def _needs(threads: int, device: str, dataset: PreparedDataset) -> dict[str, float]:
+    """What Ray reserves for a unit."""
+    needs: dict[str, float] = {"CPU": threads, "memory": memory_of_worker(dataset)}
+    return needs if device == "cpu" else {**needs, "GPU": 1}
+
+
+def _room(needs: Mapping[str, float]) -> int:
+    """How many units find room on the machines that the cluster has now.
+
+    Raises:
+        InputError: none ever would.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(
+        min(int(machine.get(name, 0) // amount) for name, amount in needs.items())
+        for machine in machines
+    )
+    if not room:
+        wanted = ", ".join(f"{amount:g} of {name}" for name, amount in needs.items())
+        raise InputError(
+            f"no machine of the cluster has what a worker needs ({wanted}); give fewer --threads, "
+            f"or add larger machines"
+        )
+    return room
+
+
+class RayPool:
+    """Tasks of a Ray cluster, one for each unit.
+
+    Args:
+        work: the study; it is sent to the cluster once.
+        crew: how many units at once, and how many threads each.
+    """
+
+    def __init__(self, work: Work, crew: Crew) -> None:
+        self.size = crew.workers
+        needs = _needs(crew.threads, work.plan["device"], work.dataset)
+        # Ray's own retries would send the log of a lost worker once more, and not the same lines.
+        self._task = ray.remote(_messages).options(
+            num_returns="streaming",
+            num_cpus=needs["CPU"],
+            num_gpus=needs.get("GPU", 0),
+            memory=needs["memory"],
+            max_retries=0,
+        )
+        self._work = [ray.put(work)]  # in a list, as Ray would hand over its content
+        self._running: dict[Any, tuple[Unit, Mapping[Unit, Any]]] = {}
+        self._losses: dict[Unit, int] = {}
+
+    def start(self, unit: Unit, found: Mapping[Unit, Any]) -> None:
+        said = self._task.remote(Path.cwd(), log_level(), self._work, unit, found)
+        self._running[said] = unit, found
+
+    def finished(self) -> tuple[Unit, Any]:
+        while True:
+            [said], _ = ray.wait(list(self._running), num_returns=1)
+            unit, found = self._running[said]
+            try:
+                kind, content = ray.get(next(said))
+            except RayTaskError:
+                raise
+            except RayError as error:
+                del self._running[said]
+                self._lost(unit, error)
+                self.start(unit, found)
+                continue
+            if kind != "log":
+                del self._running[said]
+            if is_result(unit, kind, content):
+                return unit, content
+
+    def _lost(self, unit: Unit, error: RayError) -> None:
+        """Log that a worker was lost.
+
+        Raises:
+            InputError: the unit has lost too many.
+        """
+        reason = str(error).strip().splitlines()[0]
+        self._losses[unit] = self._losses.get(unit, 0) + 1
+        if self._losses[unit] == LOSSES:
+            raise InputError(
+                f"{unit.name}: has lost {LOSSES} workers, the last one as follows: {reason} What "
+                f"is finished is kept: run the command again with --resume, and with fewer "
+                f"--workers if memory was short"
+            ) from error
+        _log.info("%s: its worker was lost, another continues it (%s)", unit.name, reason)
+
+    def close(self) -> None:
+        """End all tasks: what they have not finished is continued by `--resume`."""
+        for said in self._running:
+            ray.cancel(said, force=True)
+        self._running.clear()
+
+
+def _messages(
+    place: Path,
+    level: int,
+    work: "list[ray.ObjectRef[Work]]",
+    unit: Unit,
+    found: Mapping[Unit, Any],
+) -> Iterator[tuple[str, Any]]:
+    """What a worker says while it does a unit, as a task of Ray.
+
+    Args:
+        place: the folder of the command; paths are relative to it.
+        level: the study's level of the log.
+        work: the study.
+        unit: the unit.
+        found: the results that it needs.
+    """
+    said: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+    def order() -> Order:
+        return _at(place, _work(work[0])), unit, found
+
+    def say(kind: str, content: Any) -> None:
+        said.put((kind, content))
+
+    threading.Thread(target=answer, args=(order, level, say), daemon=True).start()
+    kind = "log"
+    while kind == "log":
+        kind, content = said.get()
+        yield kind, content
+
+
+@functools.lru_cache(maxsize=1)
+def _work(reference: "ray.ObjectRef[Work]") -> Work:
+    """A study, which a process reads once for all its units."""
+    work: Work = ray.get(reference)
+    return work
+
+
+def _at(place: Path, work: Work) -> Work:
+    """The study, in whose command's folder this process then works.
+
+    Raises:
+        InputError: this machine does not see the study's folder.
+    """
+    with contextlib.suppress(OSError):
+        os.chdir(place)
+    if not work.folder.plan.is_file():
+        raise InputError(
+            f"{work.folder.path}: is not seen by machine {socket.gethostname()} of the cluster; "
+            f"give --out on storage that all its machines share, at the same path"
+        )
+    return work

@@ -1,0 +1,196 @@
+"""A study on a Ray cluster: the same numbers, and what happens when a worker is lost."""
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import COMMAND
+from twofold import artifact
+from twofold.cluster.study import LOSSES, RayMachines
+from twofold.records import InputError
+from twofold.studies.folder import StudyFolder
+from twofold.studies.study import study
+from twofold.studies.workers.pool import Crew, done
+from twofold.studies.workers.units import Unit, Work
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import save_dataset
+from twofold.training.config import resolve_config
+
+SETTINGS = ("backbone=decoder:tiny", "max_steps=60", "text_vocab_size=400", "precision=float32")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A unit that does what a test wants; `act` is looked up by its name in this module."""
+
+    name: str
+    act: str
+    folder: str = ""
+    needs: tuple["Part", ...] = ()
+
+    def is_done(self, work: Work) -> bool:  # noqa: ARG002
+        return False
+
+    def do(self, work: Work, found: Mapping[Unit, Any]) -> Any:
+        act: Callable[..., Any] = globals()[self.act]
+        return act(self, work, found)
+
+
+def meets(part: Part, _work: Work, _found: Mapping[Unit, Any]) -> bool:
+    """Wait until as many others are at work at the same time."""
+    place = Path(part.folder)
+    (place / part.name).touch()
+    end = time.monotonic() + 120
+    while len(list(place.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    return len(list(place.iterdir())) == 2
+
+
+def tells(part: Part, work: Work, found: Mapping[Unit, Any]) -> tuple[int, Path, list[Any]]:
+    logging.getLogger("twofold.made").info("%d %% of %s", 40, part.name)
+    logging.getLogger("twofold.made").debug("unseen")
+    return len(work.dataset.catalog), Path.cwd(), [found[need] for need in part.needs]
+
+
+def mistaken(_part: Part, _work: Work, _found: Mapping[Unit, Any]) -> None:
+    raise InputError("made.csv: 3 is no film; give another")
+
+
+def dies_once(part: Part, _work: Work, _found: Mapping[Unit, Any]) -> str:
+    begun = Path(part.folder) / "begun"
+    if not begun.exists():
+        begun.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "the second worker"
+
+
+def dies(_part: Part, _work: Work, _found: Mapping[Unit, Any]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def work(catalog: PreparedDataset, tmp_path: Path) -> Work:
+    plan = {"threads": 1, "device": "cpu"}
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(plan, resume=False)
+    return Work(catalog, {}, folder, "cpu", plan)
+
+
+def _run(work: Work, *parts: Part) -> dict[Unit, Any]:
+    with RayMachines().pool(work, Crew(2, 1)) as pool:
+        return dict(done(parts, work, pool, {}))
+
+
+@pytest.mark.usefixtures("driver")
+def test_units_run_at_once_on_the_cluster_and_log_through_the_study(
+    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    first, second = (Part(name, "meets", str(meeting)) for name in ("one", "two"))
+    last = Part("seed 3", "tells", needs=(first, second))
+    with caplog.at_level(logging.INFO, "twofold"):
+        found = _run(work, last)
+    assert found[last] == (60, Path.cwd(), [True, True])
+    own = [record for record in caplog.records if record.name == "twofold.made"]
+    assert [record.getMessage() for record in own] == ["seed 3: 40 % of seed 3"]
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_lost_worker_s_unit_is_continued_by_another(
+    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unit = Part("seed 0", "dies_once", str(tmp_path))
+    with caplog.at_level(logging.INFO, "twofold"):
+        assert _run(work, unit) == {unit: "the second worker"}
+    assert "seed 0: its worker was lost, another continues it" in caplog.text
+    with pytest.raises(InputError, match=f"seed 1: has lost {LOSSES} workers.*--resume") as said:
+        _run(work, Part("seed 1", "dies"))
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_mistake_is_the_study_s_and_a_machine_must_see_its_folder(
+    work: Work, catalog: PreparedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="3 is no film"):
+        _run(work, Part("one", "mistaken"))
+    elsewhere = Work(catalog, {}, StudyFolder(tmp_path / "not here"), "cpu", work.plan)
+    with pytest.raises(InputError, match=r"not here: is not seen by machine .* storage that all"):
+        _run(elsewhere, Part("one", "tells"))
+
+
+@pytest.mark.usefixtures("driver")
+def test_workers_fill_the_cluster_and_never_more_than_it_has(catalog: PreparedDataset) -> None:
+    machines = RayMachines()
+    assert machines.crew(None, None, 6, catalog, "cpu") == Crew(2, 1)
+    assert machines.crew(None, 2, 6, catalog, "cpu") == Crew(1, 2)
+    assert machines.crew(None, None, 1, catalog, "cpu") == Crew(1, 1)
+    assert machines.crew(5, None, 6, catalog, "cpu") == Crew(5, 1)
+    with pytest.raises(InputError, match=r"needs \(3 of CPU, .*fewer --threads"):
+        machines.crew(None, 3, 6, catalog, "cpu")
+    with pytest.raises(InputError, match="1 of GPU"):
+        machines.crew(None, None, 6, catalog, "cuda")
+
+
+def test_a_study_on_the_cluster_has_the_digits_of_one_machine_though_a_worker_is_killed(
+    cluster: str, catalog: PreparedDataset, tmp_path: Path
+) -> None:
+    save_dataset(catalog, tmp_path / "prepared")
+    command = [*COMMAND, "cluster", "study", "prepared", "--out", "there", "--seeds", "1"]
+    command += ["--address", cluster, "--budget", "quick", "--tune", "none", "--device", "cpu"]
+    command += ["--text", "without"]
+    command += [part for setting in SETTINGS for part in ("--set", setting)]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said, killed = [], False
+        for line in process.stderr:
+            said.append(line)
+            if not killed and ": joint: step " in line:
+                killed = _kill_a_worker()
+    assert process.returncode == 0, "".join(said)
+    assert killed
+    assert any("its worker was lost, another continues it" in line for line in said)
+
+    alone, there = StudyFolder(tmp_path / "alone"), StudyFolder(tmp_path / "there")
+    config = resolve_config("quick", None, SETTINGS)
+    one: dict[str, Any] = {
+        "seeds": 1,
+        "budget": "quick",
+        "tune": 0,
+        "threads": 1,
+        "workers": 1,
+        "device": "cpu",
+    }
+    one["text"] = "without"
+    study(catalog, out=alone.path, config=config, **one)
+    assert _numbers(there) == _numbers(alone)
+    assert there.per_request.read_bytes() == alone.per_request.read_bytes()
+    models = sorted(path.relative_to(alone.path) for path in alone.path.glob("models/*/*"))
+    assert len(models) == 5
+    for model in models:
+        own = (artifact.read_json(root.path / model / "manifest.json") for root in (alone, there))
+        assert next(own)["files"] == next(own)["files"]
+
+
+def _numbers(folder: StudyFolder) -> dict[str, Any]:
+    result = artifact.read_json(folder.result)
+    del result["stamp"]["command"]
+    return dict(result)
+
+
+def _kill_a_worker() -> bool:
+    """Kill one process of Ray that trains."""
+    for process in Path("/proc").glob("[0-9]*"):
+        if (process / "cmdline").read_bytes().startswith(b"ray::_messages"):
+            os.kill(int(process.name), signal.SIGKILL)
+            return True
+    return False
