@@ -1,5 +1,7 @@
 """`twofold train`."""
 
+import os
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from twofold.model.stamp import Stamp
     from twofold.retrieval.generative import GenerativeRetriever
+    from twofold.training.state import Processes
 
 Backbone = Annotated[
     str | None,
@@ -43,6 +46,16 @@ Histories = Annotated[
     typer.Option(
         "--histories/--no-histories",
         help="Keep the users' histories in the model folder, for recommend --user.",
+    ),
+]
+
+Accumulation = Annotated[
+    int,
+    typer.Option(
+        "--gradient-accumulation-steps",
+        min=1,
+        help="Parts of a batch that a process reads one after another; more take less memory, "
+        "the batch stays the same.",
     ),
 ]
 
@@ -70,39 +83,62 @@ def train(
     histories: Histories = True,
     tune: Tune = None,
     skip_unknown: SkipUnknown = False,
+    gradient_accumulation_steps: Accumulation = 1,
 ) -> None:
-    """Train one model into a folder."""
+    """Train one model into a folder; under torchrun, with many processes."""
     from twofold import artifact
     from twofold.tasks.storage import load_dataset
     from twofold.training.config import resolve_config
 
-    recipes = parse_tune(tune)
-    resolved = resolve_config(
-        budget.value,
-        config,
-        tuple(settings or ()),
-        identifiers=identifiers,
-        backbone=backbone,
-        text_encoder=text_encoder,
-        max_steps=max_steps,
-        max_time=max_time,
-    )
-    with artifact.claim(out):
-        data = load_dataset(dataset, skip_unknown=skip_unknown)
-        say_left_out(data)
-        retriever = _training(recipes, budget)(
-            data,
-            arm,
-            out=out,
-            config=resolved,
-            seed=seed,
-            device=device,
-            threads=threads,
-            resume=resume,
-            histories=histories,
+    with _processes(device, gradient_accumulation_steps) as processes:
+        recipes = parse_tune(tune)
+        resolved = processes.agree(
+            lambda: resolve_config(
+                budget.value,
+                config,
+                tuple(settings or ()),
+                identifiers=identifiers,
+                backbone=backbone,
+                text_encoder=text_encoder,
+                max_steps=max_steps,
+                max_time=max_time,
+            )
         )
-    stamp = retriever.model.stamp
-    print(f"{out}: best at step {stamp.best_step} of {stamp.steps}, {_validated(stamp, arm)}")
+        with processes.entered(artifact.claim(out)):
+            data = processes.agree(lambda: load_dataset(dataset, skip_unknown=skip_unknown))
+            if not processes.rank:
+                say_left_out(data)
+            retriever = _training(recipes, budget)(
+                data,
+                arm,
+                out=out,
+                config=resolved,
+                seed=seed,
+                device=device,
+                threads=threads,
+                resume=resume or _is_restarted(),
+                histories=histories,
+                processes=processes,
+            )
+    if not processes.rank:
+        stamp = retriever.model.stamp
+        print(f"{out}: best at step {stamp.best_step} of {stamp.steps}, {_validated(stamp, arm)}")
+
+
+def _processes(device: str, accumulation: int) -> "AbstractContextManager[Processes]":
+    """The processes that a launcher such as torchrun started; without one, this one alone."""
+    if "WORLD_SIZE" not in os.environ and accumulation == 1:
+        from twofold.training.state import ALONE
+
+        return nullcontext(ALONE)
+    from twofold.cluster.processes import joined
+
+    return joined(device, accumulation)
+
+
+def _is_restarted() -> bool:
+    """Whether torchrun started this process anew, after one of them had ended."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def _training(recipes: int | None, budget: BudgetName) -> "Callable[..., GenerativeRetriever]":

@@ -31,6 +31,7 @@ class Stamp:
         max_steps: the most steps that the arm was allowed; None where validation decided.
         steps: the steps that it took.
         epochs: the same in epochs over its sources.
+        steps_by_world_size: the same by the number of processes that took them together.
         ended_by: what ended its training: patience, the setting of a cap, or `steps`, those of
             another arm; empty in models of earlier versions.
         validation_share: the share of the operations that were spent on validation.
@@ -68,6 +69,7 @@ class Stamp:
     max_steps: int | None = 0
     steps: int = 0
     epochs: float = 0.0
+    steps_by_world_size: Mapping[str, int] = field(default_factory=dict)
     ended_by: str = ""
     validation_share: float = 0.0
     targets_seen: Mapping[str, int] = field(default_factory=dict)

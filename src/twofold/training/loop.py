@@ -1,12 +1,14 @@
 """The training loop: steps, validations, the best checkpoint, and resuming.
 
-Invariant: a step is a function of (weights, optimizer, seed, number of the step); so a training
-that was killed and resumed ends with the bits of one that was not.
+Invariant: a step is a function of (weights, optimizer, seed, number of the step, world size); so a
+training that was killed and resumed ends with the bits of one that was not. Another world size
+learns from the same examples in every step, with the same loss, but for rounding and dropout.
 """
 
 import contextlib
 import ctypes
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,18 +21,22 @@ from twofold.model.backbone import Backbone, autocast
 from twofold.model.checkpoint import NotFiniteError
 from twofold.model.kernels import coalesced
 from twofold.model.rows import RowWise
-from twofold.model.vocabulary import EncodedExamples, EncodedSource, Vocabulary
+from twofold.model.vocabulary import EncodedSource, Vocabulary
+from twofold.records import InputError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
 from twofold.training.progress import shown
 from twofold.training.schedule import CANDIDATES, Schedule
 from twofold.training.state import (
+    ALONE,
     AdamW,
     Average,
     DivergedError,
+    Processes,
     Progress,
     Trained,
+    checksum,
     copy_weights,
     load_state,
     save_state,
@@ -38,7 +44,13 @@ from twofold.training.state import (
 from twofold.training.validation import Validation
 
 SAVED_EVERY = 20.0
-"""The seconds between two saved states."""
+"""The fewest seconds between two saved states, each at a validation."""
+LONGEST_UNSAVED = 300.0
+"""The seconds after which a state is saved without a validation."""
+SAVING = 0.05
+"""The most of the time that saving takes."""
+_PART_SEED = 2_654_435_761
+"""What the seeds of two parts of a batch differ by: of a seed, a CPU reads the low 32 bits."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +71,7 @@ class Job:
             then the last weights are kept.
         identity: all that the bits of this training depend on; a state of another is refused.
         each_task: whether the checkpoint at which each task was best is a candidate as well.
+        processes: those that train together.
     """
 
     label: str
@@ -71,6 +84,7 @@ class Job:
     validation: Validation | None
     identity: dict[str, Any]
     each_task: bool = False
+    processes: Processes = ALONE
 
     @property
     def criteria(self) -> tuple[str, ...]:
@@ -83,6 +97,22 @@ class Job:
         """The tasks of which the stamp says at which checkpoint they were best on all requests."""
         names = tuple(self.mixture.names)
         return names if self.each_task or len(names) == 1 else ()
+
+    def stamped(self, progress: Progress) -> dict[str, Any]:
+        """What a model's stamp says of the training."""
+        mixture = self.mixture
+        return {
+            "loss": self.loss.describe(),
+            "source_weights": dict(zip(mixture.names, mixture.weights, strict=True)),
+            "targets": dict(zip(mixture.names, mixture.targets, strict=True)),
+            "max_steps": self.schedule.cap,
+            "validation_share": self.schedule.spent_share(progress),
+            "epochs": progress.step / mixture.batches_per_epoch,
+            **progress.stamped(),
+            "seed": self.seed,
+            "threads": torch.get_num_threads(),
+            "precision": self.config.precision,
+        }
 
 
 def run(
@@ -107,41 +137,84 @@ def run(
     Raises:
         InputError: the state belongs to another training, or the loss is not finite.
     """
-    device = next(backbone.parameters()).device
+    device, processes = next(backbone.parameters()).device, job.processes
+    _require_enough(job)
+    processes.share(weight.data for weight in backbone.parameters())
     tables = _tables(backbone, job)
     average = Average(backbone, job.config.averaging, tables)
     trained = Trained(backbone, _optimizer(backbone, job.config, tables), average)
-    progress = load_state(state_folder, job.identity, trained) or Progress()
+    progress = load_state(state_folder, job.identity, trained, processes) or Progress()
     # The state may be the end of a training that had fewer steps to take.
-    progress.ended_by = job.schedule.end(progress) if progress.curve else ""
+    progress.ended_by = job.schedule.end(progress) if _is_validated(progress) else ""
     if job.validation is None:
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
     return_memory()
-    before, start = progress.seconds, time.perf_counter()
-    saved = -SAVED_EVERY  # the first validation saves a state
+    clock, saving = _Clock(progress, job), _Saving(state_folder, job, trained, progress)
     with shown(job.label, job.schedule, progress) as advance, _deterministic(device):
         while not (progress.ended_by or _is_reached(progress, until)):
             loss, examples = _step(backbone, vocabulary, job, trained.optimizer, progress)
             progress.loss += loss
             average.update(progress)
-            progress.seconds = before + time.perf_counter() - start
+            clock.read(progress)
             if job.schedule.is_validated(progress) or job.schedule.is_late(progress):
                 _record(progress, trained, job)
                 return_memory()
-                progress.seconds = before + time.perf_counter() - start
+                clock.read(progress)
                 progress.ended_by = job.schedule.end(progress)
-                is_last = progress.ended_by or _is_reached(progress, until)
-                if is_last or progress.seconds - saved > SAVED_EVERY:
-                    saved = progress.seconds
-                    save_state(state_folder, job.identity, progress, trained)
+            saving.save(progress, bool(progress.ended_by) or _is_reached(progress, until))
             advance(progress, loss, examples)
         if progress.ended_by:
             _compare_candidates(progress, trained, job)
-            progress.seconds = before + time.perf_counter() - start
+            clock.read(progress)
     backbone.load_state_dict(trained.candidates[progress.best_step], strict=False)
     backbone.eval()
     return_memory()
     return progress
+
+
+def _require_enough(job: Job) -> None:
+    """Raise InputError where no batch has a sequence for each part."""
+    largest, parts, size = job.mixture.largest_batch, job.processes.parts, job.processes.size
+    if parts > max(1, largest):
+        raise InputError(
+            f"{job.label}: {size} processes with {parts // size} parts each, but the largest batch "
+            f"has {largest} sequences; take fewer, or raise batch_tokens or max_batch_size"
+        )
+
+
+class _Clock:
+    """The time of a training, over all its runs; that of the first process where it decides."""
+
+    def __init__(self, progress: Progress, job: Job) -> None:
+        self._start = time.perf_counter() - progress.seconds
+        self._decides = job.schedule.max_seconds is not None
+        self._processes = job.processes
+
+    def read(self, progress: Progress) -> None:
+        """Write the seconds so far into the progress."""
+        seconds = torch.tensor(time.perf_counter() - self._start, dtype=torch.float64)
+        if self._decides:
+            self._processes.share([seconds])
+        progress.seconds = float(seconds)
+
+
+class _Saving:
+    """When the state is saved: at validations, and in between where these are far apart."""
+
+    def __init__(self, folder: Path, job: Job, trained: Trained, progress: Progress) -> None:
+        self._folder, self._job, self._trained = folder, job, trained
+        self._last = progress.seconds - SAVED_EVERY  # the first validation saves a state
+        self._took = 0.0
+
+    def save(self, progress: Progress, is_last: bool) -> None:
+        """Save the state in the first process, if it is time for it or the training pauses."""
+        pause = SAVED_EVERY if _is_validated(progress) else LONGEST_UNSAVED
+        waited = progress.seconds - self._last
+        if self._job.processes.rank or not (is_last or waited > max(pause, self._took / SAVING)):
+            return
+        start, self._last = time.perf_counter(), progress.seconds
+        save_state(self._folder, self._job.identity, progress, self._trained)
+        self._took = time.perf_counter() - start
 
 
 def return_memory() -> None:
@@ -163,45 +236,53 @@ def _step(
 ) -> tuple[float, int]:
     """One training step; returns the loss and the number of examples."""
     backbone.train()
-    planned = job.mixture.batch(progress.step)
-    examples = job.sources[planned.source].take(planned.rows)
+    planned, processes = job.mixture.batch(progress.step), job.processes
     optimizer.learning_rate = job.config.learning_rate * job.schedule.factor(progress.step)
-    torch.manual_seed(job.seed * 1_000_003 + progress.step)
-    loss = _loss(backbone, vocabulary, job, examples, planned.weight)
-    if not torch.isfinite(loss):
-        raise _diverged(job, progress.step, f"the loss is {float(loss.detach())}")
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    sums = torch.zeros(2, device=next(backbone.parameters()).device)  # of losses and of targets
+    for part in processes.own_parts:
+        sums += _learn(backbone, vocabulary, job, progress.step, part)
+    loss, targets = processes.sum_gradients(list(backbone.parameters()), sums).tolist()
+    if not math.isfinite(loss):
+        raise _diverged(job, progress.step, f"the loss is {loss}")
     _clip(backbone, job.config.max_grad_norm)
     optimizer.step()
     name = job.mixture.names[planned.source]
-    seen = progress.targets_seen.get(name, 0) + int(examples.items.sum())
-    progress.targets_seen[name] = seen
+    progress.targets_seen[name] = progress.targets_seen.get(name, 0) + int(targets)
+    size = str(processes.size)
+    progress.steps_by_world_size[size] = progress.steps_by_world_size.get(size, 0) + 1
     progress.step += 1
-    return float(loss.detach()), len(examples)
+    return loss, len(planned.rows)
 
 
-def _loss(
-    backbone: Backbone,
-    vocabulary: Vocabulary,
-    job: Job,
-    examples: EncodedExamples,
-    weight: float,
+def _learn(
+    backbone: Backbone, vocabulary: Vocabulary, job: Job, step: int, part: int
 ) -> torch.Tensor:
-    """The loss of a batch, a scalar; the weights of its targets are multiplied by `weight`."""
+    """Add the gradients of one part of a step's batch; its loss and its target items, (2,)."""
     device = next(backbone.parameters()).device
+    planned = job.mixture.batch(step)
+    parts = job.processes.parts
+    rows = planned.part(part, parts)
+    if not len(rows):
+        return torch.zeros(2, device=device)
+    examples = job.sources[planned.source].take(rows)
+    seed = job.seed * 1_000_003 + step
+    torch.manual_seed(seed + part * _PART_SEED)
     batch = vocabulary.collate(examples).to(device)
     with autocast(device, job.config.precision):
         states, embeddings = backbone(batch)
     targets = Targets(
         contexts=batch.target_contexts,
         codes=batch.targets,
-        weights=batch.weights * weight,
+        weights=batch.weights * planned.weight,
         codebooks=batch.context_codebooks,
         items=batch.context_items,
     )
+    if parts > 1:
+        torch.manual_seed(seed)  # all parts of a batch share its negatives
     loss: torch.Tensor = job.loss(states, embeddings, targets)
-    return loss
+    loss.backward()  # type: ignore[no-untyped-call]
+    return torch.stack([loss.detach(), loss.new_tensor(int(examples.items.sum()))])
 
 
 @torch.no_grad()
@@ -243,6 +324,9 @@ def _record(progress: Progress, trained: Trained, job: Job) -> None:
     trained.model.eval()
     if not all(bool(weight.isfinite().all()) for weight in trained.model.parameters()):
         raise _diverged(job, progress.step, "weights are not finite")
+    job.processes.require_alike(
+        lambda: {f"weights of step {progress.step}": checksum(trained.model)}
+    )
     trained.average.update(progress, now=True)
     before = progress.curve[-1]["step"] if progress.curve else 0
     point = {"step": progress.step, "loss": progress.loss / (progress.step - before)}
@@ -314,6 +398,11 @@ def _diverged(job: Job, step: int, what: str) -> DivergedError:
             f"--set learning_rate={lower:g}"
         )
     return DivergedError(f"{job.label}: {what} at step {step}: {remedy}")
+
+
+def _is_validated(progress: Progress) -> bool:
+    """Whether the last step was validated."""
+    return bool(progress.curve) and progress.curve[-1]["step"] == progress.step
 
 
 def _is_reached(progress: Progress, until: int | None) -> bool:

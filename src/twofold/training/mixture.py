@@ -70,6 +70,13 @@ class Planned:
     rows: Ints
     weight: float
 
+    def part(self, number: int, parts: int) -> Ints:
+        """The rows of one of so many parts, disjoint and of nearly equal size; it may have none.
+
+        The weight is that of the whole batch: the losses of the parts sum to its loss.
+        """
+        return np.array_split(self.rows, parts)[number]
+
 
 class Mixture:
     """Batches of about `batch_tokens`, each from one source, the sources alternating evenly.
@@ -120,6 +127,12 @@ class Mixture:
     def batches_per_epoch(self) -> int:
         """The number of batches of all sources together."""
         return sum(self.batches_by_source)
+
+    @property
+    def largest_batch(self) -> int:
+        """The most examples that a batch has."""
+        every = [bucket for own in self._buckets for bucket in own]
+        return max(-(-len(rows) // -(-len(rows) // size)) for rows, size in every)
 
     def batch(self, step: int) -> Planned:
         """The batch of a step, counted from 0."""

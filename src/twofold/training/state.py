@@ -2,10 +2,11 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,80 @@ from twofold.model.stamp import current_settings
 from twofold.records import InputError
 
 _KIND = "training state"
+
+T = TypeVar("T")
+
+
+class Processes:
+    """The processes that train one model together: here one process, alone.
+
+    `twofold.cluster.processes` has those of a process group. Each has a copy of the model and
+    learns from its own parts of every batch; all call these methods in the same order.
+
+    Args:
+        gradient_accumulation_steps: the parts of a batch that each process reads, one after
+            another: more of them take less memory. The batch is the same.
+
+    Attributes:
+        rank: the number of this process, from 0; the first one writes and reports.
+        size: their number, the world size.
+        parts: the parts of a batch, of all processes.
+    """
+
+    rank = 0
+    size = 1
+
+    def __init__(self, gradient_accumulation_steps: int = 1) -> None:
+        self._steps = gradient_accumulation_steps
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._steps})"
+
+    @property
+    def parts(self) -> int:
+        return self.size * self._steps
+
+    @property
+    def own_parts(self) -> range:
+        """The numbers of the parts that this process reads."""
+        return range(self.rank * self._steps, (self.rank + 1) * self._steps)
+
+    def agree(self, make: Callable[[], T]) -> T:
+        """What this process makes; where one raises InputError, all raise it."""
+        return make()
+
+    def once(self, make: Callable[[], T]) -> T:
+        """What the first process makes, in all of them; its InputError is raised in all."""
+        return make()
+
+    def entered(self, context: AbstractContextManager[T]) -> AbstractContextManager[T]:
+        """A context that the first process alone enters; its value, and InputError, reach all."""
+        return context
+
+    def gather(self, make: Callable[[], T]) -> list[T]:
+        """What each process makes, by rank; where one raises InputError, all raise it."""
+        return [make()]
+
+    def share(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give tensors, in place, the values that they have in the first process."""
+
+    def sum_gradients(
+        self,
+        parameters: Sequence[torch.nn.Parameter],  # noqa: ARG002
+        sums: torch.Tensor,
+    ) -> torch.Tensor:
+        """Add up the gradients of all processes, in place, and a few numbers, which it returns.
+
+        A gradient is dense, sparse (COO), or None where a process learned nothing of a parameter.
+        """
+        return sums
+
+    def require_alike(self, values: Callable[[], dict[str, Any]]) -> None:
+        """Raise InputError, in all processes, where a value differs between them."""
+
+
+ALONE = Processes()
+"""One process, which reads a batch at once."""
 
 
 class DivergedError(InputError):
@@ -36,6 +111,7 @@ class Progress:
         best_value: the value of that validation.
         averaged_step: the step at which the average of the weights was last updated.
         targets_seen: the number of targets learned from, by source.
+        steps_by_world_size: the number of steps taken, by the number of processes that took them.
         ended_by: what ended the training: `patience`, or a cap (`max_steps`, `epochs`, `max_time`),
             or `steps` where their number was given; empty before the end.
         seconds: wall-clock seconds so far, and those in validation; no decision but that of
@@ -48,6 +124,7 @@ class Progress:
     best_value: float = -1.0
     averaged_step: int = 0
     targets_seen: dict[str, int] = field(default_factory=dict)
+    steps_by_world_size: dict[str, int] = field(default_factory=dict)
     loss: float = 0.0
     ended_by: str = ""
     seconds: float = field(default=0.0, compare=False)
@@ -70,8 +147,8 @@ class Progress:
 
     def stamped(self) -> dict[str, Any]:
         """What a model's stamp says of it."""
-        kept = ("targets_seen", "best_step", "best_value", "curve", "ended_by")
-        return {"steps": self.step} | {name: getattr(self, name) for name in kept}
+        kept = ("steps_by_world_size", "targets_seen", "best_step", "best_value", "curve")
+        return {"steps": self.step} | {name: getattr(self, name) for name in (*kept, "ended_by")}
 
 
 Tensors = dict[str, torch.Tensor]
@@ -232,12 +309,28 @@ def save_state(
             shutil.rmtree(other, ignore_errors=True)
 
 
-def load_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Progress | None:
+def load_state(
+    folder: Path, identity: dict[str, Any], trained: Trained, processes: Processes
+) -> Progress | None:
     """Restore the newest finished state into `trained`; None where there is none.
+
+    The first process reads it, and sends it to the others.
 
     Raises:
         InputError: the state belongs to another training, or an earlier version wrote it.
     """
+    progress = processes.once(lambda: _read_state(folder, identity, trained))
+    if progress is None:
+        return None
+    for step in processes.once(lambda: list(trained.candidates)):
+        trained.candidates.setdefault(step, copy_weights(trained.model))
+    kept = [_unshared(trained.model.state_dict()), _moments(trained.optimizer)]
+    kept += [trained.average.saved(), *trained.candidates.values()]
+    processes.share(own[name] for own in kept for name in sorted(own))
+    return progress
+
+
+def _read_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Progress | None:
     require_current(folder)
     states = sorted(folder.glob("step-*"))
     if not states:
@@ -357,6 +450,15 @@ def _flat(identity: dict[str, Any]) -> dict[str, Any]:
 def copy_weights(model: torch.nn.Module) -> Tensors:
     """A copy of the weights, tied ones once."""
     return {k: v.detach().clone() for k, v in _unshared(model.state_dict()).items()}
+
+
+def checksum(model: torch.nn.Module) -> int:
+    """A sum of the bits of all weights, which has no rounding."""
+    kinds = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return sum(
+        int(weight.detach().view(kinds[weight.element_size()]).sum(dtype=torch.int64))
+        for weight in model.parameters()
+    )
 
 
 def _moments(optimizer: AdamW) -> Tensors:

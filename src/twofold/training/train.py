@@ -24,7 +24,7 @@ from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of
 from twofold.training.schedule import costs_of, schedule_of
 from twofold.training.start import Start, assign_identifiers, start
-from twofold.training.state import Progress, require_same, working_folders
+from twofold.training.state import ALONE, Processes, Progress, require_same, working_folders
 from twofold.training.validation import validation_of, validation_requests
 
 
@@ -44,6 +44,7 @@ def train(
     tuning: Mapping[str, Any] | None = None,
     steps: int | None = None,
     keep_state: bool = False,
+    processes: Processes = ALONE,
 ) -> GenerativeRetriever:
     """Train one arm into the folder `out` and return it ready to answer.
 
@@ -62,6 +63,7 @@ def train(
         tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
         steps: the steps to take, as many as another arm took; by default validation decides.
         keep_state: leave the state next to `out`, to continue from, with each task's best weights.
+        processes: those that train together; see `twofold.cluster.processes`.
 
     Raises:
         InputError: the dataset lacks what the arm needs, `out` holds something else or an
@@ -76,26 +78,25 @@ def train(
         arm=named_arm(arm),
         config=as_config(config),
         seed=seed,
-        place=resolve_device(device),
+        place=processes.agree(lambda: resolve_device(device)),
         histories=histories,
         reference=reference or {},
         identifiers=identifiers,
         tuning=tuning,
         steps=steps,
         each_task=keep_state,
+        processes=processes,
     ).resolved()
-    with artifact.claim(Path(out)) as folder:
-        if resume and artifact.is_complete(folder):
-            identity = artifact.load(folder, KIND)["config"]["identity"]
-            require_same(identity, run.identity, folder)
-            return load_model(folder, device, run.arm.name)
-        artifact.require_absent(folder)
+    processes.require_alike(lambda: run.identity)
+    with processes.entered(artifact.claim(Path(out))) as folder:
+        if resume and processes.once(lambda: artifact.is_complete(folder)):
+            return processes.agree(lambda: run.finished(folder))
+        processes.once(lambda: artifact.require_absent(folder))
         run.arm.require_tasks(dataset)
-        with working_folders(folder, resume, keep_state) as (states, encoders):
+        with processes.entered(working_folders(folder, resume, keep_state)) as (states, encoders):
             model = _trained(run, states, encoders)
-            save_model(
-                model, folder, {"training": run.config.model_dump(), "identity": run.identity}
-            )
+            made = {"training": run.config.model_dump(), "identity": run.identity}
+            processes.once(lambda: save_model(model, folder, made))
     return GenerativeRetriever(model, run.arm.name)
 
 
@@ -114,6 +115,7 @@ class Run:
     tuning: Mapping[str, Any] | None = None
     steps: int | None = None
     each_task: bool = False
+    processes: Processes = ALONE
 
     def resolved(self) -> "Run":
         """The same with the arm's own settings and the precision that the device has."""
@@ -121,9 +123,14 @@ class Run:
         precision = resolve_precision(config.precision, self.place)
         return replace(self, config=config.model_copy(update={"precision": precision}))
 
+    def finished(self, folder: Path) -> GenerativeRetriever:
+        """The model that is there; raises InputError where it is of another training."""
+        require_same(artifact.load(folder, KIND)["config"]["identity"], self.identity, folder)
+        return load_model(folder, self.place.type, self.arm.name)
+
     @property
     def identity(self) -> dict[str, Any]:
-        """All that the bits of this training depend on, except the versions."""
+        """All that the numbers of this training depend on, except the versions and rounding."""
         return {
             "identifiers": self.identifiers.spaces.digest if self.identifiers else None,
             "steps": self.steps,
@@ -155,8 +162,12 @@ def prepare(run: Run, encoder_folder: Path) -> Prepared:
     """Identifiers, initial weights, sources and job."""
     # Initial weights come from singular values, whose bits depend on the threads of BLAS.
     with threadpool_limits(1, "blas"):
-        identifiers = run.identifiers or assign_identifiers(run.dataset, run.config, encoder_folder)
-        initial = start(run.dataset, run.arm, identifiers.spaces, run.config, run.seed)
+        identifiers = run.identifiers or run.processes.once(
+            lambda: assign_identifiers(run.dataset, run.config, encoder_folder)
+        )
+        initial = run.processes.agree(
+            lambda: start(run.dataset, run.arm, identifiers.spaces, run.config, run.seed)
+        )
     model = _untrained(run, initial)
     return Prepared(identifiers, initial, model, _job(run, model, initial))
 
@@ -172,7 +183,6 @@ def _trained(run: Run, state_folder: Path, encoder_folder: Path) -> GenerativeMo
 
 def _untrained(run: Run, initial: Start) -> GenerativeModel:
     """The model at its initial weights."""
-    spaces = initial.vocabulary.spaces
     return GenerativeModel(
         catalog=run.dataset.catalog,
         vocabulary=initial.vocabulary,
@@ -180,7 +190,7 @@ def _untrained(run: Run, initial: Start) -> GenerativeModel:
         tasks=run.arm.tasks,
         seen=run.dataset.protocol.seen,
         precision=run.config.precision,
-        tries=tries_of(spaces),
+        tries=tries_of(initial.vocabulary.spaces),
         histories=run.dataset.histories if run.histories else {},
         item_vectors=initial.item_vectors,
         hybrid=initial_hybrid(run.dataset, run.arm, initial.vocabulary, run.config),
@@ -196,7 +206,7 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
     learned = encoded | {t: encode(initial.learned[t], vocabulary, backbone) for t in changed}
     mixture, own = mixture_of(learned, arm.tasks, config, seed), [learned[t] for t in arm.tasks]
     judged = validation_requests(dataset, arm, sources, config, seed)
-    validation = validation_of(model, judged, config.num_beams, run.reference)
+    validation = validation_of(model, judged, config.num_beams, run.reference, run.processes)
     costs = costs_of(mixture, own, backbone, config, validation)
     return loop.Job(
         label=arm.name,
@@ -209,15 +219,15 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
         validation=validation,
         identity=run.identity | {"arm": arm.lineage, "steps": None},
         each_task=run.each_task,
+        processes=run.processes,
     )
 
 
 def _stamp(run: Run, prepared: Prepared, progress: Progress) -> Stamp:
     """What the numbers of the trained model depend on."""
     dataset, config, sources = run.dataset, run.config, prepared.initial.sources
-    model, job = prepared.model, prepared.job
-    items, change, mixture = len(dataset.catalog), run.arm.intervention, job.mixture
-    encoded = model.vocabulary.encoder is not None
+    items, change = len(dataset.catalog), run.arm.intervention
+    encoded = prepared.model.vocabulary.encoder is not None
     return Stamp(
         arm=run.arm.name,
         data=dataset.digest,
@@ -228,20 +238,11 @@ def _stamp(run: Run, prepared: Prepared, progress: Progress) -> Stamp:
         candidates="full catalog",
         catalog=items,
         identifiers=prepared.identifiers.description,
-        loss=job.loss.describe(),
-        source_weights=dict(zip(mixture.names, mixture.weights, strict=True)),
-        targets=dict(zip(mixture.names, mixture.targets, strict=True)),
         text_encoder=config.text_encoder.replace("auto", "tfidf") if encoded else "none",
         item_init=config.item_init,
         item_text_queries=config.item_text_queries,
         long_histories=config.long_histories,
         intervention=change.describe(sources[change.task], items, run.seed) if change else None,
-        max_steps=job.schedule.cap,
-        validation_share=job.schedule.spent_share(progress),
-        epochs=progress.step / mixture.batches_per_epoch,
-        **progress.stamped(),
-        seed=run.seed,
-        threads=torch.get_num_threads(),
-        precision=config.precision,
+        **prepared.job.stamped(progress),
         tuning=run.tuning,
     )

@@ -26,7 +26,7 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm, named_arm
 from twofold.training.config import Budget, TrainingConfig, resolve_config
-from twofold.training.state import DivergedError, require_same
+from twofold.training.state import ALONE, DivergedError, Processes, require_same
 from twofold.training.train import Run, prepare, train
 from twofold.training.validation import SELECTION
 
@@ -227,6 +227,7 @@ def choose_recipe(
     device: str = "auto",
     reference: Mapping[str, float] | None = None,
     identifiers: ItemIdentifiers | None = None,
+    processes: Processes = ALONE,
 ) -> Tuned:
     """Choose among recipes for one arm.
 
@@ -239,7 +240,7 @@ def choose_recipe(
         recipes: the space; the first should be empty, the fixed recipe itself.
         device: as in `twofold.train`.
         reference: as in `twofold.train`.
-        identifiers: as in `twofold.train`.
+        identifiers, processes: as in `twofold.train`.
 
     Raises:
         InputError: the folder holds another tuning, or every trial diverged.
@@ -252,6 +253,7 @@ def choose_recipe(
         place=resolve_device(device),
         reference=reference or {},
         identifiers=identifiers,
+        processes=processes,
     ).resolved()
     trials = _Trials(run, folder, recipes)
     left = list(range(len(recipes)))
@@ -260,7 +262,7 @@ def choose_recipe(
         reached = {recipe: trials.value_of(recipe, times) for recipe in left}
         left.sort(key=lambda recipe: -reached[recipe])
     tuned = trials.tuned(left[0])
-    shutil.rmtree(trials.states, ignore_errors=True)
+    processes.once(lambda: shutil.rmtree(trials.states, ignore_errors=True))
     return tuned
 
 
@@ -278,18 +280,24 @@ class _Trials:
         self._place, self.states = folder / _TRIALS, folder / "states"
         self._identity = {**run.identity, "recipes": [dict(recipe) for recipe in recipes]}
         self._first, self._finished = 0, {}
-        if self._place.is_file():
-            kept = artifact.read_json(self._place)
-            require_same(kept["identity"], self._identity, folder)
+        if kept := run.processes.once(self._kept):
             self._first = kept["first_rung"]
             trials = [Trial(**trial) for trial in kept["trials"]]
             self._finished = {(trial.recipe, trial.rung): trial for trial in trials}
+
+    def _kept(self) -> dict[str, Any]:
+        """What an interrupted tuning has finished; empty without one."""
+        if not self._place.is_file():
+            return {}
+        kept: dict[str, Any] = artifact.read_json(self._place)
+        require_same(kept["identity"], self._identity, self._place.parent)
+        return kept
 
     def value_of(self, recipe: int, times: int) -> float:
         """The best validation of a recipe by the end of a rung; it is trained unless it was."""
         if (recipe, times) not in self._finished:
             self._finished[recipe, times] = self._trained(recipe, times)
-            self._save()
+            self._run.processes.once(self._save)
         return self._finished[recipe, times].value
 
     def _trained(self, recipe: int, times: int) -> Trial:
@@ -348,12 +356,13 @@ def train_tuned(
     device: str = "auto",
     threads: int | None = None,
     resume: bool = False,
+    processes: Processes = ALONE,
     **others: Any,
 ) -> GenerativeRetriever:
     """`twofold.train` with the best of some recipes, chosen on validation.
 
     Args:
-        dataset, arm, out, config, device, threads, resume: as in `twofold.train`.
+        dataset, arm, out, config, device, threads, resume, processes: as in `twofold.train`.
         recipes: how many are tried.
         others: the other arguments of `twofold.train`.
 
@@ -363,24 +372,17 @@ def train_tuned(
     if threads:
         torch.set_num_threads(threads)
     own, config = named_arm(arm), config or resolve_config()
-    with artifact.claim(Path(out)) as folder:
+    with processes.entered(artifact.claim(Path(out))) as folder:
         place = folder.parent / f".{folder.name}.tuning"
-        kept: Mapping[str, Any] | None = None
-        if resume and artifact.is_complete(folder):
-            kept = load_model(folder, device).model.stamp.tuning
+        kept = processes.once(lambda: _chosen_before(folder, place, resume))
         if kept is not None:
             tuned = Tuned(with_recipe(config, kept["chosen"]), -1.0, kept)
         else:
-            if place.exists() and not resume:
-                raise InputError(
-                    f"{out}: a tuning was interrupted there; add --resume to continue it, or "
-                    f"remove {place} to start anew"
-                )
-            if not resume:
-                artifact.require_absent(folder)
             own.require_tasks(dataset)
             space = recipes_of(dataset, own, config, recipes)
-            tuned = choose_recipe(dataset, own, place, config, space, device=device)
+            tuned = choose_recipe(
+                dataset, own, place, config, space, device=device, processes=processes
+            )
         retriever = train(
             dataset,
             own,
@@ -389,10 +391,30 @@ def train_tuned(
             device=device,
             resume=resume,
             tuning=tuned.record,
+            processes=processes,
             **others,
         )
-        shutil.rmtree(place, ignore_errors=True)
+        processes.once(lambda: shutil.rmtree(place, ignore_errors=True))
     return retriever
+
+
+def _chosen_before(folder: Path, place: Path, resume: bool) -> Mapping[str, Any] | None:
+    """The record of the tuning of a finished model; None where recipes are to be tried.
+
+    Raises:
+        InputError: the folder is taken, or a tuning was interrupted and is not resumed.
+    """
+    if resume and artifact.is_complete(folder):
+        return load_model(folder).model.stamp.tuning
+    if resume:
+        return None
+    if place.exists():
+        raise InputError(
+            f"{folder}: a tuning was interrupted there; add --resume to continue it, or remove "
+            f"{place} to start anew"
+        )
+    artifact.require_absent(folder)
+    return None
 
 
 def with_recipe(config: TrainingConfig, recipe: Recipe) -> TrainingConfig:

@@ -27,6 +27,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.schedule import Sizes
+from twofold.training.state import ALONE, Processes
 
 SELECTION = Measure("nDCG", 10)
 """The measure by which the best checkpoint is chosen."""
@@ -81,11 +82,11 @@ def validation_requests(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """Some of a task's requests.
+    """Some of a task's requests, which processes share.
 
     Attributes:
-        values: measures the current weights on each of them.
-        cost: what that costs, in the unit of `Sizes`.
+        values: measures the current weights on each request of this process.
+        cost: what all of them cost, in the unit of `Sizes`.
     """
 
     values: Callable[[], Floats]
@@ -100,6 +101,7 @@ class Validation:
         retriever: answers with the current weights.
         judged: the requests of each task, at least one of each.
         reference: the value that a task's is divided by before the mean over tasks; 1 by default.
+        processes: share the requests, and all get the measures of all of them.
     """
 
     def __init__(
@@ -107,12 +109,16 @@ class Validation:
         retriever: GenerativeRetriever,
         judged: Sequence[JudgedRequests],
         reference: Mapping[str, float],
+        processes: Processes = ALONE,
     ) -> None:
+        self._processes = processes
         self._reference = reference
         # A beam search makes requests expensive.
         items = 0 if retriever.model.tries else len(retriever.model.catalog)
         self._parts = {
-            str(own.task): [_part(retriever, part) for part in _divided(own, items)]
+            str(own.task): [
+                _part(retriever, part, self._processes) for part in _divided(own, items)
+            ]
             for own in judged
         }
         self.sample_cost = sum(parts[0].cost for parts in self._parts.values())
@@ -136,10 +142,14 @@ class Validation:
         return self._measured(3)
 
     def _measured(self, parts: int) -> dict[str, float]:
-        values = {
-            task: float(np.concatenate([part.values() for part in own[:parts]]).mean())
-            for task, own in self._parts.items()
-        }
+        each = self._processes.gather(
+            lambda: [[part.values() for part in own[:parts]] for own in self._parts.values()]
+        )
+        values = {}
+        for number, task in enumerate(self._parts):
+            of_parts = zip(*(shares[number] for shares in each), strict=True)
+            whole = np.concatenate([_joined(shares) for shares in of_parts])
+            values[task] = float(whole.mean())
         scaled = [value / (self._reference.get(task) or 1.0) for task, value in values.items()]
         return {**values, "value": sum(scaled) / len(scaled)}
 
@@ -149,6 +159,7 @@ def validation_of(
     judged: Sequence[JudgedRequests],
     beams: int,
     reference: Mapping[str, float],
+    processes: Processes,
 ) -> Validation | None:
     """The validation of a model; None where there is no request.
 
@@ -156,16 +167,24 @@ def validation_of(
         model: the model, whose weights may change.
         judged: the requests of each task.
         beams: of the beam search, for semantic IDs.
-        reference: see `Validation`.
+        reference, processes: see `Validation`.
     """
     if not judged:
         return None
-    return Validation(GenerativeRetriever(model, beams=beams), judged, reference)
+    return Validation(GenerativeRetriever(model, beams=beams), judged, reference, processes)
+
+
+def _joined(shares: Sequence[Floats]) -> Floats:
+    """The values of a part's requests, of which process n has measured n, n + size, ..."""
+    whole = np.empty(sum(map(len, shares)))
+    for rank, share in enumerate(shares):
+        whole[rank :: len(shares)] = share
+    return whole
 
 
 def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
     """The mean of the selection measure over the requests."""
-    return float(_part(retriever, judged).values().mean())
+    return float(_part(retriever, judged, ALONE).values().mean())
 
 
 def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
@@ -204,10 +223,12 @@ def _cost_of(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
     return Sizes.of(model.backbone, max(codebooks)).of_answers(tokens, len(requests), hypotheses)
 
 
-def _part(retriever: GenerativeRetriever, judged: JudgedRequests) -> _Part:
+def _part(retriever: GenerativeRetriever, judged: JudgedRequests, processes: Processes) -> _Part:
     """How requests are measured: by counted ranks, or by a beam search where there is a trie."""
-    model, requests = retriever.model, judged.requests
-    cost = _cost_of(retriever, judged)
+    model, cost = retriever.model, _cost_of(retriever, judged)
+    requests = judged.requests[processes.rank :: processes.size]
+    if not requests:
+        return _Part(lambda: np.zeros(0), cost)
     if not model.tries:
         # Encoded on first use: only a tuning asks for the last part.
         counter = cache(lambda: RankCounter(model, requests, judged.qrels, SELECTION))

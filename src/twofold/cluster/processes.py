@@ -1,0 +1,274 @@
+"""Processes that train one model together: torch.distributed behind `training.state.Processes`.
+
+Under torchrun, or wherever RANK, WORLD_SIZE and MASTER_ADDR are set, `joined` makes the process
+group; where one exists already, as in a worker of Ray Train, it joins that. Gradients are summed by
+one all-reduce after the backward pass. A CPU talks by gloo, a GPU by nccl.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from twofold.model.kernels import coalesced
+from twofold.records import InputError
+from twofold.training.state import ALONE, Processes
+
+T = TypeVar("T")
+
+_NAMED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_TIMEOUT = timedelta(hours=1)
+"""How long a process waits for the others, who may wait for what the first one makes alone."""
+_TOGETHER = 4 << 20
+"""Gradients of fewer bytes travel together, in buffers of about so many."""
+_LOST = 3
+"""The exit code of a process that lost another."""
+
+
+def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a launcher such as torchrun started this process as one of a group."""
+    return all(name in environment for name in _NAMED)
+
+
+@contextmanager
+def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterator[Processes]:
+    """Join the process group that exists, or the one that the environment describes.
+
+    The first process reports; the log of the others is silent, and an InputError, which all
+    processes raise together, ends them without a word.
+
+    Args:
+        device: `cpu`, `cuda`, or `auto`; of several GPUs a process takes that of its LOCAL_RANK.
+        gradient_accumulation_steps: as in `Processes`.
+
+    Raises:
+        InputError: a machine has fewer GPUs than processes.
+    """
+    made = not dist.is_initialized()
+    if made and not is_launched():
+        yield ALONE if gradient_accumulation_steps == 1 else Processes(gradient_accumulation_steps)
+        return
+    backend = _backend(device)
+    if made:
+        _make_group(backend)
+    processes = ProcessGroup(gradient_accumulation_steps)
+    log = logging.getLogger("twofold")
+    level = log.level
+    if processes.rank:
+        log.setLevel(logging.CRITICAL)
+    try:
+        yield processes
+    except InputError:
+        if processes.rank and made:
+            sys.exit(2)
+        raise
+    except LostProcessError as error:
+        if not made:
+            raise
+        print(f"twofold: process {processes.rank}: {error}", file=sys.stderr)
+        sys.exit(_LOST)
+    finally:
+        log.setLevel(level)
+    if made:
+        dist.destroy_process_group()
+
+
+def _make_group(backend: str) -> None:
+    store, rank, size = next(iter(rendezvous("env://", timeout=_TIMEOUT)))
+    # torchrun keeps its store over restarts, and with it the addresses of processes that ended:
+    # without a place of its own, a process that was started anew connects to one of those.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    own = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=_TIMEOUT)
+
+
+def _backend(device: str) -> str:
+    """The backend for a device, after the process has chosen its GPU."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return "gloo"
+    own, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if own >= there:
+        raise InputError(
+            f"process {own} of this machine: it has {there} GPU{'s' if there > 1 else ''}; start "
+            f"as many processes, or add --device cpu"
+        )
+    torch.cuda.set_device(own)
+    return "cpu:gloo,cuda:nccl"
+
+
+class LostProcessError(RuntimeError):
+    """Another process ended before its time."""
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise LostProcessError(
+            f"lost another process ({lines[0]}); torchrun --max-restarts N starts all of them anew "
+            f"from the last state"
+        ) from error
+
+
+class ProcessGroup(Processes):
+    """The processes of torch's default group; see `Processes` for what the methods do."""
+
+    def __init__(self, gradient_accumulation_steps: int = 1) -> None:
+        super().__init__(gradient_accumulation_steps)
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._only_gpu = dist.get_backend() == "nccl"
+
+    def agree(self, make: Callable[[], T]) -> T:
+        made: list[T] = []
+        self.gather(lambda: made.append(make()))
+        return made[0]
+
+    def once(self, make: Callable[[], T]) -> T:
+        told: list[Any] = [_attempt(make) if self.rank == 0 else None]
+        with _connected():
+            dist.broadcast_object_list(told, src=0)
+        made: T = _results(told)[0]
+        return made
+
+    @contextmanager
+    def entered(self, context: AbstractContextManager[T]) -> Iterator[T]:
+        with ExitStack() as stack:
+            yield self.once(lambda: stack.enter_context(context))
+
+    def gather(self, make: Callable[[], T]) -> list[T]:
+        told: list[Any] = [None] * self.size
+        own = _attempt(make)
+        with _connected():
+            dist.all_gather_object(told, own)
+        return _results(told)
+
+    def share(self, tensors: Iterable[torch.Tensor]) -> None:
+        for tensor in tensors:
+            sent = self._sendable(tensor)
+            with _connected():
+                dist.broadcast(sent, src=0)
+            if sent is not tensor:
+                tensor.copy_(sent)
+
+    def sum_gradients(
+        self, parameters: Sequence[torch.nn.Parameter], sums: torch.Tensor
+    ) -> torch.Tensor:
+        learned = [p for p in parameters if p.requires_grad]
+        total, dense, sparse = self._kinds(learned, sums)
+        for parameter in sparse:
+            parameter.grad = self._sum_of_rows(parameter)
+        small: list[torch.Tensor] = []
+        for parameter in dense:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = parameter.grad.contiguous()
+            if _bytes([parameter.grad]) >= _TOGETHER:
+                self._sum(parameter.grad)
+                continue
+            small.append(parameter.grad)
+            if _bytes(small) >= _TOGETHER:
+                self._sum_together(small)
+                small = []
+        self._sum_together(small)
+        return total
+
+    def _kinds(
+        self, parameters: Sequence[torch.nn.Parameter], sums: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+        """The sums of all; the parameters with dense gradients anywhere, and with sparse ones."""
+        has = [float(p.grad is not None) for p in parameters]
+        rows = [float(p.grad is not None and p.grad.is_sparse) for p in parameters]
+        told = torch.cat([sums, torch.tensor([has, rows], device=sums.device).view(-1)])
+        self._sum(told)
+        any_has, any_rows = told[len(sums) :].view(2, -1).gt(0).tolist()
+        each = list(zip(parameters, any_has, any_rows, strict=True))
+        dense = [p for p, is_there, is_sparse in each if is_there and not is_sparse]
+        return told[: len(sums)], dense, [p for p, _, is_sparse in each if is_sparse]
+
+    def _sum(self, tensor: torch.Tensor) -> None:
+        with _connected():
+            dist.all_reduce(tensor)
+
+    def _sum_together(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Sum small tensors in place, by one buffer."""
+        if not tensors:
+            return
+        buffer = torch.cat([tensor.view(-1) for tensor in tensors])
+        self._sum(buffer)
+        parts = torch.split(buffer, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def _sum_of_rows(self, parameter: torch.nn.Parameter) -> torch.Tensor:
+        """The sum of the sparse gradients of a table, whose rows travel; added in order of rank."""
+        rows = torch.empty(0, dtype=torch.long, device=parameter.device)
+        values = parameter.detach().new_empty(0, *parameter.shape[1:])
+        if parameter.grad is not None:
+            own = coalesced(parameter.grad)
+            rows, values = own._indices()[0], own._values()
+        rows, values = self._gathered(rows), self._gathered(values)
+        return coalesced(torch.sparse_coo_tensor(rows[None], values, parameter.shape))
+
+    def _gathered(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The rows of all processes, one after another; each may have another number of them."""
+        counts = torch.zeros(self.size, dtype=torch.long, device=tensor.device)
+        counts[self.rank] = len(tensor)
+        self._sum(counts)
+        most = int(counts.max())
+        sent = tensor.new_zeros((most, *tensor.shape[1:]))
+        sent[: len(tensor)] = tensor
+        each = [torch.empty_like(sent) for _ in range(self.size)]
+        with _connected():
+            dist.all_gather(each, sent)
+        return torch.cat([rows[:count] for rows, count in zip(each, counts.tolist(), strict=True)])
+
+    def require_alike(self, values: Callable[[], dict[str, Any]]) -> None:
+        first, *others = self.gather(values)
+        for rank, other in enumerate(others, 1):
+            for key, value in _flat(first).items():
+                theirs = _flat(other).get(key)
+                if theirs != value:
+                    raise InputError(
+                        f"process {rank} has {key}={theirs}, process 0 {value}: give all the same "
+                        f"command, data and threads, on machines of one kind"
+                    )
+
+    def _sendable(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor itself, or a copy that the group can send."""
+        if self._only_gpu and tensor.device.type == "cpu":
+            return tensor.cuda()
+        return tensor.contiguous()
+
+
+def _bytes(tensors: Sequence[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a training next to all else."""
+    return {**values, **values.get("training", {}), "training": None}
+
+
+def _attempt(make: Callable[[], T]) -> tuple[T | None, InputError | None]:
+    """What was made, or the InputError that says why not."""
+    try:
+        return make(), None
+    except InputError as error:
+        return None, error
+
+
+def _results(attempts: Sequence[tuple[Any, InputError | None]]) -> list[Any]:
+    """What each process made; the first error is raised."""
+    for _, error in attempts:
+        if error is not None:
+            raise error
+    return [made for made, _ in attempts]
