@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 import torch
 
+from tests.fixtures.requests import made_requests
 from twofold.records import TASKS, InputError, Request, Task
+from twofold.retrieval import generative
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 
@@ -36,6 +38,27 @@ def test_brute_force_over_the_catalog_agrees(retriever: GenerativeRetriever) -> 
         expected, rel=1e-4
     )
     assert list(ranking.item_ids) == sorted(expected, key=lambda i: (expected[i], i), reverse=True)
+
+
+@pytest.mark.parametrize("folder", ["model_folder", "semantic_folder"])
+def test_shards_answered_apart_have_the_bits_of_all_together(
+    folder: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generative, "_BATCH_TOKENS", 40)
+    retriever = load_model(request.getfixturevalue(folder))
+    asked = made_requests(retriever, 40)
+    whole = retriever.retrieve(asked, 10)
+    for size in (1, 9):
+        shards = list(retriever.shards(asked, 10, size))
+        assert len(shards) > 2
+        assert all(len(shard) >= size for shard in shards[:-1])
+        apart = {
+            request_id: ranking
+            for shard in shards
+            for request_id, ranking in retriever.retrieve(shard, 10).rankings.items()
+        }
+        assert apart == whole.rankings
+    assert list(whole) == [each.request_id for each in asked]
 
 
 def test_ranked_items_have_ranks_and_titles(retriever: GenerativeRetriever) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from twofold.cli import study as study_here
-from twofold.cli.options import Device, Model
+from twofold.cli.evaluate import evaluate_model, show_measures
+from twofold.cli.options import Device, Json, Model, Out, SkipUnknown
 from twofold.cli.serve import Host, KeyFile, State
 
 cluster = typer.Typer(help="The commands of these names, on a Ray cluster.", rich_markup_mode=None)
@@ -48,6 +49,48 @@ def _with_options_of(command: Any, wrapper: Any) -> Any:
 
 
 cluster.command()(_with_options_of(study_here.study, study))
+
+
+@cluster.command()
+def evaluate(
+    model: Model,
+    dataset: Annotated[str, typer.Argument(help="The dataset whose test requests are asked.")],
+    out: Out,
+    address: Address = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Copies of the model that answer at once; as many as the cluster has room for by "
+            "default.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="CPU threads of each worker.")
+    ] = 1,
+    device: Device = "cpu",
+    skip_unknown: SkipUnknown = False,
+    json: Json = False,
+) -> None:
+    """Score a model on a dataset's test requests, which the machines of a Ray cluster answer; every
+    machine needs the model folder at the same path."""
+    from twofold import artifact
+    from twofold.cluster.connection import connected
+
+    artifact.require_absent(out)
+    with artifact.claim(out), connected(address):
+        from twofold.cluster.evaluate import RayRetriever
+
+        evaluate_model(
+            model,
+            dataset,
+            out,
+            "cpu",
+            skip_unknown,
+            lambda own: RayRetriever(own, model, workers, threads, device),
+        )
+    show_measures(out, json)
 
 
 @cluster.command()

@@ -1,12 +1,16 @@
 """`twofold evaluate`."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twofold.cli.options import Device, Json, Out, SkipUnknown, say_left_out
-from twofold.records import InputError
+from twofold.records import InputError, Retriever
+
+if TYPE_CHECKING:
+    from twofold.retrieval.generative import GenerativeRetriever
 
 Run = Annotated[
     Path | None, typer.Option("--run", help="A TREC run file to score instead of a model.")
@@ -30,7 +34,6 @@ def evaluate(
 ) -> None:
     """Score a model on a dataset's test requests, or a saved run against qrels."""
     from twofold import artifact
-    from twofold.tasks.evaluate import NEEDS
 
     artifact.require_absent(out)
     if run and qrels and not model:
@@ -38,9 +41,17 @@ def evaluate(
             _evaluate_run(run, qrels, out)
     elif model and dataset and not (run or qrels):
         with artifact.claim(out):
-            _evaluate_model(model, dataset, out, device, skip_unknown)
+            evaluate_model(model, dataset, out, device, skip_unknown)
     else:
         raise InputError("evaluate: give MODEL and DATASET, or --run FILE and --qrels FILE")
+    show_measures(out, json)
+
+
+def show_measures(out: Path, json: bool) -> None:
+    """Print the measures of a finished evaluation."""
+    from twofold import artifact
+    from twofold.tasks.evaluate import NEEDS
+
     measured = artifact.read_json(out / "measures.json")
     if json:
         print((out / "measures.json").read_text(encoding="utf-8"), end="")
@@ -53,7 +64,15 @@ def evaluate(
         print(f"{task}: {values}  (requests without an answer: {measured['unanswered'][task]})")
 
 
-def _evaluate_model(model: Path, dataset: str, out: Path, device: str, skip_unknown: bool) -> None:
+def evaluate_model(
+    model: Path,
+    dataset: str,
+    out: Path,
+    device: str,
+    skip_unknown: bool,
+    on_machines: "Callable[[GenerativeRetriever], Retriever] | None" = None,
+) -> None:
+    """Score a model; `on_machines` makes of it what answers on other machines."""
     from twofold.retrieval.generative import load_model
     from twofold.tasks.evaluate import evaluate as run
     from twofold.tasks.evaluate import save_evaluation
@@ -71,7 +90,8 @@ def _evaluate_model(model: Path, dataset: str, out: Path, device: str, skip_unkn
     tasks = [task for task in data.tasks if task in retriever.model.tasks]
     if not tasks:
         raise InputError(f"{dataset}: has no task that {model} was trained on")
-    save_evaluation(run(retriever, data, tasks), out, retriever.model.stamp.as_dict())
+    answering = on_machines(retriever) if on_machines else retriever
+    save_evaluation(run(answering, data, tasks), out, retriever.model.stamp.as_dict())
 
 
 def _evaluate_run(run_path: Path, qrels_path: Path, out: Path) -> None:

@@ -10,7 +10,6 @@ Invariant: no number depends on where a unit was done, or how often it was begun
 import contextlib
 import functools
 import logging
-import os
 import queue
 import socket
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from twofold.cluster.machines import room_for, work_in
 from twofold.records import InputError
 from twofold.studies.workers.messages import Order, answer, is_result, log_level
 from twofold.studies.workers.pool import Crew, Pool, memory_of_worker
@@ -48,7 +48,7 @@ class RayMachines:
         device: str,
     ) -> Crew:
         own = threads or 1
-        room = _room(_needs(own, device, dataset))
+        room = room_for(_needs(own, device, dataset))
         return Crew(workers or max(1, min(units, room)), own)
 
     @contextlib.contextmanager
@@ -64,26 +64,6 @@ def _needs(threads: int, device: str, dataset: PreparedDataset) -> dict[str, flo
     """What Ray reserves for a unit."""
     needs: dict[str, float] = {"CPU": threads, "memory": memory_of_worker(dataset)}
     return needs if device == "cpu" else {**needs, "GPU": 1}
-
-
-def _room(needs: Mapping[str, float]) -> int:
-    """How many units find room on the machines that the cluster has now.
-
-    Raises:
-        InputError: none ever would.
-    """
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(
-        min(int(machine.get(name, 0) // amount) for name, amount in needs.items())
-        for machine in machines
-    )
-    if not room:
-        wanted = ", ".join(f"{amount:g} of {name}" for name, amount in needs.items())
-        raise InputError(
-            f"no machine of the cluster has what a worker needs ({wanted}); give fewer --threads, "
-            f"or add larger machines"
-        )
-    return room
 
 
 class RayPool:
@@ -198,8 +178,7 @@ def _at(place: Path, work: Work) -> Work:
     Raises:
         InputError: this machine does not see the study's folder.
     """
-    with contextlib.suppress(OSError):
-        os.chdir(place)
+    work_in(place)
     if not work.folder.plan.is_file():
         raise InputError(
             f"{work.folder.path}: is not seen by machine {socket.gethostname()} of the cluster; "

@@ -72,16 +72,46 @@ class GenerativeRetriever:
         """
         encoded = [self._encode(request) for request in requests]
         rankings: dict[str, Ranking] = {}
+        for task, where, rows in self._batches(requests, encoded, k):
+            batch = self.model.batch_of([encoded[row] for row in rows])
+            rankings |= self._rank(task, where, [requests[row] for row in rows], batch, k)
+        return Run(
+            self.name, {request.request_id: rankings[request.request_id] for request in requests}
+        )
+
+    def shards(self, requests: Sequence[Request], k: int, size: int) -> Iterator[list[Request]]:
+        """Parts of the requests that may be answered by themselves, in any process.
+
+        A part has whole batches of `retrieve`, so that its scores are the same to the last bit.
+
+        Args:
+            requests: what is to be retrieved.
+            k: how many items for each.
+            size: the fewest requests of a part, the last one excepted.
+
+        Raises:
+            InputError: a history names an unknown item.
+        """
+        shard: list[Request] = []
+        encoded = [self._encode(request) for request in requests]
+        for _, _, rows in self._batches(requests, encoded, k):
+            shard += (requests[row] for row in rows)
+            if len(shard) >= size:
+                yield shard
+                shard = []
+        if shard:
+            yield shard
+
+    def _batches(
+        self, requests: Sequence[Request], encoded: Sequence[EncodedExample], k: int
+    ) -> "Iterator[tuple[Task, Where, list[int]]]":
+        """The rows of the requests that are answered together, with their task and filter."""
         alike: dict[tuple[Task, Where], list[int]] = {}
         for row, request in enumerate(requests):
             alike.setdefault((self._task(request), request.where), []).append(row)
         for (task, where), same in alike.items():
             for rows in batches_by_length(same, encoded, self._batch_size(task, k)):
-                batch = self.model.batch_of([encoded[row] for row in rows])
-                rankings |= self._rank(task, where, [requests[row] for row in rows], batch, k)
-        return Run(
-            self.name, {request.request_id: rankings[request.request_id] for request in requests}
-        )
+                yield task, where, rows
 
     @cached_property
     def _attributes(self) -> "Attributes":

@@ -1,0 +1,113 @@
+"""Batch inference: the requests of an evaluation, answered by the machines of a Ray cluster.
+
+Invariant: the scores are those of one machine to the last bit, as every worker gets whole batches.
+That is why these are plain actors: Ray Data cuts a dataset into blocks of its own choice.
+"""
+
+import logging
+import socket
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import ray
+import torch
+from ray.exceptions import RayError, RayTaskError
+from ray.util import ActorPool
+
+from twofold.cluster.machines import room_for, work_in
+from twofold.records import InputError, Ranking, Request, Run
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+
+SHARDS = 8
+"""The parts of the requests for each worker: a machine that is slower, or is lost, costs a part."""
+LOSSES = 3
+"""How often a worker that is lost is begun again."""
+BETWEEN_LINES = 10.0
+"""The fewest seconds between two lines of the log."""
+
+_log = logging.getLogger(__name__)
+
+
+class RayRetriever:
+    """A model whose requests are answered by workers of the cluster, each with a copy of it.
+
+    Args:
+        model: the model, which divides the requests.
+        folder: its folder, at the same path on every machine.
+        workers: how many; as many as the cluster has room for by default.
+        threads: CPU threads of each.
+        device: `cpu`, `cuda` for one GPU each, or `auto` for that where the cluster has GPUs.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeRetriever,
+        folder: Path,
+        workers: int | None = None,
+        threads: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        self.name = model.name
+        self._model = model
+        if device == "auto":
+            device = "cuda" if "GPU" in ray.cluster_resources() else "cpu"
+        gpus = int(device != "cpu")
+        room = room_for({"CPU": threads, "GPU": 1} if gpus else {"CPU": threads})
+        actor = ray.remote(_Worker).options(
+            num_cpus=threads, num_gpus=gpus, max_restarts=LOSSES, max_task_retries=LOSSES
+        )
+        self._workers = [
+            actor.remote(Path.cwd(), folder, threads, device) for _ in range(workers or room)
+        ]
+
+    def retrieve(self, requests: Sequence[Request], k: int) -> Run:
+        size = max(1, len(requests) // (SHARDS * len(self._workers)))
+        pool, rankings = ActorPool(self._workers), dict[str, Ranking]()
+        begun = said = time.monotonic()
+        shards = self._model.shards(requests, k, size)
+        try:
+            for run in pool.map_unordered(
+                lambda worker, shard: worker.run.remote(shard, k), shards
+            ):
+                rankings |= run.rankings
+                if time.monotonic() - said >= BETWEEN_LINES:
+                    said = time.monotonic()
+                    left = (said - begun) * (len(requests) / len(rankings) - 1)
+                    _log.info("%d of %d requests, %.0f s left", len(rankings), len(requests), left)
+        except RayTaskError as error:
+            raise error.cause from error
+        except RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"a worker of the cluster was lost {LOSSES + 1} times ({reason}); give fewer "
+                f"--workers if memory was short"
+            ) from error
+        return Run(self.name, {key: rankings[key] for key in (r.request_id for r in requests)})
+
+
+class _Worker:
+    """Answers requests in a process of the cluster.
+
+    Args:
+        place: the folder of the command.
+        folder: the model's.
+        threads: CPU threads.
+        device: of the model.
+    """
+
+    def __init__(self, place: Path, folder: Path, threads: int, device: str) -> None:
+        work_in(place)
+        torch.set_num_threads(threads)
+        self._folder, self._device = folder, device
+
+    @cached_property
+    def _model(self) -> GenerativeRetriever:
+        try:
+            return load_model(self._folder, self._device)
+        except InputError as error:
+            raise InputError(f"machine {socket.gethostname()} of the cluster: {error}") from error
+
+    def run(self, requests: Sequence[Request], k: int) -> Run:
+        return self._model.retrieve(requests, k)
