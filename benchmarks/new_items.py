@@ -61,13 +61,10 @@ def without(dataset: PreparedDataset, items: list[str]) -> PreparedDataset:
 
     qrels = kept(dataset.qrels)
     queries = dataset.queries.filter(pl.col("query_id").is_in(qrels["query_id"].unique().implode()))
-    return dataclasses.replace(
-        dataset,
-        catalog=Catalog.of(kept(dataset.catalog.items)),
-        interactions=kept(dataset.interactions),
-        queries=queries,
-        qrels=qrels,
+    rest = dataset.with_tables(
+        interactions=kept(dataset.interactions), queries=queries, qrels=qrels
     )
+    return dataclasses.replace(rest, catalog=Catalog.of(kept(dataset.catalog.items)))
 
 
 def hidden(dataset: PreparedDataset, share: float, seed: int) -> pl.DataFrame:
@@ -220,7 +217,7 @@ def main() -> None:
     new = drawn(whole, arguments.share, arguments.seed)
     rest = without(whole, new)
     untold = hidden(rest, arguments.hide, arguments.seed)
-    told = dataclasses.replace(rest, qrels=rest.qrels.join(untold, on=KEY, how="anti"))
+    told = rest.with_tables(qrels=rest.qrels.join(untold, on=KEY, how="anti"))
     print(json.dumps({"items": len(whole.catalog), "new": len(new), "untold": len(untold)}))
     before = load_model(trained(told, arguments.out, arguments), arguments.device)
     results = compare(whole, told, new, untold, before)

@@ -42,9 +42,7 @@ class PeerRun:
 
 def without_queries(dataset: PreparedDataset) -> PreparedDataset:
     """The dataset without queries, so that an epoch is one of histories."""
-    return dataclasses.replace(
-        dataset, queries=dataset.queries.clear(), qrels=dataset.qrels.clear()
-    )
+    return dataset.with_tables(queries=dataset.queries.clear(), qrels=dataset.qrels.clear())
 
 
 def write_split(dataset: PreparedDataset, folder: Path) -> None:

@@ -8,7 +8,6 @@ processor time, and the value of every validation. Test data are not touched.
 """
 
 import argparse
-import dataclasses
 import tempfile
 import time
 from pathlib import Path
@@ -30,8 +29,7 @@ def draw_users(dataset: PreparedDataset, users: int) -> PreparedDataset:
     names = sorted(dataset.interactions["user_id"].unique().to_list())
     size = min(users, len(names))
     kept = np.random.default_rng(_DRAW_SEED).choice(names, size, replace=False).tolist()
-    return dataclasses.replace(
-        dataset,
+    return dataset.with_tables(
         interactions=dataset.interactions.filter(pl.col("user_id").is_in(kept)),
         queries=dataset.queries.clear(),
         qrels=dataset.qrels.clear(),

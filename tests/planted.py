@@ -10,7 +10,7 @@ from twofold.data.formats import Table
 from twofold.data.validation import validate
 from twofold.encoders.vectors import Vectors
 from twofold.records import Ints
-from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset, TablesInMemory
 from twofold.tasks.split import split_dataset
 
 ITEMS = 48
@@ -68,20 +68,25 @@ def with_other_held_out(dataset: PreparedDataset) -> PreparedDataset:
     later = dataset.queries.filter(pl.col("split") != "train")
     return PreparedDataset(
         catalog=dataset.catalog,
-        interactions=dataset.interactions.with_columns(
-            pl.when(pl.col("split") == "train")
-            .then("item_id")
-            .otherwise(pl.col("item_id").replace_strict(other))
-            .alias("item_id")
-        ),
-        queries=dataset.queries.with_columns(
-            pl.when(pl.col("split") == "train").then("text").otherwise(pl.lit("leak")).alias("text")
-        ),
-        qrels=dataset.qrels.with_columns(
-            pl.when(pl.col("query_id").is_in(later["query_id"].to_list()))
-            .then(pl.col("item_id").replace_strict(other))
-            .otherwise("item_id")
-            .alias("item_id")
+        tables=TablesInMemory(
+            interactions=dataset.interactions.with_columns(
+                pl.when(pl.col("split") == "train")
+                .then("item_id")
+                .otherwise(pl.col("item_id").replace_strict(other))
+                .alias("item_id")
+            ),
+            queries=dataset.queries.with_columns(
+                pl.when(pl.col("split") == "train")
+                .then("text")
+                .otherwise(pl.lit("leak"))
+                .alias("text")
+            ),
+            qrels=dataset.qrels.with_columns(
+                pl.when(pl.col("query_id").is_in(later["query_id"].to_list()))
+                .then(pl.col("item_id").replace_strict(other))
+                .otherwise("item_id")
+                .alias("item_id")
+            ),
         ),
         protocol=dataset.protocol,
         source=dataset.source,

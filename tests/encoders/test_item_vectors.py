@@ -1,7 +1,5 @@
 """Item vectors from examples: what is near in time is near in space, and nothing else is read."""
 
-import dataclasses
-
 import numpy as np
 import polars as pl
 import pytest
@@ -21,7 +19,7 @@ def _factors(dataset: PreparedDataset, width: int = 64, seed: int = 0) -> Vector
 
 def _only(dataset: PreparedDataset, users: list[str]) -> PreparedDataset:
     kept = dataset.interactions.filter(pl.col("user_id").is_in(users))
-    return dataclasses.replace(dataset, interactions=kept)
+    return dataset.with_tables(interactions=kept)
 
 
 def test_items_of_the_same_histories_are_near() -> None:
@@ -73,7 +71,7 @@ def test_held_out_events_are_not_read() -> None:
 def test_one_item_over_and_over_says_nothing() -> None:
     dataset = planted_dataset()
     same = dataset.interactions.with_columns(item_id=pl.lit("i0"))
-    assert not _factors(dataclasses.replace(dataset, interactions=same)).any()
+    assert not _factors(dataset.with_tables(interactions=same)).any()
 
 
 def test_windows_of_a_long_history_lose_no_more_than_the_pairs_across_their_ends() -> None:

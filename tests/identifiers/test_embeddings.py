@@ -20,7 +20,7 @@ from twofold.encoders.tuning import TuningConfig
 from twofold.identifiers.embeddings import STRATEGIES, item_embeddings
 from twofold.identifiers.identifiers import Strategy
 from twofold.records import InputError, Ints
-from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset, TablesInMemory
 
 TUNING = TuningConfig(epochs=1, batch=32, learning_rate=1e-3)
 
@@ -84,9 +84,7 @@ def test_an_item_without_a_training_query_keeps_its_text() -> None:
     kept = dataset.qrels.filter(dataset.qrels["item_id"] != "i0")
     without = PreparedDataset(
         dataset.catalog,
-        dataset.interactions,
-        dataset.queries,
-        kept,
+        TablesInMemory(dataset.interactions, dataset.queries, kept),
         dataset.protocol,
         dataset.source,
     )

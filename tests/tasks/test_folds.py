@@ -109,7 +109,7 @@ def test_queries_that_name_their_split_have_folds_only_if_asked_for(named: Prepa
 def test_a_text_of_validation_is_trained_on_in_no_fold(named: PreparedDataset) -> None:
     first = named.queries.filter(pl.col("split") == "validation")["key"][0]
     copied = named.queries.head(1).with_columns(key=pl.lit(first), split=pl.lit(None, pl.String))
-    data = replace(named, queries=pl.concat([named.queries, copied]))
+    data = named.with_tables(queries=pl.concat([named.queries, copied]))
     for number in ALL[1:]:
         rows = Folds(data, "all").of(number).queries.filter(pl.col("key") == first)
         assert set(rows["split"]) == {"validation", None}

@@ -1,12 +1,17 @@
 """A prepared folder gives back what was prepared."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from twofold.records import InputError
+from twofold import artifact
+from twofold.records import SPLITS, TASKS, InputError
+from twofold.tasks import prepared
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
 
@@ -42,3 +47,63 @@ def test_a_changed_file_is_refused(catalog: PreparedDataset, tmp_path: Path) -> 
 def test_what_is_no_source_is_refused(source: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_dataset(source)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_prepared_folder_gives_the_same_examples_and_requests(
+    catalog: PreparedDataset, tmp_path: Path, earlier: bool
+) -> None:
+    save_dataset(catalog, tmp_path / "out")
+    if earlier:  # a folder of a version that wrote no arrays
+        shutil.rmtree(tmp_path / "out" / "columns")
+        config = artifact.read_json(tmp_path / "out" / artifact.MANIFEST)["config"]
+        artifact.seal(tmp_path / "out", "dataset", config)
+    loaded = load_dataset(tmp_path / "out")
+    assert (loaded.tables.columns is None) == earlier
+    for task in TASKS:
+        for ours, theirs in zip(
+            catalog.task(task).examples, loaded.task(task).examples, strict=True
+        ):
+            assert ours.query == theirs.query
+            for name in ("history", "targets", "visible"):
+                assert np.array_equal(getattr(ours, name), getattr(theirs, name))
+        for split in SPLITS[1:]:
+            one, other = catalog.task(task).requests(split), loaded.task(task).requests(split)
+            assert list(one.requests) == list(other.requests)
+            assert dict(one.qrels) == dict(other.qrels)
+            assert one.sample(7).requests == other.sample(7).requests
+            assert set(one.sample(7).qrels) == {r.request_id for r in one.sample(7).requests}
+    assert list(catalog.histories) == list(loaded.histories)
+    for user, history in catalog.training_histories.items():
+        assert np.array_equal(history, loaded.training_histories[user])
+
+
+def test_arrays_are_read_where_they_are_and_no_table_is(
+    catalog: PreparedDataset, tmp_path: Path
+) -> None:
+    save_dataset(catalog, tmp_path / "out")
+    loaded = load_dataset(tmp_path / "out")
+    loaded.task("recommendation").source()
+    loaded.task("search").requests("validation").sample(3)
+    assert loaded.digest == catalog.digest
+    assert loaded.tasks == TASKS
+    assert set(vars(loaded.tables)) <= {"folder", "columns"}
+    assert not loaded.columns.events.items.flags.writeable
+
+
+def test_the_digest_is_that_of_the_protocol_and_the_tables_in_use(
+    catalog: PreparedDataset, tmp_path: Path
+) -> None:
+    save_dataset(catalog, tmp_path / "out")
+    loaded = load_dataset(tmp_path / "out")
+    kept = dataclasses.replace(loaded.protocol, seen="keep")
+    assert dataclasses.replace(loaded, protocol=kept).digest != loaded.digest
+    fewer = loaded.with_tables(qrels=loaded.qrels[1:])
+    assert fewer.digest not in (loaded.digest, dataclasses.replace(loaded, protocol=kept).digest)
+
+
+def test_the_digest_is_the_same_whatever_is_hashed_together(
+    catalog: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "_ROWS", 7)
+    assert dataclasses.replace(catalog).digest == catalog.digest

@@ -1,6 +1,5 @@
 """Arms: their names, their tasks, and what they need."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ def test_arms_need_their_tasks(catalog: PreparedDataset, tmp_path: Path) -> None
         train(catalog, "both", out=tmp_path / "m")
     with pytest.raises(InputError, match="--device 'tpu': not usable here"):
         train(catalog, "joint", out=tmp_path / "m", device="tpu")
-    one_side = dataclasses.replace(catalog, queries=catalog.queries.clear())
+    one_side = catalog.with_tables(queries=catalog.queries.clear())
     with pytest.raises(InputError, match="or use --arm recommendation"):
         train(one_side, "search", out=tmp_path / "m")
 

@@ -105,7 +105,7 @@ def test_none_is_asked_for_or_possible(
 
 def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:
     silent = planted_dataset(titles=NO_TITLES)
-    wordless = replace(silent, queries=silent.queries.with_columns(text=pl.lit(" ")))
+    wordless = silent.with_tables(queries=silent.queries.with_columns(text=pl.lit(" ")))
     assert hybrid_part(silent, retriever.model.vocabulary.encoder) is not None
     assert hybrid_part(wordless, retriever.model.vocabulary.encoder) is None
 

@@ -1,6 +1,5 @@
 """Where a training starts: identifiers, initial embeddings, and what a checkpoint has learned."""
 
-import dataclasses
 from pathlib import Path
 
 import polars as pl
@@ -58,8 +57,7 @@ def _with_other_queries(dataset: PreparedDataset) -> PreparedDataset:
     """Another text of every query, and another right answer."""
     names = dataset.catalog.item_ids
     other = dict(zip(names, names[1:] + names[:1], strict=True))
-    return dataclasses.replace(
-        dataset,
+    return dataset.with_tables(
         queries=dataset.queries.with_columns(text=pl.lit("other ") + pl.col("text").str.reverse()),
         qrels=dataset.qrels.with_columns(pl.col("item_id").replace_strict(other)),
     )
@@ -70,8 +68,8 @@ def _with_other_events(dataset: PreparedDataset) -> PreparedDataset:
     names = dataset.catalog.item_ids
     other = dict(zip(names, names[5:] + names[:5], strict=True))
     changed = pl.col("item_id").replace_strict(other)
-    return dataclasses.replace(
-        dataset, interactions=dataset.interactions.with_columns(changed.alias("item_id"))[:-7]
+    return dataset.with_tables(
+        interactions=dataset.interactions.with_columns(changed.alias("item_id"))[:-7]
     )
 
 

@@ -551,10 +551,21 @@ class EncodedSource(Sequence[EncodedExample]):
             targets=targets,
             lengths=layout.lengths,
             items=examples.counts,
-            queries=self._queries.texts,
-            query_of=self._queries.number[examples.query_of],
-            vectors=self._vectors,
+            **self._asked(examples.query_of),
         )
+
+    def _asked(self, query_of: Ints) -> dict[str, Any]:
+        """The queries of `EncodedExamples`, with their vectors where these are kept."""
+        if self._kept is not None:
+            texts, number, vectors = self._kept
+            return {"queries": texts, "query_of": number[query_of], "vectors": vectors}
+        asked, own = np.unique(query_of, return_inverse=True)
+        return {"queries": self._texts(asked), "query_of": own}
+
+    def _texts(self, queries: Ints) -> list[str]:
+        """Texts of queries, empty where there is none."""
+        known = self._examples.queries
+        return ["" if query < 0 else known[query] for query in queries.tolist()]
 
     @property
     def _levels(self) -> Ints:
@@ -569,28 +580,22 @@ class EncodedSource(Sequence[EncodedExample]):
         return self._vocabulary.encode_queries(self._examples.queries)
 
     @cached_property
-    def _queries(self) -> "_Queries":
-        """The queries whose vectors are kept, or all of them where they are too many for that."""
-        encoder = self._vocabulary.encoder
-        query_of, known = self._examples.query_of, len(self._examples.queries)
-        used = np.bincount(query_of + 1, minlength=known + 1)
-        if encoder is None or np.count_nonzero(used) * encoder.width * 4 > _MOST_VECTORS:
-            return _Queries(
-                [*self._examples.queries, ""], np.append(np.arange(known), known), False
-            )
+    def _kept(self) -> tuple[list[str], Ints, npt.NDArray[np.float32]] | None:
+        """The queries, the place of each of `Examples.queries` among them, and their vectors.
+
+        None where they are too many for their vectors to be kept.
+        """
+        encoder, query_of = self._vocabulary.encoder, self._examples.query_of
+        known = len(self._examples.queries)
+        used = np.count_nonzero(np.bincount(query_of + 1, minlength=known + 1))
+        if encoder is None or used * encoder.width * 4 > _MOST_VECTORS:
+            return None
         asked, first = np.unique(query_of, return_index=True)
         order = asked[np.argsort(first)]
-        number = np.zeros(known + 1, dtype=np.int64)
+        number = np.zeros(known + 1, dtype=np.int64)  # the last is that of no query, -1
         number[order] = np.arange(len(order))
-        texts = ["" if query < 0 else self._examples.queries[query] for query in order.tolist()]
-        return _Queries(texts, number, True)
-
-    @cached_property
-    def _vectors(self) -> npt.NDArray[np.float32] | None:
-        encoder = self._vocabulary.encoder
-        return (
-            _encoded(encoder, self._queries.texts) if self._queries.are_kept and encoder else None
-        )
+        texts = self._texts(order)
+        return texts, number, _encoded(encoder, texts)
 
 
 Encoded = EncodedSource | EncodedExamples | Sequence[EncodedExample]
@@ -600,20 +605,6 @@ Encoded = EncodedSource | EncodedExamples | Sequence[EncodedExample]
 def totals_of(source: Encoded) -> EncodedSource | EncodedExamples:
     """The same examples, which know their numbers of tokens, contexts and targets."""
     return source if isinstance(source, EncodedSource) else EncodedExamples.of(source)
-
-
-class _Queries(NamedTuple):
-    """Texts of queries, the last of which is empty.
-
-    Attributes:
-        texts: the texts.
-        number: the index in `texts` of each query of the examples; the last is that of none.
-        are_kept: whether their vectors are kept.
-    """
-
-    texts: Sequence[str]
-    number: Ints
-    are_kept: bool
 
 
 class _Layout(NamedTuple):

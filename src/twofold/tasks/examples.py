@@ -11,6 +11,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 _DRAW_SEED = 20241
 """The random seed of the queries that are drawn from item texts."""
+
+_ROWS = 1 << 22
+"""The events that are counted together."""
 
 _TRAIN, _VALIDATION, _TEST = range(3)
 """The numbers of the splits; -1 is none."""
@@ -85,6 +89,45 @@ class Histories(Mapping[str, Ints]):
         return self._rows
 
 
+class Texts(Sequence[str]):
+    """Texts one after another, in UTF-8, which may be mapped from a file.
+
+    Args:
+        letters: the bytes of all texts.
+        ends: the end of each text, (n,).
+    """
+
+    def __init__(self, letters: npt.NDArray[np.uint8], ends: Ints) -> None:
+        self.letters, self.ends = letters, ends
+
+    @staticmethod
+    def of(texts: Sequence[str]) -> "Texts":
+        """The same texts as bytes."""
+        if isinstance(texts, Texts):
+            return texts
+        parts, ends = [], [np.zeros(0, dtype=np.int64)]
+        for start in range(0, len(texts), _ROWS):
+            written = [text.encode() for text in texts[start : start + _ROWS]]
+            parts.append(b"".join(written))
+            ends.append(np.array([len(text) for text in written]))
+        letters = np.frombuffer(b"".join(parts), dtype=np.uint8)
+        return Texts(letters, np.cumsum(np.concatenate(ends)))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        rows = range(len(self))[row]
+        if isinstance(rows, range):
+            return [self[each] for each in rows]
+        begin = int(self.ends[rows - 1]) if rows else 0
+        return self.letters[begin : int(self.ends[rows])].tobytes().decode()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Events:
     """The interactions as arrays, a run of events for each user, in the order of time.
@@ -123,18 +166,25 @@ class Events:
         """Every user's events."""
         return Histories(self.users, self.items, self.starts[:-1], self.starts[1:])
 
-    def training_histories(self) -> Histories:
-        """The training events of every user who has one."""
+    def training_counts(self, size: int) -> Ints:
+        """How often each of `size` items is a training event, (size,)."""
+        counts = np.zeros(size, dtype=np.int64)
+        for start in range(0, len(self.items), _ROWS):
+            rows = slice(start, start + _ROWS)
+            counts += np.bincount(self.items[rows][self.splits[rows] == _TRAIN], minlength=size)
+        return counts
+
+    def training_histories(self) -> tuple[Ints, Histories]:
+        """The number of every user who has a training event, and these events."""
         train = self.splits == _TRAIN
         counts = self._counts(train)
         # A user's training events come first, unless somebody has made the split.
         items, begins = self.items, self.starts[:-1]
         if not (self._first(~train) - begins == counts).all():
             items, begins = self.items[train], np.cumsum(counts) - counts
-        own = counts > 0
-        return Histories(
-            self.users.filter(pl.Series(own)), items, begins[own], (begins + counts)[own]
-        )
+        own = np.flatnonzero(counts)
+        begins, ends = begins[own], (begins + counts)[own]
+        return own, Histories(self.users[own], items, begins, ends)
 
     def of_split(self, number: int) -> Ints:
         """The last event of each user that has a split, or -1, (U,)."""
@@ -194,11 +244,9 @@ class Asked:
     """Queries and their right answers as arrays.
 
     Attributes:
-        query_ids: (Q,).
         texts: the different texts, in the order of their first query.
         text_of: the index of each query's text, (Q,).
         users: the number of each query's user among those of the events; -1 for none, (Q,).
-        user_ids: as the table has them, (Q,).
         times: timestamps, NaN where there is none, (Q,).
         splits: the number of each query's split, (Q,).
         starts: the first answer of each query, and the end of the last, (Q + 1,).
@@ -206,11 +254,9 @@ class Asked:
         relevances: (A,).
     """
 
-    query_ids: pl.Series
-    texts: pl.Series
+    texts: Sequence[str]
     text_of: Ints
     users: Ints
-    user_ids: pl.Series
     times: Floats
     splits: Small
     starts: Ints
@@ -228,17 +274,44 @@ class Asked:
         order = known[np.argsort(query_of[known], kind="stable")]
         counts = np.bincount(query_of[known], minlength=queries.height)
         return Asked(
-            query_ids=queries["query_id"],
-            texts=texts,
+            texts=Texts.of(texts.to_list()),
             text_of=numbers_of(queries["text"], texts),
             users=numbers_of(queries["user_id"], users),
-            user_ids=queries["user_id"],
             times=times_of(queries["timestamp"]),
             splits=split_numbers(queries["split"]),
             starts=np.concatenate([[0], np.cumsum(counts)]),
             items=numbers_of(qrels["item_id"], catalog.items["item_id"])[order],
             relevances=qrels["relevance"].to_numpy()[order],
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """The tables of a dataset as arrays, with what is learned from them.
+
+    Attributes:
+        events: the interactions.
+        trained: the training events of each user who has one.
+        trained_users: the numbers of these users among those of the events, (users,).
+        asked: the queries and their right answers.
+        searches: the training examples of search.
+    """
+
+    events: Events
+    trained: Histories
+    trained_users: Ints
+    asked: Asked
+    searches: Examples
+
+    @staticmethod
+    def of(
+        interactions: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, catalog: Catalog
+    ) -> "Columns":
+        """The columns of the tables of a dataset."""
+        events = Events.of(interactions, catalog)
+        users, trained = events.training_histories()
+        asked = Asked.of(queries, qrels, catalog, events.users)
+        return Columns(events, trained, users, asked, _query_examples(events, asked))
 
 
 def numbers_of(values: pl.Series, known: pl.Series) -> Ints:
@@ -306,7 +379,8 @@ class JudgedRequests:
 
 def build_examples(dataset: "PreparedDataset", task: Task) -> Examples:
     """The training examples of one task; none where the dataset lacks it."""
-    return _query_examples(dataset) if task == "search" else _history_examples(dataset)
+    columns = dataset.columns
+    return columns.searches if task == "search" else _history_examples(columns.trained)
 
 
 def build_requests(dataset: "PreparedDataset", task: Task, split: Split) -> JudgedRequests:
@@ -354,21 +428,19 @@ def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
     return by_item
 
 
-def _history_examples(dataset: "PreparedDataset") -> Examples:
+def _history_examples(histories: Histories) -> Examples:
     """One example for each user: every event but the first is a target, given those before it."""
-    histories = dataset.training_histories
     several = np.flatnonzero(histories.ends - histories.begins > 1)
     begins, ends = histories.begins[several], histories.ends[several]
     return Examples.of_histories(histories.positions, begins, ends)
 
 
-def _query_examples(dataset: "PreparedDataset") -> Examples:
+def _query_examples(events: Events, asked: Asked) -> Examples:
     """One example for each query: all its right answers, given its text and its user's history.
 
     A query that its user typed at or after the first held-out event is left out, and so are the
     user's held-out items as answers: a click on a result is often logged as an interaction too.
     """
-    events, asked = dataset.events, dataset.asked
     rows = np.flatnonzero(asked.splits == _TRAIN)
     rows = rows[~_is_held_out(events, asked, rows)]
     counts = np.diff(asked.starts)[rows]
@@ -387,7 +459,7 @@ def _query_examples(dataset: "PreparedDataset") -> Examples:
         firsts=lasts - counts,
         lasts=lasts,
         query_of=asked.text_of[rows],
-        queries=asked.texts,  # type: ignore[arg-type]  # a series is a sequence in all but name
+        queries=asked.texts,
     )
     before = events.before(asked.users[rows], asked.times[rows])
     return dataclasses.replace(made, ends=made.begins + before).with_targets()
@@ -401,13 +473,13 @@ def _is_held_out(events: Events, asked: Asked, rows: Ints) -> npt.NDArray[np.boo
     return np.asarray(~np.isnan(times) & ~(times < first))
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RequestColumns:
     """The requests of one task and split, and their right answers, as arrays.
 
     Attributes:
-        ids: the ids of the requests, (R,).
-        user_ids: (R,).
+        names: a table with the ids of requests and their users, by their number.
+        rows: the numbers of the requests in it, ascending, (R,).
         item_ids: those of the catalog.
         items: catalog positions, (E,); a history is a run of them.
         begins, ends: the run of each request's history, (R,).
@@ -420,8 +492,8 @@ class RequestColumns:
         grades: the relevance of the right answers, (A,); None where all have 1.
     """
 
-    ids: pl.Series
-    user_ids: pl.Series
+    names: pl.LazyFrame
+    rows: Ints
     item_ids: Sequence[str]
     items: Ints
     begins: Ints
@@ -432,8 +504,15 @@ class RequestColumns:
     firsts: Ints
     lasts: Ints
     grades: Ints | None = None
-    texts: pl.Series | None = None
+    texts: Sequence[str] | None = None
     text_of: Ints | None = None
+
+    @cached_property
+    def ids(self) -> list[tuple[str, str | None]]:
+        """The ids of each request and of its user."""
+        wanted = pl.Series(self.rows).cast(pl.UInt32).implode()
+        chosen = self.names.with_row_index("row").filter(pl.col("row").is_in(wanted))
+        return chosen.drop("row").collect(engine="streaming").rows()
 
     def request(self, row: int) -> Request:
         """One of the requests."""
@@ -441,13 +520,13 @@ class RequestColumns:
         places += [int(self.also[row])] if self.also[row] >= 0 else []
         history = tuple(self.item_ids[place] for place in places)
         return Request(
-            self.ids[row],
+            self.ids[row][0],
             query=None
             if self.texts is None or self.text_of is None
             else self.texts[int(self.text_of[row])],
             history=history,
             exclude=frozenset(history) if self.excluding else frozenset(),
-            user_id=self.user_ids[row],
+            user_id=self.ids[row][1],
         )
 
     def right_answers(self, row: int) -> dict[str, int]:
@@ -458,8 +537,8 @@ class RequestColumns:
         return dict(zip(items, grades, strict=True))
 
     def take(self, rows: Ints) -> "RequestColumns":
-        """Some of the requests, in this order."""
-        columns = ("ids", "user_ids", "begins", "ends", "also", "firsts", "lasts")
+        """Some of the requests; `rows` are ascending."""
+        columns = ("rows", "begins", "ends", "also", "firsts", "lasts")
         taken = {name: getattr(self, name)[rows] for name in columns}
         text_of = None if self.text_of is None else self.text_of[rows]
         return dataclasses.replace(self, text_of=text_of, **taken)
@@ -496,27 +575,26 @@ class _Right(Mapping[str, Mapping[str, int]]):
         return len(self.columns.begins)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.columns.ids)
+        return (request_id for request_id, _ in self.columns.ids)
 
     def __getitem__(self, request_id: str) -> dict[str, int]:
         if self._rows is None:
-            self._rows = {known: row for row, known in enumerate(self.columns.ids)}
+            self._rows = {known: row for row, (known, _) in enumerate(self.columns.ids)}
         return self.columns.right_answers(self._rows[request_id])
 
 
 def _users(dataset: "PreparedDataset", split: int) -> RequestColumns:
     """A request for each user with a training event and an event of the split."""
-    events, trained = dataset.events, dataset.training_histories
-    users = numbers_of(trained.users, events.users)
-    places = events.of_split(split)[users]
+    events, trained = dataset.columns.events, dataset.columns.trained
+    places = events.of_split(split)[dataset.columns.trained_users]
     rows = np.flatnonzero(places >= 0)
     also = np.full(len(rows), -1)
     if split == _TEST:
-        validation = events.of_split(_VALIDATION)[users][rows]
+        validation = events.of_split(_VALIDATION)[dataset.columns.trained_users[rows]]
         also = np.where(validation >= 0, events.items[validation], -1)
     return RequestColumns(
-        ids=trained.users[rows],
-        user_ids=trained.users[rows],
+        names=pl.LazyFrame({"request_id": trained.users, "user_id": trained.users}),
+        rows=rows,
         item_ids=dataset.catalog.item_ids,
         items=trained.positions,
         begins=trained.begins[rows],
@@ -531,7 +609,7 @@ def _users(dataset: "PreparedDataset", split: int) -> RequestColumns:
 
 def _queries(dataset: "PreparedDataset", split: int) -> RequestColumns:
     """A request for each query of the split, with its user's events strictly before it."""
-    events, asked = dataset.events, dataset.asked
+    events, asked = dataset.columns.events, dataset.columns.asked
     rows = np.flatnonzero(asked.splits == split)
     users, times = asked.users[rows], asked.times[rows]
     if split == _VALIDATION:
@@ -541,8 +619,8 @@ def _queries(dataset: "PreparedDataset", split: int) -> RequestColumns:
         times = np.where(np.isnan(asked.times[rows]), np.nan, times)
     begins = events.starts[users] * (users >= 0)
     return RequestColumns(
-        ids=asked.query_ids[rows],
-        user_ids=asked.user_ids[rows],
+        names=dataset.tables.query_names,
+        rows=rows,
         item_ids=dataset.catalog.item_ids,
         items=events.items,
         begins=begins,

@@ -11,7 +11,6 @@ Invariant: no test request of any fold is a validation request of fold 0, by whi
 chosen; and what holds of a split (`twofold.tasks.examples`) holds of every fold.
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ class Folds:
             events = events.with_columns(split=_earlier(number))
         if self.why_fixed["search"] is None:
             queries = self._queries(number)
-        return dataclasses.replace(self._dataset, interactions=events, queries=queries)
+        return self._dataset.with_tables(interactions=events, queries=queries)
 
     def _queries(self, number: int) -> pl.DataFrame:
         """The queries, of which those of validation stay what they are."""

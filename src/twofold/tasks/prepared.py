@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
@@ -19,8 +19,7 @@ from twofold.data.dataset import LEFT_OUT, Catalog, Note
 from twofold.data.words import query_key
 from twofold.records import TASKS, Examples, InputError, Ints, Source, Split, Task
 from twofold.tasks.examples import (
-    Asked,
-    Events,
+    Columns,
     Histories,
     JudgedRequests,
     build_examples,
@@ -29,6 +28,9 @@ from twofold.tasks.examples import (
 )
 
 T = TypeVar("T")
+
+_ROWS = 1_000_000
+"""The rows of a table that are hashed together."""
 
 _NEED: dict[Task, str] = {
     "search": "a training query with a right answer (queries and qrels)",
@@ -61,15 +63,64 @@ def require_dataset(value: object) -> None:
         )
 
 
+class Tables(Protocol):
+    """The tables of a dataset, in memory or in a prepared folder."""
+
+    @property
+    def interactions(self) -> pl.DataFrame:
+        """user_id, item_id, timestamp, split; in time order within each user."""
+        ...
+
+    @property
+    def queries(self) -> pl.DataFrame:
+        """query_id, text, split, kind, user_id, timestamp, key (the normalised text)."""
+        ...
+
+    @property
+    def qrels(self) -> pl.DataFrame:
+        """query_id, item_id, relevance."""
+        ...
+
+    @property
+    def query_names(self) -> pl.LazyFrame:
+        """query_id and user_id of the queries."""
+        ...
+
+    @property
+    def columns(self) -> "Columns | None":
+        """The same as arrays; None where they are still to be made."""
+        ...
+
+    def digest(self, protocol: SplitProtocol) -> str | None:
+        """The digest of the dataset with a protocol; None where it is still to be computed."""
+        ...
+
+
+@dataclass(frozen=True)
+class TablesInMemory:
+    """Tables as frames; see `Tables`."""
+
+    interactions: pl.DataFrame
+    queries: pl.DataFrame
+    qrels: pl.DataFrame
+    columns: None = None
+
+    @property
+    def query_names(self) -> pl.LazyFrame:
+        """See `Tables`."""
+        return self.queries.lazy().select("query_id", "user_id")
+
+    def digest(self, _protocol: SplitProtocol) -> None:
+        """See `Tables`."""
+
+
 @dataclass(frozen=True)
 class PreparedDataset:
     """A dataset whose interactions and queries each have a split.
 
     Attributes:
         catalog: the items.
-        interactions: user_id, item_id, timestamp, split; in time order within each user.
-        queries: query_id, text, split, kind, user_id, timestamp, key (the normalised text).
-        qrels: query_id, item_id, relevance.
+        tables: the interactions, queries and qrels.
         protocol: how it was split and is judged.
         source: the source that it was read from, as the user named it.
         notes: what was left out, or is otherwise not as it stands in the files.
@@ -78,19 +129,33 @@ class PreparedDataset:
     """
 
     catalog: Catalog
-    interactions: pl.DataFrame
-    queries: pl.DataFrame
-    qrels: pl.DataFrame
+    tables: Tables
     protocol: SplitProtocol
     source: str
     notes: tuple[Note, ...] = ()
     left_out: pl.DataFrame = field(default_factory=LEFT_OUT.to_frame, compare=False)
 
     @property
+    def interactions(self) -> pl.DataFrame:
+        """The table interactions; see `Tables`."""
+        return self.tables.interactions
+
+    @property
+    def queries(self) -> pl.DataFrame:
+        """The table queries; see `Tables`."""
+        return self.tables.queries
+
+    @property
+    def qrels(self) -> pl.DataFrame:
+        """The table qrels; see `Tables`."""
+        return self.tables.qrels
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks that the data make possible."""
-        tables = {"search": self.queries, "recommendation": self.interactions}
-        return tuple(task for task in TASKS if tables[task].height)
+        columns = self.columns
+        sizes = {"search": len(columns.asked.splits), "recommendation": len(columns.events.items)}
+        return tuple(task for task in TASKS if sizes[task])
 
     def task(self, task: Task) -> "TaskData":
         """What one task learns from and is judged on, read once."""
@@ -119,30 +184,36 @@ class PreparedDataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of every row of the four tables and of the protocol, in hex."""
+        if known := self.tables.digest(self.protocol):
+            return known
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.protocol)).encode())
         for table in (self.catalog.items, self.interactions, self.queries, self.qrels):
-            digest.update(table.write_csv().encode())
+            for start in range(0, max(1, table.height), _ROWS):
+                rows = table.slice(start, _ROWS)
+                digest.update(rows.write_csv(include_header=start == 0).encode())
         return digest.hexdigest()
 
     @cached_property
-    def events(self) -> Events:
-        """The interactions as arrays."""
-        return Events.of(self.interactions, self.catalog)
+    def columns(self) -> Columns:
+        """The tables as arrays, with what is learned and asked."""
+        if self.tables.columns is not None:
+            return self.tables.columns
+        return Columns.of(self.interactions, self.queries, self.qrels, self.catalog)
 
-    @cached_property
-    def asked(self) -> Asked:
-        """The queries and their right answers as arrays."""
-        return Asked.of(self.queries, self.qrels, self.catalog, self.events.users)
+    def with_tables(self, **changed: pl.DataFrame) -> "PreparedDataset":
+        """The same dataset with other interactions, queries or qrels."""
+        tables = {name: getattr(self, name) for name in ("interactions", "queries", "qrels")}
+        return dataclasses.replace(self, tables=TablesInMemory(**(tables | changed)))
 
     @property
     def histories(self) -> Histories:
         """Every user's events in time order, as catalog positions."""
-        return self.events.histories
+        return self.columns.events.histories
 
-    @cached_property
+    @property
     def training_histories(self) -> Histories:
         """Every user's training events in time order, as catalog positions."""
-        return self.events.training_histories()
+        return self.columns.trained
 
 
 class TaskData:
@@ -201,9 +272,7 @@ class TaskData:
         """
         dataset, size = self._dataset, len(self._dataset.catalog)
         if self.task == "recommendation":
-            counts: Ints = np.bincount(
-                dataset.events.items[dataset.events.splits == 0], minlength=size
-            )
+            counts = dataset.columns.events.training_counts(size)
         else:
             counts = self.examples.target_counts(size)
         counts.flags.writeable = False

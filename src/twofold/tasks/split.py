@@ -17,7 +17,7 @@ from twofold.tasks.cutoff import (
     untimed_queries,
     unused_events,
 )
-from twofold.tasks.prepared import PreparedDataset, SplitProtocol
+from twofold.tasks.prepared import PreparedDataset, SplitProtocol, TablesInMemory
 
 REPEATS_ALLOWED = 0.05
 """Seen items are excluded where a smaller share of events repeats a (user, item)."""
@@ -59,9 +59,7 @@ def split_dataset(
     unused = [] if time is None else unused_events(interactions, time)
     return PreparedDataset(
         catalog=dataset.catalog,
-        interactions=interactions,
-        queries=queries,
-        qrels=dataset.qrels,
+        tables=TablesInMemory(interactions, queries, dataset.qrels),
         protocol=protocol,
         source=source,
         notes=(*dataset.notes, *unused, *notes),

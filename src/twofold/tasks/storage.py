@@ -2,17 +2,27 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from twofold import artifact
 from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
-from twofold.records import InputError
+from twofold.records import Examples, InputError
+from twofold.tasks.examples import Asked, Columns, Events, Histories, Texts
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol
 
 KIND = "dataset"
+
+_COLUMNS = "columns"
+"""The folder of the arrays within a prepared folder."""
+_EMPTY = 128
+"""The bytes of an array's file without a number."""
 
 
 def load_dataset(
@@ -74,6 +84,7 @@ def save_dataset(
         dataset.interactions.write_parquet(folder / "interactions.parquet")
         dataset.queries.write_parquet(folder / "queries.parquet")
         dataset.qrels.write_parquet(folder / "qrels.parquet")
+        _save_columns(dataset.columns, folder / _COLUMNS)
         artifact.write_json(
             folder / "notes.json", [dataclasses.asdict(note) for note in dataset.notes]
         )
@@ -97,10 +108,144 @@ def _load(folder: Path) -> PreparedDataset:
     config = artifact.load(folder, KIND)["config"]
     return PreparedDataset(
         catalog=Catalog.of(pl.read_parquet(folder / "items.parquet")),
-        interactions=pl.read_parquet(folder / "interactions.parquet"),
-        queries=pl.read_parquet(folder / "queries.parquet"),
-        qrels=pl.read_parquet(folder / "qrels.parquet"),
+        tables=StoredTables(folder.absolute()),
         protocol=SplitProtocol(**config["protocol"]),
         source=config["source"],
         notes=tuple(Note(**note) for note in artifact.read_json(folder / "notes.json")),
     )
+
+
+@dataclass(frozen=True)
+class StoredTables:
+    """The tables of a prepared folder, read on first use; see `Tables`."""
+
+    folder: Path
+
+    @cached_property
+    def interactions(self) -> pl.DataFrame:
+        """See `Tables`."""
+        return pl.read_parquet(self.folder / "interactions.parquet")
+
+    @cached_property
+    def queries(self) -> pl.DataFrame:
+        """See `Tables`."""
+        return pl.read_parquet(self.folder / "queries.parquet")
+
+    @cached_property
+    def qrels(self) -> pl.DataFrame:
+        """See `Tables`."""
+        return pl.read_parquet(self.folder / "qrels.parquet")
+
+    @property
+    def query_names(self) -> pl.LazyFrame:
+        """See `Tables`."""
+        return pl.scan_parquet(self.folder / "queries.parquet").select("query_id", "user_id")
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        """The arrays, mapped into memory; None in a folder of an earlier version."""
+        folder = self.folder / _COLUMNS
+        return _load_columns(folder) if folder.is_dir() else None
+
+    def digest(self, protocol: SplitProtocol) -> str | None:
+        """The digest that the data report names, unless the protocol was changed since."""
+        given = artifact.read_json(self.folder / artifact.MANIFEST)["config"]["protocol"]
+        if SplitProtocol(**given) != protocol:
+            return None
+        known: str = artifact.read_json(self.folder / "data_report.json")["digest"]
+        return known
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sent to another process without what was read."""
+        return {"folder": self.folder}
+
+
+def _save_columns(columns: Columns, folder: Path) -> None:
+    """Write the arrays as files of NumPy, which can be mapped."""
+    folder.mkdir()
+    pl.DataFrame({"user_id": columns.events.users}).write_parquet(folder / "users.parquet")
+    for name, array in _arrays(columns).items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def _arrays(columns: Columns) -> dict[str, npt.NDArray[Any]]:
+    """Every array by the name of its file; positions and numbers take four bytes."""
+    events, trained, asked = columns.events, columns.trained, columns.asked
+    searches, texts = columns.searches, Texts.of(asked.texts)
+    own_items = {} if trained.positions is events.items else {"trained_items": trained.positions}
+    small = {
+        "event_items": events.items,
+        **own_items,
+        "trained_users": columns.trained_users,
+        "query_texts": asked.text_of,
+        "query_users": asked.users,
+        "answer_items": asked.items,
+        "answer_grades": asked.relevances,
+        "search_targets": searches.targets,
+        "search_queries": searches.query_of,
+    }
+    return {name: np.asarray(array, dtype=np.int32) for name, array in small.items()} | {
+        "text_letters": texts.letters,
+        "text_ends": texts.ends,
+        "user_starts": events.starts,
+        "event_times": events.times,
+        "event_splits": events.splits,
+        "trained_begins": trained.begins,
+        "trained_ends": trained.ends,
+        "query_times": asked.times,
+        "query_splits": asked.splits,
+        "answer_starts": asked.starts,
+        "search_begins": searches.begins,
+        "search_ends": searches.ends,
+        "search_firsts": searches.firsts,
+        "search_lasts": searches.lasts,
+    }
+
+
+def _load_columns(folder: Path) -> Columns:
+    """The arrays of a folder, mapped into memory: what is not read takes none."""
+
+    def mapped(name: str) -> Any:
+        path = folder / f"{name}.npy"
+        # A file without a number cannot be mapped.
+        mode: Literal["r"] | None = "r" if path.stat().st_size > _EMPTY else None
+        return np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
+
+    users = pl.read_parquet(folder / "users.parquet").to_series()
+    events = Events(
+        users=users,
+        starts=mapped("user_starts"),
+        items=mapped("event_items"),
+        times=mapped("event_times"),
+        splits=mapped("event_splits"),
+    )
+    asked = Asked(
+        texts=Texts(mapped("text_letters"), mapped("text_ends")),
+        text_of=mapped("query_texts"),
+        users=mapped("query_users"),
+        times=mapped("query_times"),
+        splits=mapped("query_splits"),
+        starts=mapped("answer_starts"),
+        items=mapped("answer_items"),
+        relevances=mapped("answer_grades"),
+    )
+    own = (folder / "trained_items.npy").exists()
+    trained_users = mapped("trained_users")
+    trained = Histories(
+        users=users[trained_users],
+        positions=mapped("trained_items") if own else events.items,
+        begins=mapped("trained_begins"),
+        ends=mapped("trained_ends"),
+    )
+    searches = Examples(
+        items=events.items,
+        begins=mapped("search_begins"),
+        ends=mapped("search_ends"),
+        order="end",
+        targets=mapped("search_targets"),
+        firsts=mapped("search_firsts"),
+        lasts=mapped("search_lasts"),
+        query_of=mapped("search_queries"),
+        queries=asked.texts,
+    )
+    return Columns(events, trained, trained_users, asked, searches)
