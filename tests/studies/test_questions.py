@@ -6,14 +6,14 @@ import pytest
 
 from tests.conftest import WriteFolder
 from twofold.records import InputError
-from twofold.studies.questions import Asked, plan_of, settings_of
+from twofold.studies.questions import AskedQuestion, questions_of, settings_of
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config
 
-FROM_BEHAVIOUR = Asked("transfer", "without")
-WITH_TEXT = Asked("transfer", "with")
-REPLACE = Asked("replace", "with")
+FROM_BEHAVIOUR = AskedQuestion("transfer", "without")
+WITH_TEXT = AskedQuestion("transfer", "with")
+REPLACE = AskedQuestion("replace", "with")
 
 
 @pytest.fixture
@@ -30,17 +30,17 @@ def textless(write_folder: WriteFolder) -> PreparedDataset:
         ("both", "with", [WITH_TEXT, REPLACE], ["with"]),
         ("replace", "both", [REPLACE], ["with"]),
         ("transfer", "without", [FROM_BEHAVIOUR], ["without"]),
-        ("replace", "without", [Asked("replace", "without")], ["without"]),
+        ("replace", "without", [AskedQuestion("replace", "without")], ["without"]),
     ],
 )
 def test_only_what_answers_a_question_is_trained(
-    catalog: PreparedDataset, question: str, text: str, asked: list[Asked], texts: list[str]
+    catalog: PreparedDataset, question: str, text: str, asked: list[AskedQuestion], texts: list[str]
 ) -> None:
-    plan = plan_of(catalog, TrainingConfig(), question, text)
-    assert list(plan.asked) == asked
-    assert list(plan.texts) == texts
-    assert plan.trained_as(plan.texts[0]) == "", "what is deployed has the arm's own name"
-    assert [plan.trained_as(each) for each in plan.texts[1:]] == ["-from-behaviour"][
+    questions = questions_of(catalog, TrainingConfig(), question, text)
+    assert list(questions.asked) == asked
+    assert list(questions.texts) == texts
+    assert questions.trained_as(questions.texts[0]) == "", "what is deployed has the arm's own name"
+    assert [questions.trained_as(each) for each in questions.texts[1:]] == ["-from-behaviour"][
         : len(texts[1:])
     ]
 
@@ -49,15 +49,15 @@ def test_without_item_text_nothing_is_trained_twice(
     textless: PreparedDataset, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "twofold")
-    plan = plan_of(textless, TrainingConfig())
-    assert list(plan.asked) == [FROM_BEHAVIOUR, Asked("replace", "without")]
-    assert plan.texts == ("without",)
+    questions = questions_of(textless, TrainingConfig())
+    assert list(questions.asked) == [FROM_BEHAVIOUR, AskedQuestion("replace", "without")]
+    assert questions.texts == ("without",)
     assert "from behaviour alone: no item has a text" in caplog.text
     assert settings_of("without", textless, TrainingConfig()) == {"hybrid": "after"}
     with pytest.raises(
         InputError, match="--text with: no item has a text; ask with --text without"
     ):
-        plan_of(textless, TrainingConfig(), text="with")
+        questions_of(textless, TrainingConfig(), text="with")
 
 
 @pytest.mark.parametrize(
@@ -72,19 +72,19 @@ def test_without_item_text_nothing_is_trained_twice(
 def test_settings_that_read_no_text_or_need_it(
     catalog: PreparedDataset, settings: dict[str, Any], tunes: bool, texts: tuple[str, ...]
 ) -> None:
-    assert plan_of(catalog, resolve_config(**settings), tunes=tunes).texts == texts
+    assert questions_of(catalog, resolve_config(**settings), tunes=tunes).texts == texts
 
 
 def test_semantic_ids_are_not_made_from_behaviour(catalog: PreparedDataset) -> None:
     with pytest.raises(InputError, match="--text without: semantic IDs are made of item texts"):
-        plan_of(catalog, resolve_config(identifiers="semantic"), text="without")
+        questions_of(catalog, resolve_config(identifiers="semantic"), text="without")
 
 
 def test_another_question_is_refused_with_those_that_there_are(catalog: PreparedDataset) -> None:
     with pytest.raises(InputError, match="--question 'why': choose one of transfer, replace, both"):
-        plan_of(catalog, TrainingConfig(), "why")
+        questions_of(catalog, TrainingConfig(), "why")
     with pytest.raises(InputError, match="--text 'some': choose one of with, without, both"):
-        plan_of(catalog, TrainingConfig(), text="some")
+        questions_of(catalog, TrainingConfig(), text="some")
 
 
 def test_the_hybrid_part_is_fitted_after_training_and_left_out_where_it_is_not_wanted(

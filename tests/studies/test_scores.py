@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from twofold.model.stamp import Stamp
+from twofold.records import InputError
 from twofold.studies.arms import ARMS
 from twofold.studies.folder import StudyFolder
 from twofold.studies.scores import Scores, rise, still_improving
-from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset, TablesInMemory
 
 
 @pytest.fixture
@@ -57,3 +58,13 @@ def test_a_rise_is_that_of_the_last_third_of_a_training_that_a_cap_ended() -> No
 
 def test_an_arm_that_patience_ended_has_converged() -> None:
     assert not still_improving(Stamp(best_step=95, steps=100, ended_by="patience"))
+
+
+def test_evaluations_of_other_requests_are_refused(
+    catalog: PreparedDataset, study_folder: Path
+) -> None:
+    """Requests are paired by their place, so that other ones would give a number all the same."""
+    tables = TablesInMemory(catalog.interactions, catalog.queries.reverse(), catalog.qrels)
+    other = replace(catalog, tables=tables)
+    with pytest.raises(InputError, match="answers other requests of search than the dataset asks"):
+        Scores(other, ARMS, StudyFolder(study_folder), 1)

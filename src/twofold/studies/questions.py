@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedQuestion:
     """A question, asked of the models that read item texts or of those that read none."""
 
     question: Question
@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Questions:
     """What is trained, and what is asked of it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Plan:
             would be deployed. Those that follow have a suffix.
     """
 
-    asked: tuple[Asked, ...]
+    asked: tuple[AskedQuestion, ...]
     texts: tuple[Text, ...]
 
     def trained_as(self, text: Text) -> str:
@@ -62,14 +62,14 @@ class Plan:
         return "" if text == self.texts[0] else SUFFIXES[text]
 
 
-def plan_of(
+def questions_of(
     dataset: PreparedDataset,
     config: TrainingConfig,
     question: str = "both",
     text: str = "both",
     *,
     tunes: bool = True,
-) -> Plan:
+) -> Questions:
     """What a study trains and asks.
 
     Where no item has a text, or the settings read none, both kinds of models are the same: they are
@@ -107,11 +107,11 @@ def plan_of(
             "--text without: semantic IDs are made of item texts; ask with --text with, or train "
             "with --set identifiers=atomic"
         )
-    transfer = [Asked("transfer", each) for each in reversed(texts)]
-    replace = [Asked("replace", texts[0])]
+    transfer = [AskedQuestion("transfer", each) for each in reversed(texts)]
+    replace = [AskedQuestion("replace", texts[0])]
     chosen = {"transfer": transfer, "replace": replace, "both": transfer + replace}[question]
     needed = texts if question != "replace" else texts[:1]
-    return Plan(tuple(chosen), needed)
+    return Questions(tuple(chosen), needed)
 
 
 def settings_of(text: Text, dataset: PreparedDataset, config: TrainingConfig) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from twofold.evaluation.measures import MEASURES
 from twofold.evaluation.runs import read_run
 from twofold.evaluation.significance import Estimate, difference, side_by_side
 from twofold.model.stamp import Stamp
-from twofold.records import Floats, Ints, Run, Task
+from twofold.records import Floats, InputError, Ints, Run, Task
 from twofold.studies.arms import control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.statistics.task_scores import TOP, TaskScores, has_top, primary_measure
 from twofold.studies.values import Difference, Mean, Measures
 from twofold.tasks.evaluate import KIND as EVALUATION
-from twofold.tasks.folds import Asked, Folds
+from twofold.tasks.folds import FoldRequests, Folds
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 
@@ -60,12 +60,28 @@ class Scores:
         self.stamps: Mapping[str, Sequence[Stamp]] = {
             arm.name: [model_stamp(folder, arm.name, seed) for seed in range(seeds)] for arm in arms
         }
-        self._asked: dict[Task, list[Asked]] = {task: [] for task in dataset.tasks}
+        self._asked: dict[Task, list[FoldRequests]] = {task: [] for task in dataset.tasks}
         for seed in range(seeds):
             for task, own in self._asked.items():
                 if seed == 0 or self.folds.why_fixed[task] is None:
                     own.append(self.folds.asked(seed, task))
         self._clusters = {task: _clusters(own) for task, own in self._asked.items()}
+        self._require_pairs()
+
+    def _require_pairs(self) -> None:
+        """Raise InputError unless all arms were asked the same requests, in the same order."""
+        for arm in self.arms.values():
+            for seed, frame in enumerate(self._frames[arm.name]):
+                for task in arm.judged:
+                    asked = self._asked[task]
+                    own = asked[seed if len(asked) > 1 else 0].request_ids
+                    of_task = frame.filter(pl.col("task") == task, pl.col("measure") == str(TOP))
+                    if of_task["request_id"].to_list() != list(own):
+                        place = self._folder.evaluation(arm.name, seed)
+                        raise InputError(
+                            f"{place}: answers other requests of {task} than the dataset asks; "
+                            f"remove it, and run the command again with --resume"
+                        )
 
     @property
     def at_own_best(self) -> bool:
@@ -249,7 +265,7 @@ def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:
     return frame.filter(chosen)["value"].to_numpy()
 
 
-def _clusters(asked: Sequence[Asked]) -> Ints:
+def _clusters(asked: Sequence[FoldRequests]) -> Ints:
     """Requests of one user belong together; a query without a user is a unit of its own."""
     units = [unit for own in asked for unit in own.units]
     return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]

@@ -28,11 +28,11 @@ from twofold.studies.forecast.forecast import report_forecast
 from twofold.studies.pages.report import write_report
 from twofold.studies.questions import (
     SUFFIXES,
-    Plan,
     QuestionChoice,
+    Questions,
     Text,
     TextChoice,
-    plan_of,
+    questions_of,
     settings_of,
 )
 from twofold.studies.result import (
@@ -171,7 +171,7 @@ def study(
         # With more seeds, a study that is resumed still has its number.
         "tune": begun["tune"] if begun and tune is None else recipes_to_try(tune, budget, seeds),
     }
-    questions = plan_of(dataset, config, question, text, tunes=bool(asked["tune"]))
+    questions = questions_of(dataset, config, question, text, tunes=bool(asked["tune"]))
     place = resolve_device(device).type
     units = len(questions.texts) * asked["seeds"]
     machines = machines or ThisMachine()
@@ -221,7 +221,7 @@ def _kinds(
     dataset: PreparedDataset,
     folder: StudyFolder,
     plan: Mapping[str, Any],
-    questions: Plan,
+    questions: Questions,
     config: TrainingConfig,
 ) -> dict[Text, Kind]:
     """What is trained: arms with semantic IDs where models are deployed, interventions where the
@@ -249,7 +249,7 @@ def _kinds(
     return kinds
 
 
-def _run(work: Work, questions: Plan, pool: Pool) -> "tuple[_Judged, dict[str, Any]]":
+def _run(work: Work, questions: Questions, pool: Pool) -> "tuple[_Judged, dict[str, Any]]":
     """Everything that the plan asks for: baselines, arms, verdicts; and the plan with the seeds and
     the looks that were reached."""
     plan, found = work.plan, dict[Unit, Any]()
@@ -298,7 +298,7 @@ class _Judged:
     answers: Sequence[Answer]
 
 
-def _judge(work: Work, questions: Plan, looks: Looks) -> _Judged:
+def _judge(work: Work, questions: Questions, looks: Looks) -> _Judged:
     """The scores of all arms so far, and the verdicts on every question."""
     dataset, folds, plan = work.dataset, work.folds, work.plan
     scores = {

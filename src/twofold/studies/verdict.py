@@ -138,7 +138,9 @@ def decide(
         looks: the seeds after which a growing study is looked at; None for a fixed number.
         plan: whether to compute what would decide, where nothing does.
     """
-    asked = _Asked(question, sesoi_share, sesoi_share if margin is None else margin, looks, plan)
+    criteria = _Criteria(
+        question, sesoi_share, sesoi_share if margin is None else margin, looks, plan
+    )
     excluded = {task: why_degenerate(own) for task, own in scores.items()}
     tested = {task: own for task, own in scores.items() if excluded[task] is None}
     found = {task: Found.of(rule.pair_of(own.moments)) for task, own in tested.items()}
@@ -152,10 +154,10 @@ def decide(
     for task, own in scores.items():
         reason = excluded[task]
         if reason is not None:
-            verdicts[task] = _withheld(own, reason, asked)
+            verdicts[task] = _withheld(own, reason, criteria)
         else:
             p_values = (first[task], top.get(task, 1.0))
-            verdicts[task] = _decided(own, found[task], tops.get(task), p_values, asked)
+            verdicts[task] = _decided(own, found[task], tops.get(task), p_values, criteria)
     return verdicts
 
 
@@ -165,7 +167,7 @@ def is_settled(verdict: TaskVerdict) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Criteria:
     """What a verdict is asked for."""
 
     question: Question
@@ -183,31 +185,31 @@ def _decided(
     found: Found,
     top: Found | None,
     p_values: tuple[float, float],
-    asked: _Asked,
+    criteria: _Criteria,
 ) -> TaskVerdict:
     """The verdict on a task whose data can decide; `p_values` are adjusted: primary, top."""
-    levels, moments = asked.levels(scores), scores.moments
-    p_same = rule.p_same(moments, asked.sesoi_share)
-    p_not_worse = rule.p_not_worse(moments, asked.margin)
+    levels, moments = criteria.levels(scores), scores.moments
+    p_same = rule.p_same(moments, criteria.sesoi_share)
+    p_not_worse = rule.p_not_worse(moments, criteria.margin)
     shown = found.direction(p_values[0], levels.two_sided)
     shown_top = top.direction(p_values[1], levels.two_sided) if top else "open"
     verdict, effect = rule.conclude(
-        asked.question,
+        criteria.question,
         shown,
         shown_top,
         p_same <= levels.one_sided,
         p_not_worse <= levels.one_sided,
     )
     reason = reason_of(verdict, effect, scores, shown)
-    withheld = _why_withheld(scores, verdict, asked)
+    withheld = _why_withheld(scores, verdict, criteria)
     more_would_decide = verdict == "not enough data" and withheld is None
     if withheld is None and (why := why_too_few_seeds(scores)):
         withheld, more_would_decide = why, True
     if withheld is not None:
         verdict, effect, reason = "not enough data", None, withheld
-    plan = _needed(scores, asked) if more_would_decide and asked.plan else None
+    plan = _needed(scores, criteria) if more_would_decide and criteria.plan else None
     return TaskVerdict(
-        **_described(scores, asked),
+        **_described(scores, criteria),
         verdict=verdict,
         reason=reason,
         p_adjusted=p_values[0],
@@ -215,15 +217,15 @@ def _decided(
         of_each_seed=plan is not None and plan.of_each_seed,
         effect=effect,
         p_same=p_same,
-        p_not_worse=p_not_worse if asked.question == "replace" else None,
+        p_not_worse=p_not_worse if criteria.question == "replace" else None,
         top=_top(scores, p_values[1]),
     )
 
 
-def _withheld(scores: TaskScores, reason: str, asked: _Asked) -> TaskVerdict:
+def _withheld(scores: TaskScores, reason: str, criteria: _Criteria) -> TaskVerdict:
     """The verdict on a task whose data cannot decide anything."""
     return TaskVerdict(
-        **_described(scores, asked),
+        **_described(scores, criteria),
         verdict="not enough data",
         reason=reason,
         p_adjusted=1.0,
@@ -232,13 +234,13 @@ def _withheld(scores: TaskScores, reason: str, asked: _Asked) -> TaskVerdict:
     )
 
 
-def _described(scores: TaskScores, asked: _Asked) -> dict[str, Any]:
+def _described(scores: TaskScores, criteria: _Criteria) -> dict[str, Any]:
     """What a verdict says of the data, whatever it is."""
     plain = float(np.nan_to_num(scores.plain_mean))
-    sesoi, levels = asked.sesoi_share * plain, asked.levels(scores)
+    sesoi, levels = criteria.sesoi_share * plain, criteria.levels(scores)
     look = Look(
         seeds=scores.seeds,
-        planned=asked.looks or [scores.seeds],
+        planned=criteria.looks or [scores.seeds],
         level=levels.two_sided,
         level_one_sided=levels.one_sided,
     )
@@ -247,10 +249,10 @@ def _described(scores: TaskScores, asked: _Asked) -> dict[str, Any]:
         "sesoi": sesoi,
         "sesoi_of_misses": sesoi / (1 - plain) if plain < 1 else None,
         "contrasts": _contrasts(rule.pair_of(scores.moments)),
-        "question": asked.question,
+        "question": criteria.question,
         "measure": str(scores.measure),
-        "margin": asked.margin if asked.question == "replace" else None,
-        "look": look if asked.looks else None,
+        "margin": criteria.margin if criteria.question == "replace" else None,
+        "look": look if criteria.looks else None,
     }
 
 
@@ -278,22 +280,22 @@ _MATERIAL_RISE = 0.5
 """A rise counts where it is larger than this part of the smallest effect of interest."""
 
 
-def _why_withheld(scores: TaskScores, verdict: Verdict, asked: _Asked) -> str | None:
+def _why_withheld(scores: TaskScores, verdict: Verdict, criteria: _Criteria) -> str | None:
     """Why more data of this kind would not carry the verdict that the rule gives."""
     counted = _MAY_OVERTURN.get(verdict, ("joint", "control"))
-    enough = _MATERIAL_RISE * asked.sesoi_share
+    enough = _MATERIAL_RISE * criteria.sesoi_share
     if names := [_CALLED[arm] for arm in counted if scores.rises.get(arm, 0.0) > enough]:
         return f"undertrained: a cap ended {' and '.join(names)} while validation still rose"
     if verdict in ("no material difference", "not worse"):
-        smallest = asked.sesoi_share * scores.plain_mean
+        smallest = criteria.sesoi_share * scores.plain_mean
         return why_at_ceiling(scores, smallest)
     return None
 
 
-def _needed(scores: TaskScores, asked: _Asked) -> Needed:
+def _needed(scores: TaskScores, criteria: _Criteria) -> Needed:
     """Requests or seeds that would decide; none where joint lies between the other two arms."""
     pair = rule.pair_of(scores.moments)
     alike = len(set(map(len, scores.arms))) == 1
     if not alike or disagree(pair):
         return Needed(requests=None, seeds=None)
-    return needed(scores.moments, scores.requests, asked.sesoi_share)
+    return needed(scores.moments, scores.requests, criteria.sesoi_share)

@@ -43,7 +43,7 @@ _ASKED_FOR = "a fixed split was asked for"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FoldRequests:
     """The test requests of one task in one fold, (R,) each.
 
     Attributes:
@@ -75,7 +75,7 @@ class Folds:
             raise InputError(f"folds '{which}': choose one of {', '.join(WHICH)}")
         self._dataset = dataset
         self._last = 0, dataset
-        self._asked: dict[tuple[int, Task], Asked] = {}
+        self._asked: dict[tuple[int, Task], FoldRequests] = {}
         self._dealt = -1, pl.Series(dtype=pl.Int64)
         self._named = not _split_by_hash(dataset)
         reasons: dict[Task, str | None] = {
@@ -113,11 +113,11 @@ class Folds:
             self._last = number, self._made(number)
         return self._last[1]
 
-    def asked(self, number: int, task: Task) -> Asked:
+    def asked(self, number: int, task: Task) -> FoldRequests:
         """Who is asked in a fold; kept for all folds, as requests with their histories are not."""
         if (number, task) not in self._asked:
             requests = self.of(number).task(task).requests("test").requests
-            self._asked[number, task] = Asked(
+            self._asked[number, task] = FoldRequests(
                 request_ids=[request.request_id for request in requests],
                 units=[request.user_id or request.request_id for request in requests],
             )
