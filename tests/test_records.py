@@ -175,3 +175,14 @@ def test_targets_are_counted_part_by_part(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(records, "_PART", 20)
     assert columns.target_counts(7).tolist() == whole
     assert sum(whole) == 90
+
+
+def test_examples_are_drawn_by_their_targets() -> None:
+    ends = np.arange(10, 1010, 10)
+    columns = Examples.of_histories(np.arange(1000), ends - 10, ends)
+    assert columns.drawn(900) is columns
+    some = columns.drawn(90)
+    assert 5 < len(some) <= 10
+    assert (np.diff(some.begins) > 0).all()
+    assert some.begins.tolist() == columns.drawn(90).begins.tolist()
+    assert len(columns.drawn(1)) == 1

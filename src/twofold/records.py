@@ -298,6 +298,15 @@ class Examples(Sequence[Example]):
             counts += np.bincount(targets, minlength=size)
         return counts
 
+    def drawn(self, most: int) -> "Examples":
+        """All examples, or as many as have about `most` targets: drawn once, in their order."""
+        counts = self.counts
+        if counts.sum() <= most:
+            return self
+        order = np.random.default_rng(0).permutation(len(counts))
+        enough = int(np.searchsorted(np.cumsum(counts[order]), most))
+        return self.take(np.sort(order[: max(1, enough)]))
+
     def with_targets(self) -> "Examples":
         """The examples that have a target."""
         kept = self.counts > 0

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from twofold.identifiers.identifiers import Identifiers, atomic, shared
+from twofold.model import vocabulary as vocabulary_module
 from twofold.model.vocabulary import (
     Vocabulary,
     fresh_vocabulary,
@@ -171,3 +172,19 @@ def test_queries_are_written_together_as_each_alone(vocabulary: Vocabulary) -> N
     together = vocabulary.encode_queries(texts)
     for number, text in enumerate(texts):
         assert together.at(number)[0].tolist() == vocabulary.encode_query(text)
+
+
+def test_queries_that_are_too_many_are_written_batch_by_batch(
+    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = vocabulary.encode_all(Examples.of(_MIXED))
+    rows = np.array([4, 1, 0, 2])
+    whole, lengths = source.take(rows), source.token_counts
+    monkeypatch.setattr(vocabulary_module, "_MOST_TOKENIZED", 1)
+    later = vocabulary.encode_all(Examples.of(_MIXED))
+    for ours, theirs in zip(later.take(rows), whole, strict=True):
+        assert ours.tokens.tolist() == theirs.tokens.tolist()
+        assert ours.query == theirs.query
+    # Histories have the length that they have; that of a query is a guess.
+    assert later.token_counts[0] == lengths[0]
+    assert (later.token_counts <= lengths + 4).all()

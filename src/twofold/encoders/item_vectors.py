@@ -73,7 +73,7 @@ def item_start(
     queries = None
     if encoder is not None:
         searches = learned["search"].examples if "search" in learned else ()
-        asked = encoder.encode(Examples.of(searches).texts())
+        asked = encoder.encode(Examples.of(searches).texts() if parts else [])
         known = encoder.encode(texts) if "text" in parts and any(texts) else None
         if searches and "factors" in parts:
             wanted = query_factors(searches, len(texts), asked)

@@ -25,6 +25,7 @@ from twofold.data.words import IGNORED, LETTERS
 from twofold.encoders.vectors import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.records import Example, Examples, Floats, Ints, Task, runs
+from twofold.tasks.examples import Texts
 
 _SPECIAL = ("<pad>", "<history>", "<query>", "<answer>")
 _FILE = "tokenizer.json"
@@ -101,6 +102,8 @@ class _Rows(NamedTuple):
 
 
 _ENCODED_AT_ONCE, _TOKENIZED_AT_ONCE = 4096, 100_000
+_MOST_TOKENIZED, _BYTES_OF_TOKEN = 1_000_000, 4
+"""The most queries whose tokens are written before the first step: above, it would take minutes."""
 _MOST_VECTORS = 256 << 20
 """Bytes of query vectors that are kept; those of more queries are computed batch by batch."""
 
@@ -502,7 +505,7 @@ class EncodedSource(Sequence[EncodedExample]):
     @cached_property
     def token_counts(self) -> Ints:
         """The tokens of each sequence, (sequences,)."""
-        return _Layout.of(self._vocabulary, self._examples, self._query_tokens).counts
+        return _Layout.of(self._vocabulary, self._examples, self._query_lengths()).counts
 
     @property
     def context_count(self) -> int:
@@ -542,11 +545,16 @@ class EncodedSource(Sequence[EncodedExample]):
 
     def take(self, rows: Ints) -> EncodedExamples:
         """Some of the sequences, in this order."""
-        examples = self._examples.take(rows)
-        layout = _Layout.of(self._vocabulary, examples, self._query_tokens)
-        contexts, targets = _contexts(self._vocabulary, examples, layout)
+        vocabulary, examples = self._vocabulary, self._examples.take(rows)
+        asked = np.flatnonzero(examples.query_of >= 0)
+        queries = self._query_tokens(examples.query_of[asked])
+        lengths = np.zeros(len(rows), dtype=np.int64)
+        lengths[asked] = queries.counts
+        layout = _Layout.of(vocabulary, examples, lengths)
+        contexts, targets = _contexts(vocabulary, examples, layout)
+        tokens = _tokens(vocabulary, examples, layout, queries.columns[0])
         return EncodedExamples(
-            tokens=_Rows(layout.starts, (_tokens(self._vocabulary, examples, layout),)),
+            tokens=_Rows(layout.starts, (tokens,)),
             contexts=contexts,
             targets=targets,
             lengths=layout.lengths,
@@ -574,10 +582,33 @@ class EncodedSource(Sequence[EncodedExample]):
         own = spaces.search.levels, spaces.recommendation.levels
         return np.where(self._examples.query_of >= 0, *own)
 
+    def _query_tokens(self, queries: Ints) -> _Rows:
+        """The tokens of some queries."""
+        if self._written is not None:
+            return self._written.take(queries)
+        asked, own = np.unique(queries, return_inverse=True)
+        return self._vocabulary.encode_queries(self._texts(asked)).take(own)
+
     @cached_property
-    def _query_tokens(self) -> _Rows:
-        """The tokens of every query."""
-        return self._vocabulary.encode_queries(self._examples.queries)
+    def _written(self) -> _Rows | None:
+        """The tokens of every query; None where they are too many to be written at once."""
+        queries = self._examples.queries
+        if self._vocabulary.max_query_tokens and len(queries) > _MOST_TOKENIZED:
+            return None
+        return self._vocabulary.encode_queries(queries)
+
+    def _query_lengths(self) -> Ints:
+        """The tokens of each sequence's query, as batches are planned by them, (sequences,).
+
+        Where queries are too many to be written at once, it is a guess from their bytes.
+        """
+        if self._written is not None:
+            counts = self._written.counts
+        else:
+            sizes = np.diff(Texts.of(self._examples.queries).ends, prepend=0)
+            most = self._vocabulary.max_query_tokens
+            counts = np.minimum(sizes // _BYTES_OF_TOKEN + 1, most)
+        return np.append(counts, 0)[self._examples.query_of]
 
     @cached_property
     def _kept(self) -> tuple[list[str], Ints, npt.NDArray[np.float32]] | None:
@@ -615,25 +646,22 @@ class _Layout(NamedTuple):
         history: tokens of each history, with the one before it, (S,).
         query: the tokens of each query's text, (S,).
         lengths: tokens of each sequence without a target's codes, (S,).
-        query_tokens: the tokens of every query.
     """
 
     starts: Ints
     history: Ints
     query: Ints
     lengths: Ints
-    query_tokens: _Rows
 
     @property
     def counts(self) -> Ints:
         return np.diff(self.starts)
 
     @staticmethod
-    def of(vocabulary: Vocabulary, examples: Examples, query_tokens: _Rows) -> "_Layout":
+    def of(vocabulary: Vocabulary, examples: Examples, query: Ints) -> "_Layout":
         spaces, asked = vocabulary.spaces, examples.query_of >= 0
         items = examples.lengths
         history = ((items > 0) | ~asked) + items * spaces.recommendation.levels
-        query = np.append(query_tokens.counts, 0)[examples.query_of]
         lengths = history + asked * (query + 2)
         answer = np.where(asked, spaces.search.levels, spaces.recommendation.levels) - 1
         if examples.visible is not None:
@@ -641,11 +669,13 @@ class _Layout(NamedTuple):
             last = np.maximum.reduceat(visible, np.cumsum(examples.counts) - examples.counts)
             answer = answer * (last == items)
         starts = np.concatenate([[0], np.cumsum(lengths + answer)])
-        return _Layout(starts, history, query, lengths, query_tokens)
+        return _Layout(starts, history, query, lengths)
 
 
-def _tokens(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> npt.NDArray[np.int32]:
-    """The tokens of all sequences, one after another."""
+def _tokens(
+    vocabulary: Vocabulary, examples: Examples, layout: _Layout, written: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32]:
+    """The tokens of all sequences, one after another; `written` are those of the queries."""
     tokens = np.empty(layout.starts[-1], dtype=np.int32)
     starts, asked = layout.starts[:-1], np.flatnonzero(examples.query_of >= 0)
     told = layout.history > 0
@@ -654,7 +684,6 @@ def _tokens(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> npt.
     tokens[runs(starts + 1, np.maximum(layout.history - 1, 0))] = codes
     begins, texts = (starts + layout.history)[asked], layout.query[asked]
     tokens[begins] = vocabulary.special_token("<query>")
-    (written,) = layout.query_tokens.take(examples.query_of[asked]).columns
     tokens[runs(begins + 1, texts)] = written
     tokens[begins + 1 + texts] = vocabulary.special_token("<answer>")
     answers = layout.counts - layout.lengths

@@ -296,15 +296,29 @@ class TaskData:
     @cached_property
     def queries_by_item(self) -> Sequence[Sequence[str]]:
         """The training queries that want each item, in order; equal texts are all kept."""
-        queries: list[list[str]] = [[] for _ in range(len(self._dataset.catalog))]
-        for example in self.examples:
-            for item in example.targets:
-                queries[item].append(example.query or "")
-        return tuple(tuple(own) for own in queries)
+        return _queries_by_item(self.examples, len(self._dataset.catalog))
 
 
-def item_documents(dataset: PreparedDataset) -> list[str]:
-    """The document of each item: its text, then the training queries that want it."""
-    queries = dataset.task("search").queries_by_item
+def _queries_by_item(examples: Examples, items: int) -> Sequence[Sequence[str]]:
+    queries: list[list[str]] = [[] for _ in range(items)]
+    targets, _, _ = examples.flat_targets()
+    asked = zip(examples.texts(), examples.counts.tolist(), strict=True)
+    texts = (text for text, count in asked for _ in range(count))
+    for item, text in zip(targets.tolist(), texts, strict=True):
+        queries[item].append(text)
+    return tuple(tuple(own) for own in queries)
+
+
+def item_documents(dataset: PreparedDataset, examples: Examples | None = None) -> list[str]:
+    """The document of each item: its text, then the training queries that want it.
+
+    Args:
+        dataset: the dataset.
+        examples: some of the training examples of search; all by default.
+    """
     texts = dataset.catalog.texts
+    if examples is None:
+        queries = dataset.task("search").queries_by_item
+    else:
+        queries = _queries_by_item(examples, len(texts))
     return [" ".join([text, *own]) for text, own in zip(texts, queries, strict=True)]

@@ -27,6 +27,9 @@ _TRAINING_WEIGHT = 20.0
 _MOST_REQUESTS = 1000
 """The most validation requests that the weights are compared on; there are nine weights."""
 
+_MOST_ANSWERS = 1_000_000
+"""The right answers of training queries that documents are made of, at most."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -37,9 +40,9 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
         dataset: the dataset whose item texts and training queries are the documents.
         encoder: the model's text encoder; a sentence encoder in it embeds documents too.
     """
-    texts, examples = dataset.catalog.texts, dataset.task("search").examples
+    texts, examples = dataset.catalog.texts, dataset.task("search").examples.drawn(_MOST_ANSWERS)
     queries = examples.texts()
-    documents = item_documents(dataset)
+    documents = item_documents(dataset, examples)
     try:
         words = Words.fit([*documents, *queries])
     except InputError as error:

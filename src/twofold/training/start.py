@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,13 +18,17 @@ from twofold.model.fresh import (
     zero_init_residuals,
 )
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
-from twofold.records import Source, Task
+from twofold.records import Examples, Source, Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig, item_parts, scheme_of, sentence_part
 from twofold.training.mixture import readable_sources
 
 _log = logging.getLogger(__name__)
+
+_MOST_ASKED, _MOST_EVENTS = 250_000, 5_000_000
+"""The right answers of queries, and the targets of histories, from which a training starts: words,
+axes and factors of more are hardly others, and would take hours."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +92,8 @@ def start(
     read = dataset.catalog.texts if config.item_texts == "auto" else []
     texts = read or [""] * len(dataset.catalog)
     # What the other task's queries say is no business of an arm that does not learn them.
-    asked = dataset.task("search").examples if "search" in arm.tasks else ()
-    queries = asked.texts() if asked else []
+    asked = dataset.task("search").examples if "search" in arm.tasks else Examples.of(())
+    queries = _some("queries", asked, _MOST_ASKED).texts()
     encoder = dataset.once(
         ("encoder", config.text_encoder, config.item_texts, bool(asked)),
         lambda: resolve_encoder(config.text_encoder, read, queries) if read or asked else None,
@@ -108,7 +112,7 @@ def start(
     width = backbone.model.get_output_embeddings().weight.shape[1]
     known = dataset.once(
         ("item start", *_reads(arm, config, seed)),
-        lambda: item_start(learned, texts, encoder, item_parts(config), width),
+        lambda: item_start(_read(learned), texts, encoder, item_parts(config), width),
     )
     if known is not None:
         start_from_vectors(backbone, spaces, known.items, known.query_map)
@@ -116,6 +120,23 @@ def start(
             zero_init_residuals(backbone)
     vectors = encoder.encode(texts) if encoder and read else None
     return Start(vocabulary, backbone, vectors, sources, learned)
+
+
+def _some(called: str, examples: Examples, most: int) -> Examples:
+    """The examples that are looked at before training: all, or as many as time allows."""
+    some = examples.drawn(most)
+    if len(some) < len(examples):
+        _log.info("start: %d of %d %s are looked at", len(some), len(examples), called)
+    return some
+
+
+def _read(learned: Mapping[Task, Source]) -> dict[Task, Source]:
+    """The examples that item embeddings start from."""
+    most = {"search": ("queries", _MOST_ASKED), "recommendation": ("histories", _MOST_EVENTS)}
+    return {
+        task: replace(source, examples=_some(most[task][0], source.columns, most[task][1]))
+        for task, source in learned.items()
+    }
 
 
 def _reads(arm: Arm, config: TrainingConfig, seed: int) -> tuple[Hashable, ...]:
