@@ -17,12 +17,17 @@ from twofold.records import InputError
 _SIMULATE = "simulate:"
 
 
-def read_source(source: str | Path | Mapping[str, Any], skip_unknown: bool = False) -> Dataset:
+def read_source(
+    source: str | Path | Mapping[str, Any],
+    skip_unknown: bool = False,
+    given: Mapping[str, Table] | None = None,
+) -> Dataset:
     """Read and validate whatever `source` names, or the frames that it holds.
 
     Args:
         source: a folder, a name, or a mapping from tables to frames.
         skip_unknown: leave out rows that name an unknown item or query.
+        given: tables of a folder of four tables that were read already.
 
     Raises:
         InputError: it names nothing that can be read, or a row is wrong.
@@ -37,6 +42,10 @@ def read_source(source: str | Path | Mapping[str, Any], skip_unknown: bool = Fal
 
         return validate(simulate.tables(name.removeprefix(_SIMULATE)))
     folder = Path(source)
+    if given is not None:
+        from twofold.data.layouts import four_tables
+
+        return validate(four_tables.tables(folder, given), skip_unknown)
     return validate(_folder_tables(folder if folder.exists() else _fetched(name)), skip_unknown)
 
 

@@ -49,7 +49,7 @@ _GAP = 10.0
 _BEYOND = 1e19
 """Above all nanoseconds since 1970 of a time before 2286."""
 
-_ARE_TIMES = 0.99
+ARE_TIMES = 0.99
 """The share of timestamps from which on, where it is as large as times are, all are times."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -416,17 +416,54 @@ def _iso_seconds(text: str) -> tuple[float, bool] | None:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp(), named
 
 
+@dataclass(slots=True)
+class TimesInParts:
+    """Whether the parts of a column of timestamps are read one by one as the whole would be.
+
+    Attributes:
+        first: the times of the first part.
+        low, high: the smallest and the largest seconds so far, with the number of their row.
+    """
+
+    first: Times | None = None
+    low: tuple[float, int] = (float("inf"), 0)
+    high: tuple[float, int] = (float("-inf"), 0)
+
+    def add(self, times: Times, start: int) -> bool:
+        """Whether this is still so with a part whose first row has the number `start`."""
+        self.first = self.first or times
+        seconds = times.seconds
+        if not len(seconds) or seconds.null_count() or times.notes:
+            return False
+        if (times.form, times.zones) != (self.first.form, self.first.zones):
+            return False
+        # Parts of a microsecond make equal times of different ones, which is counted.
+        if times.form == TimeForm.nanoseconds or len(times.zones) > 1:
+            return False
+        if times.form == TimeForm.iso and times.table.rows["timestamp"].str.contains(_FINE).any():
+            return False
+        least, most = seconds.arg_min(), seconds.arg_max()
+        assert least is not None
+        assert most is not None
+        self.low = min(self.low, (float(seconds[least]), start + least))
+        self.high = max(self.high, (float(seconds[most]), start + most))
+        return self.high[0] - self.low[0] <= _FAR or times.form == TimeForm.position
+
+
 def are_times(column: pl.Series) -> bool:
     """Whether timestamps of a dataset are seconds since 1970 and not positions, by their size.
 
     Times before 1973 are as small as positions, so that one in a hundred proves nothing; a count
     that grows as large, such as milliseconds since a start of its own, has more of them.
     """
-    given = column.drop_nulls()
-    if not len(given):
-        return False
-    units = pl.select(unit_of(pl.lit(given))).to_series()
-    return bool((units == TimeForm.seconds.value).mean() >= _ARE_TIMES)  # type: ignore[operator]
+    given = len(column) - column.null_count()
+    return given > 0 and seconds_in(column) / given >= ARE_TIMES
+
+
+def seconds_in(column: pl.Series) -> int:
+    """How many timestamps are seconds since 1970, by their size."""
+    units = pl.select(unit_of(pl.lit(column))).to_series()
+    return int((units == TimeForm.seconds.value).sum())
 
 
 def readable(time: float, is_time: bool | None = None) -> str:

@@ -1,12 +1,12 @@
 """What the data report says of events: repeats, near-copies, equal times, and what is not used."""
 
+from collections import Counter
 from typing import Any
 
 import polars as pl
 
-from twofold.data.times import are_times, readable
+from twofold.data.times import ARE_TIMES, readable, seconds_in, time_range
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.split import repeat_share
 
 NEAR_COPY = 3600.0
 """Seconds within which the same user and item again may be one event written twice."""
@@ -25,30 +25,55 @@ def event_report(dataset: PreparedDataset) -> Report:
         chosen among equal times by their place in the file, both None without timestamps;
         `not_used`; `first` and `last` time, and whether these `are_times` or positions.
     """
-    events = dataset.interactions
-    times = events["timestamp"]
-    timed = len(times) > 0 and times.null_count() == 0
-    near = near_copies(events) if timed and are_times(times) else None
-    tied = events.select("user_id", "timestamp").is_duplicated() if timed else None
-    held_out = events["split"].is_in(["validation", "test"])
+    counts: Counter[str] = Counter()
+    times: list[float] = []
+    for events in dataset.columns.events.frames():
+        counts.update(_counts(events))
+        of_part = time_range([events["timestamp"]])
+        times += of_part or ()
+    size, given = counts["events"], counts["given"]
+    real = given > 0 and counts["seconds"] / given >= ARE_TIMES
+    timed = size > 0 and size == given
+
+    def of_timed(name: str, wanted: bool = True) -> int | None:
+        return counts[name] if timed and wanted else None
+
     return {
-        "repeat_share": repeat_share(events),
-        "near_copies": None if near is None else int(near.sum()),
-        "near_copies_held_out": None if near is None else int((near & held_out).sum()),
-        "tied": None if tied is None else int(tied.sum()),
-        "held_out_by_file_order": None if tied is None else _by_file_order(events.filter(tied)),
+        "repeat_share": 1.0 - counts["distinct"] / size if size else 0.0,
+        "near_copies": of_timed("near", real),
+        "near_copies_held_out": of_timed("near_held_out", real),
+        "tied": of_timed("tied"),
+        "held_out_by_file_order": of_timed("held_out_by_file_order"),
+        "not_used": counts["not_used"],
+        "first": min(times, default=None),
+        "last": max(times, default=None),
+        "are_times": real,
+    }
+
+
+def _counts(events: pl.DataFrame) -> dict[str, int]:
+    """What is counted of events, all those of some users, in time order within each."""
+    times = events["timestamp"]
+    near = near_copies(events)
+    tied = events.select("user_id", "timestamp").is_duplicated()
+    held_out = events["split"].is_in(["validation", "test"]).fill_null(False)
+    return {
+        "events": events.height,
+        "given": events.height - times.null_count(),
+        "seconds": seconds_in(times),
+        "distinct": events.select("user_id", "item_id").unique().height,
+        "near": int(near.sum()),
+        "near_held_out": int((near & held_out).sum()),
+        "tied": int(tied.sum()),
+        "held_out_by_file_order": _by_file_order(events.filter(tied)),
         "not_used": events["split"].null_count(),
-        "first": times.min(),
-        "last": times.max(),
-        "are_times": are_times(times),
     }
 
 
 def near_copies(events: pl.DataFrame) -> pl.Series:
     """Which events have the user and item of one within an hour before; in time order."""
-    number = pl.col("user_id", "item_id").cast(pl.Categorical).to_physical()
     by_pair = (
-        events.select(number, "timestamp")
+        events.select("user_id", "item_id", "timestamp")
         .with_row_index("row")
         .sort("user_id", "item_id", "timestamp", "row")
     )

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -161,10 +162,35 @@ class Events:
             splits=split_numbers(interactions["split"])[order],
         )
 
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """The events of some users at a time, with the columns of the table; ids are numbers."""
+        names = pl.Series([*SPLITS, None], dtype=pl.String)
+        parts = np.arange(_ROWS, len(self.items), _ROWS)
+        borders = np.unique(np.searchsorted(self.starts, [0, *parts, len(self.items)]))
+        for low, high in pairwise(borders.tolist()):
+            first, last = int(self.starts[low]), int(self.starts[high])
+            counts = np.diff(self.starts[low : high + 1])
+            yield pl.DataFrame(
+                {
+                    "user_id": np.repeat(np.arange(low, high), counts),
+                    "item_id": self.items[first:last],
+                    "timestamp": pl.Series(self.times[first:last]).fill_nan(None),
+                    "split": names.gather(self.splits[first:last] % len(names)),
+                }
+            )
+
     @property
     def histories(self) -> Histories:
         """Every user's events."""
         return Histories(self.users, self.items, self.starts[:-1], self.starts[1:])
+
+    def users_of(self, splits: Ints) -> int:
+        """How many users have an event of one of the splits."""
+        chosen = np.zeros(len(self.users), dtype=bool)
+        for start in range(0, len(self.items), _ROWS):
+            places = np.flatnonzero(np.isin(self.splits[start : start + _ROWS], splits)) + start
+            chosen[self._user_of(places)] = True
+        return int(chosen.sum())
 
     def training_counts(self, size: int) -> Ints:
         """How often each of `size` items is a training event, (size,)."""
@@ -305,10 +331,9 @@ class Columns:
 
     @staticmethod
     def of(
-        interactions: pl.DataFrame, queries: pl.DataFrame, qrels: pl.DataFrame, catalog: Catalog
+        events: Events, queries: pl.DataFrame, qrels: pl.DataFrame, catalog: Catalog
     ) -> "Columns":
-        """The columns of the tables of a dataset."""
-        events = Events.of(interactions, catalog)
+        """The columns of the tables of a dataset, of which the interactions are arrays already."""
         users, trained = events.training_histories()
         asked = Asked.of(queries, qrels, catalog, events.users)
         return Columns(events, trained, users, asked, _query_examples(events, asked))

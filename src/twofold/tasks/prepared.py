@@ -7,7 +7,7 @@ callers, so nobody may change it; arrays of counts are read-only.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeVar
@@ -20,6 +20,7 @@ from twofold.data.words import query_key
 from twofold.records import TASKS, Examples, InputError, Ints, Source, Split, Task
 from twofold.tasks.examples import (
     Columns,
+    Events,
     Histories,
     JudgedRequests,
     build_examples,
@@ -63,6 +64,12 @@ def require_dataset(value: object) -> None:
         )
 
 
+def in_parts(table: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The rows of a table in pieces, at least one."""
+    for start in range(0, max(1, table.height), _ROWS):
+        yield table.slice(start, _ROWS)
+
+
 class Tables(Protocol):
     """The tables of a dataset, in memory or in a prepared folder."""
 
@@ -79,6 +86,10 @@ class Tables(Protocol):
     @property
     def qrels(self) -> pl.DataFrame:
         """query_id, item_id, relevance."""
+        ...
+
+    def interaction_parts(self) -> Iterator[pl.DataFrame]:
+        """The table interactions in pieces, at least one."""
         ...
 
     @property
@@ -104,6 +115,10 @@ class TablesInMemory:
     queries: pl.DataFrame
     qrels: pl.DataFrame
     columns: None = None
+
+    def interaction_parts(self) -> Iterator[pl.DataFrame]:
+        """See `Tables`."""
+        return in_parts(self.interactions)
 
     @property
     def query_names(self) -> pl.LazyFrame:
@@ -187,10 +202,10 @@ class PreparedDataset:
         if known := self.tables.digest(self.protocol):
             return known
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.protocol)).encode())
-        for table in (self.catalog.items, self.interactions, self.queries, self.qrels):
-            for start in range(0, max(1, table.height), _ROWS):
-                rows = table.slice(start, _ROWS)
-                digest.update(rows.write_csv(include_header=start == 0).encode())
+        items, queries, qrels = map(in_parts, (self.catalog.items, self.queries, self.qrels))
+        for parts in (items, self.tables.interaction_parts(), queries, qrels):
+            for number, rows in enumerate(parts):
+                digest.update(rows.write_csv(include_header=number == 0).encode())
         return digest.hexdigest()
 
     @cached_property
@@ -198,7 +213,8 @@ class PreparedDataset:
         """The tables as arrays, with what is learned and asked."""
         if self.tables.columns is not None:
             return self.tables.columns
-        return Columns.of(self.interactions, self.queries, self.qrels, self.catalog)
+        events = Events.of(self.interactions, self.catalog)
+        return Columns.of(events, self.queries, self.qrels, self.catalog)
 
     def with_tables(self, **changed: pl.DataFrame) -> "PreparedDataset":
         """The same dataset with other interactions, queries or qrels."""

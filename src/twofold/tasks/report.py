@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from twofold.data.words import query_key, words
 from twofold.records import SPLITS
 from twofold.tasks.event_report import event_lines, event_report
+from twofold.tasks.examples import Small
 from twofold.tasks.popularity import jensen_shannon, kullback_leibler, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
 
@@ -42,30 +43,30 @@ def data_report(dataset: PreparedDataset) -> Report:
 
 
 def _sizes(dataset: PreparedDataset) -> Report:
-    users = dataset.interactions["user_id"].n_unique()
-    used = dataset.interactions.filter(pl.col("split").is_not_null())
-    unused = users - used["user_id"].n_unique()
-    held_out = dataset.interactions.filter(pl.col("split").is_in(["validation", "test"]))
+    events = dataset.columns.events
+    users = len(events.users)
+    unused = users - events.users_of(np.array([0, 1, 2]))
+    held_out = events.users_of(np.array([1, 2]))
     return {
         "items": len(dataset.catalog),
         "items_with_text": sum(bool(text) for text in dataset.catalog.texts),
         "users": users,
-        "users_that_only_train": users - held_out["user_id"].n_unique() - unused,
+        "users_that_only_train": users - held_out - unused,
         "users_not_used": unused,
-        "interactions": dataset.interactions.height,
+        "interactions": len(events.items),
         "queries": dataset.queries.height,
         "qrels": dataset.qrels.height,
     }
 
 
 def _splits(dataset: PreparedDataset) -> Report:
-    def count(rows: pl.DataFrame) -> dict[str, int]:
-        counts = {str(s): rows.filter(pl.col("split") == s).height for s in SPLITS}
-        return counts | {"not used": rows["split"].null_count()}
+    def count(numbers: Small) -> dict[str, int]:
+        not_used, *counts = np.bincount(numbers + 1, minlength=len(SPLITS) + 1).tolist()
+        return dict(zip(map(str, SPLITS), counts, strict=True)) | {"not used": not_used}
 
     splits: Report = {
-        "interactions": count(dataset.interactions),
-        "queries": count(dataset.queries),
+        "interactions": count(dataset.columns.events.splits),
+        "queries": count(dataset.columns.asked.splits),
     }
     if dataset.queries.height and dataset.protocol.split == "temporal":
         trained = dataset.queries.filter(pl.col("split") == "train")

@@ -1,9 +1,11 @@
 """Prepared datasets on disk: any source is loaded, a prepared one is saved as an artifact."""
 
 import dataclasses
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +17,7 @@ from twofold import artifact
 from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
 from twofold.records import Examples, InputError
 from twofold.tasks.examples import Asked, Columns, Events, Histories, Texts
-from twofold.tasks.prepared import PreparedDataset, SplitProtocol
+from twofold.tasks.prepared import PreparedDataset, SplitProtocol, in_parts
 
 KIND = "dataset"
 
@@ -60,7 +62,12 @@ def load_dataset(
     # Imported here, as most commands work on a prepared folder.
     from twofold.data.sources import read_source
     from twofold.tasks.split import split_dataset
+    from twofold.tasks.streaming import stream_dataset
 
+    if folder is not None and split == "last" and cutoff is None:
+        streamed = stream_dataset(folder, skip_unknown)
+        if streamed is not None:
+            return streamed
     name = "frames" if folder is None else str(source)
     return split_dataset(read_source(source, skip_unknown), name, split, cutoff)
 
@@ -81,7 +88,7 @@ def save_dataset(
     config = {"source": dataset.source, "protocol": dataclasses.asdict(dataset.protocol)}
     with artifact.write(out, KIND, config) as folder:
         dataset.catalog.items.write_parquet(folder / "items.parquet")
-        dataset.interactions.write_parquet(folder / "interactions.parquet")
+        _write_parts(dataset.tables.interaction_parts(), folder / "interactions.parquet")
         dataset.queries.write_parquet(folder / "queries.parquet")
         dataset.qrels.write_parquet(folder / "qrels.parquet")
         _save_columns(dataset.columns, folder / _COLUMNS)
@@ -93,6 +100,20 @@ def save_dataset(
         report = {**data_report(dataset), **(more or {})}
         artifact.write_json(folder / "data_report.json", report)
         (folder / "data_report.md").write_text(report_text(report), encoding="utf-8")
+
+
+def _write_parts(parts: Iterator[pl.DataFrame], path: Path) -> None:
+    """Write a table that comes in pieces to one file."""
+    first, second = next(parts), next(parts, None)
+    if second is None:
+        first.write_parquet(path)
+        return
+    pieces = path.with_suffix("")
+    pieces.mkdir()
+    for number, part in enumerate(chain((first, second), parts)):
+        part.write_parquet(pieces / f"{number:06}.parquet")
+    pl.scan_parquet(pieces / "*.parquet").sink_parquet(path)
+    shutil.rmtree(pieces)
 
 
 def _require_cutoff(prepared: PreparedDataset, cutoff: float | str, folder: Path) -> None:
@@ -135,6 +156,10 @@ class StoredTables:
     def qrels(self) -> pl.DataFrame:
         """See `Tables`."""
         return pl.read_parquet(self.folder / "qrels.parquet")
+
+    def interaction_parts(self) -> Iterator[pl.DataFrame]:
+        """See `Tables`."""
+        return in_parts(self.interactions)
 
     @property
     def query_names(self) -> pl.LazyFrame:

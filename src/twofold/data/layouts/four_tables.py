@@ -1,6 +1,7 @@
 """Our own layout: a folder with items and interactions, or queries and qrels, or all four."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +18,17 @@ LISTED = {
 """What `twofold sources` says of this layout; each table may be in any format that is read."""
 
 
-def tables(folder: Path) -> dict[str, list[Table]]:
+def tables(folder: Path, given: Mapping[str, Table] | None = None) -> dict[str, list[Table]]:
     """The tables of a folder, enough for one task at least.
+
+    Args:
+        folder: the folder.
+        given: tables that were read already.
 
     Raises:
         InputError: a table is missing or not readable.
     """
-    read = read_present(folder)
+    read = read_present(folder, given)
     if not read:
         raise InputError(
             f"{folder}: is no dataset; it needs items and interactions or queries with qrels, "
@@ -61,8 +66,8 @@ def present(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in paths.items() if path}
 
 
-def read_present(folder: Path) -> dict[str, list[Table]]:
-    """The tables that a folder has, few as they may be.
+def read_present(folder: Path, given: Mapping[str, Table] | None = None) -> dict[str, list[Table]]:
+    """The tables that a folder has, few as they may be; `given` are those that were read already.
 
     Raises:
         InputError: something is called as a table that is missing, and is not read as one.
@@ -71,7 +76,8 @@ def read_present(folder: Path) -> dict[str, list[Table]]:
     for name in TABLES:
         if name not in paths and (other := _almost(folder, name)):
             raise InputError(f"{other}; if it is no table, give it another name")
-    return {name: [read_table(path)] for name, path in paths.items()}
+    known = given or {}
+    return {n: [known[n] if n in known else read_table(path)] for n, path in paths.items()}
 
 
 def _almost(folder: Path, name: str) -> str | None:
