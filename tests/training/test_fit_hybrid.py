@@ -19,9 +19,11 @@ from twofold.model.hybrid import TrainingQueries
 from twofold.records import Example, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset, item_documents
+from twofold.training import fit_hybrid
 from twofold.training.config import TrainingConfig
 from twofold.training.fit_hybrid import best_hybrid, hybrid_part
 from twofold.training.train import train
+from twofold.training.validation import mean_value
 
 NOTHING = np.zeros(0, np.int64)
 
@@ -73,11 +75,23 @@ def test_only_training_queries_were_asked() -> None:
     )
 
 
-@pytest.mark.parametrize("arm", ["joint", "search", "recommendation"])
+@pytest.mark.parametrize(
+    ("arm", "identifiers"),
+    [
+        ("joint", "atomic"),
+        ("search", "atomic"),
+        ("recommendation", "atomic"),
+        ("search", "semantic"),
+    ],
+)
 def test_arms_that_search_have_one(
-    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path, arm: str
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    arm: str,
+    identifiers: str,
 ) -> None:
-    few = {"text_encoder": "none", "max_steps": 2}
+    few = {"text_encoder": "none", "max_steps": 2, "identifiers": identifiers}
     config = quick_config.model_copy(update=few)
     trained = train(catalog, arm, out=tmp_path / "m", config=config, device="cpu").model
     assert (trained.stamp.hybrid is not None) == (arm != "recommendation")
@@ -93,14 +107,38 @@ def test_arms_that_search_have_one(
         assert told > 0, "two steps from random weights teach less than the words tell"
 
 
-def test_none_is_asked_for_or_possible(
+def test_none_is_asked_for(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:
-    few = {"max_steps": 2}
-    for name, change in {"none": {"hybrid": "none"}, "ids": {"identifiers": "semantic"}}.items():
-        config = quick_config.model_copy(update={**few, **change})
-        trained = train(catalog, "joint", out=tmp_path / name, config=config, device="cpu")
-        assert trained.model.hybrid is None
+    config = quick_config.model_copy(update={"max_steps": 2, "hybrid": "none"})
+    trained = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
+    assert trained.model.hybrid is None
+
+
+def test_with_semantic_ids_beams_are_searched_once_for_all_weights(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And the value of the weight that is chosen is that of the model's answers."""
+    asked = []
+    candidates = GenerativeRetriever.candidates
+    monkeypatch.setattr(
+        GenerativeRetriever,
+        "candidates",
+        lambda self, requests: asked.append(len(requests)) or candidates(self, requests),
+    )
+    config = quick_config.model_copy(
+        update={"max_steps": 2, "identifiers": "semantic", "num_beams": 10}
+    )
+    trained = train(catalog, "search", out=tmp_path / "m", config=config, device="cpu").model
+    judged = catalog.task("search").requests("validation")
+    assert asked == [len(judged.requests)]
+    assert trained.hybrid is not None
+    judge = fit_hybrid._judge_of_candidates(trained, judged, 10)
+    exact = mean_value(GenerativeRetriever(trained, beams=10), judged)
+    assert judge(trained) == pytest.approx(exact)
 
 
 def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:

@@ -126,12 +126,12 @@ class ItemPlacer:
                 "give it a title or text",
             )
         neighbours, weights = self._neighbours(vectors)
-        if model.tries:
-            item_ids = items["item_id"].to_list()
-            return identifiers_by_vote(model.vocabulary.spaces, item_ids, neighbours, weights)
         placement: dict[str, np.ndarray] = {}
         if model.hybrid is not None:
             placement |= {"neighbours": neighbours, "shares": weights}
+        if model.tries:
+            item_ids, spaces = items["item_id"].to_list(), model.vocabulary.spaces
+            return placement | identifiers_by_vote(spaces, item_ids, neighbours, weights)
         return placement | self._embeddings(model, items, vectors, neighbours, weights)
 
     def _embeddings(

@@ -85,7 +85,8 @@ class GenerativeModel:
         return autocast(self.device, self.precision)
 
     def batch_of(self, requests: Sequence[EncodedExample]) -> Batch:
-        """Encoded requests as one batch on the model's device, with the hybrid part's scores.
+        """Encoded requests as one batch on the model's device, with the hybrid part's scores where
+        identifiers are atomic; with semantic IDs they are added to items, after the beam.
 
         They are padded to a multiple of the SIMD width: attention then sums in the same order
         whatever the batch's longest request is, and the rest of a batch hardly changes a bit of an
@@ -94,7 +95,8 @@ class GenerativeModel:
         longest = max(len(request.tokens) for request in requests)
         positions = getattr(self.backbone.model.config, "max_position_embeddings", None) or np.inf
         batch = self.vocabulary.collate(requests, int(min(padded(longest), positions)))
-        if self.hybrid is not None and any(request.query for request in requests):
+        asked = any(request.query for request in requests)
+        if self.hybrid is not None and asked and not self.tries:
             matches = torch.from_numpy(self.hybrid.scores([request.query for request in requests]))
             batch = replace(batch, matches=matches)
         return batch.to(self.device)

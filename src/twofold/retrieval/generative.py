@@ -2,7 +2,8 @@
 
 Invariant: score(item) = log p(identifier), p normalised over the valid continuations of each
 prefix in the whole catalog; what a request excludes is left out afterwards, so a filter never
-reorders what passes it.
+reorders what passes it. With semantic IDs and a hybrid part an item's match with the query is added
+to that (`matched`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,13 +19,14 @@ from twofold.data.words import has_word, is_blank
 from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.vocabulary import Batch, EncodedExample
-from twofold.records import InputError, Ints, RankedItem, RankedItems, Ranking, Request, Run, Task
+from twofold.records import InputError, RankedItem, RankedItems, Ranking, Request, Run, Task
 from twofold.retrieval.top_k import CatalogRanker
 
 if TYPE_CHECKING:
     from twofold.identifiers.trie import Counts
     from twofold.retrieval.attributes import Attributes, Mask, Where
-    from twofold.retrieval.beam_search import Diversity
+    from twofold.retrieval.beam_search import Diversity, TopItems
+    from twofold.retrieval.matched import Candidates
 
 BEAMS = 50
 """The default number of hypotheses of the beam search."""
@@ -72,9 +74,9 @@ class GenerativeRetriever:
         """
         encoded = [self._encode(request) for request in requests]
         rankings: dict[str, Ranking] = {}
-        for task, where, rows in self._batches(requests, encoded, k):
+        for task, rows in self._batches(requests, encoded, k):
             batch = self.model.batch_of([encoded[row] for row in rows])
-            rankings |= self._rank(task, where, [requests[row] for row in rows], batch, k)
+            rankings |= self._rank(task, [requests[row] for row in rows], batch, k)
         return Run(
             self.name, {request.request_id: rankings[request.request_id] for request in requests}
         )
@@ -94,7 +96,7 @@ class GenerativeRetriever:
         """
         shard: list[Request] = []
         encoded = [self._encode(request) for request in requests]
-        for _, _, rows in self._batches(requests, encoded, k):
+        for _, rows in self._batches(requests, encoded, k):
             shard += (requests[row] for row in rows)
             if len(shard) >= size:
                 yield shard
@@ -104,14 +106,32 @@ class GenerativeRetriever:
 
     def _batches(
         self, requests: Sequence[Request], encoded: Sequence[EncodedExample], k: int
-    ) -> "Iterator[tuple[Task, Where, list[int]]]":
-        """The rows of the requests that are answered together, with their task and filter."""
+    ) -> Iterator[tuple[Task, list[int]]]:
+        """The rows of the requests that are answered together, with their task."""
         alike: dict[tuple[Task, Where], list[int]] = {}
         for row, request in enumerate(requests):
             alike.setdefault((self._task(request), request.where), []).append(row)
-        for (task, where), same in alike.items():
+        for (task, _), same in alike.items():
             for rows in batches_by_length(same, encoded, self._batch_size(task, k)):
-                yield task, where, rows
+                yield task, rows
+
+    def candidates(
+        self, queries: Sequence[Request]
+    ) -> "Iterator[tuple[list[Request], Candidates]]":
+        """What search with semantic IDs chooses its answers from: requests, and their candidates.
+
+        Args:
+            queries: requests with a query, without a filter; the model has a hybrid part.
+        """
+        encoded = [self._encode(request) for request in queries]
+        for task, rows in self._batches(queries, encoded, self.beams):
+            batch = self.model.batch_of([encoded[row] for row in rows])
+            own = [queries[row] for row in rows]
+            yield own, self._candidates(task, own, batch, self.beams)
+
+    def best(self, found: "Candidates", k: int, factor: float = 1.0) -> list[Ranking]:
+        """The `k` best candidates of each request, their matches times a factor."""
+        return self._rankings(found.top(k, self._tie_rank, factor))
 
     @cached_property
     def _attributes(self) -> "Attributes":
@@ -246,60 +266,75 @@ class GenerativeRetriever:
 
     @torch.inference_mode()
     def _rank(
-        self, task: Task, where: "Where", requests: Sequence[Request], batch: Batch, k: int
+        self, task: Task, requests: Sequence[Request], batch: Batch, k: int
     ) -> dict[str, Ranking]:
         """The rankings of requests of one task and filter, by request_id."""
+        if not self.model.tries:
+            scores, allowed = self._atomic_scores(task, batch), self._allowed(requests[0].where)
+            return self._ranker.rank(requests, scores, k, allowed)
+        k = min(k, len(self._item_ids))
+        if task == "search" and self.model.hybrid is not None:
+            answers = self.best(self._candidates(task, requests, batch, k), k)
+        else:
+            answers = self._rankings(self._beam(task, requests, batch, k, max(self.beams, k)))
+        ids = [request.request_id for request in requests]
+        return dict(zip(ids, answers, strict=True))
+
+    def _allowed(self, where: "Where") -> "Mask":
+        """The items that may come back under a filter, (N,)."""
         allowed = self.alive
         if where:
             allowed &= self._attributes.mask(where)
-        if not self.model.tries:
-            return self._ranker.rank(requests, self._atomic_scores(task, batch), k, allowed)
-        counts = self._counts_of(task, where, allowed)
-        return self._rank_by_beams(task, requests, batch, k, allowed, counts)
+        return allowed
 
-    def _rank_by_beams(
-        self,
-        task: Task,
-        requests: Sequence[Request],
-        batch: Batch,
-        k: int,
-        allowed: "Mask",
-        counts: "Counts",
-    ) -> dict[str, Ranking]:
-        """Rankings by constrained beam search.
+    @torch.inference_mode()
+    def _candidates(
+        self, task: Task, requests: Sequence[Request], batch: Batch, k: int
+    ) -> "Candidates":
+        """What the beam found and what matches the queries best, at least `k` items of each."""
+        from twofold.retrieval.matched import candidates
 
-        Args:
-            allowed: the items that may come back for any of the requests, (N,).
-            counts: how many of them are below each node of the task's trie.
-        """
+        beams = max(self.beams, k)
+        found = min(beams, len(self._item_ids))
+        return candidates(
+            self.model,
+            [request.query or "" for request in requests],
+            batch,
+            self._beam(task, requests, batch, found, beams),
+            self._allowed(requests[0].where),
+            [self._ranker.positions(request.exclude) for request in requests],
+            beams,
+        )
+
+    def _beam(
+        self, task: Task, requests: Sequence[Request], batch: Batch, k: int, beams: int
+    ) -> "TopItems":
+        """The `k` best items by constrained beam search."""
         # Imported here, as models with atomic identifiers never search with beams.
         from twofold.retrieval.beam_search import beam_search
         from twofold.retrieval.expansion import Expansion
 
-        k = min(k, len(self._item_ids))
-        beams = max(self.beams, k)
+        where = requests[0].where
+        allowed = self._allowed(where)
         excluded = [self._ranker.positions(request.exclude) for request in requests]
-        top = beam_search(
+        return beam_search(
             Expansion(self.model, task, batch, beams),
             self.model.tries[task],
-            counts,
+            self._counts_of(task, where, allowed),
             [items[allowed[items]] for items in excluded],
             beams=beams,
             k=k,
             tie_rank=self._tie_rank,
             diversity=self._diversity,
         )
-        return {
-            request.request_id: self._ranking(items, scores)
-            for request, items, scores in zip(requests, top.items, top.scores, strict=True)
-        }
 
-    def _ranking(self, items: Ints, scores: npt.NDArray[np.float32]) -> Ranking:
-        """The items of one request, (k,), without the columns that only fill up."""
-        filled = scores > -np.inf
-        return Ranking(
-            item_ids=tuple(self._item_ids[items[filled]]), scores=tuple(scores[filled].tolist())
-        )
+    def _rankings(self, top: "TopItems") -> list[Ranking]:
+        """The items of each request, without the columns that only fill up."""
+        filled = [scores > -np.inf for scores in top.scores]
+        return [
+            Ranking(tuple(self._item_ids[items[kept]]), tuple(scores[kept].tolist()))
+            for items, scores, kept in zip(top.items, top.scores, filled, strict=True)
+        ]
 
     def _counts_of(self, task: Task, where: "Where", allowed: "Mask") -> "Counts":
         """The allowed items below each node; cached, as counting walks the whole trie."""

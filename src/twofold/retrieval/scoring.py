@@ -1,8 +1,9 @@
 """Scores of given items, and how much each part of a request adds to them.
 
-Invariant: a score is the one that retrieval ranks by, log p(identifier).
+Invariant: a score is the one that retrieval ranks by: log p(identifier), and with semantic IDs the
+item's match with the query on top, where there is a hybrid part.
 
-Shapes: B contexts, M items, V codes of a level.
+Shapes: B contexts or requests, M items, V codes of a level.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ import torch
 
 from twofold.identifiers.trie import Trie
 from twofold.model.checkpoint import GenerativeModel
-from twofold.records import Ints
+from twofold.model.vocabulary import Batch
+from twofold.records import Ints, Task
 from twofold.retrieval.beam_search import Scores, log_totals
 from twofold.retrieval.expansion import Expansion
 
@@ -39,7 +41,7 @@ class Part:
     Attributes:
         kind: an item of the history, or a word of the query.
         place: the index of the item in the history, or of the word in the query.
-        score: log p(item) of the whole request, less that of the request without this part.
+        score: the item's score of the whole request, less that of the request without this part.
     """
 
     kind: Literal["history", "query"]
@@ -49,23 +51,41 @@ class Part:
 
 @torch.inference_mode()
 def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints) -> Scores:
-    """Log p of the same items for each context, (B, M).
+    """The scores of the same items for each context, (B, M).
 
     Args:
         model: in evaluation mode.
         contexts: B contexts, all with a query or all without one.
         items: catalog positions, (M,).
     """
-    task = model.vocabulary.task(contexts[0].query)
+    queries = [context.query for context in contexts]
     batch = model.batch_of([model.vocabulary.encode_request(c.history, c.query) for c in contexts])
-    expand = Expansion(model, task, batch, len(items))
-    codes = model.vocabulary.spaces.of(task).codes[items]  # (M, levels)
+    each = np.broadcast_to(items, (len(contexts), len(items)))
+    scores = log_p(model, model.vocabulary.task(queries[0]), batch, each)
+    if model.tries and model.hybrid is not None and queries[0] is not None:
+        scores += model.hybrid.scores([query or "" for query in queries])[:, items]
+    return scores
+
+
+@torch.inference_mode()
+def log_p(model: GenerativeModel, task: Task, batch: Batch, items: Ints) -> Scores:
+    """Log p of some items for each request of a batch, (B, M).
+
+    Args:
+        model: in evaluation mode.
+        task: the task of the requests.
+        batch: B encoded requests.
+        items: catalog positions, (B, M).
+    """
+    expand = Expansion(model, task, batch, items.shape[1])
+    codes = model.vocabulary.spaces.of(task).codes[items]  # (B, M, levels)
     trie = model.tries.get(task)
-    start = np.zeros((len(contexts), 1), np.int64)
+    start = np.zeros((len(items), 1), np.int64)
     first = expand(0, start, start)[:, 0]
     valid = first[:, trie.codes[0]] if trie else first
-    scores = first[:, codes[:, 0]] - log_totals(valid, np.array([valid.shape[1]]))[:, :1]
-    for level in range(1, codes.shape[1]):
+    scores = np.take_along_axis(first, codes[:, :, 0], axis=1)
+    scores = scores - log_totals(valid, np.array([valid.shape[1]]))[:, :1]
+    for level in range(1, codes.shape[2]):
         assert trie is not None, "identifiers of several codes have a trie"
         scores = _with_level(scores, expand, trie, level, items, codes)
     return scores
@@ -81,17 +101,17 @@ def _with_level(
         expand: called for the levels before already.
         trie: the trie of valid identifiers.
         level: at least 1.
-        items: catalog positions, (M,).
-        codes: their codes, (M, levels).
+        items: catalog positions, (B, M).
+        codes: their codes, (B, M, levels).
     """
-    each = np.arange(len(items))
-    before = np.broadcast_to(codes[:, level - 1], scores.shape)
-    parents = np.broadcast_to(each if level > 1 else np.zeros_like(each), before.shape)
-    logits = expand(level, before.copy(), parents.copy())
-    owner, child = trie.children(level, trie.paths(items)[:, level - 1])
-    valid = logits[:, owner, trie.codes[level][child]]
-    totals = log_totals(valid, np.bincount(owner))[:, np.searchsorted(owner, each)]
-    return np.asarray(scores + logits[:, each, codes[:, level]] - totals)
+    each = np.arange(items.size)
+    columns = np.arange(items.shape[1]) if level > 1 else np.zeros(items.shape[1], np.int64)
+    logits = expand(level, codes[:, :, level - 1], np.broadcast_to(columns, items.shape).copy())
+    logits = logits.reshape(items.size, -1)
+    owner, child = trie.children(level, trie.paths(items.reshape(-1))[:, level - 1])
+    totals = log_totals(logits[owner, trie.codes[level][child]], np.bincount(owner))
+    own = logits[each, codes[:, :, level].reshape(-1)] - totals[np.searchsorted(owner, each)]
+    return np.asarray(scores + own.reshape(items.shape))
 
 
 def explain(model: GenerativeModel, context: Context, item: int) -> tuple[float, list[Part]]:

@@ -16,10 +16,11 @@ from twofold.model.hybrid import Hybrid, TrainingQueries, postings_of
 from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever
+from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset, item_documents
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
-from twofold.training.validation import mean_value
+from twofold.training.validation import SELECTION, mean_value
 
 _WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
 _TRAINING_WEIGHT = 20.0
@@ -65,7 +66,7 @@ def initial_hybrid(
 ) -> Hybrid | None:
     """The hybrid retrieval that an arm trains with; None unless validation can weigh it.
 
-    It needs atomic identifiers, an arm whose search is judged, and validation requests.
+    It needs an arm whose search is judged, item texts, and validation requests.
     """
     return _hybrid_of(dataset, arm, vocabulary, config) if config.hybrid == "auto" else None
 
@@ -75,7 +76,7 @@ def _hybrid_of(
 ) -> Hybrid | None:
     """The hybrid retrieval of an arm at the weight of training, if it may have any."""
     wanted = config.hybrid != "none" and "search" in arm.judged
-    if not wanted or not vocabulary.spaces.are_atomic or config.item_texts == "none":
+    if not wanted or config.item_texts == "none":
         return None
     if not dataset.task("search").requests("validation").requests:
         return None
@@ -94,8 +95,34 @@ def validated_hybrid(
         return None, None
     requests = dataset.task("search").requests("validation")
     judged = requests.sample(min(config.max_validation_requests, _MOST_REQUESTS))
-    best = best_hybrid(model, lambda tried: mean_value(GenerativeRetriever(tried), judged))
+    if model.tries:
+        best = best_hybrid(model, _judge_of_candidates(model, judged, config.num_beams))
+    else:
+        best = best_hybrid(model, lambda tried: mean_value(GenerativeRetriever(tried), judged))
     return best, {"weight": best.weight, "parts": best.parts} if best else {"weight": 0.0}
+
+
+def _judge_of_candidates(
+    model: GenerativeModel, judged: JudgedRequests, beams: int
+) -> Callable[[GenerativeModel], float]:
+    """The value of a model with semantic IDs, which differs from `model` in the weight alone: the
+    candidates are the same whatever it is, so beams are searched once."""
+    assert model.hybrid is not None
+    retriever, weight = GenerativeRetriever(model, beams=beams), model.hybrid.weight
+    found = list(retriever.candidates(judged.requests))
+
+    def value(tried: GenerativeModel) -> float:
+        factor = tried.hybrid.weight / weight if tried.hybrid else 0.0
+        values = [
+            SELECTION.of(ranking.item_ids, judged.qrels[request.request_id])
+            for requests, candidates in found
+            for request, ranking in zip(
+                requests, retriever.best(candidates, SELECTION.k, factor), strict=True
+            )
+        ]
+        return float(np.mean(values))
+
+    return value
 
 
 def best_hybrid(model: GenerativeModel, judge: Callable[[GenerativeModel], float]) -> Hybrid | None:

@@ -94,8 +94,8 @@ share them. The first row is <em>joint</em> as the study trained it.</p>
 <caption>{{ study.stamp.primary }}; differences are paired by request and exploratory. Codes of
 {{ (result.values() | first).codebook_sizes[0] | join(" × ") }}; collisions are items that share all
 of them (in recommendation, in search), and one more level resolves them. {% if judged_as %}All are
-judged by generative scores alone.{% else %}Atomic identifiers may have a hybrid part
-(hybrid={{ study.stamp.training.hybrid }}), which semantic IDs do not have.{% endif %}
+judged by generative scores alone.{% else %}All may have a hybrid part
+(hybrid={{ study.stamp.training.hybrid }}).{% endif %}
 </caption>
 </table>
 </div>
