@@ -135,9 +135,9 @@ class Counting(GenerativeRetriever):
         super().__init__(model)
         self.batches: list[int] = []
 
-    def _rank(self, task: Any, where: Any, requests: Sequence[Request], *rest: Any) -> Any:
+    def _rank(self, task: Any, requests: Sequence[Request], *rest: Any) -> Any:
         self.batches.append(len(requests))
-        return super()._rank(task, where, requests, *rest)
+        return super()._rank(task, requests, *rest)
 
 
 def eights(requests: int, names: Sequence[str], rng: np.random.Generator) -> list[list[Request]]:

@@ -112,9 +112,9 @@ def test_few_items_are_left_where_few_are_allowed() -> None:
 
 
 def test_candidates_do_not_depend_on_the_weight() -> None:
-    light, heavy = (
-        replace(_model("decoder:tiny", None), hybrid=Matches(_given(), w)) for w in (1, 9)
-    )  # type: ignore[arg-type]
+    plain = _model("decoder:tiny", None)
+    parts: list[Any] = [Matches(_given(), weight) for weight in (1, 9)]
+    light, heavy = (replace(plain, hybrid=part) for part in parts)
     request = Request("a", query="space")
     ((_, one),) = GenerativeRetriever(light, beams=10).candidates([request])
     ((_, other),) = GenerativeRetriever(heavy, beams=10).candidates([request])

@@ -1,7 +1,9 @@
 """When a trained model gets a hybrid part, from which data, and with which weight."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -122,13 +124,14 @@ def test_with_semantic_ids_beams_are_searched_once_for_all_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And the value of the weight that is chosen is that of the model's answers."""
-    asked = []
+    asked: list[int] = []
     candidates = GenerativeRetriever.candidates
-    monkeypatch.setattr(
-        GenerativeRetriever,
-        "candidates",
-        lambda self, requests: asked.append(len(requests)) or candidates(self, requests),
-    )
+
+    def counted(self: GenerativeRetriever, queries: Sequence[Request]) -> Any:
+        asked.append(len(queries))
+        return candidates(self, queries)
+
+    monkeypatch.setattr(GenerativeRetriever, "candidates", counted)
     config = quick_config.model_copy(
         update={"max_steps": 2, "identifiers": "semantic", "num_beams": 10}
     )

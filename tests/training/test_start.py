@@ -26,6 +26,7 @@ from twofold.records import TASKS, Ints, Request
 from twofold.retrieval.generative import load_model
 from twofold.studies.interventions import TaskIntervention
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training import start as training_start
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.start import Start, assign_identifiers, start
@@ -252,3 +253,20 @@ def test_from_behaviour_no_text_of_an_item_is_read(arm: str) -> None:
         if arm != "recommendation":
             queries = one.task("search").examples
             assert len(initial.sources["search"].examples) == len(queries), "none made of a text"
+
+
+def test_a_very_large_catalog_is_told_of_semantic_ids(
+    catalog: PreparedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are recommended, and atomic identifiers are made as asked."""
+    caplog.set_level("INFO")
+    items = len(catalog.catalog)
+    for most, said in ((items, False), (items - 1, True)):
+        monkeypatch.setattr(training_start, "MOST_ATOMIC", most)
+        caplog.clear()
+        assert assign_identifiers(catalog, _config(), tmp_path).spaces.are_atomic
+        assert ("semantic IDs are recommended" in caplog.text) == said
+        assert (f"{items} items" in caplog.text) == said

@@ -60,12 +60,17 @@ def test_a_finished_model_is_not_trained_again(
         train(catalog, "joint", out=model_folder, config=quick_config, device="cpu")
 
 
-def test_sampled_softmax_trains(
-    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+def test_sampled_softmax_trains_and_the_log_says_so(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     config = quick_config.model_copy(update={"full_softmax_max_codes": 10, "num_negatives": 20})
     stamp = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu").model.stamp
     assert stamp.loss == "sampled softmax, 20 negatives"
+    assert "more than full_softmax_max_codes=10: each step scores 20 negatives" in caplog.text
     assert stamp.curve[-1]["value"] > 0
 
 

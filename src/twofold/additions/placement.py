@@ -131,7 +131,7 @@ class ItemPlacer:
             placement |= {"neighbours": neighbours, "shares": weights}
         if model.tries:
             item_ids, spaces = items["item_id"].to_list(), model.vocabulary.spaces
-            return placement | identifiers_by_vote(spaces, item_ids, neighbours, weights)
+            return {**placement, **identifiers_by_vote(spaces, item_ids, neighbours, weights)}
         return placement | self._embeddings(model, items, vectors, neighbours, weights)
 
     def _embeddings(

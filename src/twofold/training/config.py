@@ -53,7 +53,7 @@ class TrainingConfig(pydantic.BaseModel):
         description="auto adds to an item's search score how well its document (its text and its "
         "training queries) matches the query, by words and by the sentence encoder, with a weight "
         "chosen on validation; after does so once training has ended, whose checkpoints are then "
-        "compared without it, as in a study; atomic identifiers and item texts only",
+        "compared without it, as in a study; it needs item texts",
     )
     identifiers: Literal["atomic", "semantic"] = pydantic.Field(
         "atomic",
@@ -170,10 +170,11 @@ class TrainingConfig(pydantic.BaseModel):
     full_softmax_max_codes: int = pydantic.Field(
         20_000,
         ge=0,
-        description="largest number of codes with a full softmax; above it the softmax is sampled",
+        description="largest number of codes with a full softmax; above it the softmax is sampled, "
+        "and a step changes the embeddings of the items that it read or scored alone",
     )
     num_negatives: int = pydantic.Field(
-        512, ge=1, description="number of negatives that a batch shares in the sampled softmax"
+        4096, ge=1, description="number of negatives that a batch shares in the sampled softmax"
     )
     max_validation_requests: int = pydantic.Field(
         5000,

@@ -107,12 +107,11 @@ class _FullSoftmax(torch.autograd.Function):
         valid: Continuations | None,
     ) -> torch.Tensor:
         count = len(states)
-        chunk_bytes = _CHUNK_BYTES if states.device.type == "cpu" else _GPU_CHUNK_BYTES
-        step = max(1, chunk_bytes // (4 * len(embeddings)))
+        step = _contexts_of_chunk(states.device, len(embeddings))
         if valid is None:  # chunks of few sizes
             states = F.pad(states, (0, 0, 0, few_sizes(count) - count))
         if valid is None and step < _FEWEST_CONTEXTS:
-            block = max(1, chunk_bytes // (4 * _BLOCK_CONTEXTS))
+            block = _contexts_of_chunk(states.device, _BLOCK_CONTEXTS)
             loss, *grads = _in_blocks(states, embeddings, targets, product, block)
             ctx.save_for_backward(grads[0][:count], grads[1])
             return loss.to(states.dtype)
@@ -125,7 +124,6 @@ class _FullSoftmax(torch.autograd.Function):
         )
         mass = torch.zeros(len(states), dtype=states.dtype, device=states.device)
         mass.index_add_(0, contexts, weights)
-        step -= step % _STEP if step > _STEP else 0
         rows, columns = embeddings.to(product), states.to(product)
         for start in range(0, len(states), step):
             chunk = slice(start, min(start + step, len(states)))
@@ -160,6 +158,12 @@ class _FullSoftmax(torch.autograd.Function):
         if grad.device.type == "cpu" and grad == 1:  # a table of all codes is long to copy
             return grad_states, grad_embeddings, None, None, None
         return grad * grad_states, grad * grad_embeddings, None, None, None
+
+
+def _contexts_of_chunk(device: torch.device, codes: int) -> int:
+    """The contexts whose scores of so many codes are held at once."""
+    most = (_CHUNK_BYTES if device.type == "cpu" else _GPU_CHUNK_BYTES) // (4 * codes)
+    return max(1, most - most % _STEP if most > _STEP else most)
 
 
 def _in_blocks(
@@ -227,12 +231,84 @@ def full_softmax(
     return loss
 
 
+class _SampledSoftmax(torch.autograd.Function):
+    """Gradients are made in the forward pass, as those of `_FullSoftmax`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: torch.Tensor,
+        embeddings: torch.Tensor,
+        targets: Targets,
+        negatives: torch.Tensor,
+        log_expected: torch.Tensor,
+        product: torch.dtype,
+        sparse: bool,
+    ) -> torch.Tensor:
+        count, codes = len(targets.codes), targets.codes
+        contexts = F.pad(states[targets.contexts], (0, 0, 0, few_sizes(count) - count))
+        drawn, wanted = embeddings[negatives], embeddings[codes]
+        own = (contexts[:count] * wanted).sum(dim=1) - log_expected[codes]
+        grad_contexts, grad_drawn = torch.zeros_like(contexts), torch.zeros_like(drawn)
+        grad_own = torch.zeros_like(own)
+        hits, columns = _hits(codes, negatives)
+        rows, offsets = drawn.to(product), log_expected[negatives]
+        loss = torch.zeros((), dtype=torch.float64, device=states.device)
+        for chunk in _slices(len(contexts), _contexts_of_chunk(states.device, len(negatives))):
+            some = contexts[chunk]
+            scores = product_of(some, drawn).sub_(offsets)
+            first, last = torch.searchsorted(hits, hits.new_tensor([chunk.start, chunk.stop]))
+            scores[hits[first:last] - chunk.start, columns[first:last]] = -torch.inf
+            score, weight = own[chunk], targets.weights[chunk]
+            shares = scores[: len(score)]  # the others are padding
+            normaliser = torch.logaddexp(shares.logsumexp(dim=1), score)
+            loss += (weight * (normaliser - score)).double().sum()
+            grad_own[chunk] = weight * torch.expm1(score - normaliser)
+            shares.sub_(normaliser[:, None]).exp_().mul_(weight[:, None])
+            scores[len(score) :] = 0
+            gradient = scores.to(product)
+            grad_contexts[chunk] = gradient @ rows
+            grad_drawn += gradient.T @ some.to(product)
+        grad_wanted = grad_own[:, None] * contexts[:count]
+        grad_contexts = grad_contexts[:count] + grad_own[:, None] * wanted
+        grad_states = torch.zeros_like(states).index_add_(0, targets.contexts, grad_contexts)
+        ctx.shape, ctx.sparse = embeddings.shape, sparse
+        ctx.save_for_backward(
+            grad_states, torch.cat([negatives, codes]), torch.cat([grad_drawn, grad_wanted])
+        )
+        return loss.to(states.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grad_states, rows, values = ctx.saved_tensors
+        values = grad * values
+        if ctx.sparse:
+            of_table = torch.sparse_coo_tensor(
+                rows[None], values, ctx.shape, check_invariants=False
+            )
+        else:
+            of_table = values.new_zeros(ctx.shape).index_add_(0, rows, values)
+        return grad * grad_states, of_table, None, None, None, None, None
+
+
+def _hits(codes: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pairs of a target and a negative that are the same code, by target."""
+    ordered, places = negatives.sort()
+    first = torch.searchsorted(ordered, codes)
+    counts = torch.searchsorted(ordered, codes, right=True) - first
+    hits = torch.repeat_interleave(torch.arange(len(codes), device=codes.device), counts)
+    skipped = torch.repeat_interleave(counts.cumsum(0) - counts - first, counts)
+    return hits, places[torch.arange(len(hits), device=codes.device) - skipped]
+
+
 def sampled_softmax(
     states: torch.Tensor,
     embeddings: torch.Tensor,
     targets: Targets,
     negatives: torch.Tensor,
     log_expected: torch.Tensor,
+    product: torch.dtype = torch.float32,
     sparse: bool = False,
 ) -> torch.Tensor:
     """Weighted cross-entropy over each target and shared negatives, corrected for sampling.
@@ -242,20 +318,15 @@ def sampled_softmax(
     is the target itself is masked. With every code drawn once it is the full softmax.
 
     Args:
-        states, embeddings, targets: as in `full_softmax`.
+        states, embeddings, targets, product: as in `full_softmax`.
         negatives: the codes drawn from the proposal distribution, (M,).
         log_expected: log(M x probability under the proposal distribution), (V,).
         sparse: whether the gradient of the embeddings is sparse.
     """
-    codes = targets.codes
-    rows = F.embedding(torch.cat([negatives, codes]), embeddings, sparse=sparse)
-    drawn, wanted = rows[: len(negatives)], rows[len(negatives) :]
-    scores = states @ drawn.T - log_expected[negatives]  # (C, M)
-    own = (states[targets.contexts] * wanted).sum(dim=1) - log_expected[codes]  # (T,)
-    hits = negatives[None, :] == codes[:, None]
-    others = scores[targets.contexts].masked_fill(hits, -torch.inf)
-    normaliser = torch.logsumexp(torch.cat([own[:, None], others], dim=1), dim=1)
-    return (targets.weights * (normaliser - own)).sum()
+    loss: torch.Tensor = _SampledSoftmax.apply(  # type: ignore[no-untyped-call]
+        states, embeddings, targets, negatives, log_expected, product, sparse
+    )
+    return loss
 
 
 class CodeLoss(nn.Module):
@@ -270,7 +341,7 @@ class CodeLoss(nn.Module):
         codebooks: the range of each codebook among all codes.
         limit: the largest number of codes of a codebook with a full softmax.
         negatives: the number of codes that are drawn for a batch.
-        product: the type of the matrix products of the gradient under a full softmax.
+        product: the type of the matrix products of the gradient.
         levels: the trie level of each codebook; none for a codebook all of whose codes are valid.
         sparse: whether gradients of the embeddings are sparse where they can be.
     """
@@ -352,7 +423,9 @@ class CodeLoss(nn.Module):
         drawn = torch.searchsorted(cumulated, places * cumulated[-1], right=True)
         drawn.clamp_(max=len(cumulated) - 1)
         expected = self.log_expected[codes]
-        return sampled_softmax(states, embeddings, targets, drawn, expected, self.is_sparse)
+        return sampled_softmax(
+            states, embeddings, targets, drawn, expected, self.product, self.is_sparse
+        )
 
 
 class TrieLevel(nn.Module):

@@ -30,6 +30,10 @@ _MOST_ASKED, _MOST_EVENTS = 250_000, 5_000_000
 """The right answers of queries, and the targets of histories, from which a training starts: words,
 axes and factors of more are hardly others, and would take hours."""
 
+MOST_ATOMIC = 1_000_000
+"""Above so many items semantic IDs are recommended: at a width of 128 the embeddings of so many
+take 0.5 GB, and a training holds about seven times that (weights, average, checkpoints)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
@@ -60,8 +64,16 @@ def assign_identifiers(
         config: the resolved configuration.
         folder: where sentence encoders that are tuned for the identifiers are kept.
     """
+    items = len(dataset.catalog)
     if config.identifiers == "atomic":
-        return atomic_identifiers(len(dataset.catalog))
+        if items > MOST_ATOMIC:
+            _log.info(
+                "%d items with an embedding each: above %d semantic IDs are recommended, whose "
+                "embeddings take a few MB (--identifiers semantic)",
+                items,
+                MOST_ATOMIC,
+            )
+        return atomic_identifiers(items)
     # Imported here and below: most trainings have atomic identifiers and fresh weights.
     from twofold.identifiers.assign import semantic_identifiers
     from twofold.identifiers.embeddings import item_embeddings
