@@ -1,13 +1,15 @@
 """`twofold cluster study` and its like: the commands of these names, on a Ray cluster."""
 
 import inspect
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from twofold.cli import study as study_here
+from twofold.cli import train as train_here
 from twofold.cli.evaluate import evaluate_model, show_measures
-from twofold.cli.options import Device, Json, Model, Out, SkipUnknown
+from twofold.cli.options import Device, Json, Model, Out, Resume, SkipUnknown
 from twofold.cli.serve import Host, KeyFile, State
 
 cluster = typer.Typer(help="The commands of these names, on a Ray cluster.", rich_markup_mode=None)
@@ -34,6 +36,36 @@ def study(context: typer.Context, address: Address = None, **options: Any) -> No
         study_here.study(context, **options)
 
 
+def train(
+    out: Out,
+    address: Address = None,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=1, help="Processes that train together.", metavar="N"),
+    ] = 2,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="CPU threads of each worker.")
+    ] = 1,
+    device: Device = "cpu",
+    resume: Resume = False,
+    **options: Any,
+) -> None:
+    """`twofold train` in several processes of a Ray cluster, which are started anew from the last
+    state where one is lost. All machines need Twofold, the dataset, and the folder of --out at the
+    same path."""
+    from twofold import artifact
+    from twofold.cluster.connection import connected
+
+    if not resume:
+        artifact.require_absent(out)
+    with connected(address):
+        from twofold.cluster.train import train_on_ray
+
+        options |= {"out": out, "threads": threads, "device": device, "resume": True}
+        command = partial(train_here.train, **options)
+        print(train_on_ray(command, out, workers, threads, device, resume), end="")
+
+
 def _with_options_of(command: Any, wrapper: Any) -> Any:
     """The wrapper, which hands over all options of a command and has more of its own."""
     own = inspect.signature(wrapper).parameters.values()
@@ -49,6 +81,7 @@ def _with_options_of(command: Any, wrapper: Any) -> Any:
 
 
 cluster.command()(_with_options_of(study_here.study, study))
+cluster.command()(_with_options_of(train_here.train, train))
 
 
 @cluster.command()

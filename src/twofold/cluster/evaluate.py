@@ -16,7 +16,7 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 from ray.util import ActorPool
 
-from twofold.cluster.machines import room_for, work_in
+from twofold.cluster.machines import device_there, room_for, work_in
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
@@ -51,8 +51,7 @@ class RayRetriever:
     ) -> None:
         self.name = model.name
         self._model = model
-        if device == "auto":
-            device = "cuda" if "GPU" in ray.cluster_resources() else "cpu"
+        device = device_there(device)
         gpus = int(device != "cpu")
         room = room_for({"CPU": threads, "GPU": 1} if gpus else {"CPU": threads})
         actor = ray.remote(_Worker).options(

@@ -34,6 +34,13 @@ def room_for(needs: Mapping[str, float]) -> int:
     return room
 
 
+def device_there(device: str) -> str:
+    """The device of workers: `auto` is a GPU where the cluster has one."""
+    if device == "auto":
+        return "cuda" if "GPU" in ray.cluster_resources() else "cpu"
+    return device
+
+
 def work_in(folder: Path) -> None:
     """Let a worker work in the folder of the command, from which paths may be relative; a machine
     that lacks the folder lacks what is in it too, which is noticed when it is read."""

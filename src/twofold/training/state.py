@@ -402,9 +402,9 @@ def working_folders(
     Raises:
         InputError: an interrupted training has kept something, and `resume` is not given.
     """
-    folders = state_folder(out), out.parent / f".{out.name}.encoders"
+    folders = _folders(out)
     if not resume:
-        _require_no_state(out, *folders)
+        require_no_state(out)
         _remove(*folders)
     try:
         yield folders
@@ -414,8 +414,13 @@ def working_folders(
     _remove(*folders[keep_state:])
 
 
-def _require_no_state(out: Path, *folders: Path) -> None:
-    for folder in folders:
+def _folders(out: Path) -> tuple[Path, Path]:
+    return state_folder(out), out.parent / f".{out.name}.encoders"
+
+
+def require_no_state(out: Path) -> None:
+    """Raise InputError where an interrupted training of a model folder has kept something."""
+    for folder in _folders(out):
         require_current(folder)
         if any(folder.rglob(artifact.MANIFEST)):
             raise InputError(

@@ -1,0 +1,104 @@
+"""One model trained by several machines of a Ray cluster.
+
+Ray Train starts the workers, makes their process group and starts all of them anew where one is
+lost. Each of them runs what a process under torchrun runs, see `twofold.cluster.processes`. The
+state is the training's own, next to the model folder, so Ray keeps no checkpoint.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from twofold.cluster.machines import device_there, room_for, work_in
+from twofold.records import InputError
+from twofold.studies.workers.messages import log_level
+from twofold.training.state import require_no_state
+
+LOSSES = 3
+"""How often all workers are begun anew after one was lost."""
+
+Answer = tuple[str, InputError | None]
+"""What a command prints, and what it says of a user's mistake."""
+
+
+def train_on_ray(
+    command: Callable[[], None], out: Path, workers: int, threads: int, device: str, resume: bool
+) -> str:
+    """Run a command that trains in every worker of a cluster; return what the first one prints.
+
+    Args:
+        command: trains together with the processes of torch's default group, and continues from
+            the state that is there. It is pickled.
+        out: the model folder, at the same path on every machine.
+        workers: how many processes.
+        threads: CPU threads of each.
+        device: `cpu`, `cuda` for one GPU each, or `auto` for that where the cluster has GPUs.
+        resume: whether `out` may have the state of an interrupted training.
+
+    Raises:
+        InputError: the command says so; there is no room, no shared storage, or workers are lost
+            again and again.
+    """
+    if not resume:
+        require_no_state(out)
+    device = device_there(device)
+    needs: dict[str, float] = {"CPU": threads} if device == "cpu" else {"CPU": threads, "GPU": 1}
+    room = room_for(needs)
+    if workers > room:
+        raise InputError(
+            f"--workers {workers}: all of them train together, and the cluster has room for {room} "
+            f"with {threads} threads each; give fewer"
+        )
+    os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # what is printed is returned
+    own = out.absolute().parent / f".{out.name}.ray"
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"place": Path.cwd(), "level": log_level(), "command": command},
+        torch_config=TorchConfig(backend="gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"),
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=device != "cpu", resources_per_worker=needs
+        ),
+        run_config=RunConfig(
+            name="run",
+            storage_path=str(own),
+            failure_config=FailureConfig(max_failures=LOSSES),
+        ),
+    )
+    try:
+        answer: Answer = trainer.fit().return_value
+    except TrainingFailedError as error:
+        raise InputError(
+            f"{out}: {LOSSES + 1} times a worker was lost ({_first_line(error)}); the last state "
+            f"is kept: repeat the command with --resume"
+        ) from error
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+    printed, mistake = answer
+    if mistake is not None:
+        raise mistake
+    return printed
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _worker(config: dict[str, Any]) -> Answer:
+    """Run the command in one of the workers."""
+    logging.getLogger("twofold").setLevel(config["level"])  # Ray shows what reaches the root
+    work_in(config["place"])
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            config["command"]()
+        except InputError as error:
+            return printed.getvalue(), error
+    return printed.getvalue(), None
