@@ -18,6 +18,7 @@ import typer
 from twofold.cli import (
     cluster,
     evaluate,
+    export,
     items,
     mcp,
     openapi,
@@ -52,6 +53,7 @@ app.command()(evaluate.evaluate)
 app.command()(search.search)
 app.command()(recommend.recommend)
 app.command()(serve.serve)
+app.command()(export.export)
 app.command()(mcp.mcp)
 app.command()(openapi.openapi)
 app.add_typer(items.items, name="items")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     # Imported where they are used, as a decoder from fresh weights does without.
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_QUERY_MAP = "query_map.safetensors"
+QUERY_MAP = "query_map.safetensors"
 
 
 class Backbone(nn.Module):
@@ -163,7 +163,7 @@ class Backbone(nn.Module):
             _hide_progress()
         self.model.save_pretrained(folder)
         if self.query_map is not None:
-            save_file(self.query_map.state_dict(), folder / _QUERY_MAP)
+            save_file(self.query_map.state_dict(), folder / QUERY_MAP)
 
 
 class Decoder(Backbone):
@@ -337,7 +337,7 @@ def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
     for tensor in (*backbone.model.parameters(), *backbone.model.buffers()):
         tensor.data = tensor.data.clone()
     if backbone.query_map is not None:
-        backbone.query_map.load_state_dict(load_file(folder / _QUERY_MAP))
+        backbone.query_map.load_state_dict(load_file(folder / QUERY_MAP))
     return backbone
 
 

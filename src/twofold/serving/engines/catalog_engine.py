@@ -64,6 +64,11 @@ class CatalogEngine:
         self._titles = _folded(self._model.catalog.items["title"].fill_null(""))
 
     @property
+    def retriever(self) -> GenerativeRetriever:
+        """What answers now, with the items that came since training; the next one replaces it."""
+        return self._retriever
+
+    @property
     def catalog_version(self) -> str:
         """Model version and position in the log."""
         return f"{self.model_version}+{self._applied}"
