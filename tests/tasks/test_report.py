@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import WriteFolder
+from twofold.tasks import report as report_module
 from twofold.tasks.report import data_report, report_text
 from twofold.tasks.storage import load_dataset
 
@@ -59,3 +60,21 @@ def test_a_temporal_split_of_queries_reports_seen_and_unseen(write_folder: Write
     assert splits["test_queries_seen_in_training"] == 1
     assert splits["test_queries_unseen"] == 1
     assert "1 were typed before the cutoff, 1 are new" in report_text(data_report(dataset))
+
+
+def test_of_many_queries_some_are_compared(
+    write_folder: WriteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = "query_id,text,split\n" + "".join(
+        f"q{n},one two three {n},{('train', 'test')[n % 2]}\n" for n in range(40)
+    )
+    qrels = "query_id,item_id\n" + "".join(f"q{n},a\n" for n in range(40))
+    dataset = load_dataset(write_folder(queries=queries, qrels=qrels))
+    monkeypatch.setattr(report_module, "NEAR_DUPLICATE", 0.6)
+    assert data_report(dataset)["queries"]["near_duplicates_of_training"] == 20
+    monkeypatch.setattr(report_module, "_MOST_PAIRS", 100)
+    monkeypatch.setattr(report_module, "_MOST_TEST", 5)
+    report = data_report(dataset)
+    assert report["queries"]["near_duplicates_of_training"] == 5
+    assert report["queries"]["near_duplicates_looked_at"] == 5
+    assert "5 of 5 test queries that were compared share" in report_text(report)

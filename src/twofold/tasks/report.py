@@ -1,5 +1,7 @@
 """The data report: the contents of a dataset, and what may bias numbers computed on it."""
 
+from array import array
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,9 @@ NEAR_DUPLICATE = 0.8
 
 _CHUNK = 1000
 """The number of test queries compared at once, which bounds the memory."""
+
+_MOST_PAIRS, _MOST_TEST, _MOST_TRAINED = 2_000_000_000, 2_000, 1_000_000
+"""Above so many pairs of a test and a training query, so many of each are compared."""
 
 Report = dict[str, Any]
 
@@ -110,17 +115,33 @@ def _divergence(dataset: PreparedDataset) -> Report | None:
 
 def _query_leaks(dataset: PreparedDataset) -> Report:
     """Test queries that are near training queries, and queries that equal a title."""
-    trained = dataset.queries.filter(pl.col("split") == "train")["key"].to_list()
-    test = dataset.queries.filter(pl.col("split") == "test")["key"].to_list()
+    keys = dataset.queries["key"]
+    trained = keys.filter((dataset.queries["split"] == "train").fill_null(False))
+    test = keys.filter((dataset.queries["split"] == "test").fill_null(False))
     titles = {query_key(title) for title in dataset.catalog.items["title"] if title}
-    near, example = _near_duplicates(test, trained)
+    named = pl.Series(sorted(titles), dtype=pl.String)
+    compared, looked_at = test, {}
+    if len(test) * len(trained) > _MOST_PAIRS:
+        compared = _drawn(test, _MOST_TEST)
+        looked_at = {"near_duplicates_looked_at": len(compared)}
+    near, example = _near_duplicates(
+        compared.to_list(), (_drawn(trained, _MOST_TRAINED) if looked_at else trained).to_list()
+    )
     return {
         "left_out_of_training": len(trained) - len(dataset.task("search").examples),
         "near_duplicates_of_training": near,
+        **looked_at,
         "near_duplicate_example": example,
-        "same_text_as_training": len(set(test) & set(trained)),
-        "equal_to_a_title": sum(key in titles for key in dataset.queries["key"]),
+        "same_text_as_training": int(test.unique().is_in(trained.implode()).sum()),
+        "equal_to_a_title": int(keys.is_in(named.implode()).sum()),
     }
+
+
+def _drawn(queries: pl.Series, most: int) -> pl.Series:
+    """At most `most` of the queries, always the same."""
+    if len(queries) <= most:
+        return queries
+    return queries[np.sort(np.random.default_rng(0).choice(len(queries), most, replace=False))]
 
 
 def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str] | None]:
@@ -128,11 +149,14 @@ def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str
     if not test or not trained:
         return 0, None
     number: dict[str, int] = {}
-    rows = [_words(key, number) for key in (*test, *trained)]
-    lengths = np.array([len(row) for row in rows])
+    numbers, starts = array("q"), array("q", [0])
+    for key in chain(test, trained):
+        numbers.extend(_words(key, number))
+        starts.append(len(numbers))
+    lengths = np.diff(np.array(starts))
     ones = sp.csr_array(
-        (np.ones(lengths.sum()), np.concatenate(rows), np.concatenate([[0], np.cumsum(lengths)])),
-        shape=(len(rows), len(number)),
+        (np.ones(len(numbers)), np.array(numbers), np.array(starts)),
+        shape=(len(lengths), len(number)),
     )
     duplicates, example = 0, None
     others = ones[len(test) :].T.tocsr()
@@ -231,12 +255,18 @@ def _only_train(report: Report) -> str:
     )
 
 
+def _looked_at(queries: Report) -> str:
+    """Which test queries were compared with those of the training."""
+    some = queries.get("near_duplicates_looked_at")
+    return "test queries" if some is None else f"of {some:,} test queries that were compared"
+
+
 def _query_lines(report: Report) -> list[str]:
     queries, splits = report["queries"], report["splits"]
     example = queries["near_duplicate_example"]
     lines = [
-        f"- Near-duplicates: {queries['near_duplicates_of_training']:,} test queries share at "
-        f"least {NEAR_DUPLICATE:.0%} of their words with a training query"
+        f"- Near-duplicates: {queries['near_duplicates_of_training']:,} {_looked_at(queries)} "
+        f"share at least {NEAR_DUPLICATE:.0%} of their words with a training query"
         + (f", such as '{example[0]}' and '{example[1]}'." if example else "."),
         f"- Left out of training: {queries['left_out_of_training']:,} queries that were typed "
         f"after their user's first held-out event, or want only that user's held-out items.",
