@@ -16,6 +16,7 @@ from twofold.model.checkpoint import finite, load_model_folder, save_model, trie
 from twofold.model.hybrid import Hybrid, postings_of
 from twofold.records import TASKS, InputError
 from twofold.retrieval.generative import load_model
+from twofold.tasks import examples
 
 CPU = torch.device("cpu")
 
@@ -117,3 +118,17 @@ def test_a_batch_with_a_query_has_the_scores_of_the_hybrid_part() -> None:
 def test_a_model_that_diverged_is_named() -> None:
     with pytest.raises(InputError, match="its training diverged: train it again with a lower"):
         finite(torch.tensor([[1.0, float("nan")]]))
+
+
+@pytest.mark.parametrize("rows", [3, 1000])
+def test_histories_come_back_whatever_is_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(examples, "_ROWS", rows)
+    told = {"a": [3, 1], "b": [], "c": [0], "d": [2, 2, 1, 0], "e": [5]}
+    histories = {user: np.array(items, dtype=np.int64) for user, items in told.items()}
+    model = random_model(spaces_of(grid(4, 3), 0, "shared"), "decoder:tiny", 0)
+    save_model(dataclasses.replace(model, histories=histories), tmp_path / "model", {})
+    loaded = load_model_folder(tmp_path / "model", CPU).histories
+    assert {user: items.tolist() for user, items in loaded.items()} == told
+    assert "x" not in loaded

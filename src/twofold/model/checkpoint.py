@@ -24,6 +24,8 @@ from twofold.model.hybrid import Hybrid, load_hybrid
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Batch, EncodedExample, Vocabulary, load_tokenizer, padded
 from twofold.records import TASKS, InputError, Ints, Task
+from twofold.tasks.examples import Histories, numbers_of
+from twofold.tasks.prepared import write_parts
 
 if TYPE_CHECKING:
     from twofold.identifiers.trie import Trie
@@ -203,12 +205,8 @@ def _save_identifiers(model: GenerativeModel, folder: Path) -> None:
 
 
 def _save_histories(model: GenerativeModel, folder: Path) -> None:
-    item_ids = model.catalog.items["item_id"]
-    histories = {
-        "user_id": list(model.histories),
-        "history": [item_ids[items].to_list() for items in model.histories.values()],
-    }
-    pl.DataFrame(histories).write_parquet(folder / _HISTORIES)
+    histories, item_ids = Histories.of(model.histories), model.catalog.items["item_id"]
+    write_parts(histories.frames(item_ids), folder / _HISTORIES)
 
 
 def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
@@ -256,13 +254,14 @@ def _load_tries(folder: Path) -> "dict[Task, Trie]":
     return tries
 
 
-def _load_histories(folder: Path, catalog: Catalog) -> dict[str, Ints]:
+def _load_histories(folder: Path, catalog: Catalog) -> Mapping[str, Ints]:
     if not (folder / _HISTORIES).is_file():
         return {}
-    return {
-        user_id: np.array([catalog.positions[item_id] for item_id in item_ids], dtype=np.int64)
-        for user_id, item_ids in pl.read_parquet(folder / _HISTORIES).iter_rows()
-    }
+    table = pl.read_parquet(folder / _HISTORIES)
+    counts = table["history"].list.len().cast(pl.Int64).to_numpy()
+    items = table["history"].filter(pl.Series(counts > 0)).explode()
+    positions, ends = numbers_of(items, catalog.items["item_id"]), np.cumsum(counts)
+    return Histories(table["user_id"], positions, ends - counts, ends)
 
 
 def _load_item_vectors(folder: Path) -> npt.NDArray[np.floating] | None:

@@ -62,6 +62,33 @@ class Histories(Mapping[str, Ints]):
         self.users, self.positions, self.begins, self.ends = users, positions, begins, ends
         self._rows: dict[str, int] | None = None
 
+    @staticmethod
+    def of(histories: Mapping[str, Ints]) -> "Histories":
+        """The same histories as arrays."""
+        if isinstance(histories, Histories):
+            return histories
+        listed = [np.zeros(0, dtype=np.int64), *histories.values()]
+        ends = np.cumsum([len(items) for items in listed])
+        users = pl.Series(list(histories), dtype=pl.String)
+        return Histories(users, np.concatenate(listed), ends[:-1], ends[1:])
+
+    def frames(self, item_ids: pl.Series) -> Iterator[pl.DataFrame]:
+        """The columns user_id and history, a list of item ids, of some users at a time."""
+        ends = np.cumsum(self.ends - self.begins)
+        events = int(ends[-1]) if len(ends) else 0
+        parts = np.searchsorted(ends, np.arange(_ROWS, events, _ROWS), side="right")
+        for low, high in pairwise(np.unique([0, *parts, len(self)]).tolist()):
+            counts = self.ends[low:high] - self.begins[low:high]
+            places = self.positions[runs(self.begins[low:high], counts)]
+            items = item_ids.gather(places)
+            flat = pl.DataFrame({"row": np.repeat(np.arange(low, high), counts), "history": items})
+            lists = flat.group_by("row", maintain_order=True).agg("history")
+            users = pl.DataFrame({"user_id": self.users[low:high]}).with_columns(
+                row=pl.int_range(low, high, eager=True)
+            )
+            joined = users.join(lists, on="row", how="left", maintain_order="left")
+            yield joined.select("user_id", pl.col("history").fill_null([]))
+
     def __len__(self) -> int:
         return len(self.begins)
 

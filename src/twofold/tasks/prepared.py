@@ -7,9 +7,12 @@ callers, so nobody may change it; arrays of counts are read-only.
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -68,6 +71,20 @@ def in_parts(table: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """The rows of a table in pieces, at least one."""
     for start in range(0, max(1, table.height), _ROWS):
         yield table.slice(start, _ROWS)
+
+
+def write_parts(parts: Iterator[pl.DataFrame], path: Path) -> None:
+    """Write a table that comes in pieces, at least one, to one Parquet file."""
+    first, second = next(parts), next(parts, None)
+    if second is None:
+        first.write_parquet(path)
+        return
+    pieces = path.with_suffix("")
+    pieces.mkdir()
+    for number, part in enumerate(chain((first, second), parts)):
+        part.write_parquet(pieces / f"{number:06}.parquet")
+    pl.scan_parquet(pieces / "*.parquet").sink_parquet(path)
+    shutil.rmtree(pieces)
 
 
 class Tables(Protocol):

@@ -1,11 +1,9 @@
 """Prepared datasets on disk: any source is loaded, a prepared one is saved as an artifact."""
 
 import dataclasses
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +15,7 @@ from twofold import artifact
 from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
 from twofold.records import Examples, InputError
 from twofold.tasks.examples import Asked, Columns, Events, Histories, Texts
-from twofold.tasks.prepared import PreparedDataset, SplitProtocol, in_parts
+from twofold.tasks.prepared import PreparedDataset, SplitProtocol, in_parts, write_parts
 
 KIND = "dataset"
 
@@ -88,7 +86,7 @@ def save_dataset(
     config = {"source": dataset.source, "protocol": dataclasses.asdict(dataset.protocol)}
     with artifact.write(out, KIND, config) as folder:
         dataset.catalog.items.write_parquet(folder / "items.parquet")
-        _write_parts(dataset.tables.interaction_parts(), folder / "interactions.parquet")
+        write_parts(dataset.tables.interaction_parts(), folder / "interactions.parquet")
         dataset.queries.write_parquet(folder / "queries.parquet")
         dataset.qrels.write_parquet(folder / "qrels.parquet")
         _save_columns(dataset.columns, folder / _COLUMNS)
@@ -100,20 +98,6 @@ def save_dataset(
         report = {**data_report(dataset), **(more or {})}
         artifact.write_json(folder / "data_report.json", report)
         (folder / "data_report.md").write_text(report_text(report), encoding="utf-8")
-
-
-def _write_parts(parts: Iterator[pl.DataFrame], path: Path) -> None:
-    """Write a table that comes in pieces to one file."""
-    first, second = next(parts), next(parts, None)
-    if second is None:
-        first.write_parquet(path)
-        return
-    pieces = path.with_suffix("")
-    pieces.mkdir()
-    for number, part in enumerate(chain((first, second), parts)):
-        part.write_parquet(pieces / f"{number:06}.parquet")
-    pl.scan_parquet(pieces / "*.parquet").sink_parquet(path)
-    shutil.rmtree(pieces)
 
 
 def _require_cutoff(prepared: PreparedDataset, cutoff: float | str, folder: Path) -> None:
