@@ -176,7 +176,7 @@ from twofold.cli import main
 from twofold.training import loop
 step, place = loop._step, os.environ["TOLD"] + "." + os.environ["RANK"]
 open(place + ".pid", "w").write(str(os.getpid()))
-loop.SAVED_EVERY, loop.SAVING = 0.0, 1e9
+loop.SAVED_EVERY, loop.LONGEST_UNSAVED, loop.SAVING = 0.0, 1.0, 1e9
 def told(*arguments):
     with open(place, "a") as file:
         file.write(f"{time.time()} {time.process_time()} {arguments[-1].step}\\n")
@@ -184,7 +184,7 @@ def told(*arguments):
 loop._step = told
 main()
 """
-"""`twofold` that writes down when each step begins, and saves a state at every validation."""
+"""`twofold` that writes down when each step begins, and saves a state every second at least."""
 
 
 def kill(dataset: str, arm: str, cores: Sequence[int]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def kill(dataset: str, arm: str, cores: Sequence[int]) -> dict[str, Any]:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", "2", "--max-restarts", "1", str(script), "train", dataset]
         command += ["--out", str(folder / "model"), "--arm", arm, "--threads", "1"]
-        command += ["--device", "cpu", "--max-steps", "100"]
+        command += ["--device", "cpu", "--max-steps", "80"]
         command += [part for setting in SETTINGS for part in ("--set", setting)]
         pin = ["taskset", "-c", ",".join(map(str, cores))] if cores else []
         running = subprocess.Popen(
@@ -205,7 +205,8 @@ def kill(dataset: str, arm: str, cores: Sequence[int]) -> dict[str, Any]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        while not list(folder.glob(".model.training/step-*[1-9][0-9]")):
+        told = folder / "told.0"
+        while not (list(folder.glob(".model.training/step-*")) and _steps(told) > 20):
             if running.poll() is not None:
                 raise SystemExit("the training ended before it could be killed")
             time.sleep(0.01)
@@ -213,8 +214,7 @@ def kill(dataset: str, arm: str, cores: Sequence[int]) -> dict[str, Any]:
         died = time.time()
         if running.wait():
             raise SystemExit("the training did not come back")
-        lines = (folder / "told.0").read_text().splitlines()
-        steps = [tuple(map(float, line.split())) for line in lines]
+        steps = [tuple(map(float, line.split())) for line in told.read_text().splitlines()]
         lost = max(step for clock, _, step in steps if clock <= died + 0.2)
         clock, processor, step = next(
             each for each in steps if each[2] <= lost and each[0] > died + 0.2
@@ -225,6 +225,11 @@ def kill(dataset: str, arm: str, cores: Sequence[int]) -> dict[str, Any]:
             "seconds from the kill to the next step": clock - died,
             "of them computed by a process": processor,
         }
+
+
+def _steps(told: Path) -> int:
+    """How many steps a process has begun."""
+    return len(told.read_text().splitlines()) if told.exists() else 0
 
 
 def main() -> None:
