@@ -11,8 +11,9 @@ from transformers.pytorch_utils import Conv1D
 from twofold.identifiers.identifiers import Identifiers, shared
 from twofold.model.backbone import autocast
 from twofold.model.fresh import fresh_backbone
-from twofold.model.kernels import PackedLinear, can_pack
+from twofold.model.kernels import Dropout, Linear, PackedLinear, can_pack
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
+from twofold.records import Example
 
 TOKENIZER = train_tokenizer(["slow space opera", "space heist", "slow dance"] * 3, 300)
 CPU = torch.device("cpu")
@@ -48,3 +49,47 @@ def test_a_packed_backbone_scores_as_before(name: str, precision: str, tolerance
     torch.testing.assert_close(after, before, rtol=tolerance, atol=tolerance)
     for codebook in spaces.codebooks:
         torch.testing.assert_close(packed.logits(before, codebook), plain.logits(before, codebook))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_t5_has_the_gradients_of_transformers(precision: str) -> None:
+    """With requests of several lengths, targets of several codes, and no dropout."""
+    codes = np.stack(np.divmod(np.arange(25), 5), axis=1)
+    spaces = shared(Identifiers("semantic", codes, (5, 5)))
+    vocabulary = fresh_vocabulary(TOKENIZER, spaces, max_history=5, max_query_tokens=4)
+    ours = fresh_backbone("t5:tiny", vocabulary, 0.0, seed=0).train()
+    theirs = copy.deepcopy(ours)
+    theirs.model.set_attn_implementation("sdpa")
+    kinds = [type(module) for module in ours.modules()]
+    assert Linear in kinds
+    assert Dropout in kinds
+    for module in theirs.modules():
+        if type(module) is Linear:
+            module.__class__ = nn.Linear  # type: ignore[assignment]
+    history = np.array([3, 7, 11, 2])
+    requests = [
+        Example(history=history[:n], query=None, targets=history[n : n + 1], visible=np.array([n]))
+        for n in (1, 2, 3)
+    ]
+    batch = vocabulary.collate([e for request in requests for e in vocabulary.encode(request)])
+    assert len(set(batch.lengths.tolist())) > 1, "there is padding"
+    found = []
+    for backbone, kind in ((theirs, "float32"), (ours, precision), (theirs, precision)):
+        backbone.zero_grad()
+        with autocast(CPU, kind):
+            states = backbone.states(batch)
+        total = (states * torch.linspace(0, 1, states.numel()).view_as(states)).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        grads = [p.grad for p in backbone.parameters() if p.grad is not None]
+        found.append([states.detach(), *grads])
+    for exact, own, other in zip(*found, strict=True):
+        far = float((other - exact).norm() / exact.norm())
+        assert float((own - exact).norm() / exact.norm()) < 1e-5 + 2 * far
+
+
+def test_dropout_keeps_the_mean_and_answers_see_none_of_it() -> None:
+    states, layer = torch.ones(200, 100), Dropout(0.3)
+    dropped = layer(states)
+    assert abs(float((dropped == 0).float().mean()) - 0.3) < 0.02
+    assert abs(float(dropped.mean()) - 1) < 0.02
+    assert layer.eval()(states) is states

@@ -18,8 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from twofold.model.kernels import (
+    Dropout,
     Layout,
+    Linear,
     PackedLinear,
+    biased_attention,
     can_pack,
     dropout_mask,
     few_sizes,
@@ -281,6 +284,12 @@ class EncoderDecoder(Backbone):
             # The same function, but memory is read once instead of eight times.
             if isinstance(getattr(module, "act", None), NewGELUActivation):
                 module.act = nn.GELU(approximate="tanh")
+            # Classes of ours with the same weights under the same names.
+            elif type(module) is nn.Linear:
+                module.__class__ = Linear
+            elif type(module) is nn.Dropout:
+                module.__class__ = Dropout
+        _attend_faster(model)
 
     def states(self, batch: Batch) -> torch.Tensor:
         encoded, mask = self.encoded(batch)
@@ -314,6 +323,39 @@ class EncoderDecoder(Backbone):
         config = self.model.config
         scales = getattr(config, "scale_decoder_outputs", False)
         return float(config.d_model**-0.5) if scales else 1.0
+
+
+_ATTENTION = "twofold"
+"""The name of our attention among those of transformers."""
+
+
+def _attend_faster(model: "PreTrainedModel") -> None:
+    """Give a T5 our attention for training; with others, and to answer, it keeps torch's."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.models.t5 import modeling_t5
+
+    has_bias = hasattr(modeling_t5, "eager_attention_forward")
+    if not isinstance(model, modeling_t5.T5PreTrainedModel) or not has_bias:
+        return
+    plain = ALL_ATTENTION_FUNCTIONS["sdpa"]
+
+    def attend(
+        module: Any, queries: Any, keys: Any, values: Any, seen: Any, **given: Any
+    ) -> tuple[torch.Tensor, None]:
+        bias = given["position_bias"]
+        if not module.training or (seen is not None and seen.dtype != torch.bool):
+            attended, _ = plain(module, queries, keys, values, seen, **given)
+            return attended, None
+        if seen is None and module.is_causal and queries.shape[2] > 1:
+            seen = queries.new_ones(queries.shape[2], keys.shape[2], dtype=torch.bool).tril()
+        attended = biased_attention(queries, keys, values, bias, seen, given["dropout"])
+        return attended.transpose(1, 2).contiguous(), None
+
+    AttentionInterface.register(_ATTENTION, attend)
+    AttentionMaskInterface.register(_ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    model.set_attn_implementation(_ATTENTION)
 
 
 _BY_MODEL_TYPE: dict[str, type[Backbone]] = {}

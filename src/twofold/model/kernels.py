@@ -355,6 +355,88 @@ def add_dropped(states: torch.Tensor, added: torch.Tensor, rate: float) -> torch
     return total
 
 
+class Linear(nn.Linear):
+    """A linear layer of a transformers model, whose products in training are oneDNN's."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        plain = torch.is_autocast_enabled(states.device.type) or self.bias is not None
+        if plain or not self.training:
+            return super().forward(states)
+        return linear(states, self.weight)
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose draws are those of `dropout_mask`."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.p:
+            return states
+        return states * dropout_mask(states, self.p).to(states.dtype)
+
+
+class _BiasedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        bias: torch.Tensor,
+        hidden: torch.Tensor | None,
+        rate: float,
+    ) -> torch.Tensor:
+        scores = (queries @ keys.transpose(2, 3)).float().add_(bias)
+        if hidden is not None:
+            scores.masked_fill_(hidden, torch.finfo(torch.float32).min)
+        weights = torch.softmax(scores, dim=-1)
+        mask = dropout_mask(weights, rate) if rate else None
+        ctx.save_for_backward(queries, keys, values, weights, mask)
+        kept = weights if mask is None else weights * mask
+        return kept.to(values.dtype) @ values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        queries, keys, values, weights, mask = ctx.saved_tensors
+        kept = weights if mask is None else weights * mask
+        of_values = kept.to(grad.dtype).transpose(2, 3) @ grad
+        of_kept = (grad @ values.transpose(2, 3)).float()
+        if mask is not None:
+            of_kept.mul_(mask)
+        of_weights = of_kept.mul_(weights)
+        of_scores = of_weights.sub_(weights * of_weights.sum(dim=-1, keepdim=True))
+        of_bias = of_scores.sum(dim=0, keepdim=True) if ctx.needs_input_grad[3] else None
+        product = of_scores.to(queries.dtype)
+        return product @ keys, product.transpose(2, 3) @ queries, of_values, of_bias, None, None
+
+
+def biased_attention(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    bias: torch.Tensor,
+    seen: torch.Tensor | None,
+    rate: float,
+) -> torch.Tensor:
+    """Attention whose scores have a bias for each distance, as T5's.
+
+    Args:
+        queries: (B, H, L, d).
+        keys, values: (B, H, S, d), of the same precision; weights and sums are float32.
+        bias: added to the scores, (1, H, L, S), float32.
+        seen: which keys a query sees, broadcast to (B, H, L, S); None for all.
+        rate: of the dropout of the weights.
+
+    Returns:
+        (B, H, L, d), in the precision of the values.
+    """
+    hidden = None if seen is None else ~seen
+    attended: torch.Tensor = _BiasedAttention.apply(  # type: ignore[no-untyped-call]
+        queries, keys, values, bias.float(), hidden, rate
+    )
+    return attended
+
+
 class _TiedRows(torch.autograd.Function):
     """One gradient for a table that is read as inputs and as outputs, instead of two and a sum; it
     is sparse where that of the outputs is."""
