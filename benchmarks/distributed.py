@@ -221,7 +221,7 @@ def kill(dataset: str, arm: str, cores: Sequence[int]) -> dict[str, Any]:
         )
         return {
             "killed after step": lost,
-            "goes on at step": step,
+            "continues at step": step,
             "seconds from the kill to the next step": clock - died,
             "of them computed by a process": processor,
         }

@@ -33,7 +33,7 @@ ROOT = SCRIPT.parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 STEPS = 30
 TOLERANCE = 1e-5
-"""Of weights up to 2, after as many steps."""
+"""What may differ, by rounding, between weights of up to 2 after as many steps."""
 
 
 @pytest.fixture(scope="module")
