@@ -232,7 +232,8 @@ def main() -> None:
     found = {"ways": records, "by itself": chosen}
     (arguments.out / "catalog_growth.json").write_text(json.dumps(found, indent=1) + "\n")
     protocol = (
-        f"decoder of size small, bfloat16, 1,000 contexts a step, 512 negatives where sampled; "
+        f"decoder of size small, bfloat16, 1,000 contexts a step, "
+        f"{resolve_config().num_negatives:,} negatives where sampled; "
         f"{arguments.threads} threads, processor time, {arguments.rounds} rounds of {STEPS} steps "
         "in turn, other work on the machine"
     )
