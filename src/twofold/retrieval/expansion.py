@@ -1,13 +1,18 @@
-"""The next-code logits of each hypothesis, which beam search and scoring go by."""
+"""The next-code logits of each hypothesis, which beam search goes by, and log p of given items.
+
+Shapes: B requests, M items, K hypotheses, V codes of a level.
+"""
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from twofold.identifiers.trie import Trie
 from twofold.model.checkpoint import GenerativeModel, finite, with_matches
 from twofold.model.decoding import steps_of
 from twofold.model.vocabulary import Batch
 from twofold.records import Ints, Task
+from twofold.retrieval.beam_search import Scores, log_totals
 
 
 class Expansion:
@@ -42,3 +47,50 @@ class Expansion:
             logits = with_matches(logits, self._matches)
         on_cpu: npt.NDArray[np.float32] = logits.cpu().numpy()
         return on_cpu
+
+
+@torch.inference_mode()
+def log_p(model: GenerativeModel, task: Task, batch: Batch, items: Ints) -> Scores:
+    """Log p of some items for each request of a batch, (B, M).
+
+    Args:
+        model: in evaluation mode.
+        task: the task of the requests.
+        batch: B encoded requests.
+        items: catalog positions, (B, M).
+    """
+    expand = Expansion(model, task, batch, items.shape[1])
+    codes = model.vocabulary.spaces.of(task).codes[items]  # (B, M, levels)
+    trie = model.tries.get(task)
+    start = np.zeros((len(items), 1), np.int64)
+    first = expand(0, start, start)[:, 0]
+    valid = first[:, trie.codes[0]] if trie else first
+    scores = np.take_along_axis(first, codes[:, :, 0], axis=1)
+    scores = scores - log_totals(valid, np.array([valid.shape[1]]))[:, :1]
+    for level in range(1, codes.shape[2]):
+        assert trie is not None, "identifiers of several codes have a trie"
+        scores = _with_level(scores, expand, trie, level, items, codes)
+    return scores
+
+
+def _with_level(
+    scores: Scores, expand: Expansion, trie: Trie, level: int, items: Ints, codes: Ints
+) -> Scores:
+    """Log p of the items' prefixes with one more level, (B, M).
+
+    Args:
+        scores: log p of the prefixes before the level, (B, M).
+        expand: called for the levels before already.
+        trie: the trie of valid identifiers.
+        level: at least 1.
+        items: catalog positions, (B, M).
+        codes: their codes, (B, M, levels).
+    """
+    each = np.arange(items.size)
+    columns = np.arange(items.shape[1]) if level > 1 else np.zeros(items.shape[1], np.int64)
+    logits = expand(level, codes[:, :, level - 1], np.broadcast_to(columns, items.shape).copy())
+    logits = logits.reshape(items.size, -1)
+    owner, child = trie.children(level, trie.paths(items.reshape(-1))[:, level - 1])
+    totals = log_totals(logits[owner, trie.codes[level][child]], np.bincount(owner))
+    own = logits[each, codes[:, :, level].reshape(-1)] - totals[np.searchsorted(owner, each)]
+    return np.asarray(scores + own.reshape(items.shape))

@@ -7,7 +7,7 @@ to that (`matched`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -292,6 +292,7 @@ class GenerativeRetriever:
         self, task: Task, requests: Sequence[Request], batch: Batch, k: int
     ) -> "Candidates":
         """What the beam found and what matches the queries best, at least `k` items of each."""
+        from twofold.retrieval.expansion import log_p
         from twofold.retrieval.matched import candidates
 
         beams = max(self.beams, k)
@@ -299,7 +300,7 @@ class GenerativeRetriever:
         return candidates(
             self.model,
             [request.query or "" for request in requests],
-            batch,
+            partial(log_p, self.model, task, batch),
             self._beam(task, requests, batch, found, beams),
             self._allowed(requests[0].where),
             [self._ranker.positions(request.exclude) for request in requests],

@@ -8,17 +8,15 @@ An item is a candidate or not whatever the weight of the matches is.
 Shapes: B requests, N items, M candidates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.vocabulary import Batch
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, TopItems
-from twofold.retrieval.scoring import log_p
 from twofold.retrieval.top_k import top_k
 
 
@@ -49,7 +47,7 @@ class Candidates:
 def candidates(
     model: GenerativeModel,
     queries: Sequence[str],
-    batch: Batch,
+    log_p: Callable[[Ints], Scores],
     beam: TopItems,
     allowed: npt.NDArray[np.bool_],
     excluded: Sequence[Ints],
@@ -60,7 +58,7 @@ def candidates(
     Args:
         model: with a hybrid part.
         queries: those of the requests.
-        batch: the encoded requests.
+        log_p: log p of some items for each request, (B, M) -> (B, M).
         beam: the items that the beam search found.
         allowed: the items that may come back for any of the requests, (N,).
         excluded: for each request the catalog positions that may not come back.
@@ -77,6 +75,6 @@ def candidates(
     near = near[:, : int((best > 0).sum(axis=1).max(initial=0))]
     items, scores = beam.items, beam.scores
     if near.size:
-        own = np.where(best[:, : near.shape[1]] > 0, log_p(model, "search", batch, near), -np.inf)
+        own = np.where(best[:, : near.shape[1]] > 0, log_p(near), -np.inf)
         items, scores = np.hstack([items, near]), np.hstack([scores, own.astype(np.float32)])
     return Candidates(items, scores, np.take_along_axis(matches, items, axis=1))

@@ -3,7 +3,7 @@
 Invariant: a score is the one that retrieval ranks by: log p(identifier), and with semantic IDs the
 item's match with the query on top, where there is a hybrid part.
 
-Shapes: B contexts or requests, M items, V codes of a level.
+Shapes: B contexts or requests, M items.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from twofold.identifiers.trie import Trie
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.vocabulary import Batch
-from twofold.records import Ints, Task
-from twofold.retrieval.beam_search import Scores, log_totals
-from twofold.retrieval.expansion import Expansion
+from twofold.records import Ints
+from twofold.retrieval.beam_search import Scores
+from twofold.retrieval.expansion import log_p
 
 _PARTS = 50
 """The most recent items of a history, and the first words of a query, that are explained."""
@@ -65,53 +63,6 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
     if model.tries and model.hybrid is not None and queries[0] is not None:
         scores += model.hybrid.scores([query or "" for query in queries])[:, items]
     return scores
-
-
-@torch.inference_mode()
-def log_p(model: GenerativeModel, task: Task, batch: Batch, items: Ints) -> Scores:
-    """Log p of some items for each request of a batch, (B, M).
-
-    Args:
-        model: in evaluation mode.
-        task: the task of the requests.
-        batch: B encoded requests.
-        items: catalog positions, (B, M).
-    """
-    expand = Expansion(model, task, batch, items.shape[1])
-    codes = model.vocabulary.spaces.of(task).codes[items]  # (B, M, levels)
-    trie = model.tries.get(task)
-    start = np.zeros((len(items), 1), np.int64)
-    first = expand(0, start, start)[:, 0]
-    valid = first[:, trie.codes[0]] if trie else first
-    scores = np.take_along_axis(first, codes[:, :, 0], axis=1)
-    scores = scores - log_totals(valid, np.array([valid.shape[1]]))[:, :1]
-    for level in range(1, codes.shape[2]):
-        assert trie is not None, "identifiers of several codes have a trie"
-        scores = _with_level(scores, expand, trie, level, items, codes)
-    return scores
-
-
-def _with_level(
-    scores: Scores, expand: Expansion, trie: Trie, level: int, items: Ints, codes: Ints
-) -> Scores:
-    """Log p of the items' prefixes with one more level, (B, M).
-
-    Args:
-        scores: log p of the prefixes before the level, (B, M).
-        expand: called for the levels before already.
-        trie: the trie of valid identifiers.
-        level: at least 1.
-        items: catalog positions, (B, M).
-        codes: their codes, (B, M, levels).
-    """
-    each = np.arange(items.size)
-    columns = np.arange(items.shape[1]) if level > 1 else np.zeros(items.shape[1], np.int64)
-    logits = expand(level, codes[:, :, level - 1], np.broadcast_to(columns, items.shape).copy())
-    logits = logits.reshape(items.size, -1)
-    owner, child = trie.children(level, trie.paths(items.reshape(-1))[:, level - 1])
-    totals = log_totals(logits[owner, trie.codes[level][child]], np.bincount(owner))
-    own = logits[each, codes[:, :, level].reshape(-1)] - totals[np.searchsorted(owner, each)]
-    return np.asarray(scores + own.reshape(items.shape))
 
 
 def explain(model: GenerativeModel, context: Context, item: int) -> tuple[float, list[Part]]:
