@@ -31,7 +31,7 @@ def connected(address: str | None) -> Iterator[None]:
 
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # which starts one though another runs here
             include_dashboard=None if address else False,
             logging_level=logging.WARNING,
         )
