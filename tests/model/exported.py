@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from twofold.encoders.text_encoder import load_encoder, sentence_encoder_of
+from twofold.model.hybrid import load_hybrid
 from twofold.records import Request, Task
 from twofold.retrieval.generative import GenerativeRetriever
 
@@ -43,22 +45,23 @@ def _requests(retriever: GenerativeRetriever) -> Iterator[tuple[Task, Request]]:
         seen = frozenset(history)
         yield "recommendation", Request(f"history {n}", history=history, exclude=seen)
         yield "search", Request(f"query {n}", query=query)
-        yield "search", Request(f"both {n}", query=query, history=history)
+        yield "search", Request(f"both {n}", query=query, history=history, exclude=seen)
 
 
 def assert_equal_answers(reader: Reader, retriever: GenerativeRetriever, k: int) -> None:
     """The guide's beam search finds the retriever's items, with its scores."""
-    encoder = retriever.model.vocabulary.encoder
+    encoder = load_encoder(reader["folder"])
+    hybrid = load_hybrid(reader["folder"], sentence_encoder_of(encoder))
     for task, request in _requests(retriever):
-        vector = encoder.encode([request.query])[0] if encoder and request.query else None
-        theirs = reader["best_items"](
-            reader["prompt_of"](list(request.history), request.query),
-            task,
-            k=k,
-            beams=max(retriever.beams, k),
-            exclude=request.exclude,
-            vector=vector,
-        )
+        prompt = reader["prompt_of"](list(request.history), request.query)
+        options: dict[str, Any] = {"k": k, "beams": max(retriever.beams, k)}
+        options["exclude"] = request.exclude
+        if encoder and request.query:
+            options["vector"] = encoder.encode([request.query])[0]
+        if hybrid and request.query:
+            theirs = reader["best_matched"](prompt, hybrid.scores([request.query])[0], **options)
+        else:
+            theirs = reader["best_items"](prompt, task, **options)
         ours = retriever.retrieve([request], k)[request.request_id]
         assert tuple(item_id for item_id, _ in theirs) == ours.item_ids, request
         assert [score for _, score in theirs] == pytest.approx(ours.scores, abs=CLOSE), request

@@ -1,9 +1,9 @@
 """A decoder with semantic IDs as a folder for an engine that decodes wide beams on GPUs.
 
 The folder is a transformers checkpoint with its tokenizer, and next to it the trie as a sparse
-matrix, the tokens of every item, and `export.json`, which says what is what. A test reads it
-without a line of this package (`tests/model/test_export.py`), by the code of
-`docs/guides/export.md`.
+matrix, the tokens of every item, and `export.json`, which says what is what. An engine reads it
+without a line of this package, as the code of `docs/guides/export.md` does, which a test runs. Only
+query vectors and matches with documents are for this package to compute, from files that it knows.
 
 Shapes: N items, P nodes of the trie, the root among them.
 """
@@ -67,8 +67,9 @@ def export_model(
     with artifact.write(out, KIND, {"stamp": model.stamp.as_dict()}) as folder:
         shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
         PreTrainedTokenizerFast(tokenizer_object=vocabulary.tokenizer).save_pretrained(folder)
-        if vocabulary.encoder:
-            vocabulary.encoder.save(folder)
+        for part in (vocabulary.encoder, model.hybrid):
+            if part is not None:
+                part.save(folder)
         for task in _tries(model).values():
             tokens = vocabulary.code_tokens(task)
             save_file(transitions(model.tries[task], tokens, allowed), folder / _file(task))
@@ -93,7 +94,7 @@ def describe(model: GenerativeModel) -> dict[str, Any]:
         "max_history": vocabulary.max_history,
         "max_query_tokens": vocabulary.max_query_tokens,
         "query_vectors": query_vectors,
-        "left_out": [] if model.hybrid is None else ["hybrid"],
+        "hybrid": model.hybrid is not None,
         "precision": model.precision,
         "seen": model.seen,
         "tasks": {
