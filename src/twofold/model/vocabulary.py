@@ -102,7 +102,7 @@ class _Rows(NamedTuple):
 
 
 _ENCODED_AT_ONCE, _TOKENIZED_AT_ONCE = 4096, 100_000
-_MOST_TOKENIZED, _BYTES_OF_TOKEN = 1_000_000, 4
+_MOST_TOKENIZED, _BYTES_OF_TOKEN = 200_000, 4
 """The most queries whose tokens are written before the first step: above, it would take minutes."""
 _MOST_VECTORS = 256 << 20
 """Bytes of query vectors that are kept; those of more queries are computed batch by batch."""
