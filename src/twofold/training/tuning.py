@@ -54,7 +54,12 @@ _LARGE_BATCHES = {
     "max_batch_size": 256,
     "learning_rate": 1.4e-3,
 }
-_SMALL_STEPS = {"dropout": 0.3, "backbone": "decoder:medium", "learning_rate": 3e-4}
+_SMALL_STEPS = {
+    "dropout": 0.3,
+    "weight_decay": 3.0,
+    "backbone": "decoder:medium",
+    "learning_rate": 3e-4,
+}
 """Each step of Adam moves an item's embedding about as far as the learning rate, whatever its
 gradient: with 1e-3, what joint's items knew of their texts was lost within a hundred steps."""
 
