@@ -105,3 +105,17 @@ def test_a_step_leaves_other_rows_unread() -> None:
         learned.step(RATE)
     assert learned.table[:10].isfinite().all()
     assert learned.state["steps"][11] == 0
+
+
+def test_the_average_of_a_long_training_keeps_its_digits() -> None:
+    """In the end decay has left e^-60 of the first weights."""
+    grads, learned = _gradients(1200), RowWise(_table(), 1.0, averaging=0.125)
+    for step, grad in enumerate(grads, start=1):
+        learned.table.grad = grad
+        learned.step(RATE)
+        if step % 120 == 0:
+            learned.settle()
+    table, average = _visiting_all_rows(grads, 1.0, averaging=0.125)
+    torch.testing.assert_close(learned.table.double(), table, rtol=1e-4, atol=1e-5)
+    assert learned.average is not None
+    torch.testing.assert_close(learned.average.double(), average, rtol=1e-4, atol=1e-5)

@@ -29,13 +29,14 @@ class _Passed:
     Attributes:
         steps: how many they are.
         log_decay: the log of what weight decay leaves of the row.
-        mean: the average of that over the steps, as `averaging` weighs them, relative to its last
-            value; 1 without weight decay.
+        mean: what the steps since all rows were last settled add to the average of that, as
+            `averaging` weighs them, relative to its last value. Of all steps it would grow without
+            bound, and differences of it would lose every digit.
     """
 
     steps: int = 0
     log_decay: float = 0.0
-    mean: float = 1.0
+    mean: float = 0.0
 
 
 class RowWise:
@@ -66,8 +67,8 @@ class RowWise:
             "second": torch.zeros(rows, device=place),
             "steps": torch.zeros(rows, device=place),
             "log_decay": torch.zeros(rows, dtype=torch.float64, device=place),
-            "mean": torch.ones(rows, device=place),
-            "passed": torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),
+            "mean": torch.zeros(rows, dtype=torch.float64, device=place),
+            "passed": torch.zeros(3, dtype=torch.float64),
         }
 
     @torch.no_grad()
@@ -100,6 +101,8 @@ class RowWise:
             rows = torch.arange(start, stop, device=self.table.device)
             self._settle(rows)
             self._note(rows)
+        self.state["passed"][2] = 0.0
+        self.state["mean"].zero_()
 
     def swap(self) -> None:
         """Exchange table and average."""
@@ -133,24 +136,25 @@ class RowWise:
     def _settle(self, rows: torch.Tensor) -> None:
         """Bring rows of table and average to the steps so far; `_note` must follow.
 
-        With p the power of the average, D what decay leaves of a row and A the average of D, a row
-        w last seen at step c is w D / D_c now, and its average is k x average + w (A - k A_c) / D_c
-        with k = (c / steps)^p.
+        With p the power of the average, D what decay leaves of a row and A the average of D, in
+        which steps before all rows were last settled may be left out, a row w last seen at step c
+        is w D / D_c now, and its average is k x average + w (A - k A_c) / D_c with
+        k = (c / steps)^p.
         """
         passed, state = self._passed, self.state
         if not passed.steps:
             return
         steps = state["steps"][rows]
         state["second"][rows] *= _FORGET ** (passed.steps - steps)
-        left = (passed.log_decay - state["log_decay"][rows]).exp().float()
+        left = (passed.log_decay - state["log_decay"][rows]).exp()
         weights = self.table[rows]
         if self.average is not None:
-            kept = (steps / passed.steps) ** self._power
+            kept = (steps.double() / passed.steps) ** self._power
             share = passed.mean * left - kept * state["mean"][rows]
-            average = self.average[rows].mul_(kept[:, None])
-            self.average[rows] = average.add_(weights * share[:, None])
+            average = self.average[rows].mul_(kept[:, None].float())
+            self.average[rows] = average.add_(weights * share[:, None].float())
         if self._weight_decay:
-            self.table[rows] = weights.mul_(left[:, None])
+            self.table[rows] = weights.mul_(left[:, None].float())
 
     def _note(self, rows: torch.Tensor) -> None:
         """Write down that rows are as of the steps so far."""
