@@ -62,6 +62,9 @@ PLAIN: dict[str, Change] = {
     "copies of nothing": lambda events: events.unique(maintain_order=True),
     "ISO times": _iso,
     "milliseconds": lambda events: events.with_columns(pl.col("timestamp") * 1000),
+    "the latest event twice": lambda events: pl.concat(
+        [events, events.filter(pl.col("timestamp") == pl.col("timestamp").max())[:1]]
+    ),
     "one more column": lambda events: events.with_columns(rating=pl.lit(3)),
     "numbers as ids": lambda events: events.with_columns(pl.col("user_id").str.slice(1).cast(int)),
 }
@@ -122,6 +125,21 @@ def test_what_is_wrong_is_said_as_of_the_whole(
     change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = _write(tmp_path / "source", change)
+    with pytest.raises(InputError) as streamed:
+        load_dataset(source)
+    monkeypatch.setattr(streaming, "LARGE", 10**9)
+    with pytest.raises(InputError) as whole:
+        load_dataset(source)
+    assert str(streamed.value) == str(whole.value)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_an_item_that_stands_twice_is_treated_as_in_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _write(tmp_path / "source")
+    items = pl.read_parquet(source / "items.parquet")
+    pl.concat([items, items[:1]]).write_parquet(source / "items.parquet")
     with pytest.raises(InputError) as streamed:
         load_dataset(source)
     monkeypatch.setattr(streaming, "LARGE", 10**9)

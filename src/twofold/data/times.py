@@ -446,7 +446,8 @@ class TimesInParts:
         assert least is not None
         assert most is not None
         self.low = min(self.low, (float(seconds[least]), start + least))
-        self.high = max(self.high, (float(seconds[most]), start + most))
+        # Of equal times the first row: a later one may be a copy, which is left out.
+        self.high = max(self.high, (float(seconds[most]), start + most), key=lambda each: each[0])
         return self.high[0] - self.low[0] <= _FAR or times.form == TimeForm.position
 
 

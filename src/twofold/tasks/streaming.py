@@ -9,7 +9,6 @@ A table that has anything to report besides copies is read whole, as what is sai
 places and counts of all rows.
 """
 
-import contextlib
 import logging
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -75,12 +74,16 @@ def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
     folder = _Folder()
     try:
         items = read_table(four_tables.present(source)["items"]).rows["item_id"]
+        if items.is_duplicated().any():
+            raise _NotPlainError
         made = _Streamed(path, items, folder.path).run()
+        dataset = read_source(source, skip_unknown, {"interactions": made.table})
+        prepared = split_dataset(dataset, str(source))
     except (_NotPlainError, InputError, pl.exceptions.PolarsError):
+        # Also where another table is at fault, or the rows that stand for all of them look as if
+        # they were: the whole says what is wrong, with the right counts.
         _log.info("%s: not every row is plain, so that the table is read whole", path)
         return None
-    dataset = read_source(source, skip_unknown, {"interactions": made.table})
-    prepared = split_dataset(dataset, str(source))
     tables = StreamedTables(
         dataset.catalog, made.events, prepared.queries, prepared.qrels, folder=folder
     )
@@ -164,19 +167,19 @@ class _Streamed:
 
     def _fill_buckets(self) -> list[Path]:
         """Write the rows to the buckets of their users, in the order of the file."""
-        opened: list[BinaryIO] = []
-        with contextlib.ExitStack() as files:
-            pieces = range(0, self._rows, _PIECE)
-            for start in _told(pieces, "interactions", len(pieces)):
-                rows = self._numbers(self._piece(start), start)
-                rows = rows[np.argsort(rows["user"] // _USERS, kind="stable")]
-                numbers, first = np.unique(rows["user"] // _USERS, return_index=True)
-                for number, own in zip(numbers.tolist(), np.split(rows, first[1:]), strict=True):
-                    while number >= len(opened):
-                        path = self._folder / f"bucket-{len(opened)}"
-                        opened.append(files.enter_context(path.open("wb")))
-                    own.tofile(opened[number])
-        return [Path(file.name) for file in opened]
+        pieces = range(0, self._rows, _PIECE)
+        for start in _told(pieces, "interactions", len(pieces)):
+            rows = self._numbers(self._piece(start), start)
+            rows = rows[np.argsort(rows["user"] // _USERS, kind="stable")]
+            numbers, first = np.unique(rows["user"] // _USERS, return_index=True)
+            for number, own in zip(numbers.tolist(), np.split(rows, first[1:]), strict=True):
+                # One open file at a time: a process may not have thousands.
+                with self._bucket(number).open("ab") as file:
+                    own.tofile(file)
+        return [self._bucket(number) for number in range(-(-len(self._users) // _USERS))]
+
+    def _bucket(self, number: int) -> Path:
+        return self._folder / f"bucket-{number}"
 
     def _piece(self, start: int) -> Table:
         """Some rows as text.
