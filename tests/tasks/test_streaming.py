@@ -57,14 +57,16 @@ def _iso(events: pl.DataFrame) -> pl.DataFrame:
     return events.with_columns(timestamp=times)
 
 
+_LATEST = pl.DataFrame({"user_id": ["u99"], "item_id": ["i3"], "timestamp": [1_600_000_099]})
+
 PLAIN: dict[str, Change] = {
     "as it is": lambda events: events,
     "copies of nothing": lambda events: events.unique(maintain_order=True),
     "ISO times": _iso,
     "milliseconds": lambda events: events.with_columns(pl.col("timestamp") * 1000),
-    "the latest event twice": lambda events: pl.concat(
-        [events, events.filter(pl.col("timestamp") == pl.col("timestamp").max())[:1]]
-    ),
+    "the only event of a user, the latest of all, twice": lambda events: pl.concat(
+        [events, _LATEST, _LATEST]
+    )[[410, *range(410), 411]],
     "one more column": lambda events: events.with_columns(rating=pl.lit(3)),
     "numbers as ids": lambda events: events.with_columns(pl.col("user_id").str.slice(1).cast(int)),
 }
