@@ -350,7 +350,9 @@ def _read_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Pro
         averages[number].copy_(average)
     trained.candidates.clear()
     for path in sorted(newest.glob("candidate-*")):
-        trained.candidates[int(path.stem.removeprefix("candidate-"))] = load_file(path)
+        # Where the model is: the other processes expect them there.
+        step, place = int(path.stem.removeprefix("candidate-")), next(trained.model.parameters())
+        trained.candidates[step] = load_file(path, device=str(place.device))
     return Progress(**artifact.read_json(newest / "progress.json"))
 
 
