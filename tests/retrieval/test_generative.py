@@ -173,7 +173,7 @@ def test_a_task_that_was_not_learned_is_refused(
 
 
 def test_without_histories_users_are_unknown(model_folder: Path) -> None:
-    retriever = load_model(model_folder)
-    retriever.model.histories.clear()  # type: ignore[attr-defined]
+    model = replace(load_model(model_folder).model, histories={})
+    retriever = GenerativeRetriever(model, "without histories")
     with pytest.raises(InputError, match="saved without histories; give the history itself"):
         retriever.recommend_for_user("user-3")
