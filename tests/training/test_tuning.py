@@ -208,3 +208,13 @@ def test_a_tuned_model_says_what_it_was_chosen_from(
     assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing else is left"
     monkeypatch.setattr(loop, "_step", lambda *_: pytest.fail("trained again"))
     assert tuned_model(resume=True).model.stamp.tuning == stamp.tuning
+
+
+def test_a_given_learning_rate_leaves_what_decays_in_a_step(catalog: PreparedDataset) -> None:
+    def decays(rate: float | None) -> list[float]:
+        config = resolve_config("quick", learning_rate=rate)
+        recipes = recipes_of(catalog, NAMED_ARMS["recommendation"], config, 3)
+        own = [{**config.model_dump(), **recipe} for recipe in recipes]
+        return [each["learning_rate"] * each["weight_decay"] for each in own]
+
+    assert decays(2e-3)[1:] == pytest.approx(decays(None)[1:])

@@ -106,13 +106,16 @@ def _judge_of_candidates(
     model: GenerativeModel, judged: JudgedRequests, beams: int
 ) -> Callable[[GenerativeModel], float]:
     """The value of a model with semantic IDs, which differs from `model` in the weight alone: the
-    candidates are the same whatever it is, so beams are searched once."""
+    candidates are the same whatever it is, so beams are searched once. Without one, the answer is
+    the beam's alone."""
     assert model.hybrid is not None
     retriever, weight = GenerativeRetriever(model, beams=beams), model.hybrid.weight
     found = list(retriever.candidates(judged.requests))
 
     def value(tried: GenerativeModel) -> float:
-        factor = tried.hybrid.weight / weight if tried.hybrid else 0.0
+        if tried.hybrid is None:
+            return mean_value(GenerativeRetriever(tried, beams=beams), judged)
+        factor = tried.hybrid.weight / weight
         values = [
             SELECTION.of(ranking.item_ids, judged.qrels[request.request_id])
             for requests, candidates in found

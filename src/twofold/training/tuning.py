@@ -191,6 +191,9 @@ def recipes_of(
     open_to: list[Recipe] = []
     for recipe in space or SPACES[tuple(task for task in TASKS if task in arm.tasks)]:
         own = {key: value for key, value in recipe.items() if key not in given}
+        if "learning_rate" in given and "learning_rate" in recipe and "weight_decay" in own:
+            # What decays in a step is the product of the two.
+            own["weight_decay"] *= recipe["learning_rate"] / _given(config, arm, "learning_rate")
         if config.item_texts == "none" or not any(dataset.catalog.texts):
             if own.get("item_init") == "text" or "item_text_queries" in own:
                 continue
@@ -199,6 +202,11 @@ def recipes_of(
         if own not in open_to:
             open_to.append(own)
     return open_to[:number]
+
+
+def _given(config: TrainingConfig, arm: Arm, name: str) -> Any:
+    """A setting of an arm, which may have its own."""
+    return dict(arm.settings).get(name, getattr(config, name))
 
 
 def recipes_to_try(asked: int | None, budget: Budget, seeds: int = 3) -> int:
