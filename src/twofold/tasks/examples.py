@@ -3,8 +3,9 @@
 Invariant: no training example of any task holds a user's validation or test event, or anything
 later of that user. Callers read both from `PreparedDataset.task`, which makes them once.
 
-Tables become arrays first, which may be mapped from files: `Events` and `Asked`. Nothing here makes
-a Python object for each user, event or query; an example or a request is made when it is read.
+Tables become arrays first, which may be mapped from files: `Events` and `JudgedQueries`. Nothing
+here makes a Python object for each user, event or query; an example or a request is made when it is
+read.
 """
 
 import dataclasses
@@ -293,7 +294,7 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class JudgedQueries:
     """Queries and their right answers as arrays.
 
     Attributes:
@@ -319,14 +320,14 @@ class Asked:
     @staticmethod
     def of(
         queries: pl.DataFrame, qrels: pl.DataFrame, catalog: Catalog, users: pl.Series
-    ) -> "Asked":
+    ) -> "JudgedQueries":
         """The queries of a table with the judgments of another one."""
         texts = queries["text"].unique(maintain_order=True)
         query_of = numbers_of(qrels["query_id"], queries["query_id"])
         known = np.flatnonzero(query_of >= 0)
         order = known[np.argsort(query_of[known], kind="stable")]
         counts = np.bincount(query_of[known], minlength=queries.height)
-        return Asked(
+        return JudgedQueries(
             texts=Texts.of(texts.to_list()),
             text_of=numbers_of(queries["text"], texts),
             users=numbers_of(queries["user_id"], users),
@@ -346,14 +347,14 @@ class Columns:
         events: the interactions.
         trained: the training events of each user who has one.
         trained_users: the numbers of these users among those of the events, (users,).
-        asked: the queries and their right answers.
+        queries: the queries and their right answers.
         searches: the training examples of search.
     """
 
     events: Events
     trained: Histories
     trained_users: Ints
-    asked: Asked
+    queries: JudgedQueries
     searches: Examples
 
     @staticmethod
@@ -362,7 +363,7 @@ class Columns:
     ) -> "Columns":
         """The columns of the tables of a dataset, of which the interactions are arrays already."""
         users, trained = events.training_histories()
-        asked = Asked.of(queries, qrels, catalog, events.users)
+        asked = JudgedQueries.of(queries, qrels, catalog, events.users)
         return Columns(events, trained, users, asked, _query_examples(events, asked))
 
 
@@ -487,7 +488,7 @@ def _history_examples(histories: Histories) -> Examples:
     return Examples.of_histories(histories.positions, begins, ends)
 
 
-def _query_examples(events: Events, asked: Asked) -> Examples:
+def _query_examples(events: Events, asked: JudgedQueries) -> Examples:
     """One example for each query: all its right answers, given its text and its user's history.
 
     A query that its user typed at or after the first held-out event is left out, and so are the
@@ -517,7 +518,7 @@ def _query_examples(events: Events, asked: Asked) -> Examples:
     return dataclasses.replace(made, ends=made.begins + before).with_targets()
 
 
-def _is_held_out(events: Events, asked: Asked, rows: Ints) -> npt.NDArray[np.bool_]:
+def _is_held_out(events: Events, asked: JudgedQueries, rows: Ints) -> npt.NDArray[np.bool_]:
     """Which queries were typed at or after their user's first held-out event, (rows,)."""
     users, times = asked.users[rows], asked.times[rows]
     first = np.append(events.first_held_out(), np.inf)[users]
@@ -661,7 +662,7 @@ def _users(dataset: "PreparedDataset", split: int) -> RequestColumns:
 
 def _queries(dataset: "PreparedDataset", split: int) -> RequestColumns:
     """A request for each query of the split, with its user's events strictly before it."""
-    events, asked = dataset.columns.events, dataset.columns.asked
+    events, asked = dataset.columns.events, dataset.columns.queries
     rows = np.flatnonzero(asked.splits == split)
     users, times = asked.users[rows], asked.times[rows]
     if split == _VALIDATION:

@@ -186,7 +186,7 @@ class PreparedDataset:
     def tasks(self) -> tuple[Task, ...]:
         """The tasks that the data make possible."""
         columns = self.columns
-        sizes = {"search": len(columns.asked.splits), "recommendation": len(columns.events.items)}
+        sizes = {"search": len(columns.queries.splits), "recommendation": len(columns.events.items)}
         return tuple(task for task in TASKS if sizes[task])
 
     def task(self, task: Task) -> "TaskData":

@@ -71,7 +71,7 @@ def _splits(dataset: PreparedDataset) -> Report:
 
     splits: Report = {
         "interactions": count(dataset.columns.events.splits),
-        "queries": count(dataset.columns.asked.splits),
+        "queries": count(dataset.columns.queries.splits),
     }
     if dataset.queries.height and dataset.protocol.split == "temporal":
         trained = dataset.queries.filter(pl.col("split") == "train")

@@ -14,7 +14,7 @@ import polars as pl
 from twofold import artifact
 from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
 from twofold.records import Examples, InputError
-from twofold.tasks.examples import Asked, Columns, Events, Histories, Texts
+from twofold.tasks.examples import Columns, Events, Histories, JudgedQueries, Texts
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol, in_parts, write_parts
 
 KIND = "dataset"
@@ -179,7 +179,7 @@ def _save_columns(columns: Columns, folder: Path) -> None:
 
 def _arrays(columns: Columns) -> dict[str, npt.NDArray[Any]]:
     """Every array by the name of its file; positions and numbers take four bytes."""
-    events, trained, asked = columns.events, columns.trained, columns.asked
+    events, trained, asked = columns.events, columns.trained, columns.queries
     searches, texts = columns.searches, Texts.of(asked.texts)
     own_items = {} if trained.positions is events.items else {"trained_items": trained.positions}
     small = {
@@ -228,7 +228,7 @@ def _load_columns(folder: Path) -> Columns:
         times=mapped("event_times"),
         splits=mapped("event_splits"),
     )
-    asked = Asked(
+    asked = JudgedQueries(
         texts=Texts(mapped("text_letters"), mapped("text_ends")),
         text_of=mapped("query_texts"),
         users=mapped("query_users"),
