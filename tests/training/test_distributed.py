@@ -32,6 +32,9 @@ SCRIPT = Path(__file__).with_name("launched.py")
 ROOT = SCRIPT.parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 STEPS = 30
+pytestmark = pytest.mark.slow
+"""In one of three runs a process of torchrun aborted at its exit, after all its work was done."""
+
 TOLERANCE = 1e-5
 """What may differ, by rounding, between weights of up to 2 after as many steps."""
 
