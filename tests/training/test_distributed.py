@@ -32,9 +32,6 @@ SCRIPT = Path(__file__).with_name("launched.py")
 ROOT = SCRIPT.parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 STEPS = 30
-pytestmark = pytest.mark.slow
-"""In one of three runs a process of torchrun aborted at its exit, after all its work was done."""
-
 TOLERANCE = 1e-5
 """What may differ, by rounding, between weights of up to 2 after as many steps."""
 
@@ -286,6 +283,27 @@ print("done", rank)
 def test_gradients_are_summed_and_errors_reach_all() -> None:
     for rank, done in enumerate(pair(SUMS)):
         assert done.stdout.split("\n")[:4] == ["second", "first", "once", f"done {rank}"], done
+
+
+LEFT = """
+from pathlib import Path
+import torch
+from twofold.cluster.processes import joined
+
+with joined("cpu") as processes:
+    torch.use_deterministic_algorithms(True)  # loads what takes the group as a default
+    processes.gather(lambda: 1)
+names = [place.read_text().strip() for place in Path("/proc/self/task").glob("*/comm")]
+print([name for name in names if "gloo" in name])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads have no names here")
+def test_a_group_that_is_left_leaves_no_thread() -> None:
+    """A thread of it that runs when Python ends aborts the process, after all its work."""
+    for process in pair(LEFT, []):
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.strip() == "[]"
 
 
 def test_a_batch_in_parts_has_the_gradients_of_the_whole(

@@ -15,6 +15,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Imported before there is a group: its functions have the group of that moment as a default, and a
+# group that is still held when Python ends aborts the process (pytorch/pytorch#190489).
+import torch.distributed.nn
 from torch.distributed.rendezvous import rendezvous
 
 from twofold.model.kernels import coalesced
@@ -66,8 +70,11 @@ def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterat
     try:
         yield processes
     except InputError:
-        if processes.rank and made:
-            sys.exit(2)
+        # All processes raise it. A group that is not left aborts the process when Python ends.
+        if made:
+            dist.destroy_process_group()
+            if processes.rank:
+                sys.exit(2)
         raise
     except LostProcessError as error:
         if not made:
