@@ -13,10 +13,8 @@ machine must not decide; a process's peak of memory holds 300 MB of Python and t
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,6 +24,7 @@ import numpy as np
 import torch
 from publish import add_publish_option, publish_records
 from torch.nn import functional as F
+from turns import Worker
 
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.backbone import autocast
@@ -141,42 +140,15 @@ def work(items: int, way: str) -> None:
         print(json.dumps({**means, "peak": peak}), flush=True)
 
 
-class Worker:
+def training_of(items: int, way: str, threads: int) -> Worker:
     """A training in a process of its own."""
-
-    def __init__(self, items: int, way: str, threads: int) -> None:
-        command = [sys.executable, __file__, "--work", str(items), way, "--threads", str(threads)]
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if self._read() != "ready":
-            raise SystemExit(f"{items} items, {way}: the training did not start")
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline().strip()
-
-    def take(self, steps: int) -> dict[str, float]:
-        """Take steps; what they took on average."""
-        assert self._process.stdin
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        answer: dict[str, float] = json.loads(self._read())
-        return answer
-
-    def end(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+    script = [__file__, "--work", str(items), way, "--threads", str(threads)]
+    return Worker(script, f"{items} items, {way}", threads)
 
 
 def compare(cases: list[tuple[int, str]], rounds: int, threads: int) -> list[dict[str, Any]]:
     """A record of each case, which take turns; ratios are to the step of the first."""
-    workers = [Worker(items, way, threads) for items, way in cases]
+    workers = [training_of(items, way, threads) for items, way in cases]
     for worker in workers:
         worker.take(2)
     taken = [[worker.take(STEPS) for worker in workers] for _ in range(rounds)]

@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from publish import add_publish_option, publish_records
+from turns import Worker
 
 SIDES = ("twofold", "Trainer")
 STEPS = 1000
@@ -175,44 +175,17 @@ def _rows(source: Any, code_start: int) -> list[dict[str, Any]]:
     return rows
 
 
-class Side:
+def side_of(side: str, precision: str, arguments: argparse.Namespace) -> Worker:
     """One side, in a process of its own."""
-
-    def __init__(self, side: str, precision: str, arguments: argparse.Namespace) -> None:
-        command = [sys.executable, __file__, arguments.dataset, "--out", arguments.out]
-        command += ["--side", side, "--precision", precision, "--arm", arguments.arm]
-        command += ["--backbone", arguments.backbone, "--batch-size", str(arguments.batch_size)]
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if self._read() != "ready":
-            raise SystemExit(f"{side}: the training did not start on {arguments.dataset}")
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline().strip()
-
-    def take(self, steps: int) -> dict[str, float]:
-        """Take steps; what each of them took."""
-        assert self._process.stdin
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        answer: dict[str, float] = json.loads(self._read())
-        return answer
-
-    def end(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+    script = [__file__, arguments.dataset, "--out", arguments.out]
+    script += ["--side", side, "--precision", precision, "--arm", arguments.arm]
+    script += ["--backbone", arguments.backbone, "--batch-size", str(arguments.batch_size)]
+    return Worker(script, f"{side} on {arguments.dataset}")
 
 
 def compare(precision: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """A record of one format of numbers: both sides in turn."""
-    sides = [Side(side, precision, arguments) for side in SIDES]
+    sides = [side_of(side, precision, arguments) for side in SIDES]
     for side in sides:
         side.take(arguments.steps)
     rounds = [[side.take(arguments.steps) for side in sides] for _ in range(arguments.rounds)]

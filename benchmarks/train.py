@@ -29,6 +29,7 @@ from unittest import mock
 
 import torch
 from publish import add_publish_option, publish_records
+from turns import Worker
 
 ARMS = ("recommendation", "search", "joint")
 STEPS = 10
@@ -140,39 +141,11 @@ def work(arguments: argparse.Namespace) -> None:
         print(json.dumps(answer), flush=True)
 
 
-class Worker:
+def version(source: Path, folder: Path, arm: str, arguments: argparse.Namespace) -> Worker:
     """One version, in a process of its own."""
-
-    def __init__(self, source: Path, folder: Path, arm: str, arguments: argparse.Namespace) -> None:
-        command = [sys.executable, __file__, str(folder), "--arm", arm, "--work"]
-        command += ["--threads", str(arguments.threads), "--precision", arguments.precision]
-        self._process = subprocess.Popen(
-            command,
-            env={**environment(source), "OMP_NUM_THREADS": str(arguments.threads)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        if self._read() != "ready":
-            raise SystemExit(f"{source}: the training did not start on {folder}")
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline().strip()
-
-    def take(self, steps: int) -> dict[str, float]:
-        """Take steps; seconds of each, targets of all, and the peak of memory in MB."""
-        assert self._process.stdin
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        answer: dict[str, float] = json.loads(self._read())
-        return answer
-
-    def end(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+    script = [__file__, str(folder), "--arm", arm, "--work"]
+    script += ["--threads", str(arguments.threads), "--precision", arguments.precision]
+    return Worker(script, f"{source} on {folder}", arguments.threads, environment(source))
 
 
 def environment(source: Path) -> dict[str, str]:
@@ -217,7 +190,7 @@ def compare(
     """A record of one case: both versions in turn."""
     here = Path(__file__).parents[1]
     workers = [
-        Worker(source, folder, arm, arguments)
+        version(source, folder, arm, arguments)
         for source, folder in zip((arguments.base, here), folders, strict=True)
     ]
     for worker in workers:
