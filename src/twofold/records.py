@@ -161,7 +161,7 @@ class Examples(Sequence[Example]):
         begins, ends: the run of each example's history, (n,).
         order: where the targets are.
         targets: catalog positions, (T,); the items in the order `next`.
-        firsts, lasts: the run of each example's targets, (n,).
+        target_starts, target_ends: the run of each example's targets, (n,).
         visible: for each target the number of history items that it sees, (T,); None in an order
             that says so.
         weights: the weight of each target in the loss, (T,); None where all are equal.
@@ -174,8 +174,8 @@ class Examples(Sequence[Example]):
     ends: Ints
     order: Order
     targets: Ints
-    firsts: Ints
-    lasts: Ints
+    target_starts: Ints
+    target_ends: Ints
     query_of: Ints
     queries: Sequence[str] = ()
     visible: Ints | None = None
@@ -188,7 +188,7 @@ class Examples(Sequence[Example]):
             return examples
         listed = list(examples)
         none = [np.zeros(0, dtype=np.int64)]
-        lasts = np.cumsum([len(example.targets) for example in listed], dtype=np.int64)
+        target_ends = np.cumsum([len(example.targets) for example in listed], dtype=np.int64)
         ends = np.cumsum([len(example.history) for example in listed], dtype=np.int64)
         numbers: dict[str, int] = {}
         asked = (example.query for example in listed)
@@ -196,7 +196,7 @@ class Examples(Sequence[Example]):
         weighted = any(example.weights is not None for example in listed)
         equal = [np.ones(len(e.targets)) if e.weights is None else e.weights for e in listed]
         visible = np.concatenate([*(example.visible for example in listed), *none])
-        counts, lengths = np.diff(lasts, prepend=0), np.diff(ends, prepend=0)
+        counts, lengths = np.diff(target_ends, prepend=0), np.diff(ends, prepend=0)
         at_end = not weighted and bool((visible == np.repeat(lengths, counts)).all())
         return Examples(
             items=np.concatenate([*(example.history for example in listed), *none]),
@@ -204,8 +204,8 @@ class Examples(Sequence[Example]):
             ends=ends,
             order="end" if at_end else "given",
             targets=np.concatenate([*(example.targets for example in listed), *none]),
-            firsts=lasts - counts,
-            lasts=lasts,
+            target_starts=target_ends - counts,
+            target_ends=target_ends,
             query_of=np.array(query_of, dtype=np.int64),
             queries=list(numbers),
             visible=None if at_end else visible,
@@ -221,8 +221,8 @@ class Examples(Sequence[Example]):
             ends=ends - 1,
             order="next",
             targets=items,
-            firsts=begins + 1,
-            lasts=ends,
+            target_starts=begins + 1,
+            target_ends=ends,
             query_of=np.full(len(begins), -1),
         )
 
@@ -233,7 +233,7 @@ class Examples(Sequence[Example]):
         if isinstance(row, slice):
             return self.take(np.arange(len(self))[row])
         begin, end = int(self.begins[row]), int(self.ends[row])
-        first, last = int(self.firsts[row]), int(self.lasts[row])
+        first, last = int(self.target_starts[row]), int(self.target_ends[row])
         visible = np.full(last - first, end - begin, dtype=np.int64)
         if self.visible is not None:
             visible = self.visible[first:last]
@@ -256,7 +256,7 @@ class Examples(Sequence[Example]):
     @property
     def counts(self) -> Ints:
         """The targets of each example, (n,)."""
-        return self.lasts - self.firsts
+        return self.target_ends - self.target_starts
 
     def take(self, rows: Ints) -> "Examples":
         """Some of the examples, in this order; the items and targets are shared."""
@@ -264,8 +264,8 @@ class Examples(Sequence[Example]):
             self,
             begins=self.begins[rows],
             ends=self.ends[rows],
-            firsts=self.firsts[rows],
-            lasts=self.lasts[rows],
+            target_starts=self.target_starts[rows],
+            target_ends=self.target_ends[rows],
             query_of=self.query_of[rows],
         )
 
@@ -276,7 +276,7 @@ class Examples(Sequence[Example]):
     def flat_targets(self) -> tuple[Ints, Ints, Floats | None]:
         """The targets of all examples, what each sees, and their weights, (targets,) each."""
         counts = self.counts
-        places = runs(self.firsts, counts)
+        places = runs(self.target_starts, counts)
         if self.visible is not None:
             visible = self.visible[places]
         elif self.order == "next":
@@ -319,8 +319,8 @@ class Examples(Sequence[Example]):
         if self.order == "given":
             return Examples.of(example.cut(most) for example in self).with_targets()
         begins = np.maximum(self.begins, self.ends - most)
-        firsts = begins + 1 if self.order == "next" else self.firsts
-        return replace(self, begins=begins, firsts=firsts).with_targets()
+        target_starts = begins + 1 if self.order == "next" else self.target_starts
+        return replace(self, begins=begins, target_starts=target_starts).with_targets()
 
     def windows(self, most: int) -> "Examples":
         """Every example in windows, as far as they have a target; see `Example.windows`."""
@@ -342,11 +342,11 @@ class Examples(Sequence[Example]):
             return self.with_targets()
         if self.order == "given":
             return Examples.of(part for example in self for part in example.by_context())
-        ends = runs(self.firsts, self.counts)
+        ends = runs(self.target_starts, self.counts)
         begins = np.repeat(self.begins, self.counts)
         none = np.full(len(ends), -1)
         made = replace(self, order="end", begins=begins, ends=ends, query_of=none)
-        return replace(made, firsts=ends, lasts=ends + 1)
+        return replace(made, target_starts=ends, target_ends=ends + 1)
 
     def followed_by(self, others: "Examples") -> "Examples":
         """These examples, then others; none of them has weights."""
@@ -360,8 +360,8 @@ class Examples(Sequence[Example]):
             begins=np.concatenate([self.begins, others.begins + items]),
             ends=np.concatenate([self.ends, others.ends + items]),
             targets=np.concatenate([self.targets, others.targets]),
-            firsts=np.concatenate([self.firsts, others.firsts + targets]),
-            lasts=np.concatenate([self.lasts, others.lasts + targets]),
+            target_starts=np.concatenate([self.target_starts, others.target_starts + targets]),
+            target_ends=np.concatenate([self.target_ends, others.target_ends + targets]),
             query_of=np.concatenate([self.query_of, asked]),
             queries=[*self.queries, *others.queries],
         )

@@ -444,8 +444,8 @@ class Vocabulary:
 def _one_target_each(examples: Examples) -> Examples:
     """An example for each target, which sees the whole history."""
     of = np.repeat(np.arange(len(examples)), examples.counts)
-    firsts = runs(examples.firsts, examples.counts)
-    return replace(examples.take(of), firsts=firsts, lasts=firsts + 1)
+    target_starts = runs(examples.target_starts, examples.counts)
+    return replace(examples.take(of), target_starts=target_starts, target_ends=target_starts + 1)
 
 
 def _by_sequence(example: Example) -> Iterable[Example]:
@@ -689,7 +689,7 @@ def _tokens(
     answers = layout.counts - layout.lengths
     for task, rows in _by_task(examples.query_of >= 0):
         own = rows[answers[rows] > 0]
-        targets = examples.targets[examples.lasts[own] - 1]
+        targets = examples.targets[examples.target_ends[own] - 1]
         codes = vocabulary.spaces.of(task).codes[targets] + vocabulary.code_tokens(task)
         tokens[runs((starts + layout.lengths)[own], answers[own])] = codes[:, :-1].reshape(-1)
     return tokens

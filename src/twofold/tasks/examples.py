@@ -47,7 +47,7 @@ _ROWS = 1 << 22
 _TRAIN, _VALIDATION, _TEST = range(3)
 """The numbers of the splits; -1 is none."""
 
-Small = npt.NDArray[np.int8]
+SplitNumbers = npt.NDArray[np.int8]
 
 
 class Histories(Mapping[str, Ints]):
@@ -173,7 +173,7 @@ class Events:
     starts: Ints
     items: Ints
     times: Floats
-    splits: Small
+    splits: SplitNumbers
 
     @staticmethod
     def of(interactions: pl.DataFrame, catalog: Catalog) -> "Events":
@@ -312,7 +312,7 @@ class JudgedQueries:
     text_of: Ints
     users: Ints
     times: Floats
-    splits: Small
+    splits: SplitNumbers
     starts: Ints
     items: Ints
     relevances: Ints
@@ -380,7 +380,7 @@ def times_of(timestamps: pl.Series) -> Floats:
     return timestamps.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
-def split_numbers(splits: pl.Series) -> Small:
+def split_numbers(splits: pl.Series) -> SplitNumbers:
     """The numbers of splits, (n,)."""
     numbers = {split: number for number, split in enumerate(SPLITS)}
     found = splits.cast(pl.String).replace_strict(numbers, default=-1, return_dtype=pl.Int8)
@@ -410,7 +410,7 @@ class JudgedRequests:
         """How often each of `size` items is a right answer, (size,)."""
         assert isinstance(self.requests, _Requests)
         columns = self.requests.columns
-        places = runs(columns.firsts, columns.lasts - columns.firsts)
+        places = runs(columns.target_starts, columns.target_ends - columns.target_starts)
         return np.bincount(columns.right[places], minlength=size)
 
     def renamed(self, to: Mapping[str, str]) -> "JudgedRequests":
@@ -502,15 +502,15 @@ def _query_examples(events: Events, asked: JudgedQueries) -> Examples:
     pairs = (users << 32) + asked.items[places]
     kept = ~np.isin(pairs, events.held_out_pairs()) if (users >= 0).any() else slice(None)
     counts = np.bincount(np.repeat(np.arange(len(rows)), counts)[kept], minlength=len(rows))
-    lasts = np.cumsum(counts)
+    target_ends = np.cumsum(counts)
     made = Examples(
         items=events.items,
         begins=events.starts[asked.users[rows]] * (asked.users[rows] >= 0),
         ends=np.zeros(0, dtype=np.int64),
         order="end",
         targets=asked.items[places[kept]],
-        firsts=lasts - counts,
-        lasts=lasts,
+        target_starts=target_ends - counts,
+        target_ends=target_ends,
         query_of=asked.text_of[rows],
         queries=asked.texts,
     )
@@ -536,12 +536,12 @@ class RequestColumns:
         item_ids: those of the catalog.
         items: catalog positions, (E,); a history is a run of them.
         begins, ends: the run of each request's history, (R,).
-        also: the position of one more item of the history, or -1, (R,).
+        extra_item: the position of one more item of the history, or -1, (R,).
         excluding: whether the items of the history may not come back.
         texts: the texts of queries; None where requests have none.
         text_of: the index of each request's text, (R,).
         right: catalog positions, (A,); the right answers are a run of them.
-        firsts, lasts: the run of each request's right answers, (R,).
+        target_starts, target_ends: the run of each request's right answers, (R,).
         grades: the relevance of the right answers, (A,); None where all have 1.
     """
 
@@ -551,11 +551,11 @@ class RequestColumns:
     items: Ints
     begins: Ints
     ends: Ints
-    also: Ints
+    extra_item: Ints
     excluding: bool
     right: Ints
-    firsts: Ints
-    lasts: Ints
+    target_starts: Ints
+    target_ends: Ints
     grades: Ints | None = None
     texts: Sequence[str] | None = None
     text_of: Ints | None = None
@@ -570,7 +570,7 @@ class RequestColumns:
     def request(self, row: int) -> Request:
         """One of the requests."""
         places = self.items[int(self.begins[row]) : int(self.ends[row])].tolist()
-        places += [int(self.also[row])] if self.also[row] >= 0 else []
+        places += [int(self.extra_item[row])] if self.extra_item[row] >= 0 else []
         history = tuple(self.item_ids[place] for place in places)
         return Request(
             self.ids[row][0],
@@ -584,14 +584,14 @@ class RequestColumns:
 
     def right_answers(self, row: int) -> dict[str, int]:
         """The relevance of the right answers of a request, by item id."""
-        own = slice(int(self.firsts[row]), int(self.lasts[row]))
+        own = slice(int(self.target_starts[row]), int(self.target_ends[row]))
         items = [self.item_ids[place] for place in self.right[own].tolist()]
         grades = [1] * len(items) if self.grades is None else self.grades[own].tolist()
         return dict(zip(items, grades, strict=True))
 
     def take(self, rows: Ints) -> "RequestColumns":
         """Some of the requests; `rows` are ascending."""
-        columns = ("rows", "begins", "ends", "also", "firsts", "lasts")
+        columns = ("rows", "begins", "ends", "extra_item", "target_starts", "target_ends")
         taken = {name: getattr(self, name)[rows] for name in columns}
         text_of = None if self.text_of is None else self.text_of[rows]
         return dataclasses.replace(self, text_of=text_of, **taken)
@@ -641,10 +641,10 @@ def _users(dataset: "PreparedDataset", split: int) -> RequestColumns:
     events, trained = dataset.columns.events, dataset.columns.trained
     places = events.of_split(split)[dataset.columns.trained_users]
     rows = np.flatnonzero(places >= 0)
-    also = np.full(len(rows), -1)
+    extra_item = np.full(len(rows), -1)
     if split == _TEST:
         validation = events.of_split(_VALIDATION)[dataset.columns.trained_users[rows]]
-        also = np.where(validation >= 0, events.items[validation], -1)
+        extra_item = np.where(validation >= 0, events.items[validation], -1)
     return RequestColumns(
         names=pl.LazyFrame({"request_id": trained.users, "user_id": trained.users}),
         rows=rows,
@@ -652,11 +652,11 @@ def _users(dataset: "PreparedDataset", split: int) -> RequestColumns:
         items=trained.positions,
         begins=trained.begins[rows],
         ends=trained.ends[rows],
-        also=also,
+        extra_item=extra_item,
         excluding=dataset.protocol.seen == "exclude",
         right=events.items,
-        firsts=places[rows],
-        lasts=places[rows] + 1,
+        target_starts=places[rows],
+        target_ends=places[rows] + 1,
     )
 
 
@@ -678,11 +678,11 @@ def _queries(dataset: "PreparedDataset", split: int) -> RequestColumns:
         items=events.items,
         begins=begins,
         ends=begins + events.before(users, times),
-        also=np.full(len(rows), -1),
+        extra_item=np.full(len(rows), -1),
         excluding=False,
         right=asked.items,
-        firsts=asked.starts[rows],
-        lasts=asked.starts[rows + 1],
+        target_starts=asked.starts[rows],
+        target_ends=asked.starts[rows + 1],
         grades=asked.relevances,
         texts=asked.texts,
         text_of=asked.text_of[rows],

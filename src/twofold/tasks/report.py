@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from twofold.data.words import query_key, words
 from twofold.records import SPLITS
 from twofold.tasks.event_report import event_lines, event_report
-from twofold.tasks.examples import Small
+from twofold.tasks.examples import SplitNumbers
 from twofold.tasks.popularity import jensen_shannon, kullback_leibler, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
 
@@ -65,7 +65,7 @@ def _sizes(dataset: PreparedDataset) -> Report:
 
 
 def _splits(dataset: PreparedDataset) -> Report:
-    def count(numbers: Small) -> dict[str, int]:
+    def count(numbers: SplitNumbers) -> dict[str, int]:
         not_used, *counts = np.bincount(numbers + 1, minlength=len(SPLITS) + 1).tolist()
         return dict(zip(map(str, SPLITS), counts, strict=True)) | {"not used": not_used}
 

@@ -206,8 +206,8 @@ def _arrays(columns: Columns) -> dict[str, npt.NDArray[Any]]:
         "answer_starts": asked.starts,
         "search_begins": searches.begins,
         "search_ends": searches.ends,
-        "search_firsts": searches.firsts,
-        "search_lasts": searches.lasts,
+        "search_firsts": searches.target_starts,
+        "search_lasts": searches.target_ends,
     }
 
 
@@ -252,8 +252,8 @@ def _load_columns(folder: Path) -> Columns:
         ends=mapped("search_ends"),
         order="end",
         targets=mapped("search_targets"),
-        firsts=mapped("search_firsts"),
-        lasts=mapped("search_lasts"),
+        target_starts=mapped("search_firsts"),
+        target_ends=mapped("search_lasts"),
         query_of=mapped("search_queries"),
         queries=asked.texts,
     )

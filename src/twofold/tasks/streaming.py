@@ -108,7 +108,7 @@ def _large_table(source: Path) -> Path | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _Prepared:
     """What became of a table.
 
     Attributes:
@@ -137,7 +137,7 @@ class _Streamed:
         self._users = pl.Series("user_id", [], dtype=pl.String)
         self._times = TimesInParts()
 
-    def run(self) -> _Made:
+    def run(self) -> _Prepared:
         """Read, sort, split and write."""
         buckets = self._fill_buckets()
         if doubtful_ids(Table(self._path, self._users.to_frame()), "user_id", "user"):
@@ -148,7 +148,7 @@ class _Streamed:
             _Writer(self._folder, "splits", "|i1") as splits,
         ):
             counts, earliest, distinct, copies = [], [], 0, _Copies()
-            for bucket in _told(buckets, "events by user", len(buckets)):
+            for bucket in _with_progress(buckets, "events by user", len(buckets)):
                 rows = copies.removed(np.fromfile(bucket, dtype=_ROW))
                 bucket.unlink()
                 _, first, own = np.unique(rows["user"], return_index=True, return_counts=True)
@@ -163,12 +163,12 @@ class _Streamed:
         events = Events(self._users, starts, items.mapped(), times.mapped(), splits.mapped())
         chosen = np.concatenate([*earliest, [0, self._times.low[1], self._times.high[1]]])
         table = self._table(np.unique(chosen.astype(np.int64)), copies)
-        return _Made(events, table, 1.0 - distinct / len(events.items))
+        return _Prepared(events, table, 1.0 - distinct / len(events.items))
 
     def _fill_buckets(self) -> list[Path]:
         """Write the rows to the buckets of their users, in the order of the file."""
         pieces = range(0, self._rows, _PIECE)
-        for start in _told(pieces, "interactions", len(pieces)):
+        for start in _with_progress(pieces, "interactions", len(pieces)):
             rows = self._numbers(self._piece(start), start)
             rows = rows[np.argsort(rows["user"] // _USERS, kind="stable")]
             numbers, first = np.unique(rows["user"] // _USERS, return_index=True)
@@ -366,7 +366,7 @@ class StreamedTables:
         """See `Tables`."""
 
 
-def _told(steps: Iterable[T], what: str, size: int) -> Iterator[T]:
+def _with_progress(steps: Iterable[T], what: str, size: int) -> Iterator[T]:
     """The steps; now and then a line of the log says how far they are, and the time left."""
     start = last = time.monotonic()
     for done, step in enumerate(steps):
