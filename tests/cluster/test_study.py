@@ -14,7 +14,8 @@ import pytest
 
 from tests.commands import COMMAND
 from twofold import artifact
-from twofold.cluster.study import LOSSES, RayMachines
+from twofold.cluster.machines import LOSSES
+from twofold.cluster.study import RayMachines
 from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 from twofold.studies.study import study
@@ -112,7 +113,9 @@ def test_a_lost_worker_s_unit_is_continued_by_another(
     with caplog.at_level(logging.INFO, "twofold"):
         assert _run(work, unit) == {unit: "the second worker"}
     assert "seed 0: its worker was lost, another continues it" in caplog.text
-    with pytest.raises(InputError, match=f"seed 1: has lost {LOSSES} workers.*--resume") as said:
+    with pytest.raises(
+        InputError, match=f"seed 1: has lost {LOSSES + 1} workers.*--resume"
+    ) as said:
         _run(work, Part("seed 1", "dies"))
     assert "\n" not in str(said.value)
 

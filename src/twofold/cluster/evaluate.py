@@ -16,14 +16,12 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 from ray.util import ActorPool
 
-from twofold.cluster.machines import device_there, room_for, work_in
+from twofold.cluster.machines import LOSSES, device_there, room_for, work_in
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 SHARDS = 8
 """The parts of the requests for each worker: a machine that is slower, or is lost, costs a part."""
-LOSSES = 3
-"""How often a worker that is lost is begun again."""
 BETWEEN_LINES = 10.0
 """The fewest seconds between two lines of the log."""
 

@@ -9,6 +9,9 @@ import ray
 
 from twofold.records import InputError
 
+LOSSES = 3
+"""How many lost workers a unit of a study, an evaluation or a training survives."""
+
 
 def room_for(needs: Mapping[str, float]) -> int:
     """How many workers find room on the machines that the cluster has now.

@@ -23,7 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from twofold.model.kernels import coalesced
 from twofold.records import InputError
-from twofold.training.state import ALONE, Processes
+from twofold.training.state import ALONE, Processes, flat_identity
 
 T = TypeVar("T")
 
@@ -241,8 +241,8 @@ class ProcessGroup(Processes):
     def require_alike(self, values: Callable[[], dict[str, Any]]) -> None:
         first, *others = self.gather(values)
         for rank, other in enumerate(others, 1):
-            for key, value in _flat(first).items():
-                theirs = _flat(other).get(key)
+            for key, value in flat_identity(first).items():
+                theirs = flat_identity(other).get(key)
                 if theirs != value:
                     raise InputError(
                         f"process {rank} has {key}={theirs}, process 0 {value}: give all the same "
@@ -258,11 +258,6 @@ class ProcessGroup(Processes):
 
 def _bytes(tensors: Sequence[torch.Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a training next to all else."""
-    return {**values, **values.get("training", {}), "training": None}
 
 
 def _attempt(make: Callable[[], T]) -> tuple[T | None, InputError | None]:

@@ -20,15 +20,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from twofold.cluster.machines import room_for, work_in
+from twofold.cluster.machines import LOSSES, room_for, work_in
 from twofold.records import InputError
 from twofold.studies.workers.messages import Order, answer, is_result, log_level
 from twofold.studies.workers.pool import Crew, Pool, memory_of_worker
 from twofold.studies.workers.units import Unit, Work
 from twofold.tasks.prepared import PreparedDataset
-
-LOSSES = 3
-"""The most workers that one unit may lose."""
 
 _log = logging.getLogger(__name__)
 
@@ -119,9 +116,9 @@ class RayPool:
         """
         reason = str(error).strip().splitlines()[0]
         self._losses[unit] = self._losses.get(unit, 0) + 1
-        if self._losses[unit] == LOSSES:
+        if self._losses[unit] > LOSSES:
             raise InputError(
-                f"{unit.name}: has lost {LOSSES} workers, the last one as follows: {reason} What "
+                f"{unit.name}: has lost {LOSSES + 1} workers, the last one as follows: {reason} What "
                 f"is finished is kept: run the command again with --resume, and with fewer "
                 f"--workers if memory was short"
             ) from error

@@ -18,13 +18,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from twofold.cluster.machines import device_there, room_for, work_in
+from twofold.cluster.machines import LOSSES, device_there, room_for, work_in
 from twofold.records import InputError
 from twofold.studies.workers.messages import log_level
 from twofold.training.state import require_no_state
-
-LOSSES = 3
-"""How often all workers are begun anew after one was lost."""
 
 Answer = tuple[str, InputError | None]
 """What a command prints, and what it says of a user's mistake."""

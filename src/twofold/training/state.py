@@ -438,7 +438,7 @@ def _remove(*folders: Path) -> None:
 
 def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:
     """Raise InputError where a training that is resumed was started in another way."""
-    before, now = _flat(before), _flat(now)
+    before, now = flat_identity(before), flat_identity(now)
     changed = sorted(key for key in now if before.get(key) != now[key])
     if changed:
         key = changed[0]
@@ -448,7 +448,7 @@ def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> No
         )
 
 
-def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+def flat_identity(identity: dict[str, Any]) -> dict[str, Any]:
     """Settings next to the rest: `{"training": {"a": 1}, "seed": 0}` -> `{"a": 1, "seed": 0}`."""
     rest = {key: value for key, value in identity.items() if key != "training"}
     return {**current_settings(identity.get("training", {})), **rest}
