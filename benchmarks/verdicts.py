@@ -103,7 +103,7 @@ def _claims(result: StudyResult) -> Iterator[dict[str, Cell]]:
             "task": task,
             "claim": "H1: joint's answers are nearer to the popularity in test",
             "measured": "KL(test, top 30), own model / joint",
-            "found": " / ".join(f"{arms[arm].divergence.mean:.3f}" for arm in (task, "joint")),
+            "value": " / ".join(f"{arms[arm].divergence.mean:.3f}" for arm in (task, "joint")),
         }
         cosines = representation.cosines[_ONLY_OTHER[task]]
         if cosines is not None:
@@ -111,14 +111,14 @@ def _claims(result: StudyResult) -> Iterator[dict[str, Cell]]:
                 "task": task,
                 "claim": f"H2: items that only {other} joins come nearer",
                 "measured": "cosine above matched pairs, joint minus own model",
-                "found": _cell(cosines.joint_minus[task]),
+                "value": _cell(cosines.joint_minus[task]),
             }
         cases = wins[task]
         yield {
             "task": task,
             "claim": f"H2: what joint wins, {other} knew",
             "measured": f"share by pairs that only {other} knows: won / lost / won by chance",
-            "found": f"{_share(cases.won.linked)} / {_share(cases.lost.linked)} / "
+            "value": f"{_share(cases.won.linked)} / {_share(cases.lost.linked)} / "
             f"{_share(cases.won.by_chance)}",
         }
 

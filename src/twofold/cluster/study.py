@@ -118,8 +118,8 @@ class RayPool:
         self._losses[unit] = self._losses.get(unit, 0) + 1
         if self._losses[unit] > LOSSES:
             raise InputError(
-                f"{unit.name}: has lost {LOSSES + 1} workers, the last one as follows: {reason} What "
-                f"is finished is kept: run the command again with --resume, and with fewer "
+                f"{unit.name}: has lost {LOSSES + 1} workers, the last one as follows: {reason} "
+                f"What is finished is kept: run the command again with --resume, and with fewer "
                 f"--workers if memory was short"
             ) from error
         _log.info("%s: its worker was lost, another continues it (%s)", unit.name, reason)

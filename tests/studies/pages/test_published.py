@@ -28,4 +28,4 @@ def test_each_claim_of_the_paper_has_a_figure_for_each_task(result: StudyResult)
     for task in result.tasks:
         of_task = [row for row in claims.rows if row["task"] == task]
         assert [str(row["claim"])[:2] for row in of_task].count("H1") == 1
-        assert all(row["found"] for row in of_task)
+        assert all(row["value"] for row in of_task)
