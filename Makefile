@@ -24,7 +24,7 @@ QUICK = tests/data tests/tasks tests/evaluation tests/identifiers tests/model \
   tests/test_artifact.py tests/test_extras.py tests/test_house.py tests/test_records.py
 
 .DEFAULT_GOAL := help
-.PHONY: help study serve test quick check unit docs slow fuzz faults clean
+.PHONY: help study serve test quick check unit docs slow fuzz faults bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -76,6 +76,9 @@ fuzz: $(VENV)/.ready  ## 10,000 made-up requests to the server, none may be its 
 
 faults: $(VENV)/.ready  ## reloads, kills and changes of the catalog under load
 	$(BIN)/python benchmarks/faults.py --out out/faults
+
+bench: $(VENV)/.ready  ## how time and memory grow, and the share of the machine's peak, in 10 minutes
+	$(BIN)/python benchmarks/bench.py --out out/bench
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

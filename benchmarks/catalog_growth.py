@@ -8,7 +8,8 @@ compute the loss take turns, each in a process of its own: `full` is cross-entro
 all scores, `chunked` the same loss without that matrix, `dense` and `sparse` are the sampled
 softmax with each kind of gradient for the item embeddings. At last the way that `twofold train`
 chooses by itself takes turns between the sizes. Times are processor times, as other work on the
-machine must not decide; a process's peak of memory holds 300 MB of Python and torch.
+machine must not decide; a process's peak of memory holds 300 MB of Python and torch. The share of
+the peak is that of the matrix products of blocks and loss at the rate of a large bfloat16 product.
 """
 
 import argparse
@@ -24,13 +25,14 @@ import numpy as np
 import torch
 from publish import add_publish_option, publish_records
 from torch.nn import functional as F
+from train import peaks
 from turns import Worker
 
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.backbone import autocast
 from twofold.model.fresh import fresh_backbone
 from twofold.model.rows import RowWise
-from twofold.model.vocabulary import EncodedExamples, fresh_vocabulary, train_tokenizer
+from twofold.model.vocabulary import Batch, EncodedExamples, fresh_vocabulary, train_tokenizer
 from twofold.records import Example
 from twofold.training import loop
 from twofold.training.config import resolve_config
@@ -69,11 +71,13 @@ class Training:
         popularity = np.arange(1, items + 1) ** -0.8
         popularity /= popularity.sum()
         self._examples = self._made(popularity)
-        limit = self.config.full_softmax_max_codes
+        limit = {"auto": self.config.full_softmax_max_codes, "chunked": items}.get(way, 0)
+        is_full = way == "full" or items <= limit
+        self._scored = items if is_full else self.config.num_negatives
         self.loss: Any = CodeLoss(
             torch.from_numpy(popularity),
             spaces.codebooks,
-            limit={"auto": limit, "chunked": items}.get(way, 0),
+            limit=limit,
             negatives=self.config.num_negatives,
             product=torch.bfloat16,
             sparse=way != "dense",
@@ -101,7 +105,7 @@ class Training:
         return EncodedExamples.of(e for one in examples for e in self.vocabulary.encode(one))
 
     def step(self) -> dict[str, float]:
-        """One step; the loss, and the seconds of each part."""
+        """One step; the loss, the seconds of each part, and the operations of its products."""
         rows = self._rng.choice(EXAMPLES, IN_BATCH, replace=False)
         batch = self.vocabulary.collate(self._examples.take(rows))
         torch.manual_seed(self._progress.step)
@@ -126,7 +130,15 @@ class Training:
         self._average.update(self._progress)
         times.append(time.process_time())
         parts = dict(zip(("forward", "backward", "optimizer"), np.diff(times), strict=True))
-        return {"loss": float(loss.detach()), **parts, "step": times[-1] - times[0]}
+        seconds = {**parts, "step": times[-1] - times[0]}
+        return {"loss": float(loss.detach()), **seconds, "operations": self._operations(batch)}
+
+    def _operations(self, batch: Batch) -> float:
+        """Those of the matrix products of blocks and loss, forward and backward."""
+        named = self.backbone.named_parameters()
+        blocks = sum(weight.numel() for name, weight in named if ".layers." in name)
+        width = self.backbone.output_embeddings().shape[1]
+        return 6.0 * (len(batch.cells) * blocks + len(batch.targets) * self._scored * width)
 
 
 def work(items: int, way: str) -> None:
@@ -146,8 +158,17 @@ def training_of(items: int, way: str, threads: int) -> Worker:
     return Worker(script, f"{items} items, {way}", threads)
 
 
-def compare(cases: list[tuple[int, str]], rounds: int, threads: int) -> list[dict[str, Any]]:
-    """A record of each case, which take turns; ratios are to the step of the first."""
+def compare(
+    cases: list[tuple[int, str]], rounds: int, threads: int, peak: float
+) -> list[dict[str, Any]]:
+    """A record of each case, which take turns; ratios are to the step of the first.
+
+    Args:
+        cases: the items and the way of each.
+        rounds: how often each takes its turn.
+        threads: CPU threads.
+        peak: the operations a second of a large product.
+    """
     workers = [training_of(items, way, threads) for items, way in cases]
     for worker in workers:
         worker.take(2)
@@ -159,14 +180,15 @@ def compare(cases: list[tuple[int, str]], rounds: int, threads: int) -> list[dic
         own = [each[number] for each in taken]
         ratios = sorted(each[number]["step"] / each[0]["step"] for each in taken)
         parts = ("forward", "backward", "optimizer", "step")
-        medians = {f"{part}, ms": 1e3 * statistics.median(o[part] for o in own) for part in parts}
+        medians = {part: statistics.median(o[part] for o in own) for part in parts}
         records.append(
             {
                 "items": items,
                 "loss": way,
-                **medians,
+                **{f"{part}, ms": 1e3 * seconds for part, seconds in medians.items()},
                 "times the first row's step": [statistics.median(ratios), ratios[0], ratios[-1]],
                 "peak memory, MB": own[-1]["peak"],
+                "share of the peak": own[-1]["operations"] / medians["step"] / peak,
             }
         )
         print(json.dumps(records[-1]), flush=True)
@@ -190,16 +212,17 @@ def main() -> None:
     if arguments.work:
         work(int(arguments.work[0]), arguments.work[1])
         return
+    peak = 1e9 * peaks()["bfloat16, 1024 x 1024 x 1024"]
     records = []
     for items in arguments.sizes:
         ways = WAYS if items <= arguments.most else WAYS[2:]
         cases = [(items, way) for way in reversed(ways)]
-        records += compare(cases, arguments.rounds, arguments.threads)
+        records += compare(cases, arguments.rounds, arguments.threads, peak)
     # The first, to which the others are compared, is the largest with a full softmax.
     limit = resolve_config().full_softmax_max_codes
     sizes = sorted(arguments.sizes, key=lambda items: (items > limit, -items))
     by_itself = [(items, "auto") for items in sizes]
-    chosen = compare(by_itself, arguments.rounds, arguments.threads)
+    chosen = compare(by_itself, arguments.rounds, arguments.threads, peak)
     arguments.out.mkdir(parents=True, exist_ok=True)
     found = {"ways": records, "by itself": chosen}
     (arguments.out / "catalog_growth.json").write_text(json.dumps(found, indent=1) + "\n")

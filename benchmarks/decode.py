@@ -1,7 +1,7 @@
 """Constrained decoding compared with `generate` of transformers under the same constraint.
 
     python benchmarks/decode.py [--out DIR] [--rounds 5] [--threads 1] [--only PART ...]
-        [--tokens N ...] [--device cuda]
+        [--tokens N ...] [--beams N ...] [--device cuda]
 
 Both sides have the same weights (random, of Flan-T5-small's shape, and a decoder of that width),
 read the same requests and must find the same items; `generate` is constrained by
@@ -10,8 +10,10 @@ in processor time with one thread. In `same softmax` both sides have the same pr
 softmax over the whole vocabulary; `plain weights` is the same without packed weights, which a GPU
 does not need. `trie's softmax`, by which the library ranks, is over the valid continuations, and
 `bfloat16` is in that precision. `floor` is the least time of the same products on the machine
-(`roofline.py`). Requests have 16 tokens, as a query, or 101: a history of 25 items of four codes.
-Further tables: the cost of the trie, time against the size of the catalog, atomic identifiers.
+(`roofline.py`), and the share of the peak is that time over the time of `same softmax`. Requests
+have 16 tokens, as a query, or 101: a history of 25 items of four codes. --beams takes one request
+with each number of beams, 10 to 1,000 say. Further tables: the cost of the trie, time against the
+size of the catalog, atomic identifiers.
 """
 
 import argparse
@@ -55,7 +57,7 @@ from twofold.retrieval.top_k import top_k
 ITEMS, LEVELS, CODES, TEXT = 100_000, 4, 256, 32_100
 REQUESTS = (16, 101)
 """The tokens of a request: a query, and a history of 25 items."""
-CASES = [(1, 10), (1, 50), (8, 10), (8, 50)]
+CASES = ((1, 10), (1, 50), (8, 10), (8, 50))
 """The requests of a batch, and the beams."""
 
 Prefix = tuple[int, ...]
@@ -267,7 +269,11 @@ def fastest(sides: Sequence[Callable[[], Any]], rounds: int, device: torch.devic
 
 
 def compared_with_generate(
-    family: str, device: torch.device, rounds: int, lengths: Sequence[int] = REQUESTS
+    family: str,
+    device: torch.device,
+    rounds: int,
+    lengths: Sequence[int] = REQUESTS,
+    cases: Sequence[tuple[int, int]] = CASES,
 ) -> list[dict[str, Any]]:
     """Times, ratios and memory of both sides for each case, and the floor."""
     spaces = shared(random_identifiers(ITEMS))
@@ -278,7 +284,7 @@ def compared_with_generate(
     rates = measured_rates(device)
     print(f"{rates.operations / 1e9:.0f} GFLOP/s, {rates.bytes / 1e9:.1f} GB/s", flush=True)
     rows = []
-    for tokens, (count, beams) in product(lengths, CASES):
+    for tokens, (count, beams) in product(lengths, cases):
         batch = requests(count, tokens, vocabulary, device)
 
         def own(softmax: str, weights: str, batch: Batch = batch, beams: int = beams) -> Ints:
@@ -294,12 +300,13 @@ def compared_with_generate(
         agree = float((sides["same softmax"]() == sides["generate"]()).mean())
         runs: list[Callable[[], Any]] = list(sides.values())
         seconds = dict(zip(sides, fastest(runs, rounds, device), strict=True))
+        floor = floor_of(sides["plain weights"], rates)
         rows.append(
             {"backbone": family, "tokens": tokens, "batch": count, "beams": beams}
             | {"same items": agree, "load": os.getloadavg()[0]}
             | {f"{name}, ms": value * 1e3 for name, value in seconds.items()}
             | {f"{n}, times": seconds["generate"] / seconds[n] for n in list(sides)[1:]}
-            | {"floor, ms": floor_of(sides["plain weights"], rates) * 1e3}
+            | {"floor, ms": floor * 1e3, "share of the peak": floor / seconds["same softmax"]}
             | {"products' share": products_share(sides["same softmax"], device)}
             | {"generate, MiB": peak_mib(sides["generate"], device)}
             | {"same softmax, MiB": peak_mib(sides["same softmax"], device)}
@@ -422,13 +429,17 @@ def main() -> None:
     parser.add_argument(
         "--tokens", nargs="*", type=int, default=REQUESTS, help="tokens of a request"
     )
+    parser.add_argument(
+        "--beams", nargs="*", type=int, help="one request with so many beams, in place of the cases"
+    )
     add_publish_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     logging.set_verbosity_error()
     device, rounds = arguments.device, arguments.rounds
+    cases = [(1, beams) for beams in arguments.beams] if arguments.beams else CASES
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        family: partial(compared_with_generate, family, device, rounds, arguments.tokens)
+        family: partial(compared_with_generate, family, device, rounds, arguments.tokens, cases)
         for family in ("t5", "decoder")
     } | {
         "atomic": partial(one_step, device, rounds),

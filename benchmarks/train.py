@@ -1,14 +1,15 @@
-"""The time of a training step, against an earlier version on the same batches.
+"""The time of a training step and its share of the peak, alone or against an earlier version.
 
     git worktree add BASE COMMIT
-    python benchmarks/train.py DATASET... --base BASE [--rounds 12] [--threads 1] [--publish NAME]
+    python benchmarks/train.py DATASET... [--base BASE] [--rounds 12] [--threads 1] [--out DIR]
+        [--publish NAME]
 
-DATASET is a folder of tables. Each version prepares it by itself and trains a decoder of size
-`small` from the same seed, so that both have the same batches: the targets of every round must be
-equal. Each version runs in a process of its own, and the two take turns, some steps a round.
-Times are processor times, as other work on the machine must not decide. The share of the peak is
-that of the matrix products of blocks and loss (attention left out) at the rate of a large bfloat16
-product.
+DATASET is a folder of tables, or `simulate:NAME`. Each version prepares it by itself and trains a
+decoder of size `small` from the same seed, so that both have the same batches: the targets of every
+round must be equal. Each version runs in a process of its own, and the two take turns, some steps a
+round; without --base this version is measured alone. Times are processor times, as other work on
+the machine must not decide. The share of the peak is that of the matrix products of blocks and loss
+(attention left out) at the rate of a large bfloat16 product. Writes DIR/train.json.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ import torch
 from publish import add_publish_option, publish_records
 from turns import Worker
 
+HERE = Path(__file__).parents[1]
 ARMS = ("recommendation", "search", "joint")
 STEPS = 10
 """The steps of a round."""
@@ -185,43 +187,61 @@ def peaks() -> dict[str, float]:
 
 
 def compare(
-    name: str, folders: list[Path], arm: str, arguments: argparse.Namespace
+    name: str, folders: dict[Path, Path], arm: str, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """A record of one case: both versions in turn."""
-    here = Path(__file__).parents[1]
-    workers = [
-        version(source, folder, arm, arguments)
-        for source, folder in zip((arguments.base, here), folders, strict=True)
-    ]
+    """A record of one case: every version in turn, the one that is measured last.
+
+    Args:
+        name: of the dataset.
+        folders: the dataset as each checkout prepared it.
+        arm: what is trained.
+        arguments: of the command line.
+    """
+    workers = [version(source, folder, arm, arguments) for source, folder in folders.items()]
     for worker in workers:
         worker.take(STEPS)
     rounds = [[worker.take(STEPS) for worker in workers] for _ in range(arguments.rounds)]
     for worker in workers:
         worker.end()
-    if any(then["targets"] != now["targets"] for then, now in rounds):
+    if any(each[0]["targets"] != each[-1]["targets"] for each in rounds):
         raise SystemExit(f"{name}, {arm}: the versions have other batches")
-    ratios = sorted(then["seconds"] / now["seconds"] for then, now in rounds)
-    then, now = (statistics.median(r[side]["seconds"] for r in rounds) for side in (0, 1))
-    mean = products_of(str(folders[1]), arm, arguments.precision, STEPS * arguments.rounds)
+    ratios = sorted(each[0]["seconds"] / each[-1]["seconds"] for each in rounds)
+    then, now = (statistics.median(r[side]["seconds"] for r in rounds) for side in (0, -1))
+    mean = products_of(str(folders[HERE]), arm, arguments.precision, STEPS * arguments.rounds)
+    both = len(folders) > 1
     return {
         "dataset": name,
         "arm": arm,
-        "before, ms": then * 1e3,
+        **({"before, ms": then * 1e3} if both else {}),
         "now, ms": now * 1e3,
-        "times as fast": [statistics.median(ratios), ratios[0], ratios[-1]],
+        **({"times as fast": [statistics.median(ratios), ratios[0], ratios[-1]]} if both else {}),
         "examples a second": mean["examples"] / now,
         "targets a second": mean["targets"] / now,
         "products, GFLOP/s": mean["operations"] / now / 1e9,
-        "peak memory before, MB": rounds[-1][0]["peak"],
-        "peak memory now, MB": rounds[-1][1]["peak"],
+        **({"peak memory before, MB": rounds[-1][0]["peak"]} if both else {}),
+        "peak memory now, MB": rounds[-1][-1]["peak"],
     }
 
 
-def cases(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Every dataset with every arm that it has the tables for."""
-    for dataset in arguments.datasets:
-        has_queries = any(Path(dataset).glob("queries.*"))
-        yield from ((dataset, arm) for arm in ARMS if has_queries or arm == "recommendation")
+def prepared(arguments: argparse.Namespace, kept: Path) -> Iterator[tuple[str, dict[Path, Path]]]:
+    """The name of every dataset, and the folder that each checkout prepared."""
+    sources = [arguments.base.absolute(), HERE] if arguments.base else [HERE]
+    for number, dataset in enumerate(arguments.datasets):
+        places = [kept / f"{number}-{side}" for side in range(len(sources))]
+        yield (
+            Path(dataset).name,
+            {
+                source: prepare(source, dataset, place)
+                for source, place in zip(sources, places, strict=True)
+            },
+        )
+
+
+def arms_of(folder: Path, wanted: Sequence[str]) -> list[str]:
+    """The arms that a prepared dataset has the tables for."""
+    load = importlib.import_module("twofold.tasks.storage").load_dataset
+    has_queries = load(folder).qrels.height > 0
+    return [arm for arm in wanted if has_queries or arm == "recommendation"]
 
 
 def main() -> None:
@@ -232,6 +252,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     add_publish_option(parser)
@@ -242,26 +264,22 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     rates, records = peaks(), []
     print(json.dumps(rates))
+    peak = rates[f"{arguments.precision}, 1024 x 1024 x 1024"]
     with tempfile.TemporaryDirectory() as kept:
-        folders: dict[str, list[Path]] = {}
-        here = Path(__file__).parents[1]
-        for dataset, arm in cases(arguments):
-            name = Path(dataset).name
-            if name not in folders:
-                places = [Path(kept) / f"{name}-{side}" for side in ("before", "now")]
-                folders[name] = [
-                    prepare(source, dataset, place)
-                    for source, place in zip((arguments.base, here), places, strict=True)
-                ]
-            record = compare(name, folders[name], arm, arguments)
-            peak = rates[f"{arguments.precision}, 1024 x 1024 x 1024"]
-            record["share of the peak"] = record["products, GFLOP/s"] / peak
-            records.append(record)
-            print(json.dumps(record), flush=True)
+        for name, folders in prepared(arguments, Path(kept)):
+            for arm in arms_of(folders[HERE], arguments.arms):
+                record = compare(name, folders, arm, arguments)
+                record["share of the peak"] = record["products, GFLOP/s"] / peak
+                records.append(record)
+                print(json.dumps(record), flush=True)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        found = {"peaks, GFLOP/s": rates, "steps": records}
+        (arguments.out / "train.json").write_text(json.dumps(found, indent=2) + "\n")
     publish_records(
         arguments.publish,
         "train",
-        "A step of training, before and now",
+        "A step of training, before and now" if arguments.base else "A step of training",
         records,
         seeds="one; the same batches on both sides",
         protocol=f"decoder of size small, {arguments.precision}, 1,024 tokens a batch; "

@@ -32,3 +32,12 @@ def test_by_itself_the_size_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     many.step()
     assert isinstance(table.grad, torch.Tensor)
     assert table.grad.is_sparse
+
+
+def test_operations_grow_with_the_codes_that_are_scored() -> None:
+    def operations(items: int, way: str) -> float:
+        return catalog_growth.Training(items, way).step()["operations"]
+
+    contexts, width = catalog_growth.IN_BATCH * catalog_growth.HISTORY, 128
+    assert operations(400, "full") - operations(300, "full") == 6 * contexts * width * 100
+    assert operations(400, "sparse") == operations(300, "sparse")
