@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from twofold.data.words import is_blank
 from twofold.encoders.vectors import TextEncoder
+from twofold.model.hybrid import hybrid_part
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.fit_hybrid import hybrid_part
 
 _REQUESTS = 256
 """How many requests are scored at once."""

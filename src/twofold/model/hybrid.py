@@ -1,14 +1,15 @@
 """Hybrid search: lexical and dense matches of a query with items' documents, added to the scores.
 
-A narrow generative model forgets most names, and matching words find them. The part is linear and
-adds to the deep model's scores, as in wide and deep learning (Cheng et al., 2016). It is an index
-over the catalog: postings of words, and the items' sentence vectors.
+A narrow generative model forgets most names, and matching words find them. The hybrid part is
+linear and adds to the deep model's scores, as in wide and deep learning (Cheng et al., 2016). It is
+an index over the catalog: postings of words, and the items' sentence vectors.
 
 Shapes: B requests, Q training queries, N items, M new items, K neighbours of a new item, W words,
 E width of a sentence's vector.
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +22,14 @@ from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
 from twofold.data.words import RULE, RULES
+from twofold.encoders.item_vectors import near_queries, query_factors
+from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import TextEncoder, Vectors, unit
-from twofold.records import Ints
+from twofold.records import InputError, Ints
+from twofold.tasks.prepared import PreparedDataset, item_documents
+
+_log = logging.getLogger(__name__)
 
 _NAMES = "hybrid.json"
 _TABLES = "hybrid.safetensors"
@@ -35,6 +41,11 @@ _NEIGHBOUR_SHIFT = 2.0
 """Training moved each item's vector toward its queries. A new item moves by this many times the
 mean shift of its neighbours, which is shorter than each; with more it displaces right answers
 (docs/project/log)."""
+
+_INITIAL_WEIGHT = 20.0
+"""The weight of a new hybrid part: the one during training, until validation chooses another."""
+_MAX_ANSWERS = 1_000_000
+"""At most this many right answers of training queries go into the documents; more are sampled."""
 
 _BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
 """A new item's boost at a training query, in cosines, and a further one where a neighbour of the
@@ -221,6 +232,35 @@ class Hybrid:
             # Half precision moves a cosine by less than 1e-3, and halves the file.
             tables["vectors"] = self.vectors.astype(np.float16)
         save_file(tables, folder / _TABLES)
+
+
+def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid | None:
+    """The hybrid part of a dataset: an index of its documents; None where they hold no word.
+
+    An item's document is its text and the training queries that want it.
+
+    Args:
+        dataset: the dataset whose item texts and training queries are the documents.
+        encoder: the model's text encoder; a sentence encoder in it embeds documents too.
+    """
+    texts, examples = dataset.catalog.texts, dataset.task("search").examples.drawn(_MAX_ANSWERS)
+    queries = examples.texts()
+    documents = item_documents(dataset, examples)
+    try:
+        words = Words.fit([*documents, *queries])
+    except InputError as error:
+        _log.info("no hybrid part: %s", error)
+        return None
+    answers = TrainingQueries.of(queries, [example.targets for example in examples], len(texts))
+    lexical = Hybrid(_INITIAL_WEIGHT, words, postings_of(words, documents), known=answers)
+    sentence = sentence_encoder_of(encoder)
+    if sentence is None:
+        return lexical
+    wanted = query_factors(examples, len(texts), sentence.encode(queries))
+    vectors = near_queries(sentence.encode(texts), wanted)
+    # Rounded as in the model folder, so that a trained model answers like the loaded one.
+    vectors = vectors.astype(np.float16).astype(np.float32)
+    return replace(lexical, sentence=sentence, vectors=vectors)
 
 
 def postings_of(words: Words, documents: Sequence[str]) -> sp.csr_array:

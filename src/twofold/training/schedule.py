@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from twofold.model.backbone import Backbone
 from twofold.model.vocabulary import Encoded, EncodedSource
-from twofold.records import InputError, Task
+from twofold.records import InputError, Request, Task
+from twofold.tasks.examples import JudgedRequests
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.mixture import Mixture, mixture_of
 from twofold.training.state import Progress
 
 if TYPE_CHECKING:
+    from twofold.retrieval.generative import GenerativeRetriever
     from twofold.training.validation import Validation
 
 _FIRST, _GROWTH = 8, 1.15
@@ -276,3 +278,33 @@ def costs_of(
     steps = mixture.batches_per_epoch
     step = sizes.of_step(tokens / steps, states / steps)
     return Costs(step, validation.sample_cost, validation.cost) if validation else Costs(step, 0, 0)
+
+
+_STANDARD = Sizes(layers=400_000, parameters=2_000_000, width=128, codes=0)
+_STANDARD_TOKENS, _STANDARD_EXAMPLES, _STANDARD_HISTORY = 1024, 128, 200
+"""The standard model and its batches. How many validation requests are asked depends on the data
+alone: every arm and every recipe is compared on the same ones."""
+
+
+def requests_per_step(requests: Sequence[Request], items: int) -> float:
+    """How many of these requests cost as much as a training step of the standard model.
+
+    Args:
+        requests: requests over a catalog with atomic identifiers, at least one.
+        items: the size of the catalog.
+    """
+    read = sum(min(len(each.history), _STANDARD_HISTORY) for each in requests)
+    tokens = 2 + read / len(requests)
+    in_batch = tokens * min(_STANDARD_EXAMPLES, _STANDARD_TOKENS / tokens)
+    sizes = replace(_STANDARD, codes=items)
+    return sizes.of_step(in_batch, in_batch) / sizes.of_answers(tokens, 1, 0)
+
+
+def cost_of_answers(retriever: "GenerativeRetriever", judged: JudgedRequests) -> float:
+    """What answering the requests costs, in the unit of `Costs`."""
+    model, requests = retriever.model, judged.requests
+    codebooks = model.vocabulary.spaces.of(judged.task).codebook_sizes
+    levels, hypotheses = len(codebooks), len(codebooks) * retriever.beams if model.tries else 0
+    read = [min(len(request.history), model.vocabulary.max_history) for request in requests]
+    tokens = levels * sum(read) + 2 * len(requests)
+    return Sizes.of(model.backbone, max(codebooks)).of_answers(tokens, len(requests), hypotheses)

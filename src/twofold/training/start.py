@@ -1,4 +1,4 @@
-"""Where a training starts: identifiers, vocabulary, and initial weights."""
+"""Where a training starts: identifiers, vocabulary, initial weights, and the hybrid part."""
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
@@ -17,6 +17,7 @@ from twofold.model.fresh import (
     start_from_vectors,
     zero_init_residuals,
 )
+from twofold.model.hybrid import Hybrid, hybrid_part
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import Examples, Source, Task
 from twofold.tasks.prepared import PreparedDataset
@@ -173,3 +174,19 @@ def _fresh(
     query_tokens = 0 if encoder else config.max_query_tokens
     vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, query_tokens, encoder)
     return vocabulary, fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
+
+
+def hybrid_of(
+    dataset: PreparedDataset, arm: Arm, vocabulary: Vocabulary, config: TrainingConfig
+) -> Hybrid | None:
+    """The hybrid part of an arm, at its initial weight; None unless validation can choose another.
+
+    It needs an arm whose search is judged, item texts, and validation requests.
+    """
+    wanted = config.hybrid != "none" and "search" in arm.judged
+    if not wanted or config.item_texts == "none":
+        return None
+    if not dataset.task("search").requests("validation").requests:
+        return None
+    encoder = vocabulary.encoder
+    return dataset.once(("hybrid part", config.text_encoder), lambda: hybrid_part(dataset, encoder))

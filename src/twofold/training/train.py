@@ -19,13 +19,12 @@ from twofold.tasks.prepared import PreparedDataset, require_dataset
 from twofold.training import loop
 from twofold.training.arm import Arm, named_arm
 from twofold.training.config import TrainingConfig, as_config, require_seed
-from twofold.training.fit_hybrid import initial_hybrid, validated_hybrid
 from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of
 from twofold.training.schedule import costs_of, schedule_of
-from twofold.training.start import Start, assign_identifiers, start
+from twofold.training.start import Start, assign_identifiers, hybrid_of, start
 from twofold.training.state import ALONE, Processes, Progress, require_same, working_folders
-from twofold.training.validation import validation_of, validation_requests
+from twofold.training.validation import validated_hybrid, validation_of, validation_requests
 
 
 def train(
@@ -183,6 +182,9 @@ def _trained(run: Run, state_folder: Path, encoder_folder: Path) -> GenerativeMo
 
 def _untrained(run: Run, initial: Start) -> GenerativeModel:
     """The model at its initial weights."""
+    hybrid = None
+    if run.config.hybrid == "auto":
+        hybrid = hybrid_of(run.dataset, run.arm, initial.vocabulary, run.config)
     return GenerativeModel(
         catalog=run.dataset.catalog,
         vocabulary=initial.vocabulary,
@@ -193,7 +195,7 @@ def _untrained(run: Run, initial: Start) -> GenerativeModel:
         tries=tries_of(initial.vocabulary.spaces),
         histories=run.dataset.histories if run.histories else {},
         item_vectors=initial.item_vectors,
-        hybrid=initial_hybrid(run.dataset, run.arm, initial.vocabulary, run.config),
+        hybrid=hybrid,
     )
 
 

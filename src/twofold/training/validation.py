@@ -12,12 +12,14 @@ Shapes: R requests, B of them in a batch, T right answers of a batch.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 
 from twofold.evaluation.measures import Measure
 from twofold.model.checkpoint import GenerativeModel
+from twofold.model.hybrid import Hybrid
 from twofold.model.vocabulary import Batch, EncodedExample
 from twofold.records import Floats, Ints, Qrels, Request, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever, batches_by_length
@@ -26,7 +28,8 @@ from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
-from twofold.training.schedule import Sizes
+from twofold.training.schedule import cost_of_answers, requests_per_step
+from twofold.training.start import hybrid_of
 from twofold.training.state import ALONE, Processes
 
 SELECTION = Measure("nDCG", 10)
@@ -37,10 +40,6 @@ _SAMPLE, _ALL, _TRIAL = (350, 2.0), (1000, 10.0), (1000, 30.0)
 on, and how many the trials of a tuning: so many in any case, and as many more as cost no more than
 so many training steps of a standard model. With 350 requests, of which few are answered right,
 chance decides which checkpoint is best."""
-_STANDARD = Sizes(layers=400_000, parameters=2_000_000, width=128, codes=0)
-_STANDARD_TOKENS, _STANDARD_EXAMPLES, _STANDARD_HISTORY = 1024, 128, 200
-"""The standard model and its batches. How many requests are asked depends on the data alone: every
-arm and every recipe is compared on the same ones."""
 _ORDER_SEED = 7
 """The random seed of the order of the requests, of which each part is the next piece."""
 
@@ -194,7 +193,7 @@ def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
         judged: requests of a task.
         items: the size of the catalog; with 0 there are no more requests than in any case.
     """
-    per_step = _requests_per_step(judged.requests, items) if items else 0
+    per_step = requests_per_step(judged.requests, items) if items else 0
     ends = [max(fewest, int(steps * per_step)) for fewest, steps in (_SAMPLE, _ALL, _TRIAL)]
     order = np.random.default_rng(_ORDER_SEED).permutation(len(judged.requests))
     return [
@@ -204,28 +203,9 @@ def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
     ]
 
 
-def _requests_per_step(requests: Sequence[Request], items: int) -> float:
-    """How many of these requests cost as much as a training step of the standard model."""
-    read = sum(min(len(each.history), _STANDARD_HISTORY) for each in requests)
-    tokens = 2 + read / len(requests)
-    in_batch = tokens * min(_STANDARD_EXAMPLES, _STANDARD_TOKENS / tokens)
-    sizes = replace(_STANDARD, codes=items)
-    return sizes.of_step(in_batch, in_batch) / sizes.of_answers(tokens, 1, 0)
-
-
-def _cost_of(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
-    """What answering requests costs, in the unit of `Sizes`."""
-    model, requests = retriever.model, judged.requests
-    codebooks = model.vocabulary.spaces.of(judged.task).codebook_sizes
-    levels, hypotheses = len(codebooks), len(codebooks) * retriever.beams if model.tries else 0
-    read = [min(len(request.history), model.vocabulary.max_history) for request in requests]
-    tokens = levels * sum(read) + 2 * len(requests)
-    return Sizes.of(model.backbone, max(codebooks)).of_answers(tokens, len(requests), hypotheses)
-
-
 def _part(retriever: GenerativeRetriever, judged: JudgedRequests, processes: Processes) -> _Part:
     """How requests are measured: by counted ranks, or by a beam search where there is a trie."""
-    model, cost = retriever.model, _cost_of(retriever, judged)
+    model, cost = retriever.model, cost_of_answers(retriever, judged)
     requests = judged.requests[processes.rank :: processes.size]
     if not requests:
         return _Part(lambda: np.zeros(0), cost)
@@ -366,3 +346,77 @@ class RankCounter:
         rows = np.repeat(np.arange(len(items)), [len(own) for own in items])
         places = np.stack([rows, self._codes[np.concatenate(items)]])
         return torch.from_numpy(places).to(self._model.device)
+
+
+_HYBRID_WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
+_HYBRID_REQUESTS = 1000
+"""At most this many validation requests compare the weights of the hybrid part, nine with none."""
+
+
+def validated_hybrid(
+    dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
+) -> tuple[Hybrid | None, dict[str, Any] | None]:
+    """The hybrid part of a trained model, at the weight that validates best.
+
+    Returns:
+        the hybrid part, None where the model is better without it or cannot have one; and what the
+        stamp says of it, None where it was not tried.
+    """
+    if config.hybrid == "after":
+        model = replace(model, hybrid=hybrid_of(dataset, arm, model.vocabulary, config))
+    if model.hybrid is None:
+        return None, None
+    requests = dataset.task("search").requests("validation")
+    judged = requests.sample(min(config.max_validation_requests, _HYBRID_REQUESTS))
+    if model.tries:
+        best = best_hybrid(model, value_of_candidates(model, judged, config.num_beams))
+    else:
+        best = best_hybrid(model, lambda tried: mean_value(GenerativeRetriever(tried), judged))
+    return best, {"weight": best.weight, "parts": best.parts} if best else {"weight": 0.0}
+
+
+def value_of_candidates(
+    model: GenerativeModel, judged: JudgedRequests, beams: int
+) -> Callable[[GenerativeModel], float]:
+    """The value on validation of a model with semantic IDs, as a function of its hybrid weight.
+
+    The candidates are the same at every weight, so the beam search runs once. Without a hybrid
+    part, the answer is that of the beam search alone.
+    """
+    assert model.hybrid is not None
+    retriever, weight = GenerativeRetriever(model, beams=beams), model.hybrid.weight
+    batches = list(retriever.candidates(judged.requests))
+
+    def value(tried: GenerativeModel) -> float:
+        if tried.hybrid is None:
+            return mean_value(GenerativeRetriever(tried, beams=beams), judged)
+        factor = tried.hybrid.weight / weight
+        values = [
+            SELECTION.of(ranking.item_ids, judged.qrels[request.request_id])
+            for requests, candidates in batches
+            for request, ranking in zip(
+                requests, retriever.best(candidates, SELECTION.k, factor), strict=True
+            )
+        ]
+        return float(np.mean(values))
+
+    return value
+
+
+def best_hybrid(
+    model: GenerativeModel, value_of: Callable[[GenerativeModel], float]
+) -> Hybrid | None:
+    """The hybrid part of a trained model at the weight that validates best; None for none.
+
+    Documents hold training queries, so a training query finds its answers there, and a weight that
+    was trained would rely on that. It is chosen afterwards, on queries that no document holds.
+
+    Args:
+        model: a trained model with a hybrid part.
+        value_of: the value of a model on validation.
+    """
+    assert model.hybrid is not None
+    # Of equal values the largest weight wins: words find titles that no validation query wants.
+    candidates = [*(replace(model.hybrid, weight=each) for each in _HYBRID_WEIGHTS[::-1]), None]
+    values = [value_of(replace(model, hybrid=hybrid)) for hybrid in candidates]
+    return candidates[int(np.argmax(values))]

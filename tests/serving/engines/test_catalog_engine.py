@@ -16,6 +16,7 @@ from twofold.additions.log import FILE, CatalogChange, ChangeLog, decode_arrays,
 from twofold.additions.placement import ItemPlacer
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.model.checkpoint import save_model
+from twofold.model.hybrid import hybrid_part
 from twofold.records import InputError, Request
 from twofold.retrieval import attributes, generative, scoring
 from twofold.retrieval.generative import GenerativeRetriever, load_model
@@ -26,7 +27,6 @@ from twofold.serving.engines.engine import TopK
 from twofold.serving.engines.reload import warm_up
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
-from twofold.training.fit_hybrid import hybrid_part
 from twofold.training.train import train
 
 ROBOTS = {"item_id": "new", "title": "Robots in love", "genre": "Comedy"}

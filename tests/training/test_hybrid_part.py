@@ -17,15 +17,13 @@ from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
 from twofold.encoders.item_vectors import near_queries, query_factors
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import TrainingQueries
+from twofold.model.hybrid import TrainingQueries, hybrid_part
 from twofold.records import Example, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset, item_documents
-from twofold.training import fit_hybrid
 from twofold.training.config import TrainingConfig
-from twofold.training.fit_hybrid import best_hybrid, hybrid_part
 from twofold.training.train import train
-from twofold.training.validation import mean_value
+from twofold.training.validation import best_hybrid, mean_value, value_of_candidates
 
 NOTHING = np.zeros(0, np.int64)
 
@@ -139,9 +137,9 @@ def test_with_semantic_ids_beams_are_searched_once_for_all_weights(
     judged = catalog.task("search").requests("validation")
     assert asked == [len(judged.requests)]
     assert trained.hybrid is not None
-    judge = fit_hybrid._judge_of_candidates(trained, judged, 10)
+    value_of = value_of_candidates(trained, judged, 10)
     exact = mean_value(GenerativeRetriever(trained, beams=10), judged)
-    assert judge(trained) == pytest.approx(exact)
+    assert value_of(trained) == pytest.approx(exact)
 
 
 def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:
@@ -168,7 +166,7 @@ def test_vectors_are_moved_as_one_would_by_hand(
         )
         for answers in wants
     ]
-    found = near_queries(items, query_factors(examples, len(items), queries))
+    moved_items = near_queries(items, query_factors(examples, len(items), queries))
     for item in range(4):
         asking = [queries[number] for number in range(5) if item in wants[number]]
         moved = items[item].astype(np.float64)
@@ -178,7 +176,7 @@ def test_vectors_are_moved_as_one_would_by_hand(
             moved = moved + 0.6 * together / size
         length = np.linalg.norm(moved)
         if length > 1e-2 and not 0 < size < 1e-2:  # else rounding decides
-            assert found[item] == pytest.approx(moved / length, abs=1e-4)
+            assert moved_items[item] == pytest.approx(moved / length, abs=1e-4)
 
 
 def test_after_training_it_changes_no_weight_and_no_checkpoint(
