@@ -30,9 +30,10 @@ from turns import Worker
 
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.backbone import autocast
+from twofold.model.encoded import Batch, EncodedExamples
 from twofold.model.fresh import fresh_backbone
 from twofold.model.rows import RowWise
-from twofold.model.vocabulary import Batch, EncodedExamples, fresh_vocabulary, train_tokenizer
+from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import Example
 from twofold.training import loop
 from twofold.training.config import resolve_config

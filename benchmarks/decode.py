@@ -48,8 +48,9 @@ from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, share
 from twofold.identifiers.trie import Trie, build_trie
 from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
 from twofold.model.decoding import steps_of
+from twofold.model.encoded import Batch
 from twofold.model.kernels import PackedLinear, can_pack
-from twofold.model.vocabulary import Batch, Vocabulary, train_tokenizer
+from twofold.model.vocabulary import Vocabulary, train_tokenizer
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, beam_search
 from twofold.retrieval.top_k import top_k

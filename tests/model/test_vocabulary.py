@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from twofold.identifiers.identifiers import Identifiers, atomic, shared
-from twofold.model import vocabulary as vocabulary_module
+from twofold.model import encoded
 from twofold.model.vocabulary import (
     Vocabulary,
     fresh_vocabulary,
@@ -180,7 +180,7 @@ def test_queries_that_are_too_many_are_written_batch_by_batch(
     source = vocabulary.encode_all(Examples.of(_MIXED))
     rows = np.array([4, 1, 0, 2])
     whole, lengths = source.take(rows), source.token_counts
-    monkeypatch.setattr(vocabulary_module, "_MOST_TOKENIZED", 1)
+    monkeypatch.setattr(encoded, "_MAX_TOKENIZED", 1)
     later = vocabulary.encode_all(Examples.of(_MIXED))
     for ours, theirs in zip(later.take(rows), whole, strict=True):
         assert ours.tokens.tolist() == theirs.tokens.tolist()

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.fixtures.requests import made_requests
+from twofold.model import encoded
 from twofold.records import TASKS, InputError, Request, Task
-from twofold.retrieval import generative
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 
@@ -44,7 +44,7 @@ def test_brute_force_over_the_catalog_agrees(retriever: GenerativeRetriever) -> 
 def test_shards_answered_apart_have_the_bits_of_all_together(
     folder: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generative, "_BATCH_TOKENS", 40)
+    monkeypatch.setattr(encoded, "_BATCH_TOKENS", 40)
     retriever = load_model(request.getfixturevalue(folder))
     asked = made_requests(retriever, 40)
     whole = retriever.retrieve(asked, 10)

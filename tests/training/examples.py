@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from twofold.model.vocabulary import EncodedExample
+from twofold.model.encoded import EncodedExample
 
 
 def encoded_examples(lengths: list[int]) -> list[EncodedExample]:

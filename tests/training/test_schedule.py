@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.training.examples import encoded_examples
-from twofold.model.vocabulary import EncodedExample
+from twofold.model.encoded import EncodedExample
 from twofold.records import TASKS, InputError, Task
 from twofold.training import schedule as schedule_module
 from twofold.training.arm import NAMED_ARMS, Arm

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from twofold.data.dataset import Catalog
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.vocabulary import EncodedExample
+from twofold.model.encoded import EncodedExample
 from twofold.records import Ints
 from twofold.tasks.examples import item_text_queries
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from twofold.model.encoded import Batch
 from twofold.model.kernels import (
     Dropout,
     Layout,
@@ -30,7 +31,7 @@ from twofold.model.kernels import (
     tied_rows,
 )
 from twofold.model.llama import Llama, LlamaConfig
-from twofold.model.vocabulary import Batch, Vocabulary, padded
+from twofold.model.vocabulary import Vocabulary, padded
 from twofold.records import InputError
 
 if TYPE_CHECKING:

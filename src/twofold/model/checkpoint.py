@@ -20,9 +20,10 @@ from twofold.data.dataset import Catalog
 from twofold.encoders.text_encoder import load_encoder, sentence_encoder_of
 from twofold.identifiers.identifiers import IdSpaces, load_spaces
 from twofold.model.backbone import Backbone, autocast, load_backbone
+from twofold.model.encoded import Batch, EncodedExample
 from twofold.model.hybrid import Hybrid, load_hybrid
 from twofold.model.stamp import Stamp
-from twofold.model.vocabulary import Batch, EncodedExample, Vocabulary, load_tokenizer, padded
+from twofold.model.vocabulary import Vocabulary, load_tokenizer, padded
 from twofold.records import TASKS, InputError, Ints, Task
 from twofold.tasks.examples import Histories, numbers_of
 from twofold.tasks.prepared import write_parts

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
-from twofold.model.vocabulary import Batch
+from twofold.model.encoded import Batch
 
 
 class Steps(ABC):

@@ -14,7 +14,8 @@ from twofold.encoders.vectors import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.backbone import Backbone, EncoderDecoder, class_of
 from twofold.model.decoding import steps_of
-from twofold.model.vocabulary import Batch, Vocabulary, longest_request
+from twofold.model.encoded import Batch
+from twofold.model.vocabulary import Vocabulary, longest_request
 from twofold.records import Example, InputError, Ints
 
 

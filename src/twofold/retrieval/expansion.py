@@ -10,7 +10,7 @@ import torch
 from twofold.identifiers.trie import Trie
 from twofold.model.checkpoint import GenerativeModel, finite, with_matches
 from twofold.model.decoding import steps_of
-from twofold.model.vocabulary import Batch
+from twofold.model.encoded import Batch
 from twofold.records import Ints, Task
 from twofold.retrieval.beam_search import Scores, log_totals
 

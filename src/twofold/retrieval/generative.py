@@ -18,7 +18,7 @@ import torch
 from twofold.data.words import has_word, is_blank
 from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
-from twofold.model.vocabulary import Batch, EncodedExample
+from twofold.model.encoded import Batch, EncodedExample, batches_by_length
 from twofold.records import InputError, RankedItem, RankedItems, Ranking, Request, Run, Task
 from twofold.retrieval.top_k import CatalogRanker
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 BEAMS = 50
 """The default number of hypotheses of the beam search."""
-_BATCH_TOKENS = 4096
-"""Padding included: a batch of so many takes some 100 MB, and a larger one no less time."""
 _BATCH_SCORES = 1 << 24
 """The most scores of a batch: 64 MB of float32, of which a few copies exist at once."""
 _CACHED_FILTERS, _CACHED_BYTES = 100, 64 << 20
@@ -355,21 +353,6 @@ class GenerativeRetriever:
         codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
         by_item: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
         return by_item
-
-
-def batches_by_length(
-    rows: Sequence[int], requests: Sequence[EncodedExample], size: int
-) -> Iterator[list[int]]:
-    """`rows` in batches of at most `size`, of similar length so that padding is little."""
-    batch: list[int] = []
-    for row in sorted(rows, key=lambda row: len(requests[row].tokens)):
-        tokens = (len(batch) + 1) * len(requests[row].tokens)
-        if batch and (tokens > _BATCH_TOKENS or len(batch) == size):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _text(query: object) -> str:

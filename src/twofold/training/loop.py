@@ -19,9 +19,10 @@ import torch
 
 from twofold.model.backbone import Backbone, autocast
 from twofold.model.checkpoint import NotFiniteError
+from twofold.model.encoded import EncodedSource
 from twofold.model.kernels import coalesced
 from twofold.model.rows import RowWise
-from twofold.model.vocabulary import EncodedSource, Vocabulary
+from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets

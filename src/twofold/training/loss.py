@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from twofold.identifiers.identifiers import IdSpaces
+from twofold.model.encoded import Encoded, totals_of
 from twofold.model.kernels import few_sizes, product_of
-from twofold.model.vocabulary import Encoded, totals_of
 from twofold.records import Task
 from twofold.training.config import TrainingConfig
 

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from twofold.model.backbone import Backbone
-from twofold.model.vocabulary import Encoded, EncodedSource, Vocabulary, totals_of
+from twofold.model.encoded import Encoded, EncodedSource, totals_of
+from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError, Ints, Source, Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twofold.model.backbone import Backbone
-from twofold.model.vocabulary import Encoded, EncodedSource
+from twofold.model.encoded import Encoded, EncodedSource
 from twofold.records import InputError, Request, Task
 from twofold.tasks.examples import JudgedRequests
 from twofold.training.arm import Arm

@@ -19,10 +19,10 @@ import torch
 
 from twofold.evaluation.measures import Measure
 from twofold.model.checkpoint import GenerativeModel
+from twofold.model.encoded import Batch, EncodedExample, batches_by_length
 from twofold.model.hybrid import Hybrid
-from twofold.model.vocabulary import Batch, EncodedExample
 from twofold.records import Floats, Ints, Qrels, Request, Source, Task
-from twofold.retrieval.generative import GenerativeRetriever, batches_by_length
+from twofold.retrieval.generative import GenerativeRetriever
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
