@@ -32,13 +32,12 @@ from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.backbone import autocast
 from twofold.model.encoded import Batch, EncodedExamples
 from twofold.model.fresh import fresh_backbone
-from twofold.model.rows import RowWise
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import Example
-from twofold.training import loop
 from twofold.training.config import resolve_config
 from twofold.training.loss import CodeLoss, Targets
-from twofold.training.state import Average, Progress
+from twofold.training.optimizer import Average, RowWiseAdamW, clip_gradients, optimizer_of
+from twofold.training.state import Progress
 
 WAYS = ("full", "chunked", "dense", "sparse")
 HISTORY, IN_BATCH, EXAMPLES = 50, 20, 200
@@ -89,8 +88,8 @@ class Training:
         elif self.loss.is_sparse:
             self.backbone.read_sparsely()
             decay, averaging = self.config.weight_decay, self.config.averaging
-            tables = [RowWise(t, decay, averaging) for t in self.backbone.embedding_tables()]
-        self._optimizer = loop._optimizer(self.backbone, self.config, tables)
+            tables = [RowWiseAdamW(t, decay, averaging) for t in self.backbone.embedding_tables()]
+        self._optimizer = optimizer_of(self.backbone, self.config, tables)
         self._optimizer.learning_rate = self.config.learning_rate
         self._average = Average(self.backbone, self.config.averaging, tables)
         self._progress = Progress()
@@ -125,7 +124,7 @@ class Training:
         self._optimizer.zero_grad()
         loss.backward()
         times.append(time.process_time())
-        loop._clip(self.backbone, self.config.max_grad_norm)
+        clip_gradients(self.backbone, self.config.max_grad_norm)
         self._optimizer.step()
         self._progress.step += 1
         self._average.update(self._progress)

@@ -43,6 +43,7 @@ def work(arguments: argparse.Namespace) -> None:
     from twofold.training import loop
     from twofold.training.arm import named_arm
     from twofold.training.config import resolve_config
+    from twofold.training.optimizer import optimizer_of, row_wise_tables
     from twofold.training.state import Progress
     from twofold.training.train import Run, prepare
 
@@ -56,8 +57,8 @@ def work(arguments: argparse.Namespace) -> None:
         ready = prepare(run.resolved(), Path(folder))
         backbone, vocabulary, job = ready.model.backbone, ready.model.vocabulary, ready.job
         spent = _timed(processes)
-        tables = loop._tables(backbone, job)
-        optimizer, progress = loop._optimizer(backbone, job.config, tables), Progress()
+        tables = row_wise_tables(backbone, job.config) if job.loss.is_sparse else []
+        optimizer, progress = optimizer_of(backbone, job.config, tables), Progress()
         print("ready", flush=True)
         for line in sys.stdin:
             before, clock, processor = dict(spent), time.perf_counter(), time.process_time()

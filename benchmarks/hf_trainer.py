@@ -90,12 +90,13 @@ def train_ours(arguments: argparse.Namespace) -> None:
     import torch
 
     from twofold.training import loop
-    from twofold.training.state import Average, Progress
+    from twofold.training.optimizer import Average, optimizer_of
+    from twofold.training.state import Progress
 
     with tempfile.TemporaryDirectory() as folder:
         ready = prepared(arguments, folder)
     backbone, vocabulary, job = ready.model.backbone, ready.model.vocabulary, ready.job
-    optimizer, progress = loop._optimizer(backbone, job.config), Progress()
+    optimizer, progress = optimizer_of(backbone, job.config), Progress()
     average, turns = Average(backbone, job.config.averaging), Turns()
     with loop._deterministic(torch.device("cpu")):
         while True:

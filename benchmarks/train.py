@@ -99,7 +99,8 @@ def job_of(folder: str, arm: str, precision: str) -> tuple[Any, Any, Any, Any]:
 def stepper(folder: str, arm: str, precision: str) -> tuple[Callable[[int], None], Any]:
     """A function that takes steps, and the progress that it changes."""
     loop, backbone, vocabulary, job = job_of(folder, arm, precision)
-    optimizer, progress = loop._optimizer(backbone, job.config), loop.Progress()
+    optimizer_of = getattr(loop, "optimizer_of", None) or loop._optimizer
+    optimizer, progress = optimizer_of(backbone, job.config), loop.Progress()
     step = getattr(loop, "_step", None) or loop._update
 
     def take(steps: int) -> None:

@@ -17,7 +17,7 @@ from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import save_dataset
 from twofold.training.config import TrainingConfig
-from twofold.training.state import AdamW
+from twofold.training.optimizer import AdamW
 from twofold.training.train import train
 
 COMMAND = """

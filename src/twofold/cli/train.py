@@ -3,7 +3,7 @@
 import os
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -90,25 +90,21 @@ def train(
     from twofold.tasks.storage import load_dataset
     from twofold.training.config import resolve_config
 
+    named: dict[str, Any] = {
+        "identifiers": identifiers,
+        "backbone": backbone,
+        "text_encoder": text_encoder,
+        "max_steps": max_steps,
+        "max_time": max_time,
+    }
     with _processes(device, gradient_accumulation_steps) as processes:
-        recipes = parse_tune(tune)
-        resolved = processes.agree(
-            lambda: resolve_config(
-                budget.value,
-                config,
-                tuple(settings or ()),
-                identifiers=identifiers,
-                backbone=backbone,
-                text_encoder=text_encoder,
-                max_steps=max_steps,
-                max_time=max_time,
-            )
-        )
+        recipes, given = parse_tune(tune), tuple(settings or ())
+        resolved = processes.agree(lambda: resolve_config(budget.value, config, given, **named))
         with processes.entered(artifact.claim(out)):
             data = processes.agree(lambda: load_dataset(dataset, skip_unknown=skip_unknown))
             if not processes.rank:
                 say_left_out(data)
-            retriever = _training(recipes, budget)(
+            retriever = _trainer(recipes, budget)(
                 data,
                 arm,
                 out=out,
@@ -141,12 +137,12 @@ def _is_restarted() -> bool:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
-def _training(recipes: int | None, budget: BudgetName) -> "Callable[..., GenerativeRetriever]":
-    """What trains: the fixed recipe, or the best of some."""
+def _trainer(recipes: int | None, budget: BudgetName) -> "Callable[..., GenerativeRetriever]":
+    """The function that trains with the fixed recipe, or with the best of so many."""
     if not recipes:
-        from twofold.training.train import train as fixed
+        from twofold.training.train import train as train_with_fixed_recipe
 
-        return fixed
+        return train_with_fixed_recipe
     from twofold.training.tuning import recipes_to_try, train_tuned
 
     return partial(train_tuned, recipes=recipes_to_try(recipes, budget.value))

@@ -20,19 +20,22 @@ import torch
 from twofold.model.backbone import Backbone, autocast
 from twofold.model.checkpoint import NotFiniteError
 from twofold.model.encoded import EncodedSource
-from twofold.model.kernels import coalesced
-from twofold.model.rows import RowWise
 from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
 from twofold.training.config import TrainingConfig
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
+from twofold.training.optimizer import (
+    AdamW,
+    Average,
+    clip_gradients,
+    optimizer_of,
+    row_wise_tables,
+)
 from twofold.training.progress import shown
 from twofold.training.schedule import CANDIDATES, Schedule
 from twofold.training.state import (
     ALONE,
-    AdamW,
-    Average,
     DivergedError,
     Processes,
     Progress,
@@ -141,9 +144,9 @@ def run(
     device, processes = next(backbone.parameters()).device, job.processes
     _require_enough(job)
     processes.share(weight.data for weight in backbone.parameters())
-    tables = _tables(backbone, job)
+    tables = row_wise_tables(backbone, job.config) if job.loss.is_sparse else []
     average = Average(backbone, job.config.averaging, tables)
-    trained = Trained(backbone, _optimizer(backbone, job.config, tables), average)
+    trained = Trained(backbone, optimizer_of(backbone, job.config, tables), average)
     progress = load_state(state_folder, job.identity, trained, processes) or Progress()
     # The state may be the end of a training that had fewer steps to take.
     progress.ended_by = job.schedule.end(progress) if _is_validated(progress) else ""
@@ -246,7 +249,7 @@ def _step(
     loss, targets = processes.sum_gradients(list(backbone.parameters()), sums).tolist()
     if not math.isfinite(loss):
         raise _diverged(job, progress.step, f"the loss is {loss}")
-    _clip(backbone, job.config.max_grad_norm)
+    clip_gradients(backbone, job.config.max_grad_norm)
     optimizer.step()
     name = job.mixture.names[planned.source]
     progress.targets_seen[name] = progress.targets_seen.get(name, 0) + int(targets)
@@ -284,39 +287,6 @@ def _learn(
     loss: torch.Tensor = job.loss(states, embeddings, targets)
     loss.backward()  # type: ignore[no-untyped-call]
     return torch.stack([loss.detach(), loss.new_tensor(int(examples.items.sum()))])
-
-
-@torch.no_grad()
-def _clip(backbone: Backbone, most: float) -> None:
-    """Shorten the gradient of all parameters, sparse ones too, to a norm of at most `most`."""
-    values = []
-    for parameter in backbone.parameters():
-        grad = parameter.grad
-        if grad is not None and grad.is_sparse:
-            parameter.grad = grad = coalesced(grad)
-            grad = grad._values()
-        if grad is not None:
-            values.append(grad)
-    norm = torch.nn.utils.get_total_norm(values)
-    torch._foreach_mul_(values, (most / (norm + 1e-6)).clamp(max=1.0))
-
-
-def _tables(backbone: Backbone, job: Job) -> list[RowWise]:
-    """The embedding tables as they are learned where the loss has sparse gradients; else none."""
-    if not job.loss.is_sparse:
-        return []
-    backbone.read_sparsely()
-    decay, averaging = job.config.weight_decay, job.config.averaging
-    return [RowWise(table, decay, averaging) for table in backbone.embedding_tables()]
-
-
-def _optimizer(backbone: Backbone, config: TrainingConfig, tables: Sequence[RowWise] = ()) -> AdamW:
-    """AdamW of all parameters but the tables; norms and biases do not decay."""
-    own = {id(each.table) for each in tables}
-    parameters = [p for p in backbone.parameters() if id(p) not in own]
-    matrices = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    return AdamW([(matrices, config.weight_decay), (others, 0.0)], tables)
 
 
 def _record(progress: Progress, trained: Trained, job: Job) -> None:

@@ -6,19 +6,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from twofold import artifact
-from twofold.model.rows import RowWise
 from twofold.model.stamp import current_settings
 from twofold.records import InputError
+
+if TYPE_CHECKING:
+    from twofold.training.optimizer import AdamW, Average
 
 _KIND = "training state"
 
 T = TypeVar("T")
+
+Tensors = dict[str, torch.Tensor]
+"""Tensors by name, such as the weights of a model."""
 
 
 class Processes:
@@ -151,130 +156,6 @@ class Progress:
         return {"steps": self.step} | {name: getattr(self, name) for name in (*kept, "ended_by")}
 
 
-Tensors = dict[str, torch.Tensor]
-"""Tensors by name, such as the weights of a model."""
-
-_UPDATED_EVERY = 4
-"""The steps between two updates of the average: of each it would take a tenth of a small step."""
-
-
-class Average:
-    """The average of the last weights, by a power of the step (Karras et al., arXiv 2312.02696).
-
-    It looks back over the same share of all steps, however many they are, so it needs no horizon.
-
-    Args:
-        model: the model whose weights change in place.
-        share: about the share of the steps that the average looks back over; 0 for no average.
-        tables: what is learned by rows, and has an average of its own.
-    """
-
-    def __init__(
-        self, model: torch.nn.Module, share: float, tables: Sequence[RowWise] = ()
-    ) -> None:
-        self._tables = tables
-        own = {id(each.table) for each in tables}
-        self._trained = [w for w in model.parameters() if w.requires_grad and id(w) not in own]
-        self._share = share
-        self.weights = [weight.detach().clone() for weight in self._trained] if share else []
-
-    @torch.no_grad()
-    def update(self, progress: Progress, *, now: bool = False) -> None:
-        """Count the current weights in, where it is time for it or `now`."""
-        if now:
-            for each in self._tables:
-                each.settle()
-        passed = progress.step - progress.averaged_step
-        if not self._share or not passed or (passed < _UPDATED_EVERY and not now):
-            return
-        kept = (1 - passed / progress.step) ** (1 / self._share)
-        for average, weight in zip(self.weights, self._trained, strict=True):
-            average.lerp_(weight, 1 - kept)
-        progress.averaged_step = progress.step
-
-    @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model has the average as its weights, within a `with`."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        for number, average in enumerate(self.weights):
-            weight = self._trained[number]
-            self.weights[number], weight.data = weight.data, average
-        for each in self._tables:
-            each.swap()
-
-    def saved(self) -> Tensors:
-        """The averages by their number, those of tables last."""
-        averages = [*self.weights, *(t.average for t in self._tables if t.average is not None)]
-        return {str(number): average for number, average in enumerate(averages)}
-
-
-class AdamW:
-    """The fused AdamW of torch, with its bits, and little else of an optimizer of torch.
-
-    The first call of those imports torch's compiler, which takes 2 s and 100 MB.
-
-    Args:
-        groups: the parameters and the weight decay of each group.
-        tables: what has sparse gradients and is learned by rows.
-    """
-
-    def __init__(
-        self,
-        groups: Sequence[tuple[Sequence[torch.nn.Parameter], float]],
-        tables: Sequence[RowWise] = (),
-    ) -> None:
-        self.learning_rate = 0.0
-        self._tables = tables
-        self._groups = [([p for p in own if p.requires_grad], decay) for own, decay in groups]
-        self._all = [parameter for own, _ in self._groups for parameter in own]
-        self.moments: list[Tensors] = [
-            {
-                "step": torch.zeros((), device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
-            for parameter in self._all
-        ] + [each.state for each in tables]
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for parameter in (*self._all, *(each.table for each in self._tables)):
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """One step of all parameters that have a gradient."""
-        moments = iter(self.moments)
-        for parameters, decay in self._groups:
-            own = [(p, next(moments)) for p in parameters]
-            learned = [(p, kept) for p, kept in own if p.grad is not None]
-            steps = [kept["step"] for _, kept in learned]
-            torch._foreach_add_(steps, 1)
-            torch._fused_adamw_(
-                [p for p, _ in learned],
-                [p.grad for p, _ in learned if p.grad is not None],
-                [kept["exp_avg"] for _, kept in learned],
-                [kept["exp_avg_sq"] for _, kept in learned],
-                [],
-                steps,
-                lr=self.learning_rate,
-                beta1=0.9,
-                beta2=0.999,
-                weight_decay=decay,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
-            )
-        for each in self._tables:
-            each.step(self.learning_rate)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
     """What changes in a training, in addition to its `Progress`; it is changed in place.
@@ -287,8 +168,8 @@ class Trained:
     """
 
     model: torch.nn.Module
-    optimizer: AdamW
-    average: Average
+    optimizer: "AdamW"
+    average: "Average"
     candidates: dict[int, Tensors] = field(default_factory=dict)
 
 
@@ -468,7 +349,7 @@ def checksum(model: torch.nn.Module) -> int:
     )
 
 
-def _moments(optimizer: AdamW) -> Tensors:
+def _moments(optimizer: "AdamW") -> Tensors:
     numbered = enumerate(optimizer.moments)
     return {f"{number}.{key}": t for number, kept in numbered for key, t in kept.items()}
 

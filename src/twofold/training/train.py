@@ -65,8 +65,7 @@ def train(
         processes: those that train together; see `twofold.cluster.processes`.
 
     Raises:
-        InputError: the dataset lacks what the arm needs, `out` holds something else or an
-            interrupted training, or another process writes it.
+        InputError: the dataset lacks what the arm needs; `out` exists, or something writes it.
     """
     require_dataset(dataset)
     require_seed(seed)
@@ -86,17 +85,8 @@ def train(
         each_task=keep_state,
         processes=processes,
     ).resolved()
-    processes.require_alike(lambda: run.identity)
     with processes.entered(artifact.claim(Path(out))) as folder:
-        if resume and processes.once(lambda: artifact.is_complete(folder)):
-            return processes.agree(lambda: run.finished(folder))
-        processes.once(lambda: artifact.require_absent(folder))
-        run.arm.require_tasks(dataset)
-        with processes.entered(working_folders(folder, resume, keep_state)) as (states, encoders):
-            model = _trained(run, states, encoders)
-            made = {"training": run.config.model_dump(), "identity": run.identity}
-            processes.once(lambda: save_model(model, folder, made))
-    return GenerativeRetriever(model, run.arm.name)
+        return _train_into(folder, run, resume, keep_state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,18 +161,28 @@ def prepare(run: Run, encoder_folder: Path) -> Prepared:
     return Prepared(identifiers, initial, model, _job(run, model, initial))
 
 
-def _trained(run: Run, state_folder: Path, encoder_folder: Path) -> GenerativeModel:
-    """The recipe: preparation, loop, hybrid retrieval, stamp."""
-    prepared = prepare(run, encoder_folder)
-    progress = prepared.advance(state_folder)
-    hybrid, told = validated_hybrid(run.dataset, run.arm, prepared.model, run.config)
-    stamp = replace(_stamp(run, prepared, progress), hybrid=told)
-    return replace(prepared.model, hybrid=hybrid, stamp=stamp)
+def _train_into(folder: Path, run: Run, resume: bool, keep_state: bool) -> GenerativeRetriever:
+    """The recipe: preparation, loop, hybrid part, stamp, model folder."""
+    dataset, arm, config, processes = run.dataset, run.arm, run.config, run.processes
+    processes.require_alike(lambda: run.identity)
+    if resume and processes.once(lambda: artifact.is_complete(folder)):
+        return processes.agree(lambda: run.finished(folder))
+    processes.once(lambda: artifact.require_absent(folder))
+    arm.require_tasks(dataset)
+    with processes.entered(working_folders(folder, resume, keep_state)) as (states, encoders):
+        prepared = prepare(run, encoders)
+        progress = prepared.advance(states)
+        hybrid, hybrid_stamp = validated_hybrid(dataset, arm, prepared.model, config)
+        stamp = replace(_stamp(run, prepared, progress), hybrid=hybrid_stamp)
+        model = replace(prepared.model, hybrid=hybrid, stamp=stamp)
+        manifest = {"training": config.model_dump(), "identity": run.identity}
+        processes.once(lambda: save_model(model, folder, manifest))
+    return GenerativeRetriever(model, arm.name)
 
 
 def _untrained(run: Run, initial: Start) -> GenerativeModel:
     """The model at its initial weights."""
-    hybrid = None
+    hybrid = None  # unless checkpoints are compared with it
     if run.config.hybrid == "auto":
         hybrid = hybrid_of(run.dataset, run.arm, initial.vocabulary, run.config)
     return GenerativeModel(

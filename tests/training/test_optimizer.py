@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from twofold.model.kernels import coalesced
-from twofold.model.rows import RowWise
+from twofold.training.optimizer import RowWiseAdamW
 
 ROWS, WIDTH, RATE = 12, 3, 0.05
 
@@ -47,7 +47,7 @@ def _visiting_all_rows(
 @pytest.mark.parametrize("decay", [0.0, 1.5])
 @pytest.mark.parametrize("settled", [[], [3, 4, 20]])
 def test_what_passes_a_row_by_is_made_up_for(decay: float, settled: list[int]) -> None:
-    grads, learned = _gradients(40), RowWise(_table(), decay, averaging=0.125)
+    grads, learned = _gradients(40), RowWiseAdamW(_table(), decay, averaging=0.125)
     for step, grad in enumerate(grads):
         learned.table.grad = grad
         learned.step(RATE)
@@ -61,7 +61,7 @@ def test_what_passes_a_row_by_is_made_up_for(decay: float, settled: list[int]) -
 
 
 def test_a_settled_table_and_its_average_change_places_and_back() -> None:
-    learned = RowWise(_table(), 0.1, averaging=0.125)
+    learned = RowWiseAdamW(_table(), 0.1, averaging=0.125)
     for grad in _gradients(5):
         learned.table.grad = grad
         learned.step(RATE)
@@ -75,7 +75,7 @@ def test_a_settled_table_and_its_average_change_places_and_back() -> None:
 
 
 def test_without_averaging_there_is_no_second_table() -> None:
-    learned = RowWise(_table(), 0.1, averaging=0.0)
+    learned = RowWiseAdamW(_table(), 0.1, averaging=0.0)
     for grad in _gradients(5):
         learned.table.grad = grad
         learned.step(RATE)
@@ -88,7 +88,7 @@ def test_without_averaging_there_is_no_second_table() -> None:
 
 
 def test_a_rate_that_would_take_all_of_a_row_leaves_numbers() -> None:
-    learned = RowWise(_table(), 100.0, averaging=0.125)
+    learned = RowWiseAdamW(_table(), 100.0, averaging=0.125)
     learned.table.grad = _gradients(1)[0]
     learned.step(1.0)
     learned.settle()
@@ -97,7 +97,7 @@ def test_a_rate_that_would_take_all_of_a_row_leaves_numbers() -> None:
 
 def test_a_step_leaves_other_rows_unread() -> None:
     """The cost of a step is that of its rows: others hold what no arithmetic could survive."""
-    learned = RowWise(_table(), 0.1, averaging=0.125)
+    learned = RowWiseAdamW(_table(), 0.1, averaging=0.125)
     with torch.no_grad():
         learned.table[11] = torch.nan
     for grad in _gradients(3):
@@ -109,7 +109,7 @@ def test_a_step_leaves_other_rows_unread() -> None:
 
 def test_the_average_of_a_long_training_keeps_its_digits() -> None:
     """In the end decay has left e^-60 of the first weights."""
-    grads, learned = _gradients(1200), RowWise(_table(), 1.0, averaging=0.125)
+    grads, learned = _gradients(1200), RowWiseAdamW(_table(), 1.0, averaging=0.125)
     for step, grad in enumerate(grads, start=1):
         learned.table.grad = grad
         learned.step(RATE)
