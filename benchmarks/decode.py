@@ -46,10 +46,11 @@ from transformers.utils import logging
 
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.identifiers.trie import Trie, build_trie
-from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
+from twofold.model.backbone import Backbone, Decoder
 from twofold.model.decoding import steps_of
 from twofold.model.encoded import Batch
 from twofold.model.kernels import PackedLinear, can_pack
+from twofold.model.t5 import EncoderDecoder
 from twofold.model.vocabulary import Vocabulary, train_tokenizer
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, beam_search

@@ -9,8 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForCondition
 
 from twofold.identifiers.identifiers import Identifiers, shared
 from twofold.identifiers.trie import build_trie
-from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
+from twofold.model.backbone import Backbone, Decoder
 from twofold.model.decoding import steps_of
+from twofold.model.t5 import EncoderDecoder
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, beam_search

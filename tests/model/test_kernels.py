@@ -11,7 +11,8 @@ from transformers.pytorch_utils import Conv1D
 from twofold.identifiers.identifiers import Identifiers, shared
 from twofold.model.backbone import autocast
 from twofold.model.fresh import fresh_backbone
-from twofold.model.kernels import Dropout, Linear, PackedLinear, can_pack
+from twofold.model.kernels import PackedLinear, can_pack
+from twofold.model.t5 import Dropout, Linear
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.records import Example
 

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from tests.model.random_model import grid, random_vocabulary
 from twofold.identifiers.identifiers import atomic, shared
-from twofold.model.backbone import Decoder, LlamaDecoder, autocast, load_backbone
+from twofold.model.backbone import Decoder, LlamaDecoder, autocast
+from twofold.model.checkpoint import load_backbone
 from twofold.model.fresh import fresh_backbone
 from twofold.model.llama import Llama, LlamaConfig
 

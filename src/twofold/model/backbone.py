@@ -14,29 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from twofold.model.encoded import Batch
 from twofold.model.kernels import (
-    Dropout,
     Layout,
-    Linear,
     PackedLinear,
-    biased_attention,
     can_pack,
     dropout_mask,
     few_sizes,
     pack_layers,
     tied_rows,
 )
-from twofold.model.llama import Llama, LlamaConfig
+from twofold.model.llama import Llama
 from twofold.model.vocabulary import Vocabulary, padded
 from twofold.records import InputError
 
 if TYPE_CHECKING:
-    # Imported where they are used, as a decoder from fresh weights does without.
-    from transformers import PreTrainedConfig, PreTrainedModel
+    # Imported where it is used, as a decoder from fresh weights needs no transformers.
+    from transformers import PreTrainedModel
 
 QUERY_MAP = "query_map.safetensors"
 
@@ -164,7 +161,7 @@ class Backbone(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a folder that transformers loads as it is."""
         if not isinstance(self.model, Llama):
-            _hide_progress()
+            hide_progress()
         self.model.save_pretrained(folder)
         if self.query_map is not None:
             save_file(self.query_map.state_dict(), folder / QUERY_MAP)
@@ -272,129 +269,8 @@ def _tokens(batch: Batch) -> torch.Tensor:
     return tokens
 
 
-class EncoderDecoder(Backbone):
-    """A T5-family model: the encoder reads the request, the decoder writes one identifier."""
-
-    contexts_per_sequence = 1
-
-    def __init__(self, model: "PreTrainedModel", vocabulary: Vocabulary) -> None:
-        from transformers.activations import NewGELUActivation
-
-        super().__init__(model, vocabulary)
-        for module in model.modules():
-            # The same function, but memory is read once instead of eight times.
-            if isinstance(getattr(module, "act", None), NewGELUActivation):
-                module.act = nn.GELU(approximate="tanh")
-            # Classes of ours with the same weights under the same names.
-            elif type(module) is nn.Linear:
-                module.__class__ = Linear
-            elif type(module) is nn.Dropout:
-                module.__class__ = Dropout
-        _attend_faster(model)
-
-    def states(self, batch: Batch) -> torch.Tensor:
-        encoded, mask = self.encoded(batch)
-        steps = batch.context_positions - (batch.lengths - 1)[batch.context_rows]
-        written = torch.arange(int(steps.max()), device=steps.device)
-        places = (batch.lengths[:, None] + written).clamp(max=batch.tokens.shape[1] - 1)
-        start = self.model.config.decoder_start_token_id
-        first = torch.full_like(batch.tokens[:, :1], start)
-        hidden = self.model.get_decoder()(
-            input_ids=torch.cat([first, batch.tokens.gather(1, places)], dim=1),
-            encoder_hidden_states=encoded,
-            encoder_attention_mask=mask,
-            use_cache=False,
-        )
-        states: torch.Tensor = hidden.last_hidden_state[batch.context_rows, steps].float()
-        return states * self.output_scale
-
-    def encoded(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The encoder's states of the requests, (B, S, D), and their attention mask, (B, S)."""
-        # A request is read with its padding; of a training example the answer is cut off.
-        longest = int(batch.lengths.max()) if len(batch.targets) else batch.tokens.shape[1]
-        places = torch.arange(longest, device=batch.tokens.device)
-        mask = (places < batch.lengths[:, None]).long()
-        embedded = self.inputs(batch)[:, :longest]
-        encoded = self.model.get_encoder()(inputs_embeds=embedded, attention_mask=mask)
-        return encoded.last_hidden_state, mask
-
-    @property
-    def output_scale(self) -> float:
-        """The factor that T5 scales its last states by."""
-        config = self.model.config
-        scales = getattr(config, "scale_decoder_outputs", False)
-        return float(config.d_model**-0.5) if scales else 1.0
-
-
-_ATTENTION = "twofold"
-"""The name of our attention among those of transformers."""
-
-
-def _attend_faster(model: "PreTrainedModel") -> None:
-    """Give a T5 our attention for training; with others, and to answer, it keeps torch's."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.models.t5 import modeling_t5
-
-    has_bias = hasattr(modeling_t5, "eager_attention_forward")
-    if not isinstance(model, modeling_t5.T5PreTrainedModel) or not has_bias:
-        return
-    plain = ALL_ATTENTION_FUNCTIONS["sdpa"]
-
-    def attend(
-        module: Any, queries: Any, keys: Any, values: Any, seen: Any, **given: Any
-    ) -> tuple[torch.Tensor, None]:
-        bias = given["position_bias"]
-        if not module.training or (seen is not None and seen.dtype != torch.bool):
-            attended, _ = plain(module, queries, keys, values, seen, **given)
-            return attended, None
-        if seen is None and module.is_causal and queries.shape[2] > 1:
-            seen = queries.new_ones(queries.shape[2], keys.shape[2], dtype=torch.bool).tril()
-        attended = biased_attention(queries, keys, values, bias, seen, given["dropout"])
-        return attended.transpose(1, 2).contiguous(), None
-
-    AttentionInterface.register(_ATTENTION, attend)
-    AttentionMaskInterface.register(_ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
-    model.set_attn_implementation(_ATTENTION)
-
-
-_BY_MODEL_TYPE: dict[str, type[Backbone]] = {}
-"""The class of each `model_type` of transformers that needs one of its own."""
-
-
-def class_of(config: "PreTrainedConfig") -> type[Backbone]:
-    """The class of backbone of a model's configuration."""
-    family = EncoderDecoder if config.is_encoder_decoder else Decoder
-    return _BY_MODEL_TYPE.get(config.model_type, family)
-
-
-def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
-    """Read what `Backbone.save` wrote, to answer with: dropout is not restored."""
-    if config := LlamaConfig.read(folder):
-        backbone: Backbone = LlamaDecoder(Llama.from_pretrained(folder, config), vocabulary)
-    else:
-        backbone = _load_with_transformers(folder, vocabulary)
-    # The weights are mapped from the file: a program that writes over it would change or end a
-    # served model.
-    for tensor in (*backbone.model.parameters(), *backbone.model.buffers()):
-        tensor.data = tensor.data.clone()
-    if backbone.query_map is not None:
-        backbone.query_map.load_state_dict(load_file(folder / QUERY_MAP))
-    return backbone
-
-
-def _load_with_transformers(folder: Path, vocabulary: Vocabulary) -> Backbone:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    _hide_progress()
-    config = AutoConfig.from_pretrained(folder)
-    family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model = family.from_pretrained(folder, dtype=torch.float32)
-    return class_of(config)(model, vocabulary)
-
-
-def _hide_progress() -> None:
+def hide_progress() -> None:
+    """Let transformers show no progress bar where it reads or writes a checkpoint."""
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()

@@ -14,14 +14,23 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
+from safetensors.torch import load_file
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.encoders.text_encoder import load_encoder, sentence_encoder_of
 from twofold.identifiers.identifiers import IdSpaces, load_spaces
-from twofold.model.backbone import Backbone, autocast, load_backbone
+from twofold.model.backbone import (
+    QUERY_MAP,
+    Backbone,
+    Decoder,
+    LlamaDecoder,
+    autocast,
+    hide_progress,
+)
 from twofold.model.encoded import Batch, EncodedExample
 from twofold.model.hybrid import Hybrid, load_hybrid
+from twofold.model.llama import Llama, LlamaConfig
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer, padded
 from twofold.records import TASKS, InputError, Ints, Task
@@ -29,6 +38,8 @@ from twofold.tasks.examples import Histories, numbers_of
 from twofold.tasks.prepared import write_parts
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from twofold.identifiers.trie import Trie
 
 KIND = "model"
@@ -241,6 +252,43 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
         hybrid=load_hybrid(folder, sentence_encoder_of(vocabulary.encoder)),
         stamp=Stamp.read(config["stamp"]),
     )
+
+
+_BY_MODEL_TYPE: dict[str, type[Backbone]] = {}
+"""The class of each `model_type` of transformers that needs one of its own."""
+
+
+def class_of(config: "PreTrainedConfig") -> type[Backbone]:
+    """The class of backbone of a model's configuration."""
+    from twofold.model.t5 import EncoderDecoder
+
+    family = EncoderDecoder if config.is_encoder_decoder else Decoder
+    return _BY_MODEL_TYPE.get(config.model_type, family)
+
+
+def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
+    """Read what `Backbone.save` wrote, to answer requests: dropout is not restored."""
+    if config := LlamaConfig.read(folder):
+        backbone: Backbone = LlamaDecoder(Llama.from_pretrained(folder, config), vocabulary)
+    else:
+        backbone = _load_with_transformers(folder, vocabulary)
+    # The weights are mapped from the file, so a program that overwrites it would change or crash a
+    # served model.
+    for tensor in (*backbone.model.parameters(), *backbone.model.buffers()):
+        tensor.data = tensor.data.clone()
+    if backbone.query_map is not None:
+        backbone.query_map.load_state_dict(load_file(folder / QUERY_MAP))
+    return backbone
+
+
+def _load_with_transformers(folder: Path, vocabulary: Vocabulary) -> Backbone:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    hide_progress()
+    config = AutoConfig.from_pretrained(folder)
+    family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model = family.from_pretrained(folder, dtype=torch.float32)
+    return class_of(config)(model, vocabulary)
 
 
 def _load_tries(folder: Path) -> "dict[Task, Trie]":

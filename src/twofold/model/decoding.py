@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from twofold.model.backbone import Backbone, Decoder, EncoderDecoder
+from twofold.model.backbone import Backbone, Decoder
 from twofold.model.encoded import Batch
+from twofold.model.t5 import EncoderDecoder
 
 
 class Steps(ABC):

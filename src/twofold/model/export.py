@@ -19,8 +19,9 @@ from safetensors.numpy import save_file
 
 from twofold import artifact
 from twofold.identifiers.trie import Trie
-from twofold.model.backbone import QUERY_MAP, EncoderDecoder
+from twofold.model.backbone import QUERY_MAP
 from twofold.model.checkpoint import GenerativeModel
+from twofold.model.t5 import EncoderDecoder
 from twofold.records import TASKS, InputError, Ints, Task
 
 KIND = "export"

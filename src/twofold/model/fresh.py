@@ -7,7 +7,7 @@ import torch
 
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers.identifiers import IdSpaces
-from twofold.model.backbone import Backbone, Decoder, EncoderDecoder, LlamaDecoder
+from twofold.model.backbone import Backbone, Decoder, LlamaDecoder
 from twofold.model.llama import Llama, LlamaConfig
 from twofold.model.vocabulary import Vocabulary, longest_request, padded
 from twofold.records import InputError, Task
@@ -49,6 +49,8 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if family == "t5":
+            from twofold.model.t5 import EncoderDecoder
+
             return EncoderDecoder(_fresh_t5(vocabulary, dropout, **shape), vocabulary)
         if family == "sasrec":
             return Decoder(_fresh_sasrec(vocabulary, dropout, **shape), vocabulary)

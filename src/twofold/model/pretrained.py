@@ -12,9 +12,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from twofold.encoders.vectors import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
-from twofold.model.backbone import Backbone, EncoderDecoder, class_of
+from twofold.model.backbone import Backbone
+from twofold.model.checkpoint import class_of
 from twofold.model.decoding import steps_of
 from twofold.model.encoded import Batch
+from twofold.model.t5 import EncoderDecoder
 from twofold.model.vocabulary import Vocabulary, longest_request
 from twofold.records import Example, InputError, Ints
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -45,7 +45,9 @@ from twofold.training.state import (
     load_state,
     save_state,
 )
-from twofold.training.validation import Validation
+
+if TYPE_CHECKING:
+    from twofold.training.validation import Validation
 
 SAVED_EVERY = 20.0
 """The fewest seconds between two saved states, each at a validation."""
@@ -85,7 +87,7 @@ class Job:
     config: TrainingConfig
     schedule: Schedule
     seed: int
-    validation: Validation | None
+    validation: "Validation | None"
     identity: dict[str, Any]
     each_task: bool = False
     processes: Processes = ALONE
