@@ -1,4 +1,4 @@
-"""Hugging Face models as backbones: hidden states, output embeddings, device and precision.
+"""What a backbone is, and decoders as backbones; device and precision.
 
 Invariant: a backbone's own `model` stays an ordinary transformers model, so that its saved
 weights load there as they are, and its logits at the code tokens are
@@ -96,7 +96,7 @@ class Backbone(nn.Module):
         return states @ self.output_embeddings()[codes].T if packed is None else packed(states)
 
     def pack(self, precision: str, codebooks: Iterable[slice]) -> None:
-        """Lay the weights out for fast products on a CPU; the backbone can no longer be trained.
+        """Pack the weights for fast products on a CPU; the backbone can no longer be trained.
 
         Args:
             precision: the precision of matrix products in training; scores stay float32.
@@ -109,7 +109,7 @@ class Backbone(nn.Module):
         self._pack_outputs(codebooks)
 
     def repack(self, codebooks: Iterable[slice]) -> None:
-        """Lay the output embeddings out again after they have changed, if `pack` did so before."""
+        """Pack the output embeddings again after they have changed, if `pack` was called before."""
         if self._outputs:
             self._outputs.clear()
             self._pack_outputs(codebooks)
@@ -130,7 +130,7 @@ class Backbone(nn.Module):
         return [layer.weight for layer in self._embedding_layers()]
 
     def read_sparsely(self) -> None:
-        """Let the gradients of what reads `embedding_tables` be sparse."""
+        """Let `embedding_tables` have sparse gradients."""
         tables = {id(table) for table in self.embedding_tables()}
         for module in self.modules():
             if isinstance(module, nn.Embedding) and id(module.weight) in tables:
@@ -206,7 +206,7 @@ class Decoder(Backbone):
 
 
 class LlamaDecoder(Decoder):
-    """Our own Llama: the same numbers in half the time of a training step."""
+    """Our own Llama: a training step gives the same numbers in half the time of transformers'."""
 
     model: Llama
 
@@ -263,7 +263,7 @@ class LlamaDecoder(Decoder):
 
 
 def _tokens(batch: Batch) -> torch.Tensor:
-    """The tokens that are no padding, and a few more, (at least N,)."""
+    """The tokens without padding, and a few zeros so that few shapes occur, (at least N,)."""
     tokens = batch.tokens.new_zeros(few_sizes(len(batch.cells)))
     tokens[: len(batch.cells)] = batch.tokens.view(-1)[batch.cells]
     return tokens

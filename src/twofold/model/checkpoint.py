@@ -63,7 +63,7 @@ class GenerativeModel:
         item_vectors: vectors of the items' texts by the vocabulary's encoder, (N, E), in half
             precision after loading; new items are placed by them. None without an encoder.
         hybrid: the lexical and dense part of search scores; None for generative scores alone.
-        stamp: what the model's numbers rest on.
+        stamp: what the model's numbers depend on.
     """
 
     catalog: Catalog
@@ -85,8 +85,8 @@ class GenerativeModel:
     def knows(self, query: str) -> bool:
         """Whether the model knows a word of a query, from an item's text or a training query.
 
-        A pretrained backbone or sentence encoder knows every text. A model without any text encoder
-        or hybrid part keeps no list of words and cannot tell: it is taken to know them.
+        A pretrained backbone or sentence encoder knows every text. A model without a text encoder
+        and a hybrid part has no list of words; it is assumed to know every query.
         """
         encoder = self.vocabulary.encoder
         if self.vocabulary.is_pretrained or sentence_encoder_of(encoder) is not None:

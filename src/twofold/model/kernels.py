@@ -1,16 +1,18 @@
 """Operations of a model that are faster on a CPU than torch's own, and compute the same.
 
-*Products.* Plain torch multiplies float32 through MKL, which uses half the SIMD width of some
-processors, and under autocast converts the weights to bfloat16 in every forward pass. oneDNN, which
-torch includes as well, multiplies the same numbers 2 to 4 times as fast, and takes weights that
-were laid out beforehand for the batch sizes of serving (docs/results/quality.md). torch.compile
+*Matrix products.* torch multiplies float32 through MKL, which uses half the SIMD width of some
+processors, and under autocast it converts the weights to bfloat16 in every forward pass. oneDNN is
+part of torch as well. It multiplies the same numbers 2 to 4 times as fast, and takes weights that
+were packed beforehand for the batch sizes of serving (docs/results/quality.md). torch.compile
 freezes models with the same two operators.
 
-*Gradients.* Those of the parts of a causal model are written out for fast training steps. What is
-saved: passes over memory, and kernels that are slow for short sequences (docs/project/log).
+*Gradients.* The backward passes of a causal model's layers are written by hand for fast training
+steps: they save passes over memory, and avoid kernels that are slow for short sequences
+(docs/project/log).
 
 Shapes: B sequences, L tokens, H heads, d width of a head, D width, F width of the feed-forward
-layer, N = B x L tokens or rows, K columns that are summed over, M rows of a weight.
+layer, N tokens of all sequences without padding, K columns that are summed over, M rows of a
+weight.
 """
 
 import os
@@ -22,18 +24,18 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# oneDNN compiles a kernel of half a megabyte for each shape, and keeps 1024 of them.
+# oneDNN compiles a kernel of half a megabyte for each shape, and by default keeps 1024 of them.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
-_MOST_WEIGHTS = 1 << 24
-"""The most attention weights that are kept for a gradient: 64 MB of float32."""
+_MAX_WEIGHTS = 1 << 24
+"""The most attention weights that are saved for the backward pass: 64 MB of float32."""
 _SHORT = 32
-"""Shorter sequences are attended to in float32: they come in many shapes, and oneDNN, which
-multiplies bfloat16, compiles and keeps a kernel of half a megabyte for each shape."""
+"""Attention over shorter sequences is computed in float32. They come in many shapes, and oneDNN,
+which multiplies bfloat16, compiles and keeps a kernel of half a megabyte for each shape."""
 
 
 class PackedLinear(nn.Module):
-    """Computes what a linear layer does; its weights can no longer be trained or saved.
+    """A linear layer for inference: its weights are packed, and cannot be trained or saved.
 
     Args:
         weight: (out, in).
@@ -61,7 +63,7 @@ class PackedLinear(nn.Module):
 
 @cache
 def can_pack(device: torch.device) -> bool:
-    """Whether this build of torch has the operators for that device."""
+    """Whether this build of torch has the operators of `PackedLinear` for a device."""
     operators = ("_reorder_linear_weight", "_linear_pointwise")
     return (
         device.type == "cpu"
@@ -71,7 +73,7 @@ def can_pack(device: torch.device) -> bool:
 
 
 def product_of(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """`left @ right.T` in their precision, (..., K) x (M, K) -> (..., M); no gradient."""
+    """`left @ right.T` in the precision of both, (..., K) x (M, K) -> (..., M); no gradient."""
     if left.dtype == torch.float32 and left.numel() and can_pack(left.device):
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
             left, right.contiguous(), None, "none", [], ""
@@ -82,7 +84,7 @@ def product_of(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def pack_layers(model: nn.Module, dtype: torch.dtype, keep: nn.Module | None = None) -> None:
-    """Replace every linear layer of `model` except `keep`, in place."""
+    """Replace every linear layer of `model` except `keep` by a `PackedLinear`, in place."""
     for module in list(model.modules()):
         for name, layer in list(module.named_children()):
             if layer is keep:
@@ -112,19 +114,19 @@ class Rotation(NamedTuple):
             float32, contiguous.
         """
         half = vectors.shape[-1] // 2
-        one, two = vectors[..., :half], vectors[..., half:]
+        first, second = vectors[..., :half], vectors[..., half:]
         if vectors.dtype != torch.float32:
-            one, two = one.float(), two.float()
+            first, second = first.float(), second.float()
         rotated = vectors.new_empty(vectors.shape, dtype=torch.float32)
-        torch.mul(one, self.cosines, out=rotated[..., :half])
-        rotated[..., :half].addcmul_(two, self.sines, value=-sign)
-        torch.mul(two, self.cosines, out=rotated[..., half:])
-        rotated[..., half:].addcmul_(one, self.sines, value=sign)
+        torch.mul(first, self.cosines, out=rotated[..., :half])
+        rotated[..., :half].addcmul_(second, self.sines, value=-sign)
+        torch.mul(second, self.cosines, out=rotated[..., half:])
+        rotated[..., half:].addcmul_(first, self.sines, value=sign)
         return rotated
 
 
 def few_sizes(tokens: int) -> int:
-    """A slightly larger number of tokens, of which there are few: see `_SHORT`."""
+    """A slightly larger number of tokens, rounded up so that few shapes occur: see `_SHORT`."""
     step = 16 if tokens <= 256 else 128 if tokens <= 4096 else 1024
     return -(-tokens // step) * step
 
@@ -140,12 +142,12 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         states, weight = ctx.saved_tensors
         flat = grad.reshape(-1, grad.shape[-1])
-        of_weight = product_of(flat.T.contiguous(), states.reshape(-1, states.shape[-1]).T)
-        return product_of(grad.contiguous(), weight.T), of_weight
+        grad_weight = product_of(flat.T.contiguous(), states.reshape(-1, states.shape[-1]).T)
+        return product_of(grad.contiguous(), weight.T), grad_weight
 
 
 def linear(states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`states @ weight.T` of one precision, (..., K) x (M, K) -> (..., M)."""
+    """`states @ weight.T` of one precision, (..., K) x (M, K) -> (..., M), with gradients."""
     if states.device.type == "cpu" and states.dtype == torch.float32:
         product: torch.Tensor = _Linear.apply(states, weight)  # type: ignore[no-untyped-call]
         return product
@@ -167,25 +169,26 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         states, weight, inverse = ctx.saved_tensors
         normed, grad = states * inverse, grad.float()
-        of_weight = (normed * grad).reshape(-1, len(weight)).sum(dim=0)
-        of_normed = grad * weight
-        shared = (of_normed * normed).mean(dim=-1, keepdim=True)
-        return normed.mul_(-shared).add_(of_normed).mul_(inverse), of_weight, None, None
+        grad_weight = (normed * grad).reshape(-1, len(weight)).sum(dim=0)
+        grad_normed = grad * weight
+        shared = (grad_normed * normed).mean(dim=-1, keepdim=True)
+        grad_states = normed.mul_(-shared).add_(grad_normed).mul_(inverse)
+        return grad_states, grad_weight, None, None
 
 
 def rms_norm(
     states: torch.Tensor, weight: torch.Tensor, eps: float, product: torch.dtype
 ) -> torch.Tensor:
-    """States of root mean square 1 times a weight, (..., D), in the precision of the product."""
+    """RMSNorm (Zhang and Sennrich, NeurIPS 2019), (..., D), in the precision `product`."""
     normed: torch.Tensor = _RMSNorm.apply(states, weight, eps, product)  # type: ignore[no-untyped-call]
     return normed
 
 
 class Layout(NamedTuple):
-    """Where the tokens of sequences, one after the other, are in a padded table.
+    """Where the tokens of all sequences are in a padded table, (B, L).
 
     Attributes:
-        cells: the cell of each token in the table, its rows one after the other, (N,).
+        cells: the place of each token in the flattened table, (N,).
         rows, length: the shape of the table, B and L.
     """
 
@@ -194,21 +197,21 @@ class Layout(NamedTuple):
     length: int
 
     def spread(self, states: torch.Tensor) -> torch.Tensor:
-        """Tokens in their table, (at least N, K) -> (B, L, K), zero where there is none."""
+        """Tokens into the table, (at least N, K) -> (B, L, K); padding is zero."""
         table = states.new_zeros(self.rows * self.length, states.shape[1])
         table.index_copy_(0, self.cells, states[: len(self.cells)])
         return table.view(self.rows, self.length, -1)
 
     def gather(self, table: torch.Tensor, tokens: int) -> torch.Tensor:
-        """The reverse, (B, L, K) -> (tokens, K), zero after the first N."""
+        """Tokens out of the table, (B, L, K) -> (tokens, K); zero after the first N."""
         states = table.new_zeros(tokens, table.shape[-1])
         torch.index_select(table.flatten(0, 1), 0, self.cells, out=states[: len(self.cells)])
         return states
 
 
 class _CausalAttention(torch.autograd.Function):
-    """The weights of all pairs of tokens are in memory: torch's kernel for the CPU, which avoids
-    that, takes three times as long at 200 tokens and ten times at 8."""
+    """Keeps the weights of all pairs of tokens in memory. torch's kernel for the CPU does not, and
+    takes three times as long at 200 tokens and ten times as long at 8."""
 
     @staticmethod
     def forward(
@@ -222,8 +225,8 @@ class _CausalAttention(torch.autograd.Function):
         product = projected.dtype if length >= _SHORT else torch.float32
         values = split[2].reshape(rows * heads, length, -1).to(product)
         scale = keys.shape[-1] ** -0.5
-        hidden = keys.new_full((length, length), -torch.inf).triu_(1)
-        weights = torch.baddbmm(hidden, queries, keys.transpose(1, 2), alpha=scale)
+        mask = keys.new_full((length, length), -torch.inf).triu_(1)
+        weights = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=scale)
         weights = torch.softmax(weights, dim=-1).to(product)
         mixed = torch.bmm(weights, values).view(rows, heads, length, -1)
         ctx.rotation, ctx.scale, ctx.heads, ctx.layout = rotation, scale, heads, layout
@@ -237,19 +240,19 @@ class _CausalAttention(torch.autograd.Function):
         (queries, keys), values, weights = ctx.saved_tensors
         layout, heads = ctx.layout, ctx.heads
         rows, length = layout.rows, layout.length
-        mixed = layout.spread(grad).view(rows, length, heads, -1).transpose(1, 2)
-        mixed = mixed.reshape(values.shape).to(values.dtype)
+        grad_mixed = layout.spread(grad).view(rows, length, heads, -1).transpose(1, 2)
+        grad_mixed = grad_mixed.reshape(values.shape).to(values.dtype)
         table = grad.new_empty(rows, length, 3 * grad.shape[1])
         split = table.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        of_values = torch.bmm(weights.transpose(1, 2), mixed)
-        split[2].copy_(of_values.view(rows, heads, length, -1))
-        of_weights = torch.bmm(mixed, values.transpose(1, 2)).float()
-        of_scores = torch._softmax_backward_data(of_weights, weights.float(), -1, torch.float32)
-        of_scores = of_scores.mul_(ctx.scale).to(values.dtype)
-        of_rotated = torch.stack(
-            [torch.bmm(of_scores, keys), torch.bmm(of_scores.transpose(1, 2), queries)]
+        grad_values = torch.bmm(weights.transpose(1, 2), grad_mixed)
+        split[2].copy_(grad_values.view(rows, heads, length, -1))
+        grad_weights = torch.bmm(grad_mixed, values.transpose(1, 2)).float()
+        grad_scores = torch._softmax_backward_data(grad_weights, weights.float(), -1, torch.float32)
+        grad_scores = grad_scores.mul_(ctx.scale).to(values.dtype)
+        grad_rotated = torch.stack(
+            [torch.bmm(grad_scores, keys), torch.bmm(grad_scores.transpose(1, 2), queries)]
         ).view(2, rows, heads, length, -1)
-        split[:2].copy_(ctx.rotation.rotate(of_rotated, -1))
+        split[:2].copy_(ctx.rotation.rotate(grad_rotated, -1))
         return layout.gather(table, len(grad)), None, None, None
 
 
@@ -260,15 +263,15 @@ def causal_attention(
 
     Args:
         projected: queries, keys and values of each token side by side, (at least N, 3 x D).
-        rotation: of the L positions.
+        rotation: the rotations of the L positions.
         heads: the number of heads.
-        layout: the sequences.
+        layout: the sequences of the N tokens.
 
     Returns:
         (at least N, D), in the precision of `projected`.
     """
     rows, length = layout.rows, layout.length
-    if projected.device.type == "cpu" and rows * heads * length**2 <= _MOST_WEIGHTS:
+    if projected.device.type == "cpu" and rows * heads * length**2 <= _MAX_WEIGHTS:
         mixed: torch.Tensor = _CausalAttention.apply(projected, rotation, heads, layout)  # type: ignore[no-untyped-call]
         return mixed
     cells, tokens = layout.cells, len(projected)
@@ -282,10 +285,10 @@ def causal_attention(
 
 
 def _rotated(vectors: torch.Tensor, rotation: Rotation) -> torch.Tensor:
-    """`Rotation.rotate` by operations that torch derives."""
-    one, two = vectors.float().chunk(2, dim=-1)
+    """`Rotation.rotate` by operations that torch differentiates."""
+    first, second = vectors.float().chunk(2, dim=-1)
     cosines, sines = rotation
-    return torch.cat([one * cosines - two * sines, two * cosines + one * sines], dim=-1)
+    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
 
 
 class _GatedSilu(torch.autograd.Function):
@@ -301,25 +304,28 @@ class _GatedSilu(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         both, active = ctx.saved_tensors
         gate, up = both.chunk(2, dim=-1)
-        of_both = torch.empty_like(both)
-        of_gate, of_up = of_both.chunk(2, dim=-1)
-        torch.mul(grad, active, out=of_up)
-        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=of_gate)
-        return of_both
+        grad_both = torch.empty_like(both)
+        grad_gate, grad_up = grad_both.chunk(2, dim=-1)
+        torch.mul(grad, active, out=grad_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=grad_gate)
+        return grad_both
 
 
 def gated_silu(both: torch.Tensor) -> torch.Tensor:
-    """silu(gate) x up of both side by side, (..., 2 x F) -> (..., F)."""
+    """silu(gate) x up, where `both` is gate and up side by side, (..., 2 x F) -> (..., F)."""
     gated: torch.Tensor = _GatedSilu.apply(both)  # type: ignore[no-untyped-call]
     return gated
 
 
 def dropout_mask(like: torch.Tensor, rate: float) -> torch.Tensor:
-    """A factor for each element: 0 with a probability of about `rate`, else the scale that keeps
-    the mean.
+    """The factors of dropout: 0 with a probability of about `rate`, else 1 / (1 - rate), bfloat16.
 
-    Sixteen random bits an element are drawn four at a time, 5 times as fast as torch's Bernoulli.
-    The scale is one that bfloat16 has, and the rate is the one that this scale belongs to.
+    Each element takes sixteen bits of a random 64-bit number, 5 times as fast as torch's Bernoulli.
+    The factor is rounded to bfloat16, and the rate is then the one that belongs to this factor.
+
+    Args:
+        like: a tensor of the wanted shape, on the wanted device.
+        rate: the dropout rate, from 0 to below 1.
     """
     scale = torch.tensor(1 / (1 - rate)).bfloat16()
     keep = 1 / float(scale)
@@ -347,7 +353,7 @@ class _AddDropped(torch.autograd.Function):
 
 
 def add_dropped(states: torch.Tensor, added: torch.Tensor, rate: float) -> torch.Tensor:
-    """`states + dropout(added)`, float32."""
+    """`states + dropout(added)`, (..., D), float32."""
     if not rate:
         return states + added
     mask = dropout_mask(added, rate)
@@ -356,8 +362,8 @@ def add_dropped(states: torch.Tensor, added: torch.Tensor, rate: float) -> torch
 
 
 class _TiedRows(torch.autograd.Function):
-    """One gradient for a table that is read as inputs and as outputs, instead of two and a sum; it
-    is sparse where that of the outputs is."""
+    """Makes one gradient for an embedding table that is both input and output, instead of two and
+    their sum. It is sparse where the gradient of the outputs is."""
 
     @staticmethod
     def forward(
@@ -370,18 +376,18 @@ class _TiedRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, of_inputs: torch.Tensor, of_rows: torch.Tensor
+        ctx: Any, grad_inputs: torch.Tensor, grad_outputs: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         (tokens,) = ctx.saved_tensors
-        read, of_inputs = tokens.reshape(-1), of_inputs.reshape(-1, ctx.shape[1])
-        if of_rows.is_sparse:
-            rows = torch.cat([read, of_rows._indices()[0] + ctx.start])
-            values = torch.cat([of_inputs, of_rows._values()])
+        read, grad_inputs = tokens.reshape(-1), grad_inputs.reshape(-1, ctx.shape[1])
+        if grad_outputs.is_sparse:
+            rows = torch.cat([read, grad_outputs._indices()[0] + ctx.start])
+            values = torch.cat([grad_inputs, grad_outputs._values()])
             return _sparse(rows, values, ctx.shape), None, None
-        grad = of_inputs.new_empty(ctx.shape)
+        grad = grad_inputs.new_empty(ctx.shape)
         grad[: ctx.start] = 0
-        grad[ctx.start :] = of_rows
-        grad.index_add_(0, read, of_inputs)
+        grad[ctx.start :] = grad_outputs
+        grad.index_add_(0, read, grad_inputs)
         return grad, None, None
 
 
@@ -390,22 +396,27 @@ def _sparse(rows: torch.Tensor, values: torch.Tensor, shape: torch.Size) -> torc
 
 
 def coalesced(grad: torch.Tensor) -> torch.Tensor:
-    """A sparse gradient of a table with each of its rows once, in order.
+    """The sparse gradient of a table with each row once, in order, (M, D).
 
-    Sums are made in the order of the values, so that bits repeat.
+    The values of a row are added in their order, so that bits repeat.
     """
     rows, values = grad._indices()[0], grad._values()
-    own, places = torch.unique(rows, return_inverse=True)
-    sums = values.new_zeros(len(own), values.shape[1]).index_add_(0, places, values)
-    return _sparse(own, sums, grad.shape)._coalesced_(True)
+    different, places = torch.unique(rows, return_inverse=True)
+    sums = values.new_zeros(len(different), values.shape[1]).index_add_(0, places, values)
+    return _sparse(different, sums, grad.shape)._coalesced_(True)
 
 
 def tied_rows(
     table: torch.Tensor, tokens: torch.Tensor, start: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows of some tokens, (..., D), and all rows from `start` on.
+    """The rows of some tokens, (..., D), and all rows from `start` on, of an embedding table.
 
-    Where the gradient of the latter is sparse, so is the table's.
+    Where the gradient of the latter is sparse, so is the gradient of the table.
+
+    Args:
+        table: the embeddings, (M, D).
+        tokens: the rows to read, (...,).
+        start: the first row of the second result.
     """
     both: tuple[torch.Tensor, torch.Tensor] = _TiedRows.apply(table, tokens, start)  # type: ignore[no-untyped-call]
     return both

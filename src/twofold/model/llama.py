@@ -37,12 +37,12 @@ _PLAIN = {
     "rope_scaling": None,
     "quantization_config": None,
 }
-"""What a configuration must say, or leave open, to be computed here."""
+"""The values that a configuration must have, or leave out, for this implementation."""
 
 
 @dataclass(slots=True)
 class LlamaConfig:
-    """The shape of a model; all names are those of transformers."""
+    """The shape of a model; the names are those of transformers' `LlamaConfig`."""
 
     vocab_size: int
     hidden_size: int
@@ -60,10 +60,10 @@ class LlamaConfig:
 
     @staticmethod
     def read(folder: Path) -> "LlamaConfig | None":
-        """The configuration of a checkpoint; None where it is not computed here.
+        """The configuration of a checkpoint; None where this implementation cannot compute it.
 
-        That is so for other models than Llama, and for grouped heads, biases, scaled positions and
-        output embeddings of their own.
+        That is another model than Llama, or one with grouped-query attention, biases, scaled rotary
+        positions or untied output embeddings.
         """
         written = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         if any(written.get(key, value) != value for key, value in _PLAIN.items()):
@@ -73,9 +73,9 @@ class LlamaConfig:
         given = {**written, "rope_theta": theta}
         names = [field.name for field in fields(LlamaConfig)]
         config = LlamaConfig(**{name: given[name] for name in names if name in given})
-        ours = config.written()
-        alike = ("num_key_value_heads", "head_dim", "tie_word_embeddings")
-        fits = all(written.get(name) == ours[name] for name in alike)
+        own = config.written()
+        required = ("num_key_value_heads", "head_dim", "tie_word_embeddings")
+        fits = all(written.get(name) == own[name] for name in required)
         return config if fits and rope.get("rope_type", "default") == "default" else None
 
     def written(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class _Linear(nn.Linear):
 
 
 class _Embedding(nn.Embedding):
-    """No initial values, either."""
+    """No initial values, as in `_Linear`."""
 
     def reset_parameters(self) -> None:
         pass
@@ -184,7 +184,7 @@ class Block(nn.Module):
 
     @torch.no_grad()
     def pack(self, product: torch.dtype) -> None:
-        """Lay the weights out for fast products; they can no longer be trained or saved."""
+        """Pack the weights for fast products; they can no longer be trained or saved."""
         self.packed = nn.ModuleList(PackedLinear(w, None, product) for w in self._weights())
         del self.self_attn, self.mlp
 
@@ -210,7 +210,7 @@ class Trunk(nn.Module):
         Args:
             embedded: input embeddings of all tokens, without padding, (at least N, D), float32.
             layout: the sequences of the N tokens.
-            places: the wanted tokens, (P,).
+            places: the tokens whose states are returned, (P,).
 
         Returns:
             (P, D), float32.
@@ -227,9 +227,9 @@ class Trunk(nn.Module):
     def read(self, embedded: torch.Tensor) -> torch.Tensor:
         """The last states of all tokens of sequences of one length, (B, L, D) -> (B, L, D)."""
         rows, length, width = embedded.shape
-        all_of_them = torch.arange(rows * length, device=embedded.device)
-        layout = Layout(all_of_them, rows, length)
-        states = self.forward(embedded.reshape(-1, width), layout, all_of_them)
+        tokens = torch.arange(rows * length, device=embedded.device)
+        layout = Layout(tokens, rows, length)
+        states = self.forward(embedded.reshape(-1, width), layout, tokens)
         return states.view(embedded.shape)
 
     def extend(
@@ -243,7 +243,7 @@ class Trunk(nn.Module):
 
         Args:
             embedded: input embeddings, (B, L, D), float32.
-            cache: the keys and values of all tokens before.
+            cache: the keys and values of the tokens before these.
             mask: what is added to the attention's scores, (B, 1, L, S + L); causal by default,
                 and then the cache is empty.
             positions: the position of each token, (B, L); by default from 0.
@@ -295,7 +295,7 @@ class Trunk(nn.Module):
 
 @lru_cache(maxsize=4)
 def _rotation_table(length: int, width: int, theta: float, device: torch.device) -> Rotation:
-    # Made outside of inference mode, as a training may use it as well.
+    # Made outside of inference mode, since a training may use the cached table as well.
     with torch.inference_mode(False):
         steps = torch.arange(0, width, 2, dtype=torch.float32, device=device)
         frequencies = 1.0 / theta ** (steps / width)
@@ -339,11 +339,11 @@ class Llama(nn.Module):
 
     @classmethod
     def fresh(cls, config: LlamaConfig, dropout: float = 0.0) -> "Llama":
-        """Random weights as transformers draws them, with dropout of whole input tokens and of
-        what each block adds, which Llama itself has not.
+        """Random weights as transformers draws them.
 
-        A query without some of its words must be answered from the others, and a rare word learns
-        to say little (measured in docs/project/log).
+        Dropout, which Llama itself does not have, drops whole input tokens, and elements of what
+        each layer adds. A query must then be answered without some of its words, and a rare word
+        gets little influence (measured in docs/project/log).
         """
         model = cls(config)
         model.model.dropout = dropout
@@ -384,11 +384,11 @@ class Llama(nn.Module):
         return self.model.embed_tokens
 
     def get_output_embeddings(self) -> nn.Linear:
-        """The output embeddings, which are the same; see transformers."""
+        """The output embeddings, which are tied to them; see transformers."""
         return self.lm_head
 
     def pack(self, product: torch.dtype) -> None:
-        """Lay the blocks' weights out for fast products; they can no longer be trained or saved."""
+        """Pack the blocks' weights for fast products; they can no longer be trained or saved."""
         for block in self.model.layers:
             assert isinstance(block, Block)
             block.pack(product)

@@ -130,6 +130,8 @@ class Dropout(nn.Dropout):
 
 
 class _BiasedAttention(torch.autograd.Function):
+    """Saves the attention weights for the backward pass, instead of computing them again."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -154,15 +156,17 @@ class _BiasedAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         queries, keys, values, weights, mask = ctx.saved_tensors
         kept = weights if mask is None else weights * mask
-        of_values = kept.to(grad.dtype).transpose(2, 3) @ grad
-        of_kept = (grad @ values.transpose(2, 3)).float()
+        grad_values = kept.to(grad.dtype).transpose(2, 3) @ grad
+        grad_weights = (grad @ values.transpose(2, 3)).float()
         if mask is not None:
-            of_kept.mul_(mask)
-        of_weights = of_kept.mul_(weights)
-        of_scores = of_weights.sub_(weights * of_weights.sum(dim=-1, keepdim=True))
-        of_bias = of_scores.sum(dim=0, keepdim=True) if ctx.needs_input_grad[3] else None
-        product = of_scores.to(queries.dtype)
-        return product @ keys, product.transpose(2, 3) @ queries, of_values, of_bias, None, None
+            grad_weights.mul_(mask)
+        # The backward pass of softmax: w * (g - sum(w * g)).
+        weighted = grad_weights.mul_(weights)
+        grad_scores = weighted.sub_(weights * weighted.sum(dim=-1, keepdim=True))
+        grad_bias = grad_scores.sum(dim=0, keepdim=True) if ctx.needs_input_grad[3] else None
+        grad_scores = grad_scores.to(queries.dtype)
+        grad_queries, grad_keys = grad_scores @ keys, grad_scores.transpose(2, 3) @ queries
+        return grad_queries, grad_keys, grad_values, grad_bias, None, None
 
 
 def biased_attention(
@@ -177,10 +181,10 @@ def biased_attention(
 
     Args:
         queries: (B, H, L, d).
-        keys, values: (B, H, S, d), of the same precision; weights and sums are float32.
+        keys, values: (B, H, S, d), in the precision of the queries; the softmax is in float32.
         bias: added to the scores, (1, H, L, S), float32.
-        seen: which keys a query sees, broadcast to (B, H, L, S); None for all.
-        rate: of the dropout of the weights.
+        seen: which keys each query attends to, broadcast to (B, H, L, S); None for all.
+        rate: the dropout rate of the attention weights.
 
     Returns:
         (B, H, L, d), in the precision of the values.
