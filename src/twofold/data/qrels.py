@@ -39,7 +39,11 @@ def judgments(
         InputError: an id that is not known, a relevance that is no number, or two judgments that
             contradict each other.
     """
-    parts = [_read(table, items, queries) for table in tables]
+    parts = []
+    for table in tables:
+        parts.append(read_judgments(table))
+        require_known(table, "query_id", queries, "queries")
+        require_known(table, "item_id", items, "items")
     rows = pl.concat(p.with_columns(table=pl.lit(n, pl.UInt32)) for n, p in enumerate(parts))
     _require_consistent(tables, rows)
     relevant = pl.col("relevance") > 0
@@ -61,11 +65,14 @@ def judgments(
     return rows.select("query_id", "item_id", "relevance"), notes
 
 
-def _read(table: "Table", items: pl.Series, queries: pl.Series) -> pl.DataFrame:
+def read_judgments(table: "Table") -> pl.DataFrame:
+    """The rows of a table with their number and the relevance, whatever ids they name.
+
+    Raises:
+        InputError: an id that is missing, or a relevance that is no number.
+    """
     table.require_columns("query_id", "item_id")
     require_values(table, "query_id", "item_id")
-    require_known(table, "query_id", queries, "queries")
-    require_known(table, "item_id", items, "items")
     rows = table.rows.select("query_id", "item_id").with_row_index("row")
     return rows.with_columns(relevance=_relevance(table))
 

@@ -429,6 +429,12 @@ class TimesInParts:
     low: tuple[float, int] = (float("inf"), 0)
     high: tuple[float, int] = (float("-inf"), 0)
 
+    def alike(self, others: "TimesInParts") -> bool:
+        """Whether two columns are written in the same way, or one of them is not there."""
+        if self.first is None or others.first is None:
+            return True
+        return (self.first.form, self.first.zones) == (others.first.form, others.first.zones)
+
     def add(self, times: Times, start: int) -> bool:
         """Whether this is still so with a part whose first row has the number `start`."""
         self.first = self.first or times

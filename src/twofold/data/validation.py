@@ -64,7 +64,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
     if tables.get("queries"):
         asked = read_times(tables["queries"][0])
         notes += [*asked.notes, *(require_alike(times, asked) if times else ())]
-        queries, without_text = _queries(tables["queries"][0], asked)
+        queries, without_text = read_queries(tables["queries"][0], asked)
         if "user_id" in tables["queries"][0].rows.columns:
             users = interactions["user_id"]
             require_same_fractions(tables["queries"][0], "user_id", users, "interactions")
@@ -88,7 +88,16 @@ def _items(table: "Table") -> pl.DataFrame:
     return table.rows.select("item_id", pl.col("title").fill_null(""), *others)
 
 
-def _queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]]:
+def read_queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]]:
+    """The queries that have a text, with the columns of `QUERIES`, and notes on what is not read.
+
+    Args:
+        table: the table queries.
+        times: its timestamps.
+
+    Raises:
+        InputError: an id that is missing or stands twice, or a split that is none.
+    """
     table.require_columns("query_id", "text")
     require_values(table, "query_id")
     require_unique(table, "query_id")
@@ -128,32 +137,44 @@ def _without_history(
     of_users = queries.filter(pl.col("user_id").is_not_null() & bool(interactions.height)).join(
         users, on="user_id", how="left", maintain_order="left"
     )
-    reasons = {_STRANGER: ~known, _UNTIMED: known & untimed}
+    reasons = {STRANGER: ~known, UNTIMED: known & untimed}
     timed = of_users.filter(known & ~untimed)
     if (timed["timestamp"] <= timed["begins"]).all():
-        reasons[_EARLY] = known & ~untimed
+        reasons[EARLY] = known & ~untimed
     notes = []
-    for (problem, remedy), which in reasons.items():
+    for reason, which in reasons.items():
         found = of_users.filter(which)
         if found.height:
-            row = first(table.rows["query_id"] == found["query_id"][0])
+            query, user = found.select("query_id", "user_id").row(0)
+            row = first(table.rows["query_id"] == query)
             assert row is not None
-            said = problem.format(query=found["query_id"][0], user=found["user_id"][0])
-            effect = "asked without a history"
-            notes.append(Note(found.height, table.place(row), said, remedy, "query", effect))
+            notes.append(history_note(reason, found.height, table.place(row), query, user))
     return notes
 
 
-_STRANGER = (
+def history_note(reason: tuple[str, str], count: int, place: str, query: str, user: str) -> Note:
+    """The note on queries that bring no history.
+
+    Args:
+        reason: why: `STRANGER`, `UNTIMED` or `EARLY`.
+        count: how many queries.
+        place, query, user: where the first one stands, its id and its user's.
+    """
+    problem, remedy = reason
+    said = problem.format(query=query, user=user)
+    return Note(count, place, said, remedy, "query", "asked without a history")
+
+
+STRANGER = (
     "user '{user}' of query '{query}' has no interaction",
     "nothing to do, unless the two tables write a user in different ways",
 )
-_UNTIMED = (
+UNTIMED = (
     "query '{query}' or the interactions of its user '{user}' have no timestamp, and a history "
     "is what lies before a query",
     "add one to both tables",
 )
-_EARLY = (
+EARLY = (
     "every query lies before the first interaction of its user, such as '{query}' of '{user}'",
     "nothing to do, unless the times of one of the tables are wrong",
 )
@@ -182,5 +203,10 @@ def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> lis
         return []
     row = first(table.rows["query_id"] == unjudged[0])
     assert row is not None
-    problem = f"query '{unjudged[0]}' has no right answer in qrels"
-    return [Note(len(unjudged), table.place(row), problem, "judge at least one item for it")]
+    return [unjudged_note(len(unjudged), table.place(row), unjudged[0])]
+
+
+def unjudged_note(count: int, place: str, query_id: str) -> Note:
+    """The note on queries without a right answer; `place` and `query_id` are of the first."""
+    problem = f"query '{query_id}' has no right answer in qrels"
+    return Note(count, place, problem, "judge at least one item for it")

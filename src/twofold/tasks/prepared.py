@@ -7,7 +7,6 @@ callers, so nobody may change it; arrays of counts are read-only.
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from twofold.data.dataset import LEFT_OUT, Catalog, Note
 from twofold.data.words import query_key
@@ -25,6 +25,7 @@ from twofold.tasks.examples import (
     Columns,
     Events,
     Histories,
+    JudgedQueries,
     JudgedRequests,
     build_examples,
     build_requests,
@@ -32,6 +33,7 @@ from twofold.tasks.examples import (
 )
 
 T = TypeVar("T")
+TableName = Literal["queries", "qrels"]
 
 _ROWS = 1_000_000
 """The rows of a table that are hashed together."""
@@ -67,10 +69,16 @@ def require_dataset(value: object) -> None:
         )
 
 
-def in_parts(table: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def in_parts(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     """The rows of a table in pieces, at least one."""
-    for start in range(0, max(1, table.height), _ROWS):
-        yield table.slice(start, _ROWS)
+    for start in range(0, max(1, height(table)), _ROWS):
+        yield table.slice(start, _ROWS).collect()
+
+
+def height(table: pl.LazyFrame) -> int:
+    """The number of rows of a table, which is not read for it."""
+    rows: int = table.select(pl.len()).collect().item()
+    return rows
 
 
 def write_parts(parts: Iterator[pl.DataFrame], path: Path) -> None:
@@ -79,12 +87,11 @@ def write_parts(parts: Iterator[pl.DataFrame], path: Path) -> None:
     if second is None:
         first.write_parquet(path)
         return
-    pieces = path.with_suffix("")
-    pieces.mkdir()
-    for number, part in enumerate(chain((first, second), parts)):
-        part.write_parquet(pieces / f"{number:06}.parquet")
-    pl.scan_parquet(pieces / "*.parquet").sink_parquet(path)
-    shutil.rmtree(pieces)
+
+    def pieces(*_asked_for: object) -> Iterator[pl.DataFrame]:
+        yield from chain((first, second), parts)
+
+    register_io_source(pieces, schema=first.schema).sink_parquet(path)
 
 
 class Tables(Protocol):
@@ -109,9 +116,8 @@ class Tables(Protocol):
         """The table interactions in pieces, at least one."""
         ...
 
-    @property
-    def query_names(self) -> pl.LazyFrame:
-        """query_id and user_id of the queries."""
+    def scan(self, name: TableName) -> pl.LazyFrame:
+        """The table queries or qrels, of which only what is asked for is read."""
         ...
 
     @property
@@ -135,12 +141,11 @@ class TablesInMemory:
 
     def interaction_parts(self) -> Iterator[pl.DataFrame]:
         """See `Tables`."""
-        return in_parts(self.interactions)
+        return in_parts(self.interactions.lazy())
 
-    @property
-    def query_names(self) -> pl.LazyFrame:
+    def scan(self, name: TableName) -> pl.LazyFrame:
         """See `Tables`."""
-        return self.queries.lazy().select("query_id", "user_id")
+        return (self.queries if name == "queries" else self.qrels).lazy()
 
     def digest(self, _protocol: SplitProtocol) -> None:
         """See `Tables`."""
@@ -219,7 +224,8 @@ class PreparedDataset:
         if known := self.tables.digest(self.protocol):
             return known
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.protocol)).encode())
-        items, queries, qrels = map(in_parts, (self.catalog.items, self.queries, self.qrels))
+        items = in_parts(self.catalog.items.lazy())
+        queries, qrels = in_parts(self.tables.scan("queries")), in_parts(self.tables.scan("qrels"))
         for parts in (items, self.tables.interaction_parts(), queries, qrels):
             for number, rows in enumerate(parts):
                 digest.update(rows.write_csv(include_header=number == 0).encode())
@@ -231,7 +237,8 @@ class PreparedDataset:
         if self.tables.columns is not None:
             return self.tables.columns
         events = Events.of(self.interactions, self.catalog)
-        return Columns.of(events, self.queries, self.qrels, self.catalog)
+        asked = JudgedQueries.of(self.queries, self.qrels, self.catalog, events.users)
+        return Columns.of(events, asked)
 
     def with_tables(self, **changed: pl.DataFrame) -> "PreparedDataset":
         """The same dataset with other interactions, queries or qrels."""

@@ -9,17 +9,17 @@ import polars as pl
 import scipy.sparse as sp
 
 from twofold.data.words import query_key, words
-from twofold.records import SPLITS
+from twofold.records import SPLITS, Ints
 from twofold.tasks.event_report import event_lines, event_report
 from twofold.tasks.examples import SplitNumbers
 from twofold.tasks.popularity import jensen_shannon, kullback_leibler, popularity_distribution
-from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.prepared import PreparedDataset, height, in_parts
 
 NEAR_DUPLICATE = 0.8
 """The smallest Jaccard overlap of words at which two queries count as near-duplicates."""
 
-_CHUNK = 1000
-"""The number of test queries compared at once, which bounds the memory."""
+_CHUNK, _COMPARED = 1000, 100_000_000
+"""The most test queries, and the most pairs with a training query, that are compared at once."""
 
 _MOST_PAIRS, _MOST_TEST, _MOST_TRAINED = 2_000_000_000, 2_000, 1_000_000
 """Above so many pairs of a test and a training query, so many of each are compared."""
@@ -59,21 +59,21 @@ def _sizes(dataset: PreparedDataset) -> Report:
         "users_that_only_train": users - held_out - unused,
         "users_not_used": unused,
         "interactions": len(events.items),
-        "queries": dataset.queries.height,
-        "qrels": dataset.qrels.height,
+        "queries": height(dataset.tables.scan("queries")),
+        "qrels": height(dataset.tables.scan("qrels")),
     }
 
 
 def _splits(dataset: PreparedDataset) -> Report:
     def count(numbers: SplitNumbers) -> dict[str, int]:
-        not_used, *counts = np.bincount(numbers + 1, minlength=len(SPLITS) + 1).tolist()
+        not_used, *counts = (int((numbers == number).sum()) for number in range(-1, len(SPLITS)))
         return dict(zip(map(str, SPLITS), counts, strict=True)) | {"not used": not_used}
 
     splits: Report = {
         "interactions": count(dataset.columns.events.splits),
         "queries": count(dataset.columns.queries.splits),
     }
-    if dataset.queries.height and dataset.protocol.split == "temporal":
+    if dataset.protocol.split == "temporal" and dataset.queries.height:
         trained = dataset.queries.filter(pl.col("split") == "train")
         test = dataset.queries.filter(pl.col("split") == "test")
         seen = test.join(trained, on="key", how="semi").height
@@ -115,29 +115,38 @@ def _divergence(dataset: PreparedDataset) -> Report | None:
 
 def _query_leaks(dataset: PreparedDataset) -> Report:
     """Test queries that are near training queries, and queries that equal a title."""
-    keys = dataset.queries["key"]
-    trained = keys.filter((dataset.queries["split"] == "train").fill_null(False))
-    test = keys.filter((dataset.queries["split"] == "test").fill_null(False))
-    titles = {query_key(title) for title in dataset.catalog.items["title"] if title}
-    named = pl.Series(sorted(titles), dtype=pl.String)
-    compared, looked_at = test, {}
+    splits = dataset.columns.queries.splits
+    test, trained = (np.flatnonzero(splits == SPLITS.index(name)) for name in ("test", "train"))
+    compared, others, looked_at = test, trained, {}
     if len(test) * len(trained) > _MOST_PAIRS:
-        compared = _drawn(test, _MOST_TEST)
+        compared, others = _drawn(test, _MOST_TEST), _drawn(trained, _MOST_TRAINED)
         looked_at = {"near_duplicates_looked_at": len(compared)}
-    near, example = _near_duplicates(
-        compared.to_list(), (_drawn(trained, _MOST_TRAINED) if looked_at else trained).to_list()
-    )
+    titles = {query_key(title) for title in dataset.catalog.items["title"] if title}
+    named = pl.Series([sorted(titles)], dtype=pl.List(pl.String))
+    equal, start, hashes = 0, 0, []
+    keys: tuple[list[str], list[str]] = [], []
+    for part in in_parts(dataset.tables.scan("queries").select("key")):
+        of_part = part["key"]
+        equal += int(of_part.is_in(named).sum())
+        hashes.append(of_part.hash().to_numpy())
+        for rows, listed in zip((compared, others), keys, strict=True):
+            low, high = np.searchsorted(rows, (start, start + len(of_part)))
+            listed += of_part.gather(rows[low:high] - start).to_list()
+        start += len(of_part)
+    near, example = _near_duplicates(*keys)
+    # Equal texts have equal hashes; the report need not hold the texts.
+    known = np.concatenate(hashes)
     return {
         "left_out_of_training": len(trained) - len(dataset.task("search").examples),
         "near_duplicates_of_training": near,
         **looked_at,
         "near_duplicate_example": example,
-        "same_text_as_training": int(test.unique().is_in(trained.implode()).sum()),
-        "equal_to_a_title": int(keys.is_in(named.implode()).sum()),
+        "same_text_as_training": len(np.intersect1d(known[test], known[trained])),
+        "equal_to_a_title": equal,
     }
 
 
-def _drawn(queries: pl.Series, most: int) -> pl.Series:
+def _drawn(queries: Ints, most: int) -> Ints:
     """At most `most` of the queries, always the same."""
     if len(queries) <= most:
         return queries
@@ -160,8 +169,9 @@ def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str
     )
     duplicates, example = 0, None
     others = ones[len(test) :].T.tocsr()
-    for start in range(0, len(test), _CHUNK):
-        shared = (ones[start : min(start + _CHUNK, len(test))] @ others).tocoo()
+    chunk = max(1, min(_CHUNK, _COMPARED // len(trained)))
+    for start in range(0, len(test), chunk):
+        shared = (ones[start : min(start + chunk, len(test))] @ others).tocoo()
         union = lengths[start + shared.row] + lengths[len(test) + shared.col] - shared.data
         near = np.flatnonzero(shared.data >= NEAR_DUPLICATE * union)
         duplicates += len(np.unique(shared.row[near]))

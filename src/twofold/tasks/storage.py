@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,13 @@ from twofold import artifact
 from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
 from twofold.records import Examples, InputError
 from twofold.tasks.examples import Columns, Events, Histories, JudgedQueries, Texts
-from twofold.tasks.prepared import PreparedDataset, SplitProtocol, in_parts, write_parts
+from twofold.tasks.prepared import (
+    PreparedDataset,
+    SplitProtocol,
+    TableName,
+    in_parts,
+    write_parts,
+)
 
 KIND = "dataset"
 
@@ -60,7 +66,7 @@ def load_dataset(
     # Imported here, as most commands work on a prepared folder.
     from twofold.data.sources import read_source
     from twofold.tasks.split import split_dataset
-    from twofold.tasks.streaming import stream_dataset
+    from twofold.tasks.streaming.dataset import stream_dataset
 
     if folder is not None and split == "last" and cutoff is None:
         streamed = stream_dataset(folder, skip_unknown)
@@ -87,8 +93,8 @@ def save_dataset(
     with artifact.write(out, KIND, config) as folder:
         dataset.catalog.items.write_parquet(folder / "items.parquet")
         write_parts(dataset.tables.interaction_parts(), folder / "interactions.parquet")
-        dataset.queries.write_parquet(folder / "queries.parquet")
-        dataset.qrels.write_parquet(folder / "qrels.parquet")
+        for name in get_args(TableName):
+            write_parts(in_parts(dataset.tables.scan(name)), folder / f"{name}.parquet")
         _save_columns(dataset.columns, folder / _COLUMNS)
         artifact.write_json(
             folder / "notes.json", [dataclasses.asdict(note) for note in dataset.notes]
@@ -143,12 +149,11 @@ class StoredTables:
 
     def interaction_parts(self) -> Iterator[pl.DataFrame]:
         """See `Tables`."""
-        return in_parts(self.interactions)
+        return in_parts(self.interactions.lazy())
 
-    @property
-    def query_names(self) -> pl.LazyFrame:
+    def scan(self, name: TableName) -> pl.LazyFrame:
         """See `Tables`."""
-        return pl.scan_parquet(self.folder / "queries.parquet").select("query_id", "user_id")
+        return pl.scan_parquet(self.folder / f"{name}.parquet")
 
     @cached_property
     def columns(self) -> Columns | None:

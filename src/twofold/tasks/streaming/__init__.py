@@ -1,0 +1,1 @@
+"""Large Parquet tables, prepared piece by piece."""

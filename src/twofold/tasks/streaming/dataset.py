@@ -1,0 +1,163 @@
+"""A folder of large tables, prepared piece by piece.
+
+A table that has anything to report of its rows besides copies, queries without a history and
+queries without a right answer is read whole, as what is said of it names places and counts of all
+rows.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from twofold.data.dataset import Catalog
+from twofold.data.formats import read_table
+from twofold.data.layouts import four_tables
+from twofold.data.layouts.registry import LAYOUTS
+from twofold.data.sources import read_source
+from twofold.records import InputError
+from twofold.tasks.examples import Columns, Events, JudgedQueries
+from twofold.tasks.prepared import PreparedDataset, SplitProtocol, TableName
+from twofold.tasks.split import REPEATS_ALLOWED, split_dataset
+from twofold.tasks.streaming import events, files, queries
+from twofold.tasks.streaming.events import StreamedEvents
+from twofold.tasks.streaming.files import NotPlainError, TemporaryFolder
+from twofold.tasks.streaming.queries import StreamedQueries
+
+LARGE, LARGE_QUERIES = 2_000_000, 200_000
+"""The interactions from which on they are streamed, and the queries from which on these are."""
+
+_log = logging.getLogger(__name__)
+
+
+def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
+    """The dataset of a folder whose interactions are a large table; None for any other source.
+
+    Args:
+        source: the folder.
+        skip_unknown: see `load_dataset`; no row is left out where every one is known.
+
+    Raises:
+        InputError: the disk has too little space for temporary files.
+    """
+    sizes = _large_tables(source)
+    if sizes is None:
+        return None
+    needed = sizes["interactions"] * events.BYTES + sizes.get("queries", 0) * queries.BYTES
+    folder = TemporaryFolder(needed)
+    try:
+        return _streamed(source, skip_unknown, folder, with_queries="queries" in sizes)
+    except (NotPlainError, InputError, pl.exceptions.PolarsError):
+        # Also where another table is at fault, or the rows that stand for all of them look as if
+        # they were: the whole says what is wrong, with the right counts.
+        _log.info("%s: not every row is plain, so that the tables are read whole", source)
+        return None
+
+
+def _large_tables(source: Path) -> dict[str, int] | None:
+    """The rows of the interactions, where they are Parquet and many, and those of such queries."""
+    if not source.is_dir() or any(layout.recognises(source) for layout in LAYOUTS):
+        return None
+    try:
+        present = four_tables.present(source)
+        if "items" not in present or "interactions" not in present:
+            return None
+        parquet = [name for name, path in present.items() if path.suffix.lower() == ".parquet"]
+        rows = {name: files.Pieces(present[name]).rows for name in parquet if name != "items"}
+    except (InputError, pl.exceptions.PolarsError):
+        return None
+    if not LARGE <= rows.get("interactions", -1) < 2**32:
+        return None
+    if not LARGE_QUERIES <= rows.get("queries", -1) < 2**31 or not rows.get("qrels"):
+        rows.pop("queries", None)
+    return rows
+
+
+def _streamed(
+    source: Path, skip_unknown: bool, folder: TemporaryFolder, *, with_queries: bool
+) -> PreparedDataset:
+    """The dataset of a folder; what is not streamed is validated and split as it is.
+
+    Raises:
+        NotPlainError: a table has to be read whole.
+        InputError: something is wrong.
+    """
+    paths = four_tables.present(source)
+    items = read_table(paths["items"]).rows["item_id"]
+    if items.is_duplicated().any():
+        raise NotPlainError
+    made = StreamedEvents(paths["interactions"], items, folder.path)
+    given = {"interactions": made.table(every_user=not with_queries)}
+    asked: StreamedQueries | None = None
+    if with_queries:
+        qrels = paths["qrels"]
+        asked = StreamedQueries(paths["queries"], qrels, items, made, folder.path)
+        if not made.times.alike(asked.times):
+            raise NotPlainError
+        given["queries"], given["qrels"] = asked.tables()
+    seen = "exclude" if made.repeat_share < REPEATS_ALLOWED else "keep"
+    split = split_dataset(read_source(source, skip_unknown, given), str(source))
+    protocol = SplitProtocol(seen=seen)  # type: ignore[arg-type]
+    catalog = split.catalog
+    if asked is None:
+        judged = JudgedQueries.of(split.queries, split.qrels, catalog, made.events.users)
+        frames: dict[TableName, pl.LazyFrame] = {
+            "queries": split.queries.lazy(),
+            "qrels": split.qrels.lazy(),
+        }
+    else:
+        judged, frames = asked.asked, {"queries": asked.queries, "qrels": asked.qrels}
+    tables = StreamedTables(catalog, made.events, judged, frames, folder)
+    notes = (*split.notes, *(asked.notes if asked else ()))
+    return replace(split, tables=tables, protocol=protocol, notes=notes)
+
+
+@dataclass(frozen=True)
+class StreamedTables:
+    """Tables of which the large ones are in a folder of their own; see `Tables`."""
+
+    catalog: Catalog
+    events: Events
+    judged: JudgedQueries
+    frames: Mapping[TableName, pl.LazyFrame]
+    folder: TemporaryFolder
+
+    @cached_property
+    def interactions(self) -> pl.DataFrame:
+        """See `Tables`."""
+        return pl.concat(self.interaction_parts())
+
+    @cached_property
+    def queries(self) -> pl.DataFrame:
+        """See `Tables`."""
+        return self.frames["queries"].collect()
+
+    @cached_property
+    def qrels(self) -> pl.DataFrame:
+        """See `Tables`."""
+        return self.frames["qrels"].collect()
+
+    def scan(self, name: TableName) -> pl.LazyFrame:
+        """See `Tables`."""
+        return self.frames[name]
+
+    def interaction_parts(self) -> Iterator[pl.DataFrame]:
+        """See `Tables`."""
+        users, items = self.events.users, self.catalog.items["item_id"]
+        for frame in self.events.frames():
+            for start in range(0, frame.height, files.PIECE):
+                piece = frame.slice(start, files.PIECE)
+                yield piece.with_columns(
+                    user_id=users.gather(piece["user_id"]), item_id=items.gather(piece["item_id"])
+                )
+
+    @cached_property
+    def columns(self) -> Columns:
+        """See `Tables`."""
+        return Columns.of(self.events, self.judged)
+
+    def digest(self, _protocol: SplitProtocol) -> None:
+        """See `Tables`."""

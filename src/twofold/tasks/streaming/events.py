@@ -1,0 +1,179 @@
+"""The interactions of a large table: numbers at once, then sorted and split user by user.
+
+A piece of the file becomes numbers as soon as it is checked, and goes to the buckets of its users
+on disk; a bucket at a time is then sorted, cleared of copies, and split. So memory grows with the
+users and the items, not with the events. What is made of the events is what `twofold.tasks.split`
+makes of the whole table.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from twofold.data.checks import require_values
+from twofold.data.dataset import Note
+from twofold.data.formats import Table
+from twofold.data.ids import doubtful_ids
+from twofold.data.times import TimesInParts, read_times
+from twofold.records import SPLITS, Floats, Ints
+from twofold.tasks.examples import Events
+from twofold.tasks.streaming.files import (
+    ArrayFile,
+    NotPlainError,
+    Pieces,
+    append_by,
+    with_progress,
+)
+from twofold.tasks.streaming.numbering import Numbering
+
+BYTES = 40
+"""The bytes of temporary files an event takes."""
+_USER_BITS = 14
+"""A bucket has 2 to the power of this many users."""
+_SHOWN = 100
+"""The users of whom one event tells what all are like."""
+_ROW = np.dtype([("user", "u4"), ("item", "u4"), ("time", "f8"), ("row", "u4")])
+
+
+class StreamedEvents:
+    """The events of one table.
+
+    Args:
+        path: the file.
+        items: all item ids, which differ.
+        folder: where buckets and arrays are written.
+
+    Attributes:
+        users: the users, numbered.
+        times: what is known of the timestamps.
+        events: the events, mapped from files.
+        begins: the time of each user's first event, (U,).
+        repeat_share: the share of events whose (user, item) occurred before.
+
+    Raises:
+        NotPlainError: something is to be said of a row.
+        InputError: a column is missing, or a value is wrong.
+    """
+
+    def __init__(self, path: Path, items: pl.Series, folder: Path) -> None:
+        self._pieces, self._folder = Pieces(path), folder
+        self._items = pl.Enum(items)
+        self.users, self.times = Numbering("user_id"), TimesInParts()
+        buckets = self._fill_buckets()
+        if doubtful_ids(Table(path, self.users.texts.to_frame()), "user_id", "user"):
+            raise NotPlainError
+        self._copies = _Copies()
+        self._first_rows: list[Ints] = []
+        self.events, self.repeat_share = self._sorted(buckets)
+
+    def table(self, *, every_user: bool) -> Table:
+        """Some rows as text, with a note on the copies that were left out: those that tell what
+        the times are, and the earliest of each user or, unless it is asked for, of some users."""
+        first = self._first_rows if every_user else [self._first_rows[0][:_SHOWN]]
+        ends = [0, self.times.low[1], self.times.high[1]]
+        table = self._pieces.at(np.unique(np.concatenate([*first, ends]).astype(np.int64)))
+        if not self._copies.count:
+            return table
+        copy = self._pieces.at(np.array([self._copies.row]))
+        user, item = copy.rows.select("user_id", "item_id").row(0)
+        problem = f"user '{user}' has item '{item}' at the same time in a row above: one event"
+        remedy = "remove the rows that stand twice"
+        return replace(table, notes=(Note(self._copies.count, copy.place(0), problem, remedy),))
+
+    def _fill_buckets(self) -> list[Path]:
+        """Write the rows to the buckets of their users, in the order of the file."""
+        for start, table in self._pieces.each("interactions"):
+            rows = self._numbers(table, start)
+            append_by(rows, rows["user"] >> _USER_BITS, self._bucket)
+        return [self._bucket(number) for number in range(-(-len(self.users.texts) >> _USER_BITS))]
+
+    def _bucket(self, number: int) -> Path:
+        return self._folder / f"bucket-{number}"
+
+    def _numbers(self, table: Table, start: int) -> npt.NDArray[np.void]:
+        """Checked rows as numbers of users and items, and seconds."""
+        table.require_columns("user_id", "item_id", "timestamp")
+        require_values(table, "user_id", "item_id")
+        items = table.rows["item_id"].cast(self._items, strict=False).to_physical()
+        times = read_times(table)
+        if items.null_count() or not self.times.add(times, start):
+            raise NotPlainError
+        rows = np.empty(table.rows.height, dtype=_ROW)
+        rows["user"] = self.users.add(table.rows["user_id"])
+        rows["item"] = items.to_numpy()
+        rows["time"] = times.seconds.to_numpy()
+        rows["row"] = np.arange(start, start + len(rows))
+        return rows
+
+    def _sorted(self, buckets: list[Path]) -> tuple[Events, float]:
+        """The events in time order within each user, split, and the share of repeats."""
+        items = ArrayFile(self._folder, "event_items", "<i4")
+        times = ArrayFile(self._folder, "event_times", "<f8")
+        splits = ArrayFile(self._folder, "event_splits", "|i1")
+        counts, begins, distinct = [], [], 0
+        for bucket in with_progress(buckets, "events by user", len(buckets)):
+            rows = self._copies.removed(np.fromfile(bucket, dtype=_ROW))
+            bucket.unlink()
+            first = np.flatnonzero(np.diff(rows["user"], prepend=np.uint32(2**32 - 1)))
+            own = np.diff(first, append=len(rows))
+            pairs = np.sort(rows["user"].astype(np.int64) << 32 | rows["item"])
+            distinct += 1 + int(np.count_nonzero(pairs[1:] != pairs[:-1]))
+            items.write(rows["item"])
+            times.write(rows["time"])
+            splits.write(_last_event(own))
+            counts.append(own)
+            begins.append(rows["time"][first])
+            self._first_rows.append(rows["row"][first])
+        self.begins: Floats = np.concatenate(begins)
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+        mapped = items.mapped(), times.mapped(), splits.mapped()
+        return Events(self.users.texts, starts, *mapped), 1.0 - distinct / int(starts[-1])
+
+
+@dataclass(slots=True)
+class _Copies:
+    """Rows that say of a user, an item and a time what a row above says.
+
+    Attributes:
+        count: how many.
+        row: the number of the first.
+    """
+
+    count: int = 0
+    row: int = 2**32
+
+    def removed(self, rows: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+        """The rows of a bucket without copies, by user and time, then in the order of the file."""
+        rows = rows[np.argsort(rows["time"], kind="stable")]
+        # The users of a bucket have small numbers, which are sorted by counting.
+        of_bucket = (rows["user"] & ((1 << _USER_BITS) - 1)).astype(np.uint16)
+        rows = rows[np.argsort(of_bucket, kind="stable")]
+        user, times = rows["user"], rows["time"]
+        if not ((user[1:] == user[:-1]) & (times[1:] == times[:-1])).any():
+            return rows
+        order = np.lexsort((rows["item"], times, user))
+        sorted_ = rows[order]
+        same = np.ones(len(rows) - 1, dtype=bool)
+        for name in ("user", "time", "item"):
+            same &= sorted_[name][1:] == sorted_[name][:-1]
+        copies = order[1:][same]
+        if len(copies):
+            self.count += len(copies)
+            self.row = min(self.row, int(rows["row"][copies].min()))
+        return np.delete(rows, copies)
+
+
+def _last_event(counts: Ints) -> npt.NDArray[np.int8]:
+    """The numbers of the splits of users' events; see `twofold.tasks.split`.
+
+    Args:
+        counts: the events of each user.
+    """
+    ends = np.cumsum(counts)
+    splits = np.zeros(int(ends[-1]), dtype=np.int8)
+    tested = ends[counts >= 3]
+    splits[tested - 1], splits[tested - 2] = SPLITS.index("test"), SPLITS.index("validation")
+    return splits

@@ -1,0 +1,196 @@
+"""What streaming reads and writes: pieces of a table, arrays, and a temporary folder for them."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from twofold.data.formats import Table
+from twofold.data.reading.columns import table_columns
+from twofold.data.reading.parquet import any_time_zone, frame_columns
+from twofold.records import InputError, Ints
+
+T = TypeVar("T")
+
+PIECE = 1_000_000
+"""The rows that are read, or written, at once."""
+_PREFIX, _LOCK = "twofold-", "lock"
+_PER_LINE = 10.0
+"""The seconds between two lines of progress."""
+_GIB = 2**30
+
+_log = logging.getLogger(__name__)
+
+
+class NotPlainError(Exception):
+    """A table of which something has to be said that only the whole of it tells."""
+
+
+class Pieces:
+    """A Parquet table as text, some rows at a time.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        path: the file.
+        rows: how many rows it has.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: int = pl.scan_parquet(path).select(pl.len()).collect().item()
+
+    def each(self, what: str) -> Iterator[tuple[int, Table]]:
+        """The number of the first row of each piece, and its rows; `what` is what the log says.
+
+        Raises:
+            NotPlainError: something is to be said of them.
+        """
+        starts = range(0, self.rows, PIECE)
+        for start in with_progress(starts, what, len(starts)):
+            yield start, self._piece(start)
+
+    def at(self, chosen: Ints) -> Table:
+        """Some rows by their number, which is ascending."""
+        parts = []
+        for start in range(0, self.rows, PIECE):
+            own = chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, start + PIECE)]
+            if len(own):
+                parts.append(self._piece(start).rows[own - start])
+        lines = pl.Series(chosen + 1, dtype=pl.UInt32)
+        return Table(self.path, pl.concat(parts), lines=lines)
+
+    def place(self, row: int) -> str:
+        """Where a row stands, for a person to look it up."""
+        line = pl.Series([row + 1], dtype=pl.UInt32)
+        return Table(self.path, pl.DataFrame({"row": [row]}), lines=line).place(0)
+
+    def _piece(self, start: int) -> Table:
+        with any_time_zone():
+            frame = pl.scan_parquet(self.path).slice(start, PIECE).collect()
+        raw = frame_columns(self.path, frame)
+        rows, lines, notes = table_columns(self.path, raw)
+        if notes or rows.height < frame.height:
+            raise NotPlainError
+        return Table(self.path, rows, lines=lines + start)
+
+
+class ArrayFile:
+    """Writes one array of numbers piece by piece, as a file of NumPy.
+
+    Args:
+        folder: where.
+        name: the name of the file.
+        dtype: the type of the numbers.
+    """
+
+    def __init__(self, folder: Path, name: str, dtype: str) -> None:
+        self._path, self._dtype, self._count = folder / f"{name}.npy", np.dtype(dtype), 0
+        self._path.touch()
+        self._write_header()
+
+    def write(self, numbers: npt.NDArray[np.generic]) -> None:
+        """Append numbers."""
+        with self._path.open("ab") as file:
+            numbers.astype(self._dtype).tofile(file)
+        self._count += len(numbers)
+
+    def mapped(self) -> Any:
+        """The whole array, mapped into memory."""
+        self._write_header()
+        mode: Any = "r" if self._count else None  # a file without a number cannot be mapped
+        return np.load(self._path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
+
+    def _write_header(self) -> None:
+        described = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._count,)}
+        with self._path.open("r+b") as file:
+            np.lib.format.write_array_header_1_0(file, described)
+
+
+def append_by(
+    rows: npt.NDArray[np.void], numbers: npt.NDArray[np.integer[Any]], path: Callable[[int], Path]
+) -> None:
+    """Append each of some rows to the file of its number, in their order.
+
+    Args:
+        rows: the rows, (n,).
+        numbers: below 65,536, (n,).
+        path: the file of a number.
+    """
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")  # by counting
+    rows, numbers = rows[order], numbers[order]
+    first = np.flatnonzero(np.diff(numbers, prepend=numbers[0] + 1))
+    for number, own in zip(numbers[first].tolist(), np.split(rows, first[1:]), strict=True):
+        # One open file at a time: a process may not have thousands.
+        with path(number).open("ab") as file:
+            own.tofile(file)
+
+
+class TemporaryFolder:
+    """A folder that is removed with what uses it, at the latest by the next process.
+
+    A process that is killed leaves its folder behind. It holds a lock in it, which ends with it,
+    so that others see that nobody uses the folder any more.
+
+    Args:
+        bytes_: about what will be written.
+
+    Raises:
+        InputError: the disk has less left.
+    """
+
+    def __init__(self, bytes_: int) -> None:
+        parent = Path(tempfile.gettempdir())
+        _remove_left_over(parent)
+        free = shutil.disk_usage(parent).free
+        if free < bytes_:
+            raise InputError(
+                f"{parent}: has {free / _GIB:.1f} GiB left, and temporary files take about "
+                f"{bytes_ / _GIB:.1f} GiB; free some space, or name another folder in TMPDIR"
+            )
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        weakref.finalize(self, _remove, self.path, lock)
+
+
+def _remove(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
+
+
+def _remove_left_over(parent: Path) -> None:
+    """Remove the temporary folders whose process is gone."""
+    for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
+        try:
+            with lock.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent)
+                _log.info("%s: removed, as the process that made it is gone", lock.parent)
+        except OSError:  # in use, of another user, or on a file system without locks
+            continue
+
+
+def with_progress(steps: Iterable[T], what: str, size: int) -> Iterator[T]:
+    """The steps; now and then a line of the log says how far they are, and the time left."""
+    start = last = time.monotonic()
+    for done, step in enumerate(steps):
+        now = time.monotonic()
+        if done and now - last > _PER_LINE:
+            last = now
+            left = (now - start) / done * (size - done)
+            _log.info("%s: %d of %d pieces, %.0f s left", what, done, size, left)
+        yield step

@@ -1,0 +1,155 @@
+"""Numbers for texts, by hashes of them: no text is compared but with the one of its number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from twofold.records import Ints
+from twofold.tasks.streaming.files import NotPlainError
+
+Hashes = npt.NDArray[np.uint64]
+
+
+class Numbering:
+    """The different ones of texts that come in pieces, numbered in the order of their first.
+
+    Args:
+        name: the name of the column.
+
+    Attributes:
+        texts: the different ones.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.texts = pl.Series(name, [], dtype=pl.String)
+        self._hashes, self._numbers = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
+
+    def add(self, texts: pl.Series) -> Ints:
+        """The number of each text, (n,).
+
+        Raises:
+            NotPlainError: two texts have the same hash.
+        """
+        hashes, first, of_text = np.unique(_hash(texts), return_index=True, return_inverse=True)
+        numbers = self._find(hashes)
+        new = np.flatnonzero(numbers < 0)
+        new = new[np.argsort(first[new])]
+        if len(new):
+            numbers[new] = np.arange(len(new)) + len(self.texts)
+            more = texts.gather(first[new]).rename(self.texts.name)
+            self.texts = pl.concat([self.texts, more], rechunk=True)
+            both = np.concatenate([self._hashes, hashes[new]])
+            order = np.argsort(both, kind="stable")
+            self._hashes = both[order]
+            self._numbers = np.concatenate([self._numbers, numbers[new]])[order]
+        return self._checked(numbers[of_text], texts)
+
+    def find(self, texts: pl.Series) -> Ints:
+        """The number of each text, or -1 for one that did not come and for none, (n,).
+
+        Raises:
+            NotPlainError: two texts have the same hash.
+        """
+        numbers = self._find(_hash(texts))
+        numbers[texts.is_null().to_numpy()] = -1
+        known = np.flatnonzero(numbers >= 0)
+        self._checked(numbers[known], texts.gather(known))
+        return numbers
+
+    def _find(self, hashes: Hashes) -> Ints:
+        if not len(self._hashes):
+            return np.full(len(hashes), -1)
+        places = _places(self._hashes, hashes)
+        return np.where(self._hashes[places] == hashes, self._numbers[places], -1)
+
+    def _checked(self, numbers: Ints, texts: pl.Series) -> Ints:
+        if not (self.texts.gather(numbers) == texts).all():
+            raise NotPlainError
+        return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """Two hashes of each text of a column: where both are equal, the texts are.
+
+    Attributes:
+        hashes, others: of the texts, (n,) each.
+    """
+
+    hashes: Hashes
+    others: Hashes
+
+    @staticmethod
+    def of(texts: pl.Series) -> "Digests":
+        """The hashes of texts, none of them null."""
+        return Digests(_hash(texts), _hash(texts, 1))
+
+    @staticmethod
+    def joined(parts: "list[Digests]") -> "Digests":
+        """The hashes of pieces one after another; the pieces are given up."""
+        hashes = np.concatenate([part.hashes for part in parts])
+        others = np.concatenate([part.others for part in parts])
+        parts.clear()
+        return Digests(hashes, others)
+
+    def first_equal(self) -> Ints:
+        """The first text that equals each one, (n,).
+
+        Raises:
+            NotPlainError: different texts have the same hash.
+        """
+        order = np.argsort(self.hashes, kind="stable")
+        same = self.hashes[order[1:]] == self.hashes[order[:-1]]
+        if (self.others[order[1:]] != self.others[order[:-1]])[same].any():
+            raise NotPlainError
+        new = np.concatenate([[True], ~same])
+        first = np.empty(len(order), dtype=np.int64)
+        first[order] = order[new][np.cumsum(new) - 1]
+        return first
+
+
+class DifferentTexts:
+    """Texts that are all different, to be found by their hashes.
+
+    Args:
+        digests: of the texts.
+
+    Raises:
+        NotPlainError: two have the same hash.
+    """
+
+    def __init__(self, digests: Digests) -> None:
+        self._order = np.argsort(digests.hashes, kind="stable")
+        self._hashes, self._others = digests.hashes[self._order], digests.others
+        if (self._hashes[1:] == self._hashes[:-1]).any():
+            raise NotPlainError
+
+    def find(self, texts: pl.Series) -> Ints:
+        """The number of each text, (n,).
+
+        Raises:
+            NotPlainError: one is none of them.
+        """
+        wanted = Digests.of(texts)
+        found = self._order[_places(self._hashes, wanted.hashes)]
+        places_differ = self._others[found] != wanted.others
+        if places_differ.any():
+            raise NotPlainError
+        return found
+
+
+def _hash(texts: pl.Series, seed: int = 0) -> Hashes:
+    return texts.hash(seed).to_numpy()
+
+
+def _places(known: Hashes, wanted: Hashes) -> Ints:
+    """The place of each of some hashes in sorted ones, if it is there: one of theirs, (n,).
+
+    In order they are found several times as fast, as what is read stays near.
+    """
+    order = np.argsort(wanted)
+    places = np.empty(len(wanted), dtype=np.int64)
+    places[order] = np.minimum(np.searchsorted(known, wanted[order]), len(known) - 1)
+    return places
