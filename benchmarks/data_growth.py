@@ -7,8 +7,9 @@ For each size N a folder of four Parquet tables is written, piece by piece: N in
 users, and N / 10 queries of theirs with two right answers each, over 100,000 items. `twofold
 prepare` and `twofold train` then run as processes of their own. A table shows their time, processor
 time and peak memory (mapped files that were read count as well), when the first step of the
-training began, counted from the start of its command, and ratios to the smallest size, divided by
-the ratio of the sizes: 1 is linear. The data are removed afterwards, unless they are to be kept.
+training began, counted from the start of its command in seconds and in seconds of processors, and
+ratios to the smallest size, divided by the ratio of the sizes: 1 is linear. The data are removed
+afterwards, unless they are to be kept.
 Writes DIR/data_growth.json.
 """
 
@@ -43,7 +44,8 @@ step, started, told = loop._step, float(os.environ["STARTED"]), []
 def timed(*arguments, **named):
     if not told:
         told.append(time.time() - started)
-        print(f"first step after {told[0]:.3f} s", file=sys.stderr, flush=True)
+        spent = time.process_time()
+        print(f"first step after {told[0]:.3f} s, {spent:.3f} s", file=sys.stderr, flush=True)
     return step(*arguments, **named)
 loop._step = timed
 main()
@@ -196,6 +198,7 @@ def measured(folder: Path, size: int, arguments: argparse.Namespace) -> dict[str
         "interactions": size,
         "prepare": _figures(prepared),
         "first_step_seconds": float(first.split()[3]),
+        "first_step_processor": float(first.split()[5]),
         "train": _figures(trained),
     }
 
@@ -215,7 +218,10 @@ def growth(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 stage: {name: row[stage][name] / first[stage][name] / larger for name in row[stage]}
                 for stage in ("prepare", "train")
             }
-            | {"first_step": row["first_step_seconds"] / first["first_step_seconds"] / larger}
+            | {
+                name: row[name] / first[name] / larger
+                for name in ("first_step_seconds", "first_step_processor")
+            }
         )
     return grown
 
@@ -232,7 +238,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    print("interactions   prepare s   cpu s    GiB   first step s   train s   cpu s    GiB")
+    print("interactions   prepare s   cpu s    GiB   first step s   cpu s   train s   cpu s    GiB")
     for size in arguments.sizes:
         folder = arguments.out / str(size)
         row = measured(folder, size, arguments)
@@ -240,7 +246,8 @@ def main() -> None:
         prepare, train = row["prepare"], row["train"]
         print(
             f"{size:12,}  {prepare['seconds']:10.1f}  {prepare['processor']:6.1f} "
-            f"{prepare['peak']:6.2f}  {row['first_step_seconds']:13.1f}  {train['seconds']:8.1f}  "
+            f"{prepare['peak']:6.2f}  {row['first_step_seconds']:13.1f}  "
+            f"{row['first_step_processor']:6.1f}  {train['seconds']:8.1f}  "
             f"{train['processor']:6.1f} {train['peak']:6.2f}",
             flush=True,
         )
@@ -252,7 +259,8 @@ def main() -> None:
         print(
             f"{row['interactions']:12,}  {row['prepare']['seconds']:10.2f}  "
             f"{row['prepare']['processor']:6.2f} {row['prepare']['peak']:6.2f}  "
-            f"{row['first_step']:13.2f}  {row['train']['seconds']:8.2f}  "
+            f"{row['first_step_seconds']:13.2f}  {row['first_step_processor']:6.2f}  "
+            f"{row['train']['seconds']:8.2f}  "
             f"{row['train']['processor']:6.2f} {row['train']['peak']:6.2f}"
         )
     result = {"rows": rows, "growth": grown, "threads": arguments.threads, "set": arguments.set}

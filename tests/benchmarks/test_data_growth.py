@@ -31,10 +31,11 @@ def test_growth_is_one_where_a_figure_grows_as_the_data() -> None:
             "prepare": {"seconds": seconds},
             "train": {"seconds": 5.0},
             "first_step_seconds": 2.0,
+            "first_step_processor": seconds,
         }
 
     _, grown = data_growth.growth([row(10, 3.0), row(40, 12.0)])
 
     assert grown["prepare"] == {"seconds": 1.0}
     assert grown["train"] == {"seconds": 0.25}
-    assert grown["first_step"] == 0.25
+    assert (grown["first_step_seconds"], grown["first_step_processor"]) == (0.25, 1.0)
