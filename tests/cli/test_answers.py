@@ -44,9 +44,9 @@ def test_ids_with_spaces_stand_as_they_are() -> None:
     ("value", "says"),
     [
         ("a,b,c", r'can be read as \["a,b", "c"\] or as|can be read as \["a", "b", "c"\] or as'),
-        ('["a", null]', r"null is no item id; give a JSON list of ids"),
-        ('[{"a": 1}]', r"is no item id"),
-        ("[1.5]", r"1.5 is no item id"),
+        ('["a", null]', r"null is not an item id; give a JSON list of ids"),
+        ('[{"a": 1}]', r"is not an item id"),
+        ("[1.5]", r"1.5 is not an item id"),
     ],
 )
 def test_what_has_no_one_reading_is_refused(value: str, says: str) -> None:

@@ -85,7 +85,7 @@ def test_a_file_that_may_not_be_so_large_is_one_line(
 
     monkeypatch.setattr(storage, "save_dataset", too_large)
     said = mistake("prepare", write_folder(), "--out", tmp_path / "out")
-    assert "a file may not be so large here (" in said
+    assert "a file exceeds its size limit (" in said
 
 
 def test_a_link_to_itself_is_refused(write_folder: WriteFolder, tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from twofold.training.config import PRESETS, TrainingConfig, as_config, require_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (("colour=red",), "setting 'colour': there is no such setting; the settings are backbone,"),
-        (("colour=red",), "setting 'colour': there is no such setting; .*, max_steps, "),
-        (("warmup=0.1",), "setting 'warmup_ratio': there is no such setting any more"),
+        (("colour=red",), "setting 'colour': does not exist; the settings are backbone,"),
+        (("colour=red",), "setting 'colour': does not exist; .*, max_steps, "),
+        (("warmup=0.1",), "setting 'warmup_ratio': no longer exists"),
         (("max_steps=0",), "setting 'max_steps': Input should be greater than or equal to 1"),
-        (("warmup_ratio=0.1",), "such setting any more; give the .* as warmup_steps=N"),
-        (("min_validations=3",), "no such setting any more; .* leave it out"),
+        (("warmup_ratio=0.1",), "no longer exists; give the .* as warmup_steps=N"),
+        (("min_validations=3",), "no longer exists; .* leave it out"),
         (("max_steps",), "--set 'max_steps': write it as KEY=VALUE"),
     ],
 )
@@ -60,7 +60,9 @@ def test_every_preset_resolves_and_every_setting_is_described() -> None:
 
 @pytest.mark.parametrize("config", [{"max_steps": 5}, 5, "settings.json"])
 def test_what_is_no_configuration_is_refused(config: Any) -> None:
-    with pytest.raises(InputError, match=r"is no configuration; make one with twofold\.resolve_c"):
+    with pytest.raises(
+        InputError, match=r"is not a configuration; make one with twofold\.resolve_c"
+    ):
         as_config(config)
 
 
@@ -73,4 +75,4 @@ def test_what_is_no_seed_is_refused(seed: Any) -> None:
 def test_a_former_name_is_read_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     config = resolve_config("quick", None, ("updates=4", "rows=histories"))
     assert (config.max_steps, config.item_init) == (4, "factors")
-    assert "setting 'updates' is called max_steps now" in caplog.text
+    assert "setting 'updates' is now called max_steps" in caplog.text

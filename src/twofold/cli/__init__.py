@@ -93,7 +93,7 @@ def main() -> None:
         if disk_is_full(error):
             _fail(f"the disk is full ({error}); free some space, then {_remedy(arguments)}")
         if _says(error, errno.EFBIG):
-            _fail(f"a file may not be so large here ({error}); see ulimit -f, or give another disk")
+            _fail(f"a file exceeds its size limit ({error}); raise ulimit -f, or use another disk")
         if not isinstance(error, OSError):
             raise
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
@@ -109,7 +109,7 @@ def _verb(arguments: list[str]) -> str:
 
 
 def _remedy(arguments: list[str]) -> str:
-    """How a command that was stopped is continued."""
+    """How to continue a command that was stopped."""
     resumed = arguments
     if _verb(arguments) in _RESUMABLE and "--resume" not in arguments:
         resumed = [*arguments, "--resume"]
@@ -117,14 +117,14 @@ def _remedy(arguments: list[str]) -> str:
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, says that nothing more can be written."""
+    """Whether an error, or one of its causes, says that the disk or the quota is full."""
     return _says(error, errno.ENOSPC, errno.EDQUOT, more=_CUT_SHORT)
 
 
 def _says(error: BaseException | None, *numbers: int, more: str = "(?!)") -> bool:
-    """Whether an error, or what it came from, is one of the system's, or has the words `more`.
+    """Whether an error, or a cause of it, is a system error of these numbers or matches `more`.
 
-    Libraries that write files in Rust or C raise errors of their own, with the system's words.
+    Libraries that write files in Rust or C raise their own errors, with the system's messages.
     """
     words = re.compile("|".join([*map(os.strerror, numbers), more]))
     while error is not None:
@@ -135,7 +135,7 @@ def _says(error: BaseException | None, *numbers: int, more: str = "(?!)") -> boo
 
 
 _CUT_SHORT = "^[0-9]+ requested and [0-9]+ written"
-"""How numpy says that a file could not be written whole."""
+"""numpy's message where a file could not be written as a whole."""
 
 
 def _fail(message: str) -> NoReturn:

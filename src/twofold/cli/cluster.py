@@ -1,4 +1,4 @@
-"""`twofold cluster study` and its like: the commands of these names, on a Ray cluster."""
+"""`twofold cluster`: study, train, evaluate and serve on a Ray cluster."""
 
 import inspect
 from functools import partial
@@ -67,14 +67,14 @@ def train(
 
 
 def _with_options_of(command: Any, wrapper: Any) -> Any:
-    """The wrapper, which hands over all options of a command and has more of its own."""
-    own = inspect.signature(wrapper).parameters.values()
-    more = [each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    names = {each.name for each in more}
-    handed = [
+    """The wrapper with its own options and those of the command, which it passes on."""
+    declared = inspect.signature(wrapper).parameters.values()
+    own = [each for each in declared if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    names = {each.name for each in own}
+    passed_on = [
         each for each in inspect.signature(command).parameters.values() if each.name not in names
     ]
-    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in [*more, *handed]]
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in [*own, *passed_on]]
     wrapper.__signature__ = inspect.Signature(parameters)
     wrapper.__annotations__ = {each.name: each.annotation for each in parameters}
     return wrapper

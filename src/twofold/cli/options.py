@@ -123,7 +123,7 @@ SkipUnknown = Annotated[
 
 
 def say_left_out(data: "PreparedDataset") -> None:
-    """Say on standard error how many rows `--skip-unknown` left out, as no folder lists them."""
+    """Print on stderr how many rows `--skip-unknown` left out, since no folder lists them."""
     if not data.left_out.height:
         return
     file, line, reason = data.left_out.row(0)
@@ -133,10 +133,10 @@ def say_left_out(data: "PreparedDataset") -> None:
 
 
 def parse_tune(value: str | None) -> int | None:
-    """The number of recipes of `--tune`; 0 for none, None where it is not given.
+    """The number of recipes of `--tune`; 0 for `none`, None where it is not given.
 
     Raises:
-        InputError: the value is no such number.
+        InputError: the value is not a number of recipes.
     """
     if value is None or value == "none":
         return None if value is None else 0
@@ -148,15 +148,15 @@ def parse_tune(value: str | None) -> int | None:
 def parse_ids(values: Sequence[str] | None, known: Container[str]) -> tuple[str, ...]:
     """The item ids of `--history`, which may be repeated.
 
-    A value is one item id, as it stands; or a JSON list of ids; or ids with commas in between, of
-    which each may hold commas itself, where that can be read in one way alone.
+    A value is one item id, a JSON list of ids, or ids with commas in between. An id may hold commas
+    itself where the value can be read in one way only.
 
     Args:
         values: the values of the option, in order.
         known: the item ids of the catalog.
 
     Raises:
-        InputError: a value can be read in two ways, or is a JSON list of something else.
+        InputError: a value can be read in two ways, or is a JSON list of something else than ids.
     """
     return tuple(item for value in values or () for item in _ids_of(value, known))
 
@@ -179,7 +179,7 @@ def _ids_of(value: str, known: Container[str]) -> tuple[str, ...]:
 
 
 def _json_ids(value: str) -> tuple[str, ...] | None:
-    """The ids of a JSON list; None where the value is none."""
+    """The ids of a JSON list; None if the value is not one."""
     if not value.lstrip().startswith("["):
         return None
     try:
@@ -189,18 +189,18 @@ def _json_ids(value: str) -> tuple[str, ...] | None:
     for item_id in listed:
         if isinstance(item_id, bool) or not isinstance(item_id, str | int):
             raise InputError(
-                f"--history '{value}': {json.dumps(item_id)} is no item id; "
+                f"--history '{value}': {json.dumps(item_id)} is not an item id; "
                 f'give a JSON list of ids, such as ["a", "b"]'
             )
     return tuple(str(item_id) for item_id in listed)
 
 
 _LONGEST = 20
-"""The most commas of an id in a list with commas."""
+"""The most commas in an id that stands in a list with commas."""
 
 
 def _readings(parts: Sequence[str], known: Container[str]) -> list[tuple[str, ...]]:
-    """The first two ways in which parts, joined again at some commas, are known ids."""
+    """The first two ways to join adjacent parts by commas into known ids."""
     ways: list[list[tuple[str, ...]]] = [[()]]
     for start in reversed(range(len(parts))):
         readings = list(ways[0]) if not parts[start].strip() else []
@@ -213,9 +213,9 @@ def _readings(parts: Sequence[str], known: Container[str]) -> list[tuple[str, ..
 
 
 def set_threads(threads: int | None) -> None:
-    """Set the number of CPU threads; call it before torch is loaded.
+    """Set the number of CPU threads; call it before torch is imported.
 
-    Waiting threads sleep, so that they leave their core to a server's event loop.
+    Waiting threads sleep, so that a server's event loop can use their core.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if threads is not None:

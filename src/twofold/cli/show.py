@@ -12,10 +12,10 @@ from twofold.records import RankedItem
 
 
 def show(answers: Sequence[RankedItem], as_json: bool) -> None:
-    """A table for a person, or JSON; scores are log-probabilities.
+    """Print a table for a person, or JSON; scores are log-probabilities.
 
-    Ids and titles are whole: in a terminal they are folded, elsewhere a line has no end.
-    In JSON each item of a search that the model knows no word of says so: `no_known_words`.
+    Long ids and titles are folded in a terminal, and on one line elsewhere. In JSON, where the
+    model knows no word of the query, each item has `no_known_words`.
     """
     if as_json:
         unknown = getattr(answers, "no_known_words", False)
@@ -37,9 +37,9 @@ def show(answers: Sequence[RankedItem], as_json: bool) -> None:
 
 
 _ENDLESS = 1_000_000
-"""The width of a line where there is no terminal: the table is as wide as what it holds."""
+"""The width of a line without a terminal: the table is as wide as its content."""
 
 
 def _line(text: str) -> Text:
-    """A text on one line."""
+    """The text on one line."""
     return Text(" ".join(text.splitlines()))

@@ -133,7 +133,7 @@ def _processes(device: str, accumulation: int) -> "AbstractContextManager[Proces
 
 
 def _is_restarted() -> bool:
-    """Whether torchrun started this process anew, after one of them had ended."""
+    """Whether torchrun restarted this process after one of the group had ended."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
@@ -149,7 +149,7 @@ def _trainer(recipes: int | None, budget: BudgetName) -> "Callable[..., Generati
 
 
 def _validated(stamp: "Stamp", arm: str) -> str:
-    """What the validation of the kept weights gave, and which tasks had none."""
+    """The validation of the kept weights, and the tasks without validation requests."""
     from twofold.training.arm import named_arm
     from twofold.training.validation import SELECTION
 

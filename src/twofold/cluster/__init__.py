@@ -1,1 +1,1 @@
-"""The same jobs in many processes and on a Ray cluster: thin, without logic of their own."""
+"""The same jobs in many processes and on a Ray cluster; thin wrappers around the other packages."""

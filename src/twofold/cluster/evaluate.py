@@ -1,7 +1,7 @@
 """Batch inference: the requests of an evaluation, answered by the machines of a Ray cluster.
 
-Invariant: the scores are those of one machine to the last bit, as every worker gets whole batches.
-That is why these are plain actors: Ray Data cuts a dataset into blocks of its own choice.
+Invariant: the scores are those of one machine to the last bit, since every worker gets whole
+batches. Plain actors do that; Ray Data would choose the blocks itself.
 """
 
 import logging
@@ -21,22 +21,23 @@ from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 SHARDS = 8
-"""The parts of the requests for each worker: a machine that is slower, or is lost, costs a part."""
+"""The parts of the requests for each worker; a lost or slow machine then costs a part only."""
 BETWEEN_LINES = 10.0
-"""The fewest seconds between two lines of the log."""
+"""The fewest seconds between two log lines."""
 
 _log = logging.getLogger(__name__)
 
 
 class RayRetriever:
-    """A model whose requests are answered by workers of the cluster, each with a copy of it.
+    """A retriever whose requests are answered by workers of the cluster, each with the model.
 
     Args:
-        model: the model, which divides the requests.
-        folder: its folder, at the same path on every machine.
-        workers: how many; as many as the cluster has room for by default.
-        threads: CPU threads of each.
-        device: `cpu`, `cuda` for one GPU each, or `auto` for that where the cluster has GPUs.
+        model: the model, which divides the requests into batches.
+        folder: the model folder, at the same path on every machine.
+        workers: the number of workers; by default as many as the cluster has room for.
+        threads: the CPU threads of a worker.
+        device: `cpu`, `cuda` for one GPU for each worker, or `auto` for `cuda` where the cluster
+            has GPUs.
     """
 
     def __init__(
@@ -60,18 +61,23 @@ class RayRetriever:
         ]
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
+        """See `twofold.records.Retriever`.
+
+        Raises:
+            InputError: a worker was lost too often, or cannot load the model.
+        """
         size = max(1, len(requests) // (SHARDS * len(self._workers)))
         pool, rankings = ActorPool(self._workers), dict[str, Ranking]()
-        begun = said = time.monotonic()
+        start = logged = time.monotonic()
         shards = self._model.shards(requests, k, size)
         try:
             for run in pool.map_unordered(
                 lambda worker, shard: worker.run.remote(shard, k), shards
             ):
                 rankings |= run.rankings
-                if time.monotonic() - said >= BETWEEN_LINES:
-                    said = time.monotonic()
-                    left = (said - begun) * (len(requests) / len(rankings) - 1)
+                if time.monotonic() - logged >= BETWEEN_LINES:
+                    logged = time.monotonic()
+                    left = (logged - start) * (len(requests) / len(rankings) - 1)
                     _log.info("%d of %d requests, %.0f s left", len(rankings), len(requests), left)
         except RayTaskError as error:
             raise error.cause from error
@@ -88,10 +94,10 @@ class _Worker:
     """Answers requests in a process of the cluster.
 
     Args:
-        place: the folder of the command.
-        folder: the model's.
-        threads: CPU threads.
-        device: of the model.
+        place: the working directory of the command.
+        folder: the model folder.
+        threads: the number of CPU threads.
+        device: the device of the model.
     """
 
     def __init__(self, place: Path, folder: Path, threads: int, device: str) -> None:

@@ -10,18 +10,18 @@ import ray
 from twofold.records import InputError
 
 LOSSES = 3
-"""How many lost workers a unit of a study, an evaluation or a training survives."""
+"""The lost workers that a unit of a study, an evaluation or a training survives."""
 
 
 def room_for(needs: Mapping[str, float]) -> int:
-    """How many workers find room on the machines that the cluster has now.
+    """The number of workers that fit on the machines of the cluster, busy or not.
 
     Args:
-        needs: what Ray reserves for a worker, by the names of its resources: `CPU`, `GPU`,
-            `memory` in bytes.
+        needs: what Ray reserves for a worker, by its names of resources: `CPU`, `GPU`, `memory` in
+            bytes.
 
     Raises:
-        InputError: none ever would.
+        InputError: no machine is large enough for a worker.
     """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     room = sum(
@@ -45,7 +45,9 @@ def device_there(device: str) -> str:
 
 
 def work_in(folder: Path) -> None:
-    """Let a worker work in the folder of the command, from which paths may be relative; a machine
-    that lacks the folder lacks what is in it too, which is noticed when it is read."""
+    """Make the command's working directory that of a worker, since paths may be relative to it.
+
+    Where a machine lacks the directory, reading a file of it fails later with a message.
+    """
     with contextlib.suppress(OSError):
         os.chdir(folder)

@@ -2,7 +2,7 @@
 
 Under torchrun, or wherever RANK, WORLD_SIZE and MASTER_ADDR are set, `joined` makes the process
 group; where one exists already, as in a worker of Ray Train, it joins that. Gradients are summed by
-one all-reduce after the backward pass. A CPU talks by gloo, a GPU by nccl.
+all-reduce after the backward pass. CPUs communicate by gloo, GPUs by nccl.
 """
 
 import logging
@@ -29,9 +29,9 @@ T = TypeVar("T")
 
 _NAMED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _TIMEOUT = timedelta(hours=1)
-"""How long a process waits for the others, who may wait for what the first one makes alone."""
+"""How long a process waits for the others: the first one alone reads data and saves models."""
 _TOGETHER = 4 << 20
-"""Gradients of fewer bytes travel together, in buffers of about so many."""
+"""Gradients of fewer bytes are sent together, in buffers of about this size."""
 _LOST = 3
 """The exit code of a process that lost another."""
 
@@ -45,8 +45,8 @@ def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
 def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterator[Processes]:
     """Join the process group that exists, or the one that the environment describes.
 
-    The first process reports; the log of the others is silent, and an InputError, which all
-    processes raise together, ends them without a word.
+    Only the first process logs. An InputError is raised in all processes together; the others exit
+    without a message.
 
     Args:
         device: `cpu`, `cuda`, or `auto`; of several GPUs a process takes that of its LOCAL_RANK.
@@ -111,7 +111,7 @@ def _backend(device: str) -> str:
 
 
 class LostProcessError(RuntimeError):
-    """Another process ended before its time."""
+    """Another process ended before this one."""
 
 
 @contextmanager
@@ -191,7 +191,10 @@ class ProcessGroup(Processes):
     def _kinds(
         self, parameters: Sequence[torch.nn.Parameter], sums: torch.Tensor
     ) -> tuple[torch.Tensor, list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-        """The sums of all; the parameters with dense gradients anywhere, and with sparse ones."""
+        """The total of `sums`, and the parameters with dense and with sparse gradients.
+
+        A parameter counts if any process has a gradient for it.
+        """
         has = [float(p.grad is not None) for p in parameters]
         rows = [float(p.grad is not None and p.grad.is_sparse) for p in parameters]
         told = torch.cat([sums, torch.tensor([has, rows], device=sums.device).view(-1)])
@@ -216,7 +219,7 @@ class ProcessGroup(Processes):
             tensor.copy_(part.view_as(tensor))
 
     def _sum_of_rows(self, parameter: torch.nn.Parameter) -> torch.Tensor:
-        """The sum of the sparse gradients of a table, whose rows travel; added in order of rank."""
+        """The sum of the sparse gradients of a table: rows are gathered, and added by rank."""
         rows = torch.empty(0, dtype=torch.long, device=parameter.device)
         values = parameter.detach().new_empty(0, *parameter.shape[1:])
         if parameter.grad is not None:
@@ -226,7 +229,7 @@ class ProcessGroup(Processes):
         return coalesced(torch.sparse_coo_tensor(rows[None], values, parameter.shape))
 
     def _gathered(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The rows of all processes, one after another; each may have another number of them."""
+        """The rows of all processes, one after another; their numbers may differ."""
         counts = torch.zeros(self.size, dtype=torch.long, device=tensor.device)
         counts[self.rank] = len(tensor)
         self._sum(counts)
@@ -261,7 +264,7 @@ def _bytes(tensors: Sequence[torch.Tensor]) -> int:
 
 
 def _attempt(make: Callable[[], T]) -> tuple[T | None, InputError | None]:
-    """What was made, or the InputError that says why not."""
+    """The result of `make`, or its InputError."""
     try:
         return make(), None
     except InputError as error:
@@ -269,7 +272,7 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, InputError | None]:
 
 
 def _results(attempts: Sequence[tuple[Any, InputError | None]]) -> list[Any]:
-    """What each process made; the first error is raised."""
+    """The results of all processes; raises the first error."""
     for _, error in attempts:
         if error is not None:
             raise error

@@ -1,7 +1,7 @@
 """`twofold serve` as a Ray Serve deployment: every replica runs the same application.
 
 Invariant: all replicas give the same answers. The log of catalog changes has one writer, and a
-reload reaches one replica, so several replicas serve the model folder as it is.
+reload reaches a single replica, so several replicas can neither change the catalog nor reload.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ def serve_on_ray(
     threads: int = 1,
     device: str = "cpu",
 ) -> None:
-    """Serve a model folder: until interrupted, or on a running cluster from then on.
+    """Serve a model folder: until interrupted, or, on a running cluster, until it is removed there.
 
     Args:
         folder: the model folder, at the same path on every node.
@@ -99,7 +99,7 @@ def _app(folder: Path, settings: ServingSettings, **options: Any) -> Any:
 def _most_requests(settings: ServingSettings) -> int:
     """The most requests that Ray passes to a replica at once.
 
-    They are more than the queue holds: the application refuses with Retry-After, Ray would not.
+    They are more than the queue holds, so that the application refuses the rest, with Retry-After.
     """
     return 2 * (settings.max_queue_size + settings.max_batch_size)
 

@@ -1,10 +1,10 @@
 """The units of a study as tasks of a Ray cluster.
 
-Every machine works in the folder of the command, on storage that all of them share: there a unit
-writes its models as it would on one machine, and a unit whose worker is lost is continued by
-another from its last checkpoint. Results of units, errors and the log come back through Ray.
+Every machine works in the folder of the command, on storage that all of them share. A unit writes
+its models there, as it would on one machine. If its worker is lost, another one continues from the
+last checkpoint. Results of units, errors and log lines come back through Ray.
 
-Invariant: no number depends on where a unit was done, or how often it was begun.
+Invariant: no number depends on the machine of a unit, or on how often it was started.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ class RayPool:
     def __init__(self, work: Work, crew: Crew) -> None:
         self.size = crew.workers
         needs = _needs(crew.threads, work.plan["device"], work.dataset)
-        # Ray's own retries would send the log of a lost worker once more, and not the same lines.
+        # Ray's own retries would send the log of a lost worker again, with other lines.
         self._task = ray.remote(_messages).options(
             num_returns="streaming",
             num_cpus=needs["CPU"],
@@ -87,24 +87,24 @@ class RayPool:
         self._losses: dict[Unit, int] = {}
 
     def start(self, unit: Unit, found: Mapping[Unit, Any]) -> None:
-        said = self._task.remote(Path.cwd(), log_level(), self._work, unit, found)
-        self._running[said] = unit, found
+        messages = self._task.remote(Path.cwd(), log_level(), self._work, unit, found)
+        self._running[messages] = unit, found
 
     def finished(self) -> tuple[Unit, Any]:
         while True:
-            [said], _ = ray.wait(list(self._running), num_returns=1)
-            unit, found = self._running[said]
+            [messages], _ = ray.wait(list(self._running), num_returns=1)
+            unit, found = self._running[messages]
             try:
-                kind, content = ray.get(next(said))
+                kind, content = ray.get(next(messages))
             except RayTaskError:
                 raise
             except RayError as error:
-                del self._running[said]
+                del self._running[messages]
                 self._lost(unit, error)
                 self.start(unit, found)
                 continue
             if kind != "log":
-                del self._running[said]
+                del self._running[messages]
             if is_result(unit, kind, content):
                 return unit, content
 
@@ -125,9 +125,9 @@ class RayPool:
         _log.info("%s: its worker was lost, another continues it (%s)", unit.name, reason)
 
     def close(self) -> None:
-        """End all tasks: what they have not finished is continued by `--resume`."""
-        for said in self._running:
-            ray.cancel(said, force=True)
+        """Cancel all tasks; `--resume` continues what they have not finished."""
+        for messages in self._running:
+            ray.cancel(messages, force=True)
         self._running.clear()
 
 
@@ -138,27 +138,27 @@ def _messages(
     unit: Unit,
     found: Mapping[Unit, Any],
 ) -> Iterator[tuple[str, Any]]:
-    """What a worker says while it does a unit, as a task of Ray.
+    """The messages of a worker while it does a unit; a task of Ray.
 
     Args:
         place: the folder of the command; paths are relative to it.
-        level: the study's level of the log.
+        level: the log level of the study.
         work: the study.
         unit: the unit.
         found: the results that it needs.
     """
-    said: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
     def order() -> Order:
         return _at(place, _work(work[0])), unit, found
 
     def say(kind: str, content: Any) -> None:
-        said.put((kind, content))
+        messages.put((kind, content))
 
     threading.Thread(target=answer, args=(order, level, say), daemon=True).start()
     kind = "log"
     while kind == "log":
-        kind, content = said.get()
+        kind, content = messages.get()
         yield kind, content
 
 
@@ -170,10 +170,10 @@ def _work(reference: "ray.ObjectRef[Work]") -> Work:
 
 
 def _at(place: Path, work: Work) -> Work:
-    """The study, in whose command's folder this process then works.
+    """The study, once this process works in the folder of its command.
 
     Raises:
-        InputError: this machine does not see the study's folder.
+        InputError: this machine does not see the folder of the study.
     """
     work_in(place)
     if not work.folder.plan.is_file():

@@ -1,8 +1,8 @@
 """One model trained by several machines of a Ray cluster.
 
-Ray Train starts the workers, makes their process group and starts all of them anew where one is
-lost. Each of them runs what a process under torchrun runs, see `twofold.cluster.processes`. The
-state is the training's own, next to the model folder, so Ray keeps no checkpoint.
+Ray Train starts the workers, makes their process group, and restarts all of them if one is lost.
+Each worker runs what a process under torchrun runs, see `twofold.cluster.processes`. The training
+keeps its own state next to the model folder, so Ray keeps no checkpoint.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from twofold.studies.workers.messages import log_level
 from twofold.training.state import require_no_state
 
 Answer = tuple[str, InputError | None]
-"""What a command prints, and what it says of a user's mistake."""
+"""What a command prints, and its InputError, if any."""
 
 
 def train_on_ray(
@@ -33,17 +33,18 @@ def train_on_ray(
     """Run a command that trains in every worker of a cluster; return what the first one prints.
 
     Args:
-        command: trains together with the processes of torch's default group, and continues from
-            the state that is there. It is pickled.
+        command: trains together with the processes of torch's default group, and continues from an
+            existing state. It is pickled.
         out: the model folder, at the same path on every machine.
-        workers: how many processes.
-        threads: CPU threads of each.
-        device: `cpu`, `cuda` for one GPU each, or `auto` for that where the cluster has GPUs.
+        workers: the number of processes.
+        threads: the CPU threads of a process.
+        device: `cpu`, `cuda` for one GPU for each process, or `auto` for `cuda` where the cluster
+            has GPUs.
         resume: whether `out` may have the state of an interrupted training.
 
     Raises:
-        InputError: the command says so; there is no room, no shared storage, or workers are lost
-            again and again.
+        InputError: the command raises it; the cluster has no room or no shared storage; or workers
+            were lost too often.
     """
     if not resume:
         require_no_state(out)

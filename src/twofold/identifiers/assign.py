@@ -1,4 +1,4 @@
-"""From a dataset to the semantic IDs of its catalog, as a user asks for them."""
+"""Makes the semantic IDs of a dataset's catalog, by a scheme."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -67,11 +67,11 @@ def semantic_identifiers(
 
 
 def schemes(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticScheme]:
-    """Every scheme of one shape that the data hold enough for, by name.
+    """Every scheme of one shape that the data suffice for, by name.
 
     They are the rows of the first table of Penha et al., RecSys 2025: each strategy of making item
-    vectors in one shared space, then the spaces in which each task has codes of its own. One level
-    leaves no prefix to share.
+    vectors in one shared space, then the spaces in which each task has its own codes. With a single
+    level there is no prefix to share.
     """
     possible = possible_strategies(dataset)
     by_name: dict[str, SemanticScheme] = {

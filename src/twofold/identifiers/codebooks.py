@@ -1,6 +1,6 @@
-"""Codebooks of vector quantization: each vector gets the code of the row nearest to it.
+"""Codebooks of vector quantization: a vector's code is the row nearest to it.
 
-Invariant: every row of a codebook is the nearest one to some vector that it was fitted on.
+Invariant: every row of a codebook is the nearest row of some vector that it was fitted on.
 
 Shapes: N vectors, K rows of a codebook, D width, C levels.
 """
@@ -34,8 +34,10 @@ def nearest(vectors: Vectors, codebook: Vectors) -> tuple[Ints, Vectors]:
 
 
 def residual_codes(vectors: Vectors, codebooks: Sequence[Vectors]) -> Ints:
-    """The codes of vectors, (N, C): at each level the row nearest to the residual of the levels
-    before."""
+    """The codes of vectors, (N, D) -> (N, C).
+
+    A level's code is the row nearest to the residual that the levels before it leave.
+    """
     rest = np.array(vectors, dtype=np.float32, order="C")
     codes = np.zeros((len(rest), len(codebooks)), np.int64)
     for level, codebook in enumerate(codebooks):

@@ -1,7 +1,7 @@
 """Vectors of a catalog's items, from which semantic IDs are made.
 
 The data that they are learned from decide which task the identifiers suit (Penha et al., RecSys
-2025). They are fitted on training examples and the items' texts, nothing else.
+2025). They are fitted on training examples and the items' texts alone.
 """
 
 import logging
@@ -99,7 +99,7 @@ def item_embeddings(
 
 
 def possible_strategies(dataset: PreparedDataset) -> tuple[Strategy, ...]:
-    """The strategies that the data hold enough for."""
+    """The strategies that the data suffice for."""
     have = {task for task in _BOTH if dataset.task(task).examples}
     possible = [strategy for strategy in STRATEGIES if have.issuperset(_NEEDS[strategy])]
     return tuple(s for s in possible if s != "text" or any(dataset.catalog.texts))

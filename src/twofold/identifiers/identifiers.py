@@ -31,7 +31,7 @@ IdSpace = Literal["shared", "separate", "shared-prefix"]
 _SMALLEST, _LARGEST = 16, 256
 """The smallest and the largest codebook that `default_shape` chooses."""
 _SEQUENCES_PER_ITEM = 8
-"""With fewer code sequences for each item, many items would share one."""
+"""Code sequences for each item; with fewer, many items would share one."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ def atomic(items: int) -> Identifiers:
 
 @dataclass(frozen=True)
 class IdSpaces:
-    """The identifiers that each task generates; a history is written with recommendation's.
+    """The identifiers that each task generates; histories use those of recommendation.
 
     The codes of all spaces form one code vocabulary: first those of recommendation, level by
-    level, then those of the levels that search does not share. A *codebook* is a level's range in
-    it.
+    level, then those of the levels that search does not share. A *codebook* is the range of one
+    level in this vocabulary.
 
     Attributes:
         recommendation, search: identifiers of the same items; one object where the tasks share
@@ -110,6 +110,7 @@ class IdSpaces:
 
     @property
     def are_shared(self) -> bool:
+        """Whether an item has the same identifier in both tasks."""
         return self.shared_levels == self.search.levels == self.recommendation.levels
 
     @property
@@ -150,6 +151,7 @@ class IdSpaces:
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
+        """Write the codes; `load_spaces` reads them."""
         for task in TASKS:
             if task == "recommendation" or not self.are_shared:
                 np.save(folder / _FILES[task], self.of(task).codes, allow_pickle=False)

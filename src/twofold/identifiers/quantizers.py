@@ -1,8 +1,8 @@
 """Quantizers: vectors to codes, coarse to fine.
 
 They know nothing of items or identifiers, and two vectors may get the same codes;
-`twofold.identifiers.semantic` makes identifiers of them. A quantizer is fitted on the catalog's
-vectors and used once: items that come after training get no codes from it.
+`twofold.identifiers.semantic` turns the codes into identifiers. A quantizer is fitted on the
+catalog's vectors and used once: items that come after training get no codes from it.
 
 Shapes: N vectors, D width, C levels, K codes of a level.
 """
@@ -32,7 +32,7 @@ _SPARSITY = 0.2
 """The L1 penalty of coefficients while atoms are learned; vectors have unit length."""
 
 _ROWS = 8192
-"""Vectors that are encoded at once."""
+"""The vectors that are encoded at once."""
 
 
 class Quantizer(Protocol):
@@ -289,7 +289,7 @@ def _chunks(vectors: Vectors) -> Iterator[Floats]:
 
 
 def _drawn(vectors: Vectors, most: int, seed: int) -> Vectors:
-    """At most `most` of the vectors, drawn at random, in their order."""
+    """At most `most` of the vectors, sampled without replacement, in their order."""
     if len(vectors) <= most:
         return vectors
     rows = np.random.default_rng(seed).choice(len(vectors), most, replace=False)

@@ -23,7 +23,7 @@ _BATCH = 1024
 _RATE = 1e-3
 _COMMITMENT = 0.25
 _IDLE_STEPS = 100
-"""A code that no vector had for so many steps restarts."""
+"""A code restarts when no vector had it for this many steps."""
 _INITIAL = 20_000
 """The latent vectors that codebooks start from."""
 

@@ -2,7 +2,7 @@
 
 A node of level l is a distinct prefix of l + 1 codes. The nodes of a level are in lexicographic
 order, so the children of a node are contiguous (compressed sparse rows), and so are the items
-below it. Nothing here knows a model.
+below it. This module knows nothing of models.
 
 Shapes: N items, M items of a call, P children.
 """
@@ -84,11 +84,12 @@ class Trie:
         return owner, child
 
     def change(self, counts: Counts, item: int, by: int) -> None:
-        """Count an item in (+1) or out (-1) along its path, in place."""
+        """Add `by` (+1 or -1) to the counts along an item's path, in place."""
         for level, node in enumerate(self.paths(np.array([item]))[0]):
             counts[level][node] += by
 
     def save(self, folder: Path) -> None:
+        """Write the arrays into a new folder; `load_trie` reads them."""
         folder.mkdir()
         for level in range(self.levels):
             np.save(folder / f"codes-{level}.npy", self.codes[level])

@@ -16,8 +16,8 @@ Where = tuple[tuple[str, frozenset[str]], ...]
 """A filter: (attribute, values) pairs, all of which an item must satisfy; see `Request.where`."""
 
 _CACHED_BYTES, _CACHED_FILTER = 64 << 20, 4096
-"""The most bytes of all cached masks, and of a filter whose mask is cached: users write filters, so
-neither has another limit."""
+"""The most bytes of all cached masks, and of a filter whose mask is cached. Users write filters, so
+their number and size have no other limit."""
 _NOT_ATTRIBUTES = ("item_id", "title", "text")
 
 
@@ -78,5 +78,5 @@ class Attributes:
 
 
 def _bytes(where: Where) -> int:
-    """The memory that a filter takes, about."""
+    """About the memory that a filter takes."""
     return sum(len(name) + sum(50 + len(value) for value in values) for name, values in where)

@@ -33,16 +33,17 @@ K = 1.
 
 @dataclass(frozen=True, slots=True)
 class Diversity:
-    """Diverse beam search: groups choose in turn, and pay for prefixes that were chosen before.
+    """Diverse beam search: groups choose in turn, with a penalty on prefixes chosen before.
 
-    Differs from Vijayakumar et al. (AAAI 2018) in two ways: hypotheses count as alike by their
-    parent, not by a code at one level; and all groups choose from the same hypotheses, so no item
-    comes twice and none is missed for want of beams. The scores of items stay what they are.
+    It differs from Vijayakumar et al. (AAAI 2018) in two ways. Hypotheses are alike where they have
+    the same parent, not the same code at one level. All groups choose from the same hypotheses, so
+    no item comes twice, and none is missed because a group has too few beams. The penalty does not
+    change the scores of items.
 
     Attributes:
         groups: the number of groups; 1 is plain beam search.
-        penalty: what each hypothesis costs, in log p, for each one that was chosen before with the
-            same parent.
+        penalty: subtracted from a hypothesis's log p for each one with the same parent that was
+            chosen before.
     """
 
     groups: int
@@ -138,9 +139,9 @@ def _children(
         normalised: whether they are log-probabilities.
     """
     rows, width = nodes.shape
-    living = np.flatnonzero(scores > -np.inf)  # the others are padding
-    owner, child = trie.children(level, nodes.reshape(-1)[living])
-    hypothesis = living[owner]
+    real = np.flatnonzero(scores > -np.inf)  # the others are padding
+    owner, child = trie.children(level, nodes.reshape(-1)[real])
+    hypothesis = real[owner]
     log_p = logits.reshape(rows * width, -1)[hypothesis, trie.codes[level][child]]
     if not normalised:
         log_p = log_p - log_totals(log_p, np.bincount(owner))

@@ -1,4 +1,4 @@
-"""The next-code logits of each hypothesis, which beam search goes by, and log p of given items.
+"""The next-code logits of each hypothesis, for beam search, and log p of given items.
 
 Shapes: B requests, M items, K hypotheses, V codes of a level.
 """
@@ -80,7 +80,7 @@ def _with_level(
 
     Args:
         scores: log p of the prefixes before the level, (B, M).
-        expand: called for the levels before already.
+        expand: was called for each level before.
         trie: the trie of valid identifiers.
         level: at least 1.
         items: catalog positions, (B, M).

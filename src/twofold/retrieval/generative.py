@@ -80,7 +80,7 @@ class GenerativeRetriever:
         )
 
     def shards(self, requests: Sequence[Request], k: int, size: int) -> Iterator[list[Request]]:
-        """Parts of the requests that may be answered by themselves, in any process.
+        """Parts of the requests, each of which may be answered alone, in any process.
 
         A part has whole batches of `retrieve`, so that its scores are the same to the last bit.
 
@@ -105,21 +105,24 @@ class GenerativeRetriever:
     def _batches(
         self, requests: Sequence[Request], encoded: Sequence[EncodedExample], k: int
     ) -> Iterator[tuple[Task, list[int]]]:
-        """The rows of the requests that are answered together, with their task."""
-        alike: dict[tuple[Task, Where], list[int]] = {}
+        """Batches of requests of one task and filter, as rows of `requests`."""
+        groups: dict[tuple[Task, Where], list[int]] = {}
         for row, request in enumerate(requests):
-            alike.setdefault((self._task(request), request.where), []).append(row)
-        for (task, _), same in alike.items():
-            for rows in batches_by_length(same, encoded, self._batch_size(task, k)):
+            groups.setdefault((self._task(request), request.where), []).append(row)
+        for (task, _), group in groups.items():
+            for rows in batches_by_length(group, encoded, self._batch_size(task, k)):
                 yield task, rows
 
     def candidates(
         self, queries: Sequence[Request]
     ) -> "Iterator[tuple[list[Request], Candidates]]":
-        """What search with semantic IDs chooses its answers from: requests, and their candidates.
+        """The candidates that search with semantic IDs and a hybrid part chooses its answers from.
 
         Args:
-            queries: requests with a query, without a filter; the model has a hybrid part.
+            queries: requests with a query and without a filter.
+
+        Yields:
+            some of the requests, and the candidates of each.
         """
         encoded = [self._encode(request) for request in queries]
         for task, rows in self._batches(queries, encoded, self.beams):
@@ -127,13 +130,13 @@ class GenerativeRetriever:
             own = [queries[row] for row in rows]
             yield own, self._candidates(task, own, batch, self.beams)
 
-    def best(self, found: "Candidates", k: int, factor: float = 1.0) -> list[Ranking]:
-        """The `k` best candidates of each request, their matches times a factor."""
-        return self._rankings(found.top(k, self._tie_rank, factor))
+    def best(self, candidates: "Candidates", k: int, factor: float = 1.0) -> list[Ranking]:
+        """The `k` best candidates of each request, their matches multiplied by `factor`."""
+        return self._rankings(candidates.top(k, self._tie_rank, factor))
 
     @cached_property
     def _attributes(self) -> "Attributes":
-        # Imported here, as requests of a training and an evaluation have no filter.
+        # Imported here, as the requests of trainings and evaluations have no filter.
         from twofold.retrieval.attributes import Attributes
 
         return Attributes(self.model.catalog)
@@ -185,7 +188,7 @@ class GenerativeRetriever:
         return max(1, _BATCH_SCORES // (max(self.beams, k) * widest))
 
     def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> RankedItems:
-        """Items for a query, personalised where a history is given; all of a smaller catalog.
+        """Items for a query, best first; a history makes the answer personal.
 
         Where the model knows no word of the query, the answer says so: `no_known_words`.
 
@@ -203,8 +206,10 @@ class GenerativeRetriever:
         return query is None or (not is_blank(query) and self.model.knows(query))
 
     def require_word(self, request: Request) -> None:
-        """Raise InputError where a query alone has neither a letter nor a digit, and no sign that
-        can be seen and that the model knows: nothing in it can be searched for."""
+        """Raise InputError where there is nothing to search for in a request without a history.
+
+        Its query then has neither a letter nor a digit, nor a visible sign that the model knows.
+        """
         query = request.query
         if not query or not query.strip() or request.history or has_word(query):
             return
@@ -212,8 +217,9 @@ class GenerativeRetriever:
             raise InputError(f"the query '{query}' has no word to search for; type one")
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[RankedItem]:
-        """Items that come next after a history, without those in it where the dataset's protocol
-        filters seen items.
+        """Items that come next after a history, best first.
+
+        Items of the history are left out where the protocol of the dataset filters seen items.
 
         Raises:
             InputError: an empty history, an unknown item, a `k` under 1, a model that did not
@@ -289,17 +295,18 @@ class GenerativeRetriever:
     def _candidates(
         self, task: Task, requests: Sequence[Request], batch: Batch, k: int
     ) -> "Candidates":
-        """What the beam found and what matches the queries best, at least `k` items of each."""
+        """The items of the beam, and those that match the queries best, at least `k` of each."""
+        # Imported here, as models with atomic identifiers never search with beams.
         from twofold.retrieval.expansion import log_p
         from twofold.retrieval.matched import candidates
 
         beams = max(self.beams, k)
-        found = min(beams, len(self._item_ids))
+        items = min(beams, len(self._item_ids))
         return candidates(
             self.model,
             [request.query or "" for request in requests],
             partial(log_p, self.model, task, batch),
-            self._beam(task, requests, batch, found, beams),
+            self._beam(task, requests, batch, items, beams),
             self._allowed(requests[0].where),
             [self._ranker.positions(request.exclude) for request in requests],
             beams,
@@ -328,12 +335,13 @@ class GenerativeRetriever:
         )
 
     def _rankings(self, top: "TopItems") -> list[Ranking]:
-        """The items of each request, without the columns that only fill up."""
-        filled = [scores > -np.inf for scores in top.scores]
-        return [
-            Ranking(tuple(self._item_ids[items[kept]]), tuple(scores[kept].tolist()))
-            for items, scores, kept in zip(top.items, top.scores, filled, strict=True)
-        ]
+        """The items of each request as rankings, without padding."""
+        rankings = []
+        for items, scores in zip(top.items, top.scores, strict=True):
+            real = scores > -np.inf
+            item_ids = tuple(self._item_ids[items[real]])
+            rankings.append(Ranking(item_ids, tuple(scores[real].tolist())))
+        return rankings
 
     def _counts_of(self, task: Task, where: "Where", allowed: "Mask") -> "Counts":
         """The allowed items below each node; cached, as counting walks the whole trie."""
@@ -356,28 +364,28 @@ class GenerativeRetriever:
 
 
 def _text(query: object) -> str:
-    """A query as text.
+    """A query, which must be a str that can be encoded.
 
     Raises:
-        InputError: it is none, or has half a character, such as a byte that is no UTF-8.
+        InputError: it is something else, or holds half a character (a surrogate).
     """
     if not isinstance(query, str):
-        raise InputError(f"the query {query!r:.100} is no text; give a str")
+        raise InputError(f"the query {query!r:.100} is not a text; give a str")
     try:
         query.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"the query {query!r:.100} holds half a character or a byte that is no UTF-8; type it "
-            f"anew"
+            f"the query {query!r:.100} holds half a character, or a byte that is not UTF-8; type "
+            f"it again"
         ) from error
     return query
 
 
 def _item_ids(history: Iterable[str] | None) -> tuple[str, ...]:
-    """A history as item ids, of any iterable.
+    """The item ids of a history, which may be any iterable of them.
 
     Raises:
-        InputError: a text, whose letters would be the ids; or an id that is no text.
+        InputError: the history is a single str, or an id is something else than a str.
     """
     if isinstance(history, str | bytes):
         raise InputError(f"the history {history!r:.100} is one text; give a list of item ids")
@@ -385,7 +393,8 @@ def _item_ids(history: Iterable[str] | None) -> tuple[str, ...]:
     for item_id in item_ids:
         if not isinstance(item_id, str):
             raise InputError(
-                f"the history holds {item_id!r:.100}, which is no text, as item ids are"
+                f"the history holds {item_id!r:.100}, which is not a str; give item ids as in the "
+                f"items table"
             )
     return item_ids
 

@@ -1,9 +1,9 @@
-"""Hybrid search with semantic IDs: what a query shares with items' documents, after the beam.
+"""Hybrid search with semantic IDs: matches of the query with items' documents, after the beam.
 
-A code names a group of items, so a match cannot be added to codes as it is to those of atomic
-identifiers: it is added to items. Candidates are what the beam found and what matches the query
-best; both are scored by log p(identifier) + match, which is not normalised over the catalog again.
-An item is a candidate or not whatever the weight of the matches is.
+With atomic identifiers a match is added to the logit of an item's code. A code of a semantic ID
+belongs to many items, so the match is added to items: the candidates are the items of the beam and
+those that match the query best, and their score is log p(identifier) + match, which is not
+normalised again. The weight of the matches does not change which items are candidates.
 
 Shapes: B requests, N items, M candidates.
 """
@@ -22,11 +22,11 @@ from twofold.retrieval.top_k import top_k
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What the answers of some requests are chosen from.
+    """The items that the answers of some requests are chosen from.
 
     Attributes:
         items: catalog positions, (B, M).
-        log_p: log p(identifier), (B, M); -inf where a column only fills up.
+        log_p: log p(identifier), (B, M); -inf where a column is padding.
         matches: the match with the query, (B, M).
     """
 
@@ -59,22 +59,22 @@ def candidates(
         model: with a hybrid part.
         queries: those of the requests.
         log_p: log p of some items for each request, (B, M) -> (B, M).
-        beam: the items that the beam search found.
+        beam: the items of the beam search.
         allowed: the items that may come back for any of the requests, (N,).
         excluded: for each request the catalog positions that may not come back.
-        most: the most items that match.
+        most: the most items that are added to those of the beam.
     """
     assert model.hybrid is not None
     matches = model.hybrid.scores(queries)
     left = np.where(allowed, matches, np.float32(-np.inf))
     for row, items in enumerate(excluded):
         left[row, items] = -np.inf
-    found = beam.scores > -np.inf
-    left[np.nonzero(found)[0], beam.items[found]] = -np.inf
-    near, best = top_k(left, most)
-    near = near[:, : int((best > 0).sum(axis=1).max(initial=0))]
+    in_beam = beam.scores > -np.inf
+    left[np.nonzero(in_beam)[0], beam.items[in_beam]] = -np.inf
+    added, best = top_k(left, most)
+    added = added[:, : int((best > 0).sum(axis=1).max(initial=0))]
     items, scores = beam.items, beam.scores
-    if near.size:
-        own = np.where(best[:, : near.shape[1]] > 0, log_p(near), -np.inf)
-        items, scores = np.hstack([items, near]), np.hstack([scores, own.astype(np.float32)])
+    if added.size:
+        own = np.where(best[:, : added.shape[1]] > 0, log_p(added), -np.inf)
+        items, scores = np.hstack([items, added]), np.hstack([scores, own.astype(np.float32)])
     return Candidates(items, scores, np.take_along_axis(matches, items, axis=1))

@@ -1,7 +1,7 @@
 """Scores of given items, and how much each part of a request adds to them.
 
-Invariant: a score is the one that retrieval ranks by: log p(identifier), and with semantic IDs the
-item's match with the query on top, where there is a hybrid part.
+Invariant: a score is the one that retrieval ranks by: log p(identifier); with semantic IDs and a
+hybrid part, plus the item's match with the query.
 
 Shapes: B contexts or requests, M items.
 """
@@ -68,9 +68,8 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
 def explain(model: GenerativeModel, context: Context, item: int) -> tuple[float, list[Part]]:
     """An item's score, and what each part of the request adds to it, largest first.
 
-    One part is left out at a time, so of two parts that say the same neither gets credit. Parts
-    are the items of a history that the model reads, at most the last 50, and at most the first 50
-    words of a query.
+    One part is left out at a time, so two parts that say the same get no credit. Parts are the last
+    50 items of the history that the model reads, and the first 50 words of the query.
     """
     words = context.query.split() if context.query is not None else []
     length = len(context.history)

@@ -35,7 +35,7 @@ def top_k(scores: npt.NDArray[np.float32], k: int) -> tuple[Ints, npt.NDArray[np
     threshold = largest.amin(dim=1, keepdim=True).numpy()
     kept = scores >= threshold
     if np.count_nonzero(kept) > k * len(scores):
-        # Of the columns that equal the k-th largest value the leftmost stay.
+        # Among the columns that equal the k-th largest value, the leftmost stay.
         equal = scores == threshold
         room = k - (scores > threshold).sum(axis=1, keepdims=True)
         kept &= ~equal | (np.cumsum(equal, axis=1) <= room)
@@ -91,7 +91,7 @@ class CatalogRanker:
             scores[row, self._column[self.positions(request.exclude)]] = -np.inf
         order = self.order
         if allowed is not None and not allowed.all():
-            # Left out, not set to -inf: selecting the k largest is slow among many equal values.
+            # Columns are left out instead of set to -inf: top-k is slow among many equal values.
             kept = np.flatnonzero(allowed[order])
             order, scores = order[kept], scores[:, kept]
         columns, values = top_k(scores, k)

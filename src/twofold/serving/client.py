@@ -44,8 +44,9 @@ class ServerError(Exception):
 
 
 class Client:
-    """Sends requests to a server; threads may share it. A method raises ServerError where there is
-    no answer.
+    """Sends requests to a server; threads may share it.
+
+    Every method raises ServerError where the server does not answer.
 
     Args:
         url: address of the server, such as http://127.0.0.1:8000.
@@ -202,7 +203,7 @@ class Client:
     def _send(
         self, request: str, method: str, path: str, tries: int, sent: dict[str, Any]
     ) -> httpx.Response:
-        """The response; a busy server is asked again as often as `tries` says."""
+        """The response; a busy server is asked again, up to `tries` times in all."""
         for left in reversed(range(tries)):
             try:
                 response = self._http.request(method, path, **sent)

@@ -1,6 +1,6 @@
 """Search and recommendation as tools of the Model Context Protocol.
 
-Invariant: the caller of a tool need not know item ids; it may name an item by its title.
+Invariant: the caller of a tool does not need item ids; it may name an item by its title.
 """
 
 import importlib.metadata

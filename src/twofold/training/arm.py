@@ -1,4 +1,4 @@
-"""Arms: what a model is trained on, and what may be done to one of its sources."""
+"""Arms: the tasks that a model is trained on, and the intervention on one of its sources."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Intervention(Protocol):
 
 
 SettingOverrides = tuple[tuple[str, Any], ...]
-"""Names and values that take the place of a configuration's."""
+"""Names and values of settings that replace those of a configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Arm:
 
     @property
     def lineage(self) -> str:
-        """What its steps depend on: a control's are those of its task's own arm, to any number."""
+        """The name that identifies its steps: a control takes those of its task's own arm, for
+        longer."""
         alone = len(self.tasks) == 1 and not self.intervention and not self.settings
         return self.tasks[0] if alone else self.name
 

@@ -257,14 +257,14 @@ def _parsed(key: str, value: str) -> Any:
 
 
 def as_config(config: TrainingConfig | None) -> TrainingConfig:
-    """The configuration that is given, or the `standard` preset.
+    """The given configuration, or the `standard` preset.
 
     Raises:
-        InputError: something else is given, such as a mapping of settings.
+        InputError: `config` is something else, such as a mapping of settings.
     """
     if config is not None and not isinstance(config, TrainingConfig):
         raise InputError(
-            f"config: {type(config).__name__} is no configuration; make one with "
+            f"config: {type(config).__name__} is not a configuration; make one with "
             f"twofold.resolve_config(max_steps=1000)"
         )
     return config or resolve_config()
@@ -275,7 +275,7 @@ MAX_SEED = 2**32 - 1
 
 
 def require_seed(seed: object) -> None:
-    """Raise InputError where `seed` is no whole number from 0 to `MAX_SEED`."""
+    """Raise InputError unless `seed` is a whole number from 0 to `MAX_SEED`."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
         raise InputError(f"seed {seed!r}: must be a whole number from 0 to {MAX_SEED}")
 
@@ -296,10 +296,10 @@ def resolve_config(
         base: settings that take the place of the preset's.
         overrides: settings by name; None leaves a setting as it is.
 
-    A name of an earlier version is read, with a warning that says the present one.
+    Names of earlier versions are accepted, with a warning that says the present name.
 
     Raises:
-        InputError: there is no such setting, or a value does not fit; it names the setting.
+        InputError: a setting does not exist, or its value does not fit; the message names it.
     """
     if budget not in PRESETS:
         raise InputError(f"--budget '{budget}': no such preset; choose one of {', '.join(PRESETS)}")
@@ -323,15 +323,15 @@ def resolve_config(
 
 def _under_current_names(values: dict[str, Any]) -> dict[str, Any]:
     for name in values.keys() & FORMER_SETTINGS.keys():
-        _log.warning("setting '%s' is called %s now", name, FORMER_SETTINGS[name])
+        _log.warning("setting '%s' is now called %s", name, FORMER_SETTINGS[name])
     return current_settings(values)
 
 
 _GONE = {
     "warmup_ratio": "give the steps of the warm-up as warmup_steps=N",
-    "min_validations": "validations are spaced by themselves; leave it out",
+    "min_validations": "validations are scheduled automatically; leave it out",
 }
-"""Settings of earlier versions, and what to do without them."""
+"""Settings that earlier versions had, and the remedy."""
 
 
 def _complaint(error: pydantic.ValidationError) -> str:
@@ -339,8 +339,8 @@ def _complaint(error: pydantic.ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden" and key in _GONE:
-        return f"setting '{key}': there is no such setting any more; {_GONE[key]}"
+        return f"setting '{key}': no longer exists; {_GONE[key]}"
     if first["type"] == "extra_forbidden":
         known = ", ".join(TrainingConfig.model_fields)
-        return f"setting '{key}': there is no such setting; the settings are {known}"
+        return f"setting '{key}': does not exist; the settings are {known}"
     return f"setting '{key}': {first['msg']}"

@@ -50,13 +50,13 @@ if TYPE_CHECKING:
     from twofold.training.validation import Validation
 
 SAVED_EVERY = 20.0
-"""The fewest seconds between two saved states, each at a validation."""
+"""The fewest seconds between two states that are saved at validations."""
 LONGEST_UNSAVED = 300.0
 """The seconds after which a state is saved without a validation."""
 SAVING = 0.05
-"""The most of the time that saving takes."""
+"""The largest share of the time that saving may take."""
 _PART_SEED = 2_654_435_761
-"""What the seeds of two parts of a batch differ by: of a seed, a CPU reads the low 32 bits."""
+"""The difference of the seeds of two parts of a batch; a CPU reads the low 32 bits of a seed."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,13 +94,13 @@ class Job:
 
     @property
     def criteria(self) -> tuple[str, ...]:
-        """What checkpoints are compared by: the value of all tasks, and each task alone."""
+        """The values that checkpoints are compared by: that of all tasks, and each task's own."""
         several = len(self.mixture.names) > 1
         return ("value", *(self.judged if several else ()))
 
     @property
     def judged(self) -> tuple[str, ...]:
-        """The tasks of which the stamp says at which checkpoint they were best on all requests."""
+        """The tasks whose best checkpoint on all requests is in the stamp."""
         names = tuple(self.mixture.names)
         return names if self.each_task or len(names) == 1 else ()
 
@@ -150,7 +150,7 @@ def run(
     average = Average(backbone, job.config.averaging, tables)
     trained = Trained(backbone, optimizer_of(backbone, job.config, tables), average)
     progress = load_state(state_folder, job.identity, trained, processes) or Progress()
-    # The state may be the end of a training that had fewer steps to take.
+    # The state may be that of a finished training, which now has more steps to take.
     progress.ended_by = job.schedule.end(progress) if _is_validated(progress) else ""
     if job.validation is None:
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
@@ -189,7 +189,10 @@ def _require_enough(job: Job) -> None:
 
 
 class _Clock:
-    """The time of a training, over all its runs; that of the first process where it decides."""
+    """The seconds of a training over all its runs.
+
+    Where the time decides when the training ends, all processes read the first one's clock.
+    """
 
     def __init__(self, progress: Progress, job: Job) -> None:
         self._start = time.perf_counter() - progress.seconds
@@ -205,7 +208,7 @@ class _Clock:
 
 
 class _Saving:
-    """When the state is saved: at validations, and in between where these are far apart."""
+    """Saves the state: at validations, and in between where these are far apart."""
 
     def __init__(self, folder: Path, job: Job, trained: Trained, progress: Progress) -> None:
         self._folder, self._job, self._trained = folder, job, trained
@@ -226,8 +229,8 @@ class _Saving:
 def return_memory() -> None:
     """Give freed memory back to the system.
 
-    Batches have many sizes, so that glibc keeps holes which no other batch fits into: over the arms
-    of a study they grew to a third of its memory.
+    Batches have many sizes, so glibc keeps holes that no other batch fits into. Over the arms of a
+    study these grew to a third of its memory.
     """
     with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
@@ -379,7 +382,7 @@ def _is_validated(progress: Progress) -> bool:
 
 
 def _is_reached(progress: Progress, until: int | None) -> bool:
-    """Whether a training that is to pause has validated at or after that step."""
+    """Whether the training has validated at or after the step at which it is to pause."""
     return until is not None and bool(progress.curve) and progress.curve[-1]["step"] >= until
 
 
@@ -395,8 +398,8 @@ def _deterministic(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         if device.type == "cpu":
             torch.use_deterministic_algorithms(True)
-        # Filling fresh memory guards against kernels that leave some unwritten. It took 14 % of a
-        # step, and no kernel used here leaves any.
+        # Filling new tensors guards against kernels that do not write all of their output. It took
+        # 14 % of a step, and every kernel used here writes all of it.
         memory.fill_uninitialized_memory = False
         try:
             yield

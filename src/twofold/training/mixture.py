@@ -72,7 +72,7 @@ class Planned:
     weight: float
 
     def part(self, number: int, parts: int) -> Ints:
-        """The rows of one of so many parts, disjoint and of nearly equal size; it may have none.
+        """The rows of one of `parts` parts, disjoint and of nearly equal size; it may have none.
 
         The weight is that of the whole batch: the losses of the parts sum to its loss.
         """

@@ -1,4 +1,4 @@
-"""How a training shows how far it is: a progress bar in a terminal, lines of the log elsewhere."""
+"""Shows the progress of a training: a progress bar in a terminal, log lines elsewhere."""
 
 import contextlib
 import logging
@@ -28,7 +28,7 @@ Advance = Callable[[Progress, float, int], None]
 
 @contextlib.contextmanager
 def shown(label: str, schedule: Schedule, progress: Progress) -> Iterator[Advance]:
-    """Show a training that may be at its start, or resumed."""
+    """Show the progress of a training, which may be a resumed one."""
     if os.isatty(2):
         with _bar(label, schedule, progress) as advance:
             yield advance
@@ -40,7 +40,7 @@ def shown(label: str, schedule: Schedule, progress: Progress) -> Iterator[Advanc
 
 @contextlib.contextmanager
 def _bar(label: str, schedule: Schedule, progress: Progress) -> Iterator[Advance]:
-    """A progress bar with the last validation, and how far it is to the end."""
+    """A progress bar with the last validation and the time left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -137,14 +137,14 @@ class Lines:
 
 
 def _share(progress: Progress) -> list[str]:
-    """What validation took of the time; nothing where nothing can be validated."""
+    """The share of validation in the time; nothing where there are no validation requests."""
     if progress.curve and not _validation(progress):
         return []
     return [f"validation {progress.validation_share:.0%} of the time"]
 
 
 def _last_step(schedule: Schedule, progress: Progress) -> int | None:
-    """The step at which the training ends unless validation improves; None where none is known."""
+    """The step at which the training ends unless validation improves; None if not known yet."""
     ends = [schedule.cap] if schedule.cap else []
     if schedule.patience is not None and progress.best_step:
         ends.append(max(progress.step, schedule.patient_until(progress)))
@@ -152,7 +152,7 @@ def _last_step(schedule: Schedule, progress: Progress) -> int | None:
 
 
 def _left(schedule: Schedule, progress: Progress, per_step: float) -> str:
-    """The time left; only a cap gives a bound."""
+    """The time left, in words; only a cap gives a bound."""
     last = _last_step(schedule, progress)
     ends = [] if last is None else [per_step * (last - progress.step)]
     if schedule.max_seconds is not None:

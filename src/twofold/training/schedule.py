@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from twofold.training.validation import Validation
 
 _FIRST, _GROWTH = 8, 1.15
-"""The first step that may be validated, and how much further each next one is: the number of
-validations grows with the logarithm of the steps."""
+"""The first step that may be validated, and the factor from each such step to the next: the number
+of validations grows with the logarithm of the steps."""
 _OF_SAMPLE = 2 / 3
-"""The part of what validation may cost that those on the sample may; the rest is for the last
+"""The share of validation's budget that is for the sample; the rest is for comparing the last
 candidates on all requests."""
 LEAST_PATIENCE, PATIENCE_EPOCHS, MOST_LEAST_PATIENCE = 100, 3, 1000
-"""The steps that are waited for a better validation in any case: so many epochs, within bounds.
-Where items start from factors, the first steps make them worse: with 12,000 items the value of step
-18 was reached again in the second epoch only."""
+"""Patience waits at least for this many epochs, within these bounds in steps. The first steps make
+items that start from factors worse: with 12,000 items the value of step 18 was reached again only
+in the second epoch."""
 CANDIDATES = 3
 """The most checkpoints that are validated on all requests at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Arithmetic operations, in multiplications and what takes as long.
+    """Costs in arithmetic operations; the unit is the time of a multiplication in the layers.
 
     Attributes:
-        step: of a training step, on average.
-        sample: of a validation on the sample of the requests.
-        all: of a validation on all requests.
+        step: the mean cost of a training step.
+        sample: the cost of a validation on the sample of the requests.
+        all: the cost of a validation on all requests.
     """
 
     step: float
@@ -57,15 +57,15 @@ class Schedule:
     """When a training is validated, and when it ends.
 
     Attributes:
-        costs: of steps and validations.
-        warmup_steps: steps in which the learning rate rises.
+        costs: the costs of steps and validations.
+        warmup_steps: the number of steps in which the learning rate rises.
         share: the most that validation may cost, as a share of the steps' costs.
-        patience: see `TrainingConfig`; None where it is not asked.
+        patience: see `TrainingConfig`; None where the number of steps is given.
         cap: the most steps; None where validation alone decides.
         cap_by: the setting that the cap comes from.
         max_seconds: the most wall-clock seconds; None for any number.
         horizon: the steps over which the rate falls as a cosine; None for a constant rate.
-        least_patience: the steps that patience waits in any case.
+        least_patience: the fewest steps that patience waits.
     """
 
     costs: Costs
@@ -96,11 +96,11 @@ class Schedule:
         return is_on_grid(progress.step) and spent <= may_spend
 
     def is_late(self, progress: Progress) -> bool:
-        """Whether the time is over."""
+        """Whether `max_seconds` have passed."""
         return self.max_seconds is not None and progress.seconds >= self.max_seconds
 
     def end(self, progress: Progress) -> str:
-        """What ends a training at a validation; empty where nothing does."""
+        """What ends the training at this validation; empty where it continues."""
         if progress.step == self.cap:
             return self.cap_by
         if self.patience is not None and progress.step >= self.patient_until(progress):
@@ -108,28 +108,30 @@ class Schedule:
         return "max_time" if self.is_late(progress) else ""
 
     def patient_until(self, progress: Progress) -> int:
-        """The step at which patience ends if no validation is better, of any task: a joint model
-        may have learned one of them long before the other."""
+        """The step at which patience ends unless a validation is better, for any of the tasks.
+
+        A joint model may have learned one task long before the other.
+        """
         assert self.patience is not None
         return math.ceil((1 + self.patience) * progress.last_best_step) + self.least_patience
 
     def candidates(self, progress: Progress) -> int:
-        """How many checkpoints may be compared on all requests at the end; 0 where two are too
-        expensive."""
+        """The number of checkpoints to compare on all requests at the end; 0 where comparing two
+        would be too expensive."""
         may_spend = self.share * progress.step * self.costs.step
         left = may_spend - len(progress.curve) * self.costs.sample
         most = min(CANDIDATES, int(left / max(self.costs.all, 1e-9)))
         return most if most > 1 else 0
 
     def spent_share(self, progress: Progress) -> float:
-        """The share of all costs so far that validation has."""
+        """The share of validation in all costs so far."""
         on_all = sum(any("on_all" in key for key in point) for point in progress.curve)
         spent = len(progress.curve) * self.costs.sample + on_all * self.costs.all
         return spent / max(spent + progress.step * self.costs.step, 1e-9)
 
 
 def is_on_grid(step: int) -> bool:
-    """Whether a step is one of those, the same for every arm, at which validations may be."""
+    """Whether a validation may follow this step; these steps are the same for every arm."""
     if step < _FIRST:
         return False
     nearest = round(math.log(step / _FIRST, _GROWTH))
@@ -209,11 +211,11 @@ def _horizon(
 
 
 _OF_TOKEN, _OF_SCORE, _OF_REQUEST, _OF_PARAMETER, _OF_STEP = 250_000, 250, 3e6, 100, 240e6
-"""Measured on a CPU, in multiplications of the layers, which take 25 ps: what a token costs besides
-them (norms, attention), what ranking costs for each score and each request, what the optimizer
-costs for each parameter, and what a training step costs at least."""
+"""Measured on a CPU, in multiplications of the layers, which take 25 ps each: the cost of a token
+outside of the products (norms, attention), of ranking for each score and for each request, of the
+optimizer for each parameter, and the least cost of a training step."""
 _OF_LOSS = 0.75
-"""The time of a multiplication in the products of the loss, against one in the layers."""
+"""The time of a multiplication in the loss, relative to one in the layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ class Sizes:
         return cls(layers, count, model.get_output_embeddings().weight.shape[1], codes)
 
     def of_step(self, tokens: float, states: float) -> float:
-        """The cost of a training step with so many tokens and predicting states."""
+        """The cost of a training step with this number of tokens and of predicting states."""
         forward = tokens * (self.layers + _OF_TOKEN) + _OF_LOSS * states * self.codes * self.width
         return 3 * forward + _OF_PARAMETER * self.parameters + _OF_STEP
 
@@ -250,9 +252,9 @@ class Sizes:
         """The cost of answering requests.
 
         Args:
-            tokens: of all requests.
-            requests: how many they are.
-            hypotheses: of each request in a beam search, all levels together; 0 for atomic
+            tokens: the number of tokens of all requests.
+            requests: the number of requests.
+            hypotheses: the hypotheses of a request's beam search, over all levels; 0 for atomic
                 identifiers.
         """
         read = (tokens + requests * hypotheses) * (self.layers + _OF_TOKEN)
@@ -267,7 +269,7 @@ def costs_of(
     config: TrainingConfig,
     validation: "Validation | None",
 ) -> Costs:
-    """What the mean training step of a mixture costs, and a validation; 0 where there is none."""
+    """The costs of the mean training step of a mixture and of a validation, 0 without one."""
     tokens = states = 0
     for source, readings in zip(sources, mixture.readings, strict=True):
         tokens += readings * int(source.token_counts.sum())
@@ -301,7 +303,7 @@ def requests_per_step(requests: Sequence[Request], items: int) -> float:
 
 
 def cost_of_answers(retriever: "GenerativeRetriever", judged: JudgedRequests) -> float:
-    """What answering the requests costs, in the unit of `Costs`."""
+    """The cost of answering the requests, in the unit of `Costs`."""
     model, requests = retriever.model, judged.requests
     codebooks = model.vocabulary.spaces.of(judged.task).codebook_sizes
     levels, hypotheses = len(codebooks), len(codebooks) * retriever.beams if model.tries else 0

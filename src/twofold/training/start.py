@@ -27,13 +27,13 @@ from twofold.training.mixture import readable_sources
 
 _log = logging.getLogger(__name__)
 
-_MOST_ASKED, _MOST_EVENTS = 250_000, 5_000_000
-"""The right answers of queries, and the targets of histories, from which a training starts: words,
-axes and factors of more are hardly others, and would take hours."""
+_MAX_ANSWERS, _MAX_EVENTS = 250_000, 5_000_000
+"""The most right answers of queries, and targets of histories, that a training starts from: with
+more, the vocabulary, axes and factors would hardly change, and would take hours."""
 
 MOST_ATOMIC = 1_000_000
-"""Above so many items semantic IDs are recommended: at a width of 128 the embeddings of so many
-take 0.5 GB, and a training holds about seven times that (weights, average, checkpoints)."""
+"""For larger catalogs semantic IDs are recommended: at a width of 128 the embeddings of a million
+items take 0.5 GB, and a training holds about seven times that (weights, average, checkpoints)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,9 +104,9 @@ def start(
     """
     read = dataset.catalog.texts if config.item_texts == "auto" else []
     texts = read or [""] * len(dataset.catalog)
-    # What the other task's queries say is no business of an arm that does not learn them.
+    # An arm that does not learn search must not read its queries.
     asked = dataset.task("search").examples if "search" in arm.tasks else Examples.of(())
-    queries = _some("queries", asked, _MOST_ASKED).texts()
+    queries = _some("queries", asked, _MAX_ANSWERS).texts()
     encoder = dataset.once(
         ("encoder", config.text_encoder, config.item_texts, bool(asked)),
         lambda: resolve_encoder(config.text_encoder, read, queries) if read or asked else None,
@@ -136,16 +136,16 @@ def start(
 
 
 def _some(called: str, examples: Examples, most: int) -> Examples:
-    """The examples that are looked at before training: all, or as many as time allows."""
+    """The examples that are read before training: all, or a sample with about `most` targets."""
     some = examples.drawn(most)
     if len(some) < len(examples):
-        _log.info("start: %d of %d %s are looked at", len(some), len(examples), called)
+        _log.info("start: a sample of %d of %d %s is read", len(some), len(examples), called)
     return some
 
 
 def _read(learned: Mapping[Task, Source]) -> dict[Task, Source]:
     """The examples that item embeddings start from."""
-    most = {"search": ("queries", _MOST_ASKED), "recommendation": ("histories", _MOST_EVENTS)}
+    most = {"search": ("queries", _MAX_ANSWERS), "recommendation": ("histories", _MAX_EVENTS)}
     return {
         task: replace(source, examples=_some(most[task][0], source.columns, most[task][1]))
         for task, source in learned.items()
@@ -153,7 +153,7 @@ def _read(learned: Mapping[Task, Source]) -> dict[Task, Source]:
 
 
 def _reads(arm: Arm, config: TrainingConfig, seed: int) -> tuple[Hashable, ...]:
-    """All that the start of the items depends on, besides the dataset."""
+    """All that the start of the items depends on, in addition to the dataset."""
     settings = config.backbone, config.text_encoder, config.item_init, config.item_texts
     sources = config.item_text_queries, config.max_history, config.long_histories
     changed = (arm.name, seed) if arm.intervention else ()
@@ -168,8 +168,8 @@ def _fresh(
     encoder: TextEncoder | None,
 ) -> tuple[Vocabulary, Backbone]:
     """A vocabulary of the words of `texts`, and fresh weights."""
-    # Words next to the encoder's embedding make a fresh model worse (see docs/project/log), so it
-    # reads none, and learns no embeddings of words.
+    # A fresh model with an encoder reads the encoder's embedding alone: word tokens next to it make
+    # the model worse (see docs/project/log).
     tokenizer = train_tokenizer([] if encoder else texts, config.text_vocab_size)
     query_tokens = 0 if encoder else config.max_query_tokens
     vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, query_tokens, encoder)

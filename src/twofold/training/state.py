@@ -1,4 +1,4 @@
-"""The state of a training, written at every validation, from which a killed one resumes."""
+"""The state of a training, from which a killed one resumes, and the processes that share it."""
 
 import contextlib
 import shutil
@@ -27,19 +27,19 @@ Tensors = dict[str, torch.Tensor]
 
 
 class Processes:
-    """The processes that train one model together: here one process, alone.
+    """The processes that train one model together; this class is a single process.
 
-    `twofold.cluster.processes` has those of a process group. Each has a copy of the model and
-    learns from its own parts of every batch; all call these methods in the same order.
+    `twofold.cluster.processes` has a process group. Each process has a copy of the model and learns
+    from its own parts of every batch; all call these methods in the same order.
 
     Args:
-        gradient_accumulation_steps: the parts of a batch that each process reads, one after
-            another: more of them take less memory. The batch is the same.
+        gradient_accumulation_steps: the number of parts of a batch that each process reads, one
+            after another. More parts take less memory; the batch stays the same.
 
     Attributes:
         rank: the number of this process, from 0; the first one writes and reports.
-        size: their number, the world size.
-        parts: the parts of a batch, of all processes.
+        size: the number of processes, the world size.
+        parts: the number of parts of a batch, over all processes.
     """
 
     rank = 0
@@ -61,32 +61,39 @@ class Processes:
         return range(self.rank * self._steps, (self.rank + 1) * self._steps)
 
     def agree(self, make: Callable[[], T]) -> T:
-        """What this process makes; where one raises InputError, all raise it."""
+        """The result of `make` in this process; if one process raises InputError, all do."""
         return make()
 
     def once(self, make: Callable[[], T]) -> T:
-        """What the first process makes, in all of them; its InputError is raised in all."""
+        """The result of `make` in the first process, sent to all; so is its InputError."""
         return make()
 
     def entered(self, context: AbstractContextManager[T]) -> AbstractContextManager[T]:
-        """A context that the first process alone enters; its value, and InputError, reach all."""
+        """A context that only the first process enters; its value, or InputError, reaches all."""
         return context
 
     def gather(self, make: Callable[[], T]) -> list[T]:
-        """What each process makes, by rank; where one raises InputError, all raise it."""
+        """The results of `make` in all processes, by rank; if one raises InputError, all do."""
         return [make()]
 
     def share(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Give tensors, in place, the values that they have in the first process."""
+        """Broadcast the values of the first process's tensors, in place."""
 
     def sum_gradients(
         self,
         parameters: Sequence[torch.nn.Parameter],  # noqa: ARG002
         sums: torch.Tensor,
     ) -> torch.Tensor:
-        """Add up the gradients of all processes, in place, and a few numbers, which it returns.
+        """Sum the gradients of all processes, in place, and a few numbers, which are returned.
 
-        A gradient is dense, sparse (COO), or None where a process learned nothing of a parameter.
+        A gradient is dense, sparse (COO), or None where a process has none for the parameter.
+
+        Args:
+            parameters: the parameters, in the same order in all processes.
+            sums: the numbers of this process, such as its loss, (n,).
+
+        Returns:
+            the sums over all processes, (n,).
         """
         return sums
 
@@ -95,11 +102,11 @@ class Processes:
 
 
 ALONE = Processes()
-"""One process, which reads a batch at once."""
+"""A single process, which reads each batch as a whole."""
 
 
 class DivergedError(InputError):
-    """A training whose numbers are no longer finite: resuming it would end in the same way."""
+    """A training whose numbers are no longer finite; resumed, it would fail again."""
 
 
 @dataclass(slots=True)
@@ -158,7 +165,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """What changes in a training, in addition to its `Progress`; it is changed in place.
+    """What a training changes in place, in addition to its `Progress`.
 
     Attributes:
         model: the model, with the weights of the last step.
@@ -231,7 +238,7 @@ def _read_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Pro
         averages[number].copy_(average)
     trained.candidates.clear()
     for path in sorted(newest.glob("candidate-*")):
-        # Where the model is: the other processes expect them there.
+        # On the model's device, where the other processes expect them.
         step, place = int(path.stem.removeprefix("candidate-")), next(trained.model.parameters())
         trained.candidates[step] = load_file(path, device=str(place.device))
     return Progress(**artifact.read_json(newest / "progress.json"))
@@ -241,7 +248,7 @@ def load_candidate(folder: Path, step: int) -> Tensors:
     """The weights of a checkpoint that a training kept in its last state.
 
     Raises:
-        InputError: it is not there.
+        InputError: the state does not hold that checkpoint.
     """
     kept = sorted(folder.glob(f"step-*/candidate-{step:08d}.safetensors"))
     if not kept:
@@ -330,7 +337,10 @@ def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> No
 
 
 def flat_identity(identity: dict[str, Any]) -> dict[str, Any]:
-    """Settings next to the rest: `{"training": {"a": 1}, "seed": 0}` -> `{"a": 1, "seed": 0}`."""
+    """The settings and the rest in one mapping.
+
+    `{"training": {"a": 1}, "seed": 0}` -> `{"a": 1, "seed": 0}`
+    """
     rest = {key: value for key, value in identity.items() if key != "training"}
     return {**current_settings(identity.get("training", {})), **rest}
 
@@ -341,7 +351,7 @@ def copy_weights(model: torch.nn.Module) -> Tensors:
 
 
 def checksum(model: torch.nn.Module) -> int:
-    """A sum of the bits of all weights, which has no rounding."""
+    """The sum of all weights' bits as integers, which is exact in any order."""
     kinds = {2: torch.int16, 4: torch.int32, 8: torch.int64}
     return sum(
         int(weight.detach().view(kinds[weight.element_size()]).sum(dtype=torch.int64))

@@ -34,17 +34,17 @@ SEED = 1000
 """The random seed of all trials; no arm of a study trains with it."""
 
 GROWTH = 3
-"""A rung has so many times the steps of the one before, and about so many times fewer trials."""
+"""Each rung has 3 times the steps of the one before, and about a third of its trials."""
 
 _BY_BUDGET: Mapping[Budget, int] = {"quick": 4, "standard": 9, "paper": 0}
 _FINALISTS = 2
 _TRIALS = "tuning.json"
 _EPOCHS, _FEWEST, _MOST = 2, 200, 600
-"""The first rung has so many epochs of the arm's data, and steps within these bounds. Recipes with
-much dropout, or from texts, are slow at first: after 74 steps the best of four was the last."""
+"""The epochs of the first rung, and the bounds of its steps. Recipes with much dropout, or that
+start from texts, are slow at first: after 74 steps the best of four was still the last."""
 
 Recipe = Mapping[str, Any]
-"""Settings that take the place of the fixed recipe's."""
+"""Settings that replace those of the fixed recipe."""
 
 _FEW_SEARCHES = {"search": 0.25, "recommendation": 0.75}
 _LARGE_BATCHES = {
@@ -60,8 +60,8 @@ _SMALL_STEPS = {
     "backbone": "decoder:medium",
     "learning_rate": 3e-4,
 }
-"""Each step of Adam moves an item's embedding about as far as the learning rate, whatever its
-gradient: with 1e-3, what joint's items knew of their texts was lost within a hundred steps."""
+"""Adam moves an item's embedding by about the learning rate in each step, however small its
+gradient: with 1e-3, `joint` lost within a hundred steps what its items knew of their texts."""
 
 _RECOMMENDATION: Sequence[Recipe] = (
     {},
@@ -110,8 +110,9 @@ SPACES: Mapping[tuple[Task, ...], Sequence[Recipe]] = {
     ("search",): _SEARCH,
     TASKS: _JOINT,
 }
-"""The space of an arm's tasks, the most promising first; the first is the fixed recipe. However few
-are tried, `joint` is offered what the single arms are: else a verdict could be of the recipes."""
+"""The recipes for an arm's tasks, the most promising first; the first is the fixed recipe. However
+few are tried, `joint` and the single-task arms choose among similar ones: otherwise a verdict could
+be due to the recipes."""
 
 SASREC_RECIPES: Sequence[Recipe] = (
     {},
@@ -127,7 +128,7 @@ SASREC_RECIPES: Sequence[Recipe] = (
     {"dropout": 0.5, "weight_decay": 1.0, "backbone": "sasrec:medium"},
     {"dropout": 0.3, "learning_rate": 3e-4},
 )
-"""The space of the baseline SASRec, whose rows start at random as published."""
+"""The recipes of the baseline SASRec, whose item embeddings start at random, as published."""
 
 _log = logging.getLogger(__name__)
 
@@ -155,12 +156,12 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A configuration that validation chose, and from what.
+    """The configuration that validation chose, and how it was chosen.
 
     Attributes:
         config: the configuration.
         value: the best validation of the chosen trial; -1 where there was none.
-        record: for stamp and report: how many recipes, what was chosen, every trial of every rung.
+        record: for stamp and report: the number of recipes, the chosen one, every trial.
     """
 
     config: TrainingConfig
@@ -175,7 +176,7 @@ def recipes_of(
     number: int,
     space: Sequence[Recipe] | None = None,
 ) -> list[Recipe]:
-    """The first `number` recipes of the space that data and configuration leave open.
+    """The first `number` recipes that suit the data and the configuration.
 
     Settings that the configuration was given by name stay as they are. Where items have no text,
     or none is read, recipes that start from it are left out.
@@ -183,12 +184,12 @@ def recipes_of(
     Args:
         dataset: the dataset.
         arm: the arm.
-        config: the configuration as it was resolved.
-        number: how many.
-        space: by default that of the arm.
+        config: the resolved configuration.
+        number: the most recipes to return.
+        space: the recipes to choose from; by default those of the arm's tasks.
     """
     given = config.model_fields_set | dict(arm.settings).keys()
-    open_to: list[Recipe] = []
+    suitable: list[Recipe] = []
     for recipe in space or SPACES[tuple(task for task in TASKS if task in arm.tasks)]:
         own = {key: value for key, value in recipe.items() if key not in given}
         if "learning_rate" in given and "learning_rate" in recipe and "weight_decay" in own:
@@ -198,24 +199,24 @@ def recipes_of(
             if own.get("item_init") == "text" or "item_text_queries" in own:
                 continue
             if own.get("item_init") == "factors":
-                del own["item_init"]  # as in the fixed recipe, for want of text
-        if own not in open_to:
-            open_to.append(own)
-    return open_to[:number]
+                del own["item_init"]  # without text, the fixed recipe starts from factors too
+        if own not in suitable:
+            suitable.append(own)
+    return suitable[:number]
 
 
 def _given(config: TrainingConfig, arm: Arm, name: str) -> Any:
-    """A setting of an arm, which may have its own."""
+    """The value of a setting, which an arm may have its own of."""
     return dict(arm.settings).get(name, getattr(config, name))
 
 
 def recipes_to_try(asked: int | None, budget: Budget, seeds: int = 3) -> int:
-    """How many recipes are tried: as many as asked for, or as suit a budget.
+    """The number of recipes to try: the one asked for, or that of the budget.
 
-    With few seeds they are fewer, so that trials cost no more than the models that they are for.
+    With few seeds it is smaller, so that trials cost no more than the models they are for.
 
     Raises:
-        InputError: the space has fewer.
+        InputError: there are not that many recipes.
     """
     most = min(map(len, SPACES.values()))
     if asked is not None and not 0 <= asked <= most:
@@ -224,7 +225,10 @@ def recipes_to_try(asked: int | None, budget: Budget, seeds: int = 3) -> int:
 
 
 def rungs(recipes: int) -> list[tuple[int, int]]:
-    """How many trials each rung has, and how many times the steps of the first; none for one."""
+    """Each rung's number of trials, and its steps as a multiple of the first rung's.
+
+    Empty for a single recipe, which needs no trial.
+    """
     if recipes < 2:
         return []
     sizes = [recipes, -(-recipes // GROWTH)]
@@ -250,13 +254,11 @@ def choose_recipe(
     Args:
         dataset: its training split is learned from, its validation requests judge.
         arm: the arm.
-        folder: a folder for what is finished, and for the states of what is not; an interrupted
-            tuning in it is continued.
+        folder: keeps finished trials and the states of others; an interrupted tuning in it is
+            continued.
         config: the fixed recipe and all other settings.
-        recipes: the space; the first should be empty, the fixed recipe itself.
-        device: as in `twofold.train`.
-        reference: as in `twofold.train`.
-        identifiers, processes: as in `twofold.train`.
+        recipes: the recipes; the first should be empty, the fixed recipe itself.
+        device, reference, identifiers, processes: as in `twofold.train`.
 
     Raises:
         InputError: the folder holds another tuning, or every trial diverged.
@@ -283,12 +285,12 @@ def choose_recipe(
 
 
 class _Trials:
-    """The trials of one tuning, each trained as far as it was asked for.
+    """The trials of one tuning, each trained for as many rungs as it was asked for.
 
     Args:
         run: the training with the fixed recipe.
-        folder: holds `tuning.json`, which is written after every trial, and states.
-        recipes: the space.
+        folder: holds `tuning.json`, which is written after every trial, and the states.
+        recipes: the recipes.
     """
 
     def __init__(self, run: Run, folder: Path, recipes: Sequence[Recipe]) -> None:
@@ -302,7 +304,7 @@ class _Trials:
             self._finished = {(trial.recipe, trial.rung): trial for trial in trials}
 
     def _kept(self) -> dict[str, Any]:
-        """What an interrupted tuning has finished; empty without one."""
+        """The content of `tuning.json`, as an interrupted tuning left it; empty without one."""
         if not self._place.is_file():
             return {}
         kept: dict[str, Any] = artifact.read_json(self._place)
@@ -310,7 +312,7 @@ class _Trials:
         return kept
 
     def value_of(self, recipe: int, times: int) -> float:
-        """The best validation of a recipe by the end of a rung; it is trained unless it was."""
+        """The best validation of a recipe by the end of a rung; it is trained if it was not yet."""
         if (recipe, times) not in self._finished:
             self._finished[recipe, times] = self._trained(recipe, times)
             self._run.processes.once(self._save)
@@ -379,7 +381,7 @@ def train_tuned(
 
     Args:
         dataset, arm, out, config, device, threads, resume, processes: as in `twofold.train`.
-        recipes: how many are tried.
+        recipes: the number of recipes to try.
         others: the other arguments of `twofold.train`.
 
     Raises:
@@ -418,7 +420,7 @@ def _chosen_before(folder: Path, place: Path, resume: bool) -> Mapping[str, Any]
     """The record of the tuning of a finished model; None where recipes are to be tried.
 
     Raises:
-        InputError: the folder is taken, or a tuning was interrupted and is not resumed.
+        InputError: the folder exists, or an interrupted tuning is not resumed.
     """
     if resume and artifact.is_complete(folder):
         return load_model(folder).model.stamp.tuning

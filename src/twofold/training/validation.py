@@ -1,10 +1,10 @@
-"""Validation: the measure by which checkpoints are compared, and its requests.
+"""Validation: the measure that compares checkpoints, its requests, and the weight of hybrid search.
 
 Most validations are on a sample of the requests; the last candidates are compared on all of them.
-The sample is the same for every arm, and part of all of them.
+The sample is the same for every arm, and part of all requests.
 
-With atomic identifiers no ranking is made: the ranks of right answers are found by counting the
-items that score higher. A measure has the value that it has of the retriever's answer.
+With atomic identifiers nothing is sorted: the rank of a right answer is the number of items that
+score higher. The measures equal those of the retriever's answers.
 
 Shapes: R requests, B of them in a batch, T right answers of a batch.
 """
@@ -36,12 +36,12 @@ SELECTION = Measure("nDCG", 10)
 """The measure by which the best checkpoint is chosen."""
 
 _SAMPLE, _ALL, _TRIAL = (350, 2.0), (1000, 10.0), (1000, 30.0)
-"""How many requests of a task most validations are on, how many the last candidates are compared
-on, and how many the trials of a tuning: so many in any case, and as many more as cost no more than
-so many training steps of a standard model. With 350 requests, of which few are answered right,
-chance decides which checkpoint is best."""
+"""The requests of a task for most validations, for the last candidates, and for the trials of a
+tuning: the first number in any case, and more where they cost no more than the second number of
+training steps of a standard model. With 350 requests, of which few are answered right, chance
+decides which checkpoint is best."""
 _ORDER_SEED = 7
-"""The random seed of the order of the requests, of which each part is the next piece."""
+"""The random seed of the order of the requests, which is cut into the parts."""
 
 _BATCH_REQUESTS = 256
 """The most requests of a batch: their scores of 10,000 items fit in a processor's cache."""
@@ -81,11 +81,11 @@ def validation_requests(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """Some of a task's requests, which processes share.
+    """Some of a task's requests, which are divided over the processes.
 
     Attributes:
         values: measures the current weights on each request of this process.
-        cost: what all of them cost, in the unit of `Sizes`.
+        cost: the cost of all of them, in the unit of `Costs`.
     """
 
     values: Callable[[], Floats]
@@ -93,14 +93,13 @@ class _Part:
 
 
 class Validation:
-    """Measures the current weights: an entry for each task, and `value`, which checkpoints are
-    compared by.
+    """Measures the current weights: each task, and `value`, by which checkpoints are compared.
 
     Args:
         retriever: answers with the current weights.
         judged: the requests of each task, at least one of each.
-        reference: the value that a task's is divided by before the mean over tasks; 1 by default.
-        processes: share the requests, and all get the measures of all of them.
+        reference: by task, what its measure is divided by before the mean over tasks; 1 by default.
+        processes: the requests are divided over them, and each gets the measures of all.
     """
 
     def __init__(
@@ -187,11 +186,11 @@ def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
 
 
 def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
-    """The sample, what candidates are compared on besides, and what trials are.
+    """The sample, the further requests of candidates, and the further requests of trials.
 
     Args:
         judged: requests of a task.
-        items: the size of the catalog; with 0 there are no more requests than in any case.
+        items: the size of the catalog; with 0 the parts have their smallest sizes.
     """
     per_step = requests_per_step(judged.requests, items) if items else 0
     ends = [max(fewest, int(steps * per_step)) for fewest, steps in (_SAMPLE, _ALL, _TRIAL)]
@@ -227,7 +226,7 @@ class _Prepared:
     """One batch, encoded once.
 
     Attributes:
-        rows: the requests' places, (B,).
+        rows: the places of its requests among all of them, (B,).
         encoded: the requests.
         batch: the same on the model's device; None where it takes too much memory to be kept.
         excluded: the row and the code of each item that a request excludes, (2, ...).
@@ -305,7 +304,7 @@ class RankCounter:
         Raises:
             NotFiniteError: the model computes numbers that are not finite.
         """
-        found = np.zeros(len(self._relevant))
+        values = np.zeros(len(self._relevant))
         for prepared in self._prepared:
             answers: dict[int, list[str]] = {}
             for number, rank in zip(*self._ranks(prepared), strict=True):
@@ -313,12 +312,12 @@ class RankCounter:
                 answer = answers.setdefault(row, [""] * self._measure.k)
                 answer[rank] = prepared.item_ids[number]
             for row, answer in answers.items():
-                found[row] = self._measure.of(answer, self._relevant[row])
-        return found
+                values[row] = self._measure.of(answer, self._relevant[row])
+        return values
 
     @torch.inference_mode()
     def _ranks(self, prepared: _Prepared) -> tuple[list[int], list[int]]:
-        """The right answers that are found, as numbers among the T, and their ranks from 0."""
+        """The right answers among the first k, as numbers from 0 to T, and their ranks from 0."""
         batch = prepared.batch or self._model.batch_of(prepared.encoded)
         scores = self._model.log_probabilities(batch, self._codebook)
         scores[tuple(prepared.excluded)] = -torch.inf
@@ -330,13 +329,13 @@ class RankCounter:
         at_once = max(1, _BATCH_SCORES // scores.shape[1])
         pairs = zip(rows[numbers].split(at_once), columns[numbers].split(at_once), strict=True)
         ranks = torch.cat([self._ahead(scores, *some) for some in pairs])
-        found = ranks < k
-        return numbers[found].tolist(), ranks[found].tolist()
+        in_top = ranks < k
+        return numbers[in_top].tolist(), ranks[in_top].tolist()
 
     def _ahead(
         self, scores: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
     ) -> torch.Tensor:
-        """How many items come before that of each row and column of the scores, (T,)."""
+        """The number of items that rank before the one at each row and column, (T,)."""
         own, others = scores[rows, columns, None], scores[rows]
         before = self._ties < self._ties[columns, None]
         return ((others > own) | ((others == own) & before)).sum(dim=1)

@@ -13,9 +13,9 @@ MAX_ITEMS = 1000
 MAX_REQUESTS = 100
 """Limit of requests in one batch."""
 MAX_BATCH_ITEMS = 5000
-"""Limit of items that the requests of one batch ask for together: to serialise so many holds the
-event loop up for 7 to 15 ms, on one core that it shares with the engines; a full garbage
-collection, which other requests cause as well, takes 30."""
+"""Limit of items that the requests of one batch ask for together. Serialising this many blocks the
+event loop for 7 to 15 ms, on one core that it shares with the engines; a full garbage collection,
+which other requests cause as well, takes 30 ms."""
 
 ItemId = Annotated[str, Field(min_length=1, max_length=512)]
 ModelName = Annotated[str, Field(max_length=512)]

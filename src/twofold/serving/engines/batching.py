@@ -40,7 +40,7 @@ class OverloadedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class QueuedRequest:
-    """A request whose engine completes it in its turn: only the engine knows users' histories.
+    """A request that the engine completes when its turn comes: only it knows users' histories.
 
     Attributes:
         model: the name of the model that answers.
@@ -143,6 +143,7 @@ class Batcher:
 
     @property
     def is_full(self) -> bool:
+        """Whether the queue takes no further request."""
         return len(self._queue) >= self._settings.max_queue_size
 
     @property
@@ -197,8 +198,10 @@ class Batcher:
         return results[0]
 
     async def change(self, change: Callable[[dict[str, Engine]], T]) -> T:
-        """Change the engines themselves, ahead of the queue but after calls that are partly
-        answered; never refused."""
+        """Change the engines: before the queued calls, but after those that are partly answered.
+
+        A change is never refused.
+        """
         job = _Job(self._future(), _Call(), change=change)
         self._changes.append(job)
         self._filled.set()
@@ -291,8 +294,9 @@ class Batcher:
 
 
 def lower_thread_priority(nice: int) -> None:
-    """Lower the priority of this thread and of those that it starts below the event loop's, which
-    needs little: on a busy core a refusal would wait for its turn otherwise.
+    """Lower the priority of this thread, and of those it starts, below that of the event loop.
+
+    The event loop needs little time, but on a busy core even a refusal would have to wait for it.
 
     Args:
         nice: niceness on top of the process's own.
@@ -323,8 +327,10 @@ def _answer(engine: Engine, requests: Sequence[QueuedRequest]) -> list[Any]:
 
 
 def _retrieve(engine: Engine, requests: Mapping[int, TopK]) -> dict[int, Any]:
-    """The items of each request, or its exception: in one batch, and one by one where that
-    fails."""
+    """The items of each request, or its exception.
+
+    The requests are answered in one batch, and one by one where that fails.
+    """
     if not requests:
         return {}
     try:
@@ -339,7 +345,10 @@ def _retrieve(engine: Engine, requests: Mapping[int, TopK]) -> dict[int, Any]:
 
 
 def _as_exception(error: BaseException) -> Exception:
-    """A BaseException, such as a panic of a library in Rust, fails its batch, not the thread."""
+    """The error as an Exception.
+
+    A BaseException, such as a panic of a library in Rust, then fails its batch and not the thread.
+    """
     if isinstance(error, Exception):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")

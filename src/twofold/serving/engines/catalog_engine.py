@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class CatalogEngine:
-    """See `twofold.serving.engines.engine.Engine`.
+    """The `Engine` of a model folder.
 
     Args:
-        retriever: a retriever of a model folder that nothing else uses.
+        retriever: a retriever of the model folder, which nothing else uses.
         model_version: the version of that folder.
         log: catalog changes, which take effect now; without a log the catalog cannot change.
     """
@@ -50,9 +50,7 @@ class CatalogEngine:
         self._applied = 0
         self._placer: ItemPlacer | None = None
         self._preparing = threading.Lock()
-        self._not_applied: dict[
-            str, dict[str, str]
-        ] = {}  # fields of items that could not be placed
+        self._unplaced: dict[str, dict[str, str]] = {}  # fields of items that could not be placed
         self._use(retriever)
         self._popularity = _popularity(retriever)
         self.catch_up()
@@ -65,7 +63,7 @@ class CatalogEngine:
 
     @property
     def retriever(self) -> GenerativeRetriever:
-        """What answers now, with the items that came since training; the next one replaces it."""
+        """The retriever of the present catalog, with all items added since training."""
         return self._retriever
 
     @property
@@ -160,12 +158,12 @@ class CatalogEngine:
                 self._placer = ItemPlacer.of(self._model)
 
     def place(self, items: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-        """See `Engine`. Safe in one other thread while nothing is added: answers and removals do
-        not write what this reads."""
+        """See `Engine`. It may run in another thread while no item is added: answers and removals
+        do not change what it reads."""
         self._require_valid(items)
         catalog = self._model.catalog
         new = [item["item_id"] for item in items if item["item_id"] not in catalog.positions]
-        fields = {item_id: self._not_applied.get(item_id, {}) for item_id in new}
+        fields = {item_id: self._unplaced.get(item_id, {}) for item_id in new}
         for item in items:
             if item["item_id"] in fields:
                 fields[item["item_id"]] = fields[item["item_id"]] | nonempty_fields(item)
@@ -197,14 +195,14 @@ class CatalogEngine:
         changes = self._log.changes[self._applied :] if self._log is not None else []
         if not changes:
             return
-        replayed = ReplayedItems.of(self._model, self.model_version, changes, self._not_applied)
+        replayed = ReplayedItems.of(self._model, self.model_version, changes, self._unplaced)
         retriever = self._retriever_with(replayed)
         known, alive = retriever.model.catalog.positions, replayed.alive
         retriever.remove([i for i, stays in alive.items() if not stays and i in known])
         retriever.restore([i for i, stays in alive.items() if stays and i in known])
         if retriever is not self._retriever:
             self._use(retriever)
-        self._not_applied = {i: f for i, f in replayed.fields.items() if i not in known}
+        self._unplaced = {i: f for i, f in replayed.fields.items() if i not in known}
         self._applied += len(changes)
 
     def close(self) -> None:
@@ -228,7 +226,7 @@ class CatalogEngine:
         return abs(self.items - before)
 
     def _retriever_with(self, replayed: ReplayedItems) -> GenerativeRetriever:
-        """A retriever with the replayed items; the present one where there are none."""
+        """A retriever with the replayed items; the present one if there are none."""
         removed = [self._id(item) for item in np.flatnonzero(~self._retriever.alive).tolist()]
         model = self._model
         if replayed.placed:
@@ -256,7 +254,7 @@ class CatalogEngine:
                 unplaceable, why = list(items), str(error)
             else:
                 return self._table(list(items.values())), placement
-            # An item that another model could place must not keep this one from being served.
+            # The log may hold items that only another model can place; this one is still served.
             for item_id in unplaceable:
                 log.warning("model '%s' leaves item '%s' out: %s", self.name, item_id, why)
             items = {item_id: f for item_id, f in items.items() if item_id not in unplaceable}
@@ -270,7 +268,7 @@ class CatalogEngine:
         return items_table(self._model.catalog, items)
 
     def _place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:
-        """The placement of items in a model that may already have grown beyond the served one."""
+        """The placement of items in a model, which may have more items than the served one."""
         self.prepare()
         assert self._placer is not None
         return self._placer.place(model, items)
@@ -323,7 +321,7 @@ def load_engine(
 
 
 def _folded(titles: pl.Series) -> pl.Series:
-    """Titles in one form of Unicode and in lower case, so that equal ones are found in each."""
+    """Titles in one Unicode form and in lower case, so that different spellings match."""
     return titles.str.normalize("NFKC").str.to_lowercase()
 
 
@@ -334,8 +332,10 @@ def _version(folder: Path) -> str:
 
 
 def _popularity(retriever: GenerativeRetriever) -> np.ndarray:
-    """Interactions of each item in the histories that the model carries; the last entry, 0, is for
-    items that were added later."""
+    """The interactions of each item in the model's histories, (N + 1,).
+
+    The last entry, 0, is for items that were added later.
+    """
     model = retriever.model
     counts = np.zeros(len(model.catalog) + 1, np.int64)
     for items in model.histories.values():

@@ -1,4 +1,4 @@
-"""The interface of what is served: a model, its catalog as it is now, and its answers. No HTTP.
+"""The interface of a served model and its present catalog; it knows nothing of HTTP.
 
 An engine is used from one thread at a time (see `batching`), except for `place`.
 """
@@ -14,11 +14,13 @@ from twofold.records import Request
 
 @dataclass(frozen=True, slots=True)
 class TopK:
-    """A request and how many items to retrieve for it.
+    """A request and the number of items to retrieve for it.
 
     Attributes:
-        described: how many of them, the best, get title and attributes in the answer, which costs
-            more than to retrieve them; all where None.
+        request: the request.
+        k: the number of items.
+        described: how many of the best items get their title and attributes, which costs more than
+            retrieving them; None for all.
     """
 
     request: Request
@@ -77,7 +79,7 @@ class Engine(Protocol):
 
     @property
     def served(self) -> ServedModel:
-        """Name, versions and abilities, as they are now."""
+        """Name, versions and tasks, as they are now."""
         ...
 
     def check(self, request: Request) -> None:
@@ -90,7 +92,7 @@ class Engine(Protocol):
         ...
 
     def history_of(self, user_id: str) -> tuple[str, ...]:
-        """Item ids, oldest first; InputError for an unknown user."""
+        """The item ids of a user's history, oldest first; InputError for an unknown user."""
         ...
 
     def excludes_seen(self, request: Request) -> bool:
@@ -118,15 +120,20 @@ class Engine(Protocol):
         ...
 
     def place(self, items: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-        """Model version -> this model's placement of the items that are new to it, for `add`;
-        InputError where it cannot place one. The first call takes seconds for a large catalog. Call
-        it outside the engines' thread, one call at a time, and add nothing meanwhile."""
+        """This model's placement of the items that are new to it, by model version, for `add`.
+
+        The first call takes seconds for a large catalog. Call it outside the engines' thread, one
+        call at a time, and add no item meanwhile.
+
+        Raises:
+            InputError: the model cannot place an item.
+        """
         ...
 
     def add(
         self, items: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
     ) -> int:
-        """Add new items and bring removed ones back; returns how many. On disk before it returns.
+        """Add new items and restore removed ones; returns their number once they are on disk.
 
         Args:
             items: fields of the items table.
@@ -135,8 +142,7 @@ class Engine(Protocol):
         ...
 
     def remove(self, item_ids: Sequence[str]) -> int:
-        """Remove items from all answers; returns how many were there. On disk before it
-        returns."""
+        """Remove items from all answers; returns the number that were there, once it is on disk."""
         ...
 
     def catch_up(self) -> None:

@@ -24,9 +24,9 @@ ADMIN = "twofold.admin"
 """Key in an ASGI scope: whether the client may change what is served."""
 _MIN_KEY_LENGTH = 16
 _FORWARDED = (b"forwarded", b"x-forwarded-")
-"""Headers by which a proxy says that it passes on a request of another client."""
+"""The headers of a request that a proxy forwards for another client."""
 _NO_PROXY = (
-    "without keys this server answers this machine alone, and a proxy passes on other clients; "
+    "without keys this server answers only this machine, and a proxy may forward other clients; "
     "start it with --api-key-file"
 )
 
@@ -190,7 +190,7 @@ class Access:
         return None
 
     def _key(self, scope: "Scope") -> Key | None:
-        """The client's key; always compared with all keys, so that time tells nothing."""
+        """The client's key; compared with all keys, so that the time does not reveal it."""
         sent = header(scope, b"x-api-key")
         scheme, _, value = (header(scope, b"authorization") or b"").partition(b" ")
         if sent is None and scheme.lower() == b"bearer":
@@ -200,23 +200,26 @@ class Access:
         return matching[0] if matching else None
 
     def _refuse_remote(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
-        """A foreign page in a browser on this machine must not use the server, neither by a host
-        name that resolves to this machine (DNS rebinding) nor by a form that posts here (CSRF), and
-        no other client may use it through a proxy on this machine."""
+        """Why a client is refused where there are no keys; None for a client on this machine.
+
+        A web page in a browser on this machine must not use the server, neither by a host name that
+        resolves to this machine (DNS rebinding) nor by a form that posts here (CSRF). A client on
+        another machine must not use it through a proxy.
+        """
         client = scope.get("client")
         if client is not None and not is_loopback(client[0]):
-            return 403, "without keys this server answers this machine alone", {}
+            return 403, "without keys this server answers only this machine", {}
         if any(name.startswith(_FORWARDED) for name, _ in scope["headers"]):
             return 403, _NO_PROXY, {}
         scope[ADMIN] = True
         host = (header(scope, b"host") or b"").decode("latin-1")
         if not is_loopback(_name(host)):
-            return 403, "without keys this server answers to localhost alone", {}
+            return 403, "without keys this server answers only to the host name localhost", {}
         origin = header(scope, b"origin")
         own = f"{scope.get('scheme', 'http')}://{host}"
         safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
         if origin is not None and not safe and origin.decode("latin-1").lower() != own.lower():
-            return 403, "without keys this server takes nothing from other pages", {}
+            return 403, "without keys this server takes no requests from other web pages", {}
         return None
 
 

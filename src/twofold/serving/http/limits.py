@@ -1,10 +1,9 @@
 """Limits of a request, in one ASGI middleware: load shedding, size of the body, and time.
 
-It sees a request before anything of it is parsed, so that a refusal is cheap, and uses nothing but
-the ASGI interface, so that any server can run the application. What happens before a request is
-there (slow heads, connections without a request) or after its answer was handed over (clients that
-do not read) is bounded by uvicorn's own settings in `server` and by a proxy: see
-docs/guides/operate.md.
+It handles a request before anything is parsed, so that a refusal is cheap, and uses only the ASGI
+interface, so that any server can run the application. It cannot limit what happens before a request
+arrives (slow headers, connections without a request) or after the answer (clients that do not
+read): uvicorn's settings in `server` and a proxy do, see docs/guides/operate.md.
 """
 
 import asyncio
@@ -29,18 +28,18 @@ _QUEUED_ROUTES = (
     "/similar/",
     "/titles",
 )
-"""Routes whose requests wait in the queue begin like this."""
+"""The prefixes of the routes whose requests are queued."""
 _CLOSE = {"Connection": "close"}
 _DISCARD_BODIES, _DISCARD_SECONDS = 16, 2.0
-"""How much, in bodies of the largest size, and for how long a refused body is still read."""
+"""A refused body is still read up to this many times the largest size, and for so many seconds."""
 
 
 class _BodyTooLargeError(Exception):
-    pass
+    """The body is larger than `max_body_bytes`."""
 
 
 class _ClientLeftError(Exception):
-    pass
+    """The client closed the connection."""
 
 
 class Limits:
@@ -107,8 +106,7 @@ class Limits:
     async def _answer_in_time(
         self, scope: "Scope", body: bytes, receive: "Receive", send: "Send"
     ) -> None:
-        """Answer, or take the request out of the queue: after the timeout, and when the client
-        leaves."""
+        """Answer; or leave the queue after the timeout, or when the client disconnects."""
         started = False
 
         async def observed_send(message: "Message") -> None:
@@ -131,7 +129,7 @@ class Limits:
         if not answering.cancelled():
             answering.result()
         elif not done and not started:
-            # Neither the server nor the client is at fault: the server is asked for too much.
+            # 429 and not 503: the server works, but has more requests than it can answer.
             retry_after = self._batcher.retry_after
             detail = f"no answer in {seconds:g} s; retry in {retry_after} s"
             await _send_busy(send, detail, retry_after)
@@ -159,8 +157,10 @@ async def _client_leaves(receive: "Receive") -> None:
 
 
 async def _discard(receive: "Receive", limit: int) -> None:
-    """Read on for a while: a client that is still sending would not see the answer if the
-    connection were closed."""
+    """Read more of a refused body for a while.
+
+    A client that is still sending would not see the answer if the connection were closed.
+    """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_SECONDS):
             message = await receive()

@@ -1,4 +1,4 @@
-"""Refusals and errors: every one is a `Problem` in JSON, so that a client reads one form."""
+"""Refusals and errors: each is a `Problem` in JSON, so that clients read a single format."""
 
 import json
 from collections.abc import Awaitable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def problem_body(detail: Any) -> bytes:
-    """The body, in JSON; escaped to ASCII, as what a client sent may not be encodable."""
+    """The body in JSON, escaped to ASCII: text that a client sent may not be encodable in UTF-8."""
     return json.dumps({"detail": detail}, default=str).encode()
 
 
@@ -45,7 +45,7 @@ async def send_problem(
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Answer exceptions with what went wrong and never with the state of the code."""
+    """Answer exceptions with what went wrong, never with a traceback."""
 
     @app.exception_handler(InputError)
     async def bad_input(_: Request, error: InputError) -> Response:

@@ -1,4 +1,4 @@
-"""What middleware reads of a request: ASGI scopes, before there is a route."""
+"""Reads ASGI scopes, for middleware that runs before a route is chosen."""
 
 from typing import TYPE_CHECKING
 

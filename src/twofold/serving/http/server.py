@@ -1,6 +1,6 @@
-"""uvicorn with the application: its limits, signals, and a stop that finishes running requests.
+"""Runs the application with uvicorn: limits, signals, and a stop that finishes running requests.
 
-Only uvicorn's public settings are used. docs/project/decisions/0021 says which part bounds what.
+Only uvicorn's public settings are used. docs/project/decisions/0021 says which part limits what.
 """
 
 import asyncio
