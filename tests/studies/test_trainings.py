@@ -185,42 +185,21 @@ def _control(task: Task) -> Arm:
         (200, 100, 512, 200),  # no fewer steps either
     ],
 )
-def test_a_control_is_trained_no_shorter_than_joint_s_checkpoint_or_the_plain_arm(
+def test_a_control_is_trained_no_shorter_than_joint_or_the_plain_arm(
     joint: int, plain: int, tokens: int, steps: int, config: TrainingConfig, tmp_path: Path
 ) -> None:
     folder = StudyFolder(tmp_path)
-    _write_stamp(folder, "joint", steps=joint + 300, best_step=joint)
-    _write_stamp(folder, "search", steps=plain, best_step=50)
+    for arm, taken in (("joint", joint), ("search", plain)):
+        place = folder.model(arm, SEED)
+        place.mkdir(parents=True)
+        stamp = {"arm": arm, "steps": taken}
+        artifact.write_json(place / artifact.MANIFEST, {"config": {"stamp": stamp}})
     usual = config.model_copy(update={"batch_tokens": 1024})
     recipe = Tuned(usual.model_copy(update={"batch_tokens": tokens}), 0.5, {})
     training = ArmTraining(usual, tuned={"joint": recipe})
     assert _matched_steps(_control("search"), folder, SEED, training) == steps
     changed = Arm("joint-changed", TASKS, step_matched=True)
-    assert _matched_steps(changed, folder, SEED, training) == joint + 300, "it has joint's recipe"
-
-
-def test_a_control_reaches_the_later_of_the_checkpoints_that_its_task_is_judged_at(
-    config: TrainingConfig, tmp_path: Path
-) -> None:
-    """*Transfer* judges joint where the task was best, *replace* where both were."""
-    folder, training = StudyFolder(tmp_path), ArmTraining(config)
-    curve = [
-        {"step": 100, "search": 0.2, "recommendation": 0.3, "value": 0.5},
-        {"step": 200, "search": 0.3, "recommendation": 0.4, "value": 0.7},
-        {"step": 300, "search": 0.4, "recommendation": 0.1, "value": 0.5},
-    ]
-    _write_stamp(folder, "joint", steps=500, best_step=200, curve=curve)
-    expected: dict[Task, int] = {"search": 300, "recommendation": 200}
-    for task, steps in expected.items():
-        _write_stamp(folder, task, steps=50, best_step=50)
-        assert _matched_steps(_control(task), folder, SEED, training) == steps
-
-
-def _write_stamp(folder: StudyFolder, arm: str, **stamp: object) -> None:
-    place = folder.model(arm, SEED)
-    place.mkdir(parents=True)
-    manifest = {"config": {"stamp": {"arm": arm, **stamp}}}
-    artifact.write_json(place / artifact.MANIFEST, manifest)
+    assert _matched_steps(changed, folder, SEED, training) == joint, "it has joint's recipe"
 
 
 def test_a_falling_rate_is_never_continued(

@@ -204,22 +204,19 @@ def _is_scored(arm: Arm, folder: StudyFolder, seed: int, transfer: StudyFolder |
 
 
 def _matched_steps(arm: Arm, folder: StudyFolder, seed: int, training: ArmTraining) -> int:
-    """The steps of a step-matched arm; an arm of two tasks takes those of `joint`.
+    """The steps of a step-matched arm: those of `joint`, whose recipe arms of two tasks have.
 
-    A control takes the steps of the checkpoint of `joint` that its task is judged at, the later one
-    where the two questions judge different ones. It has its task's recipe, whose batches may be
-    smaller than joint's, and the plain arm may train for longer than joint: so it trains for no
-    fewer steps and on no fewer tokens than that checkpoint, and for no fewer steps than the plain
-    arm. Longer training then explains nothing that joint gains over it.
+    A control has its task's recipe, whose batches may be smaller than joint's, and the plain arm
+    may train for longer than joint. It takes the steps with which it has trained for no fewer steps
+    and on no fewer tokens than joint, and for no fewer steps than the plain arm: so that longer
+    training explains nothing that joint gains over it.
     """
-    stamp = model_stamp(folder, "joint", seed)
+    steps = model_stamp(folder, "joint", seed).steps
     if len(arm.tasks) > 1:
-        return stamp.steps
-    task = arm.tasks[0]
-    steps = max(stamp.best_step, stamp.best_step_of(task))
+        return steps
     (joint, _), (own, _) = training.of(NAMED_ARMS["joint"]), training.of(arm)
     of_tokens = math.ceil(steps * joint.batch_tokens / own.batch_tokens)
-    return max(steps, of_tokens, model_stamp(folder, task, seed).steps)
+    return max(steps, of_tokens, model_stamp(folder, arm.tasks[0], seed).steps)
 
 
 def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) -> None:

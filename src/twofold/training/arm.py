@@ -42,8 +42,8 @@ class Arm:
     Attributes:
         name: its name in folders and reports.
         tasks: the tasks that it trains on, its sources.
-        step_matched: whether its steps follow from those of `joint`, instead of from its own
-            validation.
+        step_matched: whether it takes no fewer steps than `joint` took, instead of as many as
+            validation says.
         intervention: a change to one of its sources.
         settings: settings of its own, in place of the configuration's.
     """
