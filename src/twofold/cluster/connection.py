@@ -9,34 +9,45 @@ from collections.abc import Iterator
 
 from twofold.records import InputError
 
-_PATIENCE = 10
-"""The seconds that the head of a cluster has to answer. Ray itself waits for minutes."""
+_TIMEOUT = 10
+"""The seconds in which a cluster's head must answer. Ray itself would wait for ten minutes."""
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client of gRPC, which Ray speaks, opens a connection: the preface of HTTP/2 and an empty
+SETTINGS frame (RFC 9113, section 3.4). The server answers with a SETTINGS frame."""
+_SETTINGS = b"\x04"
+"""The type of a SETTINGS frame, its fourth byte."""
 
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Be connected to a cluster while the block runs.
+    """Connect this process to a cluster while the block runs.
 
     Args:
         address: HOST:PORT of a cluster's head, or `auto` on one of its machines; None starts a
             cluster on this machine, which ends with the block.
 
     Raises:
-        InputError: there is no cluster.
+        InputError: there is no cluster at the address.
     """
     if address not in (None, "auto"):
-        _require_answer(address)
+        _require_grpc(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.exceptions import AuthenticationError, RpcError
 
     try:
+        if address not in (None, "auto"):
+            GcsClient(address=address)  # a single try: `ray.init` makes twenty, of 40 s each
         ray.init(
             address=address or "local",  # which starts one though another runs here
             include_dashboard=None if address else False,
             logging_level=logging.WARNING,
         )
-    except ConnectionError as error:
+    except (ConnectionError, AuthenticationError) as error:
         raise InputError(f"--address {address}: {_reason(error)}") from error
+    except RpcError as error:
+        raise _no_head(address, str(error)) from error
     try:
         yield
     finally:
@@ -57,18 +68,32 @@ def _reason(error: BaseException | None) -> str:
     return "no Ray cluster runs here; start one with ray start --head, or leave --address out"
 
 
-def _require_answer(address: str) -> None:
-    """Raise InputError unless something answers at HOST:PORT."""
+def _require_grpc(address: str) -> None:
+    """Raise InputError unless a server of gRPC answers at HOST:PORT."""
     parts = re.fullmatch(r"\[?([^/]+?)\]?:(\d{1,5})", address)
     if not parts:
         raise InputError(
-            f"--address {address}: is no address; give HOST:PORT as ray start --head prints it, "
-            f"or auto on a machine of the cluster"
+            f"--address {address}: is not an address; give HOST:PORT as ray start --head prints "
+            f"it, or auto on a machine of the cluster"
         )
+    answer = _SETTINGS
     try:
-        socket.create_connection((parts[1], int(parts[2])), _PATIENCE).close()
+        with socket.create_connection((parts[1], int(parts[2])), _TIMEOUT) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+                connection.sendall(_HTTP2_PREFACE)
+                answer = connection.recv(9)[3:4]
     except (OSError, OverflowError) as error:
         raise InputError(
             f"--address {address}: nothing answers there ({error}); give HOST:PORT as ray start "
             f"--head prints it"
         ) from error
+    if answer != _SETTINGS:
+        raise _no_head(address, "it does not speak gRPC")
+
+
+def _no_head(address: str | None, reason: str) -> InputError:
+    """The error where something else than the head of a cluster answers."""
+    return InputError(
+        f"--address {address}: the program that answers there is not the head of a Ray cluster "
+        f"({reason}); give HOST:PORT as ray start --head prints it"
+    )
