@@ -180,6 +180,28 @@ def test_a_killed_process_comes_back_and_the_bits_are_those_of_a_run_without_it(
     assert artifact.load(killed, "model") == artifact.load(whole, "model")
 
 
+def test_a_restart_does_not_continue_a_training_that_the_first_attempt_refused(
+    prepared: Path, plain: TrainingConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    given = command(prepared, out, plain)
+    torchrun(tmp_path / "log", given, UNTIL="10")
+    before = sorted(path.name for path in state_folder(out).iterdir())
+    refused = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node", "2", "--max-restarts", "1", *given],
+        env=environment(tmp_path / "log"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert refused.returncode
+    message = f"twofold: {out}: a training was interrupted there; add --resume to continue it"
+    assert refused.stderr.count(message) == 2, "once for each attempt"
+    assert sorted(path.name for path in state_folder(out).iterdir()) == before
+    assert not out.exists()
+
+
 def wait_for_state(states: Path, step: int) -> None:
     """Wait until a state of so many steps is there."""
     deadline = time.monotonic() + 120

@@ -112,7 +112,7 @@ def train(
                 seed=seed,
                 device=device,
                 threads=threads,
-                resume=resume or _is_restarted(),
+                resume=resume or processes.is_restarted,
                 histories=histories,
                 processes=processes,
             )
@@ -130,11 +130,6 @@ def _processes(device: str, accumulation: int) -> "AbstractContextManager[Proces
     from twofold.cluster.processes import joined
 
     return joined(device, accumulation)
-
-
-def _is_restarted() -> bool:
-    """Whether torchrun restarted this process after one of the group had ended."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def _trainer(recipes: int | None, budget: BudgetName) -> "Callable[..., GenerativeRetriever]":

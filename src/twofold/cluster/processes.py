@@ -28,17 +28,25 @@ from twofold.training.state import ALONE, Processes, flat_identity
 T = TypeVar("T")
 
 _NAMED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 _TIMEOUT = timedelta(hours=1)
 """How long a process waits for the others: the first one alone reads data and saves models."""
 _TOGETHER = 4 << 20
 """Gradients of fewer bytes are sent together, in buffers of about this size."""
 _LOST = 3
 """The exit code of a process that lost another."""
+_MISTAKE = "twofold-mistake"
+"""The key in torchrun's store of the InputError that ended the first attempt."""
 
 
 def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a launcher such as torchrun started this process as one of a group."""
     return all(name in environment for name in _NAMED)
+
+
+def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether torchrun restarted this process after one of the group had ended."""
+    return environment.get(_RESTARTS, "0") != "0"
 
 
 @contextmanager
@@ -60,8 +68,7 @@ def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterat
         yield ALONE if gradient_accumulation_steps == 1 else Processes(gradient_accumulation_steps)
         return
     backend = _backend(device)
-    if made:
-        _make_group(backend)
+    store = _make_group(backend) if made else None
     processes = ProcessGroup(gradient_accumulation_steps)
     log = logging.getLogger("twofold")
     level = log.level
@@ -69,9 +76,11 @@ def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterat
         log.setLevel(logging.CRITICAL)
     try:
         yield processes
-    except InputError:
+    except InputError as error:
         # All processes raise it. A group that is not left aborts the process when Python ends.
-        if made:
+        if store is not None:
+            if not is_restarted():
+                store.set(_MISTAKE, str(error))
             dist.destroy_process_group()
             if processes.rank:
                 sys.exit(2)
@@ -87,13 +96,26 @@ def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterat
         dist.destroy_process_group()
 
 
-def _make_group(backend: str) -> None:
+def _make_group(backend: str) -> Any:
+    """Make the process group that the environment describes, and return its store.
+
+    torchrun keeps its store over restarts.
+
+    Raises:
+        InputError: the first attempt ended with it; a restart must not take the state of another
+            training, which the first attempt refused, for its own.
+    """
     store, rank, size = next(iter(rendezvous("env://", timeout=_TIMEOUT)))
-    # torchrun keeps its store over restarts, and with it the addresses of processes that ended:
-    # without a place of its own, a process that was started anew connects to one of those.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if is_restarted() and store.check([_MISTAKE]):
+        if rank:
+            sys.exit(2)
+        raise InputError(store.get(_MISTAKE).decode())
+    # The store has the addresses of processes that ended. Without a prefix of its own, a restarted
+    # process would connect to one of them.
+    attempt = os.environ.get(_RESTARTS, "0")
     own = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=_TIMEOUT)
+    return store
 
 
 def _backend(device: str) -> str:
@@ -132,6 +154,7 @@ class ProcessGroup(Processes):
     def __init__(self, gradient_accumulation_steps: int = 1) -> None:
         super().__init__(gradient_accumulation_steps)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.is_restarted = is_restarted()
         self._only_gpu = dist.get_backend() == "nccl"
 
     def agree(self, make: Callable[[], T]) -> T:

@@ -40,10 +40,13 @@ class Processes:
         rank: the number of this process, from 0; the first one writes and reports.
         size: the number of processes, the world size.
         parts: the number of parts of a batch, over all processes.
+        is_restarted: whether a launcher restarted the processes after one of them had ended, so
+            that they continue what they began.
     """
 
     rank = 0
     size = 1
+    is_restarted = False
 
     def __init__(self, gradient_accumulation_steps: int = 1) -> None:
         self._steps = gradient_accumulation_steps
