@@ -392,12 +392,13 @@ def _deterministic(device: torch.device) -> Iterator[None]:
 
     A GPU has no such algorithm for some operations, so its bits are not promised.
     """
-    before = torch.are_deterministic_algorithms_enabled()
+    # `use_deterministic_algorithms` says the same to torch's compiler, and imports it for seconds.
+    before = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[]):
         if device.type == "cpu":
-            torch.use_deterministic_algorithms(True)
+            torch.set_deterministic_debug_mode("error")
         # Filling new tensors guards against kernels that do not write all of their output. It took
         # 14 % of a step, and every kernel used here writes all of it.
         memory.fill_uninitialized_memory = False
@@ -405,4 +406,4 @@ def _deterministic(device: torch.device) -> Iterator[None]:
             yield
         finally:
             memory.fill_uninitialized_memory = filled
-            torch.use_deterministic_algorithms(before)
+            torch.set_deterministic_debug_mode(before)
