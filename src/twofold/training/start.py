@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from twofold.encoders.item_vectors import item_start
+from twofold.encoders.item_vectors import ItemStart, item_start
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.identifiers.identifiers import IdSpaces, ItemIdentifiers, atomic_identifiers
@@ -125,7 +125,7 @@ def start(
     width = backbone.model.get_output_embeddings().weight.shape[1]
     known = dataset.once(
         ("item start", *_reads(arm, config, seed)),
-        lambda: item_start(_read(learned), texts, encoder, item_parts(config), width),
+        lambda: _item_start(learned, texts, encoder, config, width),
     )
     if known is not None:
         start_from_vectors(backbone, spaces, known.items, known.query_map)
@@ -133,6 +133,18 @@ def start(
             zero_init_residuals(backbone)
     vectors = encoder.encode(texts) if encoder and read else None
     return Start(vocabulary, backbone, vectors, sources, learned)
+
+
+def _item_start(
+    learned: Mapping[Task, Source],
+    texts: Sequence[str],
+    encoder: TextEncoder | None,
+    config: TrainingConfig,
+    width: int,
+) -> ItemStart | None:
+    """The vectors that items start from; None, and no example is read, where they are random."""
+    parts = item_parts(config)
+    return item_start(_read(learned), texts, encoder, parts, width) if parts else None
 
 
 def _some(called: str, examples: Examples, most: int) -> Examples:
