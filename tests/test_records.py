@@ -35,6 +35,28 @@ def test_windows_hold_every_target_once(items: int, most: int, with_query: bool)
         assert [int(item) + 1 for item in seen] == window.targets.tolist()
 
 
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 4)), max_size=8), st.booleans())
+def test_targets_are_counted_in_any_order(runs: list[tuple[int, int]], in_order: bool) -> None:
+    runs = sorted(runs) if in_order else runs
+    starts = np.array([start for start, _ in runs], dtype=np.int64)
+    ends = starts + np.array([size for _, size in runs], dtype=np.int64)
+    nothing = np.zeros(len(runs), dtype=np.int64)
+    items = np.random.default_rng(3).integers(5, size=24)
+    made = Examples(
+        items=items,
+        begins=nothing,
+        ends=nothing,
+        order="end",
+        targets=items,
+        target_starts=starts,
+        target_ends=ends,
+        query_of=nothing - 1,
+    )
+    listed = [items[start : start + size] for start, size in runs]
+    expected = np.bincount(np.concatenate([items[:0], *listed]), minlength=5)
+    assert made.target_counts(5).tolist() == expected.tolist()
+
+
 def test_cutting_keeps_the_weights_of_the_targets_that_stay() -> None:
     whole = _events(6)
     weighted = Example(

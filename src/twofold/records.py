@@ -294,8 +294,15 @@ class Examples(Sequence[Example]):
         """How often each of `size` items is a target, (size,)."""
         counts = np.zeros(size, dtype=np.int64)
         for part in _parts(self.counts):
-            targets, _, _ = self.take(part).flat_targets()
-            counts += np.bincount(targets, minlength=size)
+            starts, ends = self.target_starts[part], self.target_ends[part]
+            if len(part) and (starts[1:] >= ends[:-1]).all():
+                # All between the first and the last, less what lies between two examples.
+                counts += np.bincount(self.targets[starts[0] : ends[-1]], minlength=size)
+                places = runs(ends[:-1], starts[1:] - ends[:-1])
+                counts -= np.bincount(self.targets[places], minlength=size)
+            else:
+                places = runs(starts, ends - starts)
+                counts += np.bincount(self.targets[places], minlength=size)
         return counts
 
     def drawn(self, most: int) -> "Examples":

@@ -1,7 +1,14 @@
 """Training examples and judged requests, with answers worked out by hand."""
 
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
 from tests.conftest import WriteFolder
-from twofold.tasks.examples import item_text_examples
+from twofold.records import SPLITS
+from twofold.tasks.examples import Texts, build_requests, item_text_examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 
@@ -58,3 +65,26 @@ def test_an_item_without_text_asks_for_nothing(catalog: PreparedDataset) -> None
     columns = [name for name in blank.columns if name in ("item_id", "title")]
     bare = type(catalog.catalog).of(blank.select(columns))
     assert item_text_examples(bare, 3) == []
+
+
+def test_texts_are_a_sequence_that_can_be_sent() -> None:
+    texts = ["", "slow space", "äöü 日本", "", "🍎"]
+    made = Texts.of(texts)
+    for each in (made, pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):
+        assert list(each) == texts
+        assert [each[row] for row in range(-5, 5)] == [*texts, *texts]
+        assert each[1:4] == texts[1:4]
+        for row in (5, -6):
+            with pytest.raises(IndexError):
+                each[row]
+
+
+def test_a_sample_of_requests_is_a_part_of_all(catalog: PreparedDataset) -> None:
+    for task in catalog.tasks:
+        for split in SPLITS[1:]:
+            judged = build_requests(catalog, task, split)
+            sample = build_requests(catalog, task, split).sample(20)
+            rows = np.random.default_rng(0).choice(len(judged.requests), 20, replace=False)
+            assert sample.requests == [judged.requests[row] for row in sorted(rows.tolist())]
+            for request in sample.requests:
+                assert sample.qrels[request.request_id] == judged.qrels[request.request_id]

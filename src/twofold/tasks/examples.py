@@ -10,7 +10,7 @@ read.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -134,6 +134,8 @@ class Texts(Sequence[str]):
 
     def __init__(self, letters: npt.NDArray[np.uint8], ends: Ints) -> None:
         self.letters, self.ends = letters, ends
+        # A view of memory gives a number or a text several times as fast as an array does.
+        self._letters, self._ends = memoryview(letters), memoryview(ends)  # type: ignore[arg-type]
 
     @staticmethod
     def of(texts: Sequence[str]) -> "Texts":
@@ -148,6 +150,9 @@ class Texts(Sequence[str]):
         letters = np.frombuffer(b"".join(parts), dtype=np.uint8)
         return Texts(letters, np.cumsum(np.concatenate(ends)))
 
+    def __reduce__(self) -> tuple[type["Texts"], tuple[Any, Any]]:
+        return Texts, (self.letters, self.ends)  # a view of memory cannot be copied or sent
+
     def __len__(self) -> int:
         return len(self.ends)
 
@@ -156,11 +161,13 @@ class Texts(Sequence[str]):
     @overload
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
-        rows = range(len(self))[row]
-        if isinstance(rows, range):
-            return [self[each] for each in rows]
-        begin = int(self.ends[rows - 1]) if rows else 0
-        return self.letters[begin : int(self.ends[rows])].tobytes().decode()
+        if isinstance(row, slice):
+            return [self[each] for each in range(len(self))[row]]
+        row = row if row >= 0 else row + len(self.ends)
+        if not 0 <= row < len(self.ends):
+            raise IndexError(row)
+        begin = self._ends[row - 1] if row > 0 else 0
+        return str(self._letters[begin : self._ends[row]], "utf-8")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -413,8 +420,8 @@ class JudgedRequests:
             return self
         rows = np.random.default_rng(0).choice(len(self.requests), size, replace=False)
         if isinstance(self.requests, _Requests):
-            taken = self.requests.columns.take(np.sort(rows))
-            return dataclasses.replace(self, requests=list(_Requests(taken)), qrels=_Right(taken))
+            taken = self.requests.some(np.sort(rows))
+            return dataclasses.replace(self, requests=list(taken), qrels=_Right(taken))
         return dataclasses.replace(self, requests=[self.requests[row] for row in sorted(rows)])
 
     def right_counts(self, size: int) -> Ints:
@@ -450,8 +457,8 @@ def build_examples(dataset: "PreparedDataset", task: Task) -> Examples:
 def build_requests(dataset: "PreparedDataset", task: Task, split: Split) -> JudgedRequests:
     """The requests of one task and split, with their right answers."""
     number = SPLITS.index(split)
-    columns = _queries(dataset, number) if task == "search" else _users(dataset, number)
-    return JudgedRequests(task, split, _Requests(columns), _Right(columns))
+    requests = _queries(dataset, number) if task == "search" else _users(dataset, number)
+    return JudgedRequests(task, split, requests, _Right(requests))
 
 
 def item_text_examples(catalog: Catalog, snippets: int) -> list[Example]:
@@ -613,7 +620,7 @@ class RequestColumns:
         """One of the requests."""
         places = self.items[int(self.begins[row]) : int(self.ends[row])].tolist()
         places += [int(self.extra_item[row])] if self.extra_item[row] >= 0 else []
-        history = tuple(self.item_ids[place] for place in places)
+        history = tuple(map(self.item_ids.__getitem__, places))
         return Request(
             self.ids[row][0],
             query=None
@@ -631,22 +638,29 @@ class RequestColumns:
         grades = [1] * len(items) if self.grades is None else self.grades[own].tolist()
         return dict(zip(items, grades, strict=True))
 
-    def take(self, rows: Ints) -> "RequestColumns":
-        """Some of the requests; `rows` are ascending."""
-        columns = ("rows", "begins", "ends", "extra_item", "target_starts", "target_ends")
-        taken = {name: getattr(self, name)[rows] for name in columns}
-        text_of = None if self.text_of is None else self.text_of[rows]
-        return dataclasses.replace(self, text_of=text_of, **taken)
-
 
 class _Requests(Sequence[Request]):
-    """Requests that are made when they are read."""
+    """Requests that are made when they are read, and their arrays when the first one is.
 
-    def __init__(self, columns: RequestColumns) -> None:
-        self.columns = columns
+    Args:
+        rows: the numbers of the requests in a table, ascending, (R,).
+        make: the arrays of some of them.
+    """
+
+    def __init__(self, rows: Ints, make: Callable[[Ints], RequestColumns]) -> None:
+        self._rows, self._make = rows, make
+
+    @cached_property
+    def columns(self) -> RequestColumns:
+        """The requests as arrays."""
+        return self._make(self._rows)
+
+    def some(self, chosen: Ints) -> "_Requests":
+        """Some of the requests; `chosen` are ascending."""
+        return _Requests(self._rows[chosen], self._make)
 
     def __len__(self) -> int:
-        return len(self.columns.begins)
+        return len(self._rows)
 
     @overload
     def __getitem__(self, row: int) -> Request: ...
@@ -662,70 +676,78 @@ class _Requests(Sequence[Request]):
 class _Right(Mapping[str, Mapping[str, int]]):
     """The right answers of requests, which are made when they are read."""
 
-    def __init__(self, columns: RequestColumns) -> None:
-        self.columns = columns
+    def __init__(self, requests: _Requests) -> None:
+        self._requests = requests
         self._rows: dict[str, int] | None = None
 
     def __len__(self) -> int:
-        return len(self.columns.begins)
+        return len(self._requests)
 
     def __iter__(self) -> Iterator[str]:
-        return (request_id for request_id, _ in self.columns.ids)
+        return (request_id for request_id, _ in self._requests.columns.ids)
 
     def __getitem__(self, request_id: str) -> dict[str, int]:
+        columns = self._requests.columns
         if self._rows is None:
-            self._rows = {known: row for row, (known, _) in enumerate(self.columns.ids)}
-        return self.columns.right_answers(self._rows[request_id])
+            self._rows = {known: row for row, (known, _) in enumerate(columns.ids)}
+        return columns.right_answers(self._rows[request_id])
 
 
-def _users(dataset: "PreparedDataset", split: int) -> RequestColumns:
+def _users(dataset: "PreparedDataset", split: int) -> _Requests:
     """A request for each user with a training event and an event of the split."""
     events, trained = dataset.columns.events, dataset.columns.trained
     places = events.of_split(split)[dataset.columns.trained_users]
-    rows = np.flatnonzero(places >= 0)
-    extra_item = np.full(len(rows), -1)
-    if split == _TEST:
-        validation = events.of_split(_VALIDATION)[dataset.columns.trained_users[rows]]
-        extra_item = np.where(validation >= 0, events.items[validation], -1)
-    return RequestColumns(
-        names=pl.LazyFrame({"request_id": trained.users, "user_id": trained.users}),
-        rows=rows,
-        item_ids=dataset.catalog.item_ids,
-        items=trained.positions,
-        begins=trained.begins[rows],
-        ends=trained.ends[rows],
-        extra_item=extra_item,
-        excluding=dataset.protocol.seen == "exclude",
-        right=events.items,
-        target_starts=places[rows],
-        target_ends=places[rows] + 1,
-    )
+
+    def of(rows: Ints) -> RequestColumns:
+        extra_item = np.full(len(rows), -1)
+        if split == _TEST:
+            validation = events.of_split(_VALIDATION)[dataset.columns.trained_users[rows]]
+            extra_item = np.where(validation >= 0, events.items[validation], -1)
+        return RequestColumns(
+            names=pl.LazyFrame({"request_id": trained.users, "user_id": trained.users}),
+            rows=rows,
+            item_ids=dataset.catalog.item_ids,
+            items=trained.positions,
+            begins=trained.begins[rows],
+            ends=trained.ends[rows],
+            extra_item=extra_item,
+            excluding=dataset.protocol.seen == "exclude",
+            right=events.items,
+            target_starts=places[rows],
+            target_ends=places[rows] + 1,
+        )
+
+    return _Requests(np.flatnonzero(places >= 0), of)
 
 
-def _queries(dataset: "PreparedDataset", split: int) -> RequestColumns:
+def _queries(dataset: "PreparedDataset", split: int) -> _Requests:
     """A request for each query of the split, with its user's events strictly before it."""
     events, asked = dataset.columns.events, dataset.columns.queries
-    rows = np.flatnonzero(asked.splits == split)
-    users, times = asked.users[rows], asked.times[rows]
-    if split == _VALIDATION:
-        # A validation request must not hold the user's test event.
-        test = np.append(events.of_split(_TEST), -1)[users]
-        times = np.fmin(times, np.where(test >= 0, np.append(events.times, np.nan)[test], np.inf))
-        times = np.where(np.isnan(asked.times[rows]), np.nan, times)
-    begins = events.starts[users] * (users >= 0)
-    return RequestColumns(
-        names=dataset.tables.scan("queries").select("query_id", "user_id"),
-        rows=rows,
-        item_ids=dataset.catalog.item_ids,
-        items=events.items,
-        begins=begins,
-        ends=begins + events.before(users, times),
-        extra_item=np.full(len(rows), -1),
-        excluding=False,
-        right=asked.items,
-        target_starts=asked.starts[rows],
-        target_ends=asked.starts[rows + 1],
-        grades=asked.relevances,
-        texts=asked.texts,
-        text_of=asked.text_of[rows],
-    )
+
+    def of(rows: Ints) -> RequestColumns:
+        users, times = asked.users[rows], asked.times[rows]
+        if split == _VALIDATION:
+            # A validation request must not hold the user's test event.
+            test = np.append(events.of_split(_TEST), -1)[users]
+            until = np.full(len(rows), np.inf)
+            until[test >= 0] = events.times[test[test >= 0]]
+            times = np.where(np.isnan(times), np.nan, np.fmin(times, until))
+        begins = events.starts[users] * (users >= 0)
+        return RequestColumns(
+            names=dataset.tables.scan("queries").select("query_id", "user_id"),
+            rows=rows,
+            item_ids=dataset.catalog.item_ids,
+            items=events.items,
+            begins=begins,
+            ends=begins + events.before(users, times),
+            extra_item=np.full(len(rows), -1),
+            excluding=False,
+            right=asked.items,
+            target_starts=asked.starts[rows],
+            target_ends=asked.starts[rows + 1],
+            grades=asked.relevances,
+            texts=asked.texts,
+            text_of=asked.text_of[rows],
+        )
+
+    return _Requests(np.flatnonzero(asked.splits == split), of)
