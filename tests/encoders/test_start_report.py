@@ -1,7 +1,9 @@
 """What a start knows is what an untrained model answers."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,10 +11,11 @@ from tests.conftest import WriteFolder
 from tests.planted import NO_TITLES, planted_dataset
 from twofold.cli import main
 from twofold.encoders import start_report
+from twofold.encoders.item_vectors import ItemStart, item_start
 from twofold.encoders.start_report import report_starts
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.checkpoint import GenerativeModel, tries_of
-from twofold.records import Task
+from twofold.records import Source, Task
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report, report_text
@@ -81,3 +84,19 @@ def test_prepare_prints_it(
     printed = capsys.readouterr().out
     assert "What item embeddings know of each task before training" in printed
     assert "| text+factors |" in printed
+
+
+def test_no_more_targets_are_learned_from_than_are_bearable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learned: list[int] = []
+
+    def counted(sources: Mapping[Task, Source], *rest: Any) -> ItemStart | None:
+        learned.extend(source.targets for source in sources.values())
+        return item_start(sources, *rest)
+
+    monkeypatch.setattr(start_report, "item_start", counted)
+    monkeypatch.setattr(start_report, "_MOST_TARGETS", 200)
+    assert report_starts(planted_dataset())
+    assert learned
+    assert 100 < min(learned) <= max(learned) <= 200

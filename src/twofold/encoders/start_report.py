@@ -12,14 +12,15 @@ from twofold.encoders.item_vectors import ItemStart, item_start
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.evaluation.measures import Measure
-from twofold.records import Task
+from twofold.records import Examples, Source
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 
 MOST_ITEMS = 50_000
 """Catalogs of more items have no such report: it would take minutes."""
 
-_MOST_REQUESTS = 1000
+_MOST_REQUESTS, _MOST_TARGETS = 1000, 2_000_000
+"""The validation requests, and the training targets of a task, that are looked at."""
 _WIDTH = 128
 _MEASURE = Measure("nDCG", 10)
 _STARTS = ("text", "factors", "text+factors")
@@ -27,6 +28,8 @@ _STARTS = ("text", "factors", "text+factors")
 
 def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
     """By start and task, the mean of nDCG@10 on at most 1,000 validation requests.
+
+    A start learns from at most two million training targets of a task, which are drawn.
 
     A task without training examples or validation requests is left out, and a start of which
     nothing is known in any task. None for a catalog of more than `MOST_ITEMS`.
@@ -38,9 +41,10 @@ def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
         judged = dataset.task(task).requests("validation").sample(_MOST_REQUESTS)
         if not judged.requests or not dataset.task(task).examples:
             continue
-        encoder = _encoder(dataset, task)
+        examples = dataset.task(task).examples.drawn(_MOST_TARGETS)
+        encoder = _encoder(dataset, examples)
         for start in _STARTS:
-            learned = {task: dataset.task(task).source()}
+            learned = {task: Source(task, examples)}
             texts = dataset.catalog.texts
             known = item_start(learned, texts, encoder, start.split("+"), _WIDTH)
             if known is not None and (task == "recommendation" or known.query_map is not None):
@@ -48,10 +52,10 @@ def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
     return {start: by_task for start, by_task in values.items() if by_task}
 
 
-def _encoder(dataset: PreparedDataset, task: Task) -> TextEncoder | None:
-    """The default text encoder of the task's own arm."""
-    asked = dataset.task("search").examples if task == "search" else ()
-    return resolve_encoder("auto", dataset.catalog.texts, [e.query or "" for e in asked])
+def _encoder(dataset: PreparedDataset, examples: Examples) -> TextEncoder | None:
+    """The default text encoder of the arm that learns from some examples of one task."""
+    asked = examples.texts() if len(examples.queries) else []
+    return resolve_encoder("auto", dataset.catalog.texts, asked)
 
 
 def _value(

@@ -41,8 +41,9 @@ but the first two changes with the size of the catalog alone: recall itself woul
 
 _REQUESTS, _LAST, _DEPTH = 400, 20, 10
 """The most requests of validation, items of a history and items of an answer that count."""
-_USERS, _EVENTS = 5000, 100
-"""Histories, and of each the last events, that say which items are near."""
+_USERS, _EVENTS, _PAIRS = 5000, 100, 500_000
+"""Histories, and of each the last events, and pairs of a query and an answer, that say which items
+are near."""
 _FURTHER = 0.3
 """The weight of neighbours' neighbours, and of the other task's; what is found directly has 1."""
 _UNKNOWN = 0.3
@@ -94,9 +95,9 @@ class Probe:
     @cached_property
     def near_in_histories(self) -> sp.csr_array:
         """Cosine of two items by the users who had them, (N, N)."""
-        histories = list(self.dataset.training_histories.values())
+        histories = self.dataset.training_histories
         chosen = np.random.default_rng(0).permutation(len(histories))[:_USERS]
-        recent = [histories[number][-_EVENTS:] for number in chosen]
+        recent = [histories.at(number)[-_EVENTS:] for number in chosen]
         return _near(sp.csr_array(_membership(recent, self._size).T))
 
     @cached_property
@@ -192,7 +193,7 @@ class Probe:
         """Words, and the items that they want: of training queries, and of the items' texts."""
         asked = [
             (set(words(example.query or "")), example.targets)
-            for example in self.dataset.task("search").examples
+            for example in self.dataset.task("search").examples.drawn(_PAIRS)
         ]
         texts = self.dataset.catalog.texts if self.text else ()
         return [*asked, *((set(words(each)), np.array([n])) for n, each in enumerate(texts))]
