@@ -1,7 +1,9 @@
 """Temporary folders go with their process, and arrays and pieces come back as they were written."""
 
+import fcntl
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,3 +84,24 @@ def test_rows_go_to_the_file_of_their_number_in_their_order(temporary: Path) -> 
         append_by(rows[part], numbers, lambda number: temporary / str(number))
     found = {path.name: np.fromfile(path, "u4").tolist() for path in temporary.iterdir()}
     assert found == {"0": [1, 4, 5], "2": [0, 2], "65535": [3]}
+
+
+def test_a_folder_that_is_taken_before_its_lock_is_held_is_made_anew(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, taken = fcntl.flock, []
+
+    def late(file: int, how: int) -> None:
+        if len(taken) < 2:
+            (own,) = temporary.iterdir()
+            taken.append(own)
+            shutil.rmtree(own)
+            if len(taken) == 2:
+                raise BlockingIOError
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    made = TemporaryFolder(1)
+    assert made.path not in taken
+    assert list(temporary.iterdir()) == [made.path]
+    assert len(taken) == 2

@@ -1,6 +1,5 @@
 """What streaming reads and writes: pieces of a table, arrays, and a temporary folder for them."""
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -160,11 +159,25 @@ class TemporaryFolder:
                 f"{parent}: has {free / _GIB:.1f} GiB left, and temporary files take about "
                 f"{bytes_ / _GIB:.1f} GiB; free some space, or name another folder in TMPDIR"
             )
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path, lock = _locked_folder()
         weakref.finalize(self, _remove, self.path, lock)
+
+
+def _locked_folder() -> tuple[Path, int]:
+    """A new folder, and the descriptor of its lock, which ends when it is closed."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process is removing it, as its lock was free
+            os.close(lock)
+            continue
+        except OSError:  # a file system without locks
+            return folder, lock
+        if (folder / _LOCK).exists():
+            return folder, lock
+        os.close(lock)
 
 
 def _remove(folder: Path, lock: int) -> None:

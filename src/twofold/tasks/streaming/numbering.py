@@ -40,10 +40,10 @@ class Numbering:
             numbers[new] = np.arange(len(new)) + len(self.texts)
             more = texts.gather(first[new]).rename(self.texts.name)
             self.texts = pl.concat([self.texts, more], rechunk=True)
-            both = np.concatenate([self._hashes, hashes[new]])
-            order = np.argsort(both, kind="stable")
-            self._hashes = both[order]
-            self._numbers = np.concatenate([self._numbers, numbers[new]])[order]
+            new = np.sort(new)
+            places = np.searchsorted(self._hashes, hashes[new])
+            self._hashes = np.insert(self._hashes, places, hashes[new])
+            self._numbers = np.insert(self._numbers, places, numbers[new])
         return self._checked(numbers[of_text], texts)
 
     def find(self, texts: pl.Series) -> Ints:
