@@ -89,7 +89,8 @@ def test_rows_go_to_the_file_of_their_number_in_their_order(temporary: Path) -> 
 def test_a_folder_that_is_taken_before_its_lock_is_held_is_made_anew(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, taken = fcntl.flock, []
+    lock = fcntl.flock
+    taken: list[Path] = []
 
     def late(file: int, how: int) -> None:
         if len(taken) < 2:
