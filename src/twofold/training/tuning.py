@@ -36,7 +36,7 @@ SEED = 1000
 GROWTH = 3
 """Each rung has 3 times the steps of the one before, and about a third of its trials."""
 
-_BY_BUDGET: Mapping[Budget, int] = {"quick": 4, "standard": 9, "paper": 0}
+_BY_BUDGET: Mapping[Budget, int] = {"quick": 5, "standard": 9, "paper": 0}
 _FINALISTS = 2
 _TRIALS = "tuning.json"
 _EPOCHS, _FEWEST, _MOST = 2, 200, 600
@@ -67,8 +67,8 @@ _RECOMMENDATION: Sequence[Recipe] = (
     {},
     _LARGE_BATCHES,
     _SMALL_STEPS,
-    {"item_init": "text", "dropout": 0.3},
     {"dropout": 0.3, "backbone": "decoder:medium"},
+    {"item_init": "text", "dropout": 0.3},
     {**_LARGE_BATCHES, "item_init": "factors"},
     {**_LARGE_BATCHES, "backbone": "decoder:medium"},
     {"dropout": 0.3},
@@ -81,8 +81,8 @@ _SEARCH: Sequence[Recipe] = (
     {},
     _LARGE_BATCHES,
     _SMALL_STEPS,
-    {"item_init": "text", "dropout": 0.3},
     {"dropout": 0.3, "backbone": "decoder:medium"},
+    {"item_init": "text", "dropout": 0.3},
     {"item_text_queries": 3},
     {"item_text_queries": 3, "dropout": 0.3, "backbone": "decoder:medium"},
     {"item_init": "factors", "dropout": 0.3},
@@ -95,8 +95,8 @@ _JOINT: Sequence[Recipe] = (
     {},
     {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES},
     {**_SMALL_STEPS, "source_weights": "balanced"},
-    {"item_init": "text", "dropout": 0.3, "source_weights": "balanced"},
     {"dropout": 0.3, "backbone": "decoder:medium", "source_weights": "balanced"},
+    {"item_init": "text", "dropout": 0.3, "source_weights": "balanced"},
     {"item_text_queries": 3, "source_weights": _FEW_SEARCHES},
     {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES, "backbone": "decoder:medium"},
     {**_LARGE_BATCHES, "item_init": "factors", "source_weights": _FEW_SEARCHES},
