@@ -63,12 +63,12 @@ def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterat
     Raises:
         InputError: a machine has fewer GPUs than processes.
     """
-    made = not dist.is_initialized()
-    if made and not is_launched():
+    is_own = not dist.is_initialized()  # the group, which this process then makes and leaves
+    if is_own and not is_launched():
         yield ALONE if gradient_accumulation_steps == 1 else Processes(gradient_accumulation_steps)
         return
     backend = _backend(device)
-    store = _make_group(backend) if made else None
+    store = _make_group(backend) if is_own else None
     processes = ProcessGroup(gradient_accumulation_steps)
     log = logging.getLogger("twofold")
     level = log.level
@@ -86,13 +86,13 @@ def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterat
                 sys.exit(2)
         raise
     except LostProcessError as error:
-        if not made:
+        if not is_own:
             raise
         print(f"twofold: process {processes.rank}: {error}", file=sys.stderr)
         sys.exit(_LOST)
     finally:
         log.setLevel(level)
-    if made:
+    if is_own:
         dist.destroy_process_group()
 
 
@@ -158,16 +158,16 @@ class ProcessGroup(Processes):
         self._only_gpu = dist.get_backend() == "nccl"
 
     def agree(self, make: Callable[[], T]) -> T:
-        made: list[T] = []
-        self.gather(lambda: made.append(make()))
-        return made[0]
+        results: list[T] = []
+        self.gather(lambda: results.append(make()))
+        return results[0]
 
     def once(self, make: Callable[[], T]) -> T:
-        told: list[Any] = [_attempt(make) if self.rank == 0 else None]
+        attempts: list[Any] = [_attempt(make) if self.rank == 0 else None]
         with _connected():
-            dist.broadcast_object_list(told, src=0)
-        made: T = _results(told)[0]
-        return made
+            dist.broadcast_object_list(attempts, src=0)
+        result: T = _results(attempts)[0]
+        return result
 
     @contextmanager
     def entered(self, context: AbstractContextManager[T]) -> Iterator[T]:
@@ -175,11 +175,11 @@ class ProcessGroup(Processes):
             yield self.once(lambda: stack.enter_context(context))
 
     def gather(self, make: Callable[[], T]) -> list[T]:
-        told: list[Any] = [None] * self.size
+        attempts: list[Any] = [None] * self.size
         own = _attempt(make)
         with _connected():
-            dist.all_gather_object(told, own)
-        return _results(told)
+            dist.all_gather_object(attempts, own)
+        return _results(attempts)
 
     def share(self, tensors: Iterable[torch.Tensor]) -> None:
         for tensor in tensors:
@@ -219,13 +219,13 @@ class ProcessGroup(Processes):
         A parameter counts if any process has a gradient for it.
         """
         has = [float(p.grad is not None) for p in parameters]
-        rows = [float(p.grad is not None and p.grad.is_sparse) for p in parameters]
-        told = torch.cat([sums, torch.tensor([has, rows], device=sums.device).view(-1)])
-        self._sum(told)
-        any_has, any_rows = told[len(sums) :].view(2, -1).gt(0).tolist()
-        each = list(zip(parameters, any_has, any_rows, strict=True))
-        dense = [p for p, is_there, is_sparse in each if is_there and not is_sparse]
-        return told[: len(sums)], dense, [p for p, _, is_sparse in each if is_sparse]
+        sparse = [float(p.grad is not None and p.grad.is_sparse) for p in parameters]
+        total = torch.cat([sums, torch.tensor([has, sparse], device=sums.device).view(-1)])
+        self._sum(total)
+        any_has, any_sparse = total[len(sums) :].view(2, -1).gt(0).tolist()
+        flags = list(zip(parameters, any_has, any_sparse, strict=True))
+        dense = [p for p, has_grad, is_sparse in flags if has_grad and not is_sparse]
+        return total[: len(sums)], dense, [p for p, _, is_sparse in flags if is_sparse]
 
     def _sum(self, tensor: torch.Tensor) -> None:
         with _connected():
@@ -299,4 +299,4 @@ def _results(attempts: Sequence[tuple[Any, InputError | None]]) -> list[Any]:
     for _, error in attempts:
         if error is not None:
             raise error
-    return [made for made, _ in attempts]
+    return [result for result, _ in attempts]

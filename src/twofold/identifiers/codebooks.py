@@ -38,11 +38,11 @@ def residual_codes(vectors: Vectors, codebooks: Sequence[Vectors]) -> Ints:
 
     A level's code is the row nearest to the residual that the levels before it leave.
     """
-    rest = np.array(vectors, dtype=np.float32, order="C")
-    codes = np.zeros((len(rest), len(codebooks)), np.int64)
+    residuals = np.array(vectors, dtype=np.float32, order="C")
+    codes = np.zeros((len(residuals), len(codebooks)), np.int64)
     for level, codebook in enumerate(codebooks):
-        codes[:, level], _ = nearest(rest, codebook)
-        rest -= codebook[codes[:, level]]
+        codes[:, level], _ = nearest(residuals, codebook)
+        residuals -= codebook[codes[:, level]]
     return codes
 
 

@@ -63,6 +63,7 @@ class Identifiers:
 
     @property
     def levels(self) -> int:
+        """C, the number of codes of an identifier."""
         return len(self.codebook_sizes)
 
 

@@ -105,11 +105,11 @@ class ResidualKMeans(_LearnedCodebooks):
 
     @classmethod
     def fit(cls, vectors: Vectors, levels: int, codebook_size: int, seed: int) -> Self:
-        rest = vectors.copy()
+        residuals = vectors.copy()
         codebooks = []
         for level in range(levels):
-            codebook = k_means(rest, codebook_size, seed + level)
-            rest -= codebook[residual_codes(rest, [codebook])[:, 0]]
+            codebook = k_means(residuals, codebook_size, seed + level)
+            residuals -= codebook[residual_codes(residuals, [codebook])[:, 0]]
             codebooks.append(codebook)
         return cls(codebooks)
 
@@ -136,10 +136,12 @@ class RqVae(_LearnedCodebooks):
 
         encoder, codebooks = train_rq_vae(vectors, levels, codebook_size, seed)
         fitted = cls(encoder, [])
-        rest = fitted.latent(vectors)
+        residuals = fitted.latent(vectors)
         for codebook in codebooks:
-            fitted.codebooks.append(without_empty(codebook, rest))
-            rest -= fitted.codebooks[-1][residual_codes(rest, fitted.codebooks[-1:])[:, 0]]
+            fitted.codebooks.append(without_empty(codebook, residuals))
+            residuals -= fitted.codebooks[-1][
+                residual_codes(residuals, fitted.codebooks[-1:])[:, 0]
+            ]
         return fitted
 
     def encode(self, vectors: Vectors) -> Ints:
@@ -182,30 +184,30 @@ class ResidualLookupFree:
                 f"quantizer '{cls.name}': a codebook of {codebook_size} codes for vectors of width "
                 f"{vectors.shape[1]}; use a power of two, at most 2 to the width"
             )
-        rest = _drawn(vectors, _SAMPLE, seed)
+        residuals = _drawn(vectors, _SAMPLE, seed)
         means, directions, scales = [], [], []
         for _ in range(levels):
-            means.append(rest.mean(axis=0, dtype=np.float64).astype(np.float32))
-            rest = rest - means[-1]
-            axes = principal_axes(rest, bits).T
+            means.append(residuals.mean(axis=0, dtype=np.float64).astype(np.float32))
+            residuals = residuals - means[-1]
+            axes = principal_axes(residuals, bits).T
             directions.append(np.ascontiguousarray(axes, dtype=np.float32))
-            along = rest @ directions[-1].T
+            along = residuals @ directions[-1].T
             scales.append(np.abs(along).mean(axis=0))
-            rest = rest - np.where(along > 0, scales[-1], -scales[-1]) @ directions[-1]
+            residuals = residuals - np.where(along > 0, scales[-1], -scales[-1]) @ directions[-1]
         return cls(np.stack(means), np.stack(directions), np.stack(scales))
 
     def encode(self, vectors: Vectors) -> Ints:
         return np.concatenate([self._encode(rows) for rows in _chunks(vectors)])
 
-    def _encode(self, rest: Floats) -> Ints:
-        codes = np.zeros((len(rest), len(self._means)), np.int64)
+    def _encode(self, residuals: Floats) -> Ints:
+        codes = np.zeros((len(residuals), len(self._means)), np.int64)
         powers = 2 ** np.arange(self._scales.shape[1])
         levels = zip(self._means, self._directions, self._scales, strict=True)
         for level, (mean, directions, scales) in enumerate(levels):
-            rest = rest - mean
-            signs = rest @ directions.T > 0  # [True, False, True] -> code 5
+            residuals = residuals - mean
+            signs = residuals @ directions.T > 0  # [True, False, True] -> code 5
             codes[:, level] = signs @ powers
-            rest = rest - np.where(signs, scales, -scales) @ directions
+            residuals = residuals - np.where(signs, scales, -scales) @ directions
         return codes
 
 
@@ -259,13 +261,13 @@ class SparseDictionary:
 
     def _encode(self, vectors: Floats) -> Ints:
         codes = np.zeros((len(vectors), 0), np.int64)
-        rest = vectors
+        residuals = vectors
         for level in range(self._levels):
-            strengths = rest @ self.atoms.T
+            strengths = residuals @ self.atoms.T
             np.put_along_axis(strengths, codes, -np.inf, axis=1)
             codes = np.hstack([codes, strengths.argmax(axis=1)[:, None]])
             if level < self._levels - 1:
-                rest = vectors - self.reconstructed(vectors, codes)
+                residuals = vectors - self.reconstructed(vectors, codes)
         return codes
 
     def reconstructed(self, vectors: Floats, codes: Ints) -> Floats:

@@ -81,24 +81,24 @@ class _Autoencoder(nn.Module):
         for level in range(levels):
             centroids = k_means(latent, size, seed + level)
             latent = latent - centroids[residual_codes(latent, [centroids])[:, 0]]
-            rest = np.random.default_rng([seed, level]).normal(
+            random = np.random.default_rng([seed, level]).normal(
                 scale=float(centroids.std()) or 1.0, size=(size - len(centroids), _LATENT)
             )
-            rows = np.vstack([centroids, rest]).astype(np.float32)
+            rows = np.vstack([centroids, random]).astype(np.float32)
             self.codebooks.append(nn.Parameter(torch.from_numpy(rows)))
 
     def loss(self, vectors: torch.Tensor) -> tuple[torch.Tensor, list[_LevelBatch]]:
         """The loss of a batch, (B, D), and the residuals and codes at each level."""
         latent = self.encode(vectors)
-        rest, quantized = latent, torch.zeros_like(latent)
+        residuals, quantized = latent, torch.zeros_like(latent)
         loss, levels = latent.new_zeros(()), []
         for codebook in self.codebooks:
-            rows = torch.cdist(rest.detach(), codebook.detach()).argmin(dim=1)
-            levels.append(_LevelBatch(rest.detach(), rows))
+            rows = torch.cdist(residuals.detach(), codebook.detach()).argmin(dim=1)
+            levels.append(_LevelBatch(residuals.detach(), rows))
             chosen = codebook[rows]
-            loss = loss + F.mse_loss(chosen, rest.detach())
-            loss = loss + _COMMITMENT * F.mse_loss(rest, chosen.detach())
-            quantized, rest = quantized + chosen, rest - chosen.detach()
+            loss = loss + F.mse_loss(chosen, residuals.detach())
+            loss = loss + _COMMITMENT * F.mse_loss(residuals, chosen.detach())
+            quantized, residuals = quantized + chosen, residuals - chosen.detach()
         # Straight-through: the decoder reads the codes' rows, the encoder gets its gradient.
         straight = latent + (quantized - latent).detach()
         return loss + F.mse_loss(self.decoder(straight), vectors), levels

@@ -41,6 +41,7 @@ class Trie:
 
     @property
     def levels(self) -> int:
+        """The number of codes of an identifier."""
         return len(self.codes)
 
     def __len__(self) -> int:

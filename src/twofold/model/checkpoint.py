@@ -80,6 +80,7 @@ class GenerativeModel:
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return next(self.backbone.parameters()).device
 
     def knows(self, query: str) -> bool:

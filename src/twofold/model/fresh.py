@@ -86,13 +86,13 @@ def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:
     vectors = np.zeros((spaces.size, items.shape[1]), np.float32)
     tasks: tuple[Task, ...] = ("recommendation", "search")
     for task in tasks:
-        rest = items
+        residuals = items
         for level, number in enumerate(spaces.codebooks_of(task)):
             codes, table = spaces.of(task).codes[:, level], vectors[spaces.codebooks[number]]
             table[:] = 0
-            np.add.at(table, codes, rest)
+            np.add.at(table, codes, residuals)
             table /= np.maximum(np.bincount(codes, minlength=len(table)), 1)[:, None]
-            rest = rest - table[codes]
+            residuals = residuals - table[codes]
     return vectors
 
 

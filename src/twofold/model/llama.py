@@ -56,6 +56,7 @@ class LlamaConfig:
 
     @property
     def head_dim(self) -> int:
+        """d, the width of an attention head."""
         return self.hidden_size // self.num_attention_heads
 
     @staticmethod

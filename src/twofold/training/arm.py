@@ -14,7 +14,9 @@ class Intervention(Protocol):
     """A change to what an arm learns of one task. The arm's name identifies it."""
 
     @property
-    def task(self) -> Task: ...
+    def task(self) -> Task:
+        """The task whose training data it changes."""
+        ...
 
     def training(self, source: Source, items: int, seed: int) -> Source:
         """The changed examples; `source` holds the real ones, over a catalog of `items`."""

@@ -318,7 +318,7 @@ def require_no_state(out: Path) -> None:
         if any(folder.rglob(artifact.MANIFEST)):
             raise InputError(
                 f"{out}: a training was interrupted there; add --resume to continue it, or remove "
-                f"{folder} to start anew"
+                f"{folder} to start again"
             )
 
 

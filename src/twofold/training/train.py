@@ -76,7 +76,7 @@ def train(
         arm=named_arm(arm),
         config=as_config(config),
         seed=seed,
-        place=processes.agree(lambda: resolve_device(device)),
+        device=processes.agree(lambda: resolve_device(device)),
         histories=histories,
         reference=reference or {},
         identifiers=identifiers,
@@ -97,7 +97,7 @@ class Run:
     arm: Arm
     config: TrainingConfig
     seed: int
-    place: torch.device
+    device: torch.device
     reference: Mapping[str, float] = field(default_factory=dict)
     identifiers: ItemIdentifiers | None = None
     histories: bool = False
@@ -109,13 +109,13 @@ class Run:
     def resolved(self) -> "Run":
         """The same with the arm's own settings and the precision that the device has."""
         config = self.config.model_copy(update=dict(self.arm.settings))
-        precision = resolve_precision(config.precision, self.place)
+        precision = resolve_precision(config.precision, self.device)
         return replace(self, config=config.model_copy(update={"precision": precision}))
 
     def finished(self, folder: Path) -> GenerativeRetriever:
         """The model that is there; raises InputError where it is of another training."""
         require_same(artifact.load(folder, KIND)["config"]["identity"], self.identity, folder)
-        return load_model(folder, self.place.type, self.arm.name)
+        return load_model(folder, self.device.type, self.arm.name)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Run:
             "data": self.dataset.digest,
             "seed": self.seed,
             "threads": torch.get_num_threads(),
-            "device": self.place.type,
+            "device": self.device.type,
             "reference": dict(self.reference),
             "training": self.config.model_dump(),
         }
@@ -188,7 +188,7 @@ def _untrained(run: Run, initial: Start) -> GenerativeModel:
     return GenerativeModel(
         catalog=run.dataset.catalog,
         vocabulary=initial.vocabulary,
-        backbone=initial.backbone.to(run.place),
+        backbone=initial.backbone.to(run.device),
         tasks=run.arm.tasks,
         seen=run.dataset.protocol.seen,
         precision=run.config.precision,

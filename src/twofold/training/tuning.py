@@ -268,7 +268,7 @@ def choose_recipe(
         arm=arm,
         config=config,
         seed=SEED,
-        place=resolve_device(device),
+        device=resolve_device(device),
         reference=reference or {},
         identifiers=identifiers,
         processes=processes,
@@ -295,7 +295,7 @@ class _Trials:
 
     def __init__(self, run: Run, folder: Path, recipes: Sequence[Recipe]) -> None:
         self._run, self._recipes = run, recipes
-        self._place, self.states = folder / _TRIALS, folder / "states"
+        self._file, self.states = folder / _TRIALS, folder / "states"
         self._identity = {**run.identity, "recipes": [dict(recipe) for recipe in recipes]}
         self._first, self._finished = 0, {}
         if kept := run.processes.once(self._kept):
@@ -305,10 +305,10 @@ class _Trials:
 
     def _kept(self) -> dict[str, Any]:
         """The content of `tuning.json`, as an interrupted tuning left it; empty without one."""
-        if not self._place.is_file():
+        if not self._file.is_file():
             return {}
-        kept: dict[str, Any] = artifact.read_json(self._place)
-        require_same(kept["identity"], self._identity, self._place.parent)
+        kept: dict[str, Any] = artifact.read_json(self._file)
+        require_same(kept["identity"], self._identity, self._file.parent)
         return kept
 
     def value_of(self, recipe: int, times: int) -> float:
@@ -344,8 +344,8 @@ class _Trials:
             "first_rung": self._first,
             "trials": [asdict(trial) for trial in self._finished.values()],
         }
-        self._place.parent.mkdir(parents=True, exist_ok=True)
-        artifact.replace_file(self._place, json.dumps(content, indent=2).encode())
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        artifact.replace_file(self._file, json.dumps(content, indent=2).encode())
 
     def tuned(self, chosen: int) -> Tuned:
         """The result, once every rung is done."""
@@ -389,21 +389,27 @@ def train_tuned(
     """
     if threads:
         torch.set_num_threads(threads)
-    own, config = named_arm(arm), config or resolve_config()
+    trained_arm, config = named_arm(arm), config or resolve_config()
     with processes.entered(artifact.claim(Path(out))) as folder:
-        place = folder.parent / f".{folder.name}.tuning"
-        kept = processes.once(lambda: _chosen_before(folder, place, resume))
+        tuning_folder = folder.parent / f".{folder.name}.tuning"
+        kept = processes.once(lambda: _chosen_before(folder, tuning_folder, resume))
         if kept is not None:
             tuned = Tuned(with_recipe(config, kept["chosen"]), -1.0, kept)
         else:
-            own.require_tasks(dataset)
-            space = recipes_of(dataset, own, config, recipes)
+            trained_arm.require_tasks(dataset)
+            space = recipes_of(dataset, trained_arm, config, recipes)
             tuned = choose_recipe(
-                dataset, own, place, config, space, device=device, processes=processes
+                dataset,
+                trained_arm,
+                tuning_folder,
+                config,
+                space,
+                device=device,
+                processes=processes,
             )
         retriever = train(
             dataset,
-            own,
+            trained_arm,
             out=out,
             config=tuned.config,
             device=device,
@@ -412,11 +418,11 @@ def train_tuned(
             processes=processes,
             **others,
         )
-        processes.once(lambda: shutil.rmtree(place, ignore_errors=True))
+        processes.once(lambda: shutil.rmtree(tuning_folder, ignore_errors=True))
     return retriever
 
 
-def _chosen_before(folder: Path, place: Path, resume: bool) -> Mapping[str, Any] | None:
+def _chosen_before(folder: Path, tuning_folder: Path, resume: bool) -> Mapping[str, Any] | None:
     """The record of the tuning of a finished model; None where recipes are to be tried.
 
     Raises:
@@ -426,10 +432,10 @@ def _chosen_before(folder: Path, place: Path, resume: bool) -> Mapping[str, Any]
         return load_model(folder).model.stamp.tuning
     if resume:
         return None
-    if place.exists():
+    if tuning_folder.exists():
         raise InputError(
             f"{folder}: a tuning was interrupted there; add --resume to continue it, or remove "
-            f"{place} to start anew"
+            f"{tuning_folder} to start again"
         )
     artifact.require_absent(folder)
     return None

@@ -77,7 +77,9 @@ class Answered(NamedTuple):
 class Observer(Protocol):
     """Counts batches."""
 
-    def batch_done(self, requests: int, seconds: float) -> None: ...
+    def batch_done(self, requests: int, seconds: float) -> None:
+        """Count a batch, and the time it took."""
+        ...
 
 
 @dataclass(eq=False, slots=True)

@@ -57,6 +57,7 @@ class Metrics:
         self._registry.register(_State(batcher))
 
     def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
         return exposition.generate_latest(self._registry)
 
     def batch_done(self, requests: int, seconds: float) -> None:
