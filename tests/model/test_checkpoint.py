@@ -12,6 +12,7 @@ from tests.model.random_model import grid, random_model, spaces_of
 from twofold import artifact
 from twofold.encoders.tfidf import Words
 from twofold.identifiers.identifiers import atomic, shared
+from twofold.model import checkpoint
 from twofold.model.checkpoint import finite, load_model_folder, save_model, tries_of, with_matches
 from twofold.model.hybrid import Hybrid, postings_of
 from twofold.records import TASKS, InputError
@@ -125,6 +126,7 @@ def test_histories_come_back_whatever_is_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     monkeypatch.setattr(examples, "_ROWS", rows)
+    monkeypatch.setattr(checkpoint, "_USERS", rows - 1)
     told = {"a": [3, 1], "b": [], "c": [0], "d": [2, 2, 1, 0], "e": [5]}
     histories = {user: np.array(items, dtype=np.int64) for user, items in told.items()}
     model = random_model(spaces_of(grid(4, 3), 0, "shared"), "decoder:tiny", 0)

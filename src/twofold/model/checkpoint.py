@@ -35,7 +35,7 @@ from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer, padded
 from twofold.records import TASKS, InputError, Ints, Task
 from twofold.tasks.examples import Histories, numbers_of
-from twofold.tasks.prepared import write_parts
+from twofold.tasks.prepared import height, write_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 KIND = "model"
 _HISTORIES = "histories.parquet"
 _ITEM_VECTORS = "item_vectors.npy"
+_USERS = 100_000
+"""The users whose histories are read at once, as text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,11 +309,17 @@ def _load_tries(folder: Path) -> "dict[Task, Trie]":
 def _load_histories(folder: Path, catalog: Catalog) -> Mapping[str, Ints]:
     if not (folder / _HISTORIES).is_file():
         return {}
-    table = pl.read_parquet(folder / _HISTORIES)
-    counts = table["history"].list.len().cast(pl.Int64).to_numpy()
-    items = table["history"].filter(pl.Series(counts > 0)).explode()
-    positions, ends = numbers_of(items, catalog.items["item_id"]), np.cumsum(counts)
-    return Histories(table["user_id"], positions, ends - counts, ends)
+    table, item_ids = pl.scan_parquet(folder / _HISTORIES), catalog.items["item_id"]
+    users, counts, positions = [], [], []
+    for start in range(0, max(1, height(table)), _USERS):
+        part = table.slice(start, _USERS).collect()
+        counts.append(part["history"].list.len().cast(pl.Int64).to_numpy())
+        items = part["history"].filter(pl.Series(counts[-1] > 0)).explode()
+        users.append(part["user_id"])
+        positions.append(numbers_of(items, item_ids).astype(np.int32))
+    sizes = np.concatenate(counts)
+    ends = np.cumsum(sizes)
+    return Histories(pl.concat(users), np.concatenate(positions), ends - sizes, ends)
 
 
 def _load_item_vectors(folder: Path) -> npt.NDArray[np.floating] | None:
