@@ -1,7 +1,7 @@
 """RecTools' models as a peer: the split that they read, their run, the answers that they wrote.
 
-The peer runs in an environment of its own (see peers/rectools_transformer.py) and knows nothing of
-this library; files are all that the two share.
+RecBole's SASRec is a peer in speed alone. A peer runs in an environment of its own (see the scripts
+of peers/) and knows nothing of this library; files are all that the two share.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from turns import Worker
 
 from twofold.records import Ranking, Run
 from twofold.tasks.prepared import PreparedDataset
@@ -60,10 +61,33 @@ def run_peer(data: Path, out: Path, wanted: PeerRun) -> None:
     """Run the peer, unless it has finished before."""
     if (out / "curve.json").is_file():
         return
+    subprocess.run([wanted.python, *_script(data, out, wanted)], check=True)
+
+
+def peer_in_turns(data: Path, out: Path, wanted: PeerRun) -> Worker:
+    """The peer's training, which waits for its turns."""
+    script = [*_script(data, out, wanted), "--turns"]
+    return Worker(script, f"RecTools' {wanted.model}", wanted.threads, python=wanted.python)
+
+
+def recbole_in_turns(data: Path, wanted: PeerRun) -> Worker:
+    """RecBole's SASRec of the same shape, which waits for its turns.
+
+    Its default of 2,048 sequences a batch takes four times the memory.
+    """
+    script = [str(SCRIPT.with_name("recbole_sasrec.py")), "--data", str(data)]
+    options = {**SHAPE, "length": wanted.length, "batch": 512, "dropout": wanted.dropout}
+    options["threads"] = wanted.threads
+    script += [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return Worker(script, "RecBole's SASRec", wanted.threads, python=wanted.python)
+
+
+def _script(data: Path, out: Path, wanted: PeerRun) -> list[str]:
+    """The peer's script and its arguments."""
     options = {**SHAPE, **dataclasses.asdict(wanted)}
-    command = [options.pop("python"), str(SCRIPT), "--data", str(data), "--out", str(out)]
-    command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    subprocess.run(command, check=True)
+    del options["python"]
+    named = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return [str(SCRIPT), "--data", str(data), "--out", str(out), *named]
 
 
 def read_answers(folder: Path) -> Run:

@@ -1,7 +1,8 @@
-"""Our SASRec and recommendation arm compared with RecTools' SASRec: quality, and time to quality.
+"""Our SASRec and recommendation arm compared with RecTools' SASRec: quality, time to it, speed.
 
     python benchmarks/sasrec.py DATASET --peer peers/bin/python --out DIR [--epochs 10] [--seeds 3]
     python benchmarks/sasrec.py DATASET --peer peers/bin/python --out DIR --time [--epochs 30]
+    python benchmarks/sasrec.py DATASET --peer peers/bin/python --out DIR --speed [--rounds 5]
 
 Both sides have the same split, length, width, depth, dropout and softmax loss, and read the last
 items of each history once an epoch; batches are each side's own. Each run is a process of its own,
@@ -11,21 +12,39 @@ evaluation measures the ten items that each side returned.
 --time: wall-clock time of training (validation excluded) until validation nDCG@10 of all users
 first reaches .95 of the better side's last value. Our side is the recommendation arm with its
 preset. What is finished is not run again. --publish NAME puts the table on docs/benchmarks.
+
+--speed: supervised targets a second of processor time. Both sides train at once and take steps in
+turn, each with its own batches; DATASET is a prepared folder. Our side is the decoder of size
+`small`, in both precisions; theirs computes in float32. With --recbole PYTHON, of an environment
+with RecBole, its SASRec is a third side (peers/recbole_sasrec.py). Writes DIR/sasrec.json.
 """
 
 import argparse
 import csv
+import dataclasses
 import json
 import logging
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from pages import Column, Table, render_table
-from publish import add_publish_option, describe_run, publish_run
-from rectools_peer import PeerRun, read_answers, run_peer, without_queries, write_split
+from publish import add_publish_option, describe_run, publish_records, publish_run
+from rectools_peer import (
+    PeerRun,
+    peer_in_turns,
+    read_answers,
+    recbole_in_turns,
+    run_peer,
+    without_queries,
+    write_split,
+)
+from turns import Worker
 
 from twofold.baselines.sasrec import sasrec
 from twofold.evaluation.measures import Measure, means, score
@@ -36,6 +55,7 @@ from twofold.training.train import train
 
 MEASURES = (Measure("Recall", 10), Measure("nDCG", 10))
 SIDES = ("RecTools", "ours")
+TRAIN = Path(__file__).with_name("train.py")
 CLOSE = 0.95
 """The share of the better side's last value that both are timed to."""
 
@@ -72,7 +92,12 @@ def start_ours(out: Path, seed: int, arguments: argparse.Namespace) -> None:
 
 def start_theirs(out: Path, seed: int, arguments: argparse.Namespace) -> None:
     """One run of the peer."""
-    wanted = PeerRun(
+    run_peer(out.parent / "data", out, peer_of(seed, arguments))
+
+
+def peer_of(seed: int, arguments: argparse.Namespace) -> PeerRun:
+    """What the peer is asked for."""
+    return PeerRun(
         python=arguments.peer,
         model="sasrec",
         items=10,
@@ -82,7 +107,6 @@ def start_theirs(out: Path, seed: int, arguments: argparse.Namespace) -> None:
         seed=seed,
         threads=arguments.threads,
     )
-    run_peer(out.parent / "data", out, wanted)
 
 
 def run_single(arguments: argparse.Namespace) -> None:
@@ -176,6 +200,76 @@ def time_table(out: Path) -> Table:
     return Table(columns=columns, rows=rows)
 
 
+def compare_speed(arguments: argparse.Namespace) -> None:
+    """Supervised targets a second of both sides, which take turns."""
+    dataset = without_queries(load_dataset(arguments.dataset))
+    write_split(dataset, arguments.out / "data")
+    workers = {
+        "RecTools": peer_in_turns(arguments.out / "data", arguments.out, peer_of(0, arguments))
+    }
+    for precision in ("float32", "bfloat16"):
+        script = [str(TRAIN), arguments.dataset, "--arm", "recommendation", "--work"]
+        script += ["--precision", precision, "--threads", str(arguments.threads)]
+        settings = (f"max_history={arguments.length}", f"dropout={arguments.dropout}")
+        script += [f"--set={setting}" for setting in (*settings, *(arguments.set or ()))]
+        workers[f"ours, {precision}"] = Worker(script, f"ours, {precision}", arguments.threads)
+    if arguments.recbole:
+        wanted = dataclasses.replace(peer_of(0, arguments), python=arguments.recbole)
+        workers["RecBole"] = recbole_in_turns(arguments.out / "data", wanted)
+    steps = {side: 20 if side.startswith("ours") else 2 for side in workers}
+    for side, worker in workers.items():
+        worker.take(steps[side])
+    rounds = [
+        {side: worker.take(steps[side]) for side, worker in workers.items()}
+        for _ in range(arguments.rounds)
+    ]
+    for worker in workers.values():
+        worker.end()
+    records = speed_records(rounds, steps)
+    for record in records:
+        print(json.dumps(record), flush=True)
+    (arguments.out / "sasrec.json").write_text(json.dumps(records, indent=1) + "\n")
+    publish_records(
+        arguments.publish,
+        "sasrec",
+        "Supervised targets a second",
+        records,
+        seeds="one",
+        protocol=f"decoder of size small against RecTools' SASRec of width 128, 2 layers, 2 heads; "
+        f"dropout {arguments.dropout}, the last {arguments.length} events (ours: windows of as "
+        f"many), softmax loss over all items; {arguments.threads} threads, processor time, "
+        f"{arguments.rounds} rounds in turn",
+    )
+
+
+def speed_records(
+    rounds: Sequence[dict[str, dict[str, float]]], steps: dict[str, int]
+) -> list[dict[str, Any]]:
+    """A record of each side; ratios are over those of RecTools in the same round.
+
+    Args:
+        rounds: what each side answered: seconds of a step, targets of all steps, peak memory.
+        steps: the steps of a round of each side.
+    """
+    rates = [
+        {side: each["targets"] / (steps[side] * each["seconds"]) for side, each in taken.items()}
+        for taken in rounds
+    ]
+    records = []
+    for side in steps:
+        ratios = sorted(rate[side] / rate["RecTools"] for rate in rates)
+        records.append(
+            {
+                "side": side,
+                "targets a step": rounds[-1][side]["targets"] / steps[side],
+                "targets a second": statistics.median(rate[side] for rate in rates),
+                "times RecTools'": [statistics.median(ratios), ratios[0], ratios[-1]],
+                "peak memory, MB": rounds[-1][side]["peak"],
+            }
+        )
+    return records
+
+
 def publish(table: Table, arguments: argparse.Namespace) -> None:
     """Put the table on its page."""
     protocol = (
@@ -200,12 +294,17 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--time", action="store_true", help="time to quality")
+    parser.add_argument("--speed", action="store_true", help="supervised targets a second")
+    parser.add_argument("--recbole", help="the python of an environment with RecBole, for --speed")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side with --speed")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of our side")
     parser.add_argument("--single", type=int, help=argparse.SUPPRESS)
     add_publish_option(parser)
     arguments = parser.parse_args()
     if arguments.single is not None:
         run_single(arguments)
+    elif arguments.speed:
+        compare_speed(arguments)
     else:
         compare(arguments)
 

@@ -70,8 +70,17 @@ def settings_of(known: Any, values: dict[str, Any]) -> list[str]:
     return written
 
 
-def job_of(folder: str, arm: str, precision: str) -> tuple[Any, Any, Any, Any]:
-    """The loop, backbone, vocabulary and job of a training, of whatever version is imported."""
+def job_of(
+    folder: str, arm: str, precision: str, more: Sequence[str] = ()
+) -> tuple[Any, Any, Any, Any]:
+    """The loop, backbone, vocabulary and job of a training, of whatever version is imported.
+
+    Args:
+        folder: a prepared dataset.
+        arm: what is trained.
+        precision: `float32` or `bfloat16`.
+        more: further settings, KEY=VALUE.
+    """
     config = importlib.import_module("twofold.training.config")
     training = importlib.import_module("twofold.training.train")
     try:
@@ -79,7 +88,7 @@ def job_of(folder: str, arm: str, precision: str) -> tuple[Any, Any, Any, Any]:
     except ModuleNotFoundError:
         load = importlib.import_module("twofold.tasks.prepare").load_dataset
     values = {**SETTINGS, "precision": precision}
-    written = settings_of(config.TrainingConfig.model_fields, values)
+    written = [*settings_of(config.TrainingConfig.model_fields, values), *more]
     resolved = config.resolve_config("standard", None, tuple(written))
     found: list[Any] = []
 
@@ -96,9 +105,11 @@ def job_of(folder: str, arm: str, precision: str) -> tuple[Any, Any, Any, Any]:
     return (training.loop, *found)
 
 
-def stepper(folder: str, arm: str, precision: str) -> tuple[Callable[[int], None], Any]:
-    """A function that takes steps, and the progress that it changes."""
-    loop, backbone, vocabulary, job = job_of(folder, arm, precision)
+def stepper(
+    folder: str, arm: str, precision: str, more: Sequence[str] = ()
+) -> tuple[Callable[[int], None], Any]:
+    """A function that takes steps, and the progress that it changes; arguments as of `job_of`."""
+    loop, backbone, vocabulary, job = job_of(folder, arm, precision, more)
     optimizer_of = getattr(loop, "optimizer_of", None) or loop._optimizer
     optimizer, progress = optimizer_of(backbone, job.config), loop.Progress()
     step = getattr(loop, "_step", None) or loop._update
@@ -130,7 +141,9 @@ def products_of(folder: str, arm: str, precision: str, steps: int) -> dict[str, 
 def work(arguments: argparse.Namespace) -> None:
     """Answer on standard output what each round took; a line with a number asks for steps."""
     torch.set_num_threads(arguments.threads)
-    take, progress = stepper(arguments.datasets[0], arguments.arm, arguments.precision)
+    take, progress = stepper(
+        arguments.datasets[0], arguments.arm, arguments.precision, arguments.set
+    )
     print("ready", flush=True)
     for line in sys.stdin:
         before, seen = time.process_time(), sum(progress.targets_seen.values())
@@ -255,6 +268,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     add_publish_option(parser)

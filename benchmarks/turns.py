@@ -18,6 +18,7 @@ class Worker:
         name: what to call it where it does not start.
         threads: the number of CPU threads.
         environment: further variables.
+        python: the interpreter, of a peer's environment say.
     """
 
     def __init__(
@@ -26,9 +27,10 @@ class Worker:
         name: str,
         threads: int = 1,
         environment: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, *script],
+            [python, *script],
             env={**os.environ, **(environment or {}), "OMP_NUM_THREADS": str(threads)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -5,10 +5,16 @@
 Reads train.csv, validation.csv and test.csv (user_id, item_id, order), writes curve.json (epoch,
 seconds of training, validation nDCG@10) and test.csv (user_id, item_id, rank): the best items that
 the user has not had, as the epoch with the best validation ranks them. Seconds hold training alone.
+
+--turns trains too, but waits on standard input for a number of steps and answers what they took,
+as `benchmarks/turns.py` asks for it: seconds of a step, supervised targets, peak memory.
 """
 
 import argparse
 import json
+import os
+import resource
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -18,6 +24,8 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import seed_everything
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import LambdaCallback
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
@@ -51,6 +59,51 @@ def recommend(model: Any, asked: pd.DataFrame, known: Dataset, k: int) -> pd.Dat
     )
 
 
+class Turns:
+    """Holds a training until steps are asked for, and answers what they took."""
+
+    def begin(self, *_: Any) -> None:
+        """Wait for the first turn."""
+        print("ready", flush=True)
+        self._wait()
+
+    def _wait(self) -> None:
+        line = sys.stdin.readline()
+        if not line:  # nobody asks any more
+            os._exit(0)
+        self._asked = self._left = int(line)
+        self._targets, self._start = 0, time.process_time()
+
+    def count(self, *given: Any) -> None:
+        """Count a step, whose batch is the fourth argument; padding is no target."""
+        self._targets += int((given[3]["y"] != 0).sum())
+        self._left -= 1
+        if not self._left:
+            answer = {
+                "seconds": (time.process_time() - self._start) / self._asked,
+                "targets": self._targets,
+                "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+            print(json.dumps(answer), flush=True)
+            self._wait()
+
+
+def trainer_in_turns() -> Trainer:
+    """RecTools' trainer, with turns and without an end."""
+    turns = Turns()
+    return Trainer(
+        max_epochs=-1,
+        deterministic=True,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[LambdaCallback(on_train_start=turns.begin, on_train_batch_end=turns.count)],
+    )
+
+
 def make_model(arguments: argparse.Namespace) -> Any:
     """The model that is asked for, untrained."""
     return MODELS[arguments.model](
@@ -63,6 +116,7 @@ def make_model(arguments: argparse.Namespace) -> Any:
         deterministic=True,
         recommend_torch_device="cpu",
         recommend_n_threads=arguments.threads,
+        get_trainer_func=trainer_in_turns if arguments.turns else None,
     )
 
 
@@ -98,10 +152,13 @@ def main() -> None:
     for name in ("epochs", "width", "layers", "heads", "length", "seed", "threads", "items"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--dropout", type=float, required=True)
+    parser.add_argument("--turns", action="store_true")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments.threads)
     seed_everything(arguments.seed)
+    if arguments.turns:
+        make_model(arguments).fit(Dataset.construct(read_events(arguments.data / "train.csv")))
     arguments.out.mkdir(parents=True, exist_ok=True)
     curve = train(make_model(arguments), arguments)
     (arguments.out / "curve.json").write_text(json.dumps(curve), encoding="utf-8")

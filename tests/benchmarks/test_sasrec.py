@@ -69,3 +69,19 @@ def test_a_curve_is_what_training_logs() -> None:
     logger.debug("%s: %.1f s of steps, %s", "joint", 2.5, {"step": 8, "value": 0.1})
     logger.debug("nothing to keep")
     assert handler.curve == [{"seconds": 2.5, "value": 0.1}]
+
+
+def test_speed_is_compared_round_by_round() -> None:
+    def answer(seconds: float, targets: float) -> dict[str, float]:
+        return {"seconds": seconds, "targets": targets, "peak": 500.0}
+
+    rounds = [
+        {"RecTools": answer(2.0, 400), "ours": answer(0.1, 200)},
+        {"RecTools": answer(4.0, 400), "ours": answer(0.1, 200)},
+        {"RecTools": answer(1.0, 400), "ours": answer(0.1, 200)},
+    ]
+    theirs, ours = sasrec.speed_records(rounds, {"RecTools": 2, "ours": 10})
+    assert theirs["times RecTools'"] == [1.0, 1.0, 1.0]
+    assert theirs["targets a second"] == 100  # 400 targets of two steps of 2 seconds
+    assert ours["targets a second"] == 200
+    assert ours["times RecTools'"] == [2.0, 1.0, 4.0]
