@@ -188,6 +188,68 @@ def draw_calibration(pages: Pages) -> Figure:
     return figure
 
 
+SIZES = {10**n: f"{10**n:,}" for n in range(3, 6)} | {
+    10**n: f"{10 ** (n - 6):,} million" for n in range(6, 9)
+}
+
+
+def draw_growth(pages: Pages) -> Figure:
+    """Time and memory against the number of interactions, and against the size of the catalog."""
+    data = find_run(pages["data-growth"], "simulated-log").tables[0].rows
+    steps = find_run(pages["catalog-growth"], "growth").tables[0].rows
+    figure, panels = plt.subplots(2, 2, figsize=(7.6, 5.4), sharex="col", layout="constrained")
+    for keys, line, colour, label in (
+        (("prepare, processor s", "prepare, GiB"), "s-", BASELINE, "prepare"),
+        (("first step, processor s", "train, GiB"), "o-", OURS, "train, until its first step"),
+    ):
+        for axes, key in zip(panels[:, 0], keys, strict=True):
+            _curve(axes, data, ("interactions", key), line, colour, label)
+    for loss, colour, mark, label in (
+        ("full", PUBLISHED, "D", "all scores in memory"),
+        ("chunked", BASELINE, "s", "the same loss in chunks"),
+        ("as chosen by train", OURS, "o", "as train chooses"),
+    ):
+        rows = sorted((row for row in steps if row["loss"] == loss), key=_items)
+        for axes, key in zip(panels[:, 1], ("step, ms", "peak memory, MB"), strict=True):
+            _curve(axes, rows, ("items", key), f"{mark}-", colour, label)
+    for axes, unit in zip(panels[0], ("processor time, s", "a training step, ms"), strict=True):
+        axes.set(xscale="log", yscale="log", ylabel=unit)
+        axes.margins(x=0.1, y=0.3)
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.legend(fontsize=8, loc="upper left")
+    for axes in panels[1]:
+        axes.set(ylim=(0, None), ylabel="peak memory, GiB")
+    for axes in panels.flat:
+        axes.grid(axis="y")
+    for axes, of, sizes in zip(
+        panels[1], ("interactions", "items"), ((6, 7, 8), (3, 4, 5, 6)), strict=True
+    ):
+        axes.set_xlabel(of)
+        axes.set_xticks([10**n for n in sizes], [SIZES[10**n] for n in sizes])
+        axes.set_xticks([], minor=True)
+    return figure
+
+
+def _items(row: Mapping[str, Cell]) -> float:
+    return _number(row["items"])
+
+
+def _curve(
+    axes: Axes,
+    rows: Sequence[Mapping[str, Cell]],
+    keys: tuple[str, str],
+    line: str,
+    colour: str,
+    label: str,
+) -> None:
+    """A line through the rows that have a figure; megabytes are shown as GiB."""
+    own = [row for row in rows if keys[1] in row]
+    scale = 1024 if keys[1].endswith("MB") else 1
+    sizes, values = ([_number(row[key]) for row in own] for key in keys)
+    shown = [value / scale for value in values]
+    axes.plot(sizes, shown, line, color=colour, label=label, markersize=4)
+
+
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -215,6 +277,7 @@ DRAWN: dict[str, Callable[[Pages], Figure]] = {
     "new-items": draw_new_items,
     "identifiers": draw_identifiers,
     "calibration": draw_calibration,
+    "growth": draw_growth,
 }
 
 
