@@ -79,6 +79,10 @@ def quick_baselines(
     yield from _frozen_encoders(dataset, config)
 
 
+FROZEN = "frozen encoder"
+"""Under which name a dataset keeps the encoder that both tasks' baselines share."""
+
+
 def _frozen_encoders(dataset: PreparedDataset, config: TrainingConfig | None) -> Iterator[Baseline]:
     for task in dataset.tasks:
         slow = bool(config and sentence_part(config))
@@ -88,9 +92,7 @@ def _frozen_encoders(dataset: PreparedDataset, config: TrainingConfig | None) ->
 def _frozen(dataset: PreparedDataset, config: TrainingConfig | None) -> Chosen:
     """Both tasks by an encoder that has read neither's data: item texts alone are fitted on."""
     name = (sentence_part(config) if config else None) or "tfidf"
-    encoder = dataset.once(
-        ("frozen encoder", name), lambda: resolve_encoder(name, dataset.catalog.texts, ())
-    )
+    encoder = dataset.once((FROZEN, name), lambda: resolve_encoder(name, dataset.catalog.texts, ()))
     assert encoder is not None, "only auto and none give none"
     return Chosen(FrozenEncoder(dataset, encoder))
 

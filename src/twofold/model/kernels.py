@@ -24,8 +24,9 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# oneDNN compiles a kernel of half a megabyte for each shape, and by default keeps 1024 of them.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+# oneDNN compiles a kernel of half a megabyte for each shape, and by default keeps 1024 of them. The
+# next step has other lengths, so that hardly any of them is used again.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 _MAX_WEIGHTS = 1 << 24
 """The most attention weights that are saved for the backward pass: 64 MB of float32."""

@@ -271,6 +271,11 @@ def _run_arm(
     if transfer != folder:
         _score(retriever, dataset, arm, folder.evaluation(arm.name, seed))
     if transfer is not None:
+        if len(arm.tasks) > 1:
+            # A model that was loaded to answer has its weights packed; these are laid out as saved.
+            # It takes the name of the other one, which is so freed.
+            device = retriever.model.device
+            retriever = GenerativeRetriever(load_model_folder(model, device), arm.name)
         _score_for_transfer(retriever, dataset, arm, folder, transfer, seed)
     if not is_plain(arm):
         shutil.rmtree(state_folder(model), ignore_errors=True)
@@ -308,8 +313,6 @@ def _score_for_transfer(
     best = dict.fromkeys(arm.judged, model.stamp.best_step)
     if len(arm.tasks) > 1:
         best = {task: model.stamp.best_step_of(task) for task in arm.judged}
-        # A model that was loaded to answer has its weights packed; these are laid out as saved.
-        model = load_model_folder(folder.model(arm.name, seed), model.device)
     alone = GenerativeRetriever(replace(model, hybrid=None), retriever.name)
     states, parts = state_folder(folder.model(arm.name, seed)), []
     for task, step in best.items():

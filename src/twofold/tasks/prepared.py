@@ -214,6 +214,11 @@ class PreparedDataset:
         kept: T = self._kept[key]
         return kept
 
+    def forget(self, *names: str) -> None:
+        """Free what `once` has kept under keys that begin with one of these names."""
+        for key in [key for key in self._kept if key[0] in names]:
+            del self._kept[key]
+
     @cached_property
     def _kept(self) -> dict[tuple[Hashable, ...], Any]:
         return {}

@@ -31,6 +31,9 @@ _MAX_ANSWERS, _MAX_EVENTS = 250_000, 5_000_000
 """The most right answers of queries, and targets of histories, that a training starts from: with
 more, the vocabulary, axes and factors would hardly change, and would take hours."""
 
+STARTS = _ENCODER, _ITEM_START, _HYBRID = "encoder", "item start", "hybrid part"
+"""Under which names a dataset keeps what its trainings start from, and share."""
+
 MOST_ATOMIC = 1_000_000
 """For larger catalogs semantic IDs are recommended: at a width of 128 the embeddings of a million
 items take 0.5 GB, and a training holds about seven times that (weights, average, checkpoints)."""
@@ -108,7 +111,7 @@ def start(
     asked = dataset.task("search").examples if "search" in arm.tasks else Examples.of(())
     queries = _some("queries", asked, _MAX_ANSWERS).texts()
     encoder = dataset.once(
-        ("encoder", config.text_encoder, config.item_texts, bool(asked)),
+        (_ENCODER, config.text_encoder, config.item_texts, bool(asked)),
         lambda: resolve_encoder(config.text_encoder, read, queries) if read or asked else None,
     )
     if is_fresh(config.backbone):
@@ -124,7 +127,7 @@ def start(
     learned = arm.learned(sources, len(texts), seed)
     width = backbone.model.get_output_embeddings().weight.shape[1]
     known = dataset.once(
-        ("item start", *_reads(arm, config, seed)),
+        (_ITEM_START, *_reads(arm, config, seed)),
         lambda: _item_start(learned, texts, encoder, config, width),
     )
     if known is not None:
@@ -201,4 +204,4 @@ def hybrid_of(
     if not dataset.task("search").requests("validation").requests:
         return None
     encoder = vocabulary.encoder
-    return dataset.once(("hybrid part", config.text_encoder), lambda: hybrid_part(dataset, encoder))
+    return dataset.once((_HYBRID, config.text_encoder), lambda: hybrid_part(dataset, encoder))

@@ -116,6 +116,12 @@ def _line(expected: Expected) -> str:
 def report_forecast(dataset: PreparedDataset) -> Expectation | None:
     """The forecasts for each task, from behaviour and, where there is text, with it; None where
     the data are too large for one, or too few."""
+    made: Expectation | None = dataset.once(("forecast",), lambda: _expectation(dataset))
+    dataset.forget("probe")  # tens of MB
+    return made
+
+
+def _expectation(dataset: PreparedDataset) -> Expectation | None:
     kinds: list[tuple[Literal["with", "without"], bool]] = [("without", False)]
     if any(dataset.catalog.texts):
         kinds.append(("with", True))

@@ -17,7 +17,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from twofold import artifact
-from twofold.baselines.selection import Baseline, every_baseline, quick_baselines
+from twofold.baselines.selection import FROZEN, Baseline, every_baseline, quick_baselines
 from twofold.studies.arms import TUNED
 from twofold.studies.folder import StudyFolder
 from twofold.studies.questions import CONDITIONS, Text
@@ -34,6 +34,8 @@ from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
+from twofold.training.loop import return_memory
+from twofold.training.start import STARTS
 from twofold.training.tuning import Tuned
 
 
@@ -159,6 +161,8 @@ class Baselines:
     def do(self, work: Work, found: Mapping[Unit, Any]) -> None:  # noqa: ARG002
         dataset = work.folds.of(self.seed)
         run_baselines(dataset, work.folder, work.baselines(self.seed), self.seed)
+        dataset.forget(FROZEN)
+        return_memory()
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,9 @@ class Seed:
         training = replace(work.training(self.text, self.seed), tuned=tuned)
         dataset = work.folds.of(self.seed)
         run_arms(dataset, kind.arms, kind.folder, self.seed, training, kind.transfer)
+        if work.folds.any:  # no other unit reads the same fold as models of this kind do
+            dataset.forget(*STARTS)
+        return_memory()
         return time.monotonic() - start
 
 
@@ -238,7 +245,8 @@ def units_of(work: Work, seeds: int) -> list[Unit]:
 
 
 def outstanding(targets: Iterable[Unit], work: Work, found: Mapping[Unit, Any]) -> list[Unit]:
-    """The units to do so that all targets are done: what they need comes first.
+    """The units to do so that all targets are done: before each, what it needs and nothing else, so
+    that the models of one kind are finished before another kind is begun.
 
     Args:
         targets: what is wanted.
@@ -253,11 +261,10 @@ def outstanding(targets: Iterable[Unit], work: Work, found: Mapping[Unit, Any]) 
                 want(need)
         wanted[unit] = None
 
-    left = [unit for unit in targets if unit not in found and not unit.is_done(work)]
-    for need in dict.fromkeys(need for unit in left for need in unit.needs):
-        if need not in found:
-            want(need)
-    return list(dict.fromkeys([*wanted, *left]))
+    for unit in targets:
+        if unit not in found and not unit.is_done(work):
+            want(unit)
+    return list(wanted)
 
 
 def perform(unit: Unit, work: Work, found: Mapping[Unit, Any]) -> Any:
