@@ -9,7 +9,7 @@ import twofold
 from twofold import artifact
 from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
-from twofold.studies.statistics.looks import looks_at
+from twofold.studies.statistics.looks import looks_at, looks_end
 
 PLAN = {"seeds": 2, "interventions": ["2x2"], "training": {"dropout": 0.1, "num_beams": 50}}
 
@@ -89,6 +89,8 @@ def test_a_look_counts_though_the_study_was_killed_after_it(tmp_path: Path) -> N
     assert folder.looks() == []
     folder.tell([3])
     assert folder.looks() == [3]
-    assert next(looks_at(5, None, folder.looks())).planned == [3, 5, 8, 12], "not a single look"
+    end = looks_end(5, None, folder.looks(), None)
+    planned = next(looks_at(5, None, folder.looks(), end)).planned
+    assert planned == [3, 5, 8, 12], "not a single look"
     artifact.write_json(folder.result, {"stamp": {"seeds": 5, "looks": [3, 5]}})
     assert folder.looks() == [3, 5]

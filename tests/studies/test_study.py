@@ -299,6 +299,13 @@ def test_each_seed_holds_out_another_part_and_a_study_grows(tmp_path: Path) -> N
     assert before == {path: path.stat().st_mtime_ns for path in before}
     with pytest.raises(InputError, match="another folds"):
         study(dataset, seeds=3, folds="none", resume=True, **common)
+    assert grown["stamp"]["looks_end"] == 3
+    larger: list[dict[str, Any]] = [{"seeds": 5}, {"max_seeds": 5}]
+    for more in larger:
+        with pytest.raises(InputError, match=r"seeds 5: the looks .* for 3 seeds at most"):
+            study(dataset, resume=True, **more, **common)
+    again = study(dataset, seeds=3, resume=True, **common).result
+    assert again["verdicts"] == grown["verdicts"], "the level of a look stays that of its plan"
     with pytest.raises(InputError, match="--max-seeds 2: at least 3"):
         study(dataset, max_seeds=2, resume=True, **common)
 

@@ -2,9 +2,8 @@
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -26,156 +25,30 @@ from twofold.cli.options import (
     parse_tune,
     say_left_out,
 )
+from twofold.cli.study_options import (
+    Baselines,
+    FoldsOption,
+    Interventions,
+    Margin,
+    MaxSeeds,
+    MeasureName,
+    Only,
+    QuestionName,
+    QuestionOption,
+    Seeds,
+    SemanticIds,
+    Sesoi,
+    StudyThreads,
+    TextName,
+    TextOption,
+    Workers,
+)
 from twofold.records import InputError
 
 if TYPE_CHECKING:
     from twofold.studies.arms import InterventionSet
+    from twofold.studies.folder import StudyFolder
     from twofold.tasks.prepared import PreparedDataset
-
-
-Seeds = Annotated[
-    int | None,
-    typer.Option("--seeds", min=1, help="Trained models of each arm; 3 by default.", metavar="N"),
-]
-MaxSeeds = Annotated[
-    int | None,
-    typer.Option(
-        "--max-seeds",
-        min=3,
-        help="In place of --seeds: add seeds until every verdict of every question stands, N at "
-        "most. Looks are taken after 3, 5, 8 and 12; all together keep the error of a single one.",
-        metavar="N",
-    ),
-]
-Sesoi = Annotated[
-    float,
-    typer.Option(
-        "--sesoi",
-        min=0,
-        help="The smallest effect of interest, as a share of the plain arm's mean.",
-    ),
-]
-
-
-StudyThreads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        min=1,
-        max=1024,
-        help="Number of CPU threads of each worker; an equal share of all by default. Numbers "
-        "repeat to the last digit for one number of threads.",
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        help="Trainings that run at once, each in a process of its own with --threads; by default "
-        "as many as there are threads and memory for, and one on a GPU. They change no number.",
-        metavar="N",
-    ),
-]
-
-
-class FoldsName(StrEnum):
-    """Whether each seed holds out another part of the data."""
-
-    auto = "auto"
-    all = "all"
-    none = "none"
-
-
-FoldsOption = Annotated[
-    FoldsName | None,
-    typer.Option(
-        "--folds",
-        help="Each seed tests other queries and, of users with ten events and more, another event, "
-        "and trains on the rest: where Twofold made the split (auto), also of queries that name "
-        "their split (all), or never (none). auto by default.",
-    ),
-]
-
-
-class QuestionName(StrEnum):
-    """What a study may be asked."""
-
-    transfer = "transfer"
-    replace_ = "replace"
-    both = "both"
-
-
-class TextName(StrEnum):
-    """Whether models read the items' texts."""
-
-    with_ = "with"
-    without = "without"
-    both = "both"
-
-
-QuestionOption = Annotated[
-    QuestionName,
-    typer.Option(
-        "--question",
-        help="transfer: does learning the other task help? replace: can one model, as it would be "
-        "deployed, take the place of two?",
-    ),
-]
-TextOption = Annotated[
-    TextName,
-    typer.Option(
-        "--text",
-        help="Models that read the items' titles, texts and attributes (with), that read none and "
-        "learn from behaviour alone (without), or both; both trains twice as many models.",
-    ),
-]
-Margin = Annotated[
-    float | None,
-    typer.Option(
-        "--margin",
-        min=0,
-        help="What joint may lose and still take the place of two models, as a share of the plain "
-        "arm's mean; --sesoi by default.",
-    ),
-]
-MeasureName = Annotated[
-    str | None,
-    typer.Option(
-        "--measure",
-        help="The primary measure, which decides: Recall@30 (Recall@10 where the catalog is "
-        "small) unless another of the reported ones is named, such as nDCG@10.",
-    ),
-]
-Interventions = Annotated[
-    bool,
-    typer.Option(
-        "--interventions",
-        help="Also attribute the gain to popularity and content, by changed training data: ten to "
-        "twenty-six more arms a seed.",
-    ),
-]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--only",
-        help="Run one set of interventions only, 2x2 or caps, also without --interventions.",
-    ),
-]
-SemanticIds = Annotated[
-    bool,
-    typer.Option(
-        "--semantic-ids",
-        help="Also train the joint arm with each kind of semantic IDs: "
-        "up to eight more arms a seed.",
-    ),
-]
-Baselines = Annotated[
-    bool,
-    typer.Option(
-        "--baselines", help="Tune every baseline and compare it with the arms; takes longer."
-    ),
-]
 
 
 def study(
@@ -215,8 +88,6 @@ def study(
     require_extra("study", "a study")
     from twofold import artifact
     from twofold.studies.folder import StudyFolder
-    from twofold.studies.pages.words import condition, verdict_sentence, what_to_do
-    from twofold.studies.result import load_result
     from twofold.studies.study import study as run
     from twofold.training.config import resolve_config
 
@@ -234,7 +105,7 @@ def study(
     folder = StudyFolder(out)
     with artifact.claim(out):
         folder.require_free(resume)
-        result = run(
+        run(
             _prepared(dataset, folder.dataset, skip_unknown),
             out=out,
             seeds=3 if seeds is None else seeds,
@@ -258,12 +129,20 @@ def study(
             machines=context.obj,
             command=shlex.join(["twofold", *sys.argv[1:]]),
         )
+    _print_result(folder, json)
+
+
+def _print_result(folder: "StudyFolder", json: bool) -> None:
+    """Print study.json, or what it says and where the report is."""
+    from twofold.studies.pages.words import condition, verdict_sentence, what_to_do
+    from twofold.studies.result import load_result
+
     if json:
         print(folder.result.read_text(encoding="utf-8"), end="")
         return
-    found = load_result(result.folder)
-    print(what_to_do(found))
-    for answer in found.answers:
+    result = load_result(folder.path)
+    print(what_to_do(result))
+    for answer in result.answers:
         for task, verdict in answer.verdicts.items():
             print(f"{task}, {condition(answer)}: {verdict_sentence(task, verdict)}")
     print(f"report: {folder.report}")

@@ -191,7 +191,7 @@ def _has_grown(key: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> 
         return bool(plan[key] >= before[key])
     if key == "semantic_ids":
         return bool(plan[key] or not before.get(key))
-    if key == "max_seeds":
+    if key in ("max_seeds", "looks_end"):  # `looks_end` has refused what may not be
         return True
     return key == "interventions" and set(plan[key]) >= set(before.get(key, []))
 

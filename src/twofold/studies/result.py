@@ -35,6 +35,8 @@ class StudyStamp(Value):
     """Trained models of each arm."""
     max_seeds: pydantic.PositiveInt | None = None
     """The most seeds of a study that ends as soon as it decides; None where they were fixed."""
+    looks_end: pydantic.PositiveInt | None = None
+    """The seeds at which the error of all looks is spent; None where one look may spend it all."""
     folds: str = "none"
     """What was asked for: `auto`, `all` or `none`."""
     folded: Sequence[Task] = ()

@@ -7,7 +7,7 @@ study that was interrupted repeats nothing.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,17 @@ import polars as pl
 import torch
 
 from twofold import artifact
-from twofold.evaluation.significance import MIN_SEEDS
 from twofold.extras import require_extra
 from twofold.model.backbone import resolve_device, resolve_precision
-from twofold.records import InputError, Split, Task
+from twofold.records import Task
 from twofold.studies import analyses
 from twofold.studies.analyses.analysis import Evidence
 from twofold.studies.analyses.power import outlook
-from twofold.studies.arms import InterventionSet, semantic_arms, study_arms
+from twofold.studies.arms import InterventionSet
 from twofold.studies.folder import KIND, StudyFolder
 from twofold.studies.forecast.forecast import report_forecast
 from twofold.studies.pages.report import write_report
-from twofold.studies.questions import (
-    SUFFIXES,
-    QuestionChoice,
-    Questions,
-    Text,
-    TextChoice,
-    questions_of,
-    settings_of,
-)
+from twofold.studies.questions import QuestionChoice, Questions, TextChoice, questions_of
 from twofold.studies.result import (
     FORMAT,
     Answer,
@@ -45,22 +36,18 @@ from twofold.studies.result import (
 )
 from twofold.studies.scores import Scores
 from twofold.studies.statistics.looks import Looks, are_settled, looks_at
-from twofold.studies.statistics.task_scores import primary_measure
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict, decide
-from twofold.studies.workers.pool import Machines, Pool, done
+from twofold.studies.workers.plan import kinds_of, require_answerable, settled
+from twofold.studies.workers.pool import Crew, Machines, Pool, done
 from twofold.studies.workers.processes import ThisMachine
-from twofold.studies.workers.units import Kind, Seed, Unit, Work, units_of
+from twofold.studies.workers.units import Seed, Unit, Work, units_of
 from twofold.tasks.folds import Which
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import Budget, TrainingConfig, resolve_config
 from twofold.training.loop import return_memory
-from twofold.training.tuning import recipes_to_try
 from twofold.training.validation import SELECTION
 
 _log = logging.getLogger(__name__)
-
-_FEWEST_REQUESTS: Mapping[Split, int] = {"validation": 1, "test": 2}
-"""Users, or queries without one, that each task needs in a split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,46 +131,32 @@ def study(
             installed.
     """
     require_extra("study", "a study")
-    if seeds < 1:
-        raise InputError(f"--seeds {seeds}: at least 1")
-    if max_seeds is not None and max_seeds < MIN_SEEDS:
-        raise InputError(f"--max-seeds {max_seeds}: at least {MIN_SEEDS}, where the first look is")
-    _require_both_tasks(dataset)
-    primary_measure(len(dataset.catalog), measure)
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers {workers}: at least 1")
-    folder, config = StudyFolder(Path(out)), _for_device(config or resolve_config(budget), device)
-    begun = folder.begun_with() if resume else {}
-    seeds = MIN_SEEDS if max_seeds else seeds
+    config = _for_device(config or resolve_config(budget), device)
     asked: dict[str, Any] = {
-        "seeds": max(seeds, begun.get("seeds", 0)) if max_seeds else seeds,
+        "seeds": seeds,
         "max_seeds": max_seeds,
-        "folds": folds or begun.get("folds", "auto"),
+        "folds": folds,
         "budget": budget,
         "sesoi_share": sesoi,
         "question": question,
         "text": text,
-        "margin": sesoi if margin is None else margin,
+        "margin": margin,
         "measure": measure,
         "interventions": list(interventions),
         "semantic_ids": semantic_ids,
         "baselines": baselines,
-        # With more seeds, a study that is resumed still has its number.
-        "tune": begun["tune"] if begun and tune is None else recipes_to_try(tune, budget, seeds),
+        "tune": tune,
     }
+    require_answerable(dataset, asked, workers)
+    folder, machines = StudyFolder(Path(out)), machines or ThisMachine()
+    begun = folder.begun_with() if resume else {}
+    asked = settled(asked, folder, begun)
     questions = questions_of(dataset, config, question, text, tunes=bool(asked["tune"]))
+    kinds = kinds_of(dataset, folder, asked, questions, config)
     place = resolve_device(device).type
-    units = len(questions.texts) * asked["seeds"]
-    machines = machines or ThisMachine()
-    crew = machines.crew(workers, threads or begun.get("threads"), units, dataset, place)
-    plan = {
-        **asked,
-        "data": dataset.digest,
-        "device": place,
-        "threads": crew.threads,
-        "training": config.model_dump(),
-    }
-    kinds = _kinds(dataset, folder, plan, questions, config)
+    at_once = len(kinds) * asked["seeds"]
+    crew = machines.crew(workers, threads or begun.get("threads"), at_once, dataset, place)
+    plan = {**asked, **_rests_on(dataset, place, crew, config)}
     work = Work(dataset, kinds, folder, device, plan)
     with artifact.claim(folder.path), _torch_threads(crew.threads):
         folder.begin(plan, resume)
@@ -191,6 +164,18 @@ def study(
         with machines.pool(work, crew) as pool:
             judged, reached = _run(work, questions, pool)
         return _conclude(work, judged, reached, command)
+
+
+def _rests_on(
+    dataset: PreparedDataset, place: str, crew: Crew, config: TrainingConfig
+) -> dict[str, Any]:
+    """What the numbers of a study depend on besides what was asked for."""
+    return {
+        "data": dataset.digest,
+        "device": place,
+        "threads": crew.threads,
+        "training": config.model_dump(),
+    }
 
 
 def _log_forecast(dataset: PreparedDataset) -> None:
@@ -217,44 +202,14 @@ def _torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _kinds(
-    dataset: PreparedDataset,
-    folder: StudyFolder,
-    plan: Mapping[str, Any],
-    questions: Questions,
-    config: TrainingConfig,
-) -> dict[Text, Kind]:
-    """What is trained: arms with semantic IDs where models are deployed, interventions where the
-    first question is asked."""
-    if plan["semantic_ids"] and "with" not in questions.texts and any(dataset.catalog.texts):
-        raise InputError(
-            "--semantic-ids: they are made of item texts, which no model of this study reads; "
-            "leave it out, or give --text both"
-        )
-    kinds: dict[Text, Kind] = {}
-    for text in questions.texts:
-        is_asked = text == questions.asked[0].text
-        arms = study_arms(dataset, plan["interventions"] if is_asked else ())
-        if plan["semantic_ids"] and text == questions.texts[0]:
-            arms = (*arms, *semantic_arms(dataset, config))
-        trained_as = questions.trained_as(text)
-        kinds[text] = Kind(
-            arms=arms,
-            folder=replace(folder, trained_as=trained_as, judged_as=trained_as),
-            transfer=replace(folder, trained_as=trained_as, judged_as=SUFFIXES[text])
-            if any(asked.question == "transfer" for asked in questions.asked)
-            else None,
-            config=config.model_copy(update=settings_of(text, dataset, config)),
-        )
-    return kinds
-
-
 def _run(work: Work, questions: Questions, pool: Pool) -> "tuple[_Judged, dict[str, Any]]":
     """Everything that the plan asks for: baselines, arms, verdicts; and the plan with the seeds and
     the looks that were reached."""
-    plan, found = work.plan, dict[Unit, Any]()
-    for looks in looks_at(plan["seeds"], plan["max_seeds"], work.folder.looks()):
-        _train(work, pool, looks, found)
+    plan, results = work.plan, dict[Unit, Any]()
+    taken, end = work.folder.looks(), plan["looks_end"]
+    for looks in looks_at(plan["seeds"], plan["max_seeds"], taken, end):
+        looks.tell_plan()
+        _train(work, pool, looks, results)
         judged = _judge(work, questions, looks)
         if looks.seeds < looks.most:
             work.folder.tell(looks.taken)
@@ -265,10 +220,10 @@ def _run(work: Work, questions: Questions, pool: Pool) -> "tuple[_Judged, dict[s
     return judged, {**reached, "looks": looks.taken}
 
 
-def _train(work: Work, pool: Pool, looks: Looks, found: dict[Unit, Any]) -> None:
+def _train(work: Work, pool: Pool, looks: Looks, results: dict[Unit, Any]) -> None:
     """Do everything up to this look; the log tells what is to come."""
     first: dict[Unit, float] = {}
-    for unit, result in done(units_of(work, looks.seeds), work, pool, found):
+    for unit, result in done(units_of(work, looks.seeds), work, pool, results):
         if isinstance(unit, Seed) and unit.seed == 0:
             first[unit] = result
             if len(first) == len(work.kinds):
@@ -323,25 +278,6 @@ def _judge(work: Work, questions: Questions, looks: Looks) -> _Judged:
         for asked in questions.asked
     ]
     return _Judged(scores, answers)
-
-
-def _require_both_tasks(dataset: PreparedDataset) -> None:
-    """Raise InputError unless both tasks have training examples and enough requests."""
-    if len(dataset.tasks) < 2:
-        need = "queries with qrels" if "search" not in dataset.tasks else "interactions"
-        raise InputError(
-            f"{dataset.source}: a study compares two tasks, and this dataset has no {need}; "
-            f"add them, or train one task with: twofold train --arm {dataset.tasks[0]}"
-        )
-    for task in dataset.tasks:
-        dataset.task(task).require_examples()
-        for split, fewest in _FEWEST_REQUESTS.items():
-            requests = dataset.task(task).requests(split).requests
-            if len({request.user_id or request.request_id for request in requests}) < fewest:
-                raise InputError(
-                    f"{dataset.source}: too few {split} requests for {task} ({len(requests)}); "
-                    f"a user needs three events, and some queries must be in every split"
-                )
 
 
 def _conclude(work: Work, judged: _Judged, plan: Mapping[str, Any], command: str) -> Study:

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from twofold.evaluation.sequential import looks_until, planned_looks
-from twofold.records import Task
+from twofold.evaluation.sequential import LOOKS, looks_until, planned_looks
+from twofold.records import InputError, Task
 from twofold.studies.verdict import TaskVerdict, is_settled
 
 _WORTH_TELLING = 2.0
@@ -30,6 +30,12 @@ class Looks:
     planned: Sequence[int] | None
     most: int
 
+    def tell_plan(self) -> None:
+        """Say in the log, before the first look of several, when they are."""
+        if self.planned and len(self.planned) > 1 and len(self.taken) == 1:
+            *others, last = self.planned
+            _log.info("looks are planned after %s and %d seeds", ", ".join(map(str, others)), last)
+
     def tell_cost(self, seconds: float, outlooks: Iterable[str] = ()) -> None:
         """Say in the log what all seeds will take and may find, given the first one.
 
@@ -47,26 +53,62 @@ class Looks:
             _log.info("%s", outlook)
 
 
-def looks_at(seeds: int, max_seeds: int | None, taken: Sequence[int]) -> Iterator[Looks]:
+def looks_end(
+    seeds: int, max_seeds: int | None, taken: Sequence[int], before: int | None
+) -> int | None:
+    """The seeds at which the error of all looks is spent; None where one look may spend it all.
+
+    A plan that a look was taken by is kept. Its levels were those of an error that is spent at its
+    end: a later end would spend a part of it twice, and an earlier one could be chosen for what the
+    look showed.
+
+    Args:
+        seeds: those of a study whose number is fixed.
+        max_seeds: the most of one that may grow; None for a fixed number.
+        taken: the looks of an earlier run, ascending.
+        before: the end of its plan; None where it had none.
+
+    Raises:
+        InputError: more seeds are asked for than the plan has.
+    """
+    end = before if taken else None
+    if end is None and len(taken) > 1:
+        end = planned_looks(taken)[-1]
+    if end is None:
+        own = sorted({*taken, seeds})
+        return max_seeds or (planned_looks(own)[-1] if len(own) > 1 else None)
+    if (asked := max_seeds or seeds) > end:
+        raise InputError(
+            f"--{'max-' if max_seeds else ''}seeds {asked}: the looks at this study were planned "
+            f"for {end} seeds at most, where their error is spent; give at most {end}, or begin a "
+            f"study in another folder"
+        )
+    return end
+
+
+def looks_at(
+    seeds: int, max_seeds: int | None, taken: Sequence[int], end: int | None
+) -> Iterator[Looks]:
     """The looks of a study, to be taken until nothing is open.
 
     A look that an earlier run ended with is taken again; those before it are over: with other looks
     to come their levels would be others.
 
     Args:
-        seeds: those of a study whose number is fixed.
-        max_seeds: the most of one that may grow; None for a fixed number.
-        taken: the looks of an earlier run, ascending.
+        seeds, max_seeds, taken: see `looks_end`.
+        end: what it returns.
     """
-    if max_seeds is None:
+    if max_seeds is None or end is None:
         own = [*(look for look in taken if look < seeds), seeds]
-        yield Looks(seeds, own, planned_looks(own) if len(own) > 1 else None, seeds)
+        rest = () if end is None else (*(look for look in LOOKS if seeds < look < end), end)
+        yield Looks(seeds, own, sorted({*own, *rest}) if rest else None, seeds)
         return
-    planned = looks_until(max_seeds, taken)
+    begun = taken[-1] if taken else 0
+    most = max(max_seeds, begun)
+    planned = sorted({*looks_until(end, taken), most})
     for number, look in enumerate(planned):
-        if taken and look < taken[-1]:
-            continue
-        yield Looks(look, planned[: number + 1], planned, planned[-1])
+        if begun <= look <= most:
+            yield Looks(look, planned[: number + 1], planned, most)
 
 
 def are_settled(answers: Sequence[Mapping[Task, TaskVerdict]], looks: Looks) -> bool:

@@ -1,0 +1,151 @@
+"""The options that `twofold study` has of its own."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, help="Trained models of each arm; 3 by default.", metavar="N"),
+]
+MaxSeeds = Annotated[
+    int | None,
+    typer.Option(
+        "--max-seeds",
+        min=3,
+        help="In place of --seeds: add seeds until every verdict of every question stands, N at "
+        "most. Looks are taken after 3, 5, 8, 12 and N seeds; all together keep the error of a "
+        "single one. A study whose looks have begun keeps its plan.",
+        metavar="N",
+    ),
+]
+Sesoi = Annotated[
+    float,
+    typer.Option(
+        "--sesoi",
+        min=0,
+        help="The smallest effect of interest, as a share of the plain arm's mean.",
+    ),
+]
+
+
+StudyThreads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=1024,
+        help="Number of CPU threads of each worker; an equal share of all by default. Numbers "
+        "repeat to the last digit for one number of threads.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Trainings that run at once, each in a process of its own with --threads; by default "
+        "as many as there are threads and memory for, and one on a GPU. They change no number.",
+        metavar="N",
+    ),
+]
+
+
+class FoldsName(StrEnum):
+    """Whether each seed holds out another part of the data."""
+
+    auto = "auto"
+    all = "all"
+    none = "none"
+
+
+FoldsOption = Annotated[
+    FoldsName | None,
+    typer.Option(
+        "--folds",
+        help="Each seed tests other queries and, of users with ten events and more, another event, "
+        "and trains on the rest: where Twofold made the split (auto), also of queries that name "
+        "their split (all), or never (none). auto by default.",
+    ),
+]
+
+
+class QuestionName(StrEnum):
+    """What a study may be asked."""
+
+    transfer = "transfer"
+    replace_ = "replace"
+    both = "both"
+
+
+class TextName(StrEnum):
+    """Whether models read the items' texts."""
+
+    with_ = "with"
+    without = "without"
+    both = "both"
+
+
+QuestionOption = Annotated[
+    QuestionName,
+    typer.Option(
+        "--question",
+        help="transfer: does learning the other task help? replace: can one model, as it would be "
+        "deployed, take the place of two?",
+    ),
+]
+TextOption = Annotated[
+    TextName,
+    typer.Option(
+        "--text",
+        help="Models that read the items' titles, texts and attributes (with), that read none and "
+        "learn from behaviour alone (without), or both; both trains twice as many models.",
+    ),
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        "--margin",
+        min=0,
+        help="What joint may lose and still take the place of two models, as a share of the plain "
+        "arm's mean; --sesoi by default.",
+    ),
+]
+MeasureName = Annotated[
+    str | None,
+    typer.Option(
+        "--measure",
+        help="The primary measure, which decides: Recall@30 (Recall@10 where the catalog is "
+        "small) unless another of the reported ones is named, such as nDCG@10.",
+    ),
+]
+Interventions = Annotated[
+    bool,
+    typer.Option(
+        "--interventions",
+        help="Also attribute the gain to popularity and content, by changed training data: ten to "
+        "twenty-six more arms a seed.",
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        help="Run one set of interventions only, 2x2 or caps, also without --interventions.",
+    ),
+]
+SemanticIds = Annotated[
+    bool,
+    typer.Option(
+        "--semantic-ids",
+        help="Also train the joint arm with each kind of semantic IDs: "
+        "up to eight more arms a seed.",
+    ),
+]
+Baselines = Annotated[
+    bool,
+    typer.Option(
+        "--baselines", help="Tune every baseline and compare it with the arms; takes longer."
+    ),
+]
