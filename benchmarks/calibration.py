@@ -55,8 +55,8 @@ class Row:
     @property
     def share(self) -> list[float]:
         """The share with its interval (Clopper and Pearson)."""
-        found = stats.binomtest(self.count, max(self.of, 1)).proportion_ci(0.95, method="exact")
-        return [self.count / max(self.of, 1), float(found.low), float(found.high)]
+        interval = stats.binomtest(self.count, max(self.of, 1)).proportion_ci(0.95, method="exact")
+        return [self.count / max(self.of, 1), float(interval.low), float(interval.high)]
 
     @property
     def met(self) -> str:
@@ -128,13 +128,15 @@ def _coverage(name: str, world: World, seeds: int, draws: int, rng: np.random.Ge
     wide = narrow = freak = held = 0
     truth = BORDER * world.hits
     for _ in range(draws):
-        found = made_scores(world, rng, seeds, (BORDER, 0.0, 0.0)).moments.contrast((1, -1, 0))
-        low, high = found.interval()
+        contrast = made_scores(world, rng, seeds, (BORDER, 0.0, 0.0)).moments.contrast((1, -1, 0))
+        low, high = contrast.interval()
         wide += low <= truth <= high
-        low, high = found.interval(0.9)
+        low, high = contrast.interval(0.9)
         narrow += low <= truth <= high
-        small = found.request_variance + (found.seed_variance or 0.0) < found.floor_variance
-        low, high = found.interval()
+        small = (
+            contrast.request_variance + (contrast.seed_variance or 0.0) < contrast.floor_variance
+        )
+        low, high = contrast.interval()
         freak += small
         held += small and low <= truth <= high
     setting = f"{name}; {world.requests} requests, {seeds} seeds"
@@ -176,7 +178,7 @@ def folds(draws: int) -> Checks:
         count = 0
         for _ in range(draws):
             tasks = [made_scores(world, rng, 3, EQUAL, top=EQUAL) for _ in range(2)]
-            count += any(found.verdict in DEFINITE for found in verdicts_of(tasks))
+            count += any(each.verdict in DEFINITE for each in verdicts_of(tasks))
         what = "no effect: any of helps, hurts, only ..."
         yield Row(what, f"{name}; 600 requests, 3 seeds", count, draws, high=0.05)
     for place, (name, world) in enumerate(KEPT.items()):
@@ -193,12 +195,12 @@ def gained(draws: int) -> Checks:
     worlds["other events of the same users"] = FOLDS["other events of the same users"]
     for place, (seeds, (name, world)) in enumerate(product((3, 5, 8), worlds.items())):
         rng = np.random.default_rng([13, place])
-        found = [
+        verdicts = [
             verdicts_of([made_scores(world, rng, seeds, (2 * BORDER, 0.0, 0.0))])[0].verdict
             for _ in range(draws)
         ]
         setting = f"{name}; 600 a seed, {seeds} seeds"
-        yield Row("effect of 2 SESOI: helps", setting, found.count("helps"), draws)
+        yield Row("effect of 2 SESOI: helps", setting, verdicts.count("helps"), draws)
         equal = [
             verdicts_of([made_scores(world, rng, seeds, EQUAL)])[0].verdict for _ in range(draws)
         ]
@@ -229,7 +231,7 @@ def errors(draws: int) -> Checks:
         count = 0
         for _ in range(draws):
             tasks = [made_scores(world, rng, seeds, EQUAL, top=EQUAL) for _ in range(2)]
-            count += any(found.verdict in DEFINITE for found in verdicts_of(tasks))
+            count += any(each.verdict in DEFINITE for each in verdicts_of(tasks))
         yield Row("no effect: any of helps, hurts, only ...", name, count, draws, high=0.05)
 
 
@@ -266,14 +268,14 @@ def borders(draws: int) -> Checks:
                 verdicts_of([made_scores(world, rng, seeds, effects)])[0] for _ in range(draws)
             ]
             setting = f"precise; {case}; {seeds} seeds"
-            same = sum(found.verdict == "no material difference" for found in given)
+            same = sum(each.verdict == "no material difference" for each in given)
             yield Row("at the margin: no material difference", setting, same, draws, high=0.05)
         for case, effects in list(cases.items())[1::2]:
             given = [
                 verdicts_of([made_scores(world, rng, seeds, effects)], question="replace")[0]
                 for _ in range(draws)
             ]
-            kept = sum(found.verdict == "not worse" for found in given)
+            kept = sum(each.verdict == "not worse" for each in given)
             setting = f"precise; {case}; {seeds} seeds"
             yield Row("at the margin: not worse", setting, kept, draws, high=0.05)
 
@@ -367,9 +369,9 @@ def _grown(whole: TaskScores, question: Question) -> tuple[str, int]:
         asked = slice(seeds * of_seed or None)
         arms = [arm[:seeds, asked] for arm in whole.arms]
         part = TaskScores(arms[0], arms[1], arms[2], whole.clusters[asked])
-        found = verdicts_of([part], question=question, looks=LOOKS)[0]
-        if found.verdict != "not enough data":
-            return found.verdict, seeds
+        verdict = verdicts_of([part], question=question, looks=LOOKS)[0]
+        if verdict.verdict != "not enough data":
+            return verdict.verdict, seeds
     return "not enough data", LOOKS[-1]
 
 

@@ -97,8 +97,8 @@ def a_a_studies(pool: Pool, seeds: int) -> list[Row]:
 
 
 def _any_definite(scores: Mapping[Task, TaskScores]) -> bool:
-    found = decide(scores, plan=False).values()
-    return any(verdict.verdict in DEFINITE for verdict in found)
+    verdicts = decide(scores, plan=False).values()
+    return any(verdict.verdict in DEFINITE for verdict in verdicts)
 
 
 def latent_studies(pool: Pool, seeds: int) -> list[Row]:

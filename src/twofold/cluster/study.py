@@ -86,14 +86,14 @@ class RayPool:
         self._running: dict[Any, tuple[Unit, Mapping[Unit, Any]]] = {}
         self._losses: dict[Unit, int] = {}
 
-    def start(self, unit: Unit, found: Mapping[Unit, Any]) -> None:
-        messages = self._task.remote(Path.cwd(), log_level(), self._work, unit, found)
-        self._running[messages] = unit, found
+    def start(self, unit: Unit, results: Mapping[Unit, Any]) -> None:
+        messages = self._task.remote(Path.cwd(), log_level(), self._work, unit, results)
+        self._running[messages] = unit, results
 
     def finished(self) -> tuple[Unit, Any]:
         while True:
             [messages], _ = ray.wait(list(self._running), num_returns=1)
-            unit, found = self._running[messages]
+            unit, results = self._running[messages]
             try:
                 kind, content = ray.get(next(messages))
             except RayTaskError:
@@ -101,7 +101,7 @@ class RayPool:
             except RayError as error:
                 del self._running[messages]
                 self._lost(unit, error)
-                self.start(unit, found)
+                self.start(unit, results)
                 continue
             if kind != "log":
                 del self._running[messages]
@@ -136,7 +136,7 @@ def _messages(
     level: int,
     work: "list[ray.ObjectRef[Work]]",
     unit: Unit,
-    found: Mapping[Unit, Any],
+    results: Mapping[Unit, Any],
 ) -> Iterator[tuple[str, Any]]:
     """The messages of a worker while it does a unit; a task of Ray.
 
@@ -145,12 +145,12 @@ def _messages(
         level: the log level of the study.
         work: the study.
         unit: the unit.
-        found: the results that it needs.
+        results: the results that it needs.
     """
     messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
     def order() -> Order:
-        return _at(place, _work(work[0])), unit, found
+        return _at(place, _work(work[0])), unit, results
 
     def say(kind: str, content: Any) -> None:
         messages.put((kind, content))

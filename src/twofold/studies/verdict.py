@@ -143,13 +143,13 @@ def decide(
     )
     excluded = {task: why_degenerate(own) for task, own in scores.items()}
     tested = {task: own for task, own in scores.items() if excluded[task] is None}
-    found = {task: Found.of(rule.pair_of(own.moments)) for task, own in tested.items()}
+    contrasts = {task: Found.of(rule.pair_of(own.moments)) for task, own in tested.items()}
     tops = {
         task: Found.of(rule.pair_of(own.top_moments))
         for task, own in tested.items()
         if own.top_moments is not None
     }
-    first, top = rule.adjusted(found, tops)
+    first, top = rule.adjusted(contrasts, tops)
     verdicts: dict[Task, TaskVerdict] = {}
     for task, own in scores.items():
         reason = excluded[task]
@@ -157,7 +157,7 @@ def decide(
             verdicts[task] = _withheld(own, reason, criteria)
         else:
             p_values = (first[task], top.get(task, 1.0))
-            verdicts[task] = _decided(own, found[task], tops.get(task), p_values, criteria)
+            verdicts[task] = _decided(own, contrasts[task], tops.get(task), p_values, criteria)
     return verdicts
 
 
@@ -182,7 +182,7 @@ class _Criteria:
 
 def _decided(
     scores: TaskScores,
-    found: Found,
+    contrast: Found,
     top: Found | None,
     p_values: tuple[float, float],
     criteria: _Criteria,
@@ -191,7 +191,7 @@ def _decided(
     levels, moments = criteria.levels(scores), scores.moments
     p_same = rule.p_same(moments, criteria.sesoi_share)
     p_not_worse = rule.p_not_worse(moments, criteria.margin)
-    shown = found.direction(p_values[0], levels.two_sided)
+    shown = contrast.direction(p_values[0], levels.two_sided)
     shown_top = top.direction(p_values[1], levels.two_sided) if top else "open"
     verdict, effect = rule.conclude(
         criteria.question,

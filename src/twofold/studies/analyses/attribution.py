@@ -160,8 +160,8 @@ class Parts(Value):
     @property
     def quantities(self) -> dict[str, Difference]:
         """Each difference by its name in `PARTS`."""
-        found = {name: getattr(self, part) for part, name in PARTS.items()}
-        return {name: value for name, value in found.items() if value is not None}
+        parts = {name: getattr(self, part) for part, name in PARTS.items()}
+        return {name: value for name, value in parts.items() if value is not None}
 
 
 class TaskAttribution(Parts):
@@ -272,8 +272,8 @@ def _shares(
             }
             return Difference.of(estimate(weights)).excludes_zero
 
-        found = estimates[part].value / gain
-        bounds = [_bound(rejected, found, direction) for direction in (-1.0, 1.0)]
+        share = estimates[part].value / gain
+        bounds = [_bound(rejected, share, direction) for direction in (-1.0, 1.0)]
         low, high = bounds
         if low is None or high is None or high - low > _WIDEST_SHARE:
             return None

@@ -66,7 +66,7 @@ def features(dataset: PreparedDataset, task: Task, *, text: bool) -> Floats:
     added, size = other_task(task), len(dataset.catalog)
     own, other = (dataset.task(each).popularity for each in (task, added))
     divergence = jensen_shannon(*(popularity_distribution(each) for each in (own, other)))
-    found = {
+    values = {
         "is_search": float(task == "search"),
         "log_items": np.log10(size),
         "log_own_targets": np.log10(max(1, own.sum()) / size),
@@ -75,9 +75,9 @@ def features(dataset: PreparedDataset, task: Task, *, text: bool) -> Floats:
         "divergence": divergence,
         "agreement": probe.agreement,
         "text": np.mean([bool(each) for each in dataset.catalog.texts]) if text else 0.0,
-        **probe.found(task),
+        **probe.measured(task),
     }
-    return np.array([found[name] for name in FEATURES], dtype=np.float64)
+    return np.array([values[name] for name in FEATURES], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Probe:
         ]
         return float(covariance / np.sqrt(max(variances[0] * variances[1], 1e-24)))
 
-    def found(self, task: Task) -> dict[str, float]:
+    def measured(self, task: Task) -> dict[str, float]:
         """What both probes find on validation, and what the added task's counts bring to it."""
         judged = self.dataset.task(task).requests("validation").sample(_REQUESTS)
         own, other = (self.dataset.task(t).popularity for t in (task, other_task(task)))
@@ -169,14 +169,14 @@ class Probe:
     def _recall(self, judged: JudgedRequests, scores: sp.csr_array, usual: Floats) -> float:
         """Recall@10 of scores (R, N) plus `usual` (N,); a history's items are left out where the
         protocol does so."""
-        at, found = self.dataset.catalog.positions, []
+        at, recalls = self.dataset.catalog.positions, []
         for number, request in enumerate(judged.requests):
             row = scores[[number]].toarray()[0] + usual
             row[[at[item] for item in request.exclude]] = -np.inf
             first = set(np.argpartition(-row, min(_DEPTH, len(row) - 1))[:_DEPTH].tolist())
             right = {at[item] for item in judged.qrels[request.request_id]}
-            found.append(len(first & right) / max(1, len(right)))
-        return float(np.mean(found)) if found else 0.0
+            recalls.append(len(first & right) / max(1, len(right)))
+        return float(np.mean(recalls)) if recalls else 0.0
 
     @property
     def _size(self) -> int:
@@ -266,6 +266,6 @@ def _share(counts: Ints) -> Floats:
     return shares
 
 
-def _gain(found: Sequence[float]) -> float:
+def _gain(recalls: Sequence[float]) -> float:
     """What the second adds to the first, as a share of it, between -1 and 3."""
-    return float(np.clip((found[1] - found[0]) / max(found[0], _LEAST_FOUND), -1, 3))
+    return float(np.clip((recalls[1] - recalls[0]) / max(recalls[0], _LEAST_FOUND), -1, 3))

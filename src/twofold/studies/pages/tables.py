@@ -111,13 +111,13 @@ def _arms(result: StudyResult, task: Task) -> Table:
 
 def _circumstances(one: StudyResult, two: StudyResult, first: Path, second: Path) -> Table:
     """The verdicts of both, and in what else their stamps differ."""
-    found, also = _by_question(one), _by_question(two)
+    of_one, of_two = _by_question(one), _by_question(two)
     rows: list[Row] = [
         (
             f"verdict on {name}",
-            [side[name].verdict if name in side else "" for side in (found, also)],
+            [side[name].verdict if name in side else "" for side in (of_one, of_two)],
         )
-        for name in {**found, **also}
+        for name in {**of_one, **of_two}
     ]
     for key in _CIRCUMSTANCES:
         rows.append((key, [str(getattr(side.stamp, key)) for side in (one, two)]))

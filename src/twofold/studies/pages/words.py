@@ -49,13 +49,13 @@ def _effects(answers: Sequence[Answer]) -> list[str]:
     effect at one place, with what it is at the other."""
     said = []
     for word in ("helps", "hurts"):
-        found = {
+        reasons = {
             condition(answer): [
                 task for task, one in answer.verdicts.items() if one.verdict == word
             ]
             for answer in answers
         }
-        if named := [f"{_listed(tasks)} {of}" for of, tasks in found.items() if tasks]:
+        if named := [f"{_listed(tasks)} {of}" for of, tasks in reasons.items() if tasks]:
             said.append(f"Learning the other task {word} {_listed(named)}.")
     said += [place for answer in answers for place in _places(answer)]
     if answers and not said:

@@ -118,10 +118,12 @@ def are_settled(answers: Sequence[Mapping[Task, TaskVerdict]], looks: Looks) -> 
         answers: the verdicts on each question, by task.
         looks: where the study stands.
     """
-    found = [verdict for answer in answers for verdict in answer.values()]
-    unsettled = sum(not is_settled(verdict) for verdict in found)
+    verdicts = [verdict for answer in answers for verdict in answer.values()]
+    unsettled = sum(not is_settled(verdict) for verdict in verdicts)
     if looks.seeds < looks.most:
-        state = f"{unsettled} of {len(found)} verdicts are open" if unsettled else "nothing is open"
+        state = (
+            f"{unsettled} of {len(verdicts)} verdicts are open" if unsettled else "nothing is open"
+        )
         _log.info("after %d seeds %s", looks.seeds, state)
     return not unsettled
 

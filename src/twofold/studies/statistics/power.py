@@ -217,9 +217,9 @@ class Futures:
         verdicts = np.full(self._draws, -1)
         trained = np.full(self._draws, looks[-1])
         for look, at in zip(looks, levels, strict=True):
-            found = self._verdicts(seed_means[..., :look], times, at)
-            new = (verdicts < 0) & (found >= 0)
-            verdicts[new], trained[new] = found[new], look
+            given = self._verdicts(seed_means[..., :look], times, at)
+            new = (verdicts < 0) & (given >= 0)
+            verdicts[new], trained[new] = given[new], look
         chances = {kind: float((verdicts == n).mean()) for n, kind in enumerate(_KINDS)}
         return {**chances, "not enough data": float((verdicts < 0).mean()), "seeds": trained.mean()}
 
@@ -247,10 +247,10 @@ class Futures:
         same = np.maximum.reduce(outside)
         # As if the other task showed nothing: its hypotheses keep their part of the error.
         alpha = levels.two_sided * PRIMARY_WEIGHT / 2
-        found = np.full(self._draws, -1)
-        found[2 * above <= alpha], found[2 * below <= alpha] = 0, 1
-        found[same <= levels.one_sided] = 2
-        return found
+        verdicts = np.full(self._draws, -1)
+        verdicts[2 * above <= alpha], verdicts[2 * below <= alpha] = 0, 1
+        verdicts[same <= levels.one_sided] = 2
+        return verdicts
 
     def _tails(
         self, seed_means: Floats, weights: Floats, times: float, factor: Floats
@@ -346,12 +346,12 @@ def _possible_differences(moments: Moments, sesoi: float) -> list[float]:
         for bound in moments.contrast(weights).interval(_POSSIBLE)
     ]
     low, high = min(bounds), max(bounds)
-    found = [0.0] if low < sesoi / 2 and high > -sesoi / 2 else []
+    effects = [0.0] if low < sesoi / 2 and high > -sesoi / 2 else []
     if high > 2 * sesoi:
-        found.append(max(2 * sesoi, low))
+        effects.append(max(2 * sesoi, low))
     if low < -2 * sesoi:
-        found.append(min(-2 * sesoi, high))
-    return found or [high if abs(high) > abs(low) else low]
+        effects.append(min(-2 * sesoi, high))
+    return effects or [high if abs(high) > abs(low) else low]
 
 
 def _smallest(holds: Callable[[int], bool], low: int, high: int) -> int | None:

@@ -106,14 +106,14 @@ def p_not_worse(moments: Moments, margin: float) -> float:
 
 
 def adjusted(
-    found: Mapping[Task, Found], top: Mapping[Task, Found]
+    primary: Mapping[Task, Found], top: Mapping[Task, Found]
 ) -> tuple[dict[Task, float], dict[Task, float]]:
     """Adjusted p-values in the primary measure and at the top, by task."""
-    weights = [PRIMARY_WEIGHT if task in top else 1.0 for task in found]
+    weights = [PRIMARY_WEIGHT if task in top else 1.0 for task in primary]
     weights += [1 - PRIMARY_WEIGHT] * len(top)
-    p_values = holm([each.p for each in (*found.values(), *top.values())], weights)
-    first = dict(zip(found, p_values, strict=False))
-    return first, dict(zip(top, p_values[len(found) :], strict=True))
+    p_values = holm([each.p for each in (*primary.values(), *top.values())], weights)
+    first = dict(zip(primary, p_values, strict=False))
+    return first, dict(zip(top, p_values[len(primary) :], strict=True))
 
 
 def conclude(

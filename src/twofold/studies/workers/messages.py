@@ -38,8 +38,8 @@ def answer(order: Callable[[], Order], level: int, say: Say) -> None:
     logger.setLevel(level)
     logger.addHandler(forwarder)
     try:
-        work, unit, found = order()
-        result = perform(unit, work, found)
+        work, unit, results = order()
+        result = perform(unit, work, results)
     except BaseException as error:
         say("failed", _sendable(error))
     else:

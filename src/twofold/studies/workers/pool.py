@@ -38,7 +38,7 @@ class Pool(Protocol):
     @property
     def size(self) -> int: ...
 
-    def start(self, unit: Unit, found: Mapping[Unit, Any]) -> None:
+    def start(self, unit: Unit, results: Mapping[Unit, Any]) -> None:
         """Begin a unit; never more than `size` at once."""
         ...
 
@@ -87,7 +87,7 @@ def memory_of_worker(dataset: PreparedDataset) -> int:
 
 
 def done(
-    targets: Iterable[Unit], work: Work, pool: Pool, found: dict[Unit, Any]
+    targets: Iterable[Unit], work: Work, pool: Pool, results: dict[Unit, Any]
 ) -> Iterator[tuple[Unit, Any]]:
     """Do units, and those that they need, and yield each with its result as it is finished.
 
@@ -95,19 +95,19 @@ def done(
         targets: what is wanted; a unit that is done already is left out.
         work: the study.
         pool: where units are done.
-        found: all results so far; new ones are added.
+        results: all results so far; new ones are added.
     """
-    waiting, running = outstanding(targets, work, found), 0
+    waiting, running = outstanding(targets, work, results), 0
     while waiting or running:
-        ready = [unit for unit in waiting if all(need in found for need in unit.needs)]
+        ready = [unit for unit in waiting if all(need in results for need in unit.needs)]
         for unit in ready[: pool.size - running]:
             _log.info("%s: begins", unit.name)
-            pool.start(unit, {need: found[need] for need in unit.needs})
+            pool.start(unit, {need: results[need] for need in unit.needs})
             waiting.remove(unit)
             running += 1
-        unit, found[unit] = pool.finished()
+        unit, results[unit] = pool.finished()
         running -= 1
-        yield unit, found[unit]
+        yield unit, results[unit]
 
 
 class ThisProcess:
@@ -123,10 +123,10 @@ class ThisProcess:
         self._work = work
         self._begun: tuple[Unit, Mapping[Unit, Any]] | None = None
 
-    def start(self, unit: Unit, found: Mapping[Unit, Any]) -> None:
-        self._begun = unit, found
+    def start(self, unit: Unit, results: Mapping[Unit, Any]) -> None:
+        self._begun = unit, results
 
     def finished(self) -> tuple[Unit, Any]:
         assert self._begun is not None, "a unit is begun"
-        unit, found = self._begun
-        return unit, perform(unit, self._work, found)
+        unit, results = self._begun
+        return unit, perform(unit, self._work, results)

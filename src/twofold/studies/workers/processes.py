@@ -102,8 +102,8 @@ class Workers:
         self._work = work
         self._workers: list[_Worker] = []
 
-    def start(self, unit: Unit, found: Mapping[Unit, Any]) -> None:
-        orders = [pickle.dumps((unit, found))]
+    def start(self, unit: Unit, results: Mapping[Unit, Any]) -> None:
+        orders = [pickle.dumps((unit, results))]
         worker = next((worker for worker in self._workers if worker.unit is None), None)
         if worker is None:
             worker = _begun()

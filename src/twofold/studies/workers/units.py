@@ -131,12 +131,12 @@ class Unit(Protocol):
         """Whether the folder holds everything that it writes, and nobody needs its result."""
         ...
 
-    def do(self, work: Work, found: Mapping["Unit", Any]) -> Any:
+    def do(self, work: Work, results: Mapping["Unit", Any]) -> Any:
         """Do it, as far as it is not done, and return a result that can be pickled.
 
         Args:
             work: the study.
-            found: what the units that it needs returned.
+            results: what the units that it needs returned.
         """
         ...
 
@@ -158,7 +158,7 @@ class Baselines:
             for baseline in work.baselines(self.seed)
         )
 
-    def do(self, work: Work, found: Mapping[Unit, Any]) -> None:  # noqa: ARG002
+    def do(self, work: Work, results: Mapping[Unit, Any]) -> None:  # noqa: ARG002
         dataset = work.folds.of(self.seed)
         run_baselines(dataset, work.folder, work.baselines(self.seed), self.seed)
         dataset.forget(FROZEN)
@@ -187,9 +187,9 @@ class Recipe:
     def is_done(self, work: Work) -> bool:  # noqa: ARG002
         return False
 
-    def do(self, work: Work, found: Mapping[Unit, Any]) -> Tuned:
+    def do(self, work: Work, results: Mapping[Unit, Any]) -> Tuned:
         kind = work.kinds[self.text]
-        known: dict[str, Tuned] = {need.arm: found[need] for need in self.needs}
+        known: dict[str, Tuned] = {need.arm: results[need] for need in self.needs}
         training = work.training(self.text)
         return tune_arm(
             work.dataset, self.arm, kind.arms, kind.folder, work.plan["tune"], training, known
@@ -222,9 +222,9 @@ class Seed:
         kind = work.kinds[self.text]
         return is_trained(kind.arms, kind.folder, self.seed, kind.transfer)
 
-    def do(self, work: Work, found: Mapping[Unit, Any]) -> float:
+    def do(self, work: Work, results: Mapping[Unit, Any]) -> float:
         start, kind = time.monotonic(), work.kinds[self.text]
-        tuned = {need.arm: found[need] for need in self.needs}
+        tuned = {need.arm: results[need] for need in self.needs}
         training = replace(work.training(self.text, self.seed), tuned=tuned)
         dataset = work.folds.of(self.seed)
         run_arms(dataset, kind.arms, kind.folder, self.seed, training, kind.transfer)
@@ -244,31 +244,31 @@ def units_of(work: Work, seeds: int) -> list[Unit]:
     return units
 
 
-def outstanding(targets: Iterable[Unit], work: Work, found: Mapping[Unit, Any]) -> list[Unit]:
+def outstanding(targets: Iterable[Unit], work: Work, results: Mapping[Unit, Any]) -> list[Unit]:
     """The units to do so that all targets are done: before each, what it needs and nothing else, so
     that the models of one kind are finished before another kind is begun.
 
     Args:
         targets: what is wanted.
         work: the study.
-        found: the results that are there already.
+        results: the results that are there already.
     """
     wanted: dict[Unit, None] = {}
 
     def want(unit: Unit) -> None:
         for need in unit.needs:
-            if need not in found:
+            if need not in results:
                 want(need)
         wanted[unit] = None
 
     for unit in targets:
-        if unit not in found and not unit.is_done(work):
+        if unit not in results and not unit.is_done(work):
             want(unit)
     return list(wanted)
 
 
-def perform(unit: Unit, work: Work, found: Mapping[Unit, Any]) -> Any:
+def perform(unit: Unit, work: Work, results: Mapping[Unit, Any]) -> Any:
     """Do a unit in this process, with the study's number of threads."""
     torch.set_num_threads(work.plan["threads"])
     with threadpool_limits(work.plan["threads"], "blas"):
-        return unit.do(work, found)
+        return unit.do(work, results)
