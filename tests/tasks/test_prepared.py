@@ -34,6 +34,18 @@ def test_training_histories_end_before_what_is_held_out(write_folder: WriteFolde
     assert [names[item] for item in dataset.training_histories["u1"]] == ["a", "b"]
 
 
+def test_what_was_kept_is_forgotten_by_its_name(catalog: PreparedDataset) -> None:
+    dataset, made = dataclasses.replace(catalog), []
+    for _ in range(2):
+        for key in (("one", 1), ("one", 2), ("two", 1)):
+            dataset.once(key, lambda key=key: made.append(key))  # type: ignore[misc]
+    assert made == [("one", 1), ("one", 2), ("two", 1)]
+    dataset.forget("one", "unknown")
+    for key in (("one", 1), ("two", 1)):
+        dataset.once(key, lambda key=key: made.append(key))  # type: ignore[misc]
+    assert made[3:] == [("one", 1)]
+
+
 def test_everything_is_built_once(
     catalog: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
