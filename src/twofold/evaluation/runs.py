@@ -61,19 +61,19 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
     known = _by_name(ids)
     scored: dict[str, dict[str, float]] = {}
     name = path.stem
-    for number, fields in _lines(path, _RUN):
-        request_id, _, item_id, _, score, name = fields
-        value = _number(score)
-        if math.isnan(value):
-            raise InputError(f"{path} line {number}: score '{score}' is no number")
-        answer = scored.setdefault(known.get(request_id, request_id), {})
-        item_id = known.get(item_id, item_id)
-        if item_id in answer:
-            raise InputError(
-                f"{path} line {number}: item '{item_id}' stands twice in the answer to "
-                f"'{request_id}'; keep one of the lines"
-            )
-        with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):
+        for number, fields in _lines(path, _RUN):
+            request_id, _, item_id, _, score, name = fields
+            value = _number(score)
+            if math.isnan(value):
+                raise InputError(f"{path} line {number}: score '{score}' is no number")
+            answer = scored.setdefault(known.get(request_id, request_id), {})
+            item_id = known.get(item_id, item_id)
+            if item_id in answer:
+                raise InputError(
+                    f"{path} line {number}: item '{item_id}' stands twice in the answer to "
+                    f"'{request_id}'; keep one of the lines"
+                )
             answer[item_id] = float(np.float32(value))
     return Run(name, {request_id: rank(answer.items()) for request_id, answer in scored.items()})
 
@@ -159,6 +159,9 @@ def require_common_ids(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path)
         )
 
 
+_BLANKS = re.compile(r"[ \t]+")
+
+
 def _lines(path: Path, layout: str) -> Iterator[tuple[int, list[str]]]:
     """The lines that are not blank: their number and their fields, as many as `layout` names."""
     text = read_text(path)
@@ -166,7 +169,7 @@ def _lines(path: Path, layout: str) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{path}: the file is empty; a line is: {layout}")
     count = len(layout.split())
     for number, line in enumerate(text.split("\n"), start=1):
-        fields = re.split(r"[ \t]+", stripped) if (stripped := line.strip(" \t\r")) else []
+        fields = _BLANKS.split(stripped) if (stripped := line.strip(" \t\r")) else []
         if fields and len(fields) != count:
             raise InputError(
                 f"{path} line {number}: {len(fields)} fields, {count} are expected: {layout}"
