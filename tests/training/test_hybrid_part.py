@@ -18,12 +18,12 @@ from twofold.encoders.item_vectors import near_queries, query_factors
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import TrainingQueries, hybrid_part
-from twofold.records import Example, Request
+from twofold.records import Example, Floats, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset, item_documents
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
-from twofold.training.validation import best_hybrid, mean_value, value_of_candidates
+from twofold.training.validation import best_hybrid, values_of, values_of_candidates
 
 NOTHING = np.zeros(0, np.int64)
 
@@ -35,13 +35,32 @@ def test_the_weight_is_the_one_that_validation_likes(
     model = replace(retriever.model, hybrid=part)
 
     def likes(weight: float) -> float:
-        best = best_hybrid(model, lambda tried: -abs(_weight(tried) - weight))
+        best = best_hybrid(model, lambda tried: np.full(9, -abs(_weight(tried) - weight)))
         return best.weight if best else 0.0
 
-    assert [likes(weight) for weight in (0.0, 20.0, 1000.0)] == [0.0, 20.0, 80.0]
-    equal = best_hybrid(model, lambda _: 0.5)
+    assert [likes(weight) for weight in (0.0, 20.0, 1000.0)] == [0.0, 20.0, 320.0]
+    equal = best_hybrid(model, lambda _: np.full(9, 0.5))
     assert equal is not None, "words find titles that no query of validation asks for"
-    assert equal.weight == 80.0
+    assert equal.weight == 320.0
+
+
+@pytest.mark.parametrize(("requests", "weight"), [(10, 320.0), (4000, 20.0)])
+def test_few_requests_do_not_overrule_the_documents(
+    requests: int, weight: float, catalog: PreparedDataset, retriever: GenerativeRetriever
+) -> None:
+    """A weight of 20 finds .01 more in the mean, of requests that differ by .1."""
+    model = replace(
+        retriever.model, hybrid=hybrid_part(catalog, retriever.model.vocabulary.encoder)
+    )
+    noise = np.random.default_rng(1).normal(0, 0.1, requests)
+    noise -= noise.mean()
+
+    def judge(tried: GenerativeModel) -> Floats:
+        return np.full(requests, 0.5) if _weight(tried) == 20 else 0.49 + noise
+
+    best = best_hybrid(model, judge)
+    assert best is not None
+    assert best.weight == weight
 
 
 def _weight(model: GenerativeModel) -> float:
@@ -137,9 +156,9 @@ def test_with_semantic_ids_beams_are_searched_once_for_all_weights(
     judged = catalog.task("search").requests("validation")
     assert asked == [len(judged.requests)]
     assert trained.hybrid is not None
-    value_of = value_of_candidates(trained, judged, 10)
-    exact = mean_value(GenerativeRetriever(trained, beams=10), judged)
-    assert value_of(trained) == pytest.approx(exact)
+    judge = values_of_candidates(trained, judged, 10)
+    exact = values_of(GenerativeRetriever(trained, beams=10), judged)
+    assert judge(trained) == pytest.approx(exact)
 
 
 def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:

@@ -169,6 +169,8 @@ def test_without_text_no_recipe_starts_from_it_and_as_many_are_left() -> None:
 def test_the_best_third_and_of_it_the_best_two_continue() -> None:
     assert rungs(9) == [(9, 1), (3, 3), (2, 9)]
     assert rungs(4) == [(4, 1), (2, 3)]
+    assert rungs(3) == [(3, 1), (2, 3)], "one trial alone would be compared with nothing"
+    assert rungs(2) == [(2, 1), (2, 3)]
     assert rungs(1) == []
 
 

@@ -1,8 +1,9 @@
 """The recipe of an arm, chosen on validation by successive halving.
 
-A recipe is a few settings. All trials train for a few steps, the best third of them for three times
-as many, and of these the best two for three times as many again; the best one is chosen (Jamieson
-and Talwalkar, AISTATS 2016). A trial continues from its own state, so nothing is trained twice.
+A recipe is a few settings. All trials train for a few steps, the best third of them, at least two,
+for three times as many, and the best two of three and more for three times as many again; the best
+one is chosen (Jamieson and Talwalkar, AISTATS 2016). A trial continues from its own state, so
+nothing is trained twice.
 
 Invariant: what is chosen is a function of data, arm, configuration and seed. The cost is counted in
 steps and never in seconds, and a tuning that was killed repeats no finished trial.
@@ -231,7 +232,7 @@ def rungs(recipes: int) -> list[tuple[int, int]]:
     """
     if recipes < 2:
         return []
-    sizes = [recipes, -(-recipes // GROWTH)]
+    sizes = [recipes, max(_FINALISTS, -(-recipes // GROWTH))]
     if sizes[1] > _FINALISTS:
         sizes.append(_FINALISTS)
     return [(size, GROWTH**rung) for rung, size in enumerate(sizes)]
@@ -278,7 +279,8 @@ def choose_recipe(
     for size, times in rungs(len(recipes)):
         left = left[:size]
         reached = {recipe: trials.value_of(recipe, times) for recipe in left}
-        left.sort(key=lambda recipe: -reached[recipe])
+        learned = [recipe for recipe in left if reached[recipe] >= 0]  # others diverged
+        left = sorted(learned or left, key=lambda recipe: -reached[recipe])
     tuned = trials.tuned(left[0])
     processes.once(lambda: shutil.rmtree(trials.states, ignore_errors=True))
     return tuned

@@ -180,9 +180,14 @@ def _joined(shares: Sequence[Floats]) -> Floats:
     return whole
 
 
+def values_of(retriever: GenerativeRetriever, judged: JudgedRequests) -> Floats:
+    """The selection measure of each request, (B,)."""
+    return _part(retriever, judged, ALONE).values()
+
+
 def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
     """The mean of the selection measure over the requests."""
-    return float(_part(retriever, judged, ALONE).values().mean())
+    return float(values_of(retriever, judged).mean())
 
 
 def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
@@ -347,9 +352,10 @@ class RankCounter:
         return torch.from_numpy(places).to(self._model.device)
 
 
-_HYBRID_WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
+_HYBRID_WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 160.0, 320.0)
+"""With the largest, the order is that of the documents, and the model decides between equals."""
 _HYBRID_REQUESTS = 1000
-"""At most this many validation requests compare the weights of the hybrid part, nine with none."""
+"""At most this many validation requests compare the weights of the hybrid part."""
 
 
 def validated_hybrid(
@@ -368,16 +374,16 @@ def validated_hybrid(
     requests = dataset.task("search").requests("validation")
     judged = requests.sample(min(config.max_validation_requests, _HYBRID_REQUESTS))
     if model.tries:
-        best = best_hybrid(model, value_of_candidates(model, judged, config.num_beams))
+        best = best_hybrid(model, values_of_candidates(model, judged, config.num_beams))
     else:
-        best = best_hybrid(model, lambda tried: mean_value(GenerativeRetriever(tried), judged))
+        best = best_hybrid(model, lambda tried: values_of(GenerativeRetriever(tried), judged))
     return best, {"weight": best.weight, "parts": best.parts} if best else {"weight": 0.0}
 
 
-def value_of_candidates(
+def values_of_candidates(
     model: GenerativeModel, judged: JudgedRequests, beams: int
-) -> Callable[[GenerativeModel], float]:
-    """The value on validation of a model with semantic IDs, as a function of its hybrid weight.
+) -> Callable[[GenerativeModel], Floats]:
+    """The values on validation of a model with semantic IDs, as a function of its hybrid weight.
 
     The candidates are the same at every weight, so the beam search runs once. Without a hybrid
     part, the answer is that of the beam search alone.
@@ -386,36 +392,48 @@ def value_of_candidates(
     retriever, weight = GenerativeRetriever(model, beams=beams), model.hybrid.weight
     batches = list(retriever.candidates(judged.requests))
 
-    def value(tried: GenerativeModel) -> float:
+    def values(tried: GenerativeModel) -> Floats:
         if tried.hybrid is None:
-            return mean_value(GenerativeRetriever(tried, beams=beams), judged)
+            return values_of(GenerativeRetriever(tried, beams=beams), judged)
         factor = tried.hybrid.weight / weight
-        values = [
+        measured = [
             SELECTION.of(ranking.item_ids, judged.qrels[request.request_id])
             for requests, candidates in batches
             for request, ranking in zip(
                 requests, retriever.best(candidates, SELECTION.k, factor), strict=True
             )
         ]
-        return float(np.mean(values))
+        return np.asarray(measured)
 
-    return value
+    return values
 
 
 def best_hybrid(
-    model: GenerativeModel, value_of: Callable[[GenerativeModel], float]
+    model: GenerativeModel, judge: Callable[[GenerativeModel], Floats]
 ) -> Hybrid | None:
-    """The hybrid part of a trained model at the weight that validates best; None for none.
+    """The hybrid part of a trained model at the weight that validation chooses; None for none.
 
     Documents hold training queries, so a training query finds its answers there, and a weight that
-    was trained would rely on that. It is chosen afterwards, on queries that no document holds.
+    was trained would rely on that. It is chosen afterwards, on queries that no document holds: the
+    largest weight that is within one standard error of the best (Breiman et al., Classification and
+    Regression Trees, 1984). A few validation queries say little of the weight, and documents match
+    words that none of them has, such as titles.
 
     Args:
         model: a trained model with a hybrid part.
-        value_of: the value of a model on validation.
+        judge: a model -> its value at each validation request, (B,).
     """
     assert model.hybrid is not None
-    # Of equal values the largest weight wins: words find titles that no validation query wants.
     candidates = [*(replace(model.hybrid, weight=each) for each in _HYBRID_WEIGHTS[::-1]), None]
-    values = [value_of(replace(model, hybrid=hybrid)) for hybrid in candidates]
-    return candidates[int(np.argmax(values))]
+    values = [judge(replace(model, hybrid=hybrid)) for hybrid in candidates]
+    best = max(values, key=lambda own: float(own.mean()))
+    return next(
+        hybrid for hybrid, own in zip(candidates, values, strict=True) if _is_near(own, best)
+    )
+
+
+def _is_near(values: Floats, best: Floats) -> bool:
+    """Whether the mean is within one standard error of their difference below the best."""
+    lost = best - values
+    error = lost.std(ddof=1) / len(lost) ** 0.5 if len(lost) > 1 else 0.0
+    return bool(lost.mean() <= error)
