@@ -295,7 +295,8 @@ class Examples(Sequence[Example]):
         counts = np.zeros(size, dtype=np.int64)
         for part in _parts(self.counts):
             starts, ends = self.target_starts[part], self.target_ends[part]
-            if len(part) and (starts[1:] >= ends[:-1]).all():
+            ordered = len(part) > 0 and bool((starts[1:] >= ends[:-1]).all())
+            if ordered and ends[-1] - starts[0] <= 2 * (ends - starts).sum():
                 # All between the first and the last, less what lies between two examples.
                 counts += np.bincount(self.targets[starts[0] : ends[-1]], minlength=size)
                 places = runs(ends[:-1], starts[1:] - ends[:-1])

@@ -160,7 +160,10 @@ def _interventions(asked: bool, only: list[str] | None) -> list["InterventionSet
 
 
 def _prepared(source: str, place: Path, skip_unknown: bool) -> "PreparedDataset":
-    """The dataset; it is prepared into `place` unless it is a prepared folder already."""
+    """The dataset; it is prepared into `place` unless it is a prepared folder already.
+
+    It is read from there, since workers on other machines do not see temporary files.
+    """
     from twofold import artifact
     from twofold.tasks.storage import load_dataset, save_dataset
 
@@ -170,6 +173,7 @@ def _prepared(source: str, place: Path, skip_unknown: bool) -> "PreparedDataset"
         return data
     if not artifact.is_complete(place):
         save_dataset(data, place)
-    elif load_dataset(place).digest != data.digest:
+    kept = load_dataset(place)
+    if kept.digest != data.digest:
         raise InputError(f"{place}: holds other data than {source} does now; give another --out")
-    return data
+    return kept

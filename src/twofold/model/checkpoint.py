@@ -232,7 +232,7 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
     """
     config = artifact.load(folder, KIND)["config"]
     shape = config["model"]
-    catalog = Catalog.of(pl.read_parquet(folder / "catalog.parquet"))
+    catalog = Catalog.of(pl.read_parquet(folder / "catalog.parquet", glob=False))
     vocabulary = Vocabulary(
         tokenizer=load_tokenizer(folder),
         text_size=shape["text_size"],
@@ -309,7 +309,7 @@ def _load_tries(folder: Path) -> "dict[Task, Trie]":
 def _load_histories(folder: Path, catalog: Catalog) -> Mapping[str, Ints]:
     if not (folder / _HISTORIES).is_file():
         return {}
-    table, item_ids = pl.scan_parquet(folder / _HISTORIES), catalog.items["item_id"]
+    table, item_ids = pl.scan_parquet(folder / _HISTORIES, glob=False), catalog.items["item_id"]
     users, counts, positions = [], [], []
     for start in range(0, max(1, height(table)), _USERS):
         part = table.slice(start, _USERS).collect()

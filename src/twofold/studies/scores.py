@@ -257,7 +257,7 @@ def rise(stamp: Stamp, task: Task, at_own_best: bool = False) -> float:
 
 def _scored(place: Path) -> pl.DataFrame:
     artifact.load(place, EVALUATION)
-    return pl.read_parquet(place / "per_request.parquet")
+    return pl.read_parquet(place / "per_request.parquet", glob=False)
 
 
 def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:

@@ -12,7 +12,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -695,59 +695,63 @@ class _Right(Mapping[str, Mapping[str, int]]):
 
 def _users(dataset: "PreparedDataset", split: int) -> _Requests:
     """A request for each user with a training event and an event of the split."""
+    places = dataset.columns.events.of_split(split)[dataset.columns.trained_users]
+    return _Requests(np.flatnonzero(places >= 0), partial(_user_columns, dataset, split))
+
+
+def _user_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> RequestColumns:
+    """The arrays of some requests of `_users`."""
     events, trained = dataset.columns.events, dataset.columns.trained
-    places = events.of_split(split)[dataset.columns.trained_users]
-
-    def of(rows: Ints) -> RequestColumns:
-        extra_item = np.full(len(rows), -1)
-        if split == _TEST:
-            validation = events.of_split(_VALIDATION)[dataset.columns.trained_users[rows]]
-            extra_item = np.where(validation >= 0, events.items[validation], -1)
-        return RequestColumns(
-            names=pl.LazyFrame({"request_id": trained.users, "user_id": trained.users}),
-            rows=rows,
-            item_ids=dataset.catalog.item_ids,
-            items=trained.positions,
-            begins=trained.begins[rows],
-            ends=trained.ends[rows],
-            extra_item=extra_item,
-            excluding=dataset.protocol.seen == "exclude",
-            right=events.items,
-            target_starts=places[rows],
-            target_ends=places[rows] + 1,
-        )
-
-    return _Requests(np.flatnonzero(places >= 0), of)
+    users = dataset.columns.trained_users[rows]
+    places, extra_item = events.of_split(split)[users], np.full(len(rows), -1)
+    if split == _TEST:
+        validation = events.of_split(_VALIDATION)[users]
+        extra_item = np.where(validation >= 0, events.items[validation], -1)
+    return RequestColumns(
+        names=pl.LazyFrame({"request_id": trained.users, "user_id": trained.users}),
+        rows=rows,
+        item_ids=dataset.catalog.item_ids,
+        items=trained.positions,
+        begins=trained.begins[rows],
+        ends=trained.ends[rows],
+        extra_item=extra_item,
+        excluding=dataset.protocol.seen == "exclude",
+        right=events.items,
+        target_starts=places,
+        target_ends=places + 1,
+    )
 
 
 def _queries(dataset: "PreparedDataset", split: int) -> _Requests:
     """A request for each query of the split, with its user's events strictly before it."""
+    splits = dataset.columns.queries.splits
+    return _Requests(np.flatnonzero(splits == split), partial(_query_columns, dataset, split))
+
+
+def _query_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> RequestColumns:
+    """The arrays of some requests of `_queries`."""
     events, asked = dataset.columns.events, dataset.columns.queries
-
-    def of(rows: Ints) -> RequestColumns:
-        users, times = asked.users[rows], asked.times[rows]
-        if split == _VALIDATION:
-            # A validation request must not hold the user's test event.
-            test = np.append(events.of_split(_TEST), -1)[users]
-            until = np.full(len(rows), np.inf)
-            until[test >= 0] = events.times[test[test >= 0]]
-            times = np.where(np.isnan(times), np.nan, np.fmin(times, until))
-        begins = events.starts[users] * (users >= 0)
-        return RequestColumns(
-            names=dataset.tables.scan("queries").select("query_id", "user_id"),
-            rows=rows,
-            item_ids=dataset.catalog.item_ids,
-            items=events.items,
-            begins=begins,
-            ends=begins + events.before(users, times),
-            extra_item=np.full(len(rows), -1),
-            excluding=False,
-            right=asked.items,
-            target_starts=asked.starts[rows],
-            target_ends=asked.starts[rows + 1],
-            grades=asked.relevances,
-            texts=asked.texts,
-            text_of=asked.text_of[rows],
-        )
-
-    return _Requests(np.flatnonzero(asked.splits == split), of)
+    users, times = asked.users[rows], asked.times[rows]
+    if split == _VALIDATION:
+        # A validation request must not hold the user's test event.
+        test = np.append(events.of_split(_TEST), -1)[users]
+        until = np.full(len(rows), np.inf)
+        until[test >= 0] = events.times[test[test >= 0]]
+        times = np.where(np.isnan(times), np.nan, np.fmin(times, until))
+    begins = events.starts[users] * (users >= 0)
+    return RequestColumns(
+        names=dataset.tables.scan("queries").select("query_id", "user_id"),
+        rows=rows,
+        item_ids=dataset.catalog.item_ids,
+        items=events.items,
+        begins=begins,
+        ends=begins + events.before(users, times),
+        extra_item=np.full(len(rows), -1),
+        excluding=False,
+        right=asked.items,
+        target_starts=asked.starts[rows],
+        target_ends=asked.starts[rows + 1],
+        grades=asked.relevances,
+        texts=asked.texts,
+        text_of=asked.text_of[rows],
+    )

@@ -118,7 +118,7 @@ def _require_cutoff(prepared: PreparedDataset, cutoff: float | str, folder: Path
 def _load(folder: Path) -> PreparedDataset:
     config = artifact.load(folder, KIND)["config"]
     return PreparedDataset(
-        catalog=Catalog.of(pl.read_parquet(folder / "items.parquet")),
+        catalog=Catalog.of(pl.read_parquet(folder / "items.parquet", glob=False)),
         tables=StoredTables(folder.absolute()),
         protocol=SplitProtocol(**config["protocol"]),
         source=config["source"],
@@ -135,17 +135,17 @@ class StoredTables:
     @cached_property
     def interactions(self) -> pl.DataFrame:
         """See `Tables`."""
-        return pl.read_parquet(self.folder / "interactions.parquet")
+        return pl.read_parquet(self.folder / "interactions.parquet", glob=False)
 
     @cached_property
     def queries(self) -> pl.DataFrame:
         """See `Tables`."""
-        return pl.read_parquet(self.folder / "queries.parquet")
+        return pl.read_parquet(self.folder / "queries.parquet", glob=False)
 
     @cached_property
     def qrels(self) -> pl.DataFrame:
         """See `Tables`."""
-        return pl.read_parquet(self.folder / "qrels.parquet")
+        return pl.read_parquet(self.folder / "qrels.parquet", glob=False)
 
     def interaction_parts(self) -> Iterator[pl.DataFrame]:
         """See `Tables`."""
@@ -153,7 +153,7 @@ class StoredTables:
 
     def scan(self, name: TableName) -> pl.LazyFrame:
         """See `Tables`."""
-        return pl.scan_parquet(self.folder / f"{name}.parquet")
+        return pl.scan_parquet(self.folder / f"{name}.parquet", glob=False)
 
     @cached_property
     def columns(self) -> Columns | None:
@@ -225,7 +225,7 @@ def _load_columns(folder: Path) -> Columns:
         mode: Literal["r"] | None = "r" if path.stat().st_size > _EMPTY else None
         return np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
 
-    users = pl.read_parquet(folder / "users.parquet").to_series()
+    users = pl.read_parquet(folder / "users.parquet", glob=False).to_series()
     events = Events(
         users=users,
         starts=mapped("user_starts"),

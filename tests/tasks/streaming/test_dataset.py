@@ -1,6 +1,7 @@
 """Large tables are prepared piece by piece, and give what the whole gives."""
 
 import json
+import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from twofold.records import SPLITS, InputError
+from twofold.records import SPLITS, TASKS, InputError, Task
 from twofold.tasks import examples, prepared
 from twofold.tasks.storage import load_dataset, save_dataset
 from twofold.tasks.streaming import dataset, events, files, queries
@@ -268,6 +269,33 @@ def test_a_training_reads_what_was_streamed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_pieces")
+def test_folders_with_characters_of_patterns_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary [1] *"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    made = load_dataset(_write(tmp_path / "source [ab]?"))
+    assert isinstance(made.tables, StreamedTables)
+    save_dataset(made, tmp_path / "out [1]")
+    loaded = load_dataset(tmp_path / "out [1]")
+    assert loaded.digest == made.digest
+    assert list(loaded.task("search").requests("test").requests)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_dataset_and_its_requests_can_be_sent_to_another_process(
+    task: Task, tmp_path: Path
+) -> None:
+    made = load_dataset(_write(tmp_path / "source"))
+    judged = made.task(task).requests("test")
+    sent, again = pickle.loads(pickle.dumps((judged, made)))
+    assert list(sent.requests) == list(judged.requests)
+    assert dict(sent.qrels) == dict(judged.qrels)
+    assert list(again.task(task).requests("test").requests) == list(judged.requests)
+
+
+@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize(
     ("table", "change"),
     [
@@ -331,12 +359,19 @@ def test_what_is_wrong_is_said_as_of_the_whole(
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_an_item_that_stands_twice_is_treated_as_in_the_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda items: pl.concat([items, items[:1]]),
+        lambda items: items.with_columns(pl.col("item_id").replace("i3", None)),
+    ],
+    ids=["an id twice", "no id"],
+)
+def test_what_is_wrong_with_items_is_said_as_of_the_whole(
+    change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = _write(tmp_path / "source")
-    items = pl.read_parquet(source / "items.parquet")
-    pl.concat([items, items[:1]]).write_parquet(source / "items.parquet")
+    change(pl.read_parquet(source / "items.parquet")).write_parquet(source / "items.parquet")
     with pytest.raises(InputError) as streamed:
         load_dataset(source)
     monkeypatch.setattr(dataset, "LARGE", 10**9)

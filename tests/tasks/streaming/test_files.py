@@ -46,6 +46,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_what_a_killed_process_left_is_removed_and_nothing_else(temporary: Path) -> None:
     kept = temporary / "twofold-of-somebody"
     kept.mkdir()
+    (kept / "lock").touch()
     environment = os.environ | {"TMPDIR": str(temporary)}
     killed = subprocess.run(
         [sys.executable, "-c", _KILLED], env=environment, capture_output=True, text=True

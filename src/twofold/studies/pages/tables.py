@@ -131,7 +131,9 @@ def _circumstances(one: StudyResult, two: StudyResult, first: Path, second: Path
 def _both(one: StudyResult, two: StudyResult, first: Path, second: Path) -> Iterator[Table]:
     """Every arm that both have, and the paired difference of its scores."""
     primary, folds = one.stamp.primary, min(one.stamp.seeds, two.stamp.seeds)
-    scores = [pl.read_parquet(StudyFolder(folder).per_request) for folder in (first, second)]
+    scores = [
+        pl.read_parquet(StudyFolder(folder).per_request, glob=False) for folder in (first, second)
+    ]
     if one.stamp.folded:
         scores = [frame.filter(pl.col("seed") < folds) for frame in scores]
     for task in one.tasks:

@@ -87,7 +87,7 @@ def _streamed(
     """
     paths = four_tables.present(source)
     items = read_table(paths["items"]).rows["item_id"]
-    if items.is_duplicated().any():
+    if items.null_count() or items.is_duplicated().any():
         raise NotPlainError
     made = StreamedEvents(paths["interactions"], items, folder.path)
     given = {"interactions": made.table(every_user=not with_queries)}

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 PIECE = 1_000_000
 """The rows that are read, or written, at once."""
-_PREFIX, _LOCK = "twofold-", "lock"
+_PREFIX, _LOCK = "twofold-prepare-", ".twofold-prepare.lock"
 _PER_LINE = 10.0
 """The seconds between two lines of progress."""
 _GIB = 2**30
@@ -49,7 +49,7 @@ class Pieces:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: int = pl.scan_parquet(path).select(pl.len()).collect().item()
+        self.rows: int = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
 
     def each(self, what: str) -> Iterator[tuple[int, Table]]:
         """The number of the first row of each piece, and its rows; `what` is what the log says.
@@ -78,7 +78,7 @@ class Pieces:
 
     def _piece(self, start: int) -> Table:
         with any_time_zone():
-            frame = pl.scan_parquet(self.path).slice(start, PIECE).collect()
+            frame = pl.scan_parquet(self.path, glob=False).slice(start, PIECE).collect()
         raw = frame_columns(self.path, frame)
         rows, lines, notes = table_columns(self.path, raw)
         if notes or rows.height < frame.height:

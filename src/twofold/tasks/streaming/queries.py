@@ -82,8 +82,10 @@ class StreamedQueries:
         counts = self._read_judgments()
         self.asked = self._arrays(texts, counts)
         self.notes = [*self._histories.notes(self._pieces), *self._unjudged(counts)]
-        self.queries = pl.scan_parquet(folder / "queries-*.parquet")
-        self.qrels = pl.scan_parquet(folder / "qrels-*.parquet")
+        self.queries, self.qrels = (
+            pl.scan_parquet(sorted(folder.glob(f"{name}-*.parquet")), glob=False)
+            for name in ("queries", "qrels")
+        )
 
     def tables(self) -> tuple[Table, Table]:
         """Some rows of both tables as text, which tell what the columns and the times are."""
@@ -210,8 +212,8 @@ class StreamedQueries:
         for start in with_progress(starts, "texts of queries", len(starts)):
             path, own = self._piece("queries", start), judged[start : start + files.PIECE]
             if not own.all():
-                pl.read_parquet(path).filter(pl.Series(own)).write_parquet(path)
-            rows = pl.read_parquet(path, columns=["text"])["text"]
+                pl.read_parquet(path, glob=False).filter(pl.Series(own)).write_parquet(path)
+            rows = pl.read_parquet(path, columns=["text"], glob=False)["text"]
             new = rows.filter(pl.Series(is_first[done : done + len(rows)]))
             done += len(rows)
             letters.write(np.frombuffer("".join(new).encode(), dtype=np.uint8))
