@@ -3,9 +3,9 @@
     python benchmarks/bench.py --out DIR [--only data_growth train ...]
 
 Runs the scripts of `PARTS` one after the other with small arguments, says how far it is and how
-much time is left, and prints one table: ratios, the peak of memory of a process, and the share of
-the machine's measured peak. Each script writes its JSON into a folder of its own below DIR;
-DIR/bench.json holds all of them and the table.
+much time is left, and prints one table: ratios and speeds, the peak of memory of a process, and the
+share of the machine's measured peak. Each script writes its JSON into a folder of its own below
+DIR; DIR/bench.json holds all of them and the table.
 """
 
 import argparse
@@ -38,9 +38,9 @@ class Part:
     rows: Callable[[Any], Iterator[Row]]
 
 
-def _row(case: str, ratio: float, of: str, peak: float, share: float | None = None) -> Row:
-    """A row: a ratio and what it is a ratio of, the peak of memory in MB, the share of the peak."""
-    return {"case": case, "ratio": ratio, "of": of, "peak MB": peak, "share of peak": share}
+def _row(case: str, value: float, what: str, peak: float, share: float | None = None) -> Row:
+    """A row: a value and what it is, the peak of memory in MB, the share of the peak."""
+    return {"case": case, "value": value, "what": what, "peak MB": peak, "share of peak": share}
 
 
 def _data_growth(found: Any) -> Iterator[Row]:
@@ -50,7 +50,7 @@ def _data_growth(found: Any) -> Iterator[Row]:
                 f"{stage}, {row['interactions']:,} interactions, {row[stage]['processor']:.1f} s",
                 grown[stage]["processor"],
                 "time over the smallest's, 1 is linear",
-                row[stage]["peak"] * 1024,
+                row[stage]["peak"] * 2**30 / 1e6,
             )
 
 
@@ -95,7 +95,7 @@ def _decode(found: Any) -> Iterator[Row]:
             f"request, {row['beams']:,} beams, {row['same softmax, ms']:.0f} ms",
             row["same softmax, times"],
             "times as fast as generate",
-            row["same softmax, MiB"],
+            row["same softmax, MiB"] * 2**20 / 1e6,
             row["share of the peak"],
         )
 
@@ -127,7 +127,8 @@ PARTS: dict[str, Part] = {
 
 
 def run_parts(names: Sequence[str], out: Path) -> dict[str, Any]:
-    """Run the parts one after the other; what each wrote, and its seconds.
+    """Run the parts one after the other; what each wrote, and its seconds. One that fails is named
+    and left out.
 
     Args:
         names: which of `PARTS`.
@@ -142,7 +143,8 @@ def run_parts(names: Sequence[str], out: Path) -> dict[str, Any]:
         command = [sys.executable, str(FOLDER / f"{name}.py"), *PARTS[name].arguments]
         code = subprocess.run([*command, "--out", str(out / name)], check=False).returncode
         if code:
-            raise SystemExit(f"{name}.py ended with exit code {code}; its message is above")
+            print(f"{name}.py ended with exit code {code}; its message is above", file=sys.stderr)
+            continue
         written = json.loads((out / name / f"{name}.json").read_text(encoding="utf-8"))
         found[name] = {"found": written, "seconds": time.monotonic() - start - passed}
     return found
@@ -166,12 +168,12 @@ def table(found: Mapping[str, Any]) -> list[Row]:
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
     """The table as text."""
-    yield f"{'part':15} {'case':58} {'ratio':>9} {'of':38} {'peak MB':>8} {'of peak':>7}"
+    yield f"{'part':15} {'case':58} {'value':>9} {'what':38} {'peak MB':>8} {'of peak':>7}"
     for row in rows:
         share = "" if row["share of peak"] is None else f"{row['share of peak']:.1%}"
         peak = f"{row['peak MB']:.0f}" if row["peak MB"] else ""
-        ratio = f"{row['ratio']:,.2f}"
-        yield f"{row['part']:15} {row['case']:58} {ratio:>9} {row['of']:38} {peak:>8} {share:>7}"
+        value = f"{row['value']:,.2f}"
+        yield f"{row['part']:15} {row['case']:58} {value:>9} {row['what']:38} {peak:>8} {share:>7}"
 
 
 def main() -> None:
@@ -190,6 +192,8 @@ def main() -> None:
     print(f"{seconds:.0f} s in all, load {load:.1f}; {arguments.out / 'bench.json'}")
     result = {"parts": found, "table": rows, "seconds": seconds, "load": load}
     (arguments.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if len(found) < len(arguments.only):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

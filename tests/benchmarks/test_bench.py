@@ -68,7 +68,13 @@ def test_one_table_and_one_file_hold_what_every_part_found(
     assert kept["parts"]["second"]["found"] == {"ratio": 1.5}
 
 
-def test_a_part_that_fails_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made_parts(tmp_path, monkeypatch, broken=3)
-    with pytest.raises(SystemExit, match=r"broken\.py ended with exit code 3"):
-        bench.run_parts(["broken"], tmp_path / "out")
+def test_a_part_that_fails_is_named_and_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_parts(tmp_path, monkeypatch, broken=3, second=0)
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "broken.py ended with exit code 3" in capsys.readouterr().err
+    kept = json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert [row["part"] for row in kept["table"]] == ["second"]

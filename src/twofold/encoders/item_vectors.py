@@ -22,6 +22,10 @@ from twofold.encoders.vectors import (
 )
 from twofold.records import Example, Examples, Source, Task
 
+MOST_TARGETS: Mapping[Task, int] = {"search": 250_000, "recommendation": 5_000_000}
+"""The most training targets of a task that a start is made from: with more, the vocabulary, axes
+and factors would hardly change, and would take hours."""
+
 _WINDOW = 5
 """Two items are near if they are at most so many events apart; it also bounds the memory."""
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from twofold.encoders.item_vectors import ItemStart, item_start
+from twofold.encoders.item_vectors import MOST_TARGETS, ItemStart, item_start
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.evaluation.measures import Measure
-from twofold.records import Examples, Source, Task
+from twofold.records import Examples, Source
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
 
@@ -20,8 +20,6 @@ MOST_ITEMS = 50_000
 """Catalogs of more items have no such report: it would take minutes."""
 
 _MOST_REQUESTS = 1000
-_MOST_TARGETS: dict[Task, int] = {"search": 250_000, "recommendation": 5_000_000}
-"""The training targets of a task that are looked at, as in a training (`training/start.py`)."""
 _WIDTH = 128
 _MEASURE = Measure("nDCG", 10)
 _STARTS = ("text", "factors", "text+factors")
@@ -30,7 +28,7 @@ _STARTS = ("text", "factors", "text+factors")
 def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
     """By start and task, the mean of nDCG@10 on at most 1,000 validation requests.
 
-    A start learns from at most `_MOST_TARGETS` of the training targets of a task, which are drawn.
+    A start learns from at most `MOST_TARGETS` of the training targets of a task, which are drawn.
 
     A task without training examples or validation requests is left out, and a start of which
     nothing is known in any task. None for a catalog of more than `MOST_ITEMS`.
@@ -42,7 +40,7 @@ def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
         judged = dataset.task(task).requests("validation").sample(_MOST_REQUESTS)
         if not judged.requests or not dataset.task(task).examples:
             continue
-        examples = dataset.task(task).examples.drawn(_MOST_TARGETS[task])
+        examples = dataset.task(task).examples.drawn(MOST_TARGETS[task])
         encoder = _encoder(dataset, examples)
         for start in _STARTS:
             learned = {task: Source(task, examples)}

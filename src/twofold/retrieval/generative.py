@@ -116,13 +116,11 @@ class GenerativeRetriever:
     def candidates(
         self, queries: Sequence[Request]
     ) -> "Iterator[tuple[list[Request], Candidates]]":
-        """The candidates that search with semantic IDs and a hybrid part chooses its answers from.
+        """The candidates that search with semantic IDs and a hybrid part chooses its answers from:
+        some of the requests, and the candidates of each, until there are all.
 
         Args:
             queries: requests with a query and without a filter.
-
-        Yields:
-            some of the requests, and the candidates of each.
         """
         encoded = [self._encode(request) for request in queries]
         for task, rows in self._batches(queries, encoded, self.beams):

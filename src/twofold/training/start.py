@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from twofold.encoders.item_vectors import ItemStart, item_start
+from twofold.encoders.item_vectors import MOST_TARGETS, ItemStart, item_start
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.identifiers.identifiers import IdSpaces, ItemIdentifiers, atomic_identifiers
@@ -26,10 +26,6 @@ from twofold.training.config import TrainingConfig, item_parts, scheme_of, sente
 from twofold.training.mixture import readable_sources
 
 _log = logging.getLogger(__name__)
-
-_MAX_ANSWERS, _MAX_EVENTS = 250_000, 5_000_000
-"""The most right answers of queries, and targets of histories, that a training starts from: with
-more, the vocabulary, axes and factors would hardly change, and would take hours."""
 
 STARTS = _ENCODER, _ITEM_START, _HYBRID = "encoder", "item start", "hybrid part"
 """Under which names a dataset keeps what its trainings start from, and share."""
@@ -109,7 +105,7 @@ def start(
     texts = read or [""] * len(dataset.catalog)
     # An arm that does not learn search must not read its queries.
     asked = dataset.task("search").examples if "search" in arm.tasks else Examples.of(())
-    queries = _some("queries", asked, _MAX_ANSWERS).texts()
+    queries = _some("search", asked).texts()
     encoder = dataset.once(
         (_ENCODER, config.text_encoder, config.item_texts, bool(asked)),
         lambda: resolve_encoder(config.text_encoder, read, queries) if read or asked else None,
@@ -150,19 +146,19 @@ def _item_start(
     return item_start(_read(learned), texts, encoder, parts, width) if parts else None
 
 
-def _some(called: str, examples: Examples, most: int) -> Examples:
-    """The examples that are read before training: all, or a sample with about `most` targets."""
-    some = examples.drawn(most)
+def _some(task: Task, examples: Examples) -> Examples:
+    """The examples that are read before training: all, or a sample with about as many targets."""
+    some = examples.drawn(MOST_TARGETS[task])
     if len(some) < len(examples):
-        _log.info("start: a sample of %d of %d %s is read", len(some), len(examples), called)
+        what = "queries" if task == "search" else "histories"
+        _log.info("start: a sample of %d of %d %s is read", len(some), len(examples), what)
     return some
 
 
 def _read(learned: Mapping[Task, Source]) -> dict[Task, Source]:
     """The examples that item embeddings start from."""
-    most = {"search": ("queries", _MAX_ANSWERS), "recommendation": ("histories", _MAX_EVENTS)}
     return {
-        task: replace(source, examples=_some(most[task][0], source.columns, most[task][1]))
+        task: replace(source, examples=_some(task, source.columns))
         for task, source in learned.items()
     }
 

@@ -65,7 +65,7 @@ def train(
         processes: those that train together; see `twofold.cluster.processes`.
 
     Raises:
-        InputError: the dataset lacks what the arm needs; `out` exists, or something writes it.
+        InputError: the dataset lacks what the arm needs; `out` exists and is not to be resumed.
     """
     require_dataset(dataset)
     require_seed(seed)

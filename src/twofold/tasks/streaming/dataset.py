@@ -1,8 +1,8 @@
 """A folder of large tables, prepared piece by piece.
 
-A table that has anything to report of its rows besides copies, queries without a history and
-queries without a right answer is read whole, as what is said of it names places and counts of all
-rows.
+Copies, queries without a history and queries without a right answer are counted on the way. Where
+anything else is to be reported of a row, the tables are read whole: the report names places and
+counts, which only the whole has.
 """
 
 import logging
@@ -51,8 +51,8 @@ def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
     try:
         return _streamed(source, skip_unknown, folder, with_queries="queries" in sizes)
     except (NotPlainError, InputError, pl.exceptions.PolarsError):
-        # Also where another table is at fault, or the rows that stand for all of them look as if
-        # they were: the whole says what is wrong, with the right counts.
+        # The whole says what is wrong, with the right counts, or that nothing is: another table may
+        # be at fault, and the few rows that were validated may look wrong by themselves.
         _log.info("%s: not every row is plain, so that the tables are read whole", source)
         return None
 

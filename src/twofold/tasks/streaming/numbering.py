@@ -1,4 +1,4 @@
-"""Numbers for texts, by hashes of them: no text is compared but with the one of its number."""
+"""Numbers for texts. A text is found by its hash, and compared with the one text of that hash."""
 
 from dataclasses import dataclass
 
@@ -133,11 +133,12 @@ class DifferentTexts:
             NotPlainError: one is none of them.
         """
         wanted = Digests.of(texts)
-        found = self._order[_places(self._hashes, wanted.hashes)]
-        places_differ = self._others[found] != wanted.others
-        if places_differ.any():
+        places = _places(self._hashes, wanted.hashes)
+        numbers = self._order[places]
+        unknown = self._hashes[places] != wanted.hashes
+        if (unknown | (self._others[numbers] != wanted.others)).any():
             raise NotPlainError
-        return found
+        return numbers
 
 
 def _hash(texts: pl.Series, seed: int = 0) -> Hashes:
