@@ -97,8 +97,8 @@ def study(
         dataset: with both tasks.
         out: the study's folder.
         seeds: trained models of each arm; two give provisional verdicts, one gives none.
-        max_seeds: add seeds until every verdict stands, so many at most; looks are taken after 3,
-            5, 8 and 12, and each may spend a part of the error. In place of `seeds`.
+        max_seeds: the most seeds, in place of `seeds`: seeds are added until every verdict stands.
+            Looks are taken after 3, 5, 8 and 12, and each may spend a part of the error.
         folds: whether each seed holds out another part of the data; see `twofold.tasks.folds`.
             `auto` by default, or as the study that is resumed had it.
         config: resolved training settings; the preset of `budget` by default.
@@ -115,8 +115,8 @@ def study(
             `twofold.studies.interventions`.
         semantic_ids: also train `joint` with each of `twofold.identifiers.assign.schemes`.
         baselines: tune all baselines on validation; else popularity and BM25, untuned.
-        tune: choose each arm's recipe among so many on validation; 0 takes the fixed recipe, None
-            as many as suit budget and seeds, or as the study that is resumed had.
+        tune: the number of recipes that each arm's is chosen from on validation; 0 takes the fixed
+            recipe. By default the number suits budget and seeds, or is that of the resumed study.
         resume: continue an interrupted study in `out`.
         device: as in `twofold.train`.
         threads: the number of CPU threads of each worker; bits repeat for one number. By default

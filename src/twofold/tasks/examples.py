@@ -561,7 +561,7 @@ class _QueryRows(NamedTuple):
         users, counts = np.asarray(asked.users[rows], np.int64), np.diff(asked.starts)[rows]
         places = runs(asked.starts[rows], counts)
         pairs = (np.repeat(users, counts) << 32) + asked.items[places]
-        # In order they are found several times as fast, as what is read stays near.
+        # Sorted lookups are several times as fast, since they read memory in order.
         order = np.argsort(pairs)
         kept = np.ones(len(pairs), dtype=bool)
         known = np.searchsorted(held_out, pairs[order])
