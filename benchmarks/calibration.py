@@ -1,10 +1,10 @@
-"""Is the verdict right as often as it says? Made scores whose truth is known.
+"""How often are intervals and verdicts right? Simulated scores with known effects.
 
     python benchmarks/calibration.py --out DIR [--draws 2000] [--only coverage,errors]
 
 Every share has an exact binomial interval of 95 %, and most have a target. Nothing is trained: the
-scores come from `made_scores.py`, which shares nothing with the intervals that it tests. About
-twelve minutes on one core. `calibration_models.py` asks the same of trained models.
+scores come from `simulated_scores.py`, which shares no code with the intervals that it tests. About
+twelve minutes on one core. `calibration_models.py` does the same with trained models.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from made_scores import World, made_scores
 from pages import Column, Table, render_table
 from publish import add_publish_option, describe_run, publish_run
 from scipy import stats
+from simulated_scores import World, draw_scores
 
 from twofold import artifact
 from twofold.evaluation.sequential import LOOKS
@@ -128,7 +128,7 @@ def _coverage(name: str, world: World, seeds: int, draws: int, rng: np.random.Ge
     wide = narrow = freak = held = 0
     truth = BORDER * world.hits
     for _ in range(draws):
-        contrast = made_scores(world, rng, seeds, (BORDER, 0.0, 0.0)).moments.contrast((1, -1, 0))
+        contrast = draw_scores(world, rng, seeds, (BORDER, 0.0, 0.0)).moments.contrast((1, -1, 0))
         low, high = contrast.interval()
         wide += low <= truth <= high
         low, high = contrast.interval(0.9)
@@ -177,7 +177,7 @@ def folds(draws: int) -> Checks:
         rng = np.random.default_rng([11, place])
         count = 0
         for _ in range(draws):
-            tasks = [made_scores(world, rng, 3, EQUAL, top=EQUAL) for _ in range(2)]
+            tasks = [draw_scores(world, rng, 3, EQUAL, top=EQUAL) for _ in range(2)]
             count += any(each.verdict in DEFINITE for each in verdicts_of(tasks))
         what = "no effect: any of helps, hurts, only ..."
         yield Row(what, f"{name}; 600 requests, 3 seeds", count, draws, high=0.05)
@@ -196,13 +196,13 @@ def gained(draws: int) -> Checks:
     for place, (seeds, (name, world)) in enumerate(product((3, 5, 8), worlds.items())):
         rng = np.random.default_rng([13, place])
         verdicts = [
-            verdicts_of([made_scores(world, rng, seeds, (2 * BORDER, 0.0, 0.0))])[0].verdict
+            verdicts_of([draw_scores(world, rng, seeds, (2 * BORDER, 0.0, 0.0))])[0].verdict
             for _ in range(draws)
         ]
         setting = f"{name}; 600 a seed, {seeds} seeds"
         yield Row("effect of 2 SESOI: helps", setting, verdicts.count("helps"), draws)
         equal = [
-            verdicts_of([made_scores(world, rng, seeds, EQUAL)])[0].verdict for _ in range(draws)
+            verdicts_of([draw_scores(world, rng, seeds, EQUAL)])[0].verdict for _ in range(draws)
         ]
         count = equal.count("no material difference")
         yield Row("no effect: no material difference", setting, count, draws)
@@ -230,7 +230,7 @@ def errors(draws: int) -> Checks:
         rng = np.random.default_rng([2, place])
         count = 0
         for _ in range(draws):
-            tasks = [made_scores(world, rng, seeds, EQUAL, top=EQUAL) for _ in range(2)]
+            tasks = [draw_scores(world, rng, seeds, EQUAL, top=EQUAL) for _ in range(2)]
             count += any(each.verdict in DEFINITE for each in verdicts_of(tasks))
         yield Row("no effect: any of helps, hurts, only ...", name, count, draws, high=0.05)
 
@@ -248,7 +248,7 @@ def borders(draws: int) -> Checks:
         effects = (0.0, 0.0, -8 * BORDER)
         both = alone = 0
         for _ in range(draws):
-            tasks = [made_scores(world, rng, seeds, own, top=EQUAL) for own in (effects, EQUAL)]
+            tasks = [draw_scores(world, rng, seeds, own, top=EQUAL) for own in (effects, EQUAL)]
             both += verdicts_of(tasks)[0].verdict == "helps"
             alone += verdicts_of([replace(tasks[0], top=None)])[0].verdict == "helps"
         what = "joint equals plain, control far below: helps"
@@ -265,14 +265,14 @@ def borders(draws: int) -> Checks:
         rng = np.random.default_rng([4, place])
         for case, effects in cases.items():
             given = [
-                verdicts_of([made_scores(world, rng, seeds, effects)])[0] for _ in range(draws)
+                verdicts_of([draw_scores(world, rng, seeds, effects)])[0] for _ in range(draws)
             ]
             setting = f"precise; {case}; {seeds} seeds"
             same = sum(each.verdict == "no material difference" for each in given)
             yield Row("at the margin: no material difference", setting, same, draws, high=0.05)
         for case, effects in list(cases.items())[1::2]:
             given = [
-                verdicts_of([made_scores(world, rng, seeds, effects)], question="replace")[0]
+                verdicts_of([draw_scores(world, rng, seeds, effects)], question="replace")[0]
                 for _ in range(draws)
             ]
             kept = sum(each.verdict == "not worse" for each in given)
@@ -294,7 +294,7 @@ def ranks(draws: int) -> Checks:
     for place, (name, (effects, top, right)) in enumerate(cases.items()):
         rng = np.random.default_rng([5, place])
         given = [
-            verdicts_of([made_scores(world, rng, 5, effects, top=top)])[0].verdict
+            verdicts_of([draw_scores(world, rng, 5, effects, top=top)])[0].verdict
             for _ in range(draws)
         ]
         count = sum(verdict == right for verdict in given)
@@ -330,7 +330,7 @@ def looks(draws: int) -> Checks:
         question: Question = "replace" if "not worse" in counted else "transfer"
         growing = fixed = seeds = 0
         for _ in range(draws):
-            whole = made_scores(own, rng, LOOKS[-1], effects)
+            whole = draw_scores(own, rng, LOOKS[-1], effects)
             verdict, trained = _grown(whole, question)
             growing += verdict in counted
             seeds += trained
@@ -354,7 +354,7 @@ def growing(draws: int) -> Checks:
         counted = ("helps", "hurts") if effects == EQUAL else ("helps",)
         count = seeds = 0
         for _ in range(draws):
-            verdict, trained = _grown(made_scores(world, rng, LOOKS[-1], effects), "transfer")
+            verdict, trained = _grown(draw_scores(world, rng, LOOKS[-1], effects), "transfer")
             count += verdict in counted
             seeds += trained
         high = {0: 0.025, 1: 0.05}.get(place)
@@ -402,7 +402,7 @@ def _planted(world: World, pilot_seeds: int, draws: int, rng: np.random.Generato
     """Effects of 2 SESOI with the seeds for which the table of a pilot says 80 %."""
     right = asked = 0
     for _ in range(draws // 10):
-        pilot = made_scores(world, rng, pilot_seeds, (2 * BORDER, 0.0, 0.0))
+        pilot = draw_scores(world, rng, pilot_seeds, (2 * BORDER, 0.0, 0.0))
         table = power_table(
             pilot.moments,
             world.requests,
@@ -416,7 +416,7 @@ def _planted(world: World, pilot_seeds: int, draws: int, rng: np.random.Generato
             continue
         asked += 1
         study = [
-            made_scores(world, rng, enough[0], effects, top=effects)
+            draw_scores(world, rng, enough[0], effects, top=effects)
             for effects in ((2 * BORDER, 0.0, 0.0), EQUAL)
         ]
         right += verdicts_of(study)[0].verdict == "helps"
@@ -429,7 +429,7 @@ def _advised(world: World, effect: int, draws: int, rng: np.random.Generator) ->
     effects = (effect * BORDER, 0.0, 0.0)
     kept = told = 0
     for _ in range(draws // 20):
-        first = decide({"search": made_scores(world, rng, 3, effects)})["search"]
+        first = decide({"search": draw_scores(world, rng, 3, effects)})["search"]
         if first.needed is None:
             continue
         seeds = first.needed.seeds or first.needed.together_seeds or 3
@@ -439,7 +439,7 @@ def _advised(world: World, effect: int, draws: int, rng: np.random.Generator) ->
             continue
         told += 1
         tasks = [
-            made_scores(replace(world, requests=requests), rng, seeds, own)
+            draw_scores(replace(world, requests=requests), rng, seeds, own)
             for own in (effects, EQUAL)
         ]
         kept += verdicts_of(tasks)[0].verdict != "not enough data"
@@ -464,7 +464,7 @@ def degenerate(draws: int) -> Checks:
             _hits(rng, rng.random()), catalog=int(rng.integers(2, 60))
         ),
         "not a number": lambda: replace(_hits(rng, 0.3), joint=np.full((3, 400), np.nan)),
-        "one seed": lambda: made_scores(World(), rng, 1, (1.0, 0.0, 0.0)),
+        "one seed": lambda: draw_scores(World(), rng, 1, (1.0, 0.0, 0.0)),
     }
     for name, make in kinds.items():
         count = sum(verdicts_of([make()])[0].verdict != "not enough data" for _ in range(draws))
@@ -544,8 +544,8 @@ def main() -> None:
     print(f"{result['seconds']:.0f} s")
     if arguments.publish:
         protocol = (
-            "made scores (benchmarks/made_scores.py), the verdict as a study gives it; square "
-            "brackets: Clopper and Pearson, 95 %"
+            "simulated scores (benchmarks/simulated_scores.py), the verdict as a study gives it; "
+            "square brackets: Clopper and Pearson, 95 %"
         )
         seeds = f"{arguments.draws:,} studies a row, fewer where the column says so"
         title = "Made scores with a known truth"

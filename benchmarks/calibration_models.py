@@ -11,7 +11,7 @@
 The pool is trained once (30 seeds of four arms, about 20 minutes) and kept in DIR/pool; an
 interrupted run continues. The studies share its models and its test requests: their binomial
 intervals say how far the number of studies, not that of models, bounds the shares.
-`calibration.py` asks the same of made scores, without training.
+`calibration.py` asks the same of simulated scores, without training.
 """
 
 import argparse

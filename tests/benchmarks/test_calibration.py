@@ -1,11 +1,11 @@
 """The calibration of the verdict, in a form of seconds."""
 
-import made_scores as made_scores_module
 import numpy as np
 import pytest
+import simulated_scores as simulated_scores_module
 from calibration import CHECKS, Row, borders, coverage, degenerate, errors, table_of
-from made_scores import EARLY, LATE_VALUE, World, made_scores
 from pages import render_table
+from simulated_scores import EARLY, LATE_VALUE, World, draw_scores
 
 
 @pytest.mark.parametrize(
@@ -18,12 +18,12 @@ from pages import render_table
         World(requests=6_000, folds="users", tails="normal", user=0.3),
     ],
 )
-def test_made_scores_have_the_means_that_were_asked_for(world: World) -> None:
+def test_simulated_scores_have_the_requested_means(world: World) -> None:
     rng = np.random.default_rng(0)
     effects, top = (0.2, 0.0, -0.1), (-0.3, 0.0, 0.2)
     means, tops = [], []
     for _ in range(12):
-        made = made_scores(world, rng, 4, effects, top=top)
+        made = draw_scores(world, rng, 4, effects, top=top)
         means.append([np.nanmean(arm) for arm in made.arms])
         tops.append([np.nanmean(arm) for arm in made.top or ()])
     hits = world.hits * (1 + np.array(effects))
@@ -42,10 +42,10 @@ def test_users_of_zipf_sizes_are_few_and_many() -> None:
 
 def test_seeds_move_the_arms_together_where_it_is_asked() -> None:
     world = World(requests=4000, seed=0.3, correlation=0.9)
-    made = made_scores(world, np.random.default_rng(1), 60)
+    made = draw_scores(world, np.random.default_rng(1), 60)
     joint, plain = (arm.mean(axis=1) for arm in made.arms[:2])
     assert np.corrcoef(joint, plain)[0, 1] > 0.7
-    against = made_scores(
+    against = draw_scores(
         World(requests=4000, seed=0.3, correlation=-0.9), np.random.default_rng(1), 60
     )
     joint, plain = (arm.mean(axis=1) for arm in against.arms[:2])
@@ -54,14 +54,14 @@ def test_seeds_move_the_arms_together_where_it_is_asked() -> None:
 
 def test_a_small_calibration_is_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """50 studies a row: what is far off would be seen."""
-    monkeypatch.setattr(made_scores_module, "_REFERENCE", 100_000)
-    made_scores_module._sorted_noise.cache_clear()
+    monkeypatch.setattr(simulated_scores_module, "_REFERENCE", 100_000)
+    simulated_scores_module._sorted_noise.cache_clear()
     rows = [row for row in coverage(50) if row.check == "covered by 95 %"]
     assert len(rows) > 25
     assert np.mean([row.count / row.of for row in rows]) == pytest.approx(0.955, abs=0.02)
     assert min(row.count / row.of for row in rows) > 0.8
     rows = [*errors(10), *borders(5)]
-    made_scores_module._sorted_noise.cache_clear()
+    simulated_scores_module._sorted_noise.cache_clear()
     assert sum(row.count for row in rows) / sum(row.of for row in rows) < 0.05
 
 

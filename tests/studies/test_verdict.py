@@ -1,4 +1,4 @@
-"""The verdict on made scores whose truth is known."""
+"""The verdict on simulated scores with known effects."""
 
 from collections.abc import Mapping
 from dataclasses import replace

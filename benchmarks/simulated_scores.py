@@ -1,20 +1,21 @@
-"""Scores of studies that were never trained, with known means: what the verdict is calibrated on.
+"""Simulated scores of studies with known effects, on which verdicts are calibrated.
 
 Each request has a latent score in each arm and seed, the sum of
 
-- the level of the arm, so chosen that the mean of the measure is exactly what was asked for;
-- the difficulty of the request, and what it is worth to this arm, heavy-tailed (t with 3 degrees of
-  freedom) or normal;
-- what its user is worth to this arm, where users have several requests;
-- what the seed does to the arm, correlated between the arms by choice, and what a redrawn set of
-  training data does to all arms alike;
-- what is left of a request in one arm and seed.
+- the level of the arm, chosen so that the mean of the measure has the requested value;
+- the difficulty of the request, and the interaction of request and arm, with heavy tails (t with 3
+  degrees of freedom) or normal;
+- the interaction of user and arm, where users have several requests;
+- the effect of the seed on the arm, with a chosen correlation between the arms, and the effect of
+  another draw of the training data on all arms alike;
+- a residual of arm and seed.
 
-With folds each seed has other requests, either of other queries or of the same users. Of what the
-training data do to an arm, folds share a part, which no study can see.
+With folds each seed has other requests, either of other queries or of the same users. A part of the
+effect of the training data on an arm is the same in all folds; no study can see that part.
 
-A right answer is found where the sum is above 0, so the primary measure is 0 or 1. It is found
-early where the sum is above a higher threshold: nDCG@10 is then 1, and between the two .4.
+The relevant item is retrieved if the sum is above 0, so the primary measure is 0 or 1. It is
+retrieved at a first rank if the sum is above a higher threshold: nDCG@10 is then 1, and between the
+two thresholds .4.
 
 Nothing here is taken from `twofold.evaluation`, and no noise is normal on the scale of the measure.
 """
@@ -31,28 +32,29 @@ from twofold.records import Floats, Ints
 from twofold.studies.statistics.task_scores import TaskScores
 
 _REFERENCE = 2_000_000
-"""Draws of the noise from which levels are found: the mean of a measure is right to .0003."""
+"""Draws of the noise from which levels are computed: the mean of a measure is exact to .0003."""
 
 
 @dataclass(frozen=True)
 class World:
-    """How the scores of one task come about; standard deviations are on the latent scale.
+    """The distribution of the scores of one task; standard deviations are on the latent scale.
 
     Attributes:
         requests: test requests.
         hits: the mean of the plain arm in the primary measure.
-        tails: `heavy` or `normal`: of difficulty, and of what a request is worth to an arm.
-        difficulty, own, left: of requests, of requests in one arm, of what is left.
-        seed: of an arm's level over the seeds.
-        joint_times: how many times as much that is in the joint arm.
-        correlation: of the seeds' effects on the arms; where it is negative, joint and plain are
-            moved against each other and the control is not.
-        data: of what a redrawn training set does to all arms alike.
-        users: how requests fall to users: each its own, ten each, or of Zipf sizes.
-        user: of what a user is worth to an arm.
-        folds: whether each seed has `requests` other ones: of other `queries`, or of the same
-            `users`, to whom half of the difficulty belongs; empty where all have the same.
-        data_of_arm: of what the training data do to one arm.
+        tails: `heavy` or `normal`: of the difficulty and of the interaction of request and arm.
+        difficulty, own, left: standard deviations of the difficulty, of the interaction of request
+            and arm, and of the residual.
+        seed: standard deviation of an arm's level over the seeds.
+        joint_times: factor of `seed` in the joint arm.
+        correlation: of the seeds' effects on the arms; if negative, it is that of joint and plain,
+            and the control is independent.
+        data: standard deviation of the effect of the training data on all arms alike.
+        users: requests per user: one, ten, or a Zipf distribution.
+        user: standard deviation of the interaction of user and arm.
+        folds: empty where all seeds have the same requests; else each seed has `requests` of other
+            `queries`, or of the same `users`, who account for half of the difficulty.
+        data_of_arm: standard deviation of the effect of the training data on one arm.
         shared: the share of this variance that is the same in all seeds.
     """
 
@@ -163,7 +165,7 @@ LATE_VALUE = 0.4
 """What nDCG@10 is where a right answer is found late."""
 
 
-def made_scores(
+def draw_scores(
     world: World,
     rng: np.random.Generator,
     seeds: int,
