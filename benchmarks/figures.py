@@ -165,7 +165,7 @@ def draw_identifiers(pages: Pages) -> Figure:
 
 
 def draw_calibration(pages: Pages) -> Figure:
-    """Coverage of 95 % intervals in each simulated setting, and given seeds that agree by chance."""
+    """Coverage of 95 % intervals in each simulated setting, and given agreeing seeds."""
     rows = find_run(pages["calibration"], "made-scores").tables[0].rows
     whole = [row for row in rows if row["check"] == "covered by 95 %"]
     given = {row["setting"]: row for row in rows if "given" in str(row["check"])}
