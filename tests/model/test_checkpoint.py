@@ -10,11 +10,11 @@ import torch
 
 from tests.model.random_model import grid, random_model, spaces_of
 from twofold import artifact
-from twofold.encoders.tfidf import Words
+from twofold.encoders.lexical import LexicalIndex
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model import checkpoint
 from twofold.model.checkpoint import finite, load_model_folder, save_model, tries_of, with_matches
-from twofold.model.hybrid import Hybrid, postings_of
+from twofold.model.hybrid import Hybrid
 from twofold.records import TASKS, InputError
 from twofold.retrieval.generative import load_model
 from twofold.tasks import examples
@@ -101,8 +101,7 @@ def test_a_batch_is_padded_to_the_simd_width() -> None:
 def test_a_batch_with_a_query_has_the_scores_of_the_hybrid_part() -> None:
     plain = random_model(shared(atomic(3)), "decoder:tiny", 0)
     texts = ["space opera", "space heist", "dance"]
-    words = Words.fit([*texts, *texts])
-    hybrid = Hybrid(2.0, words, postings_of(words, texts))
+    hybrid = Hybrid(2.0, LexicalIndex.fit(texts, texts))
     model = dataclasses.replace(plain, hybrid=hybrid)
     encode = model.vocabulary.encode_request
     none = np.zeros(0, np.int64)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from twofold.encoders.lexical import LexicalIndex
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.encoders.tfidf import Words
-from twofold.model.hybrid import Hybrid, Neighbours, TrainingQueries, load_hybrid, postings_of
+from twofold.model.hybrid import Hybrid, Neighbours, TrainingQueries, load_hybrid
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.retrieval.scoring import Context, score_items
@@ -19,14 +19,15 @@ DOCUMENTS = ["robot robot love", "robot western", "wedding love", "", "western d
 
 
 def _hybrid(sentence: SentenceEncoder | None = None, weight: float = 3.0) -> Hybrid:
-    words = Words.fit([*DOCUMENTS, "desert wedding"])
+    index = LexicalIndex.fit(DOCUMENTS, ["desert wedding"])
     vectors = sentence.encode(DOCUMENTS).astype(np.float16).astype(np.float32) if sentence else None
-    return Hybrid(weight, words, postings_of(words, DOCUMENTS), sentence, vectors)
+    return Hybrid(weight, index, sentence, vectors)
 
 
 def test_matching_words_are_weighed_as_by_hand() -> None:
     hybrid = _hybrid()
-    rarity = dict(zip(hybrid.words.words, hybrid.words.rarity.astype(float), strict=True))
+    words = hybrid.lexical.words
+    rarity = dict(zip(words.words, words.rarity.astype(float), strict=True))
     scores = hybrid.scores(["love robot unknown", "love", "", "unknown"])
     robots, love = (1 + math.log(2)) * rarity["robot"], rarity["love"]
     document = math.hypot(robots, love)
@@ -44,8 +45,8 @@ def test_matching_words_are_weighed_as_by_hand() -> None:
 def test_a_second_shared_word_adds(sentence_encoder: SentenceEncoder) -> None:
     one, two = _hybrid().scores(["western", "western desert"])[:, 4]
     assert two > one > 0
-    assert _hybrid(sentence_encoder).parts == ["words", "sentence"]
-    assert _hybrid().parts == ["words"]
+    assert _hybrid(sentence_encoder).description["parts"] == ["words", "sentence"]
+    assert _hybrid().description["parts"] == ["words"]
 
 
 def test_cosines_of_sentences_add(sentence_encoder: SentenceEncoder) -> None:
@@ -55,15 +56,17 @@ def test_cosines_of_sentences_add(sentence_encoder: SentenceEncoder) -> None:
     np.testing.assert_allclose(both - words, 3 * cosines, atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", ["words", "both"])
+@pytest.mark.parametrize("kind", ["words", "both", "bm25"])
 def test_a_folder_keeps_the_hybrid_part(
     tmp_path: Path, kind: str, sentence_encoder: SentenceEncoder
 ) -> None:
     hybrid = _hybrid(sentence_encoder if kind == "both" else None)
+    if kind == "bm25":
+        hybrid = replace(hybrid, lexical=LexicalIndex.fit(DOCUMENTS, [], "text", "bm25"))
     hybrid.save(tmp_path)
     loaded = load_hybrid(tmp_path, sentence_encoder)
     assert loaded is not None
-    assert loaded.parts == hybrid.parts
+    assert loaded.description == hybrid.description
     queries = ["love robot", "desert wedding", ""]
     np.testing.assert_array_equal(loaded.scores(queries), hybrid.scores(queries))
 
@@ -86,13 +89,16 @@ def test_new_items_get_documents_and_vectors_from_their_neighbours(
     texts = ["desert wedding", "love"]
     grown = before.with_items(texts, Neighbours(nearest, shares, vectors[nearest]))
 
-    dense, own = before.postings.toarray(), postings_of(before.words, texts).toarray()
+    dense, own = (
+        before.lexical.postings.toarray(),
+        before.lexical.postings_of(texts).toarray(),
+    )
     expected = own + np.stack(
         [(dense[:, n] * s).sum(axis=1) for n, s in zip(nearest, shares, strict=True)], axis=1
     )
     expected /= np.linalg.norm(expected, axis=0)
-    np.testing.assert_allclose(grown.postings.toarray()[:, 5:], expected, atol=1e-6)
-    np.testing.assert_array_equal(grown.postings.toarray()[:, :5], dense)
+    np.testing.assert_allclose(grown.lexical.postings.toarray()[:, 5:], expected, atol=1e-6)
+    np.testing.assert_array_equal(grown.lexical.postings.toarray()[:, :5], dense)
 
     assert grown.vectors is not None
     same, toward = sentence_encoder.encode(texts) @ grown.vectors[5:].T
@@ -153,8 +159,7 @@ def test_a_folder_keeps_the_training_queries(tmp_path: Path, answers: dict[str, 
 def test_a_model_ranks_and_scores_by_the_sum(retriever: GenerativeRetriever) -> None:
     plain = replace(retriever.model, hybrid=None)
     texts = plain.catalog.texts
-    words = Words.fit(texts)
-    hybrid = Hybrid(7.0, words, postings_of(words, texts))
+    hybrid = Hybrid(7.0, LexicalIndex.fit(texts, []))
     model, query = replace(plain, hybrid=hybrid), texts[4]
     items = np.arange(len(texts))
     context = [Context(np.array([1, 2]), query)]
@@ -170,8 +175,7 @@ def test_a_model_ranks_and_scores_by_the_sum(retriever: GenerativeRetriever) -> 
 
 def test_a_history_alone_is_ranked_as_without_a_hybrid_part(retriever: GenerativeRetriever) -> None:
     texts = retriever.model.catalog.texts
-    words = Words.fit(texts)
-    hybrid = Hybrid(7.0, words, postings_of(words, texts))
+    hybrid = Hybrid(7.0, LexicalIndex.fit(texts, []))
     names = retriever.model.catalog.item_ids
     requests = [Request("alone", history=(names[3],)), Request("asked", query=texts[0])]
     plain = GenerativeRetriever(replace(retriever.model, hybrid=None)).retrieve(requests[:1], 5)

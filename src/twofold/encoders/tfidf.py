@@ -88,6 +88,20 @@ class Words:
         """Whether at least one word of a text is known."""
         return any(word in self._places for word in self._words_of(text))
 
+    def counts(self, texts: Sequence[str]) -> sp.csr_array:
+        """How often each known word is in each text, (len(texts), W), float64."""
+        # Arrays of numbers: a counter for each of many long texts takes ten times as much.
+        each, often = array("q"), array("d")
+        starts = [0]
+        for text in texts:
+            found = (self._places[word] for word in self._words_of(text) if word in self._places)
+            counted = Counter(found)
+            each.extend(counted)
+            often.extend(counted.values())
+            starts.append(len(each))
+        places, counts = np.array(each, np.int64), np.array(often, np.float64)
+        return sp.csr_array((counts, places, starts), (len(texts), len(self.words)))
+
     def weigh(
         self, texts: Sequence[str], power: float = 1.0, sentences: bool = False
     ) -> sp.csr_array:
@@ -101,17 +115,9 @@ class Words:
             sentences: whether rare words count more in long texts, whose other words are those of
                 any sentence.
         """
-        # Arrays of numbers: a counter for each of many long texts takes ten times as much.
-        each, often = array("q"), array("d")
-        starts = [0]
-        for text in texts:
-            found = (self._places[word] for word in self._words_of(text) if word in self._places)
-            counted = Counter(found)
-            each.extend(counted)
-            often.extend(counted.values())
-            starts.append(len(each))
-        places, counts = np.array(each, np.int64), np.array(often, np.float64)
-        weights = (1 + np.log(counts)) * self.rarity[places]
+        counted = self.counts(texts)
+        places, starts = counted.indices, counted.indptr
+        weights = (1 + np.log(counted.data)) * self.rarity[places]
         rows = np.repeat(np.arange(len(texts)), np.diff(starts))
         if sentences and self.rule > 1 and len(places):
             share = np.clip((np.diff(starts) - _SHORT) / (_LONG - _SHORT), 0, 1)[rows]

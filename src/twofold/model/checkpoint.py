@@ -94,8 +94,12 @@ class GenerativeModel:
         encoder = self.vocabulary.encoder
         if self.vocabulary.is_pretrained or sentence_encoder_of(encoder) is not None:
             return True
-        known = getattr(encoder, "words", None) if self.hybrid is None else self.hybrid.words
-        return known is None or known.knows(query)
+        known = [
+            getattr(encoder, "words", None),
+            self.hybrid.lexical.words if self.hybrid else None,
+        ]
+        lists = [words for words in known if words is not None]
+        return not lists or any(words.knows(query) for words in lists)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Compute matrix products in the precision that the model was trained with."""

@@ -9,11 +9,10 @@ E width of a sentence's vector.
 """
 
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,20 +22,15 @@ from safetensors.numpy import load_file, save_file
 from twofold import artifact
 from twofold.data.words import RULE, RULES
 from twofold.encoders.item_vectors import near_queries, query_factors
+from twofold.encoders.lexical import LexicalIndex, chosen_index
 from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import TextEncoder, Vectors, unit
-from twofold.records import InputError, Ints
-from twofold.tasks.prepared import PreparedDataset, item_documents
-
-_log = logging.getLogger(__name__)
+from twofold.records import Ints
+from twofold.tasks.prepared import PreparedDataset
 
 _NAMES = "hybrid.json"
 _TABLES = "hybrid.safetensors"
-_QUERY_NORM_POWER = 0.5
-"""A query's TF-IDF weights are divided by this power of their norm. It lies between a cosine (1),
-which ignores a second matching word, and a dot product (0), which favours long queries; both find
-less (docs/project/log)."""
 _NEIGHBOUR_SHIFT = 2.0
 """Training moved each item's vector toward its queries. A new item moves by this many times the
 mean shift of its neighbours, which is shorter than each; with more it displaces right answers
@@ -132,8 +126,7 @@ class Hybrid:
 
     Attributes:
         weight: the factor of the sum of both matches in the score of an item's code.
-        words: the TF-IDF weights of a text's words.
-        postings: weights of the words in the items' documents, (W, N), columns of unit length.
+        lexical: the index of the words in the items' documents.
         sentence: the model's sentence encoder; None without one.
         vectors: the items' unit vectors by the sentence encoder, (N, E).
         known: the queries of training; None in folders of an earlier release.
@@ -141,21 +134,25 @@ class Hybrid:
     """
 
     weight: float
-    words: Words
-    postings: sp.csr_array
+    lexical: LexicalIndex
     sentence: TextEncoder | None = None
     vectors: Vectors | None = None
     known: TrainingQueries | None = None
     num_trained_items: int | None = None
 
     @property
-    def parts(self) -> list[str]:
-        """The names of the parts, for the stamp."""
-        return ["words"] if self.sentence is None else ["words", "sentence"]
+    def description(self) -> dict[str, Any]:
+        """The weight, the parts, and how validation chose the index, for the stamp."""
+        return {
+            "weight": self.weight,
+            "parts": ["words"] if self.sentence is None else ["words", "sentence"],
+            "documents": self.lexical.field,
+            "weighting": self.lexical.weighting,
+        }
 
     def scores(self, queries: Sequence[str]) -> Vectors:
         """Scores to add to those of the items, (B, N), float32."""
-        scores = self._lexical(queries)
+        scores = self.lexical.scores(queries)
         if self.sentence is not None and self.vectors is not None:
             scores += self.sentence.encode(queries) @ self.vectors.T
         trained = self.num_trained_items
@@ -164,34 +161,15 @@ class Hybrid:
         scores *= self.weight
         return scores
 
-    def _lexical(self, queries: Sequence[str]) -> Vectors:
-        """TF-IDF matches, (B, N), by the postings of one word after the other: scipy's product of
-        two sparse matrices walks all items three times for the few that contain a query's word."""
-        scores = np.zeros((len(queries), self.postings.shape[1]), np.float32)
-        rarest = self.words.rarity.max()
-        typed = self.words.weigh(queries, _QUERY_NORM_POWER, sentences=True)
-        typed /= rarest**_QUERY_NORM_POWER
-        rows = np.repeat(np.arange(len(queries)), np.diff(typed.indptr))
-        for row, word, weight in zip(rows, typed.indices, typed.data, strict=True):
-            own = slice(*self.postings.indptr[word : word + 2])
-            scores[row, self.postings.indices[own]] += weight * self.postings.data[own]
-        return scores
-
     def with_items(self, texts: Sequence[str], near: Neighbours) -> "Hybrid":
         """The same for a catalog with new items.
-
-        No query has wanted a new item yet, so its document is its text and its neighbours'
-        documents, which contain the queries that want them.
 
         Args:
             texts: the texts of the new items, (M,).
             near: their neighbours in the catalog before them.
         """
-        shares = _columns(near, self.postings.shape[1])
-        new = postings_of(self.words, texts) + self.postings @ shares
-        lengths = np.sqrt(new.multiply(new).sum(axis=0))
-        new = new @ sp.diags_array(1 / np.where(lengths > 0, lengths, 1))
-        postings = sp.hstack([self.postings, new.astype(np.float32)], format="csr")
+        items = self.lexical.postings.shape[1]
+        shares = _columns(near, items)
         vectors = self.vectors
         if self.sentence is not None and vectors is not None:
             assert near.texts is not None
@@ -201,28 +179,31 @@ class Hybrid:
             vectors = np.vstack([vectors, placed])
         return replace(
             self,
-            postings=sp.csr_array(postings),
+            lexical=self.lexical.with_items(texts, shares),
             vectors=vectors,
             known=None if self.known is None else self.known.with_items(shares),
-            num_trained_items=self.num_trained_items or self.postings.shape[1],
+            num_trained_items=self.num_trained_items or items,
         )
 
     def save(self, folder: Path) -> None:
         """Write what `load_hybrid` reads; the folder names the sentence encoder already."""
-        items = self.postings.shape[1]
+        lexical = self.lexical
         names = {
             "weight": self.weight,
-            "items": items,
+            "items": lexical.postings.shape[1],
             "trained": self.num_trained_items,
-            "rule": self.words.rule,
-            "words": self.words.words,
+            "rule": lexical.words.rule,
+            "words": lexical.words.words,
+            "field": lexical.field,
+            "weighting": lexical.weighting,
+            "mean_length": lexical.mean_length,
         }
         artifact.write_json(folder / _NAMES, names)
         tables = {
-            "rarity": self.words.rarity,
-            "data": self.postings.data,
-            "items": self.postings.indices,
-            "starts": self.postings.indptr,
+            "rarity": lexical.words.rarity,
+            "data": lexical.postings.data,
+            "items": lexical.postings.indices,
+            "starts": lexical.postings.indptr,
         }
         if self.known is not None:
             tables["known"] = self.known.keys
@@ -237,7 +218,7 @@ class Hybrid:
 def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid | None:
     """The hybrid part of a dataset: an index of its documents; None where they hold no word.
 
-    An item's document is its text and the training queries that want it.
+    Where the lexical index finds more by item texts alone, the sentence vectors are of them too.
 
     Args:
         dataset: the dataset whose item texts and training queries are the documents.
@@ -245,27 +226,21 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     """
     texts, examples = dataset.catalog.texts, dataset.task("search").examples.drawn(_MAX_ANSWERS)
     queries = examples.texts()
-    documents = item_documents(dataset, examples)
-    try:
-        words = Words.fit([*documents, *queries])
-    except InputError as error:
-        _log.info("no hybrid part: %s", error)
+    index = chosen_index(dataset, examples)
+    if index is None:
         return None
     answers = TrainingQueries.of(queries, [example.targets for example in examples], len(texts))
-    lexical = Hybrid(_INITIAL_WEIGHT, words, postings_of(words, documents), known=answers)
+    lexical = Hybrid(_INITIAL_WEIGHT, index, known=answers)
     sentence = sentence_encoder_of(encoder)
     if sentence is None:
         return lexical
-    wanted = query_factors(examples, len(texts), sentence.encode(queries))
-    vectors = near_queries(sentence.encode(texts), wanted)
+    vectors = sentence.encode(texts)
+    if index.field == "text and queries":
+        wanted = query_factors(examples, len(texts), sentence.encode(queries))
+        vectors = near_queries(vectors, wanted)
     # Rounded as in the model folder, so that a trained model answers like the loaded one.
     vectors = vectors.astype(np.float16).astype(np.float32)
     return replace(lexical, sentence=sentence, vectors=vectors)
-
-
-def postings_of(words: Words, documents: Sequence[str]) -> sp.csr_array:
-    """Postings of documents as in `Hybrid`, (W, len(documents)), float32."""
-    return sp.csr_array(words.weigh(documents).T.astype(np.float32))
 
 
 def _columns(near: Neighbours, items: int) -> sp.csr_array:
@@ -297,10 +272,16 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
     shape = len(names["words"]), names["items"]
     rule = names.get("rule", 1)  # folders of an earlier release name none
     vectors = tables["vectors"].astype(np.float32) if "vectors" in tables else None
-    return Hybrid(
-        weight=names["weight"],
+    lexical = LexicalIndex(
         words=Words(names["words"], tables["rarity"], rule),
         postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
+        field=names.get("field", "text and queries"),
+        weighting=names.get("weighting", "tfidf"),
+        mean_length=names.get("mean_length", 0.0),
+    )
+    return Hybrid(
+        weight=names["weight"],
+        lexical=lexical,
         sentence=None if vectors is None else sentence,
         vectors=vectors,
         known=_known(tables, names["items"], rule),

@@ -50,10 +50,10 @@ class TrainingConfig(pydantic.BaseModel):
     )
     hybrid: Literal["auto", "after", "none"] = pydantic.Field(
         "auto",
-        description="auto adds to an item's search score how well its document (its text and its "
-        "training queries) matches the query, by words and by the sentence encoder, with a weight "
-        "chosen on validation; after does so once training has ended, whose checkpoints are then "
-        "compared without it, as in a study; it needs item texts",
+        description="auto adds to an item's search score how well its document (its text, and its "
+        "training queries where those help) matches the query, by words and by the sentence "
+        "encoder, with a weight chosen on validation; after does so once training has ended, whose "
+        "checkpoints are then compared without it, as in a study; it needs item texts",
     )
     identifiers: Literal["atomic", "semantic"] = pydantic.Field(
         "atomic",

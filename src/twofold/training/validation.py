@@ -377,7 +377,7 @@ def validated_hybrid(
         best = best_hybrid(model, values_of_candidates(model, judged, config.num_beams))
     else:
         best = best_hybrid(model, lambda tried: values_of(GenerativeRetriever(tried), judged))
-    return best, {"weight": best.weight, "parts": best.parts} if best else {"weight": 0.0}
+    return best, best.description if best else {"weight": 0.0}
 
 
 def values_of_candidates(
@@ -433,7 +433,12 @@ def best_hybrid(
 
 
 def _is_near(values: Floats, best: Floats) -> bool:
-    """Whether the mean is within one standard error of their difference below the best."""
+    """Whether the mean is within one standard error of their difference below the best.
+
+    Of a few queries most have no difference at all, and their standard deviation says little. So
+    one query that gains everything is added, and one that loses everything, as in the interval of
+    Agresti and Coull (The American Statistician, 1998).
+    """
     lost = best - values
-    error = lost.std(ddof=1) / len(lost) ** 0.5 if len(lost) > 1 else 0.0
+    error = np.append(lost, [-1.0, 1.0]).std(ddof=1) / (len(lost) + 2) ** 0.5
     return bool(lost.mean() <= error)

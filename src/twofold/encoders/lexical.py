@@ -1,0 +1,287 @@
+"""A lexical index: how well the words of a query match the document of each item.
+
+A document is an item's text, or its text and the training queries that it answers; its words are
+weighed by TF-IDF or by BM25. Which of the four finds the most depends on the data, so
+cross-validation chooses it (`chosen_index`).
+
+Shapes: B queries, N items, M new items, W words.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import scipy.sparse as sp
+
+from twofold.data.words import query_key, words
+from twofold.encoders.tfidf import Words
+from twofold.encoders.vectors import Vectors
+from twofold.evaluation.measures import Measure
+from twofold.records import Examples, Floats, InputError
+from twofold.tasks.prepared import PreparedDataset, item_documents
+
+_log = logging.getLogger(__name__)
+
+Field = Literal["text and queries", "text"]
+Weighting = Literal["tfidf", "bm25"]
+Candidate = tuple[Field, Weighting]
+CANDIDATES: Sequence[Candidate] = tuple(product(get_args(Field), get_args(Weighting)))
+"""The first is kept where nothing can be compared."""
+
+_QUERY_NORM_POWER = 0.5
+"""A query's TF-IDF weights are divided by this power of their norm. It lies between a cosine (1),
+which ignores a second matching word, and a dot product (0), which favours long queries; both find
+less (docs/project/log)."""
+
+_K1, _B = 0.9, 0.4
+"""Saturation of a word's count, and normalisation by length: the defaults of Anserini. Others were
+no better on any of three datasets (docs/project/log/2026-11-quality.md)."""
+
+_MEASURE = Measure("nDCG", 10)
+_FOLDS = 5
+_JUDGED = 1000
+"""About so many training queries that no document holds compare the candidates, and at most so many
+validation requests. With 5,000 training queries a single fold is enough."""
+_AT_ONCE = 64
+"""Queries that are scored at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class LexicalIndex:
+    """Weights of the words in the items' documents, as postings.
+
+    Attributes:
+        words: the known words, and how much each counts.
+        postings: weights of the words in the documents, (W, N), float32.
+        field: what a document holds.
+        weighting: how words are weighed. TF-IDF: columns of unit length. BM25: as Lucene and bm25s.
+        mean_length: the mean number of words of a document, for the BM25 of new ones.
+    """
+
+    words: Words
+    postings: sp.csr_array
+    field: Field = "text and queries"
+    weighting: Weighting = "tfidf"
+    mean_length: float = 0.0
+
+    @classmethod
+    def fit(
+        cls,
+        documents: Sequence[str],
+        queries: Sequence[str],
+        field: Field = "text and queries",
+        weighting: Weighting = "tfidf",
+    ) -> "LexicalIndex":
+        """An index of documents.
+
+        Args:
+            documents: one for each item, (N,).
+            queries: the training queries; TF-IDF counts how rare a word is in them as well.
+            field, weighting: see the attributes.
+
+        Raises:
+            InputError: there is no word.
+        """
+        if weighting == "tfidf":
+            words, mean_length = Words.fit([*documents, *queries]), 0.0
+        else:
+            words, mean_length = _fit_bm25(documents)
+        index = cls(words, sp.csr_array((len(words.words), 0)), field, weighting, mean_length)
+        return replace(index, postings=index.postings_of(documents))
+
+    def postings_of(self, documents: Sequence[str]) -> sp.csr_array:
+        """Postings of documents by the words of this index, (W, len(documents)), float32."""
+        if self.weighting == "tfidf":
+            weights = self.words.weigh(documents)
+        else:
+            weights = self._bm25(documents)
+        return sp.csr_array(weights.T.astype(np.float32))
+
+    def _bm25(self, documents: Sequence[str]) -> sp.csr_array:
+        """The score of each word in each document, (len(documents), W)."""
+        counts = self.words.counts(documents)
+        lengths = counts.sum(axis=1)
+        saturated = _K1 * (1 - _B + _B * lengths / self.mean_length)
+        often, rows = counts.data, np.repeat(np.arange(len(documents)), np.diff(counts.indptr))
+        weights = self.words.rarity[counts.indices] * often / (often + saturated[rows])
+        return sp.csr_array((weights, counts.indices, counts.indptr), counts.shape)
+
+    def scores(self, queries: Sequence[str]) -> Vectors:
+        """How well each item's document matches each query, (B, N), float32; 0 without a word.
+
+        The postings of one word after the other are added: scipy's product of two sparse matrices
+        walks all items three times for the few that contain a query's word.
+        """
+        scores = np.zeros((len(queries), self.postings.shape[1]), np.float32)
+        typed = self._weigh(queries)
+        rows = np.repeat(np.arange(len(queries)), np.diff(typed.indptr))
+        for row, word, weight in zip(rows, typed.indices, typed.data, strict=True):
+            own = slice(*self.postings.indptr[word : word + 2])
+            scores[row, self.postings.indices[own]] += weight * self.postings.data[own]
+        return scores
+
+    def _weigh(self, queries: Sequence[str]) -> sp.csr_array:
+        """The weights of the queries' words, (B, W). A match of the rarest word scores about 1."""
+        rarest = self.words.rarity.max()
+        if self.weighting == "bm25":
+            return sp.csr_array(self.words.counts(queries) / rarest)
+        typed = self.words.weigh(queries, _QUERY_NORM_POWER, sentences=True)
+        return sp.csr_array(typed / rarest**_QUERY_NORM_POWER)
+
+    def with_items(self, texts: Sequence[str], shares: sp.csr_array) -> "LexicalIndex":
+        """The same with new items.
+
+        No query has wanted a new item yet. Where documents hold training queries, a new one is the
+        item's text and its neighbours' documents, which contain the queries that want them. It is
+        as long as its text or, where that is longer, as its neighbours' documents in the mean.
+
+        Args:
+            texts: the texts of the new items, (M,).
+            shares: the share of each item in the new items' neighbourhoods, (N, M).
+        """
+        new = self.postings_of(texts)
+        if self.field == "text and queries":
+            lengths = np.maximum(_norms(new), shares.T @ _norms(self.postings))
+            new = new + self.postings @ shares
+            norms = _norms(new)
+            new = new @ sp.diags_array(lengths / np.where(norms > 0, norms, 1))
+        postings = sp.hstack([self.postings, new.astype(np.float32)], format="csr")
+        return replace(self, postings=sp.csr_array(postings))
+
+
+def _fit_bm25(documents: Sequence[str]) -> tuple[Words, float]:
+    """The words of documents with Lucene's inverse document frequencies, and the mean length."""
+    known = Words.fit(documents).words
+    counts = Words(known, np.ones(len(known), np.float32)).counts(documents)
+    holders = np.bincount(counts.indices, minlength=len(known))
+    rarity = np.log(1 + (len(documents) - holders + 0.5) / (holders + 0.5))
+    return Words(known, rarity.astype(np.float32)), float(counts.sum() / len(documents))
+
+
+def _norms(columns: sp.csr_array) -> Floats:
+    return np.asarray(np.sqrt(columns.multiply(columns).sum(axis=0)))
+
+
+def chosen_index(dataset: PreparedDataset, examples: Examples) -> LexicalIndex | None:
+    """The index of the items' documents that validates best; None where they hold no word.
+
+    Candidates are compared by nDCG@10 on training queries that their documents do not hold, which
+    are many, by cross-validation; validation requests with a query of the training data, which are
+    not like those, count by their share (`_values`).
+
+    Args:
+        dataset: the items and the validation requests.
+        examples: the training queries, and the items that they want.
+    """
+    silent = not any(map(words, dataset.catalog.texts))
+    candidates = [each for each in CANDIDATES if not (silent and each[0] == "text")]
+    try:
+        values = _values(dataset, examples, candidates)
+        best = max(candidates, key=values.__getitem__)
+        _log.info("lexical index: %s, %s, of %s", *best, values)
+        return _index(dataset, examples, *best)
+    except InputError as error:
+        _log.info("no lexical index: %s", error)
+        return None
+
+
+def _index(
+    dataset: PreparedDataset, examples: Examples, field: Field, weighting: Weighting
+) -> LexicalIndex:
+    """The index of a candidate. Documents hold the queries of the examples that are given."""
+    texts = dataset.catalog.texts
+    documents = item_documents(dataset, examples) if field == "text and queries" else texts
+    return LexicalIndex.fit(documents, examples.texts(), field, weighting)
+
+
+class _Fold(NamedTuple):
+    """Queries that candidates are compared on, by an index of other queries.
+
+    Attributes:
+        examples: the training queries of the documents.
+        queries: the queries that are judged, (B,).
+        right: the answers of each and their grades, by catalog position.
+    """
+
+    examples: Examples
+    queries: Sequence[str]
+    right: Sequence[Mapping[int, int]]
+
+
+def _values(
+    dataset: PreparedDataset, examples: Examples, candidates: Sequence[Candidate]
+) -> dict[Candidate, float]:
+    """What each candidate is expected to find: nDCG@10 of the index alone, without a model.
+
+    A test query is one of the training queries or it is new; the validation requests say how many
+    are which. The former are judged on validation requests, the latter on training queries.
+    """
+    keys = [query_key(text) for text in examples.texts()]
+    judged = dataset.task("search").requests("validation").sample(_JUDGED)
+    known = set(keys)
+    repeated = [each for each in judged.requests if query_key(each.query or "") in known]
+    share = len(repeated) / len(judged.requests) if judged.requests else 0.0
+    positions = dataset.catalog.positions
+    right = [
+        {positions[item]: grade for item, grade in judged.qrels[request.request_id].items()}
+        for request in repeated
+    ]
+    again = [_Fold(examples, [request.query or "" for request in repeated], right)]
+    new = list(_folds(examples, keys))
+    return {
+        candidate: share * _value(dataset, again, candidate)
+        + (1 - share) * _value(dataset, new, candidate)
+        for candidate in candidates
+    }
+
+
+def _folds(examples: Examples, keys: Sequence[str]) -> Iterator[_Fold]:
+    """Folds for cross-validation: a query is in one of them in whatever form it was typed."""
+    rows: dict[str, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    fold_of = {key: _hashed(key) % _FOLDS for key in rows}
+    folds = min(_FOLDS, ceil(_JUDGED * _FOLDS / max(1, len(rows))))
+    for fold in range(folds):
+        held = sorted((key for key in rows if fold_of[key] == fold), key=_hashed)
+        held = held[: _JUDGED // folds]
+        kept = np.flatnonzero([fold_of[key] != fold for key in keys])
+        texts = examples.take(np.array([rows[key][0] for key in held], np.int64)).texts()
+        right = [
+            dict.fromkeys(examples.take(np.array(rows[key])).flat_targets()[0].tolist(), 1)
+            for key in held
+        ]
+        yield _Fold(examples.take(kept), texts, right)
+
+
+def _hashed(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+
+
+def _value(dataset: PreparedDataset, folds: Sequence[_Fold], candidate: Candidate) -> float:
+    """The mean of the measure over the queries of the folds; 0 where there are none."""
+    values: list[float] = []
+    for fold in (fold for fold in folds if fold.queries):
+        try:
+            index = _index(dataset, fold.examples, *candidate)
+        except InputError:  # without the queries that are judged there is no word
+            values += [0.0] * len(fold.queries)
+            continue
+        for start in range(0, len(fold.queries), _AT_ONCE):
+            scores = index.scores(fold.queries[start : start + _AT_ONCE])
+            values += map(_measure, scores, fold.right[start : start + _AT_ONCE])
+    return float(np.mean(values)) if values else 0.0
+
+
+def _measure(scores: Vectors, right: Mapping[int, int]) -> float:
+    """The measure of the items that share a word with a query, by their scores, (N,)."""
+    k = min(_MEASURE.k, len(scores))
+    best = np.argpartition(-scores, k - 1)[:k]
+    ranked = best[np.argsort(-scores[best], kind="stable")]
+    answer = [str(item) for item in ranked if scores[item] > 0]
+    return _MEASURE.of(answer, {str(item): grade for item, grade in right.items()})
