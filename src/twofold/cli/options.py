@@ -69,7 +69,7 @@ Tune = Annotated[
         "--tune",
         help="Choose the recipe (start of the items, dropout, weight decay, learning rate, width, "
         "weights of the tasks) among so many on validation, 1 to 12; none takes the fixed one. A "
-        "study tries 9 by default, with --budget quick 5, with paper none, and at most 3 a seed.",
+        "study tries 9 by default, with --budget quick 6, with paper none, and at most 3 a seed.",
     ),
 ]
 MaxSteps = Annotated[

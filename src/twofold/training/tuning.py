@@ -37,7 +37,7 @@ SEED = 1000
 GROWTH = 3
 """Each rung has 3 times the steps of the one before, and about a third of its trials."""
 
-_BY_BUDGET: Mapping[Budget, int] = {"quick": 5, "standard": 9, "paper": 0}
+_BY_BUDGET: Mapping[Budget, int] = {"quick": 6, "standard": 9, "paper": 0}
 _FINALISTS = 2
 _TRIALS = "tuning.json"
 _EPOCHS, _FEWEST, _MOST = 2, 200, 600
@@ -69,8 +69,8 @@ _RECOMMENDATION: Sequence[Recipe] = (
     _LARGE_BATCHES,
     _SMALL_STEPS,
     {"dropout": 0.3, "backbone": "decoder:medium"},
-    {"item_init": "text", "dropout": 0.3},
     {**_LARGE_BATCHES, "item_init": "factors"},
+    {"item_init": "text", "dropout": 0.3},
     {**_LARGE_BATCHES, "backbone": "decoder:medium"},
     {"dropout": 0.3},
     {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
@@ -83,10 +83,10 @@ _SEARCH: Sequence[Recipe] = (
     _LARGE_BATCHES,
     _SMALL_STEPS,
     {"dropout": 0.3, "backbone": "decoder:medium"},
+    {"item_init": "factors", "dropout": 0.3},
     {"item_init": "text", "dropout": 0.3},
     {"item_text_queries": 3},
     {"item_text_queries": 3, "dropout": 0.3, "backbone": "decoder:medium"},
-    {"item_init": "factors", "dropout": 0.3},
     {"item_init": "text", "item_text_queries": 3, "dropout": 0.3},
     {"dropout": 0.3, "weight_decay": 1.0},
     {"item_init": "text"},
@@ -97,10 +97,10 @@ _JOINT: Sequence[Recipe] = (
     {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES},
     {**_SMALL_STEPS, "source_weights": "balanced"},
     {"dropout": 0.3, "backbone": "decoder:medium", "source_weights": "balanced"},
+    {**_LARGE_BATCHES, "item_init": "factors", "source_weights": _FEW_SEARCHES},
     {"item_init": "text", "dropout": 0.3, "source_weights": "balanced"},
     {"item_text_queries": 3, "source_weights": _FEW_SEARCHES},
     {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES, "backbone": "decoder:medium"},
-    {**_LARGE_BATCHES, "item_init": "factors", "source_weights": _FEW_SEARCHES},
     {"item_text_queries": 3, "dropout": 0.3, "source_weights": "balanced"},
     {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
     {"dropout": 0.5, "learning_rate": 2e-3},
