@@ -4,7 +4,7 @@
         [--set KEY=VALUE ...] [--keep]
 
 For each size N a folder of four Parquet tables is written, piece by piece: N interactions of N / 50
-users, and N / 10 queries of theirs with two right answers each, over 100,000 items. `twofold
+users, and N / 10 queries of theirs with two relevant items each, over 100,000 items. `twofold
 prepare` and `twofold train` then run as processes of their own. A table shows their time, processor
 time and peak memory (mapped files that were read count as well), when the first step of the
 training began, counted from the start of its command in seconds and in seconds of processors, and
@@ -125,7 +125,7 @@ def _queries(start: int, stop: int, size: int, users: int, words: Sequence[str])
 
 
 def _answers(start: int, stop: int) -> pl.DataFrame:
-    """Two right answers of each query, of one group."""
+    """Two relevant items of each query, of one group."""
     wanted = _wanted(start, stop)
     items = np.stack([wanted, (wanted + GROUPS) % ITEMS], axis=1).reshape(-1)
     queries = np.repeat(np.arange(start, stop), 2)

@@ -78,7 +78,7 @@ def draw_quality(pages: Pages) -> Figure:
         values = [value for value in best if value is not None]
         axes.plot(values, places, mark, color=colour, label=label, markersize=7)
     _name_rows(axes, [_scored_name(table) for table in tables])
-    axes.set_xlabel("share of the right answers found")
+    axes.set_xlabel("share of the relevant items found")
     axes.set_xlim(0, 0.75)
     axes.legend(loc="lower right", reverse=True)
     return figure

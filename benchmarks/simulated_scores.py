@@ -160,9 +160,9 @@ def _of_folds(world: World, scores: Floats, seeds: int) -> Floats:
 
 
 EARLY = 0.5
-"""The share of right answers that the plain arm finds early."""
+"""The share of relevant items that the plain arm finds early."""
 LATE_VALUE = 0.4
-"""What nDCG@10 is where a right answer is found late."""
+"""What nDCG@10 is where a relevant item is found late."""
 
 
 def draw_scores(

@@ -145,7 +145,7 @@ def real(out: Path) -> Path:
     try:
         return out.resolve() if out.is_symlink() else out
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{out}: a link that leads nowhere; give another folder") from error
+        raise InputError(f"{out}: a broken link; give another folder") from error
 
 
 _LONGEST_NAME = 240

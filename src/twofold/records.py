@@ -447,11 +447,11 @@ class RankedItem:
 
 
 class RankedItems(list[RankedItem]):
-    """The items that answer a search, best first.
+    """The results of a search, best first.
 
     Attributes:
-        no_known_words: the model knows no word of the query, so the items rest on the history and,
-            without one, on parts of words and on popularity.
+        no_known_words: the model knows no word of the query, so the ranking uses the history or,
+            without one, subwords and popularity.
     """
 
     def __init__(self, items: Iterable[RankedItem] = (), no_known_words: bool = False) -> None:

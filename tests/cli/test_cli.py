@@ -34,7 +34,7 @@ def test_prepare_prints_the_data_report(write_folder: WriteFolder, tmp_path: Pat
     done = run_here("prepare", write_folder(), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "# Data report" in done.stdout
-    assert "1 users have too few (under three) and only train" in done.stdout
+    assert "1 users have under three events, which are all for training" in done.stdout
     again = run_here("prepare", write_folder("b"), "--out", tmp_path / "json", "--json")
     assert json.loads(again.stdout)["sizes"]["items"] == 5
 
@@ -99,11 +99,11 @@ def test_without_validation_and_test_requests_both_commands_say_so(
     folder, model = write_folder(interactions=pairs), tmp_path / "model"
     small = ("--backbone", "decoder:tiny", "--set", "max_steps=2")
     done = run_here("train", folder, "--arm", "recommendation", "--out", model, *small)
-    assert "nothing was validated, as there is no validation request" in done.stdout, done.stderr
+    assert "without validation, since there is no validation request" in done.stdout, done.stderr
     assert "a user needs at least three events" in done.stdout
     assert "-1.0" not in done.stdout
     done = run_here("evaluate", model, folder, "--out", tmp_path / "scores")
-    assert "recommendation: nothing was measured, as there is no test request: a user" in (
+    assert "recommendation: not measured, since there is no test request: a user" in (
         done.stdout
     ), done.stderr
     done = run_here("train", folder, "--out", tmp_path / "joint", *small)
@@ -196,4 +196,4 @@ def test_a_missing_extra_is_named(
 
 def test_a_long_query_is_not_repeated_whole(model_folder: Path) -> None:
     said = run_here("search", model_folder, "q" * 5000).stderr
-    assert said.startswith(f"The model knows no word of '{'q' * 100}...'; the items rest on")
+    assert said.startswith(f"No word of '{'q' * 100}...' is known to the model; the ranking uses")

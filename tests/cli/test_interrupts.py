@@ -91,7 +91,7 @@ def test_a_file_that_may_not_be_so_large_is_one_line(
 def test_a_link_to_itself_is_refused(write_folder: WriteFolder, tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     said = mistake("prepare", write_folder(), "--out", tmp_path / "loop")
-    assert "loop: a link that leads nowhere; give another folder" in said
+    assert "loop: a broken link; give another folder" in said
 
 
 def test_a_terminal_that_lacks_a_letter_gets_an_escape(

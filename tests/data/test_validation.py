@@ -80,7 +80,7 @@ def test_rows_that_cannot_be_used_are_counted(write_folder: WriteFolder) -> None
         f"{folder}/qrels.csv line 7: relevance 0 judges the item as not relevant "
         f"(1 row left out); nothing to do",
         f"{folder}/qrels.csv line 6: query 'q4' has no text (1 row left out); give it a text",
-        f"{folder}/queries.csv line 6: query 'q5' has no right answer in qrels "
+        f"{folder}/queries.csv line 6: query 'q5' has no relevant item in qrels "
         f"(1 row left out); judge at least one item for it",
     ]
     assert dataset.queries.height == 4
@@ -116,7 +116,7 @@ def test_columns_that_are_not_used_are_named(write_folder: WriteFolder) -> None:
         "row is an event, however low its rating: leave out those that are no choice",
         "queries.csv: column 'page' is not used (1 column not read); nothing to do",
         "qrels.csv: column 'grade' is not used (1 column not read); if 'grade' is the relevance, "
-        "rename it 'relevance': every row is a right answer until then",
+        "rename it 'relevance': every row is a relevant item until then",
     ]
     assert not read_source(write_folder("plain")).notes
 

@@ -68,7 +68,7 @@ def test_a_large_catalog_is_not_measured_and_the_report_says_so(
     dataset = planted_dataset()
     report = {**data_report(dataset), "starts": report_starts(dataset)}
     assert report["starts"] is None
-    assert "not measured: the catalog is too large" in report_text(report)
+    assert "not evaluated: the catalog is too large" in report_text(report)
 
 
 def test_prepare_prints_it(
@@ -82,7 +82,7 @@ def test_prepare_prints_it(
     with pytest.raises(SystemExit):
         main()
     printed = capsys.readouterr().out
-    assert "What item embeddings know of each task before training" in printed
+    assert "Initial item embeddings, before any training" in printed
     assert "| text+factors |" in printed
 
 

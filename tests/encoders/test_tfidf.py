@@ -17,7 +17,7 @@ TEXTS = ["robots in love", "robots at war", "a robot in the war", "It", "love, l
 def test_a_text_of_unknown_words_has_a_zero_vector(catalog: PreparedDataset) -> None:
     encoder = TfidfEncoder.fit(catalog.catalog.texts)
     assert not encoder.encode(["zzzz qqqq"]).any()
-    assert encoder.words.knows("zzzz") is False
+    assert encoder.words.has_known_word("zzzz") is False
 
 
 def test_weights_are_those_of_the_formula() -> None:
@@ -52,7 +52,7 @@ def test_rare_words_count_more_in_long_texts_alone() -> None:
 def test_no_word_is_lost() -> None:
     words = Words.fit(TEXTS)
     for text in ("it", "IT", "a", "the", "c++", "at"):
-        assert words.knows(text)
+        assert words.has_known_word(text)
         assert words.weigh([text]).nnz == 1
 
 

@@ -92,13 +92,13 @@ def test_an_answer_says_where_no_word_is_known(retriever: GenerativeRetriever) -
 def test_a_pretrained_tokenizer_knows_every_text(retriever: GenerativeRetriever) -> None:
     vocabulary = replace(retriever.model.vocabulary, pad=0)
     model = replace(retriever.model, vocabulary=vocabulary)
-    assert model.knows("zzzz qqqq")
-    assert not retriever.model.knows("zzzz qqqq")
+    assert model.has_known_word("zzzz qqqq")
+    assert not retriever.model.has_known_word("zzzz qqqq")
     pretrained = GenerativeRetriever(model, "pretrained")
     pretrained.require_word(Request("r", query="!!!"))
     with pytest.raises(InputError, match="has no word to search for"):
         pretrained.require_word(Request("r", query="\u200b"))
-    assert not pretrained.knows(Request("r", query="\u200b", history=("film-1",)))
+    assert not pretrained.has_known_word(Request("r", query="\u200b", history=("film-1",)))
 
 
 def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:

@@ -73,7 +73,7 @@ class FakeEngine:
             if attribute != "genres":
                 raise InputError(f"attribute '{attribute}' is not in the catalog; take genres")
 
-    def knows(self, request: Request) -> bool:
+    def has_known_word(self, request: Request) -> bool:
         return request.query != "unknown"
 
     def history_of(self, user_id: str) -> tuple[str, ...]:

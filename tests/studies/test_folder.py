@@ -87,7 +87,7 @@ def test_looks_are_the_numbers_of_seeds_that_were_concluded(tmp_path: Path) -> N
 def test_a_look_counts_though_the_study_was_killed_after_it(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     assert folder.looks() == []
-    folder.tell([3])
+    folder.save_looks([3])
     assert folder.looks() == [3]
     end = looks_end(5, None, folder.looks(), None)
     planned = next(looks_at(5, None, folder.looks(), end)).planned

@@ -6,14 +6,14 @@ import pytest
 
 from tests.conftest import WriteFolder
 from twofold.records import InputError
-from twofold.studies.questions import AskedQuestion, questions_of, settings_of
+from twofold.studies.questions import StudyQuestion, questions_of, settings_of
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config
 
-FROM_BEHAVIOUR = AskedQuestion("transfer", "without")
-WITH_TEXT = AskedQuestion("transfer", "with")
-REPLACE = AskedQuestion("replace", "with")
+FROM_BEHAVIOUR = StudyQuestion("transfer", "without")
+WITH_TEXT = StudyQuestion("transfer", "with")
+REPLACE = StudyQuestion("replace", "with")
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def textless(write_folder: WriteFolder) -> PreparedDataset:
         ("both", "with", [WITH_TEXT, REPLACE], ["with"]),
         ("replace", "both", [REPLACE], ["with"]),
         ("transfer", "without", [FROM_BEHAVIOUR], ["without"]),
-        ("replace", "without", [AskedQuestion("replace", "without")], ["without"]),
+        ("replace", "without", [StudyQuestion("replace", "without")], ["without"]),
     ],
 )
 def test_only_what_answers_a_question_is_trained(
-    catalog: PreparedDataset, question: str, text: str, asked: list[AskedQuestion], texts: list[str]
+    catalog: PreparedDataset, question: str, text: str, asked: list[StudyQuestion], texts: list[str]
 ) -> None:
     questions = questions_of(catalog, TrainingConfig(), question, text)
     assert list(questions.asked) == asked
@@ -50,7 +50,7 @@ def test_without_item_text_nothing_is_trained_twice(
 ) -> None:
     caplog.set_level("INFO", "twofold")
     questions = questions_of(textless, TrainingConfig())
-    assert list(questions.asked) == [FROM_BEHAVIOUR, AskedQuestion("replace", "without")]
+    assert list(questions.asked) == [FROM_BEHAVIOUR, StudyQuestion("replace", "without")]
     assert questions.texts == ("without",)
     assert "from behaviour alone: no item has a text" in caplog.text
     assert settings_of("without", textless, TrainingConfig()) == {"hybrid": "after"}

@@ -82,7 +82,7 @@ def test_zero_everywhere_is_no_evidence() -> None:
     zero = np.zeros((3, 10))
     found = decide({"search": TaskScores(zero, zero, zero, np.arange(10))})["search"]
     assert found.verdict == "not enough data"
-    assert found.reason == "no arm finds any right answer"
+    assert found.reason == "no arm retrieves any relevant item"
 
 
 def _degenerate(scores: TaskScores) -> TaskVerdict:
@@ -96,7 +96,7 @@ def test_an_answer_that_holds_most_of_the_catalog_decides_nothing() -> None:
     """With 12 items every answer of 30 holds all of them: Recall@30 is 1 for any model."""
     one = np.ones((3, 100))
     found = _degenerate(TaskScores(one, one, one, np.arange(100), catalog=12))
-    assert "an answer of 30 holds more than half of the catalog of 12 items" in found.reason
+    assert "the first 30 ranks are more than half of the catalog of 12 items" in found.reason
     better = TaskScores(_arm(0.35), _arm(0.3, number=1), _arm(0.3, number=2), np.arange(R))
     assert decide({"search": replace(better, catalog=60)})["search"].verdict == "helps"
     assert "catalog of 59 items" in _degenerate(replace(better, catalog=59)).reason
@@ -112,7 +112,7 @@ def test_few_users_decide_nothing_however_many_their_requests(units: int) -> Non
 def test_a_measure_without_variance_decides_nothing() -> None:
     same = _arm(0.3)[:1].clip(0, 1)
     found = _degenerate(TaskScores(same, same, same, np.arange(R), catalog=5000))
-    assert "every arm scores the same on every request" in found.reason
+    assert "every arm has the same score on every request" in found.reason
 
 
 def test_at_the_ceiling_equal_arms_are_no_evidence() -> None:
@@ -122,14 +122,14 @@ def test_at_the_ceiling_equal_arms_are_no_evidence() -> None:
         arm[:, number] = 0.0
         arms.append(arm)
     found = _degenerate(TaskScores(arms[0], arms[1], arms[2], np.arange(R), catalog=5000))
-    assert "reaches 0.9998 of at most 1, which leaves less room" in found.reason
+    assert "has 0.9998 of at most 1, so no difference" in found.reason
 
 
 def test_at_the_floor_equal_arms_are_no_evidence() -> None:
     arm = np.zeros((3, R))
     arm[:, :4] = 1.0
     found = _degenerate(TaskScores(arm, arm, arm, np.arange(R), catalog=5000))
-    assert "right answers for 4 of 4000 test users or queries alone" in found.reason
+    assert "relevant items for only 4 of 4000 test users or queries" in found.reason
 
 
 def test_few_requests_decide_nothing_and_say_how_many_would() -> None:
@@ -158,7 +158,7 @@ def test_two_seeds_borrow_the_variance_of_the_other_arms() -> None:
 def test_one_seed_decides_nothing_and_says_why() -> None:
     found = _decide(0.50, 0.30, 0.30, seeds=1)
     assert (found.verdict, found.provisional) == ("not enough data", True)
-    assert found.reason.startswith("one seed: how much trainings vary is unknown")
+    assert found.reason.startswith("one seed: the variance over seeds is unknown")
     assert found.contrasts["plain"].seed_variance is None
     assert found.needed is not None
     assert found.needed.seeds == 3
@@ -247,7 +247,7 @@ def test_a_harm_at_the_top_is_told_where_the_primary_measure_shows_none() -> Non
     )
     found = decide({"search": scores})["search"]
     assert (found.verdict, found.effect) == ("only at the top", "hurts")
-    assert "surely worse in nDCG@10" in found.reason
+    assert "significantly worse in nDCG@10" in found.reason
     assert found.top is not None
     assert found.top.contrasts["plain"].interval[1] < 0
     more = replace(scores, joint=_arm(0.35))

@@ -65,7 +65,7 @@ def test_equal_times_are_counted_and_what_they_decide(write_folder: WriteFolder)
     assert report["events"]["held_out_by_file_order"] == 2
     text = report_text(report)
     assert "4 events (57.1%) have the time of another event of their user" in text
-    assert "chose 2 of the held-out events" in text
+    assert "decided 2 of the held-out events" in text
 
 
 def test_positions_have_no_near_copies(write_folder: WriteFolder) -> None:
@@ -98,5 +98,8 @@ def test_events_that_a_cutoff_leaves_are_not_used(write_folder: WriteFolder) -> 
     assert report["splits"]["interactions"]["not used"] == 2
     assert report["sizes"]["users_not_used"] == 1
     text = report_text(report)
-    assert "0 users have no event from the cutoff on and only train, 1 none before it" in text
+    expected = (
+        "0 users have no event from the cutoff on, so all are for training; 1 have none before"
+    )
+    assert expected in text
     assert "2 events from the cutoff on that are no user's test event" in text

@@ -43,7 +43,7 @@ def test_slices_by_number_of_right_answers(write_folder: WriteFolder) -> None:
         qrels="query_id,item_id\nq1,a\nq2,e\nq3,a\nq3,e\n" + many.replace(",1\n", "\n") + "q5,b\n",
     )
     found = slicings(load_dataset(folder), "search")
-    assert found["right answers"].labels.tolist() == ["2 to 5", "2 to 5", "1"]
+    assert found["relevant items"].labels.tolist() == ["2 to 5", "2 to 5", "1"]
     assert found["kind"].names == ["question", "tag"]
     assert found["kind"].labels.tolist() == ["tag", "question", ""]
     assert found["known to"].labels.tolist() == ["both tasks", "both tasks", "the other task only"]

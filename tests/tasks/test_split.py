@@ -82,7 +82,7 @@ def test_a_prepared_folder_is_not_split_again(write_folder: WriteFolder) -> None
 
 def test_nothing_to_learn_is_refused(write_folder: WriteFolder) -> None:
     folder = write_folder(interactions=None, qrels="query_id,item_id,relevance\nq1,a,0\n")
-    with pytest.raises(InputError, match="no interaction, and no query with a right answer"):
+    with pytest.raises(InputError, match="no interaction, and no query with a relevant item"):
         load_dataset(folder)
 
 

@@ -73,7 +73,7 @@ def test_validations_that_are_far_between_do_not_leave_it_silent(
 ) -> None:
     said = _said(caplog, _schedule(), ends=200, cadence=1000, per_step=1.0)
     assert [int(line.split()[2].strip(",")) for line in said[:-1]] == [20, 80, 140, 200]
-    assert said[0].endswith("no end in sight yet")
+    assert said[0].endswith("time left unknown")
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def _bits(initial: Start) -> list[bytes]:
 
 
 def _with_other_queries(dataset: PreparedDataset) -> PreparedDataset:
-    """Another text of every query, and another right answer."""
+    """Another text of every query, and another relevant item."""
     names = dataset.catalog.item_ids
     other = dict(zip(names, names[1:] + names[:1], strict=True))
     return dataset.with_tables(

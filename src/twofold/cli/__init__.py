@@ -38,7 +38,7 @@ from twofold.records import InputError
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
-    help="One generative model for search and recommendation, and whether joining them helps.",
+    help="One generative model for search and recommendation, and a study of joint training.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -87,7 +87,7 @@ cluster.command()(_with_options_of(train_here.train, train))
 @cluster.command()
 def evaluate(
     model: Model,
-    dataset: Annotated[str, typer.Argument(help="The dataset whose test requests are asked.")],
+    dataset: Annotated[str, typer.Argument(help="The dataset with the test requests.")],
     out: Out,
     address: Address = None,
     workers: Annotated[
@@ -95,7 +95,7 @@ def evaluate(
         typer.Option(
             "--workers",
             min=1,
-            help="Copies of the model that answer at once; as many as the cluster has room for by "
+            help="Copies of the model that answer in parallel; as many as fit on the cluster by "
             "default.",
         ),
     ] = None,

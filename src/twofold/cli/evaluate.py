@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twofold.cli.options import Device, Json, Out, SkipUnknown, say_left_out
+from twofold.cli.options import Device, Json, Out, SkipUnknown, print_left_out
 from twofold.records import InputError, Retriever
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def evaluate(
     out: Out,
     model: Annotated[Path | None, typer.Argument(help="The model folder to score.")] = None,
     dataset: Annotated[
-        str | None, typer.Argument(help="The dataset whose test requests are asked.")
+        str | None, typer.Argument(help="The dataset with the test requests.")
     ] = None,
     run: Run = None,
     qrels: Qrels = None,
@@ -58,7 +58,7 @@ def show_measures(out: Path, json: bool) -> None:
         return
     for task in (name for name in measured if name not in ("stamp", "unanswered")):
         if not measured[task]:
-            print(f"{task}: nothing was measured, as there is no test request: {NEEDS[task]}")
+            print(f"{task}: not measured, since there is no test request: {NEEDS[task]}")
             continue
         values = "  ".join(f"{measure} {value:.4f}" for measure, value in measured[task].items())
         print(f"{task}: {values}  (requests without an answer: {measured['unanswered'][task]})")
@@ -80,7 +80,7 @@ def evaluate_model(
 
     retriever = load_model(model, device)
     data = load_dataset(dataset, skip_unknown=skip_unknown)
-    say_left_out(data)
+    print_left_out(data)
     if data.digest != retriever.model.stamp.data:
         raise InputError(
             f"{dataset}: is not the dataset and split that {model} was trained on, which may have "

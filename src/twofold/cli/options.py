@@ -67,27 +67,28 @@ Tune = Annotated[
     str | None,
     typer.Option(
         "--tune",
-        help="Choose the recipe (start of the items, dropout, weight decay, learning rate, width, "
-        "weights of the tasks) among so many on validation, 1 to 12; none takes the fixed one. A "
-        "study tries 9 by default, with --budget quick 6, with paper none, and at most 3 a seed.",
+        help="Number of recipes (initial item embeddings, dropout, weight decay, learning rate, "
+        "width, source weights) to choose from on validation, 1 to 12; none uses the fixed one. A "
+        "study tries 9 by default, 6 with --budget quick, none with paper, and at most 3 for each "
+        "seed.",
     ),
 ]
 MaxSteps = Annotated[
     int | None,
     typer.Option(
-        "--max-steps", min=1, help="Most steps of a training; validation ends it otherwise."
+        "--max-steps", min=1, help="Most steps of a training; by default early stopping ends it."
     ),
 ]
 MaxTime = Annotated[
     float | None,
     typer.Option(
         "--max-time",
-        help="Most minutes of a training; a run that it ends cannot be repeated to the bit.",
+        help="Most minutes of a training; a run that this ends cannot be repeated bit by bit.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TopK = Annotated[
-    int, typer.Option("-k", help="Number of items to return; a smaller catalog returns all it has.")
+    int, typer.Option("-k", help="Number of items to return; all items of a smaller catalog.")
 ]
 History = Annotated[
     list[str] | None,
@@ -122,7 +123,7 @@ SkipUnknown = Annotated[
 ]
 
 
-def say_left_out(data: "PreparedDataset") -> None:
+def print_left_out(data: "PreparedDataset") -> None:
     """Print on stderr how many rows `--skip-unknown` left out, since no folder lists them."""
     if not data.left_out.height:
         return

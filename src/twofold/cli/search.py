@@ -15,17 +15,18 @@ def search(
     history: History = None,
     json: Json = False,
 ) -> None:
-    """Find items for a query; a history makes the answer personal."""
+    """Search items by a query; a history makes the ranking personal."""
     from twofold.retrieval.generative import load_model
 
     retriever = load_model(model)
     answer = retriever.search(query, k, parse_ids(history, retriever.model.catalog.positions))
     if answer.no_known_words:
-        rests_on = "the history" if history else "parts of words and popularity"
+        used = "the history" if history else "subwords and popularity"
         shown = query if len(query) <= _LONGEST else f"{query[:_LONGEST]}..."
-        typer.echo(f"The model knows no word of '{shown}'; the items rest on {rests_on}.", err=True)
+        message = f"No word of '{shown}' is known to the model; the ranking uses {used} alone."
+        typer.echo(message, err=True)
     show(answer, json)
 
 
 _LONGEST = 100
-"""The most characters of a query that a message repeats."""
+"""The most characters of a query in a message."""

@@ -19,7 +19,7 @@ def simulate_study(
     ],
     out: Out,
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Worlds that are drawn at each level.")
+        int, typer.Option("--seeds", min=1, help="Number of worlds that are drawn at each level.")
     ] = 5,
     resume: Resume = False,
     config: Config = None,

@@ -7,16 +7,21 @@ import typer
 
 Seeds = Annotated[
     int | None,
-    typer.Option("--seeds", min=1, help="Trained models of each arm; 3 by default.", metavar="N"),
+    typer.Option(
+        "--seeds",
+        min=1,
+        help="Number of models that are trained for each arm; 3 by default.",
+        metavar="N",
+    ),
 ]
 MaxSeeds = Annotated[
     int | None,
     typer.Option(
         "--max-seeds",
         min=3,
-        help="In place of --seeds: add seeds until every verdict of every question stands, N at "
-        "most. Looks are taken after 3, 5, 8, 12 and N seeds; all together keep the error of a "
-        "single one. A study whose looks have begun keeps its plan.",
+        help="In place of --seeds: add seeds, N at most, until every question has a verdict. There "
+        "are interim looks after 3, 5, 8, 12 and N seeds; alpha spending keeps the error of a "
+        "single one. A resumed study keeps its plan of looks.",
         metavar="N",
     ),
 ]
@@ -45,8 +50,8 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
-        help="Trainings that run at once, each in a process of its own with --threads; by default "
-        "as many as there are threads and memory for, and one on a GPU. They change no number.",
+        help="Trainings that run at once, each in its own process with --threads; by default as "
+        "many as threads and memory allow, and one on a GPU. The results do not depend on it.",
         metavar="N",
     ),
 ]
@@ -99,7 +104,7 @@ TextOption = Annotated[
     TextName,
     typer.Option(
         "--text",
-        help="Models that read the items' titles, texts and attributes (with), that read none and "
+        help="Models that read the items' titles, texts and attributes (with), that do not and "
         "learn from behaviour alone (without), or both; both trains twice as many models.",
     ),
 ]
@@ -108,16 +113,16 @@ Margin = Annotated[
     typer.Option(
         "--margin",
         min=0,
-        help="What joint may lose and still take the place of two models, as a share of the plain "
-        "arm's mean; --sesoi by default.",
+        help="Non-inferiority margin of the question replace, as a share of the plain arm's mean; "
+        "--sesoi by default.",
     ),
 ]
 MeasureName = Annotated[
     str | None,
     typer.Option(
         "--measure",
-        help="The primary measure, which decides: Recall@30 (Recall@10 where the catalog is "
-        "small) unless another of the reported ones is named, such as nDCG@10.",
+        help="The primary measure, which decides the verdict: Recall@30 (Recall@10 where the "
+        "catalog is small) or another one of the report, such as nDCG@10.",
     ),
 ]
 Interventions = Annotated[
@@ -125,7 +130,7 @@ Interventions = Annotated[
     typer.Option(
         "--interventions",
         help="Also attribute the gain to popularity and content, by changed training data: ten to "
-        "twenty-six more arms a seed.",
+        "twenty-six more arms for each seed.",
     ),
 ]
 Only = Annotated[
@@ -140,7 +145,7 @@ SemanticIds = Annotated[
     typer.Option(
         "--semantic-ids",
         help="Also train the joint arm with each kind of semantic IDs: "
-        "up to eight more arms a seed.",
+        "up to eight more arms for each seed.",
     ),
 ]
 Baselines = Annotated[

@@ -23,7 +23,7 @@ from twofold.cli.options import (
     Threads,
     Tune,
     parse_tune,
-    say_left_out,
+    print_left_out,
 )
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def train(
         with processes.entered(artifact.claim(out)):
             data = processes.agree(lambda: load_dataset(dataset, skip_unknown=skip_unknown))
             if not processes.rank:
-                say_left_out(data)
+                print_left_out(data)
             retriever = _trainer(recipes, budget)(
                 data,
                 arm,
@@ -156,6 +156,6 @@ def _validated(stamp: "Stamp", arm: str) -> str:
 
     if "value" not in point:
         needed = "; ".join(NEEDS[task] for task in without)
-        return f"the last; nothing was validated, as there is no validation request: {needed}"
+        return f"the last step, without validation, since there is no validation request: {needed}"
     alone = "".join(f" (no validation request for {task}: {NEEDS[task]})" for task in without)
     return f"validation {SELECTION} {stamp.best_value:.4f}{alone}"

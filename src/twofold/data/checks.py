@@ -135,7 +135,7 @@ _MEANT = {
     ),
     "relevance": (
         {"score", "grade", "label", "rel", "rating", "judgment", "judgement", "relevancescore"},
-        "every row is a right answer",
+        "every row is a relevant item",
     ),
     "split": ({"set", "fold", "subset", "partition", "splits"}, "a hash decides"),
     "user_id": ({"user", "users", "uid", "clientid", "customerid"}, "it names no user"),

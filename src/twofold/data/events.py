@@ -52,7 +52,7 @@ def _duplicates(table: "Table", rows: pl.DataFrame, again: pl.Series) -> list[No
         return []
     user, item, _ = rows.row(row)
     problem = f"user '{user}' has item '{item}' at the same time in a row above: one event"
-    return [Note(int(again.sum()), table.place(row), problem, "remove the rows that stand twice")]
+    return [Note(int(again.sum()), table.place(row), problem, "remove the duplicate rows")]
 
 
 def _doubled(table: "Table", rows: pl.DataFrame) -> list[Note]:

@@ -197,7 +197,7 @@ def _splits(table: "Table", given: pl.Series) -> pl.Series:
 
 
 def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> list[Note]:
-    """A note where queries have no right answer; they are neither trained on nor asked."""
+    """A note where queries have no relevant item; they are neither trained on nor asked."""
     unjudged = queries.join(qrels, on="query_id", how="anti")["query_id"]
     if not len(unjudged):
         return []
@@ -207,6 +207,6 @@ def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> lis
 
 
 def unjudged_note(count: int, place: str, query_id: str) -> Note:
-    """The note on queries without a right answer; `place` and `query_id` are of the first."""
-    problem = f"query '{query_id}' has no right answer in qrels"
+    """The note on queries without a relevant item; `place` and `query_id` are of the first."""
+    problem = f"query '{query_id}' has no relevant item in qrels"
     return Note(count, place, problem, "judge at least one item for it")

@@ -84,7 +84,7 @@ class Words:
         rarity[holders > _COMMON * len(texts)] = _LEAST
         return cls(known, rarity.astype(np.float32))
 
-    def knows(self, text: str) -> bool:
+    def has_known_word(self, text: str) -> bool:
         """Whether at least one word of a text is known."""
         return any(word in self._places for word in self._words_of(text))
 

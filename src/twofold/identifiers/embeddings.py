@@ -41,7 +41,7 @@ _NEEDS: dict[Strategy, tuple[Task, ...]] = {
     "fused-summed": _BOTH,
 }
 _MISSING: dict[Task, str] = {
-    "search": "a training query with a right answer",
+    "search": "a training query with a relevant item",
     "recommendation": "a user with two or more training events",
 }
 

@@ -85,7 +85,7 @@ class GenerativeModel:
         """The device of the weights."""
         return next(self.backbone.parameters()).device
 
-    def knows(self, query: str) -> bool:
+    def has_known_word(self, query: str) -> bool:
         """Whether the model knows a word of a query, from an item's text or a training query.
 
         A pretrained backbone or sentence encoder knows every text. A model without a text encoder
@@ -99,7 +99,7 @@ class GenerativeModel:
             self.hybrid.lexical.words if self.hybrid else None,
         ]
         lists = [words for words in known if words is not None]
-        return not lists or any(words.knows(query) for words in lists)
+        return not lists or any(words.has_known_word(query) for words in lists)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Compute matrix products in the precision that the model was trained with."""

@@ -144,7 +144,7 @@ class GenerativeRetriever:
         """The items that may come back, (N,); a copy."""
         return self._alive.copy()
 
-    def is_alive(self, position: int) -> bool:
+    def is_retrievable(self, position: int) -> bool:
         """Whether an item may come back."""
         return bool(self._alive[position])
 
@@ -188,7 +188,7 @@ class GenerativeRetriever:
     def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> RankedItems:
         """Items for a query, best first; a history makes the answer personal.
 
-        Where the model knows no word of the query, the answer says so: `no_known_words`.
+        If the model knows no word of the query, the result has `no_known_words`.
 
         Raises:
             InputError: a query without a word, an unknown item, a `k` under 1, a model that did not
@@ -196,12 +196,12 @@ class GenerativeRetriever:
         """
         request = Request("search", query=_text(query), history=_item_ids(history))
         self.require_word(request)
-        return RankedItems(self._ranked_items(request, k), not self.knows(request))
+        return RankedItems(self._ranked_items(request, k), not self.has_known_word(request))
 
-    def knows(self, request: Request) -> bool:
+    def has_known_word(self, request: Request) -> bool:
         """Whether the model knows a word of the request's query; True without a query."""
         query = request.query
-        return query is None or (not is_blank(query) and self.model.knows(query))
+        return query is None or (not is_blank(query) and self.model.has_known_word(query))
 
     def require_word(self, request: Request) -> None:
         """Raise InputError where there is nothing to search for in a request without a history.
@@ -211,7 +211,7 @@ class GenerativeRetriever:
         query = request.query
         if not query or not query.strip() or request.history or has_word(query):
             return
-        if is_blank(query) or not self.model.knows(query):
+        if is_blank(query) or not self.model.has_known_word(query):
             raise InputError(f"the query '{query}' has no word to search for; type one")
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[RankedItem]:

@@ -129,17 +129,18 @@ class StudyFolder:
         return self.path / "figure.svg"
 
     @property
-    def told(self) -> Path:
-        """The seeds after which a study that grows told what is open."""
+    def looks_file(self) -> Path:
+        """The seeds after which a study that grows had its interim looks."""
         return self.path / ".looks.json"
 
-    def tell(self, looks: Sequence[int]) -> None:
-        """Keep the seeds of the looks so far: what was told was a look, even if nothing follows."""
-        artifact.replace_file(self.told, json.dumps(list(looks)).encode())
+    def save_looks(self, looks: Sequence[int]) -> None:
+        """Save the seeds of the looks so far: each counts, even if the study then ends."""
+        artifact.replace_file(self.looks_file, json.dumps(list(looks)).encode())
 
     def looks(self) -> list[int]:
-        """The seeds after which this study's verdict was asked for, ascending."""
-        looks = set(artifact.read_json(self.told)) if self.told.is_file() else set()
+        """The seeds after which this study's verdicts were computed, ascending."""
+        file = self.looks_file
+        looks = set(artifact.read_json(file)) if file.is_file() else set()
         if self.result.is_file():
             stamp = artifact.read_json(self.result)["stamp"]
             looks |= set(stamp.get("looks") or [stamp["seeds"]])

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class AskedQuestion:
+class StudyQuestion:
     """A question, asked of the models that read item texts or of those that read none."""
 
     question: Question
@@ -54,7 +54,7 @@ class Questions:
             would be deployed. Those that follow have a suffix.
     """
 
-    asked: tuple[AskedQuestion, ...]
+    asked: tuple[StudyQuestion, ...]
     texts: tuple[Text, ...]
 
     def trained_as(self, text: Text) -> str:
@@ -107,8 +107,8 @@ def questions_of(
             "--text without: semantic IDs are made of item texts; ask with --text with, or train "
             "with --set identifiers=atomic"
         )
-    transfer = [AskedQuestion("transfer", each) for each in reversed(texts)]
-    replace = [AskedQuestion("replace", texts[0])]
+    transfer = [StudyQuestion("transfer", each) for each in reversed(texts)]
+    replace = [StudyQuestion("replace", texts[0])]
     chosen = {"transfer": transfer, "replace": replace, "both": transfer + replace}[question]
     needed = texts if question != "replace" else texts[:1]
     return Questions(tuple(chosen), needed)

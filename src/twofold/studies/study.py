@@ -208,11 +208,11 @@ def _run(work: Work, questions: Questions, pool: Pool) -> "tuple[_Judged, dict[s
     plan, results = work.plan, dict[Unit, Any]()
     taken, end = work.folder.looks(), plan["looks_end"]
     for looks in looks_at(plan["seeds"], plan["max_seeds"], taken, end):
-        looks.tell_plan()
+        looks.log_plan()
         _train(work, pool, looks, results)
         judged = _judge(work, questions, looks)
         if looks.seeds < looks.most:
-            work.folder.tell(looks.taken)
+            work.folder.save_looks(looks.taken)
         if are_settled([answer.verdicts for answer in judged.answers], looks):
             break
     reached = {**plan, "seeds": looks.seeds}
@@ -228,7 +228,7 @@ def _train(work: Work, pool: Pool, looks: Looks, results: dict[Unit, Any]) -> No
             first[unit] = result
             if len(first) == len(work.kinds):
                 outlooks = _outlooks(work, looks)
-                looks.tell_cost(sum(first.values()) / pool.size, outlooks)
+                looks.log_cost(sum(first.values()) / pool.size, outlooks)
 
 
 def _outlooks(work: Work, looks: Looks) -> Iterator[str]:

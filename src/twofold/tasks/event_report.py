@@ -110,8 +110,8 @@ def event_lines(report: Report, events: int) -> list[str]:
     if report["tied"]:
         lines.append(
             f"- Equal times: {report['tied']:,} events ({report['tied'] / events:.1%}) have the "
-            f"time of another event of their user; among these the order of the file decides, "
-            f"which chose {report['held_out_by_file_order']:,} of the held-out events."
+            f"time of another event of their user and are in the order of the file, "
+            f"which decided {report['held_out_by_file_order']:,} of the held-out events."
         )
     if report["not_used"]:
         lines.append(

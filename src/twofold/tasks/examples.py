@@ -316,7 +316,7 @@ class Events:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedQueries:
-    """Queries and their right answers as arrays.
+    """Queries and their relevant items as arrays.
 
     Attributes:
         texts: the different texts, in the order of their first query.
@@ -368,7 +368,7 @@ class Columns:
         events: the interactions.
         trained: the training events of each user who has one.
         trained_users: the numbers of these users among those of the events, (users,).
-        queries: the queries and their right answers.
+        queries: the queries and their relevant items.
         searches: the training examples of search.
     """
 
@@ -407,7 +407,7 @@ def split_numbers(splits: pl.Series) -> SplitNumbers:
 
 @dataclass(frozen=True, slots=True)
 class JudgedRequests:
-    """The requests of one task and split, with their right answers."""
+    """The requests of one task and split, with their relevant items."""
 
     task: Task
     split: Split
@@ -425,7 +425,7 @@ class JudgedRequests:
         return dataclasses.replace(self, requests=[self.requests[row] for row in sorted(rows)])
 
     def right_counts(self, size: int) -> Ints:
-        """How often each of `size` items is a right answer, (size,)."""
+        """How often each of `size` items is a relevant item, (size,)."""
         assert isinstance(self.requests, _Requests)
         columns = self.requests.columns
         places = runs(columns.target_starts, columns.target_ends - columns.target_starts)
@@ -455,7 +455,7 @@ def build_examples(dataset: "PreparedDataset", task: Task) -> Examples:
 
 
 def build_requests(dataset: "PreparedDataset", task: Task, split: Split) -> JudgedRequests:
-    """The requests of one task and split, with their right answers."""
+    """The requests of one task and split, with their relevant items."""
     number = SPLITS.index(split)
     requests = _queries(dataset, number) if task == "search" else _users(dataset, number)
     return JudgedRequests(task, split, requests, _Right(requests))
@@ -507,7 +507,7 @@ def _history_examples(histories: Histories) -> Examples:
 
 
 def _query_examples(events: Events, asked: JudgedQueries) -> Examples:
-    """One example for each query: all its right answers, given its text and its user's history.
+    """One example for each query: all its relevant items, given its text and its user's history.
 
     A query that its user typed at or after the first held-out event is left out, and so are the
     user's held-out items as answers: a click on a result is often logged as an interaction too.
@@ -577,7 +577,7 @@ class _QueryRows(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RequestColumns:
-    """The requests of one task and split, and their right answers, as arrays.
+    """The requests of one task and split, and their relevant items, as arrays.
 
     Attributes:
         names: a table with the ids of requests and their users, by their number.
@@ -589,9 +589,9 @@ class RequestColumns:
         excluding: whether the items of the history may not come back.
         texts: the texts of queries; None where requests have none.
         text_of: the index of each request's text, (R,).
-        right: catalog positions, (A,); the right answers are a run of them.
-        target_starts, target_ends: the run of each request's right answers, (R,).
-        grades: the relevance of the right answers, (A,); None where all have 1.
+        right: catalog positions, (A,); the relevant items are a run of them.
+        target_starts, target_ends: the run of each request's relevant items, (R,).
+        grades: the relevance of the relevant items, (A,); None where all have 1.
     """
 
     names: pl.LazyFrame
@@ -632,7 +632,7 @@ class RequestColumns:
         )
 
     def right_answers(self, row: int) -> dict[str, int]:
-        """The relevance of the right answers of a request, by item id."""
+        """The relevance of the relevant items of a request, by item id."""
         own = slice(int(self.target_starts[row]), int(self.target_ends[row]))
         items = [self.item_ids[place] for place in self.right[own].tolist()]
         grades = [1] * len(items) if self.grades is None else self.grades[own].tolist()
@@ -674,7 +674,7 @@ class _Requests(Sequence[Request]):
 
 
 class _Right(Mapping[str, Mapping[str, int]]):
-    """The right answers of requests, which are made when they are read."""
+    """The relevant items of requests, which are made when they are read."""
 
     def __init__(self, requests: _Requests) -> None:
         self._requests = requests

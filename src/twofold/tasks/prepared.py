@@ -39,7 +39,7 @@ _ROWS = 1_000_000
 """The rows of a table that are hashed together."""
 
 _NEED: dict[Task, str] = {
-    "search": "a training query with a right answer (queries and qrels)",
+    "search": "a training query with a relevant item (queries and qrels)",
     "recommendation": "a user with two or more training events (interactions)",
 }
 """What a task needs in order to have a training example."""
@@ -304,7 +304,7 @@ class TaskData:
         return Source(self.task, self.examples.followed_by(Examples.of(of_texts)))
 
     def requests(self, split: Split) -> JudgedRequests:
-        """The requests of a split with their right answers."""
+        """The requests of a split with their relevant items."""
         if split not in self._requests:
             self._requests[split] = build_requests(self._dataset, self.task, split)
         return self._requests[split]
@@ -313,7 +313,7 @@ class TaskData:
     def popularity(self) -> Ints:
         """How often each item occurs in the training data, (N,).
 
-        Every training event counts in recommendation, every (query, right answer) in search.
+        Every training event counts in recommendation, every (query, relevant item) in search.
         """
         dataset, size = self._dataset, len(self._dataset.catalog)
         if self.task == "recommendation":
@@ -332,7 +332,7 @@ class TaskData:
 
     @cached_property
     def answers_by_query(self) -> Mapping[str, Ints]:
-        """The right answers of each training query, by its normalised text: positions, (A,)."""
+        """The relevant items of each training query, by its normalised text: positions, (A,)."""
         targets: dict[str, list[Ints]] = {}
         for example in self.examples:
             targets.setdefault(query_key(example.query or ""), []).append(example.targets)

@@ -195,7 +195,7 @@ def report_text(report: Report) -> str:
         f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text.",
         f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
         f"{_only_train(report)}.",
-        f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} right answers.",
+        f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} relevant items.",
         f"- Repeats: {report['repeat_share']:.1%} of events repeat a (user, item); seen items "
         f"are {'filtered' if report['seen'] == 'exclude' else 'kept'} in recommendation.",
         *event_lines(report["events"], sizes["interactions"]),
@@ -222,22 +222,22 @@ def report_text(report: Report) -> str:
     lines += _start_lines(report)
     if "forecast" in report:
         first, *said = report["forecast"]["lines"]
-        lines += ["", f"What to expect of joint training ({first}):", *(f"- {x}" for x in said)]
+        lines += ["", f"Expected effect of joint training ({first}):", *(f"- {x}" for x in said)]
     if report["left_out"]:
         lines += [
             "",
-            "Left out, or not read as it stands:",
+            "Left out, or changed when read:",
             *(f"- {note}" for note in report["left_out"]),
         ]
     return "\n".join(lines) + "\n"
 
 
 def _start_lines(report: Report) -> list[str]:
-    """What each start of the items knows, where `twofold.encoders.start_report` measured it."""
+    """The validation scores of initial item embeddings, from `twofold.encoders.start_report`."""
     if "starts" not in report:
         return []
     if report["starts"] is None:
-        return ["", "The starts of the items were not measured: the catalog is too large."]
+        return ["", "Initial item embeddings were not evaluated: the catalog is too large."]
     tasks = report["tasks"]
     rows = [
         f"| {start} | " + " | ".join(f"{known[t]:.3f}" if t in known else "" for t in tasks) + " |"
@@ -245,9 +245,9 @@ def _start_lines(report: Report) -> list[str]:
     ]
     return [
         "",
-        "What item embeddings know of each task before training (validation nDCG@10):",
+        "Initial item embeddings, before any training (validation nDCG@10):",
         "",
-        f"| start | {' | '.join(tasks)} |",
+        f"| item_init | {' | '.join(tasks)} |",
         "|---|" + "---|" * len(tasks),
         *rows,
     ]
@@ -258,15 +258,15 @@ def _only_train(report: Report) -> str:
     sizes = report["sizes"]
     only = f"{sizes['users_that_only_train']:,} users"
     if report["split"] == "last":
-        return f"{only} have too few (under three) and only train"
+        return f"{only} have under three events, which are all for training"
     return (
-        f"{only} have no event from the cutoff on and only train, "
-        f"{sizes['users_not_used']:,} none before it and are not used"
+        f"{only} have no event from the cutoff on, so all are for training; "
+        f"{sizes['users_not_used']:,} have none before it and are not used"
     )
 
 
 def _looked_at(queries: Report) -> str:
-    """Which test queries were compared with those of the training."""
+    """Which test queries were compared with the training queries."""
     some = queries.get("near_duplicates_looked_at")
     return "test queries" if some is None else f"of {some:,} test queries that were compared"
 
@@ -279,7 +279,8 @@ def _query_lines(report: Report) -> list[str]:
         f"share at least {NEAR_DUPLICATE:.0%} of their words with a training query"
         + (f", such as '{example[0]}' and '{example[1]}'." if example else "."),
         f"- Left out of training: {queries['left_out_of_training']:,} queries that were typed "
-        f"after their user's first held-out event, or want only that user's held-out items.",
+        f"after their user's first held-out event, or whose only relevant items are that user's "
+        f"held-out items.",
         f"- Leaks: {queries['same_text_as_training']:,} test queries have the text of a training "
         f"query.",
         f"- Titles: {queries['equal_to_a_title']:,} queries equal an item's title.",

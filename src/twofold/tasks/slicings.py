@@ -48,7 +48,7 @@ def slicings(
     if task == "recommendation":
         ways["history length"] = _history_lengths(judged, typical or judged)
     else:
-        ways["right answers"] = _right_answers(judged)
+        ways["relevant items"] = _right_answers(judged)
         ways["kind"] = _kinds(dataset, judged)
         ways["query length"] = _query_lengths(judged)
         ways["query in training"] = _in_training(dataset, judged)
@@ -68,19 +68,19 @@ def popularity_bands(counts: Ints) -> Ints:
 
 
 def _positions(dataset: PreparedDataset, judged: JudgedRequests) -> list[list[int]]:
-    """The right answers of each request."""
+    """The relevant items of each request."""
     at = dataset.catalog.positions
     return [[at[i] for i in judged.qrels[r.request_id]] for r in judged.requests]
 
 
 def _popularity(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
-    """By the most popular right answer, in the task's own training data."""
+    """By the most popular relevant item, in the task's own training data."""
     bands = popularity_bands(dataset.task(judged.task).popularity)
     return _slicing(BANDS, [BANDS[bands[right].min()] for right in _positions(dataset, judged)])
 
 
 def _known_to(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
-    """By the tasks that train on a right answer."""
+    """By the tasks that train on a relevant item."""
     own = dataset.task(judged.task).popularity > 0
     other = dataset.task(other_task(judged.task)).popularity > 0
     names = ("both tasks", "this task only", "the other task only", "neither task")

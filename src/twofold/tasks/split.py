@@ -54,7 +54,7 @@ def split_dataset(
     protocol = SplitProtocol(split, time, seen)  # type: ignore[arg-type]
     queries, notes = split_queries(dataset, protocol)
     if not queries.height and not dataset.interactions.height:
-        raise InputError(f"{source}: no interaction, and no query with a right answer, is left")
+        raise InputError(f"{source}: no interaction, and no query with a relevant item, is left")
     interactions = split_interactions(dataset, protocol)
     unused = [] if time is None else unused_events(interactions, time)
     return PreparedDataset(
@@ -130,7 +130,7 @@ def _by_cutoff(cutoff: float) -> pl.Expr:
 
 
 def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFrame, list[Note]]:
-    """Queries with right answers, with `split` and the normalised text in `key`.
+    """Queries with relevant items, with `split` and the normalised text in `key`.
 
     A given split is kept. Other queries are split 80/10/10 by a hash of the normalised text, or by
     time under a temporal protocol. A query whose normalised text is also in a later split is left

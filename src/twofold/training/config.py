@@ -45,15 +45,15 @@ class TrainingConfig(pydantic.BaseModel):
     )
     item_texts: Literal["auto", "none"] = pydantic.Field(
         "auto",
-        description="auto reads the items' texts wherever they say something; none reads them "
-        "nowhere: the model learns from behaviour, from queries and histories alone",
+        description="auto reads the items' texts; with none the model learns from behaviour, that "
+        "is from queries and histories alone",
     )
     hybrid: Literal["auto", "after", "none"] = pydantic.Field(
         "auto",
         description="auto adds to an item's search score how well its document (its text, and its "
         "training queries where those help) matches the query, by words and by the sentence "
-        "encoder, with a weight chosen on validation; after does so once training has ended, whose "
-        "checkpoints are then compared without it, as in a study; it needs item texts",
+        "encoder, with a weight chosen on validation; after adds it only after training, so "
+        "checkpoints are compared without it, as in a study; none does not; it needs item texts",
     )
     identifiers: Literal["atomic", "semantic"] = pydantic.Field(
         "atomic",
@@ -62,8 +62,8 @@ class TrainingConfig(pydantic.BaseModel):
     )
     id_embeddings: Literal["auto", Strategy] = pydantic.Field(
         "auto",
-        description="embeddings that semantic IDs are made from; auto is multi-task where the "
-        "dataset has both tasks, else the one that it has",
+        description="embeddings from which semantic IDs are computed; auto is multi-task for a "
+        "dataset with both tasks, else its only task",
     )
     quantizer: QuantizerName = pydantic.Field(
         "rq-kmeans", description="method that turns embeddings into codes, for semantic IDs"
@@ -117,14 +117,14 @@ class TrainingConfig(pydantic.BaseModel):
     max_steps: int | None = pydantic.Field(
         None,
         ge=1,
-        description="largest number of training steps of an arm; by default validation alone "
-        "decides when an arm is done",
+        description="largest number of training steps of an arm; by default only early stopping "
+        "ends a training",
     )
     max_time: float | None = pydantic.Field(
         None,
         gt=0,
-        description="largest number of minutes that an arm may train; another run, or machine, "
-        "will not end at the same step",
+        description="largest number of minutes of a training; another run, or machine, will not "
+        "end at the same step",
     )
     epochs: float | None = pydantic.Field(
         None,
@@ -146,21 +146,21 @@ class TrainingConfig(pydantic.BaseModel):
     )
     lr_schedule: Literal["constant", "cosine"] = pydantic.Field(
         "constant",
-        description="learning rate after it has risen: constant, or a cosine down to a tenth at "
-        "max_steps, which it needs; a single-task arm then takes its share of them",
+        description="learning rate after warm-up: constant, or a cosine down to a tenth at "
+        "max_steps, which it needs; a single-task arm then has its share of these steps",
     )
     averaging: float = pydantic.Field(
         0.125,
         ge=0,
         lt=1,
-        description="share of the steps so far that the average of the weights looks back over; "
-        "the average is what is validated and kept; 0 keeps the last weights",
+        description="share of the steps so far over which the weights are averaged; the average "
+        "is validated and saved; 0 for the last weights",
     )
     weight_decay: float = pydantic.Field(
         0.01, ge=0, description="weight decay of the parameters with two dimensions or more"
     )
     max_grad_norm: float = pydantic.Field(
-        1.0, gt=0, description="norm to which longer gradients are clipped"
+        1.0, gt=0, description="largest norm of the gradients; larger ones are clipped"
     )
     source_weights: Literal["proportional", "balanced"] | dict[str, float] = pydantic.Field(
         "proportional",
@@ -171,7 +171,7 @@ class TrainingConfig(pydantic.BaseModel):
         20_000,
         ge=0,
         description="largest number of codes with a full softmax; above it the softmax is sampled, "
-        "and a step changes the embeddings of the items that it read or scored alone",
+        "and a step changes only the embeddings of the items that it read or scored",
     )
     num_negatives: int = pydantic.Field(
         4096, ge=1, description="number of negatives that a batch shares in the sampled softmax"
@@ -179,21 +179,21 @@ class TrainingConfig(pydantic.BaseModel):
     max_validation_requests: int = pydantic.Field(
         5000,
         ge=1,
-        description="largest number of requests of each task that the last candidates are "
-        "validated on; a sample of them decides before. Where requests are expensive to answer, "
-        "they are fewer, but 1000",
+        description="largest number of validation requests of each task for the last comparison "
+        "of checkpoints; earlier validations use a sample. Where requests are expensive to "
+        "answer, fewer are used, at least 1000",
     )
     validation_share: float = pydantic.Field(
         0.12,
         gt=0,
-        description="largest share of a training's arithmetic operations that validation may "
-        "cost; an expensive validation is made less often",
+        description="largest share of validation in a training's arithmetic operations; an "
+        "expensive validation is made less often",
     )
     patience: float = pydantic.Field(
         0.5,
         gt=0,
-        description="training stops when the best validation is this share of its own steps, and "
-        "100 steps, ago",
+        description="early stopping: training stops when the best validation, at step s, is this "
+        "share of s and at least 100 steps ago",
     )
     precision: Literal["auto", "bfloat16", "float32"] = pydantic.Field(
         "auto",

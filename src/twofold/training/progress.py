@@ -158,7 +158,7 @@ def _left(schedule: Schedule, progress: Progress, per_step: float) -> str:
     if schedule.max_seconds is not None:
         ends.append(max(0.0, schedule.max_seconds - progress.seconds))
     if not ends:
-        return "no end in sight yet"
+        return "time left unknown"
     if last is not None and last == schedule.cap and schedule.patience is None:
         return f"{_duration(min(ends))} left"
     if last is None or last == schedule.cap:

@@ -72,7 +72,7 @@ def test_a_folder_as_beir_publishes_it(tmp_path: Path) -> None:
     problems = [note.problem for note in dataset.notes]
     assert problems == [
         "column 'metadata' has values in 1 rows",
-        "query 'q2' has no right answer in qrels",
+        "query 'q2' has no relevant item in qrels",
     ]
 
 

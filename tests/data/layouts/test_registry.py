@@ -113,7 +113,7 @@ def test_a_table_in_parts_is_refused(tmp_path: Path) -> None:
 def test_a_table_that_is_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, SEARCH)
     (folder / "interactions.csv").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"interactions\.csv: is a link that leads nowhere"):
+    with pytest.raises(InputError, match=r"interactions\.csv: is a broken link"):
         read_source(folder)
 
 

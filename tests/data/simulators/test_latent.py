@@ -27,7 +27,7 @@ def _shown(dataset: PreparedDataset) -> set[tuple[int, int]]:
 
 
 def _answers_by_word(dataset: PreparedDataset, split: str) -> dict[str, set[int]]:
-    """The right answers of each word, in one split."""
+    """The relevant items of each word, in one split."""
     rows = dataset.queries.filter(pl.col("split") == split).join(dataset.qrels, on="query_id")
     answers: dict[str, set[int]] = {}
     for text, item in rows.select("text", "item_id").iter_rows():

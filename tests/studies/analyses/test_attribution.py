@@ -131,7 +131,7 @@ def test_parts_that_are_too_noisy_stay_open() -> None:
         ("content", -0.1, 3, [], "mostly content (H2): it accounts for more of the loss"),
         ("both", 0.1, 1, [], "for these trained models: popularity and content both contribute"),
         ("content", 0.1, 3, ["real"], "while arms are still improving: mostly content"),
-        ("only together", 0.1, 3, [], "only together: neither of them alone brings any of the"),
+        ("only together", 0.1, 3, [], "only together: neither of them alone explains any of the"),
         ("no gain", 0.0, 3, [], "nothing to attribute"),
         ("not what noise lacks", 0.1, 3, [], "change recommendation in opposite directions"),
     ],

@@ -76,5 +76,5 @@ def test_the_chapter_and_the_tables_show_every_cap(result: StudyResult) -> None:
     assert [len(table.rows) for table in tables] == [1, 1]
     page = chapter(ANALYSIS, result.model_copy(update={"caps": _made()}))
     assert page.count("<svg") == 1
-    assert page.count("takes no target away") == 2 * (len(CAPS) - 1)
+    assert page.count("removes no target") == 2 * (len(CAPS) - 1)
     assert "+.0100" in page

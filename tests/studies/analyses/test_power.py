@@ -1,4 +1,4 @@
-"""What more seeds would say: chances that grow with seeds, requests and the effect."""
+"""Statistical power: probabilities that grow with seeds, requests and the effect."""
 
 import re
 from types import SimpleNamespace
@@ -54,7 +54,7 @@ def test_chances_grow_with_seeds_requests_and_the_effect(found: Power) -> None:
 def test_the_outlook_is_a_sentence() -> None:
     told = outlook(_evidence(None).scores, "search", 0.05, (3, 12))
     assert re.fullmatch(
-        r"search: the chance to find an effect of 2 SESOI is \d+% with 3, \d+% with 12 seeds", told
+        r"search: the power for an effect of 2 SESOI is \d+% with 3, \d+% with 12 seeds", told
     )
     assert outlook(_evidence(None, hits=0.0).scores, "search", 0.05, (3,)) == ""
 

@@ -38,24 +38,24 @@ def answer(question: Question, search: Verdict, recommendation: Verdict) -> Answ
         ),
         (
             [answer("transfer", "helps", "hurts"), answer("replace", "not worse", "hurts")],
-            "Serve search with the joint model; keep a model of its own for recommendation. "
+            "Serve search with the joint model; keep a single-task model for recommendation. "
             "Learning the other task helps search with item text. "
             "Learning the other task hurts recommendation with item text.",
         ),
         (
             [answer("transfer", "helps", "helps"), answer("replace", "hurts", "hurts")],
-            "Keep two models: one joint model would lose what matters. "
+            "Keep two models: one joint model would be worse. "
             "Learning the other task helps search and recommendation with item text.",
         ),
         (
             [answer("transfer", "not enough data", "not enough data")],
-            "That learning the other task helps either of them is not shown. "
-            "Which models to serve was not asked: --question replace.",
+            "No task is shown to be helped by learning the other one. "
+            "For which models to serve, run with --question replace.",
         ),
         (
             [answer("transfer", "helps", "no material difference")],
             "Learning the other task helps search with item text. "
-            "Which models to serve was not asked: --question replace.",
+            "For which models to serve, run with --question replace.",
         ),
         (
             [answer("replace", "not enough data", "not enough data")],
@@ -83,23 +83,23 @@ def at_place(question: Question, verdict: Verdict, effect: Effect, why: str) -> 
             at_place("transfer", "only deeper", "helps", ""),
             "With item text, training on recommendation as well helps search only deeper, in "
             "Recall@30; at the top, in nDCG@10, it hurts. "
-            "Which models to serve was not asked: --question replace.",
+            "For which models to serve, run with --question replace.",
         ),
         (
             at_place("transfer", "only at the top", "helps", "in Recall@30 it hurts"),
             "With item text, training on recommendation as well helps search only at the top, in "
             "nDCG@10: in Recall@30 it hurts. "
-            "Which models to serve was not asked: --question replace.",
+            "For which models to serve, run with --question replace.",
         ),
         (
             at_place("replace", "only at the top", "hurts", "no difference in Recall@30"),
-            "Keep two models: one joint model would lose what matters. Deployed, one joint model "
+            "Keep two models: one joint model would be worse. Deployed, one joint model "
             "is worse for search at the top, in nDCG@10: no difference in Recall@30.",
         ),
         (
             at_place("replace", "only deeper", "not worse", ""),
-            "Keep two models: one joint model would lose what matters. Deployed, one joint model "
-            "can take the place of search's own in Recall@30, but not at the top, in nDCG@10, "
+            "Keep two models: one joint model would be worse. Deployed, one joint model "
+            "can take the place of the search model in Recall@30, but not at the top, in nDCG@10, "
             "where it is worse.",
         ),
     ],
@@ -131,7 +131,7 @@ def test_a_headline_says_of_which_models_it_asks() -> None:
 def test_a_task_that_hardly_counts_in_the_loss_is_named() -> None:
     of = answer("transfer", "helps", "helps")
     few = of.model_copy(update={"source_weights": {"search": 0.03, "recommendation": 0.97}})
-    assert light_tasks(few).startswith("In joint's loss search weighs 3 %: ")
+    assert light_tasks(few).startswith("In the loss of joint search has a weight of 3 %, ")
     even = of.model_copy(update={"source_weights": {"search": 0.1, "recommendation": 0.9}})
     assert light_tasks(even) == light_tasks(of) == ""
 
@@ -143,4 +143,4 @@ def test_requests_of_each_seed_are_told_of_a_result_that_was_read_again() -> Non
     content = verdict.model_dump(mode="json")
     values = content["needed"].values()
     assert not any(isinstance(value, bool) for value in values), "readers expect numbers"
-    assert "900 test requests a seed" in advice_on(TaskVerdict.model_validate(content))
+    assert "900 test requests for each seed" in advice_on(TaskVerdict.model_validate(content))

@@ -1,4 +1,4 @@
-"""A study ends after so many seeds, or as soon as nothing is open."""
+"""A study ends after so many seeds, or as soon as no verdict is open."""
 
 import logging
 from collections.abc import Sequence
@@ -94,21 +94,21 @@ def test_it_ends_when_nothing_is_open(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert are_settled([clear], look)
         assert not are_settled([clear, unclear], look)
-    assert "after 3 seeds nothing is open" in caplog.text
+    assert "after 3 seeds no verdict is open" in caplog.text
     assert "after 3 seeds 1 of 2 verdicts are open" in caplog.text
     assert are_settled([_verdict(0, same=True)], look), "more seeds would not change these data"
 
 
 def test_the_log_tells_what_the_rest_will_cost(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        Looks(3, [3], [3, 5, 8, 12], 12).tell_plan()
-        Looks(5, [3, 5], [3, 5, 8, 12], 12).tell_plan()
-        Looks(3, [3], None, 3).tell_plan()
-        Looks(3, [3], [3, 5, 8, 12], 12).tell_cost(240.0, iter(["likely", ""]))
-        Looks(1, [1], None, 1).tell_cost(240.0)
-        Looks(3, [3], None, 3).tell_cost(0.1)
+        Looks(3, [3], [3, 5, 8, 12], 12).log_plan()
+        Looks(5, [3, 5], [3, 5, 8, 12], 12).log_plan()
+        Looks(3, [3], None, 3).log_plan()
+        Looks(3, [3], [3, 5, 8, 12], 12).log_cost(240.0, iter(["likely", ""]))
+        Looks(1, [1], None, 1).log_cost(240.0)
+        Looks(3, [3], None, 3).log_cost(0.1)
     assert [record.message for record in caplog.records] == [
-        "looks are planned after 3, 5, 8 and 12 seeds",
+        "interim looks are planned after 3, 5, 8 and 12 seeds",
         "one seed took 4 min: 3 seeds take about 12 min, 12 about 48 min",
         "likely",
     ]

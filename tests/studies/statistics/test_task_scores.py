@@ -56,7 +56,7 @@ def test_a_score_at_the_top_that_is_not_a_number_is_seen() -> None:
 
 def test_k_over_half_of_the_catalog_is_told_of_the_measure_that_decides() -> None:
     scores = replace(_scores(), catalog=18, measure=primary_measure(18))
-    assert "an answer of 10 holds more than half of the catalog of 18" in str(
+    assert "the first 10 ranks are more than half of the catalog of 18" in str(
         why_degenerate(scores)
     )
     assert why_degenerate(replace(scores, catalog=20)) is None

@@ -69,7 +69,7 @@ def test_seeds_that_follow_are_looks_of_the_plan(tmp_path: Path, began: dict[str
     folder = StudyFolder(tmp_path)
     begun = {"seeds": 3, "tune": 4, **began}
     assert settled({**ASKED, "seeds": 8}, folder, begun)["looks_end"] is None, "no look was taken"
-    folder.tell([3])
+    folder.save_looks([3])
     assert settled({**ASKED, "seeds": 5}, folder, begun)["looks_end"] == 5
     shorter = settled({**ASKED, "max_seeds": 4}, folder, begun)
     assert (shorter["looks_end"], shorter["max_seeds"]) == (5, 4)

@@ -87,7 +87,7 @@ def _almost(folder: Path, name: str) -> str | None:
     alike = sorted(path for path in folder.iterdir() if called.fullmatch(path.name))
     for path in alike:
         if path.is_symlink() and not path.exists():
-            return f"{path}: is a link that leads nowhere; mend it, or remove it"
+            return f"{path}: is a broken link; correct it, or remove it"
         if path.is_dir():
             return f"{path}: is a folder; write its parts as one file {name}{format_suffix(path)}"
         if format_suffix(path) not in SUFFIXES or not path.is_file():

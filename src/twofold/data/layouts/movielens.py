@@ -1,7 +1,7 @@
 """MovieLens folders as GroupLens publishes them: ratings are interactions, tags are queries.
 
 A tag becomes a query where at least two users gave it, after normalisation; the movies that
-carry it are its right answers. The 100k and 1M sets have no tags, so they are recommendation
+carry it are its relevant items. The 100k and 1M sets have no tags, so they are recommendation
 datasets.
 """
 

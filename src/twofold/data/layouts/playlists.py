@@ -1,6 +1,6 @@
 """Slices of the Million Playlist Dataset: `mpd.slice.0-999.json` and so on.
 
-A playlist is a user whose tracks follow each other, and its name a query whose right answers are
+A playlist is a user whose tracks follow each other, and its name a query whose relevant items are
 its tracks.
 """
 

@@ -2,7 +2,7 @@
 
 `ubi_queries` holds what people typed, `ubi_events` what they did: an action with an object. An
 action that chooses its object is an interaction of the client, and, where it follows a query, a
-right answer of it. The items are a table `items`, or the objects that occur.
+relevant item of it. The items are a table `items`, or the objects that occur.
 """
 
 import re

@@ -288,7 +288,7 @@ def _too_long(path: Path, line: int, size: int, columns: int) -> InputError:
     remedy = (
         "is the first line the header?"
         if columns == 1
-        else "enclose a field that holds a delimiter in quotes, or remove what is too much"
+        else "enclose a field that holds a delimiter in quotes, or remove the extra fields"
     )
     return InputError(f"{path} line {line}: {size} fields, the header has {columns}; {remedy}")
 

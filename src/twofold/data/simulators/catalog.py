@@ -44,7 +44,7 @@ def catalog(films: int = 480, users: int = 1600, queries: int = 1100, seed: int 
     Args:
         films: size of the catalog; genres and themes are drawn for each film.
         users: each has two favourite genres and 6 to 30 events, none repeated.
-        queries: each names a theme, a genre, a mood or two of them, and has 1 to 8 right answers.
+        queries: each names a theme, a genre, a mood or two of them, and has 1 to 8 relevant items.
             Few are for training (3 in 11) and many for testing (6 in 11), as for a young search
             box in a busy shop: so there is something to learn from the other task.
         seed: the random seed.

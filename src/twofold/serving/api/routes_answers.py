@@ -58,7 +58,10 @@ def answer_routes(batcher: Batcher) -> APIRouter:
         request = _request(body.query, body.history)
         served, (items, unknown) = await batcher.call(
             batcher.model_name(body.model),
-            lambda engine: (engine.score(request, body.candidates), not engine.knows(request)),
+            lambda engine: (
+                engine.score(request, body.candidates),
+                not engine.has_known_word(request),
+            ),
         )
         return _answer(Answered(served, items, unknown))
 

@@ -182,8 +182,8 @@ class Answer(ModelVersion):
     items: list[AnswerItem]
     no_known_words: bool = Field(
         False,
-        description="whether the model knows no word of the query; the items then rest on the "
-        "history and, without one, on parts of words and on popularity",
+        description="whether the model knows no word of the query; the ranking then uses the "
+        "history or, without one, subwords and popularity",
     )
 
 

@@ -323,7 +323,7 @@ def _answer(engine: Engine, requests: Sequence[QueuedRequest]) -> list[Any]:
         if isinstance(items, Exception):
             outcomes[place] = items
         else:
-            unknown = not engine.knows(built[place].request)
+            unknown = not engine.has_known_word(built[place].request)
             outcomes[place] = Answered(served, items[: requests[place].k], unknown)
     return outcomes
 

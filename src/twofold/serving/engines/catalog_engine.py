@@ -94,8 +94,8 @@ class CatalogEngine:
             self._position(item_id)
         self._attributes.require(request.where)
 
-    def knows(self, request: Request) -> bool:
-        return self._retriever.knows(request)
+    def has_known_word(self, request: Request) -> bool:
+        return self._retriever.has_known_word(request)
 
     def history_of(self, user_id: str) -> tuple[str, ...]:
         positions = self._model.histories.get(user_id)
@@ -138,7 +138,7 @@ class CatalogEngine:
 
     def item(self, item_id: str) -> ScoredItem | None:
         position = self._model.catalog.positions.get(item_id)
-        if position is None or not self._retriever.is_alive(position):
+        if position is None or not self._retriever.is_retrievable(position):
             return None
         return self._scored_item(item_id, 0.0)
 
@@ -185,7 +185,7 @@ class CatalogEngine:
 
     def remove(self, item_ids: Sequence[str]) -> int:
         self._require_log()
-        alive = [self._retriever.is_alive(self._position(item_id)) for item_id in item_ids]
+        alive = [self._retriever.is_retrievable(self._position(item_id)) for item_id in item_ids]
         if not any(alive):
             return 0
         return self._change(CatalogChange("remove", [{"item_id": i} for i in item_ids]))
@@ -284,7 +284,7 @@ class CatalogEngine:
 
     def _alive_position(self, item_id: str) -> int:
         position = self._position(item_id)
-        if not self._retriever.is_alive(position):
+        if not self._retriever.is_retrievable(position):
             raise InputError(f"item '{item_id}' was removed from the catalog")
         return position
 

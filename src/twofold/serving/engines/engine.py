@@ -87,7 +87,7 @@ class Engine(Protocol):
         model was not trained for, or has a query without a word and no history; cheap."""
         ...
 
-    def knows(self, request: Request) -> bool:
+    def has_known_word(self, request: Request) -> bool:
         """Whether the model knows a word of the request's query; true without a query."""
         ...
 

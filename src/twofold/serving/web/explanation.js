@@ -1,4 +1,4 @@
-// Why an item came back: what its score loses without each part of the request.
+// Explanation of a result: the loss of score without each part of the request.
 
 import { count, element, signed } from "./elements.js";
 
@@ -12,12 +12,12 @@ export function explanationPanel({ score, contributions }) {
   const span = Math.max(0, ...scores) - low || 1;
   const left = contributions.length - parts.length;
   return [
-    element("h3", {}, "What carries its score"),
+    element("h3", {}, "What contributes to the score"),
     element(
       "p",
       {},
-      `Score ${signed(score).replace("+", "")}, log p. A bar is what the score loses without that ` +
-        "part of the request; × is how many times as likely the part makes the item.",
+      `Score ${signed(score).replace("+", "")}, log p. A bar is the loss of score without that ` +
+        "part of the request; × is the factor by which the part raises the item's probability.",
     ),
     element("ul", { class: "parts" }, parts.map((part) => partRow(part, low, span))),
     left ? element("p", {}, `${count(left, "smaller part")} not shown.`) : null,

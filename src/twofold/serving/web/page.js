@@ -250,8 +250,8 @@ function statusOf(answers, pair) {
 }
 
 function unknownWords(query) {
-  const restsOn = request.history.length ? "the history" : "parts of words and popularity";
-  return ` · The model knows no word of “${query}”; these items rest on ${restsOn}.`;
+  const used = request.history.length ? "the history" : "subwords and popularity";
+  return ` · No word of “${query}” is known to the model; the ranking uses ${used} alone.`;
 }
 
 /** Facets stay the same while only filters change, so that chips keep their places. */
@@ -273,7 +273,7 @@ async function toggleExplanation(row, body) {
   button.setAttribute("aria-expanded", String(!open));
   if (open) return open.remove();
   const panel = element("div", { class: "explanation", role: "region", "aria-live": "polite" });
-  panel.setAttribute("aria-label", "Why this item came back");
+  panel.setAttribute("aria-label", "Explanation of this result");
   panel.append(element("p", {}, "Asking the model…"));
   row.append(panel);
   try {

@@ -17,8 +17,8 @@ export function welcome(popular, change, can) {
     element(
       "p",
       {},
-      "A query is searched. A history alone brings recommendations. Together they are search with " +
-        "your taste in mind. One model answers all three.",
+      "A query is a search. A history alone gives recommendations. Both together are a personal " +
+        "search. One model answers all three.",
     ),
     shown.length ? element("ul", { role: "list" }, shown.map(example)) : null,
   );
@@ -53,7 +53,7 @@ function examples(popular) {
   ];
 }
 
-/** A word that should find something: a short attribute's, or else one of the title's. */
+/** A query that should have results: a short attribute, or else a word of a title. */
 function wordOf(item) {
   const values = Object.values(item.attributes).flatMap((attribute) => valuesOf(attribute).slice(0, 1));
   const word = values.find((value) => /^\p{L}[\p{L} '-]{2,20}$/u.test(value));

@@ -77,7 +77,7 @@ PARTS = {
 """The quantities as the report names them."""
 
 _WIDEST_SHARE = 1.0
-"""A share whose interval is wider than the whole says nothing."""
+"""No share is given if its interval is wider than the whole."""
 
 Finding = Literal[
     "popularity",
@@ -98,9 +98,9 @@ _SENTENCES: dict[Finding, str] = {
     ),
     "popularity": "mostly popularity (H1): it accounts for more of {what} than content.",
     "content": "mostly content (H2): it accounts for more of {what} than popularity.",
-    "both": "popularity and content both contribute to {what}; neither surely more.",
+    "both": "popularity and content both contribute to {what}; neither significantly more.",
     "only together": (
-        "popularity and content only together: neither of them alone brings any of {what}."
+        "popularity and content only together: neither of them alone explains any of {what}."
     ),
     "cannot be told apart": "the parts of popularity and content in {what} are uncertain.",
 }
@@ -185,7 +185,7 @@ class TaskAttribution(Parts):
         """
         over_plain = self.gain_over_plain
         if self.finding == "no gain" and over_plain and not over_plain.excludes_zero:
-            what = f"what joint training changes in {task}"
+            what = f"the effect of joint training on {task}"
         else:
             change = "gain" if self.gain.difference > 0 else "loss"
             what = f"the {change} of {task} from real rather than noise in {self.added}"
@@ -352,15 +352,16 @@ def tables(result: Mapping[Task, TaskAttribution], _study: "StudyResult") -> Ite
 
 CHAPTER = """
 <h2>Popularity or content?</h2>
-<p>The added task's training data are shuffled (items renamed among equally popular ones: popularity
-stays, content goes), flattened (every item counts the same in the loss: popularity goes, pairs
-stay), or both (noise). What the real data bring beyond noise is shared between popularity and
-content by their Shapley values.</p>
+<p>The added task's training data are shuffled (items permuted among equally popular ones, which
+keeps popularity and removes content), flattened (every item has the same weight in the loss, which
+removes popularity and keeps pairs), or both (noise). The gain over noise is divided between
+popularity and content by their Shapley values.</p>
 {% if (result.values() | first).pairs %}
-<p>Noise teaches wrong pairs, not none. So joint's difference to the plain arm is also taken apart
-without it: training for longer (the step-matched control), popularity alone (the added task's
-targets in random contexts, absent), and pairs (joint − absent) sum to it. Random weights are
-those of flattened on random targets: what weighing costs by itself.</p>
+<p>Noise teaches wrong pairs, which is not the same as no pairs. So the difference of joint from the
+plain arm is also decomposed without it: it is the sum of longer training (the step-matched
+control), popularity alone (absent: the added task's targets in random contexts), and pairs
+(joint − absent). Random weights are those of flattened on random targets: the effect of weighting
+by itself.</p>
 {% endif %}
 <figure>
 {{ figures.attribution | safe }}
@@ -388,11 +389,12 @@ Bars: 95 % intervals{{ " for these trained models" if study.by_models }}.</figca
 {{ parts.shares.popularity_interval[1] | percent }}), content {{ parts.shares.content | percent }}
 ({{ parts.shares.content_interval[0] | percent }} to
 {{ parts.shares.content_interval[1] | percent }}) of joint − noise{% else %}no shares, since their
-intervals allow too much{% endif %}; shuffling {{ parts.added }} renames
-{{ parts.shuffling.targets_renamed | percent }} of its targets and moves its popularity by
-{{ parts.shuffling.kl_before_after | number }} nats{% if parts.effective_targets %}; the weights of
-flattened leave an effective sample of {{ parts.effective_targets | percent }} of the
-targets{% endif %}. {% endfor %}Inputs keep their popularity in every cell. Exploratory.</caption>
+intervals are too wide{% endif %}; shuffling {{ parts.added }} permutes
+{{ parts.shuffling.targets_renamed | percent }} of its targets and changes its popularity
+distribution by {{ parts.shuffling.kl_before_after | number }} nats{% if parts.effective_targets %};
+the weights of flattened leave an effective sample size of
+{{ parts.effective_targets | percent }} of the targets{% endif %}. {% endfor %}Inputs keep their
+popularity in every arm. Exploratory.</caption>
 </table>
 </div>
 """

@@ -139,9 +139,9 @@ CHAPTER = """
 <h2>Fewer targets of the added task</h2>
 <figure>
 {{ figures.caps | safe }}
-<figcaption>A cap keeps at most so many training targets of each item of the added task. Its
-size-matched control loses as many at random: only where the two differ does the cap say more than
-that there are fewer data.</figcaption>
+<figcaption>A cap limits the training targets of each item in the added task. Its size-matched
+control loses the same number of targets at random: only a difference between the two is an effect
+of popularity and not of fewer data.</figcaption>
 </figure>
 <div class="wide">
 <table>
@@ -154,7 +154,7 @@ that there are fewer data.</figcaption>
 <td>{{ point.effects.capped_minus_plain | effect }}</td>
 <td>{{ point.effects.size_matched_minus_plain | effect }}</td>
 <td>{{ point.effects.capped_minus_size_matched | effect }}</td>
-{% else %}<td class="text" colspan="4">takes no target away</td>{% endif %}</tr>
+{% else %}<td class="text" colspan="4">removes no target</td>{% endif %}</tr>
 {% endfor %}{% endfor %}
 </tbody>
 </table>

@@ -71,7 +71,7 @@ CHAPTER = """
 {{ figures.overlap | safe }}
 <figcaption>{{ result.overlap.searched_also_recommended | percent }} of the searched items also
 occur in recommendation, {{ result.overlap.recommended_also_searched | percent }} of the recommended
-in search. Jensen-Shannon divergence of the two training popularities:
+in search. Jensen-Shannon divergence of the two training popularity distributions:
 {{ result.divergence.jensen_shannon_train | number }} nats (0 equal, .6931 disjoint).</figcaption>
 </figure>
 <ul>
@@ -79,30 +79,30 @@ in search. Jensen-Shannon divergence of the two training popularities:
 holds out another part of the data ({% if task == "search" %}other queries{% elif
 study.stamp.folded_users is none %}other events of users with long histories{% else %}other events
 of {{ study.stamp.folded_users | percent }} of the tested users; the histories of the others are too
-short{% endif %}) and trains on the rest, so that intervals count a part of the choice of data.
-{%- elif study.stamp.why_fixed %}{{ task | capitalize }}: test requests and training data are
-taken as given ({{ study.stamp.why_fixed[task] }}); intervals speak of them alone.{% else %}
-{{ task | capitalize }}: test requests and training data are taken as given.{% endif %}</li>
+short{% endif %}) and trains on the rest, so the intervals include a part of the variance over data.
+{%- elif study.stamp.why_fixed %}{{ task | capitalize }}: test requests and training data are the
+same for all seeds ({{ study.stamp.why_fixed[task] }}); the intervals hold for these data.{% else %}
+{{ task | capitalize }}: test requests and training data are the same for all seeds.{% endif %}</li>
 {% endfor %}
 <li>{{ result.sizes.interactions | count }} interactions of {{ result.sizes.users | count }} users;
-{{ result.sizes.users_that_only_train | count }} users only train, as they
-have under three events or none from the cutoff on.
+{{ result.sizes.users_that_only_train | count }} users have no test event, since they have under
+three events or none from the cutoff on.
 {{ (100 * result.repeat_share) | round(1) }} % of events repeat a (user, item).</li>
-<li>{{ result.sizes.queries | count }} queries with {{ result.sizes.qrels | count }} right
-answers.</li>
+<li>{{ result.sizes.queries | count }} queries with {{ result.sizes.qrels | count }} relevant
+items.</li>
 <li>Leaks: {{ result.queries.same_text_as_training }} test queries have the text of a training
-query, {{ result.queries.near_duplicates_of_training }} nearly do;
+query, {{ result.queries.near_duplicates_of_training }} are near-duplicates of one;
 {{ result.queries.equal_to_a_title }} queries equal an item's title.</li>
 {% if result.events is defined and result.events.near_copies %}<li>
 {{ result.events.near_copies | count }} events have the same user and item as one within an hour
 before, {{ result.events.near_copies_held_out | count }} of them held out.</li>{% endif %}
 {% if result.events is defined and result.events.tied %}<li>{{ result.events.tied | count }} events
-have the time of another event of their user; the order of the file decided which of them is held
-out in {{ result.events.held_out_by_file_order | count }} cases.</li>{% endif %}
+have the time of another event of their user; in {{ result.events.held_out_by_file_order | count }}
+cases the order of the file decides which of them is held out.</li>{% endif %}
 {% for note in result.left_out %}<li>{{ note }}</li>{% endfor %}
 </ul>
 {% if result.forecast %}
-<p>What the data let expect, {{ result.forecast.lines[0] }}:</p>
+<p>Expected effect: {{ result.forecast.lines[0] }}.</p>
 <ul>{% for line in result.forecast.lines[1:] %}<li>{{ line }}</li>{% endfor %}</ul>
 {% endif %}
 """

@@ -154,18 +154,18 @@ CHAPTER = """
 The popularity distribution of {{ task }}'s test targets diverges by
 {{ divergence[own ~ task] | number }} nats from that of its own training and by
 {{ divergence[own ~ other_task(task)] | number }} from that of {{ other_task(task) }}'s (add-one
-smoothed). {% endfor %}Where the other's is near, H1 can explain a gain.</p>
+smoothed). {% endfor %}Where the other task's distribution is near, H1 can explain a gain.</p>
 <figure>
 {{ figures.bands | safe }}
 <figcaption>Head, torso and tail in training, in the test and in the first
-{{ study.stamp.primary.split("@")[1] }} answers of each arm. If H1 holds, joint training moves what
-is retrieved towards the test.</figcaption>
+{{ study.stamp.primary.split("@")[1] }} ranks of each arm. If H1 holds, joint training moves the
+popularity of the retrieved items towards the test's.</figcaption>
 </figure>
 <div class="wide">
 <table>
 <caption>Divergence: KL of the test's popularity distribution from that of the retrieved items,
-nats, add-one smoothed. Gini: 0 where all items are retrieved alike. Coverage: share of the catalog
-that was retrieved. Means over the seeds.</caption>
+nats, add-one smoothed. Gini: 0 where all items are retrieved equally often. Coverage: share of
+the catalog that was retrieved. Means over the seeds.</caption>
 <thead><tr><th>training, test, and what each arm retrieves</th><th>head</th><th>torso</th>
 <th>tail</th><th>divergence</th><th>Gini</th><th>coverage</th></tr></thead>
 <tbody>

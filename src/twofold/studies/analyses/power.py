@@ -74,17 +74,17 @@ def _redrawn(folds: Folds, task: Task) -> float:
 
 
 def outlook(scores: Scores, task: Task, sesoi_share: float, looks: Sequence[int]) -> str:
-    """What to expect of a study, after its first seed: one sentence; empty where nothing is found.
+    """The power of a study, estimated after its first seed: one sentence; empty if unknown.
 
     Args:
         scores: of the first seed.
         task: the task.
         sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
-        looks: numbers of seeds to tell of.
+        looks: numbers of seeds.
     """
     plans = _plans(scores, task, sesoi_share, looks=looks, times=(1.0,), effects=(2.0,))
-    told = ", ".join(f"{plan.helps:.0%} with {plan.seeds}" for plan in plans)
-    return f"{task}: the chance to find an effect of 2 SESOI is {told} seeds" if told else ""
+    shown = ", ".join(f"{plan.helps:.0%} with {plan.seeds}" for plan in plans)
+    return f"{task}: the power for an effect of 2 SESOI is {shown} seeds" if shown else ""
 
 
 def _chances(plans: list[Plan]) -> Chances:
@@ -110,18 +110,18 @@ def tables(result: Power, _study: "StudyResult") -> Iterable[Table]:
             )
             for own in sizes
         ]
-        yield Table(f"Chance of a verdict, {task}", columns, rows)
+        yield Table(f"Probability of a verdict, {task}", columns, rows)
 
 
 CHAPTER = """
-<h2>What more seeds would say</h2>
+<h2>Statistical power</h2>
 <div class="wide">
 <table>
-<caption>The chance of a verdict by seeds and by test requests of each seed: of <em>no material
-difference</em> where there is none, of <em>helps</em> where the true difference is 1, 2 or 4
-smallest effects of interest (SESOI; of <em>hurts</em> for a loss of that size). Simulated from this
-study. How much trained models vary is hardly known from few seeds, so each simulated study draws
-it from what is possible.</caption>
+<caption>The probability of a verdict by the number of seeds and of test requests of each seed: of
+<em>no material difference</em> without a true difference, of <em>helps</em> for a true difference
+of 1, 2 or 4 smallest effects of interest (SESOI; of <em>hurts</em> for a loss of that size).
+Simulated from this study. Few seeds give a poor estimate of the seed variance, so each simulated
+study draws it from the plausible values.</caption>
 <thead><tr><th>task</th><th>seeds</th><th>test requests</th><th>no effect</th>
 <th>1 SESOI</th><th>2 SESOI</th><th>4 SESOI</th></tr></thead>
 <tbody>

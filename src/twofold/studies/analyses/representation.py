@@ -312,23 +312,22 @@ CHAPTER = """
 {% macro share(value) %}{{ "unknown" if value is none else value | number }}{% endmacro %}
 {% set pairs = result.pairs %}
 <h2>Representation (H2)</h2>
-<p>Among the pairs of items that occur in one training history,
-{{ share(pairs.relevant_given_together) }} also answer one training query
-({{ pairs.relevant_at_random | number }} of all pairs do); among those that answer one query,
-{{ share(pairs.together_given_relevant) }} also occur in one history
-({{ pairs.together_at_random | number }} of all pairs do).</p>
+<p>Of the item pairs in one training history, {{ share(pairs.relevant_given_together) }} are also
+relevant to one training query ({{ pairs.relevant_at_random | number }} of all pairs are). Of the
+pairs that are relevant to one query, {{ share(pairs.together_given_relevant) }} are also in one
+history ({{ pairs.together_at_random | number }} of all pairs are).</p>
 <figure>
 {{ figures.cosines | safe }}
-<figcaption>Cosine between the item embeddings of pairs, less that of random pairs of equally
-popular items. If H2 holds, joint training moves pairs closer that only the other task
-knows.</figcaption>
+<figcaption>Cosine between the item embeddings of pairs, minus that of random pairs of equally
+popular items. If H2 holds, joint training brings pairs closer that are only in the other task's
+data.</figcaption>
 </figure>
 <div class="wide">
 <table>
 <caption>At most 5,000 pairs of each class; pairs share items, so the intervals are exploratory.
-{% if study.stamp.folded %}Models and pairs are those of the first seed: others learned from other
-data.{% endif %}
-Joint − it: how much closer joint training moves them than the single task does.
+{% if study.stamp.folded %}Models and pairs are those of the first seed, since other seeds
+have other training data.{% endif %}
+Joint − it: the cosine in joint minus that in the arm of the row.
 {% if pairs.looked_at.histories < 1 or pairs.looked_at.queries < 1 %}Counts are those of a sample:
 {{ pairs.looked_at.histories | number }} of the histories and {{ pairs.looked_at.queries | number }}
 of the queries.{% endif %}</caption>

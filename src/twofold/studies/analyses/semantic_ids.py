@@ -74,8 +74,8 @@ def tables(result: Mapping[str, SemanticIds], study: "StudyResult") -> Iterable[
 CHAPTER = """
 {% set judged_as = (result.values() | first).judged_as %}
 <h2>Semantic IDs</h2>
-<p>The joint model with semantic IDs: what their vectors are learned from, and whether the tasks
-share them. The first row is <em>joint</em> as the study trained it.</p>
+<p>The joint model with each kind of semantic IDs: by the data from which their embeddings are
+learned, and by whether the tasks share the IDs. The first row is the study's <em>joint</em>.</p>
 <div class="wide">
 <table>
 <thead><tr><th>identifiers</th><th>collisions</th>{% for task in tasks %}<th>{{ task }}</th>
@@ -94,7 +94,7 @@ share them. The first row is <em>joint</em> as the study trained it.</p>
 <caption>{{ study.stamp.primary }}; differences are paired by request and exploratory. Codes of
 {{ (result.values() | first).codebook_sizes[0] | join(" × ") }}; collisions are items that share all
 of them (in recommendation, in search), and one more level resolves them. {% if judged_as %}All are
-judged by generative scores alone.{% else %}All may have a hybrid part
+evaluated with generative scores alone.{% else %}All may have a hybrid part
 (hybrid={{ study.stamp.training.hybrid }}).{% endif %}
 </caption>
 </table>

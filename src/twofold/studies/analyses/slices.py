@@ -177,17 +177,17 @@ CHAPTER = """
 <figure>
 {{ figures.slices | safe }}
 <figcaption>Joint − plain on parts of the test requests. Head: the most popular tenth of the
-catalog in the task's own training data; tail: the less popular half. A pair is seen in this task
-where training holds the last item (or a word of the query) next to the right one: memorisation; in
-neither, generalisation.</figcaption>
+catalog in the task's own training data; tail: the less popular half. A pair is seen in a task
+if its training data have the last item (or a word of the query) together with the relevant item:
+memorisation. A pair seen in neither needs generalisation.</figcaption>
 </figure>
 {% for task, parts in result.items() %}
 <div class="wide">
 <table>
 <caption>{{ task | capitalize }}: differences with 95 % intervals, uncorrected. A mark (†): it
 differs from 0 after correction over this table (Benjamini and Hochberg, false discovery rate 5 %).
-Pooled: drawn towards the other slices of the same kind, as far as their errors allow.
-Exploratory: none of these decides.</caption>
+Pooled: shrunk towards the other slices of the same kind by a hierarchical model. Exploratory:
+slices do not enter the verdict.</caption>
 <thead><tr><th>{{ task }}</th><th>requests</th><th>plain</th><th>joint</th><th>joint − plain</th>
 <th>pooled</th>
 <th>joint − step-matched</th></tr></thead>

@@ -93,8 +93,8 @@ CHAPTER = """
 <h2>Training</h2>
 <figure>
 {{ figures.curves | safe }}
-<figcaption>Validation {{ study.stamp.selection }}; a dot marks the checkpoint that was kept. The
-joint arm keeps one checkpoint for both tasks.</figcaption>
+<figcaption>Validation {{ study.stamp.selection }}; a dot marks the best checkpoint, which is kept.
+The joint arm keeps one checkpoint for both tasks.</figcaption>
 </figure>
 <div class="wide">
 <table>

@@ -131,8 +131,9 @@ CHAPTER = """
 <h2>Recipes</h2>
 <p>Each arm's recipe was chosen on validation, by successive halving among
 {{ result.arms.values() | map(attribute="recipes") | max }} recipes, with a seed of its own. A
-step-matched control has the recipe of its task's arm, an intervention joint's. The trials took
-{{ result.steps | count }} steps, the models of this study {{ result.steps_of_seeds | count }}.</p>
+step-matched control has the recipe of its task's arm, an intervention that of joint. The trials
+took {{ result.steps | count }} steps, the models of this study
+{{ result.steps_of_seeds | count }}.</p>
 <div class="wide">
 <table>
 <thead><tr><th>arm</th><th>recipe</th><th>steps</th><th>validation</th><th>chosen</th></tr></thead>
@@ -150,9 +151,9 @@ step-matched control has the recipe of its task's arm, an intervention joint's. 
 <figure>
 {{ figures.frontier | safe }}
 <figcaption>Validation of joint's trials in both tasks, by the weights of the tasks in its loss
-(search : recommendation); dashed: the chosen trial of each task's own arm. Further right and
-further up is better; where no point is beyond a line, these weights cost that task
-something.</figcaption>
+(search : recommendation). Dashed: the chosen trial of each single-task arm. Up and right is
+better; where no point is beyond a dashed line, all these weights have a cost for that
+task.</figcaption>
 </figure>
 {% endif %}
 """

@@ -1,11 +1,11 @@
-"""What won and lost cases have in common: pairs of items that only the other task knows (H2), and
-the popularity of the target (H1).
+"""What won and lost requests have in common: item pairs that are only in the other task's data
+(H2), and the popularity of the target (H1).
 
-The *sources* of a request are the items that point to its answer: in recommendation its history; in
-search the right answers to the training queries that share its rarest word. A case is *linked* if a
-source and a target form a pair that only the other task's training data join. How often that is so
-by chance is measured with a target that is about as popular in the place of the right one: where
-the two shares are equal, the pairs explain nothing.
+The *sources* of a request are, in recommendation, the items of its history and, in search, the
+relevant items of the training queries that share its rarest word. A request is *linked* if a source
+and a target occur together only in the other task's training data. The share that is linked by
+chance is measured with a random item of about the same popularity in place of the target: where the
+two shares are equal, the pairs explain nothing.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Cases(Value):
     interval: Interval | None
     """Wilson's interval of that share."""
     by_chance: float | None
-    """The share with a target in the right one's place that is about as popular."""
+    """The share with a random item of about the same popularity in place of the target."""
 
 
 class Coefficient(Value):
@@ -61,7 +61,7 @@ class TaskWins(Value):
     """The cases of one task."""
 
     only_known_to: Task
-    """The task that alone knows the pairs by which cases are linked."""
+    """The task whose data alone have the pairs by which requests are linked."""
     won: Cases
     lost: Cases
     tied: Cases
@@ -163,7 +163,7 @@ def _regression(
     dataset: PreparedDataset, judged: JudgedRequests, gain: Floats, pairs: Pairs
 ) -> Regression | None:
     """Weighted least squares of the mean gain of each target item on the logs of its popularity
-    in each task and of the pairs that only the other task knows, each standardised; robust errors.
+    in each task and of the pairs that are only in the other task, each standardised; robust errors.
     """
     total, weight = _gain_by_item(dataset, judged, gain)
     asked, other = np.flatnonzero(weight), other_task(judged.task)
@@ -173,7 +173,7 @@ def _regression(
             f"log popularity in {task}": np.log1p(dataset.task(task).popularity)
             for task in dataset.tasks
         },
-        f"log pairs only {other} knows": np.log1p(np.diff(known.indptr)),
+        f"log pairs only in {other}": np.log1p(np.diff(known.indptr)),
     }
     usable = {name: c[asked] for name, c in columns.items() if c[asked].std() > 0}
     if len(asked) <= 2 * (len(usable) + 1) or not usable:
@@ -224,11 +224,12 @@ def weighted_least_squares(
 
 CHAPTER = """
 <h2>Wins and losses</h2>
-<p>A case is <em>linked</em> if an item that points to the answer (one of the history; or an answer
-to training queries with the query's rarest word) and the right answer are joined by the other
-task's training data alone. By chance: with a target that is about as popular in its place. If H2
-holds, won cases are linked more often than by chance and than lost ones; where nearly all or nearly
-none are linked by chance, this says nothing.</p>
+<p>A request is <em>linked</em> if an item of its history (or, in search, an item that is
+relevant to training queries with the query's rarest word) and its relevant item occur together
+only in the other task's training data. By chance: with a random item of about the same
+popularity in place of the relevant one. If H2 holds, won requests are linked more often than by
+chance and than lost ones; if nearly all or nearly none are linked by chance, the table is not
+informative.</p>
 <div class="wide">
 <table>
 <thead><tr><th>joint against plain</th><th>requests</th><th>linked</th><th>95 %</th>

@@ -93,9 +93,9 @@ class Expectation(Value):
         worth = self.worth
         right, usual = round(100 * worth.accuracy), round(100 * worth.base_accuracy)
         first = (
-            f"forecast before training, learned from {worth.worlds} small simulated worlds: right "
-            f"in {right} % of those that it had not seen (the commonest outcome: {usual} %), Brier "
-            f"score {worth.brier:.2f} (base rate: {worth.base_brier:.2f})"
+            f"forecast before training, fitted on {worth.worlds} small simulated worlds: accuracy "
+            f"{right} % on held-out worlds (most frequent outcome: {usual} %), Brier score "
+            f"{worth.brier:.2f} (base rates: {worth.base_brier:.2f})"
         )
         return [first, *(_line(each) for each in self.expected)]
 
@@ -108,9 +108,7 @@ def _line(expected: Expected) -> str:
     )
     if not expected.beyond:
         return said
-    return (
-        f"{said}; beyond these worlds in {', '.join(expected.beyond)}, and of unknown worth there"
-    )
+    return f"{said}; extrapolated in {', '.join(expected.beyond)}, so its accuracy is unknown"
 
 
 def report_forecast(dataset: PreparedDataset) -> Expectation | None:

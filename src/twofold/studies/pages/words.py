@@ -1,4 +1,4 @@
-"""What a study found, in words: what to do, and each verdict as a sentence."""
+"""The results of a study in words: what to do, and each verdict as a sentence."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +18,12 @@ _CONCLUSION = {
 
 
 def condition(answer: Answer) -> str:
-    """The models that a question is asked of, in two words or three."""
+    """The models that a question compares, in two or three words."""
     return "deployed" if answer.question == "replace" else CONDITIONS[answer.text]
 
 
 def headline(answer: Answer) -> str:
-    """A question, and the models that it is asked of."""
+    """A question, and the models that it compares."""
     if answer.question == "replace":
         return "Can one model take the place of two, as it would be deployed?"
     read = "no model reads an item's text" if answer.text == "without" else "every model reads it"
@@ -33,20 +33,20 @@ def headline(answer: Answer) -> str:
 def what_to_do(result: StudyResult) -> str:
     """What the user should do, in a few sentences.
 
-    Which models to serve is said by *replace* alone: *transfer* judges no model that would be
+    Only *replace* says which models to serve: *transfer* does not evaluate models as they would be
     deployed, but joint at the best checkpoint of each task.
     """
     transfer = [answer for answer in result.answers if answer.question == "transfer"]
     said = [_models_to_serve(answer) for answer in result.answers if answer.question == "replace"]
     said += _effects(transfer)
     if len(transfer) == len(result.answers):
-        said.append("Which models to serve was not asked: --question replace.")
+        said.append("For which models to serve, run with --question replace.")
     return " ".join(said)
 
 
 def _effects(answers: Sequence[Answer]) -> list[str]:
-    """What learning the other task does, in sentences: the same for every task, then those of an
-    effect at one place, with what it is at the other."""
+    """The effects of learning the other task as sentences: those at all ranks, then those at some
+    ranks, with the effect at the others."""
     said = []
     for word in ("helps", "hurts"):
         reasons = {
@@ -59,12 +59,12 @@ def _effects(answers: Sequence[Answer]) -> list[str]:
             said.append(f"Learning the other task {word} {_listed(named)}.")
     said += [place for answer in answers for place in _places(answer)]
     if answers and not said:
-        said.append("That learning the other task helps either of them is not shown.")
+        said.append("No task is shown to be helped by learning the other one.")
     return said
 
 
 def _places(answer: Answer) -> list[str]:
-    """A sentence about each task whose verdict names a place."""
+    """A sentence about each task whose verdict holds at some ranks only."""
     named = f"{condition(answer)[0].upper()}{condition(answer)[1:]}"
     said = []
     for task, verdict in answer.verdicts.items():
@@ -89,27 +89,29 @@ def _models_to_serve(answer: Answer) -> str:
     if served:
         kept = _listed([task for task in answer.verdicts if task not in served])
         advice = (
-            f"Serve {_listed(served)} with the joint model; keep a model of its own for {kept}."
+            f"Serve {_listed(served)} with the joint model; keep a single-task model for {kept}."
         )
     elif worse:
-        advice = "Keep two models: one joint model would lose what matters."
+        advice = "Keep two models: one joint model would be worse."
     else:
         return "Keep two models for now: these data do not show that one can take their place."
     return " ".join([advice, *_places(answer)])
 
 
 FEW = 0.1
-"""A task of a smaller weight is named: its verdict may be that of the weights."""
+"""A task with a smaller weight is named, since the weight may explain its verdict."""
 
 
 def light_tasks(answer: Answer) -> str:
-    """A sentence about the tasks that hardly count in joint's loss; empty where all do."""
+    """A sentence about tasks with a small weight in joint's loss; empty if there is none."""
     light = {task: weight for task, weight in answer.source_weights.items() if weight < FEW}
     if not light:
         return ""
-    named = _listed([f"{task} weighs {100 * weight:.0f} %" for task, weight in light.items()])
+    named = _listed(
+        [f"{task} has a weight of {100 * weight:.0f} %" for task, weight in light.items()]
+    )
     return (
-        f"In joint's loss {named}: what is found here may be due to that; compare with other "
+        f"In the loss of joint {named}, which may explain the verdict; compare with other "
         f"source_weights."
     )
 
@@ -122,10 +124,10 @@ def verdict_sentence(task: Task, verdict: TaskVerdict) -> str:
     """The verdict on one task as a sentence."""
     added = other_task(task)
     if verdict.verdict == "not enough data":
-        asked = f"whether {added} helps {task}"
+        unknown = f"whether {added} helps {task}"
         if verdict.question == "replace":
-            asked = f"whether one joint model can take the place of {task}'s own"
-        return f"These data do not show {asked} ({verdict.reason})."
+            unknown = f"whether one joint model can take the place of the {task} model"
+        return f"These data do not show {unknown} ({verdict.reason})."
     sentence = f"{_conclusion(task, verdict)}."
     if verdict.provisional:
         return f"Provisionally: {sentence}"
@@ -138,7 +140,7 @@ def _conclusion(task: Task, verdict: TaskVerdict) -> str:
     if verdict.question == "replace" and verdict.verdict == "only at the top":
         better = "better" if verdict.effect == "helps" else "worse"
         return f"one joint model is {better} for {task} at the top, in {top}"
-    replaces = f"one joint model can take the place of {task}'s own"
+    replaces = f"one joint model can take the place of the {task} model"
     if verdict.verdict == "not worse":
         return f"{replaces}: it is not worse"
     if verdict.effect == "not worse":
@@ -153,49 +155,52 @@ def _conclusion(task: Task, verdict: TaskVerdict) -> str:
 
 _ADVICE: Mapping[Question, Mapping[Verdict, str]] = {
     "transfer": {
-        "helps": "This task gains by what the other one teaches.",
-        "hurts": "Learn this task alone, or with other weights of the sources.",
-        "no material difference": "What the other task changes here is too small to matter.",
-        "only deeper": "It gains where many answers are shown, or what is found is ranked again, "
-        "and loses where the first ones count.",
+        "helps": "This task gains from learning the other one.",
+        "hurts": "Train this task alone, or with other source_weights.",
+        "no material difference": "The effect of the other task is too small to matter.",
+        "only deeper": "It gains where many items are shown or re-ranked, and loses where the "
+        "first ranks count.",
     },
     "replace": {
-        "helps": "One joint model serves this task better than a model of its own.",
-        "hurts": "Keep a model of its own for this task, or change the weights of the sources.",
-        "no material difference": "One joint model can serve this task without a loss that "
-        "matters.",
-        "not worse": "One joint model can serve this task: what it may lose does not matter.",
-        "only deeper": "Use the joint model where many answers are shown, or what it finds is "
-        "ranked again; keep a model of its own where the first ones count.",
+        "helps": "One joint model serves this task better than a single-task model.",
+        "hurts": "Keep a single-task model for this task, or change source_weights.",
+        "no material difference": "One joint model can serve this task; any loss is too small to "
+        "matter.",
+        "not worse": "One joint model can serve this task: any loss is smaller than the margin.",
+        "only deeper": "Use the joint model where many items are shown or re-ranked; keep a "
+        "single-task model where the first ranks count.",
     },
 }
 
 
 def advice_on(verdict: TaskVerdict) -> str:
-    """What to do about a verdict; which models to serve only where *replace* was asked."""
+    """What to do about a verdict; only those on *replace* say which models to serve."""
     if advice := _ADVICE[verdict.question].get(verdict.verdict):
         return advice
     if verdict.verdict == "only at the top":
         if verdict.question == "transfer":
-            return f"Where the first answers count, learning the other task {verdict.effect}."
+            return f"Where the first ranks count, learning the other task {verdict.effect}."
         better = "better" if verdict.effect == "helps" else "worse"
-        return f"Where the first answers count, the joint model is the {better} one."
+        return f"Where the first ranks count, the joint model is {better}."
     if verdict.reason.startswith("undertrained"):
         return "Run again without the cap, or with a larger one: --budget standard."
     if verdict.needed and (ways := _ways(verdict.needed, verdict.of_each_seed)):
         return (
-            f"In four of five studies, {' or '.join(ways)} would decide, unless the difference is "
-            f"near the smallest that matters."
+            f"With a probability of 80 %, {' or '.join(ways)} would give a verdict, unless the "
+            f"difference is near the smallest effect of interest."
         )
     if verdict.reason == BETWEEN:
-        return "It beats one of them and loses to the other: which would you run otherwise?"
-    return "A decision would need many more test requests and seeds."
+        return (
+            "Joint is better than one of them and worse than the other: compare with the one that "
+            "you would deploy."
+        )
+    return "A verdict would need many more test requests and seeds."
 
 
 def _ways(needed: Needed, of_each_seed: bool) -> list[str]:
-    """What would decide, in words."""
+    """What would give a verdict, in words."""
     is_each = of_each_seed or needed.of_each_seed
-    ways, requests = [], "test requests a seed" if is_each else "test requests"
+    ways, requests = [], "test requests for each seed" if is_each else "test requests"
     if needed.requests:
         ways.append(f"{needed.requests:,} {requests}")
     if needed.seeds:

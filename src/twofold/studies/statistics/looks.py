@@ -30,13 +30,14 @@ class Looks:
     planned: Sequence[int] | None
     most: int
 
-    def tell_plan(self) -> None:
+    def log_plan(self) -> None:
         """Say in the log, before the first look of several, when they are."""
         if self.planned and len(self.planned) > 1 and len(self.taken) == 1:
             *others, last = self.planned
-            _log.info("looks are planned after %s and %d seeds", ", ".join(map(str, others)), last)
+            others_named = ", ".join(map(str, others))
+            _log.info("interim looks are planned after %s and %d seeds", others_named, last)
 
-    def tell_cost(self, seconds: float, outlooks: Iterable[str] = ()) -> None:
+    def log_cost(self, seconds: float, outlooks: Iterable[str] = ()) -> None:
         """Say in the log what all seeds will take and may find, given the first one.
 
         Args:
@@ -79,9 +80,9 @@ def looks_end(
         return max_seeds or (planned_looks(own)[-1] if len(own) > 1 else None)
     if (asked := max_seeds or seeds) > end:
         raise InputError(
-            f"--{'max-' if max_seeds else ''}seeds {asked}: the looks at this study were planned "
-            f"for {end} seeds at most, where their error is spent; give at most {end}, or begin a "
-            f"study in another folder"
+            f"--{'max-' if max_seeds else ''}seeds {asked}: the interim looks of this study were "
+            f"planned for {end} seeds at most, and no error is left to spend after that; give at "
+            f"most {end}, or begin a study in another folder"
         )
     return end
 
@@ -122,7 +123,9 @@ def are_settled(answers: Sequence[Mapping[Task, TaskVerdict]], looks: Looks) -> 
     unsettled = sum(not is_settled(verdict) for verdict in verdicts)
     if looks.seeds < looks.most:
         state = (
-            f"{unsettled} of {len(verdicts)} verdicts are open" if unsettled else "nothing is open"
+            f"{unsettled} of {len(verdicts)} verdicts are open"
+            if unsettled
+            else "no verdict is open"
         )
         _log.info("after %d seeds %s", looks.seeds, state)
     return not unsettled

@@ -1,7 +1,7 @@
 """Pairs of items that one task's training data join: what H2 says that the tasks learn from each
 other.
 
-*Together*: both occur in one user's training history. *Relevant*: both are right answers to one
+*Together*: both occur in one user's training history. *Relevant*: both are relevant items to one
 training query (equal normalised text).
 """
 

@@ -1,4 +1,4 @@
-"""Why a verdict was given, or could not be, in words."""
+"""The reason for a verdict, or for none, in words."""
 
 from twofold.studies.statistics.rule import Direction, Effect, Pair, Verdict, pair_of
 from twofold.studies.statistics.task_scores import TOP, TaskScores
@@ -12,7 +12,7 @@ _REASONS = {
     "helps": "joint is above the plain arm and above the step-matched control",
     "hurts": "joint is below the plain arm and below the step-matched control",
     "no material difference": "both 90 % intervals lie inside the smallest effect of interest",
-    "not worse": "joint is surely above both arms less the margin",
+    "not worse": "joint is significantly above both arms minus the margin",
 }
 
 
@@ -20,27 +20,29 @@ def reason_of(verdict: Verdict, effect: Effect | None, scores: TaskScores, shown
     """Why the rule gives this verdict.
 
     Args:
-        effect: what joint does at the place that the verdict names, if it names one.
-        shown: what the primary measure shows.
+        effect: the effect at the ranks that the verdict names, if it names any.
+        shown: the effect in the primary measure.
     """
     if verdict in _REASONS:
         return _REASONS[verdict]
     measure = scores.measure
     if verdict == "only deeper":
         at = "not worse" if effect == "not worse" else "better"
-        return f"joint is surely {at} in {measure}, and surely worse in {TOP}"
+        return f"joint is significantly {at} in {measure}, and significantly worse in {TOP}"
     if verdict == "only at the top":
         better = "better" if effect == "helps" else "worse"
         deeper = "no difference is shown" if shown == "open" else f"it {shown}"
-        return f"joint is surely {better} in {TOP}; in {measure} {deeper}"
+        return f"joint is significantly {better} in {TOP}; in {measure} {deeper}"
     return _why_open(pair_of(scores.moments))
 
 
 def _why_open(pair: Pair) -> str:
-    """What keeps the data from deciding."""
+    """Why the data do not give a verdict."""
     wide = {name: estimate.interval(LEVEL) for name, estimate in pair.items()}
     if all(low > 0 for low, _ in wide.values()) or all(high < 0 for _, high in wide.values()):
-        return "the difference does not hold after Holm's correction, or at the level of this look"
+        return (
+            "the difference is not significant after Holm's correction or at the level of this look"
+        )
     if disagree(pair):
         return BETWEEN
     unclear = [name for name, (low, high) in wide.items() if low <= 0 <= high]
@@ -49,6 +51,6 @@ def _why_open(pair: Pair) -> str:
 
 
 def disagree(pair: Pair) -> bool:
-    """Whether joint is surely above one of the two arms and surely below the other."""
+    """Whether joint is significantly above one of the two arms and below the other."""
     bounds = [estimate.interval(LEVEL) for estimate in pair.values()]
     return any(low > 0 for low, _ in bounds) and any(high < 0 for _, high in bounds)

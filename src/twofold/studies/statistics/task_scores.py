@@ -23,7 +23,7 @@ USUAL_PART_OF_CATALOG = 0.1
 FEWEST_UNITS = 20
 """The fewest test users, or queries without one, that a verdict may rest on."""
 FEWEST_FOUND = 5
-"""The fewest of them for which some arm finds a right answer."""
+"""The fewest of them for which some arm finds a relevant item."""
 FEWEST_SEEDS = 2
 """The fewest trained models of an arm that show how much trainings vary."""
 
@@ -104,20 +104,20 @@ def primary_measure(catalog: int, asked: str | None = None) -> Measure:
 
 
 def has_top(measure: Measure) -> bool:
-    """Whether the first ranks are tested too, since the primary measure does not weigh ranks."""
+    """Whether the first ranks are tested too, since the primary measure does not weight ranks."""
     return measure.name not in ("nDCG", "RR")
 
 
 def why_degenerate(scores: TaskScores) -> str | None:
     """Why the measure cannot distinguish the arms, whatever they learned; None where it can."""
     if not all(np.isfinite(_asked(arm)).all() for arm in (*scores.arms, *(scores.top or ()))):
-        return "some scores are not numbers, so nothing can be computed from them"
+        return "some scores are not numbers"
     if not any(_asked(arm).any() for arm in scores.arms):
-        return "no arm finds any right answer"
+        return "no arm retrieves any relevant item"
     measure, catalog = scores.measure, scores.catalog
     if catalog is not None and catalog * MOST_OF_CATALOG < measure.k:
         return (
-            f"an answer of {measure.k} holds more than half of the catalog of {catalog} "
+            f"the first {measure.k} ranks are more than half of the catalog of {catalog} "
             f"items, so {measure} is high for any model; a verdict needs a larger catalog"
         )
     return _why_too_few(scores)
@@ -135,11 +135,11 @@ def _why_too_few(scores: TaskScores) -> str | None:
     answered_units = len(np.unique(scores.clusters[answered]))
     if answered_units < FEWEST_FOUND:
         return (
-            f"the arms find right answers for {answered_units} of {units} test users or queries "
-            f"alone; a verdict needs at least {FEWEST_FOUND}"
+            f"the arms retrieve relevant items for only {answered_units} of {units} test users or "
+            f"queries; a verdict needs at least {FEWEST_FOUND}"
         )
     if not np.ptp(np.concatenate(arms), axis=0).any():
-        return "every arm scores the same on every request, so nothing distinguishes them"
+        return "every arm has the same score on every request"
     return None
 
 
@@ -149,24 +149,24 @@ def _asked(arm: Floats) -> Floats:
 
 
 def why_at_ceiling(scores: TaskScores, smallest: float) -> str | None:
-    """Why no difference of the size `smallest` could have been seen; None where one could."""
+    """Why no difference of the size `smallest` is possible; None if one is."""
     plain = scores.plain_mean
     if 1 - plain >= smallest:
         return None
     return (
-        f"the plain arm reaches {plain:.4f} of at most 1, which leaves less room than the smallest "
-        f"effect of interest; a verdict needs harder requests, or a larger catalog"
+        f"the plain arm has {plain:.4f} of at most 1, so no difference as large as the smallest "
+        f"effect of interest is possible; a verdict needs harder requests, or a larger catalog"
     )
 
 
 def why_too_few_seeds(scores: TaskScores) -> str | None:
-    """Why nothing is known of how much trainings vary; None where something is."""
+    """Why the variance over seeds is unknown; None if it can be estimated."""
     arms = scores.arms
     alike = len({len(arm) for arm in arms}) == 1
     if (scores.seeds >= FEWEST_SEEDS and alike) or max(map(len, arms)) >= MIN_SEEDS:
         return None
     return (
-        f"{'one seed' if scores.seeds == 1 else f'{scores.seeds} seeds'}: how much trainings vary "
-        f"is unknown, so a difference may be that of these trained models alone; a verdict needs "
-        f"at least {FEWEST_SEEDS} seeds, and better {MIN_SEEDS}"
+        f"{'one seed' if scores.seeds == 1 else f'{scores.seeds} seeds'}: the variance over "
+        f"seeds is unknown, so a difference may hold for these trained models only; a verdict "
+        f"needs at least {FEWEST_SEEDS} seeds, better {MIN_SEEDS}"
     )

@@ -1,6 +1,6 @@
 """A folder of large tables, prepared piece by piece.
 
-Copies, queries without a history and queries without a right answer are counted on the way. Where
+Copies, queries without a history and queries without a relevant item are counted on the way. Where
 anything else is to be reported of a row, the tables are read whole: the report names places and
 counts, which only the whole has.
 """

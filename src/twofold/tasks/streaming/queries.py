@@ -59,7 +59,7 @@ class StreamedQueries:
         folder: where pieces and arrays are written.
 
     Attributes:
-        asked: the queries that have a right answer, mapped from files.
+        asked: the queries that have a relevant item, mapped from files.
         queries, qrels: the tables, with the columns of a prepared dataset.
         notes: what is to be said of the rows.
 
@@ -178,7 +178,7 @@ class StreamedQueries:
         return np.bincount(rows["query"] - np.uint32(start), minlength=1 << _QUERY_BITS)
 
     def _arrays(self, texts: Digests, counts: Ints) -> JudgedQueries:
-        """The queries that have a right answer, and their answers; the others are left out."""
+        """The queries that have a relevant item, and their answers; the others are left out."""
         judged = counts > 0
         users, times, splits = (
             file.mapped() for file in (self._users, self._seconds, self._splits)
@@ -204,7 +204,7 @@ class StreamedQueries:
         )
 
     def _texts(self, judged: Bools, is_first: Bools) -> Texts:
-        """The different texts; on the way, queries without a right answer leave their piece."""
+        """The different texts; on the way, queries without a relevant item leave their piece."""
         letters = ArrayFile(self._folder, "text_letters", "|u1")
         sizes = ArrayFile(self._folder, "text_sizes", "<i4")
         done = 0
@@ -221,7 +221,7 @@ class StreamedQueries:
         return Texts(letters.mapped(), np.cumsum(sizes.mapped(), dtype=np.int64))
 
     def _unjudged(self, counts: Ints) -> list[Note]:
-        """The note on queries without a right answer."""
+        """The note on queries without a relevant item."""
         rows = np.flatnonzero(counts == 0)
         if not len(rows):
             return []
