@@ -46,7 +46,11 @@ def test_slices_by_number_of_right_answers(write_folder: WriteFolder) -> None:
     assert found["relevant items"].labels.tolist() == ["2 to 5", "2 to 5", "1"]
     assert found["kind"].names == ["question", "tag"]
     assert found["kind"].labels.tolist() == ["tag", "question", ""]
-    assert found["known to"].labels.tolist() == ["both tasks", "both tasks", "the other task only"]
+    assert found["trained in"].labels.tolist() == [
+        "both tasks",
+        "both tasks",
+        "the other task only",
+    ]
     assert found["query length"].labels.tolist() == ["1 word", "2 words", "1 word"]
 
 

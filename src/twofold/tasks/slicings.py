@@ -1,4 +1,4 @@
-"""Ways to slice the test requests of a task, from what its training data know of them."""
+"""Ways to slice the test requests of a task, by its training data."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -43,7 +43,7 @@ def slicings(
         typical: requests whose histories say which are long; those of the dataset by default.
     """
     judged = dataset.task(task).requests("test")
-    ways = {"popularity": _popularity(dataset, judged), "known to": _known_to(dataset, judged)}
+    ways = {"popularity": _popularity(dataset, judged), "trained in": _trained_in(dataset, judged)}
     ways["pair seen in"] = _pairs(dataset, judged)
     if task == "recommendation":
         ways["history length"] = _history_lengths(judged, typical or judged)
@@ -79,7 +79,7 @@ def _popularity(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     return _slicing(BANDS, [BANDS[bands[right].min()] for right in _positions(dataset, judged)])
 
 
-def _known_to(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
+def _trained_in(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """By the tasks that train on a relevant item."""
     own = dataset.task(judged.task).popularity > 0
     other = dataset.task(other_task(judged.task)).popularity > 0
@@ -91,10 +91,12 @@ def _known_to(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
 def _pairs(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """Memorisation or generalisation: by the training data that hold a request's pair.
 
-    In recommendation the pair is the last item of the history and the right one, in search a word
-    of the query and the right item. Training holds it where both are neighbours in a history, or
-    where a training query with that word, or for both items, was answered so. By the other task
-    alone a query's word and an item are joined through an answer that is the item's neighbour.
+    In recommendation the pair is the last item of the history and the relevant item, in search a
+    word of the query and the relevant item. Recommendation data have a pair of items that are
+    neighbours in a history; search data have two items that are relevant to one training query, or
+    a word and an item that is relevant to a training query with that word. Recommendation data have
+    a word and an item if an item that is relevant to a training query with that word is a neighbour
+    of the item.
     """
     near, answers = _near_in_histories(dataset), _answers_by_word(dataset)
     together = _together(dataset)

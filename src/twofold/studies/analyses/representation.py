@@ -326,12 +326,12 @@ data.</figcaption>
 <table>
 <caption>At most 5,000 pairs of each class; pairs share items, so the intervals are exploratory.
 {% if study.stamp.folded %}Models and pairs are those of the first seed, since other seeds
-have other training data.{% endif %}
+have other training data. {% endif %}
 Joint − it: the cosine in joint minus that in the arm of the row.
 {% if pairs.looked_at.histories < 1 or pairs.looked_at.queries < 1 %}Counts are those of a sample:
 {{ pairs.looked_at.histories | number }} of the histories and {{ pairs.looked_at.queries | number }}
 of the queries.{% endif %}</caption>
-<thead><tr><th>pairs</th><th>number</th><th>arm</th><th>cosine</th><th>matched</th>
+<thead><tr><th>pairs</th><th>number</th><th class="text">arm</th><th>cosine</th><th>matched</th>
 <th>difference</th><th>joint − it</th></tr></thead>
 <tbody>
 {% for name, cosines in result.cosines.items() %}

@@ -136,7 +136,8 @@ took {{ result.steps | count }} steps, the models of this study
 {{ result.steps_of_seeds | count }}.</p>
 <div class="wide">
 <table>
-<thead><tr><th>arm</th><th>recipe</th><th>steps</th><th>validation</th><th>chosen</th></tr></thead>
+<thead><tr><th>arm</th><th class="text">recipe</th><th>steps</th><th>validation</th>
+<th>chosen</th></tr></thead>
 <tbody>
 {% for arm, own in result.arms.items() %}{% for trial in own.last %}
 <tr><td>{{ arm }}</td><td class="text">

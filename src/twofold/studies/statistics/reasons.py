@@ -46,8 +46,10 @@ def _why_open(pair: Pair) -> str:
     if disagree(pair):
         return BETWEEN
     unclear = [name for name, (low, high) in wide.items() if low <= 0 <= high]
-    named = " and ".join(f"joint - {name}" for name in unclear)
-    return f"the 95 % interval of {named} includes 0, and is wide"
+    named = " and ".join(f"joint − {name}" for name in unclear)
+    if len(unclear) > 1:
+        return f"the 95 % intervals of {named} include 0"
+    return f"the 95 % interval of {named} includes 0"
 
 
 def disagree(pair: Pair) -> bool:
