@@ -23,8 +23,11 @@ COMMAND = "from twofold.cli import main; main()"
 
 
 def serve_fake() -> None:
-    """Two models without weights, whose batches take `SECONDS`, at the address `HOST`; with `KEYED`
-    clients need a key. A reload accepts one folder, m1, and refuses any other."""
+    """Two models without weights, whose batches take `SECONDS`, at the address `HOST`.
+
+    An answer may take `TIMEOUT`; with `KEYED` clients need a key. A reload accepts one folder, m1,
+    and refuses any other.
+    """
     import logging
 
     from tests.serving.client import key_of_someone
@@ -44,7 +47,8 @@ def serve_fake() -> None:
 
     folders = {"joint": Path("m1"), "search": Path("m1")}
     engines = {name: load(folder, name) for name, folder in folders.items()}
-    settings = ServingSettings(max_body_bytes=100_000, timeout_seconds=TIMEOUT_SECONDS)
+    timeout = float(os.environ.get("TIMEOUT", TIMEOUT_SECONDS))
+    settings = ServingSettings(max_body_bytes=100_000, timeout_seconds=timeout)
     keys = [key_of_someone()] if "KEYED" in os.environ else []
     app = create_app(engines, settings, folders=folders, load=load, keys=keys)
     run(app, os.environ.get("HOST", "127.0.0.1"), 0)

@@ -135,14 +135,15 @@ def reading_little(server: Server) -> socket.socket:
     body = json.dumps({"requests": [{"query": "x", "k": 50}] * 100}).encode()
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.settimeout(30)
+    connection.settimeout(60)
     connection.connect(("127.0.0.1", server.port))
     connection.sendall(request(body).replace(b"/search", b"/retrieve/batch") * BATCHES)
     return connection
 
 
-def test_an_answer_that_is_read_late_comes_whole_and_holds_nobody_up(server: Server) -> None:
-    with reading_little(server) as connection:
+def test_an_answer_that_is_read_late_comes_whole_and_holds_nobody_up(tmp_path: Path) -> None:
+    # On a busy machine a batch waits for longer than the other tests allow.
+    with running(tmp_path, TIMEOUT="60") as server, reading_little(server) as connection:
         time.sleep(1)
         assert server.ask("/search", {"query": "x"})[0] == 200
         whole = connection.makefile("rb")
