@@ -68,6 +68,6 @@ def test_one_item_alone_is_said(write_folder: WriteFolder) -> None:
         items="item_id,title\na,Alpha\n", queries=None, qrels=None, interactions=f"{EVENTS}u,a,1\n"
     )
     assert [str(note).replace(f"{folder}/", "") for note in read_source(folder).notes] == [
-        "items.csv line 2: item 'a' is the only one, so that every answer is right (1 item kept); "
-        "add the other items"
+        "items.csv line 2: item 'a' is the only one, so that every ranking is correct "
+        "(1 item kept); add the other items"
     ]

@@ -116,10 +116,10 @@ def read_queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]
 
 
 def _one_item(table: "Table") -> list[Note]:
-    """A note where there is one item alone: every answer is right, and every measure 1."""
+    """A note where there is one item alone: every ranking is correct, and every measure 1."""
     if table.rows.height != 1:
         return []
-    problem = f"item '{table.rows['item_id'][0]}' is the only one, so that every answer is right"
+    problem = f"item '{table.rows['item_id'][0]}' is the only one, so that every ranking is correct"
     return [Note(1, table.place(0), problem, "add the other items", "item", "kept")]
 
 
