@@ -133,6 +133,7 @@ def requests(count: int, tokens: int, vocabulary: Vocabulary, device: torch.devi
         context_positions=torch.full((count,), tokens - 1),
         context_codebooks=codebooks,
         context_items=rows,
+        time_buckets=torch.zeros_like(rows),
         target_contexts=nothing,
         targets=nothing,
         weights=nothing.float(),

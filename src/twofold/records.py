@@ -72,6 +72,9 @@ class Request:
             independent. Models do not read it.
         where: (attribute, values) pairs; an item comes back only if each of the attributes has one
             of its values.
+        time: when it is asked, in seconds since 1970; None for not known. Only models that were
+            trained with `request_time` read it.
+        last_event_time: when the last event of the history was, in seconds since 1970.
     """
 
     request_id: str
@@ -81,6 +84,15 @@ class Request:
     exclude: frozenset[str] = frozenset()
     user_id: str | None = None
     where: tuple[tuple[str, frozenset[str]], ...] = ()
+    time: float | None = None
+    last_event_time: float | None = None
+
+    @property
+    def since_last_event(self) -> float | None:
+        """The seconds from the last event of the history to the request; None for not known."""
+        if self.time is None or self.last_event_time is None:
+            return None
+        return self.time - self.last_event_time
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -96,6 +108,8 @@ class Example:
         targets: catalog positions, (T,).
         visible: for each target the number of history items that it sees, (T,).
         weights: the weight of each target in the loss, (T,); None where all are equal.
+        since: seconds from the last item that each target sees to it, NaN for not known, (T,); None
+            where no time is read.
     """
 
     history: Ints
@@ -103,13 +117,14 @@ class Example:
     targets: Ints
     visible: Ints
     weights: Floats | None = None
+    since: Floats | None = None
 
     def cut(self, most: int) -> "Example":
         """The example with the last `most` items of the history, and the targets that see one."""
         before = max(0, len(self.history) - most)
         if not before:
             return self
-        kept = self._with_targets(self.visible > before)
+        kept = self.keeping(self.visible > before)
         return replace(kept, history=self.history[before:], visible=kept.visible - before)
 
     def windows(self, most: int) -> "list[Example]":
@@ -121,7 +136,7 @@ class Example:
         while len(rest.history) > most:
             windows.append(rest.cut(most))
             before = len(rest.history) - most
-            kept = rest._with_targets(rest.visible <= before)
+            kept = rest.keeping(rest.visible <= before)
             rest = replace(kept, history=rest.history[:before], query=None)
         return [*windows, rest]
 
@@ -129,18 +144,23 @@ class Example:
         """One example for each part of the history that some target sees."""
         examples = []
         for visible in np.unique(self.visible):
-            part = self._with_targets(self.visible == visible)
+            part = self.keeping(self.visible == visible)
             query = self.query if visible == len(self.history) else None
             examples.append(replace(part, history=self.history[:visible], query=query))
         return examples
 
-    def _with_targets(self, kept: npt.NDArray[np.bool_]) -> "Example":
-        """The example with some of its targets; `kept` is (T,)."""
+    def keeping(self, kept: npt.NDArray[np.bool_] | Ints) -> "Example":
+        """The example with some of its targets.
+
+        Args:
+            kept: which of them, (T,), or their numbers.
+        """
         return replace(
             self,
             targets=self.targets[kept],
             visible=self.visible[kept],
             weights=None if self.weights is None else self.weights[kept],
+            since=None if self.since is None else self.since[kept],
         )
 
 
@@ -165,6 +185,8 @@ class Examples(Sequence[Example]):
         visible: for each target the number of history items that it sees, (T,); None in an order
             that says so.
         weights: the weight of each target in the loss, (T,); None where all are equal.
+        since: seconds from the last item that each target sees to it, NaN for not known, (T,); None
+            where no time is read.
         queries: texts that examples ask.
         query_of: the index of each example's query in `queries`, or -1 for none, (n,).
     """
@@ -180,6 +202,7 @@ class Examples(Sequence[Example]):
     queries: Sequence[str] = ()
     visible: Ints | None = None
     weights: Floats | None = None
+    since: Floats | None = None
 
     @staticmethod
     def of(examples: Iterable[Example]) -> "Examples":
@@ -197,6 +220,8 @@ class Examples(Sequence[Example]):
         equal = [np.ones(len(e.targets)) if e.weights is None else e.weights for e in listed]
         visible = np.concatenate([*(example.visible for example in listed), *none])
         counts, lengths = np.diff(target_ends, prepend=0), np.diff(ends, prepend=0)
+        timed = any(example.since is not None for example in listed)
+        never = [np.full(len(e.targets), np.nan) if e.since is None else e.since for e in listed]
         at_end = not weighted and bool((visible == np.repeat(lengths, counts)).all())
         return Examples(
             items=np.concatenate([*(example.history for example in listed), *none]),
@@ -210,11 +235,20 @@ class Examples(Sequence[Example]):
             queries=list(numbers),
             visible=None if at_end else visible,
             weights=np.concatenate(equal) if weighted else None,
+            since=np.concatenate(never) if timed else None,
         )
 
     @staticmethod
-    def of_histories(items: Ints, begins: Ints, ends: Ints) -> "Examples":
-        """One example for each run of items: all but the first are targets."""
+    def of_histories(
+        items: Ints, begins: Ints, ends: Ints, since: Floats | None = None
+    ) -> "Examples":
+        """One example for each run of items: all but the first are targets.
+
+        Args:
+            items: catalog positions, (E,).
+            begins, ends: the runs, (n,).
+            since: the seconds from the item before to each item, (E,).
+        """
         return Examples(
             items=items,
             begins=begins,
@@ -224,6 +258,7 @@ class Examples(Sequence[Example]):
             target_starts=begins + 1,
             target_ends=ends,
             query_of=np.full(len(begins), -1),
+            since=since,
         )
 
     def __len__(self) -> int:
@@ -246,6 +281,7 @@ class Examples(Sequence[Example]):
             targets=np.asarray(self.targets[first:last], dtype=np.int64),
             visible=visible,
             weights=None if self.weights is None else self.weights[first:last],
+            since=None if self.since is None else self.since[first:last],
         )
 
     @property
@@ -272,6 +308,12 @@ class Examples(Sequence[Example]):
     def flat_histories(self) -> Ints:
         """The items of all histories, one history after another."""
         return np.asarray(self.items[runs(self.begins, self.lengths)], dtype=np.int64)
+
+    def flat_since(self) -> Floats:
+        """`since` of the targets of all examples, NaN where no time is read, (targets,)."""
+        if self.since is None:
+            return np.full(int(self.counts.sum()), np.nan)
+        return np.asarray(self.since[runs(self.target_starts, self.counts)])
 
     def flat_targets(self) -> tuple[Ints, Ints, Floats | None]:
         """The targets of all examples, what each sees, and their weights, (targets,) each."""
@@ -342,7 +384,7 @@ class Examples(Sequence[Example]):
         whole = np.repeat(np.arange(len(self)), counts)
         ends = self.ends[whole] - most * runs(np.zeros_like(counts), counts)
         begins = np.maximum(self.begins[whole], ends - most)
-        return Examples.of_histories(self.items, begins, ends + 1)
+        return Examples.of_histories(self.items, begins, ends + 1, self.since)
 
     def by_context(self) -> "Examples":
         """An example for each part of a history that a target sees; see `Example.by_context`."""
@@ -477,7 +519,10 @@ class Run:
 
 
 class Retriever(Protocol):
-    """Anything that answers requests from the full catalog."""
+    """Anything that answers requests from the full catalog.
+
+    An evaluation tells `Request.time` to one that has an attribute `reads_time` that is true.
+    """
 
     @property
     def name(self) -> str: ...

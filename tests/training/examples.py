@@ -16,6 +16,7 @@ def encoded_examples(lengths: list[int]) -> list[EncodedExample]:
             contexts=ends,
             codebooks=ends * 0,
             context_items=ends * 0,
+            time_buckets=ends * 0,
             target_contexts=np.arange(len(ends)),
             targets=ends * 0,
             weights=np.ones(len(ends)),

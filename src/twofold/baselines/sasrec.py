@@ -38,6 +38,7 @@ def sasrec(
         "text_encoder": "none",
         "item_init": "random",
         "item_text_queries": 0,
+        "request_time": False,
     }
     arm = NAMED_ARMS["recommendation"]
     own, tuning = config.model_copy(update=changed), None

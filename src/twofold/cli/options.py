@@ -213,6 +213,26 @@ def _readings(parts: Sequence[str], known: Container[str]) -> list[tuple[str, ..
     return ways[0]
 
 
+def parse_time(option: str, value: str | None) -> float | None:
+    """A time in seconds since 1970; None where it is not given.
+
+    Raises:
+        InputError: the value is no time.
+    """
+    if value is None:
+        return None
+    # Imported here, as only `recommend` with times needs it.
+    from twofold.data.times import is_seconds
+    from twofold.tasks.cutoff import readings_of
+
+    if not (meant := readings_of(value)):
+        raise InputError(
+            f"{option} '{value}': neither a number of seconds since 1970 nor an ISO time such as "
+            f"2024-05-01T12:00:00"
+        )
+    return next((time for time in meant if is_seconds(time)), meant[-1])
+
+
 def set_threads(threads: int | None) -> None:
     """Set the number of CPU threads; call it before torch is imported.
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli.options import History, Json, Model, TopK, parse_ids
+from twofold.cli.options import History, Json, Model, TopK, parse_ids, parse_time
 from twofold.cli.show import show
 from twofold.records import InputError
 
@@ -16,6 +16,18 @@ def recommend(
         str | None,
         typer.Option("--user", help="A user whose history is in the model folder."),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            help="When the items are asked for, for a model that was trained with request_time: "
+            "seconds since 1970, an ISO time or a date.",
+        ),
+    ] = None,
+    last_event: Annotated[
+        str | None,
+        typer.Option("--last-event", help="When the last event of the history was, for --at."),
+    ] = None,
     k: TopK = 10,
     json: Json = False,
 ) -> None:
@@ -24,9 +36,11 @@ def recommend(
 
     if (not history) == (user is None):
         raise InputError("recommend: give either --history a,b,c or --user ID")
+    time, last = parse_time("--at", at), parse_time("--last-event", last_event)
     retriever = load_model(model)
     if user is not None:
-        show(retriever.recommend_for_user(user, k), json)
+        answer = retriever.recommend_for_user(user, k, time=time, last_event_time=last)
     else:
         ids = parse_ids(history, retriever.model.catalog.positions)
-        show(retriever.recommend(ids, k), json)
+        answer = retriever.recommend(ids, k, time=time, last_event_time=last)
+    show(answer, json)

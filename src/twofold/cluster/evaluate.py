@@ -48,7 +48,7 @@ class RayRetriever:
         threads: int = 1,
         device: str = "cpu",
     ) -> None:
-        self.name = model.name
+        self.name, self.reads_time = model.name, model.reads_time
         self._model = model
         device = device_there(device)
         gpus = int(device != "cpu")

@@ -467,6 +467,11 @@ def are_times(column: pl.Series) -> bool:
     return given > 0 and seconds_in(column) / given >= ARE_TIMES
 
 
+def is_seconds(time: float) -> bool:
+    """Whether one time is seconds since 1970, by its size."""
+    return bool(seconds_in(pl.Series([time], dtype=pl.Float64)))
+
+
 def seconds_in(column: pl.Series) -> int:
     """How many timestamps are seconds since 1970, by their size."""
     units = pl.select(unit_of(pl.lit(column))).to_series()

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from twofold.model.encoded import Batch
+from twofold.model.encoded import TIME_BUCKETS, UNKNOWN_TIME, Batch
 from twofold.model.kernels import (
     Layout,
     PackedLinear,
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 QUERY_MAP = "query_map.safetensors"
+TIME_EMBEDDING = "time_embedding.safetensors"
+_UNKNOWN_SHARE = 0.1
+"""The share of training targets that are asked for without a time."""
 
 
 class Backbone(nn.Module):
@@ -45,6 +48,8 @@ class Backbone(nn.Module):
         model: the transformers model.
         code_slice: the token ids of the codes.
         query_map: maps a query's vector to the model's width, E -> D; None without a text encoder.
+        time_embedding: the scale and shift of a state by the time of its request, buckets -> 2 D;
+            None where no time is read.
         contexts_per_sequence: 1 where a forward pass predicts from a single hidden state, None
             for any number.
     """
@@ -59,6 +64,12 @@ class Backbone(nn.Module):
         if vocabulary.encoder:
             width = model.get_input_embeddings().embedding_dim
             self.query_map = nn.Linear(vocabulary.vector_width, width, bias=False)
+        self.time_embedding: nn.Embedding | None = None
+        if vocabulary.reads_time:
+            width = model.get_input_embeddings().embedding_dim
+            # From zero, so that a training starts as one without it does.
+            self.time_embedding = nn.Embedding(TIME_BUCKETS, 2 * width, padding_idx=UNKNOWN_TIME)
+            nn.init.zeros_(self.time_embedding.weight)
         self._outputs: dict[tuple[int, int], PackedLinear] = {}
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,9 +81,13 @@ class Backbone(nn.Module):
         _, rows = tied_rows(table, batch.tokens.new_zeros(0), self.code_slice.start)
         return states, rows.float()
 
-    @abstractmethod
     def states(self, batch: Batch) -> torch.Tensor:
         """The hidden states from which a code is predicted, (C, D), float32."""
+        return self.timed(self.read(batch), batch.time_buckets)
+
+    @abstractmethod
+    def read(self, batch: Batch) -> torch.Tensor:
+        """The same before `timed`."""
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """Input embeddings, (B, L, D): of the tokens, plus the query's vector at its last token."""
@@ -84,6 +99,26 @@ class Backbone(nn.Module):
         rows = torch.arange(len(embedded), device=embedded.device)
         vectors = self.query_map(batch.query_vectors).to(embedded.dtype)
         return embedded.index_put((rows, batch.lengths - 1), vectors, accumulate=True)
+
+    def timed(self, states: torch.Tensor, buckets: torch.Tensor) -> torch.Tensor:
+        """States scaled and shifted by when their request is made, (..., D); see FiLM, Perez et
+        al., AAAI 2018.
+
+        A request whose time is not known leaves them as they are; so does, in training, a tenth of
+        the others, for the model to answer such requests.
+
+        Args:
+            states: (..., D).
+            buckets: the bucket of each state's request, broadcast to (...); see `Batch`.
+        """
+        if self.time_embedding is None:
+            return states
+        if self.training:
+            unknown = torch.rand(buckets.shape, device=buckets.device) < _UNKNOWN_SHARE
+            buckets = buckets.masked_fill(unknown, UNKNOWN_TIME)
+        scale, shift = self.time_embedding(buckets).chunk(2, dim=-1)
+        moved: torch.Tensor = states * (1 + scale) + shift
+        return moved
 
     def output_embeddings(self) -> torch.Tensor:
         """Output embeddings of the codes, (codes, D), float32; gradients reach the weights."""
@@ -165,12 +200,14 @@ class Backbone(nn.Module):
         self.model.save_pretrained(folder)
         if self.query_map is not None:
             save_file(self.query_map.state_dict(), folder / QUERY_MAP)
+        if self.time_embedding is not None:
+            save_file(self.time_embedding.state_dict(), folder / TIME_EMBEDDING)
 
 
 class Decoder(Backbone):
     """A causal model: a code may be predicted at every position of one forward pass."""
 
-    def states(self, batch: Batch) -> torch.Tensor:
+    def read(self, batch: Batch) -> torch.Tensor:
         # Padding is on the right, where the causal mask hides it: no other mask is needed.
         hidden = self.model.base_model(inputs_embeds=self.inputs(batch), use_cache=False)
         states: torch.Tensor = hidden.last_hidden_state
@@ -214,9 +251,9 @@ class LlamaDecoder(Decoder):
         """See `Backbone.forward`."""
         embeddings = self.model.get_input_embeddings()
         embedded, rows = tied_rows(embeddings.weight, _tokens(batch), self.code_slice.start)
-        return self._states(embedded, batch), rows
+        return self.timed(self._states(embedded, batch), batch.time_buckets), rows
 
-    def states(self, batch: Batch) -> torch.Tensor:
+    def read(self, batch: Batch) -> torch.Tensor:
         return self._states(self.model.get_input_embeddings()(_tokens(batch)), batch)
 
     def _states(self, embedded: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -22,6 +22,7 @@ from twofold.encoders.text_encoder import load_encoder, sentence_encoder_of
 from twofold.identifiers.identifiers import IdSpaces, load_spaces
 from twofold.model.backbone import (
     QUERY_MAP,
+    TIME_EMBEDDING,
     Backbone,
     Decoder,
     LlamaDecoder,
@@ -84,6 +85,11 @@ class GenerativeModel:
     def device(self) -> torch.device:
         """The device of the weights."""
         return next(self.backbone.parameters()).device
+
+    @property
+    def reads_time(self) -> bool:
+        """Whether it reads how long after the last event it is asked for a recommendation."""
+        return self.vocabulary.reads_time and "recommendation" in self.tasks
 
     def has_known_word(self, query: str) -> bool:
         """Whether the model knows a word of a query, from an item's text or a training query.
@@ -212,6 +218,7 @@ def _shape(model: GenerativeModel) -> dict[str, Any]:
         "tasks": list(model.tasks),
         "seen": model.seen,
         "precision": model.precision,
+        "reads_time": model.vocabulary.reads_time,
     }
 
 
@@ -245,6 +252,7 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
         max_history=shape["max_history"],
         max_query_tokens=shape["max_query"],
         encoder=load_encoder(folder),
+        reads_time=shape.get("reads_time", False),
     )
     return GenerativeModel(
         catalog=catalog,
@@ -285,6 +293,8 @@ def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
         tensor.data = tensor.data.clone()
     if backbone.query_map is not None:
         backbone.query_map.load_state_dict(load_file(folder / QUERY_MAP))
+    if backbone.time_embedding is not None:
+        backbone.time_embedding.load_state_dict(load_file(folder / TIME_EMBEDDING))
     return backbone
 
 

@@ -80,7 +80,8 @@ class DecoderSteps(Steps):
         self._lengths = batch.lengths
         states = backbone.extend(backbone.inputs(batch), self._cache)
         rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
-        self._first = states[rows, batch.lengths - 1]
+        self._first = backbone.timed(states[rows, batch.lengths - 1], batch.time_buckets)
+        self._time_buckets = batch.time_buckets[:, None]
         places = torch.arange(batch.tokens.shape[1], device=rows.device)
         self._request = places < batch.lengths[:, None]
         self._ancestors = Ancestors()
@@ -99,7 +100,8 @@ class DecoderSteps(Steps):
         mask.masked_fill_(~seen, torch.finfo(embedded.dtype).min)
         positions = (self._lengths + self._step)[:, None].expand(rows, beams)
         self._step += 1
-        return self._backbone.extend(embedded, self._cache, mask[:, None], positions)
+        states = self._backbone.extend(embedded, self._cache, mask[:, None], positions)
+        return self._backbone.timed(states, self._time_buckets)
 
 
 class EncoderDecoderSteps(Steps):
@@ -110,6 +112,7 @@ class EncoderDecoderSteps(Steps):
     """
 
     def __init__(self, backbone: EncoderDecoder, batch: Batch, codes: int, beams: int) -> None:
+        self._timed, self._time_buckets = backbone.timed, batch.time_buckets[:, None]
         decoder = backbone.model.get_decoder()
         config = backbone.model.config
         self._heads, self._scale = config.num_heads, backbone.output_scale
@@ -142,8 +145,7 @@ class EncoderDecoderSteps(Steps):
         mask = torch.where(seen[:, None], bias[None, :, None], hidden).to(states.dtype)
         for layer in self._layers:
             states = layer(states, mask, self._hidden[:, None, None], start)
-        scaled: torch.Tensor = self._last(states).float() * self._scale
-        return scaled
+        return self._timed(self._last(states).float() * self._scale, self._time_buckets)
 
 
 class _Layer:

@@ -33,6 +33,21 @@ minutes, but batch by batch."""
 _MAX_VECTOR_BYTES = 256 << 20
 """Above these bytes the vectors of queries are not kept, but computed batch by batch."""
 
+UNKNOWN_TIME, TIME_BUCKETS = 0, 34
+"""The bucket of a request without a time, and the number of buckets."""
+
+
+def time_buckets(since: Floats) -> Ints:
+    """The bucket of each number of seconds since the last event, (n,).
+
+    After that of NaN, the first is under a second, and each further one ends at twice the seconds
+    of the one before, as in HSTU (Zhai et al., ICML 2024), whose buckets grow by 1.35.
+    """
+    doublings = np.floor(np.log2(np.maximum(since, 0.5)))
+    return np.where(
+        np.isnan(since), UNKNOWN_TIME, np.minimum(doublings + 2, TIME_BUCKETS - 1)
+    ).astype(np.int64)
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EncodedExample:
@@ -49,6 +64,8 @@ class EncodedExample:
         targets: the code of each target within its codebook, (T,).
         weights: the weight of each target in the loss, (T,).
         items: the number of target items.
+        time_buckets: for each context the bucket of the time since the last event, (C,); see
+            `time_buckets`.
         query: the query's text, for the text encoder.
     """
 
@@ -61,6 +78,7 @@ class EncodedExample:
     targets: Ints
     weights: Floats
     items: int
+    time_buckets: Ints
     query: str = ""
 
 
@@ -129,7 +147,7 @@ class EncodedExamples(Sequence[EncodedExample]):
 
     Attributes:
         tokens: `EncodedExample.tokens`.
-        contexts: `EncodedExample.contexts`, `codebooks` and `context_items`.
+        contexts: `EncodedExample.contexts`, `codebooks`, `context_items` and `time_buckets`.
         targets: `EncodedExample.target_contexts`, `targets` and `weights`.
         lengths, items: as in `EncodedExample`, (examples,).
         queries: the query of each example.
@@ -158,7 +176,9 @@ class EncodedExamples(Sequence[EncodedExample]):
             vectors = _encoded(encoder, texts)
         return EncodedExamples(
             tokens=Ragged.of([(e.tokens.astype(np.int32),) for e in listed]),
-            contexts=Ragged.of([int32(e.contexts, e.codebooks, e.context_items) for e in listed]),
+            contexts=Ragged.of(
+                [int32(e.contexts, e.codebooks, e.context_items, e.time_buckets) for e in listed]
+            ),
             targets=Ragged.of([(*int32(e.target_contexts, e.targets), e.weights) for e in listed]),
             lengths=np.array([e.length for e in listed]),
             items=np.array([e.items for e in listed]),
@@ -170,7 +190,7 @@ class EncodedExamples(Sequence[EncodedExample]):
 
     def __getitem__(self, example: int) -> EncodedExample:  # type: ignore[override]
         (tokens,) = self.tokens.at(range(len(self))[example])
-        contexts, codebooks, context_items = self.contexts.at(example)
+        contexts, codebooks, context_items, time_buckets = self.contexts.at(example)
         target_contexts, targets, weights = self.targets.at(example)
         return EncodedExample(
             tokens=tokens,
@@ -182,6 +202,7 @@ class EncodedExamples(Sequence[EncodedExample]):
             targets=targets,
             weights=weights,
             items=int(self.items[example]),
+            time_buckets=time_buckets,
             query=self.queries.texts[self.queries.of[example]],
         )
 
@@ -377,6 +398,7 @@ class Batch:
         context_codebooks: the number of the codebook that each context generates from, (C,).
         context_items: for each context the catalog position of an item whose identifier begins
             with the codes up to there, (C,).
+        time_buckets: for each context the bucket of the time since the last event, (C,).
         target_contexts: for each target the index of its context, (T,).
         targets: the code of each target within its codebook, (T,).
         weights: the weight of each target in the loss, (T,), float32.
@@ -393,6 +415,7 @@ class Batch:
     context_positions: torch.Tensor
     context_codebooks: torch.Tensor
     context_items: torch.Tensor
+    time_buckets: torch.Tensor
     target_contexts: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor

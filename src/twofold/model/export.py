@@ -39,6 +39,11 @@ def require_exportable(model: GenerativeModel, name: str) -> None:
             f"{name}: its backbone is an encoder-decoder, which engines for wide beams do not "
             f"decode; export a model with a decoder (--backbone decoder:small)"
         )
+    if model.reads_time:
+        raise InputError(
+            f"{name}: reads the time of a request (request_time), which such an engine does not; "
+            f"export a model that was trained without"
+        )
     if not model.tries:
         raise InputError(
             f"{name}: has atomic identifiers, which are answered in one step without beams; export "

@@ -28,6 +28,7 @@ def pretrained_backbone(
     max_query_tokens: int,
     seed: int,
     encoder: TextEncoder | None = None,
+    reads_time: bool = False,
 ) -> tuple[Backbone, Vocabulary]:
     """A checkpoint by name or folder, and its vocabulary with the special tokens and codes added.
 
@@ -56,6 +57,7 @@ def pretrained_backbone(
         max_history=max_history,
         max_query_tokens=max_query_tokens,
         encoder=encoder,
+        reads_time=reads_time,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -112,6 +114,7 @@ def _one_token(backbone: Backbone, token: torch.Tensor) -> Batch:
         context_positions=zero,
         context_codebooks=zero,
         context_items=zero,
+        time_buckets=zero,
         target_contexts=zero,
         targets=zero,
         weights=one.float(),

@@ -25,6 +25,7 @@ class Stamp:
         text_encoder: what initialised queries and items.
         item_init: what item embeddings started from.
         item_text_queries: the number of search examples made from each item's text.
+        request_time: whether recommendation was told the time of the event that is asked for.
         long_histories: how histories beyond the maximum were trained on.
         hybrid: the weight and the parts of the hybrid retrieval; None where it was not tried.
         intervention: what was done to one source; None for nothing.
@@ -63,6 +64,7 @@ class Stamp:
     text_encoder: str = "none"
     item_init: str = ""
     item_text_queries: int = 0
+    request_time: bool = False
     long_histories: str = ""
     hybrid: Mapping[str, Any] | None = None
     intervention: Mapping[str, Any] | None = None

@@ -43,7 +43,7 @@ class EncoderDecoder(Backbone):
                 module.__class__ = Dropout
         _attend_faster(model)
 
-    def states(self, batch: Batch) -> torch.Tensor:
+    def read(self, batch: Batch) -> torch.Tensor:
         encoded, mask = self.encoded(batch)
         steps = batch.context_positions - (batch.lengths - 1)[batch.context_rows]
         written = torch.arange(int(steps.max()), device=steps.device)

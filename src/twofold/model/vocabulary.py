@@ -32,6 +32,7 @@ from twofold.model.encoded import (
     int32,
     last_visible,
     rows_by_task,
+    time_buckets,
 )
 from twofold.records import Example, Examples, Ints, Task, runs
 from twofold.tasks.examples import Texts
@@ -65,6 +66,7 @@ class Vocabulary:
         max_history: the most recent items of a history that are read.
         max_query_tokens: the first tokens of a query that are read.
         encoder: the text encoder that gives queries a vector as well; None for tokens alone.
+        reads_time: whether a request for recommendations may say how long ago the last event was.
     """
 
     tokenizer: Tokenizer
@@ -74,6 +76,7 @@ class Vocabulary:
     max_history: int
     max_query_tokens: int
     encoder: TextEncoder | None = None
+    reads_time: bool = False
 
     @property
     def vector_width(self) -> int:
@@ -137,13 +140,18 @@ class Vocabulary:
         codes = self.spaces.recommendation.codes[history]
         return (codes + self.code_tokens("recommendation")).reshape(-1)
 
-    def encode_request(self, history: Ints, query: str | None) -> EncodedExample:
+    def encode_request(
+        self, history: Ints, query: str | None, since: float | None = None
+    ) -> EncodedExample:
         """Write a request as tokens, without a target; its last state generates.
 
         Args:
             history: catalog positions, oldest first, (H,); the last `max_history` are read.
             query: the query's text, or None.
+            since: the seconds since the last event of the history; None for not known. It is not
+                read with a query.
         """
+        known = since if since is not None and query is None else np.nan
         tokens = self._request_tokens(history[-self.max_history :], query)
         none = np.zeros(0, np.int64)
         return EncodedExample(
@@ -156,6 +164,7 @@ class Vocabulary:
             targets=none,
             weights=np.zeros(0),
             items=0,
+            time_buckets=time_buckets(np.array([known])),
             query=query or "",
         )
 
@@ -232,7 +241,7 @@ class Vocabulary:
         tokens.reshape(-1)[cells] = flat.tokens.columns[0]
         rows = np.repeat(np.arange(len(flat)), flat.contexts.counts)
         starts = np.repeat(flat.contexts.offsets[:-1], flat.targets.counts)
-        positions, codebooks, items = flat.contexts.columns
+        positions, codebooks, items, buckets = flat.contexts.columns
         target_contexts, targets, weights = flat.targets.columns
         vectors = np.zeros((len(flat), 0), np.float32)
         if self.encoder:
@@ -245,6 +254,7 @@ class Vocabulary:
             context_positions=torch.from_numpy(positions).long(),
             context_codebooks=torch.from_numpy(codebooks).long(),
             context_items=torch.from_numpy(items).long(),
+            time_buckets=torch.from_numpy(buckets).long(),
             target_contexts=torch.from_numpy(target_contexts + starts),
             targets=torch.from_numpy(targets).long(),
             weights=torch.from_numpy(weights).float(),
@@ -273,14 +283,8 @@ def _by_sequence(example: Example) -> Iterable[Example]:
         visible = example.visible[chosen]
         whole = int(visible.max(initial=0)) == len(example.history)
         end = len(example.history) if whole or len(chosen) > 1 else int(visible[0])
-        return replace(
-            example,
-            history=example.history[:end],
-            query=example.query if whole else None,
-            targets=example.targets[chosen],
-            visible=visible,
-            weights=None if example.weights is None else example.weights[chosen],
-        )
+        query = example.query if whole else None
+        return replace(example.keeping(chosen), history=example.history[:end], query=query)
 
     at_end = example.visible == len(example.history)
     is_next = np.zeros_like(at_end)
@@ -376,7 +380,8 @@ def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tu
     counts = np.bincount(contexts // width, minlength=len(examples))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     target_counts = np.bincount(sequence, minlength=len(examples))
-    columns = contexts % width, codebooks[first], np.repeat(items, levels)[first]
+    buckets = np.repeat(time_buckets(examples.flat_since()), levels)[first]
+    columns = contexts % width, codebooks[first], np.repeat(items, levels)[first], buckets
     repeated = np.ones(len(level)) if weights is None else np.repeat(weights, levels)
     return (
         Ragged(offsets, int32(*columns)),
@@ -422,6 +427,7 @@ def fresh_vocabulary(
     max_history: int,
     max_query_tokens: int,
     encoder: TextEncoder | None = None,
+    reads_time: bool = False,
 ) -> Vocabulary:
     """The vocabulary of a backbone with fresh weights; `<pad>` is the padding."""
     size = tokenizer.get_vocab_size()
@@ -433,6 +439,7 @@ def fresh_vocabulary(
         max_history=max_history,
         max_query_tokens=max_query_tokens,
         encoder=encoder,
+        reads_time=reads_time,
     )
 
 

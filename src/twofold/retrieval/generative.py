@@ -214,24 +214,95 @@ class GenerativeRetriever:
         if is_blank(query) or not self.model.has_known_word(query):
             raise InputError(f"the query '{query}' has no word to search for; type one")
 
-    def recommend(self, history: Sequence[str], k: int = 10) -> list[RankedItem]:
+    @property
+    def reads_time(self) -> bool:
+        """See `GenerativeModel.reads_time`; an evaluation then tells it the time of the event that
+        is asked for."""
+        return self.model.reads_time
+
+    def require_time(self, request: Request) -> None:
+        """Raise InputError where a request has times that the model does not read, or that are no
+        times of a request after an event."""
+        times = {"time": request.time, "last_event_time": request.last_event_time}
+        given = {name: time for name, time in times.items() if time is not None}
+        if not given:
+            return
+        if not self.model.reads_time:
+            raise InputError(
+                f"model '{self.name}' reads no time of a request: leave {' and '.join(given)} out, "
+                f"or train a model that does (--set request_time=true)"
+            )
+        if request.time is None or request.last_event_time is None:
+            raise InputError(
+                f"{next(iter(given))}: the model reads how long after the last event a request is "
+                f"made; give both time and last_event_time, or neither"
+            )
+        # Imported here, as trainings and evaluations have times of the dataset alone.
+        from twofold.data.times import is_seconds
+
+        for name, time in given.items():
+            if not is_seconds(time):
+                raise InputError(
+                    f"{name} {time:g}: is no time in seconds since 1970, but a position or another "
+                    f"unit; give seconds, or leave both times out"
+                )
+        if request.time < request.last_event_time:
+            raise InputError(
+                f"time {request.time:.0f}: lies before last_event_time "
+                f"{request.last_event_time:.0f}; give the later one as time"
+            )
+
+    def recommend(
+        self,
+        history: Sequence[str],
+        k: int = 10,
+        *,
+        time: float | None = None,
+        last_event_time: float | None = None,
+    ) -> list[RankedItem]:
         """Items that come next after a history, best first.
 
         Items of the history are left out where the protocol of the dataset filters seen items.
 
+        Args:
+            history: item ids, oldest first.
+            k: how many items.
+            time: when they are asked for, in seconds since 1970, for a model that was trained with
+                `request_time`; None for not known.
+            last_event_time: when the last event of the history was, given together with `time`.
+
         Raises:
             InputError: an empty history, an unknown item, a `k` under 1, a model that did not
-                learn recommendation.
+                learn recommendation, or a time that it does not read.
         """
         item_ids = _item_ids(history)
         if not item_ids:
             raise InputError("the history is empty; give at least one item_id")
         exclude = frozenset(item_ids) if self.model.seen == "exclude" else frozenset()
-        request = Request("recommendation", history=item_ids, exclude=exclude)
+        request = Request(
+            "recommendation",
+            history=item_ids,
+            exclude=exclude,
+            time=time,
+            last_event_time=last_event_time,
+        )
+        self.require_time(request)
         return self._ranked_items(request, k)
 
-    def recommend_for_user(self, user_id: str, k: int = 10) -> list[RankedItem]:
+    def recommend_for_user(
+        self,
+        user_id: str,
+        k: int = 10,
+        *,
+        time: float | None = None,
+        last_event_time: float | None = None,
+    ) -> list[RankedItem]:
         """Items that come next for a user whose history the model folder carries.
+
+        Args:
+            user_id: the user.
+            k: how many items.
+            time, last_event_time: as in `recommend`.
 
         Raises:
             InputError: the folder carries no histories, or not this user's.
@@ -244,7 +315,8 @@ class GenerativeRetriever:
                 f"give the history itself"
             )
         positions = self.model.histories[user_id]
-        return self.recommend(self._item_ids[positions].tolist(), k)
+        history = self._item_ids[positions].tolist()
+        return self.recommend(history, k, time=time, last_event_time=last_event_time)
 
     def _ranked_items(self, request: Request, k: int) -> list[RankedItem]:
         self.model.require_task(request.query, self.name)
@@ -264,7 +336,9 @@ class GenerativeRetriever:
         if request.query is not None and not request.query.strip():
             raise InputError(f"request '{request.request_id}': the query is empty; type a word")
         history = self._ranker.positions(request.history)
-        return self.model.vocabulary.encode_request(history, request.query)
+        return self.model.vocabulary.encode_request(
+            history, request.query, request.since_last_event
+        )
 
     @torch.inference_mode()
     def _rank(

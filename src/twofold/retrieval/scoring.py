@@ -7,7 +7,7 @@ Shapes: B contexts or requests, M items.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,10 +26,12 @@ _BATCH, _BATCH_LOGITS = 32, 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The history of a request as catalog positions, oldest first, and its query."""
+    """The history of a request as catalog positions, oldest first, its query, and the seconds
+    since the last event; None for not known."""
 
     history: Ints
     query: str | None
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
         items: catalog positions, (M,).
     """
     queries = [context.query for context in contexts]
-    batch = model.batch_of([model.vocabulary.encode_request(c.history, c.query) for c in contexts])
+    encode = model.vocabulary.encode_request
+    batch = model.batch_of([encode(c.history, c.query, c.since) for c in contexts])
     each = np.broadcast_to(items, (len(contexts), len(items)))
     scores = log_p(model, model.vocabulary.task(queries[0]), batch, each)
     if model.tries and model.hybrid is not None and queries[0] is not None:
@@ -96,5 +99,5 @@ def _without(
     context: Context, words: Sequence[str], kind: Literal["history", "query"], place: int
 ) -> Context:
     if kind == "history":
-        return Context(np.delete(context.history, place), context.query)
-    return Context(context.history, " ".join([*words[:place], *words[place + 1 :]]))
+        return replace(context, history=np.delete(context.history, place))
+    return replace(context, query=" ".join([*words[:place], *words[place + 1 :]]))

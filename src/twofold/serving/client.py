@@ -29,6 +29,13 @@ class Options(TypedDict, total=False):
     model: str
 
 
+class TimedOptions(Options, total=False):
+    """The same, and the times of `schemas.Timed`."""
+
+    time: float
+    last_event_time: float
+
+
 class ServerError(Exception):
     """The server did not answer a request, or refused it.
 
@@ -93,7 +100,7 @@ class Client:
         history: Sequence[str] = (),
         *,
         user_id: str | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[TimedOptions],
     ) -> schemas.Answer:
         """Items that come next after a history, or after the stored history of a user."""
         return self._post("/recommend", schemas.Answer, history=history, user_id=user_id, **options)
@@ -102,7 +109,7 @@ class Client:
         self,
         query: str | None = None,
         history: Sequence[str] = (),
-        **options: Unpack[Options],
+        **options: Unpack[TimedOptions],
     ) -> schemas.Answer:
         """Items for a query, a history, or both."""
         return self._post("/retrieve", schemas.Answer, query=query, history=history, **options)
@@ -119,10 +126,13 @@ class Client:
         history: Sequence[str] = (),
         *,
         model: str | None = None,
+        time: float | None = None,
+        last_event_time: float | None = None,
     ) -> schemas.Answer:
         """The candidates, best first for a query, a history, or both."""
         body = {"candidates": candidates, "query": query, "history": history, "model": model}
-        return self._post("/score", schemas.Answer, **body)
+        times = {"time": time, "last_event_time": last_event_time}
+        return self._post("/score", schemas.Answer, **body, **times)
 
     def explain(
         self,
@@ -131,10 +141,13 @@ class Client:
         history: Sequence[str] = (),
         *,
         model: str | None = None,
+        time: float | None = None,
+        last_event_time: float | None = None,
     ) -> schemas.Explanation:
         """How much each part of a request contributes to an item's score."""
         body = {"item_id": item_id, "query": query, "history": history, "model": model}
-        return self._post("/explain", schemas.Explanation, **body)
+        times = {"time": time, "last_event_time": last_event_time}
+        return self._post("/explain", schemas.Explanation, **body, **times)
 
     def item(self, item_id: str, *, model: str | None = None) -> schemas.Item:
         """An item that can be retrieved."""

@@ -232,7 +232,5 @@ def _masked(source: Source, kept: Any) -> Source:
         own = kept[start : start + len(e.targets)]
         start += len(e.targets)
         if own.any():
-            weights = None if e.weights is None else e.weights[own]
-            masked = replace(e, targets=e.targets[own], visible=e.visible[own], weights=weights)
-            examples.append(masked)
+            examples.append(e.keeping(own))
     return Source(source.name, examples)

@@ -16,7 +16,7 @@ from twofold.data.times import (
     time_range,
     unit_of,
 )
-from twofold.records import InputError
+from twofold.records import Floats, InputError
 
 
 def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
@@ -36,7 +36,7 @@ def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
     is_time = are_times(pl.concat([column.cast(pl.Float64) for column in columns]))
     first, last = readable(start, is_time), readable(end, is_time)
     run = f"the times of the data run from {first} to {last}"
-    meant = _readings(str(cutoff))
+    meant = readings_of(str(cutoff))
     if not meant:
         raise InputError(
             f"--cutoff '{cutoff}': neither a number nor an ISO time such as 2024-05-01T12:00:00; "
@@ -53,8 +53,8 @@ def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
     return within[0]
 
 
-def _readings(text: str) -> Sequence[float]:
-    """What a cutoff may mean, the likeliest last; nothing where it is no time."""
+def readings_of(text: str) -> Sequence[float]:
+    """What a time may mean, in seconds since 1970, the likeliest last; nothing for no time."""
     given = pl.Series([text.strip()])
     number = given.cast(pl.Float64, strict=False)[0]
     if number is None:
@@ -64,6 +64,20 @@ def _readings(text: str) -> Sequence[float]:
     form = TimeForm(pl.select(unit_of(pl.lit(number))).item())
     other = parse_dates(given).drop_nulls().to_list() or [number / per_second(form)]
     return (number, *other)
+
+
+def require_times(times: Floats, source: str) -> None:
+    """Raise InputError unless the times of the events of a source, (E,), are times.
+
+    Args:
+        times: NaN where there is none.
+        source: what the message calls it.
+    """
+    if not are_times(pl.Series(times).fill_nan(None)):
+        raise InputError(
+            f"request_time: the interactions of {source} have no times, only their order; give "
+            f"them timestamps, or leave request_time out"
+        )
 
 
 def unused_events(interactions: pl.DataFrame, cutoff: float) -> list[Note]:

@@ -74,7 +74,7 @@ def evaluate(
     without_answer: dict[str, int] = {}
     tables = []
     for task in tasks or dataset.tasks:
-        judged = dataset.task(task).requests(split)
+        judged = dataset.task(task).requests(split, timed=getattr(retriever, "reads_time", False))
         runs[task] = retriever.retrieve(judged.requests, depth)
         if not isinstance(runs[task], Run):
             raise InputError(

@@ -378,6 +378,13 @@ class Columns:
     queries: JudgedQueries
     searches: Examples
 
+    @property
+    def trained_times(self) -> Floats:
+        """When each event of `trained.positions` was, (E,)."""
+        events = self.events
+        all_in_order = self.trained.positions is events.items
+        return events.times if all_in_order else events.times[events.splits == _TRAIN]
+
     @staticmethod
     def of(events: Events, asked: JudgedQueries) -> "Columns":
         """The columns of the tables of a dataset."""
@@ -454,10 +461,19 @@ def build_examples(dataset: "PreparedDataset", task: Task) -> Examples:
     return columns.searches if task == "search" else _history_examples(columns.trained)
 
 
-def build_requests(dataset: "PreparedDataset", task: Task, split: Split) -> JudgedRequests:
-    """The requests of one task and split, with their relevant items."""
+def build_requests(
+    dataset: "PreparedDataset", task: Task, split: Split, timed: bool = False
+) -> JudgedRequests:
+    """The requests of one task and split, with their relevant items.
+
+    Args:
+        dataset: the dataset.
+        task: the task.
+        split: the split.
+        timed: whether requests for recommendations say when the event of the relevant item was.
+    """
     number = SPLITS.index(split)
-    requests = _queries(dataset, number) if task == "search" else _users(dataset, number)
+    requests = _queries(dataset, number) if task == "search" else _users(dataset, number, timed)
     return JudgedRequests(task, split, requests, _Right(requests))
 
 
@@ -589,6 +605,7 @@ class RequestColumns:
         excluding: whether the items of the history may not come back.
         texts: the texts of queries; None where requests have none.
         text_of: the index of each request's text, (R,).
+        times, last_event_times: as in `Request`, NaN for not known, (R,); None to tell no time.
         right: catalog positions, (A,); the relevant items are a run of them.
         target_starts, target_ends: the run of each request's relevant items, (R,).
         grades: the relevance of the relevant items, (A,); None where all have 1.
@@ -608,6 +625,8 @@ class RequestColumns:
     grades: Ints | None = None
     texts: Sequence[str] | None = None
     text_of: Ints | None = None
+    times: Floats | None = None
+    last_event_times: Floats | None = None
 
     @cached_property
     def ids(self) -> list[tuple[str, str | None]]:
@@ -629,6 +648,8 @@ class RequestColumns:
             history=history,
             exclude=frozenset(history) if self.excluding else frozenset(),
             user_id=self.ids[row][1],
+            time=_time(self.times, row),
+            last_event_time=_time(self.last_event_times, row),
         )
 
     def right_answers(self, row: int) -> dict[str, int]:
@@ -637,6 +658,10 @@ class RequestColumns:
         items = [self.item_ids[place] for place in self.right[own].tolist()]
         grades = [1] * len(items) if self.grades is None else self.grades[own].tolist()
         return dict(zip(items, grades, strict=True))
+
+
+def _time(times: Floats | None, row: int) -> float | None:
+    return None if times is None or np.isnan(times[row]) else float(times[row])
 
 
 class _Requests(Sequence[Request]):
@@ -693,20 +718,25 @@ class _Right(Mapping[str, Mapping[str, int]]):
         return columns.right_answers(self._rows[request_id])
 
 
-def _users(dataset: "PreparedDataset", split: int) -> _Requests:
+def _users(dataset: "PreparedDataset", split: int, timed: bool) -> _Requests:
     """A request for each user with a training event and an event of the split."""
     places = dataset.columns.events.of_split(split)[dataset.columns.trained_users]
-    return _Requests(np.flatnonzero(places >= 0), partial(_user_columns, dataset, split))
+    return _Requests(np.flatnonzero(places >= 0), partial(_user_columns, dataset, split, timed))
 
 
-def _user_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> RequestColumns:
+def _user_columns(
+    dataset: "PreparedDataset", split: int, timed: bool, rows: Ints
+) -> RequestColumns:
     """The arrays of some requests of `_users`."""
     events, trained = dataset.columns.events, dataset.columns.trained
     users = dataset.columns.trained_users[rows]
     places, extra_item = events.of_split(split)[users], np.full(len(rows), -1)
+    last = dataset.columns.trained_times[trained.ends[rows] - 1] if timed else None
     if split == _TEST:
         validation = events.of_split(_VALIDATION)[users]
         extra_item = np.where(validation >= 0, events.items[validation], -1)
+        if last is not None:
+            last = np.where(validation >= 0, events.times[validation], last)
     return RequestColumns(
         names=pl.LazyFrame({"request_id": trained.users, "user_id": trained.users}),
         rows=rows,
@@ -719,6 +749,8 @@ def _user_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> Request
         right=events.items,
         target_starts=places,
         target_ends=places + 1,
+        times=events.times[places] if timed else None,
+        last_event_times=last,
     )
 
 

@@ -272,7 +272,7 @@ class TaskData:
     def __init__(self, dataset: PreparedDataset, task: Task) -> None:
         self.task = task
         self._dataset = dataset
-        self._requests: dict[Split, JudgedRequests] = {}
+        self._requests: dict[tuple[Split, bool], JudgedRequests] = {}
 
     @cached_property
     def examples(self) -> Examples:
@@ -287,27 +287,38 @@ class TaskData:
                 f"{_NEED[self.task]}"
             )
 
-    def source(self, item_text_queries: int = 0) -> Source:
+    def source(self, item_text_queries: int = 0, timed: bool = False) -> Source:
         """The training examples as a source named after the task.
 
         Args:
             item_text_queries: in search, the number of examples added for each item from its text,
                 next to one from its title; 0 adds none.
+            timed: in recommendation, whether each target says how long after the event before it
+                was.
 
         Raises:
             InputError: there is no training example.
         """
         self.require_examples()
+        if self.task == "recommendation" and timed:
+            since = np.diff(self._dataset.columns.trained_times, prepend=np.nan)
+            return Source(self.task, dataclasses.replace(self.examples, since=since))
         if self.task == "recommendation" or not item_text_queries:
             return Source(self.task, self.examples)
         of_texts = item_text_examples(self._dataset.catalog, item_text_queries)
         return Source(self.task, self.examples.followed_by(Examples.of(of_texts)))
 
-    def requests(self, split: Split) -> JudgedRequests:
-        """The requests of a split with their relevant items."""
-        if split not in self._requests:
-            self._requests[split] = build_requests(self._dataset, self.task, split)
-        return self._requests[split]
+    def requests(self, split: Split, timed: bool = False) -> JudgedRequests:
+        """The requests of a split with their relevant items.
+
+        Args:
+            split: the split.
+            timed: whether requests for recommendations say when the event of the relevant item was.
+        """
+        if (split, timed) not in self._requests:
+            made = build_requests(self._dataset, self.task, split, timed)
+            self._requests[split, timed] = made
+        return self._requests[split, timed]
 
     @cached_property
     def popularity(self) -> Ints:

@@ -111,6 +111,12 @@ class TrainingConfig(pydantic.BaseModel):
     text_vocab_size: int = pydantic.Field(
         8000, ge=256, description="largest number of text tokens in a fresh vocabulary"
     )
+    request_time: bool = pydantic.Field(
+        False,
+        description="whether recommendation reads how long after the last event of the history it "
+        "is asked for; an evaluation then tells the model the time of the event that is asked for, "
+        "which other models are not told",
+    )
     dropout: float = pydantic.Field(
         0.1, ge=0, lt=1, description="dropout of newly initialised models"
     )

@@ -118,6 +118,7 @@ class Job:
             "seed": self.seed,
             "threads": torch.get_num_threads(),
             "precision": self.config.precision,
+            "request_time": self.config.request_time,
         }
 
 

@@ -38,11 +38,18 @@ def readable_sources(
         backbone: an encoder-decoder reads whole histories, a decoder windows or the last items.
 
     Raises:
-        InputError: one of `tasks` has no example.
+        InputError: one of `tasks` has no example, or there are no times and they are to be read.
     """
+    if config.request_time and "recommendation" in tasks:
+        # Imported here, as only such a training asks whether the timestamps are times.
+        from twofold.tasks.cutoff import require_times
+
+        require_times(dataset.columns.trained_times, dataset.source)
     of_texts = config.item_text_queries if config.item_texts == "auto" else 0
     return {
-        task: _readable(dataset.task(task).source(of_texts), config, backbone)
+        task: _readable(
+            dataset.task(task).source(of_texts, timed=config.request_time), config, backbone
+        )
         for task in dataset.tasks
         if task in tasks or dataset.task(task).examples
     }

@@ -116,7 +116,9 @@ def start(
         from twofold.model.pretrained import pretrained_backbone, require_steps
 
         limits = config.max_history, config.max_query_tokens
-        backbone, vocabulary = pretrained_backbone(config.backbone, spaces, *limits, seed, encoder)
+        backbone, vocabulary = pretrained_backbone(
+            config.backbone, spaces, *limits, seed, encoder, config.request_time
+        )
         if not spaces.are_atomic:
             require_steps(config.backbone, backbone, vocabulary)
     sources = readable_sources(dataset, arm.tasks, config, backbone)
@@ -183,7 +185,9 @@ def _fresh(
     # the model worse (see docs/project/log).
     tokenizer = train_tokenizer([] if encoder else texts, config.text_vocab_size)
     query_tokens = 0 if encoder else config.max_query_tokens
-    vocabulary = fresh_vocabulary(tokenizer, spaces, config.max_history, query_tokens, encoder)
+    vocabulary = fresh_vocabulary(
+        tokenizer, spaces, config.max_history, query_tokens, encoder, config.request_time
+    )
     return vocabulary, fresh_backbone(config.backbone, vocabulary, config.dropout, seed)
 
 

@@ -68,7 +68,9 @@ def validation_requests(
         seed: the random seed of the intervention.
     """
     judged = [
-        dataset.task(task).requests("validation").sample(config.max_validation_requests)
+        dataset.task(task)
+        .requests("validation", timed=config.request_time)
+        .sample(config.max_validation_requests)
         for task in arm.tasks
     ]
     if arm.intervention:
@@ -274,7 +276,9 @@ class RankCounter:
         ties[self._codes[ranker.order]] = np.arange(len(ties))
         self._ties = torch.from_numpy(ties).to(model.device)
         encode = model.vocabulary.encode_request
-        encoded = [encode(ranker.positions(r.history), r.query) for r in requests]
+        encoded = [
+            encode(ranker.positions(r.history), r.query, r.since_last_event) for r in requests
+        ]
         most = max(1, min(_BATCH_REQUESTS, _BATCH_SCORES // len(ties)))
         matched = model.hybrid is not None and requests[0].query is not None
         keep = not matched or len(requests) * len(ties) <= _KEPT_MATCHES

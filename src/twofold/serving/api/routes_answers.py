@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -55,7 +56,7 @@ def answer_routes(batcher: Batcher) -> APIRouter:
     @routes.post("/score")
     async def score(body: schemas.ScoreRequest) -> schemas.Answer:
         """The candidates, best first, by the weights that also retrieve."""
-        request = _request(body.query, body.history)
+        request = _timed(_request(body.query, body.history), body)
         served, (items, unknown) = await batcher.call(
             batcher.model_name(body.model),
             lambda engine: (
@@ -68,7 +69,7 @@ def answer_routes(batcher: Batcher) -> APIRouter:
     @routes.post("/explain")
     async def explain(body: schemas.ExplainRequest) -> schemas.Explanation:
         """How much each part of the request contributes to an item's score."""
-        request = _request(body.query, body.history)
+        request = _timed(_request(body.query, body.history), body)
         served, (score, contributions) = await batcher.call(
             batcher.model_name(body.model),
             lambda engine: _contributions(engine, request, body.item_id),
@@ -105,20 +106,24 @@ def _build(engine: Engine, body: ItemsRequest) -> Request:
     elif not isinstance(body, schemas.SearchRequest):
         history = tuple(body.history)
     request = _request(query, history, body)
+    if isinstance(body, schemas.Timed):
+        request = _timed(request, body)
     engine.check(request)
     seen = body.seen
     if seen is None:
         seen = "exclude" if query is None and engine.excludes_seen(request) else "keep"
-    return _request(query, history, body, history) if seen == "exclude" else request
+    exclude = request.exclude | (frozenset(history) if seen == "exclude" else frozenset())
+    return replace(request, exclude=exclude)
+
+
+def _timed(request: Request, body: schemas.Timed) -> Request:
+    return replace(request, time=body.time, last_event_time=body.last_event_time)
 
 
 def _request(
-    query: str | None,
-    history: Sequence[str],
-    choice: schemas.Choice | None = None,
-    seen: Sequence[str] = (),
+    query: str | None, history: Sequence[str], choice: schemas.Choice | None = None
 ) -> Request:
-    exclude = frozenset(choice.exclude if choice else ()) | frozenset(seen)
+    exclude = frozenset(choice.exclude if choice else ())
     where = tuple(
         (attribute, frozenset([values] if isinstance(values, str) else values))
         for attribute, values in (choice.filters if choice else {}).items()

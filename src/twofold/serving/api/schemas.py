@@ -60,13 +60,30 @@ class Choice(_Body):
     )
 
 
+class Timed(_Body):
+    """When a history ended and what follows is asked for, for models that read it."""
+
+    time: float | None = Field(
+        None,
+        examples=[1767225600],
+        description="when the request is made, in seconds since 1970, for models that read it "
+        "(`reads_time` of GET /models); it is not read with a query",
+    )
+    last_event_time: float | None = Field(
+        None,
+        examples=[1767139200],
+        description="when the last event of the history was, in seconds since 1970; given with "
+        "`time`",
+    )
+
+
 class SearchRequest(Choice):
     """A query."""
 
     query: Query
 
 
-class RecommendRequest(Choice):
+class RecommendRequest(Choice, Timed):
     """A history, or a user whose history is stored with the model."""
 
     history: History = []
@@ -79,7 +96,7 @@ class RecommendRequest(Choice):
         return self
 
 
-class RetrieveRequest(Choice):
+class RetrieveRequest(Choice, Timed):
     """A query, a history, or both."""
 
     query: Query | None = None
@@ -113,7 +130,7 @@ class BatchRequest(_Body):
         return self
 
 
-class ScoreRequest(_Body):
+class ScoreRequest(Timed):
     """A request and the items to score for it, with the same weights: re-ranking."""
 
     query: Query | None = None
@@ -128,7 +145,7 @@ class ScoreRequest(_Body):
         return self
 
 
-class ExplainRequest(_Body):
+class ExplainRequest(Timed):
     """A request and an item of its answer."""
 
     query: Query | None = None

@@ -84,12 +84,14 @@ class CatalogEngine:
             catalog_version=self.catalog_version,
             items=self.items,
             carries_histories=bool(self._model.histories),
+            reads_time=self._model.reads_time,
             tasks=self._model.tasks,
         )
 
     def check(self, request: Request) -> None:
         self._model.require_task(request.query, self.name)
         self._retriever.require_word(request)
+        self._retriever.require_time(request)
         for item_id in (*request.history, *request.exclude):
             self._position(item_id)
         self._attributes.require(request.where)
@@ -274,8 +276,9 @@ class CatalogEngine:
         return self._placer.place(model, items)
 
     def _context(self, request: Request) -> Context:
+        self._retriever.require_time(request)
         history = [self._position(item_id) for item_id in request.history]
-        return Context(np.array(history, np.int64), request.query)
+        return Context(np.array(history, np.int64), request.query, request.since_last_event)
 
     def _position(self, item_id: str) -> int:
         if item_id not in self._model.catalog.positions:

@@ -59,6 +59,9 @@ class ServedModel(ModelVersion):
 
     items: int = pydantic.Field(description="how many items can be retrieved now")
     carries_histories: bool = pydantic.Field(description="whether requests may name a user_id")
+    reads_time: bool = pydantic.Field(
+        False, description="whether requests for recommendations may give their time"
+    )
     tasks: tuple[str, ...] = pydantic.Field(
         description="the tasks it was trained for: search, recommendation or both; it refuses "
         "requests of another task"
@@ -84,7 +87,8 @@ class Engine(Protocol):
 
     def check(self, request: Request) -> None:
         """Raise InputError where a request names unknown items or attributes, is of a task that the
-        model was not trained for, or has a query without a word and no history; cheap."""
+        model was not trained for, has a query without a word and no history, or a time that the
+        model does not read; cheap."""
         ...
 
     def has_known_word(self, request: Request) -> bool:
