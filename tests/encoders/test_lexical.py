@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twofold.data.formats import Table
 from twofold.data.validation import validate
 from twofold.data.words import words
-from twofold.encoders.lexical import LexicalIndex, chosen_index
+from twofold.encoders.lexical import Field, LexicalIndex, Weighting, _values, chosen_index
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
 
@@ -38,6 +38,7 @@ def test_bm25_is_that_of_bm25s(documents: Sequence[str], queries: Sequence[str])
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
+WEIGHTINGS: tuple[Weighting, ...] = ("tfidf", "bm25")
 START = 1_600_000_000
 
 
@@ -115,14 +116,45 @@ def test_queries_that_say_what_texts_do_not_are_in_the_documents() -> None:
     assert _chosen(_dataset(TITLES, asked)).field == "text and queries"
 
 
-def test_a_query_is_judged_by_documents_without_it() -> None:
-    """A word that is in one query alone would find its answer in a document that holds it."""
+def test_a_query_is_judged_by_documents_without_any_form_of_it() -> None:
+    """A word that one query alone has would find its answer in a document that holds the query."""
+    queries = [
+        (f"unique{number} {text}", split, item)
+        for number, (text, split, item) in enumerate([*MAKERS, *MISLEADING])
+    ]
+    forms = [(f"{text.upper()}!", split, item) for text, split, item in queries]
+    assert _chosen(_dataset(TITLES, [*queries, *forms])).field == "text"
+
+
+def test_bm25_is_chosen_where_documents_differ_in_length() -> None:
+    """The length of a document counts less in BM25 than in a cosine."""
+    padding = " ".join(f"padding{number}" for number in range(60))
+    titles = {
+        item: f"maker{number // 2} kind{number % 2} {padding * (number % 2)}"
+        for number, item in enumerate(ITEMS)
+    }
     asked = [
-        (f"unique{number} maker{number} maker{(number + 1) % 40}", _split(number), item)
+        (f"maker{number // 2} kind{number % 2} padding1", _split(number), item)
         for number, item in enumerate(ITEMS)
     ]
-    forms = [(f"UNIQUE{number}s!", "train", item) for number, item in enumerate(ITEMS[:36])]
-    assert _chosen(_dataset(TITLES, [*asked, *forms])).field == "text"
+    assert _chosen(_dataset(titles, asked)).weighting == "bm25"
+
+
+def test_equal_documents_are_ranked_as_in_runs() -> None:
+    """By item_id, descending as strings: the first of many equal ones is item-9."""
+    titles = dict.fromkeys(ITEMS, "red shirt") | {"z": "blue hat"}
+    for item, value in (("item-9", 1.0), ("item-0", 0.0)):
+        dataset = _dataset(titles, [(f"red{' red' * n}", "train", item) for n in range(10)])
+        examples = dataset.task("search").examples
+        assert _values(dataset, examples, [("text", "bm25")]) == {("text", "bm25"): value}
+
+
+def test_a_word_of_training_queries_alone_is_known() -> None:
+    for weighting in WEIGHTINGS:
+        index = LexicalIndex.fit(["red shirt", "blue hat"], ["xmas gift"], "text", weighting)
+        assert index.words.has_known_word("xmas")
+        assert not index.scores(["xmas"]).any()
+        assert index.words.rarity.max() == pytest.approx(index.words.rarity[0], rel=0.5)
 
 
 def test_without_words_in_texts_the_documents_are_queries() -> None:
@@ -132,12 +164,15 @@ def test_without_words_in_texts_the_documents_are_queries() -> None:
     assert _chosen(one).scores(["one"])[0].argmax() == one.catalog.positions[ITEMS[0]]
 
 
-@pytest.mark.parametrize("weighting", ["tfidf", "bm25"])
-def test_new_items_have_their_neighbours_queries_where_documents_hold_any(weighting: str) -> None:
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_new_items_have_their_neighbours_queries_where_documents_hold_any(
+    weighting: Weighting,
+) -> None:
     documents = ["robot", "robot asked asked", "desert"]
     shares = sp.csr_array(np.array([[0.0], [1.0], [0.0]]))
-    for field in ("text", "text and queries"):
-        index = LexicalIndex.fit(documents, [], field, weighting)  # type: ignore[arg-type]
+    fields: tuple[Field, ...] = ("text", "text and queries")
+    for field in fields:
+        index = LexicalIndex.fit(documents, [], field, weighting)
         grown = index.with_items(["desert"], shares)
         asked, desert = grown.scores(["asked", "desert"])
         assert (asked[3] > 0) == (field == "text and queries")

@@ -33,7 +33,7 @@ def test_a_sweep_writes_its_numbers_and_its_page(
         assert len(point["mechanism"]["joint"]) == 1
         assert np.isfinite(point["mechanism"]["joint"]).all()
     page = (tmp_path / "out" / "report.html").read_text()
-    assert f"help {world.helped}, where the truth is known" in page
+    assert f"help {world.helped} in a simulated world?" in page
     assert artifact.load(tmp_path / "out", "simulation")["config"]["seeds"] == 1
     with pytest.raises(InputError, match="holds a study already; add --resume"):
         simulate_study(small, out=tmp_path / "out", seeds=1, config=config)

@@ -122,7 +122,7 @@ def test_the_conclusion_builds_examples_and_requests_once(
         threads=plan["threads"],
     )
     assert ("build_examples", "search") in built
-    assert ("build_requests", "search", "test") in built
+    assert ("build_requests", "search", "test", False) in built
     assert len(built) == len(set(built))
 
 
@@ -302,7 +302,7 @@ def test_each_seed_holds_out_another_part_and_a_study_grows(tmp_path: Path) -> N
     assert grown["stamp"]["looks_end"] == 3
     larger: list[dict[str, Any]] = [{"seeds": 5}, {"max_seeds": 5}]
     for more in larger:
-        with pytest.raises(InputError, match=r"seeds 5: the looks .* for 3 seeds at most"):
+        with pytest.raises(InputError, match=r"seeds 5: the interim looks .* for 3 seeds at most"):
             study(dataset, resume=True, **more, **common)
     again = study(dataset, seeds=3, resume=True, **common).result
     assert again["verdicts"] == grown["verdicts"], "the level of a look stays that of its plan"

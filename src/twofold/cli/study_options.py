@@ -19,9 +19,9 @@ MaxSeeds = Annotated[
     typer.Option(
         "--max-seeds",
         min=3,
-        help="In place of --seeds: add seeds, N at most, until every question has a verdict. There "
-        "are interim looks after 3, 5, 8, 12 and N seeds; alpha spending keeps the error of a "
-        "single one. A resumed study keeps its plan of looks.",
+        help="In place of --seeds: add seeds, N at most, until every task has a verdict for each "
+        "question. There are interim looks after 3, 5, 8, 12 and N seeds; alpha spending keeps the "
+        "error of a single one. A resumed study keeps its plan of looks.",
         metavar="N",
     ),
 ]

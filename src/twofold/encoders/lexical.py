@@ -22,7 +22,7 @@ from twofold.data.words import query_key, words
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import Vectors
 from twofold.evaluation.measures import Measure
-from twofold.records import Examples, Floats, InputError
+from twofold.records import Examples, Floats, InputError, Ints
 from twofold.tasks.prepared import PreparedDataset, item_documents
 
 _log = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ no better on any of three datasets (docs/project/log/2026-11-quality.md)."""
 _MEASURE = Measure("nDCG", 10)
 _FOLDS = 5
 _JUDGED = 1000
-"""About so many training queries that no document holds compare the candidates, and at most so many
-validation requests. With 5,000 training queries a single fold is enough."""
+"""The candidates are compared on about so many training queries, and on at most so many validation
+requests. A fold of 5,000 training queries or more has enough, so that no other is needed."""
 _AT_ONCE = 64
 """Queries that are scored at once."""
 
@@ -90,7 +90,7 @@ class LexicalIndex:
         if weighting == "tfidf":
             words, mean_length = Words.fit([*documents, *queries]), 0.0
         else:
-            words, mean_length = _fit_bm25(documents)
+            words, mean_length = _fit_bm25(documents, queries)
         index = cls(words, sp.csr_array((len(words.words), 0)), field, weighting, mean_length)
         return replace(index, postings=index.postings_of(documents))
 
@@ -126,7 +126,10 @@ class LexicalIndex:
         return scores
 
     def _weigh(self, queries: Sequence[str]) -> sp.csr_array:
-        """The weights of the queries' words, (B, W). A match of the rarest word scores about 1."""
+        """The weights of the queries' words, (B, W).
+
+        Divided by the largest weight of a word, TF-IDF and BM25 have about one scale.
+        """
         rarest = self.words.rarity.max()
         if self.weighting == "bm25":
             return sp.csr_array(self.words.counts(queries) / rarest)
@@ -154,11 +157,14 @@ class LexicalIndex:
         return replace(self, postings=sp.csr_array(postings))
 
 
-def _fit_bm25(documents: Sequence[str]) -> tuple[Words, float]:
-    """The words of documents with Lucene's inverse document frequencies, and the mean length."""
-    known = Words.fit(documents).words
+def _fit_bm25(documents: Sequence[str], queries: Sequence[str]) -> tuple[Words, float]:
+    """The words with Lucene's inverse document frequencies, and the mean length of a document.
+
+    A word of training queries that no document holds is known, and counts as if one did.
+    """
+    known = Words.fit([*documents, *queries]).words
     counts = Words(known, np.ones(len(known), np.float32)).counts(documents)
-    holders = np.bincount(counts.indices, minlength=len(known))
+    holders = np.maximum(np.bincount(counts.indices, minlength=len(known)), 1)
     rarity = np.log(1 + (len(documents) - holders + 0.5) / (holders + 0.5))
     return Words(known, rarity.astype(np.float32)), float(counts.sum() / len(documents))
 
@@ -170,24 +176,33 @@ def _norms(columns: sp.csr_array) -> Floats:
 def chosen_index(dataset: PreparedDataset, examples: Examples) -> LexicalIndex | None:
     """The index of the items' documents that validates best; None where they hold no word.
 
-    Candidates are compared by nDCG@10 on training queries that their documents do not hold, which
-    are many, by cross-validation; validation requests with a query of the training data, which are
-    not like those, count by their share (`_values`).
+    Candidates are compared by cross-validation: nDCG@10 of training queries that their documents do
+    not hold. Validation requests that repeat a training query count by their share (`_values`).
 
     Args:
         dataset: the items and the validation requests.
-        examples: the training queries, and the items that they want.
+        examples: the training queries, and their relevant items.
     """
     silent = not any(map(words, dataset.catalog.texts))
     candidates = [each for each in CANDIDATES if not (silent and each[0] == "text")]
     try:
         values = _values(dataset, examples, candidates)
         best = max(candidates, key=values.__getitem__)
-        _log.info("lexical index: %s, %s, of %s", *best, values)
+        _log.info("hybrid retrieval: %s", _described(best, values))
         return _index(dataset, examples, *best)
     except InputError as error:
         _log.info("no lexical index: %s", error)
         return None
+
+
+def _described(best: Candidate, values: Mapping[Candidate, float]) -> str:
+    """`documents of text, BM25 (nDCG@10 in cross-validation: text BM25 0.1307, ...)`"""
+    names = {"tfidf": "TF-IDF", "bm25": "BM25"}
+    each = ", ".join(
+        f"{field}, {names[weighting]} {value:.4f}" for (field, weighting), value in values.items()
+    )
+    field, weighting = best
+    return f"documents of {field}, {names[weighting]} (nDCG@10 in cross-validation: {each})"
 
 
 def _index(
@@ -199,48 +214,49 @@ def _index(
     return LexicalIndex.fit(documents, examples.texts(), field, weighting)
 
 
-class _Fold(NamedTuple):
-    """Queries that candidates are compared on, by an index of other queries.
+class _Judged(NamedTuple):
+    """Queries that candidates are compared on.
 
     Attributes:
-        examples: the training queries of the documents.
+        examples: the training queries that documents may hold.
         queries: the queries that are judged, (B,).
-        right: the answers of each and their grades, by catalog position.
+        qrels: the relevant items of each and their grades, by catalog position.
     """
 
     examples: Examples
     queries: Sequence[str]
-    right: Sequence[Mapping[int, int]]
+    qrels: Sequence[Mapping[int, int]]
 
 
 def _values(
     dataset: PreparedDataset, examples: Examples, candidates: Sequence[Candidate]
 ) -> dict[Candidate, float]:
-    """What each candidate is expected to find: nDCG@10 of the index alone, without a model.
+    """The nDCG@10 that is expected of each candidate, of the index alone, without a model.
 
-    A test query is one of the training queries or it is new; the validation requests say how many
-    are which. The former are judged on validation requests, the latter on training queries.
+    A test query repeats a training query or is new; the validation requests say how many are which.
+    The former are judged on validation requests, the latter on training queries.
     """
     keys = [query_key(text) for text in examples.texts()]
-    judged = dataset.task("search").requests("validation").sample(_JUDGED)
+    requests = dataset.task("search").requests("validation").sample(_JUDGED)
     known = set(keys)
-    repeated = [each for each in judged.requests if query_key(each.query or "") in known]
-    share = len(repeated) / len(judged.requests) if judged.requests else 0.0
+    repeated = [each for each in requests.requests if query_key(each.query or "") in known]
+    share = len(repeated) / max(1, len(requests.requests))
     positions = dataset.catalog.positions
-    right = [
-        {positions[item]: grade for item, grade in judged.qrels[request.request_id].items()}
+    qrels = [
+        {positions[item]: grade for item, grade in requests.qrels[request.request_id].items()}
         for request in repeated
     ]
-    again = [_Fold(examples, [request.query or "" for request in repeated], right)]
-    new = list(_folds(examples, keys))
+    again = _Judged(examples, [request.query or "" for request in repeated], qrels)
+    parts = [(share, [again]), (1 - share, [*_folds(examples, keys)] if share < 1 else [])]
     return {
-        candidate: share * _value(dataset, again, candidate)
-        + (1 - share) * _value(dataset, new, candidate)
+        candidate: sum(
+            weight * _value(dataset, judged, candidate) for weight, judged in parts if weight
+        )
         for candidate in candidates
     }
 
 
-def _folds(examples: Examples, keys: Sequence[str]) -> Iterator[_Fold]:
+def _folds(examples: Examples, keys: Sequence[str]) -> Iterator[_Judged]:
     """Folds for cross-validation: a query is in one of them in whatever form it was typed."""
     rows: dict[str, list[int]] = {}
     for row, key in enumerate(keys):
@@ -252,36 +268,44 @@ def _folds(examples: Examples, keys: Sequence[str]) -> Iterator[_Fold]:
         held = held[: _JUDGED // folds]
         kept = np.flatnonzero([fold_of[key] != fold for key in keys])
         texts = examples.take(np.array([rows[key][0] for key in held], np.int64)).texts()
-        right = [
+        qrels = [
             dict.fromkeys(examples.take(np.array(rows[key])).flat_targets()[0].tolist(), 1)
             for key in held
         ]
-        yield _Fold(examples.take(kept), texts, right)
+        yield _Judged(examples.take(kept), texts, qrels)
 
 
 def _hashed(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
-def _value(dataset: PreparedDataset, folds: Sequence[_Fold], candidate: Candidate) -> float:
-    """The mean of the measure over the queries of the folds; 0 where there are none."""
+def _value(dataset: PreparedDataset, judged: Sequence[_Judged], candidate: Candidate) -> float:
+    """The mean of the measure over the queries; 0 where there are none."""
     values: list[float] = []
-    for fold in (fold for fold in folds if fold.queries):
+    item_ids = np.asarray(dataset.catalog.item_ids, dtype=object)
+    ties = np.argsort(item_ids, kind="stable")[::-1]
+    for part in (part for part in judged if part.queries):
         try:
-            index = _index(dataset, fold.examples, *candidate)
+            index = _index(dataset, part.examples, *candidate)
         except InputError:  # without the queries that are judged there is no word
-            values += [0.0] * len(fold.queries)
+            values += [0.0] * len(part.queries)
             continue
-        for start in range(0, len(fold.queries), _AT_ONCE):
-            scores = index.scores(fold.queries[start : start + _AT_ONCE])
-            values += map(_measure, scores, fold.right[start : start + _AT_ONCE])
+        for start in range(0, len(part.queries), _AT_ONCE):
+            scores = index.scores(part.queries[start : start + _AT_ONCE])
+            qrels = part.qrels[start : start + _AT_ONCE]
+            values += [_measure(*each, ties) for each in zip(scores, qrels, strict=True)]
     return float(np.mean(values)) if values else 0.0
 
 
-def _measure(scores: Vectors, right: Mapping[int, int]) -> float:
-    """The measure of the items that share a word with a query, by their scores, (N,)."""
-    k = min(_MEASURE.k, len(scores))
-    best = np.argpartition(-scores, k - 1)[:k]
-    ranked = best[np.argsort(-scores[best], kind="stable")]
-    answer = [str(item) for item in ranked if scores[item] > 0]
-    return _MEASURE.of(answer, {str(item): grade for item, grade in right.items()})
+def _measure(scores: Vectors, relevant_items: Mapping[int, int], ties: Ints) -> float:
+    """The measure of the items that share a word with a query, by their scores, (N,).
+
+    Of equal scores the item that is first in `ties`, (N,), comes first, on every processor.
+    """
+    matching = ties[scores[ties] > 0]
+    if len(matching) > _MEASURE.k:
+        least = np.partition(scores[matching], -_MEASURE.k)[-_MEASURE.k]
+        matching = matching[scores[matching] >= least]
+    ranked = matching[np.argsort(-scores[matching], kind="stable")][: _MEASURE.k]
+    relevant = {str(item): grade for item, grade in relevant_items.items()}
+    return _MEASURE.of([str(item) for item in ranked], relevant)

@@ -194,7 +194,7 @@ class Hybrid:
             "trained": self.num_trained_items,
             "rule": lexical.words.rule,
             "words": lexical.words.words,
-            "field": lexical.field,
+            "documents": lexical.field,
             "weighting": lexical.weighting,
             "mean_length": lexical.mean_length,
         }
@@ -275,7 +275,7 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
     lexical = LexicalIndex(
         words=Words(names["words"], tables["rarity"], rule),
         postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
-        field=names.get("field", "text and queries"),
+        field=names.get("documents", "text and queries"),
         weighting=names.get("weighting", "tfidf"),
         mean_length=names.get("mean_length", 0.0),
     )

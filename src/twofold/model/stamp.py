@@ -27,7 +27,8 @@ class Stamp:
         item_text_queries: the number of search examples made from each item's text.
         request_time: whether recommendation was told the time of the event that is asked for.
         long_histories: how histories beyond the maximum were trained on.
-        hybrid: the weight and the parts of the hybrid retrieval; None where it was not tried.
+        hybrid: the weight, the parts, what documents hold and how their words are weighted; None
+            where hybrid retrieval was not tried.
         intervention: what was done to one source; None for nothing.
         max_steps: the most steps that the arm was allowed; None where validation decided.
         steps: the steps that it took.
@@ -138,6 +139,15 @@ _FORMER_VALUES = {
     "long_histories": {"last": "truncate", "all": "windows"},
     "item_init": {"histories": "factors"},
 }
+
+
+_ADDED_SETTINGS = {"request_time": False}
+"""Settings that earlier commits lacked, with the value by which a training is as it was."""
+
+
+def full_settings(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """All training settings of a manifest or plan, under the names and values of today."""
+    return {**_ADDED_SETTINGS, **current_settings(kept)}
 
 
 def current_settings(kept: Mapping[str, Any]) -> dict[str, Any]:

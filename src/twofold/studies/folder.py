@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold import artifact
-from twofold.model.stamp import current_settings
+from twofold.model.stamp import full_settings
 from twofold.records import InputError, Task
 
 KIND = "study"
@@ -164,7 +164,7 @@ class StudyFolder:
         if not self.plan.is_file():
             return {}
         before: dict[str, Any] = {"tune": 0, "folds": "none", **artifact.read_json(self.plan)}
-        return {**before, "training": current_settings(before["training"])}
+        return {**before, "training": full_settings(before["training"])}
 
     def begin(self, plan: Mapping[str, Any], resume: bool) -> None:
         """Write the plan, or compare it with the one that is there.

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from twofold import artifact
-from twofold.model.stamp import current_settings
+from twofold.model.stamp import full_settings
 from twofold.records import InputError
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ def flat_identity(identity: dict[str, Any]) -> dict[str, Any]:
     `{"training": {"a": 1}, "seed": 0}` -> `{"a": 1, "seed": 0}`
     """
     rest = {key: value for key, value in identity.items() if key != "training"}
-    return {**current_settings(identity.get("training", {})), **rest}
+    return {**full_settings(identity.get("training", {})), **rest}
 
 
 def copy_weights(model: torch.nn.Module) -> Tensors:

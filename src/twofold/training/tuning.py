@@ -301,6 +301,8 @@ class _Trials:
         self._identity = {**run.identity, "recipes": [dict(recipe) for recipe in recipes]}
         self._first, self._finished = 0, {}
         if kept := run.processes.once(self._kept):
+            # A tuning that an earlier release began goes on with the recipes of that release.
+            self._recipes = self._identity["recipes"] = kept["identity"]["recipes"]
             self._first = kept["first_rung"]
             trials = [Trial(**trial) for trial in kept["trials"]]
             self._finished = {(trial.recipe, trial.rung): trial for trial in trials}
@@ -310,7 +312,10 @@ class _Trials:
         if not self._file.is_file():
             return {}
         kept: dict[str, Any] = artifact.read_json(self._file)
-        require_same(kept["identity"], self._identity, self._file.parent)
+        before = kept["identity"]
+        if len(before["recipes"]) == len(self._recipes):
+            before = {**before, "recipes": self._identity["recipes"]}
+        require_same(before, self._identity, self._file.parent)
         return kept
 
     def value_of(self, recipe: int, times: int) -> float:

@@ -55,7 +55,7 @@ def test_numbers_have_a_least(
 def test_what_is_left_open_is_as_it_was_begun(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     plan = settled(ASKED, folder, {})
-    assert (plan["folds"], plan["margin"], plan["tune"]) == ("auto", 0.04, 5)
+    assert (plan["folds"], plan["margin"], plan["tune"]) == ("auto", 0.04, 6)
     begun = {"folds": "none", "tune": 9, "seeds": 3}
     kept = settled({**ASKED, "seeds": 5}, folder, begun)
     assert (kept["folds"], kept["tune"], kept["seeds"]) == ("none", 9, 5)

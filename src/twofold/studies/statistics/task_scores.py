@@ -149,12 +149,12 @@ def _asked(arm: Floats) -> Floats:
 
 
 def why_at_ceiling(scores: TaskScores, smallest: float) -> str | None:
-    """Why no difference of the size `smallest` is possible; None if one is."""
+    """Why no gain of the size `smallest` is possible; None if one is."""
     plain = scores.plain_mean
     if 1 - plain >= smallest:
         return None
     return (
-        f"the plain arm has {plain:.4f} of at most 1, so no difference as large as the smallest "
+        f"the plain arm has {plain:.4f} of at most 1, so no gain as large as the smallest "
         f"effect of interest is possible; a verdict needs harder requests, or a larger catalog"
     )
 
