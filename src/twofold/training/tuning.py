@@ -301,7 +301,7 @@ class _Trials:
         self._identity = {**run.identity, "recipes": [dict(recipe) for recipe in recipes]}
         self._first, self._finished = 0, {}
         if kept := run.processes.once(self._kept):
-            # A tuning that an earlier release began goes on with the recipes of that release.
+            # A tuning that an earlier release began keeps the recipes of that release.
             self._recipes = self._identity["recipes"] = kept["identity"]["recipes"]
             self._first = kept["first_rung"]
             trials = [Trial(**trial) for trial in kept["trials"]]
