@@ -63,6 +63,15 @@ def test_a_plan_with_the_former_names_of_settings_is_the_same_plan(tmp_path: Pat
         folder.begin(PLAN | {"training": {"dropout": 0.1, "num_beams": 10}}, resume=True)
 
 
+def test_a_plan_from_before_the_time_of_the_request_is_one_without_it(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.begin(PLAN, resume=False)
+    now = {"dropout": 0.1, "num_beams": 50, "request_time": False}
+    folder.begin(PLAN | {"training": now}, resume=True)
+    with pytest.raises(InputError, match=r"another training \(request_time\)"):
+        folder.begin(PLAN | {"training": now | {"request_time": True}}, resume=True)
+
+
 def test_a_study_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "study")
     folder.begin(PLAN | {"training": {"dropout": 0.1, "more": 50}}, resume=False)

@@ -122,7 +122,7 @@ def test_at_the_ceiling_equal_arms_are_no_evidence() -> None:
         arm[:, number] = 0.0
         arms.append(arm)
     found = _degenerate(TaskScores(arms[0], arms[1], arms[2], np.arange(R), catalog=5000))
-    assert "has 0.9998 of at most 1, so no difference" in found.reason
+    assert "has 0.9998 of at most 1, so no gain" in found.reason
 
 
 def test_at_the_floor_equal_arms_are_no_evidence() -> None:

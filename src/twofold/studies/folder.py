@@ -175,6 +175,7 @@ class StudyFolder:
         self.require_free(resume)
         if self.plan.is_file():
             before = self.begun_with()
+            plan = {**plan, "training": full_settings(plan["training"])}
             changed = [key for key in sorted(plan) if before.get(key) != plan[key]]
             refused = [key for key in changed if not _has_grown(key, before, plan)]
             if refused:
