@@ -33,13 +33,13 @@ _NAMES = "hybrid.json"
 _TABLES = "hybrid.safetensors"
 _NEIGHBOUR_SHIFT = 2.0
 """Training moved each item's vector toward its queries. A new item moves by this many times the
-mean shift of its neighbours, which is shorter than each; with more it displaces right answers
+mean shift of its neighbours, which is shorter than each; with more it displaces relevant items
 (docs/project/log)."""
 
 _INITIAL_WEIGHT = 20.0
 """The weight of a new hybrid part: the one during training, until validation chooses another."""
 _MAX_ANSWERS = 1_000_000
-"""At most this many right answers of training queries go into the documents; more are sampled."""
+"""At most this many relevant items of training queries go into the documents; more are sampled."""
 
 _BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
 """A new item's boost at a training query, in cosines, and a further one where a neighbour of the

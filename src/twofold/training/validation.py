@@ -3,10 +3,10 @@
 Most validations are on a sample of the requests; the last candidates are compared on all of them.
 The sample is the same for every arm, and part of all requests.
 
-With atomic identifiers nothing is sorted: the rank of a right answer is the number of items that
+With atomic identifiers nothing is sorted: the rank of a relevant item is the number of items that
 score higher. The measures equal those of the retriever's answers.
 
-Shapes: R requests, B of them in a batch, T right answers of a batch.
+Shapes: R requests, B of them in a batch, T relevant items of a batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ _ORDER_SEED = 7
 _BATCH_REQUESTS = 256
 """The most requests of a batch: their scores of 10,000 items fit in a processor's cache."""
 _BATCH_SCORES = 1 << 24
-"""The most scores of a batch, and of right answers that are compared at once: 64 MB of float32."""
+"""The most scores of a batch, and of relevant items that are compared at once: 64 MB of float32."""
 _KEPT_MATCHES = 1 << 26
 """The most scores of the hybrid part that are kept between validations: 256 MB of float32."""
 
@@ -237,8 +237,8 @@ class _Prepared:
         encoded: the requests.
         batch: the same on the model's device; None where it takes too much memory to be kept.
         excluded: the row and the code of each item that a request excludes, (2, ...).
-        right: the row and the code of each right answer, (2, T).
-        item_ids: the right answers, (T,).
+        right: the row and the code of each relevant item, (2, T).
+        item_ids: the relevant items, (T,).
     """
 
     rows: Sequence[int]
@@ -258,7 +258,7 @@ class RankCounter:
     Args:
         model: the model to measure.
         requests: all with a query or all without one; none may have a filter (`where`).
-        qrels: their right answers.
+        qrels: their relevant items.
         measure: what is measured.
     """
 
@@ -326,7 +326,7 @@ class RankCounter:
 
     @torch.inference_mode()
     def _ranks(self, prepared: _Prepared) -> tuple[list[int], list[int]]:
-        """The right answers among the first k, as numbers from 0 to T, and their ranks from 0."""
+        """The relevant items among the first k, as numbers from 0 to T, and their ranks from 0."""
         batch = prepared.batch or self._model.batch_of(prepared.encoded)
         scores = self._model.log_probabilities(batch, self._codebook)
         scores[tuple(prepared.excluded)] = -torch.inf
