@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from twofold.data.formats import Table
 from twofold.data.validation import validate
 from twofold.data.words import words
-from twofold.encoders.lexical import Field, LexicalIndex, Weighting, _values, chosen_index
+from twofold.encoders.lexical import (
+    Field,
+    LexicalIndex,
+    Weighting,
+    _folds,
+    _values,
+    chosen_index,
+)
+from twofold.records import Example, Examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
 
@@ -46,10 +54,12 @@ def _dataset(
     titles: Mapping[str, str],
     queries: Sequence[tuple[str, str, str]],
     test_queries: int = 0,
+    grades: Sequence[tuple[int, str, int]] = (),
 ) -> PreparedDataset:
     """From titles by item, and queries as text, split and the item that answers.
 
     Where the last queries are for the test, all are split by time: one is asked each second.
+    `grades` are further relevant items: the number of the query, the item, and its relevance.
     """
     ids = [f"q{number}" for number in range(len(queries))]
     frames = {
@@ -62,7 +72,13 @@ def _dataset(
                 "timestamp": [str(START + second) for second in range(len(queries))],
             }
         ),
-        "qrels": pl.DataFrame({"query_id": ids, "item_id": [item for _, _, item in queries]}),
+        "qrels": pl.DataFrame(
+            {
+                "query_id": [*ids, *(ids[number] for number, _, _ in grades)],
+                "item_id": [item for *_, item in queries] + [item for _, item, _ in grades],
+                "relevance": ["1"] * len(queries) + [str(grade) for *_, grade in grades],
+            }
+        ),
     }
     tables = {name: [Table(Path(f"{name}.csv"), rows)] for name, rows in frames.items()}
     if test_queries:
@@ -147,6 +163,42 @@ def test_equal_documents_are_ranked_as_in_runs() -> None:
         dataset = _dataset(titles, [(f"red{' red' * n}", "train", item) for n in range(10)])
         examples = dataset.task("search").examples
         assert _values(dataset, examples, [("text", "bm25")]) == {("text", "bm25"): value}
+
+
+def test_validation_queries_that_come_again_count_the_grades_of_their_items() -> None:
+    """The first of two relevant items has the lower grade."""
+    titles = {"a": "red shirt", "b": "blue red", "c": "hat"}
+    queries = [("red shirt", "", "a"), ("hat", "", "c"), ("red shirt", "", "a"), ("hat", "", "c")]
+    dataset = _dataset(titles, queries, test_queries=1, grades=[(2, "b", 3)])
+    assert [
+        request.query for request in dataset.task("search").requests("validation").requests
+    ] == ["red shirt"]
+    ideal, reached = 3 + 1 / np.log2(3), 1 + 3 / np.log2(3)
+    examples = dataset.task("search").examples
+    values = _values(dataset, examples, [("text", "bm25")])
+    assert values["text", "bm25"] == pytest.approx(reached / ideal)
+
+
+@pytest.mark.parametrize(
+    ("queries", "folds", "judged"), [(20, 5, 20), (2400, 3, 999), (6000, 1, 1000)]
+)
+def test_about_a_thousand_training_queries_are_judged(
+    queries: int, folds: int, judged: int
+) -> None:
+    """Each is judged once, by documents without any form of it."""
+    texts = [f"query {number}" for number in range(queries)]
+    none, one = np.zeros(0, np.int64), np.zeros(1, np.int64)
+    examples = Examples.of(
+        [Example(history=none, query=text, targets=one, visible=one) for text in texts]
+    )
+    made = list(_folds(examples, texts))
+    chosen = [text for fold in made for text in fold.queries]
+    assert len(made) == folds
+    assert len(chosen) == len(set(chosen))
+    assert judged - folds <= len(chosen) <= judged
+    for fold in made:
+        assert not set(fold.queries) & set(fold.examples.texts())
+        assert len(fold.queries) + len(fold.examples) <= queries
 
 
 def test_a_word_of_training_queries_alone_is_known() -> None:

@@ -1,8 +1,11 @@
 """Measures counted by hand; tests/comparison compares random runs with ir-measures."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from twofold.evaluation.measures import Measure, means, score, unanswered
+from twofold.evaluation.measures import Measure, means, score, tie_order, unanswered
 from twofold.records import InputError, Ranking, Run
 
 RUN = Run("made", {"q1": Ranking(("b", "a", "c"), (3.0, 2.0, 1.0)), "q2": Ranking((), ())})
@@ -33,6 +36,22 @@ def test_requests_without_an_answer_score_zero_and_are_counted() -> None:
 def test_a_measure_without_a_function_gives_no_number() -> None:
     with pytest.raises(KeyError):
         Measure("MAP", 10).of(("a",), {"a": 1})
+
+
+@given(
+    st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=12),
+    st.dictionaries(st.integers(0, 11), st.integers(0, 2), max_size=4),
+    st.integers(1, 12),
+)
+def test_scores_are_ranked_as_a_run_is(scores: list[float], grades: dict[int, int], k: int) -> None:
+    """As a sort of (score, item_id), both descending, without items of a score of -inf."""
+    item_ids = [f"item-{number}" for number in range(len(scores))]
+    relevant = {item: grade for item, grade in grades.items() if item < len(scores)}
+    ranked = sorted(zip(scores, item_ids, range(len(scores)), strict=True), reverse=True)
+    answer = [position for value, _, position in ranked if value > -np.inf]
+    measure = Measure("nDCG", k)
+    value = measure.of_scores(np.array(scores), relevant, tie_order(item_ids))
+    assert value == measure.of(answer, relevant)
 
 
 @pytest.mark.parametrize("text", ["Recall", "recall@5", "nDCG@0", "MAP@5", "Recall@-1"])

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from twofold.retrieval.top_k import tie_order, top_k
+from twofold.evaluation.measures import tie_order
+from twofold.retrieval.top_k import top_k
 
 
 @given(

@@ -21,8 +21,8 @@ import scipy.sparse as sp
 from twofold.data.words import query_key, words
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import Vectors
-from twofold.evaluation.measures import Measure
-from twofold.records import Examples, Floats, InputError, Ints
+from twofold.evaluation.measures import Measure, tie_order
+from twofold.records import Examples, Floats, InputError
 from twofold.tasks.prepared import PreparedDataset, item_documents
 
 _log = logging.getLogger(__name__)
@@ -283,8 +283,7 @@ def _hashed(key: str) -> int:
 def _value(dataset: PreparedDataset, judged: Sequence[_Judged], candidate: Candidate) -> float:
     """The mean of the measure over the queries; 0 where there are none."""
     values: list[float] = []
-    item_ids = np.asarray(dataset.catalog.item_ids, dtype=object)
-    ties = np.argsort(item_ids, kind="stable")[::-1]
+    ties = tie_order(dataset.catalog.item_ids)
     for part in (part for part in judged if part.queries):
         try:
             index = _index(dataset, part.examples, *candidate)
@@ -293,20 +292,7 @@ def _value(dataset: PreparedDataset, judged: Sequence[_Judged], candidate: Candi
             continue
         for start in range(0, len(part.queries), _AT_ONCE):
             scores = index.scores(part.queries[start : start + _AT_ONCE])
+            scores[scores <= 0] = -np.inf  # no word in common
             qrels = part.qrels[start : start + _AT_ONCE]
-            values += [_measure(*each, ties) for each in zip(scores, qrels, strict=True)]
+            values += [_MEASURE.of_scores(*each, ties) for each in zip(scores, qrels, strict=True)]
     return float(np.mean(values)) if values else 0.0
-
-
-def _measure(scores: Vectors, relevant_items: Mapping[int, int], ties: Ints) -> float:
-    """The measure of the items that share a word with a query, by their scores, (N,).
-
-    Of equal scores the item that is first in `ties`, (N,), comes first, on every processor.
-    """
-    matching = ties[scores[ties] > 0]
-    if len(matching) > _MEASURE.k:
-        least = np.partition(scores[matching], -_MEASURE.k)[-_MEASURE.k]
-        matching = matching[scores[matching] >= least]
-    ranked = matching[np.argsort(-scores[matching], kind="stable")][: _MEASURE.k]
-    relevant = {str(item): grade for item, grade in relevant_items.items()}
-    return _MEASURE.of([str(item) for item in ranked], relevant)

@@ -11,7 +11,7 @@ import numpy as np
 from twofold.encoders.item_vectors import MOST_TARGETS, ItemStart, item_start
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
-from twofold.evaluation.measures import Measure
+from twofold.evaluation.measures import Measure, tie_order
 from twofold.records import Examples, Source
 from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
@@ -61,19 +61,16 @@ def _value(
     dataset: PreparedDataset, known: ItemStart, encoder: TextEncoder | None, judged: JudgedRequests
 ) -> float:
     """The mean of the measure over the requests."""
-    item_ids, positions = dataset.catalog.item_ids, dataset.catalog.positions
-    descending = np.argsort(np.argsort(np.asarray(item_ids, dtype=object)))
-    k = min(_MEASURE.k, len(item_ids))
+    positions, ties = dataset.catalog.positions, tie_order(dataset.catalog.item_ids)
     values = []
     for request, state in zip(
         judged.requests, _states(dataset, known, encoder, judged), strict=True
     ):
         scores = known.items @ state
         scores[[positions[item_id] for item_id in request.exclude]] = -np.inf
-        near = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
-        best = near[np.lexsort((-descending[near], -scores[near]))][:k]
-        answer = [item_ids[item] for item in best if scores[item] > -np.inf]
-        values.append(_MEASURE.of(answer, judged.qrels[request.request_id]))
+        qrels = judged.qrels[request.request_id]
+        relevant = {positions[item_id]: grade for item_id, grade in qrels.items()}
+        values.append(_MEASURE.of_scores(scores, relevant, ties))
     return float(np.mean(values))
 
 

@@ -5,14 +5,26 @@ Invariant: a request without an answer scores 0 and is counted.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from twofold.records import InputError, Qrels, Run
+from twofold.records import InputError, Ints, Qrels, Run
+
+Item = TypeVar("Item", bound=Hashable)
 
 SCORES = pl.Schema({"request_id": pl.String, "measure": pl.String, "value": pl.Float64})
+
+TIE_RULE = "equal scores by item_id, descending as strings"
+
+
+def tie_order(item_ids: Sequence[str]) -> Ints:
+    """Catalog positions in the order of ties, (N,): of equal scores the first comes first."""
+    return np.asarray(sorted(range(len(item_ids)), key=item_ids.__getitem__, reverse=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +44,28 @@ class Measure:
     def __str__(self) -> str:
         return f"{self.name}@{self.k}"
 
-    def of(self, item_ids: Sequence[str], relevant: Mapping[str, int]) -> float:
+    def of(self, items: Sequence[Item], relevant: Mapping[Item, int]) -> float:
         """The value of one ranked answer; 0 where nothing is relevant."""
         judged = {item: grade for item, grade in relevant.items() if grade > 0}
         if not judged:
             return 0.0
-        grades = [judged.get(item, 0) for item in item_ids[: self.k]]
+        grades = [judged.get(item, 0) for item in items[: self.k]]
         return _VALUES[self.name](grades, sorted(judged.values(), reverse=True), self.k)
+
+    def of_scores(self, scores: npt.NDArray[Any], relevant: Mapping[int, int], ties: Ints) -> float:
+        """The value of the ranking by some scores.
+
+        Args:
+            scores: the score of each item, (N,); one of -inf is not in the ranking.
+            relevant: the grades of the relevant items, by position.
+            ties: the positions of the items in the order in which equal scores are ranked, (N,).
+        """
+        ranked = ties[scores[ties] > -np.inf]
+        if len(ranked) > self.k:
+            last = np.partition(scores[ranked], -self.k)[-self.k]
+            ranked = ranked[scores[ranked] >= last]
+        best = ranked[np.argsort(-scores[ranked], kind="stable")][: self.k]
+        return self.of(best.tolist(), relevant)
 
 
 PRIMARY = Measure("Recall", 30)

@@ -6,14 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from twofold.evaluation.measures import tie_order
 from twofold.records import InputError, Ints, Ranking, Request
-
-TIE_RULE = "equal scores by item_id, descending as strings"
-
-
-def tie_order(item_ids: Sequence[str]) -> Ints:
-    """Catalog positions in the order of ties: of equal scores the first comes first."""
-    return np.asarray(sorted(range(len(item_ids)), key=item_ids.__getitem__, reverse=True))
 
 
 def top_k(scores: npt.NDArray[np.float32], k: int) -> tuple[Ints, npt.NDArray[np.float32]]:

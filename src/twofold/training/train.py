@@ -9,12 +9,12 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from twofold import artifact
+from twofold.evaluation.measures import TIE_RULE
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
 from twofold.model.stamp import Stamp
 from twofold.retrieval.generative import GenerativeRetriever, load_model
-from twofold.retrieval.top_k import TIE_RULE
 from twofold.tasks.prepared import PreparedDataset, require_dataset
 from twofold.training import loop
 from twofold.training.arm import Arm, named_arm
