@@ -38,8 +38,8 @@ from twofold.studies.forecast.features import FEATURES, features
 from twofold.studies.forecast.forecast import OUTCOMES, Coefficients, Worth, chances_of
 from twofold.studies.statistics.task_scores import primary_measure
 from twofold.studies.verdict import SESOI_SHARE
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.requests import JudgedRequests
 from twofold.tasks.storage import load_dataset
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config

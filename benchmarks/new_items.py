@@ -35,8 +35,8 @@ from twofold.evaluation.measures import PRIMARY, score
 from twofold.evaluation.significance import Estimate, difference, mean
 from twofold.records import SPLITS, TASKS, Floats, Request, Retriever, Split
 from twofold.retrieval.generative import GenerativeRetriever, load_model
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.requests import JudgedRequests
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config, sentence_part
 from twofold.training.train import train

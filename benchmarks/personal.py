@@ -22,7 +22,7 @@ from twofold.evaluation.measures import PRIMARY, Measure, score
 from twofold.evaluation.significance import difference, mean
 from twofold.records import Floats, Request, Retriever
 from twofold.retrieval.generative import load_model
-from twofold.tasks.examples import JudgedRequests
+from twofold.tasks.requests import JudgedRequests
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import resolve_config
 from twofold.training.train import train

@@ -17,7 +17,7 @@ from twofold.model.checkpoint import finite, load_model_folder, save_model, trie
 from twofold.model.hybrid import Hybrid
 from twofold.records import TASKS, InputError
 from twofold.retrieval.generative import load_model
-from twofold.tasks import examples
+from twofold.tasks import arrays
 
 CPU = torch.device("cpu")
 
@@ -124,7 +124,7 @@ def test_a_model_that_diverged_is_named() -> None:
 def test_histories_come_back_whatever_is_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    monkeypatch.setattr(examples, "_ROWS", rows)
+    monkeypatch.setattr(arrays, "_ROWS", rows)
     monkeypatch.setattr(checkpoint, "_USERS", rows - 1)
     told = {"a": [3, 1], "b": [], "c": [0], "d": [2, 2, 1, 0], "e": [5]}
     histories = {user: np.array(items, dtype=np.int64) for user, items in told.items()}

@@ -8,7 +8,7 @@ from tests.builds import count_builds
 from tests.conftest import WriteFolder
 from twofold.data.words import query_key
 from twofold.records import SPLITS, TASKS, InputError
-from twofold.tasks.prepared import PreparedDataset, item_documents
+from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 
 
@@ -96,13 +96,3 @@ def test_answers_and_queries_are_two_views_of_the_examples(catalog: PreparedData
     for query, item in pairs:
         assert item in search.answers_by_query[query_key(query or "")]
     assert sum(map(len, search.queries_by_item)) == search.popularity.sum()
-
-
-def test_a_document_is_the_text_and_then_the_training_queries(write_folder: WriteFolder) -> None:
-    dataset = load_dataset(write_folder())
-    (example,) = dataset.task("search").examples
-    wanted = set(example.targets.tolist())
-    for item, (document, text) in enumerate(
-        zip(item_documents(dataset), dataset.catalog.texts, strict=True)
-    ):
-        assert document == (f"{text} {example.query}" if item in wanted else text)

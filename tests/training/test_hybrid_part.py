@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.planted import NO_TITLES, planted_dataset, with_other_held_out
+from tests.planted import NO_TITLES, planted_dataset
 from twofold.encoders.item_vectors import near_queries, query_factors
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import TrainingQueries, hybrid_part
 from twofold.records import Example, Floats, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
-from twofold.tasks.prepared import PreparedDataset, item_documents
+from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
 from twofold.training.validation import best_hybrid, values_of, values_of_candidates
@@ -65,16 +65,6 @@ def test_few_requests_do_not_overrule_the_documents(
 
 def _weight(model: GenerativeModel) -> float:
     return model.hybrid.weight if model.hybrid else 0.0
-
-
-def test_documents_hold_texts_and_training_queries_alone() -> None:
-    dataset = planted_dataset()
-    documents = item_documents(dataset)
-    examples = dataset.task("search").examples
-    for item, (text, document) in enumerate(zip(dataset.catalog.texts, documents, strict=True)):
-        asked = [example.query for example in examples if item in example.targets]
-        assert document == " ".join([text, *map(str, asked)])
-    assert item_documents(with_other_held_out(dataset)) == documents
 
 
 def test_only_training_queries_were_asked() -> None:

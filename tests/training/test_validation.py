@@ -11,8 +11,8 @@ from twofold.evaluation.measures import MEASURES, Measure
 from twofold.model.checkpoint import GenerativeModel, NotFiniteError
 from twofold.records import Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.requests import JudgedRequests
 from twofold.tasks.storage import load_dataset
 from twofold.training import validation
 from twofold.training.arm import NAMED_ARMS

@@ -21,7 +21,7 @@ from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.encoded import EncodedExample
 from twofold.records import Ints
-from twofold.tasks.examples import item_text_queries
+from twofold.tasks.training_data import item_text_queries
 
 _SNIPPETS = 16
 """Requests made from a new item's text, in addition to its title."""

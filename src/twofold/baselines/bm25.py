@@ -9,7 +9,8 @@ import numpy as np
 from twofold.data.words import words
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
-from twofold.tasks.prepared import PreparedDataset, item_documents
+from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.training_data import item_documents
 
 Field = Literal["text", "queries", "text and queries"]
 FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")
@@ -62,7 +63,7 @@ def _documents(dataset: PreparedDataset, field: Field) -> list[str]:
     texts = dataset.catalog.texts
     if field == "text":
         return list(texts)
-    documents = item_documents(dataset)
+    documents = item_documents(dataset.catalog.texts, dataset.task("search").queries_by_item)
     if field == "queries":
         return [document[len(text) :] for document, text in zip(documents, texts, strict=True)]
     return documents

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,7 +23,10 @@ from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import Vectors
 from twofold.evaluation.measures import Measure, tie_order
 from twofold.records import Examples, Floats, InputError
-from twofold.tasks.prepared import PreparedDataset, item_documents
+from twofold.tasks.training_data import item_documents, queries_by_item
+
+if TYPE_CHECKING:
+    from twofold.tasks.prepared import PreparedDataset
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +177,7 @@ def _norms(columns: sp.csr_array) -> Floats:
     return np.asarray(np.sqrt(columns.multiply(columns).sum(axis=0)))
 
 
-def chosen_index(dataset: PreparedDataset, examples: Examples) -> LexicalIndex | None:
+def chosen_index(dataset: "PreparedDataset", examples: Examples) -> LexicalIndex | None:
     """The index of the items' documents that validates best; None where they hold no word.
 
     Candidates are compared by cross-validation: nDCG@10 of training queries that their documents do
@@ -207,11 +210,12 @@ def _described(best: Candidate, values: Mapping[Candidate, float]) -> str:
 
 
 def _index(
-    dataset: PreparedDataset, examples: Examples, field: Field, weighting: Weighting
+    dataset: "PreparedDataset", examples: Examples, field: Field, weighting: Weighting
 ) -> LexicalIndex:
     """The index of a candidate. Documents hold the queries of the examples that are given."""
-    texts = dataset.catalog.texts
-    documents = item_documents(dataset, examples) if field == "text and queries" else texts
+    documents: Sequence[str] = dataset.catalog.texts
+    if field == "text and queries":
+        documents = item_documents(documents, queries_by_item(examples, len(documents)))
     return LexicalIndex.fit(documents, examples.texts(), field, weighting)
 
 
@@ -230,7 +234,7 @@ class _Judged(NamedTuple):
 
 
 def _values(
-    dataset: PreparedDataset, examples: Examples, candidates: Sequence[Candidate]
+    dataset: "PreparedDataset", examples: Examples, candidates: Sequence[Candidate]
 ) -> dict[Candidate, float]:
     """The nDCG@10 that is expected of each candidate, of the index alone, without a model.
 
@@ -280,7 +284,7 @@ def _hashed(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
-def _value(dataset: PreparedDataset, judged: Sequence[_Judged], candidate: Candidate) -> float:
+def _value(dataset: "PreparedDataset", judged: Sequence[_Judged], candidate: Candidate) -> float:
     """The mean of the measure over the queries; 0 where there are none."""
     values: list[float] = []
     ties = tie_order(dataset.catalog.item_ids)

@@ -13,8 +13,8 @@ from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.evaluation.measures import Measure, tie_order
 from twofold.records import Examples, Source
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.requests import JudgedRequests
 
 MOST_ITEMS = 50_000
 """Catalogs of more items have no such report: it would take minutes."""

@@ -35,7 +35,7 @@ from twofold.model.llama import Llama, LlamaConfig
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer, padded
 from twofold.records import TASKS, InputError, Ints, Task
-from twofold.tasks.examples import Histories, numbers_of
+from twofold.tasks.arrays import Histories, numbers_of
 from twofold.tasks.prepared import height, write_parts
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from twofold.model.encoded import (
     time_buckets,
 )
 from twofold.records import Example, Examples, Ints, Task, runs
-from twofold.tasks.examples import Texts
+from twofold.tasks.arrays import Texts
 
 _SPECIAL = ("<pad>", "<history>", "<query>", "<answer>")
 _FILE = "tokenizer.json"

@@ -20,8 +20,8 @@ import numpy as np
 
 from twofold.data.dataset import Catalog
 from twofold.records import TASKS, Ints, Source, Task
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.popularity import kullback_leibler, popularity_distribution
+from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
 
 CAPS = (5, 10, 50, 500)

@@ -8,7 +8,7 @@ Fold 0 is the dataset as it was split. Every other fold tests
   after the test event is not used at all.
 
 Invariant: no test request of any fold is a validation request of fold 0, by which recipes are
-chosen; and what holds of a split (`twofold.tasks.examples`) holds of every fold.
+chosen; and what holds of a split (`twofold.tasks.training_data`) holds of every fold.
 """
 
 import hashlib

@@ -20,16 +20,14 @@ from polars.io.plugins import register_io_source
 
 from twofold.data.dataset import LEFT_OUT, Catalog, Note
 from twofold.data.words import query_key
-from twofold.records import TASKS, Examples, InputError, Ints, Source, Split, Task
-from twofold.tasks.examples import (
-    Columns,
-    Events,
-    Histories,
-    JudgedQueries,
-    JudgedRequests,
+from twofold.records import TASKS, Examples, Floats, InputError, Ints, Source, Split, Task
+from twofold.tasks.arrays import TRAIN, Events, Histories, JudgedQueries
+from twofold.tasks.requests import JudgedRequests, build_requests
+from twofold.tasks.training_data import (
     build_examples,
-    build_requests,
     item_text_examples,
+    queries_by_item,
+    query_examples,
 )
 
 T = TypeVar("T")
@@ -94,6 +92,38 @@ def write_parts(parts: Iterator[pl.DataFrame], path: Path) -> None:
     register_io_source(pieces, schema=first.schema).sink_parquet(path)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """The tables of a dataset as arrays, with what is learned from them.
+
+    Attributes:
+        events: the interactions.
+        trained: the training events of each user who has one.
+        trained_users: the numbers of these users among those of the events, (users,).
+        queries: the queries and their relevant items.
+        searches: the training examples of search.
+    """
+
+    events: Events
+    trained: Histories
+    trained_users: Ints
+    queries: JudgedQueries
+    searches: Examples
+
+    @property
+    def trained_times(self) -> Floats:
+        """When each event of `trained.positions` was, (E,)."""
+        events = self.events
+        all_in_order = self.trained.positions is events.items
+        return events.times if all_in_order else events.times[events.splits == TRAIN]
+
+    @staticmethod
+    def of(events: Events, asked: JudgedQueries) -> "Columns":
+        """The columns of the tables of a dataset."""
+        users, trained = events.training_histories()
+        return Columns(events, trained, users, asked, query_examples(events, asked))
+
+
 class Tables(Protocol):
     """The tables of a dataset, in memory or in a prepared folder."""
 
@@ -121,7 +151,7 @@ class Tables(Protocol):
         ...
 
     @property
-    def columns(self) -> "Columns | None":
+    def columns(self) -> Columns | None:
         """The same as arrays; None where they are still to be made."""
         ...
 
@@ -352,29 +382,4 @@ class TaskData:
     @cached_property
     def queries_by_item(self) -> Sequence[Sequence[str]]:
         """The training queries that want each item, in order; equal texts are all kept."""
-        return _queries_by_item(self.examples, len(self._dataset.catalog))
-
-
-def _queries_by_item(examples: Examples, items: int) -> Sequence[Sequence[str]]:
-    queries: list[list[str]] = [[] for _ in range(items)]
-    targets, _, _ = examples.flat_targets()
-    asked = zip(examples.texts(), examples.counts.tolist(), strict=True)
-    texts = (text for text, count in asked for _ in range(count))
-    for item, text in zip(targets.tolist(), texts, strict=True):
-        queries[item].append(text)
-    return tuple(tuple(own) for own in queries)
-
-
-def item_documents(dataset: PreparedDataset, examples: Examples | None = None) -> list[str]:
-    """The document of each item: its text, then the training queries that want it.
-
-    Args:
-        dataset: the dataset.
-        examples: some of the training examples of search; all by default.
-    """
-    texts = dataset.catalog.texts
-    if examples is None:
-        queries = dataset.task("search").queries_by_item
-    else:
-        queries = _queries_by_item(examples, len(texts))
-    return [" ".join([text, *own]) for text, own in zip(texts, queries, strict=True)]
+        return queries_by_item(self.examples, len(self._dataset.catalog))

@@ -10,8 +10,8 @@ import scipy.sparse as sp
 
 from twofold.data.words import query_key, words
 from twofold.records import SPLITS, Ints
+from twofold.tasks.arrays import SplitNumbers
 from twofold.tasks.event_report import event_lines, event_report
-from twofold.tasks.examples import SplitNumbers
 from twofold.tasks.popularity import jensen_shannon, kullback_leibler, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset, height, in_parts
 

@@ -10,8 +10,8 @@ from scipy import stats
 
 from twofold.data.words import words
 from twofold.records import Ints, Task, other_task
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.requests import JudgedRequests
 
 BANDS = ("head", "torso", "tail")
 _HEAD, _TAIL = 0.1, 0.5

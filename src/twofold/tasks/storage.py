@@ -14,8 +14,9 @@ import polars as pl
 from twofold import artifact
 from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
 from twofold.records import Examples, InputError
-from twofold.tasks.examples import Columns, Events, Histories, JudgedQueries, Texts
+from twofold.tasks.arrays import Events, Histories, JudgedQueries, Texts
 from twofold.tasks.prepared import (
+    Columns,
     PreparedDataset,
     SplitProtocol,
     TableName,

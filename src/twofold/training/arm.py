@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from twofold.data.dataset import Catalog
 from twofold.records import TASKS, InputError, Source, Task
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.requests import JudgedRequests
 
 
 class Intervention(Protocol):

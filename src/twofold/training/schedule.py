@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twofold.model.backbone import Backbone
 from twofold.model.encoded import Encoded, EncodedSource
 from twofold.records import InputError, Request, Task
-from twofold.tasks.examples import JudgedRequests
+from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.mixture import Mixture, mixture_of

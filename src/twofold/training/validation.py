@@ -24,8 +24,8 @@ from twofold.model.hybrid import Hybrid
 from twofold.records import Floats, Ints, Qrels, Request, Source, Task
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.retrieval.top_k import CatalogRanker
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.schedule import cost_of_answers, requests_per_step

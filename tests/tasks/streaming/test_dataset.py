@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from twofold.records import SPLITS, TASKS, InputError, Task
-from twofold.tasks import examples, prepared
+from twofold.tasks import arrays, prepared, training_data
 from twofold.tasks.storage import load_dataset, save_dataset
 from twofold.tasks.streaming import dataset, events, files, queries
 from twofold.tasks.streaming.dataset import StreamedTables
@@ -32,8 +32,8 @@ def _make_pieces_small(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     monkeypatch.setattr(dataset, "LARGE_QUERIES", 0)
     monkeypatch.setattr(events, "_USER_BITS", 2)
     monkeypatch.setattr(queries, "_QUERY_BITS", 3)
-    monkeypatch.setattr(examples, "_QUERIES", rows)
-    monkeypatch.setattr(examples, "_EVENTS", 3 * rows)
+    monkeypatch.setattr(training_data, "_QUERIES", rows)
+    monkeypatch.setattr(arrays, "_EVENTS", 3 * rows)
     monkeypatch.setattr(prepared, "_ROWS", rows)
     monkeypatch.setattr(files, "PIECE", rows)
     monkeypatch.setattr(files, "_PER_LINE", 0.0)

@@ -23,9 +23,9 @@ from twofold.studies.scores import Scores
 from twofold.studies.statistics.pairs import Pairs
 from twofold.studies.statistics.reasons import LEVEL
 from twofold.studies.values import Interval, Value
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.popularity import combined_popularity
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.requests import JudgedRequests
 
 _SOURCES = 200
 """The most items that point to an answer: the last of a history."""

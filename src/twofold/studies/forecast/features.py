@@ -15,9 +15,9 @@ import scipy.sparse as sp
 
 from twofold.data.words import words
 from twofold.records import Floats, Ints, Task, other_task
-from twofold.tasks.examples import JudgedRequests
 from twofold.tasks.popularity import jensen_shannon, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.requests import JudgedRequests
 
 FEATURES = (
     "is_search",

@@ -19,8 +19,8 @@ from twofold.data.layouts import four_tables
 from twofold.data.layouts.registry import LAYOUTS
 from twofold.data.sources import read_source
 from twofold.records import InputError
-from twofold.tasks.examples import Columns, Events, JudgedQueries
-from twofold.tasks.prepared import PreparedDataset, SplitProtocol, TableName
+from twofold.tasks.arrays import Events, JudgedQueries
+from twofold.tasks.prepared import Columns, PreparedDataset, SplitProtocol, TableName
 from twofold.tasks.split import REPEATS_ALLOWED, split_dataset
 from twofold.tasks.streaming import events, files, queries
 from twofold.tasks.streaming.events import StreamedEvents

@@ -19,7 +19,7 @@ from twofold.data.formats import Table
 from twofold.data.ids import doubtful_ids
 from twofold.data.times import TimesInParts, read_times
 from twofold.records import SPLITS, Floats, Ints
-from twofold.tasks.examples import Events
+from twofold.tasks.arrays import Events
 from twofold.tasks.streaming.files import (
     ArrayFile,
     NotPlainError,

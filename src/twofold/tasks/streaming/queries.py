@@ -26,7 +26,7 @@ from twofold.data.validation import (
 )
 from twofold.data.words import query_key
 from twofold.records import Ints
-from twofold.tasks.examples import JudgedQueries, Texts, split_numbers, times_of
+from twofold.tasks.arrays import JudgedQueries, Texts, split_numbers, times_of
 from twofold.tasks.split import hash_split
 from twofold.tasks.streaming import files
 from twofold.tasks.streaming.events import StreamedEvents

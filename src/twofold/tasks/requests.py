@@ -1,0 +1,277 @@
+"""The requests of validation and test, with their relevant items, and how they are made.
+
+Callers read requests from `PreparedDataset.task`, which makes them once. Those of a split are
+arrays; a request is made when it is read.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import polars as pl
+
+from twofold.records import SPLITS, Floats, Ints, Qrels, Request, Split, Task, runs
+from twofold.tasks.arrays import TEST, VALIDATION
+
+if TYPE_CHECKING:
+    from twofold.tasks.prepared import PreparedDataset
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRequests:
+    """The requests of one task and split, with their relevant items."""
+
+    task: Task
+    split: Split
+    requests: Sequence[Request]
+    qrels: Qrels
+
+    def sample(self, size: int) -> "JudgedRequests":
+        """At most `size` of the requests, always the same; the catalog stays full."""
+        if len(self.requests) <= size:
+            return self
+        rows = np.random.default_rng(0).choice(len(self.requests), size, replace=False)
+        if isinstance(self.requests, _Requests):
+            taken = self.requests.some(np.sort(rows))
+            return dataclasses.replace(self, requests=list(taken), qrels=_Right(taken))
+        return dataclasses.replace(self, requests=[self.requests[row] for row in sorted(rows)])
+
+    def right_counts(self, size: int) -> Ints:
+        """How often each of `size` items is a relevant item, (size,)."""
+        assert isinstance(self.requests, _Requests)
+        columns = self.requests.columns
+        places = runs(columns.target_starts, columns.target_ends - columns.target_starts)
+        return np.bincount(columns.right[places], minlength=size)
+
+    def renamed(self, to: Mapping[str, str]) -> "JudgedRequests":
+        """The same requests with every item id replaced by another one."""
+        requests = [
+            dataclasses.replace(
+                request,
+                history=tuple(to[item_id] for item_id in request.history),
+                exclude=frozenset(to[item_id] for item_id in request.exclude),
+            )
+            for request in self.requests
+        ]
+        qrels = {
+            request_id: {to[item_id]: relevance for item_id, relevance in right.items()}
+            for request_id, right in self.qrels.items()
+        }
+        return dataclasses.replace(self, requests=requests, qrels=qrels)
+
+
+def build_requests(
+    dataset: "PreparedDataset", task: Task, split: Split, timed: bool = False
+) -> JudgedRequests:
+    """The requests of one task and split, with their relevant items.
+
+    Args:
+        dataset: the dataset.
+        task: the task.
+        split: the split.
+        timed: whether requests for recommendations say when the event of the relevant item was.
+    """
+    number = SPLITS.index(split)
+    requests = _queries(dataset, number) if task == "search" else _users(dataset, number, timed)
+    return JudgedRequests(task, split, requests, _Right(requests))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RequestColumns:
+    """The requests of one task and split, and their relevant items, as arrays.
+
+    Attributes:
+        names: a table with the ids of requests and their users, by their number.
+        rows: the numbers of the requests in it, ascending, (R,).
+        item_ids: those of the catalog.
+        items: catalog positions, (E,); a history is a run of them.
+        begins, ends: the run of each request's history, (R,).
+        extra_item: the position of one more item of the history, or -1, (R,).
+        excluding: whether the items of the history may not come back.
+        texts: the texts of queries; None where requests have none.
+        text_of: the index of each request's text, (R,).
+        times, last_event_times: as in `Request`, NaN for not known, (R,); None to tell no time.
+        right: catalog positions, (A,); the relevant items are a run of them.
+        target_starts, target_ends: the run of each request's relevant items, (R,).
+        grades: the relevance of the relevant items, (A,); None where all have 1.
+    """
+
+    names: pl.LazyFrame
+    rows: Ints
+    item_ids: Sequence[str]
+    items: Ints
+    begins: Ints
+    ends: Ints
+    extra_item: Ints
+    excluding: bool
+    right: Ints
+    target_starts: Ints
+    target_ends: Ints
+    grades: Ints | None = None
+    texts: Sequence[str] | None = None
+    text_of: Ints | None = None
+    times: Floats | None = None
+    last_event_times: Floats | None = None
+
+    @cached_property
+    def ids(self) -> list[tuple[str, str | None]]:
+        """The ids of each request and of its user."""
+        wanted = pl.Series(self.rows).cast(pl.UInt32).implode()
+        chosen = self.names.with_row_index("row").filter(pl.col("row").is_in(wanted))
+        return chosen.drop("row").collect(engine="streaming").rows()
+
+    def request(self, row: int) -> Request:
+        """One of the requests."""
+        places = self.items[int(self.begins[row]) : int(self.ends[row])].tolist()
+        places += [int(self.extra_item[row])] if self.extra_item[row] >= 0 else []
+        history = tuple(map(self.item_ids.__getitem__, places))
+        return Request(
+            self.ids[row][0],
+            query=None
+            if self.texts is None or self.text_of is None
+            else self.texts[int(self.text_of[row])],
+            history=history,
+            exclude=frozenset(history) if self.excluding else frozenset(),
+            user_id=self.ids[row][1],
+            time=_time(self.times, row),
+            last_event_time=_time(self.last_event_times, row),
+        )
+
+    def right_answers(self, row: int) -> dict[str, int]:
+        """The relevance of the relevant items of a request, by item id."""
+        own = slice(int(self.target_starts[row]), int(self.target_ends[row]))
+        items = [self.item_ids[place] for place in self.right[own].tolist()]
+        grades = [1] * len(items) if self.grades is None else self.grades[own].tolist()
+        return dict(zip(items, grades, strict=True))
+
+
+def _time(times: Floats | None, row: int) -> float | None:
+    return None if times is None or np.isnan(times[row]) else float(times[row])
+
+
+class _Requests(Sequence[Request]):
+    """Requests that are made when they are read, and their arrays when the first one is.
+
+    Args:
+        rows: the numbers of the requests in a table, ascending, (R,).
+        make: the arrays of some of them.
+    """
+
+    def __init__(self, rows: Ints, make: Callable[[Ints], RequestColumns]) -> None:
+        self._rows, self._make = rows, make
+
+    @cached_property
+    def columns(self) -> RequestColumns:
+        """The requests as arrays."""
+        return self._make(self._rows)
+
+    def some(self, chosen: Ints) -> "_Requests":
+        """Some of the requests; `chosen` are ascending."""
+        return _Requests(self._rows[chosen], self._make)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, row: int) -> Request: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Request]: ...
+    def __getitem__(self, row: int | slice) -> Request | list[Request]:
+        rows = range(len(self))[row]
+        if isinstance(rows, range):
+            return [self.columns.request(each) for each in rows]
+        return self.columns.request(rows)
+
+
+class _Right(Mapping[str, Mapping[str, int]]):
+    """The relevant items of requests, which are made when they are read."""
+
+    def __init__(self, requests: _Requests) -> None:
+        self._requests = requests
+        self._rows: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __iter__(self) -> Iterator[str]:
+        return (request_id for request_id, _ in self._requests.columns.ids)
+
+    def __getitem__(self, request_id: str) -> dict[str, int]:
+        columns = self._requests.columns
+        if self._rows is None:
+            self._rows = {known: row for row, (known, _) in enumerate(columns.ids)}
+        return columns.right_answers(self._rows[request_id])
+
+
+def _users(dataset: "PreparedDataset", split: int, timed: bool) -> _Requests:
+    """A request for each user with a training event and an event of the split."""
+    places = dataset.columns.events.of_split(split)[dataset.columns.trained_users]
+    return _Requests(np.flatnonzero(places >= 0), partial(_user_columns, dataset, split, timed))
+
+
+def _user_columns(
+    dataset: "PreparedDataset", split: int, timed: bool, rows: Ints
+) -> RequestColumns:
+    """The arrays of some requests of `_users`."""
+    events, trained = dataset.columns.events, dataset.columns.trained
+    users = dataset.columns.trained_users[rows]
+    places, extra_item = events.of_split(split)[users], np.full(len(rows), -1)
+    last = dataset.columns.trained_times[trained.ends[rows] - 1] if timed else None
+    if split == TEST:
+        validation = events.of_split(VALIDATION)[users]
+        extra_item = np.where(validation >= 0, events.items[validation], -1)
+        if last is not None:
+            last = np.where(validation >= 0, events.times[validation], last)
+    return RequestColumns(
+        names=pl.LazyFrame({"request_id": trained.users, "user_id": trained.users}),
+        rows=rows,
+        item_ids=dataset.catalog.item_ids,
+        items=trained.positions,
+        begins=trained.begins[rows],
+        ends=trained.ends[rows],
+        extra_item=extra_item,
+        excluding=dataset.protocol.seen == "exclude",
+        right=events.items,
+        target_starts=places,
+        target_ends=places + 1,
+        times=events.times[places] if timed else None,
+        last_event_times=last,
+    )
+
+
+def _queries(dataset: "PreparedDataset", split: int) -> _Requests:
+    """A request for each query of the split, with its user's events strictly before it."""
+    splits = dataset.columns.queries.splits
+    return _Requests(np.flatnonzero(splits == split), partial(_query_columns, dataset, split))
+
+
+def _query_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> RequestColumns:
+    """The arrays of some requests of `_queries`."""
+    events, asked = dataset.columns.events, dataset.columns.queries
+    users, times = asked.users[rows], asked.times[rows]
+    if split == VALIDATION:
+        # A validation request must not hold the user's test event.
+        test = np.append(events.of_split(TEST), -1)[users]
+        until = np.full(len(rows), np.inf)
+        until[test >= 0] = events.times[test[test >= 0]]
+        times = np.where(np.isnan(times), np.nan, np.fmin(times, until))
+    begins = events.starts[users] * (users >= 0)
+    return RequestColumns(
+        names=dataset.tables.scan("queries").select("query_id", "user_id"),
+        rows=rows,
+        item_ids=dataset.catalog.item_ids,
+        items=events.items,
+        begins=begins,
+        ends=begins + events.before(users, times),
+        extra_item=np.full(len(rows), -1),
+        excluding=False,
+        right=asked.items,
+        target_starts=asked.starts[rows],
+        target_ends=asked.starts[rows + 1],
+        grades=asked.relevances,
+        texts=asked.texts,
+        text_of=asked.text_of[rows],
+    )

@@ -1,0 +1,172 @@
+"""Training examples of histories, of queries and of item texts, and the documents of items.
+
+Invariant: no training example of any task holds a user's validation or test event, or anything
+later of that user. Callers read the examples from `PreparedDataset.task`, which makes them once.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from twofold.data.dataset import Catalog
+from twofold.data.words import words
+from twofold.records import Example, Examples, Floats, Ints, Task, runs
+from twofold.tasks.arrays import TRAIN, Events, Histories, JudgedQueries
+
+if TYPE_CHECKING:
+    from twofold.tasks.prepared import PreparedDataset
+
+_DRAW_SEED = 20241
+"""The random seed of the queries that are drawn from item texts."""
+
+_QUERIES = 1 << 20
+"""The queries that are looked at together."""
+
+_NO_PAIR = np.iinfo(np.int64).max
+"""What is no user with an item."""
+
+
+def build_examples(dataset: "PreparedDataset", task: Task) -> Examples:
+    """The training examples of one task; none where the dataset lacks it."""
+    columns = dataset.columns
+    return columns.searches if task == "search" else _history_examples(columns.trained)
+
+
+def _history_examples(histories: Histories) -> Examples:
+    """One example for each user: every event but the first is a target, given those before it."""
+    several = np.flatnonzero(histories.ends - histories.begins > 1)
+    begins, ends = histories.begins[several], histories.ends[several]
+    return Examples.of_histories(histories.positions, begins, ends)
+
+
+def query_examples(events: Events, asked: JudgedQueries) -> Examples:
+    """One example for each query: all its relevant items, given its text and its user's history.
+
+    A query that its user typed at or after the first held-out event is left out, and so are the
+    user's held-out items as answers: a click on a result is often logged as an interaction too.
+    """
+    held_out = np.sort(events.held_out_pairs())
+    first = np.append(events.first_held_out(), np.inf)
+    rows = np.flatnonzero(asked.splits == TRAIN)
+    parts = [
+        _QueryRows.of(events, asked, rows[start : start + _QUERIES], first, held_out)
+        for start in range(0, max(1, len(rows)), _QUERIES)
+    ]
+    rows, counts, targets, begins, before = map(np.concatenate, zip(*parts, strict=True))
+    target_ends = np.cumsum(counts)
+    return Examples(
+        items=events.items,
+        begins=begins,
+        ends=begins + before,
+        order="end",
+        targets=targets,
+        target_starts=target_ends - counts,
+        target_ends=target_ends,
+        query_of=asked.text_of[rows],
+        queries=asked.texts,
+    ).with_targets()
+
+
+class _QueryRows(NamedTuple):
+    """Training queries: their number, answers (how many, and which), and run of earlier events."""
+
+    rows: Ints
+    counts: Ints
+    targets: Ints
+    begins: Ints
+    before: Ints
+
+    @staticmethod
+    def of(
+        events: Events, asked: JudgedQueries, rows: Ints, first: Floats, held_out: Ints
+    ) -> "_QueryRows":
+        """Some queries.
+
+        Args:
+            events, asked: all events and queries.
+            rows: the numbers of these queries, (n,).
+            first: the time of each user's first event that is held out; infinite for no user.
+            held_out: the numbers of users times 2^32, plus the items that are held out, sorted.
+        """
+        times = asked.times[rows]
+        # Without times on the events (NaN) nothing shows that the query came first.
+        rows = rows[np.isnan(times) | (times < first[asked.users[rows]])]
+        users, counts = np.asarray(asked.users[rows], np.int64), np.diff(asked.starts)[rows]
+        places = runs(asked.starts[rows], counts)
+        pairs = (np.repeat(users, counts) << 32) + asked.items[places]
+        # Sorted lookups are several times as fast, since they read memory in order.
+        order = np.argsort(pairs)
+        kept = np.ones(len(pairs), dtype=bool)
+        known = np.searchsorted(held_out, pairs[order])
+        kept[order] = np.append(held_out, _NO_PAIR)[known] != pairs[order]
+        return _QueryRows(
+            rows=rows,
+            counts=np.bincount(np.repeat(np.arange(len(rows)), counts)[kept], minlength=len(rows)),
+            targets=asked.items[places[kept]],
+            begins=events.starts[users] * (users >= 0),
+            before=events.before(users, asked.times[rows]),
+        )
+
+
+def item_text_examples(catalog: Catalog, snippets: int) -> list[Example]:
+    """One search example for each of an item's `item_text_queries`, the item as its target.
+
+    They teach search items that no training query wants.
+    """
+    empty_history, visible = np.zeros(0, dtype=np.int64), np.zeros(1, np.int64)
+    return [
+        Example(
+            history=empty_history,
+            query=query,
+            targets=np.array([item], dtype=np.int64),
+            visible=visible,
+        )
+        for item, queries in enumerate(item_text_queries(catalog, snippets))
+        for query in queries
+    ]
+
+
+def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
+    """Made-up queries for each item: its title, and `snippets` draws of one to four of its words.
+
+    The draws are the same in every arm and seed. Rare words are drawn more often, since people
+    search with them.
+    """
+    by_text = [sorted(set(words(text))) for text in catalog.texts]
+    frequency = Counter(word for own in by_text for word in own)
+    by_item = []
+    for item, (title, own) in enumerate(zip(catalog.items["title"], by_text, strict=True)):
+        rng = np.random.default_rng([_DRAW_SEED, item])
+        queries = [title] if title else []
+        rarity = np.log(len(by_text) / np.array([frequency[word] for word in own]) + 1.0)
+        for _ in range(snippets if own else 0):
+            size = min(len(own), int(rng.integers(1, 5)))
+            queries.append(" ".join(rng.choice(own, size, replace=False, p=rarity / rarity.sum())))
+        by_item.append(queries)
+    return by_item
+
+
+def queries_by_item(examples: Examples, items: int) -> Sequence[Sequence[str]]:
+    """The queries of examples of search that want each of `items` items, in order.
+
+    Equal texts are all kept.
+    """
+    queries: list[list[str]] = [[] for _ in range(items)]
+    targets, _, _ = examples.flat_targets()
+    asked = zip(examples.texts(), examples.counts.tolist(), strict=True)
+    texts = (text for text, count in asked for _ in range(count))
+    for item, text in zip(targets.tolist(), texts, strict=True):
+        queries[item].append(text)
+    return tuple(tuple(own) for own in queries)
+
+
+def item_documents(texts: Sequence[str], queries: Sequence[Sequence[str]]) -> list[str]:
+    """The document of each item: its text, then the training queries that want it.
+
+    Args:
+        texts: the text of each item, (N,).
+        queries: those of `queries_by_item`.
+    """
+    return [" ".join([text, *own]) for text, own in zip(texts, queries, strict=True)]
