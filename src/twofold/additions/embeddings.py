@@ -1,10 +1,10 @@
-"""Embeddings of new items, fitted while the model stays as it was trained.
+"""Embeddings of new items, fitted to the frozen model.
 
-A new item is requested by its title and by snippets of its text, as training requests items. Its
-embedding starts where a map from its text puts it and moves until such requests retrieve it; it is
-held back by requests that want other items. IncDSI (Kishore et al., ICML 2023) adds documents by
-such a search under constraints; here the objective is the loss of training itself, as if every
-item of the catalog were requested once.
+Positive requests for a new item are its title and snippets of its text, as in training. The
+embedding is initialised by a map from the item's text and learned from these requests; negative
+requests, whose targets are other items, hold it back. IncDSI (Kishore et al., ICML 2023) adds
+documents by such an optimisation under constraints; here the objective is the training loss, with
+one request for each item of the catalog.
 
 Shapes: M new items, N items of the catalog, S requests, D width.
 """
@@ -24,26 +24,26 @@ from twofold.records import Ints
 from twofold.tasks.training_data import item_text_queries
 
 _SNIPPETS = 16
-"""Requests made from a new item's text, in addition to its title."""
+"""The number of positive requests from a new item's text, in addition to its title."""
 _TEXT_NEGATIVES, _HISTORY_NEGATIVES = 3000, 1500
-"""Negative requests: by texts of other items, and by histories that the model carries."""
+"""The numbers of negative requests: texts of other items, and histories that the model stores."""
 _ANCHOR_WEIGHT = 3.0
-"""Weight of the squared distance from the start, next to a loss of order one."""
+"""The weight of the squared distance from the initial embedding; the loss is of order one."""
 _MAX_STEPS = 60
 _BATCH_SIZE = 64
 _MAX_SCORES = 1 << 22
-"""Scores in memory at once: 16 MB of float32."""
+"""The number of scores in memory at once: 16 MB of float32."""
 
 
 @dataclass(frozen=True, eq=False)
 class NegativeRequests:
-    """Requests that want items of the catalog, with the normalisers of their scores: expensive,
-    computed once, and the same for every new item.
+    """Requests whose targets are items of the catalog, with the normalisers of their scores. They
+    are expensive, computed once, and the same for every new item.
 
     Attributes:
-        states: hidden states that the requests generate from, (S, D).
+        states: the hidden states that generate the answers, (S, D).
         log_sums: log of the sum of exp(score) over all codes, (S,).
-        num_codes: how many codes that sum is over.
+        num_codes: the number of codes in that sum.
     """
 
     states: Vectors
@@ -52,7 +52,7 @@ class NegativeRequests:
 
     @classmethod
     def of(cls, model: GenerativeModel, seed: int = 0) -> "NegativeRequests":
-        """Draw them for a model; takes seconds for a large catalog."""
+        """Draw the requests for a model; this takes seconds for a large catalog."""
         states, embeddings = _negative_states(model, seed), _code_embeddings(model)
         log_sums = log_sum_exp(torch.from_numpy(states), embeddings).numpy()
         return cls(states, log_sums, len(embeddings))
@@ -90,8 +90,8 @@ def fit_embeddings(
 
     Args:
         model: as trained; it is read and never changed.
-        start: where the map from texts puts the items, (M, D).
-        items: their titles and texts.
+        start: the initial embeddings by the map from texts, (M, D).
+        items: the items' titles and texts.
         negatives: requests for other items, `extended` to the model's present codes.
     """
     queries = item_text_queries(items, _SNIPPETS)
@@ -146,7 +146,7 @@ def _encode(model: GenerativeModel, history: Ints | None, query: str | None) -> 
 
 @torch.inference_mode()
 def _states(model: GenerativeModel, requests: Sequence[EncodedExample]) -> Vectors:
-    """The state that each request generates from, (S, D), in the order given."""
+    """The hidden state that generates each request's answer, (S, D), in the given order."""
     states = np.zeros((len(requests), model.backbone.output_embeddings().shape[1]), np.float32)
     by_length = np.argsort([len(request.tokens) for request in requests], kind="stable")
     for first in range(0, len(by_length), _BATCH_SIZE):

@@ -1,4 +1,4 @@
-"""Fields of items that are added after training, checked against the columns of a catalog."""
+"""Fields of items that are added after training, checked against the catalog's columns."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,10 +9,10 @@ from twofold.data.dataset import Catalog
 from twofold.records import InputError
 
 ItemFields = Mapping[str, str]
-"""Column -> value, with an `item_id`; an empty value counts as not given."""
+"""Column -> value, with an `item_id`; an empty value counts as missing."""
 
 _MAX_SHOWN = 100
-"""Characters of a value that an error message shows."""
+"""The number of characters of a value that an error message shows."""
 
 
 def nonempty_fields(fields: ItemFields) -> dict[str, str]:
@@ -21,13 +21,14 @@ def nonempty_fields(fields: ItemFields) -> dict[str, str]:
 
 
 def unknown_fields(catalog: Catalog, fields: ItemFields) -> list[str]:
-    """The fields that the catalog has no column for."""
+    """The fields without a column in the catalog."""
     return [name for name in fields if name not in catalog.items.schema]
 
 
 def require_known_fields(catalog: Catalog, items: Iterable[ItemFields]) -> None:
-    """Raise InputError for a field that the catalog has no column for, or an id with blanks around
-    it, which would be another item than the one without."""
+    """Raise InputError for a field without a column in the catalog, or an id with whitespace around
+    it, which would be a different item.
+    """
     for fields in items:
         if (item_id := fields["item_id"]) != item_id.strip():
             raise InputError(f"item_id '{item_id}' begins or ends with a blank; leave it out")
@@ -39,8 +40,9 @@ def require_known_fields(catalog: Catalog, items: Iterable[ItemFields]) -> None:
 
 
 def require_unchanged(catalog: Catalog, items: Iterable[ItemFields]) -> None:
-    """Raise InputError where a field differs from what the catalog holds, or from what an earlier
-    entry for the same item says: an embedding was fitted to the former and would not follow."""
+    """Raise InputError if a field differs from that in the catalog or in an earlier entry for the
+    same item: the item's embedding was fitted to the earlier value and would not change.
+    """
     first_given: dict[str, dict[str, str]] = {}
     for fields in items:
         item_id, given = fields["item_id"], nonempty_fields(fields)
@@ -63,14 +65,15 @@ def _shown(value: str) -> str:
 
 
 def items_table(catalog: Catalog, items: Iterable[ItemFields]) -> pl.DataFrame:
-    """Items in the columns of the catalog; a field without a column is dropped."""
+    """Items as a table with the columns of the catalog; a field without a column is dropped."""
     columns = catalog.items.schema
     rows = [{name: fields.get(name) for name in columns} for fields in items]
     return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String)).cast(dict(columns))  # type: ignore[arg-type]
 
 
 def new_items_table(catalog: Catalog, items: Sequence[ItemFields]) -> pl.DataFrame:
-    """The items that the catalog does not hold yet, the last entry of each id, in its columns.
+    """The items that are not in the catalog yet, as a table; of several entries with one id, the
+    last.
 
     Raises:
         InputError: a field has no column in the catalog.

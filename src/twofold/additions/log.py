@@ -1,8 +1,8 @@
-"""An append-only log of catalog changes, so that the model folder stays as it is.
+"""An append-only log of catalog changes; the model folder is never changed.
 
-Invariant: when `append` returns, the change is on disk. Every line carries a checksum of itself
-and of the line before, so an altered, lost or moved line is detected; a last line that a crash cut
-short was never acknowledged and is removed.
+Invariant: when `append` returns, the change is on disk. Every line has a checksum of itself and of
+the line before, so an altered, lost or moved line is detected. If a crash has truncated the last
+line, it was never acknowledged and is removed.
 """
 
 import base64
@@ -29,10 +29,10 @@ class CatalogChange:
     """Items to add or to remove; the attributes are the keys on disk.
 
     Attributes:
-        kind: what to do.
-        items: fields of the items for `add`, their item_id alone for `remove`.
-        placed: model version -> the placement of the items that were new to that model, so that a
-            restart does not compute it again; see `replay`.
+        kind: `add` or `remove`.
+        items: the fields of the items for `add`, only their item_id for `remove`.
+        placed: model version -> the placement of the items that were new to that model, so that it
+            is not computed again after a restart; see `replay`.
     """
 
     kind: Literal["add", "remove"]
@@ -41,10 +41,10 @@ class CatalogChange:
 
 
 class ChangeLog:
-    """The changes in a state folder, oldest first; one process at a time locks it.
+    """The changes in a state folder, oldest first; the folder is locked by one process at a time.
 
     Args:
-        folder: the state folder; it is created where it is missing.
+        folder: the state folder; it is created if it does not exist.
 
     Raises:
         InputError: another process has locked it, or a line is damaged.
@@ -77,7 +77,7 @@ class ChangeLog:
         """Write a change; it is on disk when this returns.
 
         Raises:
-            OSError: the change could not be written, and the log is as before.
+            OSError: the change could not be written, and the log is unchanged.
             InputError: an earlier write failed and could not be undone.
         """
         if self._broken:
@@ -88,7 +88,7 @@ class ChangeLog:
         try:
             self._write(line.encode() + b"\n")
             os.fsync(self._file.fileno())
-        except OSError:  # a full disk must not leave half a line before the next one
+        except OSError:  # a full disk must not leave a partial line before the next one
             self._broken = True
             self._file.truncate(end)
             os.fsync(self._file.fileno())
@@ -130,7 +130,7 @@ class ChangeLog:
 
 
 def encode_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-    """Arrays as text that fits into a line of JSON."""
+    """Encode arrays as text for a JSON line."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return base64.b64encode(buffer.getvalue()).decode()

@@ -1,10 +1,10 @@
-"""The place of new items in a trained model, predicted from their texts without training.
+"""The placement of new items in a trained model, computed from their texts.
 
-An atomic identifier needs an embedding: a linear map from texts to the trained embeddings gives a
-first guess, the items with the nearest texts show how far training moved such items from that map,
-and requests made of the item's words adjust it (`embeddings`). The hybrid part needs a document,
-which borrows from the same neighbours. A semantic ID needs codes: the neighbours vote level by
-level, and the last level takes a free code.
+An atomic identifier needs an embedding. A linear map from texts to the trained embeddings gives an
+estimate, the residuals of the items with the nearest texts correct it, and it is learned further
+from requests with the item's words (`embeddings`). The hybrid part needs a document, to which those
+of the neighbours are added. A semantic ID needs codes: the neighbours vote level by level, and the
+last level takes a free code.
 
 Shapes: M new items, N items of the catalog, K neighbours, E width of text vectors, D model width.
 """
@@ -30,15 +30,15 @@ from twofold.records import InputError, Ints
 
 _NUM_NEIGHBOURS = 10
 _SCALE = 20.0
-"""Inverse temperature of the softmax that turns cosines into weights of neighbours."""
+"""Inverse temperature of the softmax that converts cosines into weights of neighbours."""
 _RIDGE = 1.0
 """Ridge penalty of the map from texts of unit length."""
 _MAX_COSINES = 1 << 22
-"""Cosines in memory at once: 16 MB of float32, a few times over."""
+"""The number of cosines in memory at once: 16 MB of float32, in a few copies."""
 _CHUNK_TEXTS = 8192
-"""Text vectors in memory at once in double precision: 32 MB at a width of 512."""
+"""The number of text vectors in memory at once in double precision: 32 MB at a width of 512."""
 _TABLE = "rows-"
-"""Begins the name, on disk, of new embeddings for one of the model's embedding tables."""
+"""The prefix of the name, on disk, of new embeddings for one of the model's embedding tables."""
 
 Placement = Mapping[str, np.ndarray]
 """Arrays that place M new items in a model. Atomic identifiers: `rows-0`, ..., (M, D), one for each
@@ -61,10 +61,10 @@ class UnplaceableError(InputError):
 
 @dataclass
 class ItemPlacer:
-    """Places items by their texts; what it learns from the catalog is computed once.
+    """Places items by their texts; the computations on the catalog are done once.
 
     Attributes:
-        encoder: the model's text encoder, or TF-IDF of the catalog where it has none.
+        encoder: the model's text encoder, or TF-IDF of the catalog if it has none.
         vectors: text vectors of the items, (N, E).
     """
 
@@ -75,8 +75,8 @@ class ItemPlacer:
 
     @classmethod
     def of(cls, model: GenerativeModel) -> "ItemPlacer":
-        """A placer with the text vectors that the model carries; without any, the texts are encoded
-        again, which takes a while.
+        """A placer with the text vectors that the model stores; without any, the texts are encoded
+        again, which is slow.
 
         Raises:
             InputError: the catalog has no texts.
@@ -110,12 +110,12 @@ class ItemPlacer:
         """The placement of new items.
 
         Args:
-            model: the model given to `of`, or the same grown by `with_items`.
-            items: a table by `new_items_table`.
+            model: the model that was given to `of`, also after `with_items`.
+            items: a table from `new_items_table`.
 
         Raises:
-            UnplaceableError: the encoder knows no word of an item, or no identifier is free near
-                its neighbours.
+            UnplaceableError: an item has no word that the encoder knows, or no identifier is free
+                near its neighbours.
         """
         vectors = self.encoder.encode(Catalog.of(items).texts)
         wordless = items["item_id"].filter(pl.Series(~vectors.any(axis=1)))
@@ -171,12 +171,14 @@ class ItemPlacer:
 
 
 def _embedding_tables(model: GenerativeModel) -> list[Vectors]:
-    """Input and output embeddings of codes, (codes, D); a single table where they are tied."""
+    """Input and output embeddings of codes, (codes, D); a single table if they are tied."""
     return [table.detach().float().cpu().numpy() for table in model.backbone.code_tables()]
 
 
 def is_complete(model: GenerativeModel, placement: Placement) -> bool:
-    """Whether a placement has all that `with_items` reads; one of an earlier release may not."""
+    """Whether a placement has all arrays that `with_items` needs; one of an earlier release may
+    not.
+    """
     return model.hybrid is None or "neighbours" in placement
 
 
@@ -186,7 +188,7 @@ def with_items(
     """The model with new items at the end of its catalog.
 
     Args:
-        model: its embeddings grow in place, so do not use this object afterwards.
+        model: its embeddings are extended in place, so do not use this object afterwards.
         items: a table by `new_items_table`.
         placement: the result of `ItemPlacer.place` for these items.
     """
@@ -239,7 +241,7 @@ def _extended_spaces(spaces: IdSpaces, placement: Placement) -> IdSpaces:
 def identifiers_by_vote(
     spaces: IdSpaces, item_ids: Sequence[str], neighbours: Ints, weights: Vectors
 ) -> Placement:
-    """Semantic IDs of new items in both ID spaces, voted for by their neighbours.
+    """Semantic IDs of new items in both ID spaces, by a vote of their neighbours.
 
     Raises:
         UnplaceableError: no identifier is free near the neighbours of an item.
@@ -281,8 +283,9 @@ def _vote(
 
 
 def _with_first_codes_of(identifiers: Identifiers, neighbours: Ints) -> Ints:
-    """Items whose identifiers begin like those of the neighbours: a new one can only collide with
-    these."""
+    """Items whose identifiers begin with the codes of a neighbour; a new identifier can only
+    collide with these.
+    """
     first = np.unique(identifiers.codes[neighbours.reshape(-1), 0])
     return np.flatnonzero(np.isin(identifiers.codes[:, 0], first))
 
@@ -294,8 +297,9 @@ def _free_codes(
     taken: set[tuple[int, ...]],
     prefix: tuple[int, ...],
 ) -> tuple[int, ...] | None:
-    """The free identifier with this prefix that gets the most votes, by depth-first search; None
-    where nothing is free near the neighbours, whose codes are (K, levels)."""
+    """The free identifier with this prefix and the most votes, by depth-first search; None if none
+    is free near the neighbours, whose codes are (K, levels).
+    """
     level = len(prefix)
     if level == identifiers.levels:
         return prefix

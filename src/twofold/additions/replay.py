@@ -1,7 +1,6 @@
-"""The changes of a log, read for a model that need not be the one they were made with.
+"""Replays the changes of a log for a model, which need not be the one they were made with.
 
-An item that only another model has placed is placed again. An item that was removed later is not,
-and need not even fit into this model's catalog.
+An item that only another model has placed is placed again, unless it was removed later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +24,13 @@ def encode_placement(items: pl.DataFrame, placement: Placement) -> str:
 
 @dataclass
 class ReplayedItems:
-    """Items that changes name and the catalog of a model lacks.
+    """Items of the changes that are not in the catalog of a model.
 
     Attributes:
-        fields: item_id -> its fields, where a later change overrides an earlier one.
-        placed: item_id -> its fields and its placement, where the log holds one for this model.
-        alive: item_id -> whether it can be retrieved after all changes; every item that the
-            changes name, also those of the catalog.
+        fields: item_id -> its fields; a later change overrides an earlier one.
+        placed: item_id -> its fields and its placement, if the log has one for this model.
+        alive: item_id -> whether it can be retrieved after all changes; for all items of the
+            changes, also those of the catalog.
     """
 
     fields: dict[str, dict[str, str]]
@@ -49,10 +48,10 @@ class ReplayedItems:
         """Read changes, oldest first.
 
         Args:
-            model: as it is before the changes.
+            model: the model before the changes.
             version: the model's version.
-            changes: those that this model has not applied yet.
-            fields: fields of items that earlier changes named and the model lacks.
+            changes: the changes that this model has not applied yet.
+            fields: fields of items of earlier changes that the model does not have.
         """
         replayed = cls({item_id: dict(given) for item_id, given in fields.items()})
         for change in changes:
@@ -76,7 +75,7 @@ class ReplayedItems:
                 self.placed.setdefault(item_id, (self.fields[item_id], place))
 
     def _drop_taken_identifiers(self, model: GenerativeModel) -> None:
-        """A placement whose identifier another item has by now places nothing."""
+        """Drop placements whose identifier has been given to another item."""
         if self.placed:
             free = are_free(model, stack_placements([place for _, place in self.placed.values()]))
             placed = zip(self.placed.items(), free, strict=True)
@@ -93,13 +92,14 @@ class ReplayedItems:
 
 
 def stack_placements(placements: Sequence[Placement]) -> Placement:
-    """Placements of one item each, as one of all items."""
+    """Combine placements of single items into one placement of all of them."""
     return {name: np.stack([each[name] for each in placements]) for name in placements[0]}
 
 
 def _by_item(model: GenerativeModel, text: str, first_named: list[str]) -> dict[str, Placement]:
-    """The placement of each item; an earlier release did not write down the ids, which were then
-    those of the items that the change was the first to name."""
+    """The placement of each item. An earlier release did not store the ids; they are then those of
+    the items that occur first in this change.
+    """
     arrays = decode_arrays(text)
     written = arrays.pop(_ITEM_IDS, None)
     item_ids = first_named if written is None else written.tolist()

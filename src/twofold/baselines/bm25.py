@@ -1,4 +1,4 @@
-"""BM25 over an item's text, the training queries that it answers, or both."""
+"""BM25 over an item's text, the training queries for which it is relevant, or both."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -19,13 +19,13 @@ FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")
 class BM25:
     """Lucene's BM25 by bm25s, on the words of `twofold.data.words`.
 
-    Only items that share a word with the query come back, so a request may get fewer than `k`.
+    Only items that share a word with the query are returned, so a request may get fewer than `k`.
 
     Args:
         dataset: the items, and the training queries.
-        field: what an item's document holds.
+        field: the content of an item's document.
         k1: saturation of the term frequency: how much a repeated word adds.
-        b: normalisation by length: how much a long document counts against an item.
+        b: length normalisation: how much the score of a long document is reduced.
 
     Raises:
         InputError: no item has a word.
@@ -43,7 +43,7 @@ class BM25:
         self._index.index(cut, show_progress=False)
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
-        """See `twofold.records.Retriever`; a request without a query gets no answer."""
+        """See `twofold.records.Retriever`; a request without a query gets no items."""
         rankings: dict[str, Ranking] = {}
         for request in requests:
             rankings |= self._rank(request, k)

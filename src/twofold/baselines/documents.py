@@ -10,18 +10,19 @@ from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
 
 _REQUESTS = 256
-"""How many requests are scored at once."""
+"""The number of requests that are scored at once."""
 
 
 class Documents:
-    """The hybrid part of the arms alone: items by what their documents share with a query.
+    """The hybrid part of the arms without the model: items by the match of their documents with a
+    query.
 
     Args:
         dataset: the items, and the training queries of their documents.
         encoder: the arms' text encoder; a sentence encoder in it adds the dense match.
 
     Raises:
-        InputError: there is no word to find an item by.
+        InputError: the documents contain no word.
     """
 
     def __init__(self, dataset: PreparedDataset, encoder: TextEncoder | None) -> None:
@@ -33,7 +34,7 @@ class Documents:
         self._part = part
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
-        """See `twofold.records.Retriever`; a request without a query gets no answer."""
+        """See `twofold.records.Retriever`; a request without a query gets no items."""
         asked = [request for request in requests if not is_blank(request.query or "")]
         rankings = {request.request_id: Ranking((), ()) for request in requests}
         for start in range(0, len(asked), _REQUESTS):

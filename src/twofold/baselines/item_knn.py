@@ -10,19 +10,19 @@ from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
 
 _REQUESTS = 256
-"""Requests scored at once: their scores over the catalog fit in the cache."""
+"""The number of requests that are scored at once, so that their scores fit in the cache."""
 
 
 class ItemKNN:
     """Item-based collaborative filtering (Deshpande and Karypis, TOIS 2004).
 
-    Two items are as similar as the cosine of their columns of the user-item matrix, shrunk where
-    few users had both; a history scores an item by the sum of its similarities to the history's
-    items, of which each keeps its `neighbours` largest.
+    The similarity of two items is the cosine of their columns of the user-item matrix, shrunk if
+    few users have both. An item's score is the sum of its similarities to the items of the history,
+    each of which has its `neighbours` most similar items.
 
     Args:
         dataset: the training histories.
-        neighbours: how many similar items are kept for each item.
+        neighbours: the number of similar items that are kept for each item.
         shrinkage: added to the denominator of the cosine.
 
     Raises:
@@ -42,7 +42,7 @@ class ItemKNN:
         self._similarity = similarity[:, self._ranker.order]
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
-        """See `twofold.records.Retriever`; a request without a history gets no answer."""
+        """See `twofold.records.Retriever`; a request without a history gets no items."""
         rankings = {request.request_id: Ranking((), ()) for request in requests}
         asked = [request for request in requests if request.history]
         for start in range(0, len(asked), _REQUESTS):
@@ -54,7 +54,7 @@ class ItemKNN:
 
 
 def _incidence(histories: Sequence[Ints], items: int) -> sp.csr_array:
-    """Which history holds which item, (histories, items), ones and zeros."""
+    """Which history contains which item, (histories, items), ones and zeros."""
     rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
     columns = np.concatenate(histories)
     shape = len(histories), items
@@ -64,7 +64,7 @@ def _incidence(histories: Sequence[Ints], items: int) -> sp.csr_array:
 
 
 def _similarity(seen: sp.csr_array, neighbours: int, shrinkage: float) -> sp.csr_array:
-    """Each row's `neighbours` largest cosines, its own item left out."""
+    """Each row's `neighbours` largest cosines, without the item itself."""
     together: sp.csr_array = (seen.T @ seen).tocsr()
     norms: Floats = np.sqrt(together.diagonal())
     together.setdiag(0)

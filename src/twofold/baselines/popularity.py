@@ -1,4 +1,4 @@
-"""The most popular items of one task's training data, the same for everybody."""
+"""The most popular items of one task's training data, the same for every request."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from twofold.tasks.prepared import PreparedDataset
 
 
 class Popularity:
-    """Items by how often they occur in the training data of `task`."""
+    """Items by their number of occurrences in the training data of `task`."""
 
     def __init__(self, dataset: PreparedDataset, task: Task) -> None:
         self.name = f"popularity ({task})"

@@ -1,4 +1,4 @@
-"""SASRec, trained by the same recipe as the arms: the blocks differ, the loop and loss do not."""
+"""SASRec, trained with the loop and the loss of the arms; only the blocks differ."""
 
 from pathlib import Path
 
@@ -22,15 +22,16 @@ def sasrec(
 ) -> GenerativeRetriever:
     """Self-attentive sequential recommendation (Kang and McAuley, ICDM 2018) with softmax loss.
 
-    The loss is full or sampled as for the arms: with it SASRec ranks far better than as it was
-    first published (Klenitskiy and Vasilev, RecSys 2023). Its best checkpoint on validation stays.
+    The loss is a full or sampled softmax as for the arms, with which SASRec is far better than as
+    first published (Klenitskiy and Vasilev, RecSys 2023). The best checkpoint on validation is
+    kept.
 
     Args:
         dataset: one with interactions.
-        out: the model folder; one that is finished is loaded.
+        out: the model folder; a finished one is loaded.
         config: the configuration of the arms; its steps, width and depth are kept.
         seed, device, threads: as in `twofold.train`.
-        tune: the number of recipes that validation chooses from; 0 takes the configuration's.
+        tune: the number of recipes from which validation chooses; with 0 the configuration is used.
     """
     _, _, size = config.backbone.partition(":")
     changed = {

@@ -1,4 +1,4 @@
-"""The baselines of a study, each tuned on validation over a stated grid of settings."""
+"""The baselines of a study, each tuned on validation over a fixed grid of settings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +37,8 @@ class Chosen:
     Attributes:
         retriever: the best of the candidates.
         settings: the best settings.
-        candidates: how many settings were tried on validation; 1 where there is nothing to tune.
+        candidates: the number of settings that were tried on validation; 1 if there is nothing to
+            tune.
     """
 
     retriever: Retriever
@@ -47,13 +48,14 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline by name; `make` may take long.
+    """A named baseline; `make` may take long.
 
     Attributes:
         slow: whether `make` trains, or encodes with a sentence encoder.
 
     Raises:
-        InputError: from `make`, where the data lack what the baseline needs, such as text.
+        InputError: raised by `make` if the dataset lacks data that the baseline needs, such as
+            text.
     """
 
     task: Task
@@ -65,10 +67,10 @@ class Baseline:
 def quick_baselines(
     dataset: PreparedDataset, config: TrainingConfig | None = None
 ) -> Iterator[Baseline]:
-    """Popularity, BM25 and a frozen encoder with their default settings; they take seconds.
+    """Popularity, BM25 and a frozen encoder with their default settings, which take seconds.
 
     Args:
-        dataset: what they are fitted on.
+        dataset: the dataset on which they are fitted.
         config: names the sentence encoder; without one the encoder is TF-IDF.
     """
     for task in dataset.tasks:
@@ -80,7 +82,7 @@ def quick_baselines(
 
 
 FROZEN = "frozen encoder"
-"""Under which name a dataset keeps the encoder that both tasks' baselines share."""
+"""The name under which a dataset caches the encoder that the baselines of both tasks share."""
 
 
 def _frozen_encoders(dataset: PreparedDataset, config: TrainingConfig | None) -> Iterator[Baseline]:
@@ -90,7 +92,7 @@ def _frozen_encoders(dataset: PreparedDataset, config: TrainingConfig | None) ->
 
 
 def _frozen(dataset: PreparedDataset, config: TrainingConfig | None) -> Chosen:
-    """Both tasks by an encoder that has read neither's data: item texts alone are fitted on."""
+    """Both tasks by an encoder that was fitted on item texts, not on the data of either task."""
     name = (sentence_part(config) if config else None) or "tfidf"
     encoder = dataset.once((FROZEN, name), lambda: resolve_encoder(name, dataset.catalog.texts, ()))
     assert encoder is not None, "only auto and none give none"
@@ -109,10 +111,10 @@ def every_baseline(
 
     Args:
         dataset: its training examples fit the baselines, its validation requests tune them.
-        folder: the weights of trained baselines are kept here.
+        folder: the folder for the weights of trained baselines.
         config: the configuration of the arms; SASRec takes its width, length and steps.
         device, threads: as in `twofold.train`.
-        tune: the number of recipes that SASRec's is chosen from, as for the arms.
+        tune: the number of recipes for SASRec, as for the arms.
     """
     for task in dataset.tasks:
         yield Baseline(task, f"popularity {task}", partial(_untuned, Popularity, dataset, task))
@@ -136,7 +138,7 @@ def every_baseline(
 
 
 def documents_baseline(dataset: PreparedDataset, config: TrainingConfig) -> Baseline:
-    """The hybrid part alone: what a generative model with that part must improve on."""
+    """The hybrid part alone, which a generative model with a hybrid part must improve on."""
     slow = bool(sentence_part(config))
     return Baseline("search", "documents", lambda: _documents(dataset, config), slow)
 
@@ -156,7 +158,7 @@ def _best(
     make: Callable[..., Retriever],
     settings: Sequence[Mapping[str, Any]],
 ) -> Chosen:
-    """The candidate with the best validation nDCG@10; the first of equals."""
+    """The candidate with the best validation nDCG@10; the first one if several are equal."""
     best: Chosen | None = None
     best_value = -1.0
     for chosen in settings:
@@ -213,7 +215,7 @@ def tuned_encoder(
     tuning: TuningConfig | None = None,
     device: str = "auto",
 ) -> SentenceEncoder:
-    """The configuration's sentence encoder tuned on the training queries; made once."""
+    """The configuration's sentence encoder, fine-tuned once on the training queries."""
     if artifact.is_complete(folder):
         artifact.load(folder, KIND)
         return SentenceEncoder.load(str(folder))

@@ -11,14 +11,14 @@ from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
 
 _REQUESTS = 256
-"""How many requests are scored at once."""
+"""The number of requests that are scored at once."""
 
 
 class _Nearest:
-    """Items by the cosine between their text's embedding and the request's.
+    """Items by the cosine between the embeddings of their text and of the request.
 
     Raises:
-        InputError: no item has a text with a word that the encoder knows.
+        InputError: no item text has a word that the encoder knows.
     """
 
     def __init__(self, name: str, dataset: PreparedDataset, encoder: TextEncoder) -> None:
@@ -40,7 +40,7 @@ class _Nearest:
 
 
 class BiEncoder(_Nearest):
-    """Query and item text through one encoder, compared by cosine."""
+    """One encoder for query and item text, compared by cosine."""
 
     def __init__(
         self, dataset: PreparedDataset, encoder: TextEncoder, name: str = "bi-encoder"
@@ -49,7 +49,7 @@ class BiEncoder(_Nearest):
         self._encoder = encoder
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
-        """See `twofold.records.Retriever`; a request without a query gets no answer."""
+        """See `twofold.records.Retriever`; a request without a query gets no items."""
         asked = [request for request in requests if not is_blank(request.query or "")]
         vectors = self._encoder.encode([request.query or "" for request in asked])
         rankings = self._answer(asked, vectors.astype(np.float64), k)
@@ -61,7 +61,7 @@ class HistoryMean(_Nearest):
     """The mean embedding of a history's last items, compared by cosine.
 
     Args:
-        last: how many items of the history count; all where None.
+        last: the number of items of the history that are used; all if None.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class HistoryMean(_Nearest):
         self._last = last
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
-        """See `twofold.records.Retriever`; a request without a history gets no answer."""
+        """See `twofold.records.Retriever`; a request without a history gets no items."""
         asked = [request for request in requests if request.history]
         vectors = np.zeros((len(asked), self._items.shape[1]))
         for place, request in enumerate(asked):
@@ -87,7 +87,7 @@ class FrozenEncoder(_Nearest):
     of its history, compared with the items by cosine.
 
     Args:
-        last: how many items of the history count.
+        last: the number of items of the history that are used.
     """
 
     def __init__(self, dataset: PreparedDataset, encoder: TextEncoder, last: int = 20) -> None:
@@ -96,7 +96,9 @@ class FrozenEncoder(_Nearest):
         self._last = last
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
-        """See `twofold.records.Retriever`; a request with neither part gets no answer."""
+        """See `twofold.records.Retriever`; a request with neither a query nor a history gets no
+        items.
+        """
         asked = [r for r in requests if r.history or not is_blank(r.query or "")]
         vectors = np.zeros((len(asked), self._items.shape[1]))
         queries = [n for n, r in enumerate(asked) if not is_blank(r.query or "")]

@@ -1,1 +1,1 @@
-"""The same jobs in many processes and on a Ray cluster; thin wrappers around the other packages."""
+"""Training in several processes, and all stages on a Ray cluster, as thin wrappers."""

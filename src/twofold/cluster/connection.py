@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from twofold.records import InputError
 
 _TIMEOUT = 10
-"""The seconds in which a cluster's head must answer. Ray itself would wait for ten minutes."""
+"""The seconds in which a cluster's head must answer; Ray itself would wait for ten minutes."""
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""How a client of gRPC, which Ray speaks, opens a connection: the preface of HTTP/2 and an empty
-SETTINGS frame (RFC 9113, section 3.4). The server answers with a SETTINGS frame."""
+"""The first bytes of a gRPC client, as Ray uses: the HTTP/2 preface and an empty SETTINGS frame
+(RFC 9113, section 3.4). The server answers with a SETTINGS frame.
+"""
 _SETTINGS = b"\x04"
 """The type of a SETTINGS frame, its fourth byte."""
 
@@ -38,9 +39,9 @@ def connected(address: str | None) -> Iterator[None]:
 
     try:
         if address not in (None, "auto"):
-            GcsClient(address=address)  # a single try: `ray.init` makes twenty, of 40 s each
+            GcsClient(address=address)  # a single attempt: `ray.init` makes twenty of 40 s each
         ray.init(
-            address=address or "local",  # which starts one though another runs here
+            address=address or "local",  # starts a cluster even if another one runs here
             include_dashboard=None if address else False,
             logging_level=logging.WARNING,
         )
@@ -69,7 +70,7 @@ def _reason(error: BaseException | None) -> str:
 
 
 def _require_grpc(address: str) -> None:
-    """Raise InputError unless a server of gRPC answers at HOST:PORT."""
+    """Raise InputError unless a gRPC server answers at HOST:PORT."""
     parts = re.fullmatch(r"\[?([^/]+?)\]?:(\d{1,5})", address)
     if not parts:
         raise InputError(
@@ -92,7 +93,7 @@ def _require_grpc(address: str) -> None:
 
 
 def _no_head(address: str | None, reason: str) -> InputError:
-    """The error where something else than the head of a cluster answers."""
+    """The error if the server at the address is not the head of a cluster."""
     return InputError(
         f"--address {address}: the program that answers there is not the head of a Ray cluster "
         f"({reason}); give HOST:PORT as ray start --head prints it"

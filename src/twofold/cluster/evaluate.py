@@ -1,7 +1,7 @@
 """Batch inference: the requests of an evaluation, answered by the machines of a Ray cluster.
 
 Invariant: the scores are those of one machine to the last bit, since every worker gets whole
-batches. Plain actors do that; Ray Data would choose the blocks itself.
+batches. The workers are Ray actors, since Ray Data would choose the blocks itself.
 """
 
 import logging
@@ -21,9 +21,9 @@ from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 SHARDS = 8
-"""The parts of the requests for each worker; a lost or slow machine then costs a part only."""
+"""The number of parts of the requests per worker; a lost or slow machine delays only one part."""
 BETWEEN_LINES = 10.0
-"""The fewest seconds between two log lines."""
+"""The minimum number of seconds between two log lines."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ class RayRetriever:
     Args:
         model: the model, which divides the requests into batches.
         folder: the model folder, at the same path on every machine.
-        workers: the number of workers; by default as many as the cluster has room for.
+        workers: the number of workers; by default as many as the cluster has resources for.
         threads: the CPU threads of a worker.
-        device: `cpu`, `cuda` for one GPU for each worker, or `auto` for `cuda` where the cluster
-            has GPUs.
+        device: `cpu`, `cuda` for one GPU for each worker, or `auto` for `cuda` if the cluster has
+            GPUs.
     """
 
     def __init__(

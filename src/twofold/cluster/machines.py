@@ -1,4 +1,4 @@
-"""The machines of the cluster that this process is connected to, and how a worker starts on one."""
+"""The machines of the cluster that this process is connected to, and the start of workers."""
 
 import contextlib
 import os
@@ -10,15 +10,14 @@ import ray
 from twofold.records import InputError
 
 LOSSES = 3
-"""The lost workers that a unit of a study, an evaluation or a training survives."""
+"""The number of lost workers that a unit of a study, an evaluation or a training survives."""
 
 
 def room_for(needs: Mapping[str, float]) -> int:
     """The number of workers that fit on the machines of the cluster, busy or not.
 
     Args:
-        needs: what Ray reserves for a worker, by its names of resources: `CPU`, `GPU`, `memory` in
-            bytes.
+        needs: the resources of a worker, by Ray's names: `CPU`, `GPU`, `memory` in bytes.
 
     Raises:
         InputError: no machine is large enough for a worker.
@@ -38,16 +37,16 @@ def room_for(needs: Mapping[str, float]) -> int:
 
 
 def device_there(device: str) -> str:
-    """The device of workers: `auto` is a GPU where the cluster has one."""
+    """The device of workers: `auto` is a GPU if the cluster has one."""
     if device == "auto":
         return "cuda" if "GPU" in ray.cluster_resources() else "cpu"
     return device
 
 
 def work_in(folder: Path) -> None:
-    """Make the command's working directory that of a worker, since paths may be relative to it.
+    """Change to the command's working directory in a worker, since paths may be relative to it.
 
-    Where a machine lacks the directory, reading a file of it fails later with a message.
+    If a machine does not have the directory, reading a file in it fails later with a message.
     """
     with contextlib.suppress(OSError):
         os.chdir(folder)

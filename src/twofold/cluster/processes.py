@@ -1,8 +1,8 @@
 """Processes that train one model together: torch.distributed behind `training.state.Processes`.
 
-Under torchrun, or wherever RANK, WORLD_SIZE and MASTER_ADDR are set, `joined` makes the process
-group; where one exists already, as in a worker of Ray Train, it joins that. Gradients are summed by
-all-reduce after the backward pass. CPUs communicate by gloo, GPUs by nccl.
+With torchrun, or if RANK, WORLD_SIZE and MASTER_ADDR are set, `joined` makes the process group; if
+there is one already, as in a worker of Ray Train, it uses that. Gradients are summed by all-reduce
+after the backward pass. CPUs communicate by gloo, GPUs by nccl.
 """
 
 import logging
@@ -30,13 +30,13 @@ T = TypeVar("T")
 _NAMED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 _TIMEOUT = timedelta(hours=1)
-"""How long a process waits for the others: the first one alone reads data and saves models."""
+"""How long a process waits for the others: only the first one reads data and saves models."""
 _TOGETHER = 4 << 20
 """Gradients of fewer bytes are sent together, in buffers of about this size."""
 _LOST = 3
-"""The exit code of a process that lost another."""
+"""The exit code of a process after another one was lost."""
 _MISTAKE = "twofold-mistake"
-"""The key in torchrun's store of the InputError that ended the first attempt."""
+"""The key, in torchrun's store, of the InputError that ended the first attempt."""
 
 
 def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
@@ -45,25 +45,26 @@ def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun restarted this process after one of the group had ended."""
+    """Whether torchrun restarted this process after another process of the group had ended."""
     return environment.get(_RESTARTS, "0") != "0"
 
 
 @contextmanager
 def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterator[Processes]:
-    """Join the process group that exists, or the one that the environment describes.
+    """Join the existing process group, or the one that the environment variables describe.
 
     Only the first process logs. An InputError is raised in all processes together; the others exit
     without a message.
 
     Args:
-        device: `cpu`, `cuda`, or `auto`; of several GPUs a process takes that of its LOCAL_RANK.
+        device: `cpu`, `cuda`, or `auto`; with several GPUs a process uses the one of its
+            LOCAL_RANK.
         gradient_accumulation_steps: as in `Processes`.
 
     Raises:
         InputError: a machine has fewer GPUs than processes.
     """
-    is_own = not dist.is_initialized()  # the group, which this process then makes and leaves
+    is_own = not dist.is_initialized()  # then this process makes and destroys it
     if is_own and not is_launched():
         yield ALONE if gradient_accumulation_steps == 1 else Processes(gradient_accumulation_steps)
         return
@@ -97,13 +98,13 @@ def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterat
 
 
 def _make_group(backend: str) -> Any:
-    """Make the process group that the environment describes, and return its store.
+    """Make the process group that the environment variables describe, and return its store.
 
     torchrun keeps its store over restarts.
 
     Raises:
-        InputError: the first attempt ended with it; a restart must not take the state of another
-            training, which the first attempt refused, for its own.
+        InputError: the first attempt ended with this error; a restart must not resume another
+            training that the first attempt refused.
     """
     store, rank, size = next(iter(rendezvous("env://", timeout=_TIMEOUT)))
     if is_restarted() and store.check([_MISTAKE]):
@@ -149,7 +150,7 @@ def _connected() -> Iterator[None]:
 
 
 class ProcessGroup(Processes):
-    """The processes of torch's default group; see `Processes` for what the methods do."""
+    """The processes of torch's default group; the methods are those of `Processes`."""
 
     def __init__(self, gradient_accumulation_steps: int = 1) -> None:
         super().__init__(gradient_accumulation_steps)

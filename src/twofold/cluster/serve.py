@@ -1,6 +1,6 @@
 """`twofold serve` as a Ray Serve deployment: every replica runs the same application.
 
-Invariant: all replicas give the same answers. The log of catalog changes has one writer, and a
+Invariant: all replicas return the same answers. The log of catalog changes has one writer, and a
 reload reaches a single replica, so several replicas can neither change the catalog nor reload.
 """
 
@@ -34,11 +34,11 @@ def serve_on_ray(
     threads: int = 1,
     device: str = "cpu",
 ) -> None:
-    """Serve a model folder: until interrupted, or, on a running cluster, until it is removed there.
+    """Serve a model folder until interrupted or, on a running cluster, until it is removed there.
 
     Args:
         folder: the model folder, at the same path on every node.
-        replicas: number of processes that answer.
+        replicas: number of serving processes.
         address: address of a running cluster, or `auto`; None starts one on this machine.
         host: address that the HTTP proxies bind.
         port: port of the HTTP proxies.
@@ -48,7 +48,7 @@ def serve_on_ray(
         device: `cpu`, or `cuda` for one GPU for each replica.
 
     Raises:
-        InputError: several replicas would have to write one log, or there is no model folder.
+        InputError: several replicas would write one log, or there is no model folder.
     """
     _require_one_writer(state, replicas)
     artifact.load(folder, KIND)
@@ -97,15 +97,15 @@ def _app(folder: Path, settings: ServingSettings, **options: Any) -> Any:
 
 
 def _most_requests(settings: ServingSettings) -> int:
-    """The most requests that Ray passes to a replica at once.
+    """The largest number of requests that Ray passes to a replica at once.
 
-    They are more than the queue holds, so that the application refuses the rest, with Retry-After.
+    It is larger than the queue, so that the application refuses the rest, with Retry-After.
     """
     return 2 * (settings.max_queue_size + settings.max_batch_size)
 
 
 def _resources(threads: int, device: str) -> dict[str, Any]:
-    """What Ray reserves for a replica."""
+    """The Ray resources of a replica."""
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
     return {
         "num_cpus": threads,

@@ -33,7 +33,8 @@ _log = logging.getLogger(__name__)
 class RayMachines:
     """The machines of the cluster that this process is connected to; see `Machines`.
 
-    By default a worker has one thread, and there are as many workers as the cluster has room for.
+    By default a worker has one thread, and there are as many workers as the cluster has resources
+    for.
     """
 
     def crew(
@@ -58,7 +59,7 @@ class RayMachines:
 
 
 def _needs(threads: int, device: str, dataset: PreparedDataset) -> dict[str, float]:
-    """What Ray reserves for a unit."""
+    """The Ray resources of a unit."""
     needs: dict[str, float] = {"CPU": threads, "memory": memory_of_worker(dataset)}
     return needs if device == "cpu" else {**needs, "GPU": 1}
 
@@ -68,7 +69,7 @@ class RayPool:
 
     Args:
         work: the study; it is sent to the cluster once.
-        crew: how many units at once, and how many threads each.
+        crew: the number of units that run at the same time, and their threads.
     """
 
     def __init__(self, work: Work, crew: Crew) -> None:
@@ -82,7 +83,7 @@ class RayPool:
             memory=needs["memory"],
             max_retries=0,
         )
-        self._work = [ray.put(work)]  # in a list, as Ray would hand over its content
+        self._work = [ray.put(work)]  # in a list, since Ray would pass its content
         self._running: dict[Any, tuple[Unit, Mapping[Unit, Any]]] = {}
         self._losses: dict[Unit, int] = {}
 
@@ -112,7 +113,7 @@ class RayPool:
         """Log that a worker was lost.
 
         Raises:
-            InputError: the unit has lost too many.
+            InputError: the unit has lost too many workers.
         """
         reason = str(error).strip().splitlines()[0]
         self._losses[unit] = self._losses.get(unit, 0) + 1
@@ -138,10 +139,10 @@ def _messages(
     unit: Unit,
     results: Mapping[Unit, Any],
 ) -> Iterator[tuple[str, Any]]:
-    """The messages of a worker while it does a unit; a task of Ray.
+    """The messages of a worker while it runs a unit; a Ray task.
 
     Args:
-        place: the folder of the command; paths are relative to it.
+        place: the working directory of the command.
         level: the log level of the study.
         work: the study.
         unit: the unit.
@@ -164,16 +165,16 @@ def _messages(
 
 @functools.lru_cache(maxsize=1)
 def _work(reference: "ray.ObjectRef[Work]") -> Work:
-    """A study, which a process reads once for all its units."""
+    """The study; a process reads it once for all its units."""
     work: Work = ray.get(reference)
     return work
 
 
 def _at(place: Path, work: Work) -> Work:
-    """The study, once this process works in the folder of its command.
+    """The study, after changing to the working directory of its command.
 
     Raises:
-        InputError: this machine does not see the folder of the study.
+        InputError: this machine cannot access the folder of the study.
     """
     work_in(place)
     if not work.folder.plan.is_file():

@@ -1,8 +1,8 @@
 """One model trained by several machines of a Ray cluster.
 
 Ray Train starts the workers, makes their process group, and restarts all of them if one is lost.
-Each worker runs what a process under torchrun runs, see `twofold.cluster.processes`. The training
-keeps its own state next to the model folder, so Ray keeps no checkpoint.
+Each worker runs the same code as a process of torchrun, see `twofold.cluster.processes`. The
+training state is saved next to the model folder, so Ray stores no checkpoint.
 """
 
 import contextlib
@@ -24,27 +24,27 @@ from twofold.studies.workers.messages import log_level
 from twofold.training.state import require_no_state
 
 Answer = tuple[str, InputError | None]
-"""What a command prints, and its InputError, if any."""
+"""The output of a command, and its InputError, if any."""
 
 
 def train_on_ray(
     command: Callable[[], None], out: Path, workers: int, threads: int, device: str, resume: bool
 ) -> str:
-    """Run a command that trains in every worker of a cluster; return what the first one prints.
+    """Run a training command in every worker of a cluster; return the output of the first one.
 
     Args:
-        command: trains together with the processes of torch's default group, and continues from an
-            existing state. It is pickled.
+        command: trains with the processes of torch's default group, and resumes from an existing
+            state. It is pickled.
         out: the model folder, at the same path on every machine.
         workers: the number of processes.
         threads: the CPU threads of a process.
-        device: `cpu`, `cuda` for one GPU for each process, or `auto` for `cuda` where the cluster
-            has GPUs.
+        device: `cpu`, `cuda` for one GPU for each process, or `auto` for `cuda` if the cluster has
+            GPUs.
         resume: whether `out` may have the state of an interrupted training.
 
     Raises:
-        InputError: the command raises it; the cluster has no room or no shared storage; or workers
-            were lost too often.
+        InputError: the command raises it; the cluster has too few resources or no shared storage;
+            or too many workers were lost.
     """
     if not resume:
         require_no_state(out)
@@ -56,7 +56,7 @@ def train_on_ray(
             f"--workers {workers}: all of them train together, and the cluster has room for {room} "
             f"with {threads} threads each; give fewer"
         )
-    os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # what is printed is returned
+    os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # the output is returned
     own = out.absolute().parent / f".{out.name}.ray"
     trainer = TorchTrainer(
         _worker,
@@ -92,7 +92,7 @@ def _first_line(error: BaseException) -> str:
 
 def _worker(config: dict[str, Any]) -> Answer:
     """Run the command in one of the workers."""
-    logging.getLogger("twofold").setLevel(config["level"])  # Ray shows what reaches the root
+    logging.getLogger("twofold").setLevel(config["level"])  # Ray prints what reaches the root
     work_in(config["place"])
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:

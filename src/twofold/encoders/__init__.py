@@ -1,1 +1,1 @@
-"""Texts and histories to vectors; fitted on training examples only."""
+"""Encoders map texts and histories to vectors; they are fitted on training examples only."""

@@ -1,9 +1,10 @@
-"""Vectors of items, from training examples and texts, and what an arm's items start from.
+"""Item vectors from training examples and texts, which initialise an arm's item embeddings.
 
-Items of the same histories, or queries, are similar. Histories: positive pointwise mutual
-information of a target and the events before it, and its leading singular vectors, which word2vec
-with negative sampling factorises implicitly (Levy and Goldberg, NIPS 2014; the settings are from
-Levy, Goldberg and Dagan, TACL 2015). Queries: the mean of their vectors.
+Items of the same histories, or queries, are similar. For histories, the vectors are the leading
+singular vectors of the positive pointwise mutual information of a target and the events before it.
+word2vec with negative sampling factorises the same matrix implicitly (Levy and Goldberg, NIPS 2014;
+the settings are from Levy, Goldberg and Dagan, TACL 2015). For queries, an item's vector is the
+mean of its queries' vectors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,27 +24,29 @@ from twofold.encoders.vectors import (
 from twofold.records import Example, Examples, Source, Task
 
 MOST_TARGETS: Mapping[Task, int] = {"search": 250_000, "recommendation": 5_000_000}
-"""The most training targets of a task that a start is made from: with more, the vocabulary, axes
-and factors would hardly change, and would take hours."""
+"""The largest number of training targets of a task that the initialisation uses: with more, the
+vocabulary, axes and factors would hardly change, and would take hours.
+"""
 
 _WINDOW = 5
-"""Two items are near if they are at most so many events apart; it also bounds the memory."""
+"""Two items are near if they are at most this many events apart; this also limits the memory."""
 
 _SMOOTHING = 0.75
 """The power of an item's frequency as a context: with 1, rare neighbours dominate."""
 
 _QUERY_SHARE = 0.6
-"""The length of the mean direction of an item's training queries when it is added to the text's
-embedding of length 1."""
+"""The length of the mean direction of an item's training queries, which is added to the text's
+embedding of length 1.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemStart:
-    """Vectors of the items, and the map of queries to them: their products are cosines.
+    """Item vectors, and the map of queries into their space: their dot products are cosines.
 
     Attributes:
         items: (N, D).
-        query_map: from a text encoder's vectors, (D, E); None where no item has a text or query.
+        query_map: maps a text encoder's vectors, (D, E); None if no item has a text or query.
     """
 
     items: Vectors
@@ -57,17 +60,18 @@ def item_start(
     parts: Sequence[str],
     width: int,
 ) -> ItemStart | None:
-    """The vectors that an arm's items start from; None where nothing is known of them.
+    """The vectors that initialise an arm's item embeddings; None without any data on the items.
 
-    Histories and texts say different things. So each is a block of columns, of unit length or zero
-    where it says nothing of an item, and the vectors are both along their common principal axes.
+    Histories and texts hold different information. So each is a block of columns, whose rows have
+    unit length, or are zero for an item without such data. The two blocks are concatenated and
+    projected on their common principal axes.
 
     Args:
         learned: the examples of the arm's own tasks.
         texts: the items' texts.
-        encoder: the text encoder, which reads texts and queries; None leaves both out.
-        parts: `text` and `factors`, or one of them. Factors are those of the histories, in
-            recommendation, and the mean of the queries that want an item, in search.
+        encoder: the text encoder of texts and queries; with None both are left out.
+        parts: `text` and `factors`, or one of them. Factors are those of the histories in
+            recommendation, and the mean of an item's training queries in search.
         width: the largest D.
     """
     blocks: list[Vectors] = []
@@ -111,15 +115,14 @@ def history_factors(
     Args:
         examples: the examples whose pairs of a target and the history before it are read.
         items: the size of the catalog.
-        width: the width of a vector; trailing columns are zero where the data have fewer
-            dimensions.
+        width: the width of a vector; trailing columns are zero if the data have fewer dimensions.
         seed: the random seed of the decomposition.
     """
     return leading_factors(nearness(examples, items), width, seed)
 
 
 def query_factors(examples: Sequence[Example], items: int, queries: Vectors) -> Vectors:
-    """The mean direction of the queries that want each item, (items, E); zero without one.
+    """The mean direction of the training queries of each item, (items, E); zero without a query.
 
     Args:
         examples: the examples whose targets are read.
@@ -136,10 +139,11 @@ def query_factors(examples: Sequence[Example], items: int, queries: Vectors) -> 
 
 
 def near_queries(items: Vectors, queries: Vectors) -> Vectors:
-    """Item embeddings moved toward the training queries that want the items, (items, E).
+    """Item embeddings, moved toward the items' training queries, (items, E).
 
-    The sum of an item's embedding and, shorter, the mean direction of its queries, scaled to unit
-    length: relevance feedback moves a query toward its answers in the same way (Rocchio 1971).
+    The sum of an item's embedding and the shorter mean direction of its queries, scaled to unit
+    length: relevance feedback moves a query toward its relevant items in the same way (Rocchio
+    1971).
 
     Args:
         items: embeddings of the item texts, (items, E), of unit length or 0.
@@ -149,7 +153,7 @@ def near_queries(items: Vectors, queries: Vectors) -> Vectors:
 
 
 def nearness(examples: Sequence[Example], items: int) -> sp.csr_array:
-    """Positive pointwise mutual information of two items' occurring near each other, (N, N).
+    """Positive pointwise mutual information of two items that are near each other, (N, N).
 
     Args:
         examples: the examples whose pairs of a target and the history before it are read.

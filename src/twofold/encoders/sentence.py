@@ -13,14 +13,15 @@ import numpy.typing as npt
 from twofold.records import InputError
 
 _CACHED_TEXTS = 100_000
-"""The most texts whose vectors are cached: a study encodes the same ones in every arm."""
+"""The largest number of texts whose vectors are cached: a study encodes the same ones in every arm.
+"""
 
 
 class SentenceEncoder:
     """A sentence-transformers model (the extra `text`).
 
-    A model folder names its encoder and the hash of its weights, as adapters name their base
-    model: every model of a study would otherwise hold the same ninety megabytes.
+    A model folder stores the encoder's name and the hash of its weights, as adapters do for their
+    base model: otherwise every model of a study would contain the same ninety megabytes.
 
     Args:
         name: the name or folder of the model.
@@ -44,7 +45,8 @@ class SentenceEncoder:
         """The encoder of a name or folder, one instance in a process.
 
         Raises:
-            InputError: the extra is missing, or the model neither found nor downloaded.
+            InputError: the extra is not installed, or the model can neither be found nor
+                downloaded.
         """
         try:
             from sentence_transformers import SentenceTransformer

@@ -1,4 +1,4 @@
-"""A text encoder by its name, and how a model folder remembers it."""
+"""Text encoders by name, and how a model folder stores them."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,13 +38,13 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
 
     Args:
         name: `tfidf`, which is fitted on the texts; the name or folder of a sentence-transformers
-            model; `tfidf+` and such a name for both; `none`; `auto` for tfidf where there are
-            enough words, else none.
+            model; `tfidf+` and such a name for both; `none`; `auto` for tfidf if there are enough
+            words, else none.
         items: the items' texts.
         queries: the arm's training queries.
 
     Raises:
-        InputError: there is no text to fit on, or no such model.
+        InputError: there is no text to fit the encoder on, or no such model.
     """
     if name == "none":
         return None
@@ -61,7 +61,7 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
 
 
 def sentence_encoder_of(encoder: TextEncoder | None) -> "SentenceEncoder | None":
-    """The sentence encoder that an encoder is or contains, as its attribute `sentence`, if any."""
+    """The sentence encoder that an encoder is or contains (its attribute `sentence`), if any."""
     return getattr(encoder, "sentence", None)
 
 
@@ -73,7 +73,7 @@ def sentence_vectors(encoder: TextEncoder | None, vectors: Vectors) -> Vectors |
         vectors: its vectors of some texts, (N, E).
 
     Returns:
-        unit vectors, or None where the encoder contains no sentence encoder.
+        unit vectors, or None if the encoder contains no sentence encoder.
     """
     sentence = sentence_encoder_of(encoder)
     return None if sentence is None else unit(vectors[:, -sentence.width :].astype(np.float32))
@@ -83,7 +83,7 @@ def load_encoder(folder: Path) -> TextEncoder | None:
     """The encoder that the model of a folder was trained with, if any.
 
     Raises:
-        InputError: the sentence encoder is not where it was, or has changed.
+        InputError: the sentence encoder cannot be found, or has changed.
     """
     from twofold.encoders.sentence import SentenceEncoder
 

@@ -17,18 +17,20 @@ from twofold.records import InputError
 
 _WIDTH = 512
 _AT_ONCE = 1024
-"""Texts that are encoded at once: their sums are in float64, and several copies of them live."""
+"""The number of texts that are encoded at once: there are several float64 copies of their sums."""
 _WORDS = "tfidf_words.json"
 _TABLES = "tfidf.safetensors"
 _MOST_WORDS = 50_000
-"""Words that occur in one text only are left out of larger vocabularies: an encoder of 512 axes and
-so many words is a file of 100 MB."""
+"""In larger vocabularies, words that occur in only one text are left out: an encoder with 512 axes
+and this many words is a file of 100 MB.
+"""
 _COMMON, _LEAST = 0.5, 0.1
-"""The rarity of words in more than this share of the texts: they distinguish nothing."""
+"""Words in more than this share of the texts get this IDF: they do not discriminate."""
 _SHORT, _LONG = 15, 30
-"""In sentences of more words, rare words count more and more, until from so many on the rarity
-counts twice. Both take the place of a list of stop words, which loses titles
-(docs/project/log/2026-11-quality.md)."""
+"""In texts with more words than the first number, rare words get more weight, and from the second
+number on their IDF counts twice. Both replace a list of stop words, which would lose titles
+(docs/project/log/2026-11-quality.md).
+"""
 _TOO_FEW = (
     "encoder 'tfidf': the items and training queries have fewer than two words or texts; add a "
     "title or text to the items, or use no encoder (--text-encoder none)"
@@ -36,15 +38,15 @@ _TOO_FEW = (
 
 
 class Words:
-    """TF-IDF weights of a text's words: (1 + log of the count) x rarity, to unit length.
+    """TF-IDF weights of a text's words: (1 + log of the count) x IDF, scaled to unit length.
 
     Args:
         words: the W known words.
-        rarity: how much each word counts, (W,): see `fit`.
-        rule: the rule of `twofold.data.words` by which texts are cut into words.
+        rarity: the IDF of each word, (W,): see `fit`.
+        rule: the rule of `twofold.data.words` by which texts are split into words.
 
     Raises:
-        InputError: the rule is of a later release.
+        InputError: the rule belongs to a later release.
     """
 
     def __init__(
@@ -62,13 +64,13 @@ class Words:
 
     @classmethod
     def fit(cls, texts: Sequence[str], most: int | None = None) -> "Words":
-        """Learn the words of texts, and their rarity: 1 + log(texts / texts with the word).
+        """Learn the words of texts, and their IDF: 1 + log(texts / texts with the word).
 
         A word in more than half of the texts keeps a small weight.
 
         Args:
             texts: the texts.
-            most: with more words than this, those of a single text are left out.
+            most: with more words than this, those that occur in a single text are left out.
 
         Raises:
             InputError: there is no word.
@@ -111,9 +113,8 @@ class Words:
 
         Args:
             texts: the texts.
-            power: of the norm.
-            sentences: whether rare words count more in long texts, whose other words are those of
-                any sentence.
+            power: the power of the norm.
+            sentences: whether rare words get more weight in long texts.
         """
         counted = self.counts(texts)
         places, starts = counted.indices, counted.indptr
@@ -131,7 +132,7 @@ class TfidfEncoder:
     """Latent semantic analysis (Deerwester et al., 1990), fitted on the texts of one dataset.
 
     Args:
-        words: the known words and their rarity.
+        words: the known words and their IDF.
         axes: the direction of each of E axes in the space of words, (E, W).
     """
 
@@ -142,7 +143,7 @@ class TfidfEncoder:
 
     @classmethod
     def fit(cls, texts: Sequence[str]) -> "TfidfEncoder":
-        """Learn words, their rarity, and the leading axes of the texts.
+        """Learn words, their IDF, and the leading axes of the texts.
 
         Raises:
             InputError: there are too few words for an axis.

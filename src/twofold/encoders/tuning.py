@@ -1,10 +1,10 @@
-"""Contrastive tuning of a sentence encoder on the training examples of one task or of both.
+"""Contrastive fine-tuning of a sentence encoder on the training examples of one or both tasks.
 
-Search pairs a query with the text of an answer; recommendation pairs the text of an item in a
-history with the text of one soon after it. Negatives are in-batch, with false ones masked
-(Karpukhin et al., EMNLP 2020): the text of every other answer in the batch is a wrong one, unless
-it is right for the query or the user as well. One encoder for both tasks is the "multi-task" of
-Penha et al., RecSys 2025.
+A pair of search is a query and the text of a relevant item; a pair of recommendation is the text of
+an item in a history and the text of one soon after it. Negatives are in-batch, with false negatives
+masked (Karpukhin et al., EMNLP 2020): the positives of the other pairs in the batch, except those
+that are relevant for the query or the user as well. One encoder for both tasks is the "multi-task"
+of Penha et al., RecSys 2025.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +24,11 @@ from twofold.tasks.prepared import PreparedDataset
 KIND = "encoder"
 
 _WINDOW = 5
-"""The items of a recommendation pair are at most so many events apart."""
+"""The items of a recommendation pair are at most this many events apart."""
 
 
 class TuningConfig(pydantic.BaseModel):
-    """How a bi-encoder is tuned."""
+    """Settings of the fine-tuning of a bi-encoder."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -45,11 +45,11 @@ class TuningConfig(pydantic.BaseModel):
 
 
 class _Pair(NamedTuple):
-    """A text and the items that answer it.
+    """A text and its relevant items.
 
     Attributes:
-        text: of a query, or of an item in a history.
-        answers: the items of which one is drawn as the positive.
+        text: the text of a query, or of an item in a history.
+        answers: the items from which the positive is drawn.
         right: the items that are never negatives.
     """
 
@@ -68,21 +68,22 @@ def tune_encoder(
     tasks: Sequence[Task] = ("search",),
     device: str = "cpu",
 ) -> SentenceEncoder:
-    """Tune `encoder` on the training examples of `dataset`.
+    """Fine-tune `encoder` on the training examples of `dataset`.
 
     Args:
         dataset: the training examples and the items' texts.
-        encoder: where to start; it is not changed.
-        out: the folder of the tuned model, as sentence-transformers writes it.
+        encoder: the initial encoder; it is not changed.
+        out: the folder of the fine-tuned model, in the format of sentence-transformers.
         judge: the value of an encoder on validation, larger is better; the encoder of the best
-            epoch is kept, or the one at the start if none is better. Without it, that of the last.
-        config: how to tune; the defaults of its fields where None.
-        seed: the random seed of the order, the answers and the recommendation pairs.
+            epoch is kept, or the initial one if no epoch is better. Without `judge`, that of the
+            last epoch is kept.
+        config: the settings; the defaults of its fields if None.
+        seed: the random seed of the order, the positives and the recommendation pairs.
         tasks: the tasks to learn from; with both, an epoch has about as many pairs of each.
-        device: `cpu` or `cuda`, to tune on.
+        device: `cpu` or `cuda`.
 
     Raises:
-        InputError: no training example of a task, or no item text for recommendation.
+        InputError: a task has no training example, or recommendation has no item text.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -140,13 +141,15 @@ def tuning_manifest(
     seed: int,
     tasks: Sequence[Task],
 ) -> dict[str, Any]:
-    """The manifest's configuration of a tuned encoder: settings, start, tasks and data."""
+    """The manifest's configuration of a fine-tuned encoder: settings, initial encoder, tasks and
+    data.
+    """
     origin = {"seed": seed, "start": encoder.name, "tasks": list(tasks), "data": dataset.digest}
     return config.model_dump() | origin
 
 
 class _Pairs:
-    """The pairs of an epoch: every query, and recommendation pairs drawn anew in each epoch."""
+    """The pairs of an epoch: every query, and recommendation pairs that are drawn in each epoch."""
 
     def __init__(self, dataset: PreparedDataset, tasks: Sequence[Task], most: int) -> None:
         self._texts = dataset.catalog.texts
@@ -163,7 +166,9 @@ class _Pairs:
         self._most = min(most, int(self._events[-1]))
 
     def of_epoch(self, seed: int, epoch: int) -> list[_Pair]:
-        """Recommendation pairs are uniform over the events that have an event before them."""
+        """The pairs of an epoch. Recommendation pairs are drawn uniformly over the events that have
+        an event before them.
+        """
         if not self._histories:
             return self._queries
         rng = np.random.default_rng([seed, epoch, 1])
@@ -202,7 +207,7 @@ def _loss(
     rng: np.random.Generator,
     scale: float,
 ) -> torch.Tensor:
-    """Cross-entropy of each pair's answer among the answers of the batch, and the reverse."""
+    """Cross-entropy of each pair's positive among those of the batch, in both directions."""
     answers = np.array([rng.choice(pair.answers) for pair in pairs])
     queries = _vectors(model, [pair.text for pair in pairs])
     items = _vectors(model, [texts[answer] for answer in answers])

@@ -1,4 +1,4 @@
-"""Vectors of texts and items, compared by their cosines, and what a text encoder is."""
+"""Vectors of texts and items, which are compared by cosine, and the protocol of text encoders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 class TextEncoder(Protocol):
-    """Anything that gives similar texts similar vectors.
+    """The protocol of a text encoder: similar texts have similar vectors.
 
     Attributes:
         width: E, the length of a vector.
@@ -25,7 +25,7 @@ class TextEncoder(Protocol):
     def width(self) -> int: ...
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, (len(texts), E); zero for a text of which the encoder knows nothing."""
+        """Unit vectors, (len(texts), E); zero for a text without a known word."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -39,7 +39,7 @@ _Real = TypeVar("_Real", np.float32, np.float64)
 def unit(vectors: npt.NDArray[_Real]) -> npt.NDArray[_Real]:
     """The rows of `vectors`, (N, D), scaled to unit length in their own precision.
 
-    A row of zeros stands for a text or an item of which nothing is known, and stays as it is.
+    A row of zeros stands for a text or an item without data, and stays unchanged.
     """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=vectors.dtype)
@@ -48,7 +48,7 @@ def unit(vectors: npt.NDArray[_Real]) -> npt.NDArray[_Real]:
 def principal_axes(vectors: Vectors, number: int) -> npt.NDArray[np.float64]:
     """The axes along which vectors, (N, D), have the largest second moment, (D, number).
 
-    Fewer where D is smaller; for centred vectors these are the principal components.
+    There are fewer if D is smaller; for centred vectors these are the principal components.
     """
     _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
     return axes[:, ::-1][:, :number]

@@ -11,7 +11,7 @@ from twofold.records import Floats, Ints
 
 
 class Clusters:
-    """Which requests belong together, and so are drawn together.
+    """Which requests belong to the same cluster, and so are resampled together.
 
     Args of the constructor:
         numbers: (R,), the number of each request's cluster.
@@ -23,24 +23,24 @@ class Clusters:
         self._shares = self._sizes / len(self._numbers)
 
     def influence(self, values: Floats) -> Floats:
-        """What each cluster adds to the means of `values` (A, R) beyond its size, (A, G).
+        """The influence values of the clusters on the means of `values` (A, R), (A, G).
 
-        A mean over a random number of requests is a ratio; linearised, these are the clusters'
-        influence values.
+        A mean over a random number of requests is a ratio; its linearisation gives these values.
         """
         sums = np.stack([np.bincount(self._numbers, weights=row) for row in values])
         centred = sums - values.mean(axis=1)[:, None] * self._sizes
         return np.asarray(centred / len(self._numbers))
 
     def covariance(self, influence: Floats) -> Floats:
-        """The covariance of means when clusters are drawn anew, (A, A); infinite of one cluster.
+        """The covariance of means when clusters are resampled, (A, A); infinite for a single
+        cluster.
 
-        It is the jackknife's, which leaves out one cluster at a time (CR3 of Bell and McCaffrey).
-        A cluster that makes up a large part of the requests moves the means towards itself, and
-        only without it can be seen how far.
+        It is computed by the jackknife, which leaves out one cluster at a time (CR3 of Bell and
+        McCaffrey). A cluster with a large part of the requests moves the means towards itself,
+        which shows only when it is left out.
 
         Args:
-            influence: (A, G), of `influence`.
+            influence: (A, G), from `influence`.
         """
         groups = len(self._sizes)
         if groups < 2:
@@ -50,6 +50,5 @@ class Clusters:
 
     @property
     def degrees(self) -> float:
-        """The degrees of freedom of that variance: one less than so many clusters of one size as
-        would leave the mean as uncertain (Kish's effective number)."""
+        """Degrees of freedom of that variance: Kish's effective number of clusters minus one."""
         return max(1.0, 1 / float((self._shares**2).sum()) - 1)

@@ -1,6 +1,6 @@
 """Recall, nDCG, RR and Success at any k, for every request, as trec_eval defines them.
 
-Invariant: a request without an answer scores 0 and is counted.
+Invariant: a request without a ranking counts, with a score of 0.
 """
 
 import math
@@ -23,7 +23,7 @@ TIE_RULE = "equal scores by item_id, descending as strings"
 
 
 def tie_order(item_ids: Sequence[str]) -> Ints:
-    """Catalog positions in the order of ties, (N,): of equal scores the first comes first."""
+    """Catalog positions in the order in which items with equal scores are ranked, (N,)."""
     return np.asarray(sorted(range(len(item_ids)), key=item_ids.__getitem__, reverse=True))
 
 
@@ -45,7 +45,7 @@ class Measure:
         return f"{self.name}@{self.k}"
 
     def of(self, items: Sequence[Item], relevant: Mapping[Item, int]) -> float:
-        """The value of one ranked answer; 0 where nothing is relevant."""
+        """The value of one ranking; 0 if no item is relevant."""
         judged = {item: grade for item, grade in relevant.items() if grade > 0}
         if not judged:
             return 0.0
@@ -53,10 +53,10 @@ class Measure:
         return _VALUES[self.name](grades, sorted(judged.values(), reverse=True), self.k)
 
     def of_scores(self, scores: npt.NDArray[Any], relevant: Mapping[int, int], ties: Ints) -> float:
-        """The value of the ranking by some scores.
+        """The value of the ranking by the given scores.
 
         Args:
-            scores: the score of each item, (N,); one of -inf is not in the ranking.
+            scores: the score of each item, (N,); an item with -inf is not in the ranking.
             relevant: the grades of the relevant items, by position.
             ties: the positions of the items in the order in which equal scores are ranked, (N,).
         """
@@ -79,7 +79,7 @@ MEASURES = (
 
 
 def score(run: Run, qrels: Qrels, measures: Sequence[Measure] = MEASURES) -> pl.DataFrame:
-    """Every measure of every request that `qrels` judges, in that order.
+    """Every measure of every request in `qrels`, in that order.
 
     Returns:
         columns request_id, measure, value.
@@ -134,5 +134,6 @@ _VALUES: Mapping[str, Callable[[Sequence[int], Sequence[int], int], float]] = {
     "RR": _reciprocal_rank,
     "Success": _success,
 }
-"""The measures: a number from the grades of the first k answers, those of all relevant items, best
-first and at least one, and k."""
+"""The measures: functions of the grades of the first k items, of the grades of all relevant items
+(at least one, best first), and of k.
+"""

@@ -1,4 +1,4 @@
-"""Corrections for several tests at once."""
+"""Corrections for multiple tests."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from scipy import stats
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """Holm's step-down adjustment: adjusted p-values in the order given.
 
-    It is the closed test whose intersections are tested by Bonferroni's rule; with weights, by
-    the weighted one, so that a hypothesis of greater weight is easier to reject (Holm, 1979).
+    It is the closed test whose intersections are tested by Bonferroni's rule, or with weights by
+    the weighted one: a hypothesis with a larger weight is easier to reject (Holm, 1979).
 
     Args:
-        weights: positive, by p-value; all equal where they are not given.
+        weights: positive, one for each p-value; all equal by default.
     """
     shares = np.ones(len(p_values)) if weights is None else np.asarray(weights, dtype=np.float64)
     adjusted = [0.0] * len(p_values)
@@ -28,8 +28,8 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> l
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values of a table of exploratory tests, in the order given.
 
-    Of the rows whose adjusted p-value is at most .05, at most .05 are expected to be without an
-    effect (Benjamini and Hochberg, 1995).
+    They control the false discovery rate: of the rows with an adjusted p-value of at most .05, an
+    expected share of at most .05 has no effect (Benjamini and Hochberg, 1995).
     """
     if not p_values:
         return []

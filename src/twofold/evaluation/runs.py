@@ -1,7 +1,7 @@
-"""Runs and qrels as TREC files, read as trec_eval reads them: any other tool gives the same ranks.
+"""Runs and qrels as TREC files, parsed as by trec_eval, so other tools compute the same ranks.
 
-A field ends at a blank or a tab. So an id with white space is written as in a URL (`a b` as
-`a%20b`); every other id is written, and every id is read, as it stands.
+A field ends at a space or a tab. So whitespace in an id is percent-encoded when it is written
+(`a b` as `a%20b`). All other ids are written unchanged, and all ids are read unchanged.
 """
 
 import logging
@@ -35,7 +35,7 @@ def write_run(run: Run, path: Path) -> None:
     """`request_id Q0 item_id rank score name`, scores with nine digits: exact for float32.
 
     Raises:
-        InputError: two items of an answer would have the same name.
+        InputError: two items of a ranking would have the same id.
     """
     name = _word(run.name)
     with path.open("w", encoding="utf-8") as file:
@@ -52,11 +52,11 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
 
     Args:
         path: the file.
-        ids: ids that the file may name; where one has white space, the name that `write_run` gave
-            it becomes the id again. All other ids are as they stand.
+        ids: ids that the file may contain; those with whitespace are decoded from the form that
+            `write_run` wrote. All other ids stay unchanged.
 
     Raises:
-        InputError: a line without six fields, a score that is no number, or an item twice.
+        InputError: a line without six fields, a score that is not a number, or an item twice.
     """
     known = _by_name(ids)
     scored: dict[str, dict[str, float]] = {}
@@ -81,10 +81,10 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
 def read_qrels(path: Path) -> Qrels:
     """Read TREC qrels: `request_id 0 item_id relevance`, a whole number such as 1 or 1.0.
 
-    Equal lines count once, and are logged.
+    Repeated lines count once, and are logged.
 
     Raises:
-        InputError: a line without four fields, a relevance that is no whole number, or two lines
+        InputError: a line without four fields, a relevance that is not an integer, or two lines
             that contradict each other.
     """
     qrels: dict[str, dict[str, int]] = {}
@@ -118,7 +118,7 @@ def write_qrels(qrels: Qrels, path: Path) -> None:
     """Write TREC qrels.
 
     Raises:
-        InputError: two items of a request would have the same name.
+        InputError: two items of a request would have the same id.
     """
     with path.open("w", encoding="utf-8") as file:
         for request_id, relevant in qrels.items():
@@ -128,10 +128,10 @@ def write_qrels(qrels: Qrels, path: Path) -> None:
 
 
 def require_common_ids(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path) -> None:
-    """Raise InputError where the run answers none of the requests that are judged.
+    """Raise InputError if the run has no request of the qrels.
 
-    Logged are answers to requests that are not judged, requests without a relevant item, and a run
-    none of whose items is judged.
+    Logs rankings of requests without judgments, requests without a relevant item, and a run without
+    any judged item.
     """
     answered = [request_id for request_id in qrels if request_id in run.rankings]
     if not answered:
@@ -163,7 +163,7 @@ _BLANKS = re.compile(r"[ \t]+")
 
 
 def _lines(path: Path, layout: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines that are not blank: their number and their fields, as many as `layout` names."""
+    """The lines that are not empty: their number and their fields, as many as `layout` has."""
     text = read_text(path)
     if not text.strip(" \t\r\n"):
         raise InputError(f"{path}: the file is empty; a line is: {layout}")
@@ -179,7 +179,7 @@ def _lines(path: Path, layout: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _number(text: str) -> float:
-    """A number as C and Python both read it; else not a number."""
+    """A number that C and Python parse in the same way; else NaN."""
     try:
         return math.nan if "_" in text else float(text)
     except ValueError:
@@ -187,12 +187,12 @@ def _number(text: str) -> float:
 
 
 def _word(value: str) -> str:
-    """An id without white space, which would end the field: `a b` -> `a%20b`."""
+    """An id without whitespace, which would end the field: `a b` -> `a%20b`."""
     return _WHITE_SPACE.sub(lambda match: quote(match[0]), value)
 
 
 def _by_name(ids: Iterable[str]) -> Mapping[str, str]:
-    """The ids that are written in another way, by what is written."""
+    """The ids that are written in another form, by that form."""
     known = set(ids)
     names = {}
     for value in known:
@@ -203,7 +203,7 @@ def _by_name(ids: Iterable[str]) -> Mapping[str, str]:
 
 
 def _require_different(item_ids: Iterable[str]) -> None:
-    """Raise InputError where two items would be written in the same way."""
+    """Raise InputError if two items would be written with the same id."""
     seen: dict[str, str] = {}
     for item_id in item_ids:
         if (other := seen.setdefault(_word(item_id), item_id)) != item_id:

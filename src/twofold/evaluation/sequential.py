@@ -1,12 +1,12 @@
-"""Looks at a study that grows until it decides, at levels that keep its error.
+"""Alpha spending: interim analyses (looks) of a study that adds seeds until it has a verdict.
 
-A study that is looked at after each few seeds, and ends when it finds something, has a chance of a
-false finding at each look. Lan and DeMets spend the error over the looks: by look k, as much of it
-is used as a spending function gives for the share of the seeds that are there. The function here is
-their form of Pocock's, which leaves much of the error to the early looks, since seeds are costly.
+A study that is analysed after every few seeds, and ends at the first significant result, can have a
+false positive at each look. Lan and DeMets spend the error over the looks: up to look k, a spending
+function of the share of the seeds so far says how much of the error is used. The function here is
+their form of Pocock's, which gives much of the error to the early looks, since seeds are expensive.
 
-The levels are exact where all variance comes from seeds. Where some comes from the test requests,
-which all looks share, looks agree more often than that and the error is smaller.
+The levels are exact if all variance comes from seeds. If some comes from the test requests, which
+all looks share, the looks are more correlated and the error is smaller.
 """
 
 import math
@@ -19,19 +19,20 @@ from scipy import optimize, special
 from twofold.records import Floats, InputError
 
 LOOKS = (3, 5, 8, 12)
-"""The seeds after which a study that grows is looked at."""
+"""The numbers of seeds after which a growing study has a look."""
 
 _POINTS = 1200
 _LOWEST = -9.0
-"""The integrals begin so many standard deviations below 0."""
+"""The integrals begin this many standard deviations below 0."""
 
 
 def level(looks: Sequence[int], seeds: int, alpha: float) -> float:
     """The level of the one-sided test at the look after `seeds` seeds.
 
     Args:
-        looks: the seeds of every planned look, ascending; the error is spent by the last of them.
-        seeds: of this look; a look that was not planned takes its place among the others.
+        looks: the number of seeds at every planned look, ascending; all of the error is spent at
+            the last one.
+        seeds: the number of seeds at this look; an unplanned look is inserted among the others.
         alpha: the error of all looks together.
 
     Raises:
@@ -48,26 +49,26 @@ def level(looks: Sequence[int], seeds: int, alpha: float) -> float:
 
 
 def looks_until(most: int, taken: Sequence[int] = ()) -> list[int]:
-    """The looks at a study that grows to `most` seeds unless it decides before.
+    """The looks of a study that grows to `most` seeds unless it has a verdict before.
 
     Args:
-        taken: seeds at the looks that were taken already, ascending.
+        taken: the numbers of seeds at the looks so far, ascending.
     """
     begun = taken[-1] if taken else 0
     return sorted({*taken, *(look for look in LOOKS if begun < look < most), max(most, begun)})
 
 
 def planned_looks(taken: Sequence[int]) -> list[int]:
-    """The plan of a study whose seeds grew: the looks that were taken, and those that may follow.
+    """The plan of a study with added seeds: the looks so far, and those that may follow.
 
     Args:
-        taken: seeds at each look so far, ascending.
+        taken: the numbers of seeds at the looks so far, ascending.
     """
     return sorted({*taken, *(look for look in LOOKS if look > taken[-1])})
 
 
 def spent(fraction: float) -> float:
-    """The share of the error that may be used when `fraction` of the seeds are there."""
+    """The share of the error that may be used after `fraction` of the seeds."""
     return math.log(1 + (math.e - 1) * fraction)
 
 
@@ -75,8 +76,8 @@ def spent(fraction: float) -> float:
 def _levels(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
     """The one-sided level of each look (Armitage, McPherson and Rowe's recursion).
 
-    The sum over the seeds is a Brownian motion at times `fractions`; what has not crossed the
-    boundary of a look reaches the next.
+    The sum over the seeds is a Brownian motion at times `fractions`; paths that have not crossed
+    the boundary at a look continue to the next one.
     """
     levels: list[float] = []
     density: Floats | None = None
@@ -93,7 +94,7 @@ def _levels(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
 
 
 def _boundary(points: Floats, density: Floats | None, step: float, share: float) -> float:
-    """The sum above which `share` lies after a step."""
+    """The sum above which the probability is `share` after a step."""
 
     def excess(boundary: float) -> float:
         above = special.ndtr((points - boundary) / step)

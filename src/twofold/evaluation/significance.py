@@ -1,25 +1,25 @@
-"""Means and paired differences, with intervals for the choice of requests and of seeds.
+"""Means and paired differences, with intervals over requests and seeds.
 
 Shapes: S trained models (seeds) of one arm, R requests, A arms. Requests that belong together (one
 user's queries) are one cluster and are resampled together.
 
-The variance of a contrast of means over seeds and requests is the sum of two parts: requests, the
-variance of the contrast of the seed-averaged scores when clusters are drawn anew (Efron's
-infinitesimal jackknife, no random numbers); and seeds, the variance of the contrast of the arms'
-means over the seeds. Both contain the interaction of seeds and requests, so it is subtracted from
-the first. The sum never falls below what the requests alone give: seed means that happen to agree
-make no interval narrower than that.
+The variance of a contrast of means over seeds and requests is the sum of two components. The
+request variance is that of the contrast of the seed-averaged scores when clusters are resampled
+(Efron's infinitesimal jackknife, without random numbers). The seed variance is that of the contrast
+of the arms' means over the seeds. Both contain the interaction of seeds and requests, so it is
+subtracted from the first. The sum is never less than the requests alone give, even if the seed
+means happen to agree.
 
-Where each seed has other requests (another fold of the data), a request has scores by one seed
-alone, and NaN elsewhere. The means of the seeds then differ by their requests as well, which is an
-interaction as before; it is counted over clusters, since a user may be asked in several folds.
+If each seed has other requests (another fold of the data), a request has scores by one seed, and
+NaN elsewhere. The means of the seeds then differ by their requests as well, which is an interaction
+as before; it is estimated over clusters, since a user may have requests in several folds.
 
-Few seeds say little of their variance. Where three arms or more share their seeds, the variance of
-the contrast over the seeds is averaged with that of the other contrasts between them, which have
-the weight 1/S: arms of equal variance then have nearly twice the degrees of freedom, and what a
-seed does to all arms alike (the same training data, say) falls out. Of two arms alone the variances
-are added, as if their seeds had nothing in common. With too few seeds for either the estimate
-holds for these trained models only.
+With few seeds, the estimate of the seed variance is imprecise. If three arms or more share their
+seeds, the variance of the contrast over the seeds is averaged with that of the other contrasts
+between them, which have the weight 1/S: arms of equal variance then have nearly twice the degrees
+of freedom, and an effect of a seed on all arms alike (such as the same training data) cancels. For
+two arms, the variances are added, as if their seeds were independent. With too few seeds for
+either, the estimate is valid for these trained models only.
 """
 
 import math
@@ -34,7 +34,7 @@ from twofold.records import Floats, Ints
 
 MIN_SEEDS = 3
 _MOST_DEGREES = 1e9
-"""From here on t is the normal distribution."""
+"""From this many degrees of freedom on, the t distribution is taken as normal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class Estimate:
 
     Attributes:
         value: the point estimate.
-        request_variance: the variance of the value that comes from the choice of requests.
-        seed_variance: that from the choice of seeds; None where it cannot be estimated.
-        interaction: the part of `seed_variance` that more requests would shrink too.
+        request_variance: the variance of the value over requests.
+        seed_variance: the variance over seeds; None if it cannot be estimated.
+        interaction: the part of `seed_variance` that more requests would reduce as well.
         degrees: degrees of freedom of the t distribution.
-        floor_variance, floor_degrees: of the choice of requests with these trained models; no
-            interval is narrower than they give.
+        floor_variance, floor_degrees: the variance over requests for these trained models, and its
+            degrees of freedom; no interval is narrower than they give.
         bound: the largest size that the value can have.
     """
 
@@ -63,7 +63,7 @@ class Estimate:
 
     @classmethod
     def unknown(cls, bound: float) -> "Estimate":
-        """A value of which nothing is known but its largest size."""
+        """An unknown value, with only a bound on its size."""
         return cls(0.0, bound**2, None, 0.0, 1.0, bound**2, 1.0, bound)
 
     @property
@@ -115,19 +115,18 @@ def _tail(statistic: float, degrees: float) -> float:
 
 
 class Moments:
-    """What the scores of several arms, on the same requests, say of every contrast of their means.
+    """Means and covariances of several arms on the same requests, for every contrast of the means.
 
-    Args of the constructor:
-        scores: (S, R) of each of the A arms; S may differ between arms. With folds they have NaN
-            where a seed has not the request, at the same places.
+    Args of the constructor: scores: (S, R) for each of the A arms; S may differ between arms. With
+    folds they are NaN if a seed does not have the request, at the same places.
         clusters: (R,), the number of each request's cluster.
 
     Attributes:
         means: (A,).
-        seed_means: (S,) of each arm.
-        interactions: covariance of the arms' means from what their seeds and the requests do
-            together, (A, A); diagonal where all seeds have the same requests.
-        request_covariance: the covariance of the means from the choice of requests, (A, A).
+        seed_means: (S,) for each arm.
+        interactions: covariance of the arms' means by the interaction of seeds and requests, (A,
+            A); diagonal if all seeds have the same requests.
+        request_covariance: the covariance of the means over requests, (A, A).
         folded: whether each seed has its own requests.
     """
 
@@ -145,7 +144,7 @@ class Moments:
         self.request_covariance = self._clusters.covariance(self._clusters.influence(averaged))
 
     def _of_folds(self, scores: Sequence[Floats], clusters: Ints) -> None:
-        """The moments where each request has scores by one seed alone."""
+        """The moments if each request has scores by one seed only."""
         asked = ~np.isnan(scores[0])
         counts = asked.sum(axis=1)
         folds, asked, counts = np.argmax(asked, axis=0), asked[counts > 0], counts[counts > 0]
@@ -175,13 +174,13 @@ class Moments:
 
     @property
     def request_degrees(self) -> float:
-        """Degrees of freedom of the variance that the choice of requests brings."""
+        """Degrees of freedom of the request variance."""
         return self._clusters.degrees
 
     def contrast(self, weights: Sequence[float]) -> Estimate:
         """The sum of the arms' means times `weights` (A,).
 
-        Arms of weight 0 only help to estimate the variance that seeds bring.
+        Arms with weight 0 only help to estimate the seed variance.
         """
         w = np.asarray(weights, dtype=np.float64)
         if not np.isfinite(self.request_covariance).all():
@@ -213,7 +212,7 @@ class Moments:
 
 
 def has_folds(scores: Floats) -> bool:
-    """Whether each request has scores by one seed alone, (S, R) with NaN elsewhere."""
+    """Whether each request has scores by one seed only, (S, R) with NaN elsewhere."""
     return bool(scores.shape[0] > 1 and (np.isfinite(scores).sum(axis=0) == 1).all())
 
 
@@ -231,7 +230,7 @@ def side_by_side(scores: Sequence[Floats]) -> Floats:
 
 
 def _quadratic(covariance: Floats, weights: Floats) -> float:
-    """The variance of a weighted sum; exactly 0 where rounding alone makes it another number."""
+    """The variance of a weighted sum; exactly 0 if it differs from 0 only by rounding."""
     value = float(weights @ covariance @ weights)
     largest = float(np.abs(weights) @ np.abs(covariance) @ np.abs(weights))
     return value if value > 1e-12 * largest else 0.0
@@ -260,8 +259,8 @@ def difference(
     Args:
         first, second: (S, R) and (S', R), over the same requests.
         clusters: (R,).
-        others: of further arms; they help to estimate the variance that seeds bring.
-        fixed: `second` is not trained with seeds, so that it adds no seed variance.
+        others: scores of further arms, which help to estimate the seed variance.
+        fixed: `second` is not trained with seeds, so it has no seed variance.
     """
     if fixed:
         return contrast([(1.0, first - second)], clusters)
@@ -284,11 +283,11 @@ def seed_variance(seed_means: Sequence[Floats], weights: Floats) -> tuple[float 
     """The variance of a contrast of seed means, averaged over the seeds.
 
     Args:
-        seed_means: (S,) of each of the A arms.
+        seed_means: (S,) for each of the A arms.
         weights: (A,).
 
     Returns:
-        the variance, None where it cannot be estimated; and Satterthwaite's sum of its parts,
+        the variance, None if it cannot be estimated; and Satterthwaite's sum of its components,
         each squared and divided by its degrees of freedom.
     """
     counts = [len(own) for own in seed_means]
@@ -319,7 +318,7 @@ def pooled_seed_variance(seed_means: Floats, weights: Floats) -> tuple[Floats, F
         weights: (A,).
 
     Returns:
-        the variances and the sums of their parts, (...) each.
+        the variances and the sums of their components, (...) each.
     """
     arms, seeds = seed_means.shape[-2:]
     centred = seed_means - seed_means.mean(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Makes the semantic IDs of a dataset's catalog, by a scheme."""
+"""Makes the semantic IDs of a dataset's catalog."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -37,7 +37,8 @@ def semantic_identifiers(
         vectors_of: the item vectors of a strategy; `item_embeddings` by default.
 
     Raises:
-        InputError: the data lack what the scheme needs, or the extra `semantic` is not installed.
+        InputError: the dataset lacks data that the scheme needs, or the extra `semantic` is
+            missing.
     """
     require_extra("semantic", "a model with semantic IDs")
     maker = _IdentifierMaker(
@@ -67,11 +68,11 @@ def semantic_identifiers(
 
 
 def schemes(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticScheme]:
-    """Every scheme of one shape that the data suffice for, by name.
+    """Every scheme of one shape for which there are enough data, by name.
 
-    They are the rows of the first table of Penha et al., RecSys 2025: each strategy of making item
-    vectors in one shared space, then the spaces in which each task has its own codes. With a single
-    level there is no prefix to share.
+    They are the rows of the first table of Penha et al., RecSys 2025: each kind of item vectors in
+    one shared space, then the ID spaces in which each task has its own codes. With a single level
+    there is no prefix to share.
     """
     possible = possible_strategies(dataset)
     by_name: dict[str, SemanticScheme] = {

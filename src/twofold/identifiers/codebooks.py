@@ -1,4 +1,4 @@
-"""Codebooks of vector quantization: a vector's code is the row nearest to it.
+"""Codebooks of vector quantization: a vector's code is the nearest row of the codebook.
 
 Invariant: every row of a codebook is the nearest row of some vector that it was fitted on.
 
@@ -16,7 +16,7 @@ from twofold.records import Ints
 _ITERATIONS = 25
 """Iterations of k-means."""
 _ROUNDS = 100
-"""The most rounds of moving idle rows; one or two are usual."""
+"""The largest number of rounds of moving unused rows; one or two are usual."""
 _ROUNDING = 1e-6
 """Squared distances below this share of the mean squared length are rounding errors."""
 
@@ -36,7 +36,7 @@ def nearest(vectors: Vectors, codebook: Vectors) -> tuple[Ints, Vectors]:
 def residual_codes(vectors: Vectors, codebooks: Sequence[Vectors]) -> Ints:
     """The codes of vectors, (N, D) -> (N, C).
 
-    A level's code is the row nearest to the residual that the levels before it leave.
+    A level's code is the row nearest to the residual after the levels before it.
     """
     residuals = np.array(vectors, dtype=np.float32, order="C")
     codes = np.zeros((len(residuals), len(codebooks)), np.int64)
@@ -64,7 +64,7 @@ def k_means(vectors: Vectors, size: int, seed: int) -> Vectors:
 def without_empty(codebook: Vectors, vectors: Vectors) -> Vectors:
     """Move rows that are nearest to no vector onto the vectors with the largest error.
 
-    Rows that remain idle, as there are fewer distinct vectors than rows, are dropped.
+    Rows that remain unused, since there are fewer distinct vectors than rows, are dropped.
     """
     codebook = codebook.copy()
     least = _ROUNDING * float(np.mean(np.square(vectors), dtype=np.float64)) * vectors.shape[1]

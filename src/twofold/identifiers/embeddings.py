@@ -1,7 +1,7 @@
 """Vectors of a catalog's items, from which semantic IDs are made.
 
-The data that they are learned from decide which task the identifiers suit (Penha et al., RecSys
-2025). They are fitted on training examples and the items' texts alone.
+The data from which they are learned decide for which task the identifiers are best (Penha et al.,
+RecSys 2025). They are fitted only on training examples and the items' texts.
 """
 
 import logging
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 _QUERY_WEIGHT = 2.0
-"""The weight of an item's training queries, where its text has weight 1."""
+"""The weight of an item's training queries; its text has weight 1."""
 
 _BOTH: tuple[Task, ...] = ("search", "recommendation")
 _NEEDS: dict[Strategy, tuple[Task, ...]] = {
@@ -55,7 +55,7 @@ def item_embeddings(
     tuning: TuningConfig | None = None,
     seed: int = 0,
 ) -> Vectors:
-    """Unit vectors of the items, (N, D), in catalog order; zero where nothing is known of an item.
+    """Unit vectors of the items, (N, D), in catalog order; zero for an item without data.
 
     - `text`: the vectors of a sentence encoder; without one, an SVD of the texts' TF-IDF weights.
     - `search`: the vectors of an encoder tuned on training queries and their answers; without one,
@@ -74,12 +74,12 @@ def item_embeddings(
         width: the width of vectors by SVD; those of a sentence encoder keep their own, and
             concatenated ones have the sum of both.
         sentence: the name or folder of a sentence-transformers model; None for TF-IDF.
-        folder: where tuned encoders are kept; they are read where they exist.
-        tuning: how encoders are tuned; the defaults of its fields where None.
+        folder: the folder of fine-tuned encoders; existing ones are read.
+        tuning: the settings of fine-tuning; the defaults of its fields if None.
         seed: the random seed.
 
     Raises:
-        InputError: the data lack what the strategy learns from, or there is no such model.
+        InputError: the dataset lacks data that the strategy needs, or there is no such model.
     """
     if strategy not in STRATEGIES:
         raise InputError(
@@ -99,7 +99,7 @@ def item_embeddings(
 
 
 def possible_strategies(dataset: PreparedDataset) -> tuple[Strategy, ...]:
-    """The strategies that the data suffice for."""
+    """The strategies for which there are enough data."""
     have = {task for task in _BOTH if dataset.task(task).examples}
     possible = [strategy for strategy in STRATEGIES if have.issuperset(_NEEDS[strategy])]
     return tuple(s for s in possible if s != "text" or any(dataset.catalog.texts))
@@ -181,7 +181,7 @@ class _Maker:
         return [words.weigh(column, sentences=True) for column in columns]
 
     def _tuned(self, tasks: tuple[Task, ...]) -> Vectors:
-        """Item vectors of the encoder tuned on the tasks, which is read if it exists already."""
+        """Item vectors by the encoder fine-tuned on the tasks; an existing one is read."""
         assert self.sentence is not None
         if self.folder is None:
             raise InputError(

@@ -1,6 +1,7 @@
-"""Item <-> codes, which codes each task generates, and the settings of semantic IDs.
+"""Identifiers of items, which of them each task generates, and the settings of semantic IDs.
 
-Invariant: a bijection. Every item has one identifier in a space, and no two items share one.
+Invariant: identifiers are a bijection. Every item has one identifier in an ID space, and no two
+items share one.
 
 Shapes: N items of the catalog, C levels of codes.
 """
@@ -31,7 +32,7 @@ IdSpace = Literal["shared", "separate", "shared-prefix"]
 _SMALLEST, _LARGEST = 16, 256
 """The smallest and the largest codebook that `default_shape` chooses."""
 _SEQUENCES_PER_ITEM = 8
-"""Code sequences for each item; with fewer, many items would share one."""
+"""The number of possible code sequences per item; with fewer, many items would collide."""
 
 
 @dataclass(frozen=True)
@@ -229,9 +230,9 @@ class SemanticScheme:
     """How semantic IDs are made.
 
     Attributes:
-        embeddings: what the item vectors are learned from; `auto` for both tasks where the data
-            have both, else for what they have.
-        quantizer: what turns vectors into codes.
+        embeddings: the data from which the item vectors are learned; `auto` for both tasks if the
+            dataset has both, else for the data that it has.
+        quantizer: the function that maps vectors to codes.
         levels, codebook_size: the shape of the codes; None for `default_shape`.
         space: one identifier for each item (`shared`); one for each task, from vectors of the task
             (`separate`); or one for each task that share all levels but the last
@@ -249,10 +250,10 @@ def default_shape(items: int) -> tuple[int, int]:
     """Levels, and codes of a level, for a catalog of `items` items.
 
     The size of a codebook is about the square root of the catalog's, to the nearest power of two
-    (which sign codes need), from 16 to 256. The first code then splits the catalog into as many
-    parts as a part has items, every code is the target of many items, and a step of the beam stays
-    narrow. The levels, two at least, give 8 code sequences for each item: vectors are not spread
-    evenly, so with one sequence for each item many would collide.
+    (which sign codes need), from 16 to 256. The first code then divides the catalog into as many
+    parts as a part has items, every code is the target of many items, and a step of beam search has
+    few candidates. There are at least two levels, and 8 code sequences per item: vectors are not
+    distributed evenly, so with one sequence per item many would collide.
     """
     wanted = 2 ** round(math.log2(max(items, 1)) / 2)
     size = min(max(wanted, _SMALLEST), _LARGEST)

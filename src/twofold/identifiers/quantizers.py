@@ -1,8 +1,9 @@
 """Quantizers: vectors to codes, coarse to fine.
 
-They know nothing of items or identifiers, and two vectors may get the same codes;
+They do not depend on items or identifiers, and two vectors may get the same codes;
 `twofold.identifiers.semantic` turns the codes into identifiers. A quantizer is fitted on the
-catalog's vectors and used once: items that come after training get no codes from it.
+catalog's vectors and used once: items that are added after training get their codes in another way
+(`twofold.additions`).
 
 Shapes: N vectors, D width, C levels, K codes of a level.
 """
@@ -23,23 +24,23 @@ from twofold.records import Floats, InputError, Ints
 QUANTIZERS: tuple[QuantizerName, ...] = get_args(QuantizerName)
 
 _SAMPLE = 100_000
-"""The most vectors that principal components are computed from."""
+"""The largest number of vectors from which principal components are computed."""
 _DICTIONARY_SAMPLE = 20_000
-"""The most vectors that atoms are learned from."""
+"""The largest number of vectors from which atoms are learned."""
 _DICTIONARY_BATCH = 512
 _DICTIONARY_STEPS = 400
 _SPARSITY = 0.2
 """The L1 penalty of coefficients while atoms are learned; vectors have unit length."""
 
 _ROWS = 8192
-"""The vectors that are encoded at once."""
+"""The number of vectors that are encoded at once."""
 
 
 class Quantizer(Protocol):
-    """Anything that is fitted on vectors and turns vectors into codes.
+    """The protocol of a quantizer, which is fitted on vectors and maps vectors to codes.
 
     Attributes:
-        name: the name that `fit_quantizer` knows it by.
+        name: its name in `fit_quantizer`.
         codebook_sizes: the number of codes of each of the C levels.
     """
 
@@ -61,18 +62,18 @@ class Quantizer(Protocol):
 def fit_quantizer(
     name: QuantizerName, vectors: Vectors, levels: int, codebook_size: int, seed: int = 0
 ) -> Quantizer:
-    """Fit the quantizer of a name.
+    """Fit the quantizer of this name.
 
     Args:
         name: one of `QUANTIZERS`.
         vectors: (N, D).
         levels: C, the number of codes of a vector.
         codebook_size: K, the number of codes of a level; the residual quantizers with learned
-            codebooks keep fewer where there are fewer distinct vectors.
+            codebooks keep fewer if there are fewer distinct vectors.
         seed: the random seed.
 
     Raises:
-        InputError: the shape does not suit the quantizer or the vectors.
+        InputError: the quantizer does not support this shape, or there are too few vectors.
     """
     if name not in _KINDS:
         raise InputError(
@@ -161,9 +162,9 @@ class RqVae(_LearnedCodebooks):
 class ResidualLookupFree:
     """Residual LFQ: a level's code is the signs of the residual along its principal components.
 
-    Lookup-free quantization (Yu et al., ICLR 2024) has no codebook to search; here its projections
-    are principal components, and the vector that the signs stand for is subtracted before the
-    next level.
+    Lookup-free quantization (Yu et al., ICLR 2024) has no codebook to search. Here its projections
+    are principal components, and the vector that the signs represent is subtracted before the next
+    level.
     """
 
     name: ClassVar[QuantizerName] = "residual-lfq"
@@ -212,12 +213,13 @@ class ResidualLookupFree:
 
 
 class SparseDictionary:
-    """Dictionary learning: a vector is a sum of few atoms, which its codes name, strongest first.
+    """Dictionary learning: a vector is a sum of few atoms; its codes are these atoms, strongest
+    first.
 
     scikit-learn learns the atoms (Mairal et al., ICML 2009) with positive coefficients, since a
     code cannot distinguish an atom from its negative. Orthogonal matching pursuit (Pati et al.,
-    1993) chooses those of a vector, so that fewer levels are a prefix of more. All levels share the
-    atoms, and no code comes twice in an identifier.
+    1993) chooses the atoms of a vector, so codes with fewer levels are prefixes of those with more.
+    All levels share the atoms, and no code occurs twice in an identifier.
     """
 
     name: ClassVar[QuantizerName] = "dictionary"
@@ -274,7 +276,7 @@ class SparseDictionary:
         """The sums of the atoms of the codes that are nearest to the vectors, (N, D)."""
         chosen = self.atoms[codes].astype(np.float64)  # (N, C, D)
         products = chosen @ chosen.transpose(0, 2, 1)
-        products += 1e-6 * np.eye(codes.shape[1])  # two atoms may be alike
+        products += 1e-6 * np.eye(codes.shape[1])  # two atoms may be equal
         weights = np.linalg.solve(products, chosen @ vectors[:, :, None])
         sums: Floats = (weights * chosen).sum(axis=1)
         return sums
@@ -283,8 +285,8 @@ class SparseDictionary:
 def _chunks(vectors: Vectors) -> Iterator[Floats]:
     """At most `_ROWS` rows at a time, in double precision; one empty chunk of no rows.
 
-    Products in double precision round alike whatever the other rows are, so equal vectors get
-    equal codes.
+    Products in double precision are rounded in the same way whatever the other rows are, so equal
+    vectors get equal codes.
     """
     starts = range(0, max(len(vectors), 1), _ROWS)
     return (vectors[start : start + _ROWS].astype(np.float64) for start in starts)

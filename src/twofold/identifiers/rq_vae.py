@@ -1,8 +1,8 @@
-"""Training of an RQ-VAE: reconstruction, commitment, and a restart of idle codes.
+"""Training of an RQ-VAE: reconstruction, commitment, and a restart of unused codes.
 
-Codebooks start from k-means of the first latent vectors (Rajput et al., NeurIPS 2023, 3.1), and
-idle codes restart at residuals of the batch (Zeghidour et al., SoundStream, 2021): both keep the
-codebooks from collapsing onto a few codes.
+Codebooks are initialised by k-means of the first latent vectors (Rajput et al., NeurIPS 2023, 3.1),
+and unused codes restart at residuals of the batch (Zeghidour et al., SoundStream, 2021): both
+prevent codebook collapse.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _COMMITMENT = 0.25
 _IDLE_STEPS = 100
 """A code restarts when no vector had it for this many steps."""
 _INITIAL = 20_000
-"""The latent vectors that codebooks start from."""
+"""The number of latent vectors from which codebooks are initialised."""
 
 
 def train_rq_vae(
@@ -77,7 +77,7 @@ class _Autoencoder(nn.Module):
         return latent
 
     def start(self, latent: Vectors, levels: int, size: int, seed: int) -> None:
-        """Start codebooks from residual k-means; rows without a centroid start at random."""
+        """Initialise codebooks by residual k-means; rows without a centroid are random."""
         for level in range(levels):
             centroids = k_means(latent, size, seed + level)
             latent = latent - centroids[residual_codes(latent, [centroids])[:, 0]]
@@ -135,6 +135,6 @@ def _train(
 def _restart(
     codebook: torch.Tensor, idle: torch.Tensor, residuals: torch.Tensor, rng: np.random.Generator
 ) -> None:
-    """Move idle codes onto residuals drawn from the batch."""
+    """Move unused codes to residuals drawn from the batch."""
     drawn = rng.integers(len(residuals), size=int(idle.sum()))
     codebook[idle] = residuals[torch.from_numpy(drawn)]

@@ -22,9 +22,10 @@ class LevelReport:
 
     Attributes:
         size: the number of codes in the codebook.
-        used: the share of them that some item has.
+        used: the share of codes that at least one item has.
         entropy: the entropy of the codes over the items, in bits.
-        perplexity: 2 to the entropy: so many evenly used codes would be as diverse.
+        perplexity: 2 to the power of the entropy, the number of evenly used codes with this
+            entropy.
     """
 
     size: int
@@ -44,7 +45,7 @@ class CodeReport:
         collisions: the number of items that share all codes with another item.
         largest_group: the largest number of items that share all codes.
         added_level: whether a disambiguation level was added.
-        without_vector: the number of items with a zero vector, of which nothing is known; they
+        without_vector: the number of items with a zero vector, for which there are no data; they
             share their codes.
     """
 
@@ -77,16 +78,16 @@ def semantic_codes(
     shape: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> SemanticCodes:
-    """The codes of a catalog's items, unique by a disambiguation level where it is needed.
+    """The codes of a catalog's items, made unique by a disambiguation level if it is needed.
 
     Args:
         vectors: the items' vectors, (N, D), in catalog order.
         quantizer: the name of the quantizer.
-        shape: levels and codes of a level; `default_shape` where None.
+        shape: levels and codes of a level; `default_shape` if None.
         seed: the quantizer's random seed.
 
     Raises:
-        InputError: no item, or a shape that does not suit the quantizer.
+        InputError: there is no item, or the quantizer does not support the shape.
     """
     levels, size = shape or default_shape(len(vectors))
     fitted = fit_quantizer(quantizer, vectors, levels, size, seed)
@@ -97,7 +98,7 @@ def semantic_codes(
 
 
 def resolve_collisions(codes: Ints, sizes: tuple[int, ...]) -> tuple[Ints, tuple[int, ...]]:
-    """Codes, (N, C), and sizes of their levels, with a disambiguation level where items collide.
+    """Codes, (N, C), and sizes of their levels, with a disambiguation level if items collide.
 
     Its code is an item's place, in catalog order, among the items that share all its codes.
     """
@@ -108,7 +109,7 @@ def resolve_collisions(codes: Ints, sizes: tuple[int, ...]) -> tuple[Ints, tuple
 
 
 def _groups(codes: Ints, sizes: Sequence[int]) -> list[Ints]:
-    """For each depth the number of every item's prefix, (N,): equal where prefixes are."""
+    """For each depth a number for every item's prefix, (N,); equal prefixes have equal numbers."""
     groups = [np.zeros(len(codes), np.int64)]
     for level, size in enumerate(sizes):
         # Renumbered at each depth, so that the product of all sizes need not fit 64 bits.

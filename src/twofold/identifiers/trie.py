@@ -1,8 +1,8 @@
 """The set of valid identifiers as a prefix tree in flat arrays.
 
 A node of level l is a distinct prefix of l + 1 codes. The nodes of a level are in lexicographic
-order, so the children of a node are contiguous (compressed sparse rows), and so are the items
-below it. This module knows nothing of models.
+order, so the children of a node are contiguous (compressed sparse rows), and so are the items below
+it. This module does not depend on models.
 
 Shapes: N items, M items of a call, P children.
 """
@@ -19,7 +19,7 @@ from twofold.identifiers.identifiers import Identifiers, lexicographic
 from twofold.records import InputError, Ints
 
 Counts = list[npt.NDArray[Any]]
-"""For each level the number of items below each node that may come back, (nodes,)."""
+"""For each level the number of allowed items below each node, (nodes,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ def build_trie(identifiers: Identifiers) -> Trie:
 
 
 def _order(identifiers: Identifiers) -> Ints:
-    """The lexicographic order of items, by one sort of packed codes where they fit 62 bits."""
+    """The lexicographic order of items, by one sort of packed codes if they fit into 62 bits."""
     sizes = [int(size) for size in identifiers.codebook_sizes]
     if np.prod(sizes, dtype=object) >= 1 << 62:
         return lexicographic(identifiers.codes)

@@ -1,8 +1,7 @@
-"""What a backbone is, and decoders as backbones; device and precision.
+"""The base class of backbones, and decoders as backbones; device and precision.
 
-Invariant: a backbone's own `model` stays an ordinary transformers model, so that its saved
-weights load there as they are, and its logits at the code tokens are
-`states @ output_embeddings.T`.
+Invariant: a backbone's `model` is an ordinary transformers model, so transformers loads its saved
+weights, and its logits at the code tokens are `states @ output_embeddings.T`.
 
 Shapes: B requests, L tokens, C contexts (hidden states from which a code is predicted), D width,
 E width of a query's vector.
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 QUERY_MAP = "query_map.safetensors"
 TIME_EMBEDDING = "time_embedding.safetensors"
 _UNKNOWN_SHARE = 0.1
-"""The share of training targets that are asked for without a time."""
+"""The share of training targets whose time is hidden."""
 
 
 class Backbone(nn.Module):
@@ -49,9 +48,9 @@ class Backbone(nn.Module):
         code_slice: the token ids of the codes.
         query_map: maps a query's vector to the model's width, E -> D; None without a text encoder.
         time_embedding: the scale and shift of a state by the time of its request, buckets -> 2 D;
-            None where no time is read.
-        contexts_per_sequence: 1 where a forward pass predicts from a single hidden state, None
-            for any number.
+            None if no time is read.
+        contexts_per_sequence: 1 if a forward pass predicts from a single hidden state, None for any
+            number.
     """
 
     contexts_per_sequence: int | None = None
@@ -75,7 +74,8 @@ class Backbone(nn.Module):
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """`states` and `output_embeddings` for a step of training.
 
-        Where the gradient of the latter is sparse, so is that of the tables of `read_sparsely`.
+        If the gradient of the latter is sparse, that of the tables of `read_sparsely` is sparse
+        too.
         """
         states, table = self.states(batch), self.model.get_output_embeddings().weight
         _, rows = tied_rows(table, batch.tokens.new_zeros(0), self.code_slice.start)
@@ -101,11 +101,11 @@ class Backbone(nn.Module):
         return embedded.index_put((rows, batch.lengths - 1), vectors, accumulate=True)
 
     def timed(self, states: torch.Tensor, buckets: torch.Tensor) -> torch.Tensor:
-        """States scaled and shifted by when their request is made, (..., D); see FiLM, Perez et
-        al., AAAI 2018.
+        """States scaled and shifted by the time of their request, (..., D); see FiLM, Perez et al.,
+        AAAI 2018.
 
-        A request whose time is not known leaves them as they are; so does, in training, a tenth of
-        the others, for the model to answer such requests.
+        Without a known time the states stay unchanged. In training the time of a tenth of the
+        targets is hidden, so that the model learns to answer such requests.
 
         Args:
             states: (..., D).
@@ -157,11 +157,11 @@ class Backbone(nn.Module):
             self._outputs[codebook.start, codebook.stop] = packed
 
     def code_tables(self) -> list[torch.Tensor]:
-        """The codes' input and output embeddings, (codes, D); one table where they are tied."""
+        """The codes' input and output embeddings, (codes, D); a single table if they are tied."""
         return [layer.weight[self.code_slice] for layer in self._embedding_layers()]
 
     def embedding_tables(self) -> list[nn.Parameter]:
-        """The embeddings of all tokens, of inputs and outputs; one table where they are tied."""
+        """The input and output embeddings of all tokens; a single table if they are tied."""
         return [layer.weight for layer in self._embedding_layers()]
 
     def read_sparsely(self) -> None:
@@ -194,7 +194,7 @@ class Backbone(nn.Module):
         inputs.num_embeddings = outputs.out_features = self.model.config.vocab_size = size
 
     def save(self, folder: Path) -> None:
-        """Write a folder that transformers loads as it is."""
+        """Write a folder that transformers can load."""
         if not isinstance(self.model, Llama):
             hide_progress()
         self.model.save_pretrained(folder)
@@ -217,7 +217,7 @@ class Decoder(Backbone):
         """An empty cache for `extend`."""
         from transformers import DynamicCache
 
-        return DynamicCache()  # a model's own sliding window would cut the request off
+        return DynamicCache()  # a sliding window of the model would cut off the request
 
     def extend(
         self,
@@ -307,14 +307,14 @@ def _tokens(batch: Batch) -> torch.Tensor:
 
 
 def hide_progress() -> None:
-    """Let transformers show no progress bar where it reads or writes a checkpoint."""
+    """Let transformers show no progress bar when it reads or writes a checkpoint."""
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device of a name: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+    """The device of a name: `cpu`, `cuda`, or `auto` for a GPU if there is one.
 
     Raises:
         InputError: the device is not usable here.
@@ -330,7 +330,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """`float32` or `bfloat16`; `auto` chooses bfloat16 where the hardware multiplies it fast."""
+    """`float32` or `bfloat16`; `auto` chooses bfloat16 if the hardware multiplies it fast."""
     if precision != "auto":
         return precision
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""A trained model in memory, and its folder: everything that is needed to answer requests.
+"""A trained model in memory, and its folder, which has all that inference needs.
 
 `backbone/` in the folder is an ordinary transformers checkpoint; the other files are the tokenizer,
 the identifiers, the catalog and, unless left out, the users' histories.
@@ -55,11 +55,11 @@ class GenerativeModel:
     """A trained model in memory.
 
     Attributes:
-        catalog: the items that it can answer with.
-        vocabulary: the tokens, with the identifiers of the catalog.
+        catalog: the items that it can retrieve.
+        vocabulary: the tokens, and the identifiers of the catalog.
         backbone: the weights.
         tasks: the tasks that it was trained on.
-        seen: whether a user's earlier items may come back in recommendation: `exclude` or `keep`.
+        seen: whether recommendation may return items of the history: `exclude` or `keep`.
         precision: the precision of matrix products, `bfloat16` or `float32`.
         tries: the trie of each task's identifiers; none for atomic ones.
         histories: user_id -> catalog positions, oldest first.
@@ -88,14 +88,14 @@ class GenerativeModel:
 
     @property
     def reads_time(self) -> bool:
-        """Whether it reads how long after the last event it is asked for a recommendation."""
+        """Whether recommendation reads the time between the last event and the request."""
         return self.vocabulary.reads_time and "recommendation" in self.tasks
 
     def has_known_word(self, query: str) -> bool:
         """Whether the model knows a word of a query, from an item's text or a training query.
 
-        A pretrained backbone or sentence encoder knows every text. A model without a text encoder
-        and a hybrid part has no list of words; it is assumed to know every query.
+        With a pretrained backbone or a sentence encoder every word counts as known. So does it for
+        a model without a text encoder and a hybrid part, which has no list of words.
         """
         encoder = self.vocabulary.encoder
         if self.vocabulary.is_pretrained or sentence_encoder_of(encoder) is not None:
@@ -112,8 +112,8 @@ class GenerativeModel:
         return autocast(self.device, self.precision)
 
     def batch_of(self, requests: Sequence[EncodedExample]) -> Batch:
-        """Encoded requests as one batch on the model's device, with the hybrid part's scores where
-        identifiers are atomic; with semantic IDs they are added to items, after the beam.
+        """Encoded requests as one batch on the model's device, with the scores of the hybrid part
+        if identifiers are atomic; with semantic IDs they are added to items, after beam search.
 
         They are padded to a multiple of the SIMD width: attention then sums in the same order
         whatever the batch's longest request is, and the rest of a batch hardly changes a bit of an
@@ -132,7 +132,7 @@ class GenerativeModel:
         """log p of the first code of each request's answer, (B, codes of the codebook), float32.
 
         Raises:
-            NotFiniteError: the model computes numbers that are not finite.
+            NotFiniteError: the model computes NaN or infinite values.
         """
         with self.autocast():
             states = finite(self.backbone.states(batch))
@@ -140,7 +140,7 @@ class GenerativeModel:
         return torch.log_softmax(logits, dim=1)
 
     def require_task(self, query: str | None, name: str) -> None:
-        """Raise InputError where the model was not trained for the task of a request.
+        """Raise InputError if the model was not trained for the task of a request.
 
         Args:
             query: the request's query; None in recommendation.
@@ -161,11 +161,11 @@ def with_matches(logits: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
 
 
 class NotFiniteError(InputError):
-    """A model computes numbers that are not finite."""
+    """A model computes NaN or infinite values."""
 
 
 def finite(states: torch.Tensor) -> torch.Tensor:
-    """The states; raises NotFiniteError where training diverged and they are not finite."""
+    """The states; raises NotFiniteError if training diverged and they are not finite."""
     if not states.isfinite().all():
         raise NotFiniteError(
             "the model's states are not finite, as its training diverged: train it again with a "
@@ -186,7 +186,7 @@ def tries_of(spaces: IdSpaces) -> "dict[Task, Trie]":
 
 
 def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> None:
-    """Write a model folder; `config` says how the model was trained, for the manifest.
+    """Write a model folder; `config` has the settings of the training, for the manifest.
 
     Raises:
         InputError: `out` exists already.
@@ -208,7 +208,7 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
 
 
 def _shape(model: GenerativeModel) -> dict[str, Any]:
-    """What `load_model_folder` needs to know before it reads the files."""
+    """The shapes that `load_model_folder` needs before it reads the files."""
     return {
         **model.vocabulary.spaces.shape,
         "text_size": model.vocabulary.text_size,

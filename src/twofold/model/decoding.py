@@ -107,8 +107,8 @@ class DecoderSteps(Steps):
 class EncoderDecoderSteps(Steps):
     """Steps of T5's decoder, with the weights of the transformers model.
 
-    Its own forward pass numbers positions by their place in the sequence, so hypotheses that are
-    side by side need a forward pass of ours.
+    T5's own forward pass computes positions from the place in the sequence, so hypotheses that are
+    side by side need our forward pass.
     """
 
     def __init__(self, backbone: EncoderDecoder, batch: Batch, codes: int, beams: int) -> None:

@@ -1,6 +1,6 @@
 """Encoded examples and batches: token ids, the states that generate codes, and their targets.
 
-Nothing here knows what a token id means; `twofold.model.vocabulary` writes them.
+This module does not interpret token ids; `twofold.model.vocabulary` writes them.
 
 Shapes: B requests or examples, L tokens, C contexts (states that generate), T targets (codes), E
 width of a query's vector, N tokens of a batch without padding.
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from twofold.model.vocabulary import Vocabulary
 
 _BATCH_TOKENS = 4096
-"""The most tokens of a batch of requests, padding included: such a batch takes some 100 MB, and a
-larger one is no faster."""
+"""The largest number of tokens in a batch of requests, padding included: such a batch takes some
+100 MB, and a larger one is no faster.
+"""
 _ENCODED_AT_ONCE = 4096
-"""The queries that the text encoder reads at once."""
+"""The number of queries that the text encoder reads at once."""
 _MAX_TOKENIZED = 200_000
 """With more queries than this, their tokens are not written before the first step, which would take
 minutes, but batch by batch."""
 _MAX_VECTOR_BYTES = 256 << 20
-"""Above these bytes the vectors of queries are not kept, but computed batch by batch."""
+"""The vectors of queries are kept up to this many bytes, and else computed batch by batch."""
 
 UNKNOWN_TIME, TIME_BUCKETS = 0, 34
 """The bucket of a request without a time, and the number of buckets."""
@@ -40,8 +41,8 @@ UNKNOWN_TIME, TIME_BUCKETS = 0, 34
 def time_buckets(since: Floats) -> Ints:
     """The bucket of each number of seconds since the last event, (n,).
 
-    After that of NaN, the first is under a second, and each further one ends at twice the seconds
-    of the one before, as in HSTU (Zhai et al., ICML 2024), whose buckets grow by 1.35.
+    Bucket 0 is for NaN and bucket 1 for less than a second; each further one ends at twice the
+    seconds of the one before. HSTU (Zhai et al., ICML 2024) has buckets that grow by 1.35.
     """
     doublings = np.floor(np.log2(np.maximum(since, 0.5)))
     return np.where(
@@ -83,7 +84,7 @@ class EncodedExample:
 
 
 class Ragged(NamedTuple):
-    """Columns in which each example has a run of rows, as in a jagged tensor.
+    """Columns in which each example has consecutive rows, as in a jagged tensor.
 
     Attributes:
         offsets: the first row of each example, then the number of all rows, (examples + 1,).
@@ -123,7 +124,7 @@ class Queries(NamedTuple):
     Attributes:
         texts: the different texts; an example without a query has the empty one.
         of: the index of each example's text, (examples,).
-        vectors: the vector of each text, (texts, E); None where they are not kept.
+        vectors: the vector of each text, (texts, E); None if they are not kept.
     """
 
     texts: Sequence[str]
@@ -249,7 +250,7 @@ class EncodedExamples(Sequence[EncodedExample]):
 class EncodedSource(Sequence[EncodedExample]):
     """The examples of a source as sequences, whose tokens are written when they are taken.
 
-    Of all sequences only the numbers are kept by which batches are planned.
+    For all sequences only the token counts are kept, by which batches are planned.
 
     Args:
         vocabulary: writes the tokens.
@@ -331,7 +332,7 @@ class EncodedSource(Sequence[EncodedExample]):
         return self._vocabulary.write(examples, tokens, self._queries(examples.query_of))
 
     def _queries(self, query_of: Ints) -> Queries:
-        """The queries of examples, with their vectors where these are kept."""
+        """The queries of examples, with their vectors if these are kept."""
         if self._kept is not None:
             texts, place, vectors = self._kept
             return Queries(texts, place[query_of], vectors)
@@ -352,7 +353,7 @@ class EncodedSource(Sequence[EncodedExample]):
 
     @cached_property
     def _query_tokens(self) -> Ragged | None:
-        """The tokens of every query; None where there are too many to write them at once."""
+        """The tokens of every query; None if there are too many to write them at once."""
         queries = self._examples.queries
         if self._vocabulary.max_query_tokens and len(queries) > _MAX_TOKENIZED:
             return None
@@ -362,7 +363,7 @@ class EncodedSource(Sequence[EncodedExample]):
     def _kept(self) -> tuple[list[str], Ints, Vectors] | None:
         """The texts in use, the place of each of `Examples.queries` among them, and their vectors.
 
-        None where there is no encoder, or the vectors would take too much memory.
+        None if there is no encoder, or if the vectors would take too much memory.
         """
         encoder, query_of = self._vocabulary.encoder, self._examples.query_of
         known = len(self._examples.queries)
@@ -382,7 +383,7 @@ Encoded = EncodedSource | EncodedExamples | Sequence[EncodedExample]
 
 
 def totals_of(source: Encoded) -> EncodedSource | EncodedExamples:
-    """The same examples, which know their numbers of tokens, contexts and targets."""
+    """The same examples, as an object with their numbers of tokens, contexts and targets."""
     return source if isinstance(source, EncodedSource) else EncodedExamples.of(source)
 
 
@@ -393,7 +394,7 @@ class Batch:
     Attributes:
         tokens: token ids, (B, L), padded on the right.
         lengths: the number of tokens of each request, without targets' codes, (B,).
-        cells: the places of all tokens but padding in the flattened `tokens`, (N,).
+        cells: the places of all tokens except padding in the flattened `tokens`, (N,).
         context_rows, context_positions: row and position of the states that generate, (C,).
         context_codebooks: the number of the codebook that each context generates from, (C,).
         context_items: for each context the catalog position of an item whose identifier begins

@@ -1,9 +1,9 @@
-"""A decoder with semantic IDs as a folder for an engine that decodes wide beams on GPUs.
+"""Export of a decoder with semantic IDs for an inference engine with wide beams on GPUs.
 
-The folder is a transformers checkpoint with its tokenizer, and next to it the trie as a sparse
-matrix, the tokens of every item, and `export.json`, which says what is what. An engine reads it
-without a line of this package, as the code of `docs/guides/export.md` does, which a test runs. Only
-query vectors and matches with documents are for this package to compute, from files that it knows.
+The folder has a transformers checkpoint with its tokenizer, the trie as a sparse matrix, the tokens
+of every item, and `export.json`, which describes the files. It can be used without this package, as
+the code of `docs/guides/export.md` does, which a test runs. Only query vectors and matches with
+documents need this package.
 
 Shapes: N items, P nodes of the trie, the root among them.
 """
@@ -28,7 +28,7 @@ KIND = "export"
 
 
 def require_exportable(model: GenerativeModel, name: str) -> None:
-    """Raise InputError where a model has no beams to decode, or none that such an engine decodes.
+    """Raise InputError if such an engine cannot decode the model.
 
     Args:
         model: the model.
@@ -57,10 +57,10 @@ def export_model(
     """Write the folder.
 
     Args:
-        model: one that `require_exportable` accepts; items may have come since training.
-        checkpoint: the folder `backbone` that it was read from: semantic IDs of new items are of
-            known codes, so the weights are those of the file.
-        allowed: the items that may come back, (N,).
+        model: one that `require_exportable` accepts; items may have been added after training.
+        checkpoint: the folder `backbone` that it was read from: new items have existing codes, so
+            the weights are those of the file.
+        allowed: the items that may be returned, (N,).
         out: the folder to write.
 
     Raises:
@@ -130,7 +130,7 @@ def transitions(
     Args:
         trie: the trie.
         code_tokens: the token id of code 0 at each level, (levels,).
-        allowed: the items that may come back, (N,).
+        allowed: the items that may be returned, (N,).
 
     Returns:
         `offsets`: where the transitions of each node begin, and the end, (P + 1,). `tokens` and
@@ -158,7 +158,7 @@ def transitions(
 
 
 def _items(model: GenerativeModel, allowed: npt.NDArray[np.bool_]) -> pl.DataFrame:
-    """A row for each item: its id and title, whether it may come back, its tokens in each task."""
+    """A row for each item: id, title, whether it may be returned, and its tokens in each task."""
     vocabulary = model.vocabulary
     columns = {
         task: (vocabulary.spaces.of(task).codes + vocabulary.code_tokens(task)).astype(np.int32)

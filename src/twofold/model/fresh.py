@@ -1,4 +1,4 @@
-"""Backbones with fresh weights, and what their weights start from."""
+"""Backbones with fresh weights, and their initialisation."""
 
 from typing import TYPE_CHECKING
 
@@ -27,12 +27,13 @@ _RESIDUAL_PROJECTIONS = ("o_proj", "down_proj")
 """The last layers of Llama's attention and feed-forward: their output is added to the residual
 stream."""
 _SCALE = 20.0
-"""The scores of a model that starts from texts are cosines times this scale, the usual one in
-contrastive training of sentence encoders."""
+"""The initial scores of a model that is initialised from texts are cosines times this scale, the
+usual one in contrastive training of sentence encoders.
+"""
 
 
 def is_fresh(name: str) -> bool:
-    """Whether the backbone of this name starts from random weights."""
+    """Whether the backbone of this name is randomly initialised."""
     return name.partition(":")[0] in ("decoder", "t5", "sasrec")
 
 
@@ -60,10 +61,12 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
 def start_from_vectors(
     backbone: Backbone, spaces: IdSpaces, items: Vectors, query_map: Vectors | None = None
 ) -> None:
-    """Start a backbone so that it scores items by the products of given vectors, times `_SCALE`.
+    """Initialise a backbone so that it scores items by the products of given vectors, times
+    `_SCALE`.
 
-    A code's row starts at the mean, over the items that have the code, of what the codes of the
-    levels before leave over of their vectors. A history is then answered with items near its last.
+    A code's embedding is initialised with the mean, over its items, of the residuals after the
+    levels before. The untrained model then ranks items for a history by their similarity to its
+    last item.
 
     Args:
         backbone: changed in place.
@@ -82,7 +85,7 @@ def start_from_vectors(
 
 
 def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:
-    """A vector for each code, (codes, E): an item is about the sum of its codes' vectors."""
+    """A vector for each code, (codes, E); an item's vector is about the sum of its codes'."""
     vectors = np.zeros((spaces.size, items.shape[1]), np.float32)
     tasks: tuple[Task, ...] = ("recommendation", "search")
     for task in tasks:
@@ -97,10 +100,10 @@ def _code_vectors(spaces: IdSpaces, items: Vectors) -> Vectors:
 
 
 def zero_init_residuals(backbone: Backbone) -> None:
-    """Zero the output projections of a fresh decoder's blocks, so that each adds nothing at first.
+    """Zero-initialise the output projections of a fresh decoder's blocks, so that they add nothing.
 
-    The query's vector then reaches the code rows unchanged. Never for a checkpoint, whose learned
-    function goes through these weights.
+    The query's vector then reaches the output embeddings unchanged. It is never done for a
+    checkpoint, whose learned function depends on these weights.
     """
     with torch.no_grad():
         for name, module in backbone.model.named_modules():
@@ -109,7 +112,7 @@ def zero_init_residuals(backbone: Backbone) -> None:
 
 
 def _positions(vocabulary: Vocabulary) -> int:
-    """Positions that a fresh model has: the longest request, padded."""
+    """The number of positions of a fresh model: the length of the longest request, padded."""
     return padded(
         longest_request(vocabulary.spaces, vocabulary.max_history, vocabulary.max_query_tokens)
     )
@@ -135,7 +138,7 @@ def _fresh_sasrec(
 ) -> "PreTrainedModel":
     """SASRec (Kang and McAuley, ICDM 2018) is GPT-2 with a narrow feed-forward layer and ReLU.
 
-    It has learned positions, layer norm before each part, dropout everywhere, tied item rows.
+    It has learned positions, pre-layer normalisation, dropout everywhere, and tied item embeddings.
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 

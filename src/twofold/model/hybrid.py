@@ -1,8 +1,9 @@
 """Hybrid search: lexical and dense matches of a query with items' documents, added to the scores.
 
-A narrow generative model forgets most names, and matching words find them. The hybrid part is
-linear and adds to the deep model's scores, as in wide and deep learning (Cheng et al., 2016). It is
-an index over the catalog: postings of words, and the items' sentence vectors.
+A generative model with a small hidden size cannot memorise all names, which matching words find.
+The hybrid part is linear, and is added to the scores of the deep model, as in wide and deep
+learning (Cheng et al., 2016). It is an index over the catalog: postings of words, and the items'
+sentence vectors.
 
 Shapes: B requests, Q training queries, N items, M new items, K neighbours of a new item, W words,
 E width of a sentence's vector.
@@ -32,18 +33,21 @@ from twofold.tasks.prepared import PreparedDataset
 _NAMES = "hybrid.json"
 _TABLES = "hybrid.safetensors"
 _NEIGHBOUR_SHIFT = 2.0
-"""Training moved each item's vector toward its queries. A new item moves by this many times the
-mean shift of its neighbours, which is shorter than each; with more it displaces relevant items
-(docs/project/log)."""
+"""Each item's vector was moved toward its training queries. A new item is moved by this many times
+the mean shift of its neighbours, since a mean is shorter than each of its vectors; with a larger
+factor new items displace relevant ones (docs/project/log).
+"""
 
 _INITIAL_WEIGHT = 20.0
-"""The weight of a new hybrid part: the one during training, until validation chooses another."""
+"""The weight of the hybrid part during training; validation chooses another one afterwards."""
 _MAX_ANSWERS = 1_000_000
 """At most this many relevant items of training queries go into the documents; more are sampled."""
 
 _BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
-"""A new item's boost at a training query, in cosines, and a further one where a neighbour of the
-item answers the query (docs/project/decisions/0019-cold-start-boost-for-new-items.md)."""
+"""A new item's boost for a training query, in units of the cosine, and a further one if a neighbour
+of the item is relevant to the query
+(docs/project/decisions/0019-cold-start-boost-for-new-items.md).
+"""
 
 Keys = npt.NDArray[np.uint64]
 
@@ -64,18 +68,17 @@ class Neighbours(NamedTuple):
 
 
 class TrainingQueries(NamedTuple):
-    """The queries of training and their answers, at which new items get a boost (cold start).
+    """The training queries and their relevant items; new items get a boost for them (cold start).
 
-    The model learned at those queries that other items do not answer them; of items that were
-    added later it learned nothing, so without a boost they would rank below every item that it
-    knows.
+    In training the model has learned which items are not relevant to these queries, and it has
+    learned nothing about new items. Without a boost, new items would rank below the trained ones.
 
     Attributes:
         keys: eight bytes of a hash of each query's normalised text, (Q,), sorted. Queries that the
             split counts as the same have one key.
-        answers: which items answer each query, (Q, N); a new item counts as an answer where a
-            neighbour of it is one.
-        rule: the rule of `twofold.data.words` that says which queries are the same.
+        answers: which items are relevant to each query, (Q, N); a new item counts as relevant if
+            one of its neighbours is.
+        rule: the rule of `twofold.data.words` by which two queries count as the same.
     """
 
     keys: Keys
@@ -84,7 +87,7 @@ class TrainingQueries(NamedTuple):
 
     @classmethod
     def of(cls, queries: Sequence[str], answers: Sequence[Ints], items: int) -> "TrainingQueries":
-        """From queries, which may repeat, and for each the catalog positions of its answers."""
+        """From queries, which may repeat, and the catalog positions of their relevant items."""
         keys, places = np.unique(_keys(queries, RULE), return_inverse=True)
         rows = np.repeat(places, [len(positions) for positions in answers])
         columns = np.concatenate([*answers, np.zeros(0, np.int64)])
@@ -130,7 +133,8 @@ class Hybrid:
         sentence: the model's sentence encoder; None without one.
         vectors: the items' unit vectors by the sentence encoder, (N, E).
         known: the queries of training; None in folders of an earlier release.
-        num_trained_items: the first so many items took part in training; None for all.
+        num_trained_items: the number of items, from the first on, that were in the training; None
+            for all.
     """
 
     weight: float
@@ -216,9 +220,9 @@ class Hybrid:
 
 
 def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid | None:
-    """The hybrid part of a dataset: an index of its documents; None where they hold no word.
+    """The hybrid part of a dataset: an index of its documents; None if they contain no word.
 
-    Where the lexical index finds more by item texts alone, the sentence vectors are of them too.
+    If the lexical index is better with item texts alone, the sentence vectors use only these too.
 
     Args:
         dataset: the dataset whose item texts and training queries are the documents.
@@ -260,7 +264,7 @@ def _known(tables: Mapping[str, np.ndarray], items: int, rule: int) -> TrainingQ
 
 
 def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
-    """Read what `Hybrid.save` wrote; None where a model has no hybrid part.
+    """Read what `Hybrid.save` wrote; None if a model has no hybrid part.
 
     Args:
         folder: the model folder.

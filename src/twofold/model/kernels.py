@@ -1,4 +1,4 @@
-"""Operations of a model that are faster on a CPU than torch's own, and compute the same.
+"""Operations of a model that compute the same as torch's and are faster on a CPU.
 
 *Matrix products.* torch multiplies float32 through MKL, which uses half the SIMD width of some
 processors, and under autocast it converts the weights to bfloat16 in every forward pass. oneDNN is
@@ -29,10 +29,12 @@ from torch.nn import functional as F
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 _MAX_WEIGHTS = 1 << 24
-"""The most attention weights that are saved for the backward pass: 64 MB of float32."""
+"""The largest number of attention weights that are saved for the backward pass: 64 MB of float32.
+"""
 _SHORT = 32
-"""Attention over shorter sequences is computed in float32. They come in many shapes, and oneDNN,
-which multiplies bfloat16, compiles and keeps a kernel of half a megabyte for each shape."""
+"""Attention over shorter sequences is computed in float32. They have many shapes, and for bfloat16
+oneDNN compiles and keeps a kernel of half a megabyte for each shape.
+"""
 
 
 class PackedLinear(nn.Module):
@@ -44,7 +46,7 @@ class PackedLinear(nn.Module):
         dtype: the precision of the product, float32 or bfloat16.
     """
 
-    weight = None  # T5 converts its input to the type of this attribute where it is a tensor
+    weight = None  # T5 converts its input to the type of this attribute if it is a tensor
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         super().__init__()
@@ -211,8 +213,9 @@ class Layout(NamedTuple):
 
 
 class _CausalAttention(torch.autograd.Function):
-    """Keeps the weights of all pairs of tokens in memory. torch's kernel for the CPU does not, and
-    takes three times as long at 200 tokens and ten times as long at 8."""
+    """Keeps the attention weights in memory. torch's kernel for the CPU does not, and takes three
+    times as long for 200 tokens and ten times as long for 8.
+    """
 
     @staticmethod
     def forward(
@@ -322,7 +325,7 @@ def dropout_mask(like: torch.Tensor, rate: float) -> torch.Tensor:
     """The factors of dropout: 0 with a probability of about `rate`, else 1 / (1 - rate), bfloat16.
 
     Each element takes sixteen bits of a random 64-bit number, 5 times as fast as torch's Bernoulli.
-    The factor is rounded to bfloat16, and the rate is then the one that belongs to this factor.
+    The factor is rounded to bfloat16, and the rate is adjusted to the rounded factor.
 
     Args:
         like: a tensor of the wanted shape, on the wanted device.
@@ -399,7 +402,7 @@ def _sparse(rows: torch.Tensor, values: torch.Tensor, shape: torch.Size) -> torc
 def coalesced(grad: torch.Tensor) -> torch.Tensor:
     """The sparse gradient of a table with each row once, in order, (M, D).
 
-    The values of a row are added in their order, so that bits repeat.
+    The values of a row are added in their order, so that the result has the same bits each time.
     """
     rows, values = grad._indices()[0], grad._values()
     different, places = torch.unique(rows, return_inverse=True)
@@ -412,7 +415,7 @@ def tied_rows(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The rows of some tokens, (..., D), and all rows from `start` on, of an embedding table.
 
-    Where the gradient of the latter is sparse, so is the gradient of the table.
+    If the gradient of the latter is sparse, the gradient of the table is sparse too.
 
     Args:
         table: the embeddings, (M, D).

@@ -61,10 +61,10 @@ class LlamaConfig:
 
     @staticmethod
     def read(folder: Path) -> "LlamaConfig | None":
-        """The configuration of a checkpoint; None where this implementation cannot compute it.
+        """The configuration of a checkpoint; None if this implementation does not support it.
 
-        That is another model than Llama, or one with grouped-query attention, biases, scaled rotary
-        positions or untied output embeddings.
+        Not supported are other models than Llama, grouped-query attention, biases, scaled rotary
+        positions and untied output embeddings.
         """
         written = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         if any(written.get(key, value) != value for key, value in _PLAIN.items()):
@@ -112,7 +112,7 @@ class _Norm(nn.Module):
 
 
 class _Linear(nn.Linear):
-    """No bias, and no initial values: they are drawn by `Llama.fresh`, or read."""
+    """No bias, and no initial values: `Llama.fresh` draws them, or they are read."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
@@ -342,9 +342,9 @@ class Llama(nn.Module):
     def fresh(cls, config: LlamaConfig, dropout: float = 0.0) -> "Llama":
         """Random weights as transformers draws them.
 
-        Dropout, which Llama itself does not have, drops whole input tokens, and elements of what
-        each layer adds. A query must then be answered without some of its words, and a rare word
-        gets little influence (measured in docs/project/log).
+        Dropout, which Llama itself does not have, drops whole input tokens, and elements of each
+        layer's output. So the model learns to answer a query without some of its words, and a rare
+        word gets little influence (measured in docs/project/log).
         """
         model = cls(config)
         model.model.dropout = dropout
@@ -385,7 +385,7 @@ class Llama(nn.Module):
         return self.model.embed_tokens
 
     def get_output_embeddings(self) -> nn.Linear:
-        """The output embeddings, which are tied to them; see transformers."""
+        """The output embeddings, which are tied to the input embeddings; see transformers."""
         return self.lm_head
 
     def pack(self, product: torch.dtype) -> None:

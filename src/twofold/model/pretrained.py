@@ -1,7 +1,7 @@
-"""Backbones that start from a pretrained checkpoint, and what a checkpoint must be able to do.
+"""Backbones from a pretrained checkpoint, and the requirements for a checkpoint.
 
-A checkpoint is refused where its states or logits would differ from those that training and
-retrieval compute, since its answers would then be wrong without an error.
+A checkpoint is refused if its states or logits differ between training and retrieval, since its
+answers would then be wrong without an error.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ def pretrained_backbone(
     """A checkpoint by name or folder, and its vocabulary with the special tokens and codes added.
 
     Raises:
-        InputError: the checkpoint can neither be found nor downloaded, or does not fit.
+        InputError: the checkpoint can neither be found nor downloaded, or is not supported.
     """
     try:
         config = AutoConfig.from_pretrained(name)
@@ -68,7 +68,7 @@ def pretrained_backbone(
 
 
 def _require_fit(name: str, config: Any, tokenizer: Any, tokens: int) -> None:
-    """Raise InputError where the checkpoint cannot read the longest request."""
+    """Raise InputError if the checkpoint cannot read the longest request."""
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise InputError(
             f"backbone '{name}': its tokenizer {type(tokenizer).__name__} has no fast version; "
@@ -83,10 +83,10 @@ def _require_fit(name: str, config: Any, tokenizer: Any, tokens: int) -> None:
 
 
 def _require_plain_scores(name: str, backbone: Backbone) -> None:
-    """Raise InputError where the model's logits are not `states @ output_embeddings.T`.
+    """Raise InputError if the model's logits are not `states @ output_embeddings.T`.
 
-    Some families scale or cap their logits, or add a bias: their saved weights would score
-    otherwise in transformers than here.
+    Some model families scale or cap their logits, or add a bias: with the same weights,
+    transformers would compute other scores than this package.
     """
     model, code = backbone.model.eval(), torch.tensor([[backbone.code_slice.start]])
     with torch.inference_mode():
@@ -124,10 +124,10 @@ def _one_token(backbone: Backbone, token: torch.Tensor) -> Batch:
 
 
 def require_steps(name: str, backbone: Backbone, vocabulary: Vocabulary) -> None:
-    """Raise InputError where the checkpoint cannot decode hypotheses side by side.
+    """Raise InputError if the checkpoint cannot decode hypotheses side by side.
 
-    Its family may attend to a window of what came before only, or number positions by their place
-    in the sequence: the states of the decoding steps then differ from those in training.
+    Some model families have a sliding attention window, or compute positions from the place in the
+    sequence: the states of the decoding steps then differ from those in training.
     """
     backbone.eval()
     items = np.unique(np.linspace(0, len(vocabulary.spaces.recommendation) - 1, 3).astype(np.int64))

@@ -1,4 +1,4 @@
-"""The stamp of a model: what its numbers depend on. It is made once, when training ends."""
+"""The stamp of a model: everything that its numbers depend on. It is made when training ends."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -7,47 +7,46 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What the numbers of a model depend on; the defaults are those of an untrained model.
+    """Everything that a model's numbers depend on; the defaults are for an untrained model.
 
     Attributes:
         arm: the name of the arm.
         data: SHA-256 of the dataset, in hex.
         split: how interactions were split.
         cutoff: the time of a temporal split.
-        seen: whether a user's earlier items may come back in recommendation (`keep`, `exclude`).
+        seen: whether recommendation may return items of the history (`keep`, `exclude`).
         ties: how equal scores are ordered.
         candidates: the items that are ranked for a request.
         catalog: the number of items.
-        identifiers: how the identifiers were made and how their codes are used.
+        identifiers: how the identifiers were made, and how evenly their codes are used.
         loss: the loss and its negatives.
         source_weights: the weight of each source in the loss.
         targets: the number of targets in each source.
-        text_encoder: what initialised queries and items.
-        item_init: what item embeddings started from.
+        text_encoder: the text encoder that initialised queries and items.
+        item_init: the initialisation of the item embeddings.
         item_text_queries: the number of search examples made from each item's text.
-        request_time: whether recommendation was told the time of the event that is asked for.
-        long_histories: how histories beyond the maximum were trained on.
-        hybrid: the weight, the parts, what documents hold and how their words are weighted; None
-            where hybrid retrieval was not tried.
-        intervention: what was done to one source; None for nothing.
-        max_steps: the most steps that the arm was allowed; None where validation decided.
-        steps: the steps that it took.
+        request_time: whether recommendation read the time of the target event.
+        long_histories: how histories that are longer than the maximum were used in training.
+        hybrid: the weight, the parts, the content of documents and the weighting of their words;
+            None if hybrid retrieval was not tried.
+        intervention: the change of one source; None without an intervention.
+        max_steps: the cap on the number of steps; None if only early stopping ended the training.
+        steps: the number of steps.
         epochs: the same in epochs over its sources.
         steps_by_world_size: the same by the number of processes that took them together.
-        ended_by: what ended its training: patience, the setting of a cap, or `steps`, those of
-            another arm; empty in models of earlier versions.
+        ended_by: why training ended: `patience`, the name of a cap, or `steps`, the number of steps
+            of another arm; empty in models of earlier versions.
         validation_share: the share of the operations that were spent on validation.
-        targets_seen: the targets that it learned from, by source.
+        targets_seen: the number of training targets so far, by source.
         best_step: the step with the best validation, whose weights are kept.
         best_value: the value of that validation.
         curve: one entry for each validation: step, loss, the measure of each task on a sample of
-            the requests, value; `on_all`, the value on all of them, of the last candidates, and
-            `TASK_on_all`, the same of the candidates for a task's best checkpoint, where that was
-            looked for.
+            the requests, value. The best checkpoints also have `on_all`, the value on all requests,
+            and those of a task `TASK_on_all`, if a checkpoint was chosen for each task.
         seed: the random seed.
         threads: the number of CPU threads.
         precision: the number format of matrix products.
-        tuning: the trials that the configuration was chosen from; None for a fixed one.
+        tuning: the trials of the tuning; None for a fixed recipe.
     """
 
     arm: str = "untrained"
@@ -85,8 +84,9 @@ class Stamp:
     tuning: Mapping[str, Any] | None = None
 
     def best_step_of(self, task: str) -> int:
-        """The step at which a task was best: on all requests, among the task's own candidates,
-        where those were compared on them; the kept one where no validation measured the task."""
+        """The step at which a task was best: on all requests, if the task's best checkpoints were
+        compared on them; the step that was kept, if no validation measured the task.
+        """
         for name in (f"{task}_on_all", task):
             if measured := [point for point in self.curve if name in point]:
                 return int(max(measured, key=lambda point: point[name])["step"])
@@ -98,7 +98,7 @@ class Stamp:
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> "Stamp":
-        """The stamp of a manifest, in which keys may have their former names."""
+        """Read the stamp of a manifest, whose keys may have their former names."""
         current = _with_current_keys(kept, _FORMER_KEYS)
         curve = [_with_current_keys(point, _FORMER_KEYS) for point in current.get("curve", ())]
         current["curve"] = tuple(curve)
@@ -142,16 +142,16 @@ _FORMER_VALUES = {
 
 
 _ADDED_SETTINGS = {"request_time": False}
-"""Settings that earlier commits lacked, with the value by which a training is as it was."""
+"""Settings that earlier commits did not have, with the values that keep the former behaviour."""
 
 
 def full_settings(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """All training settings of a manifest or plan, under the names and values of today."""
+    """All training settings of a manifest or plan, with their current names and values."""
     return {**_ADDED_SETTINGS, **current_settings(kept)}
 
 
 def current_settings(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """The training settings of a manifest or plan under the names and values of today."""
+    """The training settings of a manifest or plan, with their current names and values."""
     return _with_current_keys(kept, FORMER_SETTINGS)
 
 

@@ -1,7 +1,7 @@
 """T5-family models as a backbone: the encoder reads the request, the decoder writes an identifier.
 
 In training, the layers, dropout and attention of a transformers T5 are replaced by faster ones that
-compute the same. Its parameters and their names stay as they are.
+compute the same. The parameters and their names stay the same.
 
 Shapes: B requests, L tokens, S tokens that are attended to, H heads, d width of a head, D width of
 the model.
@@ -71,14 +71,14 @@ class EncoderDecoder(Backbone):
 
     @property
     def output_scale(self) -> float:
-        """The factor that T5 scales its last states by."""
+        """The factor by which T5 scales its last hidden states."""
         config = self.model.config
         scales = getattr(config, "scale_decoder_outputs", False)
         return float(config.d_model**-0.5) if scales else 1.0
 
 
 _ATTENTION = "twofold"
-"""The name of our attention among those of transformers."""
+"""The name under which our attention is registered in transformers."""
 
 
 def _attend_faster(model: "PreTrainedModel") -> None:
@@ -111,7 +111,7 @@ def _attend_faster(model: "PreTrainedModel") -> None:
 
 
 class Linear(nn.Linear):
-    """A linear layer of a transformers model, whose products in training are oneDNN's."""
+    """A linear layer of a transformers model that multiplies with oneDNN in training."""
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         plain = torch.is_autocast_enabled(states.device.type) or self.bias is not None
@@ -121,7 +121,7 @@ class Linear(nn.Linear):
 
 
 class Dropout(nn.Dropout):
-    """Dropout whose draws are those of `dropout_mask`."""
+    """Dropout with masks from `dropout_mask`."""
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.p:

@@ -1,10 +1,10 @@
-"""Text tokens and code tokens: the only file that knows a token id.
+"""Text tokens and code tokens: the only file that computes token ids.
 
-A request is written as `<history> codes... <query> text... <answer>`, either part optional; a
-training example continues with the target's codes but the last (teacher forcing). The state at a
-history's last visible code, or at `<answer>`, generates the next identifier's first code; the
-state at each of its codes generates the code of the next level. Where there is a text encoder, its
-vector of the query is added to the input at `<answer>`.
+A request is written as `<history> codes... <query> text... <answer>`; either part may be missing. A
+training example continues with the target's codes except the last (teacher forcing). The state at a
+history's last visible code, or at `<answer>`, generates the first code of the next identifier; the
+state at each of its codes generates the code of the next level. With a text encoder, the query's
+vector is added to the input at `<answer>`.
 
 Shapes: S sequences, H items of a history, E width of a query's vector.
 """
@@ -41,11 +41,11 @@ _SPECIAL = ("<pad>", "<history>", "<query>", "<answer>")
 _FILE = "tokenizer.json"
 
 _SIMD_WIDTH = 16
-"""The numbers of float32 in the widest SIMD registers of a processor."""
+"""How many float32 values the widest SIMD registers of a processor hold."""
 _TOKENIZED_AT_ONCE = 100_000
-"""The queries that the tokenizer reads at once."""
+"""The number of queries that the tokenizer reads at once."""
 _BYTES_PER_TOKEN = 4
-"""A guess of the bytes that a token of a query stands for."""
+"""An estimate of the number of bytes per token of a query."""
 
 
 def padded(tokens: int) -> int:
@@ -66,7 +66,7 @@ class Vocabulary:
         max_history: the most recent items of a history that are read.
         max_query_tokens: the first tokens of a query that are read.
         encoder: the text encoder that gives queries a vector as well; None for tokens alone.
-        reads_time: whether a request for recommendations may say how long ago the last event was.
+        reads_time: whether a recommendation request may contain the time since the last event.
     """
 
     tokenizer: Tokenizer
@@ -95,7 +95,9 @@ class Vocabulary:
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether the tokenizer came with a checkpoint; a fresh one pads with an id of its own."""
+        """Whether the tokenizer belongs to a pretrained checkpoint; a fresh one has its own padding
+        id.
+        """
         return self.pad != self.text_size
 
     def task(self, query: str | None) -> Task:
@@ -130,7 +132,7 @@ class Vocabulary:
         return Ragged.of(parts)
 
     def guess_query_lengths(self, texts: Sequence[str]) -> Ints:
-        """About how many tokens each query has, (texts,), from its bytes."""
+        """An estimate of the number of tokens of each query, (texts,), from its bytes."""
         sizes = np.diff(Texts.of(texts).ends, prepend=0)
         lengths: Ints = np.minimum(sizes // _BYTES_PER_TOKEN + 1, self.max_query_tokens)
         return lengths
@@ -148,7 +150,7 @@ class Vocabulary:
         Args:
             history: catalog positions, oldest first, (H,); the last `max_history` are read.
             query: the query's text, or None.
-            since: the seconds since the last event of the history; None for not known. It is not
+            since: the seconds since the last event of the history; None if not known. It is not
                 read with a query.
         """
         known = since if since is not None and query is None else np.nan
@@ -174,11 +176,11 @@ class Vocabulary:
         return list(encoded.take(np.arange(len(encoded))))
 
     def encode_all(self, examples: Examples) -> EncodedSource:
-        """The examples as tokens; what lies before the last `max_history` items is cut.
+        """The examples as tokens; items before the last `max_history` are cut off.
 
-        Where an identifier is one code, one sequence holds all targets. Where it is several, the
-        targets that are the next item of the history share a sequence, in which their codes
-        follow anyway; each other target needs a sequence of its own that ends in its codes.
+        If an identifier has one code, one sequence has all targets. If it has several, the targets
+        that are the next item of the history share a sequence, which contains their codes anyway;
+        each other target needs its own sequence, which ends with its codes.
         """
         examples = examples.cut(self.max_history)
         if self.spaces.are_shared and self.spaces.search.levels == 1:
@@ -270,7 +272,7 @@ class Vocabulary:
 
 
 def _one_target_each(examples: Examples) -> Examples:
-    """An example for each target, which sees the whole history."""
+    """One example for each target, which depends on the whole history."""
     of = np.repeat(np.arange(len(examples)), examples.counts)
     target_starts = runs(examples.target_starts, examples.counts)
     return replace(examples.take(of), target_starts=target_starts, target_ends=target_starts + 1)
@@ -300,7 +302,7 @@ def _by_sequence(example: Example) -> Iterable[Example]:
 
 
 class _Layout(NamedTuple):
-    """Where the parts of sequences are: history, query, then codes of the target.
+    """The positions of the parts of sequences: history, query, then codes of the target.
 
     Attributes:
         offsets: the first token of each sequence, then the number of all tokens, (S + 1,).
@@ -393,7 +395,8 @@ def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tu
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
-    """A byte-level BPE, which can write any text; lower case and letters as in `data.words`.
+    """A byte-level BPE, which can encode any text; it normalises case and letters as `data.words`
+    does.
 
     Args:
         texts: item texts and training queries.

@@ -1,1 +1,1 @@
-"""Requests to ranked items with a trained model. Needs no training code."""
+"""Retrieval: a trained model ranks items for requests. It imports no training code."""

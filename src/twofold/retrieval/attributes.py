@@ -42,7 +42,8 @@ class Attributes:
         return {name: row[name] for name in self.names if row[name] not in (None, "")}
 
     def mask(self, where: Where) -> Mask:
-        """The items that satisfy a filter, (N,): in each attribute they have one of its values.
+        """The items that satisfy a filter, (N,): in each of its attributes they have one of the
+        values.
 
         Raises:
             InputError: the catalog has no such attribute.
@@ -63,7 +64,7 @@ class Attributes:
         return mask
 
     def require(self, where: Where) -> None:
-        """Raise InputError where the catalog lacks an attribute of the filter."""
+        """Raise InputError if the catalog has no such attribute as the filter names."""
         for name, _ in where:
             if name not in self.names:
                 known = f"the catalog has {', '.join(self.names)}" if self.names else "it has none"

@@ -1,10 +1,10 @@
 """Beam search over a trie: the best valid identifiers of each request.
 
-A pure function over `expand`, which gives the next level's logits. A softmax over the valid
-continuations of a prefix, in the whole catalog, makes them probabilities; what a request may not
-retrieve is left out after it, so a filter never reorders what passes it. A prefix is kept only
-while an allowed item is below it, so `k` items come back whenever `k` are allowed and
-`beams >= k`. With as many beams as items the search is exact.
+A pure function over `expand`, which computes the logits of the next level. The softmax is taken
+over the valid continuations of a prefix in the whole catalog. Items that a request must not
+retrieve are removed after the softmax, so a filter does not change the order of the other items. A
+prefix is kept only if an allowed item is below it, so `k` items are returned whenever `k` are
+allowed and `beams >= k`. With as many beams as items the search is exact.
 
 Shapes: B requests, K hypotheses, V codes of a level, W children of the hypotheses of a request.
 """
@@ -35,10 +35,10 @@ K = 1.
 class Diversity:
     """Diverse beam search: groups choose in turn, with a penalty on prefixes chosen before.
 
-    It differs from Vijayakumar et al. (AAAI 2018) in two ways. Hypotheses are alike where they have
-    the same parent, not the same code at one level. All groups choose from the same hypotheses, so
-    no item comes twice, and none is missed because a group has too few beams. The penalty does not
-    change the scores of items.
+    It differs from Vijayakumar et al. (AAAI 2018) in two ways. Hypotheses count as similar if they
+    have the same parent, not the same code at one level. All groups choose from the same
+    hypotheses, so no item is returned twice, and none is missed because a group has too few beams.
+    The penalty does not change the scores of items.
 
     Attributes:
         groups: the number of groups; 1 is plain beam search.
@@ -73,7 +73,7 @@ class _Children(NamedTuple):
     Attributes:
         parents: the index of each child's hypothesis, (B, W).
         nodes: the children, (B, W).
-        scores: log p of the prefixes, (B, W); -inf where a child is padding or not allowed.
+        scores: log p of the prefixes, (B, W); -inf if a child is padding or not allowed.
     """
 
     parents: Ints
@@ -98,14 +98,15 @@ def beam_search(
     Args:
         expand: the model.
         trie: the trie of valid identifiers.
-        counts: for each level the items below each node that may come back; see `Trie.counts`.
-        excluded: for each request the catalog positions that may not come back, without repeats,
+        counts: for each level the number of allowed items below each node; see `Trie.counts`.
+        excluded: for each request the catalog positions that must not be returned, without repeats,
             all of them allowed by `counts`.
-        beams: the hypotheses that are kept at a level, at least `k`.
+        beams: the number of hypotheses that are kept at a level, at least `k`.
         k: the number of items.
-        tie_rank: a rank for each item, (N,); of equal scores the smaller rank comes first.
+        tie_rank: a rank for each item, (N,); of items with equal scores the smaller rank is first.
         diversity: spreads the hypotheses and the items over more prefixes.
-        normalised: whether `expand` gives log-probabilities, which are then used as they are.
+        normalised: whether `expand` returns log-probabilities, which are then used without a
+            softmax.
     """
     if beams < k:
         raise ValueError(f"{beams} beams cannot find {k} items")
@@ -187,11 +188,11 @@ def log_totals(scores: Scores, lengths: Ints) -> Scores:
 def _without_disallowed(
     children: _Children, counts: npt.NDArray[np.int32], exclusions: tuple[Ints, Ints]
 ) -> _Children:
-    """The children with score -inf where no allowed item is below.
+    """The children, with score -inf if no allowed item is below.
 
     Args:
         children: of one level.
-        counts: the items below each node of the level that may come back.
+        counts: the number of allowed items below each node of the level.
         exclusions: see `excluded_counts`.
     """
     left = counts[children.nodes].astype(np.int64)

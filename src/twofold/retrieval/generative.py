@@ -1,9 +1,9 @@
 """A trained model as a retriever.
 
-Invariant: score(item) = log p(identifier), p normalised over the valid continuations of each
-prefix in the whole catalog; what a request excludes is left out afterwards, so a filter never
-reorders what passes it. With semantic IDs and a hybrid part an item's match with the query is added
-to that (`matched`).
+Invariant: score(item) = log p(identifier), p normalised over the valid continuations of each prefix
+in the whole catalog. Items that a request excludes are removed afterwards, so a filter does not
+change the order of the other items. With semantic IDs and a hybrid part, an item's match with the
+query is added to its score (`matched`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,17 +33,18 @@ BEAMS = 50
 _BATCH_SCORES = 1 << 24
 """The most scores of a batch: 64 MB of float32, of which a few copies exist at once."""
 _CACHED_FILTERS, _CACHED_BYTES = 100, 64 << 20
-"""The most filters whose counts in the trie are cached, and about their bytes: users write filters,
-so their number has no other limit."""
+"""The largest number of filters whose counts in the trie are cached, and about their bytes: users
+write filters, so their number has no other limit.
+"""
 
 
 class GenerativeRetriever:
-    """Exact top-k over one step for atomic identifiers, constrained beam search for semantic IDs.
+    """Exact top-k in one step for atomic identifiers, constrained beam search for semantic IDs.
 
     Args:
         model: a trained model, whose weights are never changed.
         name: the name of its runs.
-        beams: the hypotheses of the beam search; more where a request asks for more items.
+        beams: the number of hypotheses of the beam search; more if a request has a larger `k`.
         diversity: spreads the hypotheses over more prefixes.
     """
 
@@ -82,12 +83,12 @@ class GenerativeRetriever:
     def shards(self, requests: Sequence[Request], k: int, size: int) -> Iterator[list[Request]]:
         """Parts of the requests, each of which may be answered alone, in any process.
 
-        A part has whole batches of `retrieve`, so that its scores are the same to the last bit.
+        A part consists of whole batches of `retrieve`, so its scores are the same to the last bit.
 
         Args:
-            requests: what is to be retrieved.
-            k: how many items for each.
-            size: the fewest requests of a part, the last one excepted.
+            requests: the requests to divide.
+            k: the number of items for each.
+            size: the minimum number of requests of a part, except for the last one.
 
         Raises:
             InputError: a history names an unknown item.
@@ -116,8 +117,8 @@ class GenerativeRetriever:
     def candidates(
         self, queries: Sequence[Request]
     ) -> "Iterator[tuple[list[Request], Candidates]]":
-        """The candidates that search with semantic IDs and a hybrid part chooses its answers from:
-        some of the requests, and the candidates of each, until there are all.
+        """Yield some of the requests with their candidates, until all are done. Search with
+        semantic IDs and a hybrid part ranks these candidates.
 
         Args:
             queries: requests with a query and without a filter.
@@ -141,15 +142,15 @@ class GenerativeRetriever:
 
     @property
     def alive(self) -> "Mask":
-        """The items that may come back, (N,); a copy."""
+        """The items that may be returned, (N,); a copy."""
         return self._alive.copy()
 
     def is_retrievable(self, position: int) -> bool:
-        """Whether an item may come back."""
+        """Whether an item may be returned."""
         return bool(self._alive[position])
 
     def remove(self, item_ids: Sequence[str]) -> None:
-        """Let items never come back; a history may still name them.
+        """Exclude items from all answers; a history may still contain them.
 
         Raises:
             InputError: an item is not in the catalog.
@@ -158,7 +159,7 @@ class GenerativeRetriever:
             self._set_alive(int(item), False)
 
     def restore(self, item_ids: Sequence[str]) -> None:
-        """Let removed items come back.
+        """Allow removed items in answers again.
 
         Raises:
             InputError: an item is not in the catalog.
@@ -191,8 +192,8 @@ class GenerativeRetriever:
         If the model knows no word of the query, the result has `no_known_words`.
 
         Raises:
-            InputError: a query without a word, an unknown item, a `k` under 1, a model that did not
-                learn search.
+            InputError: a query without a word, an unknown item, a `k` under 1, or a model that was
+                not trained for search.
         """
         request = Request("search", query=_text(query), history=_item_ids(history))
         self.require_word(request)
@@ -204,9 +205,9 @@ class GenerativeRetriever:
         return query is None or (not is_blank(query) and self.model.has_known_word(query))
 
     def require_word(self, request: Request) -> None:
-        """Raise InputError where there is nothing to search for in a request without a history.
+        """Raise InputError if a request without a history has a query without a word.
 
-        Its query then has neither a letter nor a digit, nor a visible sign that the model knows.
+        Such a query has neither a letter nor a digit, nor a visible character that the model knows.
         """
         query = request.query
         if not query or not query.strip() or request.history or has_word(query):
@@ -216,13 +217,13 @@ class GenerativeRetriever:
 
     @property
     def reads_time(self) -> bool:
-        """See `GenerativeModel.reads_time`; an evaluation then tells it the time of the event that
-        is asked for."""
+        """See `GenerativeModel.reads_time`; an evaluation then passes the target event's time."""
         return self.model.reads_time
 
     def require_time(self, request: Request) -> None:
-        """Raise InputError where a request has times that the model does not read, or that are no
-        times of a request after an event."""
+        """Raise InputError if a request has times that the model does not read, or that are
+        invalid: the request must not be before the last event.
+        """
         times = {"time": request.time, "last_event_time": request.last_event_time}
         given = {name: time for name, time in times.items() if time is not None}
         if not given:
@@ -260,20 +261,20 @@ class GenerativeRetriever:
         time: float | None = None,
         last_event_time: float | None = None,
     ) -> list[RankedItem]:
-        """Items that come next after a history, best first.
+        """Recommended items for a history, best first.
 
-        Items of the history are left out where the protocol of the dataset filters seen items.
+        Items of the history are excluded if the dataset's protocol filters seen items.
 
         Args:
             history: item ids, oldest first.
-            k: how many items.
-            time: when they are asked for, in seconds since 1970, for a model that was trained with
-                `request_time`; None for not known.
-            last_event_time: when the last event of the history was, given together with `time`.
+            k: the number of items.
+            time: the time of the request, in seconds since 1970, for a model that was trained with
+                `request_time`; None if it is not known.
+            last_event_time: the time of the last event of the history, given together with `time`.
 
         Raises:
-            InputError: an empty history, an unknown item, a `k` under 1, a model that did not
-                learn recommendation, or a time that it does not read.
+            InputError: an empty history, an unknown item, a `k` under 1, a model that was not
+                trained for recommendation, or a time that it does not read.
         """
         item_ids = _item_ids(history)
         if not item_ids:
@@ -297,7 +298,7 @@ class GenerativeRetriever:
         time: float | None = None,
         last_event_time: float | None = None,
     ) -> list[RankedItem]:
-        """Items that come next for a user whose history the model folder carries.
+        """Recommended items for a user whose history is stored in the model folder.
 
         Args:
             user_id: the user.
@@ -305,7 +306,7 @@ class GenerativeRetriever:
             time, last_event_time: as in `recommend`.
 
         Raises:
-            InputError: the folder carries no histories, or not this user's.
+            InputError: the folder has no histories, or not this user's.
         """
         if not self.model.histories:
             raise InputError("the model was saved without histories; give the history itself")
@@ -357,7 +358,7 @@ class GenerativeRetriever:
         return dict(zip(ids, answers, strict=True))
 
     def _allowed(self, where: "Where") -> "Mask":
-        """The items that may come back under a filter, (N,)."""
+        """The items that a filter allows, (N,)."""
         allowed = self.alive
         if where:
             allowed &= self._attributes.mask(where)
@@ -367,8 +368,10 @@ class GenerativeRetriever:
     def _candidates(
         self, task: Task, requests: Sequence[Request], batch: Batch, k: int
     ) -> "Candidates":
-        """The items of the beam, and those that match the queries best, at least `k` of each."""
-        # Imported here, as models with atomic identifiers never search with beams.
+        """The best items by beam search, and those that match the queries best, at least `k` of
+        each.
+        """
+        # Imported here, as models with atomic identifiers need no beam search.
         from twofold.retrieval.expansion import log_p
         from twofold.retrieval.matched import candidates
 
@@ -388,7 +391,7 @@ class GenerativeRetriever:
         self, task: Task, requests: Sequence[Request], batch: Batch, k: int, beams: int
     ) -> "TopItems":
         """The `k` best items by constrained beam search."""
-        # Imported here, as models with atomic identifiers never search with beams.
+        # Imported here, as models with atomic identifiers need no beam search.
         from twofold.retrieval.beam_search import beam_search
         from twofold.retrieval.expansion import Expansion
 
@@ -439,7 +442,7 @@ def _text(query: object) -> str:
     """A query, which must be a str that can be encoded.
 
     Raises:
-        InputError: it is something else, or holds half a character (a surrogate).
+        InputError: it is not a str, or contains an unpaired surrogate.
     """
     if not isinstance(query, str):
         raise InputError(f"the query {query!r:.100} is not a text; give a str")
@@ -457,7 +460,7 @@ def _item_ids(history: Iterable[str] | None) -> tuple[str, ...]:
     """The item ids of a history, which may be any iterable of them.
 
     Raises:
-        InputError: the history is a single str, or an id is something else than a str.
+        InputError: the history is a single str, or an id is not a str.
     """
     if isinstance(history, str | bytes):
         raise InputError(f"the history {history!r:.100} is one text; give a list of item ids")

@@ -1,8 +1,8 @@
-"""Hybrid search with semantic IDs: matches of the query with items' documents, after the beam.
+"""Hybrid search with semantic IDs: matches of the query with documents, after beam search.
 
 With atomic identifiers a match is added to the logit of an item's code. A code of a semantic ID
-belongs to many items, so the match is added to items: the candidates are the items of the beam and
-those that match the query best, and their score is log p(identifier) + match, which is not
+belongs to many items, so the match is added to items. The candidates are the best items by beam
+search and those that match the query best. Their score is log p(identifier) + match, which is not
 normalised again. The weight of the matches does not change which items are candidates.
 
 Shapes: B requests, N items, M candidates.
@@ -26,7 +26,7 @@ class Candidates:
 
     Attributes:
         items: catalog positions, (B, M).
-        log_p: log p(identifier), (B, M); -inf where a column is padding.
+        log_p: log p(identifier), (B, M); -inf in columns of padding.
         matches: the match with the query, (B, M).
     """
 
@@ -35,7 +35,7 @@ class Candidates:
     matches: Scores
 
     def top(self, k: int, tie_rank: Ints, factor: float = 1.0) -> TopItems:
-        """The `k` best items by log p + factor x match; of equal scores the smaller rank first."""
+        """The `k` best items by log p + factor x match; equal scores by ascending rank."""
         scores = self.log_p + np.float32(factor) * self.matches
         order = np.lexsort((tie_rank[self.items], -scores), axis=1)[:, :k]
         return TopItems(
@@ -53,16 +53,16 @@ def candidates(
     excluded: Sequence[Ints],
     most: int,
 ) -> Candidates:
-    """The items of the beam, and those that match the query best, without repeats.
+    """The best items by beam search, and those that match the query best, without repeats.
 
     Args:
         model: with a hybrid part.
         queries: those of the requests.
         log_p: log p of some items for each request, (B, M) -> (B, M).
         beam: the items of the beam search.
-        allowed: the items that may come back for any of the requests, (N,).
-        excluded: for each request the catalog positions that may not come back.
-        most: the most items that are added to those of the beam.
+        allowed: the items that may be returned for any of the requests, (N,).
+        excluded: for each request the catalog positions that must not be returned.
+        most: the largest number of items that are added to those of the beam search.
     """
     assert model.hybrid is not None
     matches = model.hybrid.scores(queries)

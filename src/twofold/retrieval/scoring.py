@@ -1,7 +1,7 @@
 """Scores of given items, and how much each part of a request adds to them.
 
-Invariant: a score is the one that retrieval ranks by: log p(identifier); with semantic IDs and a
-hybrid part, plus the item's match with the query.
+Invariant: the scores are those by which retrieval ranks: log p(identifier), plus the item's match
+with the query if there are semantic IDs and a hybrid part.
 
 Shapes: B contexts or requests, M items.
 """
@@ -26,8 +26,9 @@ _BATCH, _BATCH_LOGITS = 32, 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The history of a request as catalog positions, oldest first, its query, and the seconds
-    since the last event; None for not known."""
+    """The history of a request as catalog positions, oldest first, its query, and the seconds since
+    the last event; None if they are not known.
+    """
 
     history: Ints
     query: str | None
@@ -41,7 +42,7 @@ class Part:
     Attributes:
         kind: an item of the history, or a word of the query.
         place: the index of the item in the history, or of the word in the query.
-        score: the item's score of the whole request, less that of the request without this part.
+        score: the item's score for the whole request minus its score without this part.
     """
 
     kind: Literal["history", "query"]
@@ -71,8 +72,9 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
 def explain(model: GenerativeModel, context: Context, item: int) -> tuple[float, list[Part]]:
     """An item's score, and what each part of the request adds to it, largest first.
 
-    One part is left out at a time, so two parts that say the same get no credit. Parts are the last
-    50 items of the history that the model reads, and the first 50 words of the query.
+    One part is left out at a time, so of two parts with the same information neither gets credit.
+    Parts are the last 50 items of the history that the model reads, and the first 50 words of the
+    query.
     """
     words = context.query.split() if context.query is not None else []
     length = len(context.history)

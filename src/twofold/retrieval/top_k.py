@@ -79,7 +79,7 @@ class CatalogRanker:
             requests: B requests.
             scores: (B, N), columns in `order`; changed in place: excluded items become -inf.
             k: the most items of a ranking.
-            allowed: items that may come back for any of the requests, (N,); all by default.
+            allowed: items that may be returned for any of the requests, (N,); all by default.
         """
         for row, request in enumerate(requests):
             scores[row, self._column[self.positions(request.exclude)]] = -np.inf

@@ -1,1 +1,1 @@
-"""A trained model as a service: an API, a page, a client. Needs no training code."""
+"""A trained model as a service: an API, a page, a client. It imports no training code."""

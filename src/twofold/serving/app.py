@@ -46,14 +46,14 @@ def create_app(
     keys: Sequence[Key] = (),
     web: Path = WEB,
 ) -> FastAPI:
-    """One API and one page over one or several models.
+    """An application with an API and a page, for one or several models.
 
     Args:
-        engines: by the name of the model; the first is the default.
+        engines: the engines by the name of the model; the first is the default.
         settings: limits.
-        folders: model folders by name, which a reload without a folder reads again.
+        folders: model folders by name, which a reload without a folder loads again.
         load: loads a model folder under a name; without it no model can be reloaded.
-        keys: API keys; without any, only clients on this machine are answered.
+        keys: API keys; without keys, only clients on this machine are answered.
         web: the folder of the page.
     """
     settings = settings or ServingSettings()

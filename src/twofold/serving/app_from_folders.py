@@ -1,4 +1,4 @@
-"""The application over model folders: what a server runs, in one process or in many."""
+"""The application for model folders, which a server runs in one or several processes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def app_from_folders(
     """Load models and make the application that serves them.
 
     Args:
-        folders: model folders, by the names under which the models are served.
+        folders: model folders by the names under which the models are served.
         settings: limits.
         state: the folder that keeps catalog changes; without it the catalog cannot change.
         keys: see `create_app`.

@@ -1,7 +1,7 @@
 """A client of a running server; its answers are the types of `schemas`.
 
-Invariant: a request is sent again only where the server refused it and said when to retry, and
-never before then.
+Invariant: a request is sent again only if the server refused it with a time to retry after, and
+never before that time.
 """
 
 import time
@@ -40,7 +40,7 @@ class ServerError(Exception):
     """The server did not answer a request, or refused it.
 
     Attributes:
-        status: HTTP status; None where no answer came.
+        status: HTTP status; None without a response.
         detail: what went wrong, in a sentence.
     """
 
@@ -53,15 +53,15 @@ class ServerError(Exception):
 class Client:
     """Sends requests to a server; threads may share it.
 
-    Every method raises ServerError where the server does not answer.
+    Every method raises ServerError if the server does not answer.
 
     Args:
         url: address of the server, such as http://127.0.0.1:8000.
-        api_key: needed where the server has keys.
+        api_key: required if the server has keys.
         timeout: seconds to wait for an answer.
-        tries: how often a request is sent to a busy server, at most.
-        longest_wait: seconds; the client gives up on a server that wants a longer pause.
-        transport: replaces the network, for a proxy or an application in this process.
+        tries: the largest number of times that a request is sent to a busy server.
+        longest_wait: seconds; the client gives up if the server asks for a longer wait.
+        transport: replaces the network transport, for a proxy or an application in this process.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Client:
         return self._post("/retrieve", schemas.Answer, query=query, history=history, **options)
 
     def retrieve_batch(self, requests: Sequence[schemas.RetrieveRequest]) -> list[schemas.Answer]:
-        """The answers to several requests, in their order; their `k` add up to 5,000 at most."""
+        """The answers to several requests, in order; the sum of their `k` is 5,000 or less."""
         bodies = [request.model_dump(exclude_unset=True) for request in requests]
         return self._post("/retrieve/batch", schemas.BatchAnswer, requests=bodies).answers
 
@@ -154,7 +154,7 @@ class Client:
         return self._get(f"/items/{quote(item_id, safe='')}", schemas.Item, model=model)
 
     def similar(self, item_id: str, k: int = 10, *, model: str | None = None) -> schemas.Answer:
-        """Items that come next after a history of this item alone."""
+        """Items recommended for a history of only this item."""
         return self._get(f"/similar/{quote(item_id, safe='')}", schemas.Answer, k=k, model=model)
 
     def titles(
@@ -168,7 +168,7 @@ class Client:
         return self._get("/models", schemas.Models).models
 
     def ready(self) -> bool:
-        """Whether every model has answered a warm-up request; False where no server answers."""
+        """Whether every model has answered a warm-up request; False if no server answers."""
         try:
             self._answer("GET", "/ready", schemas.State, tries=1)
         except ServerError as error:
@@ -188,7 +188,7 @@ class Client:
     def reload(
         self, folder: str | None = None, *, model: str | None = None
     ) -> list[schemas.ServedModel]:
-        """Let the server read another model folder, or the present ones again."""
+        """Let the server load another model folder, or the present ones again."""
         return self._post("/admin/reload", schemas.Models, folder=folder, model=model).models
 
     def _post(self, path: str, answer: type[A], **body: Any) -> A:
@@ -216,7 +216,7 @@ class Client:
     def _send(
         self, request: str, method: str, path: str, tries: int, sent: dict[str, Any]
     ) -> httpx.Response:
-        """The response; a busy server is asked again, up to `tries` times in all."""
+        """The response; a request to a busy server is sent up to `tries` times."""
         for left in reversed(range(tries)):
             try:
                 response = self._http.request(method, path, **sent)
@@ -230,7 +230,7 @@ class Client:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds until a busy server wants another try."""
+    """The seconds after which a busy server accepts a retry."""
     if response.status_code not in _BUSY:
         return None
     value = response.headers.get("Retry-After", "")
@@ -238,7 +238,7 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 def _detail(response: httpx.Response) -> str:
-    """The server's message, or the status phrase where something else answered."""
+    """The server's message, or the status phrase if the response is not from this server."""
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):

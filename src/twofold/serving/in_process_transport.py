@@ -1,4 +1,4 @@
-"""A transport for `Client`: an application in the same process answers, without a socket."""
+"""A transport for `Client` to an application in the same process, without a socket."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 
 class InProcessTransport(httpx.BaseTransport):
-    """Passes a client's requests to an application, whose event loop runs in its own thread.
+    """Passes a client's requests to an application whose event loop runs in its own thread.
 
     Args:
         app: an application of `create_app`; it is started here, and stopped by `close`.

@@ -1,6 +1,6 @@
 """Search and recommendation as tools of the Model Context Protocol.
 
-Invariant: the caller of a tool does not need item ids; it may name an item by its title.
+Invariant: the caller of a tool needs no item ids; it may give an item's title.
 """
 
 import importlib.metadata
@@ -15,7 +15,7 @@ from twofold.serving.api import schemas
 from twofold.serving.client import Client, ServerError
 
 MAX_ITEMS = 50
-"""Limit of items in one answer: more would fill a context window."""
+"""Limit of items in one answer: more would fill the context window of an assistant."""
 
 Liked = Annotated[
     list[str],
@@ -28,7 +28,7 @@ HowMany = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="how many items t
 
 
 def create_mcp(client: Client) -> MCPServer:
-    """A server whose tools `search` and `recommend` ask `client`."""
+    """A server whose tools `search` and `recommend` send their requests by `client`."""
     server: MCPServer = MCPServer(
         "twofold",
         version=importlib.metadata.version("twofold"),
@@ -68,7 +68,9 @@ def _item_ids(client: Client, liked: Sequence[str]) -> list[str]:
 
 
 def _item_id(client: Client, named: str) -> str:
-    """The item with this id, else with this title, else the only one whose title contains it."""
+    """The item with this id, else the item with this title, else the only item whose title contains
+    it.
+    """
     try:
         return client.item(named).item_id
     except ServerError as error:

@@ -8,11 +8,11 @@ class ServingSettings:
     """Limits of a server.
 
     Attributes:
-        max_batch_size: requests that the model answers together, at most.
-        max_queue_size: requests that may be queued; further ones get 429 at once.
-        batch_window_ms: how long an idle server collects requests into a batch, milliseconds.
-        max_body_bytes: size of a request's body, at most.
-        timeout_seconds: time for the body to arrive, and then again for the answer.
+        max_batch_size: the largest number of requests that the model answers together.
+        max_queue_size: the largest number of queued requests; further ones get 429 at once.
+        batch_window_ms: how long an idle server collects requests into a batch, in milliseconds.
+        max_body_bytes: the largest size of a request's body.
+        timeout_seconds: the time limit for receiving the body, and again for the answer.
     """
 
     max_batch_size: int = 32

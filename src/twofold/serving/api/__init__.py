@@ -1,1 +1,1 @@
-"""The routes and what they take and return."""
+"""The routes, and the schemas of their requests and responses."""

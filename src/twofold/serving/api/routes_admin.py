@@ -19,7 +19,7 @@ from twofold.serving.http.keys import ADMIN
 CONFLICT: Refusals = {409: {"model": schemas.Problem, "description": "A reload is under way"}}
 
 _NICE = 7
-"""Niceness of the thread that places new items: answers, at a niceness of 5, come first."""
+"""Niceness of the thread that places new items; answers have a higher priority, a niceness of 5."""
 
 
 def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
@@ -48,7 +48,7 @@ def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
 
     @routes.post("/items")
     async def add_items(body: schemas.AddItems) -> schemas.ChangedCatalog:
-        """Make items retrievable in all models, or in none; the answer describes the first one."""
+        """Make items retrievable in all models or in none; the response describes the first model."""
         items = [item.model_dump() for item in body.items]
         # A placement is valid until another item is added or a model is swapped.
         async with reloader.placement_lock:
@@ -59,12 +59,12 @@ def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
 
     @routes.post("/items/remove")
     async def remove_items(body: schemas.RemoveItems) -> schemas.ChangedCatalog:
-        """Remove items from the answers of all models; the answer describes the first one."""
+        """Remove items from the answers of all models; the response describes the first model."""
         return await change_catalog(lambda engine: engine.remove(body.item_ids))
 
     @routes.post("/reload", responses=CONFLICT)
     async def reload(body: schemas.ReloadRequest) -> schemas.Models:
-        """Serve a new model folder; the old model answers until the new one is warm."""
+        """Serve a new model folder; the old model answers until the new one has been warmed up."""
         await reloader.reload(body.model, Path(body.folder) if body.folder else None)
         return served_models(batcher)
 
@@ -72,7 +72,7 @@ def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
 
 
 def _place(engines: Sequence[Engine], items: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Every model's placement of the items, before anything is written: each may refuse."""
+    """Every model's placement of the items, before anything is written: any model may refuse."""
     placed: dict[str, str] = {}
     for engine in engines:
         placed |= engine.place(items)

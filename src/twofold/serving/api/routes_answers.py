@@ -55,7 +55,7 @@ def answer_routes(batcher: Batcher) -> APIRouter:
 
     @routes.post("/score")
     async def score(body: schemas.ScoreRequest) -> schemas.Answer:
-        """The candidates, best first, by the weights that also retrieve."""
+        """The candidates, best first, by the scores of retrieval."""
         request = _timed(_request(body.query, body.history), body)
         served, (items, unknown) = await batcher.call(
             batcher.model_name(body.model),
@@ -98,7 +98,7 @@ def _queued(batcher: Batcher, body: ItemsRequest) -> QueuedRequest:
 
 
 def _build(engine: Engine, body: ItemsRequest) -> Request:
-    """The request for an engine; InputError where it cannot answer it."""
+    """The request for an engine; InputError if the engine cannot answer it."""
     query = None if isinstance(body, schemas.RecommendRequest) else body.query
     history: tuple[str, ...] = ()
     if isinstance(body, schemas.RecommendRequest) and body.user_id is not None:

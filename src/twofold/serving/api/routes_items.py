@@ -40,7 +40,7 @@ def item_routes(batcher: Batcher) -> APIRouter:
         k: Annotated[int, Query(ge=1, le=schemas.MAX_ITEMS)] = 10,
         model: ModelQuery = None,
     ) -> schemas.Answer:
-        """Items that come next after a history of this item alone."""
+        """Items recommended for a history of only this item."""
         await known_item(item_id, model)
         body = schemas.RecommendRequest(history=[item_id], k=k, seen="exclude", model=model)
         return await answer(batcher, body)
@@ -51,7 +51,7 @@ def item_routes(batcher: Batcher) -> APIRouter:
         k: Annotated[int, Query(ge=1, le=100)] = 10,
         model: ModelQuery = None,
     ) -> schemas.Items:
-        """Items whose title contains the text, popular ones first: to pick a history from."""
+        """Items whose title contains the text, popular ones first, for choosing a history."""
         name = batcher.model_name(model)
         _, items = await batcher.call(name, lambda engine: engine.find_titles(q, k))
         return schemas.Items(items=[_item(each) for each in items])

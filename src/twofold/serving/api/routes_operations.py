@@ -14,12 +14,12 @@ NOT_READY: dict[int | str, dict[str, Any]] = {
 
 
 def operation_routes(batcher: Batcher, metrics: Metrics, readiness: "Readiness") -> APIRouter:
-    """Liveness, readiness, metrics, and what is served."""
+    """Liveness, readiness, metrics, and the served models."""
     routes = APIRouter(tags=["operations"])
 
     @routes.get("/health")
     async def health() -> schemas.State:
-        """Liveness: the process answers."""
+        """Liveness: the process responds."""
         return schemas.State(state="alive")
 
     @routes.get("/ready", responses=NOT_READY)
@@ -36,14 +36,14 @@ def operation_routes(batcher: Batcher, metrics: Metrics, readiness: "Readiness")
 
     @routes.get("/metrics", response_class=Response)
     async def scrape() -> Response:
-        """Counts and times in Prometheus' text format."""
+        """Counts and times in the text format of Prometheus."""
         return Response(metrics.text(), media_type=metrics.media_type)
 
     return routes
 
 
 class Readiness:
-    """Whether the models have answered, and if not, why."""
+    """Whether the models have answered a warm-up request, and if not, the reason."""
 
     def __init__(self) -> None:
         self.ready = False
@@ -51,5 +51,5 @@ class Readiness:
 
 
 def served_models(batcher: Batcher) -> schemas.Models:
-    """What is served now."""
+    """The models that are served now."""
     return schemas.Models(models=list(batcher.served.values()))

@@ -1,4 +1,4 @@
-"""The bodies of the API's requests and answers."""
+"""The schemas of the API's requests and responses."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,9 +13,10 @@ MAX_ITEMS = 1000
 MAX_REQUESTS = 100
 """Limit of requests in one batch."""
 MAX_BATCH_ITEMS = 5000
-"""Limit of items that the requests of one batch ask for together. Serialising this many blocks the
+"""Limit of the sum of `k` over the requests of one batch. Serialising this many items blocks the
 event loop for 7 to 15 ms, on one core that it shares with the engines; a full garbage collection,
-which other requests cause as well, takes 30 ms."""
+which other requests cause as well, takes 30 ms.
+"""
 
 ItemId = Annotated[str, Field(min_length=1, max_length=512)]
 ModelName = Annotated[str, Field(max_length=512)]
@@ -61,7 +62,7 @@ class Choice(_Body):
 
 
 class Timed(_Body):
-    """When a history ended and what follows is asked for, for models that read it."""
+    """The times of the last event and of the request, for models that read them."""
 
     time: float | None = Field(
         None,
@@ -131,7 +132,7 @@ class BatchRequest(_Body):
 
 
 class ScoreRequest(Timed):
-    """A request and the items to score for it, with the same weights: re-ranking."""
+    """A request and the items to score for it: re-ranking with the same model."""
 
     query: Query | None = None
     history: History = []
@@ -211,7 +212,7 @@ class BatchAnswer(_Body):
 
 
 class Contribution(_Body):
-    """A part of a request, and how much the item's score drops without it."""
+    """A part of a request, and how much lower the item's score is without it."""
 
     kind: Literal["history", "query"] = Field(
         description="`history` for an item of the history, `query` for a word of the query"

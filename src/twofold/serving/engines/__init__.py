@@ -1,1 +1,1 @@
-"""A model and its living catalog, behind a queue that collects requests into batches."""
+"""A model and its changing catalog, behind a queue that collects requests into batches."""

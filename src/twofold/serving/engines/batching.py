@@ -1,7 +1,7 @@
-"""A queue of requests and the one thread that owns the engines and answers them in batches.
+"""A queue of requests, and the thread that owns the engines and answers requests in batches.
 
-Every call of an engine except `place` runs in that thread, one at a time: the version that an
-answer names is the version that gave it.
+Every call of an engine except `place` runs in that thread, one at a time, so an answer always names
+the version that computed it.
 """
 
 import asyncio
@@ -23,8 +23,10 @@ from twofold.serving.settings import ServingSettings
 T = TypeVar("T")
 
 K_STEPS = (50, 100, 200, 500, 1000)
-"""A batch retrieves one of these numbers of items and cuts each answer, so that no answer depends
-on the `k` of other requests in its batch: the number of beams follows the `k` of the batch."""
+"""A batch retrieves one of these numbers of items, and each answer is truncated to its `k`. The
+number of beams depends on the `k` of the batch, so this keeps answers independent of the `k` of
+other requests.
+"""
 
 _NICE = 5
 """Niceness of the engines' thread on top of the process's own."""
@@ -40,13 +42,14 @@ class OverloadedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class QueuedRequest:
-    """A request that the engine completes when its turn comes: only it knows users' histories.
+    """A request that the engine completes when it is processed, since the engine has the users'
+    histories.
 
     Attributes:
         model: the name of the model that answers.
         k: how many items.
         is_search: whether there is a query; a batch holds requests of one task.
-        build: makes the request; raises InputError where the engine cannot answer it.
+        build: makes the request; raises InputError if the engine cannot answer it.
     """
 
     model: str
@@ -56,7 +59,7 @@ class QueuedRequest:
 
     @property
     def k_step(self) -> int:
-        """How many items its batch retrieves."""
+        """The number of items that its batch retrieves."""
         return next(step for step in K_STEPS if step >= self.k)
 
 
@@ -84,7 +87,7 @@ class Observer(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """One call of `answer` or `call`; its jobs are all answered by the same version."""
+    """One call of `answer` or `call`; the same version answers all of its jobs."""
 
     started: bool = False
 
@@ -107,15 +110,15 @@ class _Job:
 
 
 class Batcher:
-    """One queue, one thread.
+    """One queue and one thread.
 
     Args:
         engines: by the name of the model; the first is the default.
         settings: limits.
-        observer: is told of every batch.
+        observer: is notified of every batch.
 
     Attributes:
-        served: what is served now, by the name of the model.
+        served: the served models, by name.
     """
 
     def __init__(
@@ -145,7 +148,7 @@ class Batcher:
 
     @property
     def is_full(self) -> bool:
-        """Whether the queue takes no further request."""
+        """Whether the queue is full."""
         return len(self._queue) >= self._settings.max_queue_size
 
     @property
@@ -154,10 +157,10 @@ class Batcher:
         return max(1, math.ceil(len(self._queue) * self._seconds_per_request))
 
     def model_name(self, name: str | None) -> str:
-        """The name given, or the first model's.
+        """The given name, or that of the first model.
 
         Raises:
-            InputError: no model of this name is served.
+            InputError: no model with this name is served.
         """
         if name is None and self.served:
             return next(iter(self.served))
@@ -166,7 +169,7 @@ class Batcher:
         return name
 
     def start(self) -> None:
-        """Start to answer, in the running event loop."""
+        """Start to answer requests, in the running event loop."""
         self._worker = asyncio.create_task(self._work())
 
     async def close(self) -> None:
@@ -179,8 +182,8 @@ class Batcher:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def answer(self, requests: Sequence[QueuedRequest]) -> list[Answered]:
-        """The answers, in order, by one version of each model. The queue takes all of the
-        requests or none.
+        """The answers, in order, by one version of each model. Either all of the requests are
+        queued or none.
 
         Raises:
             OverloadedError: the queue is full.
@@ -190,7 +193,7 @@ class Batcher:
         return await self._wait([_Job(self._future(), call, request=each) for each in requests])
 
     async def call(self, model: str, run: Callable[[Engine], T]) -> tuple[ServedModel, T]:
-        """The result of `run` with the model's engine, in its turn.
+        """The result of `run` with the model's engine, after the calls before it.
 
         Raises:
             OverloadedError: the queue is full.
@@ -303,7 +306,7 @@ def lower_thread_priority(nice: int) -> None:
     Args:
         nice: niceness on top of the process's own.
     """
-    if sys.platform == "linux":  # where a thread has a priority of its own
+    if sys.platform == "linux":  # where each thread has its own priority
         thread = threading.get_native_id()
         own = os.getpriority(os.PRIO_PROCESS, thread)
         os.setpriority(os.PRIO_PROCESS, thread, min(19, own + nice))
@@ -331,7 +334,7 @@ def _answer(engine: Engine, requests: Sequence[QueuedRequest]) -> list[Any]:
 def _retrieve(engine: Engine, requests: Mapping[int, TopK]) -> dict[int, Any]:
     """The items of each request, or its exception.
 
-    The requests are answered in one batch, and one by one where that fails.
+    The requests are answered in one batch, or one by one if that fails.
     """
     if not requests:
         return {}
@@ -349,7 +352,7 @@ def _retrieve(engine: Engine, requests: Mapping[int, TopK]) -> dict[int, Any]:
 def _as_exception(error: BaseException) -> Exception:
     """The error as an Exception.
 
-    A BaseException, such as a panic of a library in Rust, then fails its batch and not the thread.
+    So a BaseException, such as a panic in a Rust library, fails only its batch and not the thread.
     """
     if isinstance(error, Exception):
         return error

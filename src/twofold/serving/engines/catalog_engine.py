@@ -1,4 +1,4 @@
-"""The engine of a model folder and of the changes made to its catalog since training."""
+"""The engine of a model folder, with the changes to its catalog since training."""
 
 import logging
 import threading
@@ -36,9 +36,9 @@ class CatalogEngine:
     """The `Engine` of a model folder.
 
     Args:
-        retriever: a retriever of the model folder, which nothing else uses.
+        retriever: a retriever of the model folder, which no other object uses.
         model_version: the version of that folder.
-        log: catalog changes, which take effect now; without a log the catalog cannot change.
+        log: catalog changes, which are applied now; without a log the catalog cannot change.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class CatalogEngine:
 
     @property
     def retriever(self) -> GenerativeRetriever:
-        """The retriever of the present catalog, with all items added since training."""
+        """The retriever of the present catalog, with all items that were added after training."""
         return self._retriever
 
     @property
@@ -73,7 +73,7 @@ class CatalogEngine:
 
     @property
     def items(self) -> int:
-        """How many items can be retrieved now."""
+        """The number of items that can be retrieved now."""
         return int(self._retriever.alive.sum())
 
     @property
@@ -154,14 +154,15 @@ class CatalogEngine:
         return [self._scored_item(self._id(item), 0.0) for item in items[order].tolist()]
 
     def prepare(self) -> None:
-        """Compute what placing any item needs, once; a second caller waits for the first."""
+        """Compute once what every placement needs; a second caller waits for the first."""
         with self._preparing:
             if self._placer is None:
                 self._placer = ItemPlacer.of(self._model)
 
     def place(self, items: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-        """See `Engine`. It may run in another thread while no item is added: answers and removals
-        do not change what it reads."""
+        """See `Engine`. It may run in another thread as long as no item is added: answers and
+        removals do not change the data that it reads.
+        """
         self._require_valid(items)
         catalog = self._model.catalog
         new = [item["item_id"] for item in items if item["item_id"] not in catalog.positions]
@@ -309,7 +310,7 @@ def load_engine(
     Args:
         folder: the model folder.
         name: the name under which the model is served.
-        state: the log of changes, or the folder that holds it; None where nothing may change.
+        state: the log of changes, or its folder; None if the catalog cannot change.
         device: `cpu`, `cuda`, or `auto`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The interface of a served model and its present catalog; it knows nothing of HTTP.
+"""The interface of a served model and its present catalog; it does not depend on HTTP.
 
 An engine is used from one thread at a time (see `batching`), except for `place`.
 """
@@ -19,8 +19,8 @@ class TopK:
     Attributes:
         request: the request.
         k: the number of items.
-        described: how many of the best items get their title and attributes, which costs more than
-            retrieving them; None for all.
+        described: the number of best items for which title and attributes are read, which costs
+            more than retrieval; None for all.
     """
 
     request: Request
@@ -39,12 +39,12 @@ class ScoredItem:
 
 
 class ModelVersion(pydantic.BaseModel):
-    """The model and the catalog that an answer comes from.
+    """The versions of the model and the catalog of an answer.
 
     Attributes:
         model: the name under which the model is served.
         model_version: SHA-256 of the model's manifest, its first 12 digits.
-        catalog_version: changes with every item added or removed.
+        catalog_version: changes whenever an item is added or removed.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +69,7 @@ class ServedModel(ModelVersion):
 
     @property
     def version(self) -> ModelVersion:
-        """The part that answers carry."""
+        """The part that is in every answer."""
         return ModelVersion(
             model=self.model,
             model_version=self.model_version,
@@ -82,13 +82,14 @@ class Engine(Protocol):
 
     @property
     def served(self) -> ServedModel:
-        """Name, versions and tasks, as they are now."""
+        """The present name, versions and tasks."""
         ...
 
     def check(self, request: Request) -> None:
-        """Raise InputError where a request names unknown items or attributes, is of a task that the
-        model was not trained for, has a query without a word and no history, or a time that the
-        model does not read; cheap."""
+        """Raise InputError if a request has unknown items or attributes, a task that the model was
+        not trained for, a query without a word and no history, or a time that the model does not
+        read. The check is cheap.
+        """
         ...
 
     def has_known_word(self, request: Request) -> bool:
@@ -100,7 +101,7 @@ class Engine(Protocol):
         ...
 
     def excludes_seen(self, request: Request) -> bool:
-        """Whether by default the items of this request's history may not come back."""
+        """Whether the items of this request's history are excluded by default."""
         ...
 
     def answer(self, requests: Sequence[TopK]) -> list[list[ScoredItem]]:
@@ -120,7 +121,7 @@ class Engine(Protocol):
         ...
 
     def find_titles(self, text: str, k: int) -> list[ScoredItem]:
-        """Items whose title contains the text, popular ones first: to pick a history from."""
+        """Items whose title contains the text, popular ones first, for choosing a history."""
         ...
 
     def place(self, items: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
@@ -137,18 +138,20 @@ class Engine(Protocol):
     def add(
         self, items: Sequence[Mapping[str, str]], placed: Mapping[str, str] | None = None
     ) -> int:
-        """Add new items and restore removed ones; returns their number once they are on disk.
+        """Add new items and restore removed ones; returns their number when they are on disk.
 
         Args:
             items: fields of the items table.
-            placed: results of `place` for every served model; computed for this one where None.
+            placed: results of `place` for every served model; computed for this one if None.
         """
         ...
 
     def remove(self, item_ids: Sequence[str]) -> int:
-        """Remove items from all answers; returns the number that were there, once it is on disk."""
+        """Remove items from all answers; returns the number of removed items when the change is on
+        disk.
+        """
         ...
 
     def catch_up(self) -> None:
-        """Apply the changes that the log holds and this engine has not applied yet."""
+        """Apply the changes of the log that this engine has not applied yet."""
         ...

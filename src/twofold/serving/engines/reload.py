@@ -1,4 +1,4 @@
-"""Serve a new model folder without a pause: load it, warm it up, swap it for the old one."""
+"""Replaces a served model without a pause: load the new one, warm it up, swap the two."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ from twofold.serving.engines.engine import Engine, TopK
 log = logging.getLogger(__name__)
 
 Load = Callable[[Path, str], Engine]
-"""Loads the engine of a model folder, to be served under this name."""
+"""A function that loads the engine of a model folder, which is served under this name."""
 
 
 class ReloadingError(Exception):
-    """A reload is under way."""
+    """Another reload is running."""
 
 
 class Reloader:
@@ -25,12 +25,12 @@ class Reloader:
     Args:
         batcher: the batcher whose engines are swapped.
         folders: folders of the served models, by name.
-        load: loads a model folder and the changes of its catalog; InputError for a bad one.
+        load: loads a model folder and the changes of its catalog; InputError for an invalid one.
 
     Attributes:
-        placement_lock: held while items are placed and added, and while models are swapped: a
-            placement is valid for one model, and items that were added while a model was being
-            loaded must be placed in it as well.
+        placement_lock: locked while items are placed and added, and while models are swapped: a
+            placement is valid for one model, and items that are added while a model is loaded must
+            be placed in it as well.
     """
 
     def __init__(self, batcher: Batcher, folders: Mapping[str, Path], load: Load | None) -> None:
@@ -41,15 +41,15 @@ class Reloader:
         self.placement_lock = asyncio.Lock()
 
     async def reload(self, model: str | None = None, folder: Path | None = None) -> None:
-        """Load, warm up, swap: all models concerned, or none.
+        """Load, warm up and swap all of the models, or none.
 
         Args:
-            model: the name of the model; where neither name nor folder is given, all models.
-            folder: its new folder; the present one where None.
+            model: the name of the model; all models if neither name nor folder is given.
+            folder: its new folder; the present one if None.
 
         Raises:
-            InputError: a folder cannot be served; the old models stay.
-            ReloadingError: another reload is under way.
+            InputError: a folder cannot be served; the old models are kept.
+            ReloadingError: another reload is running.
         """
         if self._busy:
             raise ReloadingError("another reload is under way; wait for it to end")
@@ -58,7 +58,7 @@ class Reloader:
             folders = self._folders_to_load(model, folder)
             engines = await asyncio.to_thread(self._loaded, folders)
             async with self.placement_lock:
-                await asyncio.to_thread(_catch_up, engines)  # places items; nobody waits for it
+                await asyncio.to_thread(_catch_up, engines)  # places items; no request waits for it
                 # In the engines' thread no item is removed between the two steps of the swap.
                 await self._batcher.change(lambda served: _swap(served, engines))
             self._folders |= folders
@@ -80,7 +80,7 @@ class Reloader:
             try:
                 engines[name] = self._load(folder, name)
                 warm_up(engines[name])
-            except BaseException as error:  # a library's panic is no Exception
+            except BaseException as error:  # a panic in a library is not an Exception
                 if not isinstance(error, InputError):
                     log.exception("%s cannot be loaded", folder)
                 raise InputError(

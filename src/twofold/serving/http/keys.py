@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 ADMIN = "twofold.admin"
-"""Key in an ASGI scope: whether the client may change what is served."""
+"""Key in an ASGI scope: whether the client may change the catalog and the models."""
 _MIN_KEY_LENGTH = 16
 _FORWARDED = (b"forwarded", b"x-forwarded-")
-"""The headers of a request that a proxy forwards for another client."""
+"""Headers that a proxy adds to the request of another client."""
 _NO_PROXY = (
     "without keys this server answers only this machine, and a proxy may forward other clients; "
     "start it with --api-key-file"
@@ -33,13 +33,13 @@ _NO_PROXY = (
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A client's key, of which only the SHA-256 is kept.
+    """A client's key, of which only the SHA-256 is stored.
 
     Attributes:
-        name: the client, for messages.
+        name: the client's name, for messages.
         digest: SHA-256 of the key.
-        admin: whether the client may change what is served.
-        per_second: HTTP requests that the client may send; None for any number.
+        admin: whether the client may change the catalog and the models.
+        per_second: the HTTP requests per second that the client may send; None for no limit.
     """
 
     name: str
@@ -62,7 +62,7 @@ def read_keys(path: Path) -> list[Key]:
     `NAME KEY [user|admin] [REQUESTS_PER_SECOND]`.
 
     Raises:
-        InputError: the file cannot be read, or an entry is wrong; the message holds no key.
+        InputError: the file cannot be read, or an entry is invalid; the message contains no key.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -88,11 +88,12 @@ def read_keys(path: Path) -> list[Key]:
 
 
 def keys_for(host: str, api_key_file: Path | None) -> list[Key]:
-    """The keys of a file; without a file there are none, and the address must be a loopback one.
+    """The keys of a file; without a file there are none, and the address must be a loopback
+    address.
 
     Raises:
-        InputError: the file cannot be read as keys, or other machines could reach the address
-            without a key.
+        InputError: the file has no valid keys, or other machines could reach the address without a
+            key.
     """
     if api_key_file is not None:
         return read_keys(api_key_file)
@@ -127,7 +128,7 @@ def is_loopback(host: str) -> bool:
 
 
 class _TokenBucket:
-    """A rate limit that allows bursts of one second's worth."""
+    """A rate limit with bursts of up to one second's requests."""
 
     def __init__(self, per_second: float) -> None:
         self._rate = per_second
@@ -136,7 +137,7 @@ class _TokenBucket:
         self._refilled = time.monotonic()
 
     def take(self) -> float:
-        """Take a token, for 0; else seconds until there is one."""
+        """Take a token and return 0; without a token, return the seconds until there is one."""
         now = time.monotonic()
         gained = (now - self._refilled) * self._rate
         self._tokens = min(self._capacity, self._tokens + gained)
@@ -190,7 +191,7 @@ class Access:
         return None
 
     def _key(self, scope: "Scope") -> Key | None:
-        """The client's key; compared with all keys, so that the time does not reveal it."""
+        """The client's key; it is compared with all keys, against timing attacks."""
         sent = header(scope, b"x-api-key")
         scheme, _, value = (header(scope, b"authorization") or b"").partition(b" ")
         if sent is None and scheme.lower() == b"bearer":
@@ -200,10 +201,10 @@ class Access:
         return matching[0] if matching else None
 
     def _refuse_remote(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
-        """Why a client is refused where there are no keys; None for a client on this machine.
+        """Why a client is refused if there are no keys; None for a client on this machine.
 
         A web page in a browser on this machine must not use the server, neither by a host name that
-        resolves to this machine (DNS rebinding) nor by a form that posts here (CSRF). A client on
+        resolves to this machine (DNS rebinding) nor by a form that posts to it (CSRF). A client on
         another machine must not use it through a proxy.
         """
         client = scope.get("client")
@@ -224,7 +225,7 @@ class Access:
 
 
 def _name(host: str) -> str:
-    """A Host header without its port."""
+    """The host name of a Host header, without the port."""
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0]

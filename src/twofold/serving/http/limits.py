@@ -31,7 +31,7 @@ _QUEUED_ROUTES = (
 """The prefixes of the routes whose requests are queued."""
 _CLOSE = {"Connection": "close"}
 _DISCARD_BODIES, _DISCARD_SECONDS = 16, 2.0
-"""A refused body is still read up to this many times the largest size, and for so many seconds."""
+"""A refused body is still read, up to this many times the size limit, and for this many seconds."""
 
 
 class _BodyTooLargeError(Exception):
@@ -43,10 +43,10 @@ class _ClientLeftError(Exception):
 
 
 class Limits:
-    """Refuses requests beyond the limits.
+    """Refuses requests that exceed the limits.
 
     Args:
-        app: the application behind the limits.
+        app: the wrapped application.
         batcher: the batcher whose queue may be full.
         settings: limits.
     """
@@ -106,7 +106,9 @@ class Limits:
     async def _answer_in_time(
         self, scope: "Scope", body: bytes, receive: "Receive", send: "Send"
     ) -> None:
-        """Answer; or leave the queue after the timeout, or when the client disconnects."""
+        """Answer the request, or remove it from the queue after the timeout or when the client
+        disconnects.
+        """
         started = False
 
         async def observed_send(message: "Message") -> None:
@@ -140,7 +142,7 @@ async def _send_busy(send: "Send", detail: str, retry_after: int) -> None:
 
 
 def _replay(body: bytes) -> "Receive":
-    """The `receive` of a body that was read already; a second call waits forever."""
+    """A `receive` function for a body that was read already; a second call waits forever."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> "Message":

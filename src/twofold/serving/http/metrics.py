@@ -1,4 +1,4 @@
-"""Counts and times of a server, in Prometheus' text format."""
+"""Counts and times of a server, in the text format of Prometheus."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CLIENT_LEFT = 499
-"""The status counted where a client left without an answer; nginx uses the same."""
+"""The status of a request whose client disconnected before the answer, as in nginx."""
 _BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _REFUSED = (401, 403, 408, 413, 429)
 
@@ -53,7 +53,7 @@ class Metrics:
         )
 
     def watch(self, batcher: "Batcher") -> None:
-        """Report the queue and the served versions as they are at each scrape."""
+        """Report the queue and the served versions at each scrape."""
         self._registry.register(_State(batcher))
 
     def text(self) -> bytes:
@@ -92,7 +92,9 @@ class _State:
 
 
 class Measured:
-    """Middleware that counts every request by route and status, also those that others refuse."""
+    """Middleware that counts every request by route and status, also those that other middleware
+    refuses.
+    """
 
     def __init__(self, app: "ASGIApp", metrics: Metrics) -> None:
         self._app = app
@@ -122,6 +124,6 @@ class Measured:
 
 
 def _route(scope: Any) -> str:
-    """The pattern of the route, never the path itself: clients must not invent label values."""
+    """The pattern of the route, never the path itself: clients must not create label values."""
     route = scope.get("route")
     return getattr(route, "path", "none")

@@ -28,10 +28,10 @@ async def send_problem(
     headers: dict[str, str],
     before_end: Awaitable[None] | None = None,
 ) -> None:
-    """Answer from middleware, however much of the request was read.
+    """Send a response from middleware, however much of the request was read.
 
     Args:
-        before_end: awaited when the whole body is sent, before the connection may close.
+        before_end: awaited after the body is sent, before the connection may close.
     """
     body = problem_body(detail)
     sent = {"content-type": "application/json", "content-length": str(len(body)), **headers}
@@ -45,7 +45,7 @@ async def send_problem(
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Answer exceptions with what went wrong, never with a traceback."""
+    """Convert exceptions into responses with a message, never with a traceback."""
 
     @app.exception_handler(InputError)
     async def bad_input(_: Request, error: InputError) -> Response:
@@ -77,6 +77,6 @@ def _problem(status: int, detail: Any, headers: dict[str, str] | None = None) ->
 
 
 def _without_input(error: dict[str, Any]) -> dict[str, Any]:
-    """What is wrong with a field; the input itself may be large."""
+    """The validation errors without the input itself, which may be large."""
     message = error["msg"].removeprefix("Value error, ")
     return {"loc": error["loc"], "msg": message, "type": error["type"]}

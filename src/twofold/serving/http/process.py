@@ -7,20 +7,21 @@ import sys
 from collections.abc import Iterator
 
 _GC_THRESHOLDS = (20_000, 20, 20)
-"""With Python's own thresholds an answer takes 4 % more CPU time; without `freeze` 20 to 50 %."""
+"""With Python's default thresholds an answer takes 4 % more CPU time; without `freeze` 20 to 50 %.
+"""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of mallopt(3), from glibc's malloc.h."""
 _MAX_MMAP_THRESHOLD = 32 << 20
-"""Bytes; glibc's upper limit for blocks that come from its heap instead of from the system."""
+"""Bytes; glibc's upper limit for blocks that are allocated on its heap instead of by the system."""
 _KEPT = 1 << 30
 
 
 @contextlib.contextmanager
 def loading_models() -> Iterator[None]:
-    """Load models inside and serve them afterwards; enter it before other threads start.
+    """A context in which models are loaded; enter it before other threads start.
 
-    The garbage collector is off while models are loaded, which saves a fifth of the time to start.
-    Afterwards it never visits what was loaded.
+    The garbage collector is off while models are loaded, which saves a fifth of the start-up time.
+    Afterwards it never visits the loaded objects.
     """
     keep_freed_memory()
     gc.disable()
@@ -34,10 +35,11 @@ def loading_models() -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Let freed memory stay with the process, in one heap; call it before other threads start.
+    """Keep freed memory in the process, in one heap; call it before other threads start.
 
-    glibc returns large blocks to the system, which clears them when they are requested again: with
-    histories of 60 to 260 items an answer takes 30 % more CPU time. Elsewhere nothing is done.
+    glibc returns large blocks to the system, which clears them when they are allocated again: with
+    histories of 60 to 260 items an answer takes 30 % more CPU time. Without glibc this function
+    does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # musl has none

@@ -1,4 +1,4 @@
-"""Reads ASGI scopes, for middleware that runs before a route is chosen."""
+"""Reads ASGI scopes, for middleware that runs before routing."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def route_path(scope: "Scope") -> str:
-    """The path below the one where the application is mounted."""
+    """The path relative to the mount point of the application."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 

@@ -1,6 +1,7 @@
-"""Runs the application with uvicorn: limits, signals, and a stop that finishes running requests.
+"""Runs the application with uvicorn: limits, signals, and a graceful shutdown.
 
-Only uvicorn's public settings are used. docs/project/decisions/0021 says which part limits what.
+Only uvicorn's public settings are used. docs/project/decisions/0021 explains which part enforces
+which limit.
 """
 
 import asyncio
@@ -18,17 +19,18 @@ from twofold.serving.http.keys import is_loopback
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 25
-"""Time that requests have to finish after a signal to stop: more than a body and an answer may
-take together."""
+"""The seconds for requests to finish after a stop signal: more than the limits of a body and an
+answer together.
+"""
 
 
 def run(app: FastAPI, host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM; SIGHUP reads the model folders again.
+    """Serve until SIGINT or SIGTERM; SIGHUP loads the model folders again.
 
     Args:
-        app: of `create_app`.
+        app: from `create_app`.
         host: the address to bind.
-        port: 0 for any that is free.
+        port: 0 for any free port.
 
     Raises:
         InputError: the address cannot be bound.
@@ -36,8 +38,8 @@ def run(app: FastAPI, host: str, port: int) -> None:
     bound = _bind(host, port)
     config = uvicorn.Config(
         app,
-        # httptools costs a third of h11 but does not bound the head of a request, which h11 does
-        # at 64 KiB; clients on this machine are trusted, or come through a proxy.
+        # httptools costs a third of h11 but does not bound the head of a request, which h11 does at
+        # 64 KiB; clients on this machine are trusted, or come through a proxy.
         http="httptools" if is_loopback(host) else "h11",
         ws="none",
         log_config=None,
