@@ -71,7 +71,8 @@ class NegativeRequests:
 def log_sum_exp(states: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
     """log of the sum of exp(score) over the codes, (S, D) and (codes, D) -> (S,)."""
     chunk = max(1, _MAX_SCORES // max(1, len(embeddings)))
-    # One buffer for all chunks: freed ones between what is kept would not go back to the system.
+    # One buffer for all chunks: freed chunks between kept memory would not be returned to the
+    # system.
     buffer = torch.empty(min(chunk, len(states)), len(embeddings))
     log_sums = torch.empty(len(states))
     for first in range(0, len(states), chunk):
@@ -109,7 +110,7 @@ def fit_embeddings(
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        # -log p of the new item, and what it takes from log p of the items that others want
+        # -log p of the new item, and the loss of log p of the targets of the negative requests
         own_scores = (fitted[owner] * positives).sum(dim=1)
         own = F.softplus(positive_log_sums - own_scores) / counts[owner]
         lost = F.softplus(fitted @ negative_states.T - negative_log_sums).mean(dim=1)

@@ -53,7 +53,7 @@ class ChangeLog:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
-        # Unbuffered: what a full disk refused must not be written later.
+        # Unbuffered: after an error of a full disk, nothing must be written later.
         self._file = self.path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

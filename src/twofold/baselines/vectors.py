@@ -24,7 +24,8 @@ class _Nearest:
     def __init__(self, name: str, dataset: PreparedDataset, encoder: TextEncoder) -> None:
         self.name = name
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
-        # Products in double precision round to the same float32 in a batch of any size: ties stay.
+        # Products in double precision round to the same float32 in a batch of any size, so ties
+        # stay ties.
         self._items = encoder.encode(dataset.catalog.texts).astype(np.float64)
         if not self._items.any():
             raise InputError(f"{dataset.source}: no item has a text for {name} to compare")

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-# Imported before there is a group: its functions have the group of that moment as a default, and a
-# group that is still held when Python ends aborts the process (pytorch/pytorch#190489).
+# Imported before there is a group: the current group is a default argument of its functions, and a
+# group that is still referenced when Python ends aborts the process (pytorch/pytorch#190489).
 import torch.distributed.nn
 from torch.distributed.rendezvous import rendezvous
 
@@ -78,7 +78,7 @@ def joined(device: str = "auto", gradient_accumulation_steps: int = 1) -> Iterat
     try:
         yield processes
     except InputError as error:
-        # All processes raise it. A group that is not left aborts the process when Python ends.
+        # All processes raise it. A group that is not destroyed aborts the process when Python ends.
         if store is not None:
             if not is_restarted():
                 store.set(_MISTAKE, str(error))
@@ -111,7 +111,7 @@ def _make_group(backend: str) -> Any:
         if rank:
             sys.exit(2)
         raise InputError(store.get(_MISTAKE).decode())
-    # The store has the addresses of processes that ended. Without a prefix of its own, a restarted
+    # The store has the addresses of processes that have ended. Without its own prefix, a restarted
     # process would connect to one of them.
     attempt = os.environ.get(_RESTARTS, "0")
     own = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]

@@ -1,1 +1,1 @@
-"""From files to a validated dataset. Knows nothing of models; needs no torch."""
+"""Reading and validating datasets. This package does not depend on models or torch."""

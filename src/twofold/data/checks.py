@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def require_values(table: "Table", *names: str) -> None:
-    """Raise InputError where a cell of one of the columns is empty."""
+    """Raise InputError if a cell of one of the columns is empty."""
     for name in names:
         if (row := first(table.rows[name].fill_null("").str.strip_chars() == "")) is not None:
             raise InputError(f"{table.place(row)}: {name} is empty; fill it or remove the row")
 
 
 def require_unique(table: "Table", name: str) -> None:
-    """Raise InputError where a value stands twice in the column."""
+    """Raise InputError if a value occurs twice in the column."""
     column = table.rows[name]
     if (row := first(~column.is_first_distinct())) is not None:
         before = first(column == column[row])
@@ -34,7 +34,7 @@ def require_unique(table: "Table", name: str) -> None:
 
 
 def require_known(table: "Table", name: str, known: pl.Series, where: str) -> None:
-    """Raise InputError where a value of the column is not among `known`, the ids of `where`."""
+    """Raise InputError if a value of the column is not in `known`, the ids of the table `where`."""
     unknown = ~table.rows[name].is_in(known.implode())
     if (row := first(unknown)) is not None:
         value = table.rows[name][row]
@@ -47,10 +47,10 @@ def require_known(table: "Table", name: str, known: pl.Series, where: str) -> No
 
 
 def require_same_fractions(table: "Table", name: str, known: pl.Series, where: str) -> None:
-    """Raise InputError where `6.0` is not among `known` but `6` is, or the reverse.
+    """Raise InputError if `6.0` is not in `known` but `6` is, or the reverse.
 
-    The column may name ids that are not known, such as users without events; but where pandas has
-    written one of two columns as fractions, none would ever meet.
+    The column may contain unknown ids, such as users without events. But if pandas has written one
+    of two columns as floats, no id of the one would match the other.
     """
     column = table.rows[name]
     written = column.str.replace(r"\.0+$", "")
@@ -64,7 +64,7 @@ def require_same_fractions(table: "Table", name: str, known: pl.Series, where: s
 
 
 def same_id_otherwise(value: str, known: set[str]) -> str | None:
-    """How an id that is not known is written there, and how to make both equal."""
+    """How an unknown id is written in the other table, and how to make both equal."""
     whole = re.sub(r"\.0+$", "", value)
     ways = [
         (whole, _FRACTION),
@@ -87,7 +87,7 @@ def same_id_otherwise(value: str, known: set[str]) -> str | None:
 
 
 INVISIBLE = "[\u200b\u200c\u200d\u200e\u200f\u2060\ufeff]"
-"""Characters without a shape: joiners, marks of direction, and a byte order mark."""
+"""Invisible characters: joiners, direction marks, and a byte order mark."""
 
 _REMEDY = (
     "; add it there, remove these rows, or leave them out with --skip-unknown (skip_unknown=True)"
@@ -101,11 +101,11 @@ _UNICODE = "the two are written with other Unicode characters: bring both to the
 
 
 def unread_columns(table: "Table", used: Collection[str]) -> list[Note]:
-    """A note on the columns that are not used, as what they say changes nothing.
+    """A note on the columns that are not used.
 
     Args:
         table: the table.
-        used: the columns that it may have.
+        used: the columns that are used.
     """
     unread = [name for name in table.rows.columns if name not in used]
     if not unread:
@@ -140,10 +140,10 @@ _MEANT = {
     "split": ({"set", "fold", "subset", "partition", "splits"}, "a hash decides"),
     "user_id": ({"user", "users", "uid", "clientid", "customerid"}, "it names no user"),
 }
-"""Optional columns by what else they may be called, in small letters, and what holds without."""
+"""Optional columns by their other names, in lower case, and what is assumed without them."""
 
 _RATINGS = {"rating", "ratings", "score", "stars", "label", "click", "clicked"}
-"""Columns that may say that an event is no choice, in small letters."""
+"""Columns that may show that an event is not a positive choice, in lower case."""
 
 _LOW = "every row is an event, however low its {}: leave out those that are no choice"
 

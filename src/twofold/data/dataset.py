@@ -1,8 +1,8 @@
-"""The dataset as the other packages see it: a catalog, interactions, queries and qrels.
+"""The validated dataset that other packages use: a catalog, interactions, queries and qrels.
 
-Invariant: in a `Dataset` every id that is named exists, every text is non-empty, every timestamp
+Invariant: in a `Dataset` every referenced id exists, every text is non-empty, and every timestamp
 is in seconds since 1970 or a position; every row that could not be used is counted in `notes`.
-`validation` makes one from the tables that a user brings.
+`validation` makes one from a user's tables.
 """
 
 from collections.abc import Mapping
@@ -23,24 +23,24 @@ QUERIES = pl.Schema(
 )
 QRELS = pl.Schema({"query_id": pl.String, "item_id": pl.String, "relevance": pl.Int64})
 SPLIT_NAMES = {"dev": "validation", "val": "validation", "valid": "validation"}
-"""What BEIR, Hugging Face and others call the split that is `validation` here."""
+"""Names of the split `validation` in BEIR, Hugging Face datasets and others."""
 LEFT_OUT = pl.Schema({"file": pl.String, "line": pl.UInt32, "reason": pl.String})
-"""A row that was left out; without a line where the table is not the file's own."""
+"""A row that was left out; without a line if the table was derived from the file."""
 LEFT_OUT_FILE = "left_out.jsonl"
 """The file of a prepared folder that lists these rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Rows that were left out, or anything else that is not as it stands in the file.
+    """Rows that were left out, or another difference between the file and the data as read.
 
     Attributes:
-        count: how many.
-        place: where the first one stands.
-        problem: what is the matter with it.
+        count: the number of rows or other units.
+        place: the place of the first one.
+        problem: what is wrong with it.
         remedy: what to do.
-        unit: what is counted: rows, unless said otherwise.
-        effect: what was done with them.
+        unit: what is counted, by default rows.
+        effect: how they were treated.
     """
 
     count: int
@@ -57,13 +57,13 @@ class Note:
 
     @property
     def rows_left_out(self) -> int:
-        """How many rows of the file are missing from the table for this reason."""
+        """The number of rows of the file that are missing from the table for this reason."""
         return self.count if self.unit == "row" and self.effect == "left out" else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All retrievable items, in the order of the file; a position is an item's number."""
+    """All retrievable items, in file order; the catalog position of an item is its row."""
 
     items: pl.DataFrame
     positions: Mapping[str, int]
@@ -88,23 +88,23 @@ class Catalog:
         return text.to_series().fill_null("").to_list()
 
     def title(self, item_id: str) -> str:
-        """What to show of an item: its title, or its id where it has none."""
+        """The text to show for an item: its title, or its id if it has none."""
         title: str | None = self.items["title"][self.positions[item_id]]
         return title or item_id
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What a user brought, validated; `twofold.tasks` splits it.
+    """A user's data, validated; `twofold.tasks` splits them.
 
     Attributes:
         catalog: the items.
-        interactions: columns of `INTERACTIONS`, in file order; without a timestamp it is null.
-            No two are of one user, item and time.
+        interactions: columns of `INTERACTIONS`, in file order; a missing timestamp is null. No two
+            rows have the same user, item and time.
         queries: columns of `QUERIES`.
         qrels: columns of `QRELS`, relevance above 0.
-        notes: what was left out, or is otherwise not as it stands in the files.
-        left_out: columns of `LEFT_OUT`, the rows that name an unknown id.
+        notes: rows that were left out, and other differences from the files.
+        left_out: columns of `LEFT_OUT`, the rows with an unknown id.
     """
 
     catalog: Catalog

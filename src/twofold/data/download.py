@@ -1,4 +1,4 @@
-"""Known archives fetched by name: resumed where the transfer broke, verified, unpacked once."""
+"""Downloads of known archives by name: resumed after an interruption, verified, unpacked once."""
 
 import hashlib
 import os
@@ -22,9 +22,9 @@ class Archive:
 
     Attributes:
         name: the folder's name.
-        url: where the publisher keeps it.
-        md5: the publisher's checksum; None where the file is replaced from time to time and
-            its checksum is published as `url` + ".md5".
+        url: the publisher's address of it.
+        md5: the publisher's checksum; None if the file is updated from time to time and its
+            checksum is published as `url` + ".md5".
     """
 
     name: str
@@ -33,7 +33,7 @@ class Archive:
 
 
 def cache_folder() -> Path:
-    """Where archives are kept: $TWOFOLD_CACHE, or twofold in the user's cache folder."""
+    """The folder of archives: $TWOFOLD_CACHE, or twofold in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     return Path(os.environ.get("TWOFOLD_CACHE", str(Path(base) / "twofold")))
 
@@ -42,7 +42,7 @@ def fetch(archive: Archive) -> Path:
     """The unpacked folder of an archive, downloaded if it is not in the cache.
 
     Raises:
-        InputError: no network (it says which file to put where), or a wrong checksum.
+        InputError: no network (the message says which file to put where), or a wrong checksum.
     """
     cache = cache_folder()
     folder = cache / archive.name
@@ -77,14 +77,14 @@ def _published_md5(url: str) -> str:
 
 
 def _download(url: str, path: Path) -> None:
-    """Fetch `url`, resuming from what an earlier attempt left in `path`.part."""
+    """Download `url`, and resume from the file `path`.part of an earlier attempt."""
     part = path.with_suffix(".zip.part")
     done = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
         answer = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: nothing is left to send, the part is whole
+        if error.code != 416:  # 416: nothing is left to send, the part is complete
             raise
         part.rename(path)
         return

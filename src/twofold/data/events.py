@@ -1,6 +1,6 @@
-"""The table interactions: who chose what, and when.
+"""Reads the table interactions.
 
-Invariant: no two events are of one user, item and time; every row is kept or counted in a note.
+Invariant: no two events have the same user, item and time; every row is kept or counted in a note.
 """
 
 from typing import TYPE_CHECKING
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 def read_events(table: "Table", items: pl.Series) -> tuple[pl.DataFrame, Times, list[Note]]:
-    """The events in file order, their times, and notes on what was left out or looks doubled.
+    """The events in file order, their times, and notes on rows that were left out or may be
+    duplicates.
 
     Args:
         table: the table interactions.
         items: all item ids.
 
     Raises:
-        InputError: an item that is not known, or a time that is missing or not readable.
+        InputError: an item is unknown, or a time is missing or invalid.
     """
     table.require_columns("user_id", "item_id")
     require_values(table, "user_id", "item_id")
@@ -47,7 +48,7 @@ def read_events(table: "Table", items: pl.Series) -> tuple[pl.DataFrame, Times, 
 
 
 def _duplicates(table: "Table", rows: pl.DataFrame, again: pl.Series) -> list[Note]:
-    """A note on rows that say the same of the same time: they are one event."""
+    """A note on rows with equal user, item and time, which are one event."""
     if (row := first(again)) is None:
         return []
     user, item, _ = rows.row(row)
@@ -56,7 +57,7 @@ def _duplicates(table: "Table", rows: pl.DataFrame, again: pl.Series) -> list[No
 
 
 def _doubled(table: "Table", rows: pl.DataFrame) -> list[Note]:
-    """A note where, without times, every pair of user and item stands equally often, above once."""
+    """A note if, without times, every pair of user and item occurs the same number of times."""
     counts = rows.group_by("user_id", "item_id").len()["len"]
     times = counts.min()
     if not isinstance(times, int) or times < 2 or counts.max() != times:
@@ -70,7 +71,7 @@ def _doubled(table: "Table", rows: pl.DataFrame) -> list[Note]:
 
 
 def _repeated(table: "Table", rows: pl.DataFrame) -> list[Note]:
-    """A note where, without times, a user's event repeats the one just before it."""
+    """A note if, without times, a user's event repeats the one just before it."""
     same = (pl.col("item_id") == pl.col("item_id").shift(1).over("user_id")).fill_null(False)
     repeated = rows.select(same).to_series()
     if (row := first(repeated)) is None:

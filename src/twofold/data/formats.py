@@ -1,7 +1,7 @@
-"""Tables in CSV, TSV, JSON Lines, JSON and Parquet, each also compressed, every column as text.
+"""Reads tables in CSV, TSV, JSON Lines, JSON and Parquet, also compressed, every column as text.
 
-Invariant: every row of a file is in its table or counted in a note; what cannot be read is an
-error that names the place. `reading/` has one file for each format.
+Invariant: every row of a file is in its table or counted in a note; anything that cannot be read is
+an error with its place. `reading/` has one file for each format.
 """
 
 import re
@@ -27,14 +27,14 @@ COMPRESSED = ".gz"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file's rows, with the way back from a row to its place in the file.
+    """A file's rows, and the place of each row in the file.
 
     Attributes:
         path: the file.
         rows: every column as text.
-        derived: the rows are no longer those of the file, so that only the file can be named.
-        notes: what was left out, or is otherwise not as it stands in the file.
-        lines: the line on which each row begins; None where each row is one line.
+        derived: the rows are no longer those of the file, so messages name only the file.
+        notes: rows that were left out, and other differences from the file.
+        lines: the line on which each row begins; None if each row is one line.
     """
 
     path: Path
@@ -49,20 +49,20 @@ class Table:
         return replace(self, rows=rows)
 
     def filter(self, kept: pl.Series, *notes: Note) -> "Table":
-        """The rows where `kept` is true, with `notes` on the others."""
+        """The rows for which `kept` is true, with `notes` on the others."""
         lines = None if self.derived else self._lines().filter(kept)
         rows = self.rows.filter(kept)
         return replace(self, rows=rows, lines=lines, notes=(*self.notes, *notes))
 
     def place(self, row: int) -> str:
-        """Where row number `row` (from 0) stands, for a person to look it up."""
+        """The place of row number `row` (from 0) in the file, for messages."""
         if self.derived:
             return str(self.path)
         unit = "row" if format_suffix(self.path) in (".parquet", ".frame") else "line"
         return f"{self.path} {unit} {self._lines()[row]}"
 
     def line_numbers(self) -> pl.Series | None:
-        """The line (or row) of the file on which each row begins, from 1; None where derived."""
+        """The line (or row) of the file on which each row begins, from 1; None if derived."""
         return None if self.derived else self._lines()
 
     def _lines(self) -> pl.Series:
@@ -73,7 +73,7 @@ class Table:
         return pl.int_range(first, first + self.rows.height, dtype=pl.UInt32, eager=True)
 
     def require_columns(self, *names: str) -> None:
-        """Raise InputError where one of the columns is missing."""
+        """Raise InputError if one of the columns is missing."""
         columns = self.rows.columns
         for name in names:
             if name not in columns:
@@ -89,21 +89,21 @@ class Table:
 
 
 def _letters(name: str) -> str:
-    """A column's name without what differs between `item_id`, `itemId` and `Item ID`."""
+    """A column's name in the form that `item_id`, `itemId` and `Item ID` share."""
     return re.sub(r"[\W_]", "", name).lower()
 
 
 def format_suffix(path: Path) -> str:
-    """The suffix that names the format: `.csv` of `items.csv.gz`."""
+    """The suffix of the format: `.csv` of `items.csv.gz`."""
     inner = Path(path.stem) if path.suffix.lower() == COMPRESSED else path
     return inner.suffix.lower()
 
 
 def find_table(folder: Path, name: str) -> Path | None:
-    """The file of table `name` in `folder`, in whichever format it is.
+    """The file of table `name` in `folder`, in any format.
 
     Raises:
-        InputError: the table is there twice.
+        InputError: there are two files of the table.
     """
     names = {f"{name}{suffix}{end}" for suffix in SUFFIXES for end in ("", COMPRESSED)}
     paths = sorted(p for p in folder.iterdir() if p.name.lower() in names and p.is_file())
@@ -117,11 +117,11 @@ def read_table(path: Path, suffix: str | None = None) -> Table:
     """Read a table, as text.
 
     Args:
-        path: the file; its suffix says its format, CSV where it says none.
-        suffix: the format, such as `.tsv`, where the file's name says another or none.
+        path: the file; its suffix determines the format, by default CSV.
+        suffix: the format, such as `.tsv`, if the file's name has another suffix or none.
 
     Raises:
-        InputError: empty, not text in a known encoding, or not of the format that it should be.
+        InputError: the file is empty, not text in a known encoding, or not in this format.
     """
     raw = _read(path, suffix or format_suffix(path))
     if raw is None:
@@ -135,10 +135,10 @@ def read_table(path: Path, suffix: str | None = None) -> Table:
 def read_lines(
     path: Path, separator: str, columns: Sequence[str], free: int | None = None, more: int = 0
 ) -> Table:
-    """A file of fields without a header, as text; the arguments are those of `read_fields`.
+    """Read a file of fields without a header, as text; the arguments are those of `read_fields`.
 
     Raises:
-        InputError: a line with another number of fields.
+        InputError: a line has another number of fields.
     """
     raw = read_fields(path, separator, columns, free, more)
     return Table(
@@ -147,7 +147,7 @@ def read_lines(
 
 
 def _read(path: Path, suffix: str) -> Raw | None:
-    """The columns of a file; None where it has no character but blanks."""
+    """The columns of a file; None if it has only whitespace."""
     if suffix == ".parquet":
         return read_parquet(path, data) if (data := read_bytes(path)) else None
     text = read_text(path)

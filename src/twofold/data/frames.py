@@ -1,4 +1,4 @@
-"""Tables that a program holds already: frames of pandas, polars or Arrow, or columns of values."""
+"""Tables in memory: frames of pandas, polars or Arrow, or columns of values."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ from twofold.records import InputError
 
 
 def frame_tables(frames: Mapping[str, Any]) -> dict[str, list[Table]]:
-    """The tables of `frames`, by name, as those of a folder.
+    """The tables of `frames`, by name, as if read from a folder.
 
     Args:
-        frames: from items, interactions, queries and qrels, as far as they exist, to a frame of
-            pandas, polars or Arrow, a mapping from columns to values, or a list of objects. What
-            pandas has in its index is a column where it has a name, and is not read otherwise.
+        frames: maps items, interactions, queries and qrels, as far as they exist, to a frame of
+            pandas, polars or Arrow, a mapping from columns to values, or a list of objects. A
+            pandas index is read as a column if it has a name, and not otherwise.
 
     Raises:
-        InputError: another name, a table that is no frame, or one that is missing.
+        InputError: an unknown name, a value that is not a table, or a missing table.
     """
     if not frames:
         raise InputError(f"no table is given; give {', '.join(TABLES)}, as far as they exist")
@@ -51,7 +51,7 @@ def _table(name: str, frame: Any) -> Table:
 def _raw(path: Path, frame: Any) -> Raw:
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
-    if hasattr(frame, "iloc") and hasattr(frame, "columns"):  # pandas, which need not be installed
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):  # pandas, which may not be installed
         return _from_pandas(path, frame)
     if isinstance(frame, Mapping):
         kinds = [getattr(values, "dtype", None) for values in frame.values()]
@@ -69,7 +69,7 @@ def _raw(path: Path, frame: Any) -> Raw:
             return frame_columns(path, taken)
         if hasattr(frame, "__dataframe__"):
             return frame_columns(path, _exchanged(frame))
-    except pl.exceptions.PolarsError as error:  # a column alone
+    except pl.exceptions.PolarsError as error:  # a single column
         raise _no_frame(path, frame) from error
     raise _no_frame(path, frame)
 
@@ -82,7 +82,7 @@ def _no_frame(path: Path, frame: Any) -> InputError:
 
 
 def _from_pandas(path: Path, frame: Any) -> Raw:
-    """The columns of a pandas frame, after the levels of its index that have a name."""
+    """The named levels of the index of a pandas frame, then its columns."""
     names = [str(name) for name in frame.columns]
     try:
         levels = {
@@ -116,7 +116,7 @@ def _from_values(
     columns: Sequence[list[Any]],
     kinds: Sequence[object] | None = None,
 ) -> Raw:
-    """Columns of Python values, each of a length; `kinds` are their types where they have one."""
+    """Columns of Python values of one length; `kinds` are their types, if they have one."""
     sizes = sorted({len(column) for column in columns})
     if len(sizes) > 1:
         raise InputError(
@@ -134,7 +134,7 @@ def _from_values(
 
 
 def _plain(value: Any) -> Any:
-    """A value of Python's own types; None where pandas has NaN, NaT or NA."""
+    """A value as a Python type; None for NaN, NaT or NA of pandas."""
     if value is None or type(value).__name__ in ("NaTType", "NAType"):
         return None
     if hasattr(value, "tolist"):  # a value or an array of numpy

@@ -1,6 +1,6 @@
-"""Ids that mean something else than they say: what tools write for none, and one written twice.
+"""Notes on suspicious ids: placeholders for missing values, and one id in two spellings.
 
-Invariant: no id is changed and no row left out; what looks wrong is counted in a note.
+Invariant: no id is changed and no row is left out; suspicious ids are counted in a note.
 """
 
 from typing import TYPE_CHECKING
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 _NONE = (
     r"(?i)^\s*(nan|none|null|<na>|nat|na|n/a|#n/a|undefined|\\n|#ref!|#value!|#name\?|#null!)\s*$"
 )
-"""What pandas, JavaScript, databases and spreadsheets write where there is no value."""
+"""Placeholders that pandas, JavaScript, databases and spreadsheets write for a missing value."""
 
 
 def doubtful_ids(table: "Table", name: str, called: str) -> list[Note]:
-    """Notes on the ids of a column that may stand for none, or for the same.
+    """Notes on ids of a column that may be placeholders, or may be equal to another id.
 
     Args:
         table: the table.
         name: the column, without empty values.
-        called: what an id names, such as `user`.
+        called: what the ids identify, such as `user`.
     """
     ids = table.rows[name].unique(maintain_order=True)
     return [*_none(table, name, ids, called), *_otherwise(table, name, ids, called)]
@@ -47,7 +47,7 @@ def _none(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
 
 
 def _otherwise(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
-    """A note where ids differ in what tools add or take away: blanks, `.0`, zeros, Unicode form."""
+    """A note if ids differ only in whitespace, `.0`, leading zeros or Unicode form."""
     plain = (
         ids.str.replace_all(INVISIBLE, "")
         .str.strip_chars()

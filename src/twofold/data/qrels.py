@@ -1,6 +1,6 @@
-"""The table qrels: which items are right for which query, and how relevant.
+"""Reads the table qrels: which items are relevant to which query, and how much.
 
-Invariant: every row of the files is kept, or counted in a note; no two rows contradict each other.
+Invariant: every row of the files is kept or counted in a note; no two rows contradict each other.
 """
 
 from collections.abc import Sequence
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 MAX_RELEVANCE = 2**31 - 1
 
 _TREC = ("iteration", "iter", "Q0")
-"""A column of TREC's qrels that nobody uses."""
+"""A column of TREC qrels that is never used."""
 
 
 def judgments(
     tables: "Sequence[Table]", items: pl.Series, queries: pl.Series, asked: pl.Series
 ) -> tuple[pl.DataFrame, list[Note]]:
-    """The judgments that count, with a note for those that do not.
+    """The judgments that are used, with a note for those that are not.
 
     Args:
         tables: the table qrels, in one file or several.
         items: all item ids.
         queries: all query ids.
-        asked: those of the queries that have a text.
+        asked: the ids of queries with a text.
 
     Returns:
-        Columns query_id, item_id and relevance, which is above 0.
+        columns query_id, item_id and relevance, which is above 0.
 
     Raises:
-        InputError: an id that is not known, a relevance that is no number, or two judgments that
-            contradict each other.
+        InputError: an id is unknown, a relevance is not a number, or two judgments contradict each
+            other.
     """
     parts = []
     for table in tables:
@@ -66,10 +66,10 @@ def judgments(
 
 
 def read_judgments(table: "Table") -> pl.DataFrame:
-    """The rows of a table with their number and the relevance, whatever ids they name.
+    """The rows of a table with their number and the relevance, also those with unknown ids.
 
     Raises:
-        InputError: an id that is missing, or a relevance that is no number.
+        InputError: an id is missing, or a relevance is not a number.
     """
     table.require_columns("query_id", "item_id")
     require_values(table, "query_id", "item_id")
@@ -78,7 +78,7 @@ def read_judgments(table: "Table") -> pl.DataFrame:
 
 
 def _relevance(table: "Table") -> pl.Series:
-    """The column relevance as whole numbers; 1 where there is none."""
+    """The column relevance as integers; 1 without this column."""
     if "relevance" not in table.rows.columns:
         return pl.repeat(1, table.rows.height, dtype=pl.Int64, eager=True)
     given = table.rows["relevance"].fill_null("").str.strip_chars()
@@ -103,7 +103,7 @@ def _relevance(table: "Table") -> pl.Series:
 
 
 def _require_consistent(tables: "Sequence[Table]", rows: pl.DataFrame) -> None:
-    """Raise InputError where a query judges an item twice with different relevance."""
+    """Raise InputError if a query and item have two different judgments."""
     pair = ["query_id", "item_id"]
     of_pair = pl.col("relevance", "row", "table").first().over(pair).name.prefix("first_")
     other = rows.with_columns(of_pair).filter(pl.col("relevance") != pl.col("first_relevance"))

@@ -1,4 +1,4 @@
-"""A SOURCE, as users name it, to a validated dataset.
+"""Reads a SOURCE, as users name it, into a validated dataset.
 
 A source is a folder in one of the layouts of `layouts/`, the name of a known dataset
 (`ml-latest-small`, ...), or `simulate:NAME`. Layouts and simulators are imported when a source
@@ -22,15 +22,15 @@ def read_source(
     skip_unknown: bool = False,
     given: Mapping[str, Table] | None = None,
 ) -> Dataset:
-    """Read and validate whatever `source` names, or the frames that it holds.
+    """Read and validate the data that `source` names, or its frames.
 
     Args:
         source: a folder, a name, or a mapping from tables to frames.
-        skip_unknown: leave out rows that name an unknown item or query.
+        skip_unknown: leave out rows with an unknown item or query.
         given: tables of a folder of four tables that were read already.
 
     Raises:
-        InputError: it names nothing that can be read, or a row is wrong.
+        InputError: there is no such source, or a row is invalid.
     """
     if isinstance(source, Mapping):
         from twofold.data.frames import frame_tables
@@ -63,7 +63,7 @@ def _folder_tables(folder: Path) -> dict[str, list[Table]]:
 
 
 def _fetched(name: str) -> Path:
-    """The folder of a known dataset, downloaded where it is not there yet."""
+    """The folder of a known dataset, which is downloaded if it is not there yet."""
     from twofold.data.download import fetch
     from twofold.data.layouts.registry import ARCHIVES
 
@@ -81,7 +81,7 @@ def _unknown(name: str) -> InputError:
 
 
 def known_sources() -> dict[str, list[dict[str, str]]]:
-    """What is read: the layouts of folders, the datasets known by name, and the simulators."""
+    """All sources: the layouts of folders, the datasets with a name, and the simulators."""
     from twofold.data.layouts.registry import ARCHIVES, listed
     from twofold.data.simulators import simulate
 

@@ -1,7 +1,7 @@
-"""Timestamps as people write them, as seconds since 1970.
+"""Converts timestamps of any common form to seconds since 1970.
 
-Invariant: a column has one form. Times of a known unit become seconds since 1970; positions and
-counts from a start of their own stay as they are; a mixture is refused with the two values.
+Invariant: a column has one form. Times in a known unit become seconds since 1970; positions and
+times with an unknown origin stay unchanged; a mixture is refused with the two values.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TimeForm(StrEnum):
-    """What the values of a column of timestamps are."""
+    """The form of the values in a column of timestamps."""
 
     seconds = "seconds since 1970"
     milliseconds = "milliseconds since 1970"
@@ -38,19 +38,23 @@ _UNITS = (
     (TimeForm.microseconds, 1e14, 1e6),
     (TimeForm.nanoseconds, 1e17, 1e9),
 )
-"""Form, its smallest number (of 1973), and how many make a second; the largest is of 2286."""
+"""Each form, its smallest number (in 1973), and the number of units per second; the largest number
+is in 2286.
+"""
 
 _RANGE = 100.0
-"""The largest number of a unit over its smallest."""
+"""The ratio of the largest to the smallest number of a unit."""
 
 _GAP = 10.0
-"""Numbers on both sides of a unit's border are one count where none is this much larger."""
+"""Numbers on both sides of a unit's limit are one series if no number is this many times the one
+before.
+"""
 
 _BEYOND = 1e19
-"""Above all nanoseconds since 1970 of a time before 2286."""
+"""Larger than all nanoseconds since 1970 of times before 2286."""
 
 ARE_TIMES = 0.99
-"""The share of timestamps from which on, where it is as large as times are, all are times."""
+"""If at least this share of the timestamps is large enough to be times, all are times."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -58,14 +62,14 @@ _FIRST_DATE, _END_OF_DATES = -62_135_596_800.0, 253_402_300_800.0
 """The year 1 and the end of the year 9999."""
 
 _LOOK = 100
-"""How many of the first values decide whether a column is looked at as dates."""
+"""The number of first values by which a column is checked for dates."""
 
 _MISSING = ("", "nan", "nat", "none", "null", "<na>", "\\n")
 _DATE_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _MONTHS = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:\.0+)?$"
 _YEARS = (1900.0, 2100.0)
 _DAYS = (30000.0, 60000.0)
-"""The days since 1899-12-30, in which spreadsheets count, of 1982 to 2064."""
+"""Spreadsheet dates (days since 1899-12-30) from 1982 to 2064."""
 
 _TICKS = {
     "file times of Windows (100 ns since 1601)": (1.2e17, 1.4e17),
@@ -74,10 +78,10 @@ _TICKS = {
 """What is of 1981 to 2044 or 1965 to 2092 there; as nanoseconds of 1973 and 1974, 1989 and 1990."""
 
 _FAR = 50 * 365.25 * 86400
-"""Seconds between a time and the middle one from which on it may stand for none."""
+"""A time this many seconds from the median may stand for a missing one."""
 
 _FINE = r"\.\d{6}(\d*[1-9])"
-"""The parts of a microsecond of an ISO time, which are not kept."""
+"""The digits of an ISO time after the microseconds, which are not kept."""
 
 _DATES = r"^((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?)(?:\.0+)?$"
 
@@ -88,10 +92,10 @@ class Times:
 
     Attributes:
         table: the table.
-        seconds: Float64; null where no time is given.
-        form: what the values are; None where none is given.
-        notes: what had to be assumed.
-        zones: whether the ISO times name a zone; both where some do.
+        seconds: Float64; null if the time is missing.
+        form: the form of the values; None if all are missing.
+        notes: the assumptions that were made.
+        zones: whether the ISO times have a zone; both if only some do.
     """
 
     table: "Table"
@@ -102,21 +106,21 @@ class Times:
 
     @property
     def are_counts(self) -> bool:
-        """Whether the values are no times but numbers that order the rows."""
+        """Whether the values are not times but numbers that order the rows."""
         return self.form == TimeForm.position
 
     def example(self) -> tuple[str, str]:
-        """The first value that is given, and its place."""
+        """The first value that is not missing, and its place."""
         row = first(self.seconds.is_not_null())
         assert row is not None
         return str(self.table.rows["timestamp"][row]), self.table.place(row)
 
 
 def read_times(table: "Table") -> Times:
-    """The column timestamp of a table as seconds since 1970, or as it is where it counts.
+    """The column timestamp of a table as seconds since 1970, or unchanged if it has positions.
 
     Raises:
-        InputError: a value that is no time, or two values of different forms.
+        InputError: a value is not a time, or two values have different forms.
     """
     if "timestamp" not in table.rows.columns:
         return Times(table, pl.repeat(None, table.rows.height, dtype=pl.Float64, eager=True))
@@ -145,10 +149,10 @@ def read_times(table: "Table") -> Times:
 
 
 def require_alike(events: Times, queries: Times) -> list[Note]:
-    """Notes where the times of two tables were written otherwise, but are comparable.
+    """Notes if the times of two tables have different forms, but are comparable.
 
     Raises:
-        InputError: those of one are times, and those of the other positions.
+        InputError: one table has times, and the other positions.
     """
     if events.form is None or queries.form is None:
         return []
@@ -179,9 +183,9 @@ def require_alike(events: Times, queries: Times) -> list[Note]:
 
 
 def parse_iso(text: pl.Series) -> pl.DataFrame:
-    """ISO times as `seconds` since 1970 and whether they name a `zone`; both null where none is.
+    """ISO times as `seconds` since 1970, and whether they have a `zone`; both null if invalid.
 
-    A time without a zone is read as UTC; a date alone is its midnight.
+    A time without a zone is read as UTC, a date without a time as midnight.
     """
     distinct = text.drop_nulls().unique()
     parsed = [_iso_seconds(value) for value in distinct]
@@ -213,7 +217,7 @@ def parse_dates(text: pl.Series) -> pl.Series:
 
 
 def unit_of(number: pl.Expr) -> pl.Expr:
-    """The form of each number by its size alone."""
+    """The form of each number, by its size only."""
     size = number.abs()
     form = pl.lit(TimeForm.position.value)
     for unit, smallest, _ in _UNITS:
@@ -223,7 +227,7 @@ def unit_of(number: pl.Expr) -> pl.Expr:
 
 
 def per_second(form: TimeForm) -> float:
-    """How many of a unit make a second; 1 for a form that is none."""
+    """The number of units per second; 1 for a form that is not a unit of time."""
     return next((count for unit, _, count in _UNITS if unit == form), 1.0)
 
 
@@ -233,7 +237,7 @@ def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
         given, missing = text.is_not_null(), dates.is_null() & text.is_not_null()
         if not missing.any():
             return Times(table, dates, TimeForm.dates, _far(table, text, dates))
-        # One number of thirty looks like a date by chance, so that half of a column never do.
+        # One number of thirty looks like a date by chance, so half of a column never does.
         if 2 * missing.sum() < given.sum():
             _refuse_no_date(table, text, missing, dates.is_not_null())
     if (row := first(numbers.abs() >= _BEYOND)) is not None:
@@ -262,7 +266,9 @@ def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
 def _like_dates(
     table: "Table", text: pl.Series, numbers: pl.Series, form: TimeForm
 ) -> tuple[Note, ...]:
-    """A note where numbers look like dates of another kind; in order they are as good."""
+    """A note if numbers look like other dates, such as years; they are used only to order the
+    events.
+    """
     given = numbers.drop_nulls()
     whole = bool((given == given.round()).all())
     effect = f"read as {form}"
@@ -297,7 +303,7 @@ def _like_dates(
 
 
 def _far(table: "Table", text: pl.Series, seconds: pl.Series) -> tuple[Note, ...]:
-    """A note on times fifty years from the middle one, such as 0001-01-01 and 9999-12-31."""
+    """A note on times fifty years from the median, such as 0001-01-01 and 9999-12-31."""
     middle = seconds.median()
     far = ((seconds - middle).abs() > _FAR).fill_null(False)
     if (row := first(far)) is None:
@@ -310,7 +316,7 @@ def _far(table: "Table", text: pl.Series, seconds: pl.Series) -> tuple[Note, ...
 def _merged(
     table: "Table", text: pl.Series, seconds: pl.Series, form: TimeForm
 ) -> tuple[Note, ...]:
-    """A note where times of a user that differ by parts of a microsecond became equal."""
+    """A note if times of a user that differ by less than a microsecond became equal."""
     if form == TimeForm.iso:
         parts = text.str.extract(_FINE).fill_null("")
         if not (parts != "").any():
@@ -334,7 +340,7 @@ def _merged(
 
 
 def _refuse_no_date(table: "Table", text: pl.Series, bad: pl.Series, dates: pl.Series) -> None:
-    """Raise InputError for a number that is no date among dates as numbers."""
+    """Raise InputError for an invalid date in a column of dates as numbers."""
     row, date = first(bad), first(dates)
     assert row is not None
     assert date is not None
@@ -345,14 +351,14 @@ def _refuse_no_date(table: "Table", text: pl.Series, bad: pl.Series, dates: pl.S
 
 
 def _is_one_count(sizes: pl.Series) -> bool:
-    """Whether numbers over the border of a unit are one count: no gap lies at a border."""
+    """Whether numbers on both sides of a unit's limit are one series: no gap is at the limit."""
     forms = pl.select(unit_of(pl.lit(sizes))).to_series()
     borders = forms.ne(forms.shift(1)).fill_null(False)
     return bool((sizes < sizes.shift(1) * _GAP).filter(borders).all())
 
 
 def _refuse_units(table: "Table", text: pl.Series, units: pl.Series) -> None:
-    """Raise InputError with the first value of the commoner unit and the first of another."""
+    """Raise InputError with the first value of the most frequent unit and the first of another."""
     common = units.drop_nulls().rename("unit").value_counts().sort("count", "unit")["unit"][-1]
     usual, other = first((units == common).fill_null(False)), first(units != common)
     assert usual is not None
@@ -389,7 +395,7 @@ def _refuse_two(
 
 
 def _zoneless(table: "Table", iso: pl.DataFrame) -> tuple[Note, ...]:
-    """A note where some ISO times name a zone and others do not."""
+    """A note if some ISO times have a zone and others do not."""
     zoneless = ~iso["zone"]
     if iso["zone"].n_unique() - bool(iso["zone"].null_count()) < 2:
         return ()
@@ -406,7 +412,7 @@ def _utc_note(times: Times, count: int) -> Note:
 
 
 def _iso_seconds(text: str) -> tuple[float, bool] | None:
-    """Seconds since 1970, and whether a zone is named; None where the text is no ISO time."""
+    """Seconds since 1970, and whether there is a zone; None if the text is not an ISO time."""
     plain = text.removesuffix(" UTC").replace("/", "-")
     try:
         time = datetime.fromisoformat(plain)
@@ -418,7 +424,7 @@ def _iso_seconds(text: str) -> tuple[float, bool] | None:
 
 @dataclass(slots=True)
 class TimesInParts:
-    """Whether the parts of a column of timestamps are read one by one as the whole would be.
+    """Whether reading a column of timestamps in parts gives the same as reading it at once.
 
     Attributes:
         first: the times of the first part.
@@ -430,20 +436,20 @@ class TimesInParts:
     high: tuple[float, int] = (float("-inf"), 0)
 
     def alike(self, others: "TimesInParts") -> bool:
-        """Whether two columns are written in the same way, or one of them is not there."""
+        """Whether two columns have the same form, or one of them is missing."""
         if self.first is None or others.first is None:
             return True
         return (self.first.form, self.first.zones) == (others.first.form, others.first.zones)
 
     def add(self, times: Times, start: int) -> bool:
-        """Whether this is still so with a part whose first row has the number `start`."""
+        """Add a part that begins at row `start`; return whether the result is still the same."""
         self.first = self.first or times
         seconds = times.seconds
         if not len(seconds) or seconds.null_count() or times.notes:
             return False
         if (times.form, times.zones) != (self.first.form, self.first.zones):
             return False
-        # Parts of a microsecond make equal times of different ones, which is counted.
+        # Times that differ by less than a microsecond become equal, which a note counts.
         if times.form == TimeForm.nanoseconds or len(times.zones) > 1:
             return False
         if times.form == TimeForm.iso and times.table.rows["timestamp"].str.contains(_FINE).any():
@@ -452,7 +458,7 @@ class TimesInParts:
         assert least is not None
         assert most is not None
         self.low = min(self.low, (float(seconds[least]), start + least))
-        # Of equal times the first row: a later one may be a copy, which is left out.
+        # The first row of equal times: a later one may be a duplicate, which is left out.
         self.high = max(self.high, (float(seconds[most]), start + most), key=lambda each: each[0])
         return self.high[0] - self.low[0] <= _FAR or times.form == TimeForm.position
 
@@ -460,8 +466,9 @@ class TimesInParts:
 def are_times(column: pl.Series) -> bool:
     """Whether timestamps of a dataset are seconds since 1970 and not positions, by their size.
 
-    Times before 1973 are as small as positions, so that one in a hundred proves nothing; a count
-    that grows as large, such as milliseconds since a start of its own, has more of them.
+    Times before 1973 are as small as positions, so up to one in a hundred may be that small. A
+    series with another origin, such as milliseconds since the start of a log, has more small
+    numbers.
     """
     given = len(column) - column.null_count()
     return given > 0 and seconds_in(column) / given >= ARE_TIMES
@@ -479,11 +486,11 @@ def seconds_in(column: pl.Series) -> int:
 
 
 def readable(time: float, is_time: bool | None = None) -> str:
-    """A time for a person: in UTC where it is one, else the number.
+    """A time as text: in UTC if it is a time, else the number.
 
     Args:
         time: seconds since 1970, or a position.
-        is_time: which of them; None to tell by its size.
+        is_time: whether it is a time; None to decide by its size.
     """
     if is_time is None:
         is_time = pl.select(unit_of(pl.lit(time))).item() == TimeForm.seconds
@@ -493,6 +500,6 @@ def readable(time: float, is_time: bool | None = None) -> str:
 
 
 def time_range(columns: Sequence[pl.Series]) -> tuple[float, float] | None:
-    """The first and the last time of all columns; None where none is given."""
+    """The first and the last time of all columns; None if all are missing."""
     times = pl.concat([column.cast(pl.Float64).drop_nulls() for column in columns])
     return (float(times.min()), float(times.max())) if len(times) else None  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Rows that name an item or a query that no table has: left out, where the user asks for it."""
+"""Rows with an unknown item or query, which are left out with `--skip-unknown`."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,13 +16,13 @@ _REFERENCES = {
     "interactions": (("item_id", "items"),),
     "qrels": (("query_id", "queries"), ("item_id", "items")),
 }
-"""The columns of a table that name a row of another one, and which."""
+"""The columns of a table that refer to another table, and that table."""
 
 
 def leave_out_unknown(
     tables: "Mapping[str, Sequence[Table]]",
 ) -> "tuple[dict[str, Sequence[Table]], pl.DataFrame]":
-    """The tables without the rows that name an unknown id, and these rows, as `LEFT_OUT`.
+    """The tables without the rows that have an unknown id, and these rows, as `LEFT_OUT`.
 
     Raises:
         InputError: no row of a table is left.
@@ -70,7 +70,7 @@ def _known_only(
 
 
 def _require_rows(given: "Sequence[Table]", left: "Sequence[Table]") -> None:
-    """Raise InputError where nothing is left of a table."""
+    """Raise InputError if no row of a table is left."""
     if given and not any(table.rows.height for table in left):
         note = left[0].notes[-1]
         raise InputError(
@@ -80,7 +80,7 @@ def _require_rows(given: "Sequence[Table]", left: "Sequence[Table]") -> None:
 
 
 def items_of_events(table: "Table") -> "Table":
-    """The items that interactions name, in the order of their first event, without a title."""
+    """The items of the interactions, in the order of their first event, without a title."""
     table.require_columns("item_id")
     ids = table.rows["item_id"].drop_nulls().unique(maintain_order=True)
     rows = pl.DataFrame({"item_id": ids.filter(ids.str.strip_chars() != "")})

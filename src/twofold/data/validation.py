@@ -1,4 +1,4 @@
-"""The tables that a user brings, checked against each other: a `Dataset`, or what is wrong."""
+"""Checks a user's tables against each other and makes a `Dataset` of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 
 def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False) -> Dataset:
-    """Check the tables against each other and bring them to the standard columns.
+    """Check the tables against each other and convert them to the standard columns.
 
     Args:
-        tables: `items` and either or both of `interactions` and `queries` with `qrels`; a table
-            may come in several files, with the same columns. Without `items`, those of the
-            interactions are the items.
-        skip_unknown: leave out rows that name an unknown item or query.
+        tables: `items` and `interactions`, or `queries` with `qrels`, or all; a table may have
+            several files, with the same columns. Without `items`, the items are those of the
+            interactions.
+        skip_unknown: leave out rows with an unknown item or query.
 
     Raises:
-        InputError: naming file, line, value and remedy.
+        InputError: the data are invalid; the message has file, line, value and remedy.
     """
     if not tables.get("items"):
         tables = {"items": [items_of_events(tables["interactions"][0])], **tables}
@@ -89,14 +89,14 @@ def _items(table: "Table") -> pl.DataFrame:
 
 
 def read_queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]]:
-    """The queries that have a text, with the columns of `QUERIES`, and notes on what is not read.
+    """The queries with a text, with the columns of `QUERIES`, and notes on what is not used.
 
     Args:
         table: the table queries.
         times: its timestamps.
 
     Raises:
-        InputError: an id that is missing or stands twice, or a split that is none.
+        InputError: an id is missing or occurs twice, or a split is invalid.
     """
     table.require_columns("query_id", "text")
     require_values(table, "query_id")
@@ -116,7 +116,7 @@ def read_queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]
 
 
 def _one_item(table: "Table") -> list[Note]:
-    """A note where there is one item alone: every ranking is correct, and every measure 1."""
+    """A note if there is only one item: every ranking is correct, and every measure is 1."""
     if table.rows.height != 1:
         return []
     problem = f"item '{table.rows['item_id'][0]}' is the only one, so that every ranking is correct"
@@ -126,10 +126,10 @@ def _one_item(table: "Table") -> list[Note]:
 def _without_history(
     table: "Table", queries: pl.DataFrame, interactions: pl.DataFrame
 ) -> list[Note]:
-    """Notes on queries that name a user and bring no history, as nothing is known before them.
+    """Notes on queries with a user but without a history.
 
-    Only where every query of a known user lies before that user's first interaction is this
-    counted as well: some always do.
+    Queries before a user's first interaction are counted only if all queries of known users are:
+    some always are.
     """
     users = interactions.group_by("user_id").agg(begins=pl.col("timestamp").min())
     known = pl.col("user_id").is_in(users["user_id"].implode())
@@ -153,12 +153,12 @@ def _without_history(
 
 
 def history_note(reason: tuple[str, str], count: int, place: str, query: str, user: str) -> Note:
-    """The note on queries that bring no history.
+    """The note on queries without a history.
 
     Args:
-        reason: why: `STRANGER`, `UNTIMED` or `EARLY`.
-        count: how many queries.
-        place, query, user: where the first one stands, its id and its user's.
+        reason: `STRANGER`, `UNTIMED` or `EARLY`.
+        count: the number of queries.
+        place, query, user: the place of the first one, its id and its user.
     """
     problem, remedy = reason
     said = problem.format(query=query, user=user)
@@ -181,10 +181,10 @@ EARLY = (
 
 
 def _splits(table: "Table", given: pl.Series) -> pl.Series:
-    """The split that each query names, as one of ours.
+    """The split of each query, with one of our names.
 
     Raises:
-        InputError: another one.
+        InputError: an unknown split.
     """
     named = given.str.strip_chars().str.to_lowercase().replace(SPLIT_NAMES).replace("", None)
     if (row := first(named.is_not_null() & ~named.is_in(SPLITS))) is not None:
@@ -197,7 +197,7 @@ def _splits(table: "Table", given: pl.Series) -> pl.Series:
 
 
 def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> list[Note]:
-    """A note where queries have no relevant item; they are neither trained on nor asked."""
+    """A note if queries have no relevant item; they are not used in training or evaluation."""
     unjudged = queries.join(qrels, on="query_id", how="anti")["query_id"]
     if not len(unjudged):
         return []
@@ -207,6 +207,6 @@ def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> lis
 
 
 def unjudged_note(count: int, place: str, query_id: str) -> Note:
-    """The note on queries without a relevant item; `place` and `query_id` are of the first."""
+    """The note on queries without a relevant item; `place` and `query_id` belong to the first."""
     problem = f"query '{query_id}' has no relevant item in qrels"
     return Note(count, place, problem, "judge at least one item for it")

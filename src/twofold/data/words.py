@@ -1,10 +1,11 @@
-"""What a word is, in any language: for matching, and for saying that two queries are the same.
+"""Word tokenisation in any language, for matching and for the equality of queries.
 
-Invariant: equal texts in different Unicode forms have equal words, and a text with anything visible
-in it has a word. There is no list of words to ignore: how rare a word is says how much it counts.
+Invariant: equal texts in different Unicode forms have equal words, and a text with a visible
+character has a word. There is no list of stop words: the weight of a word depends on its document
+frequency.
 
-Scripts without spaces are cut into overlapping groups of characters, as Lucene's CJK analyzer does;
-so a part of a sentence finds the sentence without a dictionary.
+Scripts without spaces are split into overlapping groups of characters, as by Lucene's CJK analyzer,
+so a part of a sentence matches the sentence without a dictionary.
 """
 
 import re
@@ -20,16 +21,17 @@ IGNORED = (
     "\ufe00-\ufe0f\U000e0000-\U000e007f\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff"  # variants
     "\u0640\u064b-\u0652\u0670\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # vowel points
 )
-"""Characters, as in brackets of a regular expression, that make no difference: invisible ones,
-variants of emoji, and the vowel points of Arabic and Hebrew, which few people type."""
+"""Characters, for a regular expression, that are ignored: invisible ones, emoji variation
+selectors, and the vowel points of Arabic and Hebrew, which few people type.
+"""
 LETTERS = {
     "i\u0307": "i", "ı": "i", "ё": "е", "ß": "ss", "ς": "σ",
     "أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه",
 }  # fmt: skip
-"""Letters that people type for one another, after lower case."""
+"""Letters that are typed for one another, in lower case."""
 
 SEEN = "[^\\s\\p{Cc}\\p{Cf}\\p{Z}\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0]"
-"""A character that can be seen, as a regular expression of `regex` and of polars alike."""
+"""A visible character, as a regular expression for both `regex` and polars."""
 
 _SEEN = regex.compile(SEEN)
 _IGNORED = regex.compile(f"[{IGNORED}]")
@@ -56,9 +58,9 @@ _ASCII_TOKEN = re.compile(
     |(?P<symbol>\$)
     |(?P<signs>(?<!\S)[!-/:-@\[-`{-~]+(?!\S))"""
 )
-"""The same for text of ASCII alone, five times faster."""
+"""The same for ASCII text, five times as fast."""
 _BETWEEN_WORDS = regex.compile(r"[-–—−.·•*=_~|/&,;:\"'()\[\]{}]+")
-"""Signs that separate words and are none, unless nothing else is there."""
+"""Punctuation that separates words, and is a word only if the text has nothing else."""
 _BETWEEN = regex.compile(rf"(?V1)(?<=[{_HAN}{_THAI}])\s+(?=[{_HAN}{_THAI}])")
 _HANGUL = regex.compile(r"\p{Hangul}{3,}")
 _CHARACTER = regex.compile(r"[\u0e40-\u0e44\u0ec0-\u0ec4]?\X[\p{M}\u0e30\u0e32\u0e45\u0eb0\u0eb2]*")
@@ -73,11 +75,11 @@ _INITIALS = regex.compile(r"(?<![\p{L}\p{M}\p{N}])(?:\p{L}\.){2,}(?!\p{L}\p{L})\
 
 
 class WordRule(NamedTuple):
-    """How texts are cut into words; a model folder names the rule that it was made by.
+    """A rule by which texts are split into words; a model folder stores the number of its rule.
 
     Attributes:
-        words: the words of a text, to match it with others.
-        key: what all queries that count as the same have in common.
+        words: the words of a text, for matching.
+        key: a key that is equal for all queries that count as the same.
     """
 
     words: Callable[[str], list[str]]
@@ -87,10 +89,10 @@ class WordRule(NamedTuple):
 def words(text: str) -> list[str]:
     """The words of a text in order, for matching: `"Don't learn C++!"` -> `dont learn c++`.
 
-    Unicode forms, case, possessives, and letters that people type for one another make no
-    difference. `l'homme` is two words, `U.S.A.` is one, an emoji is one. Scripts without spaces are
-    cut into characters with their vowels and marks, each of them twice, and into pairs. A Korean
-    word comes whole and in pairs.
+    Unicode forms, case, possessives, and letters that are typed for one another make no difference.
+    `l'homme` is two words, `U.S.A.` is one, an emoji is one. Scripts without spaces are split into
+    characters with their vowels and marks, each of them twice, and into pairs. A Korean word is
+    kept whole and also split into pairs.
     """
     folded = _fold(text)
     if "'" in folded:
@@ -102,10 +104,10 @@ def words(text: str) -> list[str]:
 
 
 def query_key(text: str) -> str:
-    """What the same queries have in common: `"Space-Operas!"` -> `"space opera"`.
+    """A key that is equal for equal queries: `"Space-Operas!"` -> `"space opera"`.
 
-    Case, punctuation, plural and the spaces of Chinese make no difference; `c`, `c++` and `c#`
-    differ, and a query without any word is the same as itself alone.
+    Case, punctuation, plural and spaces in Chinese make no difference; `c`, `c++` and `c#` differ,
+    and a query without any word equals only itself.
     """
     folded = _BETWEEN.sub("", _fold(text).replace("'", ""))
     marked = _DOT.sub("\ue000", folded)  # the dot of .net
@@ -118,13 +120,14 @@ def query_key(text: str) -> str:
 
 
 def _signs(text: str) -> list[str]:
-    """The pieces of a text without any word, as they stand but for quotation marks around them:
-    who quotes `"!!!"` means `!!!`."""
+    """The pieces of a text without any word, without quotation marks around them: a quoted `"!!!"`
+    equals `!!!`.
+    """
     return [piece.strip(_QUOTES) or piece for piece in text.split()]
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing in a text can be seen: it holds blanks and invisible characters alone."""
+    """Whether a text has only whitespace and invisible characters."""
     return _SEEN.search(text) is None
 
 
@@ -140,7 +143,7 @@ def _fold(text: str) -> str:
     text = unicodedata.normalize("NFKC", text.translate(_NO_WORD).translate(_APOSTROPHES))
     text = _IGNORED.sub("", unicodedata.normalize("NFKC", text.casefold()))
     text = _LETTERS.sub(lambda match: LETTERS[match[0]], text)
-    # `regex` may know digits of a later Unicode than Python does: they stay as they are.
+    # `regex` may have digits of a later Unicode version than Python: they stay unchanged.
     return str(_DIGIT.sub(lambda match: str(unicodedata.digit(match[0], match[0])), text))
 
 
@@ -149,13 +152,13 @@ def _tokens(folded: str) -> "Iterator[regex.Match[str]] | Iterator[re.Match[str]
 
 
 def _parts(token: "regex.Match[str] | re.Match[str]") -> Iterator[str]:
-    """The words that one token of a text stands for."""
+    """The words of one token of a text."""
     text, kind = token[0], token.lastgroup
     if kind == "spaced" and text.isascii() and text[-1].isalnum():
         yield text
     elif kind == "unspaced":
         characters = _CHARACTER.findall(text)
-        # A character says what a thing is, where a pair may lie across two words: it counts more.
+        # A character counts twice, since a pair may span two words.
         yield from characters * 2
         yield from map("".join, pairwise(characters))
     elif kind == "signs":
@@ -182,7 +185,7 @@ _FORMER_WORD, _FORMER_KEY_WORD = re.compile(r"\b\w\w+\b"), re.compile(r"\w+")
 
 
 def _former_words(text: str) -> list[str]:
-    """Words of two letters or more; those of folders of rule 1 lack English stop words as well."""
+    """Words of two letters or more; folders with rule 1 also have no English stop words."""
     return _FORMER_WORD.findall(text.lower())
 
 
@@ -193,6 +196,6 @@ def _former_key(text: str) -> str:
 
 
 RULE = 2
-"""The number of the present rule, which new folders name."""
+"""The number of the current rule, which new folders store."""
 RULES = {1: WordRule(_former_words, _former_key), RULE: WordRule(words, query_key)}
-"""Every rule by its number; folders that name none were made by rule 1."""
+"""Every rule by its number; folders without a number use rule 1."""

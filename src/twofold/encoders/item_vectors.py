@@ -182,7 +182,7 @@ def leading_factors(matrix: sp.csr_array, width: int, seed: int) -> Vectors:
     factors = np.zeros((matrix.shape[0], width), np.float32)
     factors[:, :rank] = left * kept
     factors[np.diff(matrix.indptr) == 0] = 0
-    # Not `unit`, whose sums have another order: fresh weights start from these bits.
+    # Not `unit`, which sums in another order: the initial weights depend on these bits.
     lengths = np.sqrt(np.einsum("ij,ij->i", factors, factors))
     factors /= np.where(lengths > 0, lengths, 1)[:, None]
     return factors

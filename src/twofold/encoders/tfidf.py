@@ -92,7 +92,7 @@ class Words:
 
     def counts(self, texts: Sequence[str]) -> sp.csr_array:
         """How often each known word is in each text, (len(texts), W), float64."""
-        # Arrays of numbers: a counter for each of many long texts takes ten times as much.
+        # Arrays of numbers: a counter for each of many long texts takes ten times as much memory.
         each, often = array("q"), array("d")
         starts = [0]
         for text in texts:
@@ -164,7 +164,7 @@ class TfidfEncoder:
 
     def _encoded(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         weighed = self.words.weigh(texts, sentences=True)
-        # A product with the axes of every word would read 30 MB for the five words of a query.
+        # A product with the axes of all words would read 30 MB for the five words of a query.
         used, columns = np.unique(weighed.indices, return_inverse=True)
         shape = len(texts), len(used)
         own = sp.csr_array((weighed.data, columns, weighed.indptr), shape)

@@ -71,7 +71,7 @@ def singular_vectors(
     Returns:
         left vectors (N, number), values (number,), right vectors (number, M).
     """
-    # Imported here, as answers from cold need no decomposition: .4 s and 75 MB.
+    # Imported here, as answering a request needs no decomposition: .4 s and 75 MB.
     import scipy.linalg
 
     if matrix.shape[0] < matrix.shape[1]:

@@ -196,7 +196,7 @@ def _by_name(ids: Iterable[str]) -> Mapping[str, str]:
     known = set(ids)
     names = {}
     for value in known:
-        # Up to Twofold 0.1 a percent sign was written as %25 too.
+        # Up to Twofold 0.1 a percent sign was written as %25 as well.
         escaped = _WHITE_SPACE_OR_PERCENT.sub(lambda match: quote(match[0]), value)
         names.update({name: value for name in (escaped, _word(value)) if name not in known})
     return names

@@ -298,7 +298,7 @@ def seed_variance(seed_means: Sequence[Floats], weights: Floats) -> tuple[float 
     enough = [own for own in seed_means if len(own) >= MIN_SEEDS]
     if not enough:
         return None, 0.0
-    # What an arm of one or two seeds does not tell is borrowed from the other arms.
+    # For an arm with one or two seeds the estimate is pooled with that of the other arms.
     usual = float(np.mean([own.var(ddof=1) for own in enough]))
     usual_degrees = sum(len(own) - 1 for own in enough)
     total = scale = 0.0
@@ -325,7 +325,7 @@ def pooled_seed_variance(seed_means: Floats, weights: Floats) -> tuple[Floats, F
     squares = (centred**2).sum(axis=(-2, -1))
     size = float(weights @ weights)
     own = ((weights @ centred) ** 2).sum(axis=-1) / size
-    # A shift of all arms alike is no part of the other contrasts.
+    # A shift of all arms alike cancels in the other contrasts.
     shift = np.ones(arms) - weights * (weights.sum() / size)
     shift /= max(math.sqrt(float(shift @ shift)), 1e-12)
     rest = squares - own - ((shift @ centred) ** 2).sum(axis=-1)

@@ -78,6 +78,6 @@ def without_empty(codebook: Vectors, vectors: Vectors) -> Vectors:
         seeds = np.unique(vectors[worst[distances[worst] > least]], axis=0)
         if not len(seeds):
             break
-        # A vector that is a row itself has no error any more, so the error falls every round.
+        # A vector that has become a row has no error, so the error falls in every round.
         codebook[empty[: len(seeds)]] = seeds
     return codebook[used]

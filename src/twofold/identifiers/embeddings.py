@@ -208,7 +208,7 @@ class _Maker:
 def _rotated(vectors: Vectors, width: int) -> Vectors:
     """Vectors in the coordinates of their `width` principal axes, (N, width)."""
     axes = principal_axes(vectors, width)
-    # An axis has no sign of its own; this choice keeps sums the same on every machine.
+    # The sign of an axis is arbitrary; this choice keeps sums the same on every machine.
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1, 1)
     rotated = np.zeros((len(vectors), width), np.float32)
     rotated[:, : axes.shape[1]] = vectors @ axes

@@ -253,7 +253,7 @@ class SparseDictionary:
             random_state=seed,
         )
         with warnings.catch_warnings():
-            # Sparse codes that are a millionth from their optimum serve a step as well.
+            # Sparse codes within a millionth of their optimum are accurate enough for a step.
             warnings.simplefilter("ignore", ConvergenceWarning)
             atoms = learner.fit((known / lengths).astype(np.float64)).components_
         return cls(np.ascontiguousarray(atoms, dtype=np.float32), levels)

@@ -99,7 +99,8 @@ class _Autoencoder(nn.Module):
             loss = loss + F.mse_loss(chosen, residuals.detach())
             loss = loss + _COMMITMENT * F.mse_loss(residuals, chosen.detach())
             quantized, residuals = quantized + chosen, residuals - chosen.detach()
-        # Straight-through: the decoder reads the codes' rows, the encoder gets its gradient.
+        # Straight-through estimator: the decoder reads the codes' rows, the encoder gets its
+        # gradient.
         straight = latent + (quantized - latent).detach()
         return loss + F.mse_loss(self.decoder(straight), vectors), levels
 

@@ -66,7 +66,7 @@ class Backbone(nn.Module):
         self.time_embedding: nn.Embedding | None = None
         if vocabulary.reads_time:
             width = model.get_input_embeddings().embedding_dim
-            # From zero, so that a training starts as one without it does.
+            # Zero-initialised, so that an untrained one changes nothing.
             self.time_embedding = nn.Embedding(TIME_BUCKETS, 2 * width, padding_idx=UNKNOWN_TIME)
             nn.init.zeros_(self.time_embedding.weight)
         self._outputs: dict[tuple[int, int], PackedLinear] = {}

@@ -287,7 +287,7 @@ def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:
         backbone: Backbone = LlamaDecoder(Llama.from_pretrained(folder, config), vocabulary)
     else:
         backbone = _load_with_transformers(folder, vocabulary)
-    # The weights are mapped from the file, so a program that overwrites it would change or crash a
+    # The weights are memory-mapped, so a program that overwrites the file would change or crash a
     # served model.
     for tensor in (*backbone.model.parameters(), *backbone.model.buffers()):
         tensor.data = tensor.data.clone()

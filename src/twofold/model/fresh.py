@@ -13,7 +13,7 @@ from twofold.model.vocabulary import Vocabulary, longest_request, padded
 from twofold.records import InputError, Task
 
 if TYPE_CHECKING:
-    # Imported where they are used, as a decoder does without.
+    # Imported where they are used, as a decoder does not need them.
     from transformers import PreTrainedModel
 
 SIZES = {

@@ -242,7 +242,7 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     if index.field == "text and queries":
         wanted = query_factors(examples, len(texts), sentence.encode(queries))
         vectors = near_queries(vectors, wanted)
-    # Rounded as in the model folder, so that a trained model answers like the loaded one.
+    # Rounded as in the model folder, so that a model has the same answers before and after loading.
     vectors = vectors.astype(np.float16).astype(np.float32)
     return replace(lexical, sentence=sentence, vectors=vectors)
 

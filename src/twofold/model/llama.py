@@ -296,7 +296,7 @@ class Trunk(nn.Module):
 
 @lru_cache(maxsize=4)
 def _rotation_table(length: int, width: int, theta: float, device: torch.device) -> Rotation:
-    # Made outside of inference mode, since a training may use the cached table as well.
+    # Made outside of inference mode, since training may use the cached table as well.
     with torch.inference_mode(False):
         steps = torch.arange(0, width, 2, dtype=torch.float32, device=device)
         frequencies = 1.0 / theta ** (steps / width)

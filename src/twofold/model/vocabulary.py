@@ -375,7 +375,7 @@ def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tu
         codes[own] = spaces.of(task).codes[items[rows]].reshape(-1)
         codebooks[own] = np.tile(spaces.codebooks_of(task), len(rows))
     sequence = np.repeat(example, levels)
-    # A position of any sequence as one number, so that equal ones are found by `np.unique`.
+    # A position of any sequence as one number, so that `np.unique` finds equal ones.
     width = int(layout.counts.max(initial=0)) + 1
     positions = sequence * width + np.repeat(ends, levels) + level
     contexts, first, target_contexts = np.unique(positions, return_index=True, return_inverse=True)

@@ -171,7 +171,7 @@ class GenerativeRetriever:
         if self._alive[item] == alive:
             return
         self._alive[item] = alive
-        # Counts without a filter are updated, those of a filter computed anew when it is used.
+        # Counts without a filter are updated; those of a filter are computed again when it is used.
         self._counts = {key: counts for key, counts in self._counts.items() if not key[1]}
         for (task, _), counts in self._counts.items():
             self.model.tries[task].change(counts, item, 1 if alive else -1)
@@ -238,7 +238,7 @@ class GenerativeRetriever:
                 f"{next(iter(given))}: the model reads how long after the last event a request is "
                 f"made; give both time and last_event_time, or neither"
             )
-        # Imported here, as trainings and evaluations have times of the dataset alone.
+        # Imported here, as trainings and evaluations use only times of the dataset.
         from twofold.data.times import is_seconds
 
         for name, time in given.items():

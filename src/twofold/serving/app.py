@@ -91,7 +91,7 @@ def create_app(
         app.include_router(routes, dependencies=in_docs)
     app.include_router(page_routes(web))
     add_problem_handlers(app)
-    # The last one added handles a request first: the body of a client without a key is not read.
+    # The last one added handles a request first, so the body of a client without a key is not read.
     app.add_middleware(Limits, batcher=batcher, settings=settings)
     app.add_middleware(Access, keys=keys, open_paths=(*_OPEN_PATHS, *page_files(web)))
     app.add_middleware(Measured, metrics=metrics)

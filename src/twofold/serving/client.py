@@ -207,7 +207,7 @@ class Client:
         if not response.is_success:
             raise ServerError(request, response.status_code, _detail(response))
         try:
-            # A newer server may send fields that this client does not know.
+            # A newer server may send fields that this client does not have.
             return answer.model_validate_json(response.content, extra="ignore")
         except pydantic.ValidationError:
             detail = "this is not an answer of Twofold; give the address of its server"

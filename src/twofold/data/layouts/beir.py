@@ -1,7 +1,7 @@
 """BEIR's folders: `corpus.jsonl`, `queries.jsonl`, `qrels/train.tsv`, `dev.tsv`, `test.tsv`.
 
-A file's name is the split of its queries. Tables of ours may stand for those of BEIR: `items` for
-`corpus`, and `interactions` next to them.
+A file's name is the split of its queries. The folder may have `items` instead of `corpus`, and
+`interactions` in addition.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ def tables(folder: Path) -> Tables:
     """The tables of a folder with BEIR's judgments.
 
     Raises:
-        InputError: a table is missing or not readable.
+        InputError: a table is missing or invalid.
     """
     qrels = [_judgments(path) for path in sorted((folder / "qrels").glob("*.tsv"))]
     present = read_present(folder)
@@ -55,7 +55,7 @@ def _corpus(folder: Path) -> Table:
 
 
 def _without_metadata(table: Table) -> Table:
-    """The table without BEIR's column of objects, with a note where they hold anything."""
+    """The table without BEIR's metadata column, with a note unless it is empty."""
     if "metadata" not in table.rows.columns:
         return table
     notes = [note for note in table.notes if "'metadata'" not in note.problem]
@@ -75,7 +75,9 @@ def _judgments(path: Path) -> Table:
 
 
 def _with_split(given: Table, qrels: list[Table]) -> Table:
-    """The queries with the split of the first file that judges them, unless they have a split."""
+    """The queries with the split of the first file that has judgments of them, unless they have a
+    split.
+    """
     named = given.with_rows(given.rows.rename({"_id": "query_id"}, strict=False))
     named.require_columns("query_id")
     queries = _without_metadata(named)
@@ -94,7 +96,7 @@ def _split_of_queries(table: Table) -> pl.DataFrame:
 
 
 def _judged_twice(queries: Table, judged: pl.DataFrame) -> list[Note]:
-    """A note on queries that several files judge: they are in the split of the first file alone."""
+    """A note on queries with judgments in several files; they are in the split of the first."""
     files = judged.group_by("query_id", maintain_order=True).agg("file", pl.col("split").first())
     several = files.filter(pl.col("file").list.len() > 1)
     if not several.height:

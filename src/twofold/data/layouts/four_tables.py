@@ -1,4 +1,4 @@
-"""Our own layout: a folder with items and interactions, or queries and qrels, or all four."""
+"""Twofold's own layout: a folder with items and interactions, or queries and qrels, or all four."""
 
 import re
 from collections.abc import Mapping
@@ -15,11 +15,12 @@ LISTED = {
     "recognised by": "interactions.csv, or items.csv with queries.csv and qrels.csv, or all four",
     "gives": "what there is: search, recommendation or both",
 }
-"""What `twofold sources` says of this layout; each table may be in any format that is read."""
+"""The description of this layout in `twofold sources`; a table may be in any format that is read.
+"""
 
 
 def tables(folder: Path, given: Mapping[str, Table] | None = None) -> dict[str, list[Table]]:
-    """The tables of a folder, enough for one task at least.
+    """The tables of a folder, which must be enough for at least one task.
 
     Args:
         folder: the folder.
@@ -41,7 +42,7 @@ def tables(folder: Path, given: Mapping[str, Table] | None = None) -> dict[str, 
 
 
 def _not_read(folder: Path) -> list[Note]:
-    """A note on files that may hold a table, and have the name of none."""
+    """A note on files that may contain a table but do not have the name of one."""
     names = sorted(
         path.name
         for path in set(folder.iterdir()) - set(present(folder).values())
@@ -60,17 +61,17 @@ def present(folder: Path) -> dict[str, Path]:
     """The files of the tables that a folder has.
 
     Raises:
-        InputError: a table is there twice.
+        InputError: there are two files of a table.
     """
     paths = {name: find_table(folder, name) for name in TABLES}
     return {name: path for name, path in paths.items() if path}
 
 
 def read_present(folder: Path, given: Mapping[str, Table] | None = None) -> dict[str, list[Table]]:
-    """The tables that a folder has, few as they may be; `given` are those that were read already.
+    """The tables that a folder has, even if they are too few; `given` were read already.
 
     Raises:
-        InputError: something is called as a table that is missing, and is not read as one.
+        InputError: a table is missing, and a file has a similar name.
     """
     paths = present(folder)
     for name in TABLES:
@@ -81,7 +82,7 @@ def read_present(folder: Path, given: Mapping[str, Table] | None = None) -> dict
 
 
 def _almost(folder: Path, name: str) -> str | None:
-    """What is wrong with the entry of a folder that is called almost as a missing table."""
+    """What is wrong with a file whose name is similar to that of a missing table."""
     one = {"queries": "query"}.get(name, name.removesuffix("s"))
     called = re.compile(rf"({name}|{one})([-_ ]?(part)?[-_ ]?\d+)?\..+", re.IGNORECASE)
     alike = sorted(path for path in folder.iterdir() if called.fullmatch(path.name))
@@ -99,7 +100,7 @@ def _almost(folder: Path, name: str) -> str | None:
 
 
 def _holds(folder: Path) -> str:
-    """The first files of a folder in which no table was found, for a person to see why."""
+    """The first files of a folder without tables, for the error message."""
     names = sorted(
         f"{path.name} (a folder)" if path.is_dir() else path.name
         for path in folder.iterdir()
@@ -113,7 +114,7 @@ _SHOWN = 5
 
 
 def require_enough(folder: Path, tables: dict[str, list[Table]]) -> dict[str, list[Table]]:
-    """Return the tables where they are enough for one task; else raise InputError."""
+    """Return the tables if they are enough for one task; else raise InputError."""
     for first, second in (("queries", "qrels"), ("qrels", "queries")):
         if first in tables and second not in tables:
             raise InputError(

@@ -1,10 +1,10 @@
-"""Kuaishou's logs: KuaiSAR, of videos, and KuaiSearch, of its shop.
+"""Kuaishou's logs: KuaiSAR (videos) and KuaiSearch (shop).
 
-KuaiSAR: clicked recommendations are the interactions. A search session is a query of its user, in
-the dataset's numbers for words, and what was clicked in it is right.
+KuaiSAR: clicked recommendations are the interactions. A search session is a query of its user,
+whose words are ids, and the items that were clicked in it are relevant.
 
-KuaiSearch: what a user clicked or bought after a query is right for it, and an interaction. Its
-times count from a start of their own.
+KuaiSearch: products that a user clicked or bought after a query are relevant, and are interactions.
+Its times are relative to an unpublished origin.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _LEVELS = ("first", "second", "third", "fourth")
 _NO_BRAND = "无品牌"
 
 _EDITIONS = {"KuaiSearch": "", "KuaiSearch-Lite": "_lite"}
-"""What the names of the files of each edition end with; Lite is a part of the other one."""
+"""The suffix of the file names of each edition; Lite is a part of the other one."""
 
 _PRODUCTS = ("items", "corpus")
 _SEARCHES = ("recall",)
@@ -35,10 +35,10 @@ _NAMES = {
         for n, level in enumerate(_LEVELS[:3], start=1)
     },
 }
-"""The columns of a product, each under the names that the files and their paper have for it."""
+"""The columns of a product, with the names that they have in the files and in the paper."""
 
 _CHOICES = (("clicked_item_ids", 1), ("purchased_item_ids", 3))
-"""What a user may do with a product that a search shows, and how relevant it is then."""
+"""The actions of a user on a product in the results, with their relevance."""
 
 
 def kuaisar(folder: Path) -> Tables:
@@ -76,7 +76,7 @@ def kuaisar(folder: Path) -> Tables:
 
 
 def _clicked(table: Table, column: str, known: pl.Series) -> Table:
-    """The rows with a click on an item that has features, with notes on the others."""
+    """The rows with a click on an item that has features, with notes on the other rows."""
     clicked = table.rows.select(
         (pl.col(column).cast(pl.Float64, strict=False) > 0).fill_null(False)
     ).to_series()
@@ -138,7 +138,7 @@ def kuaisearch(folder: Path) -> Tables:
 
 
 def _edition(folder: Path) -> tuple[list[Table], list[Note]]:
-    """The products and searches of an edition, the larger one where both are there."""
+    """The products and searches of an edition, the larger one if there are both."""
     found = {
         edition: [_files(folder, names, end) for names in (_PRODUCTS, _SEARCHES)]
         for edition, end in _EDITIONS.items()
@@ -158,7 +158,7 @@ def _edition(folder: Path) -> tuple[list[Table], list[Note]]:
 
 
 def _files(folder: Path, names: Sequence[str], end: str) -> list[Path]:
-    """The files of the first name that there is, alone or in a folder of that name."""
+    """The files of the first of these names that exists, as a file or a folder."""
     for name in names:
         for pattern in (f"{name}{end}.jsonl*", f"{name}{end}/*.jsonl*"):
             if paths := sorted(folder.glob(pattern)):
@@ -194,7 +194,9 @@ def _products(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _searches(rows: pl.DataFrame) -> pl.DataFrame:
-    """The searches with a query id: user and session, and a number from a session's second on."""
+    """The searches with a query id: user and session, and a number from the session's second search
+    on.
+    """
     optional = {"split": "split", "timestamp": "time_index", "purchased_item_ids": None}
     rows = rows.with_columns(
         pl.col(given or name).alias(name)
@@ -211,7 +213,9 @@ def _searches(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _chosen(rows: pl.DataFrame) -> pl.DataFrame:
-    """What was chosen after each query, once, in the order of the searches."""
+    """The products that were chosen after each query, without repeats, in the order of the
+    searches.
+    """
     searches = rows.with_row_index("row")
     every = [
         searches.select(

@@ -1,4 +1,4 @@
-"""What a layout is: the files that a folder has, and the tables that are read from them."""
+"""The description of a layout: the files of a folder, and the tables that are read from them."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,17 +17,17 @@ Tables = dict[str, list[Table]]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A folder as somebody publishes or writes it.
+    """A layout of published folders.
 
     Attributes:
-        name: what people call it.
-        needs: the files that it has; each a pattern, or several with `|` in between of which one
+        name: its name.
+        needs: the required files, each a pattern, or several patterns separated by `|` of which one
             is enough.
-        gives: the tables that come out, for a person.
-        tables: read the four tables of a folder, or raise InputError.
-        marks: the files by which a folder is recognised; those of `needs` unless said otherwise.
-        unless: a file that a folder of this layout does not have; none by default.
-        archives: the datasets of this layout that are downloaded by name; none by default.
+        gives: a description of the resulting tables.
+        tables: reads the four tables of a folder, or raises InputError.
+        marks: the files by which a folder is recognised; by default those of `needs`.
+        unless: a file that excludes this layout; none by default.
+        archives: datasets in this layout that are downloaded by name; none by default.
     """
 
     name: str
@@ -45,24 +45,24 @@ class Layout:
         return all(has(folder, pattern) for pattern in self.marks or self.needs)
 
     def found(self, folder: Path) -> list[str]:
-        """Those of the needed files that a folder has."""
+        """The required files that a folder has."""
         return [pattern for pattern in self.needs if has(folder, pattern)]
 
 
 def has(folder: Path, pattern: str) -> bool:
-    """Whether a folder has a file of the pattern, or of one of several with `|` in between."""
+    """Whether a folder has a file of the pattern, or of one of several separated by `|`."""
     return any(path.is_file() for part in pattern.split("|") for path in folder.glob(part))
 
 
 def shown(pattern: str) -> str:
-    """A pattern for a person: `a.csv or b.dat`."""
+    """A pattern as text: `a.csv or b.dat`."""
     return " or ".join(pattern.split("|"))
 
 
 def with_validation(queries: pl.DataFrame) -> pl.DataFrame:
-    """The queries, with a tenth of those to train on as validation where a split names none.
+    """The queries, with a tenth of the training queries as validation if no query has this split.
 
-    Which ones depends on their words alone, so that the same query stays on one side.
+    The choice depends only on the words of a query, so equal queries are in one split.
 
     Args:
         queries: columns text and split.
@@ -82,6 +82,6 @@ def _is_drawn(text: str) -> bool:
 def noted(
     rows: pl.Series, path: Path, problem: str, unit: str = "row", effect: str = "left out"
 ) -> list[Note]:
-    """A note on the rows that are true, if any; there is nothing to do about them."""
+    """A note on the rows that are true, if any; it needs no action."""
     count = int(rows.sum())
     return [Note(count, str(path), problem, "nothing to do", unit, effect)] if count else []

@@ -1,4 +1,4 @@
-"""MIND, Microsoft's news: `news.tsv` and `behaviors.tsv`, without headers.
+"""MIND, a Microsoft news dataset: `news.tsv` and `behaviors.tsv`, without headers.
 
 A user's events are the clicks before the first impression, which have no time, and then the
 clicked news of each impression, in the order of time; so no event has a timestamp.
@@ -21,7 +21,7 @@ def tables(folder: Path) -> Tables:
     """The news and the clicks of a folder.
 
     Raises:
-        InputError: a line with another number of fields, or a time that is none.
+        InputError: a line has another number of fields, or an invalid time.
     """
     news = read_lines(
         folder / "news.tsv", "\t", ["item_id", "category", "subcategory", "title", "text"], more=3
@@ -61,7 +61,7 @@ def _clicks(behaviors: Table) -> pl.DataFrame:
 
 
 def _unmarked(behaviors: Table) -> list[Note]:
-    """A note on impressions that do not say what was clicked, as those of MIND's test part."""
+    """A note on impressions without click labels, as in MIND's test part."""
     shown = behaviors.rows["impressions"].fill_null("")
     unmarked = shown.str.contains(r"(?:^| )\S+(?: |$)") & ~shown.str.contains(r"-[01](?: |$)")
     if (row := first(unmarked)) is None:

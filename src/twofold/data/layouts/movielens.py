@@ -1,8 +1,7 @@
 """MovieLens folders as GroupLens publishes them: ratings are interactions, tags are queries.
 
-A tag becomes a query where at least two users gave it, after normalisation; the movies that
-carry it are its relevant items. The 100k and 1M sets have no tags, so they are recommendation
-datasets.
+A tag is a query if at least two users gave it, after normalisation; the movies with this tag are
+its relevant items. The 100k and 1M sets have no tags, so they are recommendation datasets.
 """
 
 from pathlib import Path
@@ -35,7 +34,7 @@ def tables(folder: Path) -> Tables:
     """The four tables of a raw folder.
 
     Raises:
-        InputError: a file of the layout is missing or not readable.
+        InputError: a file of the layout is missing or invalid.
     """
     is_older = _path(folder, "movies.dat").is_file()
     read, suffix = (_read_dat, "dat") if is_older else (_read_csv, "csv")
@@ -59,7 +58,7 @@ def tables_100k(folder: Path) -> Tables:
     """The items and interactions of the 100k set: `u.item` and `u.data`.
 
     Raises:
-        InputError: a line of theirs has another number of fields.
+        InputError: a line has another number of fields.
     """
     columns = ["movieId", "title", "release", "video", "url", *_GENRES]
     movies = read_lines(folder / "u.item", "|", columns)
@@ -92,7 +91,7 @@ def tag_queries(tags: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """
     key = pl.col("tag").fill_null("").map_elements(query_key, return_dtype=pl.String)
     given = tags.with_columns(key=key).filter(pl.col("key") != "")
-    # What people see is the commonest way in which the tag was typed.
+    # The text of a query is the most frequent spelling of the tag.
     typed = pl.col("tag").str.to_lowercase().str.strip_chars().mode().sort().first()
     used = given.group_by("key").agg(users=pl.col("userId").n_unique(), text=typed)
     kept = used.filter(pl.col("users") >= _MIN_USERS).sort("key")
@@ -112,7 +111,7 @@ def _read_csv(folder: Path, name: str, columns: list[str]) -> Table:
 
 
 def _read_dat(folder: Path, name: str, columns: list[str]) -> Table:
-    """The older layout: `::` between fields, no header; a title or a tag may hold `::`."""
+    """The older layout: `::` between fields, no header; a title or a tag may contain `::`."""
     free = next((n for n, column in enumerate(columns) if column in ("title", "tag")), None)
     return read_lines(_file(folder, f"{name}.dat"), "::", columns, free)
 

@@ -1,7 +1,7 @@
 """Slices of the Million Playlist Dataset: `mpd.slice.0-999.json` and so on.
 
-A playlist is a user whose tracks follow each other, and its name a query whose relevant items are
-its tracks.
+A playlist is a user whose history has its tracks in order, and its name is a query whose relevant
+items are its tracks.
 """
 
 import json
@@ -22,7 +22,7 @@ def tables(folder: Path) -> Tables:
     """The tracks and playlists of all slices in a folder, or in its folder `data`.
 
     Raises:
-        InputError: a slice that is not JSON, or not of the layout.
+        InputError: a slice is not JSON, or not in this layout.
     """
     paths = sorted([*folder.glob(_PATTERN), *folder.glob(f"data/{_PATTERN}")], key=_start)
     items: dict[str, dict[str, Any]] = {}

@@ -1,7 +1,7 @@
-"""Qilin, Xiaohongshu's search and recommendation, as Parquet in a folder for each table.
+"""Qilin, search and recommendation logs of Xiaohongshu, as Parquet in a folder for each table.
 
 A user's clicks on recommended notes are the interactions. A search is a query of its user, and the
-notes that were clicked in it are right.
+notes that were clicked in it are relevant.
 """
 
 from collections.abc import Collection
@@ -22,14 +22,14 @@ _NOTES = {
     "third_category": "taxonomy3_id",
 }
 _TIMES = ("request_timestamp", "search_timestamp", "timestamp")
-"""When a result was shown, by the names that code which reads the dataset has for it."""
+"""The column with the time of a result, by its names in published code that reads the dataset."""
 
 
 def tables(folder: Path) -> Tables:
-    """The notes, and the clicked recommendations and searches as far as they are there.
+    """The notes, and the clicked recommendations and searches if the folder has them.
 
     Raises:
-        InputError: a column is missing, or a file is not readable.
+        InputError: a column is missing, or a file is invalid.
     """
     notes = _notes(folder)
     present = {"items": [notes]}
@@ -65,7 +65,7 @@ def _notes(folder: Path) -> Table:
 
 
 def _shown(folder: Path, name: str, details: str, key: str, text: str = "") -> Table | None:
-    """What each request showed, a row a note, in the order of the files; None without files."""
+    """The results of each request, one row for each note, in file order; None without files."""
     parts, first = [], None
     for split in _SPLITS:
         for path in sorted(folder.glob(f"{name}_{split}/*.parquet")):
@@ -106,7 +106,7 @@ def _exploded(path: Path, rows: pl.DataFrame, details: str) -> pl.DataFrame:
 
 
 def _clicked(shown: Table, known: pl.Series) -> Table:
-    """The results with a click on a note that is known, with notes on the others."""
+    """The results with a click on a known note, with notes on the other results."""
     clicked = shown.rows["click"]
     there = shown.rows["item_id"].is_in(known.implode()).fill_null(False)
     notes = [
@@ -119,18 +119,18 @@ def _clicked(shown: Table, known: pl.Series) -> Table:
 
 
 def _time(rows: pl.DataFrame) -> list[str]:
-    """The column of times, where every row has one."""
+    """The column of times, if every row has one."""
     return [] if rows["timestamp"].null_count() else ["timestamp"]
 
 
 def _id(column: str | pl.Expr, name: str) -> pl.Expr:
-    """An id as text; a number, which may be a fraction where one is missing, as a whole one."""
+    """An id as text; a number, which is a float if one is missing, as an integer."""
     given = pl.col(column) if isinstance(column, str) else column
     return given.cast(pl.Int64).cast(pl.String).alias(name)
 
 
 def _columns(path: Path, needed: list[str], optional: Collection[str] = ()) -> pl.DataFrame:
-    """Some columns of a file; an optional one that is missing is null."""
+    """Some columns of a file; a missing optional column is null."""
     try:
         there = pl.read_parquet_schema(path)
         for name in needed:

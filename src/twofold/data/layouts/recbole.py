@@ -1,7 +1,7 @@
 """RecBole's atomic files: `NAME.inter`, `NAME.item`, with a type after each column's name.
 
-A header is `user_id:token`, `timestamp:float`, `title:token_seq`; fields are divided by tabs, and
-the values of a sequence by blanks. The users of `NAME.user` are not read.
+A header is `user_id:token`, `timestamp:float`, `title:token_seq`; fields are separated by tabs, and
+the values of a sequence by spaces. The users of `NAME.user` are not read.
 """
 
 from dataclasses import replace
@@ -17,14 +17,14 @@ from twofold.records import InputError
 
 _USERS = ("user_id", "session_id")
 _PROSE = ("title", "name", "text", "description", "abstract", "body", "review")
-"""What a sequence's name ends with where its tokens are words and not values."""
+"""The endings of names of sequences whose tokens are words and not values."""
 
 
 def tables(folder: Path) -> Tables:
     """The items and interactions of a folder.
 
     Raises:
-        InputError: several datasets in a folder, or a column that is missing.
+        InputError: there are several datasets in the folder, or a column is missing.
     """
     events, types = _read(_only(folder, "inter"))
     user = next((name for name in _USERS if name in types), None)
@@ -91,7 +91,7 @@ def _lines(table: Table) -> pl.Series:
 
 
 def _item_key(events: Table, items: Table | None) -> str:
-    """The column of the items' ids: `item_id`, or what the items' first column is called."""
+    """The column of the items' ids: `item_id`, or the first column of the items."""
     key = "item_id"
     if key not in events.rows.columns and items is not None:
         key = items.rows.columns[0]
@@ -100,7 +100,7 @@ def _item_key(events: Table, items: Table | None) -> str:
 
 
 def _with_title(items: Table, key: str, types: dict[str, str]) -> Table:
-    """The items with a title, the values of sequences divided as attributes are."""
+    """The items with a title; the values of sequences are separated like those of attributes."""
     if key not in items.rows.columns:
         items.require_columns("item_id")
         key = "item_id"
@@ -121,7 +121,9 @@ def _with_title(items: Table, key: str, types: dict[str, str]) -> Table:
 
 
 def _title(types: dict[str, str]) -> str | None:
-    """The column that names an item: `title`, `name`, or one that ends so, such as movie_title."""
+    """The column with the items' titles: `title`, `name`, or one with this ending, such as
+    movie_title.
+    """
     for ending in ("title", "name"):
         ends = [name for name in types if name == ending or name.endswith(f"_{ending}")]
         if ends:

@@ -1,4 +1,4 @@
-"""The layouts that are known, which of them a folder has, and which it is nearest to."""
+"""The known layouts, and the recognition of a folder's layout or of the nearest one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +36,7 @@ LAYOUTS: tuple[Layout, ...] = (
     shops.AMAZON,
     shops.JDSEARCH,
 )
-"""The published layouts, in the order in which a folder is tried; else it is `four_tables`."""
+"""The published layouts in the order in which they are tried; `four_tables` is the last."""
 
 ARCHIVES: Mapping[str, Archive] = {
     archive.name: archive for layout in LAYOUTS for archive in layout.archives
@@ -45,7 +45,7 @@ ARCHIVES: Mapping[str, Archive] = {
 
 
 def listed() -> list[dict[str, str]]:
-    """Every layout: its name, the files that it is recognised by, and what it gives."""
+    """Every layout: its name, the files by which it is recognised, and its tables."""
     return [four_tables.LISTED] + [
         {
             "name": layout.name,
@@ -60,7 +60,8 @@ def folder_tables(folder: Path) -> Tables:
     """The tables of a folder, by the first layout that recognises it.
 
     Raises:
-        InputError: no layout has such files; it names the nearest one and what is missing.
+        InputError: no layout has these files; the message has the nearest one and the missing
+            files.
     """
     for layout in LAYOUTS:
         if layout.recognises(folder):
@@ -78,7 +79,8 @@ def _usable(folder: Path, layout: Layout, tables: Tables) -> Tables:
     """The tables that have rows.
 
     Raises:
-        InputError: they are enough for no task; it names the first reason why rows were left out.
+        InputError: they are not enough for any task; the message has the first reason why rows were
+            left out.
     """
     empty = {n for n, parts in tables.items() if not any(part.rows.height for part in parts)}
     if empty & {"queries", "qrels"}:
@@ -106,7 +108,7 @@ def _nearest(folder: Path, layout: Layout) -> InputError:
 
 
 def _inside(folder: Path) -> InputError | None:
-    """An error that names a folder within `folder` which is a dataset; None where there is none."""
+    """An error that names a subfolder of `folder` with a dataset; None if there is none."""
     for path in sorted(path for path in folder.iterdir() if path.is_dir()):
         name = next((layout.name for layout in LAYOUTS if layout.recognises(path)), None)
         if name is None and len(four_tables.present(path)) > 1:

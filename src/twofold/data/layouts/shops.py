@@ -1,4 +1,4 @@
-"""What shoppers buy and search: Amazon Reviews 2023 with ESCI's queries, and JDsearch."""
+"""Shopping logs: Amazon Reviews 2023 with ESCI's queries, and JDsearch."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +12,18 @@ from twofold.records import InputError
 
 _ESCI = "shopping_queries_dataset_examples.parquet"
 _GRADES = {"E": 2, "S": 1, "C": 0, "I": 0}
-"""ESCI's exact and substitute products are right; complements and irrelevant ones are not."""
+"""ESCI's exact and substitute products are relevant; complements and irrelevant ones are not."""
 
 _ACTIONS = {"CLICK": 1, "CART": 2, "FLW": 2, "ORD": 3}
 _TERMS = "\x18"
-"""What stands between the term ids of a text in JDsearch."""
+"""The separator of the term ids of a text in JDsearch."""
 
 
 def amazon(folder: Path) -> Tables:
-    """The products and reviews of a category, and the queries of ESCI that it can answer.
+    """The products and reviews of a category, and ESCI's queries with relevant products in it.
 
     Raises:
-        InputError: no reviews, several categories, or a column that is missing.
+        InputError: there are no reviews, several categories, or a column is missing.
     """
     meta = [path for path in sorted(folder.glob("meta_*")) if path.is_file()]
     if len(meta) > 1:
@@ -72,7 +72,7 @@ def _selected(table: Table, rows: pl.DataFrame) -> Table:
 
 
 def _esci(path: Path, products: pl.Series, reviews: pl.DataFrame) -> Tables:
-    """ESCI's queries on amazon.com, with the products that are right by their ASIN."""
+    """ESCI's queries on amazon.com, with the ASINs of the relevant products."""
     examples = read_table(path)
     examples.require_columns("query_id", "query", "product_id", "product_locale", "esci_label")
     parents = pl.DataFrame({"product_id": products, "item_id": products})
@@ -100,7 +100,7 @@ def _esci(path: Path, products: pl.Series, reviews: pl.DataFrame) -> Tables:
 
 @dataclass(slots=True)
 class _Shoppers:
-    """What the rows of JDsearch say, of which each is a user."""
+    """The contents of JDsearch, which has one row for each user."""
 
     events: list[tuple[str, str]] = field(default_factory=list)
     queries: dict[str, tuple[str, str, str]] = field(default_factory=dict)
@@ -112,7 +112,7 @@ def jdsearch(folder: Path) -> Tables:
     """The products, histories and queries of JDsearch; times are since a user's last action.
 
     Raises:
-        InputError: a line of another number of fields, or lists of different lengths.
+        InputError: a line has another number of fields, or lists have different lengths.
     """
     levels = [f"cate_{kind}_{n}" for n in range(1, 5) for kind in ("id", "name")]
     columns = ["item_id", "title", "brand_id", "brand", *levels, "shop"]
@@ -132,7 +132,7 @@ def jdsearch(folder: Path) -> Tables:
 
 
 def _shopper(table: Table, number: int, known: set[str], read: _Shoppers) -> None:
-    """Read a row: a user's history with its queries, and the query of the test."""
+    """Read a row: a user's history with its queries, and the test query."""
     row = table.rows.row(number, named=True)
     parts = {name: (row[name] or "").split("_") if row[name] else [] for name in row}
     histories = [parts[name] for name in ("history_queries", "history", "history_types")]
@@ -165,7 +165,7 @@ def _shopper(table: Table, number: int, known: set[str], read: _Shoppers) -> Non
 
 
 def _label(text: str) -> int | None:
-    """The relevance of a candidate, such as 3 of 3.0; None where it is no number."""
+    """The relevance of a candidate, such as 3 for 3.0; None if it is not a number."""
     return int(text.partition(".")[0]) if text.replace(".", "", 1).isdecimal() else None
 
 

@@ -1,4 +1,4 @@
-"""Goodbooks-10k and HetRec's Last.fm: what users read or hear, and tags, which become queries."""
+"""Goodbooks-10k and HetRec Last.fm: books and artists of users, and tags, which become queries."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from twofold.records import InputError
 
 _MIN_USERS = 2
 _MAX_SHARE = 0.05
-"""A tag on a larger share of the books is a shelf, such as to-read, and no request."""
+"""A tag on a larger share of the books is a shelf, such as to-read, and not a query."""
 
 _MIN_SHELF = 20
-"""A tag on so few books is no shelf, however few books there are."""
+"""A tag on at most this many books is not a shelf, however few books there are."""
 
 
 def goodbooks(folder: Path) -> Tables:
@@ -56,7 +56,7 @@ def _books(books: pl.DataFrame) -> pl.DataFrame:
 def _shelves(
     folder: Path, books: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, tuple[Note, ...]]:
-    """The queries and qrels of tags that two users or more gave to a book, without shelves."""
+    """The queries and qrels of tags that at least two users gave to a book, without shelves."""
     tags, given = read_table(folder / "tags.csv"), read_table(folder / "book_tags.csv")
     tags.require_columns("tag_id", "tag_name")
     given.require_columns("goodreads_book_id", "tag_id", "count")
@@ -90,7 +90,7 @@ def lastfm(folder: Path) -> Tables:
     """The artists, plays and tags of HetRec's Last.fm; plays have no time.
 
     Raises:
-        InputError: a file's header is another one.
+        InputError: a file has another header.
     """
     artists = _headed(folder / "artists.dat", ["id", "name", "url"], more=1)
     plays = _headed(folder / "user_artists.dat", ["userID", "artistID", "weight"])

@@ -1,8 +1,8 @@
-"""Logs of User Behavior Insights (UBI) 1.3, as OpenSearch, Solr and Elasticsearch keep them.
+"""Logs of User Behavior Insights (UBI) 1.3 from OpenSearch, Solr and Elasticsearch.
 
-`ubi_queries` holds what people typed, `ubi_events` what they did: an action with an object. An
-action that chooses its object is an interaction of the client, and, where it follows a query, a
-relevant item of it. The items are a table `items`, or the objects that occur.
+`ubi_queries` has the queries, `ubi_events` the actions with their objects. An action that chooses
+its object is an interaction of the client. If it follows a query, the object is relevant to it. The
+items are those of a table `items`, or the objects that occur.
 """
 
 import re
@@ -23,10 +23,10 @@ _GRADES = (
         {"click", "clicked", "clickthrough", "watch", "view", "play", "download", "select", "open"},
     ),
 )
-"""The relevance of an action by the words of its name; the first that is found counts."""
+"""The relevance of an action by the words of its name; the first match counts."""
 
 _AGAINST = {"remove", "removed", "delete", "undo", "cancel", "return", "dislike", "hover"}
-"""Words that make an action say the opposite, or nothing."""
+"""Words in the name of an action that is negative or not a choice."""
 
 _OBJECT = r'^\s*\{(?s:.*)"query"(?s:.*)\}\s*$'
 _USERS = ("client_id", "user_id", "session_id")
@@ -37,7 +37,7 @@ def tables(folder: Path) -> Tables:
     """The tables of a folder with `ubi_queries` and `ubi_events`.
 
     Raises:
-        InputError: a table is not readable, or no event chooses an object.
+        InputError: a table is invalid, or no event chooses an object.
     """
     queries, asked = _queries(_log(folder, "ubi_queries"))
     events = _events(_log(folder, "ubi_events"))
@@ -54,7 +54,7 @@ def tables(folder: Path) -> Tables:
 
 
 def _log(folder: Path, name: str) -> Table:
-    """A log without the notes on its objects, of which the fields are taken one by one."""
+    """A log without the notes on its objects, whose fields are read one by one."""
     path = find_table(folder, name)
     if path is None:
         raise InputError(
@@ -67,10 +67,10 @@ def _log(folder: Path, name: str) -> Table:
 
 
 def _field(table: Table, name: str) -> pl.Series:
-    """A field such as `event_attributes.object.object_id`, null where it is not given.
+    """A field such as `event_attributes.object.object_id`, null if it is missing.
 
-    It is a column of that name, or within a column of objects: the outermost one, or `_source`,
-    in which a search engine's export keeps a document.
+    It is a column with that name, or a field in a column of objects: the outermost one, or
+    `_source`, which has the document in a search engine's export.
     """
     columns = table.rows.columns
     if name in columns:
@@ -90,13 +90,15 @@ def _field(table: Table, name: str) -> pl.Series:
 
 
 def _user(table: Table) -> pl.Series:
-    """Who did it: the first of client, user and session that the log names."""
+    """The user of an event: the first of client, user and session that the log has."""
     fields = [_field(table, name) for name in _USERS]
     return next((field for field in fields if field.null_count() < len(field)), fields[0])
 
 
 def _typed(table: Table) -> pl.Series:
-    """What was typed: `user_query`, or its field `query`, where the first UBI has an object."""
+    """The query text: `user_query`, or its field `query`, since the first UBI version has an
+    object.
+    """
     text = _field(table, "user_query")
     is_object = text.str.contains(_OBJECT).fill_null(False)
     if not is_object.any():
@@ -106,7 +108,7 @@ def _typed(table: Table) -> pl.Series:
 
 
 def _queries(table: Table) -> tuple[Table, pl.DataFrame]:
-    """The queries as a table, and each query's user; a query's further pages are left out."""
+    """The queries as a table, and each query's user, without further result pages of a query."""
     rows = pl.DataFrame(
         {
             "query_id": _field(table, "query_id"),
@@ -148,7 +150,7 @@ def _events(table: Table) -> Table:
 
 
 def _grade(action: str | None) -> int:
-    """The relevance that an action says, such as 2 of add_to_cart; 0 where it chooses nothing."""
+    """The relevance of an action, such as 2 for add_to_cart; 0 if it is not a choice."""
     apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", action or "")
     words = set(re.split(r"[^a-z]+", apart.lower()))
     if words & _AGAINST:
@@ -185,7 +187,7 @@ def _chosen(events: Table) -> tuple[pl.DataFrame, tuple[Note, ...]]:
 def _interactions(
     path: Path, chosen: pl.DataFrame, asked: pl.DataFrame, notes: tuple[Note, ...]
 ) -> Table:
-    """What each client chose; an event without a client has that of its query."""
+    """The objects that each client chose; an event without a client has the client of its query."""
     joined = chosen.join(asked, on="query_id", how="left", maintain_order="left")
     rows = joined.with_columns(user_id=pl.coalesce("user_id", "asked_by"))
     nobody = rows["user_id"].is_null()
@@ -201,7 +203,7 @@ def _interactions(
 def _qrels(
     path: Path, chosen: pl.DataFrame, asked: pl.DataFrame
 ) -> tuple[pl.DataFrame, tuple[Note, ...]]:
-    """The most that anybody did with each item after each query."""
+    """The largest relevance of each item after each query, over all users."""
     after = chosen.filter(pl.col("query_id").is_not_null())
     known = after.join(asked, on="query_id", how="semi", maintain_order="left")
     notes = []
@@ -215,7 +217,7 @@ def _qrels(
 
 
 def _items(folder: Path, events: Table) -> Table:
-    """The table items, or the objects of the events with the first title that one has."""
+    """The table items, or the objects of the events, each with its first title."""
     if path := find_table(folder, "items"):
         return read_table(path)
     seen = events.rows.filter(pl.col("item_id").is_not_null())

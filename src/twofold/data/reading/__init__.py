@@ -1,1 +1,1 @@
-"""One file for each step from the bytes of a file to the columns of a table, all as text."""
+"""From the bytes of a file to the columns of a table, all as text; one file for each step."""

@@ -1,4 +1,4 @@
-"""From the columns of a file to those of a table: their names, and which are left out."""
+"""From the columns of a file to those of a table: names, and columns that are left out."""
 
 import re
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ from twofold.data.reading.values import VECTOR_LENGTH, vector_note
 from twofold.records import InputError
 
 _AROUND = " \t\r\n\u00a0\u200b\ufeff"
-"""What may stand round a column's name without being part of it."""
+"""Characters around a column's name that are not part of it."""
 
 _NAMELESS = re.compile(r"(Unnamed: \d+(\.\d+)*|__index_level_\d+__|)")
-"""How pandas names a column that has no name, such as the numbers of its rows."""
+"""The name that pandas gives to a column without one, such as the row numbers."""
 
 _NUMBERS = re.compile(r"\s*\[[\s\d.,eE+-]*\]\s*")
 
 
 def table_columns(path: Path, raw: Raw) -> tuple[pl.DataFrame, pl.Series, list[Note]]:
-    """The columns that have a name, the lines of the rows, and notes on what was left out.
+    """The columns with a name, the lines of the rows, and notes on what was left out.
 
     Rows without any value are left out.
 
     Raises:
-        InputError: two columns of the same name, or none with a name.
+        InputError: two columns have the same name, or no column has a name.
     """
     notes = list(raw.notes)
     columns: dict[str, pl.Series] = {}
@@ -69,7 +69,7 @@ def _nameless(path: Path, number: int, name: str, column: pl.Series) -> Note:
 
 
 def _vector_length(column: pl.Series) -> int:
-    """How many numbers the first value has, where all values are lists of many; else 0."""
+    """The number of elements of the first value, if all values are vectors; else 0."""
     given = column.drop_nulls()
     if not len(given) or not _NUMBERS.fullmatch(given[0]):
         return 0
@@ -80,7 +80,7 @@ def _vector_length(column: pl.Series) -> int:
 
 
 def _empty_rows(frame: pl.DataFrame) -> pl.Series:
-    """Which rows have no value in any column."""
+    """The rows without a value in any column."""
 
     def is_empty(column: pl.Series) -> pl.Series:
         return column.is_null() | (column.str.strip_chars() == "")

@@ -1,4 +1,4 @@
-"""The bytes of a file, uncompressed, and its text: UTF-8, or UTF-16 and UTF-32 by their mark."""
+"""Decompresses and decodes files: UTF-8, or UTF-16 and UTF-32 with a byte order mark."""
 
 import codecs
 import gzip
@@ -11,7 +11,7 @@ from twofold.records import InputError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is the beginning of this one
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is a prefix of this one
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -33,10 +33,10 @@ _GZIP = b"\x1f\x8b"
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file; where they are compressed with gzip, what they hold.
+    """The bytes of a file, decompressed if they are compressed with gzip.
 
     Raises:
-        InputError: not readable, or compressed data that is broken.
+        InputError: the file cannot be read, or its compressed data are corrupt.
     """
     try:
         data = path.read_bytes()
@@ -53,13 +53,14 @@ def read_text(path: Path) -> str:
     """The text of a file, without a byte order mark.
 
     Raises:
-        InputError: not readable, or not text in a known encoding; it names line, byte and remedy.
+        InputError: the file cannot be read, or is not text in a known encoding; the message has
+            line, byte and remedy.
     """
     return decode(path, read_bytes(path))
 
 
 def decode(path: Path, data: bytes) -> str:
-    """The text that `data`, the bytes of `path`, stands for; see `read_text`."""
+    """Decode `data`, the bytes of `path`; see `read_text`."""
     for magic, what in _OTHER_FORMATS:
         if data.startswith(magic):
             raise InputError(f"{path}: is {what}")
@@ -93,14 +94,14 @@ def _undecodable(path: Path, data: bytes, position: int, encoding: str) -> Input
 
 
 def _is_mostly_utf8(data: bytes) -> bool:
-    """Whether more characters outside ASCII are valid UTF-8 than are not."""
+    """Whether most non-ASCII characters are valid UTF-8."""
     text = data.decode("utf-8", "replace")
     beyond = len(re.findall(r"[^\x00-\x7f]", text))
     return beyond > 2 * text.count("\ufffd")
 
 
 def _with_zeros(path: Path, data: bytes) -> InputError:
-    """Zero bytes: UTF-16 without its mark, or a file that is not text."""
+    """The error for NUL bytes: UTF-16 without a byte order mark, or a file that is not text."""
     beginning = data[:200]
     for name, zeros in (("utf-16le", beginning[1::2]), ("utf-16be", beginning[::2])):
         if zeros.count(0) > len(zeros) / 2:

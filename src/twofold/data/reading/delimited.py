@@ -1,8 +1,8 @@
-"""CSV as spreadsheets read it, and TSV, in which a quote is a character.
+"""Reads CSV as spreadsheets do, and TSV, in which a quote is a character.
 
 In CSV a cell that begins with a quote ends with one; a quote inside any other cell is a character
-(24" screen). Lines end with a line feed, a carriage return, or both; lines without any character
-are no rows. Short rows are filled with empty cells and counted; longer ones are an error.
+(24" screen). Lines end with a line feed, a carriage return, or both; empty lines are skipped. Short
+rows are filled with empty cells and counted; longer ones are an error.
 """
 
 import csv
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 _DELIMITERS = ",;\t|"
 _CHUNK = 4000
-"""Rows that are brought into columns at once."""
+"""The number of rows that are converted to columns at once."""
 
 _BLOCK = 1 << 23
-"""Characters that are checked at once."""
+"""The number of characters that are checked at once."""
 
 
 def read_csv(path: Path, text: str) -> Raw:
-    """The columns of a CSV file, divided by what divides its header: `,` or else `;`, tab, `|`.
+    """The columns of a CSV file, with the delimiter of its header: `,` or else `;`, tab, `|`.
 
     Raises:
-        InputError: a quote that does not enclose a cell, or a row longer than the header.
+        InputError: a quote does not enclose a cell, or a row is longer than the header.
     """
     first_line, skipped, delimiter = _beginning(text)
     delimiter = delimiter or _delimiter_of(first_line)
@@ -56,7 +56,7 @@ def read_tsv(path: Path, text: str) -> Raw:
     """The columns of a TSV file.
 
     Raises:
-        InputError: a header that is not divided by tabs, or a row longer than the header.
+        InputError: the header has no tabs, or a row is longer than the header.
     """
     header, _, _ = _beginning(text)
     names = header.split("\t")
@@ -74,7 +74,7 @@ def read_tsv(path: Path, text: str) -> Raw:
 
 
 def _beginning(text: str) -> tuple[str, int, str | None]:
-    """The header, the records before it, and the delimiter that a line `sep=;` before it names."""
+    """The header, the records before it, and the delimiter of a line `sep=;` before it."""
     lines = (match[0] for match in re.finditer(r"[^\r\n]+", text))
     header = next((line for line in lines if line.strip(" ")), "")
     named = re.fullmatch(r'"?sep=(.)"?', header.strip())
@@ -85,13 +85,13 @@ def _beginning(text: str) -> tuple[str, int, str | None]:
 
 
 def _delimiter_of(header: str) -> str:
-    """What divides a header: the commonest delimiter outside quotes, a comma where in doubt."""
+    """The delimiter of a header: the most frequent one outside quotes, or a comma."""
     outside = re.sub(r'"[^"]*"', "", header)
     return max(_DELIMITERS, key=outside.count)
 
 
 def _unquoted(path: Path, text: str, delimiter: str, skipped: int = 0) -> Raw:
-    """A file in which every line is a row and every delimiter divides two cells."""
+    """A file in which every line is a row and every delimiter separates two cells."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not skipped and (raw := _even_lines(text, delimiter, quoted=False)):
@@ -133,10 +133,10 @@ def _quoted(path: Path, text: str, delimiter: str, skipped: int) -> Raw:
 
 
 def _even_lines(text: str, delimiter: str, quoted: bool) -> Raw | None:
-    """The columns, where each line is a row as long as the header; None for any other file.
+    """The columns if each line is a row as long as the header; None for any other file.
 
-    Where `quoted`, quotes must enclose whole cells. Polars reads such a file as the csv module
-    does, many times as fast.
+    If `quoted`, quotes must enclose whole cells. Polars reads such a file like the csv module, many
+    times as fast.
     """
     text = text.rstrip("\n")
     height, size = 0, None
@@ -162,7 +162,7 @@ def _even_lines(text: str, delimiter: str, quoted: bool) -> Raw | None:
 
 
 def _sizes(lines: pl.Series, delimiter: str, quoted: bool) -> pl.Series | None:
-    """The number of cells of each line; None where one has a quote that encloses no whole cell."""
+    """The number of cells of each line; None if a quote does not enclose a whole cell."""
     if quoted:
         cell = rf'(?:"(?:[^"]|"")*"|[^"\r{delimiter}]*)'
         if not lines.str.contains(rf"^{cell}(?:[{delimiter}]{cell})*$").all():
@@ -191,14 +191,14 @@ def _reader(text: str, delimiter: str) -> "Reader":
 
 
 def _is_blank(cells: list[str]) -> bool:
-    """Whether a record is a line without any character but blanks."""
+    """Whether a record is a line with only whitespace."""
     return len(cells) < 2 and not "".join(cells).strip(" ")
 
 
 def _rows(records: list[list[str]], columns: int, line: int) -> pl.DataFrame:
-    """Records as columns named 0, 1, ..., with start, end and size; the first begins on `line`.
+    """Records as columns 0, 1, ..., with start, end and size; the first record begins on `line`.
 
-    Short records are filled and long ones cut; those that are blank are left out.
+    Short records are filled and long ones truncated; blank ones are left out.
     """
     sizes = [len(cells) for cells in records]
     if sizes and not min(sizes) == max(sizes) == columns:
@@ -220,7 +220,7 @@ def _rows(records: list[list[str]], columns: int, line: int) -> pl.DataFrame:
 
 
 def _first_broken(path: Path, text: str, delimiter: str, skipped: int) -> InputError:
-    """What is wrong with the first row that cannot be read, by the line on which it begins."""
+    """The error for the first row that cannot be read, with the line on which it begins."""
     reader = _reader(text, delimiter)
     sizes: list[int] = []
     start = 1
@@ -245,9 +245,9 @@ def _first_broken(path: Path, text: str, delimiter: str, skipped: int) -> InputE
 
 
 def _ragged(path: Path, sizes: pl.Series, lines: pl.Series, columns: int) -> list[Note]:
-    """A note where rows are shorter than the header; InputError where one is longer.
+    """A note if rows are shorter than the header; InputError if one is longer.
 
-    `sizes` holds the number of cells of each row, `lines` the line on which it begins.
+    `sizes` has the number of cells of each row, `lines` the line on which it begins.
     """
     if (row := first(sizes > columns)) is not None:
         raise _too_long(path, lines[row], sizes[row], columns)
@@ -263,14 +263,14 @@ def _ragged(path: Path, sizes: pl.Series, lines: pl.Series, columns: int) -> lis
 def _require_one_delimiter(
     path: Path, sizes: pl.Series, rows: pl.DataFrame, names: list[str], delimiter: str
 ) -> None:
-    """Raise InputError where one character divides the header, and another every row.
+    """Raise InputError if the header has one delimiter, and all rows another.
 
     Args:
         path: the file.
         sizes: the number of cells of each row.
-        rows: of each row its line and its text, which is that of a row of one cell.
+        rows: the line and the text of each row.
         names: the cells of the header.
-        delimiter: what divides the header.
+        delimiter: the delimiter of the header.
     """
     if len(names) == 1 or not len(sizes) or not (sizes == 1).all():
         return
@@ -294,13 +294,13 @@ def _too_long(path: Path, line: int, size: int, columns: int) -> InputError:
 
 
 def _emptied(column: pl.Series) -> pl.Series:
-    """The column with null in place of empty text."""
+    """The column with null instead of empty text."""
     empty = column == ""
     return column.set(empty, None) if empty.any() else column
 
 
 def _enclosed_cells(path: Path, raw: Raw) -> list[Note]:
-    """A note where cells of a TSV file look as if quotes enclosed them."""
+    """A note if quotes seem to enclose cells of a TSV file."""
     enclosed = [column.str.contains(r'(?s)^".*"$').fill_null(False) for column in raw.columns]
     rows = [row for cells in enclosed if (row := first(cells)) is not None]
     if not rows:
@@ -316,17 +316,17 @@ def _enclosed_cells(path: Path, raw: Raw) -> list[Note]:
 def _swallowed(
     path: Path, text: str, delimiter: str, spans: pl.DataFrame, columns: int
 ) -> list[Note]:
-    """A note where a row spans lines that each look like a row: a stray quote, perhaps.
+    """A note if a row spans lines that each look like a row, perhaps because of a stray quote.
 
-    Three such lines and more, in a file without other cells of several lines, are no accident, and
-    so an InputError. `spans` holds the lines on which each row starts and ends.
+    Three or more such lines, in a file without other cells of several lines, are an InputError.
+    `spans` has the lines on which each row starts and ends.
     """
     spans = spans.filter(pl.col("end") > pl.col("start"))
     if not spans.height or columns == 1:
         return []
     lines = _lines(text.replace("\r\n", "\n").replace("\r", "\n"))
     alike = (lines.str.count_matches(delimiter, literal=True) == columns - 1).cast(pl.UInt32)
-    # How many lines up to each look like a row; all those of a span do where it holds that many.
+    # The cumulative number of lines that look like a row, to check all lines of a span at once.
     before = pl.concat([pl.Series([0], dtype=pl.UInt32), alike.cum_sum()])
     start, end = spans["start"], spans["end"]
     cells = spans.filter(before.gather(end) - before.gather(start - 1) == end - start + 1)

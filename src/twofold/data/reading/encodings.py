@@ -1,4 +1,4 @@
-"""In which encoding a text that is not UTF-8 may be: those that read it, the likeliest first."""
+"""Guesses the encoding of a text that is not UTF-8."""
 
 import re
 from collections.abc import Callable
@@ -7,7 +7,7 @@ _SAMPLE = 1 << 16
 
 
 def likely_encodings(data: bytes) -> list[str]:
-    """The encodings that can read `data`, the one with the most usual characters first.
+    """The encodings that can decode `data`, the one with the most common characters first.
 
     The names are those of Python and of iconv.
     """
@@ -17,7 +17,7 @@ def likely_encodings(data: bytes) -> list[str]:
 
 
 def _share_of_usual(data: bytes, encoding: str) -> float | None:
-    """The share of characters outside ASCII that are usual; None where it cannot be read."""
+    """The share of non-ASCII characters that are common; None if decoding fails."""
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
@@ -28,17 +28,17 @@ def _share_of_usual(data: bytes, encoding: str) -> float | None:
 
 
 def _western(run: str) -> int:
-    """Accents and typographic signs, which stand alone between the letters of ASCII."""
+    """Accented letters and typographic characters, which are single between ASCII letters."""
     return len(re.findall(r"[À-ÖØ-öø-ÿŒœŠšŽžŸ‘’“”…–—€£«»°¿¡]", run)) if len(run) < 3 else 0
 
 
 def _cyrillic(run: str) -> int:
-    """Small letters, and capitals at the beginning of a word."""
+    """Lower-case letters, and capitals at the beginning of a word."""
     return len(re.findall(r"[а-яёіїєґў«»—№]|(?<![а-яА-Я])[А-ЯЁІЇЄҐЎ]", run))
 
 
 def _first_level(encoding: str, first: int, last: int) -> Callable[[str], int]:
-    """Characters of the part of a code table that holds the common ones, by their first byte."""
+    """Characters of the part of a code table with the common ones, by their first byte."""
 
     def usual(run: str) -> int:
         leads = (character.encode(encoding, "ignore")[:1] for character in run)
@@ -58,9 +58,9 @@ def _korean(run: str) -> int:
 _USUAL: dict[str, Callable[[str], int]] = {
     "windows-1252": _western,
     "windows-1251": _cyrillic,
-    "euc-kr": _korean,  # before Chinese, whose code table holds the same bytes
+    "euc-kr": _korean,  # before Chinese, whose code table has the same bytes
     "gb18030": _first_level("gb2312", 0xB0, 0xD7),
     "shift_jis": _japanese,
     "big5": _first_level("big5", 0xA4, 0xC6),
 }
-"""What files that are not UTF-8 mostly are in, with the count of usual characters of a run."""
+"""Common encodings other than UTF-8, each with a function that counts common characters."""

@@ -1,7 +1,7 @@
 """JSON Lines and JSON: one object for each row, its values as text.
 
-A list becomes its values joined by `|`, as MovieLens writes it; an object becomes its JSON. NaN
-and Infinity, which Python's json writes, are empty values.
+A list is read as its values joined by `|`, as in MovieLens; an object as its JSON text. NaN and
+Infinity, which Python's json writes, are empty values.
 """
 
 import json
@@ -22,10 +22,10 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 def read_json_lines(path: Path, text: str) -> Raw:
-    """The columns of a JSON Lines file: a line feed alone ends a line.
+    """The columns of a JSON Lines file, in which only a line feed ends a line.
 
     Raises:
-        InputError: a line that is no object.
+        InputError: a line is not an object.
     """
     records, lines = [], []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -48,7 +48,7 @@ def read_json(path: Path, text: str) -> Raw:
     """The columns of a JSON file: a list of objects, or objects one after the other.
 
     Raises:
-        InputError: not JSON, or a value that is no object.
+        InputError: the file is not JSON, or a value is not an object.
     """
     records, lines = [], []
     for number, value in _values(path, text):

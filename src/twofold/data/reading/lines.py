@@ -1,4 +1,4 @@
-"""Files of fields without a header, as older datasets are published."""
+"""Reads files of fields without a header, as in older datasets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ from twofold.records import InputError
 def read_fields(
     path: Path, separator: str, columns: Sequence[str], free: int | None = None, more: int = 0
 ) -> Raw:
-    """The rows of a file, one a line; lines without a character are none.
+    """The rows of a file, one for each line; empty lines are skipped.
 
     Args:
-        path: the file, in UTF-8 or, as the oldest ones are, in Latin-1.
-        separator: what stands between two fields.
+        path: the file, in UTF-8 or, like the oldest ones, in Latin-1.
+        separator: the separator of fields.
         columns: the names of the fields.
-        free: the number of the field in which the separator may stand as text; none if None.
-        more: how many fields may follow the named ones; they are not read.
+        free: the number of the field that may contain the separator as text; none if None.
+        more: the number of fields that may follow the named ones; they are not read.
 
     Raises:
-        InputError: a line with another number of fields.
+        InputError: a line has another number of fields.
     """
     rows: list[list[str | None]] = []
     lines: list[int] = []
@@ -49,10 +49,10 @@ def read_fields(
 
 
 def _text(path: Path) -> str:
-    """The text of a file in UTF-8, or in Latin-1 where it is not.
+    """The text of a file in UTF-8, or else in Latin-1.
 
     Raises:
-        InputError: mostly UTF-8, with bytes that are not.
+        InputError: the file is mostly UTF-8, with invalid bytes.
     """
     data = read_bytes(path)
     try:

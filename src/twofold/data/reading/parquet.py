@@ -1,4 +1,4 @@
-"""Parquet: columns of any type as text."""
+"""Reads Parquet: columns of any type as text."""
 
 import io
 import os
@@ -21,10 +21,10 @@ from twofold.records import InputError
 
 
 def read_parquet(path: Path, data: bytes) -> Raw:
-    """The columns of a Parquet file, of which `data` are the bytes.
+    """The columns of a Parquet file whose bytes are `data`.
 
     Raises:
-        InputError: not a Parquet file, or a broken one.
+        InputError: the file is not Parquet, or is corrupt.
     """
     try:
         with any_time_zone():
@@ -39,9 +39,9 @@ def read_parquet(path: Path, data: bytes) -> Raw:
 
 @contextmanager
 def any_time_zone() -> Iterator[None]:
-    """Let polars take times whose zone is an offset such as +05:30: it panics at them otherwise.
+    """Let polars read times whose zone is an offset such as +05:30, at which it panics otherwise.
 
-    Such times are in UTC, as those of every zone are, and the zone is not read.
+    Such times are in UTC, like those of every zone, and the zone is not read.
     """
     before = os.environ.get(_ANY_ZONE)
     os.environ[_ANY_ZONE] = "1"
@@ -58,7 +58,7 @@ _ANY_ZONE = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
 
 
 def frame_columns(path: Path, frame: pl.DataFrame) -> Raw:
-    """The columns of a frame as text; `path` is what notes name."""
+    """The columns of a frame as text; `path` is the name in notes."""
     raw = Raw([], [], pl.int_range(1, frame.height + 1, dtype=pl.UInt32, eager=True))
     for column in frame.iter_columns():
         text, notes = _as_text(path, column, raw.lines)
@@ -72,7 +72,7 @@ def frame_columns(path: Path, frame: pl.DataFrame) -> Raw:
 def _as_text(
     path: Path, column: pl.Series, lines: pl.Series
 ) -> tuple[pl.Series | None, list[Note]]:
-    """A column as text, or None where it has no text."""
+    """A column as text, or None if it cannot be converted to text."""
     dtype = column.dtype
     if dtype.is_float():
         column, notes = _with_numbers_only(path, column)

@@ -1,4 +1,4 @@
-"""What every reader gives: the columns of a file as they stand in it, as text."""
+"""The result of every reader: the columns of a file as text."""
 
 from dataclasses import dataclass, field
 
@@ -9,13 +9,13 @@ from twofold.data.dataset import Note
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A file's columns, before their names are looked at.
+    """A file's columns, before their names are checked.
 
     Attributes:
-        names: the names of the columns, as they stand in the file.
-        columns: the values as text, null where there is none; one for each name.
+        names: the names of the columns, as in the file.
+        columns: the values as text, null if missing; one column for each name.
         lines: the line on which each row begins; in Parquet, its number.
-        notes: what is not as it stands in the file.
+        notes: differences from the file.
     """
 
     names: list[str]

@@ -1,4 +1,4 @@
-"""Values with a type as text: of JSON, and of Parquet's nested columns."""
+"""Converts typed values of JSON, and of nested Parquet columns, to text."""
 
 import json
 import math
@@ -11,16 +11,16 @@ from twofold.data.dataset import Note
 from twofold.records import InputError
 
 VECTOR_LENGTH = 32
-"""From how many numbers on a list is a vector, such as an embedding, and no text."""
+"""The number of elements from which on a list counts as a vector, such as an embedding."""
 
 WHOLE_AS_FRACTION = 2**53
-"""From here on a fraction has lost the last digits of a whole number."""
+"""From here on a float cannot represent every integer."""
 
 _WHOLE_AS_SHORT_FRACTION = {"float32": 2**24, "float16": 2**11}
 
 
 def largest_whole(dtype: object) -> int:
-    """From where on a fraction of a type, of numpy, pandas or polars, loses digits of an id."""
+    """The number from which on a type of numpy, pandas or polars cannot represent every id."""
     return _WHOLE_AS_SHORT_FRACTION.get(str(dtype).lower(), WHOLE_AS_FRACTION)
 
 
@@ -32,13 +32,13 @@ def column_as_text(
     unit: str = "line",
     largest: int = WHOLE_AS_FRACTION,
 ) -> tuple[pl.Series | None, list[Note]]:
-    """A column as text, with notes on what was not read as it stands; None where it is left out.
+    """A column as text, with notes on values that were changed; None if it is left out.
 
     Args:
         path: the file that the notes name.
         name: the column's name.
-        values: text, numbers, truth values, lists or objects; None where there is none.
-        lines: the line on which each value stands.
+        values: text, numbers, booleans, lists or objects; None if missing.
+        lines: the line of each value.
         unit: what `lines` counts.
         largest: as in `whole_ids`.
     """
@@ -80,17 +80,17 @@ def vector_note(path: str, name: str, length: int) -> Note:
 
 
 def no_text_note(path: str, name: str, kind: str) -> Note:
-    """The note on a column of what cannot be written as text, which is left out."""
+    """The note on a column of values that cannot be converted to text, which is left out."""
     problem = f"column '{name}' holds {kind}, which is no text"
     return Note(1, path, problem, "write what matters as text", unit="column")
 
 
 _NAMES_ONE = ("item_id", "user_id", "query_id")
-"""Columns of which a value names one row of a table."""
+"""Columns whose values refer to a row of a table."""
 
 
 def _require_one_id(path: str, name: str, values: list[Any], lines: pl.Series, unit: str) -> None:
-    """Raise InputError where a value is no id: a list, an object, true or false."""
+    """Raise InputError if a value is not an id: a list, an object, true or false."""
     for n, value in enumerate(values):
         by_address = str(value) == object.__repr__(value)
         if isinstance(value, list | dict | bool) or by_address:
@@ -103,7 +103,7 @@ def _require_one_id(path: str, name: str, values: list[Any], lines: pl.Series, u
 
 
 def holds_ids(name: str) -> bool:
-    """Whether a column holds ids, by its name."""
+    """Whether a column has ids, by its name."""
     return name.strip().endswith("_id")
 
 
@@ -115,23 +115,23 @@ def whole_ids(
     unit: str,
     largest: int = WHOLE_AS_FRACTION,
 ) -> tuple[pl.Series, list[Note]]:
-    """Ids that are fractions such as 10.0 as whole numbers, where each of them is one.
+    """Convert ids that are floats such as 10.0 to integers, if all of them are integers.
 
-    pandas makes fractions of a column of whole numbers where one is missing.
+    pandas converts a column of integers to floats if one is missing.
 
     Args:
-        path: the file that notes and errors name.
+        path: the file, for notes and errors.
         name: the column's name.
-        column: Float64, null where there is no fraction.
-        lines: the line on which each value stands.
+        column: Float64, null for values that are not floats.
+        lines: the line of each value.
         unit: what `lines` counts.
-        largest: the whole number from which on those of the column have lost their last digits.
+        largest: the integer from which on the column's type cannot represent every integer.
 
     Returns:
-        The whole numbers, all null where one of the values is none; and a note.
+        the integers, all null if one of the values is not an integer; and a note.
 
     Raises:
-        InputError: a number so large that ids which differ may have become equal.
+        InputError: a number is so large that different ids may have become equal.
     """
     given = column.drop_nulls().drop_nans()
     if not len(given) or not (given == given.round()).all():
@@ -154,7 +154,7 @@ def whole_ids(
 
 
 def _decoded(values: list[Any]) -> list[Any] | None:
-    """Values of which bytes are text in UTF-8; None where some are not."""
+    """Values with bytes decoded as UTF-8; None if some are invalid."""
     try:
         return [v.decode("utf-8") if isinstance(v, bytes) else v for v in values]
     except UnicodeDecodeError:
@@ -193,7 +193,7 @@ def _holds_object(value: Any) -> bool:
 
 
 def _vector_length(values: list[Any]) -> int:
-    """How many numbers the first vector has, where all values are vectors; else 0."""
+    """The number of elements of the first vector, if all values are vectors; else 0."""
     length = 0
     for value in values:
         if value is None or value == []:
@@ -212,7 +212,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _leaves(value: list[Any]) -> Iterator[Any]:
-    """The values of a list and of the lists in it, in order."""
+    """The values of a list and of its nested lists, in order."""
     for part in value:
         if isinstance(part, list):
             yield from _leaves(part)

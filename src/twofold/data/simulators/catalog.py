@@ -1,8 +1,8 @@
 """`simulate:catalog`: a small film catalog with readable titles.
 
-Each film has a genre and a theme. Users prefer a few genres and stay with a theme from one film to
-the next, so histories tell which films belong together; queries are words for genres and themes,
-so they tell it as well.
+Each film has a genre and a theme. Users prefer a few genres, and a film often has the theme of the
+one before, so histories show which films are similar. Queries are words for genres and themes, so
+they show it as well.
 """
 
 from itertools import product
@@ -44,9 +44,9 @@ def catalog(films: int = 480, users: int = 1600, queries: int = 1100, seed: int 
     Args:
         films: size of the catalog; genres and themes are drawn for each film.
         users: each has two favourite genres and 6 to 30 events, none repeated.
-        queries: each names a theme, a genre, a mood or two of them, and has 1 to 8 relevant items.
-            Few are for training (3 in 11) and many for testing (6 in 11), as for a young search
-            box in a busy shop: so there is something to learn from the other task.
+        queries: each has words for a theme, a genre, a mood or two of them, and 1 to 8 relevant
+            items. Few are for training (3 in 11) and many for testing (6 in 11), as in a busy shop
+            with a new search function, so that search can learn from the other task.
         seed: the random seed.
     """
     rng = np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def _events(
         time = 1_600_000_000 + int(rng.integers(10**7))
         previous = -1
         for _ in range(rng.integers(6, 31)):
-            # A user stays with the theme of the previous film eight times as readily.
+            # Films with the theme of the previous film have eight times the weight.
             fit = left if previous < 0 else left * np.where(theme == theme[previous], 8.0, 1.0)
             previous = int(rng.choice(len(fit), p=fit / fit.sum()))
             left[previous] = 0.0
@@ -136,7 +136,7 @@ def _clicks(
         asked.append((query_id, text))
         answers += [(query_id, f"film-{n}") for n in right]
     splits = ["train"] * 3 + ["validation"] * 2 + ["test"] * 6
-    split_of: dict[str, str] = {}  # equal texts are in one split
+    split_of: dict[str, str] = {}  # equal texts are in the same split
     rows = [(q, text, split_of.setdefault(text, splits[len(split_of) % 11])) for q, text in asked]
     return (
         pl.DataFrame(rows, schema=["query_id", "text", "split"], orient="row"),

@@ -1,7 +1,7 @@
 """`simulate:latent-search-helps` and `simulate:latent-recommendation-helps`: items in groups (H2).
 
-Item n belongs to group n // 10 and to that group's half n // 5. One task's training data show
-pairs of items within the halves; that two halves belong together only the other task's data tell.
+Item n belongs to group n // 10 and to that group's half n // 5. One task's training data have pairs
+of items within the halves; only the other task's data reveal which halves belong together.
 """
 
 from typing import Any, NamedTuple
@@ -12,9 +12,9 @@ from twofold.data.simulators.world import Frames, frames, user_events
 from twofold.records import InputError, Ints
 
 GROUP = 10
-"""How many items a group has."""
+"""The number of items in a group."""
 _SHOWN = [1, 4]
-"""Steps within half a group that training shows: the neighbours on a ring of five."""
+"""The steps within a half that are in the training data: the neighbours on a ring of five."""
 
 
 def latent_search_helps(
@@ -25,18 +25,20 @@ def latent_search_helps(
     tests: int = 4,
     seed: int = 0,
 ) -> Frames:
-    """Histories show pairs within the halves of a group; half of the test wants the other half.
+    """Histories have pairs within the halves of a group; half of the test targets are in the other
+    half.
 
-    Training users go from an item to its two neighbours on a ring of five, its half of the group:
-    that the halves belong together only queries tell. An item is asked for by its name, and by
-    its group's topic; for a share 1 - `rho` of the items by a random topic each time.
+    A training user's history goes from an item to one of its two neighbours on a ring of five, its
+    half of the group; only queries reveal which halves belong together. The queries of an item are
+    its name and its group's topic; for a share 1 - `rho` of the items the topic is random each
+    time.
 
     Args:
-        rho: share of the items whose queries name their group.
-        groups: how many groups, of 10 items each.
-        copies: training users of each pair and direction.
+        rho: share of the items whose queries reveal their group.
+        groups: the number of groups, of 10 items each.
+        copies: training users for each pair and direction.
         queries: training queries of each item by name, and as many by topic.
-        tests: test users that start from each item.
+        tests: test users whose history begins with each item.
         seed: the random seed.
     """
     world = _world(rho, groups, seed)
@@ -70,20 +72,20 @@ def _searched_users(name: Any, copies: int, tests: int) -> list[tuple[str, str]]
 def latent_recommendation_helps(
     rho: float = 1.0, groups: int = 100, copies: int = 2, users: int = 2, seed: int = 0
 ) -> Frames:
-    """Queries show words with items of the same half of a group; half of the test wants the other
-    half.
+    """Queries pair words with items of the same half of a group; half of the test targets are in
+    the other half.
 
-    A group has 10 words too. Training queries find three items by each word, in the word's half of
-    the group: that the halves belong together only histories tell. Users come to an item from its
-    companion, an item that nobody asks for, and from the other half of its group; for a share
-    1 - `rho` of the items from the companion alone.
+    A group has 10 words too. Training queries pair each word with three items of the word's half of
+    the group; only histories reveal which halves belong together. In histories, an item follows its
+    companion, an item without queries, or an item of the other half of its group; for a share 1 -
+    `rho` of the items only the companion.
 
     Args:
-        rho: share of the items that users reach from the other half of their group.
-        groups: how many groups, of 10 items and 10 words each.
+        rho: share of the items that follow items of the other half of their group.
+        groups: the number of groups, of 10 items and 10 words each.
         copies: training queries of each word and item.
-        users: training users that come to each item from its companion, and as many from others,
-            up to 4.
+        users: training users in whose histories each item follows its companion, and as many in
+            which it follows others, up to 4.
         seed: the random seed.
     """
     world = _world(rho, 2 * groups, seed)
@@ -108,13 +110,13 @@ def latent_recommendation_helps(
 
 
 class _World(NamedTuple):
-    """Groups of items whose ids and words do not tell the group.
+    """Groups of items whose ids and words do not reveal the group.
 
     Attributes:
-        rng: where the world's further draws come from.
+        rng: the random generator for further draws.
         name: item ids, (N,).
         word: the number of each item's word, (N,).
-        is_told: whether the other task's data tell an item's group, (N,).
+        is_told: whether the other task's data reveal an item's group, (N,).
     """
 
     rng: np.random.Generator
@@ -150,7 +152,7 @@ def _queries(
 ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
     """Rows of queries and qrels from (word, item, split); no two queries are equal.
 
-    Their numbers are random: in the order of the items, their digits would tell the group.
+    Their numbers are random: in the order of the items, their digits would reveal the group.
     """
     queries, qrels = [], []
     for number, (word, item, split) in zip(world.rng.permutation(len(asked)), asked, strict=True):

@@ -1,4 +1,4 @@
-"""`simulate:mixed`: small worlds in which everything that decides about joint training varies."""
+"""`simulate:mixed`: small worlds in which all factors that affect joint training vary."""
 
 from typing import Any, NamedTuple
 
@@ -9,11 +9,11 @@ from twofold.data.simulators.world import Frames, frames, user_events
 from twofold.records import Floats, InputError, Ints
 
 _FAVOURITES = 2
-"""Groups that a user likes."""
+"""The number of groups that a user likes."""
 _WORDS = 3
-"""Words of a topic."""
+"""The number of words of a topic."""
 _HELD_OUT = 2
-"""Events of a user that are not for training."""
+"""The number of a user's events that are not for training."""
 
 
 def mixed(
@@ -32,23 +32,24 @@ def mixed(
     text: float = 0.0,
     seed: int = 0,
 ) -> Frames:
-    """Users like groups of items, queries ask for topics, and topics agree with groups or not.
+    """Users like groups of items, queries are about topics, and topics agree with groups or not.
 
     Args:
         items: the size of the catalog.
-        groups: how many groups, and as many topics.
-        users: how many users; each has `events` to train on and two that are held out.
+        groups: the number of groups, and of topics.
+        users: the number of users; each has `events` training events and two that are held out.
         events: training events of a user.
         queries: training queries.
-        tests: test queries; a quarter as many validate.
-        overlap: share of the items that both tasks want; each of the others is of one task.
-        tilt: how far search's popularity order is another one than recommendation's, 0 to 1.
-        agreement: share of the items whose topic is their group's; the others have a random one.
-        signal: share of events and answers that follow the group or topic; others follow
-            popularity alone.
-        zipf: popularity falls with the rank to this power.
-        names: share of the queries that name their item.
-        text: share of the items whose title tells topic and name.
+        tests: test queries; there are a quarter as many validation queries.
+        overlap: share of the items that are targets of both tasks; the others are targets of one
+            task.
+        tilt: how much the popularity orders of search and recommendation differ, 0 to 1.
+        agreement: share of the items with the topic of their group; the others have a random topic.
+        signal: share of events and relevant items that follow the group or topic; the others follow
+            only popularity.
+        zipf: the exponent with which popularity falls with the rank.
+        names: share of the queries that contain their item's name.
+        text: share of the items whose title contains topic and name.
         seed: the random seed.
     """
     for name, share in (("overlap", overlap), ("tilt", tilt), ("agreement", agreement)):
@@ -75,7 +76,7 @@ class _World(NamedTuple):
     Attributes:
         name: item ids, (N,).
         group: which users like an item, (N,).
-        topic: which queries ask for an item, (N,).
+        topic: which queries are about an item, (N,).
         liked, wanted: the probability of an item in recommendation and in search, (N,).
     """
 

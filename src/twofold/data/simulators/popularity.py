@@ -1,4 +1,6 @@
-"""`simulate:popularity`: item popularity is the only signal (H1), and the best Recall is known."""
+"""`simulate:popularity`: item popularity is the only signal (H1), and the Bayes-optimal Recall is
+known.
+"""
 
 from typing import Any
 
@@ -22,14 +24,15 @@ def popularity(
 ) -> Frames:
     """Targets of the `helped` task follow one Zipf distribution in training and test.
 
-    The other task's training targets follow a distribution `kl` nats away. Histories are uniform
-    noise and no two queries are alike, so that a target's popularity is all there is to learn.
+    The distribution of the other task's training targets has a divergence of `kl` nats. Histories
+    are uniform noise and no two queries are equal, so only the popularity of targets can be
+    learned.
 
     Args:
         kl: KL(tested distribution || the other task's distribution), in nats.
         helped: `recommendation` or `search`.
         items: N, the size of the catalog.
-        targets: training targets of the helped task: few, or there is nothing to help.
+        targets: training targets of the helped task; they must be few, so that it can be helped.
         added: training targets of the other task.
         tests: test requests of the helped task.
         seed: the random seed.
@@ -53,7 +56,7 @@ def popularity(
 
 
 def zipf_distribution(items: int) -> Floats:
-    """Probabilities in proportion to rank^-1.1, shape (N,), the most popular first."""
+    """Probabilities in proportion to rank^-1.1, (N,), the most popular first."""
     weights = np.arange(1, items + 1, dtype=np.float64) ** -ZIPF_EXPONENT
     probabilities: Floats = weights / weights.sum()
     return probabilities
@@ -63,7 +66,7 @@ def distribution_at_divergence(start: Floats, kl: float) -> Floats:
     """The mixture q of `start` and its reverse with KL(start || q) = `kl` nats.
 
     Raises:
-        InputError: `kl` is negative, or beyond that of the reverse itself.
+        InputError: `kl` is negative, or larger than the divergence of the reverse.
     """
     backwards = start[::-1]
 
@@ -81,14 +84,14 @@ def distribution_at_divergence(start: Floats, kl: float) -> Floats:
 
 
 def bayes_optimal_recall(probabilities: Floats, k: int, seen_filtered: bool) -> float:
-    """Recall@k of a retriever that knows the distribution of the targets.
+    """The Bayes-optimal Recall@k, by the true distribution of the targets.
 
-    It is the sum of the `k` largest probabilities. Where seen items are filtered, the validation
-    item is drawn first and cannot be the target: the mean over it. That the noise item is not the
-    target either is worth less than 1 in N.
+    It is the sum of the `k` largest probabilities. If seen items are filtered, the validation item
+    is drawn first and cannot be the target, so it is the mean over the validation item. The noise
+    item cannot be the target either; ignoring this changes the result by less than 1 in N.
 
     Args:
-        probabilities: of each item as the target, (N,).
+        probabilities: the probability of each item as the target, (N,).
         k: length of the ranking.
         seen_filtered: whether items of the history are filtered.
     """
@@ -97,7 +100,7 @@ def bayes_optimal_recall(probabilities: Floats, k: int, seen_filtered: bool) -> 
     largest = np.sort(probabilities)[::-1][: k + 1]
     order = np.argsort(-probabilities)
     is_largest = np.isin(np.arange(len(probabilities)), order[:k])
-    # Without an item of the k largest the next one moves up; without another nothing changes.
+    # Without one of the k largest, the next item moves up; without another item nothing changes.
     reached = np.where(is_largest, largest.sum() - probabilities, largest[:k].sum())
     return float(np.sum(probabilities * reached / (1 - probabilities)))
 
@@ -118,9 +121,10 @@ def _queries(
 def _events(
     rng: np.random.Generator, probabilities: Floats, name: Any, targets: int, tests: int
 ) -> list[tuple[str, str]]:
-    """Users of two events, noise and a target, train; those of three are tested.
+    """Users with two events, noise and a target, are for training; those with three are for
+    testing.
 
-    No user has an item twice, so that the filter of seen items takes no target away.
+    No user has an item twice, so the seen filter never removes a target.
     """
     items = len(probabilities)
     rows: list[tuple[str, str]] = []

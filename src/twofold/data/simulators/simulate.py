@@ -1,17 +1,16 @@
-"""`simulate:NAME`: datasets drawn from a distribution that is known, as ordinary tables.
+"""`simulate:NAME`: datasets drawn from a known distribution, as ordinary tables.
 
 Every world is a function of its parameters, written `simulate:NAME` or
-`simulate:NAME:key=value,key=value`. The worlds after Penha et al. (RecSys 2024) are
-reconstructions: the paper describes them, and published no code.
+`simulate:NAME:key=value,key=value`. The worlds after Penha et al. (RecSys 2024) are reconstructions
+from the paper's description, as its code is not published.
 
-- `catalog`: a small film catalog with readable titles.
-- `popularity` (H1): popularity is the only signal, and the popularity distribution of the other
-  task's training targets lies `kl` nats away from the one that is tested.
-- `latent-search-helps` and `latent-recommendation-helps` (H2): every item is equally popular, and
-  items come in groups of which one task's training data show a part. The test asks for the rest,
-  which the other task's data tell with probability `rho`.
-- `mixed`: overlap, divergence, agreement, sizes and text vary; what a forecast is learned from.
-- `taste`: one query means different items to different users.
+- `catalog`: a small film catalog with readable titles. - `popularity` (H1): popularity is the only
+signal, and the popularity distribution of the other task's training targets has a divergence of
+`kl` nats from the test distribution. - `latent-search-helps` and `latent-recommendation-helps`
+(H2): every item is equally popular, and one task's training data have only a part of the pairs in
+each group of items. The test targets are the rest, which the other task's data reveal with
+probability `rho`. - `mixed`: overlap, divergence, agreement, sizes and text vary; the forecast is
+fitted on them. - `taste`: one query has different relevant items for different users.
 """
 
 import inspect
@@ -42,7 +41,7 @@ def tables(text: str) -> dict[str, list[Table]]:
     """The tables of `NAME` or `NAME:key=value,...`.
 
     Raises:
-        InputError: no such simulator or parameter, or a value that does not fit.
+        InputError: no such simulator or parameter, or an invalid value.
     """
     name, _, given = text.partition(":")
     if name not in SIMULATORS:
@@ -54,7 +53,7 @@ def tables(text: str) -> dict[str, list[Table]]:
 
 
 def _parameters(name: str, given: str) -> dict[str, Any]:
-    """Values of the types that the simulator's own defaults have."""
+    """The parameters, converted to the types of the simulator's defaults."""
     defaults = {p.name: p.default for p in inspect.signature(SIMULATORS[name]).parameters.values()}
     values: dict[str, Any] = {}
     for part in filter(None, given.split(",")):

@@ -1,4 +1,4 @@
-"""`simulate:taste`: the same words mean different items to different people."""
+"""`simulate:taste`: the same query has different relevant items for different users."""
 
 import numpy as np
 import polars as pl
@@ -7,7 +7,7 @@ from twofold.data.simulators.world import Frames
 from twofold.records import InputError
 
 _TRAINING_EVENTS = 16
-"""Events of each user before the two that are held out."""
+"""The number of each user's events before the two that are held out."""
 
 
 def taste(
@@ -19,19 +19,19 @@ def taste(
     queries: int = 6,
     seed: int = 0,
 ) -> Frames:
-    """Users have one of several tastes, which only their histories show, and ask for topics.
+    """Users have one of several tastes, which only their histories show, and query topics.
 
-    A query wants an item of its topic and of its user's taste. Titles tell the topic. The query
-    alone finds one item in `tastes`; with the history before it, all.
+    The relevant items of a query have its topic and its user's taste. Titles contain the topic.
+    With the query alone, one item in `tastes` is relevant; with the history before it, all.
 
     Args:
-        strength: share of the events and answers that follow the user's taste; the others are of
-            any taste.
-        tastes: how many kinds of users.
-        topics: how many topics.
-        items: items of every topic and taste.
-        users: how many users; every taste has as many.
-        queries: queries of each user, each with a text of its own.
+        strength: share of the events and relevant items that follow the user's taste; the others
+            have a random one.
+        tastes: the number of tastes.
+        topics: the number of topics.
+        items: the number of items for every topic and taste.
+        users: the number of users, divided equally among the tastes.
+        queries: the number of queries of each user, each with its own text.
         seed: the random seed.
     """
     if not 0 <= strength <= 1:
@@ -52,7 +52,7 @@ def taste(
     asked, qrels = [], []
     for number, request in enumerate(rng.permutation(users * queries)):
         user, topic = number // queries, int(rng.integers(topics))
-        # After some events, so that the taste is known, and before those that are held out.
+        # After some events, which show the taste, and before those that are held out.
         time = rng.uniform(_TRAINING_EVENTS // 2, _TRAINING_EVENTS - 1)
         asked.append((f"q{request}", f"topic{topic} request{request}", f"u{user}", str(time)))
         qrels.append((f"q{request}", draw(user, topic)))

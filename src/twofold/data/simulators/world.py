@@ -1,4 +1,4 @@
-"""What simulated worlds share: their rows, and the four tables made of them."""
+"""Shared code of simulated worlds: rows, and the four tables from them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ Frames = dict[str, pl.DataFrame]
 
 
 def user_events(number: int, name: Any, *items: int) -> list[tuple[str, str]]:
-    """Rows of interactions of user `number`, oldest first; `name` holds the item ids, (N,)."""
+    """Rows of interactions of user `number`, oldest first; `name` are the item ids, (N,)."""
     return [(f"u{number}", name[item]) for item in items]
 
 

@@ -48,9 +48,9 @@ def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
 
     @routes.post("/items")
     async def add_items(body: schemas.AddItems) -> schemas.ChangedCatalog:
-        """Make items retrievable in all models or in none; the response describes the first model."""
+        """Add items to all models or to none; the response describes the first model."""
         items = [item.model_dump() for item in body.items]
-        # A placement is valid until another item is added or a model is swapped.
+        # A placement is valid until another item is added or a model is replaced.
         async with reloader.placement_lock:
             engines = await batcher.change(lambda served: list(served.values()))
             loop = asyncio.get_running_loop()

@@ -49,7 +49,7 @@ def answer_routes(batcher: Batcher) -> APIRouter:
     async def retrieve_batch(body: schemas.BatchRequest) -> Response:
         """Several requests at once; if one cannot be answered, none is."""
         answered = await batcher.answer([_queued(batcher, each) for each in body.requests])
-        # In a thread: in the event loop, every client would wait for thousands of items.
+        # In a thread: serialising thousands of items would block the event loop for all clients.
         content = await asyncio.to_thread(_batch_content, answered)
         return Response(content, media_type="application/json")
 

@@ -224,7 +224,7 @@ class Batcher:
         try:
             return await asyncio.gather(*(job.future for job in jobs))
         finally:
-            # The rest of a call that was cancelled or failed in part leaves the queue.
+            # If a call was cancelled, or a part of it failed, the rest of it leaves the queue.
             for job in jobs:
                 if job in self._queue:
                     self._queue.remove(job)

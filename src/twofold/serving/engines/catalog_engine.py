@@ -110,7 +110,7 @@ class CatalogEngine:
 
     def answer(self, requests: Sequence[TopK]) -> list[list[ScoredItem]]:
         k = min(max(each.k for each in requests), len(self._model.catalog))
-        # Callers choose the ids of requests; here the position in the batch is the id.
+        # The ids of requests belong to the caller; here the position in the batch is the id.
         numbered = [replace(each.request, request_id=str(n)) for n, each in enumerate(requests)]
         run = self._retriever.retrieve(numbered, k)
         rankings = [run[request.request_id] for request in numbered]
@@ -257,7 +257,7 @@ class CatalogEngine:
                 unplaceable, why = list(items), str(error)
             else:
                 return self._table(list(items.values())), placement
-            # The log may hold items that only another model can place; this one is still served.
+            # The log may contain items that only another model can place; this one is still served.
             for item_id in unplaceable:
                 log.warning("model '%s' leaves item '%s' out: %s", self.name, item_id, why)
             items = {item_id: f for item_id, f in items.items() if item_id not in unplaceable}

@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 WEB = Path(__file__).parent
 _SHOWN = (".css", ".html", ".js", ".svg")
 _HEADERS = {
-    # A browser asks again each time, and gets 304 where nothing changed.
+    # A browser revalidates each time, and gets 304 if nothing changed.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
