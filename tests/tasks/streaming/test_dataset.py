@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from twofold.records import SPLITS, TASKS, InputError, Task
 from twofold.tasks import arrays, prepared, training_data
 from twofold.tasks.storage import load_dataset, save_dataset
-from twofold.tasks.streaming import dataset, events, files, queries
+from twofold.tasks.streaming import dataset, events, files, pieces, queries
 from twofold.tasks.streaming.dataset import StreamedTables
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -36,6 +36,7 @@ def _make_pieces_small(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     monkeypatch.setattr(arrays, "_EVENTS", 3 * rows)
     monkeypatch.setattr(prepared, "_ROWS", rows)
     monkeypatch.setattr(files, "PIECE", rows)
+    monkeypatch.setattr(pieces, "_BLOCK", 30 * rows)
     monkeypatch.setattr(files, "_PER_LINE", 0.0)
 
 
@@ -67,6 +68,18 @@ def _write(folder: Path, change: Change = lambda events: events) -> Path:
         {"query_id": [f"q{n}" for n in range(40)], "item_id": [f"i{n % 20}" for n in range(40)]}
     ).write_parquet(folder / "qrels.parquet")
     return folder
+
+
+FORMATS = (".parquet", ".csv", ".tsv")
+
+
+def _in_format(source: Path, suffix: str) -> Path:
+    """Write the tables of a folder in another format."""
+    for path in source.glob("*.parquet") if suffix != ".parquet" else ():
+        separator = "\t" if suffix == ".tsv" else ","
+        pl.read_parquet(path).write_csv(path.with_suffix(suffix), separator=separator)
+        path.unlink()
+    return source
 
 
 def _iso(events: pl.DataFrame) -> pl.DataFrame:
@@ -133,10 +146,11 @@ def _same(source: Path, tmp_path: Path) -> bool:
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("queries", ["many queries", "few queries"])
 @pytest.mark.parametrize("name", [*PLAIN, *NOT_PLAIN])
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_it_gives_the_same_dataset(
-    name: str, queries: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suffix: str, name: str, queries: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = _write(tmp_path / "source", (PLAIN | NOT_PLAIN)[name])
+    source = _in_format(_write(tmp_path / "source", (PLAIN | NOT_PLAIN)[name]), suffix)
     few = queries == "few queries"
     monkeypatch.setattr(dataset, "LARGE_QUERIES", 10**9 if few else 0)
     assert _same(source, tmp_path) == (name in PLAIN and (few or name not in OTHER_TIMES))
@@ -179,12 +193,13 @@ NOT_PLAIN_QUERIES: dict[str, Change] = {
 
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("name", [*PLAIN_QUERIES, *NOT_PLAIN_QUERIES])
-def test_queries_give_the_same_dataset(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_queries_give_the_same_dataset(suffix: str, name: str, tmp_path: Path) -> None:
     source = _write(tmp_path / "source")
     queries = pl.read_parquet(source / "queries.parquet")
     changed = (PLAIN_QUERIES | NOT_PLAIN_QUERIES)[name](queries)
     changed.write_parquet(source / "queries.parquet")
-    assert _same(source, tmp_path) == (name in PLAIN_QUERIES)
+    assert _same(_in_format(source, suffix), tmp_path) == (name in PLAIN_QUERIES)
 
 
 JUDGMENTS: dict[str, Change] = {
@@ -204,12 +219,13 @@ JUDGMENTS: dict[str, Change] = {
 
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("name", JUDGMENTS)
-def test_judgments_give_the_same_dataset(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_judgments_give_the_same_dataset(suffix: str, name: str, tmp_path: Path) -> None:
     source = _write(tmp_path / "source")
     qrels = pl.read_parquet(source / "qrels.parquet")
     JUDGMENTS[name](qrels).write_parquet(source / "qrels.parquet")
     plain = name not in ("an item that is not relevant", "judged twice")
-    assert _same(source, tmp_path) == plain
+    assert _same(_in_format(source, suffix), tmp_path) == plain
 
 
 USERS, ITEMS = st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(["i1", "i2", "i3"])
@@ -230,8 +246,9 @@ TIMES = st.integers(1_600_000_000, 1_600_000_006)
         max_size=12,
     ),
     piece=st.integers(1, 7),
+    suffix=st.sampled_from(FORMATS),
 )
-def test_any_log_gives_the_same_dataset(log: Any, asked: Any, piece: int) -> None:
+def test_any_log_gives_the_same_dataset(log: Any, asked: Any, piece: int, suffix: str) -> None:
     judged = [(f"q{n}", item) for n, query in enumerate(asked) for item in query[3]]
     assume(judged)
     frames: dict[str, tuple[Any, Any]] = {
@@ -250,7 +267,7 @@ def test_any_log_gives_the_same_dataset(log: Any, asked: Any, piece: int) -> Non
         for name, (rows, schema) in frames.items():
             frame = pl.DataFrame(rows, schema=schema, orient="row")
             frame.write_parquet(source / f"{name}.parquet")
-        _same(source, Path(folder))
+        _same(_in_format(source, suffix), Path(folder))
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -389,6 +406,6 @@ def test_other_sources_and_splits_are_read_whole(tmp_path: Path) -> None:
     source = _write(tmp_path / "source")
     cut = load_dataset(source, "temporal", 1_600_000_030)
     assert not isinstance(cut.tables, StreamedTables)
-    pl.read_parquet(source / "interactions.parquet").write_csv(source / "interactions.csv")
+    pl.read_parquet(source / "interactions.parquet").write_ndjson(source / "interactions.jsonl")
     (source / "interactions.parquet").unlink()
     assert not isinstance(load_dataset(source).tables, StreamedTables)

@@ -25,6 +25,7 @@ from twofold.tasks.split import REPEATS_ALLOWED, split_dataset
 from twofold.tasks.streaming import events, files, queries
 from twofold.tasks.streaming.events import StreamedEvents
 from twofold.tasks.streaming.files import NotPlainError, TemporaryFolder
+from twofold.tasks.streaming.pieces import Pieces, pieces_of
 from twofold.tasks.streaming.queries import StreamedQueries
 
 LARGE, LARGE_QUERIES = 2_000_000, 200_000
@@ -43,13 +44,14 @@ def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
     Raises:
         InputError: the disk has too little space for temporary files.
     """
-    sizes = _large_tables(source)
-    if sizes is None:
+    large = _large_tables(source)
+    if large is None:
         return None
-    needed = sizes["interactions"] * events.BYTES + sizes.get("queries", 0) * queries.BYTES
+    needed = large["interactions"].rows * events.BYTES
+    needed += large["queries"].rows * queries.BYTES if "queries" in large else 0
     folder = TemporaryFolder(needed)
     try:
-        return _streamed(source, skip_unknown, folder, with_queries="queries" in sizes)
+        return _streamed(source, skip_unknown, folder, large)
     except (NotPlainError, InputError, pl.exceptions.PolarsError):
         # The whole says what is wrong, with the right counts, or that nothing is: another table may
         # be at fault, and the few rows that were validated may look wrong by themselves.
@@ -57,29 +59,31 @@ def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
         return None
 
 
-def _large_tables(source: Path) -> dict[str, int] | None:
-    """The rows of the interactions, where they are Parquet and many, and those of such queries."""
+def _large_tables(source: Path) -> dict[str, Pieces] | None:
+    """The interactions, where they are many and in a format that is read in pieces, and such
+    queries with their judgments; None without such interactions."""
     if not source.is_dir() or any(layout.recognises(source) for layout in LAYOUTS):
         return None
     try:
         present = four_tables.present(source)
         if "items" not in present or "interactions" not in present:
             return None
-        parquet = [name for name, path in present.items() if path.suffix.lower() == ".parquet"]
-        rows = {name: files.Pieces(present[name]).rows for name in parquet if name != "items"}
+        paths = {name: path for name, path in present.items() if name != "items"}
+        large = {name: made for name, path in paths.items() if (made := pieces_of(path))}
     except (InputError, pl.exceptions.PolarsError):
         return None
+    rows = {name: pieces.rows for name, pieces in large.items()}
     if not LARGE <= rows.get("interactions", -1) < 2**32:
         return None
     if not LARGE_QUERIES <= rows.get("queries", -1) < 2**31 or not rows.get("qrels"):
-        rows.pop("queries", None)
-    return rows
+        large.pop("queries", None)
+    return large
 
 
 def _streamed(
-    source: Path, skip_unknown: bool, folder: TemporaryFolder, *, with_queries: bool
+    source: Path, skip_unknown: bool, folder: TemporaryFolder, large: Mapping[str, Pieces]
 ) -> PreparedDataset:
-    """The dataset of a folder; what is not streamed is validated and split as it is.
+    """The dataset of a folder; what is not `large` is validated and split as it is.
 
     Raises:
         NotPlainError: a table has to be read whole.
@@ -89,12 +93,11 @@ def _streamed(
     items = read_table(paths["items"]).rows["item_id"]
     if items.null_count() or items.is_duplicated().any():
         raise NotPlainError
-    made = StreamedEvents(paths["interactions"], items, folder.path)
-    given = {"interactions": made.table(every_user=not with_queries)}
+    made = StreamedEvents(large["interactions"], items, folder.path)
+    given = {"interactions": made.table(every_user="queries" not in large)}
     asked: StreamedQueries | None = None
-    if with_queries:
-        qrels = paths["qrels"]
-        asked = StreamedQueries(paths["queries"], qrels, items, made, folder.path)
+    if "queries" in large:
+        asked = StreamedQueries(large["queries"], large["qrels"], items, made, folder.path)
         if not made.times.alike(asked.times):
             raise NotPlainError
         given["queries"], given["qrels"] = asked.tables()

@@ -20,14 +20,9 @@ from twofold.data.ids import doubtful_ids
 from twofold.data.times import TimesInParts, read_times
 from twofold.records import SPLITS, Floats, Ints
 from twofold.tasks.arrays import Events
-from twofold.tasks.streaming.files import (
-    ArrayFile,
-    NotPlainError,
-    Pieces,
-    append_by,
-    with_progress,
-)
+from twofold.tasks.streaming.files import ArrayFile, NotPlainError, append_by, with_progress
 from twofold.tasks.streaming.numbering import Numbering
+from twofold.tasks.streaming.pieces import Pieces
 
 BYTES = 40
 """The bytes of temporary files an event takes."""
@@ -42,7 +37,7 @@ class StreamedEvents:
     """The events of one table.
 
     Args:
-        path: the file.
+        pieces: the table.
         items: all item ids, which differ.
         folder: where buckets and arrays are written.
 
@@ -58,12 +53,12 @@ class StreamedEvents:
         InputError: a column is missing, or a value is wrong.
     """
 
-    def __init__(self, path: Path, items: pl.Series, folder: Path) -> None:
-        self._pieces, self._folder = Pieces(path), folder
+    def __init__(self, pieces: Pieces, items: pl.Series, folder: Path) -> None:
+        self._pieces, self._folder = pieces, folder
         self._items = pl.Enum(items)
         self.users, self.times = Numbering("user_id"), TimesInParts()
         buckets = self._fill_buckets()
-        if doubtful_ids(Table(path, self.users.texts.to_frame()), "user_id", "user"):
+        if doubtful_ids(Table(pieces.path, self.users.texts.to_frame()), "user_id", "user"):
             raise NotPlainError
         self._copies = _Copies()
         self._first_rows: list[Ints] = []

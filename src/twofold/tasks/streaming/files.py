@@ -1,4 +1,4 @@
-"""What streaming reads and writes: pieces of a table, arrays, and a temporary folder for them."""
+"""What streaming writes: arrays, and a temporary folder for them."""
 
 import fcntl
 import logging
@@ -13,12 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from twofold.data.formats import Table
-from twofold.data.reading.columns import table_columns
-from twofold.data.reading.parquet import any_time_zone, frame_columns
-from twofold.records import InputError, Ints
+from twofold.records import InputError
 
 T = TypeVar("T")
 
@@ -34,56 +30,6 @@ _log = logging.getLogger(__name__)
 
 class NotPlainError(Exception):
     """A table of which something has to be said that only the whole of it tells."""
-
-
-class Pieces:
-    """A Parquet table as text, some rows at a time.
-
-    Args:
-        path: the file.
-
-    Attributes:
-        path: the file.
-        rows: how many rows it has.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: int = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-
-    def each(self, what: str) -> Iterator[tuple[int, Table]]:
-        """The number of the first row of each piece, and its rows; `what` is what the log says.
-
-        Raises:
-            NotPlainError: something is to be said of them.
-        """
-        starts = range(0, self.rows, PIECE)
-        for start in with_progress(starts, what, len(starts)):
-            yield start, self._piece(start)
-
-    def at(self, chosen: Ints) -> Table:
-        """Some rows by their number, which is ascending."""
-        parts = []
-        for start in range(0, self.rows, PIECE):
-            own = chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, start + PIECE)]
-            if len(own):
-                parts.append(self._piece(start).rows[own - start])
-        lines = pl.Series(chosen + 1, dtype=pl.UInt32)
-        return Table(self.path, pl.concat(parts), lines=lines)
-
-    def place(self, row: int) -> str:
-        """Where a row stands, for a person to look it up."""
-        line = pl.Series([row + 1], dtype=pl.UInt32)
-        return Table(self.path, pl.DataFrame({"row": [row]}), lines=line).place(0)
-
-    def _piece(self, start: int) -> Table:
-        with any_time_zone():
-            frame = pl.scan_parquet(self.path, glob=False).slice(start, PIECE).collect()
-        raw = frame_columns(self.path, frame)
-        rows, lines, notes = table_columns(self.path, raw)
-        if notes or rows.height < frame.height:
-            raise NotPlainError
-        return Table(self.path, rows, lines=lines + start)
 
 
 class ArrayFile:

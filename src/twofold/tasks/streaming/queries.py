@@ -5,6 +5,7 @@ find their query and equal texts each other. The judgments of a run of queries l
 before they are sorted. What is made of the tables is what `twofold.tasks.split` makes of the whole.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +29,15 @@ from twofold.data.words import query_key
 from twofold.records import Ints
 from twofold.tasks.arrays import JudgedQueries, Texts, split_numbers, times_of
 from twofold.tasks.split import hash_split
-from twofold.tasks.streaming import files
 from twofold.tasks.streaming.events import StreamedEvents
 from twofold.tasks.streaming.files import (
     ArrayFile,
     NotPlainError,
-    Pieces,
     append_by,
     with_progress,
 )
 from twofold.tasks.streaming.numbering import DifferentTexts, Digests
+from twofold.tasks.streaming.pieces import Pieces
 
 BYTES = 300
 """The bytes of temporary files a query with its judgments takes."""
@@ -52,8 +52,7 @@ class StreamedQueries:
     """The queries and judgments of two tables.
 
     Args:
-        queries: the file of the table queries.
-        qrels: that of the judgments.
+        queries, qrels: the tables.
         items: all item ids, which differ.
         events: the interactions, which name the users.
         folder: where pieces and arrays are written.
@@ -69,9 +68,14 @@ class StreamedQueries:
     """
 
     def __init__(
-        self, queries: Path, qrels: Path, items: pl.Series, events: StreamedEvents, folder: Path
+        self,
+        queries: Pieces,
+        qrels: Pieces,
+        items: pl.Series,
+        events: StreamedEvents,
+        folder: Path,
     ) -> None:
-        self._pieces, self._judgments, self._folder = Pieces(queries), Pieces(qrels), folder
+        self._pieces, self._judgments, self._folder = queries, qrels, folder
         self._items, self._events = pl.Enum(items), events
         self.times, self._histories = TimesInParts(), _Histories(events)
         self._given: set[bool] = set()
@@ -208,9 +212,9 @@ class StreamedQueries:
         letters = ArrayFile(self._folder, "text_letters", "|u1")
         sizes = ArrayFile(self._folder, "text_sizes", "<i4")
         done = 0
-        starts = range(0, self._pieces.rows, files.PIECE)
-        for start in with_progress(starts, "texts of queries", len(starts)):
-            path, own = self._piece("queries", start), judged[start : start + files.PIECE]
+        starts = self._pieces.starts
+        for start, end in with_progress(pairwise(starts), "texts of queries", len(starts) - 1):
+            path, own = self._piece("queries", start), judged[start:end]
             if not own.all():
                 pl.read_parquet(path, glob=False).filter(pl.Series(own)).write_parquet(path)
             rows = pl.read_parquet(path, columns=["text"], glob=False)["text"]
@@ -229,7 +233,7 @@ class StreamedQueries:
         return [unjudged_note(len(rows), self._pieces.place(int(rows[0])), query_id)]
 
     def _piece(self, name: str, start: int) -> Path:
-        return self._folder / f"{name}-{start // files.PIECE:06}.parquet"
+        return self._folder / f"{name}-{start:010}.parquet"
 
     def _bucket(self, number: int) -> Path:
         return self._folder / f"judgments-{number}"

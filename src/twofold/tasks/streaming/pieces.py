@@ -1,0 +1,150 @@
+"""Large tables as text, some rows at a time: Parquet by its rows, CSV and TSV by their lines."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from twofold.data.formats import Table
+from twofold.data.reading.columns import table_columns
+from twofold.data.reading.decode import decode
+from twofold.data.reading.delimited import read_csv, read_tsv
+from twofold.data.reading.parquet import any_time_zone, frame_columns
+from twofold.data.reading.raw import Raw
+from twofold.records import InputError, Ints
+from twofold.tasks.streaming import files
+from twofold.tasks.streaming.files import NotPlainError, with_progress
+
+_BLOCK = 1 << 25
+"""The bytes of a text file that are read at once."""
+_LONGEST_HEADER = 1 << 20
+_OTHER_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\0", b"\x1f\x8b")
+"""How files begin whose lines a line feed does not end: UTF-16, UTF-32 and gzip."""
+
+
+class Pieces(ABC):
+    """A table in pieces.
+
+    Args:
+        path: the file.
+        starts: the first row of each piece, and the number of all rows, ascending.
+        first_line: the line, or row, of the file on which row 0 stands.
+
+    Attributes:
+        path, starts: the arguments.
+        rows: how many rows it has.
+    """
+
+    def __init__(self, path: Path, starts: Sequence[int], first_line: int) -> None:
+        self.path, self.starts, self.rows = path, starts, starts[-1]
+        self._first_line = first_line
+
+    def each(self, what: str) -> Iterator[tuple[int, Table]]:
+        """The number of the first row of each piece, and its rows; `what` is what the log says.
+
+        Raises:
+            NotPlainError: something is to be reported of them.
+        """
+        starts = self.starts[:-1]
+        for number, start in with_progress(enumerate(starts), what, len(starts)):
+            yield start, self._piece(number)
+
+    def at(self, chosen: Ints) -> Table:
+        """Some rows by their number, which is ascending."""
+        parts = []
+        borders = np.searchsorted(chosen, self.starts).tolist()
+        for number, (low, high) in enumerate(pairwise(borders)):
+            if low < high:
+                own = chosen[low:high] - self.starts[number]
+                parts.append(self._piece(number).rows[own])
+        lines = pl.Series(chosen + self._first_line, dtype=pl.UInt32)
+        return Table(self.path, pl.concat(parts), lines=lines)
+
+    def place(self, row: int) -> str:
+        """Where a row stands, for a person to look it up."""
+        line = pl.Series([row + self._first_line], dtype=pl.UInt32)
+        return Table(self.path, pl.DataFrame({"row": [row]}), lines=line).place(0)
+
+    def _piece(self, number: int) -> Table:
+        start, end = self.starts[number : number + 2]
+        rows, lines, notes = table_columns(self.path, self._read(number))
+        first, last = self._first_line, self._first_line + end - start - 1
+        if notes or rows.height != end - start or (lines[0], lines[-1]) != (first, last):
+            raise NotPlainError
+        return Table(self.path, rows, lines=lines + start)
+
+    @abstractmethod
+    def _read(self, number: int) -> Raw:
+        """The columns of a piece, with lines as if the piece began the file."""
+
+
+class ParquetPieces(Pieces):
+    """A Parquet table in pieces of `files.PIECE` rows."""
+
+    def __init__(self, path: Path) -> None:
+        rows: int = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+        super().__init__(path, [*range(0, rows, files.PIECE), rows], first_line=1)
+
+    def _read(self, number: int) -> Raw:
+        start, end = self.starts[number : number + 2]
+        with any_time_zone():
+            frame = pl.scan_parquet(self.path, glob=False).slice(start, end - start).collect()
+        return frame_columns(self.path, frame)
+
+
+class LinePieces(Pieces):
+    """A CSV or TSV table in pieces of about `_BLOCK` bytes, one row on each line.
+
+    Each piece is read as if it were the whole file below the header. Where a piece ends within a
+    quoted cell, it has no quote that ends it, and so is no table.
+
+    Raises:
+        InputError: lines do not end with a line feed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._header = file.readline(_LONGEST_HEADER)
+            if not self._header.endswith(b"\n") or self._header.startswith(_OTHER_TEXT):
+                raise InputError(f"{path}: lines do not end with a line feed")
+            self._offsets, starts = [file.tell()], [0]
+            size = path.stat().st_size
+            while block := file.read(_BLOCK):
+                block += file.readline()
+                if lines := _lines(block, is_last=file.tell() == size):
+                    self._offsets.append(file.tell())
+                    starts.append(starts[-1] + lines)
+        super().__init__(path, starts, first_line=2)
+
+    def _read(self, number: int) -> Raw:
+        begin, end = self._offsets[number : number + 2]
+        with self.path.open("rb") as file:
+            file.seek(begin)
+            text = decode(self.path, self._header + file.read(end - begin))
+        return (read_tsv if self.path.suffix.lower() == ".tsv" else read_csv)(self.path, text)
+
+
+def _lines(block: bytes, *, is_last: bool) -> int:
+    """The number of lines; at the end of the file, lines without a character are none."""
+    text = block.rstrip(b"\r\n") if is_last else block.removesuffix(b"\n")
+    return text.count(b"\n") + (bool(text) or not is_last)
+
+
+_PIECES: Mapping[str, Callable[[Path], Pieces]] = {
+    ".parquet": ParquetPieces,
+    ".csv": LinePieces,
+    ".tsv": LinePieces,
+}
+
+
+def pieces_of(path: Path) -> Pieces | None:
+    """A table in pieces; None for a format, or a text, that is read whole.
+
+    Raises:
+        InputError, PolarsError: the file is not readable.
+    """
+    made = _PIECES.get(path.suffix.lower())
+    return made(path) if made else None
