@@ -187,7 +187,7 @@ class Examples(Sequence[Example]):
         weights: the weight of each target in the loss, (T,); None where all are equal.
         since: seconds from the last item that each target sees to it, NaN for not known, (T,); None
             where no time is read.
-        queries: texts that examples ask.
+        queries: the texts of queries.
         query_of: the index of each example's query in `queries`, or -1 for none, (n,).
     """
 
@@ -214,8 +214,8 @@ class Examples(Sequence[Example]):
         target_ends = np.cumsum([len(example.targets) for example in listed], dtype=np.int64)
         ends = np.cumsum([len(example.history) for example in listed], dtype=np.int64)
         numbers: dict[str, int] = {}
-        asked = (example.query for example in listed)
-        query_of = [-1 if q is None else numbers.setdefault(q, len(numbers)) for q in asked]
+        queries = (example.query for example in listed)
+        query_of = [-1 if q is None else numbers.setdefault(q, len(numbers)) for q in queries]
         weighted = any(example.weights is not None for example in listed)
         equal = [np.ones(len(e.targets)) if e.weights is None else e.weights for e in listed]
         visible = np.concatenate([*(example.visible for example in listed), *none])
@@ -403,7 +403,7 @@ class Examples(Sequence[Example]):
         if self.order != "end" or others.order != "end":
             return Examples.of([*self, *others])
         items, targets = len(self.items), len(self.targets)
-        asked = np.where(others.query_of < 0, -1, others.query_of + len(self.queries))
+        query_of = np.where(others.query_of < 0, -1, others.query_of + len(self.queries))
         return replace(
             self,
             items=np.concatenate([self.items, others.items]),
@@ -412,7 +412,7 @@ class Examples(Sequence[Example]):
             targets=np.concatenate([self.targets, others.targets]),
             target_starts=np.concatenate([self.target_starts, others.target_starts + targets]),
             target_ends=np.concatenate([self.target_ends, others.target_ends + targets]),
-            query_of=np.concatenate([self.query_of, asked]),
+            query_of=np.concatenate([self.query_of, query_of]),
             queries=[*self.queries, *others.queries],
         )
 

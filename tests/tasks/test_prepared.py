@@ -59,7 +59,7 @@ def test_everything_is_built_once(
             assert data.source(2).targets >= data.source().targets
             assert data.popularity.any()
             assert data.test_popularity.any()
-            assert data.answers_by_query is data.answers_by_query
+            assert data.items_by_query is data.items_by_query
             assert data.queries_by_item is data.queries_by_item
     assert len(built) == len(set(built)) == 2 + 2 * len(SPLITS)
 
@@ -88,11 +88,11 @@ def test_a_task_without_examples_says_what_it_needs(write_folder: WriteFolder) -
         untrained.task("search").source()
 
 
-def test_answers_and_queries_are_two_views_of_the_examples(catalog: PreparedDataset) -> None:
+def test_items_and_queries_are_two_views_of_the_examples(catalog: PreparedDataset) -> None:
     search = catalog.task("search")
     pairs = {(e.query, int(item)) for e in search.examples for item in e.targets}
     by_item = {(q, item) for item, queries in enumerate(search.queries_by_item) for q in queries}
     assert by_item == pairs
     for query, item in pairs:
-        assert item in search.answers_by_query[query_key(query or "")]
+        assert item in search.items_by_query[query_key(query or "")]
     assert sum(map(len, search.queries_by_item)) == search.popularity.sum()

@@ -35,7 +35,7 @@ def test_slices_of_histories_that_are_alike(write_folder: WriteFolder) -> None:
     assert found.labels.tolist() == ["up to 2"] * 8 + ["over 2"]
 
 
-def test_slices_by_number_of_right_answers(write_folder: WriteFolder) -> None:
+def test_slices_by_number_of_relevant_items(write_folder: WriteFolder) -> None:
     many = "".join(f"q4,{item},1\n" for item in "abcde")
     folder = write_folder(
         queries="query_id,text,split,kind\nq1,first,train,tag\nq2,last,validation,tag\n"

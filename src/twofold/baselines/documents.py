@@ -35,10 +35,10 @@ class Documents:
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a query gets no items."""
-        asked = [request for request in requests if not is_blank(request.query or "")]
+        with_query = [request for request in requests if not is_blank(request.query or "")]
         rankings = {request.request_id: Ranking((), ()) for request in requests}
-        for start in range(0, len(asked), _REQUESTS):
-            batch = asked[start : start + _REQUESTS]
+        for start in range(0, len(with_query), _REQUESTS):
+            batch = with_query[start : start + _REQUESTS]
             scores = self._part.scores([request.query or "" for request in batch])
             rankings |= self._ranker.rank(batch, scores[:, self._ranker.order], k)
         return Run(self.name, rankings)

@@ -44,9 +44,9 @@ class ItemKNN:
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a history gets no items."""
         rankings = {request.request_id: Ranking((), ()) for request in requests}
-        asked = [request for request in requests if request.history]
-        for start in range(0, len(asked), _REQUESTS):
-            batch = asked[start : start + _REQUESTS]
+        with_history = [request for request in requests if request.history]
+        for start in range(0, len(with_history), _REQUESTS):
+            batch = with_history[start : start + _REQUESTS]
             histories = [self._ranker.positions(request.history) for request in batch]
             scores = _incidence(histories, self._similarity.shape[0]) @ self._similarity
             rankings |= self._ranker.rank(batch, scores.toarray().astype(np.float32), k)

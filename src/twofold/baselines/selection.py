@@ -186,8 +186,8 @@ def _item_knn(dataset: PreparedDataset) -> Chosen:
 
 
 def _encoder(dataset: PreparedDataset, config: TrainingConfig) -> TextEncoder:
-    asked = [example.query or "" for example in dataset.task("search").examples]
-    encoder = resolve_encoder(sentence_part(config) or "tfidf", dataset.catalog.texts, asked)
+    queries = [example.query or "" for example in dataset.task("search").examples]
+    encoder = resolve_encoder(sentence_part(config) or "tfidf", dataset.catalog.texts, queries)
     assert encoder is not None, "only auto may find none"
     return encoder
 

@@ -51,9 +51,9 @@ class BiEncoder(_Nearest):
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a query gets no items."""
-        asked = [request for request in requests if not is_blank(request.query or "")]
-        vectors = self._encoder.encode([request.query or "" for request in asked])
-        rankings = self._answer(asked, vectors.astype(np.float64), k)
+        with_query = [request for request in requests if not is_blank(request.query or "")]
+        vectors = self._encoder.encode([request.query or "" for request in with_query])
+        rankings = self._answer(with_query, vectors.astype(np.float64), k)
         nothing = Ranking((), ())
         return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})
 
@@ -73,12 +73,12 @@ class HistoryMean(_Nearest):
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request without a history gets no items."""
-        asked = [request for request in requests if request.history]
-        vectors = np.zeros((len(asked), self._items.shape[1]))
-        for place, request in enumerate(asked):
+        with_history = [request for request in requests if request.history]
+        vectors = np.zeros((len(with_history), self._items.shape[1]))
+        for place, request in enumerate(with_history):
             history = self._ranker.positions(request.history)
             vectors[place] = self._items[history[-(self._last or len(history)) :]].mean(axis=0)
-        rankings = self._answer(asked, vectors, k)
+        rankings = self._answer(with_history, vectors, k)
         nothing = Ranking((), ())
         return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})
 
@@ -100,14 +100,14 @@ class FrozenEncoder(_Nearest):
         """See `twofold.records.Retriever`; a request with neither a query nor a history gets no
         items.
         """
-        asked = [r for r in requests if r.history or not is_blank(r.query or "")]
-        vectors = np.zeros((len(asked), self._items.shape[1]))
-        queries = [n for n, r in enumerate(asked) if not is_blank(r.query or "")]
-        vectors[queries] = self._encoder.encode([asked[n].query or "" for n in queries])
-        for place, request in enumerate(asked):
+        answered = [r for r in requests if r.history or not is_blank(r.query or "")]
+        vectors = np.zeros((len(answered), self._items.shape[1]))
+        queries = [n for n, r in enumerate(answered) if not is_blank(r.query or "")]
+        vectors[queries] = self._encoder.encode([answered[n].query or "" for n in queries])
+        for place, request in enumerate(answered):
             history = self._ranker.positions(request.history)[-self._last :]
             if len(history):
                 vectors[place] += self._items[history].mean(axis=0)
-        rankings = self._answer(asked, vectors, k)
+        rankings = self._answer(answered, vectors, k)
         nothing = Ranking((), ())
         return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 def require_values(table: "Table", *names: str) -> None:
     """Raise InputError if a cell of one of the columns is empty."""
     for name in names:
-        if (row := first(table.rows[name].fill_null("").str.strip_chars() == "")) is not None:
+        if (row := first_true(table.rows[name].fill_null("").str.strip_chars() == "")) is not None:
             raise InputError(f"{table.place(row)}: {name} is empty; fill it or remove the row")
 
 
 def require_unique(table: "Table", name: str) -> None:
     """Raise InputError if a value occurs twice in the column."""
     column = table.rows[name]
-    if (row := first(~column.is_first_distinct())) is not None:
-        before = first(column == column[row])
+    if (row := first_true(~column.is_first_distinct())) is not None:
+        before = first_true(column == column[row])
         assert before is not None
         raise InputError(
             f"{table.place(row)}: {name} '{column[row]}' stands already on "
@@ -36,7 +36,7 @@ def require_unique(table: "Table", name: str) -> None:
 def require_known(table: "Table", name: str, known: pl.Series, where: str) -> None:
     """Raise InputError if a value of the column is not in `known`, the ids of the table `where`."""
     unknown = ~table.rows[name].is_in(known.implode())
-    if (row := first(unknown)) is not None:
+    if (row := first_true(unknown)) is not None:
         value = table.rows[name][row]
         rows = "1 such row" if unknown.sum() == 1 else f"{int(unknown.sum())} such rows"
         alike = same_id_otherwise(value, set(known))
@@ -56,7 +56,7 @@ def require_same_fractions(table: "Table", name: str, known: pl.Series, where: s
     written = column.str.replace(r"\.0+$", "")
     otherwise = pl.select(pl.when(written == column).then(column + ".0").otherwise(written))
     meant = ~column.is_in(known.implode()) & otherwise.to_series().is_in(known.implode())
-    if (row := first(meant.fill_null(False))) is not None:
+    if (row := first_true(meant.fill_null(False))) is not None:
         raise InputError(
             f"{table.place(row)}: {name} '{column[row]}' is not in the table {where}, "
             f"{same_id_otherwise(column[row], set(known))}"
@@ -152,6 +152,6 @@ def _letters(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
 
 
-def first(mask: pl.Series) -> int | None:
+def first_true(mask: pl.Series) -> int | None:
     """Position of the first true value."""
     return mask.arg_max() if mask.any() else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first, require_known, require_values, unread_columns
+from twofold.data.checks import first_true, require_known, require_values, unread_columns
 from twofold.data.dataset import INTERACTIONS, Note
 from twofold.data.ids import doubtful_ids
 from twofold.data.times import Times, read_times
@@ -32,7 +32,7 @@ def read_events(table: "Table", items: pl.Series) -> tuple[pl.DataFrame, Times, 
     require_values(table, "user_id", "item_id")
     require_known(table, "item_id", items, "items")
     times = read_times(table)
-    missing = first(times.seconds.is_null())
+    missing = first_true(times.seconds.is_null())
     if missing is not None and times.form is not None:
         raise InputError(
             f"{table.place(missing)}: timestamp is empty while other rows have one; "
@@ -49,7 +49,7 @@ def read_events(table: "Table", items: pl.Series) -> tuple[pl.DataFrame, Times, 
 
 def _duplicates(table: "Table", rows: pl.DataFrame, again: pl.Series) -> list[Note]:
     """A note on rows with equal user, item and time, which are one event."""
-    if (row := first(again)) is None:
+    if (row := first_true(again)) is None:
         return []
     user, item, _ = rows.row(row)
     problem = f"user '{user}' has item '{item}' at the same time in a row above: one event"
@@ -74,7 +74,7 @@ def _repeated(table: "Table", rows: pl.DataFrame) -> list[Note]:
     """A note if, without times, a user's event repeats the one just before it."""
     same = (pl.col("item_id") == pl.col("item_id").shift(1).over("user_id")).fill_null(False)
     repeated = rows.select(same).to_series()
-    if (row := first(repeated)) is None:
+    if (row := first_true(repeated)) is None:
         return []
     user, item, _ = rows.row(row)
     problem = (

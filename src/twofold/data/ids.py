@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import INVISIBLE, first
+from twofold.data.checks import INVISIBLE, first_true
 from twofold.data.dataset import Note
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _none(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
     if not len(words):
         return []
     rows = table.rows[name].is_in(words.implode())
-    row = first(rows)
+    row = first_true(rows)
     assert row is not None
     problem = (
         f"{name} '{table.rows[name][row]}' is what tools write where there is no value; all such "
@@ -58,9 +58,10 @@ def _otherwise(table: "Table", name: str, ids: pl.Series, called: str) -> list[N
     again = plain.is_duplicated()
     if not again.any():
         return []
-    second = first(again & ~plain.is_first_distinct())
+    second = first_true(again & ~plain.is_first_distinct())
     assert second is not None
-    before, row = ids[first(plain == plain[second]) or 0], first(table.rows[name] == ids[second])
+    before = ids[first_true(plain == plain[second]) or 0]
+    row = first_true(table.rows[name] == ids[second])
     assert row is not None
     problem = (
         f"{name} '{ids[second]}' and '{before}' differ in blanks, zeros, '.0' or Unicode form alone"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first, require_known, require_values, unread_columns
+from twofold.data.checks import first_true, require_known, require_values, unread_columns
 from twofold.data.dataset import QRELS, Note
 from twofold.records import InputError
 
@@ -22,7 +22,7 @@ _TREC = ("iteration", "iter", "Q0")
 
 
 def judgments(
-    tables: "Sequence[Table]", items: pl.Series, queries: pl.Series, asked: pl.Series
+    tables: "Sequence[Table]", items: pl.Series, queries: pl.Series, with_text: pl.Series
 ) -> tuple[pl.DataFrame, list[Note]]:
     """The judgments that are used, with a note for those that are not.
 
@@ -30,7 +30,7 @@ def judgments(
         tables: the table qrels, in one file or several.
         items: all item ids.
         queries: all query ids.
-        asked: the ids of queries with a text.
+        with_text: the ids of queries with a text.
 
     Returns:
         columns query_id, item_id and relevance, which is above 0.
@@ -48,7 +48,7 @@ def judgments(
     _require_consistent(tables, rows)
     relevant = pl.col("relevance") > 0
     again = ~pl.struct("query_id", "item_id").is_first_distinct()
-    without_text = ~pl.col("query_id").is_in(asked.implode())
+    without_text = ~pl.col("query_id").is_in(with_text.implode())
     reasons = [
         (~relevant, "relevance {relevance} judges the item as not relevant", "nothing to do"),
         (without_text, "query '{query_id}' has no text", "give it a text"),
@@ -82,14 +82,14 @@ def _relevance(table: "Table") -> pl.Series:
     if "relevance" not in table.rows.columns:
         return pl.repeat(1, table.rows.height, dtype=pl.Int64, eager=True)
     given = table.rows["relevance"].fill_null("").str.strip_chars()
-    if (row := first(given == "")) is not None:
+    if (row := first_true(given == "")) is not None:
         raise InputError(
             f"{table.place(row)}: relevance is empty; use 0 for not relevant, 1 or more for "
             f"relevant, or remove the column: then every row counts as relevant"
         )
     value = given.cast(pl.Float64, strict=False)
     whole = (value == value.round()) & (value.abs() <= MAX_RELEVANCE)
-    if (row := first(~whole.fill_null(False))) is not None:
+    if (row := first_true(~whole.fill_null(False))) is not None:
         problem = (
             f"is above {MAX_RELEVANCE}"
             if value[row] is not None and value[row] > MAX_RELEVANCE

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first
+from twofold.data.checks import first_true
 from twofold.data.dataset import Note
 from twofold.records import InputError
 
@@ -111,7 +111,7 @@ class Times:
 
     def example(self) -> tuple[str, str]:
         """The first value that is not missing, and its place."""
-        row = first(self.seconds.is_not_null())
+        row = first_true(self.seconds.is_not_null())
         assert row is not None
         return str(self.table.rows["timestamp"][row]), self.table.place(row)
 
@@ -130,7 +130,7 @@ def read_times(table: "Table") -> Times:
     written = text.is_not_null() & numbers.is_null()
     iso = parse_iso(text.set(~written, None))
     bad = (written & iso["seconds"].is_null()) | ~numbers.is_finite().fill_null(True)
-    if (row := first(bad)) is not None:
+    if (row := first_true(bad)) is not None:
         raise InputError(
             f"{table.place(row)}: timestamp '{text[row]}' is neither a number nor an ISO time "
             f"such as 2024-05-01T12:00:00; correct it or remove the column"
@@ -240,7 +240,7 @@ def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
         # One number of thirty looks like a date by chance, so half of a column never does.
         if 2 * missing.sum() < given.sum():
             _refuse_no_date(table, text, missing, dates.is_not_null())
-    if (row := first(numbers.abs() >= _BEYOND)) is not None:
+    if (row := first_true(numbers.abs() >= _BEYOND)) is not None:
         raise InputError(
             f"{table.place(row)}: timestamp '{text[row]}' is larger than nanoseconds since 1970 "
             f"can be; correct it or remove the column"
@@ -284,7 +284,7 @@ def _like_dates(
             kind: form == TimeForm.nanoseconds and bool(given.is_between(*numbers_of).all())
             for kind, numbers_of in _TICKS.items()
         }
-    row = first(numbers.is_not_null())
+    row = first_true(numbers.is_not_null())
     assert row is not None
     meant = "counts" if form == TimeForm.position else form
     remedy = f"nothing to do if they are {meant}; else write ISO times such as 2024-05-01"
@@ -306,7 +306,7 @@ def _far(table: "Table", text: pl.Series, seconds: pl.Series) -> tuple[Note, ...
     """A note on times fifty years from the median, such as 0001-01-01 and 9999-12-31."""
     middle = seconds.median()
     far = ((seconds - middle).abs() > _FAR).fill_null(False)
-    if (row := first(far)) is None:
+    if (row := first_true(far)) is None:
         return ()
     problem = f"timestamp '{text[row]}' lies more than 50 years from the middle one of the column"
     remedy = "nothing to do, unless it stands for no time: then leave out such rows"
@@ -331,7 +331,7 @@ def _merged(
         times, by = times.with_columns(table.rows["user_id"]), ["user_id", "seconds"]
     times = times.filter(pl.col("text").is_not_null())
     equal = times.select((pl.col("parts").n_unique() > 1).over(by)).to_series()
-    if (row := first(equal)) is None:
+    if (row := first_true(equal)) is None:
         return ()
     problem = f"timestamp '{times['text'][row]}' differs from another by parts of a microsecond"
     effect = "read as equal times, among which the order of the file decides"
@@ -341,7 +341,7 @@ def _merged(
 
 def _refuse_no_date(table: "Table", text: pl.Series, bad: pl.Series, dates: pl.Series) -> None:
     """Raise InputError for an invalid date in a column of dates as numbers."""
-    row, date = first(bad), first(dates)
+    row, date = first_true(bad), first_true(dates)
     assert row is not None
     assert date is not None
     raise InputError(
@@ -360,7 +360,7 @@ def _is_one_count(sizes: pl.Series) -> bool:
 def _refuse_units(table: "Table", text: pl.Series, units: pl.Series) -> None:
     """Raise InputError with the first value of the most frequent unit and the first of another."""
     common = units.drop_nulls().rename("unit").value_counts().sort("count", "unit")["unit"][-1]
-    usual, other = first((units == common).fill_null(False)), first(units != common)
+    usual, other = first_true((units == common).fill_null(False)), first_true(units != common)
     assert usual is not None
     assert other is not None
     form = {row: _form_of(text[row], units[row]) for row in (usual, other)}
@@ -375,7 +375,7 @@ def _form_of(text: str, unit: str) -> str:
 
 def _refuse(table: "Table", text: pl.Series, numbers: pl.Series, written: pl.Series) -> None:
     """Raise InputError for ISO times and numbers in one column."""
-    number, iso = first(numbers.is_not_null()), first(written)
+    number, iso = first_true(numbers.is_not_null()), first_true(written)
     assert number is not None
     assert iso is not None
     unit = pl.select(unit_of(pl.lit(numbers[number]))).item()
@@ -399,7 +399,7 @@ def _zoneless(table: "Table", iso: pl.DataFrame) -> tuple[Note, ...]:
     zoneless = ~iso["zone"]
     if iso["zone"].n_unique() - bool(iso["zone"].null_count()) < 2:
         return ()
-    row = first(zoneless.fill_null(False))
+    row = first_true(zoneless.fill_null(False))
     assert row is not None
     times = Times(table, iso["seconds"].set(~zoneless, None), TimeForm.iso)
     return (_utc_note(times, int(zoneless.sum())),)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first
+from twofold.data.checks import first_true
 from twofold.data.dataset import LEFT_OUT, LEFT_OUT_FILE, Note
 from twofold.records import InputError
 
@@ -54,7 +54,7 @@ def _known_only(
         return table, nothing
     ids = table.rows[column]
     unknown = ~(ids.is_in(known.implode()).fill_null(True) | (ids == "").fill_null(True))
-    if (row := first(unknown)) is None:
+    if (row := first_true(unknown)) is None:
         return table, nothing
     problem = f"{column} '{ids[row]}' is not in the table {where}"
     remedy = f"add it there; {LEFT_OUT_FILE} of the prepared folder lists the rows"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twofold.data.checks import (
-    first,
+    first_true,
     require_same_fractions,
     require_unique,
     require_values,
@@ -62,9 +62,9 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
         interactions, times, of_events = read_events(tables["interactions"][0], items["item_id"])
         notes += of_events
     if tables.get("queries"):
-        asked = read_times(tables["queries"][0])
-        notes += [*asked.notes, *(require_alike(times, asked) if times else ())]
-        queries, without_text = read_queries(tables["queries"][0], asked)
+        query_times = read_times(tables["queries"][0])
+        notes += [*query_times.notes, *(require_alike(times, query_times) if times else ())]
+        queries, without_text = read_queries(tables["queries"][0], query_times)
         if "user_id" in tables["queries"][0].rows.columns:
             users = interactions["user_id"]
             require_same_fractions(tables["queries"][0], "user_id", users, "interactions")
@@ -74,7 +74,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
             tables["qrels"],
             items["item_id"],
             queries=tables["queries"][0].rows["query_id"],
-            asked=queries["query_id"],
+            with_text=queries["query_id"],
         )
         notes += [*not_counted, *_unjudged(tables["queries"][0], queries, qrels)]
     return Dataset(catalog, interactions, queries, qrels, tuple(notes), left_out)
@@ -108,7 +108,7 @@ def read_queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]
     rows = rows.with_columns(split=_splits(table, rows["split"]))
     empty = ~rows["text"].fill_null("").str.contains(SEEN)
     notes = unread_columns(table, QUERIES)
-    if (row := first(empty)) is not None:
+    if (row := first_true(empty)) is not None:
         value = rows["query_id"][row]
         problem = f"query '{value}' has no text"
         notes.append(Note(int(empty.sum()), table.place(row), problem, "give it a text"))
@@ -143,12 +143,12 @@ def _without_history(
         reasons[EARLY] = known & ~untimed
     notes = []
     for reason, which in reasons.items():
-        found = of_users.filter(which)
-        if found.height:
-            query, user = found.select("query_id", "user_id").row(0)
-            row = first(table.rows["query_id"] == query)
+        without = of_users.filter(which)
+        if without.height:
+            query, user = without.select("query_id", "user_id").row(0)
+            row = first_true(table.rows["query_id"] == query)
             assert row is not None
-            notes.append(history_note(reason, found.height, table.place(row), query, user))
+            notes.append(history_note(reason, without.height, table.place(row), query, user))
     return notes
 
 
@@ -187,7 +187,7 @@ def _splits(table: "Table", given: pl.Series) -> pl.Series:
         InputError: an unknown split.
     """
     named = given.str.strip_chars().str.to_lowercase().replace(SPLIT_NAMES).replace("", None)
-    if (row := first(named.is_not_null() & ~named.is_in(SPLITS))) is not None:
+    if (row := first_true(named.is_not_null() & ~named.is_in(SPLITS))) is not None:
         raise InputError(
             f"{table.place(row)}: split '{given[row]}' is none of {', '.join(SPLITS)} (or dev, "
             f"val, valid for validation); rename it, or leave it empty: then a hash of the "
@@ -201,7 +201,7 @@ def _unjudged(table: "Table", queries: pl.DataFrame, qrels: pl.DataFrame) -> lis
     unjudged = queries.join(qrels, on="query_id", how="anti")["query_id"]
     if not len(unjudged):
         return []
-    row = first(table.rows["query_id"] == unjudged[0])
+    row = first_true(table.rows["query_id"] == unjudged[0])
     assert row is not None
     return [unjudged_note(len(unjudged), table.place(row), unjudged[0])]
 

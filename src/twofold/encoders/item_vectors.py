@@ -81,14 +81,14 @@ def item_start(
     queries = None
     if encoder is not None:
         searches = learned["search"].examples if "search" in learned else ()
-        asked = encoder.encode(Examples.of(searches).texts() if parts else [])
+        query_vectors = encoder.encode(Examples.of(searches).texts() if parts else [])
         known = encoder.encode(texts) if "text" in parts and any(texts) else None
         if searches and "factors" in parts:
-            wanted = query_factors(searches, len(texts), asked)
+            wanted = query_factors(searches, len(texts), query_vectors)
             known = wanted if known is None else near_queries(known, wanted)
         if known is not None:
             blocks.append(known)
-            queries = asked
+            queries = query_vectors
     return along_axes(np.hstack(blocks), queries, width) if blocks else None
 
 
@@ -102,8 +102,8 @@ def along_axes(items: Vectors, queries: Vectors | None, width: int) -> ItemStart
     """
     if queries is None:
         return ItemStart(items[:, :width], None)
-    asked = np.pad(queries, ((0, 0), (items.shape[1] - queries.shape[1], 0)))
-    axes = principal_axes(np.vstack([items, asked]), width).astype(np.float32)
+    padded = np.pad(queries, ((0, 0), (items.shape[1] - queries.shape[1], 0)))
+    axes = principal_axes(np.vstack([items, padded]), width).astype(np.float32)
     return ItemStart(items @ axes, axes[items.shape[1] - queries.shape[1] :].T)
 
 
@@ -131,9 +131,9 @@ def query_factors(examples: Sequence[Example], items: int, queries: Vectors) -> 
     """
     columns = Examples.of(examples)
     wants, _, _ = columns.flat_targets()
-    asking = np.repeat(np.arange(len(columns)), columns.counts)
+    query_of = np.repeat(np.arange(len(columns)), columns.counts)
     wanted = sp.csr_array(
-        (np.ones(len(wants), np.float32), (wants, asking)), shape=(items, len(queries))
+        (np.ones(len(wants), np.float32), (wants, query_of)), shape=(items, len(queries))
     )
     return unit(wanted @ queries)
 

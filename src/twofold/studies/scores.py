@@ -64,7 +64,7 @@ class Scores:
         for seed in range(seeds):
             for task, own in self._asked.items():
                 if seed == 0 or self.folds.why_fixed[task] is None:
-                    own.append(self.folds.asked(seed, task))
+                    own.append(self.folds.test_requests(seed, task))
         self._clusters = {task: _clusters(own) for task, own in self._asked.items()}
         self._require_pairs()
 

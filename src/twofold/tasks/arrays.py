@@ -281,8 +281,8 @@ class Events:
         """The first of the chosen events of each user, or the end of all of the user's, (U,)."""
         places = np.flatnonzero(chosen)
         first = np.append(places, len(chosen))[np.searchsorted(places, self.starts[:-1])]
-        found: Ints = np.minimum(first, self.starts[1:])
-        return found
+        within: Ints = np.minimum(first, self.starts[1:])
+        return within
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -295,9 +295,9 @@ class JudgedQueries:
         users: the number of each query's user among those of the events; -1 for none, (Q,).
         times: timestamps, NaN where there is none, (Q,).
         splits: the number of each query's split, (Q,).
-        starts: the first answer of each query, and the end of the last, (Q + 1,).
-        items: the answers' catalog positions, (A,).
-        relevances: (A,).
+        starts: the first relevant item of each query, and the end of the last, (Q + 1,).
+        items: the relevant items' catalog positions, (A,).
+        relevances: how relevant each is, (A,).
     """
 
     texts: Sequence[str]
@@ -347,5 +347,5 @@ def times_of(timestamps: pl.Series) -> Floats:
 def split_numbers(splits: pl.Series) -> SplitNumbers:
     """The numbers of splits, (n,)."""
     numbers = {split: number for number, split in enumerate(SPLITS)}
-    found = splits.cast(pl.String).replace_strict(numbers, default=-1, return_dtype=pl.Int8)
-    return found.to_numpy()
+    numbered = splits.cast(pl.String).replace_strict(numbers, default=-1, return_dtype=pl.Int8)
+    return numbered.to_numpy()

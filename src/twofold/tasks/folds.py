@@ -39,7 +39,7 @@ Counts = TypeVar("Counts", pl.Expr, pl.Series)
 _PARTS = TENTHS - 1
 """The folds after which every query but those of validation was a test query once."""
 _TEST_TENTHS = [tenth for tenth in range(TENTHS) if tenth != VALIDATION_TENTH]
-_ASKED_FOR = "a fixed split was asked for"
+_FIXED = "a fixed split was asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ class Folds:
             raise InputError(f"folds '{which}': choose one of {', '.join(WHICH)}")
         self._dataset = dataset
         self._last = 0, dataset
-        self._asked: dict[tuple[int, Task], FoldRequests] = {}
+        self._test_requests: dict[tuple[int, Task], FoldRequests] = {}
         self._dealt = -1, pl.Series(dtype=pl.Int64)
         self._named = not _split_by_hash(dataset)
         reasons: dict[Task, str | None] = {
-            "search": _ASKED_FOR if which == "none" else self._why_queries(which),
-            "recommendation": _ASKED_FOR if which == "none" else self._why_events(),
+            "search": _FIXED if which == "none" else self._why_queries(which),
+            "recommendation": _FIXED if which == "none" else self._why_events(),
         }
         self.why_fixed: Mapping[Task, str | None] = reasons
 
@@ -113,15 +113,15 @@ class Folds:
             self._last = number, self._made(number)
         return self._last[1]
 
-    def asked(self, number: int, task: Task) -> FoldRequests:
-        """Who is asked in a fold; kept for all folds, as requests with their histories are not."""
-        if (number, task) not in self._asked:
+    def test_requests(self, number: int, task: Task) -> FoldRequests:
+        """The test requests of a fold; kept for all folds, as their histories are not."""
+        if (number, task) not in self._test_requests:
             requests = self.of(number).task(task).requests("test").requests
-            self._asked[number, task] = FoldRequests(
+            self._test_requests[number, task] = FoldRequests(
                 request_ids=[request.request_id for request in requests],
                 units=[request.user_id or request.request_id for request in requests],
             )
-        return self._asked[number, task]
+        return self._test_requests[number, task]
 
     def _made(self, number: int) -> PreparedDataset:
         events, queries = self._dataset.interactions, self._dataset.queries

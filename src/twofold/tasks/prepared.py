@@ -118,10 +118,10 @@ class Columns:
         return events.times if all_in_order else events.times[events.splits == TRAIN]
 
     @staticmethod
-    def of(events: Events, asked: JudgedQueries) -> "Columns":
+    def of(events: Events, queries: JudgedQueries) -> "Columns":
         """The columns of the tables of a dataset."""
         users, trained = events.training_histories()
-        return Columns(events, trained, users, asked, query_examples(events, asked))
+        return Columns(events, trained, users, queries, query_examples(events, queries))
 
 
 class Tables(Protocol):
@@ -268,12 +268,12 @@ class PreparedDataset:
 
     @cached_property
     def columns(self) -> Columns:
-        """The tables as arrays, with what is learned and asked."""
+        """The tables as arrays, with what is learned from them."""
         if self.tables.columns is not None:
             return self.tables.columns
         events = Events.of(self.interactions, self.catalog)
-        asked = JudgedQueries.of(self.queries, self.qrels, self.catalog, events.users)
-        return Columns.of(events, asked)
+        queries = JudgedQueries.of(self.queries, self.qrels, self.catalog, events.users)
+        return Columns.of(events, queries)
 
     def with_tables(self, **changed: pl.DataFrame) -> "PreparedDataset":
         """The same dataset with other interactions, queries or qrels."""
@@ -367,12 +367,12 @@ class TaskData:
     @cached_property
     def test_popularity(self) -> Ints:
         """How often each item is a target of the test requests, (N,)."""
-        counts: Ints = self.requests("test").right_counts(len(self._dataset.catalog))
+        counts: Ints = self.requests("test").relevant_counts(len(self._dataset.catalog))
         counts.flags.writeable = False
         return counts
 
     @cached_property
-    def answers_by_query(self) -> Mapping[str, Ints]:
+    def items_by_query(self) -> Mapping[str, Ints]:
         """The relevant items of each training query, by its normalised text: positions, (A,)."""
         targets: dict[str, list[Ints]] = {}
         for example in self.examples:

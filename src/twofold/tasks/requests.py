@@ -36,15 +36,15 @@ class JudgedRequests:
         rows = np.random.default_rng(0).choice(len(self.requests), size, replace=False)
         if isinstance(self.requests, _Requests):
             taken = self.requests.some(np.sort(rows))
-            return dataclasses.replace(self, requests=list(taken), qrels=_Right(taken))
+            return dataclasses.replace(self, requests=list(taken), qrels=_Qrels(taken))
         return dataclasses.replace(self, requests=[self.requests[row] for row in sorted(rows)])
 
-    def right_counts(self, size: int) -> Ints:
+    def relevant_counts(self, size: int) -> Ints:
         """How often each of `size` items is a relevant item, (size,)."""
         assert isinstance(self.requests, _Requests)
         columns = self.requests.columns
         places = runs(columns.target_starts, columns.target_ends - columns.target_starts)
-        return np.bincount(columns.right[places], minlength=size)
+        return np.bincount(columns.targets[places], minlength=size)
 
     def renamed(self, to: Mapping[str, str]) -> "JudgedRequests":
         """The same requests with every item id replaced by another one."""
@@ -57,8 +57,8 @@ class JudgedRequests:
             for request in self.requests
         ]
         qrels = {
-            request_id: {to[item_id]: relevance for item_id, relevance in right.items()}
-            for request_id, right in self.qrels.items()
+            request_id: {to[item_id]: relevance for item_id, relevance in relevant.items()}
+            for request_id, relevant in self.qrels.items()
         }
         return dataclasses.replace(self, requests=requests, qrels=qrels)
 
@@ -76,7 +76,7 @@ def build_requests(
     """
     number = SPLITS.index(split)
     requests = _queries(dataset, number) if task == "search" else _users(dataset, number, timed)
-    return JudgedRequests(task, split, requests, _Right(requests))
+    return JudgedRequests(task, split, requests, _Qrels(requests))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,7 +94,7 @@ class RequestColumns:
         texts: the texts of queries; None where requests have none.
         text_of: the index of each request's text, (R,).
         times, last_event_times: as in `Request`, NaN for not known, (R,); None to tell no time.
-        right: catalog positions, (A,); the relevant items are a run of them.
+        targets: catalog positions of relevant items, (A,).
         target_starts, target_ends: the run of each request's relevant items, (R,).
         grades: the relevance of the relevant items, (A,); None where all have 1.
     """
@@ -107,7 +107,7 @@ class RequestColumns:
     ends: Ints
     extra_item: Ints
     excluding: bool
-    right: Ints
+    targets: Ints
     target_starts: Ints
     target_ends: Ints
     grades: Ints | None = None
@@ -140,10 +140,10 @@ class RequestColumns:
             last_event_time=_time(self.last_event_times, row),
         )
 
-    def right_answers(self, row: int) -> dict[str, int]:
+    def relevance_of(self, row: int) -> dict[str, int]:
         """The relevance of the relevant items of a request, by item id."""
         own = slice(int(self.target_starts[row]), int(self.target_ends[row]))
-        items = [self.item_ids[place] for place in self.right[own].tolist()]
+        items = [self.item_ids[place] for place in self.targets[own].tolist()]
         grades = [1] * len(items) if self.grades is None else self.grades[own].tolist()
         return dict(zip(items, grades, strict=True))
 
@@ -186,7 +186,7 @@ class _Requests(Sequence[Request]):
         return self.columns.request(rows)
 
 
-class _Right(Mapping[str, Mapping[str, int]]):
+class _Qrels(Mapping[str, Mapping[str, int]]):
     """The relevant items of requests, which are made when they are read."""
 
     def __init__(self, requests: _Requests) -> None:
@@ -203,7 +203,7 @@ class _Right(Mapping[str, Mapping[str, int]]):
         columns = self._requests.columns
         if self._rows is None:
             self._rows = {known: row for row, (known, _) in enumerate(columns.ids)}
-        return columns.right_answers(self._rows[request_id])
+        return columns.relevance_of(self._rows[request_id])
 
 
 def _users(dataset: "PreparedDataset", split: int, timed: bool) -> _Requests:
@@ -234,7 +234,7 @@ def _user_columns(
         ends=trained.ends[rows],
         extra_item=extra_item,
         excluding=dataset.protocol.seen == "exclude",
-        right=events.items,
+        targets=events.items,
         target_starts=places,
         target_ends=places + 1,
         times=events.times[places] if timed else None,
@@ -250,8 +250,8 @@ def _queries(dataset: "PreparedDataset", split: int) -> _Requests:
 
 def _query_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> RequestColumns:
     """The arrays of some requests of `_queries`."""
-    events, asked = dataset.columns.events, dataset.columns.queries
-    users, times = asked.users[rows], asked.times[rows]
+    events, queries = dataset.columns.events, dataset.columns.queries
+    users, times = queries.users[rows], queries.times[rows]
     if split == VALIDATION:
         # A validation request must not hold the user's test event.
         test = np.append(events.of_split(TEST), -1)[users]
@@ -268,10 +268,10 @@ def _query_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> Reques
         ends=begins + events.before(users, times),
         extra_item=np.full(len(rows), -1),
         excluding=False,
-        right=asked.items,
-        target_starts=asked.starts[rows],
-        target_ends=asked.starts[rows + 1],
-        grades=asked.relevances,
-        texts=asked.texts,
-        text_of=asked.text_of[rows],
+        targets=queries.items,
+        target_starts=queries.starts[rows],
+        target_ends=queries.starts[rows + 1],
+        grades=queries.relevances,
+        texts=queries.texts,
+        text_of=queries.text_of[rows],
     )

@@ -48,7 +48,7 @@ def slicings(
     if task == "recommendation":
         ways["history length"] = _history_lengths(judged, typical or judged)
     else:
-        ways["relevant items"] = _right_answers(judged)
+        ways["relevant items"] = _relevant_items(judged)
         ways["kind"] = _kinds(dataset, judged)
         ways["query length"] = _query_lengths(judged)
         ways["query in training"] = _in_training(dataset, judged)
@@ -76,7 +76,7 @@ def _positions(dataset: PreparedDataset, judged: JudgedRequests) -> list[list[in
 def _popularity(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """By the most popular relevant item, in the task's own training data."""
     bands = popularity_bands(dataset.task(judged.task).popularity)
-    return _slicing(BANDS, [BANDS[bands[right].min()] for right in _positions(dataset, judged)])
+    return _slicing(BANDS, [BANDS[bands[r].min()] for r in _positions(dataset, judged)])
 
 
 def _trained_in(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
@@ -84,8 +84,8 @@ def _trained_in(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     own = dataset.task(judged.task).popularity > 0
     other = dataset.task(other_task(judged.task)).popularity > 0
     names = ("both tasks", "this task only", "the other task only", "neither task")
-    right = _positions(dataset, judged)
-    return _slicing(names, [names[3 - 2 * own[r].any() - other[r].any()] for r in right])
+    relevant = _positions(dataset, judged)
+    return _slicing(names, [names[3 - 2 * own[r].any() - other[r].any()] for r in relevant])
 
 
 def _pairs(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
@@ -98,18 +98,18 @@ def _pairs(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     a word and an item if an item that is relevant to a training query with that word is a neighbour
     of the item.
     """
-    near, answers = _near_in_histories(dataset), _answers_by_word(dataset)
+    near, by_word = _near_in_histories(dataset), _items_by_word(dataset)
     together = _together(dataset)
     labels = []
-    for request, right in zip(judged.requests, _positions(dataset, judged), strict=True):
+    for request, relevant in zip(judged.requests, _positions(dataset, judged), strict=True):
         if judged.task == "search":
-            found = _union(answers, set(words(request.query or "")))
-            other = bool(found & _union(near, right))
-            own = not found.isdisjoint(right)
+            trained = _union(by_word, set(words(request.query or "")))
+            other = bool(trained & _union(near, relevant))
+            own = not trained.isdisjoint(relevant)
         else:
             last = dataset.catalog.positions[request.history[-1]] if request.history else -1
-            own = not near.get(last, set()).isdisjoint(right)
-            other = not together.get(last, set()).isdisjoint(right)
+            own = not near.get(last, set()).isdisjoint(relevant)
+            other = not together.get(last, set()).isdisjoint(relevant)
         labels.append(PAIR_SEEN_IN[0 if own else 1 if other else 2])
     return _slicing(PAIR_SEEN_IN, labels)
 
@@ -125,22 +125,22 @@ def _near_in_histories(dataset: PreparedDataset) -> Neighbours:
 
 
 def _together(dataset: PreparedDataset) -> Neighbours:
-    """The items that answer a training query with each item."""
+    """The items that are relevant to a training query to which each item is relevant too."""
     joined: dict[int, set[int]] = defaultdict(set)
-    for answers in dataset.task("search").answers_by_query.values():
-        own = set(answers.tolist())
-        for item in own:
-            joined[item] |= own
+    for items in dataset.task("search").items_by_query.values():
+        relevant = set(items.tolist())
+        for item in relevant:
+            joined[item] |= relevant
     return joined
 
 
-def _answers_by_word(dataset: PreparedDataset) -> Neighbours:
-    """The items that answer training queries with each word."""
-    answers: dict[str, set[int]] = defaultdict(set)
+def _items_by_word(dataset: PreparedDataset) -> Neighbours:
+    """The items that are relevant to training queries with each word."""
+    by_word: dict[str, set[int]] = defaultdict(set)
     for example in dataset.task("search").examples:
         for word in set(words(example.query or "")):
-            answers[word].update(example.targets.tolist())
-    return answers
+            by_word[word].update(example.targets.tolist())
+    return by_word
 
 
 def _union(of: Neighbours, keys: Iterable[Any]) -> set[int]:
@@ -161,7 +161,7 @@ def _history_lengths(judged: JudgedRequests, typical: JudgedRequests) -> Slicing
     return _slicing(names, [names[bisect_left(bounds, n)] for n in lengths])
 
 
-def _right_answers(judged: JudgedRequests) -> Slicing:
+def _relevant_items(judged: JudgedRequests) -> Slicing:
     names = ("1", "2 to 5", "over 5")
     sizes = [len(judged.qrels[request.request_id]) for request in judged.requests]
     return _slicing(names, [names[(n > 1) + (n > 5)] for n in sizes])
@@ -175,7 +175,7 @@ def _kinds(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
 
 def _in_training(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """By whether a training query has the same text: in logs that are split by time."""
-    trained = set(dataset.task("search").answers_by_query)
+    trained = set(dataset.task("search").items_by_query)
     key = dict(dataset.queries.select("query_id", "key").iter_rows())
     seen = [key[request.request_id] in trained for request in judged.requests]
     return _slicing(("seen", "unseen"), ["seen" if known else "unseen" for known in seen])

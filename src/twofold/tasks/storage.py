@@ -185,17 +185,17 @@ def _save_columns(columns: Columns, folder: Path) -> None:
 
 def _arrays(columns: Columns) -> dict[str, npt.NDArray[Any]]:
     """Every array by the name of its file; positions and numbers take four bytes."""
-    events, trained, asked = columns.events, columns.trained, columns.queries
-    searches, texts = columns.searches, Texts.of(asked.texts)
+    events, trained, queries = columns.events, columns.trained, columns.queries
+    searches, texts = columns.searches, Texts.of(queries.texts)
     own_items = {} if trained.positions is events.items else {"trained_items": trained.positions}
     small = {
         "event_items": events.items,
         **own_items,
         "trained_users": columns.trained_users,
-        "query_texts": asked.text_of,
-        "query_users": asked.users,
-        "answer_items": asked.items,
-        "answer_grades": asked.relevances,
+        "query_texts": queries.text_of,
+        "query_users": queries.users,
+        "answer_items": queries.items,
+        "answer_grades": queries.relevances,
         "search_targets": searches.targets,
         "search_queries": searches.query_of,
     }
@@ -207,9 +207,9 @@ def _arrays(columns: Columns) -> dict[str, npt.NDArray[Any]]:
         "event_splits": events.splits,
         "trained_begins": trained.begins,
         "trained_ends": trained.ends,
-        "query_times": asked.times,
-        "query_splits": asked.splits,
-        "answer_starts": asked.starts,
+        "query_times": queries.times,
+        "query_splits": queries.splits,
+        "answer_starts": queries.starts,
         "search_begins": searches.begins,
         "search_ends": searches.ends,
         "search_firsts": searches.target_starts,
@@ -234,7 +234,7 @@ def _load_columns(folder: Path) -> Columns:
         times=mapped("event_times"),
         splits=mapped("event_splits"),
     )
-    asked = JudgedQueries(
+    queries = JudgedQueries(
         texts=Texts(mapped("text_letters"), mapped("text_ends")),
         text_of=mapped("query_texts"),
         users=mapped("query_users"),
@@ -261,6 +261,6 @@ def _load_columns(folder: Path) -> Columns:
         target_starts=mapped("search_firsts"),
         target_ends=mapped("search_lasts"),
         query_of=mapped("search_queries"),
-        queries=asked.texts,
+        queries=queries.texts,
     )
-    return Columns(events, trained, trained_users, asked, searches)
+    return Columns(events, trained, trained_users, queries, searches)

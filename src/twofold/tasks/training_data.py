@@ -41,17 +41,17 @@ def _history_examples(histories: Histories) -> Examples:
     return Examples.of_histories(histories.positions, begins, ends)
 
 
-def query_examples(events: Events, asked: JudgedQueries) -> Examples:
+def query_examples(events: Events, queries: JudgedQueries) -> Examples:
     """One example for each query: all its relevant items, given its text and its user's history.
 
     A query that its user typed at or after the first held-out event is left out, and so are the
-    user's held-out items as answers: a click on a result is often logged as an interaction too.
+    user's held-out items as targets: a click on a result is often logged as an interaction too.
     """
     held_out = np.sort(events.held_out_pairs())
-    first = np.append(events.first_held_out(), np.inf)
-    rows = np.flatnonzero(asked.splits == TRAIN)
+    first_held_out = np.append(events.first_held_out(), np.inf)
+    rows = np.flatnonzero(queries.splits == TRAIN)
     parts = [
-        _QueryRows.of(events, asked, rows[start : start + _QUERIES], first, held_out)
+        _QueryRows.of(events, queries, rows[start : start + _QUERIES], first_held_out, held_out)
         for start in range(0, max(1, len(rows)), _QUERIES)
     ]
     rows, counts, targets, begins, before = map(np.concatenate, zip(*parts, strict=True))
@@ -64,13 +64,13 @@ def query_examples(events: Events, asked: JudgedQueries) -> Examples:
         targets=targets,
         target_starts=target_ends - counts,
         target_ends=target_ends,
-        query_of=asked.text_of[rows],
-        queries=asked.texts,
+        query_of=queries.text_of[rows],
+        queries=queries.texts,
     ).with_targets()
 
 
 class _QueryRows(NamedTuple):
-    """Training queries: their number, answers (how many, and which), and run of earlier events."""
+    """Training queries: their numbers, their targets, and the run of earlier events of each."""
 
     rows: Ints
     counts: Ints
@@ -80,22 +80,22 @@ class _QueryRows(NamedTuple):
 
     @staticmethod
     def of(
-        events: Events, asked: JudgedQueries, rows: Ints, first: Floats, held_out: Ints
+        events: Events, queries: JudgedQueries, rows: Ints, first_held_out: Floats, held_out: Ints
     ) -> "_QueryRows":
         """Some queries.
 
         Args:
-            events, asked: all events and queries.
+            events, queries: all events and queries.
             rows: the numbers of these queries, (n,).
-            first: the time of each user's first event that is held out; infinite for no user.
+            first_held_out: the time of each user's first such event; infinite for no user.
             held_out: the numbers of users times 2^32, plus the items that are held out, sorted.
         """
-        times = asked.times[rows]
+        times = queries.times[rows]
         # Without times on the events (NaN) nothing shows that the query came first.
-        rows = rows[np.isnan(times) | (times < first[asked.users[rows]])]
-        users, counts = np.asarray(asked.users[rows], np.int64), np.diff(asked.starts)[rows]
-        places = runs(asked.starts[rows], counts)
-        pairs = (np.repeat(users, counts) << 32) + asked.items[places]
+        rows = rows[np.isnan(times) | (times < first_held_out[queries.users[rows]])]
+        users, counts = np.asarray(queries.users[rows], np.int64), np.diff(queries.starts)[rows]
+        places = runs(queries.starts[rows], counts)
+        pairs = (np.repeat(users, counts) << 32) + queries.items[places]
         # Sorted lookups are several times as fast, since they read memory in order.
         order = np.argsort(pairs)
         kept = np.ones(len(pairs), dtype=bool)
@@ -104,9 +104,9 @@ class _QueryRows(NamedTuple):
         return _QueryRows(
             rows=rows,
             counts=np.bincount(np.repeat(np.arange(len(rows)), counts)[kept], minlength=len(rows)),
-            targets=asked.items[places[kept]],
+            targets=queries.items[places[kept]],
             begins=events.starts[users] * (users >= 0),
-            before=events.before(users, asked.times[rows]),
+            before=events.before(users, queries.times[rows]),
         )
 
 
@@ -155,8 +155,8 @@ def queries_by_item(examples: Examples, items: int) -> Sequence[Sequence[str]]:
     """
     queries: list[list[str]] = [[] for _ in range(items)]
     targets, _, _ = examples.flat_targets()
-    asked = zip(examples.texts(), examples.counts.tolist(), strict=True)
-    texts = (text for text, count in asked for _ in range(count))
+    with_counts = zip(examples.texts(), examples.counts.tolist(), strict=True)
+    texts = (text for text, count in with_counts for _ in range(count))
     for item, text in zip(targets.tolist(), texts, strict=True):
         queries[item].append(text)
     return tuple(tuple(own) for own in queries)

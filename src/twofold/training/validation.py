@@ -237,7 +237,7 @@ class _Prepared:
         encoded: the requests.
         batch: the same on the model's device; None where it takes too much memory to be kept.
         excluded: the row and the code of each item that a request excludes, (2, ...).
-        right: the row and the code of each relevant item, (2, T).
+        relevant: the row and the code of each relevant item, (2, T).
         item_ids: the relevant items, (T,).
     """
 
@@ -245,7 +245,7 @@ class _Prepared:
     encoded: Sequence[EncodedExample]
     batch: Batch | None
     excluded: torch.Tensor
-    right: torch.Tensor
+    relevant: torch.Tensor
     item_ids: Sequence[str]
 
 
@@ -297,14 +297,14 @@ class RankCounter:
         keep: bool,
         ranker: CatalogRanker,
     ) -> _Prepared:
-        right = [[i for i, grade in self._relevant[row].items() if grade > 0] for row in rows]
+        relevant = [[i for i, grade in self._relevant[row].items() if grade > 0] for row in rows]
         return _Prepared(
             rows=rows,
             encoded=encoded,
             batch=self._model.batch_of(encoded) if keep else None,
             excluded=self._places([ranker.positions(request.exclude) for request in requests]),
-            right=self._places([ranker.positions(items) for items in right]),
-            item_ids=[item for items in right for item in items],
+            relevant=self._places([ranker.positions(items) for items in relevant]),
+            item_ids=[item for items in relevant for item in items],
         )
 
     def values(self) -> Floats:
@@ -317,7 +317,7 @@ class RankCounter:
         for prepared in self._prepared:
             answers: dict[int, list[str]] = {}
             for number, rank in zip(*self._ranks(prepared), strict=True):
-                row = prepared.rows[int(prepared.right[0, number])]
+                row = prepared.rows[int(prepared.relevant[0, number])]
                 answer = answers.setdefault(row, [""] * self._measure.k)
                 answer[rank] = prepared.item_ids[number]
             for row, answer in answers.items():
@@ -332,7 +332,7 @@ class RankCounter:
         scores[tuple(prepared.excluded)] = -torch.inf
         k = min(self._measure.k, scores.shape[1])
         last = scores.topk(k, dim=1, sorted=False).values.amin(dim=1)
-        rows, columns = prepared.right
+        rows, columns = prepared.relevant
         own = scores[rows, columns]
         numbers = ((own >= last[rows]) & (own > -torch.inf)).nonzero()[:, 0]
         at_once = max(1, _BATCH_SCORES // scores.shape[1])

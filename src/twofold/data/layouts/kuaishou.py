@@ -126,10 +126,10 @@ def kuaisearch(folder: Path) -> Tables:
     notes += noted(~known, searches.path, problem, "choice")
     chosen = chosen.filter(known)
     time = [] if rows["timestamp"].null_count() else ["timestamp"]
-    asked = with_validation(queries.select("query_id", "text", "split", "user_id", *time))
+    queries = with_validation(queries.select("query_id", "text", "split", "user_id", *time))
     named = {
         "interactions": chosen.select("user_id", "item_id", *time),
-        "queries": asked,
+        "queries": queries,
         "qrels": chosen.select("query_id", "item_id", pl.col("relevance").cast(pl.String)),
     }
     present = {name: [Table(searches.path, part, derived=True)] for name, part in named.items()}
@@ -139,11 +139,11 @@ def kuaisearch(folder: Path) -> Tables:
 
 def _edition(folder: Path) -> tuple[list[Table], list[Note]]:
     """The products and searches of an edition, the larger one if there are both."""
-    found = {
+    files = {
         edition: [_files(folder, names, end) for names in (_PRODUCTS, _SEARCHES)]
         for edition, end in _EDITIONS.items()
     }
-    whole = [edition for edition, parts in found.items() if all(parts)]
+    whole = [edition for edition, parts in files.items() if all(parts)]
     if not whole:
         raise InputError(
             f"{folder}: products and searches are of different editions of KuaiSearch; add items "
@@ -154,7 +154,7 @@ def _edition(folder: Path) -> tuple[list[Table], list[Note]]:
         problem = f"{whole[1]} is a part of {whole[0]}, which is here as well"
         remedy = "to read the part, give a folder with its files alone"
         notes.append(Note(1, str(folder), problem, remedy, "edition", "not read"))
-    return [_joined(paths) for paths in found[whole[0]]], notes
+    return [_joined(paths) for paths in files[whole[0]]], notes
 
 
 def _files(folder: Path, names: Sequence[str], end: str) -> list[Path]:

@@ -44,7 +44,7 @@ class Layout:
             return False
         return all(has(folder, pattern) for pattern in self.marks or self.needs)
 
-    def found(self, folder: Path) -> list[str]:
+    def present(self, folder: Path) -> list[str]:
         """The required files that a folder has."""
         return [pattern for pattern in self.needs if has(folder, pattern)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data.checks import first
+from twofold.data.checks import first_true
 from twofold.data.dataset import Note
 from twofold.data.formats import Table, read_lines
 from twofold.data.layouts.layout import Layout, Tables
@@ -41,7 +41,7 @@ def tables(folder: Path) -> Tables:
 def _clicks(behaviors: Table) -> pl.DataFrame:
     """The clicks of each user, oldest first: columns user_id and item_id."""
     time = behaviors.rows["time"].str.to_datetime(_TIME, strict=False)
-    if (row := first(time.is_null())) is not None:
+    if (row := first_true(time.is_null())) is not None:
         raise InputError(
             f"{behaviors.place(row)}: time '{behaviors.rows['time'][row]}' is not such as "
             f"11/15/2019 9:05:58 AM; unpack the archive again"
@@ -64,7 +64,7 @@ def _unmarked(behaviors: Table) -> list[Note]:
     """A note on impressions without click labels, as in MIND's test part."""
     shown = behaviors.rows["impressions"].fill_null("")
     unmarked = shown.str.contains(r"(?:^| )\S+(?: |$)") & ~shown.str.contains(r"-[01](?: |$)")
-    if (row := first(unmarked)) is None:
+    if (row := first_true(unmarked)) is None:
         return []
     problem = "the impressions do not say what was clicked (-1 after the news)"
     remedy = "nothing to do, or give another part: the histories before them are read"

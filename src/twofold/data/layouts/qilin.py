@@ -43,11 +43,11 @@ def tables(folder: Path) -> Tables:
     if searched is not None:
         clicked = _clicked(searched, known)
         pairs = clicked.rows.select("query_id", "item_id").unique(maintain_order=True)
-        asked = searched.rows.group_by("query_id", maintain_order=True).agg(
+        rows = searched.rows.group_by("query_id", maintain_order=True).agg(
             pl.col("text", "split", "user_id").first(),
             pl.col("timestamp").min().cast(pl.String),
         )
-        queries = with_validation(asked.drop([] if _time(asked) else "timestamp"))
+        queries = with_validation(rows.drop([] if _time(rows) else "timestamp"))
         present["queries"] = [Table(searched.path, queries, derived=True)]
         present["qrels"] = [Table(searched.path, pairs, derived=True, notes=clicked.notes)]
     return present

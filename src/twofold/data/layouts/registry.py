@@ -67,8 +67,8 @@ def folder_tables(folder: Path) -> Tables:
         if layout.recognises(folder):
             return _usable(folder, layout, layout.tables(folder))
     own = four_tables.present(folder)
-    near = max(LAYOUTS, key=lambda layout: len(layout.found(folder)))
-    if len(near.found(folder)) > len(own):
+    near = max(LAYOUTS, key=lambda layout: len(layout.present(folder)))
+    if len(near.present(folder)) > len(own):
         raise _nearest(folder, near)
     if not own and (inside := _inside(folder)):
         raise inside
@@ -97,7 +97,7 @@ def _usable(folder: Path, layout: Layout, tables: Tables) -> Tables:
 
 
 def _nearest(folder: Path, layout: Layout) -> InputError:
-    present = layout.found(folder)
+    present = layout.present(folder)
     missing = [shown(pattern) for pattern in layout.needs if pattern not in present]
     return InputError(
         f"{folder}: is nearest to the layout {layout.name}, with "

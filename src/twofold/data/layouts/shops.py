@@ -81,8 +81,8 @@ def _esci(path: Path, products: pl.Series, reviews: pl.DataFrame) -> Tables:
         parents = pl.concat([parents, variants]).unique("product_id", keep="first")
     parents = parents.filter(pl.col("item_id").is_in(products.implode()))
     grade = pl.col("esci_label").replace_strict(_GRADES, default=0, return_dtype=pl.Int64)
-    right = examples.rows.filter((pl.col("product_locale") == "us") & (grade > 0))
-    known = right.join(parents, on="product_id", maintain_order="left")
+    relevant = examples.rows.filter((pl.col("product_locale") == "us") & (grade > 0))
+    known = relevant.join(parents, on="product_id", maintain_order="left")
     qrels = known.group_by("query_id", "item_id", maintain_order=True).agg(
         relevance=grade.max().cast(pl.String)
     )

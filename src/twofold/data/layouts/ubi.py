@@ -39,11 +39,11 @@ def tables(folder: Path) -> Tables:
     Raises:
         InputError: a table is invalid, or no event chooses an object.
     """
-    queries, asked = _queries(_log(folder, "ubi_queries"))
+    queries, query_users = _queries(_log(folder, "ubi_queries"))
     events = _events(_log(folder, "ubi_events"))
     chosen, notes = _chosen(events)
-    qrels, of_qrels = _qrels(events.path, chosen, asked)
-    interactions = _interactions(events.path, chosen, asked, notes)
+    qrels, of_qrels = _qrels(events.path, chosen, query_users)
+    interactions = _interactions(events.path, chosen, query_users, notes)
     present = {"items": [_items(folder, events)]}
     if interactions.rows.height:
         present["interactions"] = [interactions]
@@ -124,13 +124,13 @@ def _queries(table: Table) -> tuple[Table, pl.DataFrame]:
     again = rows["query_id"].is_not_null() & ~rows["query_id"].is_first_distinct()
     named = table.with_rows(rows)
     if not again.any():
-        return named, rows.select("query_id", asked_by="user_id")
+        return named, rows.select("query_id", query_user="user_id")
     row = again.arg_max()
     assert row is not None
     problem = f"query '{rows['query_id'][row]}' stands in a row above, as where a page was turned"
     note = Note(int(again.sum()), table.place(row), problem, "nothing to do")
     kept = named.filter(~again, note)
-    return kept, kept.rows.select("query_id", asked_by="user_id")
+    return kept, kept.rows.select("query_id", query_user="user_id")
 
 
 def _events(table: Table) -> Table:
@@ -185,11 +185,11 @@ def _chosen(events: Table) -> tuple[pl.DataFrame, tuple[Note, ...]]:
 
 
 def _interactions(
-    path: Path, chosen: pl.DataFrame, asked: pl.DataFrame, notes: tuple[Note, ...]
+    path: Path, chosen: pl.DataFrame, query_users: pl.DataFrame, notes: tuple[Note, ...]
 ) -> Table:
     """The objects that each client chose; an event without a client has the client of its query."""
-    joined = chosen.join(asked, on="query_id", how="left", maintain_order="left")
-    rows = joined.with_columns(user_id=pl.coalesce("user_id", "asked_by"))
+    joined = chosen.join(query_users, on="query_id", how="left", maintain_order="left")
+    rows = joined.with_columns(user_id=pl.coalesce("user_id", "query_user"))
     nobody = rows["user_id"].is_null()
     if nobody.any():
         problem = "an event chooses an object but names no client"
@@ -201,11 +201,11 @@ def _interactions(
 
 
 def _qrels(
-    path: Path, chosen: pl.DataFrame, asked: pl.DataFrame
+    path: Path, chosen: pl.DataFrame, query_users: pl.DataFrame
 ) -> tuple[pl.DataFrame, tuple[Note, ...]]:
     """The largest relevance of each item after each query, over all users."""
     after = chosen.filter(pl.col("query_id").is_not_null())
-    known = after.join(asked, on="query_id", how="semi", maintain_order="left")
+    known = after.join(query_users, on="query_id", how="semi", maintain_order="left")
     notes = []
     if lost := after.height - known.height:
         problem = "an event names a query that is not in ubi_queries"

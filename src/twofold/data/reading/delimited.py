@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first
+from twofold.data.checks import first_true
 from twofold.data.dataset import Note
 from twofold.data.reading.raw import Raw
 from twofold.records import InputError
@@ -249,10 +249,10 @@ def _ragged(path: Path, sizes: pl.Series, lines: pl.Series, columns: int) -> lis
 
     `sizes` has the number of cells of each row, `lines` the line on which it begins.
     """
-    if (row := first(sizes > columns)) is not None:
+    if (row := first_true(sizes > columns)) is not None:
         raise _too_long(path, lines[row], sizes[row], columns)
     short = sizes < columns
-    if (row := first(short)) is None:
+    if (row := first_true(short)) is None:
         return []
     problem = f"{sizes[row]} fields where the header has {columns}"
     remedy = "write every delimiter, also before empty cells"
@@ -302,7 +302,7 @@ def _emptied(column: pl.Series) -> pl.Series:
 def _enclosed_cells(path: Path, raw: Raw) -> list[Note]:
     """A note if quotes seem to enclose cells of a TSV file."""
     enclosed = [column.str.contains(r'(?s)^".*"$').fill_null(False) for column in raw.columns]
-    rows = [row for cells in enclosed if (row := first(cells)) is not None]
+    rows = [row for cells in enclosed if (row := first_true(cells)) is not None]
     if not rows:
         return []
     count = sum(int(cells.sum()) for cells in enclosed)

@@ -54,8 +54,8 @@ def catalog(films: int = 480, users: int = 1600, queries: int = 1100, seed: int 
     popularity = np.asarray((1.0 + rng.permutation(films)) ** -0.7, dtype=np.float64)
     items = _films(rng, genre, theme, mood)
     interactions = _events(rng, users, genre, theme, popularity)
-    asked, qrels = _clicks(rng, queries, genre, theme, mood, popularity)
-    return {"items": items, "interactions": interactions, "queries": asked, "qrels": qrels}
+    searches, clicks = _clicks(rng, queries, genre, theme, mood, popularity)
+    return {"items": items, "interactions": interactions, "queries": searches, "qrels": clicks}
 
 
 def _films(rng: np.random.Generator, genre: Ints, theme: Ints, mood: Ints) -> pl.DataFrame:
@@ -117,28 +117,30 @@ def _clicks(
         *(a for pool in _GENRES.values() for a in pool),
         *(b for p in _THEMES.values() for b in p),
     ]
-    asked: list[tuple[str, str]] = []
-    answers: list[tuple[str, str]] = []
-    while len(asked) < queries:
+    texts: list[str] = []
+    qrels: list[tuple[str, str]] = []
+    while len(texts) < queries:
         film = int(rng.choice(len(popularity), p=popularity / popularity.sum()))
         facet = facets[rng.integers(len(facets))]
         text = " ".join(words[f][0][words[f][1][film]] for f in facet)
         text += f" {hints[rng.integers(len(hints))].lower()}" if rng.random() < 0.5 else " film"
         fits = np.logical_and.reduce([words[f][1] == words[f][1][film] for f in facet])
         weight = popularity * fits
-        right = rng.choice(
+        clicked = rng.choice(
             len(weight),
             size=min(int(fits.sum()), int(rng.integers(1, 9))),
             replace=False,
             p=weight / weight.sum(),
         )
-        query_id = f"query-{len(asked)}"
-        asked.append((query_id, text))
-        answers += [(query_id, f"film-{n}") for n in right]
+        qrels += [(f"query-{len(texts)}", f"film-{n}") for n in clicked]
+        texts.append(text)
     splits = ["train"] * 3 + ["validation"] * 2 + ["test"] * 6
     split_of: dict[str, str] = {}  # equal texts are in the same split
-    rows = [(q, text, split_of.setdefault(text, splits[len(split_of) % 11])) for q, text in asked]
+    rows = [
+        (f"query-{n}", text, split_of.setdefault(text, splits[len(split_of) % 11]))
+        for n, text in enumerate(texts)
+    ]
     return (
         pl.DataFrame(rows, schema=["query_id", "text", "split"], orient="row"),
-        pl.DataFrame(answers, schema=["query_id", "item_id"], orient="row"),
+        pl.DataFrame(qrels, schema=["query_id", "item_id"], orient="row"),
     )

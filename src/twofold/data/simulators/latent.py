@@ -44,14 +44,14 @@ def latent_search_helps(
     world = _world(rho, groups, seed)
     items = range(len(world.name))
     users = _searched_users(world.name, copies, tests)
-    asked = []
+    searches = []
     for split, each in (("train", queries), ("validation", 1), ("test", 1)):
         for item in items:
-            asked += [(f"name{world.word[item]}", item, split)] * each
+            searches += [(f"name{world.word[item]}", item, split)] * each
             for _ in range(each):
                 topic = item // GROUP if world.is_told[item] else world.rng.integers(groups)
-                asked.append((f"topic{topic}", item, split))
-    return frames(world.name, users, *_queries(world, asked))
+                searches.append((f"topic{topic}", item, split))
+    return frames(world.name, users, *_queries(world, searches))
 
 
 def _searched_users(name: Any, copies: int, tests: int) -> list[tuple[str, str]]:
@@ -63,9 +63,9 @@ def _searched_users(name: Any, copies: int, tests: int) -> list[tuple[str, str]]
     for test in range(tests):
         for item in range(len(name)):
             # A step within the half and one across, in turns: neither end was shown with another.
-            first = _far(item, test) if test % 2 else _near(item, 2)
-            last = _near(first, 2) if test % 2 else _far(item, test)
-            users += user_events(len(users), name, item, first, last)
+            validation = _far(item, test) if test % 2 else _near(item, 2)
+            tested = _near(validation, 2) if test % 2 else _far(item, test)
+            users += user_events(len(users), name, item, validation, tested)
     return users
 
 
@@ -98,15 +98,15 @@ def latent_recommendation_helps(
             visited += user_events(len(visited), world.name, before, item)
     for item in range(half):
         visited += user_events(len(visited), world.name, half + item, item, _far(item, 0))
-    asked = []
+    searches = []
     for number in range(half):
         text = f"word{world.word[number]}"
-        asked += [(text, _near(number, step), "train") for step in [0, *_SHOWN] * copies]
+        searches += [(text, _near(number, step), "train") for step in [0, *_SHOWN] * copies]
         # One word in five is for validation.
         split = "validation" if world.rng.random() < 0.2 else "test"
-        asked += [(text, _near(number, step), split) for step in (2, 3)]
-        asked += [(text, _far(number, step), split) for step in (0, 1)]
-    return frames(world.name, visited, *_queries(world, asked))
+        searches += [(text, _near(number, step), split) for step in (2, 3)]
+        searches += [(text, _far(number, step), split) for step in (0, 1)]
+    return frames(world.name, visited, *_queries(world, searches))
 
 
 class _World(NamedTuple):
@@ -148,14 +148,16 @@ def _far(item: int, step: int) -> int:
 
 
 def _queries(
-    world: _World, asked: list[tuple[str, int, str]]
+    world: _World, searches: list[tuple[str, int, str]]
 ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
     """Rows of queries and qrels from (word, item, split); no two queries are equal.
 
     Their numbers are random: in the order of the items, their digits would reveal the group.
     """
     queries, qrels = [], []
-    for number, (word, item, split) in zip(world.rng.permutation(len(asked)), asked, strict=True):
+    for number, (word, item, split) in zip(
+        world.rng.permutation(len(searches)), searches, strict=True
+    ):
         queries.append((f"q{number}", f"{word} request{number}", split))
         qrels.append((f"q{number}", world.name[item]))
     return queries, qrels

@@ -60,10 +60,10 @@ def mixed(
     rows: list[tuple[str, str]] = []
     for number, chosen in enumerate(_histories(rng, world, users, events + _HELD_OUT, signal)):
         rows += user_events(number, world.name, *chosen)
-    asked, qrels = _queries(
+    drawn, qrels = _queries(
         rng, world, {"train": queries, "validation": tests // 4, "test": tests}, signal, names
     )
-    made = frames(world.name, rows, asked, qrels)
+    made = frames(world.name, rows, drawn, qrels)
     told = rng.random(items) < text
     titles = [_words(rng, world, n) + f" {_own(n)}" if told[n] else "" for n in range(items)]
     made["items"] = made["items"].with_columns(pl.Series("title", titles))

@@ -49,12 +49,12 @@ def taste(
         for user in range(users)
         for time in range(_TRAINING_EVENTS + 2)
     ]
-    asked, qrels = [], []
+    searches, qrels = [], []
     for number, request in enumerate(rng.permutation(users * queries)):
         user, topic = number // queries, int(rng.integers(topics))
         # After some events, which show the taste, and before those that are held out.
         time = rng.uniform(_TRAINING_EVENTS // 2, _TRAINING_EVENTS - 1)
-        asked.append((f"q{request}", f"topic{topic} request{request}", f"u{user}", str(time)))
+        searches.append((f"q{request}", f"topic{topic} request{request}", f"u{user}", str(time)))
         qrels.append((f"q{request}", draw(user, topic)))
     titles = [
         (f"i{name[kind, topic, n]}", f"topic{topic}")
@@ -63,6 +63,8 @@ def taste(
     return {
         "items": pl.DataFrame(titles, ["item_id", "title"], orient="row").sort("item_id"),
         "interactions": pl.DataFrame(events, ["user_id", "item_id", "timestamp"], orient="row"),
-        "queries": pl.DataFrame(asked, ["query_id", "text", "user_id", "timestamp"], orient="row"),
+        "queries": pl.DataFrame(
+            searches, ["query_id", "text", "user_id", "timestamp"], orient="row"
+        ),
         "qrels": pl.DataFrame(qrels, ["query_id", "item_id"], orient="row"),
     }

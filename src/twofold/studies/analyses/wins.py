@@ -140,7 +140,7 @@ class _Sources:
 
     def __init__(self, dataset: PreparedDataset) -> None:
         self._positions = dataset.catalog.positions
-        self._answers = dataset.task("search").answers_by_query
+        self._answers = dataset.task("search").items_by_query
         self._queries: dict[str, list[str]] = {}
         for key in self._answers:
             for word in set(words(key)):

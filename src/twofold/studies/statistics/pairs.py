@@ -124,7 +124,7 @@ def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
     """The pairs that the training data of each task join."""
     n = len(dataset.catalog)
     histories = list(dataset.training_histories.values())
-    answers = dataset.task("search").answers_by_query
+    answers = dataset.task("search").items_by_query
     together, of_users = _joined(histories, n, seed)
     relevant, of_queries = _joined(list(answers.values()), n, seed)
     return Pairs(together, relevant, Sampled(histories=of_users, queries=of_queries))
