@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from tests.commands import COMMAND
+from tests.studies.plans import study_plan
 from twofold import artifact
 from twofold.cluster.machines import LOSSES
 from twofold.cluster.study import RayMachines
 from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
+from twofold.studies.planning.plan_file import begin
 from twofold.studies.study import study
 from twofold.studies.workers.pool import Crew, done
 from twofold.studies.workers.units import Unit, Work
@@ -79,9 +81,8 @@ def dies(_part: Part, _work: Work, _found: Mapping[Unit, Any]) -> None:
 
 @pytest.fixture
 def work(catalog: PreparedDataset, tmp_path: Path) -> Work:
-    plan = {"threads": 1, "device": "cpu"}
-    folder = StudyFolder(tmp_path / "out")
-    folder.begin(plan, resume=False)
+    folder, plan = StudyFolder(tmp_path / "out"), study_plan()
+    begin(folder, plan, resume=False)
     return Work(catalog, {}, folder, "cpu", plan)
 
 

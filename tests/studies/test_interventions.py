@@ -24,7 +24,7 @@ from twofold.studies.interventions import (
     target_counts,
     with_random_weights,
 )
-from twofold.studies.questions import SUFFIXES, settings_of
+from twofold.studies.planning.questions import SUFFIXES, settings_of
 from twofold.studies.statistics.pairs import training_pairs
 from twofold.studies.trainings import ArmTraining, run_arms
 from twofold.tasks.prepared import PreparedDataset

@@ -74,7 +74,7 @@ class RayPool:
 
     def __init__(self, work: Work, crew: Crew) -> None:
         self.size = crew.workers
-        needs = _needs(crew.threads, work.plan["device"], work.dataset)
+        needs = _needs(crew.threads, work.plan.device, work.dataset)
         # Ray's own retries would repeat the log of a lost worker, with other lines.
         self._task = ray.remote(_messages).options(
             num_returns="streaming",

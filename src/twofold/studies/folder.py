@@ -1,4 +1,4 @@
-"""The layout of a study's folder, and the plan that the study was begun with.
+"""The layout of a study's folder.
 
     plan.json                        what the study was asked for; written first
     dataset/                         the prepared dataset, where the command line made it
@@ -15,13 +15,11 @@ Invariant: no other module names a path inside a study's folder.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from twofold import artifact
-from twofold.model.stamp import full_settings
 from twofold.records import InputError, Task
 
 KIND = "study"
@@ -158,57 +156,3 @@ class StudyFolder:
             raise InputError(
                 f"{self.path}: exists and is not empty; give another folder or remove it"
             )
-
-    def begun_with(self) -> dict[str, Any]:
-        """The plan that is there; empty without one."""
-        if not self.plan.is_file():
-            return {}
-        before: dict[str, Any] = {"tune": 0, "folds": "none", **artifact.read_json(self.plan)}
-        return {**before, "training": full_settings(before["training"])}
-
-    def begin(self, plan: Mapping[str, Any], resume: bool) -> None:
-        """Write the plan, or compare it with the one that is there.
-
-        Raises:
-            InputError: the folder holds another study, or something else.
-        """
-        self.require_free(resume)
-        if self.plan.is_file():
-            before = self.begun_with()
-            plan = {**plan, "training": full_settings(plan["training"])}
-            changed = [key for key in sorted(plan) if before.get(key) != plan[key]]
-            refused = [key for key in changed if not _has_grown(key, before, plan)]
-            if refused:
-                raise InputError(f"{self.path}: {_refusal(refused, before, plan)}")
-            if not changed:
-                return
-        self.path.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(plan, indent=2, sort_keys=True).encode()
-        artifact.replace_file(self.plan, content)
-
-
-def _has_grown(key: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
-    """Whether a resumed study asks for more seeds or other arms: its models stay as they are."""
-    if key == "seeds":
-        return bool(plan[key] >= before[key])
-    if key == "semantic_ids":
-        return bool(plan[key] or not before.get(key))
-    if key in ("max_seeds", "looks_end"):  # `looks_end` has refused what may not be
-        return True
-    return key == "interventions" and set(plan[key]) >= set(before.get(key, []))
-
-
-def _refusal(keys: list[str], before: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """What differs between two plans, and what to do about it."""
-    old, new = before["training"], plan["training"]
-    if differing := ", ".join(sorted(old.keys() ^ new.keys())):
-        return (
-            f"the study there was started by another version of twofold, and only one of the two "
-            f"knows the settings {differing}; continue it with that version, or give another folder"
-        )
-    settings = [key for key in sorted(new) if old[key] != new[key]]
-    named = [f"training ({', '.join(settings)})" if key == "training" else key for key in keys]
-    return (
-        f"the study there was started with another {', '.join(named)}; "
-        f"repeat its command, or give another folder"
-    )

@@ -14,7 +14,7 @@ from twofold.evaluation.significance import MIN_SEEDS
 from twofold.records import InputError, Task
 from twofold.studies import analyses
 from twofold.studies.folder import KIND, StudyFolder
-from twofold.studies.questions import Text
+from twofold.studies.planning.questions import Text
 from twofold.studies.statistics.rule import Question
 from twofold.studies.values import Difference, Mean, Measures, Probability, Value
 from twofold.studies.verdict import TaskVerdict
@@ -64,6 +64,8 @@ class StudyStamp(Value):
     """The models that were trained: `with` item text, `without`, or `both`."""
     margin: pydantic.NonNegativeFloat | None = None
     """What joint may lose and still take the place of two models, as a share of the plain mean."""
+    measure: str | None = None
+    """The measure that was asked for as the primary one; None where it was left open."""
     tune: pydantic.NonNegativeInt = 0
     """Recipes that each arm's was chosen from; 0 for the fixed recipe."""
     threads: pydantic.PositiveInt

@@ -29,6 +29,7 @@ from twofold.studies.analyses.representation import item_embeddings, pair_cosine
 from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.pages.report import environment
+from twofold.studies.planning.plan_file import SavedPlan, begin
 from twofold.studies.statistics.reasons import LEVEL
 from twofold.studies.trainings import ArmTraining, run_arms
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, SESOI_SHARE
@@ -99,6 +100,18 @@ WORLDS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationPlan(SavedPlan):
+    """The content of a simulation's plan.json: its world, and how its arms are trained."""
+
+    source: str
+    parameter: str
+    levels: tuple[float, ...]
+    seeds: int
+    threads: int
+    training: Mapping[str, Any]
+
+
 def simulate_study(
     world: str | World,
     *,
@@ -128,32 +141,31 @@ def simulate_study(
     config = config or world.config
     if threads:
         torch.set_num_threads(threads)
-    plan = {
-        "source": world.source,
-        "parameter": world.parameter,
-        "levels": list(world.levels),
-        "seeds": seeds,
-        "threads": torch.get_num_threads(),
-        "training": config.model_dump(),
-    }
+    plan = SimulationPlan(
+        source=world.source,
+        parameter=world.parameter,
+        levels=world.levels,
+        seeds=seeds,
+        threads=torch.get_num_threads(),
+        training=config.model_dump(),
+    )
     with artifact.claim(folder.path):
-        folder.begin(plan, resume)
+        begin(folder, plan, resume)
         return _run(world, folder, plan, ArmTraining(config, "cpu", threads), command)
 
 
 def _run(
     world: World,
     folder: StudyFolder,
-    plan: Mapping[str, Any],
+    plan: SimulationPlan,
     training: ArmTraining,
     command: str,
 ) -> dict[str, Any]:
     """Every level, and the result."""
-    seeds = plan["seeds"]
-    points = [_point(world, level, folder, seeds, training) for level in world.levels]
+    points = [_point(world, level, folder, plan.seeds, training) for level in world.levels]
     result = {
         "format": FORMAT,
-        **plan,
+        **plan.to_json(),
         "helped": world.helped,
         "mechanism": world.mechanism,
         "primary": str(PRIMARY),
@@ -165,7 +177,7 @@ def _run(
     }
     artifact.write_json(folder.simulation, result)
     write_page(result, folder)
-    artifact.seal(folder.path, KIND, dict(plan))
+    artifact.seal(folder.path, KIND, plan.to_json())
     return result
 
 

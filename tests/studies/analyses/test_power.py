@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from tests.studies.plans import study_plan
 from twofold.records import Floats
 from twofold.studies.analyses.analysis import Evidence
 from twofold.studies.analyses.power import REDRAWN, Power, _redrawn, outlook, power, tables
@@ -30,7 +31,7 @@ def _evidence(fixed: str | None, hits: float = 0.3) -> Evidence:
     made = SimpleNamespace(
         dataset=SimpleNamespace(tasks=("search",)),
         scores=SimpleNamespace(primary=lambda _: scores, folds=folds),
-        plan={"sesoi_share": 0.05},
+        plan=study_plan(sesoi_share=0.05),
     )
     return cast(Evidence, made)
 

@@ -19,6 +19,7 @@ import torch
 
 from tests.commands import COMMAND
 from tests.studies.conftest import SETTINGS
+from tests.studies.plans import study_plan
 from twofold import artifact
 from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
@@ -92,7 +93,7 @@ def dies(_part: Part, _work: Work, _found: Mapping[Unit, Any]) -> None:
 
 @pytest.fixture
 def work(catalog: PreparedDataset, tmp_path: Path) -> Work:
-    return Work(catalog, {}, StudyFolder(tmp_path / "out"), "cpu", {"threads": 1})
+    return Work(catalog, {}, StudyFolder(tmp_path / "out"), "cpu", study_plan())
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ from typing import Any, get_args
 
 import pytest
 
+from tests.studies.plans import study_plan
 from twofold.studies.arms import ARMS
 from twofold.studies.folder import StudyFolder
-from twofold.studies.questions import Text
+from twofold.studies.planning.conditions import Condition
+from twofold.studies.planning.questions import Text
 from twofold.studies.workers import units
-from twofold.studies.workers.units import Kind, Seed, Work, outstanding, units_of
+from twofold.studies.workers.units import Seed, Work, outstanding, units_of
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.start import STARTS
@@ -19,15 +21,14 @@ from twofold.training.start import STARTS
 
 def _work(dataset: PreparedDataset, place: Path, folds: str) -> Work:
     folder = StudyFolder(place)
-    kinds: dict[Text, Kind] = {
-        text: Kind(ARMS, replace(folder, trained_as=f"-{text}"), None, TrainingConfig())
+    conditions: dict[Text, Condition] = {
+        text: Condition(ARMS, replace(folder, trained_as=f"-{text}"), None, TrainingConfig())
         for text in get_args(Text)
     }
-    plan = {"threads": 1, "tune": 2, "folds": folds, "baselines": False}
-    return Work(dataset, kinds, folder, "cpu", plan)
+    return Work(dataset, conditions, folder, "cpu", study_plan(folds=folds))
 
 
-def test_the_models_of_a_kind_are_done_before_those_of_the_next(
+def test_the_models_of_a_condition_are_done_before_those_of_the_next(
     catalog: PreparedDataset, tmp_path: Path
 ) -> None:
     """So a worker never holds the encoders of both at once."""

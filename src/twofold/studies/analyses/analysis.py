@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from twofold.model.stamp import Stamp
 from twofold.studies.cells import Table
 from twofold.studies.folder import StudyFolder
+from twofold.studies.planning.plan import StudyPlan
 from twofold.studies.scores import Scores
 from twofold.studies.statistics.pairs import Pairs, training_pairs
 from twofold.tasks.prepared import PreparedDataset
@@ -38,13 +39,13 @@ class Evidence:
         generative: those of the same models at each task's best checkpoint, without the hybrid
             part; `deployed` where *transfer* is not asked.
         trained: the stamps of all models, by seed, under the names of their folders.
-        plan: what the study was asked for: seeds, interventions, ...
+        plan: what the study was asked for, with the seeds that it has reached.
     """
 
     dataset: PreparedDataset
     scores: Scores
     folder: StudyFolder
-    plan: Mapping[str, Any]
+    plan: StudyPlan
     deployed: Scores
     generative: Scores
     trained: Mapping[str, Sequence[Stamp]]

@@ -202,7 +202,7 @@ Attribution = dict[Task, TaskAttribution]
 
 def attribution(evidence: Evidence) -> Attribution | None:
     """The parts of what the added task brings; None without the interventions of the 2 x 2."""
-    if "2x2" not in evidence.plan["interventions"]:
+    if "2x2" not in evidence.plan.interventions:
         return None
     return {task: _of_task(evidence, task) for task in TASKS}
 

@@ -57,7 +57,7 @@ Caps = dict[Task, TaskCaps]
 
 def caps(evidence: Evidence) -> Caps | None:
     """The means and effects under every cap; None without the intervention."""
-    if "caps" not in evidence.plan["interventions"]:
+    if "caps" not in evidence.plan.interventions:
         return None
     scores = evidence.scores
     return {

@@ -64,7 +64,7 @@ def popularity(evidence: Evidence) -> Popularity:
 def _of_task(evidence: Evidence, task: Task) -> TaskPopularity:
     dataset, other = evidence.dataset, other_task(task)
     own, test = dataset.task(task).popularity, dataset.task(task).test_popularity
-    folds, seeds = evidence.scores.folds, range(evidence.plan["seeds"])
+    folds, seeds = evidence.scores.folds, range(evidence.plan.seeds)
     tests = [folds.of(seed).task(task).test_popularity for seed in seeds]
     positions = dict(dataset.catalog.positions)
     retrieved = {

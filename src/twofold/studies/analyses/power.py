@@ -50,7 +50,7 @@ def power(evidence: Evidence) -> Power:
 
 
 def _of_task(evidence: Evidence, task: Task) -> list[Chances]:
-    plans = _plans(evidence.scores, task, evidence.plan["sesoi_share"], effects=(0, *EFFECTS))
+    plans = _plans(evidence.scores, task, evidence.plan.sesoi_share, effects=(0, *EFFECTS))
 
     def size(plan: Plan) -> tuple[int, int]:
         return plan.requests, plan.seeds

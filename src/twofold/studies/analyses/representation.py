@@ -99,7 +99,7 @@ def representation(evidence: Evidence) -> Representation:
     embeddings = {
         arm: [
             item_embeddings(load_model(evidence.folder.model(arm, seed)).model)
-            for seed in range(evidence.plan["seeds"])
+            for seed in range(evidence.plan.seeds)
         ]
         for arm in _ARMS
     }

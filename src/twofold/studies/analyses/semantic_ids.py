@@ -32,7 +32,7 @@ class SemanticIds(Value):
 
 def semantic_ids(evidence: Evidence) -> dict[str, SemanticIds] | None:
     """By arm; None where the study has no such arms."""
-    if not evidence.plan["semantic_ids"]:
+    if not evidence.plan.semantic_ids:
         return None
     scores = evidence.generative
     return {

@@ -68,7 +68,7 @@ def _of_task(evidence: Evidence, task: Task) -> list[Slice]:
     scores = evidence.scores
     parts = [
         part
-        for name, slicing in _of_folds(scores, evidence.plan["seeds"], task).items()
+        for name, slicing in _of_folds(scores, evidence.plan.seeds, task).items()
         for part in _parts(scores, task, name, slicing)
     ]
     tested = iter(

@@ -8,7 +8,7 @@ from twofold.records import TASKS
 from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.arms import TUNED
-from twofold.studies.questions import SUFFIXES
+from twofold.studies.planning.questions import SUFFIXES
 from twofold.studies.values import Value
 
 if TYPE_CHECKING:

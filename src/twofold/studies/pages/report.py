@@ -21,7 +21,7 @@ from twofold.studies.pages.words import (
     verdict_sentence,
     what_to_do,
 )
-from twofold.studies.questions import SUFFIXES
+from twofold.studies.planning.questions import SUFFIXES
 from twofold.studies.result import Answer, StudyResult
 from twofold.studies.values import Difference, Measures
 

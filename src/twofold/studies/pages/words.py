@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from twofold.records import Task, other_task
-from twofold.studies.questions import CONDITIONS
+from twofold.studies.planning.questions import CONDITIONS
 from twofold.studies.result import Answer, StudyResult
 from twofold.studies.statistics.power import Needed
 from twofold.studies.statistics.reasons import BETWEEN

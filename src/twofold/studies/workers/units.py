@@ -20,7 +20,9 @@ from twofold import artifact
 from twofold.baselines.selection import FROZEN, Baseline, every_baseline, quick_baselines
 from twofold.studies.arms import TUNED
 from twofold.studies.folder import StudyFolder
-from twofold.studies.questions import CONDITIONS, Text
+from twofold.studies.planning.conditions import Condition
+from twofold.studies.planning.plan import StudyPlan
+from twofold.studies.planning.questions import CONDITIONS, Text
 from twofold.studies.trainings import (
     ArmTraining,
     IdentifiersOf,
@@ -32,33 +34,9 @@ from twofold.studies.trainings import (
 )
 from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.arm import Arm
-from twofold.training.config import TrainingConfig
 from twofold.training.loop import return_memory
 from twofold.training.start import STARTS
 from twofold.training.tuning import Tuned
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """The models that read item texts, or those that read none.
-
-    Attributes:
-        arms: what is trained.
-        folder: of the models.
-        transfer: of their evaluations for the question *transfer*; None where it is not asked.
-        config: how they are trained.
-    """
-
-    arms: Sequence[Arm]
-    folder: StudyFolder
-    transfer: StudyFolder | None
-    config: TrainingConfig
-
-    @property
-    def evaluated(self) -> Sequence[StudyFolder]:
-        """Where its evaluations are: of what would be deployed, and for *transfer*."""
-        return list(dict.fromkeys([self.folder, self.transfer or self.folder]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,31 +45,31 @@ class Work:
 
     Attributes:
         dataset: as it was split.
-        kinds: what is trained.
+        conditions: what is trained.
         folder: the study's.
         device: as in `twofold.train`.
-        plan: what the study was asked for, with the number of threads of a unit.
+        plan: what the study was asked for.
     """
 
     dataset: PreparedDataset
-    kinds: Mapping[Text, Kind]
+    conditions: Mapping[Text, Condition]
     folder: StudyFolder
     device: str
-    plan: Mapping[str, Any]
+    plan: StudyPlan
     _identifiers: dict[Text, IdentifiersOf] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent without what a dataset has made of itself, which is large and made again."""
-        return Work, (replace(self.dataset), self.kinds, self.folder, self.device, self.plan)
+        return Work, (replace(self.dataset), self.conditions, self.folder, self.device, self.plan)
 
     @cached_property
     def folds(self) -> Folds:
         """The folds of the dataset."""
-        return Folds(self.dataset, self.plan["folds"])
+        return Folds(self.dataset, self.plan.folds)
 
     def training(self, text: Text, seed: int = 0) -> ArmTraining:
-        """How the arms of a kind are trained, with the identifiers of a seed's fold."""
-        dataset, config = self.folds.of(seed), self.kinds[text].config
+        """How the arms of a condition are trained, with the identifiers of a seed's fold."""
+        dataset, config = self.folds.of(seed), self.conditions[text].training
         if dataset is not self.dataset:
             own = identifiers_of(dataset, config, self.folder.encoders_of(seed))
         else:
@@ -99,15 +77,15 @@ class Work:
                 made = identifiers_of(dataset, config, self.folder.encoders)
                 self._identifiers[text] = made
             own = self._identifiers[text]
-        return ArmTraining(config, self.device, self.plan["threads"], own)
+        return ArmTraining(config, self.device, self.plan.threads, own)
 
     def baselines(self, seed: int) -> Iterable[Baseline]:
         """The baselines that are scored on a seed's fold, none of them made yet: of other folds
         than the first, those that take seconds."""
-        config, dataset = next(iter(self.kinds.values())).config, self.folds.of(seed)
-        if self.plan["baselines"]:
-            models, place = self.folder.baseline_models, (self.device, self.plan["threads"])
-            every = every_baseline(dataset, models, config, *place, tune=self.plan["tune"])
+        config, dataset = next(iter(self.conditions.values())).training, self.folds.of(seed)
+        if self.plan.baselines:
+            models, place = self.folder.baseline_models, (self.device, self.plan.threads)
+            every = every_baseline(dataset, models, config, *place, tune=self.plan.tune)
         else:
             every = quick_baselines(dataset, config)
         return every if dataset is self.dataset else (each for each in every if not each.slow)
@@ -188,20 +166,19 @@ class Recipe:
         return False
 
     def do(self, work: Work, results: Mapping[Unit, Any]) -> Tuned:
-        kind = work.kinds[self.text]
+        condition = work.conditions[self.text]
         known: dict[str, Tuned] = {need.arm: results[need] for need in self.needs}
         training = work.training(self.text)
-        return tune_arm(
-            work.dataset, self.arm, kind.arms, kind.folder, work.plan["tune"], training, known
-        )
+        arms, folder = condition.arms, condition.folder
+        return tune_arm(work.dataset, self.arm, arms, folder, work.plan.tune, training, known)
 
 
 @dataclass(frozen=True)
 class Seed:
-    """Train and score all arms of a kind with one seed; the result is the seconds that it took.
+    """Train and score all arms of a condition with one seed; the result is the seconds it took.
 
     Attributes:
-        text: the kind.
+        text: the condition.
         seed: the seed.
         is_tuned: whether each arm has the recipe that was chosen for it.
     """
@@ -219,16 +196,16 @@ class Seed:
         return tuple(Recipe(self.text, arm) for arm in TUNED) if self.is_tuned else ()
 
     def is_done(self, work: Work) -> bool:
-        kind = work.kinds[self.text]
-        return is_trained(kind.arms, kind.folder, self.seed, kind.transfer)
+        condition = work.conditions[self.text]
+        return is_trained(condition.arms, condition.folder, self.seed, condition.transfer)
 
     def do(self, work: Work, results: Mapping[Unit, Any]) -> float:
-        start, kind = time.monotonic(), work.kinds[self.text]
+        start, own = time.monotonic(), work.conditions[self.text]
         tuned = {need.arm: results[need] for need in self.needs}
         training = replace(work.training(self.text, self.seed), tuned=tuned)
         dataset = work.folds.of(self.seed)
-        run_arms(dataset, kind.arms, kind.folder, self.seed, training, kind.transfer)
-        if work.folds.any:  # no other unit reads the same fold as models of this kind do
+        run_arms(dataset, own.arms, own.folder, self.seed, training, own.transfer)
+        if work.folds.any:  # no other unit reads the same fold as these models do
             dataset.forget(*STARTS)
         return_memory()
         return time.monotonic() - start
@@ -240,13 +217,13 @@ def units_of(work: Work, seeds: int) -> list[Unit]:
     for seed in range(seeds):
         if seed == 0 or work.folds.any:
             units.append(Baselines(seed))
-        units += (Seed(text, seed, work.plan["tune"] > 0) for text in work.kinds)
+        units += (Seed(text, seed, work.plan.tune > 0) for text in work.conditions)
     return units
 
 
 def outstanding(targets: Iterable[Unit], work: Work, results: Mapping[Unit, Any]) -> list[Unit]:
     """The units to do so that all targets are done: before each, what it needs and nothing else, so
-    that the models of one kind are finished before another kind is begun.
+    that the models of one condition are finished before those of the next one are begun.
 
     Args:
         targets: what is wanted.
@@ -269,6 +246,6 @@ def outstanding(targets: Iterable[Unit], work: Work, results: Mapping[Unit, Any]
 
 def perform(unit: Unit, work: Work, results: Mapping[Unit, Any]) -> Any:
     """Do a unit in this process, with the study's number of threads."""
-    torch.set_num_threads(work.plan["threads"])
-    with threadpool_limits(work.plan["threads"], "blas"):
+    torch.set_num_threads(work.plan.threads)
+    with threadpool_limits(work.plan.threads, "blas"):
         return unit.do(work, results)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import WriteFolder
 from twofold.records import InputError
-from twofold.studies.questions import StudyQuestion, questions_of, settings_of
+from twofold.studies.planning.questions import StudyQuestion, questions_of, settings_of
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import TrainingConfig, resolve_config

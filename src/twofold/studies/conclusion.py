@@ -1,0 +1,159 @@
+"""From the evaluations of a study to its verdicts, and to study.json, report.html and the manifest.
+
+Invariant: it reads finished models and evaluations only, so it can be made again at any time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from twofold import artifact
+from twofold.studies import analyses
+from twofold.studies.analyses.analysis import Evidence
+from twofold.studies.folder import KIND
+from twofold.studies.pages.report import write_report
+from twofold.studies.planning.plan import StudyPlan
+from twofold.studies.planning.questions import Questions
+from twofold.studies.result import (
+    FORMAT,
+    Answer,
+    StudyResult,
+    StudyStamp,
+    result_schema,
+    result_type,
+)
+from twofold.studies.scores import Scores
+from twofold.studies.statistics.looks import Looks
+from twofold.studies.verdict import decide
+from twofold.studies.workers.units import Work
+from twofold.training.loop import return_memory
+from twofold.training.validation import SELECTION
+
+
+@dataclass(frozen=True, slots=True)
+class LookResult:
+    """What the models that are trained at a look say.
+
+    Attributes:
+        scores: by the suffix of the arms.
+        answers: to every question.
+    """
+
+    scores: Mapping[str, Scores]
+    answers: Sequence[Answer]
+
+
+def evaluate_look(work: Work, questions: Questions, looks: Looks) -> LookResult:
+    """The scores of all arms so far, and the verdicts on every question."""
+    dataset, folds, plan = work.dataset, work.folds, work.plan
+    scores = {
+        folder.judged_as: Scores(dataset, own.arms, folder, looks.seeds, plan.measure, folds)
+        for own in work.conditions.values()
+        for folder in own.evaluated
+    }
+    answers = [
+        Answer(
+            question=own.question,
+            text=own.text,
+            suffix=own.suffix,
+            source_weights=dict(scores[own.suffix].stamps["joint"][0].source_weights),
+            verdicts=decide(
+                {task: scores[own.suffix].primary(task) for task in dataset.tasks},
+                plan.sesoi_share,
+                question=own.question,
+                margin=plan.margin,
+                looks=looks.planned,
+            ),
+        )
+        for own in questions.asked
+    ]
+    return LookResult(scores, answers)
+
+
+def conclude(
+    work: Work, plan: StudyPlan, looks: Sequence[int], found: LookResult, command: str
+) -> StudyResult:
+    """Analyse the last look, and write study.json, report.html and the manifest.
+
+    Args:
+        work: the study.
+        plan: its plan, with the seeds that it has reached.
+        looks: the seeds after which it had its interim looks.
+        found: the result of the last one.
+        command: what reproduces the study.
+    """
+    folder, scores = work.folder, found.scores
+    evidence = _evidence(work, plan, found)
+    result: StudyResult = result_type()(
+        format=FORMAT,
+        stamp=_stamp(evidence, looks, command),
+        arms={name: means for own in scores.values() for name, means in own.means().items()},
+        baselines=evidence.deployed.baselines(),
+        verdicts=found.answers[0].verdicts,
+        questions=found.answers,
+        **dict(_analysed(evidence)),
+    )
+    artifact.write_json(folder.result, result.to_json())
+    artifact.write_json(folder.schema, result_schema())
+    by_request = pl.concat(own.per_request() for own in scores.values())
+    by_request.write_parquet(folder.per_request)
+    write_report(result, folder.report)
+    artifact.seal(folder.path, KIND, plan.to_json())
+    return result
+
+
+def _evidence(work: Work, plan: StudyPlan, found: LookResult) -> Evidence:
+    """What the analyses may read; they are about the first question."""
+    scores, first = found.scores, found.answers[0]
+    evaluated = work.conditions[first.text].evaluated
+    deployed = next(iter(work.conditions.values()))
+    return Evidence(
+        dataset=work.dataset,
+        scores=scores[first.suffix],
+        folder=next(folder for folder in evaluated if folder.judged_as == first.suffix),
+        plan=plan,
+        deployed=scores[""],
+        generative=scores[deployed.evaluated[-1].judged_as],
+        trained={
+            f"{arm}{own.folder.trained_as}": stamps
+            for own in work.conditions.values()
+            for arm, stamps in scores[own.folder.judged_as].stamps.items()
+        },
+    )
+
+
+def _analysed(evidence: Evidence) -> Iterator[tuple[str, Any]]:
+    """The result of each analysis, one after the other: some hold large matrices."""
+    for analysis in analyses.ANALYSES:
+        return_memory()
+        yield analysis.name, analysis.compute(evidence)
+
+
+def _stamp(evidence: Evidence, looks: Sequence[int], command: str) -> StudyStamp:
+    """What every number rests on: the plan, the protocol, and how joint was trained."""
+    dataset, scores = evidence.dataset, evidence.deployed
+    joint, fixed = scores.stamps["joint"][0], scores.folds.why_fixed
+    return StudyStamp(
+        **evidence.plan.to_json(),
+        looks=looks,
+        folded=[task for task in dataset.tasks if not fixed[task]],
+        folded_users=None if fixed["recommendation"] else scores.folds.folded_users,
+        why_fixed={task: why for task in dataset.tasks if (why := fixed[task])},
+        source=dataset.source,
+        split=dataset.protocol.split,
+        cutoff=dataset.protocol.cutoff,
+        seen=dataset.protocol.seen,
+        catalog=len(dataset.catalog),
+        candidates=joint.candidates,
+        ties=joint.ties,
+        primary=str(scores.measure),
+        selection=str(SELECTION),
+        loss=joint.loss,
+        source_weights=dict(joint.source_weights),
+        targets=dict(joint.targets),
+        precision=joint.precision,
+        versions=artifact.versions(),
+        command=command,
+    )

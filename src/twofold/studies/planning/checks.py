@@ -1,0 +1,58 @@
+"""Whether a study of a dataset can be what was asked for."""
+
+from collections.abc import Mapping
+
+from twofold.evaluation.significance import MIN_SEEDS
+from twofold.records import InputError, Split
+from twofold.studies.planning.config import StudyConfig
+from twofold.studies.statistics.task_scores import primary_measure
+from twofold.tasks.prepared import PreparedDataset
+
+_FEWEST_REQUESTS: Mapping[Split, int] = {"validation": 1, "test": 2}
+"""Users, or queries without one, that each task needs in a split."""
+
+
+def require_answerable(
+    dataset: PreparedDataset, config: StudyConfig, workers: int | None = None
+) -> None:
+    """Raise InputError where a study of this dataset cannot be what was asked for.
+
+    Args:
+        dataset: the dataset.
+        config: what was asked for.
+        workers: the trainings that run at once.
+    """
+    if config.seeds < 1:
+        raise InputError(f"--seeds {config.seeds}: at least 1")
+    if config.max_seeds is not None and config.max_seeds < MIN_SEEDS:
+        raise InputError(
+            f"--max-seeds {config.max_seeds}: at least {MIN_SEEDS}, where the first look is"
+        )
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: at least 1")
+    if config.interventions and config.question == "replace":
+        raise InputError(
+            "--interventions: they explain how the other task helps, and --question replace does "
+            "not ask whether it does; leave them out, or give --question both"
+        )
+    primary_measure(len(dataset.catalog), config.measure)
+    _require_both_tasks(dataset)
+
+
+def _require_both_tasks(dataset: PreparedDataset) -> None:
+    """Raise InputError unless both tasks have training examples and enough requests."""
+    if len(dataset.tasks) < 2:
+        need = "queries with qrels" if "search" not in dataset.tasks else "interactions"
+        raise InputError(
+            f"{dataset.source}: a study compares two tasks, and this dataset has no {need}; "
+            f"add them, or train one task with: twofold train --arm {dataset.tasks[0]}"
+        )
+    for task in dataset.tasks:
+        dataset.task(task).require_examples()
+        for split, fewest in _FEWEST_REQUESTS.items():
+            requests = dataset.task(task).requests(split).requests
+            if len({request.user_id or request.request_id for request in requests}) < fewest:
+                raise InputError(
+                    f"{dataset.source}: too few {split} requests for {task} ({len(requests)}); "
+                    f"a user needs three events, and some queries must be in every split"
+                )

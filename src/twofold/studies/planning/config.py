@@ -1,0 +1,48 @@
+"""What a study is asked for, and the same with nothing left open."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twofold.studies.arms import InterventionSet
+from twofold.studies.planning.questions import QuestionChoice, TextChoice
+from twofold.studies.verdict import SESOI_SHARE
+from twofold.tasks.folds import Which
+from twofold.training.config import Budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyConfig:
+    """What a study is asked for: the arguments of `twofold.study` that its numbers depend on.
+
+    They have the names of study.json. An argument that is None was left open.
+    """
+
+    seeds: int = 3
+    max_seeds: int | None = None
+    folds: Which | None = None
+    budget: Budget = "standard"
+    sesoi_share: float = SESOI_SHARE
+    question: QuestionChoice = "both"
+    text: TextChoice = "both"
+    margin: float | None = None
+    measure: str | None = None
+    interventions: Sequence[InterventionSet] = ()
+    semantic_ids: bool = False
+    baselines: bool = False
+    tune: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedStudyConfig(StudyConfig):
+    """A config with nothing left open.
+
+    Attributes:
+        seeds: trained models of each arm; of a study that grows, those of its next look.
+        looks_end: the seeds at which the error of all looks is spent; None where one look may
+            spend it all.
+    """
+
+    folds: Which
+    margin: float
+    tune: int
+    looks_end: int | None

@@ -1,0 +1,62 @@
+"""The plan of a study: what it does, and what its numbers rest on besides."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from twofold.studies.planning.config import ResolvedStudyConfig
+from twofold.studies.planning.plan_file import SavedPlan
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPlan(ResolvedStudyConfig, SavedPlan):
+    """The content of plan.json.
+
+    Attributes:
+        data: SHA-256 of the dataset.
+        device: `cpu` or `cuda`.
+        threads: the number of CPU threads of each worker.
+        training: the training settings, as JSON: another version has others.
+    """
+
+    ADDED_KEYS: ClassVar[Mapping[str, Any]] = {
+        "max_seeds": None,
+        "looks_end": None,
+        "folds": "none",
+        "measure": None,
+        "interventions": (),
+        "semantic_ids": False,
+        "tune": 0,
+    }
+
+    data: str
+    device: str
+    threads: int
+    training: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        config: ResolvedStudyConfig,
+        dataset: PreparedDataset,
+        training: TrainingConfig,
+        device: str,
+        threads: int,
+    ) -> "StudyPlan":
+        """The plan of a study of this dataset.
+
+        Args:
+            config: what is asked for.
+            dataset: the dataset.
+            training: how models are trained.
+            device, threads: see the attributes.
+        """
+        return cls(
+            **asdict(config),
+            data=dataset.digest,
+            device=device,
+            threads=threads,
+            training=training.model_dump(),
+        )

@@ -1,0 +1,104 @@
+"""The file plan.json: what a study or a simulation was begun with.
+
+Invariant: a run that resumes has the plan that is there, or one that keeps every finished model.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from twofold import artifact
+from twofold.model.stamp import full_settings
+from twofold.records import InputError
+from twofold.studies.folder import StudyFolder
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """A plan that is saved as JSON, with a key for each field; among them `seeds` and `training`.
+
+    Attributes:
+        ADDED_KEYS: the keys that earlier versions lack, and what their studies had instead.
+    """
+
+    ADDED_KEYS: ClassVar[Mapping[str, Any]] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of plan.json."""
+        values = asdict(self).items()
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values}
+
+    @classmethod
+    def read(cls, file: Path) -> Self | None:
+        """The plan that was saved; None where there is none.
+
+        Training settings have their names and values of today.
+
+        Raises:
+            InputError: the file has another kind of plan.
+        """
+        if not file.is_file():
+            return None
+        content = {**cls.ADDED_KEYS, **artifact.read_json(file)}
+        names = [field.name for field in fields(cls)]
+        if missing := ", ".join(name for name in sorted(names) if name not in content):
+            raise InputError(
+                f"{file.parent}: its {file.name} lacks {missing}: it was begun by another command, "
+                f"or by an older version of twofold; give another folder"
+            )
+        known = {name: content[name] for name in names}
+        return cls(**{**known, "training": full_settings(known["training"])})
+
+
+def begin(folder: StudyFolder, plan: SavedPlan, resume: bool) -> None:
+    """Save the plan, or compare it with the one that is there.
+
+    Args:
+        folder: the study's.
+        plan: the plan.
+        resume: whether the folder may hold the beginning of this study.
+
+    Raises:
+        InputError: the folder holds another study, or something else.
+    """
+    folder.require_free(resume)
+    content = plan.to_json()
+    if previous := plan.read(folder.plan):
+        before = previous.to_json()
+        changed = [key for key in sorted(content) if before[key] != content[key]]
+        refused = [key for key in changed if not _keeps_models(key, before, content)]
+        if refused:
+            raise InputError(f"{folder.path}: {_refusal(refused, before, content)}")
+        if not changed:
+            return
+    folder.path.mkdir(parents=True, exist_ok=True)
+    artifact.replace_file(folder.plan, json.dumps(content, indent=2, sort_keys=True).encode())
+
+
+def _keeps_models(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether another value adds seeds or arms only: finished models stay as they are."""
+    if key == "seeds":
+        return bool(after[key] >= before[key])
+    if key == "semantic_ids":
+        return bool(after[key])
+    if key in ("max_seeds", "looks_end"):  # `looks_end` has refused what may not be
+        return True
+    return key == "interventions" and set(after[key]) >= set(before[key])
+
+
+def _refusal(keys: list[str], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What differs between two plans, and what to do about it."""
+    old, new = before["training"], after["training"]
+    if differing := ", ".join(sorted(old.keys() ^ new.keys())):
+        return (
+            f"the study there was started by another version of twofold, and only one of the two "
+            f"knows the settings {differing}; continue it with that version, or give another folder"
+        )
+    settings = [key for key in sorted(new) if old[key] != new[key]]
+    named = [f"training ({', '.join(settings)})" if key == "training" else key for key in keys]
+    return (
+        f"the study there was started with another {', '.join(named)}; "
+        f"repeat its command, or give another folder"
+    )
