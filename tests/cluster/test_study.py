@@ -16,13 +16,13 @@ from tests.commands import COMMAND
 from tests.studies.plans import study_plan
 from twofold import artifact
 from twofold.cluster.machines import LOSSES
-from twofold.cluster.study import RayMachines
+from twofold.cluster.study import RayExecutor
 from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 from twofold.studies.planning.plan_file import begin
 from twofold.studies.study import study
-from twofold.studies.workers.pool import Crew, done
-from twofold.studies.workers.units import Unit, Work
+from twofold.studies.workers.pool import Resources, run_units
+from twofold.studies.workers.units import StudyContext, Unit
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import save_dataset
 from twofold.training.config import resolve_config
@@ -39,15 +39,15 @@ class Part:
     folder: str = ""
     needs: tuple["Part", ...] = ()
 
-    def is_done(self, work: Work) -> bool:  # noqa: ARG002
+    def is_done(self, context: StudyContext) -> bool:  # noqa: ARG002
         return False
 
-    def do(self, work: Work, found: Mapping[Unit, Any]) -> Any:
+    def run(self, context: StudyContext, found: Mapping[Unit, Any]) -> Any:
         act: Callable[..., Any] = globals()[self.act]
-        return act(self, work, found)
+        return act(self, context, found)
 
 
-def meets(part: Part, _work: Work, _found: Mapping[Unit, Any]) -> bool:
+def meets(part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> bool:
     """Wait until as many others are at work at the same time."""
     place = Path(part.folder)
     (place / part.name).touch()
@@ -57,17 +57,19 @@ def meets(part: Part, _work: Work, _found: Mapping[Unit, Any]) -> bool:
     return len(list(place.iterdir())) == 2
 
 
-def tells(part: Part, work: Work, found: Mapping[Unit, Any]) -> tuple[int, Path, list[Any]]:
+def tells(
+    part: Part, context: StudyContext, found: Mapping[Unit, Any]
+) -> tuple[int, Path, list[Any]]:
     logging.getLogger("twofold.made").info("%d %% of %s", 40, part.name)
     logging.getLogger("twofold.made").debug("unseen")
-    return len(work.dataset.catalog), Path.cwd(), [found[need] for need in part.needs]
+    return len(context.dataset.catalog), Path.cwd(), [found[need] for need in part.needs]
 
 
-def mistaken(_part: Part, _work: Work, _found: Mapping[Unit, Any]) -> None:
+def mistaken(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
     raise InputError("made.csv: 3 is no film; give another")
 
 
-def dies_once(part: Part, _work: Work, _found: Mapping[Unit, Any]) -> str:
+def dies_once(part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> str:
     begun = Path(part.folder) / "begun"
     if not begun.exists():
         begun.touch()
@@ -75,32 +77,32 @@ def dies_once(part: Part, _work: Work, _found: Mapping[Unit, Any]) -> str:
     return "the second worker"
 
 
-def dies(_part: Part, _work: Work, _found: Mapping[Unit, Any]) -> None:
+def dies(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
-def work(catalog: PreparedDataset, tmp_path: Path) -> Work:
+def context(catalog: PreparedDataset, tmp_path: Path) -> StudyContext:
     folder, plan = StudyFolder(tmp_path / "out"), study_plan()
     begin(folder, plan, resume=False)
-    return Work(catalog, {}, folder, "cpu", plan)
+    return StudyContext(catalog, {}, folder, "cpu", plan)
 
 
-def _run(work: Work, *parts: Part) -> dict[Unit, Any]:
-    with RayMachines().pool(work, Crew(2, 1)) as pool:
-        return dict(done(parts, work, pool, {}))
+def _run(context: StudyContext, *parts: Part) -> dict[Unit, Any]:
+    with RayExecutor().pool(context, Resources(2, 1)) as pool:
+        return dict(run_units(parts, context, pool, {}))
 
 
 @pytest.mark.usefixtures("driver")
 def test_units_run_at_once_on_the_cluster_and_log_through_the_study(
-    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    context: StudyContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     first, second = (Part(name, "meets", str(meeting)) for name in ("one", "two"))
     last = Part("seed 3", "tells", needs=(first, second))
     with caplog.at_level(logging.INFO, "twofold"):
-        found = _run(work, last)
+        found = _run(context, last)
     assert found[last] == (60, Path.cwd(), [True, True])
     own = [record for record in caplog.records if record.name == "twofold.made"]
     assert [record.getMessage() for record in own] == ["seed 3: 40 % of seed 3"]
@@ -108,41 +110,41 @@ def test_units_run_at_once_on_the_cluster_and_log_through_the_study(
 
 @pytest.mark.usefixtures("driver")
 def test_a_lost_worker_s_unit_is_continued_by_another(
-    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    context: StudyContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     unit = Part("seed 0", "dies_once", str(tmp_path))
     with caplog.at_level(logging.INFO, "twofold"):
-        assert _run(work, unit) == {unit: "the second worker"}
+        assert _run(context, unit) == {unit: "the second worker"}
     assert "seed 0: its worker was lost, another continues it" in caplog.text
     with pytest.raises(
         InputError, match=f"seed 1: has lost {LOSSES + 1} workers.*--resume"
     ) as said:
-        _run(work, Part("seed 1", "dies"))
+        _run(context, Part("seed 1", "dies"))
     assert "\n" not in str(said.value)
 
 
 @pytest.mark.usefixtures("driver")
 def test_a_mistake_is_the_study_s_and_a_machine_must_see_its_folder(
-    work: Work, catalog: PreparedDataset, tmp_path: Path
+    context: StudyContext, catalog: PreparedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="3 is no film"):
-        _run(work, Part("one", "mistaken"))
-    elsewhere = Work(catalog, {}, StudyFolder(tmp_path / "not here"), "cpu", work.plan)
+        _run(context, Part("one", "mistaken"))
+    elsewhere = StudyContext(catalog, {}, StudyFolder(tmp_path / "not here"), "cpu", context.plan)
     with pytest.raises(InputError, match=r"not here: is not seen by machine .* storage that all"):
         _run(elsewhere, Part("one", "tells"))
 
 
 @pytest.mark.usefixtures("driver")
 def test_workers_fill_the_cluster_and_never_more_than_it_has(catalog: PreparedDataset) -> None:
-    machines = RayMachines()
-    assert machines.crew(None, None, 6, catalog, "cpu") == Crew(2, 1)
-    assert machines.crew(None, 2, 6, catalog, "cpu") == Crew(1, 2)
-    assert machines.crew(None, None, 1, catalog, "cpu") == Crew(1, 1)
-    assert machines.crew(5, None, 6, catalog, "cpu") == Crew(5, 1)
+    executor = RayExecutor()
+    assert executor.allocate(None, None, 6, catalog, "cpu") == Resources(2, 1)
+    assert executor.allocate(None, 2, 6, catalog, "cpu") == Resources(1, 2)
+    assert executor.allocate(None, None, 1, catalog, "cpu") == Resources(1, 1)
+    assert executor.allocate(5, None, 6, catalog, "cpu") == Resources(5, 1)
     with pytest.raises(InputError, match=r"needs \(3 of CPU, .*fewer --threads"):
-        machines.crew(None, 3, 6, catalog, "cpu")
+        executor.allocate(None, 3, 6, catalog, "cpu")
     with pytest.raises(InputError, match="1 of GPU"):
-        machines.crew(None, None, 6, catalog, "cuda")
+        executor.allocate(None, None, 6, catalog, "cuda")
 
 
 def test_a_study_on_the_cluster_has_the_digits_of_one_machine_though_a_worker_is_killed(

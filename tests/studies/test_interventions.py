@@ -247,7 +247,7 @@ def test_an_intervention_that_changes_nothing_gives_what_joint_gives(
     settings = settings_of("with", catalog, quick_config.model_copy(update={"hybrid": "auto"}))
     training = ArmTraining(quick_config.model_copy(update={**settings, "max_steps": 30}), "cpu")
     deployed = StudyFolder(tmp_path)
-    transfer = replace(deployed, judged_as=SUFFIXES["with"])
+    transfer = replace(deployed, evaluated_as=SUFFIXES["with"])
     run_arms(catalog, [*NAMED_ARMS.values(), *identity], deployed, 0, training, transfer)
     for place in (deployed, transfer):
         joint = pl.read_parquet(place.evaluation("joint", 0) / "per_request.parquet")

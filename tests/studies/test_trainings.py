@@ -41,7 +41,7 @@ def folder(
 ) -> StudyFolder:
     """Two kinds of evaluations of the same models."""
     path = tmp_path_factory.mktemp("trainings")
-    transfer = StudyFolder(path, judged_as="-with-text")
+    transfer = StudyFolder(path, evaluated_as="-with-text")
     run_arms(catalog, ARMS, StudyFolder(path), SEED, ArmTraining(config, "cpu"), transfer)
     return StudyFolder(path)
 
@@ -49,7 +49,7 @@ def folder(
 def test_for_transfer_joint_is_judged_at_each_tasks_own_best_checkpoint(
     folder: StudyFolder, catalog: PreparedDataset, config: TrainingConfig, tmp_path: Path
 ) -> None:
-    judged = StudyFolder(folder.path, judged_as="-with-text").evaluation("joint", SEED)
+    judged = StudyFolder(folder.path, evaluated_as="-with-text").evaluation("joint", SEED)
     stamp, joint = model_stamp(folder, "joint", SEED), artifact.load(judged, KIND)
     best = {task: stamp.best_step_of(task) for task in TASKS}
     assert joint["config"]["stamp"]["judged_at"] == best
@@ -78,7 +78,7 @@ def test_what_is_deployed_has_one_checkpoint_and_the_hybrid_part(
 
 
 def test_for_transfer_no_arm_has_a_hybrid_part(folder: StudyFolder) -> None:
-    transfer = StudyFolder(folder.path, judged_as="-with-text")
+    transfer = StudyFolder(folder.path, evaluated_as="-with-text")
     for arm in ARMS:
         own = scores_in(transfer.evaluation(arm.name, SEED))
         deployed = scores_in(folder.evaluation(arm.name, SEED))
@@ -139,7 +139,7 @@ def test_a_kill_while_an_evaluation_is_copied_leaves_nothing_that_looks_finished
     config: TrainingConfig,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    transfer = StudyFolder(again.path, judged_as="-with-text")
+    transfer = StudyFolder(again.path, evaluated_as="-with-text")
     out, plain = transfer.evaluation("recommendation", SEED), [NAMED_ARMS["recommendation"]]
     whole = scores_in(out)
     shutil.rmtree(out)
@@ -163,7 +163,7 @@ def test_a_state_that_a_kill_left_behind_is_removed(
     again: StudyFolder, catalog: PreparedDataset, config: TrainingConfig
 ) -> None:
     left = state_folder(again.model("joint", SEED))
-    transfer = StudyFolder(again.path, judged_as="-with-text")
+    transfer = StudyFolder(again.path, evaluated_as="-with-text")
     assert is_trained(ARMS, again, SEED, transfer)
     left.mkdir()
     assert not is_trained(ARMS, again, SEED, transfer)
@@ -221,6 +221,6 @@ def test_a_falling_rate_is_never_continued(
 def test_batches_of_an_arm_grow_with_those_of_its_recipe(config: TrainingConfig) -> None:
     arm = Arm("semantic-text", TASKS, settings=(("batch_tokens", 3 * config.batch_tokens),))
     recipe = Tuned(config.model_copy(update={"batch_tokens": 2 * config.batch_tokens}), 0.5, {})
-    assert ArmTraining(config).settled(arm) == arm
-    grown = ArmTraining(config, tuned={"joint": recipe}).settled(arm)
+    assert ArmTraining(config).with_scaled_batches(arm) == arm
+    grown = ArmTraining(config, tuned={"joint": recipe}).with_scaled_batches(arm)
     assert dict(grown.settings)["batch_tokens"] == 6 * config.batch_tokens

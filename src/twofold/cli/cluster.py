@@ -30,9 +30,9 @@ def study(context: typer.Context, address: Address = None, **options: Any) -> No
     from twofold.cluster.connection import connected
 
     with connected(address):
-        from twofold.cluster.study import RayMachines
+        from twofold.cluster.study import RayExecutor
 
-        context.obj = RayMachines()
+        context.obj = RayExecutor()
         study_here.study(context, **options)
 
 

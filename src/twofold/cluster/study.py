@@ -22,36 +22,36 @@ from ray.exceptions import RayError, RayTaskError
 
 from twofold.cluster.machines import LOSSES, room_for, work_in
 from twofold.records import InputError
-from twofold.studies.workers.messages import Order, answer, is_result, log_level
-from twofold.studies.workers.pool import Crew, Pool, memory_of_worker
-from twofold.studies.workers.units import Unit, Work
+from twofold.studies.workers.messages import Job, is_result, log_level, run_job
+from twofold.studies.workers.pool import Pool, Resources, worker_memory
+from twofold.studies.workers.units import StudyContext, Unit
 from twofold.tasks.prepared import PreparedDataset
 
 _log = logging.getLogger(__name__)
 
 
-class RayMachines:
-    """The machines of the cluster that this process is connected to; see `Machines`.
+class RayExecutor:
+    """Runs a study on the cluster that this process is connected to; see `Executor`.
 
     By default a worker has one thread, and there are as many workers as the cluster has resources
     for.
     """
 
-    def crew(
+    def allocate(
         self,
         workers: int | None,
         threads: int | None,
         units: int,
         dataset: PreparedDataset,
         device: str,
-    ) -> Crew:
+    ) -> Resources:
         own = threads or 1
         room = room_for(_needs(own, device, dataset))
-        return Crew(workers or max(1, min(units, room)), own)
+        return Resources(workers or max(1, min(units, room)), own)
 
     @contextlib.contextmanager
-    def pool(self, work: Work, crew: Crew) -> Iterator[Pool]:
-        pool = RayPool(work, crew)
+    def pool(self, context: StudyContext, resources: Resources) -> Iterator[Pool]:
+        pool = RayPool(context, resources)
         try:
             yield pool
         finally:
@@ -60,7 +60,7 @@ class RayMachines:
 
 def _needs(threads: int, device: str, dataset: PreparedDataset) -> dict[str, float]:
     """The Ray resources of a unit."""
-    needs: dict[str, float] = {"CPU": threads, "memory": memory_of_worker(dataset)}
+    needs: dict[str, float] = {"CPU": threads, "memory": worker_memory(dataset)}
     return needs if device == "cpu" else {**needs, "GPU": 1}
 
 
@@ -68,13 +68,13 @@ class RayPool:
     """Tasks of a Ray cluster, one for each unit.
 
     Args:
-        work: the study; it is sent to the cluster once.
-        crew: the number of units that run at the same time, and their threads.
+        context: the study; it is sent to the cluster once.
+        resources: the number of units that run at the same time, and their threads.
     """
 
-    def __init__(self, work: Work, crew: Crew) -> None:
-        self.size = crew.workers
-        needs = _needs(crew.threads, work.plan.device, work.dataset)
+    def __init__(self, context: StudyContext, resources: Resources) -> None:
+        self.size = resources.workers
+        needs = _needs(resources.threads, context.plan.device, context.dataset)
         # Ray's own retries would repeat the log of a lost worker, with other lines.
         self._task = ray.remote(_messages).options(
             num_returns="streaming",
@@ -83,12 +83,12 @@ class RayPool:
             memory=needs["memory"],
             max_retries=0,
         )
-        self._work = [ray.put(work)]  # in a list, since Ray would pass its content
+        self._context = [ray.put(context)]  # in a list, since Ray would pass its content
         self._running: dict[Any, tuple[Unit, Mapping[Unit, Any]]] = {}
         self._losses: dict[Unit, int] = {}
 
     def start(self, unit: Unit, results: Mapping[Unit, Any]) -> None:
-        messages = self._task.remote(Path.cwd(), log_level(), self._work, unit, results)
+        messages = self._task.remote(Path.cwd(), log_level(), self._context, unit, results)
         self._running[messages] = unit, results
 
     def finished(self) -> tuple[Unit, Any]:
@@ -135,7 +135,7 @@ class RayPool:
 def _messages(
     place: Path,
     level: int,
-    work: "list[ray.ObjectRef[Work]]",
+    context: "list[ray.ObjectRef[StudyContext]]",
     unit: Unit,
     results: Mapping[Unit, Any],
 ) -> Iterator[tuple[str, Any]]:
@@ -144,19 +144,19 @@ def _messages(
     Args:
         place: the working directory of the command.
         level: the log level of the study.
-        work: the study.
+        context: the study.
         unit: the unit.
         results: the results that it needs.
     """
     messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
-    def order() -> Order:
-        return _at(place, _work(work[0])), unit, results
+    def job() -> Job:
+        return _at(place, _context(context[0])), unit, results
 
-    def say(kind: str, content: Any) -> None:
+    def send(kind: str, content: Any) -> None:
         messages.put((kind, content))
 
-    threading.Thread(target=answer, args=(order, level, say), daemon=True).start()
+    threading.Thread(target=run_job, args=(job, level, send), daemon=True).start()
     kind = "log"
     while kind == "log":
         kind, content = messages.get()
@@ -164,22 +164,22 @@ def _messages(
 
 
 @functools.lru_cache(maxsize=1)
-def _work(reference: "ray.ObjectRef[Work]") -> Work:
+def _context(reference: "ray.ObjectRef[StudyContext]") -> StudyContext:
     """The study; a process reads it once for all its units."""
-    work: Work = ray.get(reference)
-    return work
+    context: StudyContext = ray.get(reference)
+    return context
 
 
-def _at(place: Path, work: Work) -> Work:
+def _at(place: Path, context: StudyContext) -> StudyContext:
     """The study, after changing to the working directory of its command.
 
     Raises:
         InputError: this machine cannot access the folder of the study.
     """
     work_in(place)
-    if not work.folder.plan.is_file():
+    if not context.folder.plan.is_file():
         raise InputError(
-            f"{work.folder.path}: is not seen by machine {socket.gethostname()} of the cluster; "
+            f"{context.folder.path}: is not seen by machine {socket.gethostname()} of the cluster; "
             f"give --out on storage that all its machines share, at the same path"
         )
-    return work
+    return context

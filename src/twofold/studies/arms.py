@@ -51,8 +51,8 @@ def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm
     """`joint` with semantic IDs made in every way.
 
     Histories are as many times longer as an identifier has codes, and so are batches; with another
-    recipe, `ArmTraining.settled` has them as many times longer than that one's. Twenty beams are
-    enough for the ten items by which validation judges.
+    recipe, `ArmTraining.with_scaled_batches` has them as many times longer than that one's. Twenty
+    beams are enough for the ten items by which validation judges.
     """
     from twofold.identifiers.assign import schemes
 

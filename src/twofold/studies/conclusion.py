@@ -27,7 +27,7 @@ from twofold.studies.result import (
 from twofold.studies.scores import Scores
 from twofold.studies.statistics.looks import Looks
 from twofold.studies.verdict import decide
-from twofold.studies.workers.units import Work
+from twofold.studies.workers.units import StudyContext
 from twofold.training.loop import return_memory
 from twofold.training.validation import SELECTION
 
@@ -45,12 +45,12 @@ class LookResult:
     answers: Sequence[Answer]
 
 
-def evaluate_look(work: Work, questions: Questions, looks: Looks) -> LookResult:
+def evaluate_look(context: StudyContext, questions: Questions, looks: Looks) -> LookResult:
     """The scores of all arms so far, and the verdicts on every question."""
-    dataset, folds, plan = work.dataset, work.folds, work.plan
+    dataset, folds, plan = context.dataset, context.folds, context.plan
     scores = {
-        folder.judged_as: Scores(dataset, own.arms, folder, looks.seeds, plan.measure, folds)
-        for own in work.conditions.values()
+        folder.evaluated_as: Scores(dataset, own.arms, folder, looks.seeds, plan.measure, folds)
+        for own in context.conditions.values()
         for folder in own.evaluated
     }
     answers = [
@@ -73,26 +73,26 @@ def evaluate_look(work: Work, questions: Questions, looks: Looks) -> LookResult:
 
 
 def conclude(
-    work: Work, plan: StudyPlan, looks: Sequence[int], found: LookResult, command: str
+    context: StudyContext, plan: StudyPlan, looks: Sequence[int], look: LookResult, command: str
 ) -> StudyResult:
     """Analyse the last look, and write study.json, report.html and the manifest.
 
     Args:
-        work: the study.
+        context: the study.
         plan: its plan, with the seeds that it has reached.
         looks: the seeds after which it had its interim looks.
-        found: the result of the last one.
+        look: the result of the last one.
         command: what reproduces the study.
     """
-    folder, scores = work.folder, found.scores
-    evidence = _evidence(work, plan, found)
+    folder, scores = context.folder, look.scores
+    evidence = _evidence(context, plan, look)
     result: StudyResult = result_type()(
         format=FORMAT,
         stamp=_stamp(evidence, looks, command),
         arms={name: means for own in scores.values() for name, means in own.means().items()},
         baselines=evidence.deployed.baselines(),
-        verdicts=found.answers[0].verdicts,
-        questions=found.answers,
+        verdicts=look.answers[0].verdicts,
+        questions=look.answers,
         **dict(_analysed(evidence)),
     )
     artifact.write_json(folder.result, result.to_json())
@@ -104,22 +104,22 @@ def conclude(
     return result
 
 
-def _evidence(work: Work, plan: StudyPlan, found: LookResult) -> Evidence:
+def _evidence(context: StudyContext, plan: StudyPlan, look: LookResult) -> Evidence:
     """What the analyses may read; they are about the first question."""
-    scores, first = found.scores, found.answers[0]
-    evaluated = work.conditions[first.text].evaluated
-    deployed = next(iter(work.conditions.values()))
+    scores, first = look.scores, look.answers[0]
+    evaluated = context.conditions[first.text].evaluated
+    deployed = next(iter(context.conditions.values()))
     return Evidence(
-        dataset=work.dataset,
+        dataset=context.dataset,
         scores=scores[first.suffix],
-        folder=next(folder for folder in evaluated if folder.judged_as == first.suffix),
+        folder=next(folder for folder in evaluated if folder.evaluated_as == first.suffix),
         plan=plan,
         deployed=scores[""],
-        generative=scores[deployed.evaluated[-1].judged_as],
+        generative=scores[deployed.evaluated[-1].evaluated_as],
         trained={
             f"{arm}{own.folder.trained_as}": stamps
-            for own in work.conditions.values()
-            for arm, stamps in scores[own.folder.judged_as].stamps.items()
+            for own in context.conditions.values()
+            for arm, stamps in scores[own.folder.evaluated_as].stamps.items()
         },
     )
 

@@ -32,12 +32,12 @@ class StudyFolder:
     Attributes:
         path: the folder.
         trained_as: what follows an arm's name where its models and trials are.
-        judged_as: what follows it where its evaluations are, and in the result.
+        evaluated_as: what follows it where its evaluations are, and in the result.
     """
 
     path: Path
     trained_as: str = ""
-    judged_as: str = ""
+    evaluated_as: str = ""
 
     def model(self, arm: str, seed: int) -> Path:
         """The folder of one trained model."""
@@ -53,7 +53,7 @@ class StudyFolder:
 
     def evaluation(self, arm: str, seed: int) -> Path:
         """The folder of one model's evaluation."""
-        return self.path / "evaluations" / f"{arm}{self.judged_as}" / f"seed-{seed}"
+        return self.path / "evaluations" / f"{arm}{self.evaluated_as}" / f"seed-{seed}"
 
     def evaluations(self, arm: str) -> list[Path]:
         """The folders of all finished evaluations of an arm, by the names of its seeds."""

@@ -159,8 +159,8 @@ class StudyResult(Value):
     @property
     def answers(self) -> Sequence[Answer]:
         """Every question with its verdicts; an older study asked one."""
-        asked = Answer(question="transfer", text="with", suffix="", verdicts=self.verdicts)
-        return self.questions or (asked,)
+        only = Answer(question="transfer", text="with", suffix="", verdicts=self.verdicts)
+        return self.questions or (only,)
 
     @property
     def tasks(self) -> list[Task]:

@@ -60,12 +60,12 @@ class Scores:
         self.stamps: Mapping[str, Sequence[Stamp]] = {
             arm.name: [model_stamp(folder, arm.name, seed) for seed in range(seeds)] for arm in arms
         }
-        self._asked: dict[Task, list[FoldRequests]] = {task: [] for task in dataset.tasks}
+        self._requests: dict[Task, list[FoldRequests]] = {task: [] for task in dataset.tasks}
         for seed in range(seeds):
-            for task, own in self._asked.items():
+            for task, own in self._requests.items():
                 if seed == 0 or self.folds.why_fixed[task] is None:
                     own.append(self.folds.test_requests(seed, task))
-        self._clusters = {task: _clusters(own) for task, own in self._asked.items()}
+        self._clusters = {task: _clusters(own) for task, own in self._requests.items()}
         self._require_pairs()
 
     def _require_pairs(self) -> None:
@@ -73,8 +73,8 @@ class Scores:
         for arm in self.arms.values():
             for seed, frame in enumerate(self._frames[arm.name]):
                 for task in arm.judged:
-                    asked = self._asked[task]
-                    own = asked[seed if len(asked) > 1 else 0].request_ids
+                    by_fold = self._requests[task]
+                    own = by_fold[seed if len(by_fold) > 1 else 0].request_ids
                     of_task = frame.filter(pl.col("task") == task, pl.col("measure") == str(TOP))
                     if of_task["request_id"].to_list() != list(own):
                         place = self._folder.evaluation(arm.name, seed)
@@ -86,12 +86,12 @@ class Scores:
     @property
     def at_own_best(self) -> bool:
         """Whether each task is judged at the checkpoint at which it was best: for *transfer*."""
-        return bool(self._folder.judged_as)
+        return bool(self._folder.evaluated_as)
 
     @property
-    def judged_as(self) -> str:
+    def evaluated_as(self) -> str:
         """What follows the names of the arms in the result."""
-        return self._folder.judged_as
+        return self._folder.evaluated_as
 
     def clusters(self, task: Task) -> Ints:
         """(R,), the number of each request's user, or of the request itself."""
@@ -104,16 +104,16 @@ class Scores:
         Args:
             measure: the primary one by default.
         """
-        asked = measure or str(self.measure)
-        return self._matrix([_column(frame, task, asked) for frame in self._frames[arm]], task)
+        name = measure or str(self.measure)
+        return self._matrix([_column(frame, task, name) for frame in self._frames[arm]], task)
 
     def of_first_fold(self, arm: str, task: Task, measure: str | None = None) -> Floats:
         """`matrix` on the requests of the dataset itself: with folds, those of the first seed."""
-        scores, asked = self.matrix(arm, task, measure), self._asked[task]
-        return scores if len(asked) == 1 else scores[:1, : len(asked[0].request_ids)]
+        scores, by_fold = self.matrix(arm, task, measure), self._requests[task]
+        return scores if len(by_fold) == 1 else scores[:1, : len(by_fold[0].request_ids)]
 
     def _matrix(self, by_seed: Sequence[Floats], task: Task) -> Floats:
-        return side_by_side(by_seed) if len(self._asked[task]) > 1 else np.stack(by_seed)
+        return side_by_side(by_seed) if len(self._requests[task]) > 1 else np.stack(by_seed)
 
     def difference(
         self, first: str, second: str, task: Task, measure: str | None = None
@@ -133,9 +133,9 @@ class Scores:
 
     def runs(self, arm: str, task: Task) -> Iterator[Run]:
         """The ranked answers of one arm, by seed; read one at a time."""
-        asked = self._asked[task]
+        by_fold = self._requests[task]
         for seed in range(len(self._frames[arm])):
-            own = asked[seed if len(asked) > 1 else 0].request_ids
+            own = by_fold[seed if len(by_fold) > 1 else 0].request_ids
             ids = [*own, *self._dataset.catalog.item_ids]
             yield read_run(self._folder.evaluation(arm, seed) / f"{task}.trec", ids)
 
@@ -162,7 +162,7 @@ class Scores:
         """The means of every arm, by the tasks it is judged on and by measure, under the names
         that they have in the result."""
         return {
-            f"{arm.name}{self._folder.judged_as}": {
+            f"{arm.name}{self._folder.evaluated_as}": {
                 task: {
                     str(measure): Mean.of(
                         self.matrix(arm.name, task, str(measure)), self._clusters[task]
@@ -186,7 +186,7 @@ class Scores:
                 for m in MEASURES
             }
             own, joint = scores[str(self.measure)], self.matrix("joint", task)
-            if len(frames) < len(self._asked[task]):
+            if len(frames) < len(self._requests[task]):
                 joint = self.of_first_fold("joint", task)
             clusters = self._clusters[task][: own.shape[1]]
             above = difference(joint, own, clusters, fixed=True)
@@ -200,7 +200,7 @@ class Scores:
     def _of_folds(self, task: Task, place: Path) -> list[pl.DataFrame]:
         """The scores of a baseline on the fold of every seed; on the first alone, where there is
         no other one."""
-        seeds = range(1, len(self._asked[task]))
+        seeds = range(1, len(self._requests[task]))
         others = [self._folder.baseline(task, place.name, seed) for seed in seeds]
         made = others if all(artifact.is_complete(other) for other in others) else []
         return [_scored(each) for each in (place, *made)]
@@ -209,7 +209,7 @@ class Scores:
         """Columns arm, seed, task, request_id, measure, value."""
         return pl.concat(
             frame.select(
-                pl.lit(f"{arm}{self._folder.judged_as}").alias("arm"),
+                pl.lit(f"{arm}{self._folder.evaluated_as}").alias("arm"),
                 pl.lit(seed).alias("seed"),
                 pl.all(),
             )
@@ -265,7 +265,7 @@ def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:
     return frame.filter(chosen)["value"].to_numpy()
 
 
-def _clusters(asked: Sequence[FoldRequests]) -> Ints:
+def _clusters(by_fold: Sequence[FoldRequests]) -> Ints:
     """Requests of one user belong together; a query without a user is a unit of its own."""
-    units = [unit for own in asked for unit in own.units]
+    units = [unit for own in by_fold for unit in own.units]
     return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]

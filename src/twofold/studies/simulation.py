@@ -280,19 +280,19 @@ def _mechanism(
         test = dataset.task(world.helped).test_popularity
         return retrieved_divergence(retrieved_counts(run, positions), test)
     embeddings = item_embeddings(load_model(folder.model(arm, seed)).model)
-    return float(pair_cosines(embeddings, _asked_pairs(dataset, world.helped)).mean())
+    return float(pair_cosines(embeddings, _test_pairs(dataset, world.helped)).mean())
 
 
-def _asked_pairs(dataset: PreparedDataset, task: Task) -> Ints:
+def _test_pairs(dataset: PreparedDataset, task: Task) -> Ints:
     """Pairs of items that a test request joins: the last of its history and its target; or, in
     search, a training answer to its topic and its target."""
-    judged = dataset.task(task).requests("test")
+    test = dataset.task(task).requests("test")
     positions = dataset.catalog.positions
     known = _answers_by_topic(dataset) if task == "search" else {}
     pairs = []
-    for request in judged.requests:
+    for request in test.requests:
         before = known[_topic(request.query or "")] if known else request.history[-1]
-        for target in judged.qrels[request.request_id]:
+        for target in test.qrels[request.request_id]:
             pairs.append((positions[before], positions[target]))
     return np.array(pairs, dtype=np.int64)
 

@@ -30,11 +30,11 @@ from twofold.studies.planning.plan_file import begin
 from twofold.studies.planning.questions import QuestionChoice, Questions, TextChoice, questions_of
 from twofold.studies.planning.resolve import resolve
 from twofold.studies.scores import Scores
-from twofold.studies.statistics.looks import Looks, are_settled, looks_at
+from twofold.studies.statistics.looks import Looks, are_final, looks_at
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict
-from twofold.studies.workers.pool import Machines, Pool, done
-from twofold.studies.workers.processes import ThisMachine
-from twofold.studies.workers.units import Seed, Unit, Work, units_of
+from twofold.studies.workers.pool import Executor, Pool, run_units
+from twofold.studies.workers.processes import LocalExecutor
+from twofold.studies.workers.units import Seed, StudyContext, Unit, units_of
 from twofold.tasks.folds import Which
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import Budget, TrainingConfig, resolve_config
@@ -79,7 +79,7 @@ def study(
     device: str = "auto",
     threads: int | None = None,
     workers: int | None = None,
-    machines: Machines | None = None,
+    machines: Executor | None = None,
     command: str = "",
 ) -> Study:
     """Answer, for each task, whether learning the other one as well helps, and whether one model
@@ -115,7 +115,8 @@ def study(
             torch's are shared by the workers, or as the study that is resumed had.
         workers: the number of trainings that run at once, each in a process of its own; by default
             as many as there are threads and memory for, and one on a GPU. They change no number.
-        machines: those that train; this one by default. `twofold.cluster.study` has others.
+        machines: the executor of the trainings; this machine by default. `twofold.cluster.study`
+            has that of a Ray cluster.
         command: what reproduces the study, for the report.
 
     Raises:
@@ -124,7 +125,7 @@ def study(
     """
     require_extra("study", "a study")
     training = _for_device(config or resolve_config(budget), device)
-    asked = StudyConfig(
+    study_config = StudyConfig(
         seeds=seeds,
         max_seeds=max_seeds,
         folds=folds,
@@ -139,25 +140,25 @@ def study(
         baselines=baselines,
         tune=tune,
     )
-    require_answerable(dataset, asked, workers)
-    folder, machines = StudyFolder(Path(out)), machines or ThisMachine()
+    require_answerable(dataset, study_config, workers)
+    folder, executor = StudyFolder(Path(out)), machines or LocalExecutor()
     previous = StudyPlan.read(folder.plan) if resume else None
-    resolved = resolve(asked, previous, folder.looks() if previous else ())
+    resolved = resolve(study_config, previous, folder.looks() if previous else ())
     questions = questions_of(dataset, training, question, text, tunes=resolved.tune > 0)
     conditions = conditions_of(dataset, folder, resolved, questions, training)
-    processor, at_once = resolve_device(device).type, len(conditions) * resolved.seeds
+    device_type, units = resolve_device(device).type, len(conditions) * resolved.seeds
     threads = threads or (previous.threads if previous else None)
-    crew = machines.crew(workers, threads, at_once, dataset, processor)
-    plan = StudyPlan.of(resolved, dataset, training, processor, crew.threads)
-    work = Work(dataset, conditions, folder, device, plan)
-    with artifact.claim(folder.path), _torch_threads(crew.threads):
+    resources = executor.allocate(workers, threads, units, dataset, device_type)
+    plan = StudyPlan.of(resolved, dataset, training, device_type, resources.threads)
+    context = StudyContext(dataset, conditions, folder, device, plan)
+    with artifact.claim(folder.path), _torch_threads(resources.threads):
         begin(folder, plan, resume)
         _log_forecast(dataset)
-        with machines.pool(work, crew) as pool:
-            found, looks = _run_looks(work, questions, pool)
+        with executor.pool(context, resources) as pool:
+            look_result, looks = _run_looks(context, questions, pool)
         plan = replace(plan, seeds=looks.seeds)
         begin(folder, plan, resume=True)
-        result = conclude(work, plan, looks.taken, found, command)
+        result = conclude(context, plan, looks.taken, look_result, command)
     return Study(folder.path, result.verdicts, result.to_json())
 
 
@@ -185,37 +186,37 @@ def _torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run_looks(work: Work, questions: Questions, pool: Pool) -> tuple[LookResult, Looks]:
-    """Train and evaluate up to one look after the other, until no verdict is open; the last look
-    and its result."""
-    plan, results = work.plan, dict[Unit, Any]()
-    taken = work.folder.looks()
+def _run_looks(context: StudyContext, questions: Questions, pool: Pool) -> tuple[LookResult, Looks]:
+    """Train and evaluate up to one look after the other, until every verdict is final; return the
+    result of the last look, and where the study then stands."""
+    plan, results = context.plan, dict[Unit, Any]()
+    taken = context.folder.looks()
     for looks in looks_at(plan.seeds, plan.max_seeds, taken, plan.looks_end):
         looks.log_plan()
-        _train(work, pool, looks, results)
-        found = evaluate_look(work, questions, looks)
+        _train(context, pool, looks, results)
+        look_result = evaluate_look(context, questions, looks)
         if looks.seeds < looks.most:
-            work.folder.save_looks(looks.taken)
-        if are_settled([answer.verdicts for answer in found.answers], looks):
+            context.folder.save_looks(looks.taken)
+        if are_final([answer.verdicts for answer in look_result.answers], looks):
             break
-    return found, looks
+    return look_result, looks
 
 
-def _train(work: Work, pool: Pool, looks: Looks, results: dict[Unit, Any]) -> None:
-    """Do everything up to this look; the log tells what is to come."""
+def _train(context: StudyContext, pool: Pool, looks: Looks, results: dict[Unit, Any]) -> None:
+    """Run all units up to this look; the log tells after the first seed what is to come."""
     seconds: dict[Unit, float] = {}  # of the first seed, by condition
-    for unit, result in done(units_of(work, looks.seeds), work, pool, results):
+    for unit, result in run_units(units_of(context, looks.seeds), context, pool, results):
         if isinstance(unit, Seed) and unit.seed == 0:
             seconds[unit] = result
-            if len(seconds) == len(work.conditions):
-                looks.log_cost(sum(seconds.values()) / pool.size, _outlooks(work, looks))
+            if len(seconds) == len(context.conditions):
+                looks.log_cost(sum(seconds.values()) / pool.size, _outlooks(context, looks))
 
 
-def _outlooks(work: Work, looks: Looks) -> Iterator[str]:
+def _outlooks(context: StudyContext, looks: Looks) -> Iterator[str]:
     """What the first seed promises of the question *transfer*, from behaviour where it is asked;
     of what would be deployed, where only that is asked for."""
-    condition, plan = list(work.conditions.values())[-1], work.plan
+    condition, plan = list(context.conditions.values())[-1], context.plan
     evaluated = condition.evaluated[-1]
-    scores = Scores(work.dataset, condition.arms, evaluated, 1, plan.measure, work.folds)
-    for task in work.dataset.tasks:
+    scores = Scores(context.dataset, condition.arms, evaluated, 1, plan.measure, context.folds)
+    for task in context.dataset.tasks:
         yield outlook(scores, task, plan.sesoi_share, sorted({looks.seeds, looks.most}))

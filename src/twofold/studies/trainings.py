@@ -62,7 +62,7 @@ class ArmTraining:
         chosen = self.tuned.get(tuned_arm(arm))
         return (chosen.config, chosen.record) if chosen else (self.config, None)
 
-    def settled(self, arm: Arm) -> Arm:
+    def with_scaled_batches(self, arm: Arm) -> Arm:
         """An arm with batches of its own, as many times larger as its recipe has them."""
         grown = self.of(arm)[0].batch_tokens / self.config.batch_tokens
         own = dict(arm.settings)
@@ -225,13 +225,13 @@ def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) ->
     Its weights up to there are the same, bit for bit, whether it starts there or anew.
     """
     plain = control.tasks[0]
-    begun = state_folder(folder.model(plain, seed))
+    plain_state = state_folder(folder.model(plain, seed))
     own = state_folder(folder.model(control.name, seed))
     stamp = model_stamp(folder, plain, seed)
     ended_alike = stamp.ended_by == "patience" or stamp.steps == steps
-    if ended_alike and stamp.steps <= steps and begun.is_dir() and not own.exists():
+    if ended_alike and stamp.steps <= steps and plain_state.is_dir() and not own.exists():
         own.parent.mkdir(parents=True, exist_ok=True)
-        begun.rename(own)
+        plain_state.rename(own)
 
 
 def _run_arm(
@@ -254,7 +254,7 @@ def _run_arm(
     config, chosen = training.of(arm)
     retriever = train(
         dataset,
-        training.settled(arm),
+        training.with_scaled_batches(arm),
         out=model,
         config=config,
         seed=seed,

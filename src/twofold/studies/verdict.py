@@ -161,7 +161,7 @@ def decide(
     return verdicts
 
 
-def is_settled(verdict: TaskVerdict) -> bool:
+def is_final(verdict: TaskVerdict) -> bool:
     """Whether more seeds would change nothing: it stands, or they are not what is missing."""
     return verdict.verdict != "not enough data" or verdict.needed is None
 

@@ -8,7 +8,7 @@ import pytest
 
 from twofold.evaluation.sequential import level
 from twofold.records import InputError, Task
-from twofold.studies.statistics.looks import Looks, are_settled, looks_at, looks_end
+from twofold.studies.statistics.looks import Looks, are_final, looks_at, looks_end
 from twofold.studies.statistics.task_scores import TaskScores
 from twofold.studies.verdict import TaskVerdict, decide
 
@@ -55,13 +55,13 @@ def test_a_study_that_is_resumed_takes_no_earlier_look_again() -> None:
 @pytest.mark.parametrize("most", [5, 20])
 def test_a_plan_that_a_look_was_taken_by_is_kept(most: int) -> None:
     """Whether seeds follow one by one or all at once, a look's level is that of the first plan."""
-    begun = _looks(3, most, [])
-    for later in begun[1:]:
+    first_run = _looks(3, most, [])
+    for later in first_run[1:]:
         (asked,) = _looks(later.seeds, None, later.taken[:-1], before=most)
         assert (asked.taken, asked.planned) == (later.taken, later.planned)
     (again,) = _looks(3, None, [3], before=most)
-    assert again.planned == begun[0].planned, "one look of several may not spend all"
-    levels = [level(look.planned or (), look.seeds, 0.05) for look in begun]
+    assert again.planned == first_run[0].planned, "one look of several may not spend all"
+    levels = [level(look.planned or (), look.seeds, 0.05) for look in first_run]
     (between,) = _looks(4, None, [3], before=most)
     assert levels[0] == level(between.planned or (), 3, 0.05)
 
@@ -92,11 +92,11 @@ def test_it_ends_when_nothing_is_open(caplog: pytest.LogCaptureFixture) -> None:
     look = Looks(3, [3], [3, 5], 5)
     clear, unclear = _verdict(0.1), _verdict(0.01)
     with caplog.at_level(logging.INFO):
-        assert are_settled([clear], look)
-        assert not are_settled([clear, unclear], look)
+        assert are_final([clear], look)
+        assert not are_final([clear, unclear], look)
     assert "after 3 seeds no verdict is open" in caplog.text
     assert "after 3 seeds 1 of 2 verdicts are open" in caplog.text
-    assert are_settled([_verdict(0, same=True)], look), "more seeds would not change these data"
+    assert are_final([_verdict(0, same=True)], look), "more seeds would not change these data"
 
 
 def test_the_log_tells_what_the_rest_will_cost(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,9 +25,9 @@ from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 from twofold.studies.study import study
 from twofold.studies.workers import processes as module
-from twofold.studies.workers.pool import Crew, ThisProcess, done
-from twofold.studies.workers.processes import ThisMachine, Workers, free_memory
-from twofold.studies.workers.units import Unit, Work
+from twofold.studies.workers.pool import Resources, SerialPool, run_units
+from twofold.studies.workers.processes import LocalExecutor, ProcessPool, free_memory
+from twofold.studies.workers.units import StudyContext, Unit
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, resolve_config
 
@@ -43,25 +43,27 @@ class Part:
     needs: Sequence["Part"] = ()
     folder: str = ""
 
-    def is_done(self, work: Work) -> bool:  # noqa: ARG002
+    def is_done(self, context: StudyContext) -> bool:  # noqa: ARG002
         return self.name == "done"
 
-    def do(self, work: Work, found: Mapping[Unit, Any]) -> Any:
+    def run(self, context: StudyContext, found: Mapping[Unit, Any]) -> Any:
         act: Callable[..., Any] = globals()[self.act]
-        return act(self, work, found)
+        return act(self, context, found)
 
 
-def nothing(part: Part, _work: Work, found: Mapping[Unit, Any]) -> tuple[str, int, list[Any]]:
+def nothing(
+    part: Part, _context: StudyContext, found: Mapping[Unit, Any]
+) -> tuple[str, int, list[Any]]:
     return part.name, os.getpid(), [found[need] for need in part.needs]
 
 
-def logs(part: Part, _work: Work, _found: Mapping[Unit, Any]) -> int:
+def logs(part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> int:
     logging.getLogger("twofold.made").info("%d %% of %s", 40, part.name)
     logging.getLogger("twofold.made").debug("unseen")
     return torch.get_num_threads()
 
 
-def meets(part: Part, _work: Work, _found: Mapping[Unit, Any]) -> bool:
+def meets(part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> bool:
     """Wait until as many others are at work at the same time."""
     place = Path(part.folder)
     (place / part.name).touch()
@@ -71,7 +73,7 @@ def meets(part: Part, _work: Work, _found: Mapping[Unit, Any]) -> bool:
     return len(list(place.iterdir())) == 2
 
 
-def mistaken(_part: Part, _work: Work, _found: Mapping[Unit, Any]) -> None:
+def mistaken(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
     raise InputError("made.csv: 3 is no film; give another")
 
 
@@ -83,55 +85,55 @@ class OddError(Exception):
         self.held = threading.Lock()
 
 
-def broken(_part: Part, _work: Work, _found: Mapping[Unit, Any]) -> None:
+def broken(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
     raise OddError(1, 2)
 
 
-def dies(_part: Part, _work: Work, _found: Mapping[Unit, Any]) -> None:
+def dies(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
-def work(catalog: PreparedDataset, tmp_path: Path) -> Work:
-    return Work(catalog, {}, StudyFolder(tmp_path / "out"), "cpu", study_plan())
+def context(catalog: PreparedDataset, tmp_path: Path) -> StudyContext:
+    return StudyContext(catalog, {}, StudyFolder(tmp_path / "out"), "cpu", study_plan())
 
 
 @pytest.fixture
-def two(work: Work) -> Any:
-    pool = Workers(work, 2)
+def two(context: StudyContext) -> Any:
+    pool = ProcessPool(context, 2)
     yield pool
     pool.close()
 
 
 def test_units_run_at_once_in_other_processes_and_wait_for_what_they_need(
-    two: Workers, work: Work, tmp_path: Path
+    two: ProcessPool, context: StudyContext, tmp_path: Path
 ) -> None:
     first, second = (Part(name, "meets", folder=str(tmp_path)) for name in ("one", "two"))
     last = Part("last", needs=(first, second))
     found: dict[Unit, Any] = {}
-    in_order = [unit for unit, _ in done([last, Part("done")], work, two, found)]
+    in_order = [unit for unit, _ in run_units([last, Part("done")], context, two, found)]
     assert in_order[-1] == last
     assert found[first] is found[second] is True, "both were at work at the same time"
     name, process, needed = found[last]
     assert (name, needed) == ("last", [True, True])
     assert process != os.getpid()
-    assert list(done([last], work, two, found)) == []
+    assert list(run_units([last], context, two, found)) == []
 
 
-def test_this_process_is_a_pool_of_one(work: Work) -> None:
+def test_this_process_is_a_pool_of_one(context: StudyContext) -> None:
     first = Part("first")
     found: dict[Unit, Any] = {}
-    in_order = list(done([Part("last", needs=(first,))], work, ThisProcess(work), found))
+    in_order = list(run_units([Part("last", needs=(first,))], context, SerialPool(context), found))
     assert [unit.name for unit, _ in in_order] == ["first", "last"]
     assert found[first] == ("first", os.getpid(), [])
 
 
 def test_a_worker_logs_through_the_study_and_has_its_number_of_threads(
-    two: Workers, work: Work, caplog: pytest.LogCaptureFixture
+    two: ProcessPool, context: StudyContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     part = Part("seed 3 from behaviour", "logs")
     with caplog.at_level(logging.INFO, "twofold"):
-        [(_, threads)] = done([part], work, two, {})
+        [(_, threads)] = run_units([part], context, two, {})
     assert threads == 1
     own = [record for record in caplog.records if record.name == "twofold.made"]
     assert [record.getMessage() for record in own] == [
@@ -139,22 +141,22 @@ def test_a_worker_logs_through_the_study_and_has_its_number_of_threads(
     ]
 
 
-def test_a_mistake_in_a_worker_is_the_study_s(two: Workers, work: Work) -> None:
+def test_a_mistake_in_a_worker_is_the_study_s(two: ProcessPool, context: StudyContext) -> None:
     with pytest.raises(InputError, match="3 is no film"):
-        list(done([Part("one", "mistaken")], work, two, {}))
+        list(run_units([Part("one", "mistaken")], context, two, {}))
     with pytest.raises(RuntimeError, match="OddError: 1 and 2"):
-        list(done([Part("two", "broken")], work, two, {}))
+        list(run_units([Part("two", "broken")], context, two, {}))
 
 
-def test_a_killed_worker_is_named_with_the_remedy(two: Workers, work: Work) -> None:
+def test_a_killed_worker_is_named_with_the_remedy(two: ProcessPool, context: StudyContext) -> None:
     with pytest.raises(InputError, match=r"seed 2 .*was killed \(SIGKILL\).*--resume") as said:
-        list(done([Part("seed 2 with item text", "dies")], work, two, {}))
+        list(run_units([Part("seed 2 with item text", "dies")], context, two, {}))
     assert "\n" not in str(said.value)
 
 
-def test_no_worker_outlives_its_study(work: Work) -> None:
-    pool = Workers(work, 2)
-    [(_, result)] = done([Part("one")], work, pool, {})
+def test_no_worker_outlives_its_study(context: StudyContext) -> None:
+    pool = ProcessPool(context, 2)
+    [(_, result)] = run_units([Part("one")], context, pool, {})
     process = pool._workers[0].process
     assert result[1] == process.pid
     pool._workers[0].connection.close()  # as the end of this process would
@@ -235,7 +237,7 @@ def test_nothing_is_started_where_everything_is_done(
     config: TrainingConfig,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_begun", lambda: pytest.fail("a worker was started"))
+    monkeypatch.setattr(module, "_start_worker", lambda: pytest.fail("a worker was started"))
     before = alone.result.read_bytes()
     asked = common(config)
     del asked["threads"]  # as the study had them
@@ -311,24 +313,26 @@ def _until(holds: Callable[[], bool], process: subprocess.Popen[str] | None = No
 def test_threads_are_shared_by_the_workers_and_never_depend_on_free_memory(
     catalog: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crew(workers: int | None, threads: int | None, units: int, device: str = "cpu") -> Crew:
-        return ThisMachine().crew(workers, threads, units, catalog, device)
+    def resources(
+        workers: int | None, threads: int | None, units: int, device: str = "cpu"
+    ) -> Resources:
+        return LocalExecutor().allocate(workers, threads, units, catalog, device)
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
     monkeypatch.setattr(module, "free_memory", lambda: 100 * GIB)
-    assert crew(None, None, 6) == Crew(6, 2)
-    assert crew(None, 1, 6) == Crew(6, 1)
-    assert crew(None, 4, 6) == Crew(4, 4)
-    assert crew(None, None, 100) == Crew(16, 1)
-    assert crew(2, None, 6) == Crew(2, 8)
-    assert crew(32, None, 6) == Crew(32, 1)
-    assert crew(None, None, 6, "cuda") == Crew(1, 16)
-    assert crew(2, None, 6, "cuda") == Crew(2, 8)
+    assert resources(None, None, 6) == Resources(6, 2)
+    assert resources(None, 1, 6) == Resources(6, 1)
+    assert resources(None, 4, 6) == Resources(4, 4)
+    assert resources(None, None, 100) == Resources(16, 1)
+    assert resources(2, None, 6) == Resources(2, 8)
+    assert resources(32, None, 6) == Resources(32, 1)
+    assert resources(None, None, 6, "cuda") == Resources(1, 16)
+    assert resources(2, None, 6, "cuda") == Resources(2, 8)
     monkeypatch.setattr(module, "free_memory", lambda: 5 * GIB // 2)
-    assert crew(None, None, 6) == Crew(2, 2)
+    assert resources(None, None, 6) == Resources(2, 2)
     monkeypatch.setattr(module, "free_memory", lambda: 0)
-    assert crew(None, None, 6) == Crew(1, 2)
-    assert crew(3, None, 6) == Crew(3, 5)
+    assert resources(None, None, 6) == Resources(1, 2)
+    assert resources(3, None, 6) == Resources(3, 5)
 
 
 def test_free_memory_is_that_of_the_system() -> None:

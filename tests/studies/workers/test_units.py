@@ -13,27 +13,27 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.planning.conditions import Condition
 from twofold.studies.planning.questions import Text
 from twofold.studies.workers import units
-from twofold.studies.workers.units import Seed, Work, outstanding, units_of
+from twofold.studies.workers.units import Seed, StudyContext, pending_units, units_of
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.start import STARTS
 
 
-def _work(dataset: PreparedDataset, place: Path, folds: str) -> Work:
+def _context(dataset: PreparedDataset, place: Path, folds: str) -> StudyContext:
     folder = StudyFolder(place)
     conditions: dict[Text, Condition] = {
         text: Condition(ARMS, replace(folder, trained_as=f"-{text}"), None, TrainingConfig())
         for text in get_args(Text)
     }
-    return Work(dataset, conditions, folder, "cpu", study_plan(folds=folds))
+    return StudyContext(dataset, conditions, folder, "cpu", study_plan(folds=folds))
 
 
 def test_the_models_of_a_condition_are_done_before_those_of_the_next(
     catalog: PreparedDataset, tmp_path: Path
 ) -> None:
     """So a worker never holds the encoders of both at once."""
-    work = _work(catalog, tmp_path, "none")
-    named = [unit.name for unit in outstanding(units_of(work, 2), work, {})]
+    context = _context(catalog, tmp_path, "none")
+    named = [unit.name for unit in pending_units(units_of(context, 2), context, {})]
     arms = ("search", "recommendation", "joint")
     assert named == [
         "baselines of seed 0",
@@ -62,7 +62,7 @@ def test_a_seed_frees_what_no_other_one_reads(
             dataset.once((name, "of an arm"), partial(made.append, name))
 
     monkeypatch.setattr(units, "run_arms", train)
-    work = _work(replace(catalog), tmp_path, folds)
+    context = _context(replace(catalog), tmp_path, folds)
     for _ in range(2):
-        Seed("with", 0, is_tuned=False).do(work, {})
+        Seed("with", 0, is_tuned=False).run(context, {})
     assert made == list(STARTS) * times

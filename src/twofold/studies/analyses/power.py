@@ -58,12 +58,12 @@ def _of_task(evidence: Evidence, task: Task) -> list[Chances]:
     return [_chances(list(own)) for _, own in groupby(sorted(plans, key=size), size)]
 
 
-def _plans(scores: Scores, task: Task, sesoi_share: float, **asked: Any) -> list[Plan]:
+def _plans(scores: Scores, task: Task, sesoi_share: float, **sizes: Any) -> list[Plan]:
     own = scores.primary(task)
     if not own.plain_mean > 0:
         return []
     redrawn = _redrawn(scores.folds, task)
-    return power_table(own.moments, own.requests, sesoi_share, redrawn=redrawn, **asked)
+    return power_table(own.moments, own.requests, sesoi_share, redrawn=redrawn, **sizes)
 
 
 def _redrawn(folds: Folds, task: Task) -> float:

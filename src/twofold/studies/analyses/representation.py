@@ -214,23 +214,23 @@ def _neighbours(embeddings: Embeddings, attribute: pl.Series | None) -> dict[str
     if attribute is None:
         return None
     values = attribute.to_numpy()
-    asked = np.flatnonzero(values != "")
-    asked = np.sort(np.random.default_rng(0).permutation(asked)[:_POINTS])
+    items = np.flatnonzero(values != "")
+    items = np.sort(np.random.default_rng(0).permutation(items)[:_POINTS])
 
     def share_alike(own: Floats) -> float:
-        nearest = _nearest(unit(own), asked)
-        return float((values[nearest] == values[asked][:, None]).mean())
+        nearest = _nearest(unit(own), items)
+        return float((values[nearest] == values[items][:, None]).mean())
 
     return {
         arm: SeedMean.of([share_alike(own) for own in seeds]) for arm, seeds in embeddings.items()
     }
 
 
-def _nearest(directions: Floats, asked: Ints) -> Ints:
+def _nearest(directions: Floats, items: Ints) -> Ints:
     """The other items with the largest cosine, (A, up to 10)."""
     depth = min(_NEIGHBOURS, len(directions) - 1)
     nearest = []
-    for chunk in np.array_split(asked, max(1, len(asked) // 100)):
+    for chunk in np.array_split(items, max(1, len(items) // 100)):
         scores = directions[chunk] @ directions.T
         scores[np.arange(len(chunk)), chunk] = -np.inf
         nearest.append(np.argpartition(-scores, depth - 1, axis=1)[:, :depth])

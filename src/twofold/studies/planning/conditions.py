@@ -63,8 +63,8 @@ def conditions_of(
         suffix = questions.trained_as(text)
         conditions[text] = Condition(
             arms=arms,
-            folder=replace(folder, trained_as=suffix, judged_as=suffix),
-            transfer=replace(folder, trained_as=suffix, judged_as=SUFFIXES[text])
+            folder=replace(folder, trained_as=suffix, evaluated_as=suffix),
+            transfer=replace(folder, trained_as=suffix, evaluated_as=SUFFIXES[text])
             if any(own.question == "transfer" for own in questions.asked)
             else None,
             training=training.model_copy(update=settings_of(text, dataset, training)),

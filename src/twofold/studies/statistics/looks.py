@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from twofold.evaluation.sequential import LOOKS, looks_until, planned_looks
 from twofold.records import InputError, Task
-from twofold.studies.verdict import TaskVerdict, is_settled
+from twofold.studies.verdict import TaskVerdict, is_final
 
 _WORTH_TELLING = 2.0
 """Seconds; a seed that takes less was there already."""
@@ -78,11 +78,11 @@ def looks_end(
     if end is None:
         own = sorted({*taken, seeds})
         return max_seeds or (planned_looks(own)[-1] if len(own) > 1 else None)
-    if (asked := max_seeds or seeds) > end:
+    if (requested := max_seeds or seeds) > end:
         raise InputError(
-            f"--{'max-' if max_seeds else ''}seeds {asked}: the interim looks of this study were "
-            f"planned for {end} seeds at most, and no error is left to spend after that; give at "
-            f"most {end}, or begin a study in another folder"
+            f"--{'max-' if max_seeds else ''}seeds {requested}: the interim looks of this study "
+            f"were planned for {end} seeds at most, and no error is left to spend after that; give "
+            f"at most {end}, or begin a study in another folder"
         )
     return end
 
@@ -104,15 +104,15 @@ def looks_at(
         rest = () if end is None else (*(look for look in LOOKS if seeds < look < end), end)
         yield Looks(seeds, own, sorted({*own, *rest}) if rest else None, seeds)
         return
-    begun = taken[-1] if taken else 0
-    most = max(max_seeds, begun)
+    last_taken = taken[-1] if taken else 0
+    most = max(max_seeds, last_taken)
     planned = sorted({*looks_until(end, taken), most})
     for number, look in enumerate(planned):
-        if begun <= look <= most:
+        if last_taken <= look <= most:
             yield Looks(look, planned[: number + 1], planned, most)
 
 
-def are_settled(answers: Sequence[Mapping[Task, TaskVerdict]], looks: Looks) -> bool:
+def are_final(answers: Sequence[Mapping[Task, TaskVerdict]], looks: Looks) -> bool:
     """Whether a study ends at this look; the log says what is open.
 
     Args:
@@ -120,15 +120,15 @@ def are_settled(answers: Sequence[Mapping[Task, TaskVerdict]], looks: Looks) -> 
         looks: where the study stands.
     """
     verdicts = [verdict for answer in answers for verdict in answer.values()]
-    unsettled = sum(not is_settled(verdict) for verdict in verdicts)
+    still_open = sum(not is_final(verdict) for verdict in verdicts)
     if looks.seeds < looks.most:
         state = (
-            f"{unsettled} of {len(verdicts)} verdicts are open"
-            if unsettled
+            f"{still_open} of {len(verdicts)} verdicts are open"
+            if still_open
             else "no verdict is open"
         )
         _log.info("after %d seeds %s", looks.seeds, state)
-    return not unsettled
+    return not still_open
 
 
 def _duration(seconds: float) -> str:

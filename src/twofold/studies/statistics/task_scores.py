@@ -84,22 +84,22 @@ class TaskScores:
         return Moments(self.top, self.clusters) if self.top else None
 
 
-def primary_measure(catalog: int, asked: str | None = None) -> Measure:
+def primary_measure(catalog: int, name: str | None = None) -> Measure:
     """The measure that decides: Recall@30, or a smaller k where the catalog is small.
 
     Args:
         catalog: items that are ranked.
-        asked: the user's choice; of the measures that every evaluation reports.
+        name: the user's choice; of the measures that every evaluation reports.
 
     Raises:
         InputError: it is none of them.
     """
-    if asked is None:
+    if name is None:
         usual = PRIMARY.k <= USUAL_PART_OF_CATALOG * catalog
         return PRIMARY if usual else Measure(PRIMARY.name, TOP.k)
-    measure = Measure.parse(asked)
+    measure = Measure.parse(name)
     if measure not in MEASURES:
-        raise InputError(f"--measure '{asked}': choose one of {', '.join(map(str, MEASURES))}")
+        raise InputError(f"--measure '{name}': choose one of {', '.join(map(str, MEASURES))}")
     return measure
 
 
@@ -110,9 +110,9 @@ def has_top(measure: Measure) -> bool:
 
 def why_degenerate(scores: TaskScores) -> str | None:
     """Why the measure cannot distinguish the arms, whatever they learned; None where it can."""
-    if not all(np.isfinite(_asked(arm)).all() for arm in (*scores.arms, *(scores.top or ()))):
+    if not all(np.isfinite(_present(arm)).all() for arm in (*scores.arms, *(scores.top or ()))):
         return "some scores are not numbers"
-    if not any(_asked(arm).any() for arm in scores.arms):
+    if not any(_present(arm).any() for arm in scores.arms):
         return "no arm retrieves any relevant item"
     measure, catalog = scores.measure, scores.catalog
     if catalog is not None and catalog * MOST_OF_CATALOG < measure.k:
@@ -130,7 +130,7 @@ def _why_too_few(scores: TaskScores) -> str | None:
             f"too few test users or queries: {units}; a verdict needs at least {FEWEST_UNITS} "
             f"that are independent"
         )
-    arms = [_asked(arm) for arm in scores.arms]
+    arms = [_present(arm) for arm in scores.arms]
     answered = np.any([arm.any(axis=0) for arm in arms], axis=0)
     answered_units = len(np.unique(scores.clusters[answered]))
     if answered_units < FEWEST_FOUND:
@@ -143,7 +143,7 @@ def _why_too_few(scores: TaskScores) -> str | None:
     return None
 
 
-def _asked(arm: Floats) -> Floats:
+def _present(arm: Floats) -> Floats:
     """An arm's scores, (S, R); with folds, those of the seed that has the request, (1, R)."""
     return np.nansum(arm, axis=0)[None] if has_folds(arm) else arm
 

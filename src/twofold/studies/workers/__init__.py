@@ -1,1 +1,1 @@
-"""Who does the work of a study: its units, in this process or in several."""
+"""The units of a study, and the workers that run them, in this process or in several."""

@@ -1,4 +1,4 @@
-"""What a worker says to its study: the records of its log, then a unit's result or its error.
+"""The messages of a worker to its study: the records of its log, then a unit's result or error.
 
 A message is a kind and a content: `log` and a record, `done` and a result, `failed` and an error.
 """
@@ -11,39 +11,39 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twofold.studies.workers.units import Unit, Work, perform
+from twofold.studies.workers.units import StudyContext, Unit, run_unit
 
-Say = Callable[[str, Any], None]
+Send = Callable[[str, Any], None]
 """Sends a message: its kind and its content."""
-Order = tuple[Work, Unit, Mapping[Unit, Any]]
+Job = tuple[StudyContext, Unit, Mapping[Unit, Any]]
 """The study, a unit of it, and the results that the unit needs."""
 
 _LOGGER = "twofold"
 
 
 def log_level() -> int:
-    """The level from which on a study logs, which its workers are told."""
+    """The log level of the study, which its workers take over."""
     return logging.getLogger(_LOGGER).getEffectiveLevel()
 
 
-def answer(order: Callable[[], Order], level: int, say: Say) -> None:
-    """Do a unit in a worker, and say what comes of it.
+def run_job(next_job: Callable[[], Job], level: int, send: Send) -> None:
+    """Run a unit in a worker, and send its log, then its result or its error.
 
     Args:
-        order: reads what is to be done; its errors are said as well.
+        next_job: reads the job; its errors are sent as well.
         level: the study's level of the log.
-        say: sends a message, from this thread.
+        send: sends a message, from this thread.
     """
-    logger, forwarder = logging.getLogger(_LOGGER), _Forwarder(say)
+    logger, forwarder = logging.getLogger(_LOGGER), _Forwarder(send)
     logger.setLevel(level)
     logger.addHandler(forwarder)
     try:
-        work, unit, results = order()
-        result = perform(unit, work, results)
+        context, unit, results = next_job()
+        result = run_unit(unit, context, results)
     except BaseException as error:
-        say("failed", _sendable(error))
+        send("failed", _picklable(error))
     else:
-        say("done", result)
+        send("done", result)
     finally:
         logger.removeHandler(forwarder)
 
@@ -61,16 +61,16 @@ def is_result(unit: Unit, kind: str, content: Any) -> bool:
 class _Forwarder(logging.handlers.QueueHandler):
     """Sends records of the log, with their arguments filled in."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, send: Send) -> None:
         super().__init__(queue.SimpleQueue())
-        self._say = say
+        self._send = send
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self._say("log", record)
+        self._send("log", record)
 
 
-def _sendable(error: BaseException) -> BaseException:
-    """An error with its traceback as a note; one that cannot be pickled by its words alone."""
+def _picklable(error: BaseException) -> BaseException:
+    """An error with its traceback as a note; one that cannot be pickled by its message alone."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))

@@ -1,6 +1,6 @@
-"""In which order the units of a study are done, and what machines must offer to do them.
+"""Runs the units of a study in order, on an executor.
 
-`processes.py` has the machine that the study runs on; `twofold.cluster` has those of a Ray cluster.
+`processes.py` has the executor of one machine, `twofold.cluster.study` that of a Ray cluster.
 """
 
 import logging
@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from twofold.studies.workers.units import Unit, Work, outstanding, perform
+from twofold.studies.workers.units import StudyContext, Unit, pending_units, run_unit
 from twofold.tasks.prepared import PreparedDataset
 
 MEMORY = 1 << 30
@@ -21,83 +21,83 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
-    """How many units are done at once, and with how many threads each."""
+class Resources:
+    """The number of workers, each of which runs one unit at a time, and of threads of each."""
 
     workers: int
     threads: int
 
 
 class Pool(Protocol):
-    """Where units are done.
+    """The workers that run units.
 
     Attributes:
-        size: how many at once.
+        size: the number of workers.
     """
 
     @property
     def size(self) -> int: ...
 
     def start(self, unit: Unit, results: Mapping[Unit, Any]) -> None:
-        """Begin a unit; never more than `size` at once."""
+        """Start a unit; never more than `size` at once."""
         ...
 
     def finished(self) -> tuple[Unit, Any]:
-        """Wait for a unit; return it, and its result.
+        """Wait for a unit to finish; return it, and its result.
 
         Raises:
-            InputError: a unit could not be done.
+            InputError: a unit failed.
         """
         ...
 
 
-class Machines(Protocol):
-    """What a study may run on."""
+class Executor(Protocol):
+    """What runs a study: this machine, or the machines of a cluster."""
 
-    def crew(
+    def allocate(
         self,
         workers: int | None,
         threads: int | None,
         units: int,
         dataset: PreparedDataset,
         device: str,
-    ) -> Crew:
-        """The numbers that were asked for, or such that the machines are in use.
+    ) -> Resources:
+        """The numbers that were asked for, or the default: as many as the machines have room for.
 
         The threads of a unit never depend on the memory that happens to be free, since bits do.
 
         Args:
             workers: None for as many as there are threads and memory for.
-            threads: of each; None for the default of these machines.
-            units: how many could be done at once.
+            threads: of each worker; None for the default of the executor.
+            units: how many could run at once.
             dataset: what every worker holds.
             device: `cpu` or `cuda`.
         """
         ...
 
-    def pool(self, work: Work, crew: Crew) -> AbstractContextManager[Pool]:
+    def pool(self, context: StudyContext, resources: Resources) -> AbstractContextManager[Pool]:
         """A pool whose workers end with the block."""
         ...
 
 
-def memory_of_worker(dataset: PreparedDataset) -> int:
+def worker_memory(dataset: PreparedDataset) -> int:
     """The bytes that a worker takes, about."""
     tables = (dataset.catalog.items, dataset.interactions, dataset.queries, dataset.qrels)
     return MEMORY + MEMORY_OF_DATA * sum(int(table.estimated_size()) for table in tables)
 
 
-def done(
-    targets: Iterable[Unit], work: Work, pool: Pool, results: dict[Unit, Any]
+def run_units(
+    targets: Iterable[Unit], context: StudyContext, pool: Pool, results: dict[Unit, Any]
 ) -> Iterator[tuple[Unit, Any]]:
-    """Do units, and those that they need, and yield each with its result as it is finished.
+    """Run units, and those that they need; yield each one with its result when it has finished.
 
     Args:
-        targets: what is wanted; a unit that is done already is left out.
-        work: the study.
-        pool: where units are done.
+        targets: the units to run; one that is done already is left out.
+        context: the study.
+        pool: the workers.
         results: all results so far; new ones are added.
     """
-    waiting, running = outstanding(targets, work, results), 0
+    waiting, running = pending_units(targets, context, results), 0
     while waiting or running:
         ready = [unit for unit in waiting if all(need in results for need in unit.needs)]
         for unit in ready[: pool.size - running]:
@@ -110,23 +110,23 @@ def done(
         yield unit, results[unit]
 
 
-class ThisProcess:
-    """One unit after the other, in this process.
+class SerialPool:
+    """Runs one unit after the other, in this process.
 
     Args:
-        work: the study.
+        context: the study.
     """
 
     size = 1
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._begun: tuple[Unit, Mapping[Unit, Any]] | None = None
+    def __init__(self, context: StudyContext) -> None:
+        self._context = context
+        self._started: tuple[Unit, Mapping[Unit, Any]] | None = None
 
     def start(self, unit: Unit, results: Mapping[Unit, Any]) -> None:
-        self._begun = unit, results
+        self._started = unit, results
 
     def finished(self) -> tuple[Unit, Any]:
-        assert self._begun is not None, "a unit is begun"
-        unit, results = self._begun
-        return unit, perform(unit, self._work, results)
+        assert self._started is not None, "a unit was started"
+        unit, results = self._started
+        return unit, run_unit(unit, self._context, results)

@@ -24,43 +24,43 @@ from typing import Any
 import torch
 
 from twofold.records import InputError
-from twofold.studies.workers.messages import Order, answer, is_result, log_level
-from twofold.studies.workers.pool import Crew, Pool, ThisProcess, memory_of_worker
-from twofold.studies.workers.units import Unit, Work
+from twofold.studies.workers.messages import Job, is_result, log_level, run_job
+from twofold.studies.workers.pool import Pool, Resources, SerialPool, worker_memory
+from twofold.studies.workers.units import StudyContext, Unit
 from twofold.tasks.prepared import PreparedDataset
 
 
-class ThisMachine:
-    """The machine that the study runs on; see `twofold.studies.workers.pool.Machines`.
+class LocalExecutor:
+    """Runs a study on this machine; see `twofold.studies.workers.pool.Executor`.
 
     By default all threads of this process are in use, in workers with an equal share each; on a
     GPU there is one worker.
     """
 
-    def crew(
+    def allocate(
         self,
         workers: int | None,
         threads: int | None,
         units: int,
         dataset: PreparedDataset,
         device: str,
-    ) -> Crew:
+    ) -> Resources:
         if workers is None and device != "cpu":
             workers = 1
         total = torch.get_num_threads()
         own = threads or max(1, total // (workers or min(units, total)))
         if workers is None:
-            room = free_memory() // memory_of_worker(dataset)
+            room = free_memory() // worker_memory(dataset)
             workers = max(1, min(units, total // own, room))
-        return Crew(workers, own)
+        return Resources(workers, own)
 
     @contextlib.contextmanager
-    def pool(self, work: Work, crew: Crew) -> Iterator[Pool]:
+    def pool(self, context: StudyContext, resources: Resources) -> Iterator[Pool]:
         """This process for one worker, processes for several."""
-        if crew.workers == 1:
-            yield ThisProcess(work)
+        if resources.workers == 1:
+            yield SerialPool(context)
             return
-        pool = Workers(work, crew.workers)
+        pool = ProcessPool(context, resources.workers)
         try:
             yield pool
         finally:
@@ -89,34 +89,34 @@ class _Worker:
     unit: Unit | None = None
 
 
-class Workers:
-    """Processes of this machine; each is started when there is a unit for it.
+class ProcessPool:
+    """Worker processes on this machine; each is started when there is a unit for it.
 
     Args:
-        work: the study.
-        size: how many at most.
+        context: the study.
+        size: the most workers.
     """
 
-    def __init__(self, work: Work, size: int) -> None:
+    def __init__(self, context: StudyContext, size: int) -> None:
         self.size = size
-        self._work = work
+        self._context = context
         self._workers: list[_Worker] = []
 
     def start(self, unit: Unit, results: Mapping[Unit, Any]) -> None:
-        orders = [pickle.dumps((unit, results))]
+        jobs = [pickle.dumps((unit, results))]
         worker = next((worker for worker in self._workers if worker.unit is None), None)
         if worker is None:
-            worker = _begun()
+            worker = _start_worker()
             self._workers.append(worker)
-            orders[:0] = self._introduction
+            jobs[:0] = self._setup
         worker.unit = unit
-        # In a thread, as a worker that has just begun reads nothing for some seconds.
-        threading.Thread(target=_send, args=(worker.connection, orders), daemon=True).start()
+        # In a thread, as a worker that has just started reads nothing for some seconds.
+        threading.Thread(target=_send, args=(worker.connection, jobs), daemon=True).start()
 
     @cached_property
-    def _introduction(self) -> Sequence[bytes]:
-        """What every worker is told first."""
-        return pickle.dumps(log_level()), pickle.dumps(self._work)
+    def _setup(self) -> Sequence[bytes]:
+        """The first messages to every worker: the log level and the study."""
+        return pickle.dumps(log_level()), pickle.dumps(self._context)
 
     def finished(self) -> tuple[Unit, Any]:
         while True:
@@ -129,7 +129,7 @@ class Workers:
                 try:
                     kind, content = connection.recv()
                 except (EOFError, ConnectionResetError) as error:
-                    raise _killed(worker.process, unit) from error
+                    raise _lost(worker.process, unit) from error
                 if kind != "log":
                     worker.unit = None
                 if is_result(unit, kind, content):
@@ -146,8 +146,8 @@ class Workers:
         self._workers.clear()
 
 
-def _begun() -> _Worker:
-    """A new process, which knows nothing yet."""
+def _start_worker() -> _Worker:
+    """A new process, which has no study yet."""
     ours, theirs = Pipe()
     with theirs:
         serve = f"from twofold.studies.workers.processes import serve; serve({theirs.fileno()})"
@@ -166,23 +166,23 @@ def _begun() -> _Worker:
     return _Worker(process, ours, relay)
 
 
-def _send(connection: Connection, orders: Sequence[bytes]) -> None:
-    """Send orders; that a worker was killed is noticed where its answer is read."""
+def _send(connection: Connection, jobs: Sequence[bytes]) -> None:
+    """Send jobs; that a worker was killed is noticed where its result is read."""
     with contextlib.suppress(OSError):
-        for order in orders:
-            connection.send_bytes(order)
+        for job in jobs:
+            connection.send_bytes(job)
 
 
 def _relay(process: subprocess.Popen[str]) -> None:
-    """Pass on what a worker says on standard error, such as a library's warning."""
+    """Print what a worker writes to standard error, such as a library's warning."""
     assert process.stderr is not None
     with process.stderr as lines:
         for line in lines:
             print(line, end="", file=sys.stderr)
 
 
-def _killed(process: subprocess.Popen[str], unit: Unit) -> InputError:
-    """What to say of a worker that ended in the midst of a unit."""
+def _lost(process: subprocess.Popen[str], unit: Unit) -> InputError:
+    """The error of a worker that ended before its unit had finished."""
     code = process.wait()
     how = f"ended with code {code}" if code >= 0 else f"was killed ({signal.Signals(-code).name})"
     return InputError(
@@ -192,35 +192,35 @@ def _killed(process: subprocess.Popen[str], unit: Unit) -> InputError:
 
 
 def serve(descriptor: int) -> None:
-    """The life of a worker: a study, then units until the study's process ends.
+    """The main loop of a worker: it reads a study, then runs units until the study's process ends.
 
     Args:
         descriptor: the file descriptor of its socket.
     """
     connection, lock = Connection(descriptor), threading.Lock()
 
-    def say(kind: str, content: Any) -> None:
+    def send(kind: str, content: Any) -> None:
         with lock, contextlib.suppress(BrokenPipeError):
             connection.send((kind, content))
 
-    orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
-    level, study, work = pickle.loads(orders.get()), orders.get(), None
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
+    level, study, context = pickle.loads(jobs.get()), jobs.get(), None
 
-    def order() -> Order:
-        nonlocal work
-        next_order = orders.get()
-        work = work or pickle.loads(study)  # here, so that an error of it is said
-        return work, *pickle.loads(next_order)
+    def next_job() -> Job:
+        nonlocal context
+        job = jobs.get()
+        context = context or pickle.loads(study)  # here, so that an error of it is sent
+        return context, *pickle.loads(job)
 
     while True:
-        answer(order, level, say)
+        run_job(next_job, level, send)
 
 
-def _listen(connection: Connection, orders: queue.SimpleQueue[bytes]) -> None:
-    """Read orders; end this process when the study's process has ended, however it did."""
+def _listen(connection: Connection, jobs: queue.SimpleQueue[bytes]) -> None:
+    """Read jobs; end this process when the study's process has ended, however it did."""
     while True:
         try:
-            orders.put(connection.recv_bytes())
+            jobs.put(connection.recv_bytes())
         except (EOFError, OSError):
             os._exit(1)

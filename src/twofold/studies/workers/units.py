@@ -40,8 +40,8 @@ from twofold.training.tuning import Tuned
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """What a process has to know in order to do any unit; it is sent to every worker.
+class StudyContext:
+    """The study as every unit needs it; it is sent to every worker.
 
     Attributes:
         dataset: as it was split.
@@ -60,7 +60,13 @@ class Work:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent without what a dataset has made of itself, which is large and made again."""
-        return Work, (replace(self.dataset), self.conditions, self.folder, self.device, self.plan)
+        return StudyContext, (
+            replace(self.dataset),
+            self.conditions,
+            self.folder,
+            self.device,
+            self.plan,
+        )
 
     @cached_property
     def folds(self) -> Folds:
@@ -105,15 +111,15 @@ class Unit(Protocol):
     @property
     def needs(self) -> Sequence["Unit"]: ...
 
-    def is_done(self, work: Work) -> bool:
+    def is_done(self, context: StudyContext) -> bool:
         """Whether the folder holds everything that it writes, and nobody needs its result."""
         ...
 
-    def do(self, work: Work, results: Mapping["Unit", Any]) -> Any:
-        """Do it, as far as it is not done, and return a result that can be pickled.
+    def run(self, context: StudyContext, results: Mapping["Unit", Any]) -> Any:
+        """Run it, as far as it is not done, and return a result that can be pickled.
 
         Args:
-            work: the study.
+            context: the study.
             results: what the units that it needs returned.
         """
         ...
@@ -130,15 +136,15 @@ class Baselines:
     def name(self) -> str:
         return f"baselines of seed {self.seed}"
 
-    def is_done(self, work: Work) -> bool:
+    def is_done(self, context: StudyContext) -> bool:
         return all(
-            artifact.is_complete(work.folder.baseline(baseline.task, baseline.name, self.seed))
-            for baseline in work.baselines(self.seed)
+            artifact.is_complete(context.folder.baseline(baseline.task, baseline.name, self.seed))
+            for baseline in context.baselines(self.seed)
         )
 
-    def do(self, work: Work, results: Mapping[Unit, Any]) -> None:  # noqa: ARG002
-        dataset = work.folds.of(self.seed)
-        run_baselines(dataset, work.folder, work.baselines(self.seed), self.seed)
+    def run(self, context: StudyContext, results: Mapping[Unit, Any]) -> None:  # noqa: ARG002
+        dataset = context.folds.of(self.seed)
+        run_baselines(dataset, context.folder, context.baselines(self.seed), self.seed)
         dataset.forget(FROZEN)
         return_memory()
 
@@ -162,15 +168,15 @@ class Recipe:
         plain = (Recipe(self.text, arm) for arm in TUNED if arm != "joint")
         return tuple(plain) if self.arm == "joint" else ()
 
-    def is_done(self, work: Work) -> bool:  # noqa: ARG002
+    def is_done(self, context: StudyContext) -> bool:  # noqa: ARG002
         return False
 
-    def do(self, work: Work, results: Mapping[Unit, Any]) -> Tuned:
-        condition = work.conditions[self.text]
+    def run(self, context: StudyContext, results: Mapping[Unit, Any]) -> Tuned:
+        condition = context.conditions[self.text]
         known: dict[str, Tuned] = {need.arm: results[need] for need in self.needs}
-        training = work.training(self.text)
+        training = context.training(self.text)
         arms, folder = condition.arms, condition.folder
-        return tune_arm(work.dataset, self.arm, arms, folder, work.plan.tune, training, known)
+        return tune_arm(context.dataset, self.arm, arms, folder, context.plan.tune, training, known)
 
 
 @dataclass(frozen=True)
@@ -195,39 +201,41 @@ class Seed:
     def needs(self) -> Sequence[Recipe]:
         return tuple(Recipe(self.text, arm) for arm in TUNED) if self.is_tuned else ()
 
-    def is_done(self, work: Work) -> bool:
-        condition = work.conditions[self.text]
+    def is_done(self, context: StudyContext) -> bool:
+        condition = context.conditions[self.text]
         return is_trained(condition.arms, condition.folder, self.seed, condition.transfer)
 
-    def do(self, work: Work, results: Mapping[Unit, Any]) -> float:
-        start, own = time.monotonic(), work.conditions[self.text]
+    def run(self, context: StudyContext, results: Mapping[Unit, Any]) -> float:
+        start, own = time.monotonic(), context.conditions[self.text]
         tuned = {need.arm: results[need] for need in self.needs}
-        training = replace(work.training(self.text, self.seed), tuned=tuned)
-        dataset = work.folds.of(self.seed)
+        training = replace(context.training(self.text, self.seed), tuned=tuned)
+        dataset = context.folds.of(self.seed)
         run_arms(dataset, own.arms, own.folder, self.seed, training, own.transfer)
-        if work.folds.any:  # no other unit reads the same fold as these models do
+        if context.folds.any:  # no other unit reads the same fold as these models do
             dataset.forget(*STARTS)
         return_memory()
         return time.monotonic() - start
 
 
-def units_of(work: Work, seeds: int) -> list[Unit]:
-    """What a study with so many seeds wants done; they need others in turn."""
+def units_of(context: StudyContext, seeds: int) -> list[Unit]:
+    """The units of a study with so many seeds; they need others in turn."""
     units: list[Unit] = []
     for seed in range(seeds):
-        if seed == 0 or work.folds.any:
+        if seed == 0 or context.folds.any:
             units.append(Baselines(seed))
-        units += (Seed(text, seed, work.plan.tune > 0) for text in work.conditions)
+        units += (Seed(text, seed, context.plan.tune > 0) for text in context.conditions)
     return units
 
 
-def outstanding(targets: Iterable[Unit], work: Work, results: Mapping[Unit, Any]) -> list[Unit]:
-    """The units to do so that all targets are done: before each, what it needs and nothing else, so
-    that the models of one condition are finished before those of the next one are begun.
+def pending_units(
+    targets: Iterable[Unit], context: StudyContext, results: Mapping[Unit, Any]
+) -> list[Unit]:
+    """The units to run so that all targets are done: before each, only those that it needs, so that
+    the models of one condition are finished before those of the next one are begun.
 
     Args:
-        targets: what is wanted.
-        work: the study.
+        targets: the units that are wanted.
+        context: the study.
         results: the results that are there already.
     """
     wanted: dict[Unit, None] = {}
@@ -239,13 +247,13 @@ def outstanding(targets: Iterable[Unit], work: Work, results: Mapping[Unit, Any]
         wanted[unit] = None
 
     for unit in targets:
-        if unit not in results and not unit.is_done(work):
+        if unit not in results and not unit.is_done(context):
             want(unit)
     return list(wanted)
 
 
-def perform(unit: Unit, work: Work, results: Mapping[Unit, Any]) -> Any:
-    """Do a unit in this process, with the study's number of threads."""
-    torch.set_num_threads(work.plan.threads)
-    with threadpool_limits(work.plan.threads, "blas"):
-        return unit.do(work, results)
+def run_unit(unit: Unit, context: StudyContext, results: Mapping[Unit, Any]) -> Any:
+    """Run a unit in this process, with the study's number of threads."""
+    torch.set_num_threads(context.plan.threads)
+    with threadpool_limits(context.plan.threads, "blas"):
+        return unit.run(context, results)
