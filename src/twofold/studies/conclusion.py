@@ -106,13 +106,13 @@ def conclude(
 
 def _evidence(context: StudyContext, plan: StudyPlan, look: LookResult) -> Evidence:
     """What the analyses may read; they are about the first question."""
-    scores, first = look.scores, look.answers[0]
-    evaluated = context.conditions[first.text].evaluated
+    scores, answer = look.scores, look.answers[0]
+    evaluated = context.conditions[answer.text].evaluated
     deployed = next(iter(context.conditions.values()))
     return Evidence(
         dataset=context.dataset,
-        scores=scores[first.suffix],
-        folder=next(folder for folder in evaluated if folder.evaluated_as == first.suffix),
+        scores=scores[answer.suffix],
+        folder=next(folder for folder in evaluated if folder.evaluated_as == answer.suffix),
         plan=plan,
         deployed=scores[""],
         generative=scores[deployed.evaluated[-1].evaluated_as],

@@ -181,8 +181,8 @@ class StudyResult(Value):
 def result_type() -> type[StudyResult]:
     """`StudyResult` with a field for each analysis; None where an older study has none."""
     fields: dict[str, Any] = {
-        each.name: (each.result, pydantic.Field(None, description=each.about))
-        for each in analyses.ANALYSES
+        analysis.name: (analysis.result, pydantic.Field(None, description=analysis.about))
+        for analysis in analyses.ANALYSES
     }
     return pydantic.create_model(
         "StudyJson", __base__=StudyResult, __doc__=StudyResult.__doc__, **fields

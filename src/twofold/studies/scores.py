@@ -143,7 +143,7 @@ class Scores:
         """What the verdict on one task rests on."""
         arms = verdict_arms(task)
         joint, plain, control = (self.matrix(arm, task) for arm in arms)
-        first = tuple(self.matrix(arm, task, str(TOP)) for arm in arms)
+        top = tuple(self.matrix(arm, task, str(TOP)) for arm in arms)
         return TaskScores(
             joint=joint,
             plain=plain,
@@ -155,7 +155,7 @@ class Scores:
             },
             catalog=len(self._dataset.catalog),
             measure=self.measure,
-            top=(first[0], first[1], first[2]) if has_top(self.measure) else None,
+            top=(top[0], top[1], top[2]) if has_top(self.measure) else None,
         )
 
     def means(self) -> dict[str, dict[str, Measures]]:
@@ -203,7 +203,7 @@ class Scores:
         seeds = range(1, len(self._requests[task]))
         others = [self._folder.baseline(task, place.name, seed) for seed in seeds]
         made = others if all(artifact.is_complete(other) for other in others) else []
-        return [_scored(each) for each in (place, *made)]
+        return [_scored(evaluation) for evaluation in (place, *made)]
 
     def per_request(self) -> pl.DataFrame:
         """Columns arm, seed, task, request_id, measure, value."""

@@ -127,7 +127,10 @@ def tune_arm(
         tuned: what was chosen for the plain arms, for joint.
     """
     own = {arm.name: arm for arm in arms if arm.name in TUNED}
-    spaces = {each: recipes_of(dataset, own[each], training.config, recipes) for each in own}
+    spaces = {
+        tuned_name: recipes_of(dataset, arm, training.config, recipes)
+        for tuned_name, arm in own.items()
+    }
     arm, fewest = own[name], min(map(len, spaces.values()))
     known = [task for task in arm.tasks if task in tuned and tuned[task].value > 0]
     return choose_recipe(

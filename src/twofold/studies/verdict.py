@@ -135,7 +135,7 @@ def decide(
         question: `transfer` or `replace`.
         margin: for `replace`: the loss that would not matter, as a share of the plain arm's mean,
             set before the scores are seen; `sesoi_share` by default.
-        looks: the seeds after which a growing study is looked at; None for a fixed number.
+        looks: the seeds of all interim looks of a study that grows; None for a fixed number.
         plan: whether to compute what would decide, where nothing does.
     """
     criteria = _Criteria(
@@ -149,14 +149,14 @@ def decide(
         for task, own in tested.items()
         if own.top_moments is not None
     }
-    first, top = rule.adjusted(contrasts, tops)
+    primary, top = rule.adjusted(contrasts, tops)
     verdicts: dict[Task, TaskVerdict] = {}
     for task, own in scores.items():
         reason = excluded[task]
         if reason is not None:
             verdicts[task] = _withheld(own, reason, criteria)
         else:
-            p_values = (first[task], top.get(task, 1.0))
+            p_values = (primary[task], top.get(task, 1.0))
             verdicts[task] = _decided(own, contrasts[task], tops.get(task), p_values, criteria)
     return verdicts
 

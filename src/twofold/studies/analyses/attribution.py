@@ -248,7 +248,7 @@ def attribute(cells: Mapping[CellName, Floats], clusters: Ints) -> Parts:
         return moments.contrast([weights.get(cell, 0.0) for cell in ALL_CELLS])
 
     estimates = {name: estimate(weights) for name, weights in _WEIGHTS.items()}
-    parts = {name: Difference.of(each) for name, each in estimates.items()}
+    parts = {name: Difference.of(value) for name, value in estimates.items()}
     return Parts(
         means={name: float(np.nanmean(cells[name])) for name in ALL_CELLS},
         **parts,

@@ -79,12 +79,14 @@ def _of_task(evidence: Evidence, task: Task) -> TaskPopularity:
     }
     bands = popularity_bands(own)
     return TaskPopularity(
-        bands=[Bands(of=name, **_shares(each, bands)) for name, each in counts.items()],
+        bands=[
+            Bands(of=name, **_shares(item_counts, bands)) for name, item_counts in counts.items()
+        ],
         arms={
             arm: Retrieved(
                 divergence=SeedMean.of(list(map(retrieved_divergence, by_seed, tests))),
-                gini=SeedMean.of([gini(each) for each in by_seed]),
-                coverage=SeedMean.of([float((each > 0).mean()) for each in by_seed]),
+                gini=SeedMean.of([gini(item_counts) for item_counts in by_seed]),
+                coverage=SeedMean.of([float((item_counts > 0).mean()) for item_counts in by_seed]),
             )
             for arm, by_seed in retrieved.items()
         },

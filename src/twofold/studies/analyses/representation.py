@@ -178,8 +178,8 @@ def _cosines(
     matched, units = matched_pairs(chosen, popularity), np.arange(len(chosen))
     by_arm, beyond = {}, {}
     for arm, seeds in embeddings.items():
-        own = np.stack([pair_cosines(each, chosen) for each in seeds])
-        random = np.stack([pair_cosines(each, matched) for each in seeds])
+        own = np.stack([pair_cosines(of_seed, chosen) for of_seed in seeds])
+        random = np.stack([pair_cosines(of_seed, matched) for of_seed in seeds])
         beyond[arm] = own - random
         by_arm[arm] = ArmCosine(
             cosine=float(own.mean()),

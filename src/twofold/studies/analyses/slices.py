@@ -89,7 +89,9 @@ def _of_task(evidence: Evidence, task: Task) -> list[Slice]:
 def _pooled(parts: Sequence["_Part"]) -> list[Difference]:
     """Joint minus plain of each slice, drawn towards the other slices of its slicing."""
     by_slicing = (list(own) for _, own in groupby(parts, lambda part: part.described["slicing"]))
-    return [each for own in by_slicing for each in pooled([part.estimates[0] for part in own])]
+    return [
+        estimate for own in by_slicing for estimate in pooled([part.estimates[0] for part in own])
+    ]
 
 
 def _of_folds(scores: Scores, seeds: int, task: Task) -> dict[str, Slicing]:

@@ -206,7 +206,7 @@ class Futures:
         """The chance of each verdict, and the mean number of seeds that are trained.
 
         Args:
-            looks: seeds after which the study is looked at; it ends with a verdict or the last.
+            looks: the seeds of its interim looks; it ends with a verdict, or with the last one.
             times: how many times as many test requests as the pilot has.
             levels: of the looks.
         """

@@ -111,9 +111,9 @@ def adjusted(
     """Adjusted p-values in the primary measure and at the top, by task."""
     weights = [PRIMARY_WEIGHT if task in top else 1.0 for task in primary]
     weights += [1 - PRIMARY_WEIGHT] * len(top)
-    p_values = holm([each.p for each in (*primary.values(), *top.values())], weights)
-    first = dict(zip(primary, p_values, strict=False))
-    return first, dict(zip(top, p_values[len(primary) :], strict=True))
+    p_values = holm([test.p for test in (*primary.values(), *top.values())], weights)
+    adjusted_primary = dict(zip(primary, p_values, strict=False))
+    return adjusted_primary, dict(zip(top, p_values[len(primary) :], strict=True))
 
 
 def conclude(

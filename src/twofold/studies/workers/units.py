@@ -94,7 +94,7 @@ class StudyContext:
             every = every_baseline(dataset, models, config, *place, tune=self.plan.tune)
         else:
             every = quick_baselines(dataset, config)
-        return every if dataset is self.dataset else (each for each in every if not each.slow)
+        return every if dataset is self.dataset else (one for one in every if not one.slow)
 
 
 class Unit(Protocol):
