@@ -33,11 +33,11 @@ from twofold.model.backbone import autocast
 from twofold.model.encoded import Batch, EncodedExamples
 from twofold.model.fresh import fresh_backbone
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
-from twofold.records import Example
 from twofold.training.config import resolve_config
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.optimizer import Average, RowWiseAdamW, clip_gradients, optimizer_of
 from twofold.training.state import Progress
+from twofold.training_examples import Example
 
 WAYS = ("full", "chunked", "dense", "sparse")
 HISTORY, IN_BATCH, EXAMPLES = 50, 20, 200

@@ -7,9 +7,9 @@ import pytest
 from tests.planted import HISTORY_GROUPS, planted_dataset, purity, with_other_held_out
 from twofold.encoders.item_vectors import history_factors, nearness, query_factors
 from twofold.encoders.vectors import Vectors, unit
-from twofold.records import Source
 from twofold.studies.interventions import TaskIntervention, bijection, target_counts
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training_examples import Source
 
 
 def _factors(dataset: PreparedDataset, width: int = 64, seed: int = 0) -> Vectors:

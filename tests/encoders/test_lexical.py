@@ -22,9 +22,9 @@ from twofold.encoders.lexical import (
     _values,
     chosen_index,
 )
-from twofold.records import Example, Examples
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
+from twofold.training_examples import Example, Examples
 
 TEXTS = st.lists(st.sampled_from(["robot", "love", "war", "desert", "red"]), max_size=6).map(
     " ".join

@@ -15,7 +15,7 @@ from twofold.encoders.item_vectors import ItemStart, item_start
 from twofold.encoders.start_report import report_starts
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model.checkpoint import GenerativeModel, tries_of
-from twofold.records import TASKS, Source, Task
+from twofold.records import TASKS, Task
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report, report_text
@@ -23,6 +23,7 @@ from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import resolve_config
 from twofold.training.start import start
 from twofold.training.validation import mean_value
+from twofold.training_examples import Source
 
 
 def _untrained_value(dataset: PreparedDataset, task: Task, item_init: str) -> float:

@@ -8,7 +8,8 @@ from tests.model.random_model import BACKBONES, grid, random_model
 from twofold.identifiers.identifiers import shared
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.decoding import Ancestors, steps_of
-from twofold.records import Example, Ints
+from twofold.records import Ints
+from twofold.training_examples import Example
 
 
 def _states_in_training(model: GenerativeModel, history: Ints, item: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from twofold.model.fresh import fresh_backbone
 from twofold.model.kernels import PackedLinear, can_pack
 from twofold.model.t5 import Dropout, Linear
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
-from twofold.records import Example
+from twofold.training_examples import Example
 
 TOKENIZER = train_tokenizer(["slow space opera", "space heist", "slow dance"] * 3, 300)
 CPU = torch.device("cpu")

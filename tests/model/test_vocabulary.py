@@ -8,14 +8,14 @@ import torch
 
 from twofold.identifiers.identifiers import Identifiers, atomic, shared
 from twofold.model import encoded
+from twofold.model.encoded import padded
 from twofold.model.vocabulary import (
     Vocabulary,
     fresh_vocabulary,
     longest_request,
-    padded,
     train_tokenizer,
 )
-from twofold.records import Example, Examples
+from twofold.training_examples import Example, Examples
 
 
 @pytest.fixture(scope="module")

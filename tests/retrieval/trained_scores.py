@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from twofold.model.checkpoint import GenerativeModel
-from twofold.records import Example, Request
+from twofold.records import Request
+from twofold.training_examples import Example
 
 
 def requests_of(items: int, rng: np.random.Generator) -> list[Request]:

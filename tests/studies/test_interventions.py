@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from twofold.records import TASKS, Example, Ints, Source, Task
+from twofold.records import TASKS, Ints, Task
 from twofold.studies.analyses.representation import matched_pairs
 from twofold.studies.folder import StudyFolder
 from twofold.studies.interventions import (
@@ -31,6 +31,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig
+from twofold.training_examples import Example, Source
 
 counts_of_items = st.lists(st.integers(0, 3000), min_size=3, max_size=300)
 

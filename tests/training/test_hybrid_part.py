@@ -18,12 +18,13 @@ from twofold.encoders.item_vectors import near_queries, query_factors
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import TrainingQueries, hybrid_part
-from twofold.records import Example, Floats, Request
+from twofold.records import Floats, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
 from twofold.training.validation import best_hybrid, values_of, values_of_candidates
+from twofold.training_examples import Example
 
 NOTHING = np.zeros(0, np.int64)
 

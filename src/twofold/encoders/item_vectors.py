@@ -21,7 +21,8 @@ from twofold.encoders.vectors import (
     singular_vectors,
     unit,
 )
-from twofold.records import Example, Examples, Source, Task
+from twofold.records import Task
+from twofold.training_examples import Example, Examples, Source
 
 MOST_TARGETS: Mapping[Task, int] = {"search": 250_000, "recommendation": 5_000_000}
 """The largest number of training targets of a task that the initialisation uses: with more, the

@@ -22,8 +22,9 @@ from twofold.data.words import query_key, words
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import Vectors
 from twofold.evaluation.measures import Measure, tie_order
-from twofold.records import Examples, Floats, InputError
+from twofold.records import Floats, InputError
 from twofold.tasks.training_data import item_documents, queries_by_item
+from twofold.training_examples import Examples
 
 if TYPE_CHECKING:
     from twofold.tasks.prepared import PreparedDataset

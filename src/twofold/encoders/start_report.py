@@ -12,9 +12,9 @@ from twofold.encoders.item_vectors import MOST_TARGETS, ItemStart, item_start
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.evaluation.measures import Measure, tie_order
-from twofold.records import Examples, Source
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
+from twofold.training_examples import Examples, Source
 
 MOST_ITEMS = 50_000
 """Catalogs of more items have no such report: it would take minutes."""

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from twofold.model.encoded import TIME_BUCKETS, UNKNOWN_TIME, Batch
+from twofold.model.encoded import TIME_BUCKETS, UNKNOWN_TIME, Batch, padded
 from twofold.model.kernels import (
     Layout,
     PackedLinear,
@@ -27,12 +27,13 @@ from twofold.model.kernels import (
     tied_rows,
 )
 from twofold.model.llama import Llama
-from twofold.model.vocabulary import Vocabulary, padded
 from twofold.records import InputError
 
 if TYPE_CHECKING:
     # Imported where it is used, as a decoder from fresh weights needs no transformers.
     from transformers import PreTrainedModel
+
+    from twofold.model.vocabulary import Vocabulary
 
 QUERY_MAP = "query_map.safetensors"
 TIME_EMBEDDING = "time_embedding.safetensors"
@@ -55,7 +56,7 @@ class Backbone(nn.Module):
 
     contexts_per_sequence: int | None = None
 
-    def __init__(self, model: "PreTrainedModel | Llama", vocabulary: Vocabulary) -> None:
+    def __init__(self, model: "PreTrainedModel | Llama", vocabulary: "Vocabulary") -> None:
         super().__init__()
         self.model: Any = model
         self.code_slice = slice(vocabulary.code_start, vocabulary.size)

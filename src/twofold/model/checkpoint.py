@@ -29,11 +29,11 @@ from twofold.model.backbone import (
     autocast,
     hide_progress,
 )
-from twofold.model.encoded import Batch, EncodedExample
+from twofold.model.encoded import Batch, EncodedExample, padded
 from twofold.model.hybrid import Hybrid, load_hybrid
 from twofold.model.llama import Llama, LlamaConfig
 from twofold.model.stamp import Stamp
-from twofold.model.vocabulary import Vocabulary, load_tokenizer, padded
+from twofold.model.vocabulary import Vocabulary, load_tokenizer
 from twofold.records import TASKS, InputError, Ints, Task
 from twofold.tasks.arrays import Histories, numbers_of
 from twofold.tasks.prepared import height, write_parts

@@ -16,12 +16,15 @@ import numpy.typing as npt
 import torch
 
 from twofold.encoders.vectors import TextEncoder, Vectors
-from twofold.records import Examples, Floats, Ints, Task, runs
+from twofold.records import Floats, Ints, Task, runs
+from twofold.training_examples import Examples
 
 if TYPE_CHECKING:
     from twofold.identifiers.identifiers import IdSpaces
     from twofold.model.vocabulary import Vocabulary
 
+_SIMD_WIDTH = 16
+"""How many float32 values the widest SIMD registers of a processor hold."""
 _BATCH_TOKENS = 4096
 """The largest number of tokens in a batch of requests, padding included: such a batch takes some
 100 MB, and a larger one is no faster.
@@ -36,6 +39,11 @@ _MAX_VECTOR_BYTES = 256 << 20
 
 UNKNOWN_TIME, TIME_BUCKETS = 0, 34
 """The bucket of a request without a time, and the number of buckets."""
+
+
+def padded(tokens: int) -> int:
+    """The number of tokens after padding to a multiple of the SIMD width."""
+    return -(-tokens // _SIMD_WIDTH) * _SIMD_WIDTH
 
 
 def time_buckets(since: Floats) -> Ints:

@@ -8,8 +8,9 @@ import torch
 from twofold.encoders.vectors import Vectors
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.backbone import Backbone, Decoder, LlamaDecoder
+from twofold.model.encoded import padded
 from twofold.model.llama import Llama, LlamaConfig
-from twofold.model.vocabulary import Vocabulary, longest_request, padded
+from twofold.model.vocabulary import Vocabulary, longest_request
 from twofold.records import InputError, Task
 
 if TYPE_CHECKING:

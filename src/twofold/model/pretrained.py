@@ -18,7 +18,8 @@ from twofold.model.decoding import steps_of
 from twofold.model.encoded import Batch
 from twofold.model.t5 import EncoderDecoder
 from twofold.model.vocabulary import Vocabulary, longest_request
-from twofold.records import Example, InputError, Ints
+from twofold.records import InputError, Ints
+from twofold.training_examples import Example
 
 
 def pretrained_backbone(

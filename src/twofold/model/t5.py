@@ -16,11 +16,12 @@ from torch.autograd.function import once_differentiable
 from twofold.model.backbone import Backbone
 from twofold.model.encoded import Batch
 from twofold.model.kernels import dropout_mask, linear
-from twofold.model.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     # Imported where it is used, as a decoder from fresh weights needs no transformers.
     from transformers import PreTrainedModel
+
+    from twofold.model.vocabulary import Vocabulary
 
 
 class EncoderDecoder(Backbone):
@@ -28,7 +29,7 @@ class EncoderDecoder(Backbone):
 
     contexts_per_sequence = 1
 
-    def __init__(self, model: "PreTrainedModel", vocabulary: Vocabulary) -> None:
+    def __init__(self, model: "PreTrainedModel", vocabulary: "Vocabulary") -> None:
         from transformers.activations import NewGELUActivation
 
         super().__init__(model, vocabulary)

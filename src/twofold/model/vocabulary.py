@@ -34,23 +34,17 @@ from twofold.model.encoded import (
     rows_by_task,
     time_buckets,
 )
-from twofold.records import Example, Examples, Ints, Task, runs
+from twofold.records import Ints, Task, runs
 from twofold.tasks.arrays import Texts
+from twofold.training_examples import Example, Examples
 
 _SPECIAL = ("<pad>", "<history>", "<query>", "<answer>")
 _FILE = "tokenizer.json"
 
-_SIMD_WIDTH = 16
-"""How many float32 values the widest SIMD registers of a processor hold."""
 _TOKENIZED_AT_ONCE = 100_000
 """The number of queries that the tokenizer reads at once."""
 _BYTES_PER_TOKEN = 4
 """An estimate of the number of bytes per token of a query."""
-
-
-def padded(tokens: int) -> int:
-    """The number of tokens after padding to a multiple of the SIMD width."""
-    return -(-tokens // _SIMD_WIDTH) * _SIMD_WIDTH
 
 
 @dataclass(frozen=True, slots=True, eq=False)

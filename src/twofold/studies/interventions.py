@@ -19,10 +19,11 @@ from typing import Any, Literal
 import numpy as np
 
 from twofold.data.dataset import Catalog
-from twofold.records import TASKS, Ints, Source, Task
+from twofold.records import TASKS, Ints, Task
 from twofold.tasks.popularity import kullback_leibler, popularity_distribution
 from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
+from twofold.training_examples import Source
 
 CAPS = (5, 10, 50, 500)
 BLOCK_SHARE = 0.01

@@ -20,7 +20,7 @@ from polars.io.plugins import register_io_source
 
 from twofold.data.dataset import LEFT_OUT, Catalog, Note
 from twofold.data.words import query_key
-from twofold.records import TASKS, Examples, Floats, InputError, Ints, Source, Split, Task
+from twofold.records import TASKS, Floats, InputError, Ints, Split, Task
 from twofold.tasks.arrays import TRAIN, Events, Histories, JudgedQueries
 from twofold.tasks.requests import JudgedRequests, build_requests
 from twofold.tasks.training_data import (
@@ -29,6 +29,7 @@ from twofold.tasks.training_data import (
     queries_by_item,
     query_examples,
 )
+from twofold.training_examples import Examples, Source
 
 T = TypeVar("T")
 TableName = Literal["queries", "qrels"]

@@ -13,7 +13,7 @@ import polars as pl
 
 from twofold import artifact
 from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
-from twofold.records import Examples, InputError
+from twofold.records import InputError
 from twofold.tasks.arrays import Events, Histories, JudgedQueries, Texts
 from twofold.tasks.prepared import (
     Columns,
@@ -23,6 +23,7 @@ from twofold.tasks.prepared import (
     in_parts,
     write_parts,
 )
+from twofold.training_examples import Examples
 
 KIND = "dataset"
 

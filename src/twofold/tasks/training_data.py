@@ -12,8 +12,9 @@ import numpy as np
 
 from twofold.data.dataset import Catalog
 from twofold.data.words import words
-from twofold.records import Example, Examples, Floats, Ints, Task, runs
+from twofold.records import Floats, Ints, Task, runs
 from twofold.tasks.arrays import TRAIN, Events, Histories, JudgedQueries
+from twofold.training_examples import Example, Examples
 
 if TYPE_CHECKING:
     from twofold.tasks.prepared import PreparedDataset

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twofold.data.dataset import Catalog
-from twofold.records import TASKS, InputError, Source, Task
+from twofold.records import TASKS, InputError, Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
+from twofold.training_examples import Source
 
 
 class Intervention(Protocol):

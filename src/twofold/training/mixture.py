@@ -14,9 +14,10 @@ import numpy as np
 from twofold.model.backbone import Backbone
 from twofold.model.encoded import Encoded, EncodedSource, totals_of
 from twofold.model.vocabulary import Vocabulary
-from twofold.records import InputError, Ints, Source, Task
+from twofold.records import InputError, Ints, Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
+from twofold.training_examples import Source
 
 _BUCKET_GROWTH = 1.25
 

@@ -19,11 +19,12 @@ from twofold.model.fresh import (
 )
 from twofold.model.hybrid import Hybrid, hybrid_part
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
-from twofold.records import Examples, Source, Task
+from twofold.records import Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig, item_parts, scheme_of, sentence_part
 from twofold.training.mixture import readable_sources
+from twofold.training_examples import Examples, Source
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from twofold.evaluation.measures import Measure
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.encoded import Batch, EncodedExample, batches_by_length
 from twofold.model.hybrid import Hybrid
-from twofold.records import Floats, Ints, Qrels, Request, Source, Task
+from twofold.records import Floats, Ints, Qrels, Request, Task
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
@@ -31,6 +31,7 @@ from twofold.training.config import TrainingConfig
 from twofold.training.schedule import cost_of_answers, requests_per_step
 from twofold.training.start import hybrid_of
 from twofold.training.state import ALONE, Processes
+from twofold.training_examples import Source
 
 SELECTION = Measure("nDCG", 10)
 """The measure by which the best checkpoint is chosen."""
