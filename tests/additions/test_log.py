@@ -59,7 +59,7 @@ def test_a_log_that_cannot_be_put_right_takes_no_more(
     with pytest.raises(OSError, match="Input/output error"):
         log.append(GONE)
     monkeypatch.undo()
-    with pytest.raises(InputError, match="start the server anew"):
+    with pytest.raises(InputError, match="restart the server"):
         log.append(GONE)
     assert log.changes == []
 
@@ -72,7 +72,7 @@ def test_the_log_of_a_newer_version_is_refused_by_its_line(tmp_path: Path) -> No
         f'{{"sum": "{_checksum("", change)}", "change": {str(change).replace(chr(39), chr(34))}}}\n'
     )
     (tmp_path / FILE).write_text(line)
-    with pytest.raises(InputError, match="line 1: damaged"):
+    with pytest.raises(InputError, match="line 1: corrupt"):
         ChangeLog(tmp_path)
 
 

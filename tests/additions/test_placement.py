@@ -55,7 +55,7 @@ def test_a_known_text_is_mapped_to_where_training_put_it(model_folder: Path) -> 
 def test_an_item_without_a_known_word_is_refused(model_folder: Path) -> None:
     model = load_model(model_folder).model
     items = new_items_table(model.catalog, [{"item_id": "wordless", "title": "Qwrtz"}])
-    with pytest.raises(UnplaceableError, match="the model knows no word of its text") as refusal:
+    with pytest.raises(UnplaceableError, match="its text has no word that the model") as refusal:
         ItemPlacer.of(model).place(model, items)
     assert refusal.value.item_ids == ["wordless"]
 

@@ -69,7 +69,7 @@ def test_an_attribute_that_the_catalog_lacks_is_left_out_and_named(
     engine = engine_of(model_folder, log, "genre")
     assert {"new", "other"} <= found(engine).keys()
     assert warnings(caplog) == [
-        "model 'joint' takes item 'new' without genre, which its catalog lacks"
+        "model 'joint' adds item 'new' without genre, which its catalog does not have"
     ]
 
 
@@ -84,7 +84,7 @@ def test_an_item_without_a_place_is_left_out_and_named(
     assert "film-1" not in found(engine)
     (said,) = warnings(caplog)
     assert said.startswith(
-        "model 'joint' leaves item 'wordless' out: the model knows no word of its"
+        "model 'joint' leaves out item 'wordless': its text has no word that the"
     )
     assert engine.remove(["film-2"]) == 1
     assert len(warnings(caplog)) == 1  # said once
@@ -100,7 +100,7 @@ def test_an_item_without_a_free_identifier_is_left_out_and_named(
     said = warnings(caplog)
     assert len(said) == 260 - engine.items
     assert said[-1] == (
-        "model 'joint' leaves item 'new-199' out: no identifier is free near items with such "
+        "model 'joint' leaves out item 'new-199': no identifier is free near items with such "
         "texts; train the model anew"
     )
 
@@ -119,7 +119,7 @@ def test_a_catalog_without_texts_takes_no_item_and_is_served(
     engine = engine_of(model_folder, log)
     assert engine.items == 60
     assert warnings(caplog) == [
-        f"model 'joint' leaves item '{item}' out: the catalog has no texts"
+        f"model 'joint' leaves out item '{item}': the catalog has no texts"
         for item in ("new", "wordless")
     ]
 

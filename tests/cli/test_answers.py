@@ -43,7 +43,7 @@ def test_ids_with_spaces_stand_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("a,b,c", r'can be read as \["a,b", "c"\] or as|can be read as \["a", "b", "c"\] or as'),
+        ("a,b,c", r'is ambiguous: \["a,b", "c"\] or |is ambiguous: \["a", "b", "c"\] or '),
         ('["a", null]', r"null is not an item id; give a JSON list of ids"),
         ('[{"a": 1}]', r"is not an item id"),
         ("[1.5]", r"1.5 is not an item id"),

@@ -38,11 +38,11 @@ def test_items_come_and_go(
         ("add", "item_id,title\na,Robots\n,Nameless\n", "items.csv line 3: no item_id; give one"),
         ("remove", "item_id,title\na,Robots\n,Nameless\n", "items.csv line 3: no item_id"),
         ("add", "item_id,title,colour\na,Robots,red\n", "attribute 'colour' is not in the catalog"),
-        ("add", "item_id,title\na,\n", "item 'a': the model knows no word of its text"),
+        ("add", "item_id,title\na,\n", "item 'a': its text has no word that the model knows"),
         (
             "add",
             "item_id,title\nfilm-1,Other\n",
-            "item 'film-1': its title is '.*', and 'Other' was",
+            "item 'film-1': its title is '.*', not 'Other'",
         ),
         ("remove", "item_id\nghost\n", "item 'ghost' is not in the catalog"),
     ],
@@ -62,5 +62,5 @@ def test_a_damaged_log_is_named(model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "changes.jsonl").write_text("{}\n")
     table = tmp_path / "items.csv"
     table.write_text("item_id\nfilm-1\n")
-    with pytest.raises(InputError, match=r"changes.jsonl line 1: damaged"):
+    with pytest.raises(InputError, match=r"changes.jsonl line 1: corrupt"):
         run("items", "remove", model_folder, table, "--state", tmp_path)

@@ -130,7 +130,7 @@ def test_a_mistake_is_the_study_s_and_a_machine_must_see_its_folder(
     with pytest.raises(InputError, match="3 is no film"):
         _run(context, Part("one", "mistaken"))
     elsewhere = StudyContext(catalog, {}, StudyFolder(tmp_path / "not here"), "cpu", context.plan)
-    with pytest.raises(InputError, match=r"not here: is not seen by machine .* storage that all"):
+    with pytest.raises(InputError, match=r"not here: is not accessible on .* storage that all"):
         _run(elsewhere, Part("one", "tells"))
 
 

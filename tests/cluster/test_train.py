@@ -113,7 +113,7 @@ def test_a_killed_worker_s_training_continues_by_itself_and_ends_on_the_same_bit
 def test_a_training_for_which_there_is_no_room_is_refused(cluster: str, tmp_path: Path) -> None:
     with (
         connected(cluster),
-        pytest.raises(InputError, match=r"^--workers 3: .* the cluster has room for 2 with 1"),
+        pytest.raises(InputError, match=r"^--workers 3: .* the cluster has resources for 2 with 1"),
     ):
         train_on_ray(print, tmp_path / "out", 3, 1, "cpu", False)
     assert list(tmp_path.iterdir()) == []

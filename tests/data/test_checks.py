@@ -11,16 +11,16 @@ from twofold.records import InputError
 @pytest.mark.parametrize(
     ("value", "known", "message"),
     [
-        ("6.0", "6", "which has '6'; pandas writes whole numbers as fractions"),
+        ("6.0", "6", "which has '6'; pandas writes integers as floats"),
         ("6", "6.0", "which has '6.0'; pandas"),
-        (" 6", "6", "which has '6'; remove the blanks"),
+        (" 6", "6", "which has '6'; remove the whitespace"),
         ("6", "6 ", "which has '6 '; write it in the same way"),
-        ("6", "006", "which has '006'; a spreadsheet has removed the zeros"),
+        ("6", "006", "which has '006'; a spreadsheet has removed its leading zeros"),
         ("006", "6", "which has '6'; a spreadsheet"),
-        ("a\u200bb", "ab", "which has 'ab'; remove the characters in it that cannot be seen"),
-        ("\ufeff6", "6", "which has '6'; remove the characters in it that cannot be seen"),
+        ("a\u200bb", "ab", "which has 'ab'; remove the invisible characters in it"),
+        ("\ufeff6", "6", "which has '6'; remove the invisible characters in it"),
         ("B00a", "b00A", "which has 'b00A'; write it in the same way"),
-        ("cafe\u0301", "café", "which has 'café'; the two are written with other Unicode"),
+        ("cafe\u0301", "café", "which has 'café'; the two differ in their Unicode"),
     ],
 )
 def test_an_id_that_is_written_otherwise_is_shown(value: str, known: str, message: str) -> None:
@@ -45,7 +45,7 @@ def test_ids_that_pandas_made_fractions_of_are_explained(write_folder: WriteFold
         read_source(folder)
     assert str(error.value) == (
         f"{folder}/interactions.csv line 2: item_id '1.0' is not in the table items (3 such rows), "
-        "which has '1'; pandas writes whole numbers as fractions where a value of the column is "
+        "which has '1'; pandas writes integers as floats if a value of the column is "
         "missing: write it with .astype('Int64'), or read it with dtype=str"
     )
 
@@ -67,7 +67,7 @@ def test_users_whom_pandas_made_fractions_of_are_explained(
         read_source(folder)
     assert str(error.value).startswith(
         f"{folder}/queries.csv line 4: user_id '{asked}' is not in the table interactions, "
-        f"which has '{user}'; pandas writes whole numbers as fractions"
+        f"which has '{user}'; pandas writes integers as floats"
     )
 
 

@@ -48,7 +48,7 @@ def test_without_times_repeats_are_kept_and_reported(write_folder: WriteFolder) 
 def test_a_log_that_stands_twice_without_times_is_reported(write_folder: WriteFolder) -> None:
     dataset = _read(write_folder, "u,a\nu,b\nv,a\n" * 2)
     assert dataset.interactions.height == 6
-    assert "every pair of user and item stands 2 times" in str(dataset.notes[0])
+    assert "every pair of user and item occurs 2 times" in str(dataset.notes[0])
     assert dataset.notes[0].effect == "kept"
 
 

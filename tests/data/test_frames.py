@@ -59,9 +59,9 @@ def test_what_is_wrong_is_named_by_table_and_row() -> None:
     with pytest.raises(InputError, match=r"table 'events': is none of items, interactions"):
         frame_tables({"events": EVENTS})
     for wrong in (3, pd.Series([1, 2]), pa.array([1, 2]), pl.Series([1, 2])):
-        with pytest.raises(InputError, match=r"items.frame: \w+ is no frame"):
+        with pytest.raises(InputError, match=r"items.frame: \w+ is not a frame"):
             frame_tables({"items": wrong})
-    with pytest.raises(InputError, match="column 'a' stands twice"):
+    with pytest.raises(InputError, match="column 'a' occurs twice"):
         frame_tables({"items": pd.DataFrame({"a": ["x"], "a ": ["y"]})})
     with pytest.raises(InputError, match="columns of 1 and of 2 values"):
         frame_tables({"items": {"item_id": ["a", "b"], "title": ["x"]}})
@@ -107,7 +107,7 @@ def test_a_column_of_any_type_of_pandas(values: Any, texts: list[str | None]) ->
 def test_bytes_that_are_no_text_are_left_out_with_a_note() -> None:
     texts, notes = _column(pd.Series([b"\xff\xfe", b"x"]))
     assert texts is None
-    assert "column 'x' holds bytes, which is no text" in notes[0]
+    assert "column 'x' has bytes, which cannot be read as text" in notes[0]
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "list"])
@@ -126,7 +126,7 @@ def test_ids_that_a_missing_value_made_fractions(kind: str) -> None:
     dataset = read_source({"items": _titled(items), "interactions": events})
     assert dataset.catalog.item_ids == ["10", "11"]
     assert dataset.catalog.items["brand_id"].to_list() == ["3", None]
-    notes = [note for note in dataset.notes if note.effect == "read as whole numbers"]
+    notes = [note for note in dataset.notes if note.effect == "read as integers"]
     assert [(note.count, note.problem.partition(",")[0]) for note in notes] == [
         (2, "item_id is 10.0"),
         (1, "brand_id is 3.0"),
@@ -210,7 +210,7 @@ def test_a_frame_that_gives_no_values_is_refused() -> None:
         columns = ("item_id",)
         index = pd.RangeIndex(1)
 
-    with pytest.raises(InputError, match=r"Lazy gives no values; make a frame of pandas of it"):
+    with pytest.raises(InputError, match=r"Lazy cannot be read; convert it to a pandas frame"):
         frame_tables({"items": Lazy()})
 
 
@@ -243,7 +243,7 @@ def test_ids_that_a_short_fraction_cannot_hold_are_refused(
         elif kind == "arrow":
             events = pa.table(events)
         if refused:
-            with pytest.raises(InputError, match=f"row 2: user_id '{largest}' is a fraction"):
+            with pytest.raises(InputError, match=f"row 2: user_id '{largest}' is a float"):
                 read_source({"items": ITEMS, "interactions": events})
         else:
             users = read_source({"items": ITEMS, "interactions": events}).interactions["user_id"]

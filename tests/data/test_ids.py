@@ -14,8 +14,8 @@ def test_users_called_as_a_missing_value_are_counted(write_folder: WriteFolder, 
     dataset = read_source(folder)
     assert dataset.interactions.filter(user_id=word).height == 2
     assert [str(note).replace(f"{folder}/", "") for note in dataset.notes] == [
-        f"interactions.csv line 16: user_id '{word}' is what tools write where there is no value; "
-        f"all such rows count as one user (2 rows kept); leave them out, if they name no user"
+        f"interactions.csv line 16: user_id '{word}' stands for a missing value in many tools; "
+        f"all such rows count as one user (2 rows kept); remove them, if they have no user"
     ]
 
 
@@ -38,7 +38,7 @@ def test_a_user_written_in_two_ways_is_counted(
     assert dataset.interactions["user_id"].to_list() == [one, "u1", other]
     (note,) = dataset.notes
     assert (note.count, note.unit, note.effect) == (2, "id", "kept apart")
-    assert note.problem.startswith(f"user_id '{other}' and '{one}' differ in")
+    assert note.problem.startswith(f"user_id '{other}' and '{one}' differ only in")
     assert note.place.endswith("interactions.csv line 4")
 
 
@@ -54,7 +54,7 @@ def test_items_written_in_two_ways_are_counted(write_folder: WriteFolder) -> Non
     )
     for folder in (alone, described):
         problems = [note.problem for note in read_source(folder).notes]
-        assert any(p.startswith("item_id '5.0' and '5' differ in") for p in problems)
+        assert any(p.startswith("item_id '5.0' and '5' differ only in") for p in problems)
 
 
 def test_other_ids_are_as_they_stand(write_folder: WriteFolder) -> None:

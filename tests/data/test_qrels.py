@@ -11,12 +11,12 @@ from twofold.records import InputError
     ("value", "message"),
     [
         ("1e20", "relevance '1e20' is above 2147483647; use 0 for not relevant, 1 or more"),
-        ("0.5", "relevance '0.5' is not a whole number; use 0"),
-        ("nan", "relevance 'nan' is not a whole number"),
+        ("0.5", "relevance '0.5' is not an integer; use 0"),
+        ("nan", "relevance 'nan' is not an integer"),
         ("inf", "relevance 'inf' is above"),
-        ("-1e300", "relevance '-1e300' is not a whole number"),
+        ("-1e300", "relevance '-1e300' is not an integer"),
         ("1,0", "4 fields, the header has 3"),
-        ("high", "relevance 'high' is not a whole number"),
+        ("high", "relevance 'high' is not an integer"),
         ("", "relevance is empty; use 0 for not relevant, 1 or more for relevant, or remove"),
         (" ", "relevance is empty"),
     ],
@@ -42,7 +42,7 @@ def test_two_judgments_that_contradict_each_other_are_refused(
     with pytest.raises(InputError) as error:
         read_source(folder)
     assert str(error.value) == (
-        f"{folder}/qrels.csv line 8: query 'q1' judges item 'b' with {other}, and with {one} at "
+        f"{folder}/qrels.csv line 8: query 'q1' and item 'b' have relevance {other}, and {one} at "
         f"{folder}/qrels.csv line 6; keep one of the rows"
     )
 
@@ -51,6 +51,6 @@ def test_equal_judgments_are_one_and_counted(write_folder: WriteFolder) -> None:
     dataset = read_source(write_folder(qrels=QRELS + "q1,a,1.0\nq3,b,0\nq3,b,0\n"))
     assert [str(note).partition("qrels.csv ")[2] for note in dataset.notes] == [
         "line 7: relevance 0 judges the item as not relevant (2 rows left out); nothing to do",
-        "line 6: query 'q1' judges item 'a' again (1 row left out); keep one of the rows",
+        "line 6: query 'q1' and item 'a' occur twice (1 row left out); keep one of the rows",
     ]
     assert dataset.qrels.height + sum(n.rows_left_out for n in dataset.notes) == 7

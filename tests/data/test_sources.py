@@ -10,7 +10,7 @@ from twofold.records import InputError
 
 def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(InputError, match="is no dataset; it needs items"):
+    with pytest.raises(InputError, match="is not a dataset; it needs items"):
         read_source(tmp_path)
 
 

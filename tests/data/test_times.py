@@ -121,8 +121,8 @@ def test_times_without_a_zone_among_others_are_read_as_utc_with_a_note() -> None
     times = _read("2024-05-15T14:00:00+02:00", "2024-05-15T12:00:00")
     assert times.seconds.to_list() == [NOON, NOON]
     assert [str(note) for note in times.notes] == [
-        "t.csv line 3: timestamp '2024-05-15T12:00:00' names no time zone, and others do "
-        "(1 time read as UTC); write the zone where it is another"
+        "t.csv line 3: timestamp '2024-05-15T12:00:00' has no time zone, and others have one "
+        "(1 time read as UTC); add the zone if it is not UTC"
     ]
 
 
@@ -141,14 +141,14 @@ def _both(write_folder: WriteFolder, events: str, queries: str) -> list[str]:
 def test_tables_in_different_units_are_brought_to_seconds(write_folder: WriteFolder) -> None:
     assert _both(write_folder, "1715774400000", "2024-05-15T12:00:00Z") == [
         "queries.csv line 2: timestamp '2024-05-15T12:00:00Z' is an ISO time, and "
-        "'1715774400000' at interactions.csv line 2 is milliseconds since 1970 (1 row brought to "
-        "seconds since 1970); nothing to do where that is so"
+        "'1715774400000' at interactions.csv line 2 is milliseconds since 1970 (1 row converted to "
+        "seconds since 1970); nothing to do if that is right"
     ]
 
 
 def test_tables_with_and_without_a_zone_get_a_note(write_folder: WriteFolder) -> None:
     notes = _both(write_folder, "2024-05-15T12:00:00", "2024-05-15T12:00:00Z")
-    assert notes[0].startswith("interactions.csv line 2: timestamp '2024-05-15T12:00:00' names no")
+    assert notes[0].startswith("interactions.csv line 2: timestamp '2024-05-15T12:00:00' has no")
 
 
 def test_positions_in_one_table_and_times_in_the_other_are_refused(
@@ -188,7 +188,7 @@ def test_counts_of_which_one_looks_like_a_date_stay_counts() -> None:
     [
         (["2004", "2000", "2014.0"], "years"),
         (["200401", "200012"], r"years and months \(YYYYMM\)"),
-        (["45413", "45414.75"], "days as a spreadsheet counts them"),
+        (["45413", "45414.75"], "spreadsheet dates"),
     ],
 )
 def test_positions_that_look_like_dates_are_kept_with_a_note(values: list[str], kind: str) -> None:
@@ -219,7 +219,7 @@ def test_times_of_a_user_that_differ_by_nanoseconds_are_equal_with_a_note(
 ) -> None:
     (note,) = _read(first, second).notes
     assert (note.count, note.unit) == (2, "time")
-    assert "among which the order of the file decides" in str(note)
+    assert "which are in file order" in str(note)
     of_users = pl.DataFrame({"user_id": ["u", "v"], "timestamp": [first, second]})
     assert not read_times(Table(Path("t.csv"), of_users)).notes
     assert not _read(first, first).notes
@@ -253,17 +253,15 @@ def test_a_time_far_from_all_others_is_counted(far: str, others: list[str]) -> N
     assert not times.are_counts
     (note,) = times.notes
     assert (note.count, note.effect) == (1, "read as it stands")
-    assert str(note).startswith(
-        f"t.csv line {len(others) + 2}: timestamp '{far}' lies more than 50"
-    )
+    assert str(note).startswith(f"t.csv line {len(others) + 2}: timestamp '{far}' is more than 50")
     assert not _read(*others).notes
 
 
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        (["132000000000000000", "132000000010000000"], "file times of Windows"),
-        (["637000000000000000", "637000000010000000"], "ticks of .NET"),
+        (["132000000000000000", "132000000010000000"], "Windows file times"),
+        (["637000000000000000", "637000000010000000"], ".NET ticks"),
     ],
 )
 def test_nanoseconds_that_look_like_another_count_are_kept_with_a_note(

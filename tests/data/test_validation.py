@@ -18,7 +18,7 @@ CASES: dict[str, tuple[dict[str, str | None], str]] = {
     "a header alone": ({"items": "item_id,title\n"}, "items.csv: no row below the header"),
     "a duplicate item": (
         {"items": ITEMS + "a,Again,\n"},
-        "items.csv line 7: item_id 'a' stands already on line 2; keep one",
+        "items.csv line 7: item_id 'a' occurs already on line 2; keep one",
     ),
     "an empty id": ({"items": ITEMS + ",Nameless,\n"}, "items.csv line 7: item_id is empty"),
     "an unknown item in interactions": (
@@ -45,9 +45,9 @@ CASES: dict[str, tuple[dict[str, str | None], str]] = {
         {"queries": QUERIES + "q4,more,holdout\n"},
         "queries.csv line 5: split 'holdout' is none of train, validation, test .*; rename it",
     ),
-    "a relevance that is no number": (
+    "a relevance that is not a number": (
         {"qrels": QRELS + "q1,b,high\n"},
-        "qrels.csv line 6: relevance 'high' is not a whole number",
+        "qrels.csv line 6: relevance 'high' is not an integer",
     ),
     "items alone": (
         {"interactions": None, "queries": None, "qrels": None},
@@ -113,7 +113,7 @@ def test_columns_that_are_not_used_are_named(write_folder: WriteFolder) -> None:
     notes = [str(note).replace(f"{folder}/", "") for note in read_source(folder).notes]
     assert notes[:3] == [
         "interactions.csv: columns 'rating', 'device' are not used (2 columns not read); every "
-        "row is an event, however low its rating: leave out those that are no choice",
+        "row counts as an event, whatever its rating: remove rows that are not a choice",
         "queries.csv: column 'page' is not used (1 column not read); nothing to do",
         "qrels.csv: column 'grade' is not used (1 column not read); if 'grade' is the relevance, "
         "rename it 'relevance': every row is a relevant item until then",
@@ -124,9 +124,7 @@ def test_columns_that_are_not_used_are_named(write_folder: WriteFolder) -> None:
 def test_a_time_by_another_name_is_named(write_folder: WriteFolder) -> None:
     events = "user_id,item_id,Event Time\nu,b,6\nu,a,5\n"
     (note,) = read_source(write_folder(interactions=events)).notes
-    assert "if 'Event Time' is the timestamp, rename it 'timestamp': the order of the file" in str(
-        note
-    )
+    assert "if 'Event Time' is the timestamp, rename it 'timestamp': the file order" in str(note)
     timed = "user_id,item_id,date,timestamp\nu,b,monday,6\nu,a,sunday,5\n"
     (note,) = read_source(write_folder("timed", interactions=timed)).notes
     assert note.remedy == "nothing to do"
@@ -144,19 +142,19 @@ def _queries_of(users: str, *times: object) -> str:
     [
         (
             _queries_of("u1 x8 x9", 500, 500, 500),
-            "line 3: user 'x8' of query 'q2' has no interaction (2 queries asked without a "
+            "line 3: user 'x8' of query 'q2' has no interaction (2 queries used without a "
             "history); nothing to do, unless the two tables write a user in different ways",
         ),
         (
             _queries_of("u1 u2 u3"),
             "line 2: query 'q1' or the interactions of its user 'u1' have no timestamp, and a "
-            "history is what lies before a query (3 queries asked without a history); add one to "
+            "history is what lies before a query (3 queries used without a history); add one to "
             "both tables",
         ),
         (
             _queries_of("u1 u2 u3", 1, 2, 100),
             "line 2: every query lies before the first interaction of its user, such as 'q1' of "
-            "'u1' (3 queries asked without a history); nothing to do, unless the times of one of "
+            "'u1' (3 queries used without a history); nothing to do, unless the times of one of "
             "the tables are wrong",
         ),
     ],

@@ -116,13 +116,13 @@ def test_an_id_is_read_as_it_stands(tmp_path: Path, item_id: str) -> None:
     [
         ("q1 Q0 a 1 0.5\n", "line 1: 5 fields, 6 are expected: request_id Q0 item_id"),
         ("\n\nq1 Q0 a b 1 0.5 x\n", "line 3: 7 fields, 6 are expected"),
-        ("q1 Q0 a 1 high x\n", "line 1: score 'high' is no number"),
-        ("q1 Q0 a 1 nan x\n", "line 1: score 'nan' is no number"),
-        ("q1 Q0 a 1 1_0 x\n", "line 1: score '1_0' is no number"),
-        ("q1 Q0 a 1 2 x\n\nq1 Q0 a 2 1 x\n", "line 3: item 'a' stands twice"),
+        ("q1 Q0 a 1 high x\n", "line 1: score 'high' is not a number"),
+        ("q1 Q0 a 1 nan x\n", "line 1: score 'nan' is not a number"),
+        ("q1 Q0 a 1 1_0 x\n", "line 1: score '1_0' is not a number"),
+        ("q1 Q0 a 1 2 x\n\nq1 Q0 a 2 1 x\n", "line 3: item 'a' occurs twice"),
         ("", "the file is empty"),
         (" \n\t\r\n", "the file is empty"),
-        ("q1 Q0 a 1 2 x\0\n", "holds a zero byte"),
+        ("q1 Q0 a 1 2 x\0\n", "has a NUL byte"),
     ],
 )
 def test_a_broken_run_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -134,13 +134,16 @@ def test_a_broken_run_is_named(tmp_path: Path, text: str, message: str) -> None:
     ("text", "message"),
     [
         ("q1 0 a\n", "line 1: 3 fields, 4 are expected"),
-        ("q1 0 a high\n", "line 1: relevance 'high' is no whole number"),
-        ("q1 0 a 0.5\n", "line 1: relevance '0.5' is no whole number"),
-        ("q1 0 a 1e20\n", "line 1: relevance '1e20' is no whole number up to"),
-        ("q1 0 a nan\n", "line 1: relevance 'nan' is no whole number"),
-        ("q1 0 a inf\n", "line 1: relevance 'inf' is no whole number"),
-        ("q1 0 a 2\nq2 0 a 1\nq1 0 a 0\n", "line 3: .*'q1' judges item 'a' with 0, .* 2 on line 1"),
-        ("q1 0 a 0\nq1 0 a 2.0\n", "line 2: .*'q1' judges item 'a' with 2, and with 0 on line 1"),
+        ("q1 0 a high\n", "line 1: relevance 'high' is not an integer"),
+        ("q1 0 a 0.5\n", "line 1: relevance '0.5' is not an integer"),
+        ("q1 0 a 1e20\n", "line 1: relevance '1e20' is not an integer up to"),
+        ("q1 0 a nan\n", "line 1: relevance 'nan' is not an integer"),
+        ("q1 0 a inf\n", "line 1: relevance 'inf' is not an integer"),
+        (
+            "q1 0 a 2\nq2 0 a 1\nq1 0 a 0\n",
+            "line 3: .*'q1' and item 'a' .* 0, and 2 on line 1",
+        ),
+        ("q1 0 a 0\nq1 0 a 2.0\n", "line 2: .*'q1' and item 'a' have relevance 2, and 0 on line 1"),
     ],
 )
 def test_broken_qrels_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -154,7 +157,7 @@ def test_equal_judgments_are_one_and_noted(
     with caplog.at_level(logging.WARNING, "twofold"):
         assert qrels_of(tmp_path, "q1 0 a 1\nq1 0 a 1.0\nq1 0 a 1\n") == {"q1": {"a": 1}}
     assert caplog.messages == [
-        f"{tmp_path}/qrels line 2: request 'q1' judges item 'a' again (2 rows left out); "
+        f"{tmp_path}/qrels line 2: request 'q1' and item 'a' occur twice (2 rows left out); "
         "keep one of the lines"
     ]
 
@@ -162,7 +165,7 @@ def test_equal_judgments_are_one_and_noted(
 def test_a_run_of_other_requests_shows_an_id_of_each(tmp_path: Path) -> None:
     run = run_of(tmp_path, RUN)
     qrels = {"Q-1": {"a": 1}}
-    with pytest.raises(InputError, match=r"answers no request.*the run has 'q1', the qrels.*'Q-1'"):
+    with pytest.raises(InputError, match=r"has no request of .*the run has 'q1', the qrels.*'Q-1'"):
         require_common_ids(run, tmp_path / "run.trec", qrels, tmp_path / "qrels")
     require_common_ids(run, tmp_path / "run.trec", {**qrels, "q1": {"a": 1}}, tmp_path / "qrels")
 

@@ -126,7 +126,7 @@ def test_a_key_is_sent_and_its_rate_is_waited_for() -> None:
         assert client.search("space").items  # refused at once, then a second later answered
         assert 0.9 < time.monotonic() - started < 5
         impatient = Client(LOCAL, A_KEY, transport=transport, tries=1)
-        with pytest.raises(ServerError, match="429: key 'someone' is over its rate"):
+        with pytest.raises(ServerError, match="429: key 'someone' exceeds its rate limit"):
             impatient.search("space")
         with pytest.raises(ServerError, match="401: give a valid key"):
             Client(LOCAL, "not-this-key-at-all", transport=transport).search("space")

@@ -269,7 +269,7 @@ def test_times_that_say_nothing_are_refused(
 
 
 def test_a_model_that_reads_no_time_refuses_one(retriever: GenerativeRetriever) -> None:
-    with pytest.raises(InputError, match="reads no time of a request: leave time and last_event"):
+    with pytest.raises(InputError, match="does not read the time of a request: leave time and"):
         retriever.recommend(["film-1"], time=START, last_event_time=START)
 
 

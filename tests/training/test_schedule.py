@@ -177,5 +177,5 @@ def test_with_a_cosine_an_arm_takes_its_share_of_joints_steps(arm: Arm, steps: i
 
 
 def test_a_cosine_needs_a_horizon() -> None:
-    with pytest.raises(InputError, match="lr_schedule=cosine needs a horizon: give --set max_"):
+    with pytest.raises(InputError, match="lr_schedule=cosine needs a number of steps: give"):
         _schedule(NAMED_ARMS["joint"], lr_schedule="cosine")

@@ -31,7 +31,7 @@ def require_known_fields(catalog: Catalog, items: Iterable[ItemFields]) -> None:
     """
     for fields in items:
         if (item_id := fields["item_id"]) != item_id.strip():
-            raise InputError(f"item_id '{item_id}' begins or ends with a blank; leave it out")
+            raise InputError(f"item_id '{item_id}' has whitespace around it; remove it")
         if names := unknown_fields(catalog, fields):
             raise InputError(
                 f"attribute '{names[0]}' is not in the catalog, which has "
@@ -55,8 +55,8 @@ def require_unchanged(catalog: Catalog, items: Iterable[ItemFields]) -> None:
             known = str(held.get(name) or "")
             if known != value:
                 raise InputError(
-                    f"item '{item_id}': its {name} is {_shown(known)}, and {_shown(value)} was "
-                    f"given; give it a new item_id, or train anew with what changed"
+                    f"item '{item_id}': its {name} is {_shown(known)}, not {_shown(value)}; "
+                    f"give it a new item_id, or train again with the change"
                 )
 
 

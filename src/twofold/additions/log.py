@@ -60,7 +60,7 @@ class ChangeLog:
         except OSError as error:
             self._file.close()
             raise InputError(
-                f"{self.path}: a running server holds it; change items through its "
+                f"{self.path}: is in use by a running server; change items through its "
                 f"POST /admin/items, or stop it"
             ) from error
         self.changes: list[CatalogChange] = []
@@ -81,7 +81,7 @@ class ChangeLog:
             InputError: an earlier write failed and could not be undone.
         """
         if self._broken:
-            raise InputError(f"{self.path}: could not be written before; start the server anew")
+            raise InputError(f"{self.path}: an earlier write failed; restart the server")
         checksum = _checksum(self._last_checksum, asdict(change))
         line = json.dumps({"sum": checksum, "change": asdict(change)}, ensure_ascii=False)
         end = self._file.seek(0, os.SEEK_END)
@@ -119,8 +119,8 @@ class ChangeLog:
                 valid = False
             if not valid:
                 raise InputError(
-                    f"{self.path} line {number}: damaged; put the file back from a copy, or keep "
-                    f"the lines before it and make the later changes again"
+                    f"{self.path} line {number}: corrupt; restore the file from a backup, or "
+                    f"keep the lines before it and repeat the later changes"
                 )
             self._last_checksum = entry["sum"]
             self.changes.append(change)

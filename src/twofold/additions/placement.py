@@ -122,7 +122,7 @@ class ItemPlacer:
         if len(wordless):
             raise UnplaceableError(
                 wordless.to_list(),
-                "the model knows no word of its text, so it cannot be placed; "
+                "its text has no word that the model knows, so it cannot be placed; "
                 "give it a title or text",
             )
         neighbours, weights = self._neighbours(vectors)

@@ -38,7 +38,7 @@ class BM25:
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
         cut = [words(text) for text in _documents(dataset, field)]
         if not any(cut):
-            raise InputError(f"{dataset.source}: no item has a word for {self.name} to find it by")
+            raise InputError(f"{dataset.source}: no item has a word, which {self.name} needs")
         self._index = bm25s.BM25(k1=k1, b=b)
         self._index.index(cut, show_progress=False)
 

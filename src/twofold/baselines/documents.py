@@ -30,7 +30,7 @@ class Documents:
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
         part = hybrid_part(dataset, encoder)
         if part is None:
-            raise InputError(f"{dataset.source}: there is no word, which {self.name} needs")
+            raise InputError(f"{dataset.source}: no document has a word, which {self.name} needs")
         self._part = part
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:

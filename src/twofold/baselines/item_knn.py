@@ -35,7 +35,7 @@ class ItemKNN:
         self, dataset: PreparedDataset, neighbours: int = 100, shrinkage: float = 10.0
     ) -> None:
         if not dataset.training_histories:
-            raise InputError(f"{dataset.source}: no interactions for {self.name} to count")
+            raise InputError(f"{dataset.source}: no interactions, which {self.name} needs")
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
         seen = _incidence(list(dataset.training_histories.values()), len(dataset.catalog))
         similarity = _similarity(seen, neighbours, shrinkage)

@@ -28,7 +28,7 @@ class _Nearest:
         # stay ties.
         self._items = encoder.encode(dataset.catalog.texts).astype(np.float64)
         if not self._items.any():
-            raise InputError(f"{dataset.source}: no item has a text for {name} to compare")
+            raise InputError(f"{dataset.source}: no item has a text, which {name} needs")
 
     def _answer(self, requests: Sequence[Request], vectors: Floats, k: int) -> dict[str, Ranking]:
         columns = self._items[self._ranker.order].T

@@ -83,13 +83,13 @@ def evaluate_model(
     print_left_out(data)
     if data.digest != retriever.model.stamp.data:
         raise InputError(
-            f"{dataset}: is not the dataset and split that {model} was trained on, which may have "
-            f"seen its test data; give that one, or train on this one (of a study's models, those "
-            f"of seed 0 have this split, and each other seed a fold of its own)"
+            f"{dataset}: is not the dataset and split of {model}, whose training data may contain "
+            f"its test data; give that dataset, or train on this one (of a study's models, only "
+            f"those of seed 0 have this split; every other seed has its own fold)"
         )
     tasks = [task for task in data.tasks if task in retriever.model.tasks]
     if not tasks:
-        raise InputError(f"{dataset}: has no task that {model} was trained on")
+        raise InputError(f"{dataset}: has no data of a task that {model} was trained on")
     answering = on_machines(retriever) if on_machines else retriever
     save_evaluation(run(answering, data, tasks), out, retriever.model.stamp.as_dict())
 

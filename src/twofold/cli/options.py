@@ -173,8 +173,8 @@ def _ids_of(value: str, known: Container[str]) -> tuple[str, ...]:
     if len(readings) > 1:
         first, second = (json.dumps(reading, ensure_ascii=False) for reading in readings)
         raise InputError(
-            f"--history '{value}': can be read as {first} or as {second}; give one of them as such "
-            f"a JSON list, or repeat --history for each item"
+            f"--history '{value}': is ambiguous: {first} or {second}; give one of these JSON "
+            f"lists, or repeat --history for each item"
         )
     return readings[0] if readings else tuple(part.strip() for part in parts if part.strip())
 

@@ -90,5 +90,5 @@ def _folders(model: Path | None, study: Path | None) -> dict[str, Path]:
     folders = {arm: StudyFolder(study).model(arm, 0) for arm in _ARMS}
     existing = {arm: folder for arm, folder in folders.items() if folder.is_dir()}
     if not existing:
-        raise InputError(f"{study}: holds no models/ARM/seed-0; give the folder of a study")
+        raise InputError(f"{study}: has no models/ARM/seed-0; give the folder of a study")
     return existing

@@ -30,8 +30,8 @@ def room_for(needs: Mapping[str, float]) -> int:
     if not room:
         wanted = ", ".join(f"{amount:g} of {name}" for name, amount in needs.items())
         raise InputError(
-            f"no machine of the cluster has what a worker needs ({wanted}); give fewer --threads, "
-            f"or add larger machines"
+            f"no machine of the cluster has the resources of a worker ({wanted}); give fewer "
+            f"--threads, or add larger machines"
         )
     return room
 

@@ -144,7 +144,7 @@ def _connected() -> Iterator[None]:
     except RuntimeError as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LostProcessError(
-            f"lost another process ({lines[0]}); torchrun --max-restarts N starts all of them anew "
+            f"lost another process ({lines[0]}); torchrun --max-restarts N restarts all of them "
             f"from the last state"
         ) from error
 

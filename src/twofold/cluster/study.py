@@ -179,7 +179,7 @@ def _at(place: Path, context: StudyContext) -> StudyContext:
     work_in(place)
     if not context.folder.plan.is_file():
         raise InputError(
-            f"{context.folder.path}: is not seen by machine {socket.gethostname()} of the cluster; "
-            f"give --out on storage that all its machines share, at the same path"
+            f"{context.folder.path}: is not accessible on machine {socket.gethostname()} of the "
+            f"cluster; give --out on storage that all its machines share, at the same path"
         )
     return context

@@ -53,8 +53,8 @@ def train_on_ray(
     room = room_for(needs)
     if workers > room:
         raise InputError(
-            f"--workers {workers}: all of them train together, and the cluster has room for {room} "
-            f"with {threads} threads each; give fewer"
+            f"--workers {workers}: all of them run at the same time, and the cluster has resources "
+            f"for {room} with {threads} threads each; give fewer"
         )
     os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # the output is returned
     own = out.absolute().parent / f".{out.name}.ray"

@@ -28,7 +28,7 @@ def require_unique(table: "Table", name: str) -> None:
         before = first_true(column == column[row])
         assert before is not None
         raise InputError(
-            f"{table.place(row)}: {name} '{column[row]}' stands already on "
+            f"{table.place(row)}: {name} '{column[row]}' occurs already on "
             f"{table.place(before).removeprefix(str(table.path)).strip()}; keep one of the rows"
         )
 
@@ -69,8 +69,8 @@ def same_id_otherwise(value: str, known: set[str]) -> str | None:
     ways = [
         (whole, _FRACTION),
         (f"{value}.0", _FRACTION),
-        (value.strip(), "remove the blanks around it"),
-        (re.sub(INVISIBLE, "", value), "remove the characters in it that cannot be seen"),
+        (value.strip(), "remove the whitespace around it"),
+        (re.sub(INVISIBLE, "", value), "remove the invisible characters in it"),
         (value.lstrip("0"), _ZEROS),
         (unicodedata.normalize("NFC", value), _UNICODE),
         (unicodedata.normalize("NFD", value), _UNICODE),
@@ -93,11 +93,11 @@ _REMEDY = (
     "; add it there, remove these rows, or leave them out with --skip-unknown (skip_unknown=True)"
 )
 _FRACTION = (
-    "pandas writes whole numbers as fractions where a value of the column is missing: write it "
+    "pandas writes integers as floats if a value of the column is missing: write it "
     "with .astype('Int64'), or read it with dtype=str"
 )
-_ZEROS = "a spreadsheet has removed the zeros before it: read and write the column as text"
-_UNICODE = "the two are written with other Unicode characters: bring both to the form NFC"
+_ZEROS = "a spreadsheet has removed its leading zeros: read and write the column as text"
+_UNICODE = "the two differ in their Unicode form: convert both to NFC"
 
 
 def unread_columns(table: "Table", used: Collection[str]) -> list[Note]:
@@ -131,21 +131,21 @@ def unread_columns(table: "Table", used: Collection[str]) -> list[Note]:
 _MEANT = {
     "timestamp": (
         {"time", "date", "datetime", "ts", "timestamps", "createdat", "eventtime", "unixtime"},
-        "the order of the file counts",
+        "the file order is used",
     ),
     "relevance": (
         {"score", "grade", "label", "rel", "rating", "judgment", "judgement", "relevancescore"},
         "every row is a relevant item",
     ),
     "split": ({"set", "fold", "subset", "partition", "splits"}, "a hash decides"),
-    "user_id": ({"user", "users", "uid", "clientid", "customerid"}, "it names no user"),
+    "user_id": ({"user", "users", "uid", "clientid", "customerid"}, "queries have no user"),
 }
 """Optional columns by their other names, in lower case, and what is assumed without them."""
 
 _RATINGS = {"rating", "ratings", "score", "stars", "label", "click", "clicked"}
 """Columns that may show that an event is not a positive choice, in lower case."""
 
-_LOW = "every row is an event, however low its {}: leave out those that are no choice"
+_LOW = "every row counts as an event, whatever its {}: remove rows that are not a choice"
 
 
 def _letters(name: str) -> str:

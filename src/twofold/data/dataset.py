@@ -28,6 +28,8 @@ LEFT_OUT = pl.Schema({"file": pl.String, "line": pl.UInt32, "reason": pl.String}
 """A row that was left out; without a line if the table was derived from the file."""
 LEFT_OUT_FILE = "left_out.jsonl"
 """The file of a prepared folder that lists these rows."""
+READ_AS_JSON = "read as JSON"
+"""The effect of a note on a column of objects."""
 
 
 @dataclass(frozen=True, slots=True)

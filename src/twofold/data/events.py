@@ -52,7 +52,7 @@ def _duplicates(table: "Table", rows: pl.DataFrame, again: pl.Series) -> list[No
     if (row := first_true(again)) is None:
         return []
     user, item, _ = rows.row(row)
-    problem = f"user '{user}' has item '{item}' at the same time in a row above: one event"
+    problem = f"user '{user}' has item '{item}' at the same time in an earlier row: one event"
     return [Note(int(again.sum()), table.place(row), problem, "remove the duplicate rows")]
 
 
@@ -63,10 +63,10 @@ def _doubled(table: "Table", rows: pl.DataFrame) -> list[Note]:
     if not isinstance(times, int) or times < 2 or counts.max() != times:
         return []
     problem = (
-        f"every pair of user and item stands {times} times, as where a log was written "
-        f"{times} times; without times repeats look the same"
+        f"every pair of user and item occurs {times} times, as if a log had been written "
+        f"{times} times; without timestamps, repeats look the same"
     )
-    remedy = "remove the copies, or add a timestamp: equal rows are one event then"
+    remedy = "remove the duplicates, or add timestamps: then equal rows are one event"
     return [Note(rows.height, str(table.path), problem, remedy, effect="kept")]
 
 
@@ -78,8 +78,8 @@ def _repeated(table: "Table", rows: pl.DataFrame) -> list[Note]:
         return []
     user, item, _ = rows.row(row)
     problem = (
-        f"user '{user}' has item '{item}' twice in a row; without times a repeat and a row "
-        f"written twice look the same"
+        f"user '{user}' has item '{item}' twice in a row; without timestamps, a repeat "
+        f"and a duplicate row look the same"
     )
-    remedy = "remove the copies, or add a timestamp: equal rows are one event then"
+    remedy = "remove the duplicates, or add timestamps: then equal rows are one event"
     return [Note(int(repeated.sum()), table.place(row), problem, remedy, effect="kept")]

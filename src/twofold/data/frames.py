@@ -76,7 +76,7 @@ def _raw(path: Path, frame: Any) -> Raw:
 
 def _no_frame(path: Path, frame: Any) -> InputError:
     return InputError(
-        f"{path}: {type(frame).__name__} is no frame; give one of pandas, polars or Arrow, or a "
+        f"{path}: {type(frame).__name__} is not a frame; give one of pandas, polars or Arrow, or a "
         f"mapping from columns to values"
     )
 
@@ -93,8 +93,8 @@ def _from_pandas(path: Path, frame: Any) -> Raw:
         columns = [frame.iloc[:, n].tolist() for n in range(len(names))]
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: {type(frame).__module__}.{type(frame).__name__} gives no values; make a "
-            f"frame of pandas of it first"
+            f"{path}: {type(frame).__module__}.{type(frame).__name__} cannot be read; "
+            f"convert it to a pandas frame first"
         ) from error
     kinds = [*(None for _ in levels), *frame.dtypes]
     raw = _from_values(path, [*levels, *names], [*levels.values(), *columns], kinds)

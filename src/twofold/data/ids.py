@@ -39,10 +39,10 @@ def _none(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
     row = first_true(rows)
     assert row is not None
     problem = (
-        f"{name} '{table.rows[name][row]}' is what tools write where there is no value; all such "
+        f"{name} '{table.rows[name][row]}' stands for a missing value in many tools; all such "
         f"rows count as one {called}"
     )
-    remedy = f"leave them out, if they name no {called}"
+    remedy = f"remove them, if they have no {called}"
     return [Note(int(rows.sum()), table.place(row), problem, remedy, effect="kept")]
 
 
@@ -64,7 +64,8 @@ def _otherwise(table: "Table", name: str, ids: pl.Series, called: str) -> list[N
     row = first_true(table.rows[name] == ids[second])
     assert row is not None
     problem = (
-        f"{name} '{ids[second]}' and '{before}' differ in blanks, zeros, '.0' or Unicode form alone"
+        f"{name} '{ids[second]}' and '{before}' differ only in whitespace, leading zeros, '.0' or "
+        f"Unicode form"
     )
-    remedy = f"write an id in one way, unless each is a {called} of its own"
+    remedy = f"write each id in one way, unless they are different {called}s"
     return [Note(int(again.sum()), table.place(row), problem, remedy, "id", "kept apart")]

@@ -52,7 +52,11 @@ def judgments(
     reasons = [
         (~relevant, "relevance {relevance} judges the item as not relevant", "nothing to do"),
         (without_text, "query '{query_id}' has no text", "give it a text"),
-        (again, "query '{query_id}' judges item '{item_id}' again", "keep one of the rows"),
+        (
+            again,
+            "query '{query_id}' and item '{item_id}' occur twice",
+            "keep one of the rows",
+        ),
     ]
     notes = [note for table in tables for note in unread_columns(table, (*QRELS, *_TREC))]
     for left_out, problem, remedy in reasons:
@@ -93,7 +97,7 @@ def _relevance(table: "Table") -> pl.Series:
         problem = (
             f"is above {MAX_RELEVANCE}"
             if value[row] is not None and value[row] > MAX_RELEVANCE
-            else "is not a whole number"
+            else "is not an integer"
         )
         raise InputError(
             f"{table.place(row)}: relevance '{given[row]}' {problem}; "
@@ -111,7 +115,7 @@ def _require_consistent(tables: "Sequence[Table]", rows: pl.DataFrame) -> None:
         row = other.row(0, named=True)
         before = tables[row["first_table"]].place(row["first_row"])
         raise InputError(
-            f"{tables[row['table']].place(row['row'])}: query '{row['query_id']}' judges item "
-            f"'{row['item_id']}' with {row['relevance']}, and with {row['first_relevance']} at "
-            f"{before}; keep one of the rows"
+            f"{tables[row['table']].place(row['row'])}: query '{row['query_id']}' and item "
+            f"'{row['item_id']}' have relevance {row['relevance']}, and {row['first_relevance']} "
+            f"at {before}; keep one of the rows"
         )

@@ -72,8 +72,8 @@ _DAYS = (30000.0, 60000.0)
 """Spreadsheet dates (days since 1899-12-30) from 1982 to 2064."""
 
 _TICKS = {
-    "file times of Windows (100 ns since 1601)": (1.2e17, 1.4e17),
-    "ticks of .NET (100 ns since the year 1)": (6.2e17, 6.6e17),
+    "Windows file times (100 ns since 1601)": (1.2e17, 1.4e17),
+    ".NET ticks (100 ns since the year 1)": (6.2e17, 6.6e17),
 }
 """What is of 1981 to 2044 or 1965 to 2092 there; as nanoseconds of 1973 and 1974, 1989 and 1990."""
 
@@ -171,8 +171,8 @@ def require_alike(events: Times, queries: Times) -> list[Note]:
                 int(queries.seconds.is_not_null().sum()),
                 query_place,
                 problem + events.form,
-                "nothing to do where that is so",
-                effect="brought to seconds since 1970",
+                "nothing to do if that is right",
+                effect="converted to seconds since 1970",
             )
         )
     one_each = len(events.zones) == len(queries.zones) == 1
@@ -277,7 +277,7 @@ def _like_dates(
         looks = {
             "years": whole and bool(given.is_between(*_YEARS).all()),
             "years and months (YYYYMM)": bool(text.drop_nulls().str.contains(_MONTHS).all()),
-            "days as a spreadsheet counts them": bool(given.is_between(*_DAYS).all()),
+            "spreadsheet dates": bool(given.is_between(*_DAYS).all()),
         }
     else:
         looks = {
@@ -308,8 +308,8 @@ def _far(table: "Table", text: pl.Series, seconds: pl.Series) -> tuple[Note, ...
     far = ((seconds - middle).abs() > _FAR).fill_null(False)
     if (row := first_true(far)) is None:
         return ()
-    problem = f"timestamp '{text[row]}' lies more than 50 years from the middle one of the column"
-    remedy = "nothing to do, unless it stands for no time: then leave out such rows"
+    problem = f"timestamp '{text[row]}' is more than 50 years from the median of the column"
+    remedy = "nothing to do, unless it stands for a missing time: then remove such rows"
     return (Note(int(far.sum()), table.place(row), problem, remedy, "time", "read as it stands"),)
 
 
@@ -333,8 +333,8 @@ def _merged(
     equal = times.select((pl.col("parts").n_unique() > 1).over(by)).to_series()
     if (row := first_true(equal)) is None:
         return ()
-    problem = f"timestamp '{times['text'][row]}' differs from another by parts of a microsecond"
-    effect = "read as equal times, among which the order of the file decides"
+    problem = f"timestamp '{times['text'][row]}' differs from another by less than a microsecond"
+    effect = "read as equal times, which are in file order"
     remedy = "sort the file by time"
     return (Note(int(equal.sum()), str(table.path), problem, remedy, "time", effect),)
 
@@ -407,8 +407,8 @@ def _zoneless(table: "Table", iso: pl.DataFrame) -> tuple[Note, ...]:
 
 def _utc_note(times: Times, count: int) -> Note:
     value, place = times.example()
-    problem = f"timestamp '{value}' names no time zone, and others do"
-    return Note(count, place, problem, "write the zone where it is another", "time", "read as UTC")
+    problem = f"timestamp '{value}' has no time zone, and others have one"
+    return Note(count, place, problem, "add the zone if it is not UTC", "time", "read as UTC")
 
 
 def _iso_seconds(text: str) -> tuple[float, bool] | None:

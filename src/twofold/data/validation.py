@@ -162,7 +162,7 @@ def history_note(reason: tuple[str, str], count: int, place: str, query: str, us
     """
     problem, remedy = reason
     said = problem.format(query=query, user=user)
-    return Note(count, place, said, remedy, "query", "asked without a history")
+    return Note(count, place, said, remedy, "query", "used without a history")
 
 
 STRANGER = (

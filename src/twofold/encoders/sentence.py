@@ -54,7 +54,7 @@ class SentenceEncoder:
         except ImportError as error:
             raise InputError(
                 f"encoder '{name}': needs sentence-transformers: install the extra \"text\" (pip "
-                f'install -e ".[text]" in the clone), or use the encoder tfidf, which needs nothing'
+                f'install -e ".[text]" in the clone), or use the encoder tfidf'
             ) from error
         disable_progress_bar()
         resolved = str(Path(name).resolve()) if Path(name).is_dir() else name
@@ -63,8 +63,8 @@ class SentenceEncoder:
         except (OSError, ValueError) as error:
             raise InputError(
                 f"encoder '{name}': not a folder with a sentence-transformers model, and it could "
-                f"not be downloaded; fetch it where the network is open (huggingface-cli download "
-                f"{name}) and give its folder, or use tfidf ({str(error).splitlines()[0]})"
+                f"not be downloaded; download it on a machine with network access (huggingface-cli "
+                f"download {name}) and give its folder, or use tfidf ({str(error).splitlines()[0]})"
             ) from error
         return SentenceEncoder(resolved, model)
 

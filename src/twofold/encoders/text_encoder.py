@@ -96,7 +96,7 @@ def load_encoder(folder: Path) -> TextEncoder | None:
     if sentence.fingerprint != described["fingerprint"]:
         raise InputError(
             f"{folder}: was trained with another text encoder than {described['name']} holds now; "
-            f"put that one back, or train anew"
+            f"restore that one, or train again"
         )
     return WordsAndSentence(words, sentence) if words else sentence
 

@@ -54,7 +54,7 @@ class Words:
     ) -> None:
         if rule not in RULES:
             raise InputError(
-                f"the words were made by rule {rule}, and this release knows "
+                f"the words were made by rule {rule}, and this release has "
                 f"{', '.join(map(str, RULES))}; use the release that trained the model, or train "
                 f"anew"
             )

@@ -66,12 +66,12 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
             request_id, _, item_id, _, score, name = fields
             value = _number(score)
             if math.isnan(value):
-                raise InputError(f"{path} line {number}: score '{score}' is no number")
+                raise InputError(f"{path} line {number}: score '{score}' is not a number")
             answer = scored.setdefault(known.get(request_id, request_id), {})
             item_id = known.get(item_id, item_id)
             if item_id in answer:
                 raise InputError(
-                    f"{path} line {number}: item '{item_id}' stands twice in the answer to "
+                    f"{path} line {number}: item '{item_id}' occurs twice in the ranking of "
                     f"'{request_id}'; keep one of the lines"
                 )
             answer[item_id] = float(np.float32(value))
@@ -94,7 +94,7 @@ def read_qrels(path: Path) -> Qrels:
         value = _number(relevance)
         if not (abs(value) <= MAX_RELEVANCE and value == int(value)):
             raise InputError(
-                f"{path} line {number}: relevance '{relevance}' is no whole number up to "
+                f"{path} line {number}: relevance '{relevance}' is not an integer up to "
                 f"{MAX_RELEVANCE}; use 0 for not relevant, 1 or more for relevant"
             )
         relevant = qrels.setdefault(request_id, {})
@@ -102,11 +102,11 @@ def read_qrels(path: Path) -> Qrels:
         first = places.setdefault((request_id, item_id), number)
         if before != value:
             raise InputError(
-                f"{path} line {number}: request '{request_id}' judges item '{item_id}' with "
-                f"{int(value)}, and with {before} on line {first}; keep one of the lines"
+                f"{path} line {number}: request '{request_id}' and item '{item_id}' have relevance "
+                f"{int(value)}, and {before} on line {first}; keep one of the lines"
             )
         if first != number:
-            again.append((number, f"request '{request_id}' judges item '{item_id}' again"))
+            again.append((number, f"request '{request_id}' and item '{item_id}' occur twice"))
     if again:
         number, problem = again[0]
         note = Note(len(again), f"{path} line {number}", problem, "keep one of the lines")
@@ -136,7 +136,7 @@ def require_common_ids(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path)
     answered = [request_id for request_id in qrels if request_id in run.rankings]
     if not answered:
         raise InputError(
-            f"{run_path}: answers no request that {qrels_path} judges: the run has "
+            f"{run_path}: has no request of {qrels_path}: the run has "
             f"'{next(iter(run))}', the qrels have '{next(iter(qrels))}'; write request ids in the "
             f"same way in both"
         )

@@ -44,8 +44,8 @@ def pretrained_backbone(
     except (OSError, ValueError) as error:
         raise InputError(
             f"backbone '{name}': not a folder with a checkpoint, and it could not be downloaded; "
-            f"fetch it where the network is open (huggingface-cli download {name}) and give its "
-            f"folder, or use decoder:small ({str(error).splitlines()[0]})"
+            f"download it on a machine with network access (huggingface-cli download {name}) and "
+            f"give its folder, or use decoder:small ({str(error).splitlines()[0]})"
         ) from error
     _require_fit(name, config, tokenizer, longest_request(spaces, max_history, max_query_tokens))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0

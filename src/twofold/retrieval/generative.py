@@ -230,8 +230,8 @@ class GenerativeRetriever:
             return
         if not self.model.reads_time:
             raise InputError(
-                f"model '{self.name}' reads no time of a request: leave {' and '.join(given)} out, "
-                f"or train a model that does (--set request_time=true)"
+                f"model '{self.name}' does not read the time of a request: leave "
+                f"{' and '.join(given)} out, or train a model that does (--set request_time=true)"
             )
         if request.time is None or request.last_event_time is None:
             raise InputError(
@@ -445,13 +445,13 @@ def _text(query: object) -> str:
         InputError: it is not a str, or contains an unpaired surrogate.
     """
     if not isinstance(query, str):
-        raise InputError(f"the query {query!r:.100} is not a text; give a str")
+        raise InputError(f"the query {query!r:.100} is not a str; give one")
     try:
         query.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"the query {query!r:.100} holds half a character, or a byte that is not UTF-8; type "
-            f"it again"
+            f"the query {query!r:.100} has an unpaired surrogate, or a byte that is not UTF-8; "
+            f"type it again"
         ) from error
     return query
 
@@ -463,12 +463,12 @@ def _item_ids(history: Iterable[str] | None) -> tuple[str, ...]:
         InputError: the history is a single str, or an id is not a str.
     """
     if isinstance(history, str | bytes):
-        raise InputError(f"the history {history!r:.100} is one text; give a list of item ids")
+        raise InputError(f"the history {history!r:.100} is a single str; give a list of item ids")
     item_ids = tuple(history if history is not None else ())
     for item_id in item_ids:
         if not isinstance(item_id, str):
             raise InputError(
-                f"the history holds {item_id!r:.100}, which is not a str; give item ids as in the "
+                f"the history has {item_id!r:.100}, which is not a str; give item ids as in the "
                 f"items table"
             )
     return item_ids

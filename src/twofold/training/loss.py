@@ -495,8 +495,8 @@ def loss_of(
     )
     if loss.is_sparse:
         _log.info(
-            "%d codes are more than full_softmax_max_codes=%d: each step scores %d negatives in "
-            "place of all codes, and changes the embeddings that it read or scored alone",
+            "%d codes are more than full_softmax_max_codes=%d: each step scores %d negatives "
+            "instead of all codes, and changes only the embeddings that it read or scored",
             spaces.size,
             config.full_softmax_max_codes,
             config.num_negatives,

@@ -200,7 +200,7 @@ def _horizon(
     """The steps of a cosine: an arm makes as many epochs of its own data as `joint` of all."""
     if cap is None:
         raise InputError(
-            "lr_schedule=cosine needs a horizon: give --set max_steps=N or --set epochs=N"
+            "lr_schedule=cosine needs a number of steps: give --set max_steps=N or --set epochs=N"
         )
     if config.epochs or arm.step_matched:
         return cap

@@ -154,7 +154,12 @@ def _some(task: Task, examples: Examples) -> Examples:
     some = examples.drawn(MOST_TARGETS[task])
     if len(some) < len(examples):
         what = "queries" if task == "search" else "histories"
-        _log.info("start: a sample of %d of %d %s is read", len(some), len(examples), what)
+        _log.info(
+            "initial item embeddings: computed from a sample of %d of %d %s",
+            len(some),
+            len(examples),
+            what,
+        )
     return some
 
 

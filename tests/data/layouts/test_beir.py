@@ -31,8 +31,8 @@ def test_a_query_that_two_files_judge_is_counted(write_folder: WriteFolder) -> N
     assert dataset.queries["split"].to_list() == ["test", "train"]
     assert dataset.qrels.height == 4
     assert [str(note).replace(f"{folder}/", "") for note in dataset.notes] == [
-        "queries.csv: query 'q1' is judged in test.tsv and train.tsv: the answers of all are right "
-        "(1 query taken as test); judge a query in one file"
+        "queries.csv: query 'q1' has judgments in test.tsv and train.tsv: all of them are used "
+        "(1 query put into test); keep the judgments of a query in one file"
     ]
 
 

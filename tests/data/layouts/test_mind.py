@@ -39,7 +39,7 @@ def test_impressions_that_do_not_say_what_was_clicked_are_counted(tmp_path: Path
         "3\tU3\t11/15/2019 9:05:58 AM\tN1\tN3-0 N4-0\n4\tU4\t11/15/2019 9:05:58 AM\tN1\t\n"
     )
     dataset = read_source(write(tmp_path, {"news.tsv": NEWS, "behaviors.tsv": behaviors}))
-    (note,) = (note for note in dataset.notes if "do not say what was clicked" in note.problem)
+    (note,) = (note for note in dataset.notes if "have no click labels" in note.problem)
     assert (note.count, note.effect) == (1, "not read")
     assert note.place.endswith("behaviors.tsv line 1")
     rows = dataset.interactions.select("user_id", "item_id").rows()

@@ -44,10 +44,10 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"toy.inter line 1: column 'user_id' has no type"):
         read_source(untyped)
     commas = write(tmp_path / "d", {"toy.inter": INTER.replace("\t", ",")})
-    with pytest.raises(InputError, match=r"toy.inter line 1: ',' divides the header; .*sep="):
+    with pytest.raises(InputError, match=r"line 1: the header is separated by ','; .*sep="):
         read_source(commas)
     parts = write(tmp_path / "b", {"toy.train.inter": INTER, "toy.test.inter": INTER})
-    with pytest.raises(InputError, match=r"toy.test.inter and toy.train.inter are several sets"):
+    with pytest.raises(InputError, match=r"toy.test.inter and toy.train.inter are several RecBole"):
         read_source(parts)
     other = write(tmp_path / "c", {"toy.inter": INTER, "toy.item": "item_id:token\ni1\n"})
     with pytest.raises(InputError, match=r"toy.inter line 3: item_id 'i2' is not in the table"):
@@ -57,5 +57,5 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_sequences_that_are_cut_already_are_refused(tmp_path: Path) -> None:
     header = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
     folder = write(tmp_path, {"d.train.inter": header + "1\ta b\tc\n1\ta b c\td\n"})
-    with pytest.raises(InputError, match="column 'item_id_list' holds the items before each one"):
+    with pytest.raises(InputError, match="column 'item_id_list' has the items before each event"):
         read_source(folder)

@@ -24,7 +24,7 @@ def test_tables_of_ours_alone_are_told_what_they_miss(tmp_path: Path) -> None:
 
 
 def test_a_folder_like_no_layout_is_compared_with_none(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no dataset; it needs items and interactions"):
+    with pytest.raises(InputError, match="is not a dataset; it needs items and interactions"):
         read_source(write(tmp_path, {"log.csv": "a,b\n1,2\n", "notes.jsonl": "{}"}))
 
 
@@ -56,10 +56,10 @@ def test_a_layout_without_rows_is_refused_with_the_reason(tmp_path: Path) -> Non
 
 def test_a_table_in_a_format_that_is_not_read(tmp_path: Path) -> None:
     logs = {"ubi_queries.txt": "x", "ubi_events.ndjson": "{}"}
-    with pytest.raises(InputError, match="ubi_queries is in no format that is read"):
+    with pytest.raises(InputError, match="ubi_queries is in no supported format"):
         read_source(write(tmp_path / "a", logs))
     judged = "query-id\tcorpus-id\tscore\nq1\td2\t2\n"
-    with pytest.raises(InputError, match=r"queries\.txt: is in no format that is read"):
+    with pytest.raises(InputError, match=r"queries\.txt: is in no supported format"):
         read_source(write(tmp_path / "b", {"queries.txt": "x", "qrels/test.tsv": judged}))
 
 
@@ -83,9 +83,9 @@ SEARCH = {
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("interactions.xlsx", "is in no format that is read; write it as interactions.csv"),
-        ("Interactions.csv.zst", "is in no format that is read"),
-        ("interactions.txt", "is in no format that is read"),
+        ("interactions.xlsx", "is in no supported format; write it as interactions.csv"),
+        ("Interactions.csv.zst", "is in no supported format"),
+        ("interactions.txt", "is in no supported format"),
         ("interaction.csv", "is not read; name it interactions.csv"),
         ("interactions_1.csv", "is not read; name it interactions.csv"),
         ("interactions-part-00001.parquet", "is not read; name it interactions.parquet"),
@@ -96,7 +96,7 @@ def test_what_is_called_almost_as_a_missing_table_is_refused(
     tmp_path: Path, name: str, message: str
 ) -> None:
     folder = write(tmp_path, {**SEARCH, name: "x"})
-    with pytest.raises(InputError, match=f"{name.partition('/')[0]}: .*{message}.*another name"):
+    with pytest.raises(InputError, match=f"{name.partition('/')[0]}: .*{message}.*rename it"):
         read_source(folder)
     (folder / "interactions.csv").write_text("user_id,item_id\nu,a\n")
     assert read_source(folder).interactions.height == 1
@@ -122,6 +122,6 @@ def test_files_that_have_the_name_of_no_table_are_counted(tmp_path: Path) -> Non
     folder = write(tmp_path, {**SEARCH, **more})
     (note,) = read_source(folder).notes
     assert str(note) == (
-        f"{folder}: clicks.json.gz, events.csv have the name of no table (2 files not read); "
-        f"nothing to do, or rename what is one of items, interactions, queries, qrels"
+        f"{folder}: clicks.json.gz, events.csv do not have the name of a table (2 files not read); "
+        f"nothing to do, or rename a table to one of items, interactions, queries, qrels"
     )

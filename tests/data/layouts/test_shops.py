@@ -115,5 +115,5 @@ def test_jdsearch_with_lists_of_different_lengths(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"release_data.txt line 1: lists of one row have"):
         read_source(write(tmp_path, files))
     files["release_data.txt"] = RELEASE.replace("1.0", "yes")
-    with pytest.raises(InputError, match=r"line 1: candidate_label_list '3.0_0.0_yes' holds"):
+    with pytest.raises(InputError, match=r"line 1: candidate_label_list '3.0_0.0_yes' has"):
         read_source(write(tmp_path, files))

@@ -67,8 +67,8 @@ def test_both_sides_come_from_the_logs(tmp_path: Path) -> None:
     assert dataset.queries.select("text", "user_id").rows() == [("oak lamp", "c1")]
     problems = " / ".join(note.problem for note in dataset.notes)
     for part in (
-        "query 'q1' stands in a row above",
-        "action 'on_search' names no object",
+        "query 'q1' occurs in an earlier row",
+        "action 'on_search' has no object",
         "action 'impression' does not choose its object",
         "a query that is not in ubi_queries",
         "there is no table items",

@@ -28,7 +28,7 @@ def test_blanks_round_a_key_are_ignored(tmp_path: Path) -> None:
     "header", ["item_id,title,title", "item_id,title, title", '"item_id",title,"title"']
 )
 def test_two_columns_of_one_name_are_an_error(tmp_path: Path, header: str) -> None:
-    message = "column 'title' stands twice in the header, as columns 2 and 3; rename or remove one"
+    message = "column 'title' occurs twice in the header, as columns 2 and 3; rename or remove one"
     with pytest.raises(InputError, match=message):
         read(tmp_path, "items.csv", f"{header}\n1,A,B\n")
 
@@ -85,8 +85,7 @@ def test_vectors_in_csv_are_left_out(tmp_path: Path, cell: str) -> None:
     table = read(tmp_path, "items.csv", f'item_id,embedding\n1,"{cell}"\n2,\n3,"{cell}"\n')
     assert table.rows.columns == ["item_id"]
     assert notes(table)[-1] == (
-        "items.csv: column 'embedding' holds vectors of 40 numbers (1 column left out); "
-        "nothing to do, vectors are no text"
+        "items.csv: column 'embedding' has vectors of 40 numbers (1 column left out); nothing to do"
     )
 
 

@@ -68,7 +68,7 @@ def test_another_encoding_is_shown_as_it_would_read(
 
 def test_one_broken_line_of_a_file_in_utf8_is_to_be_corrected(tmp_path: Path) -> None:
     data = "item_id,title\n1,Amélie\n2,Müller\n3,Čapek\n".encode() + b"4,caf\xc3\n"
-    with pytest.raises(InputError, match=r"line 5: byte 0xc3 is not UTF-8 as the rest .*; correct"):
+    with pytest.raises(InputError, match=r"line 5: byte 0xc3 is not UTF-8, unlike .*; correct"):
         read(tmp_path, "items.csv", data)
 
 
@@ -85,27 +85,27 @@ def test_utf16_without_a_mark_is_named(tmp_path: Path, name: str) -> None:
 
 def test_broken_utf16_names_the_line(tmp_path: Path) -> None:
     data = codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le") + b"\x00\xdc,\x00"
-    with pytest.raises(InputError, match=r"items.csv line 3: byte 0x00 is not UTF-16-LE, as which"):
+    with pytest.raises(InputError, match=r"items.csv line 3: byte 0x00 is not UTF-16-LE, unlike"):
         read(tmp_path, "items.csv", data)
 
 
 def test_a_zero_byte_names_the_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"items.csv line 2: holds a zero byte"):
+    with pytest.raises(InputError, match=r"items.csv line 2: has a NUL byte"):
         read(tmp_path, "items.csv", "item_id,title\n1,a\0b\n")
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(TEXT.encode(), mtime=0)[:-9], "the compressed data is broken"),
-        (gzip.compress(TEXT.encode() * 99, mtime=0)[:40], "the compressed data is broken"),
+        (gzip.compress(TEXT.encode(), mtime=0)[:-9], "the compressed data are corrupt"),
+        (gzip.compress(TEXT.encode() * 99, mtime=0)[:40], "the compressed data are corrupt"),
         (b"PK\x03\x04rest", "is a zip archive"),
-        (b"SQLite format 3\0\0\1", "is a database of SQLite; write its tables as CSV"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a pointer of Git LFS"),
-        (b"<!DOCTYPE html>\n<html>", "is a web page, perhaps in place of a download"),
+        (b"SQLite format 3\0\0\1", "is a SQLite database; write its tables as CSV"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html>\n<html>", "is a web page, perhaps instead of a download"),
         (b"PAR1rest", "is a Parquet file; name it .parquet"),
         (b"BZh9rest", "is compressed with bzip2; unpack it"),
-        (b"\xd0\xcf\x11\xe0rest", "is a workbook of a spreadsheet; save it as CSV UTF-8"),
+        (b"\xd0\xcf\x11\xe0rest", "is a spreadsheet workbook; save it as CSV UTF-8"),
         (b"", "the file is empty"),
         (b" \n\n", "the file is empty"),
         (codecs.BOM_UTF8, "the file is empty"),

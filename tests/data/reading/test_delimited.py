@@ -39,15 +39,15 @@ def test_a_cell_of_csv(tmp_path: Path, cell: str, value: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
-        ('item_id,title\n1,A\n2,"Oak" is back\n', 3, "continues after the quote that ends it"),
-        ('item_id,title\n1,A\n2,"He said \\"hi\\""\n', 3, "continues after the quote that ends it"),
+        ('item_id,title\n1,A\n2,"Oak" is back\n', 3, "has text after its closing quote"),
+        ('item_id,title\n1,A\n2,"He said \\"hi\\""\n', 3, "has text after its closing quote"),
         (
             'item_id,title\n1,A\n2,"24 inch\n3,C\n',
             3,
-            "has no quote that .*read up to line 4",
+            "has no closing quote .*read up to line 4",
         ),
-        ('item_id,title\n1,"24 inch\n2,"B"\n', 2, "continues .*read up to line 3"),
-        ('"item_id","title"\n"1","two\nlines"\n2,"\n', 4, "has no quote that ends it"),
+        ('item_id,title\n1,"24 inch\n2,"B"\n', 2, "has text after .*read up to line 3"),
+        ('"item_id","title"\n"1","two\nlines"\n2,"\n', 4, "has no closing quote"),
     ],
 )
 def test_a_stray_quote_names_the_line(tmp_path: Path, text: str, line: int, problem: str) -> None:
@@ -60,8 +60,8 @@ def test_a_cell_that_swallows_rows_is_noted(tmp_path: Path) -> None:
     assert rows(table) == [("1", "A\n2,B"), ("3", "C")]
     assert notes(table) == [
         "items.csv line 2: a quoted cell continues up to line 3, and each line looks like a row "
-        "(1 cell read over several lines); where they are rows, remove the quotes or write them "
-        "as two"
+        "(1 cell read over several lines); if they are rows, remove the quotes or double "
+        "them"
     ]
 
 
@@ -149,7 +149,7 @@ def test_the_header_says_the_delimiter(tmp_path: Path, delimiter: str, quote: st
     text = text.replace("A;b", "A, b") if not quote else text
     table = read(tmp_path, "items.csv", text)
     assert rows(table) == [("1", "A;b" if quote else "A, b", "x")]
-    assert "divides the cells, not ','" in notes(table)[0]
+    assert "the delimiter is" in notes(table)[0]
 
 
 def test_a_spreadsheet_names_the_delimiter_before_the_header(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_comma_in_a_quoted_name_divides_nothing(tmp_path: Path) -> None:
 
 
 def test_tsv_that_is_csv_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"',' divides the header, not a tab; name the file .csv"):
+    with pytest.raises(InputError, match=r"is separated by ',', not by tabs; name the file .csv"):
         read(tmp_path, "items.tsv", "item_id,title\n1,A\n")
     with pytest.raises(InputError, match=r"quotes enclose the cells of the header.*name .* .csv"):
         read(tmp_path, "items.tsv", '"item_id"\t"title"\n"1"\t"A"\n')
@@ -259,9 +259,9 @@ def is_wrong(text: str, line: int) -> bool:
 @pytest.mark.parametrize(
     ("header", "row", "shown"),
     [
-        (",", ";", "';' divides the rows and ',' the header"),
-        (";", ",", "',' divides the rows and ';' the header"),
-        (",", "\t", r"'\\t' divides the rows and ',' the header"),
+        (",", ";", "rows are separated by ';' and the header by ','"),
+        (";", ",", "rows are separated by ',' and the header by ';'"),
+        (",", "\t", r"rows are separated by '\\t' and the header by ','"),
     ],
 )
 def test_a_header_divided_otherwise_than_the_rows_is_named(
@@ -269,7 +269,7 @@ def test_a_header_divided_otherwise_than_the_rows_is_named(
 ) -> None:
     lines = [["item_id", "title"], ["a", f"{quote}Alpha{quote}"], ["b", "Beta"]]
     text = "\n".join([header.join(lines[0]), *(row.join(line) for line in lines[1:])])
-    with pytest.raises(InputError, match=f"line 2: {shown}; write one of them everywhere"):
+    with pytest.raises(InputError, match=f"line 2: the {shown}; use one delimiter everywhere"):
         read(tmp_path, "items.csv", text)
 
 

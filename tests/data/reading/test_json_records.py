@@ -51,8 +51,8 @@ def test_objects_become_json_with_a_note(tmp_path: Path, value: Any) -> None:
     assert text in ('{"a":1,"b":["é"]}', '{"a":1}|{"b":2}', '{"a":1}')
     assert other == "other"
     assert found == [
-        "items.jsonl line 1: column 'x' holds objects (1 value read as JSON); "
-        "write what matters to a column of its own"
+        "items.jsonl line 1: column 'x' has objects (1 value read as JSON); "
+        "write the fields that you need to separate columns"
     ]
 
 
@@ -64,8 +64,8 @@ def test_what_is_no_number_is_empty_with_a_note(tmp_path: Path, value: float, na
     texts, found = values(tmp_path, 1.5, value, [value, "a"], value)
     assert texts == ["1.5", None, "a", None]
     assert found == [
-        f"items.jsonl line 2: x is {name}, which is no number (2 values read as empty); "
-        "write null where there is no value"
+        f"items.jsonl line 2: x is {name}, which is not a number (2 values read as empty); "
+        "write null for a missing value"
     ]
 
 
@@ -73,17 +73,14 @@ def test_what_is_no_number_is_empty_with_a_note(tmp_path: Path, value: float, na
 def test_vectors_are_left_out_with_a_note(tmp_path: Path, vector: list[Any]) -> None:
     assert values(tmp_path, None, vector, vector, []) == (
         [],
-        [
-            "items.jsonl: column 'x' holds vectors of 64 numbers (1 column left out); "
-            "nothing to do, vectors are no text"
-        ],
+        ["items.jsonl: column 'x' has vectors of 64 numbers (1 column left out); nothing to do"],
     )
 
 
 def test_half_a_character_is_replaced_with_a_note(tmp_path: Path) -> None:
     texts, found = values(tmp_path, "cut \ud83d", "whole \U0001f3ac", ["\ud83d"], {"k": "\udc00"})
     assert texts == ["cut \ufffd", "whole \U0001f3ac", "\ufffd", '{"k":"\ufffd"}']
-    assert any("half a character" in note and "3 values read with" in note for note in found)
+    assert any("an unpaired surrogate" in note and "3 values replaced by" in note for note in found)
 
 
 def test_columns_are_those_of_any_line(tmp_path: Path) -> None:
@@ -103,7 +100,7 @@ def test_columns_are_those_of_any_line(tmp_path: Path) -> None:
         ('[{"item_id": 1}]\n', "line 1: an object is expected, not a list; name the file .json"),
         ('{"item_id": 1}\n3\n', "line 2: an object is expected, not 3"),
         ('{"item_id": 1}\nNaN\n', "line 2: an object is expected, not nan"),
-        ('{"item_id": 1, "item_id": 2}\n', "line 1: 'item_id' stands twice in an object"),
+        ('{"item_id": 1, "item_id": 2}\n', "line 1: key 'item_id' occurs twice in an object"),
         ('{"item_id": ' + "[" * 100_000 + "\n", "line 1: nested too deeply"),
         ('{"item_id": ' + "1" * 5000 + "}\n", "line 1: a number of more than 4,300 digits"),
         ('[\n{"item_id": 1},\n{"item_id": 2}\n]\n', r"line 1: '\[' alone .* name the file .json"),
@@ -144,7 +141,7 @@ def test_json_is_a_list_of_objects_or_one_object_after_another(tmp_path: Path, t
         ('{"item_id": {"0": 1}, "title": {"0": "A"}}', "one object of objects, .*orient='records'"),
         (
             '{"count": 2, "data": [{"item_id": 1}, {"item_id": 2}]}',
-            "is one object, whose 'data' holds 2 objects; if they are the rows, write that list",
+            "is one object, whose 'data' has 2 objects; if they are the rows, write that list",
         ),
         ("[]", "no column has a name"),
         ("[", "the list has no end"),

@@ -72,18 +72,18 @@ def test_times_whose_zone_is_an_offset_are_those_of_utc(tmp_path: Path, zone: st
     [
         (
             pl.Series([[0.5] * 64, None]),
-            "items.parquet: column 'x' holds vectors of 64 numbers (1 column left out); "
-            "nothing to do, vectors are no text",
+            "items.parquet: column 'x' has vectors of 64 numbers (1 column left out); "
+            "nothing to do",
         ),
         (
             pl.Series([[0.5] * 64] * 2, dtype=pl.Array(pl.Float32, 64)),
-            "items.parquet: column 'x' holds vectors of 64 numbers (1 column left out); "
-            "nothing to do, vectors are no text",
+            "items.parquet: column 'x' has vectors of 64 numbers (1 column left out); "
+            "nothing to do",
         ),
         (
             pl.Series([b"\xff\xd8", None]),
-            "items.parquet: column 'x' holds Binary, which is no text (1 column left out); "
-            "write what matters as text",
+            "items.parquet: column 'x' has Binary, which cannot be read as text (1 column left "
+            "out); write the values that you need as text",
         ),
     ],
 )
@@ -104,10 +104,10 @@ def test_values_that_are_not_as_they_stand_are_noted(tmp_path: Path) -> None:
     assert table.rows["x"].to_list() == ["0.5", None, None]
     assert table.rows["y"].to_list() == [None, '{"a":1}', '{"a":2}']
     assert notes(table) == [
-        "items.parquet row 2: x is nan, which is no number (2 values read as empty); "
-        "write null where there is no value",
-        "items.parquet row 2: column 'y' holds objects (2 values read as JSON); "
-        "write what matters to a column of its own",
+        "items.parquet row 2: x is nan, which is not a number (2 values read as empty); "
+        "write null for a missing value",
+        "items.parquet row 2: column 'y' has objects (2 values read as JSON); "
+        "write the fields that you need to separate columns",
     ]
 
 
@@ -149,5 +149,5 @@ def test_a_column_that_was_left_out_is_named_where_it_is_missed(tmp_path: Path) 
     file = io.BytesIO()
     pl.DataFrame({"title": ["A"], "item_id": [b"\xff\x00"]}).write_parquet(file)
     table = read(tmp_path, "items.parquet", file.getvalue())
-    with pytest.raises(InputError, match="column 'item_id' holds Binary, which is no text; write"):
+    with pytest.raises(InputError, match="column 'item_id' has Binary, which cannot be read"):
         table.require_columns("item_id")

@@ -22,7 +22,7 @@ def test_worlds_are_functions_of_their_seed() -> None:
     ("source", "message"),
     [
         ("simulate:popularity:colour=1", "no parameter 'colour'; choose one of kl, helped"),
-        ("simulate:popularity:kl=big", "kl='big' is no number"),
+        ("simulate:popularity:kl=big", "kl='big' is not a number"),
         ("simulate:popularity:helped=both", "helped='both': is recommendation or search"),
         ("simulate:latent-search-helps:rho=2", "rho=2.0: must lie between 0 and 1"),
         ("simulate:taste:strength=2", "strength=2.0: must lie between 0 and 1"),

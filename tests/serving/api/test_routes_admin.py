@@ -137,8 +137,8 @@ async def test_a_correction_is_refused_and_an_item_as_it_is_held_comes_back(
         answer = await adding(title="Robots at war")
         assert answer.status_code == 422
         assert answer.json()["detail"] == (
-            "item 'new': its title is 'Robots in love', and 'Robots at war' was given; "
-            "give it a new item_id, or train anew with what changed"
+            "item 'new': its title is 'Robots in love', not 'Robots at war'; "
+            "give it a new item_id, or train again with the change"
         )
         for fields in ({}, {"title": "Robots in love"}):
             await client.post("/admin/items/remove", json={"item_ids": ["new"]})

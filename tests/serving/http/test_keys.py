@@ -93,7 +93,7 @@ async def test_a_rate_is_a_keys_own(key_file: KeyFile, monkeypatch: pytest.Monke
         assert [(await asked(SLOW)).status_code for _ in range(3)] == [200, 200, 429]
         refused = await asked(SLOW)
         assert refused.headers["Retry-After"] == "1"
-        assert "key 'crawler' is over its rate" in refused.text
+        assert "key 'crawler' exceeds its rate limit" in refused.text
         assert {(await asked(USER)).status_code for _ in range(20)} == {200}
         now[0] += 0.5
         assert [(await asked(SLOW)).status_code for _ in range(2)] == [200, 429]
@@ -117,8 +117,8 @@ def test_a_json_list_says_the_same(key_file: KeyFile) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "holds no key; write a line NAME KEY"),
-        ("# only a remark\n", "holds no key"),
+        ("", "has no key; write a line NAME KEY"),
+        ("# only a remark\n", "has no key"),
         ("shop short\n", "key of at least 16"),
         ("shop\n", "Field required"),
         (f"shop {USER} root\n", "role"),

@@ -259,9 +259,9 @@ def test_the_served_model_reloads_on_a_signal_and_keeps_its_changes(
         assert server.ask("/admin/items", new)[1]["items"] == 60
         held = command(*removing)
         assert held.returncode == 2
-        assert "a running server holds it" in held.stderr
+        assert "in use by a running server" in held.stderr
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for("the model folders were read again and are served")
+        server.wait_for("the model folders were reloaded")
         assert "new" in found()
         assert "film-1" not in found()
         weights = folder / "backbone" / "model.safetensors"

@@ -29,7 +29,7 @@ def tables(folder: Path) -> Tables:
     present = read_present(folder)
     if "queries" not in present:
         raise InputError(
-            f"{folder}: queries is in no format that is read; write it as queries.jsonl with _id "
+            f"{folder}: queries is in no supported format; write it as queries.jsonl with _id "
             f"and text"
         )
     if "items" not in present:
@@ -62,7 +62,7 @@ def _without_metadata(table: Table) -> Table:
     filled = int((table.rows["metadata"].fill_null("{}") != "{}").sum())
     if filled:
         problem = f"column 'metadata' has values in {filled} rows"
-        remedy = "write what matters to a column of its own"
+        remedy = "write the fields that you need to separate columns"
         notes.append(Note(1, str(table.path), problem, remedy, unit="column"))
     return replace(table, rows=table.rows.drop("metadata"), notes=tuple(notes))
 
@@ -102,9 +102,13 @@ def _judged_twice(queries: Table, judged: pl.DataFrame) -> list[Note]:
     if not several.height:
         return []
     query, names, split = several.row(0)
-    problem = f"query '{query}' is judged in {' and '.join(names)}: the answers of all are right"
-    remedy = "judge a query in one file"
-    effect = f"taken as {split}" if several["split"].n_unique() == 1 else "taken as the first's"
+    problem = f"query '{query}' has judgments in {' and '.join(names)}: all of them are used"
+    remedy = "keep the judgments of a query in one file"
+    effect = (
+        f"put into {split}"
+        if several["split"].n_unique() == 1
+        else "put into the split of the first"
+    )
     return [Note(several.height, str(queries.path), problem, remedy, "query", effect)]
 
 

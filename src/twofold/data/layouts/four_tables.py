@@ -13,7 +13,7 @@ TABLES = ("items", "interactions", "queries", "qrels")
 LISTED = {
     "name": "four tables",
     "recognised by": "interactions.csv, or items.csv with queries.csv and qrels.csv, or all four",
-    "gives": "what there is: search, recommendation or both",
+    "gives": "search, recommendation or both, by the tables that exist",
 }
 """The description of this layout in `twofold sources`; a table may be in any format that is read.
 """
@@ -32,9 +32,9 @@ def tables(folder: Path, given: Mapping[str, Table] | None = None) -> dict[str, 
     read = read_present(folder, given)
     if not read:
         raise InputError(
-            f"{folder}: is no dataset; it needs items and interactions or queries with qrels, "
-            f"each as {', '.join(SUFFIXES)}{_holds(folder)}; twofold sources lists what else is "
-            f"read"
+            f"{folder}: is not a dataset; it needs items and interactions or queries with qrels, "
+            f"each as {', '.join(SUFFIXES)}{_holds(folder)}; twofold sources lists the other "
+            f"layouts"
         )
     name = next(iter(read))
     read[name] = [replace(t, notes=(*t.notes, *_not_read(folder))) for t in read[name]]
@@ -51,9 +51,9 @@ def _not_read(folder: Path) -> list[Note]:
     if not names:
         return []
     more = ", ..." if len(names) > _SHOWN else ""
-    have = "has" if len(names) == 1 else "have"
-    problem = f"{', '.join(names[:_SHOWN])}{more} {have} the name of no table"
-    remedy = f"nothing to do, or rename what is one of {', '.join(TABLES)}"
+    have = "does" if len(names) == 1 else "do"
+    problem = f"{', '.join(names[:_SHOWN])}{more} {have} not have the name of a table"
+    remedy = f"nothing to do, or rename a table to one of {', '.join(TABLES)}"
     return [Note(len(names), str(folder), problem, remedy, "file", "not read")]
 
 
@@ -76,7 +76,7 @@ def read_present(folder: Path, given: Mapping[str, Table] | None = None) -> dict
     paths = present(folder)
     for name in TABLES:
         if name not in paths and (other := _almost(folder, name)):
-            raise InputError(f"{other}; if it is no table, give it another name")
+            raise InputError(f"{other}; if it is not a table, rename it")
     known = given or {}
     return {n: [known[n] if n in known else read_table(path)] for n, path in paths.items()}
 
@@ -92,7 +92,7 @@ def _almost(folder: Path, name: str) -> str | None:
         if path.is_dir():
             return f"{path}: is a folder; write its parts as one file {name}{format_suffix(path)}"
         if format_suffix(path) not in SUFFIXES or not path.is_file():
-            return f"{path}: is in no format that is read; write it as {name}.csv"
+            return f"{path}: is in no supported format; write it as {name}.csv"
         meant = f"{name}{format_suffix(path)}"
         remedy = f"name it {meant}" if len(alike) == 1 else f"join all parts as {meant}"
         return f"{path}: is not read; {remedy}"

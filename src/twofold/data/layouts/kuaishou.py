@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data.dataset import Note
+from twofold.data.dataset import READ_AS_JSON, Note
 from twofold.data.formats import Table, read_table
 from twofold.data.layouts.layout import Layout, Tables, noted, with_validation
 from twofold.records import InputError
@@ -152,7 +152,7 @@ def _edition(folder: Path) -> tuple[list[Table], list[Note]]:
     notes = []
     if len(whole) > 1:
         problem = f"{whole[1]} is a part of {whole[0]}, which is here as well"
-        remedy = "to read the part, give a folder with its files alone"
+        remedy = "to read the part, give a folder with only its files"
         notes.append(Note(1, str(folder), problem, remedy, "edition", "not read"))
     return [_joined(paths) for paths in files[whole[0]]], notes
 
@@ -173,7 +173,7 @@ def _joined(paths: Sequence[Path]) -> Table:
         note
         for part in parts
         for note in part.notes
-        if note.unit != "column" and not note.problem.endswith("holds objects")
+        if note.unit != "column" and note.effect != READ_AS_JSON
     )
     if len(parts) == 1:
         return replace(parts[0], notes=notes)

@@ -43,7 +43,7 @@ def _clicks(behaviors: Table) -> pl.DataFrame:
     time = behaviors.rows["time"].str.to_datetime(_TIME, strict=False)
     if (row := first_true(time.is_null())) is not None:
         raise InputError(
-            f"{behaviors.place(row)}: time '{behaviors.rows['time'][row]}' is not such as "
+            f"{behaviors.place(row)}: time '{behaviors.rows['time'][row]}' is not in the form "
             f"11/15/2019 9:05:58 AM; unpack the archive again"
         )
     rows = behaviors.rows.with_columns(time=time).sort("time", maintain_order=True)
@@ -66,7 +66,7 @@ def _unmarked(behaviors: Table) -> list[Note]:
     unmarked = shown.str.contains(r"(?:^| )\S+(?: |$)") & ~shown.str.contains(r"-[01](?: |$)")
     if (row := first_true(unmarked)) is None:
         return []
-    problem = "the impressions do not say what was clicked (-1 after the news)"
+    problem = "the impressions have no click labels (-1 after the news)"
     remedy = "nothing to do, or give another part: the histories before them are read"
     return [Note(int(unmarked.sum()), behaviors.place(row), problem, remedy, effect="not read")]
 

@@ -35,9 +35,8 @@ def tables(folder: Path) -> Tables:
     events.require_columns("user_id", "item_id")
     if f"{key}_list" in types:
         raise InputError(
-            f"{events.path}: column '{key}_list' holds the items before each one, so that these "
-            f"are the cut sequences of a training; give the file of single interactions that they "
-            f"were made from"
+            f"{events.path}: column '{key}_list' has the items before each event, so these are "
+            f"prepared training sequences; give the original file of single interactions"
         )
     wanted = [c for c in ("user_id", "item_id", "timestamp") if c in events.rows.columns]
     events = events.with_rows(events.rows.select(wanted))
@@ -50,8 +49,8 @@ def _only(folder: Path, suffix: str) -> Path:
     paths = sorted(folder.glob(f"*.{suffix}"))
     if len(paths) > 1:
         raise InputError(
-            f"{folder}: {' and '.join(path.name for path in paths)} are several sets of RecBole's "
-            f"files; keep one, or join the parts of one set under one header"
+            f"{folder}: {' and '.join(path.name for path in paths)} are several RecBole "
+            f"datasets; keep one, or concatenate the parts of one dataset under one header"
         )
     return paths[0]
 
@@ -67,8 +66,8 @@ def _read(path: Path) -> tuple[Table, dict[str, str]]:
     header = read_text(path).partition("\n")[0]
     if "\t" not in header and "," in header:
         raise InputError(
-            f"{path} line 1: ',' divides the header; RecBole's files are divided by tabs: write "
-            f"it with sep='\\t'"
+            f"{path} line 1: the header is separated by ','; RecBole's files are separated by "
+            f"tabs: write it with sep='\\t'"
         )
     table = read_table(path, ".tsv")
     types = {}
@@ -76,8 +75,8 @@ def _read(path: Path) -> tuple[Table, dict[str, str]]:
         name, _, kind = given.rpartition(":")
         if not name or kind not in ("token", "token_seq", "float", "float_seq"):
             raise InputError(
-                f"{path} line 1: column '{given}' has no type; a RecBole header is such as "
-                f"user_id:token, with token, token_seq, float or float_seq and tabs in between"
+                f"{path} line 1: column '{given}' has no type; in a RecBole header a column "
+                f"is such as user_id:token, with the type token, token_seq, float or float_seq"
             )
         types[name] = kind
     rows = table.rows.rename(dict(zip(table.rows.columns, types, strict=True)))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data.dataset import Note
+from twofold.data.dataset import READ_AS_JSON, Note
 from twofold.data.formats import Table, read_lines, read_table
 from twofold.data.layouts.layout import Layout, Tables
 from twofold.records import InputError
@@ -67,7 +67,7 @@ def _products(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _selected(table: Table, rows: pl.DataFrame) -> Table:
     """The table with some of its columns, without the notes on the objects of the others."""
-    notes = tuple(note for note in table.notes if not note.problem.endswith("holds objects"))
+    notes = tuple(note for note in table.notes if note.effect != READ_AS_JSON)
     return Table(table.path, rows, notes=notes, lines=table.lines)
 
 
@@ -89,7 +89,7 @@ def _esci(path: Path, products: pl.Series, reviews: pl.DataFrame) -> Tables:
     queries = known.select("query_id", text="query").unique("query_id", maintain_order=True)
     if not queries.height:
         return {}
-    problem = "a judgment is of another locale, not right, or of a product of another category"
+    problem = "a judgment has another locale, is not relevant, or has a product of another category"
     left = examples.rows.height - known.height
     notes = (Note(left, str(path), problem, "nothing to do", "judgment"),) if left else ()
     return {
@@ -153,8 +153,8 @@ def _shopper(table: Table, number: int, known: set[str], read: _Shoppers) -> Non
     for item, label in zip(parts["shown"], map(_label, parts["labels"]), strict=True):
         if label is None:
             raise InputError(
-                f"{table.place(number)}: candidate_label_list '{row['labels']}' holds what is no "
-                f"number; unpack it again"
+                f"{table.place(number)}: candidate_label_list '{row['labels']}' has a value that "
+                f"is not a number; unpack it again"
             )
         if not label:
             continue
@@ -209,6 +209,6 @@ AMAZON = Layout(
 JDSEARCH = Layout(
     name="JDsearch",
     needs=("release_data.txt", "product_data.txt"),
-    gives="products, histories in order, and queries with what they led to: both tasks",
+    gives="products, histories in order, and queries with the chosen products: both tasks",
     tables=jdsearch,
 )

@@ -79,7 +79,7 @@ def _shelves(
     qrels = kept.select("item_id", query_id=query_id)
     notes = []
     if len(shelves):
-        problem = f"tag '{shelves[0]}' is on more than {most} books, as a shelf is, and no query"
+        problem = f"tag '{shelves[0]}' is on more than {most} books, so it is a shelf, not a query"
         notes.append(
             Note(len(shelves), str(tags.path), problem, "nothing to do", "tag", "left out")
         )
@@ -94,8 +94,8 @@ def lastfm(folder: Path) -> Tables:
     """
     artists = _headed(folder / "artists.dat", ["id", "name", "url"], more=1)
     plays = _headed(folder / "user_artists.dat", ["userID", "artistID", "weight"])
-    problem = "plays have no time; the order of the file stands for it"
-    note = Note(plays.rows.height, str(plays.path), problem, "read it as such", effect="kept")
+    problem = "plays have no time, so the file order is used"
+    note = Note(plays.rows.height, str(plays.path), problem, "nothing to do", effect="kept")
     heard = Table(
         plays.path,
         plays.rows.select(user_id="userID", item_id="artistID"),

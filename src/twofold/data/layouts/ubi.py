@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data.dataset import Note
+from twofold.data.dataset import READ_AS_JSON, Note
 from twofold.data.formats import Table, find_table, read_table
 from twofold.data.layouts.layout import Layout, Tables
 from twofold.records import InputError
@@ -58,11 +58,11 @@ def _log(folder: Path, name: str) -> Table:
     path = find_table(folder, name)
     if path is None:
         raise InputError(
-            f"{folder}: {name} is in no format that is read; export it as JSON Lines, named "
+            f"{folder}: {name} is in no supported format; export it as JSON Lines, named "
             f"{name}.ndjson"
         )
     read = read_table(path)
-    notes = tuple(note for note in read.notes if not note.problem.endswith("holds objects"))
+    notes = tuple(note for note in read.notes if note.effect != READ_AS_JSON)
     return Table(path, read.rows, notes=notes, lines=read.lines)
 
 
@@ -83,7 +83,7 @@ def _field(table: Table, name: str) -> pl.Series:
                 return table.rows[column].str.json_path_match(f"$.{inner}")
             except pl.exceptions.PolarsError as error:
                 raise InputError(
-                    f"{table.path}: column '{column}' is not JSON throughout; export the log as "
+                    f"{table.path}: column '{column}' is not JSON in every row; export the log as "
                     f"JSON Lines"
                 ) from error
     return pl.repeat(None, table.rows.height, dtype=pl.String, eager=True)
@@ -127,7 +127,7 @@ def _queries(table: Table) -> tuple[Table, pl.DataFrame]:
         return named, rows.select("query_id", query_user="user_id")
     row = again.arg_max()
     assert row is not None
-    problem = f"query '{rows['query_id'][row]}' stands in a row above, as where a page was turned"
+    problem = f"query '{rows['query_id'][row]}' occurs in an earlier row, as a further page has"
     note = Note(int(again.sum()), table.place(row), problem, "nothing to do")
     kept = named.filter(~again, note)
     return kept, kept.rows.select("query_id", query_user="user_id")
@@ -172,14 +172,14 @@ def _chosen(events: Table) -> tuple[pl.DataFrame, tuple[Note, ...]]:
         )
     notes = list(events.notes)
     for left_out, problem in (
-        (~named, "action '{}' names no object"),
+        (~named, "action '{}' has no object"),
         (named & ~chosen, "action '{}' does not choose its object"),
     ):
         if left_out.any():
             row = left_out.arg_max()
             assert row is not None
             what = problem.format(rows["action"][row])
-            remedy = "nothing to do, unless it means a choice: then call it click"
+            remedy = "nothing to do, unless it is a choice: then rename it click"
             notes.append(Note(int(left_out.sum()), events.place(row), what, remedy))
     return rows.filter(chosen), tuple(notes)
 
@@ -192,7 +192,7 @@ def _interactions(
     rows = joined.with_columns(user_id=pl.coalesce("user_id", "query_user"))
     nobody = rows["user_id"].is_null()
     if nobody.any():
-        problem = "an event chooses an object but names no client"
+        problem = "an event chooses an object but has no client"
         notes = (*notes, Note(int(nobody.sum()), str(path), problem, "log client_id"))
     rows = rows.filter(~nobody).select("user_id", "item_id", "timestamp")
     if rows["timestamp"].null_count() == rows.height:
@@ -208,9 +208,9 @@ def _qrels(
     known = after.join(query_users, on="query_id", how="semi", maintain_order="left")
     notes = []
     if lost := after.height - known.height:
-        problem = "an event names a query that is not in ubi_queries"
+        problem = "an event has a query that is not in ubi_queries"
         remedy = "export both logs over the same time"
-        notes.append(Note(lost, str(path), problem, remedy, "event", "not counted as an answer"))
+        notes.append(Note(lost, str(path), problem, remedy, "event", "not counted as relevant"))
     pairs = known.group_by("query_id", "item_id", maintain_order=True)
     qrels = pairs.agg(pl.col("relevance").max().cast(pl.String))
     return qrels, tuple(notes)
@@ -231,6 +231,6 @@ def _items(folder: Path, events: Table) -> Table:
 LAYOUT = Layout(
     name="UBI",
     needs=("ubi_queries.*", "ubi_events.*"),
-    gives="clicks and purchases of clients, and queries with what they led to: both tasks",
+    gives="clicks and purchases of clients, and queries with the chosen items: both tasks",
     tables=tables,
 )

@@ -35,7 +35,7 @@ def table_columns(path: Path, raw: Raw) -> tuple[pl.DataFrame, pl.Series, list[N
         name = given.strip(_AROUND)
         if name in columns:
             raise InputError(
-                f"{path}: column '{name}' stands twice in the header, as columns "
+                f"{path}: column '{name}' occurs twice in the header, as columns "
                 f"{position[name]} and {number}; rename or remove one"
             )
         if _NAMELESS.fullmatch(name):

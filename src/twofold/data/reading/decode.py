@@ -18,16 +18,16 @@ _MARKS = (
 )
 _OTHER_FORMATS = (
     (b"PK\x03\x04", "a zip archive, as a workbook (.xlsx) is; unpack it, or save it as CSV UTF-8"),
-    (b"\xd0\xcf\x11\xe0", "a workbook of a spreadsheet; save it as CSV UTF-8"),
+    (b"\xd0\xcf\x11\xe0", "a spreadsheet workbook; save it as CSV UTF-8"),
     (b"PAR1", "a Parquet file; name it .parquet"),
     (b"BZh", "compressed with bzip2; unpack it with bunzip2"),
     (b"\xfd7zXZ", "compressed with xz; unpack it with unxz"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it with unzstd"),
-    (b"SQLite format 3\0", "a database of SQLite; write its tables as CSV"),
-    (b"version https://git-lfs", "a pointer of Git LFS; fetch the file: git lfs pull"),
-    (b"<!DOCTYPE html", "a web page, perhaps in place of a download; fetch the file anew"),
-    (b"<!doctype html", "a web page, perhaps in place of a download; fetch the file anew"),
-    (b"<html", "a web page, perhaps in place of a download; fetch the file anew"),
+    (b"SQLite format 3\0", "a SQLite database; write its tables as CSV"),
+    (b"version https://git-lfs", "a Git LFS pointer; fetch the file: git lfs pull"),
+    (b"<!DOCTYPE html", "a web page, perhaps instead of a download; download the file again"),
+    (b"<!doctype html", "a web page, perhaps instead of a download; download the file again"),
+    (b"<html", "a web page, perhaps instead of a download; download the file again"),
 )
 _GZIP = b"\x1f\x8b"
 
@@ -43,7 +43,7 @@ def read_bytes(path: Path) -> bytes:
         return gzip.decompress(data) if data.startswith(_GZIP) else data
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
-            f"{path}: the compressed data is broken ({error}); copy or compress the file anew"
+            f"{path}: the compressed data are corrupt ({error}); copy or compress the file again"
         ) from error
     except OSError as error:
         raise InputError(f"{path}: not readable ({error.strerror})") from error
@@ -77,9 +77,9 @@ def _undecodable(path: Path, data: bytes, position: int, encoding: str) -> Input
     line = data[:position].decode(encoding, "ignore").count("\n") + 1
     problem = f"{path} line {line}: byte {data[position]:#04x} is not {encoding.upper()}"
     if encoding != "utf-8":
-        return InputError(f"{problem}, as which the file begins; write the file anew")
+        return InputError(f"{problem}, unlike the beginning of the file; write the file again")
     if _is_mostly_utf8(data):
-        return InputError(f"{problem} as the rest of the file is; correct this line")
+        return InputError(f"{problem}, unlike the rest of the file; correct this line")
     start = max(data.rfind(mark, 0, position) for mark in (b"\n", b",", b"\t", b";", b" ")) + 1
     shown = data[max(start, position - 20) : position + 12]
     shown = re.split(rb"[\n,\t;\r]", shown)[0]
@@ -88,7 +88,7 @@ def _undecodable(path: Path, data: bytes, position: int, encoding: str) -> Input
     command = f"iconv -f {fits[0]} -t utf-8"
     whole = f"zcat {path.name} | {command}" if path.suffix == ".gz" else f"{command} {path.name}"
     return InputError(
-        f"{problem}; convert the file from the encoding in which it reads right ({readings}): "
+        f"{problem}; convert the file from its encoding (the text would be {readings}): "
         f"{whole} > converted"
     )
 
@@ -111,6 +111,6 @@ def _with_zeros(path: Path, data: bytes) -> InputError:
             )
     line = data.count(b"\n", 0, data.index(b"\0")) + 1
     return InputError(
-        f"{path} line {line}: holds a zero byte, which no text has; remove it: "
+        f"{path} line {line}: has a NUL byte, which text does not have; remove it: "
         f"tr -d '\\000' < {path.name} > corrected"
     )

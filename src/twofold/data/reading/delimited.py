@@ -47,7 +47,7 @@ def read_csv(path: Path, text: str) -> Raw:
     )
     if delimiter != ",":
         name = "a tab" if delimiter == "\t" else f"'{delimiter}'"
-        problem = f"{name} divides the cells, not ','"
+        problem = f"the delimiter is {name}, not ','"
         raw.notes.append(Note(len(raw.lines), str(path), problem, "nothing to do", effect="read"))
     return raw
 
@@ -61,11 +61,13 @@ def read_tsv(path: Path, text: str) -> Raw:
     header, _, _ = _beginning(text)
     names = header.split("\t")
     if len(names) == 1 and (other := _delimiter_of(header)) in header:
-        raise InputError(f"{path}: '{other}' divides the header, not a tab; name the file .csv")
+        raise InputError(
+            f"{path}: the header is separated by '{other}', not by tabs; name the file .csv"
+        )
     if all(re.fullmatch(r'".*"', name) for name in names):
         raise InputError(
             f"{path}: quotes enclose the cells of the header, but are characters in TSV; "
-            f"name the file .csv, in which tabs may divide the cells too"
+            f"name the file .csv, which may be separated by tabs as well"
         )
     raw = _unquoted(path, text, "\t")
     if '"' in text:
@@ -233,12 +235,10 @@ def _first_broken(path: Path, text: str, delimiter: str, skipped: int) -> InputE
             start = reader.line_num + 1
     except csv.Error as error:
         unended = "end of data" in str(error)
-        problem = (
-            "has no quote that ends it" if unended else "continues after the quote that ends it"
-        )
+        problem = "has no closing quote" if unended else "has text after its closing quote"
         upto = "" if reader.line_num == start else f" (read up to line {reader.line_num})"
         return InputError(
-            f"{path} line {start}: a cell that begins with a quote {problem}{upto}; enclose the "
+            f"{path} line {start}: a quoted cell {problem}{upto}; enclose the "
             f'cell in quotes and write a quote inside it as two: "24"" screen"'
         )
     raise AssertionError("every row can be read")
@@ -279,8 +279,8 @@ def _require_one_delimiter(
         if other != delimiter and (counts >= len(names) - 1).all():
             row, header = (repr(c) if c == "\t" else f"'{c}'" for c in (other, delimiter))
             raise InputError(
-                f"{path} line {rows['line'][0]}: {row} divides the rows and {header} the header; "
-                f"write one of them everywhere"
+                f"{path} line {rows['line'][0]}: the rows are separated by {row} and the "
+                f"header by {header}; use one delimiter everywhere"
             )
 
 
@@ -288,7 +288,7 @@ def _too_long(path: Path, line: int, size: int, columns: int) -> InputError:
     remedy = (
         "is the first line the header?"
         if columns == 1
-        else "enclose a field that holds a delimiter in quotes, or remove the extra fields"
+        else "enclose a field that contains a delimiter in quotes, or remove the extra fields"
     )
     return InputError(f"{path} line {line}: {size} fields, the header has {columns}; {remedy}")
 
@@ -336,7 +336,7 @@ def _swallowed(
     assert longest is not None
     first_line, last_line = cells.row(longest)
     problem = f"a quoted cell continues up to line {last_line}, and each line looks like a row"
-    remedy = "where they are rows, remove the quotes or write them as two"
+    remedy = "if they are rows, remove the quotes or double them"
     if last_line > first_line + 1 and cells.height == spans.height:
         raise InputError(f"{path} line {first_line}: {problem}; {remedy}")
     effect = "read over several lines"

@@ -33,8 +33,8 @@ def read_json_lines(path: Path, text: str) -> Raw:
             continue
         if (start := line.strip(" \t\r")) in ("[", "{"):
             raise InputError(
-                f"{path} line {number}: '{start}' alone on a line, where an object takes one line; "
-                f"name the file .json, in which it may take several"
+                f"{path} line {number}: '{start}' alone on a line, but each object must be on one "
+                f"line; name the file .json, in which an object may span several"
             )
         value, end = _value(path, line, _after_blanks(line, 0), number)
         if _after_blanks(line, end) < len(line):
@@ -63,7 +63,7 @@ def read_json(path: Path, text: str) -> Raw:
         for name, value in records[0].items():
             if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
                 raise InputError(
-                    f"{path}: is one object, whose '{name}' holds {len(value)} objects; if they "
+                    f"{path}: is one object, whose '{name}' has {len(value)} objects; if they "
                     f"are the rows, write that list alone"
                 )
     return _raw(path, records, lines)
@@ -119,7 +119,7 @@ def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"'{twice}' stands twice in an object")
+        raise ValueError(f"key '{twice}' occurs twice in an object")
     return value
 
 

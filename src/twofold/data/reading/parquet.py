@@ -100,8 +100,8 @@ def _with_numbers_only(path: Path, column: pl.Series) -> tuple[pl.Series, list[N
         return column, []
     row = other.arg_max()
     assert row is not None
-    problem = f"{column.name} is {column[row]}, which is no number"
-    remedy = "write null where there is no value"
+    problem = f"{column.name} is {column[row]}, which is not a number"
+    remedy = "write null for a missing value"
     place = f"{path} row {row + 1}"
     return column.set(other, None), [
         Note(int(other.sum()), place, problem, remedy, "value", "read as empty")

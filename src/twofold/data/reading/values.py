@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from twofold.data.dataset import Note
+from twofold.data.dataset import READ_AS_JSON, Note
 from twofold.records import InputError
 
 VECTOR_LENGTH = 32
@@ -61,28 +61,28 @@ def column_as_text(
     if missing := [n for n, value in enumerate(values) if _is_no_number(value)]:
         written = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(values[missing[0]])]
         place = f"{path} {unit} {lines[missing[0]]}"
-        problem = f"{name} is {written}, which is no number"
-        remedy = "write null where there is no value"
+        problem = f"{name} is {written}, which is not a number"
+        remedy = "write null for a missing value"
         notes.append(Note(len(missing), place, problem, remedy, "value", "read as empty"))
     if objects := [n for n, value in enumerate(values) if _holds_object(value)]:
         place = f"{path} {unit} {lines[objects[0]]}"
-        problem = f"column '{name}' holds objects"
-        remedy = "write what matters to a column of its own"
-        notes.append(Note(len(objects), place, problem, remedy, "value", "read as JSON"))
+        problem = f"column '{name}' has objects"
+        remedy = "write the fields that you need to separate columns"
+        notes.append(Note(len(objects), place, problem, remedy, "value", READ_AS_JSON))
     texts, more = _texts(path, name, [_text(value) for value in values], lines, unit)
     return texts, notes + more
 
 
 def vector_note(path: str, name: str, length: int) -> Note:
     """The note on a column of vectors, which is left out."""
-    problem = f"column '{name}' holds vectors of {length} numbers"
-    return Note(1, path, problem, "nothing to do, vectors are no text", unit="column")
+    problem = f"column '{name}' has vectors of {length} numbers"
+    return Note(1, path, problem, "nothing to do", unit="column")
 
 
 def no_text_note(path: str, name: str, kind: str) -> Note:
     """The note on a column of values that cannot be converted to text, which is left out."""
-    problem = f"column '{name}' holds {kind}, which is no text"
-    return Note(1, path, problem, "write what matters as text", unit="column")
+    problem = f"column '{name}' has {kind}, which cannot be read as text"
+    return Note(1, path, problem, "write the values that you need as text", unit="column")
 
 
 _NAMES_ONE = ("item_id", "user_id", "query_id")
@@ -141,15 +141,15 @@ def whole_ids(
         row = large.arg_max()
         assert row is not None
         raise InputError(
-            f"{path} {unit} {lines[row]}: {name} '{column[row]:.0f}' is a fraction, in which ids "
-            f"of this size lose their last digits; write the column as whole numbers (in pandas "
+            f"{path} {unit} {lines[row]}: {name} '{column[row]:.0f}' is a float, which cannot "
+            f"represent all ids of this size; write the column as integers (in pandas "
             f".astype('Int64') before a value is missing) or as text"
         )
     row = column.is_not_null().arg_max()
     assert row is not None
-    problem = f"{name} is {column[row]}, as pandas writes whole numbers where one is missing"
+    problem = f"{name} is {column[row]}, as pandas writes integers if one is missing"
     place = f"{path} {unit} {lines[row]}"
-    note = Note(len(given), place, problem, "nothing to do", "value", "read as whole numbers")
+    note = Note(len(given), place, problem, "nothing to do", "value", "read as integers")
     return column.fill_nan(None).cast(pl.Int64), [note]
 
 
@@ -171,9 +171,9 @@ def _texts(
         whole = [value and _whole_characters(value) for value in values]
         halves = [n for n, value in enumerate(values) if value != whole[n]]
         place = f"{path} {unit} {lines[halves[0]]}"
-        problem = f"{name} holds half a character (a surrogate alone)"
-        remedy = "cut texts between characters"
-        note = Note(len(halves), place, problem, remedy, "value", "read with \ufffd in its place")
+        problem = f"{name} has an unpaired surrogate"
+        remedy = "truncate texts only between characters"
+        note = Note(len(halves), place, problem, remedy, "value", "replaced by \ufffd")
         texts, _ = _texts(path, name, whole, lines, unit)
         return texts, [note]
 

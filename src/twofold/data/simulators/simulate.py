@@ -64,5 +64,5 @@ def _parameters(name: str, given: str) -> dict[str, Any]:
         try:
             values[key] = type(defaults[key])(value)
         except ValueError as error:
-            raise InputError(f"simulate:{name}: {key}='{value}' is no number") from error
+            raise InputError(f"simulate:{name}: {key}='{value}' is not a number") from error
     return values

@@ -219,7 +219,7 @@ class CatalogEngine:
 
     def _require_log(self) -> ChangeLog:
         if self._log is None:
-            raise InputError("the catalog cannot change without a place to keep it; give --state")
+            raise InputError("changes of the catalog need a state folder; give --state")
         return self._log
 
     def _change(self, change: CatalogChange) -> int:
@@ -259,14 +259,14 @@ class CatalogEngine:
                 return self._table(list(items.values())), placement
             # The log may contain items that only another model can place; this one is still served.
             for item_id in unplaceable:
-                log.warning("model '%s' leaves item '%s' out: %s", self.name, item_id, why)
+                log.warning("model '%s' leaves out item '%s': %s", self.name, item_id, why)
             items = {item_id: f for item_id, f in items.items() if item_id not in unplaceable}
         return None
 
     def _table(self, items: Sequence[ItemFields]) -> pl.DataFrame:
         for fields in items:
             if names := unknown_fields(self._model.catalog, fields):
-                message = "model '%s' takes item '%s' without %s, which its catalog lacks"
+                message = "model '%s' adds item '%s' without %s, which its catalog does not have"
                 log.warning(message, self.name, fields["item_id"], ", ".join(names))
         return items_table(self._model.catalog, items)
 

@@ -26,8 +26,8 @@ _MIN_KEY_LENGTH = 16
 _FORWARDED = (b"forwarded", b"x-forwarded-")
 """Headers that a proxy adds to the request of another client."""
 _NO_PROXY = (
-    "without keys this server answers only this machine, and a proxy may forward other clients; "
-    "start it with --api-key-file"
+    "without keys this server answers only clients on this machine, and a proxy may forward "
+    "others; start it with --api-key-file"
 )
 
 
@@ -78,7 +78,7 @@ def read_keys(path: Path) -> list[Key]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as keys: {error}") from None
     if not read:
-        raise InputError(f"{path}: holds no key; write a line NAME KEY")
+        raise InputError(f"{path}: has no key; write a line NAME KEY")
     if len({entry.name for entry in read}) < len(read) or len({e.key for e in read}) < len(read):
         raise InputError(f"{path}: two entries share a name or a key; give each its own")
     return [
@@ -186,7 +186,7 @@ class Access:
         wait = self._rates[key.name].take() if key.name in self._rates else 0.0
         if wait:
             seconds = math.ceil(wait)
-            detail = f"key '{key.name}' is over its rate; retry in {seconds} s"
+            detail = f"key '{key.name}' exceeds its rate limit; retry in {seconds} s"
             return 429, detail, {"Retry-After": str(seconds)}
         return None
 
@@ -209,7 +209,7 @@ class Access:
         """
         client = scope.get("client")
         if client is not None and not is_loopback(client[0]):
-            return 403, "without keys this server answers only this machine", {}
+            return 403, "without keys this server answers only clients on this machine", {}
         if any(name.startswith(_FORWARDED) for name, _ in scope["headers"]):
             return 403, _NO_PROXY, {}
         scope[ADMIN] = True

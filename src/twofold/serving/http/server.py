@@ -83,6 +83,6 @@ async def _serve(server: uvicorn.Server, bound: socket.socket, reloader: Reloade
 async def _reload(reloader: Reloader) -> None:
     try:
         await reloader.reload()
-        log.info("the model folders were read again and are served")
+        log.info("the model folders were reloaded")
     except (InputError, ReloadingError) as error:
         log.error("%s", error)

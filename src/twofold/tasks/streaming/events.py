@@ -74,7 +74,7 @@ class StreamedEvents:
             return table
         copy = self._pieces.at(np.array([self._copies.row]))
         user, item = copy.rows.select("user_id", "item_id").row(0)
-        problem = f"user '{user}' has item '{item}' at the same time in a row above: one event"
+        problem = f"user '{user}' has item '{item}' at the same time in an earlier row: one event"
         remedy = "remove the duplicate rows"
         return replace(table, notes=(Note(self._copies.count, copy.place(0), problem, remedy),))
 
