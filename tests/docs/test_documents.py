@@ -85,31 +85,26 @@ def test_make_targets_in_the_documents_exist() -> None:
             assert re.search(rf"^{target}:", makefile, re.M), f"{page.name}: make {target}"
 
 
-def test_the_results_in_the_readme_are_those_of_the_benchmark() -> None:
-    """Every figure of a row is that of its system in the benchmark's JSON, to three digits."""
-    published = json.loads((ROOT / "docs/benchmarks/data/quality.json").read_text())
-    runs = {run["name"]: run["tables"] for run in published["runs"]}
-    row = r"^\| (ml-[^|]*)?\| (\w+) \| (\w+@\d+) \|(.*)\|(.*)\|(.*)\|(.*) \((.*)\) \|$"
+def test_the_results_in_the_readme_are_those_of_the_published_studies() -> None:
+    """Every figure and verdict of a row is in the studies' JSON; a baseline is on their page."""
+    published = json.loads((ROOT / "docs/benchmarks/data/verdicts.json").read_text())
+    runs = {run["name"]: run["tables"][0]["rows"] for run in published["runs"]}
+    page = (ROOT / "docs/results/verdicts.md").read_text()
+    models, verdicts = r"(.*)\|(.*)\| (\.\d+) .*", r"(.*) · (.*)\|(.*)"
+    row = rf"^\| ([\w-]*-joint)? ?\| (search|recommendation) \|{models}\|{verdicts}\|$"
     rows = re.findall(row, README.read_text(), re.M)
-    assert len(rows) == 6
+    assert len(rows) == 2 * len(runs)
     name = ""
-    for dataset, requests, measure, joint, single, documents, other, system in rows:
-        name = dataset.strip() or name
-        table = next(t for t in runs[name] if t["title"].lower().startswith(requests.rstrip("s")))
-        known = _rounded(table["rows"], measure.lower().replace("@", "_"))
-        assert joint.strip(" *") in known["joint"]
-        if single.strip() != "not run":
-            assert single.strip(" *") in known[requests]
-        assert other.strip(" *") in known[system]
-        if documents.strip():
-            assert documents.strip(" *") in known["documents"]
+    for dataset, task, single, joint, baseline, behaviour, text, replace in rows:
+        name = dataset or name
+        known = {own["models"]: own for own in runs[name] if own["task"] == task}
+        assert single.strip(" *") == _rounded(known["deployed"]["own model"])
+        assert joint.strip(" *") == _rounded(known["deployed"]["joint"])
+        assert behaviour.strip(" *") == known["from behaviour"]["verdict"]
+        assert text.strip(" *") == known["with item text"]["verdict"]
+        assert replace.strip(" *") == known["deployed"]["verdict"]
+        assert baseline in page
 
 
-def _rounded(rows: list[dict[str, Any]], key: str) -> dict[str, set[str]]:
-    """The figures of each system, whatever its variant, as the README writes them."""
-    known: dict[str, set[str]] = {}
-    for row in rows:
-        if row.get(key) is not None:
-            system = row["system"].split(" (")[0]
-            known.setdefault(system, set()).add(f"{row[key]:.3f}".lstrip("0"))
-    return known
+def _rounded(value: float) -> str:
+    return f"{value:.3f}".lstrip("0")
