@@ -148,14 +148,14 @@ def _print_result(folder: "StudyFolder", json: bool) -> None:
     print(f"report: {folder.report}")
 
 
-def _interventions(asked: bool, only: list[str] | None) -> list["InterventionSet"]:
+def _interventions(every: bool, only: list[str] | None) -> list["InterventionSet"]:
     from twofold.studies.arms import INTERVENTION_SETS
 
     if unknown := [kind for kind in only or [] if kind not in INTERVENTION_SETS]:
         raise InputError(
             f"--only '{unknown[0]}': no such set; choose one of {', '.join(INTERVENTION_SETS)}"
         )
-    chosen = only or (INTERVENTION_SETS if asked else ())
+    chosen = only or (INTERVENTION_SETS if every else ())
     return [kind for kind in INTERVENTION_SETS if kind in chosen]
 
 

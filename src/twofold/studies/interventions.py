@@ -32,7 +32,7 @@ _BLOCK_RATIO = 0.8
 """The least popular item of a block has at least this share of the most popular one's targets
 (both plus one), so that even a steep head keeps its popularity."""
 
-Kind = Literal[
+InterventionKind = Literal[
     "shuffled", "flattened", "noise", "absent", "random-weights", "capped", "size-matched"
 ]
 TWO_BY_TWO: tuple[Literal["shuffled", "flattened", "noise"], ...] = (
@@ -53,7 +53,7 @@ class TaskIntervention:
         cap: the most targets that an item keeps, for `capped` and its `size-matched` control.
     """
 
-    kind: Kind
+    kind: InterventionKind
     task: Task
     cap: int | None = None
 
@@ -118,7 +118,7 @@ def two_by_two(task: Task) -> list[TaskIntervention]:
 def caps(source: Source, task: Task, items: int) -> list[TaskIntervention]:
     """Every cap that takes a target away, and its size-matched control."""
     most = target_counts(source, items).max()
-    kinds: tuple[Kind, ...] = ("capped", "size-matched")
+    kinds: tuple[InterventionKind, ...] = ("capped", "size-matched")
     return [TaskIntervention(kind, task, cap) for cap in CAPS if cap < most for kind in kinds]
 
 

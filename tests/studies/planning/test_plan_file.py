@@ -72,7 +72,9 @@ def test_a_plan_without_another_key_is_refused_with_what_to_do(
     folder: StudyFolder, key: str
 ) -> None:
     _saved(folder, {name: value for name, value in PLAN.items() if name != key})
-    with pytest.raises(InputError, match=f"its plan.json lacks {key}: .*; give another") as caught:
+    with pytest.raises(
+        InputError, match=rf"older .* \(plan.json lacks {key}\); continue it"
+    ) as caught:
         begin(folder, study_plan(), resume=True)
     assert "\n" not in str(caught.value)
 
@@ -89,7 +91,7 @@ def test_a_simulation_is_no_study(folder: StudyFolder) -> None:
     begin(folder, plan, resume=False)
     assert artifact.read_json(folder.plan)["levels"] == [0.0, 1.0]
     begin(folder, plan, resume=True)
-    with pytest.raises(InputError, match=r"lacks baselines, .*: it was begun by another command"):
+    with pytest.raises(InputError, match=r"was begun by another command, .* lacks baselines, "):
         begin(folder, study_plan(), resume=True)
 
 

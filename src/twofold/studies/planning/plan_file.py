@@ -45,8 +45,8 @@ class SavedPlan:
         names = [field.name for field in fields(cls)]
         if missing := ", ".join(name for name in sorted(names) if name not in content):
             raise InputError(
-                f"{file.parent}: its {file.name} lacks {missing}: it was begun by another command, "
-                f"or by an older version of twofold; give another folder"
+                f"{file.parent}: was begun by another command, or by an older version of twofold "
+                f"({file.name} lacks {missing}); continue it with that one, or give another folder"
             )
         known = {name: content[name] for name in names}
         return cls(**{**known, "training": full_settings(known["training"])})

@@ -26,7 +26,7 @@ SUFFIXES: Mapping[Text, str] = {"with": "-with-text", "without": "-from-behaviou
 """What follows an arm's name where it is judged for the question *transfer*."""
 
 CONDITIONS: Mapping[Text, str] = {"with": "with item text", "without": "from behaviour"}
-"""How the two kinds of models are called."""
+"""The names of the conditions."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def questions_of(
 ) -> Questions:
     """What a study trains and asks.
 
-    Where no item has a text, or the settings read none, both kinds of models are the same: they are
+    Where no item has a text, or the settings read none, both conditions are the same: models are
     trained once, and the question *transfer* is asked once, from behaviour.
 
     Args:
@@ -115,7 +115,7 @@ def questions_of(
 
 
 def settings_of(text: Text, dataset: PreparedDataset, config: TrainingConfig) -> dict[str, Any]:
-    """The settings of a kind of training, in place of the configuration's.
+    """The training settings of a condition that differ from the configuration.
 
     The hybrid part is fitted after training: checkpoints are compared by generative scores, which
     *transfer* is about.
