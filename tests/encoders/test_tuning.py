@@ -56,8 +56,8 @@ def test_pairs_are_of_one_history_recent_and_both_tasks_alike(
     texts = catalog.catalog.texts
     for pair in drawn:
         (answer,) = pair.answers
-        ends = np.flatnonzero(pair.right == answer)
-        assert any(pair.text in {texts[n] for n in pair.right[max(0, e - 5) : e]} for e in ends)
+        ends = np.flatnonzero(pair.relevant == answer)
+        assert any(pair.text in {texts[n] for n in pair.relevant[max(0, e - 5) : e]} for e in ends)
     other = epochs.of_epoch(seed=0, epoch=1)
     assert [pair.text for pair in other] != [pair.text for pair in pairs]
 
@@ -83,8 +83,8 @@ def test_tuning_brings_queries_near_their_answers(
         items = encoder.encode(texts)
         queries = encoder.encode([example.query or "" for example in examples])
         scores = queries @ items.T
-        right = [scores[n, e.targets].mean() for n, e in enumerate(examples)]
-        return float(np.mean(right) - scores.mean())
+        relevant = [scores[n, e.targets].mean() for n, e in enumerate(examples)]
+        return float(np.mean(relevant) - scores.mean())
 
     config = TuningConfig(epochs=8, batch=16, learning_rate=1e-3)
     before = sentence_encoder.fingerprint

@@ -53,8 +53,8 @@ def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
 
 def _encoder(dataset: PreparedDataset, examples: Examples) -> TextEncoder | None:
     """The default text encoder of the arm that learns from some examples of one task."""
-    asked = examples.texts() if len(examples.queries) else []
-    return resolve_encoder("auto", dataset.catalog.texts, asked)
+    queries = examples.texts() if len(examples.queries) else []
+    return resolve_encoder("auto", dataset.catalog.texts, queries)
 
 
 def _value(
@@ -83,5 +83,5 @@ def _states(
         return known.items[[positions[request.history[-1]] for request in judged.requests]]
     assert encoder is not None
     assert known.query_map is not None
-    asked = encoder.encode([request.query or "" for request in judged.requests])
-    return np.asarray(asked @ known.query_map.T, dtype=np.float32)
+    queries = encoder.encode([request.query or "" for request in judged.requests])
+    return np.asarray(queries @ known.query_map.T, dtype=np.float32)

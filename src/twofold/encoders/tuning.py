@@ -50,12 +50,12 @@ class _Pair(NamedTuple):
     Attributes:
         text: the text of a query, or of an item in a history.
         answers: the items from which the positive is drawn.
-        right: the items that are never negatives.
+        relevant: the items that are never negatives.
     """
 
     text: str
     answers: Ints
-    right: Ints
+    relevant: Ints
 
 
 def tune_encoder(
@@ -179,7 +179,7 @@ class _Pairs:
             history = self._histories[user]
             before = history[place - int(rng.integers(1, min(_WINDOW, place) + 1))]
             answer = history[place : place + 1]
-            pairs.append(_Pair(text=self._texts[before], answers=answer, right=history))
+            pairs.append(_Pair(text=self._texts[before], answers=answer, relevant=history))
         return self._queries + pairs
 
 
@@ -212,9 +212,9 @@ def _loss(
     queries = _vectors(model, [pair.text for pair in pairs])
     items = _vectors(model, [texts[answer] for answer in answers])
     scores = scale * queries @ items.T
-    right = np.stack([np.isin(answers, pair.right) for pair in pairs])
-    np.fill_diagonal(right, False)
-    scores = scores.masked_fill(torch.from_numpy(right).to(scores.device), -torch.inf)
+    relevant = np.stack([np.isin(answers, pair.relevant) for pair in pairs])
+    np.fill_diagonal(relevant, False)
+    scores = scores.masked_fill(torch.from_numpy(relevant).to(scores.device), -torch.inf)
     own = torch.arange(len(pairs), device=scores.device)
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 

@@ -122,8 +122,8 @@ class GenerativeModel:
         longest = max(len(request.tokens) for request in requests)
         positions = getattr(self.backbone.model.config, "max_position_embeddings", None) or np.inf
         batch = self.vocabulary.collate(requests, int(min(padded(longest), positions)))
-        asked = any(request.query for request in requests)
-        if self.hybrid is not None and asked and not self.tries:
+        with_query = any(request.query for request in requests)
+        if self.hybrid is not None and with_query and not self.tries:
             matches = torch.from_numpy(self.hybrid.scores([request.query for request in requests]))
             batch = replace(batch, matches=matches)
         return batch.to(self.device)

@@ -331,11 +331,11 @@ class EncodedSource(Sequence[EncodedExample]):
     def take(self, rows: Ints) -> EncodedExamples:
         """Some of the sequences, in this order."""
         examples = self._examples.take(rows)
-        asked = examples.query_of[examples.query_of >= 0]
+        given = examples.query_of[examples.query_of >= 0]
         if self._query_tokens is not None:
-            tokens = self._query_tokens.take(asked)
+            tokens = self._query_tokens.take(given)
         else:
-            different, places = np.unique(asked, return_inverse=True)
+            different, places = np.unique(given, return_inverse=True)
             tokens = self._vocabulary.encode_queries(self._texts(different)).take(places)
         return self._vocabulary.write(examples, tokens, self._queries(examples.query_of))
 

@@ -81,7 +81,7 @@ def require_times(times: Floats, source: str) -> None:
 
 
 def unused_events(interactions: pl.DataFrame, cutoff: float) -> list[Note]:
-    """Notes on the events from the cutoff on that are neither learnt from nor asked.
+    """Notes on the events from the cutoff on that are used neither for training nor for a request.
 
     Args:
         interactions: in time order within each user, with the column `split`.

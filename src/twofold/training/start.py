@@ -105,11 +105,11 @@ def start(
     read = dataset.catalog.texts if config.item_texts == "auto" else []
     texts = read or [""] * len(dataset.catalog)
     # An arm that does not learn search must not read its queries.
-    asked = dataset.task("search").examples if "search" in arm.tasks else Examples.of(())
-    queries = _some("search", asked).texts()
+    searches = dataset.task("search").examples if "search" in arm.tasks else Examples.of(())
+    queries = _some("search", searches).texts()
     encoder = dataset.once(
-        (_ENCODER, config.text_encoder, config.item_texts, bool(asked)),
-        lambda: resolve_encoder(config.text_encoder, read, queries) if read or asked else None,
+        (_ENCODER, config.text_encoder, config.item_texts, bool(searches)),
+        lambda: resolve_encoder(config.text_encoder, read, queries) if read or searches else None,
     )
     if is_fresh(config.backbone):
         vocabulary, backbone = _fresh(spaces, config, seed, [*read, *queries], encoder)

@@ -95,26 +95,27 @@ def _streamed(
         raise NotPlainError
     made = StreamedEvents(large["interactions"], items, folder.path)
     given = {"interactions": made.table(every_user="queries" not in large)}
-    asked: StreamedQueries | None = None
+    searches: StreamedQueries | None = None
     if "queries" in large:
-        asked = StreamedQueries(large["queries"], large["qrels"], items, made, folder.path)
-        if not made.times.alike(asked.times):
+        searches = StreamedQueries(large["queries"], large["qrels"], items, made, folder.path)
+        if not made.times.alike(searches.times):
             raise NotPlainError
-        given["queries"], given["qrels"] = asked.tables()
+        given["queries"], given["qrels"] = searches.tables()
     seen = "exclude" if made.repeat_share < REPEATS_ALLOWED else "keep"
     split = split_dataset(read_source(source, skip_unknown, given), str(source))
     protocol = SplitProtocol(seen=seen)  # type: ignore[arg-type]
     catalog = split.catalog
-    if asked is None:
+    if searches is None:
         judged = JudgedQueries.of(split.queries, split.qrels, catalog, made.events.users)
         frames: dict[TableName, pl.LazyFrame] = {
             "queries": split.queries.lazy(),
             "qrels": split.qrels.lazy(),
         }
     else:
-        judged, frames = asked.asked, {"queries": asked.queries, "qrels": asked.qrels}
+        judged = searches.judged
+        frames = {"queries": searches.queries, "qrels": searches.qrels}
     tables = StreamedTables(catalog, made.events, judged, frames, folder)
-    notes = (*split.notes, *(asked.notes if asked else ()))
+    notes = (*split.notes, *(searches.notes if searches else ()))
     return replace(split, tables=tables, protocol=protocol, notes=notes)
 
 

@@ -67,9 +67,9 @@ class StreamedEvents:
     def table(self, *, every_user: bool) -> Table:
         """Some rows as text, with a note on the copies that were left out: those that tell what
         the times are, and the earliest of each user or, unless it is asked for, of some users."""
-        first = self._first_rows if every_user else [self._first_rows[0][:_SHOWN]]
+        earliest = self._first_rows if every_user else [self._first_rows[0][:_SHOWN]]
         ends = [0, self.times.low[1], self.times.high[1]]
-        table = self._pieces.at(np.unique(np.concatenate([*first, ends]).astype(np.int64)))
+        table = self._pieces.at(np.unique(np.concatenate([*earliest, ends]).astype(np.int64)))
         if not self._copies.count:
             return table
         copy = self._pieces.at(np.array([self._copies.row]))

@@ -58,7 +58,7 @@ class StreamedQueries:
         folder: where pieces and arrays are written.
 
     Attributes:
-        asked: the queries that have a relevant item, mapped from files.
+        judged: the queries that have a relevant item, mapped from files.
         queries, qrels: the tables, with the columns of a prepared dataset.
         notes: what is to be said of the rows.
 
@@ -84,7 +84,7 @@ class StreamedQueries:
         self._splits = ArrayFile(folder, "query_splits", "|i1")
         texts = self._read_queries()
         counts = self._read_judgments()
-        self.asked = self._arrays(texts, counts)
+        self.judged = self._arrays(texts, counts)
         self.notes = [*self._histories.notes(self._pieces), *self._unjudged(counts)]
         self.queries, self.qrels = (
             pl.scan_parquet(sorted(folder.glob(f"{name}-*.parquet")), glob=False)
@@ -98,9 +98,9 @@ class StreamedQueries:
         if "user_id" in queries.rows.columns:  # what is to be said of all of them is in the notes
             rows = queries.rows.with_columns(user_id=pl.lit(None, pl.String))
             queries = queries.with_rows(rows)
-        first = self._judgments.at(np.array([0]))
-        rows = first.rows.drop("query_id").join(queries.rows.select("query_id"), how="cross")
-        return queries, Table(first.path, rows.select(first.rows.columns))
+        judgment = self._judgments.at(np.array([0]))
+        rows = judgment.rows.drop("query_id").join(queries.rows.select("query_id"), how="cross")
+        return queries, Table(judgment.path, rows.select(judgment.rows.columns))
 
     def _read_queries(self) -> Digests:
         """Write the queries in pieces, with what is known of each; return the hashes of texts."""
@@ -160,7 +160,7 @@ class StreamedQueries:
             rows.drop("row").write_parquet(self._piece("qrels", start))
             append_by(judged, judged["query"] >> _QUERY_BITS, self._bucket)
         del self._ids
-        self._answers = ArrayFile(self._folder, "answer_items", "<i4")
+        self._relevant = ArrayFile(self._folder, "answer_items", "<i4")
         self._grades = ArrayFile(self._folder, "answer_grades", "<i4")
         starts = range(0, self._pieces.rows, 1 << _QUERY_BITS)
         counts = [
@@ -169,7 +169,7 @@ class StreamedQueries:
         return np.concatenate(counts)[: self._pieces.rows]
 
     def _sorted(self, start: int) -> Ints:
-        """Write the answers of the queries of a bucket; return how many each has."""
+        """Write the relevant items of the queries of a bucket; return how many each has."""
         bucket = self._bucket(start >> _QUERY_BITS)
         rows = np.fromfile(bucket, dtype=_JUDGMENT) if bucket.exists() else np.zeros(0, _JUDGMENT)
         bucket.unlink(missing_ok=True)
@@ -177,12 +177,12 @@ class StreamedQueries:
         pairs = np.sort(rows["query"].astype(np.int64) << 32 | rows["item"])
         if (pairs[1:] == pairs[:-1]).any():
             raise NotPlainError
-        self._answers.write(rows["item"])
+        self._relevant.write(rows["item"])
         self._grades.write(rows["relevance"])
         return np.bincount(rows["query"] - np.uint32(start), minlength=1 << _QUERY_BITS)
 
     def _arrays(self, texts: Digests, counts: Ints) -> JudgedQueries:
-        """The queries that have a relevant item, and their answers; the others are left out."""
+        """The queries that have a relevant item, with these items; the others are left out."""
         judged = counts > 0
         users, times, splits = (
             file.mapped() for file in (self._users, self._seconds, self._splits)
@@ -203,7 +203,7 @@ class StreamedQueries:
             times=times,
             splits=splits,
             starts=np.concatenate([[0], np.cumsum(counts[judged])]),
-            items=self._answers.mapped(),
+            items=self._relevant.mapped(),
             relevances=self._grades.mapped(),
         )
 
@@ -249,7 +249,7 @@ class _Histories:
     def __init__(self, events: StreamedEvents) -> None:
         self._events = events
         self._all_early = True
-        self._found: dict[tuple[str, str], tuple[int, int]] = {}
+        self._counted: dict[tuple[str, str], tuple[int, int]] = {}
 
     def add(self, queries: pl.DataFrame, start: int) -> Ints:
         """The number of each query's user or -1; `start` is the number of the first row."""
@@ -266,16 +266,16 @@ class _Histories:
         self._all_early &= bool((times[timed] <= self._events.begins[users[timed]]).all())
         for reason, chosen in ((STRANGER, stranger), (UNTIMED, untimed), (EARLY, timed)):
             if chosen.any():
-                count, first = self._found.get(reason, (0, start + int(chosen.argmax())))
-                self._found[reason] = count + int(chosen.sum()), first
+                count, first = self._counted.get(reason, (0, start + int(chosen.argmax())))
+                self._counted[reason] = count + int(chosen.sum()), first
         return users
 
     def notes(self, pieces: Pieces) -> list[Note]:
         """What is to be said of the queries."""
         notes = []
         for reason in (STRANGER, UNTIMED, EARLY):
-            if reason in self._found and (reason != EARLY or self._all_early):
-                count, row = self._found[reason]
+            if reason in self._counted and (reason != EARLY or self._all_early):
+                count, row = self._counted[reason]
                 query, user = pieces.at(np.array([row])).rows.select("query_id", "user_id").row(0)
                 notes.append(history_note(reason, count, pieces.place(row), query, user))
         return notes
