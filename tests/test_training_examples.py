@@ -1,7 +1,7 @@
 """Training examples: histories in windows, arrays of examples, and records that lose no field."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -59,13 +59,7 @@ def test_targets_are_counted_in_any_order(runs: list[tuple[int, int]], in_order:
 
 def test_cutting_keeps_the_weights_of_the_targets_that_stay() -> None:
     whole = _events(6)
-    weighted = Example(
-        history=whole.history,
-        query=None,
-        targets=whole.targets,
-        visible=whole.visible,
-        weights=np.arange(5, dtype=np.float64),
-    )
+    weighted = replace(whole, weights=np.arange(5, dtype=np.float64))
     cut = weighted.cut(2)
     assert (cut.targets.tolist(), cut.visible.tolist()) == ([4, 5], [1, 2])
     assert cut.weights is not None
