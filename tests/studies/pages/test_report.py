@@ -85,7 +85,7 @@ def test_verdicts_in_words(verdict: Verdict, words: str, provisional: bool) -> N
 @needs_browser
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [380, 1000])
+@pytest.mark.parametrize("width", [420, 1000])
 def test_the_page_opens_without_an_error(study_folder: Path, scheme: str, width: int) -> None:
     from playwright.sync_api import sync_playwright
 
@@ -105,6 +105,13 @@ def test_the_page_opens_without_an_error(study_folder: Path, scheme: str, width:
         assert page.locator(".verdict").count() == 6
         assert page.locator("figure svg").count() == 9
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert (
+            page.evaluate(
+                "[...document.querySelectorAll('.wide')].filter(box => box.scrollWidth > "
+                "box.clientWidth).map(box => box.innerText.slice(0, 80))"
+            )
+            == []
+        )
         ink, paper = page.evaluate(
             "['color', 'backgroundColor'].map(name => "
             "+getComputedStyle(document.body)[name].match(/\\d+/)[0])"

@@ -78,12 +78,14 @@ def figure(result: Training, study: "StudyResult") -> "Figure":
                 if not curve:
                     continue
                 label = arm if number == 0 else None
-                axis.plot(*zip(*curve, strict=True), color=colour, lw=1.5, label=label)
+                # A control repeats the plain arm's curve up to its end.
+                order = 3 if arm in study.tasks else 2
+                steps, values = zip(*curve, strict=True)
+                axis.plot(steps, values, color=colour, lw=1.5, label=label, zorder=order)
                 best = [point for point in curve if point[0] == model.best_update]
                 axis.plot(*zip(*best, strict=True), "o", color=colour, ms=5)
         plots.title(axis, task)
         axis.set_xlabel("steps")
-        axis.set_ylim(bottom=0)
         plots.legend(axis)
     axes[0].set_ylabel(f"validation {study.stamp.selection}")
     return figure
@@ -94,17 +96,19 @@ CHAPTER = """
 <figure>
 {{ figures.curves | safe }}
 <figcaption>Validation {{ study.stamp.selection }}; a dot marks the best checkpoint, which is kept.
-The joint arm keeps one checkpoint for both tasks.</figcaption>
+The joint arm keeps one checkpoint for both tasks. A control continues the training of its
+single-task arm. Each panel has its own range of values.</figcaption>
 </figure>
 <div class="wide">
 <table>
 <thead><tr><th>arm</th><th>seed</th><th>steps</th><th>best at</th><th>epochs</th>
-<th>ended by</th><th>validation</th><th>still improving</th></tr></thead>
+<th>ended by</th><th>vali&shy;dation</th><th>still im&shy;proving</th></tr></thead>
 <tbody>
 {% for arm, models in result.items() %}{% for model in models %}
 <tr><td>{{ arm }}</td><td>{{ loop.index0 }}</td>
 <td>{{ model.updates }}</td><td>{{ model.best_update }}</td><td>{{ model.passes | round(1) }}</td>
-<td>{{ model.ended_by }}</td><td>{{ "%.0f" | format(100 * model.validation_share) }} %</td>
+<td>{{ model.ended_by | breakable }}</td>
+<td>{{ "%.0f" | format(100 * model.validation_share) }} %</td>
 <td>{{ "yes" if model.still_improving else "no" }}</td></tr>
 {% endfor %}{% endfor %}
 </tbody>

@@ -4,6 +4,7 @@ Invariant: every number on a page is in the result. Needs no torch; jinja2 and m
 loaded when a page is written.
 """
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,10 +97,18 @@ def environment() -> "jinja2.Environment":
         "interval": lambda bounds: interval(bounds, signed=True),
         "range": interval,
         "effect": _effect,
+        "breakable": _breakable,
         "count": lambda value: f"{value:,}",
         "percent": lambda share: f"{round(100 * share)} %",
     }
     return made
+
+
+def _breakable(name: str) -> str:
+    """The name of a measure or setting, with possible line breaks before `@` and `_`."""
+    import markupsafe
+
+    return markupsafe.Markup(re.sub("([@_])", r"<wbr>\1", str(markupsafe.escape(name))))
 
 
 def _effect(effect: Difference) -> str:
