@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it: no test asks the network
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch reads it: processes must not share a core
 
+import hypothesis
 import pytest
 
 from twofold.data.formats import Table
@@ -14,6 +15,15 @@ from twofold.data.simulators.catalog import catalog as simulated_catalog
 from twofold.data.validation import validate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
+
+# A test says what is right, not how fast it is on a machine that others use.
+hypothesis.settings.register_profile(
+    "untimed",
+    hypothesis.settings(),  # in CI, those of CI
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = ["tests.fixtures.models", "tests.fixtures.encoders"]
 

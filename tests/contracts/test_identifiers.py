@@ -43,7 +43,7 @@ SCHEMES: dict[str, Callable[[int], Identifiers]] = {
 
 
 @pytest.mark.parametrize("scheme", sorted(set(SCHEMES) - {"rq-vae"}))  # seconds a fit
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(items=st.integers(1, 200))
 def test_every_item_has_one_identifier_of_its_own(scheme: str, items: int) -> None:
     made = SCHEMES[scheme](items)

@@ -168,7 +168,7 @@ def check_folder(folder: Path, tables: dict[str, tuple[str, list[list[str]]]]) -
 
 
 UNHURRIED = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

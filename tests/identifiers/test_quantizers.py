@@ -69,7 +69,7 @@ def test_a_vector_has_the_same_codes_alone_and_among_others(name: QuantizerName)
 
 
 @every
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(items=st.integers(1, 40), distinct=st.integers(1, 40), zeros=st.booleans())
 def test_few_or_equal_vectors_get_codes(
     name: QuantizerName, items: int, distinct: int, zeros: bool
@@ -87,7 +87,7 @@ def test_few_or_equal_vectors_get_codes(
 
 
 @residual
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000))
 def test_no_code_is_idle(name: QuantizerName, seed: int) -> None:
     # Ten far outliers and a dense cloud: where plain k-means leaves codes without vectors.

@@ -24,7 +24,7 @@ def _identifiers(made: SemanticCodes) -> Identifiers:
 
 
 @pytest.mark.parametrize("name", QUANTIZERS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(items=st.integers(1, 60), distinct=st.integers(1, 60))
 def test_no_two_items_share_an_identifier(name: QuantizerName, items: int, distinct: int) -> None:
     vectors = _vectors(items, distinct)

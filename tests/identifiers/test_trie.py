@@ -37,7 +37,7 @@ def prefixes(trie: Trie) -> list[list[tuple[int, ...]]]:
     return levels[1:]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(identifiers())
 def test_a_trie_has_every_prefix_once_in_order(made: Identifiers) -> None:
     trie = build_trie(made)
@@ -47,7 +47,7 @@ def test_a_trie_has_every_prefix_once_in_order(made: Identifiers) -> None:
     assert [rows[item] for item in trie.items] == sorted(rows)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(identifiers(), st.integers(0, 100))
 def test_counts_are_of_the_allowed_items_below_each_node(made: Identifiers, seed: int) -> None:
     trie = build_trie(made)
@@ -58,7 +58,7 @@ def test_counts_are_of_the_allowed_items_below_each_node(made: Identifiers, seed
         assert trie.counts(allowed)[level].tolist() == [below[prefix] for prefix in of_level]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(identifiers(), st.integers(0, 100))
 def test_an_item_leaves_the_counts_and_returns(made: Identifiers, seed: int) -> None:
     trie = build_trie(made)
@@ -70,7 +70,7 @@ def test_an_item_leaves_the_counts_and_returns(made: Identifiers, seed: int) -> 
     assert all(np.array_equal(a, b) for a, b in zip(counts, trie.counts(), strict=True))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(identifiers(), st.integers(0, 100))
 def test_exclusions_are_counted_along_their_paths(made: Identifiers, seed: int) -> None:
     trie, rng = build_trie(made), np.random.default_rng(seed)

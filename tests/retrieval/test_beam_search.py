@@ -94,7 +94,7 @@ def _items(top: TopItems, row: int) -> list[int]:
     return items
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(identifiers(), st.integers(0, 1000), st.booleans(), st.integers(1, 45))
 def test_with_enough_beams_it_is_exact(made: Identifiers, seed: int, coarse: bool, k: int) -> None:
     rng = np.random.default_rng(seed)
@@ -110,7 +110,7 @@ def test_with_enough_beams_it_is_exact(made: Identifiers, seed: int, coarse: boo
         assert top.scores[row][: len(wanted)].tolist() == [scores[n] for n in wanted]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(identifiers(), st.integers(0, 1000))
 def test_a_filter_does_not_reorder_what_passes_it(made: Identifiers, seed: int) -> None:
     allowed = np.random.default_rng(seed).random(len(made)) < 0.5
@@ -121,7 +121,7 @@ def test_a_filter_does_not_reorder_what_passes_it(made: Identifiers, seed: int) 
     assert passed == [item for item in whole if allowed[item]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     identifiers(),
     st.integers(0, 1000),
@@ -147,7 +147,7 @@ def test_k_items_come_back_whenever_k_are_allowed(
         assert scores == sorted(scores, reverse=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(identifiers(), st.integers(0, 1000))
 def test_scores_are_probabilities_of_what_the_catalog_holds(made: Identifiers, seed: int) -> None:
     """Whatever is filtered, they sum to 1 over the whole catalog."""

@@ -31,7 +31,7 @@ def _by_item(ranking: Ranking) -> dict[str, float]:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("kind", ["shared", "separate", "shared prefix"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(made=identifiers(most=25), seed=st.integers(0, 1000))
 def test_it_ranks_by_what_training_sees(
     backbone: str, kind: str, made: Identifiers, seed: int
@@ -54,7 +54,7 @@ def test_it_ranks_by_what_training_sees(
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(made=identifiers(), seed=st.integers(0, 1000))
 def test_a_filter_does_not_reorder_what_passes_it(
     backbone: str, made: Identifiers, seed: int

@@ -14,7 +14,7 @@ from twofold.retrieval.scoring import Context, explain, score_items
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("kind", ["shared", "separate", "shared prefix"])
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(made=identifiers(most=25), seed=st.integers(0, 1000))
 def test_given_items_are_scored_as_they_are_ranked(
     backbone: str, kind: str, made: Identifiers, seed: int

@@ -70,7 +70,6 @@ def _try(
     @settings(
         max_examples=cases,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

@@ -47,7 +47,7 @@ def _source(counts: Ints, rng: np.random.Generator) -> Source:
     return Source("recommendation", examples)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(counts_of_items, st.integers(0, 3))
 def test_shuffling_is_a_bijection_that_keeps_popularity(counts: list[int], seed: int) -> None:
     before = np.array(counts)
@@ -110,7 +110,7 @@ def test_renaming_reaches_history_and_targets_alike() -> None:
         assert new.visible is old.visible
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(counts_of_items.filter(any))
 def test_flattening_weighs_every_item_the_same_and_leaves_the_rest(counts: list[int]) -> None:
     source = _source(np.array(counts), np.random.default_rng(0))
@@ -128,7 +128,7 @@ def test_flattening_weighs_every_item_the_same_and_leaves_the_rest(counts: list[
     assert weight.sum() == pytest.approx(sum(counts))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(counts_of_items.filter(any), st.integers(0, 3))
 def test_absent_keeps_popularity_and_contexts_exactly(counts: list[int], seed: int) -> None:
     source = _source(np.array(counts), np.random.default_rng(0))
@@ -169,7 +169,7 @@ def test_random_weights_are_those_of_flattened_and_leave_popularity() -> None:
     assert effective_targets(flat) < 0.15
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(counts_of_items.filter(any), st.sampled_from(CAPS), st.integers(0, 3))
 def test_a_cap_and_its_control_keep_as_many_targets(counts: list[int], cap: int, seed: int) -> None:
     source = _source(np.array(counts), np.random.default_rng(0))
@@ -184,7 +184,7 @@ def test_a_cap_and_its_control_keep_as_many_targets(counts: list[int], cap: int,
     assert {example.history.tobytes() for example in under.examples} <= inputs
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(counts_of_items.filter(any), st.integers(1, 10))
 def test_interventions_meet_the_targets_that_training_reaches(counts: list[int], most: int) -> None:
     """A decoder reads the last items of a history: what lies before is no target of anything."""

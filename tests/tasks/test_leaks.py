@@ -82,7 +82,7 @@ def _held_out(dataset: PreparedDataset) -> dict[str, _User]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(events, queries, st.none() | st.integers(101, 106).map(float))
 def test_no_leak(log: list, asked: list, cutoff: float | None) -> None:  # type: ignore[type-arg]
     if cutoff is not None:
@@ -98,7 +98,7 @@ many_events = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(many_events, queries, st.integers(1, 12))
 def test_no_leak_in_any_fold(log: list, asked: list, number: int) -> None:  # type: ignore[type-arg]
     whole = _dataset(log, asked, None)

@@ -84,7 +84,7 @@ def test_a_pair_is_seen_in_training_or_known_to_the_other_task_alone(
     assert asked.labels.tolist() == ["this task", "neither task", "neither task"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(small_counts)
 def test_bands_are_in_the_order_of_popularity(counts: list[int]) -> None:
     values = np.array(counts)

@@ -42,7 +42,7 @@ def _plain(states: torch.Tensor, embeddings: torch.Tensor, targets: Targets) -> 
     return (targets.weights * each).sum()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6), st.integers(1, 30), st.integers(2, 40), st.integers(1, 60),
     st.sampled_from([1, 400, 20_000, 10**6]), st.sampled_from([0, 64]), st.sampled_from([7, 1024]),
@@ -76,7 +76,7 @@ def test_bfloat16_products_change_gradients_a_little_and_the_loss_not_at_all() -
         assert (found - wanted).norm() < 0.02 * wanted.norm()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 20), st.integers(2, 30), st.integers(1, 40))
 def test_sampled_equals_full_when_every_code_is_drawn_once(
     seed: int, contexts: int, codes: int, targets: int
@@ -165,7 +165,7 @@ def test_each_level_is_normalised_over_its_own_codes() -> None:
     torch.testing.assert_close(torch.autograd.grad(found, [states, embeddings]), wanted)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(identifiers(most=25), st.integers(0, 1000), st.sampled_from([1, 400, 10**6]))
 def test_a_softmax_is_over_the_valid_continuations(
     made: Identifiers, seed: int, chunk_bytes: int

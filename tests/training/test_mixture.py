@@ -12,7 +12,7 @@ from twofold.training.mixture import Mixture
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=50)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lengths, lengths, st.integers(1, 200), st.integers(0, 5))
 def test_every_epoch_holds_every_row_once_within_the_budget(
     first: list[int], second: list[int], budget: int, seed: int

@@ -27,7 +27,7 @@ def test_a_run_of_popular_items_diverges_least_from_a_popular_test() -> None:
     assert near < far
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(small_counts)
 def test_gini_is_the_mean_difference_over_twice_the_mean(counts: list[int]) -> None:
     values = np.array(counts)

@@ -16,7 +16,7 @@ from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(20, 400), st.integers(0, 5))
 def test_matched_items_are_others_and_about_as_popular(n: int, seed: int) -> None:
     popularity = np.random.default_rng(seed).permutation(n)

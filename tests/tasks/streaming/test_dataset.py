@@ -232,7 +232,7 @@ USERS, ITEMS = st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(["i1", "i2
 TIMES = st.integers(1_600_000_000, 1_600_000_006)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     log=st.lists(st.tuples(USERS, ITEMS, TIMES), min_size=1, max_size=30),
     asked=st.lists(

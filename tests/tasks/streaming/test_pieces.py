@@ -95,7 +95,7 @@ def test_any_other_is_read_whole(data: bytes, tmp_path: Path) -> None:
 CELLS = st.text(st.sampled_from('ab,"\n\r\t \u2028é'), max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     lines=st.lists(CELLS, min_size=1, max_size=12),
     block=st.integers(1, 20),
