@@ -148,7 +148,7 @@ def _coverage(name: str, world: World, seeds: int, draws: int, rng: np.random.Ge
         yield Row(what, setting, held, freak, 0.94)
 
 
-# Do they cover where each seed has another fold?
+# Coverage if each seed has another fold
 
 FOLDS: dict[str, World] = {
     "other queries": World(folds="queries"),
@@ -375,7 +375,7 @@ def _grown(whole: TaskScores, question: Question) -> tuple[str, int]:
     return "not enough data", LOOKS[-1]
 
 
-# Is what a study is told to need enough?
+# Is the recommended number of seeds or requests enough?
 
 
 def plans(draws: int) -> Checks:
@@ -483,14 +483,14 @@ def _same(rng: np.random.Generator) -> TaskScores:
 
 CHECKS: dict[str, tuple[str, Callable[[int], Checks]]] = {
     "coverage": ("Do the intervals cover?", coverage),
-    "folds": ("Do they cover where each seed has another fold?", folds),
+    "folds": ("Coverage if each seed has another fold", folds),
     "gained": ("What do folds gain?", gained),
-    "errors": ("How often does a verdict see what is not there?", errors),
-    "borders": ("How often is a verdict false at its border?", borders),
-    "ranks": ("Is a contradiction between the first ranks and the others told?", ranks),
-    "looks": ("What does it cost to look before the end?", looks),
+    "errors": ("How often does a verdict report an effect that does not exist?", errors),
+    "borders": ("How often is a verdict false at the limit of its hypothesis?", borders),
+    "ranks": ("Is a contradiction between the first ranks and the others reported?", ranks),
+    "looks": ("What do interim looks cost?", looks),
     "growing": ("What does it cost to look before the end, where seeds have folds?", growing),
-    "plans": ("Is what a study is told to need enough?", plans),
+    "plans": ("Is the recommended number of seeds or requests enough?", plans),
     "plans_of_folds": ("Is it enough where seeds have folds?", plans_of_folds),
     "degenerate": ("Do tables that cannot decide ever decide?", degenerate),
 }

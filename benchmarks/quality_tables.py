@@ -60,12 +60,12 @@ PUBLISHED = {
         ),
         Published(
             *("HSTU-large", 0.3294, 0.1893),
-            "Zhai et al. 2024; given the time of the event that is asked for; filter not stated",
+            "Zhai et al. 2024; reads the time of the target event; filter not stated",
             given_time=True,
         ),
         Published(
             *("HSTU in RecTools", 0.3642, 0.2164),
-            "RecTools' tutorial; given the time of the event that is asked for (its own ablation: "
+            "RecTools' tutorial; reads the time of the target event (its own ablation: "
             ".3205 with, .3023 without); seen filtered; 3,706 items",
             given_time=True,
         ),
