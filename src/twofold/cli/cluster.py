@@ -50,8 +50,8 @@ def train(
     resume: Resume = False,
     **options: Any,
 ) -> None:
-    """`twofold train` in several processes of a Ray cluster, which are started anew from the last
-    state where one is lost. All machines need Twofold, the dataset, and the folder of --out at the
+    """`twofold train` in several processes of a Ray cluster, which are restarted from the last
+    state if one is lost. All machines need Twofold, the dataset, and the folder of --out at the
     same path."""
     from twofold import artifact
     from twofold.cluster.connection import connected

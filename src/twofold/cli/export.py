@@ -13,13 +13,13 @@ State = Annotated[
         "--state",
         exists=True,
         file_okay=False,
-        help="Folder of catalog changes by `items` or `serve`, which are exported as well.",
+        help="Folder with catalog changes of `items` or `serve`, which are exported as well.",
     ),
 ]
 
 
 def export(model: Model, out: Out, state: State = None) -> None:
-    """Write a decoder with semantic IDs for an engine that decodes wide beams on GPUs."""
+    """Write a decoder with semantic IDs for an inference engine with wide beams on GPUs."""
     from twofold import artifact
     from twofold.model.export import export_model, require_exportable
     from twofold.serving.engines.catalog_engine import load_engine

@@ -23,7 +23,7 @@ State = Annotated[
 
 @items.command()
 def add(model: Model, file: File, state: State) -> None:
-    """Make new items retrievable, placed by their texts, and bring removed ones back."""
+    """Make new items retrievable, placed by their texts, and restore removed ones."""
     from twofold.additions.fields import nonempty_fields
 
     fields = [nonempty_fields(row) for row in _rows(file).iter_rows(named=True)]

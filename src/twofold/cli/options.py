@@ -76,14 +76,16 @@ Tune = Annotated[
 MaxSteps = Annotated[
     int | None,
     typer.Option(
-        "--max-steps", min=1, help="Most steps of a training; by default early stopping ends it."
+        "--max-steps",
+        min=1,
+        help="Most steps of a training; by default early stopping ends it.",
     ),
 ]
 MaxTime = Annotated[
     float | None,
     typer.Option(
         "--max-time",
-        help="Most minutes of a training; a run that this ends cannot be repeated bit by bit.",
+        help="Largest number of minutes of a training; such a run is not reproducible to the bit.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -117,7 +119,7 @@ SkipUnknown = Annotated[
     bool,
     typer.Option(
         "--skip-unknown",
-        help="Leave out rows of interactions and qrels that name an unknown item or query, where a "
+        help="Leave out rows of interactions and qrels with an unknown item or query, when a "
         "source is read; left_out.jsonl of the prepared folder lists them.",
     ),
 ]

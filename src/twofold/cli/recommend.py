@@ -20,13 +20,13 @@ def recommend(
         str | None,
         typer.Option(
             "--at",
-            help="When the items are asked for, for a model that was trained with request_time: "
+            help="Time of the request, for a model that was trained with request_time: "
             "seconds since 1970, an ISO time or a date.",
         ),
     ] = None,
     last_event: Annotated[
         str | None,
-        typer.Option("--last-event", help="When the last event of the history was, for --at."),
+        typer.Option("--last-event", help="Time of the last event of the history; needs --at."),
     ] = None,
     k: TopK = 10,
     json: Json = False,

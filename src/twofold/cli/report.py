@@ -21,7 +21,7 @@ def report(
         Path | None, typer.Argument(help="Another study of the same data and protocol.")
     ] = None,
     form: Annotated[
-        FormatName, typer.Option("--format", help="How the tables are written.")
+        FormatName, typer.Option("--format", help="Format of the tables.")
     ] = FormatName.markdown,
 ) -> None:
     """Print the tables of a study for a paper, or compare two studies."""

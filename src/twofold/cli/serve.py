@@ -12,7 +12,7 @@ _ARMS = ("joint", "search", "recommendation")
 
 Host = Annotated[str, typer.Option("--host", help="Address to bind.")]
 Port = Annotated[
-    int, typer.Option("--port", min=0, max=65535, help="Port to bind; 0 for any that is free.")
+    int, typer.Option("--port", min=0, max=65535, help="Port to bind; 0 for any free port.")
 ]
 State = Annotated[
     Path | None,
@@ -42,13 +42,11 @@ def serve(
     api_key_file: KeyFile = None,
     max_batch_size: Annotated[
         int,
-        typer.Option(
-            "--max-batch-size", min=1, help="Limit of requests that are answered together."
-        ),
+        typer.Option("--max-batch-size", min=1, help="Most requests that are answered together."),
     ] = 32,
     max_queue_size: Annotated[
         int,
-        typer.Option("--max-queue-size", min=1, help="Limit of queued requests; more get 429."),
+        typer.Option("--max-queue-size", min=1, help="Most queued requests; further ones get 429."),
     ] = 64,
     batch_window_ms: Annotated[
         float,

@@ -19,9 +19,9 @@ MaxSeeds = Annotated[
     typer.Option(
         "--max-seeds",
         min=3,
-        help="In place of --seeds: add seeds, N at most, until every task has a verdict for each "
+        help="Instead of --seeds: add seeds, at most N, until every task has a verdict for each "
         "question. There are interim looks after 3, 5, 8, 12 and N seeds; alpha spending keeps the "
-        "error of a single one. A resumed study keeps its plan of looks.",
+        "error of all of them at 5 %. A resumed study keeps its plan of looks.",
         metavar="N",
     ),
 ]
@@ -41,8 +41,8 @@ StudyThreads = Annotated[
         "--threads",
         min=1,
         max=1024,
-        help="Number of CPU threads of each worker; an equal share of all by default. Numbers "
-        "repeat to the last digit for one number of threads.",
+        help="Number of CPU threads of each worker; an equal share of all by default. "
+        "Results are the same to the last digit for the same number.",
     ),
 ]
 Workers = Annotated[
@@ -69,9 +69,10 @@ FoldsOption = Annotated[
     FoldsName | None,
     typer.Option(
         "--folds",
-        help="Each seed tests other queries and, of users with ten events and more, another event, "
-        "and trains on the rest: where Twofold made the split (auto), also of queries that name "
-        "their split (all), or never (none). auto by default.",
+        help="Whether each seed tests other queries and, for users with at least ten events, "
+        "another event, and trains on the rest: auto does so where Twofold made the split, all "
+        "also for queries with a split column, and none keeps one split for all seeds. "
+        "auto by default.",
     ),
 ]
 
@@ -121,8 +122,8 @@ MeasureName = Annotated[
     str | None,
     typer.Option(
         "--measure",
-        help="The primary measure, which decides the verdict: Recall@30 (Recall@10 where the "
-        "catalog is small) or another one of the report, such as nDCG@10.",
+        help="The primary measure, which decides the verdict: Recall@30 (Recall@10 for a small "
+        "catalog) or another one of the report, such as nDCG@10.",
     ),
 ]
 Interventions = Annotated[

@@ -113,9 +113,9 @@ class TrainingConfig(pydantic.BaseModel):
     )
     request_time: bool = pydantic.Field(
         False,
-        description="whether recommendation reads how long after the last event of the history it "
-        "is asked for; an evaluation then tells the model the time of the event that is asked for, "
-        "which other models are not told",
+        description="whether recommendation reads the time between the last event of the history "
+        "and the request; an evaluation then passes the time of the target event to the model, "
+        "which other models do not read",
     )
     dropout: float = pydantic.Field(
         0.1, ge=0, lt=1, description="dropout of newly initialised models"
