@@ -397,7 +397,7 @@ def test_it_says_how_far_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     caplog.set_level("INFO")
     load_dataset(_write(tmp_path / "source"))
     assert any("interactions: 3 of 18 pieces, " in line for line in caplog.messages)
-    for what in ("events by user: ", "queries: ", "judgments: ", "answers by query: "):
+    for what in ("events by user: ", "queries: ", "judgments: ", "relevant items by query: "):
         assert any(line.startswith(what) for line in caplog.messages)
 
 
@@ -409,3 +409,32 @@ def test_other_sources_and_splits_are_read_whole(tmp_path: Path) -> None:
     pl.read_parquet(source / "interactions.parquet").write_ndjson(source / "interactions.jsonl")
     (source / "interactions.parquet").unlink()
     assert not isinstance(load_dataset(source).tables, StreamedTables)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_small_table_in_another_encoding_is_read_whole_alone(tmp_path: Path) -> None:
+    source = _write(tmp_path / "source")
+    text = pl.read_parquet(source / "queries.parquet").write_csv()
+    (source / "queries.csv").write_text(text, encoding="utf-16")
+    (source / "queries.parquet").unlink()
+    assert _same(source, tmp_path)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_table_that_is_not_readable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _in_format(_write(tmp_path / "source"), ".csv")
+    denied = source / "interactions.csv"
+    denied.unlink()
+    denied.symlink_to(denied)  # as root every file could be read
+    _assert_refused_alike(source, monkeypatch)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_the_log_says_why_tables_are_read_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    load_dataset(_write(tmp_path / "source", NOT_PLAIN["a far time"]))
+    assert "the tables are read whole (interactions: a timestamp needs a note" in caplog.text

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold.tasks.streaming import numbering
-from twofold.tasks.streaming.files import NotPlainError
+from twofold.tasks.streaming.files import NotStreamableError
 from twofold.tasks.streaming.numbering import DifferentTexts, Digests, Numbering
 
 TEXTS = st.lists(st.text(max_size=2), min_size=1, max_size=20)
@@ -41,12 +41,12 @@ def test_different_texts_are_found(texts: list[str]) -> None:
     known = DifferentTexts(Digests.of(_column(texts)))
     order = np.random.default_rng(0).permutation(len(texts))
     assert known.find(_column(texts).gather(order)).tolist() == order.tolist()
-    with pytest.raises(NotPlainError):
+    with pytest.raises(NotStreamableError):
         known.find(_column(["another text"]))
 
 
 def test_a_text_that_stands_twice_is_seen() -> None:
-    with pytest.raises(NotPlainError):
+    with pytest.raises(NotStreamableError):
         DifferentTexts(Digests.of(_column(["a", "b", "a"])))
 
 
@@ -61,11 +61,11 @@ def test_texts_with_the_same_hash_are_not_taken_for_one(monkeypatch: pytest.Monk
     monkeypatch.setattr(numbering, "_hash", by_length)
     made = Numbering("text")
     assert made.add(_column(["a", "bb", "a"])).tolist() == [0, 1, 0]
-    with pytest.raises(NotPlainError):
+    with pytest.raises(NotStreamableError):
         made.add(_column(["c"]))
-    with pytest.raises(NotPlainError):
+    with pytest.raises(NotStreamableError):
         made.find(_column(["c"]))
-    with pytest.raises(NotPlainError):
+    with pytest.raises(NotStreamableError):
         Digests.of(_column(["a", "c"])).first_equal()
-    with pytest.raises(NotPlainError):
+    with pytest.raises(NotStreamableError):
         DifferentTexts(Digests.of(_column(["a", "bb"]))).find(_column(["c"]))

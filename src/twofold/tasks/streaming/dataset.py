@@ -24,7 +24,7 @@ from twofold.tasks.prepared import Columns, PreparedDataset, SplitProtocol, Tabl
 from twofold.tasks.split import REPEATS_ALLOWED, split_dataset
 from twofold.tasks.streaming import events, files, queries
 from twofold.tasks.streaming.events import StreamedEvents
-from twofold.tasks.streaming.files import NotPlainError, TemporaryFolder
+from twofold.tasks.streaming.files import NotStreamableError, TemporaryFolder
 from twofold.tasks.streaming.pieces import Pieces, pieces_of
 from twofold.tasks.streaming.queries import StreamedQueries
 
@@ -52,10 +52,10 @@ def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
     folder = TemporaryFolder(needed)
     try:
         return _streamed(source, skip_unknown, folder, large)
-    except (NotPlainError, InputError, pl.exceptions.PolarsError):
-        # The whole says what is wrong, with the right counts, or that nothing is: another table may
-        # be at fault, and the few rows that were validated may look wrong by themselves.
-        _log.info("%s: not every row is plain, so that the tables are read whole", source)
+    except (NotStreamableError, InputError, OSError, pl.exceptions.PolarsError) as error:
+        # Reading the whole reports what is wrong, with the right counts, or that nothing is: the
+        # few rows that were validated may look wrong by themselves.
+        _log.info("%s: the tables are read whole (%s)", source, error)
         return None
 
 
@@ -70,7 +70,7 @@ def _large_tables(source: Path) -> dict[str, Pieces] | None:
             return None
         paths = {name: path for name, path in present.items() if name != "items"}
         large = {name: made for name, path in paths.items() if (made := pieces_of(path))}
-    except (InputError, pl.exceptions.PolarsError):
+    except (InputError, OSError, pl.exceptions.PolarsError):
         return None
     rows = {name: pieces.rows for name, pieces in large.items()}
     if not LARGE <= rows.get("interactions", -1) < 2**32:
@@ -86,20 +86,20 @@ def _streamed(
     """The dataset of a folder; what is not `large` is validated and split as it is.
 
     Raises:
-        NotPlainError: a table has to be read whole.
+        NotStreamableError: a table has to be read whole.
         InputError: something is wrong.
     """
     paths = four_tables.present(source)
     items = read_table(paths["items"]).rows["item_id"]
     if items.null_count() or items.is_duplicated().any():
-        raise NotPlainError
+        raise NotStreamableError("items: an item_id is missing, or occurs twice")
     made = StreamedEvents(large["interactions"], items, folder.path)
     given = {"interactions": made.table(every_user="queries" not in large)}
     searches: StreamedQueries | None = None
     if "queries" in large:
         searches = StreamedQueries(large["queries"], large["qrels"], items, made, folder.path)
         if not made.times.alike(searches.times):
-            raise NotPlainError
+            raise NotStreamableError("the timestamps of interactions and queries differ in form")
         given["queries"], given["qrels"] = searches.tables()
     seen = "exclude" if made.repeat_share < REPEATS_ALLOWED else "keep"
     split = split_dataset(read_source(source, skip_unknown, given), str(source))

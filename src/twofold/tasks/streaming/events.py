@@ -20,7 +20,7 @@ from twofold.data.ids import doubtful_ids
 from twofold.data.times import TimesInParts, read_times
 from twofold.records import SPLITS, Floats, Ints
 from twofold.tasks.arrays import Events
-from twofold.tasks.streaming.files import ArrayFile, NotPlainError, append_by, with_progress
+from twofold.tasks.streaming.files import ArrayFile, NotStreamableError, append_by, with_progress
 from twofold.tasks.streaming.numbering import Numbering
 from twofold.tasks.streaming.pieces import Pieces
 
@@ -49,7 +49,7 @@ class StreamedEvents:
         repeat_share: the share of events whose (user, item) occurred before.
 
     Raises:
-        NotPlainError: something is to be said of a row.
+        NotStreamableError: a row needs a note.
         InputError: a column is missing, or a value is wrong.
     """
 
@@ -59,14 +59,17 @@ class StreamedEvents:
         self.users, self.times = Numbering("user_id"), TimesInParts()
         buckets = self._fill_buckets()
         if doubtful_ids(Table(pieces.path, self.users.texts.to_frame()), "user_id", "user"):
-            raise NotPlainError
+            raise NotStreamableError("interactions: a user_id may be a missing value or a variant")
         self._copies = _Copies()
         self._first_rows: list[Ints] = []
         self.events, self.repeat_share = self._sorted(buckets)
 
     def table(self, *, every_user: bool) -> Table:
-        """Some rows as text, with a note on the copies that were left out: those that tell what
-        the times are, and the earliest of each user or, unless it is asked for, of some users."""
+        """Some rows as text, with a note on the duplicates that were left out.
+
+        They are the rows with the first, the smallest and the largest timestamp, and the earliest
+        row of each user or, unless `every_user`, of some users.
+        """
         earliest = self._first_rows if every_user else [self._first_rows[0][:_SHOWN]]
         ends = [0, self.times.low[1], self.times.high[1]]
         table = self._pieces.at(np.unique(np.concatenate([*earliest, ends]).astype(np.int64)))
@@ -94,8 +97,10 @@ class StreamedEvents:
         require_values(table, "user_id", "item_id")
         items = table.rows["item_id"].cast(self._items, strict=False).to_physical()
         times = read_times(table)
-        if items.null_count() or not self.times.add(times, start):
-            raise NotPlainError
+        if items.null_count():
+            raise NotStreamableError("interactions: an item_id is not in items")
+        if not self.times.add(times, start):
+            raise NotStreamableError("interactions: a timestamp needs a note, or has another form")
         rows = np.empty(table.rows.height, dtype=_ROW)
         rows["user"] = self.users.add(table.rows["user_id"])
         rows["item"] = items.to_numpy()

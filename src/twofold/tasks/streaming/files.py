@@ -1,4 +1,4 @@
-"""What streaming writes: arrays, and a temporary folder for them."""
+"""What streaming shares: arrays and a temporary folder on disk, progress, and its exception."""
 
 import fcntl
 import logging
@@ -28,8 +28,11 @@ _GIB = 2**30
 _log = logging.getLogger(__name__)
 
 
-class NotPlainError(Exception):
-    """A table of which something has to be said that only the whole of it tells."""
+class NotStreamableError(Exception):
+    """A table that has to be read whole, with the reason.
+
+    Its report would need places and counts that only the whole table gives, or it is not a table.
+    """
 
 
 class ArrayFile:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from twofold.records import Ints
-from twofold.tasks.streaming.files import NotPlainError
+from twofold.tasks.streaming.files import NotStreamableError
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -30,7 +30,7 @@ class Numbering:
         """The number of each text, (n,).
 
         Raises:
-            NotPlainError: two texts have the same hash.
+            NotStreamableError: two texts have the same hash.
         """
         hashes, first, of_text = np.unique(_hash(texts), return_index=True, return_inverse=True)
         numbers = self._find(hashes)
@@ -50,7 +50,7 @@ class Numbering:
         """The number of each text, or -1 for one that did not come and for none, (n,).
 
         Raises:
-            NotPlainError: two texts have the same hash.
+            NotStreamableError: two texts have the same hash.
         """
         numbers = self._find(_hash(texts))
         numbers[texts.is_null().to_numpy()] = -1
@@ -66,7 +66,7 @@ class Numbering:
 
     def _checked(self, numbers: Ints, texts: pl.Series) -> Ints:
         if not (self.texts.gather(numbers) == texts).all():
-            raise NotPlainError
+            raise NotStreamableError(f"{self.texts.name}: two values have the same hash")
         return numbers
 
 
@@ -98,12 +98,12 @@ class Digests:
         """The first text that equals each one, (n,).
 
         Raises:
-            NotPlainError: different texts have the same hash.
+            NotStreamableError: different texts have the same hash.
         """
         order = np.argsort(self.hashes, kind="stable")
         same = self.hashes[order[1:]] == self.hashes[order[:-1]]
         if (self.others[order[1:]] != self.others[order[:-1]])[same].any():
-            raise NotPlainError
+            raise NotStreamableError("two texts have the same hash")
         new = np.concatenate([[True], ~same])
         first = np.empty(len(order), dtype=np.int64)
         first[order] = order[new][np.cumsum(new) - 1]
@@ -117,27 +117,27 @@ class DifferentTexts:
         digests: of the texts.
 
     Raises:
-        NotPlainError: two have the same hash.
+        NotStreamableError: two have the same hash.
     """
 
     def __init__(self, digests: Digests) -> None:
         self._order = np.argsort(digests.hashes, kind="stable")
         self._hashes, self._others = digests.hashes[self._order], digests.others
         if (self._hashes[1:] == self._hashes[:-1]).any():
-            raise NotPlainError
+            raise NotStreamableError("a query_id occurs twice, or two have the same hash")
 
     def find(self, texts: pl.Series) -> Ints:
         """The number of each text, (n,).
 
         Raises:
-            NotPlainError: one is none of them.
+            NotStreamableError: one is none of them.
         """
         wanted = Digests.of(texts)
         places = _places(self._hashes, wanted.hashes)
         numbers = self._order[places]
         unknown = self._hashes[places] != wanted.hashes
         if (unknown | (self._others[numbers] != wanted.others)).any():
-            raise NotPlainError
+            raise NotStreamableError("qrels: a query_id is not in queries")
         return numbers
 
 

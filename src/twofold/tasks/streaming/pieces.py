@@ -14,15 +14,15 @@ from twofold.data.reading.decode import decode
 from twofold.data.reading.delimited import read_csv, read_tsv
 from twofold.data.reading.parquet import any_time_zone, frame_columns
 from twofold.data.reading.raw import Raw
-from twofold.records import InputError, Ints
+from twofold.records import Ints
 from twofold.tasks.streaming import files
-from twofold.tasks.streaming.files import NotPlainError, with_progress
+from twofold.tasks.streaming.files import NotStreamableError, with_progress
 
 _BLOCK = 1 << 25
 """The bytes of a text file that are read at once."""
 _LONGEST_HEADER = 1 << 20
 _OTHER_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\0", b"\x1f\x8b")
-"""How files begin whose lines a line feed does not end: UTF-16, UTF-32 and gzip."""
+"""The first bytes of files in UTF-16, UTF-32 and gzip, which are read whole."""
 
 
 class Pieces(ABC):
@@ -46,7 +46,7 @@ class Pieces(ABC):
         """The number of the first row of each piece, and its rows; `what` is what the log says.
 
         Raises:
-            NotPlainError: something is to be reported of them.
+            NotStreamableError: a row needs a note, or is not on one line.
         """
         starts = self.starts[:-1]
         for number, start in with_progress(enumerate(starts), what, len(starts)):
@@ -73,7 +73,7 @@ class Pieces(ABC):
         rows, lines, notes = table_columns(self.path, self._read(number))
         first, last = self._first_line, self._first_line + end - start - 1
         if notes or rows.height != end - start or (lines[0], lines[-1]) != (first, last):
-            raise NotPlainError
+            raise NotStreamableError(f"{self.path}: a row is not on one line, or needs a note")
         return Table(self.path, rows, lines=lines + start)
 
     @abstractmethod
@@ -99,19 +99,18 @@ class LinePieces(Pieces):
     """A CSV or TSV table in pieces of about `_BLOCK` bytes, one row on each line.
 
     Each piece is read as if it were the whole file below the header. Where a piece ends within a
-    quoted cell, it has no quote that ends it, and so is no table.
+    quoted cell, it has no quote that ends it, and so is not a table.
 
-    Raises:
-        InputError: lines do not end with a line feed.
+    Args:
+        path: the file.
+        header: its first line.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header: bytes) -> None:
+        self._header, self._offsets, starts = header, [len(header)], [0]
+        size = path.stat().st_size
         with path.open("rb") as file:
-            self._header = file.readline(_LONGEST_HEADER)
-            if not self._header.endswith(b"\n") or self._header.startswith(_OTHER_TEXT):
-                raise InputError(f"{path}: lines do not end with a line feed")
-            self._offsets, starts = [file.tell()], [0]
-            size = path.stat().st_size
+            file.seek(len(header))
             while block := file.read(_BLOCK):
                 block += file.readline()
                 if lines := _lines(block, is_last=file.tell() == size):
@@ -119,11 +118,23 @@ class LinePieces(Pieces):
                     starts.append(starts[-1] + lines)
         super().__init__(path, starts, first_line=2)
 
+    @classmethod
+    def of(cls, path: Path) -> "LinePieces | None":
+        """The table of a file; None unless a line feed ends each line of it."""
+        with path.open("rb") as file:
+            header = file.readline(_LONGEST_HEADER)
+        if not header.endswith(b"\n") or header.startswith(_OTHER_TEXT):
+            return None
+        return cls(path, header)
+
     def _read(self, number: int) -> Raw:
         begin, end = self._offsets[number : number + 2]
         with self.path.open("rb") as file:
             file.seek(begin)
-            text = decode(self.path, self._header + file.read(end - begin))
+            data = self._header + file.read(end - begin)
+        if data.count(b"\r") != data.count(b"\r\n"):
+            raise NotStreamableError(f"{self.path}: a carriage return ends a line")
+        text = decode(self.path, data)
         return (read_tsv if self.path.suffix.lower() == ".tsv" else read_csv)(self.path, text)
 
 
@@ -133,18 +144,18 @@ def _lines(block: bytes, *, is_last: bool) -> int:
     return text.count(b"\n") + (bool(text) or not is_last)
 
 
-_PIECES: Mapping[str, Callable[[Path], Pieces]] = {
+_PIECES: Mapping[str, Callable[[Path], Pieces | None]] = {
     ".parquet": ParquetPieces,
-    ".csv": LinePieces,
-    ".tsv": LinePieces,
+    ".csv": LinePieces.of,
+    ".tsv": LinePieces.of,
 }
 
 
 def pieces_of(path: Path) -> Pieces | None:
-    """A table in pieces; None for a format, or a text, that is read whole.
+    """A table in pieces; None for a format, or an encoding, that is read whole.
 
     Raises:
-        InputError, PolarsError: the file is not readable.
+        OSError, PolarsError: the file is not readable.
     """
-    made = _PIECES.get(path.suffix.lower())
-    return made(path) if made else None
+    read = _PIECES.get(path.suffix.lower())
+    return read(path) if read else None

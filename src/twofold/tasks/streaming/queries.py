@@ -32,7 +32,7 @@ from twofold.tasks.split import hash_split
 from twofold.tasks.streaming.events import StreamedEvents
 from twofold.tasks.streaming.files import (
     ArrayFile,
-    NotPlainError,
+    NotStreamableError,
     append_by,
     with_progress,
 )
@@ -60,10 +60,10 @@ class StreamedQueries:
     Attributes:
         judged: the queries that have a relevant item, mapped from files.
         queries, qrels: the tables, with the columns of a prepared dataset.
-        notes: what is to be said of the rows.
+        notes: on queries without a history, and without a relevant item.
 
     Raises:
-        NotPlainError: something else is to be said of a row.
+        NotStreamableError: a row needs another note.
         InputError: a column is missing, or a value is wrong.
     """
 
@@ -130,22 +130,22 @@ class StreamedQueries:
         """The rows of a piece, with the columns of `QUERIES`."""
         times = read_times(table)
         if "timestamp" in table.rows.columns and not self.times.add(times, start):
-            raise NotPlainError
+            raise NotStreamableError("queries: a timestamp needs a note, or has another form")
         rows, notes = read_queries(table, times)
         given = rows["split"].null_count()
         self._given |= {given < rows.height, given == 0}
-        if rows.height < table.rows.height or len(self._given) > 1:
-            raise NotPlainError
-        # Columns that are not read are told by some rows as well.
-        if any(note.unit != "column" for note in notes):
-            raise NotPlainError
+        if len(self._given) > 1:
+            raise NotStreamableError("queries: some name a split, and others do not")
+        # A note on a column that is not read does not depend on the rows.
+        if rows.height < table.rows.height or any(note.unit != "column" for note in notes):
+            raise NotStreamableError("queries: a row needs a note")
         return rows
 
     def _require_one_split(self, keys: Digests) -> None:
-        """Raise NotPlainError where queries of one normalised text name several splits."""
+        """Raise NotStreamableError where queries of one normalised text name several splits."""
         splits = self._splits.mapped()
         if (splits != splits[keys.first_equal()]).any():
-            raise NotPlainError
+            raise NotStreamableError("queries: equal texts name several splits")
 
     def _read_judgments(self) -> Ints:
         """Write the judgments by query; return how many each query has."""
@@ -153,7 +153,7 @@ class StreamedQueries:
             rows = read_judgments(table)
             items = rows["item_id"].cast(self._items, strict=False).to_physical()
             if items.null_count() or (rows["relevance"] <= 0).any():
-                raise NotPlainError
+                raise NotStreamableError("qrels: an item is not in items, or is not relevant")
             judged = np.empty(rows.height, dtype=_JUDGMENT)
             judged["query"] = self._ids.find(rows["query_id"])
             judged["item"], judged["relevance"] = items.to_numpy(), rows["relevance"].to_numpy()
@@ -164,7 +164,8 @@ class StreamedQueries:
         self._grades = ArrayFile(self._folder, "answer_grades", "<i4")
         starts = range(0, self._pieces.rows, 1 << _QUERY_BITS)
         counts = [
-            self._sorted(start) for start in with_progress(starts, "answers by query", len(starts))
+            self._sorted(start)
+            for start in with_progress(starts, "relevant items by query", len(starts))
         ]
         return np.concatenate(counts)[: self._pieces.rows]
 
@@ -176,7 +177,7 @@ class StreamedQueries:
         rows = rows[np.argsort(rows["query"], kind="stable")]
         pairs = np.sort(rows["query"].astype(np.int64) << 32 | rows["item"])
         if (pairs[1:] == pairs[:-1]).any():
-            raise NotPlainError
+            raise NotStreamableError("qrels: an item is judged twice for a query")
         self._relevant.write(rows["item"])
         self._grades.write(rows["relevance"])
         return np.bincount(rows["query"] - np.uint32(start), minlength=1 << _QUERY_BITS)
@@ -188,7 +189,7 @@ class StreamedQueries:
             file.mapped() for file in (self._users, self._seconds, self._splits)
         )
         if not judged.any():
-            raise NotPlainError
+            raise NotStreamableError("queries: none has a relevant item")
         if not judged.all():
             users, times, splits = users[judged], times[judged], splits[judged]
             texts = Digests(texts.hashes[judged], texts.others[judged])
@@ -271,7 +272,7 @@ class _Histories:
         return users
 
     def notes(self, pieces: Pieces) -> list[Note]:
-        """What is to be said of the queries."""
+        """The notes on queries without a history."""
         notes = []
         for reason in (STRANGER, UNTIMED, EARLY):
             if reason in self._counted and (reason != EARLY or self._all_early):
