@@ -89,13 +89,14 @@ def test_the_results_in_the_readme_are_those_of_the_published_studies() -> None:
     """Every figure and verdict of a row is in the studies' JSON; a baseline is on their page."""
     published = json.loads((ROOT / "docs/benchmarks/data/verdicts.json").read_text())
     runs = {run["name"]: run["tables"][0]["rows"] for run in published["runs"]}
-    page = (ROOT / "docs/results/verdicts.md").read_text()
-    models, verdicts = r"(.*)\|(.*)\| (\.\d+) .*", r"(.*) · (.*)\|(.*)"
+    page = " ".join((ROOT / "docs/results/verdicts.md").read_text().split())
+    sections = {section.partition(":")[0]: section for section in page.split(" ## ")}
+    models, verdicts = r"(.*)\|(.*)\| (\.\d+) \((.*)\) ", r"(.*) · (.*)\|(.*)"
     row = rf"^\| ([\w-]*-joint)? ?\| (search|recommendation) \|{models}\|{verdicts}\|$"
     rows = re.findall(row, README.read_text(), re.M)
     assert len(rows) == 2 * len(runs)
     name = ""
-    for dataset, task, single, joint, baseline, behaviour, text, replace in rows:
+    for dataset, task, single, joint, figure, baseline, behaviour, text, replace in rows:
         name = dataset or name
         known = {own["models"]: own for own in runs[name] if own["task"] == task}
         assert single.strip(" *") == _rounded(known["deployed"]["own model"])
@@ -103,7 +104,7 @@ def test_the_results_in_the_readme_are_those_of_the_published_studies() -> None:
         assert behaviour.strip(" *") == known["from behaviour"]["verdict"]
         assert text.strip(" *") == known["with item text"]["verdict"]
         assert replace.strip(" *") == known["deployed"]["verdict"]
-        assert baseline in page
+        assert re.search(rf"{re.escape(baseline)}[^,;]* \(?{re.escape(figure)}\b", sections[name])
 
 
 def _rounded(value: float) -> str:

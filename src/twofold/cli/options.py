@@ -85,7 +85,7 @@ MaxTime = Annotated[
     float | None,
     typer.Option(
         "--max-time",
-        help="Largest number of minutes of a training; such a run is not reproducible to the bit.",
+        help="Largest number of minutes of a training; a run that ends by it is not reproducible.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -1,1 +1,1 @@
-"""Training in several processes, and all stages on a Ray cluster, as thin wrappers."""
+"""Training in several processes; study, train, evaluate and serve on a Ray cluster."""

@@ -38,7 +38,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
     """Check the tables against each other and convert them to the standard columns.
 
     Args:
-        tables: `items` and `interactions`, or `queries` with `qrels`, or all; a table may have
+        tables: `items`, and `interactions` or `queries` with `qrels` or both; a table may have
             several files, with the same columns. Without `items`, the items are those of the
             interactions.
         skip_unknown: leave out rows with an unknown item or query.

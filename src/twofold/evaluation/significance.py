@@ -43,12 +43,12 @@ class Estimate:
 
     Attributes:
         value: the point estimate.
-        request_variance: the variance of the value over requests.
-        seed_variance: the variance over seeds; None if it cannot be estimated.
+        request_variance: the part of the variance of the value that is due to the requests.
+        seed_variance: the part that is due to the seeds; None if it cannot be estimated.
         interaction: the part of `seed_variance` that more requests would reduce as well.
         degrees: degrees of freedom of the t distribution.
-        floor_variance, floor_degrees: the variance over requests for these trained models, and its
-            degrees of freedom; no interval is narrower than they give.
+        floor_variance, floor_degrees: the variance of the value for these trained models, which is
+            due to the requests alone, and its degrees of freedom; no interval is narrower.
         bound: the largest size that the value can have.
     """
 
@@ -298,7 +298,7 @@ def seed_variance(seed_means: Sequence[Floats], weights: Floats) -> tuple[float 
     enough = [own for own in seed_means if len(own) >= MIN_SEEDS]
     if not enough:
         return None, 0.0
-    # For an arm with one or two seeds the estimate is pooled with that of the other arms.
+    # An arm with one or two seeds has the mean seed variance of the other arms.
     usual = float(np.mean([own.var(ddof=1) for own in enough]))
     usual_degrees = sum(len(own) - 1 for own in enough)
     total = scale = 0.0
