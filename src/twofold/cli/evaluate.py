@@ -83,9 +83,9 @@ def evaluate_model(
     print_left_out(data)
     if data.digest != retriever.model.stamp.data:
         raise InputError(
-            f"{dataset}: is not the dataset and split of {model}, whose training data may contain "
-            f"its test data; give that dataset, or train on this one (of a study's models, only "
-            f"those of seed 0 have this split; every other seed has its own fold)"
+            f"{dataset}: is not the dataset and split that {model} was trained on, so the model "
+            f"may have been trained on these test data; give that dataset, or train on this one "
+            f"(of a study's models, only those of seed 0 have this split, others have a fold each)"
         )
     tasks = [task for task in data.tasks if task in retriever.model.tasks]
     if not tasks:

@@ -17,7 +17,7 @@ from twofold.training.config import TrainingConfig, scheme_of
 
 InterventionSet = Literal["2x2", "caps"]
 INTERVENTION_SETS: tuple[InterventionSet, ...] = ("2x2", "caps")
-"""What a study may be asked for; `twofold.studies.interventions` describes them."""
+"""The sets of interventions; `twofold.studies.interventions` describes them."""
 
 
 def control_name(task: Task) -> str:

@@ -14,7 +14,6 @@ from twofold.studies import analyses
 from twofold.studies.analyses.analysis import Evidence
 from twofold.studies.folder import KIND
 from twofold.studies.pages.report import write_report
-from twofold.studies.planning.plan import StudyPlan
 from twofold.studies.planning.questions import Questions
 from twofold.studies.result import (
     FORMAT,
@@ -34,7 +33,7 @@ from twofold.training.validation import SELECTION
 
 @dataclass(frozen=True, slots=True)
 class LookResult:
-    """What the models that are trained at a look say.
+    """The scores and verdicts at a look.
 
     Attributes:
         scores: by the suffix of the arms.
@@ -73,19 +72,18 @@ def evaluate_look(context: StudyContext, questions: Questions, looks: Looks) -> 
 
 
 def conclude(
-    context: StudyContext, plan: StudyPlan, looks: Sequence[int], look: LookResult, command: str
+    context: StudyContext, looks: Sequence[int], look: LookResult, command: str
 ) -> StudyResult:
     """Analyse the last look, and write study.json, report.html and the manifest.
 
     Args:
-        context: the study.
-        plan: its plan, with the seeds that it has reached.
+        context: the study; its plan has the seeds that were reached.
         looks: the seeds after which it had its interim looks.
         look: the result of the last one.
         command: what reproduces the study.
     """
     folder, scores = context.folder, look.scores
-    evidence = _evidence(context, plan, look)
+    evidence = _evidence(context, look)
     result: StudyResult = result_type()(
         format=FORMAT,
         stamp=_stamp(evidence, looks, command),
@@ -100,11 +98,11 @@ def conclude(
     by_request = pl.concat(own.per_request() for own in scores.values())
     by_request.write_parquet(folder.per_request)
     write_report(result, folder.report)
-    artifact.seal(folder.path, KIND, plan.to_json())
+    artifact.seal(folder.path, KIND, context.plan.to_json())
     return result
 
 
-def _evidence(context: StudyContext, plan: StudyPlan, look: LookResult) -> Evidence:
+def _evidence(context: StudyContext, look: LookResult) -> Evidence:
     """What the analyses may read; they are about the first question."""
     scores, answer = look.scores, look.answers[0]
     evaluated = context.conditions[answer.text].evaluated
@@ -113,7 +111,7 @@ def _evidence(context: StudyContext, plan: StudyPlan, look: LookResult) -> Evide
         dataset=context.dataset,
         scores=scores[answer.suffix],
         folder=next(folder for folder in evaluated if folder.evaluated_as == answer.suffix),
-        plan=plan,
+        plan=context.plan,
         deployed=scores[""],
         generative=scores[deployed.evaluated[-1].evaluated_as],
         trained={

@@ -1,6 +1,6 @@
 """The layout of a study's folder.
 
-    plan.json                        what the study was asked for; written first
+    plan.json                        the plan of the study; written first
     dataset/                         the prepared dataset, where the command line made it
     models/ARM/seed-N/               a trained model; ARM-from-behaviour reads no item text
     evaluations/ARM/seed-N/          its answers to the test requests, and their scores; what is
@@ -78,7 +78,7 @@ class StudyFolder:
 
     @property
     def plan(self) -> Path:
-        """What the study was asked for."""
+        """The plan of the study."""
         return self.path / "plan.json"
 
     @property

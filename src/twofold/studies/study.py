@@ -156,9 +156,9 @@ def study(
         _log_forecast(dataset)
         with executor.pool(context, resources) as pool:
             look_result, looks = _run_looks(context, questions, pool)
-        plan = replace(plan, seeds=looks.seeds)
-        begin(folder, plan, resume=True)
-        result = conclude(context, plan, looks.taken, look_result, command)
+        context = replace(context, plan=replace(plan, seeds=looks.seeds))
+        begin(folder, context.plan, resume=True)
+        result = conclude(context, looks.taken, look_result, command)
     return Study(folder.path, result.verdicts, result.to_json())
 
 
@@ -187,8 +187,8 @@ def _torch_threads(threads: int) -> Iterator[None]:
 
 
 def _run_looks(context: StudyContext, questions: Questions, pool: Pool) -> tuple[LookResult, Looks]:
-    """Train and evaluate up to one look after the other, until every verdict is final; return the
-    result of the last look, and where the study then stands."""
+    """Train and evaluate up to one look after the other, until every verdict is final or the last
+    look is reached; return its result and its place among the looks."""
     plan, results = context.plan, dict[Unit, Any]()
     taken = context.folder.looks()
     for looks in looks_at(plan.seeds, plan.max_seeds, taken, plan.looks_end):
@@ -213,8 +213,8 @@ def _train(context: StudyContext, pool: Pool, looks: Looks, results: dict[Unit, 
 
 
 def _outlooks(context: StudyContext, looks: Looks) -> Iterator[str]:
-    """What the first seed promises of the question *transfer*, from behaviour where it is asked;
-    of what would be deployed, where only that is asked for."""
+    """The expected power after the first seed, for the last question of the study: *transfer* from
+    behaviour, unless the study has only others."""
     condition, plan = list(context.conditions.values())[-1], context.plan
     evaluated = condition.evaluated[-1]
     scores = Scores(context.dataset, condition.arms, evaluated, 1, plan.measure, context.folds)

@@ -162,13 +162,13 @@ def decide(
 
 
 def is_final(verdict: TaskVerdict) -> bool:
-    """Whether more seeds would change nothing: it stands, or they are not what is missing."""
+    """Whether more seeds cannot change it: it is decided, or its reason does not depend on them."""
     return verdict.verdict != "not enough data" or verdict.needed is None
 
 
 @dataclass(frozen=True, slots=True)
 class _Criteria:
-    """What a verdict is asked for."""
+    """By which a verdict is decided."""
 
     question: Question
     sesoi_share: float

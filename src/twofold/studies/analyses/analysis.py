@@ -39,7 +39,7 @@ class Evidence:
         generative: those of the same models at each task's best checkpoint, without the hybrid
             part; `deployed` where *transfer* is not asked.
         trained: the stamps of all models, by seed, under the names of their folders.
-        plan: what the study was asked for, with the seeds that it has reached.
+        plan: the plan of the study, with the seeds that were reached.
     """
 
     dataset: PreparedDataset

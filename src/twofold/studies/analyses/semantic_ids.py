@@ -38,7 +38,7 @@ def semantic_ids(evidence: Evidence) -> dict[str, SemanticIds] | None:
     return {
         arm.name: SemanticIds(
             **_description(scores.stamps[arm.name][0].identifiers),
-            judged_as=scores.evaluated_as,
+            judged_as=scores.evaluated_as,  # the key in study.json
             minus_joint={task: scores.difference(arm.name, "joint", task) for task in TASKS},
         )
         for arm in scores.arms.values()

@@ -1,1 +1,1 @@
-"""What a study is asked for, and what it does for that: config, checks, questions, plan."""
+"""Before a study trains: its config, the checks of it, its questions, and its plan."""

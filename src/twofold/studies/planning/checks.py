@@ -1,4 +1,4 @@
-"""Whether a study of a dataset can be what was asked for."""
+"""Whether a dataset allows a study with a config."""
 
 from collections.abc import Mapping
 
@@ -15,11 +15,11 @@ _FEWEST_REQUESTS: Mapping[Split, int] = {"validation": 1, "test": 2}
 def require_answerable(
     dataset: PreparedDataset, config: StudyConfig, workers: int | None = None
 ) -> None:
-    """Raise InputError where a study of this dataset cannot be what was asked for.
+    """Raise InputError if this dataset does not allow a study with this config.
 
     Args:
         dataset: the dataset.
-        config: what was asked for.
+        config: the config of the study.
         workers: the trainings that run at once.
     """
     if config.seeds < 1:

@@ -1,4 +1,4 @@
-"""What a study is asked for, and the same with nothing left open."""
+"""The config of a study, as it is given and with all defaults filled in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from twofold.training.config import Budget
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyConfig:
-    """What a study is asked for: the arguments of `twofold.study` that its numbers depend on.
+    """The arguments of `twofold.study` that its numbers depend on, with the names of study.json.
 
-    They have the names of study.json. An argument that is None was left open.
+    None stands for the default, or for the value in the study that is resumed.
     """
 
     seeds: int = 3
@@ -34,7 +34,7 @@ class StudyConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedStudyConfig(StudyConfig):
-    """A config with nothing left open.
+    """A config with all defaults filled in.
 
     Attributes:
         seeds: trained models of each arm; of a study that grows, those of its next look.

@@ -48,7 +48,7 @@ class StudyPlan(ResolvedStudyConfig, SavedPlan):
         """The plan of a study of this dataset.
 
         Args:
-            config: what is asked for.
+            config: the resolved config of the study.
             dataset: the dataset.
             training: how models are trained.
             device, threads: see the attributes.

@@ -1,7 +1,6 @@
-"""What a study does where its config leaves something open."""
+"""Fills in the defaults of a study's config."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from twofold.evaluation.significance import MIN_SEEDS
 from twofold.studies.planning.config import ResolvedStudyConfig, StudyConfig
@@ -12,11 +11,11 @@ from twofold.training.tuning import recipes_to_try
 def resolve(
     config: StudyConfig, previous: ResolvedStudyConfig | None = None, looks: Sequence[int] = ()
 ) -> ResolvedStudyConfig:
-    """The config with nothing left open: as in the study that is resumed, or the default.
+    """The config with all defaults filled in, which are those of the study that is resumed.
 
     Args:
-        config: what is asked for.
-        previous: that of the study that is resumed; None without one.
+        config: as it was given.
+        previous: the config of the study that is resumed; None without one.
         looks: the seeds after which that study had its interim looks, ascending.
 
     Raises:
@@ -24,15 +23,22 @@ def resolve(
     """
     seeds = MIN_SEEDS if config.max_seeds else config.seeds
     end = (previous.looks_end or previous.max_seeds) if previous else None
-    resolved = {
-        **asdict(config),
-        "seeds": max(seeds, previous.seeds) if config.max_seeds and previous else seeds,
-        "looks_end": looks_end(seeds, config.max_seeds, looks, end),
-        "folds": config.folds or (previous.folds if previous else "auto"),
-        "margin": config.sesoi_share if config.margin is None else config.margin,
+    return ResolvedStudyConfig(
+        seeds=max(seeds, previous.seeds) if config.max_seeds and previous else seeds,
+        max_seeds=config.max_seeds,
+        looks_end=looks_end(seeds, config.max_seeds, looks, end),
+        folds=config.folds or (previous.folds if previous else "auto"),
+        budget=config.budget,
+        sesoi_share=config.sesoi_share,
+        question=config.question,
+        text=config.text,
+        margin=config.sesoi_share if config.margin is None else config.margin,
+        measure=config.measure,
+        interventions=config.interventions,
+        semantic_ids=config.semantic_ids,
+        baselines=config.baselines,
         # With more seeds, a study that is resumed still has its number of recipes.
-        "tune": previous.tune
+        tune=previous.tune
         if config.tune is None and previous
         else recipes_to_try(config.tune, config.budget, seeds),
-    }
-    return ResolvedStudyConfig(**resolved)
+    )

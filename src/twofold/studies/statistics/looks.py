@@ -70,7 +70,7 @@ def looks_end(
         before: the end of its plan; None where it had none.
 
     Raises:
-        InputError: more seeds are asked for than the plan has.
+        InputError: there are more seeds than the plan has.
     """
     end = before if taken else None
     if end is None and len(taken) > 1:

@@ -62,7 +62,7 @@ class Executor(Protocol):
         dataset: PreparedDataset,
         device: str,
     ) -> Resources:
-        """The numbers that were asked for, or the default: as many as the machines have room for.
+        """The given numbers, or the default: as many as the machines have room for.
 
         The threads of a unit never depend on the memory that happens to be free, since bits do.
 

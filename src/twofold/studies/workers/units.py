@@ -48,7 +48,7 @@ class StudyContext:
         conditions: what is trained.
         folder: the study's.
         device: as in `twofold.train`.
-        plan: what the study was asked for.
+        plan: the plan of the study.
     """
 
     dataset: PreparedDataset
