@@ -45,7 +45,7 @@ def test_a_file_of_settings(tmp_path: Path) -> None:
     config = resolve_config("quick", file=path, settings=("dropout=0.4",), backbone="t5:tiny")
     assert (config.max_steps, config.dropout, config.backbone) == (7, 0.4, "t5:tiny")
     path.write_text("[1]")
-    with pytest.raises(InputError, match="must hold a JSON object"):
+    with pytest.raises(InputError, match="must contain a JSON object"):
         resolve_config("quick", file=path)
 
 

@@ -166,7 +166,7 @@ def test_the_checkpoint_at_which_each_task_was_best_is_kept_on_demand(
     for name, weight in load_candidate(state_folder(kept), min(steps)).items():
         assert torch.equal(weight, last[name]), name
     assert stopped.model.stamp.steps == min(steps)
-    with pytest.raises(InputError, match="holds no checkpoint of step 7; remove the model next to"):
+    with pytest.raises(InputError, match="has no checkpoint of step 7; remove the model next to"):
         load_candidate(state_folder(kept), 7)
 
 

@@ -12,25 +12,25 @@ from twofold.training_examples import Source
 
 
 class Intervention(Protocol):
-    """A change to what an arm learns of one task. The arm's name identifies it."""
+    """A change of the training data of one of an arm's tasks; the arm's name identifies it."""
 
     @property
     def task(self) -> Task:
-        """The task whose training data it changes."""
+        """The task whose training data are changed."""
         ...
 
     def training(self, source: Source, items: int, seed: int) -> Source:
-        """The changed examples; `source` holds the real ones, over a catalog of `items`."""
+        """The changed examples, made from those in `source`; `items` is the size of the catalog."""
         ...
 
     def describe(self, source: Source, items: int, seed: int) -> dict[str, Any]:
-        """What `training` does to `source`, for the stamp."""
+        """A description of the change of `source`, for the stamp."""
         ...
 
     def validation(
         self, judged: JudgedRequests, source: Source, catalog: Catalog, seed: int
     ) -> JudgedRequests:
-        """Validation requests that match the examples that `training` makes of `source`."""
+        """The validation requests that match the changed examples."""
         ...
 
 
@@ -40,15 +40,15 @@ SettingOverrides = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What a model is trained on, and for how long.
+    """The tasks that a model is trained on, with changes of its data and settings.
 
     Attributes:
-        name: its name in folders and reports.
-        tasks: the tasks that it trains on, its sources.
-        step_matched: whether it takes no fewer steps than `joint` took, instead of as many as
-            validation says.
-        intervention: a change to one of its sources.
-        settings: settings of its own, in place of the configuration's.
+        name: the name in folders and reports.
+        tasks: the tasks that the model is trained on; each is a source.
+        step_matched: whether the model trains for at least as many steps as `joint`, instead of
+            until early stopping.
+        intervention: a change of the training data of one source.
+        settings: settings of this arm, which replace those of the configuration.
     """
 
     name: str
@@ -59,14 +59,15 @@ class Arm:
 
     @property
     def lineage(self) -> str:
-        """The name that identifies its steps: a control takes those of its task's own arm, for
-        longer."""
+        """The name that identifies the steps in a training state: a step-matched control takes the
+        steps of its task's plain arm, and then more.
+        """
         alone = len(self.tasks) == 1 and not self.intervention and not self.settings
         return self.tasks[0] if alone else self.name
 
     @property
     def judged(self) -> tuple[Task, ...]:
-        """The tasks that it is scored on: those whose training data are unchanged."""
+        """The tasks that the arm is evaluated on: those whose training data are unchanged."""
         changed = self.intervention.task if self.intervention else None
         return tuple(task for task in self.tasks if task != changed)
 
@@ -74,7 +75,7 @@ class Arm:
         """The examples of the arm's tasks, with its intervention.
 
         Args:
-            sources: the real examples, by task.
+            sources: the unchanged examples, by task.
             items: the size of the catalog.
             seed: the random seed of the intervention.
         """
@@ -85,7 +86,7 @@ class Arm:
         return own
 
     def require_tasks(self, dataset: PreparedDataset) -> None:
-        """Raise InputError where the dataset lacks one of the tasks."""
+        """Raise InputError if the dataset lacks one of the tasks."""
         for task in self.tasks:
             if task not in dataset.tasks:
                 need = (
@@ -108,10 +109,10 @@ NAMED_ARMS = {
 
 
 def named_arm(arm: str | Arm) -> Arm:
-    """The arm itself, or the arm of that name.
+    """The given arm, or the arm with the given name.
 
     Raises:
-        InputError: there is no arm of that name.
+        InputError: no arm has this name.
     """
     if isinstance(arm, Arm):
         return arm

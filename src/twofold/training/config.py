@@ -18,9 +18,10 @@ Budget = Literal["quick", "standard", "paper"]
 
 
 class TrainingConfig(pydantic.BaseModel):
-    """Everything that a model's numbers depend on, except the data, the arm and the seed.
+    """All settings of a training; its result depends on these, the data, the arm and the seed.
 
-    The defaults are the preset `standard`: many small steps, from what the arm's own data say.
+    The defaults are the preset `standard`: many small steps, and item embeddings that are
+    initialised from item texts and the arm's own training data.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -34,14 +35,14 @@ class TrainingConfig(pydantic.BaseModel):
         "auto",
         description="text encoder whose embeddings initialise queries and items: tfidf, the name "
         "or folder of a sentence-transformers model, tfidf+NAME for both, or none; auto is tfidf "
-        "where the items or the arm's queries have words, else none",
+        "if the items or the arm's queries have words, else none",
     )
     item_init: Literal["auto", "text", "factors", "text+factors", "random"] = pydantic.Field(
         "auto",
         description="initial values of the item embeddings: the text encoder's embeddings of the "
         "items' texts; factors of the arm's own training data (of histories in recommendation, of "
-        "queries in search, of both in joint); both of them; or random. auto is text+factors, as "
-        "far as there is text",
+        "queries in search, of both in joint); both of them; or random. auto is text+factors, "
+        "or factors if there is no text",
     )
     item_texts: Literal["auto", "none"] = pydantic.Field(
         "auto",
@@ -51,14 +52,15 @@ class TrainingConfig(pydantic.BaseModel):
     hybrid: Literal["auto", "after", "none"] = pydantic.Field(
         "auto",
         description="auto adds to an item's search score how well its document (its text, and its "
-        "training queries where those help) matches the query, by words and by the sentence "
+        "training queries if these help) matches the query, by words and by the sentence "
         "encoder, with a weight chosen on validation; after adds it only after training, so "
-        "checkpoints are compared without it, as in a study; none does not; it needs item texts",
+        "checkpoints are compared without it, as in a study; none adds nothing; it needs item "
+        "texts",
     )
     identifiers: Literal["atomic", "semantic"] = pydantic.Field(
         "atomic",
-        description="atomic gives each item one code of its own; semantic gives it several codes, "
-        "which similar items share",
+        description="atomic gives each item a unique code; semantic gives it several codes, which "
+        "similar items share",
     )
     id_embeddings: Literal["auto", Strategy] = pydantic.Field(
         "auto",
@@ -114,8 +116,8 @@ class TrainingConfig(pydantic.BaseModel):
     request_time: bool = pydantic.Field(
         False,
         description="whether recommendation reads the time between the last event of the history "
-        "and the request; an evaluation then passes the time of the target event to the model, "
-        "which other models do not read",
+        "and the request; an evaluation then passes the time of the target event to the model; "
+        "other models do not read it",
     )
     dropout: float = pydantic.Field(
         0.1, ge=0, lt=1, description="dropout of newly initialised models"
@@ -129,13 +131,13 @@ class TrainingConfig(pydantic.BaseModel):
     max_time: float | None = pydantic.Field(
         None,
         gt=0,
-        description="largest number of minutes of a training; another run, or machine, will not "
-        "end at the same step",
+        description="largest number of minutes of a training; a run that ends by it is not "
+        "reproducible, since another run or machine takes another number of steps",
     )
     epochs: float | None = pydantic.Field(
         None,
         gt=0,
-        description="largest number of epochs of an arm over its own data",
+        description="largest number of epochs over the arm's own training data",
     )
     batch_tokens: int = pydantic.Field(
         1024, ge=1, description="number of tokens in a batch, padding included"
@@ -143,7 +145,7 @@ class TrainingConfig(pydantic.BaseModel):
     max_batch_size: int = pydantic.Field(
         128,
         ge=0,
-        description="largest number of sequences in a batch; 0 leaves `batch_tokens` as the only "
+        description="largest number of sequences in a batch; with 0, `batch_tokens` is the only "
         "limit",
     )
     learning_rate: float = pydantic.Field(1e-3, gt=0, description="peak learning rate of AdamW")
@@ -152,15 +154,16 @@ class TrainingConfig(pydantic.BaseModel):
     )
     lr_schedule: Literal["constant", "cosine"] = pydantic.Field(
         "constant",
-        description="learning rate after warm-up: constant, or a cosine down to a tenth at "
-        "max_steps, which it needs; a single-task arm then has its share of these steps",
+        description="learning rate after warm-up: constant, or cosine decay to a tenth of "
+        "the peak at the last step, which needs max_steps or epochs; with max_steps alone, a "
+        "single-task arm trains for its share of these steps",
     )
     averaging: float = pydantic.Field(
         0.125,
         ge=0,
         lt=1,
         description="share of the steps so far over which the weights are averaged; the average "
-        "is validated and saved; 0 for the last weights",
+        "is validated and saved; 0 uses the last weights",
     )
     weight_decay: float = pydantic.Field(
         0.01, ge=0, description="weight decay of the parameters with two dimensions or more"
@@ -171,7 +174,7 @@ class TrainingConfig(pydantic.BaseModel):
     source_weights: Literal["proportional", "balanced"] | dict[str, float] = pydantic.Field(
         "proportional",
         description="weights of the sources (search, recommendation) in the loss: in proportion "
-        "to their targets, equal, or a JSON object with a weight for each",
+        "to their numbers of targets, equal (balanced), or a JSON object with a weight for each",
     )
     full_softmax_max_codes: int = pydantic.Field(
         20_000,
@@ -186,14 +189,14 @@ class TrainingConfig(pydantic.BaseModel):
         5000,
         ge=1,
         description="largest number of validation requests of each task for the last comparison "
-        "of checkpoints; earlier validations use a sample. Where requests are expensive to "
+        "of checkpoints; earlier validations use a sample. If requests are expensive to "
         "answer, fewer are used, at least 1000",
     )
     validation_share: float = pydantic.Field(
         0.12,
         gt=0,
         description="largest share of validation in a training's arithmetic operations; an "
-        "expensive validation is made less often",
+        "expensive validation is run less often",
     )
     patience: float = pydantic.Field(
         0.5,
@@ -209,20 +212,20 @@ class TrainingConfig(pydantic.BaseModel):
 
 
 def scheme_of(config: TrainingConfig) -> SemanticScheme:
-    """The scheme of the semantic IDs that a configuration asks for."""
+    """The scheme of the semantic IDs of a configuration."""
     return SemanticScheme(
         config.id_embeddings, config.quantizer, config.levels, config.codebook_size, config.id_space
     )
 
 
 def item_parts(config: TrainingConfig) -> tuple[str, ...]:
-    """What the item embeddings start from: `text`, `factors`, both, or nothing."""
+    """The parts that initialise the item embeddings: `text`, `factors`, both, or none."""
     wanted = "text+factors" if config.item_init == "auto" else config.item_init
     return tuple(part for part in wanted.split("+") if part != "random")
 
 
 def sentence_part(config: TrainingConfig) -> str | None:
-    """The name or folder of the sentence encoder that a configuration asks for, if any."""
+    """The name or folder of a configuration's sentence encoder; None without one."""
     name = config.text_encoder.removeprefix("tfidf+")
     return None if name in ("none", "tfidf", "auto") else name
 
@@ -230,8 +233,8 @@ def sentence_part(config: TrainingConfig) -> str | None:
 PRESETS: dict[Budget, dict[str, Any]] = {
     "quick": {"max_steps": 1200},
     "standard": {},
-    # The paper: flan-t5-base and 5 epochs in batches of 128. What it does not state (learning
-    # rate, weight decay) follows its successor, 2508.10478.
+    # The settings of the paper: flan-t5-base and 5 epochs in batches of 128. The paper does not
+    # state learning rate and weight decay; these are from its successor, arXiv 2508.10478.
     "paper": {
         "backbone": "google/flan-t5-base",
         "text_encoder": "none",
@@ -249,11 +252,11 @@ PRESETS: dict[Budget, dict[str, Any]] = {
         "patience": 1.0,
     },
 }
-"""What each preset changes in the defaults."""
+"""The settings of each preset that differ from the defaults."""
 
 
 def _parsed(key: str, value: str) -> Any:
-    """A setting's value; weights by source are written as a JSON object."""
+    """The value of a setting; a value that begins with `{` is parsed as a JSON object."""
     if not value.startswith("{"):
         return value
     try:
@@ -266,7 +269,7 @@ def as_config(config: TrainingConfig | None) -> TrainingConfig:
     """The given configuration, or the `standard` preset.
 
     Raises:
-        InputError: `config` is something else, such as a mapping of settings.
+        InputError: `config` has another type, such as a mapping of settings.
     """
     if config is not None and not isinstance(config, TrainingConfig):
         raise InputError(
@@ -277,7 +280,7 @@ def as_config(config: TrainingConfig | None) -> TrainingConfig:
 
 
 MAX_SEED = 2**32 - 1
-"""The largest seed that every generator of random numbers takes."""
+"""The largest seed that every random number generator accepts."""
 
 
 def require_seed(seed: object) -> None:
@@ -298,14 +301,14 @@ def resolve_config(
     Args:
         budget: the name of the preset.
         file: a JSON file with an object of settings.
-        settings: settings written as KEY=VALUE.
-        base: settings that take the place of the preset's.
-        overrides: settings by name; None leaves a setting as it is.
+        settings: settings as KEY=VALUE.
+        base: settings that replace those of the preset.
+        overrides: settings by name; None leaves a setting unchanged.
 
-    Names of earlier versions are accepted, with a warning that says the present name.
+    Settings may have their names of earlier versions; a warning then gives the current name.
 
     Raises:
-        InputError: a setting does not exist, or its value does not fit; the message names it.
+        InputError: a setting does not exist, or its value is invalid; the message names it.
     """
     if budget not in PRESETS:
         raise InputError(f"--budget '{budget}': no such preset; choose one of {', '.join(PRESETS)}")
@@ -313,7 +316,7 @@ def resolve_config(
     if file is not None:
         given = read_json(file)
         if not isinstance(given, dict):
-            raise InputError(f"{file}: must hold a JSON object of settings")
+            raise InputError(f"{file}: must contain a JSON object of settings")
         values.update(given)
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -337,11 +340,11 @@ _GONE = {
     "warmup_ratio": "give the steps of the warm-up as warmup_steps=N",
     "min_validations": "validations are scheduled automatically; leave it out",
 }
-"""Settings that earlier versions had, and the remedy."""
+"""Settings of earlier versions that no longer exist, and the remedy."""
 
 
 def _complaint(error: pydantic.ValidationError) -> str:
-    """One line about the first wrong setting; an unknown name is answered with all names."""
+    """A message about the first invalid setting; for an unknown name it lists all names."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden" and key in _GONE:

@@ -1,8 +1,9 @@
 """The training loop: steps, validations, the best checkpoint, and resuming.
 
-Invariant: a step is a function of (weights, optimizer, seed, number of the step, world size); so a
-training that was killed and resumed ends with the bits of one that was not. Another world size
-learns from the same examples in every step, with the same loss, but for rounding and dropout.
+Invariant: a step is a function of (weights, optimizer state, seed, step number, world size). So a
+training that was killed and resumed ends with the same bits as one that was not interrupted. With
+another world size, every step has the same examples and the same loss, except for rounding and
+dropout.
 """
 
 import contextlib
@@ -50,34 +51,36 @@ if TYPE_CHECKING:
     from twofold.training.validation import Validation
 
 SAVED_EVERY = 20.0
-"""The fewest seconds between two states that are saved at validations."""
+"""The smallest number of seconds between two states that are saved at validations."""
 LONGEST_UNSAVED = 300.0
-"""The seconds after which a state is saved without a validation."""
+"""The number of seconds after which a state is saved without a validation."""
 SAVING = 0.05
-"""The largest share of the time that saving may take."""
+"""The largest share of the time that is spent on saving."""
 _PART_SEED = 2_654_435_761
-"""The difference of the seeds of two parts of a batch; a CPU reads the low 32 bits of a seed."""
+"""The difference between the seeds of two parts of a batch; on a CPU, only the low 32 bits of a
+seed are used."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One training: what is learned, how, and how checkpoints are compared.
+    """One training: its examples, loss and schedule, and how checkpoints are compared.
 
     Attributes:
-        label: the text at the progress bar.
+        label: the name of the training in the progress bar and in messages.
         mixture: the order of the batches.
         sources: the encoded examples of each source of the mixture.
         loss: the loss over the codes.
         config: the configuration, its precision resolved.
         schedule: the schedule of the arm.
         seed: the random seed of dropout and negatives.
-        validation: measures the current weights; None where there is no validation request, and
-            then the last weights are kept.
-        identity: all that the bits of this training depend on; a state of another is refused.
-        each_task: whether the checkpoint at which each task was best is a candidate as well.
-        processes: those that train together.
+        validation: evaluates the current weights; None without validation requests, and then the
+            last weights are used.
+        identity: everything that the trained weights depend on; a state with another identity is
+            rejected.
+        each_task: whether the best checkpoints of each task are candidates as well.
+        processes: the processes that train together.
     """
 
     label: str
@@ -94,7 +97,9 @@ class Job:
 
     @property
     def criteria(self) -> tuple[str, ...]:
-        """The values that checkpoints are compared by: that of all tasks, and each task's own."""
+        """The keys of the validation values by which checkpoints are compared: `value`, which
+        covers all tasks, and each task of `judged` if the arm has several tasks.
+        """
         several = len(self.mixture.names) > 1
         return ("value", *(self.judged if several else ()))
 
@@ -105,7 +110,7 @@ class Job:
         return names if self.each_task or len(names) == 1 else ()
 
     def stamped(self, progress: Progress) -> dict[str, Any]:
-        """What a model's stamp says of the training."""
+        """The entries of the model's stamp about the training."""
         mixture = self.mixture
         return {
             "loss": self.loss.describe(),
@@ -129,15 +134,15 @@ def run(
     state_folder: Path,
     until: int | None = None,
 ) -> Progress:
-    """Train `backbone` in place and leave it at its best checkpoint.
+    """Train `backbone` in place, and load its best checkpoint at the end.
 
-    Resumes from `state_folder` where that holds a state.
+    If `state_folder` has a state, the training resumes from it.
 
     Args:
-        backbone: at its initial weights.
+        backbone: the backbone with its initial weights.
         vocabulary: its vocabulary.
-        job: what to train.
-        state_folder: where the state is kept.
+        job: the training.
+        state_folder: the folder of the training state.
         until: pause at the first validation at or after this step. A later call with the same
             folder continues as if the training had never paused. None trains to the end.
 
@@ -151,7 +156,7 @@ def run(
     average = Average(backbone, job.config.averaging, tables)
     trained = Trained(backbone, optimizer_of(backbone, job.config, tables), average)
     progress = load_state(state_folder, job.identity, trained, processes) or Progress()
-    # The state may be that of a finished training, which now has more steps to take.
+    # A finished training continues if its schedule now allows more steps.
     progress.ended_by = job.schedule.end(progress) if _is_validated(progress) else ""
     if job.validation is None:
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
@@ -180,19 +185,19 @@ def run(
 
 
 def _require_enough(job: Job) -> None:
-    """Raise InputError where no batch has a sequence for each part."""
+    """Raise InputError if no batch has a sequence for each part."""
     largest, parts, size = job.mixture.largest_batch, job.processes.parts, job.processes.size
     if parts > max(1, largest):
         raise InputError(
             f"{job.label}: {size} processes with {parts // size} parts each, but the largest batch "
-            f"has {largest} sequences; take fewer, or raise batch_tokens or max_batch_size"
+            f"has {largest} sequences; use fewer, or raise batch_tokens or max_batch_size"
         )
 
 
 class _Clock:
-    """The seconds of a training over all its runs.
+    """The seconds of a training, including those before it was resumed.
 
-    Where the time decides when the training ends, all processes read the first one's clock.
+    If the time can end the training, all processes use the clock of the first one.
     """
 
     def __init__(self, progress: Progress, job: Job) -> None:
@@ -209,7 +214,7 @@ class _Clock:
 
 
 class _Saving:
-    """Saves the state: at validations, and in between where these are far apart."""
+    """Saves the state at validations, and also between them if they are far apart."""
 
     def __init__(self, folder: Path, job: Job, trained: Trained, progress: Progress) -> None:
         self._folder, self._job, self._trained = folder, job, trained
@@ -217,7 +222,7 @@ class _Saving:
         self._took = 0.0
 
     def save(self, progress: Progress, is_last: bool) -> None:
-        """Save the state in the first process, if it is time for it or the training pauses."""
+        """Save the state in the first process, if a save is due or `is_last`."""
         pause = SAVED_EVERY if _is_validated(progress) else LONGEST_UNSAVED
         waited = progress.seconds - self._last
         if self._job.processes.rank or not (is_last or waited > max(pause, self._took / SAVING)):
@@ -228,10 +233,10 @@ class _Saving:
 
 
 def return_memory() -> None:
-    """Give freed memory back to the system.
+    """Return freed memory to the system.
 
-    Batches have many sizes, so glibc keeps holes that no other batch fits into. Over the arms of a
-    study these grew to a third of its memory.
+    Batches have many sizes, so the heap of glibc becomes fragmented. Over the arms of a study, the
+    unused parts grew to a third of the memory.
     """
     with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
@@ -268,7 +273,9 @@ def _step(
 def _learn(
     backbone: Backbone, vocabulary: Vocabulary, job: Job, step: int, part: int
 ) -> torch.Tensor:
-    """Add the gradients of one part of a step's batch; its loss and its target items, (2,)."""
+    """Add the gradients of one part of a step's batch; return its loss and its number of targets,
+    (2,).
+    """
     device = next(backbone.parameters()).device
     planned = job.mixture.batch(step)
     parts = job.processes.parts
@@ -329,13 +336,13 @@ def _record(progress: Progress, trained: Trained, job: Job) -> None:
 
 
 def _best(progress: Progress, trained: Trained, criterion: str) -> list[int]:
-    """The steps of the candidates, the best first; of equal ones, the earlier."""
+    """The steps of the candidates, best first; of equal ones, the earlier first."""
     value = {point["step"]: point.get(criterion, 0.0) for point in progress.curve}
     return sorted(trained.candidates, key=lambda step: (-value[step], step))
 
 
 def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
-    """Validate the best checkpoints on all requests; the best of them is kept."""
+    """Validate the best checkpoints on all requests, and choose the best of them."""
     most = job.schedule.candidates(progress)
     if job.validation is None or not job.validation.has_more or not most:
         return
@@ -343,13 +350,13 @@ def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
     points = {point["step"]: point for point in progress.curve}
     progress.best_value = -1.0
     best = {each: _best(progress, trained, each)[:most] for each in job.criteria}
-    # Where an arm learns one task, its value is that task's.
+    # If an arm has one task, its value is that task's measure.
     best |= {name: best.get(name, best["value"]) for name in job.judged}
     for step in dict.fromkeys(step for own in best.values() for step in own):
         trained.model.load_state_dict(trained.candidates[step], strict=False)
         trained.model.eval()
         measured = job.validation.on_all()
-        # Other tasks' candidates do not count: each task chooses among as many as any arm.
+        # Other tasks' candidates do not count, so that each task has as many as in any other arm.
         judged = [name for name in job.judged if name in measured and step in best[name]]
         points[step] |= {f"{name}_on_all": measured[name] for name in judged}
         if step in best["value"]:
@@ -360,11 +367,11 @@ def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
 
 
 _USUAL_RATE = 1e-3
-"""A learning rate that suits models from fresh weights."""
+"""A usual learning rate for newly initialised models."""
 
 
 def _diverged(job: Job, step: int, what: str) -> DivergedError:
-    """The error of a training whose numbers are no longer finite, with the setting to change."""
+    """The error for a loss or weights that are not finite, with the setting to change."""
     rate, precision = job.config.learning_rate, job.config.precision
     if step == 0 and precision != "float32":
         remedy = "before any learning; compute in another precision: --set precision=float32"
@@ -389,11 +396,11 @@ def _is_reached(progress: Progress, until: int | None) -> bool:
 
 @contextlib.contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
-    """Use only algorithms whose bits repeat, on a CPU; leave the caller's random state as it was.
+    """Use only deterministic algorithms on a CPU; restore the caller's random state at the end.
 
-    A GPU has no such algorithm for some operations, so its bits are not promised.
+    Some operations have no deterministic algorithm on a GPU, so its bits are not guaranteed.
     """
-    # `use_deterministic_algorithms` says the same to torch's compiler, and imports it for seconds.
+    # `use_deterministic_algorithms` also imports torch's compiler, which takes seconds.
     before = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory

@@ -1,8 +1,8 @@
 """Cross-entropy over the codes, full or sampled, without a (contexts x codes) matrix in memory.
 
-Shapes: C contexts, V codes, D width, T targets, M negatives. A context is a state that generates a
-code. It may have several targets, each with a weight; the loss is the sum over targets of
-weight x -log p(target | context).
+Shapes: C contexts, V codes, D width, T targets, M negatives. A context is a position whose hidden
+state predicts a code. It may have several targets, each with a weight; the loss is the sum over
+targets of weight x -log p(target | context).
 """
 
 import logging
@@ -28,26 +28,28 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _CHUNK_BYTES, _GPU_CHUNK_BYTES = 8 << 20, 256 << 20
-"""Bytes of scores held at once: few enough for the cache of a core, enough to keep a GPU busy."""
+"""The bytes of scores in memory at once, on a CPU and on a GPU: they fit in the cache of a core,
+and they are enough work for a GPU."""
 
 _STEP = 128
-"""A chunk holds a multiple of so many contexts, where it holds as many."""
+"""If a chunk has more contexts than this, it has a multiple of this number."""
 _FEWEST_CONTEXTS = 64
-"""Where a chunk would hold fewer, the gradient of all embeddings would be read and written for
-few contexts at a time: scores are then made block by block, twice."""
+"""If a chunk would have fewer contexts than this, the gradient of all embeddings would be read and
+written for few contexts at a time. Scores are then computed block by block over the codes, twice.
+"""
 _BLOCK_CONTEXTS = 1024
-"""The contexts of a block."""
+"""The number of contexts in a block."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
-    """What the states of a batch should generate.
+    """The targets of the contexts of a batch.
 
     Attributes:
         contexts: the context of each target, (T,).
         codes: the code of each target within its codebook, (T,).
         weights: the weight of each target, (T,), float32.
-        codebooks: the codebook that each context generates from, (C,).
+        codebooks: the codebook of the code that each context predicts, (C,).
         items: an item whose identifier begins with the codes before each context, (C,).
     """
 
@@ -58,7 +60,9 @@ class Targets:
     items: torch.Tensor
 
     def of_codebook(self, chosen: torch.Tensor) -> "Targets":
-        """The targets of the chosen contexts, whose mask is (C,), numbered among themselves."""
+        """The targets of the contexts in the mask `chosen`, (C,); these contexts are renumbered
+        from 0.
+        """
         mine = chosen[self.contexts]
         places = chosen.cumsum(0) - 1
         return Targets(
@@ -71,7 +75,7 @@ class Targets:
 
 
 class Continuations(NamedTuple):
-    """The valid continuations of each context: the codes that a softmax is over.
+    """The valid continuations of each context: the codes over which its softmax is taken.
 
     Attributes:
         begins, ends: their range in `codes`, (C,).
@@ -83,7 +87,9 @@ class Continuations(NamedTuple):
     codes: torch.Tensor
 
     def invalid(self, chunk: slice, codes: int) -> torch.Tensor:
-        """Which of the `codes` of the level do not continue a chunk of contexts, (C, codes)."""
+        """A mask of the level's codes that are not valid continuations of a chunk of contexts, (C,
+        codes).
+        """
         begins, fans = self.begins[chunk], self.ends[chunk] - self.begins[chunk]
         contexts = torch.arange(len(fans), device=fans.device)
         owner = torch.repeat_interleave(contexts, fans)
@@ -95,7 +101,7 @@ class Continuations(NamedTuple):
 
 
 class _FullSoftmax(torch.autograd.Function):
-    """Gradients are made in the forward pass, chunk by chunk, while the scores are at hand."""
+    """Gradients are computed in the forward pass, for each chunk while its scores are in memory."""
 
     @staticmethod
     def forward(
@@ -108,7 +114,7 @@ class _FullSoftmax(torch.autograd.Function):
     ) -> torch.Tensor:
         count = len(states)
         step = _contexts_of_chunk(states.device, len(embeddings))
-        if valid is None:  # chunks of few sizes
+        if valid is None:  # so that chunks have few different sizes
             states = F.pad(states, (0, 0, 0, few_sizes(count) - count))
         if valid is None and step < _FEWEST_CONTEXTS:
             block = _contexts_of_chunk(states.device, _BLOCK_CONTEXTS)
@@ -139,7 +145,7 @@ class _FullSoftmax(torch.autograd.Function):
             if valid is not None:
                 scores.masked_fill_(valid.invalid(chunk, len(embeddings)), -torch.inf)
             shares = torch.softmax(scores, dim=1)
-            # The share of the largest score is exp(0) / total, and never underflows.
+            # The probability of the largest score is exp(0) / total, which never underflows.
             normaliser = scores.amax(dim=1) - shares.amax(dim=1).log()
             loss += (weight * (normaliser[place] - scores[place, code])).double().sum()
             # d loss / d scores = mass * softmax - weight at the targets
@@ -155,13 +161,13 @@ class _FullSoftmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad_states, grad_embeddings = ctx.saved_tensors
-        if grad.device.type == "cpu" and grad == 1:  # a table of all codes is long to copy
+        if grad.device.type == "cpu" and grad == 1:  # copying a table of all codes is slow
             return grad_states, grad_embeddings, None, None, None
         return grad * grad_states, grad * grad_embeddings, None, None, None
 
 
 def _contexts_of_chunk(device: torch.device, codes: int) -> int:
-    """The contexts whose scores of so many codes are held at once."""
+    """The number of contexts in a chunk, for scores of `codes` codes."""
     most = (_CHUNK_BYTES if device.type == "cpu" else _GPU_CHUNK_BYTES) // (4 * codes)
     return max(1, most - most % _STEP if most > _STEP else most)
 
@@ -175,8 +181,8 @@ def _in_blocks(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The loss over all codes and its gradients for states and embeddings, `size` codes at a time.
 
-    Scores are made twice, for the normalisers and for the gradients, so that no more than a block
-    of them is ever held: with 100,000 codes faster than to hold those of some contexts.
+    Scores are computed twice, for the normalisers and for the gradients, so that only one block of
+    them is in memory. With 100,000 codes this is faster than chunks with the scores of all codes.
     """
     own, wanted = states[targets.contexts], embeddings[targets.codes]
     weights = targets.weights[:, None]
@@ -218,8 +224,8 @@ def full_softmax(
         states: (C, D), float32.
         embeddings: the output embeddings of the codes, (V, D), float32.
         targets: the targets, all of one codebook.
-        product: the type of the matrix products of the gradient; scores and sums are float32
-            always.
+        product: the dtype of the matrix products of the gradient; scores and sums are always
+            float32.
         valid: the valid continuations of each context; by default all codes.
 
     Returns:
@@ -232,7 +238,7 @@ def full_softmax(
 
 
 class _SampledSoftmax(torch.autograd.Function):
-    """Gradients are made in the forward pass, as those of `_FullSoftmax`."""
+    """Gradients are computed in the forward pass, as in `_FullSoftmax`."""
 
     @staticmethod
     def forward(
@@ -293,7 +299,7 @@ class _SampledSoftmax(torch.autograd.Function):
 
 
 def _hits(codes: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pairs of a target and a negative that are the same code, by target."""
+    """The pairs of a target and a negative that have the same code, ordered by target."""
     ordered, places = negatives.sort()
     first = torch.searchsorted(ordered, codes)
     counts = torch.searchsorted(ordered, codes, right=True) - first
@@ -313,9 +319,10 @@ def sampled_softmax(
 ) -> torch.Tensor:
     """Weighted cross-entropy over each target and shared negatives, corrected for sampling.
 
-    Subtracting the log of how often a code is expected among the negatives makes the estimate of
-    the normaliser consistent (Bengio and Senecal 2008; Yi et al., RecSys 2019). A negative that
-    is the target itself is masked. With every code drawn once it is the full softmax.
+    The log of a code's expected count among the negatives is subtracted from its score, which makes
+    the estimate of the normaliser consistent (Bengio and Senecal 2008; Yi et al., RecSys 2019). A
+    negative that is the target itself is masked. If every code is drawn once, the result is the
+    full softmax.
 
     Args:
         states, embeddings, targets, product: as in `full_softmax`.
@@ -332,18 +339,19 @@ def sampled_softmax(
 class CodeLoss(nn.Module):
     """The loss of all arms of a study, over the valid continuations of each context.
 
-    The softmax is full up to `limit` codes in a codebook and wherever a trie leaves few of them
-    valid; above that it is sampled.
+    The softmax is full for a codebook with at most `limit` codes or with a trie level, which leaves
+    few codes valid; otherwise it is sampled.
 
     Args:
-        counts: the number of training targets of each code over all tasks, (V,). Negatives are
-            drawn half uniformly, half in proportion to them, alike in every arm.
+        counts: the number of training targets of each code over all tasks, (V,). Half of the
+            negatives are drawn uniformly and half in proportion to these counts, in the same way in
+            every arm.
         codebooks: the range of each codebook among all codes.
         limit: the largest number of codes of a codebook with a full softmax.
         negatives: the number of codes that are drawn for a batch.
-        product: the type of the matrix products of the gradient.
-        levels: the trie level of each codebook; none for a codebook all of whose codes are valid.
-        sparse: whether gradients of the embeddings are sparse where they can be.
+        product: the dtype of the matrix products of the gradient.
+        levels: the trie level of each codebook; a codebook without invalid codes has none.
+        sparse: whether the gradient of the embeddings is sparse if possible, see `is_sparse`.
     """
 
     log_expected: torch.Tensor
@@ -374,8 +382,9 @@ class CodeLoss(nn.Module):
 
     @property
     def is_sparse(self) -> bool:
-        """Whether the gradient of the embeddings is sparse: where one codebook, of which a step
-        draws few codes, is all of them."""
+        """Whether the gradient of the embeddings is sparse: if there is one codebook and its
+        softmax is sampled.
+        """
         return self.sparse and len(self.codebooks) == 1 and not self._is_full(0)
 
     def _is_full(self, number: int) -> bool:
@@ -383,7 +392,7 @@ class CodeLoss(nn.Module):
         return str(number) in self.levels or codes.stop - codes.start <= self.limit
 
     def describe(self) -> str:
-        """The loss in words, for the stamp."""
+        """The name of the loss, for the stamp."""
         own = [codes for n, codes in enumerate(self.codebooks) if str(n) not in self.levels]
         full = max((codes.stop - codes.start for codes in own), default=0) <= self.limit
         kind = "full softmax" if full else f"sampled softmax, {self.negatives} negatives"
@@ -417,7 +426,7 @@ class CodeLoss(nn.Module):
             has_level = str(number) in self.levels
             valid = self.levels[str(number)](targets.items) if has_level else None
             return full_softmax(states, embeddings, targets, self.product, valid)
-        # Not by `multinomial`, which adds all probabilities up in every call.
+        # `multinomial` would be slow: it sums all probabilities in every call.
         cumulated = self.cumulated[codes]
         places = torch.rand(self.negatives, dtype=torch.float64, device=states.device)
         drawn = torch.searchsorted(cumulated, places * cumulated[-1], right=True)
@@ -451,14 +460,14 @@ class TrieLevel(nn.Module):
         self.register_buffer("codes", codes, persistent=False)
 
     def forward(self, items: torch.Tensor) -> Continuations:
-        """The continuations of contexts before which the codes of `items`, (C,), are written."""
+        """The valid continuations of contexts that follow the first codes of `items`, (C,)."""
         return Continuations(self.begins[items], self.ends[items], self.codes)
 
 
 def trie_levels(spaces: IdSpaces, tries: "Mapping[Task, Trie]") -> dict[int, TrieLevel]:
     """The trie level of each codebook that has invalid codes; none for atomic identifiers.
 
-    A first level whose codes all begin an identifier has no invalid code.
+    A first level has no invalid code if every code begins an identifier.
     """
     levels = {}
     for task, trie in tries.items():
@@ -475,7 +484,7 @@ def loss_of(
     tries: "Mapping[Task, Trie]",
     config: TrainingConfig,
 ) -> CodeLoss:
-    """The loss that a configuration asks for.
+    """The loss with the settings of a configuration.
 
     Args:
         encoded: the examples of every task of the dataset, whose targets are counted.
@@ -505,7 +514,7 @@ def loss_of(
 
 
 def _proposal(counts: torch.Tensor) -> torch.Tensor:
-    """Half uniform, half in proportion to the counts of one codebook's codes."""
+    """The proposal distribution of a codebook: half uniform, half in proportion to the counts."""
     share = counts.double() / counts.sum().clamp(min=1)
     proposal = 0.5 / len(counts) + 0.5 * share
     return proposal / proposal.sum()

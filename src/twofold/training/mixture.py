@@ -27,22 +27,24 @@ SourceWeights = Literal["proportional", "balanced"] | dict[str, float]
 def readable_sources(
     dataset: PreparedDataset, tasks: Sequence[Task], config: TrainingConfig, backbone: Backbone
 ) -> dict[Task, Source]:
-    """The training examples of every task of the dataset, as far as the backbone reads them.
+    """The training examples of every task, with histories in the form that the backbone reads.
 
-    The tasks that an arm does not train on set what all arms have in common: the number of steps,
-    and the distribution that negatives are drawn from.
+    They include the tasks that the arm does not train on: the steps of a cosine schedule and the
+    distribution of the negatives depend on all tasks, and are the same for all arms.
 
     Args:
-        dataset: the dataset to learn from.
+        dataset: the dataset to train on.
         tasks: the tasks of the arm.
         config: the resolved configuration.
-        backbone: an encoder-decoder reads whole histories, a decoder windows or the last items.
+        backbone: an encoder-decoder reads whole histories, a decoder reads windows or the last
+            items.
 
     Raises:
-        InputError: one of `tasks` has no example, or there are no times and they are to be read.
+        InputError: one of `tasks` has no example, or `request_time` is set and the data have no
+            times.
     """
     if config.request_time and "recommendation" in tasks:
-        # Imported here, as only such a training asks whether the timestamps are times.
+        # Imported here, since only a training with `request_time` needs it.
         from twofold.tasks.cutoff import require_times
 
         require_times(dataset.columns.trained_times, dataset.source)
@@ -65,7 +67,7 @@ def _readable(source: Source, config: TrainingConfig, backbone: Backbone) -> Sou
 
 
 def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> EncodedSource:
-    """The examples of a source as tokens, which are written when they are taken."""
+    """The examples of a source as tokens; an example is converted to tokens when it is read."""
     if backbone.contexts_per_sequence == 1:
         source = source.by_context()
     return vocabulary.encode_all(source.columns)
@@ -80,22 +82,23 @@ class Planned:
     weight: float
 
     def part(self, number: int, parts: int) -> Ints:
-        """The rows of one of `parts` parts, disjoint and of nearly equal size; it may have none.
+        """The rows of one of `parts` parts, which are disjoint and of nearly equal size; some may
+        be empty.
 
-        The weight is that of the whole batch: the losses of the parts sum to its loss.
+        The weight is that of the whole batch, so the losses of the parts sum to the batch's loss.
         """
         return np.array_split(self.rows, parts)[number]
 
 
 class Mixture:
-    """Batches of about `batch_tokens`, each from one source, the sources alternating evenly.
+    """Batches of about `batch_tokens` tokens, each from one source; the sources alternate evenly.
 
-    Examples of similar length share a batch. A source whose weight exceeds its share of the
-    targets is read more often: in an epoch the source with the smallest weight for each target is
-    read once, another as many times as its targets weigh more. The loss of an epoch is the sum
-    over sources of weight x weighted mean loss of its targets: a target of weight v in source s
-    weighs v x w_s / (sum of v x readings of s), times the number of batches, so that the loss of a
-    step is of order one.
+    The examples of a batch have similar lengths. If the weight of a source exceeds its share of the
+    targets, the source is read more often: in an epoch, the source with the smallest weight per
+    target is read once, and another one as many times as its weight per target is larger, rounded.
+    The loss of an epoch is the sum over sources of weight x weighted mean loss of its targets: a
+    target of weight v in source s has the weight v x w_s / (sum of v x readings of s), times the
+    number of batches, so that the loss of a step is of order one.
 
     Args:
         names: the names of the sources.
@@ -104,7 +107,7 @@ class Mixture:
         weights: `proportional` to the number of targets (every target counts the same: the
             concatenation of the datasets), `balanced` (every source counts the same), or by name.
         seed: the random seed of the order.
-        max_batch_size: the largest number of examples in a batch; 0 leaves the tokens as the only
+        max_batch_size: the largest number of examples in a batch; with 0, the tokens are the only
             limit.
     """
 
@@ -134,12 +137,12 @@ class Mixture:
 
     @property
     def batches_per_epoch(self) -> int:
-        """The number of batches of all sources together."""
+        """The number of batches in an epoch, over all sources."""
         return sum(self.batches_by_source)
 
     @property
     def largest_batch(self) -> int:
-        """The most examples that a batch has."""
+        """The largest number of examples in a batch."""
         every = [bucket for own in self._buckets for bucket in own]
         return max(-(-len(rows) // -(-len(rows) // size)) for rows, size in every)
 
@@ -166,7 +169,7 @@ class Mixture:
 
     def _read(self, source: int, number: int) -> list[Ints]:
         """The batches of one reading of a source, shuffled."""
-        # Seeded by the name of the source, not by its place: the order is the same in every arm.
+        # The seed has the source's name, not its number, so the order is the same in every arm.
         name = int.from_bytes(self.names[source].encode()[:8], "big")
         rng = np.random.default_rng([self._seed, number, name])
         batches = [batch for rows, size in self._buckets[source] for batch in _cut(rng, rows, size)]
@@ -179,7 +182,7 @@ def mixture_of(
     config: TrainingConfig,
     seed: int,
 ) -> Mixture:
-    """The mixture of some tasks as a configuration asks for it."""
+    """The mixture of some tasks, with the settings of a configuration."""
     return Mixture(
         names=tasks,
         sources=[encoded[task] for task in tasks],
@@ -191,14 +194,16 @@ def mixture_of(
 
 
 def _readings(weights: Sequence[float], targets: Sequence[int]) -> list[int]:
-    """How often each source is read in an epoch: once where a target weighs least."""
+    """The number of times that each source is read in an epoch; 1 for the smallest weight per
+    target.
+    """
     each = [weight / count for weight, count in zip(weights, targets, strict=True)]
     least = min(value for value in each if value > 0)
     return [max(1, round(value / least)) for value in each]
 
 
 def _buckets(lengths: Ints, batch_tokens: int, max_batch_size: int) -> list[tuple[Ints, int]]:
-    """Rows by length class, with the number of them that fills a batch."""
+    """The rows of each length class, with the number of rows that fills a batch."""
     longest = lengths.max()
     bounds = [int(lengths.min())]
     while bounds[-1] < longest:
@@ -213,12 +218,12 @@ def _buckets(lengths: Ints, batch_tokens: int, max_batch_size: int) -> list[tupl
 
 
 def _cut(rng: np.random.Generator, rows: Ints, size: int) -> list[Ints]:
-    """Shuffled rows in batches of nearly equal size, `size` at most."""
+    """Shuffled rows in batches of nearly equal size, at most `size`."""
     return np.array_split(rng.permutation(rows), -(-len(rows) // size))
 
 
 def _resolve(weights: SourceWeights, names: Sequence[str], targets: Sequence[int]) -> list[float]:
-    """Weights that sum to one."""
+    """The weights of the sources, which sum to one."""
     if weights == "proportional":
         raw = [float(count) for count in targets]
     elif weights == "balanced":

@@ -1,12 +1,12 @@
-"""How weights are learned: AdamW, also row by row for a large embedding table, and their average.
+"""AdamW, a row-wise AdamW for a large embedding table, and the average of the weights.
 
-In the table of a large catalog, a training step reads and changes few rows. AdamW over all of it
-would take far longer than the rest of the step, and hold two more tables. `RowWiseAdamW` visits the
-rows of a step alone. What weight decay and averaging do to the other rows is made up for when a
-gradient next reaches them, or in all rows at a validation: they are then what they would be if
-every step with these gradients had visited them. The forward pass reads a row as it was left: with
-the default decay (1e-5 of a row a step) that is within half a percent over the steps between two
-visits.
+In the table of a large catalog, a training step reads and changes few rows. AdamW over the whole
+table would take far longer than the rest of the step, and need memory for two more tables.
+`RowWiseAdamW` updates only the rows of a step. For the other rows, weight decay and averaging are
+deferred: they are applied to a row when it next has a gradient, and to all rows at a validation.
+The rows then have the values that they would have if every step with these gradients had updated
+them. The forward pass reads a row before its deferred decay is applied: with the default decay
+(1e-5 of a row per step), the difference is within half a percent over the steps between two visits.
 
 Shapes: R rows of the table, S rows of a step, D width.
 """
@@ -25,25 +25,26 @@ from twofold.training.config import TrainingConfig
 from twofold.training.state import Progress, Tensors
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
-"""The usual settings of AdamW, which are torch's defaults."""
+"""The default settings of AdamW in torch."""
 _UPDATED_EVERY = 4
-"""The steps between two updates of the average: one costs a tenth of a small step."""
+"""The number of steps between two updates of the average; an update costs a tenth of a small step.
+"""
 _SETTLED_AT_ONCE = 1 << 16
-"""The rows that are settled at once: 32 MB of float32 at a width of 128."""
+"""The number of rows that are settled at once: 32 MB of float32 at a width of 128."""
 _MAX_DECAY = 1 - 1e-6
-"""The largest share of a row that weight decay takes in a step."""
+"""The largest share of a row that weight decay subtracts in a step."""
 
 
 @dataclass(slots=True, eq=False)
 class _Passed:
-    """What the steps so far do to a row without a gradient.
+    """The effect of the steps so far on a row without a gradient.
 
     Attributes:
         steps: the number of steps.
-        log_decay: the log of the factor that weight decay has multiplied the row by.
-        mean: the share of the average that the steps since all rows were last settled make up,
+        log_decay: the log of the factor by which weight decay has multiplied the row.
+        mean: the part of the average that comes from the steps since all rows were last settled,
             relative to the row's last value. Over all steps it would grow without bound, and
-            differences of it would lose every digit.
+            differences of it would lose all precision.
     """
 
     steps: int = 0
@@ -55,19 +56,19 @@ class RowWiseAdamW:
     """Optimizer and average of one table with sparse gradients; changes the table in place.
 
     It is AdamW without momentum and with one second moment for each row, the mean square of the
-    row's gradient, as in the row-wise optimizers of FBGEMM. As in AdamW the moment decays with
-    every step, also while the row has no gradient: a rare row takes larger steps.
+    row's gradient, as in the row-wise optimizers of FBGEMM. As in AdamW, the moment decays in every
+    step, also if the row has no gradient. So a rare row takes larger steps.
 
     Args:
         table: the embeddings, (R, D).
         weight_decay: as in AdamW.
-        averaging: the share of the steps so far that the average looks back over; 0 for none.
+        averaging: the share of the steps so far that the average covers; 0 for no average.
 
     Attributes:
         table: the embeddings.
-        average: the average of the table, (R, D), as of the last `settle`; None for none.
-        state: the second moment of every row, and `_Passed` at its last visit, (R,) each;
-            `_Passed` of now is under `passed`.
+        average: the average of the table, (R, D), as of the last `settle`; None without averaging.
+        state: the second moment of every row, and `_Passed` at its last visit, (R,) each; `passed`
+            has the present `_Passed`.
     """
 
     def __init__(self, table: nn.Parameter, weight_decay: float, averaging: float) -> None:
@@ -123,7 +124,7 @@ class RowWiseAdamW:
             self.average, self.table.data = self.table.data, self.average
 
     def _kept(self, before: int, now: int) -> float:
-        """The weight that an average of `before` steps keeps in the average of `now` steps."""
+        """The weight of an average over `before` steps in the average over `now` steps."""
         return float((before / now) ** self._power) if now else 1.0
 
     @property
@@ -150,8 +151,8 @@ class RowWiseAdamW:
         """Apply to some rows the steps in which they had no gradient; `_note` must follow.
 
         Let p be the power of the average, D the factor of weight decay and A the average of D since
-        all rows were last settled. A row w last visited at step c is w D / D_c now, and its average
-        is k x average + w (A - k A_c) / D_c with k = (c / steps)^p.
+        all rows were last settled. If a row w was last visited at step c, its value is now w D /
+        D_c, and its average is k x average + w (A - k A_c) / D_c with k = (c / steps)^p.
         """
         passed, state = self._passed, self.state
         if not passed.steps:
@@ -177,16 +178,17 @@ class RowWiseAdamW:
 
 
 class AdamW:
-    """torch's fused AdamW, with its bits, without the rest of `torch.optim.Optimizer`.
+    """torch's fused AdamW, with the same bits, without the rest of `torch.optim.Optimizer`.
 
-    The first step of a `torch.optim.Optimizer` imports torch's compiler: 2 s and 100 MB.
+    The first step of a `torch.optim.Optimizer` imports torch's compiler, which takes 2 s and 100
+    MB.
 
     Args:
         groups: the parameters and the weight decay of each group.
-        tables: the tables with sparse gradients, which are learned row by row.
+        tables: the tables with sparse gradients, which are updated row by row.
 
     Attributes:
-        learning_rate: that of the next step.
+        learning_rate: the learning rate of the next step.
         moments: the state of each parameter, then that of each table, in the order of `groups`.
     """
 
@@ -209,7 +211,7 @@ class AdamW:
         ] + [each.state for each in tables]
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Set the gradients to None."""
         for parameter in (*self._all, *(each.table for each in self._tables)):
             parameter.grad = None
 
@@ -244,12 +246,12 @@ class AdamW:
 class Average:
     """The power-function average of the weights (Karras et al., arXiv 2312.02696).
 
-    It looks back over the same share of all steps, however many there are, so it needs no horizon.
+    It covers the same share of the steps at any step, so the number of steps need not be known.
 
     Args:
         model: the model whose weights change in place.
-        share: about the share of the steps that the average looks back over; 0 for no average.
-        tables: the tables that are learned row by row, each with its own average.
+        share: about the share of the steps that the average covers; 0 for no average.
+        tables: the tables that are updated row by row; each has its own average.
     """
 
     def __init__(
@@ -277,7 +279,7 @@ class Average:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the average be the weights of the model while the block runs."""
+        """Use the average as the weights of the model within the block."""
         self._swap()
         try:
             yield
@@ -292,13 +294,13 @@ class Average:
             each.swap()
 
     def saved(self) -> Tensors:
-        """The averages by number, those of tables last; as in `AdamW.moments`."""
+        """The averages by number, those of tables last; the order is that of `AdamW.moments`."""
         averages = [*self.weights, *(t.average for t in self._tables if t.average is not None)]
         return {str(number): average for number, average in enumerate(averages)}
 
 
 def row_wise_tables(backbone: Backbone, config: TrainingConfig) -> list[RowWiseAdamW]:
-    """The embedding tables of a backbone, which from now on have sparse gradients."""
+    """The optimizers of a backbone's embedding tables, which have sparse gradients from now on."""
     backbone.read_sparsely()
     return [
         RowWiseAdamW(table, config.weight_decay, config.averaging)
@@ -309,7 +311,7 @@ def row_wise_tables(backbone: Backbone, config: TrainingConfig) -> list[RowWiseA
 def optimizer_of(
     backbone: Backbone, config: TrainingConfig, tables: Sequence[RowWiseAdamW] = ()
 ) -> AdamW:
-    """AdamW of all parameters, those in `tables` row by row; norms and biases do not decay."""
+    """AdamW of all parameters, row-wise for `tables`; norms and biases have no weight decay."""
     by_row = {id(each.table) for each in tables}
     parameters = [p for p in backbone.parameters() if id(p) not in by_row]
     matrices = [p for p in parameters if p.ndim > 1]

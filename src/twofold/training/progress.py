@@ -16,11 +16,12 @@ from twofold.training.state import Progress
 _log = logging.getLogger(__name__)
 
 BETWEEN_VALIDATIONS = 10.0
-"""The fewest seconds between two lines, each at a validation."""
+"""The smallest number of seconds between two lines at validations."""
 LONGEST_WAIT = 60.0
-"""The seconds after which there is a line without a validation."""
+"""The number of seconds after which a line is logged without a validation."""
 FIRST_STEPS = 20
-"""The steps before the first line: the loss of a single batch says little, and goes up and down."""
+"""The number of steps before the first line, which has their mean loss, since the loss of a single
+batch is noisy."""
 
 Advance = Callable[[Progress, float, int], None]
 """Called after each step with the progress, the step's loss and its number of examples."""
@@ -28,7 +29,7 @@ Advance = Callable[[Progress, float, int], None]
 
 @contextlib.contextmanager
 def shown(label: str, schedule: Schedule, progress: Progress) -> Iterator[Advance]:
-    """Show the progress of a training, which may be a resumed one."""
+    """Show the progress of a training, new or resumed."""
     if os.isatty(2):
         with _bar(label, schedule, progress) as advance:
             yield advance
@@ -65,7 +66,7 @@ def _bar(label: str, schedule: Schedule, progress: Progress) -> Iterator[Advance
 
 
 class _Pace:
-    """The seconds of a step, on average since the training was started or resumed."""
+    """The mean number of seconds per step since the training was started or resumed."""
 
     def __init__(self, progress: Progress, now: Callable[[], float]) -> None:
         self._done, self._start, self._now = progress.step, now(), now
@@ -75,12 +76,12 @@ class _Pace:
 
 
 class Lines:
-    """Lines of the log: the first steps, validations, and the last step.
+    """Log lines after the first steps, at validations, and after the last step.
 
     Args:
-        label: what trains.
+        label: the name of the training.
         schedule: its schedule.
-        progress: the steps that were taken before, by a training that is resumed.
+        progress: the progress so far; a resumed training has taken steps before.
         now: the clock, in seconds.
     """
 
@@ -99,7 +100,7 @@ class Lines:
         self._progress: Progress | None = None
 
     def advance(self, progress: Progress, loss: float, examples: int) -> None:
-        """Count one step, and log a line where it is time for one."""
+        """Count one step, and log a line if one is due."""
         self._progress = progress
         self._loss += loss
         self._examples += examples
@@ -110,7 +111,7 @@ class Lines:
             self._say(progress)
 
     def end(self) -> None:
-        """Log the last line: why the training ended, and what validation took of its time."""
+        """Log the last line: why the training ended, and the share of validation in its time."""
         progress = self._progress
         if progress is None:
             return
@@ -137,7 +138,7 @@ class Lines:
 
 
 def _share(progress: Progress) -> list[str]:
-    """The share of validation in the time; nothing where there are no validation requests."""
+    """The share of validation in the time; empty without validation requests."""
     if progress.curve and not _validation(progress):
         return []
     return [f"validation {progress.validation_share:.0%} of the time"]
@@ -152,7 +153,7 @@ def _last_step(schedule: Schedule, progress: Progress) -> int | None:
 
 
 def _left(schedule: Schedule, progress: Progress, per_step: float) -> str:
-    """The time left, in words; only a cap gives a bound."""
+    """The time left, in words; only a cap gives an upper bound."""
     last = _last_step(schedule, progress)
     ends = [] if last is None else [per_step * (last - progress.step)]
     if schedule.max_seconds is not None:

@@ -1,8 +1,8 @@
-"""How long an arm trains, when it is validated, and its learning rate.
+"""The number of steps of an arm, the steps of its validations, and its learning rate.
 
-There is no horizon: after a warm-up the rate is constant, the weights are averaged, and validation
-decides the end. Nothing here reads a clock, so one seed gives the same digits; what steps and
-validations cost is a count of arithmetic operations.
+By default there is no horizon: after a warm-up the learning rate is constant, the weights are
+averaged, and early stopping ends the training. The costs of steps and validations are numbers of
+arithmetic operations. No clock is read here, so the same seed gives the same digits.
 """
 
 import math
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from twofold.training.validation import Validation
 
 _FIRST, _GROWTH = 8, 1.15
-"""The first step that may be validated, and the factor from each such step to the next: the number
+"""The first step that may be validated, and the factor from each such step to the next; the number
 of validations grows with the logarithm of the steps."""
 _OF_SAMPLE = 2 / 3
-"""The share of validation's budget that is for the sample; the rest is for comparing the last
+"""The share of the validation budget for the sample; the rest is for the comparison of the last
 candidates on all requests."""
 LEAST_PATIENCE, PATIENCE_EPOCHS, MOST_LEAST_PATIENCE = 100, 3, 1000
-"""Patience waits at least for this many epochs, within these bounds in steps. The first steps make
-items that start from factors worse: with 12,000 items the value of step 18 was reached again only
-in the second epoch."""
+"""The minimum of patience is `PATIENCE_EPOCHS` epochs, but at least `LEAST_PATIENCE` and at most
+`MOST_LEAST_PATIENCE` steps. In the first steps, items that are initialised from factors get worse:
+with 12,000 items, the value of step 18 was reached again only in the second epoch."""
 CANDIDATES = 3
-"""The most checkpoints that are validated on all requests at the end."""
+"""The largest number of checkpoints that are validated on all requests at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ class Schedule:
     Attributes:
         costs: the costs of steps and validations.
         warmup_steps: the number of steps in which the learning rate rises.
-        share: the most that validation may cost, as a share of the steps' costs.
-        patience: see `TrainingConfig`; None where the number of steps is given.
-        cap: the most steps; None where validation alone decides.
+        share: the largest cost of validation, as a share of the steps' costs.
+        patience: see `TrainingConfig`; None if the number of steps is given.
+        cap: the largest number of steps; None for no limit.
         cap_by: the setting that the cap comes from.
-        max_seconds: the most wall-clock seconds; None for any number.
-        horizon: the steps over which the rate falls as a cosine; None for a constant rate.
-        least_patience: the fewest steps that patience waits.
+        max_seconds: the largest number of wall-clock seconds; None for no limit.
+        horizon: the number of steps of the cosine decay; None for a constant learning rate.
+        least_patience: the smallest number of steps of patience.
     """
 
     costs: Costs
@@ -79,7 +79,7 @@ class Schedule:
     least_patience: int = LEAST_PATIENCE
 
     def factor(self, step: int) -> float:
-        """The learning rate of a step, counted from 0, as a share of the highest."""
+        """The learning rate of a step, counted from 0, as a share of the peak."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         if self.horizon is None:
@@ -88,7 +88,7 @@ class Schedule:
         return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def is_validated(self, progress: Progress) -> bool:
-        """Whether there is a validation after the steps so far."""
+        """Whether the present step is followed by a validation."""
         if progress.step == self.cap:
             return True
         spent = (len(progress.curve) + 1) * self.costs.sample
@@ -100,7 +100,7 @@ class Schedule:
         return self.max_seconds is not None and progress.seconds >= self.max_seconds
 
     def end(self, progress: Progress) -> str:
-        """What ends the training at this validation; empty where it continues."""
+        """What ends the training at this validation; empty if it continues."""
         if progress.step == self.cap:
             return self.cap_by
         if self.patience is not None and progress.step >= self.patient_until(progress):
@@ -108,16 +108,17 @@ class Schedule:
         return "max_time" if self.is_late(progress) else ""
 
     def patient_until(self, progress: Progress) -> int:
-        """The step at which patience ends unless a validation is better, for any of the tasks.
+        """The step at which patience ends the training, unless a validation of any task improves.
 
-        A joint model may have learned one task long before the other.
+        All tasks count, since a joint model may learn one task long before the other.
         """
         assert self.patience is not None
         return math.ceil((1 + self.patience) * progress.last_best_step) + self.least_patience
 
     def candidates(self, progress: Progress) -> int:
-        """The number of checkpoints to compare on all requests at the end; 0 where comparing two
-        would be too expensive."""
+        """The number of checkpoints to compare on all requests at the end; 0 if a comparison of two
+        would be too expensive.
+        """
         may_spend = self.share * progress.step * self.costs.step
         left = may_spend - len(progress.curve) * self.costs.sample
         most = min(CANDIDATES, int(left / max(self.costs.all, 1e-9)))
@@ -149,15 +150,15 @@ def schedule_of(
     """The schedule of an arm.
 
     Args:
-        encoded: the real examples of every task of the dataset.
-        mixture: what the arm learns.
-        arm: the arm that trains.
+        encoded: the unchanged examples of every task of the dataset.
+        mixture: the batches of the arm.
+        arm: the arm that is trained.
         config: the resolved configuration.
-        costs: of the arm's steps and validations.
-        steps: the steps that the arm takes, whatever validation says: those that `joint` took.
+        costs: the costs of the arm's steps and validations.
+        steps: the number of steps, such as that of `joint`; by default early stopping decides.
 
     Raises:
-        InputError: a cosine without a horizon.
+        InputError: a cosine schedule has no number of steps.
     """
     caps = {"max_steps": config.max_steps}
     if config.epochs:
@@ -188,7 +189,7 @@ def _least_patience(batches_per_epoch: int) -> int:
 
 
 _BLIND_EPOCHS = 10
-"""The epochs of a training without any cap and without a request to validate on."""
+"""The number of epochs of a training that has neither a cap nor validation requests."""
 
 
 def _horizon(
@@ -197,7 +198,9 @@ def _horizon(
     config: TrainingConfig,
     cap: int | None,
 ) -> int:
-    """The steps of a cosine: an arm makes as many epochs of its own data as `joint` of all."""
+    """The steps of a cosine schedule: the arm has as many epochs of its own data as `joint` has of
+    all data.
+    """
     if cap is None:
         raise InputError(
             "lr_schedule=cosine needs a number of steps: give --set max_steps=N or --set epochs=N"
@@ -211,9 +214,9 @@ def _horizon(
 
 
 _OF_TOKEN, _OF_SCORE, _OF_REQUEST, _OF_PARAMETER, _OF_STEP = 250_000, 250, 3e6, 100, 240e6
-"""Measured on a CPU, in multiplications of the layers, which take 25 ps each: the cost of a token
-outside of the products (norms, attention), of ranking for each score and for each request, of the
-optimizer for each parameter, and the least cost of a training step."""
+"""Costs as measured on a CPU, in multiplications of the layers, which take 25 ps each: for each
+token outside of the matrix products (norms, attention), of ranking for each score and for each
+request, of the optimizer for each parameter, and the smallest cost of a training step."""
 _OF_LOSS = 0.75
 """The time of a multiplication in the loss, relative to one in the layers."""
 
@@ -223,10 +226,10 @@ class Sizes:
     """The sizes that costs depend on.
 
     Attributes:
-        layers: the parameters that every token passes through.
-        parameters: those that every step changes.
+        layers: the number of parameters that every token passes through.
+        parameters: the number of parameters that every step changes.
         width: the width of a hidden state.
-        codes: the codes that a hidden state is scored against.
+        codes: the number of codes against which a hidden state is scored.
     """
 
     layers: int
@@ -236,7 +239,7 @@ class Sizes:
 
     @classmethod
     def of(cls, backbone: Backbone, codes: int) -> "Sizes":
-        """The sizes of a backbone whose states are scored against so many codes."""
+        """The sizes of a backbone whose hidden states are scored against `codes` codes."""
         model = backbone.model
         count = sum(weights.numel() for weights in backbone.parameters())
         tables = {model.get_input_embeddings().weight, model.get_output_embeddings().weight}
@@ -244,7 +247,7 @@ class Sizes:
         return cls(layers, count, model.get_output_embeddings().weight.shape[1], codes)
 
     def of_step(self, tokens: float, states: float) -> float:
-        """The cost of a training step with this number of tokens and of predicting states."""
+        """The cost of a training step with these numbers of tokens and of contexts."""
         forward = tokens * (self.layers + _OF_TOKEN) + _OF_LOSS * states * self.codes * self.width
         return 3 * forward + _OF_PARAMETER * self.parameters + _OF_STEP
 
@@ -284,12 +287,12 @@ def costs_of(
 
 _STANDARD = Sizes(layers=400_000, parameters=2_000_000, width=128, codes=0)
 _STANDARD_TOKENS, _STANDARD_EXAMPLES, _STANDARD_HISTORY = 1024, 128, 200
-"""The standard model and its batches. How many validation requests are asked depends on the data
-alone: every arm and every recipe is compared on the same ones."""
+"""The standard model and its batches. The number of validation requests is computed for these, so
+it depends only on the data, and all arms and recipes are compared on the same requests."""
 
 
 def requests_per_step(requests: Sequence[Request], items: int) -> float:
-    """How many of these requests cost as much as a training step of the standard model.
+    """The number of requests that cost as much as a training step of the standard model.
 
     Args:
         requests: requests over a catalog with atomic identifiers, at least one.

@@ -1,4 +1,4 @@
-"""Where a training starts: identifiers, vocabulary, initial weights, and the hybrid part."""
+"""The start of a training: identifiers, vocabulary, initial weights, and the hybrid part."""
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
@@ -29,22 +29,23 @@ from twofold.training_examples import Examples, Source
 _log = logging.getLogger(__name__)
 
 STARTS = _ENCODER, _ITEM_START, _HYBRID = "encoder", "item start", "hybrid part"
-"""Under which names a dataset keeps what its trainings start from, and share."""
+"""The names under which a dataset caches the results that its trainings share."""
 
 MOST_ATOMIC = 1_000_000
 """For larger catalogs semantic IDs are recommended: at a width of 128 the embeddings of a million
-items take 0.5 GB, and a training holds about seven times that (weights, average, checkpoints)."""
+items take 0.5 GB, and a training needs about seven times that (weights, average, checkpoints)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Where an arm starts, and what it learns from; made of its own tasks' training data.
+    """The start of an arm; its initial weights come from the training data of its own tasks.
 
     Attributes:
         vocabulary: the vocabulary, with identifiers and text encoder.
-        backbone: the initial weights.
-        item_vectors: the text encoder's embeddings of the item texts, (N, E); None without one.
-        sources: the real training examples of every task of the dataset.
+        backbone: the backbone with its initial weights.
+        item_vectors: the text encoder's embeddings of the item texts, (N, E); None without texts or
+            encoder.
+        sources: the unchanged training examples of every task of the dataset.
         learned: the examples of the arm's tasks, with its intervention.
     """
 
@@ -58,12 +59,12 @@ class Start:
 def assign_identifiers(
     dataset: PreparedDataset, config: TrainingConfig, folder: Path
 ) -> ItemIdentifiers:
-    """The identifiers that a configuration asks for; the same in every arm and seed.
+    """The identifiers of the items; they are the same in every arm and seed.
 
     Args:
-        dataset: the dataset; its training split and item texts are learned from.
+        dataset: the dataset, whose training split and item texts are used.
         config: the resolved configuration.
-        folder: where sentence encoders that are tuned for the identifiers are kept.
+        folder: the folder of the sentence encoders that are trained for the identifiers.
     """
     items = len(dataset.catalog)
     if config.identifiers == "atomic":
@@ -104,7 +105,7 @@ def start(
     """
     read = dataset.catalog.texts if config.item_texts == "auto" else []
     texts = read or [""] * len(dataset.catalog)
-    # An arm that does not learn search must not read its queries.
+    # An arm that is not trained on search must not read its queries.
     searches = dataset.task("search").examples if "search" in arm.tasks else Examples.of(())
     queries = _some("search", searches).texts()
     encoder = dataset.once(
@@ -144,13 +145,15 @@ def _item_start(
     config: TrainingConfig,
     width: int,
 ) -> ItemStart | None:
-    """The vectors that items start from; None, and no example is read, where they are random."""
+    """The initial vectors of the items; None if they are random, and then no example is read."""
     parts = item_parts(config)
     return item_start(_read(learned), texts, encoder, parts, width) if parts else None
 
 
 def _some(task: Task, examples: Examples) -> Examples:
-    """The examples that are read before training: all, or a sample with about as many targets."""
+    """The examples that are read before training: all, or a sample with about `MOST_TARGETS`
+    targets.
+    """
     some = examples.drawn(MOST_TARGETS[task])
     if len(some) < len(examples):
         what = "queries" if task == "search" else "histories"
@@ -164,7 +167,7 @@ def _some(task: Task, examples: Examples) -> Examples:
 
 
 def _read(learned: Mapping[Task, Source]) -> dict[Task, Source]:
-    """The examples that item embeddings start from."""
+    """The examples from which item embeddings are initialised."""
     return {
         task: replace(source, examples=_some(task, source.columns))
         for task, source in learned.items()
@@ -172,7 +175,7 @@ def _read(learned: Mapping[Task, Source]) -> dict[Task, Source]:
 
 
 def _reads(arm: Arm, config: TrainingConfig, seed: int) -> tuple[Hashable, ...]:
-    """All that the start of the items depends on, in addition to the dataset."""
+    """Everything but the dataset that the initial item embeddings depend on."""
     settings = config.backbone, config.text_encoder, config.item_init, config.item_texts
     sources = config.item_text_queries, config.max_history, config.long_histories
     changed = (arm.name, seed) if arm.intervention else ()
@@ -186,9 +189,9 @@ def _fresh(
     texts: Sequence[str],
     encoder: TextEncoder | None,
 ) -> tuple[Vocabulary, Backbone]:
-    """A vocabulary of the words of `texts`, and fresh weights."""
-    # A fresh model with an encoder reads the encoder's embedding alone: word tokens next to it make
-    # the model worse (see docs/project/log).
+    """A vocabulary with the words of `texts`, and a newly initialised backbone."""
+    # A fresh model with an encoder reads only the encoder's embedding: further word tokens make the
+    # model worse (see docs/project/log).
     tokenizer = train_tokenizer([] if encoder else texts, config.text_vocab_size)
     query_tokens = 0 if encoder else config.max_query_tokens
     vocabulary = fresh_vocabulary(
@@ -200,9 +203,10 @@ def _fresh(
 def hybrid_of(
     dataset: PreparedDataset, arm: Arm, vocabulary: Vocabulary, config: TrainingConfig
 ) -> Hybrid | None:
-    """The hybrid part of an arm, at its initial weight; None unless validation can choose another.
+    """The hybrid part of an arm, with its initial weight; None if the arm cannot have one.
 
-    It needs an arm whose search is judged, item texts, and validation requests.
+    It needs an arm that is evaluated on search, item texts, and validation requests, on which its
+    weight is chosen.
     """
     wanted = config.hybrid != "none" and "search" in arm.judged
     if not wanted or config.item_texts == "none":

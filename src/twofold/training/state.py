@@ -1,4 +1,4 @@
-"""The state of a training, from which a killed one resumes, and the processes that share it."""
+"""The state from which a killed training resumes, and the processes that train together."""
 
 import contextlib
 import shutil
@@ -29,19 +29,20 @@ Tensors = dict[str, torch.Tensor]
 class Processes:
     """The processes that train one model together; this class is a single process.
 
-    `twofold.cluster.processes` has a process group. Each process has a copy of the model and learns
-    from its own parts of every batch; all call these methods in the same order.
+    `twofold.cluster.processes` has the class of a process group. Each process has a copy of the
+    model and reads its own parts of every batch. All processes must call these methods in the same
+    order.
 
     Args:
         gradient_accumulation_steps: the number of parts of a batch that each process reads, one
-            after another. More parts take less memory; the batch stays the same.
+            after another. With more parts, less memory is needed; the batch stays the same.
 
     Attributes:
         rank: the number of this process, from 0; the first one writes and reports.
         size: the number of processes, the world size.
         parts: the number of parts of a batch, over all processes.
-        is_restarted: whether a launcher restarted the processes after one of them had ended, so
-            that they continue what they began.
+        is_restarted: whether a launcher restarted the processes after one of them had ended; they
+            then resume the training.
     """
 
     rank = 0
@@ -89,7 +90,7 @@ class Processes:
     ) -> torch.Tensor:
         """Sum the gradients of all processes, in place, and a few numbers, which are returned.
 
-        A gradient is dense, sparse (COO), or None where a process has none for the parameter.
+        A gradient is dense, sparse (COO), or None if a process has no gradient of the parameter.
 
         Args:
             parameters: the parameters, in the same order in all processes.
@@ -101,36 +102,37 @@ class Processes:
         return sums
 
     def require_alike(self, values: Callable[[], dict[str, Any]]) -> None:
-        """Raise InputError, in all processes, where a value differs between them."""
+        """Raise InputError, in all processes, if a value differs between them."""
 
 
 ALONE = Processes()
-"""A single process, which reads each batch as a whole."""
+"""A single process, which reads whole batches."""
 
 
 class DivergedError(InputError):
-    """A training whose numbers are no longer finite; resumed, it would fail again."""
+    """A training whose loss or weights are not finite; if it is resumed, it fails again."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """What happened so far.
+    """The progress of a training.
 
     Attributes:
         step: the number of steps taken.
-        curve: one entry for each validation: step, loss since the one before, the measure of each
-            task on the sample, value; `on_all`, the value on all requests, of the last candidates,
-            and `TASK_on_all` of the candidates for a task's best, where that is looked for.
+        curve: one entry for each validation: `step`, `loss` (the mean since the previous
+            validation), the measure of each task on the sample, and `value`. The last candidates
+            also have `on_all`, the value on all requests. The candidates for a task's best have
+            `TASK_on_all`, if these are compared.
         loss: the sum of the losses since the last validation.
         best_step: the step of the best validation; 0 before the first.
         best_value: the value of that validation.
         averaged_step: the step at which the average of the weights was last updated.
-        targets_seen: the number of targets learned from, by source.
-        steps_by_world_size: the number of steps taken, by the number of processes that took them.
+        targets_seen: the number of targets in the steps so far, by source.
+        steps_by_world_size: the number of steps, by the number of processes that took them.
         ended_by: what ended the training: `patience`, or a cap (`max_steps`, `epochs`, `max_time`),
-            or `steps` where their number was given; empty before the end.
-        seconds: wall-clock seconds so far, and those in validation; no decision but that of
-            `max_time` depends on them.
+            or `steps` if their number was given; empty before the end.
+        seconds, validation_seconds: wall-clock seconds so far, and those in validation; no decision
+            except that of `max_time` depends on them.
     """
 
     step: int = 0
@@ -147,7 +149,7 @@ class Progress:
 
     @property
     def last_best_step(self) -> int:
-        """The latest step at which a task, or the value of all of them, was at its best."""
+        """The last step at which the measure of a task, or `value`, was at its best."""
         best: dict[str, dict[str, float]] = {}
         for point in self.curve:
             for name in point.keys() - {"step", "loss"}:
@@ -161,14 +163,14 @@ class Progress:
         return self.validation_seconds / max(self.seconds, 1e-9)
 
     def stamped(self) -> dict[str, Any]:
-        """What a model's stamp says of it."""
+        """The entries of a model's stamp about the progress."""
         kept = ("steps_by_world_size", "targets_seen", "best_step", "best_value", "curve")
         return {"steps": self.step} | {name: getattr(self, name) for name in (*kept, "ended_by")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """What a training changes in place, in addition to its `Progress`.
+    """The objects that a training changes in place, in addition to its `Progress`.
 
     Attributes:
         model: the model, with the weights of the last step.
@@ -203,9 +205,9 @@ def save_state(
 def load_state(
     folder: Path, identity: dict[str, Any], trained: Trained, processes: Processes
 ) -> Progress | None:
-    """Restore the newest finished state into `trained`; None where there is none.
+    """Restore the newest complete state into `trained`; None if there is no state.
 
-    The first process reads it, and sends it to the others.
+    The first process reads the state and sends it to the others.
 
     Raises:
         InputError: the state belongs to another training, or an earlier version wrote it.
@@ -248,15 +250,15 @@ def _read_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Pro
 
 
 def load_candidate(folder: Path, step: int) -> Tensors:
-    """The weights of a checkpoint that a training kept in its last state.
+    """The weights of a checkpoint in the last state of a training.
 
     Raises:
-        InputError: the state does not hold that checkpoint.
+        InputError: the state does not contain that checkpoint.
     """
     kept = sorted(folder.glob(f"step-*/candidate-{step:08d}.safetensors"))
     if not kept:
         raise InputError(
-            f"{folder}: holds no checkpoint of step {step}; remove the model next to it, and run "
+            f"{folder}: has no checkpoint of step {step}; remove the model next to it, and run "
             f"the command again"
         )
     weights: Tensors = load_file(kept[-1])
@@ -264,13 +266,13 @@ def load_candidate(folder: Path, step: int) -> Tensors:
 
 
 def load_weights(model: torch.nn.Module, weights: Tensors) -> None:
-    """Give a model the weights of a checkpoint, in which tied ones stand once."""
+    """Load a checkpoint's weights, in which tied weights are stored once, into a model."""
     unknown = model.load_state_dict(weights, strict=False).unexpected_keys
     assert not unknown, f"the checkpoint of another model: {unknown[0]}"
 
 
 def require_current(folder: Path) -> None:
-    """Raise InputError where an earlier version wrote the state in a folder."""
+    """Raise InputError if an earlier version wrote the state in a folder."""
     if any(folder.glob("update-*")) or any(folder.glob("step-*/best.safetensors")):
         raise InputError(
             f"{folder}: an earlier version wrote this state, which cannot be resumed; delete it, "
@@ -279,7 +281,7 @@ def require_current(folder: Path) -> None:
 
 
 def state_folder(out: Path) -> Path:
-    """Where the training of a model folder keeps its state."""
+    """The folder for the training state of a model folder."""
     return out.parent / f".{out.name}.training"
 
 
@@ -287,13 +289,13 @@ def state_folder(out: Path) -> Path:
 def working_folders(
     out: Path, resume: bool, keep_state: bool = False
 ) -> Iterator[tuple[Path, Path]]:
-    """Folders next to `out` for the states of a training and for the encoders that it tunes.
+    """Folders next to `out` for the states of a training and for the encoders that it trains.
 
-    They are removed when the training has ended or diverged, and kept where it was interrupted; the
-    states also with `keep_state`.
+    They are removed when the training has ended or diverged, and kept if it was interrupted. With
+    `keep_state` the states are always kept, unless it diverged.
 
     Raises:
-        InputError: an interrupted training has kept something, and `resume` is not given.
+        InputError: an interrupted training left a state or an encoder, and `resume` is False.
     """
     folders = _folders(out)
     if not resume:
@@ -302,7 +304,7 @@ def working_folders(
     try:
         yield folders
     except DivergedError:
-        _remove(*folders)  # so that the command can be given again with another learning rate
+        _remove(*folders)  # so that the command can be repeated with another learning rate
         raise
     _remove(*folders[keep_state:])
 
@@ -312,7 +314,7 @@ def _folders(out: Path) -> tuple[Path, Path]:
 
 
 def require_no_state(out: Path) -> None:
-    """Raise InputError where an interrupted training of a model folder has kept something."""
+    """Raise InputError if an interrupted training of a model folder left a state or an encoder."""
     for folder in _folders(out):
         require_current(folder)
         if any(folder.rglob(artifact.MANIFEST)):
@@ -328,7 +330,7 @@ def _remove(*folders: Path) -> None:
 
 
 def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:
-    """Raise InputError where a training that is resumed was started in another way."""
+    """Raise InputError if a training that is resumed was started with other settings."""
     before, now = flat_identity(before), flat_identity(now)
     changed = sorted(key for key in now if before.get(key) != now[key])
     if changed:
@@ -340,7 +342,7 @@ def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> No
 
 
 def flat_identity(identity: dict[str, Any]) -> dict[str, Any]:
-    """The settings and the rest in one mapping.
+    """The settings and the other entries in one mapping.
 
     `{"training": {"a": 1}, "seed": 0}` -> `{"a": 1, "seed": 0}`
     """
@@ -349,12 +351,12 @@ def flat_identity(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def copy_weights(model: torch.nn.Module) -> Tensors:
-    """A copy of the weights, tied ones once."""
+    """A copy of the weights, with tied weights once."""
     return {k: v.detach().clone() for k, v in _unshared(model.state_dict()).items()}
 
 
 def checksum(model: torch.nn.Module) -> int:
-    """The sum of all weights' bits as integers, which is exact in any order."""
+    """The sum of all weights' bits as integers, which does not depend on the order."""
     kinds = {2: torch.int16, 4: torch.int32, 8: torch.int64}
     return sum(
         int(weight.detach().view(kinds[weight.element_size()]).sum(dtype=torch.int64))
@@ -368,7 +370,7 @@ def _moments(optimizer: "AdamW") -> Tensors:
 
 
 def _unshared(weights: Tensors) -> Tensors:
-    """Tied weights once, under their first name: safetensors refuses shared memory."""
+    """The weights, tied ones once under their first name: safetensors rejects shared memory."""
     seen: set[int] = set()
     kept: Tensors = {}
     for name, tensor in weights.items():

@@ -1,4 +1,4 @@
-"""The one recipe: a dataset, an arm and a configuration in, a model folder out."""
+"""Training of an arm: from a dataset, an arm and a configuration to a model folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -45,27 +45,27 @@ def train(
     keep_state: bool = False,
     processes: Processes = ALONE,
 ) -> GenerativeRetriever:
-    """Train one arm into the folder `out` and return it ready to answer.
+    """Train one arm, write the model into the folder `out`, and return its retriever.
 
     Args:
-        dataset: the dataset; the model learns from its training split alone.
-        arm: `joint`, `search` or `recommendation`, or an `Arm` of your own.
+        dataset: the dataset; the model learns from its training split only.
+        arm: `joint`, `search` or `recommendation`, or an `Arm`.
         out: the model folder; it must not exist, unless `resume` finds a finished model there.
         config: the configuration; by default the `standard` preset.
         seed: the random seed of initial weights, order, dropout and negatives.
         device: `cpu`, `cuda`, or `auto`.
-        threads: the number of CPU threads; bits repeat for one number. By default torch's.
+        threads: the number of CPU threads, by default torch's; the same number gives the same bits.
         resume: resume an interrupted training.
-        histories: whether the folder holds the users' histories, for `recommend --user`.
-        reference: by task, the plain arms' best validation, in whose unit joint's is; 1 by default.
-        identifiers: those of the catalog; by default as the configuration says.
+        histories: whether the folder stores the users' histories, for `recommend --user`.
+        reference: by task, the plain arm's best validation, as the unit of joint's; 1 by default.
+        identifiers: the items' identifiers; by default they follow from the configuration.
         tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
-        steps: the steps to take, as many as another arm took; by default validation decides.
-        keep_state: leave the state next to `out`, to continue from, with each task's best weights.
-        processes: those that train together; see `twofold.cluster.processes`.
+        steps: the number of steps, such as another arm's; by default early stopping decides.
+        keep_state: keep the state and each task's best weights next to `out`, to train further.
+        processes: the processes that train together; see `twofold.cluster.processes`.
 
     Raises:
-        InputError: the dataset lacks what the arm needs; `out` exists and is not to be resumed.
+        InputError: the dataset lacks a task of the arm, or `out` exists and `resume` is False.
     """
     require_dataset(dataset)
     require_seed(seed)
@@ -91,7 +91,7 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training as it was asked for; the attributes are the arguments of `train`."""
+    """The arguments of one training, as in `train`."""
 
     dataset: PreparedDataset
     arm: Arm
@@ -107,19 +107,19 @@ class Run:
     processes: Processes = ALONE
 
     def resolved(self) -> "Run":
-        """The same with the arm's own settings and the precision that the device has."""
+        """The same run with the arm's settings and with a precision that the device supports."""
         config = self.config.model_copy(update=dict(self.arm.settings))
         precision = resolve_precision(config.precision, self.device)
         return replace(self, config=config.model_copy(update={"precision": precision}))
 
     def finished(self, folder: Path) -> GenerativeRetriever:
-        """The model that is there; raises InputError where it is of another training."""
+        """The finished model in a folder; raises InputError if another training made it."""
         require_same(artifact.load(folder, KIND)["config"]["identity"], self.identity, folder)
         return load_model(folder, self.device.type, self.arm.name)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that the numbers of this training depend on, except the versions and rounding."""
+        """Everything that the trained weights depend on, except versions and rounding."""
         return {
             "identifiers": self.identifiers.spaces.digest if self.identifiers else None,
             "steps": self.steps,
@@ -135,7 +135,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A training that can begin: the model at its initial weights, and what the loop needs."""
+    """A training before its first step: the model with its initial weights, and the loop's job."""
 
     identifiers: ItemIdentifiers
     initial: Start
@@ -148,8 +148,8 @@ class Prepared:
 
 
 def prepare(run: Run, encoder_folder: Path) -> Prepared:
-    """Identifiers, initial weights, sources and job."""
-    # Initial weights come from singular values, whose bits depend on the threads of BLAS.
+    """Make the identifiers, the initial weights and the job."""
+    # Initial weights come from an SVD, whose bits depend on the number of BLAS threads.
     with threadpool_limits(1, "blas"):
         identifiers = run.identifiers or run.processes.once(
             lambda: assign_identifiers(run.dataset, run.config, encoder_folder)
@@ -162,7 +162,7 @@ def prepare(run: Run, encoder_folder: Path) -> Prepared:
 
 
 def _train_into(folder: Path, run: Run, resume: bool, keep_state: bool) -> GenerativeRetriever:
-    """The recipe: preparation, loop, hybrid part, stamp, model folder."""
+    """Prepare and train the model, choose its hybrid part, and save it with its stamp."""
     dataset, arm, config, processes = run.dataset, run.arm, run.config, run.processes
     processes.require_alike(lambda: run.identity)
     if resume and processes.once(lambda: artifact.is_complete(folder)):
@@ -181,8 +181,8 @@ def _train_into(folder: Path, run: Run, resume: bool, keep_state: bool) -> Gener
 
 
 def _untrained(run: Run, initial: Start) -> GenerativeModel:
-    """The model at its initial weights."""
-    hybrid = None  # unless checkpoints are compared with it
+    """The model with its initial weights."""
+    hybrid = None  # it is added after training, unless checkpoints are compared with it
     if run.config.hybrid == "auto":
         hybrid = hybrid_of(run.dataset, run.arm, initial.vocabulary, run.config)
     return GenerativeModel(
@@ -200,7 +200,7 @@ def _untrained(run: Run, initial: Start) -> GenerativeModel:
 
 
 def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
-    """What the loop needs. Schedule and loss come from the real data, whatever the arm learns."""
+    """The job of the loop; its schedule and loss depend on the unchanged data, in every arm."""
     dataset, arm, config, seed = run.dataset, run.arm, run.config, run.seed
     vocabulary, backbone, sources = model.vocabulary, model.backbone, initial.sources
     encoded = {task: encode(source, vocabulary, backbone) for task, source in sources.items()}
@@ -226,7 +226,7 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
 
 
 def _stamp(run: Run, prepared: Prepared, progress: Progress) -> Stamp:
-    """What the numbers of the trained model depend on."""
+    """The stamp of the trained model."""
     dataset, config, sources = run.dataset, run.config, prepared.initial.sources
     items, change = len(dataset.catalog), run.arm.intervention
     encoded = prepared.model.vocabulary.encoder is not None

@@ -1,12 +1,12 @@
 """The recipe of an arm, chosen on validation by successive halving.
 
-A recipe is a few settings. All trials train for a few steps, the best third of them, at least two,
-for three times as many, and the best two of three and more for three times as many again; the best
-one is chosen (Jamieson and Talwalkar, AISTATS 2016). A trial continues from its own state, so
-nothing is trained twice.
+A recipe is a few settings. In the first rung, all recipes are trained for a few steps. The best
+third of them, at least two, are trained for three times as many steps. If these are three or more,
+the best two are trained for three times as many steps again. The best recipe is chosen (Jamieson
+and Talwalkar, AISTATS 2016). A trial continues from its own state, so no step is repeated.
 
-Invariant: what is chosen is a function of data, arm, configuration and seed. The cost is counted in
-steps and never in seconds, and a tuning that was killed repeats no finished trial.
+Invariant: the chosen recipe is a function of data, arm, configuration and seed. The cost is counted
+in steps, not in seconds, and a tuning that was killed repeats no finished trial.
 """
 
 import json
@@ -32,17 +32,18 @@ from twofold.training.train import Run, prepare, train
 from twofold.training.validation import SELECTION
 
 SEED = 1000
-"""The random seed of all trials; no arm of a study trains with it."""
+"""The random seed of all trials; no arm of a study is trained with it."""
 
 GROWTH = 3
-"""Each rung has 3 times the steps of the one before, and about a third of its trials."""
+"""Each rung has 3 times the steps of the previous one, and about a third of its trials."""
 
 _BY_BUDGET: Mapping[Budget, int] = {"quick": 6, "standard": 9, "paper": 0}
 _FINALISTS = 2
 _TRIALS = "tuning.json"
 _EPOCHS, _FEWEST, _MOST = 2, 200, 600
-"""The epochs of the first rung, and the bounds of its steps. Recipes with much dropout, or that
-start from texts, are slow at first: after 74 steps the best of four was still the last."""
+"""The epochs of the first rung, and the bounds of its steps. Recipes with high dropout, or with
+item embeddings from texts, learn slowly at first: after 74 steps, the best of four was still the
+last."""
 
 Recipe = Mapping[str, Any]
 """Settings that replace those of the fixed recipe."""
@@ -61,8 +62,9 @@ _SMALL_STEPS = {
     "backbone": "decoder:medium",
     "learning_rate": 3e-4,
 }
-"""Adam moves an item's embedding by about the learning rate in each step, however small its
-gradient: with 1e-3, `joint` lost within a hundred steps what its items knew of their texts."""
+"""In each step, Adam changes an item's embedding by about the learning rate, even if its gradient
+is small: with 1e-3, the item embeddings of `joint` lost the information of the texts within a
+hundred steps."""
 
 _RECOMMENDATION: Sequence[Recipe] = (
     {},
@@ -111,9 +113,9 @@ SPACES: Mapping[tuple[Task, ...], Sequence[Recipe]] = {
     ("search",): _SEARCH,
     TASKS: _JOINT,
 }
-"""The recipes for an arm's tasks, the most promising first; the first is the fixed recipe. However
-few are tried, `joint` and the single-task arms choose among similar ones: otherwise a verdict could
-be due to the recipes."""
+"""The recipes for an arm's tasks, the most promising first; the first is the fixed recipe. For any
+number of recipes, `joint` and the single-task arms choose among similar ones: otherwise a verdict
+could be due to the recipes."""
 
 SASREC_RECIPES: Sequence[Recipe] = (
     {},
@@ -129,22 +131,23 @@ SASREC_RECIPES: Sequence[Recipe] = (
     {"dropout": 0.5, "weight_decay": 1.0, "backbone": "sasrec:medium"},
     {"dropout": 0.3, "learning_rate": 3e-4},
 )
-"""The recipes of the baseline SASRec, whose item embeddings start at random, as published."""
+"""The recipes of the baseline SASRec, whose item embeddings are initialised at random, as in its
+publication."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one recipe reached by the end of a rung.
+    """The result of one recipe at the end of a rung.
 
     Attributes:
         recipe: its number, from 0.
-        rung: how many times the steps of the first rung.
-        settings: what differs from the fixed recipe.
-        steps: the steps that it had taken.
-        value: its best validation; -1 where it diverged.
-        tasks: the measure of each task there.
+        rung: the steps of the rung, as a multiple of those of the first rung.
+        settings: the settings that differ from the fixed recipe.
+        steps: the number of steps so far.
+        value: the validation of its best checkpoint; -1 if it diverged.
+        tasks: the measure of each task at that checkpoint.
     """
 
     recipe: int
@@ -157,11 +160,11 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The configuration that validation chose, and how it was chosen.
+    """The configuration that was chosen on validation, and how it was chosen.
 
     Attributes:
         config: the configuration.
-        value: the best validation of the chosen trial; -1 where there was none.
+        value: the best validation of the chosen recipe; -1 if there was no trial.
         record: for stamp and report: the number of recipes, the chosen one, every trial.
     """
 
@@ -179,14 +182,14 @@ def recipes_of(
 ) -> list[Recipe]:
     """The first `number` recipes that suit the data and the configuration.
 
-    Settings that the configuration was given by name stay as they are. Where items have no text,
-    or none is read, recipes that start from it are left out.
+    Recipes do not change settings that were set explicitly in the configuration. If the items have
+    no texts, or the model does not read them, recipes that need texts are left out.
 
     Args:
         dataset: the dataset.
         arm: the arm.
         config: the resolved configuration.
-        number: the most recipes to return.
+        number: the largest number of recipes to return.
         space: the recipes to choose from; by default those of the arm's tasks.
     """
     given = config.model_fields_set | dict(arm.settings).keys()
@@ -194,30 +197,31 @@ def recipes_of(
     for recipe in space or SPACES[tuple(task for task in TASKS if task in arm.tasks)]:
         own = {key: value for key, value in recipe.items() if key not in given}
         if "learning_rate" in given and "learning_rate" in recipe and "weight_decay" in own:
-            # What decays in a step is the product of the two.
+            # The decay in a step is the product of the two.
             own["weight_decay"] *= recipe["learning_rate"] / _given(config, arm, "learning_rate")
         if config.item_texts == "none" or not any(dataset.catalog.texts):
             if own.get("item_init") == "text" or "item_text_queries" in own:
                 continue
             if own.get("item_init") == "factors":
-                del own["item_init"]  # without text, the fixed recipe starts from factors too
+                del own["item_init"]  # without texts, the fixed recipe uses factors as well
         if own not in suitable:
             suitable.append(own)
     return suitable[:number]
 
 
 def _given(config: TrainingConfig, arm: Arm, name: str) -> Any:
-    """The value of a setting, which an arm may have its own of."""
+    """The value of a setting, from the arm if it has one, else from the configuration."""
     return dict(arm.settings).get(name, getattr(config, name))
 
 
 def recipes_to_try(asked: int | None, budget: Budget, seeds: int = 3) -> int:
-    """The number of recipes to try: the one asked for, or that of the budget.
+    """The number of recipes to try: `asked`, or by default that of the preset.
 
-    With few seeds it is smaller, so that trials cost no more than the models they are for.
+    With few seeds the default is smaller, so that the trials do not cost more than the models that
+    use the chosen recipe.
 
     Raises:
-        InputError: there are not that many recipes.
+        InputError: `asked` is negative, or larger than the number of recipes.
     """
     most = min(map(len, SPACES.values()))
     if asked is not None and not 0 <= asked <= most:
@@ -226,9 +230,9 @@ def recipes_to_try(asked: int | None, budget: Budget, seeds: int = 3) -> int:
 
 
 def rungs(recipes: int) -> list[tuple[int, int]]:
-    """Each rung's number of trials, and its steps as a multiple of the first rung's.
+    """The number of trials of each rung, and its steps as a multiple of those of the first rung.
 
-    Empty for a single recipe, which needs no trial.
+    The list is empty for a single recipe, which needs no trial.
     """
     if recipes < 2:
         return []
@@ -253,16 +257,17 @@ def choose_recipe(
     """Choose among recipes for one arm.
 
     Args:
-        dataset: its training split is learned from, its validation requests judge.
+        dataset: the dataset; trials learn from its training split, and its validation requests
+            compare them.
         arm: the arm.
-        folder: keeps finished trials and the states of others; an interrupted tuning in it is
-            continued.
+        folder: the folder for finished trials and training states; an interrupted tuning in it is
+            resumed.
         config: the fixed recipe and all other settings.
-        recipes: the recipes; the first should be empty, the fixed recipe itself.
+        recipes: the recipes; the first should be empty, which is the fixed recipe itself.
         device, reference, identifiers, processes: as in `twofold.train`.
 
     Raises:
-        InputError: the folder holds another tuning, or every trial diverged.
+        InputError: the folder contains another tuning.
     """
     run = Run(
         dataset=dataset,
@@ -287,11 +292,11 @@ def choose_recipe(
 
 
 class _Trials:
-    """The trials of one tuning, each trained for as many rungs as it was asked for.
+    """The trials of one tuning; a recipe is trained only up to the rungs that are requested.
 
     Args:
         run: the training with the fixed recipe.
-        folder: holds `tuning.json`, which is written after every trial, and the states.
+        folder: the folder of the states and of `tuning.json`, which is written after every trial.
         recipes: the recipes.
     """
 
@@ -301,14 +306,14 @@ class _Trials:
         self._identity = {**run.identity, "recipes": [dict(recipe) for recipe in recipes]}
         self._first, self._finished = 0, {}
         if kept := run.processes.once(self._kept):
-            # A tuning that an earlier release began keeps the recipes of that release.
+            # A tuning of an earlier release continues with the recipes of that release.
             self._recipes = self._identity["recipes"] = kept["identity"]["recipes"]
             self._first = kept["first_rung"]
             trials = [Trial(**trial) for trial in kept["trials"]]
             self._finished = {(trial.recipe, trial.rung): trial for trial in trials}
 
     def _kept(self) -> dict[str, Any]:
-        """The content of `tuning.json`, as an interrupted tuning left it; empty without one."""
+        """The content of an interrupted tuning's `tuning.json`; empty if there is none."""
         if not self._file.is_file():
             return {}
         kept: dict[str, Any] = artifact.read_json(self._file)
@@ -319,7 +324,9 @@ class _Trials:
         return kept
 
     def value_of(self, recipe: int, times: int) -> float:
-        """The best validation of a recipe by the end of a rung; it is trained if it was not yet."""
+        """The best validation of a recipe at the end of a rung, to which it is trained if it was
+        not yet.
+        """
         if (recipe, times) not in self._finished:
             self._finished[recipe, times] = self._trained(recipe, times)
             self._run.processes.once(self._save)
@@ -355,7 +362,7 @@ class _Trials:
         artifact.replace_file(self._file, json.dumps(content, indent=2).encode())
 
     def tuned(self, chosen: int) -> Tuned:
-        """The result, once every rung is done."""
+        """The result after the last rung."""
         trials = [asdict(trial) for trial in self._finished.values()]
         last = {trial.recipe: trial for trial in self._finished.values()}
         record = {
@@ -430,7 +437,7 @@ def train_tuned(
 
 
 def _chosen_before(folder: Path, tuning_folder: Path, resume: bool) -> Mapping[str, Any] | None:
-    """The record of the tuning of a finished model; None where recipes are to be tried.
+    """The record of the tuning of a finished model; None if recipes are still to be tried.
 
     Raises:
         InputError: the folder exists, or an interrupted tuning is not resumed.
@@ -454,5 +461,5 @@ def with_recipe(config: TrainingConfig, recipe: Recipe) -> TrainingConfig:
 
 
 def _first_rung(batches_per_epoch: int) -> int:
-    """The steps of the first rung."""
+    """The number of steps of the first rung."""
     return max(_FEWEST, min(_MOST, _EPOCHS * batches_per_epoch))

@@ -3,10 +3,10 @@
 Most validations are on a sample of the requests; the last candidates are compared on all of them.
 The sample is the same for every arm, and part of all requests.
 
-With atomic identifiers nothing is sorted: the rank of a relevant item is the number of items that
-score higher. The measures equal those of the retriever's answers.
+With atomic identifiers the catalog is not sorted: the rank of a relevant item is the number of
+items with a higher score. The measures equal those of the retriever's rankings.
 
-Shapes: R requests, B of them in a batch, T relevant items of a batch.
+Shapes: R requests, B requests in a batch, T relevant items of a batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,19 +37,22 @@ SELECTION = Measure("nDCG", 10)
 """The measure by which the best checkpoint is chosen."""
 
 _SAMPLE, _ALL, _TRIAL = (350, 2.0), (1000, 10.0), (1000, 30.0)
-"""The requests of a task for most validations, for the last candidates, and for the trials of a
-tuning: the first number in any case, and more where they cost no more than the second number of
-training steps of a standard model. With 350 requests, of which few are answered right, chance
-decides which checkpoint is best."""
+"""The number of requests of a task for most validations, for the last candidates, and for the
+trials of a tuning: at least the first number, and more if they cost no more than the second number
+of training steps of a standard model. With 350 requests, of which few rank a relevant item high,
+chance decides which checkpoint is best."""
 _ORDER_SEED = 7
-"""The random seed of the order of the requests, which is cut into the parts."""
+"""The random seed of the order in which the requests are divided into these parts."""
 
 _BATCH_REQUESTS = 256
-"""The most requests of a batch: their scores of 10,000 items fit in a processor's cache."""
+"""The largest number of requests in a batch: their scores of 10,000 items fit in a processor's
+cache."""
 _BATCH_SCORES = 1 << 24
-"""The most scores of a batch, and of relevant items that are compared at once: 64 MB of float32."""
+"""The largest number of scores of a batch, and of scores that are compared at once with those of
+relevant items: 64 MB of float32."""
 _KEPT_MATCHES = 1 << 26
-"""The most scores of the hybrid part that are kept between validations: 256 MB of float32."""
+"""The largest number of scores of the hybrid part that are kept between validations: 256 MB of
+float32."""
 
 
 def validation_requests(
@@ -59,12 +62,12 @@ def validation_requests(
     config: TrainingConfig,
     seed: int,
 ) -> list[JudgedRequests]:
-    """The validation requests of each task of the arm that has any.
+    """The validation requests of each task of the arm; a task without any is left out.
 
     Args:
         dataset: the dataset whose validation split is read.
-        arm: the arm that trains; requests of a changed source match the change.
-        sources: the real training examples by task.
+        arm: the arm that is trained; the requests of a changed source match the change.
+        sources: the unchanged training examples by task.
         config: the resolved configuration.
         seed: the random seed of the intervention.
     """
@@ -84,11 +87,11 @@ def validation_requests(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """Some of a task's requests, which are divided over the processes.
+    """A part of a task's requests, which are divided over the processes.
 
     Attributes:
-        values: measures the current weights on each request of this process.
-        cost: the cost of all of them, in the unit of `Costs`.
+        values: computes the measure of each request of this process with the current weights.
+        cost: the cost of all requests of the part, in the unit of `Costs`.
     """
 
     values: Callable[[], Floats]
@@ -96,13 +99,14 @@ class _Part:
 
 
 class Validation:
-    """Measures the current weights: each task, and `value`, by which checkpoints are compared.
+    """Evaluates the current weights: a measure for each task, and `value` to compare checkpoints.
 
     Args:
-        retriever: answers with the current weights.
+        retriever: a retriever with the current weights.
         judged: the requests of each task, at least one of each.
-        reference: by task, what its measure is divided by before the mean over tasks; 1 by default.
-        processes: the requests are divided over them, and each gets the measures of all.
+        reference: by task, the number by which its measure is divided before the mean over tasks; 1
+            by default.
+        processes: the requests are divided over them, and all get the measures of all requests.
     """
 
     def __init__(
@@ -114,7 +118,7 @@ class Validation:
     ) -> None:
         self._processes = processes
         self._reference = reference
-        # A beam search makes requests expensive.
+        # With a beam search, requests are expensive.
         items = 0 if retriever.model.tries else len(retriever.model.catalog)
         self._parts = {
             str(own.task): [
@@ -135,11 +139,11 @@ class Validation:
         return self._measured(1)
 
     def on_all(self) -> dict[str, float]:
-        """The measures on all requests that candidates are compared on."""
+        """The measures on all requests on which candidates are compared."""
         return self._measured(2)
 
     def of_trial(self) -> dict[str, float]:
-        """The measures on all requests that the trials of a tuning are compared on."""
+        """The measures on all requests on which the trials of a tuning are compared."""
         return self._measured(3)
 
     def _measured(self, parts: int) -> dict[str, float]:
@@ -162,12 +166,12 @@ def validation_of(
     reference: Mapping[str, float],
     processes: Processes,
 ) -> Validation | None:
-    """The validation of a model; None where there is no request.
+    """The validation of a model; None if there is no request.
 
     Args:
         model: the model, whose weights may change.
         judged: the requests of each task.
-        beams: of the beam search, for semantic IDs.
+        beams: the number of beams of the beam search, for semantic IDs.
         reference, processes: see `Validation`.
     """
     if not judged:
@@ -176,7 +180,7 @@ def validation_of(
 
 
 def _joined(shares: Sequence[Floats]) -> Floats:
-    """The values of a part's requests, of which process n has measured n, n + size, ..."""
+    """The values of a part's requests; process n has evaluated the requests n, n + size, ..."""
     whole = np.empty(sum(map(len, shares)))
     for rank, share in enumerate(shares):
         whole[rank :: len(shares)] = share
@@ -194,10 +198,10 @@ def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
 
 
 def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
-    """The sample, the further requests of candidates, and the further requests of trials.
+    """The sample, the further requests for candidates, and the further requests for trials.
 
     Args:
-        judged: requests of a task.
+        judged: the requests of a task.
         items: the size of the catalog; with 0 the parts have their smallest sizes.
     """
     per_step = requests_per_step(judged.requests, items) if items else 0
@@ -211,13 +215,13 @@ def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
 
 
 def _part(retriever: GenerativeRetriever, judged: JudgedRequests, processes: Processes) -> _Part:
-    """How requests are measured: by counted ranks, or by a beam search where there is a trie."""
+    """A part, evaluated by counted ranks, or by beam search if the model has a trie."""
     model, cost = retriever.model, cost_of_answers(retriever, judged)
     requests = judged.requests[processes.rank :: processes.size]
     if not requests:
         return _Part(lambda: np.zeros(0), cost)
     if not model.tries:
-        # Encoded on first use: only a tuning asks for the last part.
+        # Requests are encoded on first use, since only a tuning needs the last part.
         counter = cache(lambda: RankCounter(model, requests, judged.qrels, SELECTION))
         return _Part(lambda: counter().values(), cost)
 
@@ -234,9 +238,9 @@ class _Prepared:
     """One batch, encoded once.
 
     Attributes:
-        rows: the places of its requests among all of them, (B,).
+        rows: the numbers of its requests among all of them, (B,).
         encoded: the requests.
-        batch: the same on the model's device; None where it takes too much memory to be kept.
+        batch: the same on the model's device; None if it would take too much memory.
         excluded: the row and the code of each item that a request excludes, (2, ...).
         relevant: the row and the code of each relevant item, (2, T).
         item_ids: the relevant items, (T,).
@@ -251,16 +255,16 @@ class _Prepared:
 
 
 class RankCounter:
-    """Measures a model with atomic identifiers on the same requests again and again.
+    """Evaluates a model with atomic identifiers repeatedly on the same requests.
 
     Requests are encoded once, in batches of similar length. The model's weights may change between
     calls; its hybrid part may not.
 
     Args:
-        model: the model to measure.
-        requests: all with a query or all without one; none may have a filter (`where`).
+        model: the model to evaluate.
+        requests: the requests; all have a query or none has one, and none has a filter (`where`).
         qrels: their relevant items.
-        measure: what is measured.
+        measure: the measure to compute.
     """
 
     def __init__(
@@ -309,7 +313,7 @@ class RankCounter:
         )
 
     def values(self) -> Floats:
-        """The measure of each request under the current weights, (R,).
+        """The measure of each request with the current weights, (R,).
 
         Raises:
             NotFiniteError: the model computes numbers that are not finite.
@@ -351,26 +355,28 @@ class RankCounter:
         return ((others > own) | ((others == own) & before)).sum(dim=1)
 
     def _places(self, items: Sequence[Ints]) -> torch.Tensor:
-        """The row and the code of each of B rows' items, (2, all of them)."""
+        """The row and the code of each item of B rows, (2, number of items)."""
         rows = np.repeat(np.arange(len(items)), [len(own) for own in items])
         places = np.stack([rows, self._codes[np.concatenate(items)]])
         return torch.from_numpy(places).to(self._model.device)
 
 
 _HYBRID_WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 160.0, 320.0)
-"""With the largest, the order is that of the documents, and the model decides between equals."""
+"""With the largest weight, items are ranked by their documents, and the model decides between equal
+ones."""
 _HYBRID_REQUESTS = 1000
-"""At most this many validation requests compare the weights of the hybrid part."""
+"""The largest number of validation requests on which the weights of the hybrid part are compared.
+"""
 
 
 def validated_hybrid(
     dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
 ) -> tuple[Hybrid | None, dict[str, Any] | None]:
-    """The hybrid part of a trained model, at the weight that validates best.
+    """The hybrid part of a trained model, with the weight that is chosen on validation.
 
     Returns:
-        the hybrid part, None where the model is better without it or cannot have one; and what the
-        stamp says of it, None where it was not tried.
+        the hybrid part, None if the model is better without it or cannot have one; and its
+            description for the stamp, None if it was not tried.
     """
     if config.hybrid == "after":
         model = replace(model, hybrid=hybrid_of(dataset, arm, model.vocabulary, config))
@@ -390,8 +396,8 @@ def values_of_candidates(
 ) -> Callable[[GenerativeModel], Floats]:
     """The values on validation of a model with semantic IDs, as a function of its hybrid weight.
 
-    The candidates are the same at every weight, so the beam search runs once. Without a hybrid
-    part, the answer is that of the beam search alone.
+    The candidates are the same for every weight, so the beam search runs once. Without a hybrid
+    part, the ranking is that of the beam search alone.
     """
     assert model.hybrid is not None
     retriever, weight = GenerativeRetriever(model, beams=beams), model.hybrid.weight
@@ -416,16 +422,18 @@ def values_of_candidates(
 def best_hybrid(
     model: GenerativeModel, judge: Callable[[GenerativeModel], Floats]
 ) -> Hybrid | None:
-    """The hybrid part of a trained model at the weight that validation chooses; None for none.
+    """The hybrid part of a trained model with the weight that is chosen on validation; None for
+    none.
 
-    Documents may hold training queries, so a weight that was trained on these would be too large.
-    It is chosen afterwards, on validation: the largest weight that is within one standard error of
-    the best (Breiman et al., Classification and Regression Trees, 1984). A few validation queries
-    say little of the weight, and documents match words that none of them has, such as titles.
+    Documents may contain training queries, so a weight that was learned on these would be too
+    large. The weight is chosen after training, on validation: the largest one that is within one
+    standard error of the best (Breiman et al., Classification and Regression Trees, 1984). A few
+    validation queries are little evidence for the weight, and documents match words that none of
+    these queries has, such as those of titles.
 
     Args:
         model: a trained model with a hybrid part.
-        judge: a model -> its value at each validation request, (B,).
+        judge: a function from a model to its value on each validation request, (B,).
     """
     assert model.hybrid is not None
     candidates = [*(replace(model.hybrid, weight=each) for each in _HYBRID_WEIGHTS[::-1]), None]
@@ -439,7 +447,7 @@ def best_hybrid(
 def _is_near(values: Floats, best: Floats) -> bool:
     """Whether the mean is within one standard error of their difference below the best.
 
-    Of a few queries most have no difference at all, and their standard deviation says little. So
+    With few queries, most have no difference at all, and the standard deviation is unreliable. So
     two pseudo-observations are added, a query that gains everything and one that loses everything,
     as for the difference of paired proportions (Agresti and Min, Statistics in Medicine, 2005). The
     error of n queries is then at least about 1.4 / n.
