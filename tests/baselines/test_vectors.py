@@ -76,5 +76,5 @@ def test_items_without_a_text_are_an_error(write_folder: WriteFolder) -> None:
         queries=None,
         qrels=None,
     )
-    with pytest.raises(InputError, match="no item has a text for bi-encoder to compare"):
+    with pytest.raises(InputError, match="no item has a text, which bi-encoder needs"):
         BiEncoder(load_dataset(folder), Letters())

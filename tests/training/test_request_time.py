@@ -306,7 +306,7 @@ async def test_the_api_refuses_times_that_are_not_read(model_folder: Path) -> No
     async with served(app) as client:
         refused = await client.post("/recommend", json=asked)
     assert refused.status_code == 422
-    assert "model 'joint' reads no time of a request" in refused.json()["detail"]
+    assert "model 'joint' does not read the time of a request" in refused.json()["detail"]
 
 
 def test_the_command_takes_the_times(timed_folder: Path) -> None:
