@@ -1,8 +1,8 @@
 """The arms of a study, in the order of the report.
 
 Gen_S, Gen_R and Gen_{R+S} of the paper are `search`, `recommendation` and `joint`. A step-matched
-control learns one task for no shorter than `joint` and the plain arm: what it gains over the plain
-arm is due to training for longer, and a gain of `joint` over it is not.
+control learns one task for at least as long as `joint` and the plain arm. Its gain over the plain
+arm is due to longer training; a gain of `joint` over it is not.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from twofold.training.config import TrainingConfig, scheme_of
 
 InterventionSet = Literal["2x2", "caps"]
 INTERVENTION_SETS: tuple[InterventionSet, ...] = ("2x2", "caps")
-"""The sets of interventions; `twofold.studies.interventions` describes them."""
+"""The sets that a study offers; `twofold.studies.interventions` describes them."""
 
 
 def control_name(task: Task) -> str:
@@ -26,7 +26,7 @@ def control_name(task: Task) -> str:
 
 
 def is_plain(arm: Arm) -> bool:
-    """Whether an arm learns one task as a user would, without the other one and no longer."""
+    """Whether an arm learns one task alone and is not step-matched."""
     return len(arm.tasks) == 1 and not arm.step_matched
 
 
@@ -35,7 +35,7 @@ ARMS: tuple[Arm, ...] = (
     *(Arm(control_name(task), (task,), step_matched=True) for task in TASKS),
     NAMED_ARMS["joint"],
 )
-"""What every study trains with each seed."""
+"""The arms that every study trains with each seed."""
 
 
 TUNED: tuple[str, ...] = tuple(NAMED_ARMS)
@@ -43,16 +43,16 @@ TUNED: tuple[str, ...] = tuple(NAMED_ARMS)
 
 
 def tuned_arm(arm: Arm) -> str:
-    """The arm whose recipe another one has: a control that of its task, any other joint's."""
+    """The arm whose recipe an arm uses: an arm of one task uses that task's, any other joint's."""
     return arm.tasks[0] if len(arm.tasks) == 1 else "joint"
 
 
 def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm, ...]:
-    """`joint` with semantic IDs made in every way.
+    """`joint` with each kind of semantic IDs.
 
-    Histories are as many times longer as an identifier has codes, and so are batches; with another
-    recipe, `ArmTraining.with_scaled_batches` has them as many times longer than that one's. Twenty
-    beams are enough for the ten items by which validation judges.
+    With L codes in an identifier, histories have L times as many tokens, so batches are L times as
+    large; `ArmTraining.with_scaled_batches` does the same if the recipe changes the batch size.
+    Twenty beams are enough for the ten items that validation scores.
     """
     from twofold.identifiers.assign import schemes
 
@@ -72,10 +72,10 @@ def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm
 def study_arms(
     dataset: PreparedDataset, interventions: Sequence[InterventionSet] = ()
 ) -> tuple[Arm, ...]:
-    """`ARMS`, then those of the interventions on each task; a cap that changes nothing has none.
+    """`ARMS`, then the arms of the interventions; a cap that removes no target has none.
 
     Raises:
-        InputError: there is no such set of interventions.
+        InputError: an unknown set of interventions.
     """
     for name in interventions:
         if name not in INTERVENTION_SETS:

@@ -20,7 +20,7 @@ def number(value: float, signed: bool = False) -> str:
 
 
 def interval(bounds: Sequence[float], signed: bool = False) -> str:
-    """The bounds in brackets; signed where they are those of a difference."""
+    """The bounds in brackets; with signs if they belong to a difference."""
     low, high = (number(bound, signed) for bound in bounds)
     return f"[{low}, {high}]"
 

@@ -1,6 +1,6 @@
 """From the evaluations of a study to its verdicts, and to study.json, report.html and the manifest.
 
-Invariant: it reads finished models and evaluations only, so it can be made again at any time.
+Invariant: only finished models and evaluations are read, so all files can be written again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,11 +33,11 @@ from twofold.training.validation import SELECTION
 
 @dataclass(frozen=True, slots=True)
 class LookResult:
-    """The scores and verdicts at a look.
+    """The result of an interim look, from the models trained so far.
 
     Attributes:
-        scores: by the suffix of the arms.
-        answers: to every question.
+        scores: the scores, by the suffix of the arms.
+        answers: the verdicts on every question.
     """
 
     scores: Mapping[str, Scores]
@@ -77,10 +77,10 @@ def conclude(
     """Analyse the last look, and write study.json, report.html and the manifest.
 
     Args:
-        context: the study; its plan has the seeds that were reached.
-        looks: the seeds after which it had its interim looks.
-        look: the result of the last one.
-        command: what reproduces the study.
+        context: the study; its plan has the number of seeds that were trained.
+        looks: the number of seeds at each interim look.
+        look: the result of the last look.
+        command: the command that reproduces the study.
     """
     folder, scores = context.folder, look.scores
     evidence = _evidence(context, look)
@@ -103,7 +103,7 @@ def conclude(
 
 
 def _evidence(context: StudyContext, look: LookResult) -> Evidence:
-    """What the analyses may read; they are about the first question."""
+    """The input of the analyses, which are about the first question."""
     scores, answer = look.scores, look.answers[0]
     evaluated = context.conditions[answer.text].evaluated
     deployed = next(iter(context.conditions.values()))
@@ -123,14 +123,14 @@ def _evidence(context: StudyContext, look: LookResult) -> Evidence:
 
 
 def _analysed(evidence: Evidence) -> Iterator[tuple[str, Any]]:
-    """The result of each analysis, one after the other: some hold large matrices."""
+    """The result of each analysis, one at a time, since some need large matrices."""
     for analysis in analyses.ANALYSES:
         return_memory()
         yield analysis.name, analysis.compute(evidence)
 
 
 def _stamp(evidence: Evidence, looks: Sequence[int], command: str) -> StudyStamp:
-    """What every number rests on: the plan, the protocol, and how joint was trained."""
+    """The stamp of the result: the plan, the protocol, and how joint was trained."""
     dataset, scores = evidence.dataset, evidence.deployed
     joint, fixed = scores.stamps["joint"][0], scores.folds.why_fixed
     return StudyStamp(

@@ -1,15 +1,15 @@
 """The layout of a study's folder.
 
     plan.json                        the plan of the study; written first
-    dataset/                         the prepared dataset, where the command line made it
+    dataset/                         the prepared dataset, if the command line prepared it
     models/ARM/seed-N/               a trained model; ARM-from-behaviour reads no item text
-    evaluations/ARM/seed-N/          its answers to the test requests, and their scores; what is
-                                     judged for another question is ARM-with-text, ...
-    evaluations/baselines/TASK/NAME/ the same of a baseline; baselines-seed-N/ on the fold of a seed
+    evaluations/ARM/seed-N/          its rankings of the test requests, and their scores; those
+                                     for another question are under ARM-with-text, ...
+    evaluations/baselines/TASK/NAME/ the same of a baseline; baselines-seed-N/ on a seed's fold
     tuning/ARM/                      the trials that chose an arm's recipe
-    baselines/, encoders/            weights that baselines and identifiers share between arms
+    baselines/, encoders/            weights of baselines and encoders, shared between arms
     levels/PARAMETER-VALUE/          in a simulation: the models and evaluations of one level
-    study.json, report.html, ...     the result; manifest.json comes last
+    study.json, report.html, ...     the result; manifest.json is written last
 
 Invariant: no other module names a path inside a study's folder.
 """
@@ -27,12 +27,12 @@ KIND = "study"
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
-    """The paths inside a study's folder; nothing is made by asking for one.
+    """The paths inside a study's folder. Reading a path creates nothing.
 
     Attributes:
         path: the folder.
-        trained_as: what follows an arm's name where its models and trials are.
-        evaluated_as: what follows it where its evaluations are, and in the result.
+        trained_as: the suffix of an arm's name in the folders of its models and trials.
+        evaluated_as: the suffix in the folders of its evaluations, and in the result.
     """
 
     path: Path
@@ -113,7 +113,7 @@ class StudyFolder:
 
     @property
     def report(self) -> Path:
-        """The page to read."""
+        """The report."""
         return self.path / "report.html"
 
     @property
@@ -128,15 +128,15 @@ class StudyFolder:
 
     @property
     def looks_file(self) -> Path:
-        """The seeds after which a study that grows had its interim looks."""
+        """The number of seeds at each interim look so far."""
         return self.path / ".looks.json"
 
     def save_looks(self, looks: Sequence[int]) -> None:
-        """Save the seeds of the looks so far: each counts, even if the study then ends."""
+        """Save the number of seeds at each look so far; every look counts, even the last one."""
         artifact.replace_file(self.looks_file, json.dumps(list(looks)).encode())
 
     def looks(self) -> list[int]:
-        """The seeds after which this study's verdicts were computed, ascending."""
+        """The numbers of seeds after which verdicts were computed, ascending."""
         file = self.looks_file
         looks = set(artifact.read_json(file)) if file.is_file() else set()
         if self.result.is_file():
@@ -145,7 +145,7 @@ class StudyFolder:
         return sorted(looks)
 
     def require_free(self, resume: bool) -> None:
-        """Raise InputError unless the folder holds nothing, or a study that `resume` continues."""
+        """Raise InputError unless the folder is empty, or has a study and `resume` is set."""
         if self.plan.is_file():
             if not resume:
                 raise InputError(f"{self.path}: holds a study already; add --resume to continue it")

@@ -1,16 +1,16 @@
-"""Interventions: changes to the added task's training data that show what its help is due to.
+"""Interventions: changes to the added task's training data that show what causes its effect.
 
-A 2 x 2 for the two hypotheses of Penha et al. (RecSys 2024). *Shuffled* renames items among equally
-popular ones: popularity stays, content goes. *Flattened* weighs targets so that every item counts
-the same: popularity goes, pairs stay. *Noise* is both.
+A 2 x 2 design tests the two hypotheses of Penha et al. (RecSys 2024). *Shuffled* permutes items of
+equal popularity: it keeps popularity and removes content. *Flattened* weights targets so that every
+item counts the same: it removes popularity and keeps pairs. *Noise* does both.
 
-Two placebos say what the interventions do besides. A shuffled task teaches *wrong* pairs; in
-*absent*, the same targets are dealt to random contexts, so that popularity is exact and there is no
-pair to learn. Weights of any kind leave fewer targets that count; *random-weights* deals the
-weights of *flattened* to random targets, so that they leave popularity as it is.
+Two placebos measure the side effects of the interventions. A shuffled task teaches *wrong* pairs;
+*absent* assigns the same targets to random contexts, so popularity is exact and there is no pair to
+learn. Weights of any kind reduce the effective sample size; *random-weights* assigns the weights of
+*flattened* to random targets, so popularity is unchanged.
 
-The paper's *capped* arms keep few targets of each item, which takes data away too; so each has a
-*size-matched* control that loses as many at random.
+The paper's *capped* arms keep few targets of each item, which also removes data. Each cap therefore
+has a *size-matched* control that loses the same number of targets at random.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from twofold.training_examples import Source
 
 CAPS = (5, 10, 50, 500)
 BLOCK_SHARE = 0.01
-"""The most items of a block, as a share of the catalog."""
+"""The largest number of items of a block, as a share of the catalog."""
 _BLOCK_RATIO = 0.8
 """The least popular item of a block has at least this share of the most popular one's targets
 (both plus one), so that even a steep head keeps its popularity."""
@@ -48,9 +48,9 @@ class TaskIntervention:
     """An intervention on one task; it implements `twofold.training.arm.Intervention`.
 
     Attributes:
-        kind: what is done.
+        kind: the kind of intervention.
         task: the task whose data are changed: the added one.
-        cap: the most targets that an item keeps, for `capped` and its `size-matched` control.
+        cap: the largest number of targets of an item, for `capped` and its `size-matched` control.
     """
 
     kind: InterventionKind
@@ -82,8 +82,9 @@ class TaskIntervention:
         return source
 
     def describe(self, source: Source, items: int, seed: int) -> dict[str, Any]:
-        """KL of the popularity before to after renaming, the share of targets renamed, and the
-        effective sample: (sum of weights)^2 / sum of squared weights, as a share of the targets."""
+        """KL(before || after) of the popularity distributions around renaming, the share of targets
+        renamed, and the effective sample size: (sum of weights)^2 / sum of squared weights, as a
+        share of the targets."""
         before = target_counts(source, items)
         to = np.arange(items)
         if self.kind in ("shuffled", "noise"):
@@ -102,7 +103,7 @@ class TaskIntervention:
     def validation(
         self, judged: JudgedRequests, source: Source, catalog: Catalog, seed: int
     ) -> JudgedRequests:
-        """The requests under the same new names, where items are renamed."""
+        """The requests with the same renaming of items, if the intervention renames items."""
         if self.kind not in ("shuffled", "noise"):
             return judged
         to = bijection(target_counts(source, len(catalog)), seed)
@@ -116,22 +117,22 @@ def two_by_two(task: Task) -> list[TaskIntervention]:
 
 
 def caps(source: Source, task: Task, items: int) -> list[TaskIntervention]:
-    """Every cap that takes a target away, and its size-matched control."""
+    """Every cap that removes a target, and its size-matched control."""
     most = target_counts(source, items).max()
     kinds: tuple[InterventionKind, ...] = ("capped", "size-matched")
     return [TaskIntervention(kind, task, cap) for cap in CAPS if cap < most for kind in kinds]
 
 
 def target_counts(source: Source, items: int) -> Ints:
-    """Targets of each item, (N,)."""
+    """The number of targets of each item, (N,)."""
     return np.bincount(_targets(source), minlength=items)
 
 
 def bijection(counts: Ints, seed: int) -> Ints:
-    """A renaming of items among those of about the same popularity, (N,): item n becomes to[n].
+    """A permutation of items of about the same popularity, (N,): item n becomes to[n].
 
-    Along the order of popularity, blocks of at most `BLOCK_SHARE` of the catalog whose counts lie
-    within `_BLOCK_RATIO`; within a block every item takes the name of another one.
+    Items are sorted by popularity and divided into blocks of at most `BLOCK_SHARE` of the catalog,
+    whose counts are within `_BLOCK_RATIO`; within a block every item is replaced by another one.
     """
     rng = np.random.default_rng([seed, 1])
     order = np.lexsort((rng.random(len(counts)), -counts))
@@ -150,7 +151,7 @@ def bijection(counts: Ints, seed: int) -> Ints:
 
 
 def renamed(source: Source, to: Ints) -> Source:
-    """The same examples about other items."""
+    """The examples with every item replaced by `to[item]`."""
     return Source(
         source.name,
         [replace(e, history=to[e.history], targets=to[e.targets]) for e in source.examples],
@@ -168,7 +169,7 @@ def flattened(source: Source, items: int) -> Source:
 
 
 def absent(source: Source, seed: int) -> Source:
-    """The same targets, each in a context drawn at random; contexts have as many as before."""
+    """The same targets in random contexts; each context keeps its number of targets."""
     dealt = np.random.default_rng([seed, 4]).permutation(_targets(source))
     return Source(
         source.name,
@@ -180,7 +181,7 @@ def absent(source: Source, seed: int) -> Source:
 
 
 def with_random_weights(source: Source, items: int, seed: int) -> Source:
-    """The weights of `flattened`, dealt to random targets."""
+    """The weights of `flattened`, assigned to random targets."""
     weights = [e.weights for e in flattened(source, items).examples if e.weights is not None]
     dealt = np.random.default_rng([seed, 5]).permutation(np.concatenate(weights))
     return Source(
@@ -193,7 +194,7 @@ def with_random_weights(source: Source, items: int, seed: int) -> Source:
 
 
 def effective_targets(source: Source) -> float:
-    """What the weights leave of a source: (sum of w)^2 / sum of w^2, as a share of its targets."""
+    """The effective sample size: (sum of w)^2 / sum of w^2, as a share of the targets."""
     weights = np.concatenate(
         [np.ones(len(e.targets)) if e.weights is None else e.weights for e in source.examples]
     )
@@ -201,7 +202,7 @@ def effective_targets(source: Source) -> float:
 
 
 def _by_example(source: Source, values: Any) -> list[Any]:
-    """One value for each target, (T,), in one array for each example."""
+    """Values of all targets, (T,), split into one array for each example."""
     return np.split(values, np.cumsum([len(e.targets) for e in source.examples])[:-1])
 
 
@@ -210,7 +211,7 @@ def _targets(source: Source) -> Ints:
 
 
 def _under_cap(source: Source, cap: int, seed: int) -> Any:
-    """Which targets stay, (T,): of each item at most `cap`, drawn at random."""
+    """Which targets are kept, (T,): at most `cap` of each item, drawn at random."""
     targets = _targets(source)
     order = np.lexsort((np.random.default_rng([seed, 2]).random(len(targets)), targets))
     ordered = targets[order]
@@ -227,7 +228,7 @@ def _at_random(size: int, chosen: int, seed: int) -> Any:
 
 
 def _masked(source: Source, kept: Any) -> Source:
-    """The examples with the targets that are kept; inputs as they were."""
+    """The examples with only the kept targets; inputs are unchanged."""
     examples, start = [], 0
     for e in source.examples:
         own = kept[start : start + len(e.targets)]

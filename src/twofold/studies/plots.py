@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#808890"
-"""Readable on the light and on the dark page."""
+"""The colour of text and axes, which is readable on a light and a dark page."""
 COLOURS = {
     "search": "#3b82c4",
     "recommendation": "#d97a2b",
@@ -17,11 +17,11 @@ COLOURS = {
     "search-step-matched": "#8fb8dd",
     "recommendation-step-matched": "#e8b98c",
 }
-"""The colour of each arm; a task has that of its plain arm."""
+"""The colour of each arm; a task has the colour of its plain arm."""
 CATEGORIES = ("#3b82c4", "#d97a2b", "#2f9e6e", "#b0559e", "#c9a227", "#7f6bd0", INK)
-"""Colours for categories of items; the last one is for all that have none of their own."""
+"""Colours for categories of items; the last one is for all other values."""
 WIDTH = 7.2
-"""Inches."""
+"""The width of a figure in inches."""
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "twofold",
@@ -56,12 +56,12 @@ def svg(draw: "Callable[[], Figure]") -> str:
 def panels(
     rows: int, columns: int, height: float, **options: Any
 ) -> "tuple[Figure, Sequence[Axes]]":
-    """A figure of the page's width with so many panels, row by row.
+    """A figure of the page's width with a grid of panels, which are returned row by row.
 
     Args:
-        rows, columns: of the grid of panels.
-        height: of the figure, in inches.
-        options: of `matplotlib.pyplot.subplots`.
+        rows, columns: the size of the grid.
+        height: the height of the figure, in inches.
+        options: options of `matplotlib.pyplot.subplots`.
     """
     from matplotlib import pyplot as plt
 

@@ -1,6 +1,6 @@
 """The result of a study: the content of study.json, its types and its JSON Schema.
 
-Invariant: the schema is made of the types. Needs no torch.
+Invariant: the schema is generated from the types. This module does not need torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ from twofold.studies.values import Difference, Mean, Measures, Probability, Valu
 from twofold.studies.verdict import TaskVerdict
 
 FORMAT = 3
-"""The version of study.json's keys and of their meaning."""
+"""The version of the format of study.json: its keys and their meaning."""
 
 
 class StudyStamp(Value):
-    """What every number rests on."""
+    """The data, the protocol and the settings behind every number."""
 
     model_config = pydantic.ConfigDict(extra="allow")
 
@@ -32,22 +32,25 @@ class StudyStamp(Value):
     """SHA-256 of the dataset."""
     device: str = "cpu"
     seeds: pydantic.PositiveInt
-    """Trained models of each arm."""
+    """The number of seeds: each arm is trained once with each seed."""
     max_seeds: pydantic.PositiveInt | None = None
-    """The most seeds of a study that ends as soon as it decides; None where they were fixed."""
+    """The largest number of seeds of a study with interim looks, which ends as soon as every
+    verdict is final; None if the number of seeds was fixed."""
     looks_end: pydantic.PositiveInt | None = None
-    """The seeds at which the error of all looks is spent; None where one look may spend it all."""
+    """The number of seeds at which the error of all looks is spent; None if one look may spend all
+    of it."""
     folds: str = "none"
-    """What was asked for: `auto`, `all` or `none`."""
+    """The option `folds` of the study: `auto`, `all` or `none`."""
     folded: Sequence[Task] = ()
-    """The tasks of which each seed holds out another part, and so draws its training data."""
+    """The tasks for which each seed holds out another part of the data, so that the training data
+    differ between seeds."""
     folded_users: Probability | None = None
-    """The share of the tested users who have another test event in other folds; those who do not
-    have under ten events."""
+    """The share of the tested users whose test event differs between folds; the other users have
+    under ten events."""
     why_fixed: Mapping[str, str] = pydantic.Field(default_factory=dict)
-    """By task, why all seeds have the same test requests; without those that have folds."""
+    """By task, why all seeds have the same test requests; tasks with folds are not included."""
     looks: Sequence[int] = ()
-    """The seeds after which the verdict was asked for; each look spends a part of the error."""
+    """The number of seeds at each interim look; each look spends a part of the error."""
     budget: str
     """The preset of the training settings."""
     sesoi_share: pydantic.NonNegativeFloat
@@ -57,22 +60,23 @@ class StudyStamp(Value):
     semantic_ids: bool = False
     """Whether arms with semantic IDs were trained."""
     baselines: bool = False
-    """Whether every baseline was tuned."""
+    """Whether all baselines were tuned; otherwise popularity and BM25 ran untuned."""
     question: str = "transfer"
-    """What was asked: `transfer`, `replace` or `both`."""
+    """The option `question` of the study: `transfer`, `replace` or `both`."""
     text: str = "with"
-    """The models that were trained: `with` item text, `without`, or `both`."""
+    """Which models were trained: `with` item text, `without`, or `both`."""
     margin: pydantic.NonNegativeFloat | None = None
-    """What joint may lose and still take the place of two models, as a share of the plain mean."""
+    """The non-inferiority margin of *replace*, as a share of the plain arm's mean."""
     measure: str | None = None
-    """The measure that was asked for as the primary one; None where it was left open."""
+    """The option `measure` of the study: the primary measure; None for the default."""
     tune: pydantic.NonNegativeInt = 0
-    """Recipes that each arm's was chosen from; 0 for the fixed recipe."""
+    """The number of recipes that were tried for each arm; 0 for the fixed recipe."""
     threads: pydantic.PositiveInt
+    """CPU threads of each training."""
     training: dict[str, Any]
     """The training settings."""
     source: str
-    """What the dataset was read from."""
+    """The files, name or simulator that the dataset was read from."""
     split: str
     """How interactions were split: `last` or `temporal`."""
     cutoff: float | None = None
@@ -80,36 +84,37 @@ class StudyStamp(Value):
     seen: str
     """Whether items of the history are excluded in recommendation: `exclude` or `keep`."""
     catalog: pydantic.PositiveInt
-    """Items in the catalog."""
+    """The number of items in the catalog."""
     candidates: str
-    """Which items are ranked."""
+    """The items that are ranked for each request."""
     ties: str
-    """How equal scores are ordered."""
+    """The order of items with equal scores."""
     primary: str
-    """The measure that decides."""
+    """The primary measure, which decides the verdicts."""
     selection: str
-    """The measure by which validation selects a checkpoint."""
+    """The measure by which checkpoints are selected on validation."""
     loss: Any
     """The loss and its negatives."""
     source_weights: dict[str, float]
     """The weight of each task in the joint arm's loss."""
     targets: dict[str, int]
-    """Training targets of each task."""
+    """The number of training targets of each task."""
     precision: str
     """The number format of matrix products."""
     versions: dict[str, str]
     """The versions of Python and of the libraries."""
     command: str
-    """What repeats the study."""
+    """The command that reproduces the study."""
 
 
 class BaselineScores(Value):
-    """The means of a baseline by measure, and how far the joint arm is above it."""
+    """The means of a baseline by measure, and the joint arm's difference to it."""
 
     model_config = pydantic.ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Mean]
 
     joint_minus_baseline: Difference
+    """In the primary measure."""
 
     @property
     def measures(self) -> Measures:
@@ -121,56 +126,55 @@ class Answer(Value):
     """The verdicts on one question."""
 
     question: Question
-    """`transfer`: does learning the other task help? `replace`: can one model take the place of
-    two?"""
+    """`transfer`: does learning the other task help? `replace`: can one model replace two?"""
     text: Text
-    """Whether the models read the items' texts: `with`, or `without`, from behaviour alone."""
+    """`with` if the models read the items' texts, `without` if they learn from behaviour alone."""
     suffix: str
-    """What follows the names of the arms in `arms` that were judged: `joint-from-behaviour`."""
+    """The suffix of the judged arms in `arms`, such as `-from-behaviour`; empty for none."""
     source_weights: dict[str, float] = pydantic.Field(default_factory=dict)
     """The weight of each task in joint's loss."""
     verdicts: dict[Task, TaskVerdict]
-    """By task; the correction runs over the tasks of each question."""
+    """By task; the p-values are corrected over the tasks of one question."""
 
 
 class StudyResult(Value):
     """Every number of a study. Intervals are 95 % unless their name says otherwise.
 
-    Each analysis has a key of its own, which is null where the study did not ask for it.
+    Each analysis has its own key, which is null if the study did not compute it.
     """
 
     format: Literal[3]
-    """The version of the keys and of their meaning."""
+    """The version of the format: the keys and their meaning."""
     stamp: StudyStamp
     arms: dict[str, dict[str, Measures]]
-    """Arm -> task -> measure. Arms without a suffix are what would be deployed."""
+    """Arm -> task -> measure. Arms without a suffix are the models as they would be deployed."""
     baselines: dict[str, dict[str, BaselineScores]]
     """Baseline -> task -> measure."""
     verdicts: dict[Task, TaskVerdict]
-    """By task: those of the first question."""
+    """The verdicts on the first question, by task."""
     questions: Sequence[Answer] = ()
-    """Every question that was asked, the first one first; empty in older studies, which asked
-    *transfer* of what would be deployed."""
+    """The verdicts on every question of the study, the main question first; empty in older studies,
+    which had only *transfer*, for the models as they would be deployed."""
 
     def of(self, analysis: str) -> Any:
-        """The result of an analysis by its name; None where the study did not ask for it."""
+        """The result of an analysis by its name; None if the study did not compute it."""
         return getattr(self, analysis)
 
     @property
     def answers(self) -> Sequence[Answer]:
-        """Every question with its verdicts; an older study asked one."""
+        """Every question with its verdicts; an older study has only one."""
         only = Answer(question="transfer", text="with", suffix="", verdicts=self.verdicts)
         return self.questions or (only,)
 
     @property
     def tasks(self) -> list[Task]:
-        """In the order of the report."""
+        """The tasks in the order of the report."""
         return list(self.verdicts)
 
     @property
     def by_models(self) -> bool:
-        """Whether seeds are too few to estimate their variance, so that every interval speaks of
-        these trained models alone."""
+        """Whether there are too few seeds to estimate the seed variance. Every interval then holds
+        only for these trained models."""
         return self.stamp.seeds < MIN_SEEDS
 
     def to_json(self) -> dict[str, Any]:
@@ -179,7 +183,7 @@ class StudyResult(Value):
 
 
 def result_type() -> type[StudyResult]:
-    """`StudyResult` with a field for each analysis; None where an older study has none."""
+    """`StudyResult` with a field for each analysis; None if an older study lacks it."""
     fields: dict[str, Any] = {
         analysis.name: (analysis.result, pydantic.Field(None, description=analysis.about))
         for analysis in analyses.ANALYSES
@@ -200,14 +204,14 @@ def load_result(path: Path) -> StudyResult:
     """The result of a finished study.
 
     Raises:
-        InputError: there is none in the folder `path`, or it has changed.
+        InputError: the folder `path` has no result, or a file in it has changed.
     """
     artifact.load(path, KIND)
     content: Mapping[str, Any] = artifact.read_json(StudyFolder(path).result)
     if content.get("format") != FORMAT:
         raise InputError(
             f"{path}: study.json has format {content.get('format')}, and this version reads "
-            f"{FORMAT}; repeat the study's command with --resume to write it anew"
+            f"{FORMAT}; repeat the study's command with --resume to write it again"
         )
     try:
         return result_type().model_validate(content)

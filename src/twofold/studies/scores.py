@@ -1,6 +1,6 @@
-"""What the arms of a study scored, by arm, seed and test request.
+"""The scores of a study's arms, by arm, seed and test request.
 
-Invariant: reads finished artifacts only, so it can be made again at any time.
+Invariant: only finished artifacts are read, so the scores can be loaded again at any time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +26,18 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm
 
 _STILL_IMPROVING = 0.9
-"""The curve of an arm still rises if its best validation lies beyond this share of its steps."""
+"""An arm is still improving if its best validation is after this share of its steps."""
 
 
 class Scores:
-    """The evaluations of a study, arm by arm.
+    """The evaluations of a study, by arm.
 
-    Shapes: S seeds, R test requests of a task; with folds those of all seeds, side by side.
+    Shapes: S seeds, R test requests of a task; with folds, the requests of all seeds are
+    concatenated.
 
     Attributes:
-        measure: the primary one, which decides.
-        folds: what each seed was trained on and asked.
+        measure: the primary measure.
+        folds: the training data and test requests of each seed.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Scores:
         self._require_pairs()
 
     def _require_pairs(self) -> None:
-        """Raise InputError unless all arms were asked the same requests, in the same order."""
+        """Raise InputError unless all arms have scores of the same requests, in the same order."""
         for arm in self.arms.values():
             for seed, frame in enumerate(self._frames[arm.name]):
                 for task in arm.judged:
@@ -85,30 +86,30 @@ class Scores:
 
     @property
     def at_own_best(self) -> bool:
-        """Whether each task is judged at the checkpoint at which it was best: for *transfer*."""
+        """Whether each task is scored at its own best checkpoint, as *transfer* requires."""
         return bool(self._folder.evaluated_as)
 
     @property
     def evaluated_as(self) -> str:
-        """What follows the names of the arms in the result."""
+        """The suffix of the arms' names in the result."""
         return self._folder.evaluated_as
 
     def clusters(self, task: Task) -> Ints:
-        """(R,), the number of each request's user, or of the request itself."""
+        """The cluster of each request, (R,): its user, or the request itself without a user."""
         return self._clusters[task]
 
     def matrix(self, arm: str, task: Task, measure: str | None = None) -> Floats:
-        """Scores of one arm, (S, R), requests in the order of the task; with folds, NaN where a
-        seed has not the request.
+        """The scores of one arm, (S, R), requests in the order of the task; with folds, a score is
+        NaN if the seed does not test the request.
 
         Args:
-            measure: the primary one by default.
+            measure: the primary measure by default.
         """
         name = measure or str(self.measure)
         return self._matrix([_column(frame, task, name) for frame in self._frames[arm]], task)
 
     def of_first_fold(self, arm: str, task: Task, measure: str | None = None) -> Floats:
-        """`matrix` on the requests of the dataset itself: with folds, those of the first seed."""
+        """`matrix` on the requests of the dataset's split; with folds, those of the first seed."""
         scores, by_fold = self.matrix(arm, task, measure), self._requests[task]
         return scores if len(by_fold) == 1 else scores[:1, : len(by_fold[0].request_ids)]
 
@@ -118,7 +119,7 @@ class Scores:
     def difference(
         self, first: str, second: str, task: Task, measure: str | None = None
     ) -> Difference:
-        """The mean of one arm minus that of another, requests paired."""
+        """The mean of one arm minus the mean of another, paired by request."""
         return Difference.of(self.estimate(first, second, task, measure))
 
     def estimate(self, first: str, second: str, task: Task, measure: str | None = None) -> Estimate:
@@ -128,11 +129,11 @@ class Scores:
         return difference(one, two, self._clusters[task], others=others)
 
     def is_still_improving(self, arm: str) -> bool:
-        """Whether the training of any seed ended before its validation had ceased to rise."""
+        """Whether a cap ended the training of any seed while its validation rose."""
         return any(still_improving(stamp) for stamp in self.stamps[arm])
 
     def runs(self, arm: str, task: Task) -> Iterator[Run]:
-        """The ranked answers of one arm, by seed; read one at a time."""
+        """The runs of one arm, by seed; they are read one at a time."""
         by_fold = self._requests[task]
         for seed in range(len(self._frames[arm])):
             own = by_fold[seed if len(by_fold) > 1 else 0].request_ids
@@ -140,7 +141,7 @@ class Scores:
             yield read_run(self._folder.evaluation(arm, seed) / f"{task}.trec", ids)
 
     def primary(self, task: Task) -> TaskScores:
-        """What the verdict on one task rests on."""
+        """The scores that decide the verdict on one task."""
         arms = verdict_arms(task)
         joint, plain, control = (self.matrix(arm, task) for arm in arms)
         top = tuple(self.matrix(arm, task, str(TOP)) for arm in arms)
@@ -159,8 +160,7 @@ class Scores:
         )
 
     def means(self) -> dict[str, dict[str, Measures]]:
-        """The means of every arm, by the tasks it is judged on and by measure, under the names
-        that they have in the result."""
+        """The means of every arm, by the arm's name in the result, the task and the measure."""
         return {
             f"{arm.name}{self._folder.evaluated_as}": {
                 task: {
@@ -175,8 +175,10 @@ class Scores:
         }
 
     def baselines(self) -> dict[str, dict[str, dict[str, Mean | Difference]]]:
-        """The means of every baseline by task and measure, and the joint arm's difference to it;
-        where seeds have folds, and slow baselines were made on the first alone, on that one."""
+        """The means of every baseline by task and measure, and the joint arm's difference to it.
+
+        With folds, a slow baseline may be evaluated on the first fold only; its numbers are then
+        those of that fold."""
         means: dict[str, dict[str, dict[str, Mean | Difference]]] = {}
         for task, place in self._folder.baselines():
             stamp = artifact.load(place, EVALUATION)["config"]["stamp"]
@@ -192,14 +194,14 @@ class Scores:
             above = difference(joint, own, clusters, fixed=True)
             means.setdefault(stamp["retriever"], {})[task] = {
                 **{measure: Mean.of(own, clusters) for measure, own in scores.items()},
-                # What users ask first: is the model better than the baseline at all?
+                # The first question of users: is the model better than the baseline?
                 "joint_minus_baseline": Difference.of(above),
             }
         return means
 
     def _of_folds(self, task: Task, place: Path) -> list[pl.DataFrame]:
-        """The scores of a baseline on the fold of every seed; on the first alone, where there is
-        no other one."""
+        """The scores of a baseline on the fold of every seed, or on the first fold only if it was
+        not evaluated on the others."""
         seeds = range(1, len(self._requests[task]))
         others = [self._folder.baseline(task, place.name, seed) for seed in seeds]
         made = others if all(artifact.is_complete(other) for other in others) else []
@@ -230,8 +232,8 @@ def model_stamp(folder: StudyFolder, arm: str, seed: int) -> Stamp:
 
 
 def still_improving(stamp: Stamp) -> bool:
-    """Whether a cap ended a model's training while its validation rose: the best checkpoint lies
-    in the last tenth of the steps."""
+    """Whether a cap ended a model's training while its validation rose: the best checkpoint is in
+    the last tenth of the steps."""
     if stamp.ended_by == "patience":
         return False
     steps = stamp.steps if stamp.ended_by else stamp.max_steps or stamp.steps
@@ -239,11 +241,11 @@ def still_improving(stamp: Stamp) -> bool:
 
 
 def rise(stamp: Stamp, task: Task, at_own_best: bool = False) -> float:
-    """By what share the validation of a task rose in the last third of a training that a cap
-    ended while it rose; 0 for any other training.
+    """The relative rise of a task's validation score in the last third of a training that a cap
+    ended while the score rose; 0 for any other training.
 
     Args:
-        at_own_best: whether it is the task's own best checkpoint that may still rise.
+        at_own_best: whether the task's own best checkpoint decides if the score still rose.
     """
     if at_own_best:
         stamp = replace(stamp, best_step=stamp.best_step_of(task))
@@ -266,6 +268,6 @@ def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:
 
 
 def _clusters(by_fold: Sequence[FoldRequests]) -> Ints:
-    """Requests of one user belong together; a query without a user is a unit of its own."""
+    """The cluster of each request: its user, or the request itself without a user."""
     units = [unit for own in by_fold for unit in own.units]
     return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]

@@ -1,7 +1,7 @@
-"""The paper's simulations: the arms at every level of what a world varies.
+"""The paper's simulations: the arms at every level of a world's varied parameter.
 
-Every seed draws the world anew and trains its own models, so that the intervals over the seeds
-count the choice of data too: with few training targets that is most of the error.
+Every seed draws a new world and trains its own models, so the intervals over the seeds include the
+sampling of the data. With few training targets this is most of the error.
 """
 
 import logging
@@ -52,10 +52,10 @@ class World:
 
     Attributes:
         source: the simulator, with its fixed parameters.
-        parameter: the one that is varied.
+        parameter: the parameter that is varied.
         levels: its values.
         helped: the task that the other one may help.
-        mechanism: what is measured in addition to Recall@30.
+        mechanism: the quantity that is measured in addition to Recall@30.
         training: settings that differ from `SIMULATION`.
     """
 
@@ -67,20 +67,20 @@ class World:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, level: float, seed: int) -> str:
-        """The source of one level, drawn with one seed."""
+        """The source string of one level and one seed."""
         joint = "," if ":" in self.source.removeprefix("simulate:") else ":"
         return f"{self.source}{joint}{self.parameter}={level:g},seed={seed}"
 
     @property
     def config(self) -> TrainingConfig:
-        """How its arms are trained."""
+        """The training settings of its arms."""
         return SIMULATION.model_copy(update=dict(self.training))
 
 
 _DIVERGENCE = "KL of the test popularity from the retrieved"
 _COSINE = "cosine of test pairs"
-# Histories and queries are noise there: dropout keeps models from learning them by heart, and
-# checkpoints differ by little, so that many requests must choose among them.
+# Histories and queries are noise in these worlds: dropout keeps models from memorising them.
+# Checkpoints differ little, so many validation requests are needed to choose one.
 _FORGETFUL = {"dropout": 0.5, "max_validation_requests": 2000}
 _KL, _RHO = (0.0, 1.0, 2.0, 3.0, 4.0), (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -125,15 +125,15 @@ def simulate_study(
     """Train the arms at every level of a world; write simulation.json, report.html and the models.
 
     Args:
-        world: one of `WORLDS`, by name, or one's own.
+        world: the name of one of `WORLDS`, or another `World`.
         out: the folder.
-        seeds: worlds that are drawn, and models of each arm, at each level.
+        seeds: the number of worlds, and of models of each arm, at each level.
         config: training settings; the world's own by default.
         resume: continue an interrupted simulation.
         threads, command: as in `twofold.study`.
 
     Raises:
-        InputError: no such world, `out` holds something else, or the extra `study` is not
+        InputError: the world is unknown, `out` has other files, or the extra `study` is not
             installed.
     """
     require_extra("study", "a simulated study")
@@ -161,7 +161,7 @@ def _run(
     training: ArmTraining,
     command: str,
 ) -> dict[str, Any]:
-    """Every level, and the result."""
+    """Run every level, and write the result."""
     points = [_point(world, level, folder, plan.seeds, training) for level in world.levels]
     result = {
         "format": FORMAT,
@@ -193,7 +193,7 @@ SIMULATION = TrainingConfig(
     learning_rate=2e-3,
     max_validation_requests=500,
 )
-"""For small worlds: a small model, and no more steps than they need."""
+"""The training settings for small worlds: a small model and few steps."""
 
 
 def slope(levels: Sequence[float], gains: Floats) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def world_named(world: str | World) -> World:
     """One of `WORLDS`.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: the name is unknown.
     """
     if isinstance(world, World):
         return world
@@ -234,10 +234,10 @@ def world_named(world: str | World) -> World:
 def _point(
     world: World, level: float, folder: StudyFolder, seeds: int, training: ArmTraining
 ) -> dict[str, Any]:
-    """What the arms score on the helped task at one level."""
+    """The scores of the arms on the helped task at one level."""
     own = folder.level(world.parameter, level)
     arms = {"plain": world.helped, "control": control_name(world.helped), "joint": "joint"}
-    # The other task's control says nothing about the helped one.
+    # The other task's control is not needed for the helped task.
     trained = [arm for arm in ARMS if not arm.step_matched or arm.name == arms["control"]]
     scores: dict[str, list[float]] = {name: [] for name in arms}
     mechanism: dict[str, list[float]] = {name: [] for name in arms}
@@ -284,8 +284,8 @@ def _mechanism(
 
 
 def _test_pairs(dataset: PreparedDataset, task: Task) -> Ints:
-    """Pairs of items that a test request joins: the last of its history and its target; or, in
-    search, a training answer to its topic and its target."""
+    """Pairs of items of each test request: the last item of its history and its target; in search,
+    an item that is relevant to a training query of its topic, and its target."""
     test = dataset.task(task).requests("test")
     positions = dataset.catalog.positions
     known = _answers_by_topic(dataset) if task == "search" else {}
@@ -307,7 +307,7 @@ def _topic(text: str) -> str:
 
 
 def _ceiling(world: World, dataset: PreparedDataset) -> float | None:
-    """Bayes-optimal Recall@30, where it is known."""
+    """The Bayes-optimal Recall@30; None if it is not known."""
     if world.mechanism != _DIVERGENCE:
         return None
     probabilities = zipf_distribution(len(dataset.catalog))
@@ -322,7 +322,7 @@ def _gains(points: Sequence[Mapping[str, Any]], against: str) -> Floats:
 
 
 def write_page(result: Mapping[str, Any], folder: StudyFolder) -> None:
-    """Write report.html, and its figure as a file of its own."""
+    """Write report.html, and its figure also as a separate file."""
     figure = plots.svg(partial(_figure, result))
     folder.figure.write_text(figure, encoding="utf-8")
     page = environment().get_template("simulation.html")

@@ -1,7 +1,7 @@
 """Train the arms with seeds, score them on the full catalog, and decide.
 
-Invariant: a model or an evaluation that is in the folder is finished and is not made again; so a
-study that was interrupted repeats nothing.
+Invariant: a model or an evaluation in the folder is finished and is not computed again, so a
+resumed study repeats nothing.
 """
 
 import logging
@@ -47,8 +47,9 @@ class Study:
     """A finished study.
 
     Attributes:
-        folder: with study.json, report.html, per_request.parquet, models/ and evaluations/.
-        verdicts: by task.
+        folder: the folder with study.json, report.html, per_request.parquet, models/ and
+            evaluations/.
+        verdicts: the verdicts on the first question, by task.
         result: the content of study.json.
     """
 
@@ -82,45 +83,47 @@ def study(
     machines: Executor | None = None,
     command: str = "",
 ) -> Study:
-    """Answer, for each task, whether learning the other one as well helps, and whether one model
-    can take the place of two.
+    """Test, for each task, whether learning the other one as well helps, and whether one model can
+    replace two.
 
     Args:
-        dataset: with both tasks.
+        dataset: a dataset with both tasks.
         out: the study's folder.
-        seeds: trained models of each arm; two give provisional verdicts, one gives none.
-        max_seeds: the most seeds, in place of `seeds`: seeds are added until every verdict stands.
-            Looks are taken after 3, 5, 8 and 12, and each may spend a part of the error.
+        seeds: the number of trained models of each arm; with two, verdicts are provisional; with
+            one, there is no verdict.
+        max_seeds: the largest number of seeds, in place of `seeds`: seeds are added until every
+            verdict is final. Interim looks are after 3, 5, 8 and 12 seeds, and each may spend a
+            part of the error.
         folds: whether each seed holds out another part of the data; see `twofold.tasks.folds`.
-            `auto` by default, or as the study that is resumed had it.
+            By default `auto`, or the value of the resumed study.
         config: resolved training settings; the preset of `budget` by default.
         budget: the preset's name, for the stamp.
         sesoi: the smallest effect of interest, as a share of the plain arm's mean.
-        question: `transfer` (does learning the other task help?), `replace` (can one model take
-            the place of two?) or `both`; see `twofold.studies.planning.questions`.
-        text: whether models read the items' texts: `with`, `without`, or `both`, side by side.
-        margin: what joint may lose and still take the place of two models, as a share of the plain
-            arm's mean; `sesoi` by default.
-        measure: the primary one, which decides; Recall@30 by default, and Recall@10 where the
+        question: `transfer` (does learning the other task help?), `replace` (can one model replace
+            two?) or `both`; see `twofold.studies.planning.questions`.
+        text: whether models read the items' texts: `with`, `without`, or `both`.
+        margin: the non-inferiority margin of `replace`, as a share of the plain arm's mean; `sesoi`
+            by default.
+        measure: the primary measure, which decides; by default Recall@30, or Recall@10 if the
             catalog is small.
         interventions: `2x2` and `caps` change the training data of the added task; see
             `twofold.studies.interventions`.
         semantic_ids: also train `joint` with each of `twofold.identifiers.assign.schemes`.
-        baselines: tune all baselines on validation; else popularity and BM25, untuned.
-        tune: the number of recipes that each arm's is chosen from on validation; 0 takes the fixed
-            recipe. By default the number suits budget and seeds, or is that of the resumed study.
+        baselines: tune all baselines on validation; otherwise popularity and BM25 run untuned.
+        tune: the number of recipes that are tried for each arm on validation; 0 uses the fixed
+            recipe. By default it depends on budget and seeds, or is that of the resumed study.
         resume: continue an interrupted study in `out`.
         device: as in `twofold.train`.
-        threads: the number of CPU threads of each worker; bits repeat for one number. By default
-            torch's are shared by the workers, or as the study that is resumed had.
-        workers: the number of trainings that run at once, each in a process of its own; by default
-            as many as there are threads and memory for, and one on a GPU. They change no number.
+        threads: the number of CPU threads of each worker; results are bit-identical for the same
+            number. By default the workers share torch's threads; a resumed study keeps its number.
+        workers: the number of trainings that run at once, each in its own process; by default as
+            many as threads and memory allow, and one on a GPU. It does not change the results.
         machines: the executor of the trainings; this machine by default. `twofold.cluster.study`
-            has that of a Ray cluster.
-        command: what reproduces the study, for the report.
+            has the executor of a Ray cluster.
+        command: the command that reproduces the study, for the report.
 
     Raises:
-        InputError: a task is missing, `out` holds something else, or the extra `study` is not
+        InputError: a task is missing, `out` has other files, or the extra `study` is not
             installed.
     """
     require_extra("study", "a study")
@@ -163,13 +166,13 @@ def study(
 
 
 def _for_device(config: TrainingConfig, device: str) -> TrainingConfig:
-    """The configuration with the precision that the device has."""
+    """The configuration with the precision resolved for the device."""
     precision = resolve_precision(config.precision, resolve_device(device))
     return config.model_copy(update={"precision": precision})
 
 
 def _log_forecast(dataset: PreparedDataset) -> None:
-    """Say what the data let expect, before anything is trained."""
+    """Log the forecast from the data before anything is trained."""
     if expectation := report_forecast(dataset):
         for line in expectation.lines:
             _log.info("%s", line)
@@ -188,7 +191,7 @@ def _torch_threads(threads: int) -> Iterator[None]:
 
 def _run_looks(context: StudyContext, questions: Questions, pool: Pool) -> tuple[LookResult, Looks]:
     """Train and evaluate up to one look after the other, until every verdict is final or the last
-    look is reached; return its result and its place among the looks."""
+    look is reached. Return its result and its place among the looks."""
     plan, results = context.plan, dict[Unit, Any]()
     taken = context.folder.looks()
     for looks in looks_at(plan.seeds, plan.max_seeds, taken, plan.looks_end):
@@ -203,8 +206,8 @@ def _run_looks(context: StudyContext, questions: Questions, pool: Pool) -> tuple
 
 
 def _train(context: StudyContext, pool: Pool, looks: Looks, results: dict[Unit, Any]) -> None:
-    """Run all units up to this look; the log tells after the first seed what is to come."""
-    seconds: dict[Unit, float] = {}  # of the first seed, by condition
+    """Run all units up to this look; the log reports the expected cost after the first seed."""
+    seconds: dict[Unit, float] = {}  # the seconds of the first seed, by condition
     for unit, result in run_units(units_of(context, looks.seeds), context, pool, results):
         if isinstance(unit, Seed) and unit.seed == 0:
             seconds[unit] = result
@@ -213,8 +216,8 @@ def _train(context: StudyContext, pool: Pool, looks: Looks, results: dict[Unit, 
 
 
 def _outlooks(context: StudyContext, looks: Looks) -> Iterator[str]:
-    """The expected power after the first seed, for the last question of the study: *transfer* from
-    behaviour, unless the study has only others."""
+    """The estimated power of the last condition after the first seed, one sentence for each task:
+    for *transfer*, or for the models as deployed if *transfer* is not a question."""
     condition, plan = list(context.conditions.values())[-1], context.plan
     evaluated = condition.evaluated[-1]
     scores = Scores(context.dataset, condition.arms, evaluated, 1, plan.measure, context.folds)

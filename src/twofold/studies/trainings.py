@@ -1,7 +1,7 @@
 """Train the arms of a study with seeds, and score them on the full catalog.
 
-Invariant: a model or an evaluation that is in the folder is finished and is not made again; so a
-study that was interrupted repeats nothing.
+Invariant: a model or an evaluation in the folder is finished and is not computed again, so a
+resumed study repeats nothing.
 """
 
 import logging
@@ -37,18 +37,18 @@ from twofold.training.tuning import Tuned, choose_recipe, recipes_of
 _log = logging.getLogger(__name__)
 
 IdentifiersOf = Callable[[SettingOverrides], ItemIdentifiers | None]
-"""The settings of an arm -> its identifiers; None where training assigns them by itself."""
+"""The settings of an arm -> its identifiers; None if training assigns them itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmTraining:
-    """How the arms of a study are trained: all alike but for the seed.
+    """How the arms of a study are trained, the same for every seed.
 
     Attributes:
-        config: resolved.
+        config: the resolved training settings.
         device, threads: as in `twofold.train`.
-        identifiers: of the arms that have settings of their own.
-        tuned: what validation chose, by the name of the arm; others have the configuration as is.
+        identifiers: the function that assigns the identifiers of arms with their own settings.
+        tuned: the tuned recipes, by the name of the arm; other arms use `config`.
     """
 
     config: TrainingConfig
@@ -63,7 +63,7 @@ class ArmTraining:
         return (chosen.config, chosen.record) if chosen else (self.config, None)
 
     def with_scaled_batches(self, arm: Arm) -> Arm:
-        """An arm with batches of its own, as many times larger as its recipe has them."""
+        """The arm with its own batch size multiplied by the factor of its recipe."""
         grown = self.of(arm)[0].batch_tokens / self.config.batch_tokens
         own = dict(arm.settings)
         if "batch_tokens" in own:
@@ -74,7 +74,7 @@ class ArmTraining:
 def identifiers_of(
     dataset: PreparedDataset, config: TrainingConfig, encoders: Path
 ) -> IdentifiersOf:
-    """The function that assigns the identifiers of arms with such settings, once for all."""
+    """The function that assigns the identifiers of arms with given settings; results are cached."""
 
     @cache
     def assigned(settings: SettingOverrides) -> ItemIdentifiers | None:
@@ -94,9 +94,9 @@ def tune_arms(
     recipes: int,
     training: ArmTraining,
 ) -> ArmTraining:
-    """The same trainings with the recipes that validation chooses, as many trials for each arm.
+    """The same trainings with tuned recipes, from the same number of trials for each arm.
 
-    What the plain arms reach is the unit in which joint's trials are compared.
+    Joint's trials are compared by their validation scores relative to those of the plain arms.
     """
     tuned: dict[str, Tuned] = {}
     own = (arm for arm in arms if arm.name in TUNED)
@@ -117,14 +117,14 @@ def tune_arm(
     """The recipe that validation chooses for one arm.
 
     Args:
-        dataset: its training split is learned from, its validation requests judge.
-        name: the arm.
-        arms: all of the study. Where the data leave one fewer recipes than were asked for, no arm
-            has more.
-        folder: where trials go.
-        recipes: how many are tried.
+        dataset: the trials learn its training split and are scored on its validation requests.
+        name: the name of the arm.
+        arms: all arms of the study. If the data allow fewer recipes for one of them, all arms try
+            that smaller number.
+        folder: the folder of the trials.
+        recipes: the number of recipes to try.
         training: how the arms are trained.
-        tuned: what was chosen for the plain arms, for joint.
+        tuned: the results of the plain arms, which joint needs.
     """
     own = {arm.name: arm for arm in arms if arm.name in TUNED}
     spaces = {
@@ -155,17 +155,17 @@ def run_arms(
 ) -> None:
     """Train and score every arm with one seed.
 
-    The plain arms come first: what they reach in validation is the unit in which the checkpoint of
-    a joint arm is chosen. What a step-matched arm takes is said at `_matched_steps`.
+    The plain arms are trained first: the checkpoint of a joint arm is chosen by its validation
+    scores relative to theirs. `_matched_steps` describes the steps of a step-matched arm.
 
     Args:
-        dataset: what they learn from, and whose test requests they answer.
+        dataset: the dataset to learn and to be tested on.
         arms: the arms.
-        folder: where models go, and the evaluations of what would be deployed.
-        seed: their random seed.
-        training: how they are trained.
-        transfer: where evaluations for the question *transfer* go; in `folder` itself, where no
-            others are wanted, and None for none.
+        folder: the folder of the models, and of their evaluations as they would be deployed.
+        seed: the random seed.
+        training: how the arms are trained.
+        transfer: the folder of the evaluations for the question *transfer*: `folder` itself if
+            there are no others, and None for none.
     """
     plain = [arm for arm in arms if is_plain(arm)]
     for arm in plain:
@@ -174,7 +174,8 @@ def run_arms(
     others = [arm for arm in arms if not is_plain(arm)]
     for arm in sorted(others, key=lambda arm: arm.step_matched):
         steps = _matched_steps(arm, folder, seed, training) if arm.step_matched else None
-        # A cosine falls over the steps of its own arm, so the weights of no other are on its way.
+        # A cosine schedule depends on the arm's own number of steps, so another arm's weights
+        # are not on its path.
         if steps and len(arm.tasks) == 1 and training.of(arm)[0].lr_schedule != "cosine":
             _continue_plain(folder, arm, seed, steps)
         units = reference if len(arm.tasks) > 1 else {}
@@ -186,7 +187,7 @@ def run_arms(
 def is_trained(
     arms: Sequence[Arm], folder: StudyFolder, seed: int, transfer: StudyFolder | None = None
 ) -> bool:
-    """Whether `run_arms` with these arguments has nothing to do, nor a state to remove."""
+    """Whether `run_arms` with these arguments has no work left and no state to remove."""
     return all(
         _is_scored(arm, folder, seed, transfer)
         and not state_folder(folder.model(arm.name, seed)).exists()
@@ -207,12 +208,12 @@ def _is_scored(arm: Arm, folder: StudyFolder, seed: int, transfer: StudyFolder |
 
 
 def _matched_steps(arm: Arm, folder: StudyFolder, seed: int, training: ArmTraining) -> int:
-    """The steps of a step-matched arm: those of `joint`, whose recipe arms of two tasks have.
+    """The steps of a step-matched arm. An arm of two tasks has joint's recipe and joint's steps.
 
     A control has its task's recipe, whose batches may be smaller than joint's, and the plain arm
-    may train for longer than joint. It takes the steps with which it has trained for no fewer steps
-    and on no fewer tokens than joint, and for no fewer steps than the plain arm: so that longer
-    training explains nothing that joint gains over it.
+    may train for longer than joint. So the control trains for at least as many steps and tokens as
+    joint, and at least as many steps as the plain arm: a gain of joint over the control is not due
+    to longer training.
     """
     steps = model_stamp(folder, "joint", seed).steps
     if len(arm.tasks) > 1:
@@ -223,9 +224,9 @@ def _matched_steps(arm: Arm, folder: StudyFolder, seed: int, training: ArmTraini
 
 
 def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) -> None:
-    """Let a control start at the end of the plain arm's training, where that was no longer.
+    """Let a control continue the plain arm's training, if that one did not take more steps.
 
-    Its weights up to there are the same, bit for bit, whether it starts there or anew.
+    Up to there the weights are bit-identical to those of a training from the beginning.
     """
     plain = control.tasks[0]
     plain_state = state_folder(folder.model(plain, seed))
@@ -250,7 +251,7 @@ def _run_arm(
     """Train and score one arm, unless both are done."""
     model = folder.model(arm.name, seed)
     if _is_scored(arm, folder, seed, transfer):
-        if not is_plain(arm):  # a run that was killed after the last evaluation left it
+        if not is_plain(arm):  # left over if a run was killed after the last evaluation
             shutil.rmtree(state_folder(model), ignore_errors=True)
         return
     start = time.monotonic()
@@ -275,8 +276,8 @@ def _run_arm(
         _score(retriever, dataset, arm, folder.evaluation(arm.name, seed))
     if transfer is not None:
         if len(arm.tasks) > 1:
-            # A model that was loaded to answer has its weights packed; these are laid out as saved.
-            # It takes the name of the other one, which is so freed.
+            # A model that was loaded for retrieval has packed weights; this one has them as saved.
+            # Reusing the name frees the memory of the other model.
             device = retriever.model.device
             retriever = GenerativeRetriever(load_model_folder(model, device), arm.name)
         _score_for_transfer(retriever, dataset, arm, folder, transfer, seed)
@@ -287,7 +288,7 @@ def _run_arm(
 
 
 def _score(retriever: GenerativeRetriever, dataset: PreparedDataset, arm: Arm, out: Path) -> None:
-    """Score a model as it is, unless that is done."""
+    """Score a model as it would be deployed, unless that is done."""
     if not artifact.is_complete(out):
         stamp = retriever.model.stamp.as_dict()
         save_evaluation(evaluate(retriever, dataset, arm.judged), out, stamp)
@@ -301,10 +302,10 @@ def _score_for_transfer(
     transfer: StudyFolder,
     seed: int,
 ) -> None:
-    """Score generative scores alone, for each task at the checkpoint at which it was best.
+    """Evaluate the generative scores alone, for each task at its own best checkpoint.
 
-    An arm that learns two tasks keeps, as a single one does, what is best for the task that is
-    judged: whatever it loses by one checkpoint for both is the question *replace*.
+    So an arm of two tasks keeps the best checkpoint for each task, as a single-task arm does. The
+    loss from one checkpoint for both tasks belongs to the question *replace*.
     """
     model, out = retriever.model, transfer.evaluation(arm.name, seed)
     as_it_is = folder.evaluation(arm.name, seed)
@@ -327,7 +328,7 @@ def _score_for_transfer(
 
 
 def _together(parts: Sequence[Evaluation]) -> Evaluation:
-    """One evaluation of several tasks."""
+    """Merge evaluations of different tasks into one."""
     return Evaluation(
         scores=pl.concat(part.scores for part in parts),
         runs={task: run for part in parts for task, run in part.runs.items()},
@@ -339,11 +340,11 @@ def _together(parts: Sequence[Evaluation]) -> Evaluation:
 def run_baselines(
     dataset: PreparedDataset, folder: StudyFolder, baselines: Iterable[Baseline], seed: int = 0
 ) -> None:
-    """Score baselines; one that the data do not allow is left out, and the log says so.
+    """Evaluate baselines. A baseline that the data do not allow is left out with a log line.
 
     Args:
         dataset: the fold of a seed.
-        folder: where their evaluations go.
+        folder: the folder of the evaluations.
         baselines: the baselines.
         seed: the seed.
     """
@@ -353,7 +354,7 @@ def run_baselines(
             continue
         try:
             chosen = baseline.make()
-        except InputError as reason:  # such as items without text
+        except InputError as reason:  # such as missing item texts
             _log.info("without %s: %s", baseline.name, reason)
             continue
         stamp = {

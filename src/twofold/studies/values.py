@@ -1,4 +1,4 @@
-"""The typed values that study.json consists of: means and differences with their intervals.
+"""The typed values in study.json: means and differences with their intervals.
 
 Invariant: a value that was read from study.json and written again has the same keys.
 """
@@ -22,11 +22,11 @@ DISCOVERY_RATE = 0.05
 """The share of false findings among those that an exploratory table marks."""
 
 BySeed = Annotated[Sequence[float], pydantic.Field(min_length=1)]
-"""One value for each trained model of an arm."""
+"""One value for each seed of an arm."""
 
 
 class Value(pydantic.BaseModel):
-    """What every part of a result is: immutable, and without keys that it does not name."""
+    """The base class of every part of a result: it is immutable and rejects unknown keys."""
 
     model_config = pydantic.ConfigDict(
         frozen=True,
@@ -46,8 +46,8 @@ class Mean(Value):
 
     @classmethod
     def of(cls, scores: Floats, clusters: Ints) -> "Mean":
-        """The mean of scores (S, R) whose requests fall into clusters (R,); with folds, NaN where a
-        seed has not the request."""
+        """The mean of scores (S, R) of requests in clusters (R,); with folds, a score is NaN if the
+        seed does not test the request."""
         estimate = mean(scores, clusters)
         by_seed = np.nanmean(scores, axis=1).tolist()
         return cls(mean=estimate.value, interval=estimate.interval(), by_seed=by_seed)
@@ -75,13 +75,13 @@ class CorrectedDifference(Difference):
     """A difference in a table of exploratory tests."""
 
     p: Probability | None = None
-    """Two-sided; None in older studies."""
+    """The two-sided p-value; None in older studies."""
     p_adjusted: Probability | None = None
-    """Corrected for the number of tests in its table (Benjamini and Hochberg)."""
+    """The p-value after the Benjamini-Hochberg correction over its table; None in older studies."""
 
     @classmethod
     def table(cls, estimates: Sequence[Estimate]) -> list["CorrectedDifference"]:
-        """The differences of one table, corrected for their number."""
+        """The differences of one table, corrected for multiple testing."""
         p_values = [estimate.p_value for estimate in estimates]
         return [
             cls(
@@ -95,12 +95,12 @@ class CorrectedDifference(Difference):
 
     @property
     def stands_out(self) -> bool:
-        """Whether it differs from 0, of all in its table, with a false discovery rate of .05."""
+        """Whether the difference is significant at a false discovery rate of .05 over its table."""
         return self.p_adjusted is not None and self.p_adjusted <= DISCOVERY_RATE
 
 
 class SeedMean(Value):
-    """A mean over the seeds, for what has no interval."""
+    """A mean over the seeds, without an interval."""
 
     mean: float
     by_seed: BySeed

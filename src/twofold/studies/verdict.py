@@ -1,9 +1,9 @@
-"""The verdict for one task: what joint training does to it, or that the data do not show it.
+"""The verdict on one task: the effect of joint training, or that the data do not show one.
 
-`joint` is set against the plain arm (what a user would run otherwise) and against the step-matched
-control (which rules out that joint merely trained for longer); a verdict needs both. The question
-*transfer* is whether learning the other task helps; *replace*, whether one model can take the place
-of two, which it can where it is not worse.
+`joint` is compared with the plain arm (the model that a user would train otherwise) and with the
+step-matched control (which rules out that joint only trained for longer); a verdict needs both
+contrasts. The question *transfer* asks whether learning the other task helps. The question
+*replace* asks whether one model can replace two, which it can if it is not worse.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,11 +41,11 @@ class Contrast(Difference):
     p: Probability
     request_variance: pydantic.NonNegativeFloat
     seed_variance: pydantic.NonNegativeFloat | None
-    """None where seeds are too few to estimate it."""
+    """None if there are too few seeds to estimate it."""
 
     @classmethod
     def of(cls, estimate: Estimate) -> "Contrast":
-        """An estimated difference with the intervals that a verdict asks for."""
+        """An estimated difference with the intervals that a verdict needs."""
         return cls(
             difference=estimate.value,
             interval=estimate.interval(LEVEL),
@@ -60,7 +60,7 @@ Contrasts = Mapping[Literal["plain", "control"], Contrast]
 
 
 class TopEffect(Value):
-    """What joint training does to the first ranks."""
+    """The effect of joint training at the first ranks."""
 
     measure: str
     p_adjusted: Probability
@@ -68,54 +68,57 @@ class TopEffect(Value):
 
 
 class Look(Value):
-    """At which look the verdict was given, in a study that grows until it decides."""
+    """The interim look of the verdict, in a study that adds seeds until every verdict is final."""
 
     seeds: pydantic.PositiveInt
+    """The number of seeds at this look."""
     planned: Sequence[int]
-    """The seeds of every look."""
+    """The number of seeds at every planned look."""
     level: Probability
-    """What this look may spend of the error of *helps* and *hurts*, two-sided."""
+    """The significance level of this look for *helps* and *hurts*, two-sided."""
     level_one_sided: Probability
-    """The same of *no material difference* and of *not worse*."""
+    """The same for *no material difference* and *not worse*, one-sided."""
 
 
 class TaskVerdict(Value):
-    """What the study concludes for one task, and from what."""
+    """The conclusion of the study for one task, and the numbers behind it."""
 
     verdict: Verdict
     provisional: bool
-    """Whether seeds are under three, so that their variance is hardly known."""
+    """Whether there are fewer than three seeds, so that the seed variance is poorly estimated."""
     reason: Annotated[str, pydantic.Field(min_length=1)]
     sesoi: pydantic.NonNegativeFloat
     """The smallest effect of interest, in the unit of the measure."""
     p_adjusted: Probability
-    """The larger of the two contrasts' p-values, after Holm's correction over tasks and measures;
-    1 where the contrasts have different signs."""
+    """The larger p-value of the two contrasts, after Holm's correction over tasks and measures;
+    1 if the contrasts have different signs."""
     contrasts: Contrasts
     """The joint arm minus the plain arm, and minus the step-matched control."""
     needed: Needed | None
-    """What would decide, where the verdict is `not enough data`."""
+    """The test requests or seeds that would decide, if the verdict is `not enough data`."""
     of_each_seed: bool = False
-    """Whether the test requests of `needed` are those of each seed."""
+    """Whether `needed` counts the test requests of each seed."""
     question: Question = "transfer"
-    """`transfer`: does the other task help? `replace`: can one model take the place of two?"""
+    """`transfer`: does the other task help? `replace`: can one model replace two?"""
     effect: Effect | None = None
-    """What joint does at the place that `only deeper` or `only at the top` names."""
+    """The effect at the ranks that the verdict `only deeper` or `only at the top` names."""
     measure: str | None = None
-    """The primary measure; None in older studies, where it was Recall@30."""
+    """The primary measure; None in older studies, which used Recall@30."""
     sesoi_of_misses: pydantic.NonNegativeFloat | None = None
-    """The smallest effect of interest as a share of what the plain arm misses."""
+    """The smallest effect of interest, as a share of 1 minus the plain arm's mean."""
     p_same: Probability | None = None
-    """The p-value of the hypothesis that a difference is as large as `sesoi`, or larger."""
+    """The p-value of the equivalence test; its null hypothesis is that the difference is at least
+    `sesoi`, in either direction."""
     margin: pydantic.NonNegativeFloat | None = None
-    """By how much joint may be worse and still take the place of the others, as a share of the
-    plain arm's mean."""
+    """The non-inferiority margin, as a share of the plain arm's mean; None unless the question is
+    `replace`."""
     p_not_worse: Probability | None = None
-    """The p-value of the hypothesis that joint is worse by the margin or more."""
+    """The p-value of the non-inferiority test; its null hypothesis is that joint is worse by the
+    margin or more."""
     top: TopEffect | None = None
-    """The first ranks, where the primary measure does not weigh ranks."""
+    """The effect at the first ranks, if the primary measure does not weigh ranks."""
     look: Look | None = None
-    """None where the number of seeds was fixed beforehand."""
+    """None if the number of seeds was fixed in advance."""
 
 
 def decide(
@@ -127,16 +130,16 @@ def decide(
     looks: Sequence[int] | None = None,
     plan: bool = True,
 ) -> dict[Task, TaskVerdict]:
-    """Verdicts of all tasks together: the correction runs over the tests of all of them.
+    """The verdicts on all tasks, with one correction over the tests of all of them.
 
     Args:
-        scores: by task; a task whose data cannot decide anything is no part of the correction.
+        scores: by task; a task whose data cannot decide anything is not in the correction.
         sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
         question: `transfer` or `replace`.
-        margin: for `replace`: the loss that would not matter, as a share of the plain arm's mean,
-            set before the scores are seen; `sesoi_share` by default.
-        looks: the seeds of all interim looks of a study that grows; None for a fixed number.
-        plan: whether to compute what would decide, where nothing does.
+        margin: the non-inferiority margin of `replace`, as a share of the plain arm's mean; it must
+            be set before the scores are seen; `sesoi_share` by default.
+        looks: the number of seeds at every interim look; None if the number of seeds is fixed.
+        plan: whether to compute the data that would decide, for a verdict of not enough data.
     """
     criteria = _Criteria(
         question, sesoi_share, sesoi_share if margin is None else margin, looks, plan
@@ -162,13 +165,13 @@ def decide(
 
 
 def is_final(verdict: TaskVerdict) -> bool:
-    """Whether more seeds cannot change it: it is decided, or its reason does not depend on them."""
+    """Whether more seeds are not needed: the verdict is reached, or seeds could not decide it."""
     return verdict.verdict != "not enough data" or verdict.needed is None
 
 
 @dataclass(frozen=True, slots=True)
 class _Criteria:
-    """By which a verdict is decided."""
+    """The question, and the criteria of its verdict."""
 
     question: Question
     sesoi_share: float
@@ -187,7 +190,12 @@ def _decided(
     p_values: tuple[float, float],
     criteria: _Criteria,
 ) -> TaskVerdict:
-    """The verdict on a task whose data can decide; `p_values` are adjusted: primary, top."""
+    """The verdict on a task whose data can decide.
+
+    Args:
+        scores, contrast, top, criteria: of the task.
+        p_values: the adjusted p-values of the primary measure and of the first ranks.
+    """
     levels, moments = criteria.levels(scores), scores.moments
     p_same = rule.p_same(moments, criteria.sesoi_share)
     p_not_worse = rule.p_not_worse(moments, criteria.margin)
@@ -235,7 +243,7 @@ def _withheld(scores: TaskScores, reason: str, criteria: _Criteria) -> TaskVerdi
 
 
 def _described(scores: TaskScores, criteria: _Criteria) -> dict[str, Any]:
-    """What a verdict says of the data, whatever it is."""
+    """The fields that do not depend on the verdict."""
     plain = float(np.nan_to_num(scores.plain_mean))
     sesoi, levels = criteria.sesoi_share * plain, criteria.levels(scores)
     look = Look(
@@ -273,15 +281,15 @@ _MAY_OVERTURN: Mapping[Verdict, Sequence[str]] = {
     "hurts": ("joint",),
     "no material difference": ("joint", "control"),
 }
-"""The arms that might reach another verdict if they trained on. The plain arm never does: it would
-only come nearer to the control, which has its recipe and takes no fewer steps."""
+"""The arms whose further training might change each verdict. The plain arm is not among them: it
+would only approach the control, which has the same recipe and trains for at least as many steps."""
 _CALLED = {"joint": "joint", "control": "the step-matched control"}
 _MATERIAL_RISE = 0.5
-"""A rise counts where it is larger than this part of the smallest effect of interest."""
+"""A rise counts if it is larger than this share of the smallest effect of interest."""
 
 
 def _why_withheld(scores: TaskScores, verdict: Verdict, criteria: _Criteria) -> str | None:
-    """Why more data of this kind would not carry the verdict that the rule gives."""
+    """Why the verdict of the rule cannot be trusted, even with more data of this kind; or None."""
     counted = _MAY_OVERTURN.get(verdict, ("joint", "control"))
     enough = _MATERIAL_RISE * criteria.sesoi_share
     if names := [_CALLED[arm] for arm in counted if scores.rises.get(arm, 0.0) > enough]:
@@ -293,7 +301,7 @@ def _why_withheld(scores: TaskScores, verdict: Verdict, criteria: _Criteria) -> 
 
 
 def _needed(scores: TaskScores, criteria: _Criteria) -> Needed:
-    """Requests or seeds that would decide; none where joint lies between the other two arms."""
+    """The requests or seeds that would decide; none if joint lies between the other two arms."""
     pair = rule.pair_of(scores.moments)
     alike = len(set(map(len, scores.arms))) == 1
     if not alike or disagree(pair):

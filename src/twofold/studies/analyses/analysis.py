@@ -1,8 +1,8 @@
-"""What an analysis is: one chapter of a study, written in one file.
+"""The interface of an analysis: one chapter of a study, defined in one file.
 
-A new analysis is a file that defines an `Analysis`, and a line in `twofold.studies.analyses`. Its
-result is then in study.json under its name, its chapter in report.html, and its tables in
-what `twofold report` prints.
+To add an analysis, define an `Analysis` in a new file and add it to `twofold.studies.analyses`. Its
+result is then in study.json under its name, its chapter in report.html, and its tables in the
+output of `twofold report`.
 """
 
 import sys
@@ -29,17 +29,17 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an analysis may read once all arms are trained and scored.
+    """The input of an analysis, after all arms were trained and scored.
 
     Attributes:
-        dataset: what the arms were trained on, and whose test requests were asked.
-        scores: of every arm and seed, by request, for the first question that the study asks.
-        folder: with the models and their answers.
-        deployed: the scores of what would be deployed.
-        generative: those of the same models at each task's best checkpoint, without the hybrid
-            part; `deployed` where *transfer* is not asked.
+        dataset: the dataset on which the arms were trained and tested.
+        scores: the scores of every arm and seed, by request, for the study's first question.
+        folder: the folder of the models and their rankings.
+        deployed: the scores of the models as they would be deployed.
+        generative: the scores of the same models at each task's best checkpoint, without the
+            hybrid part; equal to `deployed` if *transfer* is not a question of the study.
         trained: the stamps of all models, by seed, under the names of their folders.
-        plan: the plan of the study, with the seeds that were reached.
+        plan: the plan of the study, with the number of seeds that were trained.
     """
 
     dataset: PreparedDataset
@@ -52,7 +52,7 @@ class Evidence:
 
     @cached_property
     def pairs(self) -> Pairs:
-        """The pairs of items that the training data of each task join."""
+        """The pairs of items that occur together in the training data of each task."""
         return training_pairs(self.dataset)
 
 
@@ -66,13 +66,13 @@ class Analysis(Generic[R]):
 
     Attributes:
         name: its key in study.json.
-        result: the type of its result: pydantic models and containers of them. `T | None` where
-            only some studies ask for the analysis.
-        compute: the result, from what the study measured.
-        chapter: a Jinja template of HTML, which sees `result` (the result), `study` (a
-            `StudyResult`), `tasks` and `figures`; left out where the result is None.
-        figures: by name; each is drawn from the result and the whole study.
-        tables: for papers, from the same two.
+        result: the type of its result: pydantic models and containers of them; `T | None` if
+            only some studies compute the analysis.
+        compute: computes the result from the evidence.
+        chapter: a Jinja template of HTML with the variables `result` (the result), `study` (a
+            `StudyResult`), `tasks` and `figures`; it is skipped if the result is None.
+        figures: the functions that draw the figures, by name, from the result and the study.
+        tables: makes tables for papers from the same two arguments.
     """
 
     name: str
@@ -84,6 +84,6 @@ class Analysis(Generic[R]):
 
     @property
     def about(self) -> str:
-        """The first paragraph of the file that defines it."""
+        """The first paragraph of the docstring of the analysis's module."""
         described = sys.modules[self.compute.__module__].__doc__ or ""
         return " ".join(described.partition("\n\n")[0].split())

@@ -1,15 +1,15 @@
 """How much of a gain is due to popularity (H1) and how much to content (H2).
 
-Two questions. *What does the added task's data bring?* The cells of the 2 x 2 are means of one task
-under joint training with the other one *real*, *shuffled* (popularity without content), *flattened*
-(pairs without popularity) and *noise* (neither). What the real one gains over noise is shared
-between the two factors by their Shapley values: each factor's effect, averaged over the other one
-being present and absent. *What is joint training's gain over the plain arm made of?* On the way
-from the plain arm to joint lie the step-matched control and the placebo *absent*, whose added task
-has its popularity and no pair: training for longer, popularity, and pairs sum to the gain.
+The analysis answers two questions. *What is the effect of the added task's data?* The cells of the
+2 x 2 are means of one task under joint training with the other one *real*, *shuffled* (popularity
+without content), *flattened* (pairs without popularity) and *noise* (neither). The gain of real
+data over noise is divided between the two factors by their Shapley values: each factor's effect,
+averaged over the presence and absence of the other. *What are the parts of joint's gain over the
+plain arm?* The step-matched control and the placebo *absent*, whose added task has popularity but
+no pair, decompose it: longer training, popularity, and pairs sum to the gain.
 
-Noise teaches wrong pairs, not none, so the first gain may contain the harm that noise does. A
-finding is therefore given only where joint differs from the plain arm too.
+Noise teaches wrong pairs, which is not the same as no pairs, so the first gain may include the harm
+of noise. A finding is therefore given only if joint also differs from the plain arm.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,9 +35,9 @@ CellName = Literal[
     "real", "shuffled", "flattened", "noise", "absent", "random-weights", "plain", "control"
 ]
 CELLS: tuple[CellName, ...] = ("real", "shuffled", "flattened", "noise")
-"""The 2 x 2."""
+"""The cells of the 2 x 2."""
 ALL_CELLS: tuple[CellName, ...] = (*CELLS, *PLACEBOS, "plain", "control")
-"""The 2 x 2, its placebos, and the two arms that learn the helped task alone."""
+"""The cells of the 2 x 2, its placebos, and the two arms that learn the helped task alone."""
 
 _WEIGHTS: dict[str, dict[CellName, float]] = {
     "gain_over_plain": {"real": 1, "plain": -1},
@@ -74,10 +74,10 @@ PARTS = {
     "weights_alone": "weights alone: random weights − joint",
     "noise_minus_plain": "noise − plain",
 }
-"""The quantities as the report names them."""
+"""The names of the quantities in the report."""
 
 _WIDEST_SHARE = 1.0
-"""No share is given if its interval is wider than the whole."""
+"""No share is given if its interval is wider than this."""
 
 Finding = Literal[
     "popularity",
@@ -88,7 +88,7 @@ Finding = Literal[
     "not what noise lacks",
     "no gain",
 ]
-"""The values of study.json."""
+"""The possible findings, as in study.json."""
 
 _SENTENCES: dict[Finding, str] = {
     "no gain": "nothing to attribute: {what} cannot be distinguished from 0.",
@@ -107,36 +107,36 @@ _SENTENCES: dict[Finding, str] = {
 
 
 class Shares(Value):
-    """The two parts as shares of the gain."""
+    """Popularity and content as shares of the gain."""
 
     popularity: float
     content: float
     popularity_interval: Interval | None = None
-    """After Fieller; None in older studies."""
+    """The 95 % interval by Fieller's method; None in older studies."""
     content_interval: Interval | None = None
 
 
 class Shuffling(Value):
-    """What shuffling did to the added task's training data; the largest over the seeds."""
+    """The effect of shuffling on the added task's training data; the largest over the seeds."""
 
     kl_before_after: float
-    """Divergence of the popularity before from that after, in nats."""
+    """KL(before || after) of the popularity distributions, in nats."""
     targets_renamed: float
-    """The share of targets that became another item."""
+    """The share of targets that were replaced by another item."""
 
 
 class Parts(Value):
-    """The parts of one task's gain, and what they say."""
+    """The parts of one task's gain, and the finding."""
 
     means: dict[CellName, float]
     gain_over_plain: Difference | None = None
-    """Joint minus the plain arm. This and what is null by default is so in older studies."""
+    """Joint minus the plain arm. Older studies lack this and other fields, which are then null."""
     training: Difference | None = None
     """The step-matched control minus the plain arm."""
     popularity_alone: Difference | None = None
-    """Joint with the added task's targets dealt to random contexts, minus the control."""
+    """Joint with the added task's targets in random contexts (absent), minus the control."""
     pairs: Difference | None = None
-    """Joint minus joint with the added task's targets dealt to random contexts."""
+    """Joint minus joint with the added task's targets in random contexts (absent)."""
     gain: Difference
     """Joint with real data minus joint with noise."""
     popularity: Difference
@@ -144,17 +144,16 @@ class Parts(Value):
     popularity_minus_content: Difference
     interaction: Difference
     shuffled_minus_noise: Difference | None = None
-    """Popularity without content."""
+    """The effect of popularity without content."""
     flattened_minus_noise: Difference | None = None
-    """Content without popularity."""
+    """The effect of content without popularity."""
     wrong_pairs: Difference | None = None
-    """Shuffled minus absent: the harm, or the help, of pairs that are wrong."""
+    """Shuffled minus absent: the effect of wrong pairs."""
     weights_alone: Difference | None = None
-    """The weights of flattened, dealt to random targets, minus joint."""
+    """Joint with the weights of flattened on random targets, minus joint."""
     noise_minus_plain: Difference
     shares: Shares | None
-    """None where the interval of the gain includes 0, or that of a share is wider than the whole.
-    """
+    """None if the interval of the gain includes 0, or the interval of a share is wider than 1."""
     finding: Finding
 
     @property
@@ -165,23 +164,23 @@ class Parts(Value):
 
 
 class TaskAttribution(Parts):
-    """The attribution of what one task gains."""
+    """The attribution of one task's gain."""
 
     added: Task
-    """The task that is changed."""
+    """The added task, whose training data are changed."""
     still_improving: Sequence[CellName]
-    """Cells with an arm that a cap ended while its validation rose."""
+    """Cells with an arm whose training a cap ended while its validation rose."""
     shuffling: Shuffling
     effective_targets: float | None = None
-    """(sum of weights)^2 / sum of squared weights of flattened, as a share of its targets; the
-    smallest over the seeds."""
+    """The effective sample size of flattened, (sum of weights)^2 / sum of squared weights, as a
+    share of its targets; the smallest over the seeds."""
 
     def sentence(self, task: Task, by_models: bool) -> str:
-        """What the 2 x 2 says of `task`.
+        """The finding of the 2 x 2 for `task`, as a sentence.
 
         Args:
-            task: the helped one.
-            by_models: whether seeds are too few to estimate their variance.
+            task: the helped task.
+            by_models: whether there are too few seeds to estimate the seed variance.
         """
         over_plain = self.gain_over_plain
         if self.finding == "no gain" and over_plain and not over_plain.excludes_zero:
@@ -197,11 +196,11 @@ class TaskAttribution(Parts):
 
 
 Attribution = dict[Task, TaskAttribution]
-"""By helped task."""
+"""The attribution by helped task."""
 
 
 def attribution(evidence: Evidence) -> Attribution | None:
-    """The parts of what the added task brings; None without the interventions of the 2 x 2."""
+    """The attribution of each task's gain; None without the interventions of the 2 x 2."""
     if "2x2" not in evidence.plan.interventions:
         return None
     return {task: _of_task(evidence, task) for task in TASKS}
@@ -236,11 +235,11 @@ def _of_task(evidence: Evidence, task: Task) -> TaskAttribution:
 
 
 def attribute(cells: Mapping[CellName, Floats], clusters: Ints) -> Parts:
-    """The parts of the gain, with 95 % intervals, and what they say.
+    """The parts of the gain, with 95 % intervals, and the finding.
 
     Args:
-        cells: scores (S, R) of each of `ALL_CELLS`.
-        clusters: (R,).
+        cells: the scores (S, R) of each of `ALL_CELLS`.
+        clusters: the cluster of each request, (R,).
     """
     moments = Moments([cells[name] for name in ALL_CELLS], clusters)
 
@@ -260,8 +259,8 @@ def attribute(cells: Mapping[CellName, Floats], clusters: Ints) -> Parts:
 def _shares(
     estimates: Mapping[str, Estimate], estimate: Callable[[Mapping[CellName, float]], Estimate]
 ) -> Shares | None:
-    """Both parts as shares of the gain, each with an interval after Fieller: the shares `r` for
-    which part - r x gain cannot be distinguished from 0."""
+    """Both parts as shares of the gain, each with an interval by Fieller's method: the shares `r`
+    for which part - r x gain cannot be distinguished from 0."""
     intervals = []
     gain = estimates["gain"].value
     for part in ("popularity", "content"):
@@ -287,7 +286,7 @@ def _shares(
 
 
 def _bound(rejected: Callable[[float], bool], start: float, direction: float) -> float | None:
-    """How far from `start` shares are not rejected; None where that is further than the whole."""
+    """How far from `start` shares are not rejected; None if it exceeds `_WIDEST_SHARE`."""
     inside, outside = 0.0, _WIDEST_SHARE
     if not rejected(start + direction * outside):
         return None
@@ -300,7 +299,7 @@ def _bound(rejected: Callable[[float], bool], start: float, direction: float) ->
 
 
 def _finding(parts: Mapping[str, Difference]) -> Finding:
-    """The larger part, where the two differ; both, where neither is 0; else it is open."""
+    """The larger part if the two differ significantly, both if neither is 0, or else uncertain."""
     whole, gain = parts["gain_over_plain"], parts["gain"]
     if not (whole.excludes_zero and gain.excludes_zero):
         return "no gain"
@@ -321,7 +320,7 @@ def _finding(parts: Mapping[str, Difference]) -> Finding:
 
 
 def figure(result: Attribution, study: "StudyResult") -> "Figure":
-    """What joint training's gain is made of, and what popularity and content add to noise, with
+    """The parts of joint's gain, and the effects of popularity and content added to noise, with
     95 % intervals."""
     shown = ("interaction", "content", "popularity", "gain")
     steps = ("pairs", "popularity_alone", "training", "gain_over_plain")

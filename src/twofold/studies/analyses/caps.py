@@ -1,7 +1,7 @@
-"""What is left of a gain when each item of the added task keeps few training targets.
+"""How much of a gain remains if each item of the added task keeps only few training targets.
 
-A cap takes data away as well, so each has a control that loses as many targets at random: only
-where the two differ does the cap say more than that there are fewer data.
+A cap also removes data, so each has a size-matched control that loses the same number of targets
+at random. Only a difference between the two is an effect of popularity and not of fewer data.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,11 +31,11 @@ class CapEffects(Value):
 
 
 class Cap(Value):
-    """The arms of one cap; all None where it takes no target away, so that there are no arms."""
+    """The arms of one cap; all fields are None if it removes no target, so there are no arms."""
 
     cap: int
     targets: int | None = None
-    """Training targets that are left."""
+    """The number of training targets under the cap."""
     capped: Mean | None = None
     size_matched: Mean | None = None
     effects: CapEffects | None = None
@@ -47,12 +47,12 @@ class TaskCaps(Value):
     added: Task
     """The task whose targets are capped."""
     targets: int
-    """Its training targets without a cap."""
+    """The number of its training targets without a cap."""
     caps: list[Cap]
 
 
 Caps = dict[Task, TaskCaps]
-"""By helped task."""
+"""The caps by helped task."""
 
 
 def caps(evidence: Evidence) -> Caps | None:
@@ -92,7 +92,7 @@ def _cap(scores: Scores, task: Task, cap: int) -> Cap:
 
 
 def figure(result: Caps, study: "StudyResult") -> "Figure":
-    """Joint minus plain against the cap, and the same with as many targets taken at random."""
+    """Joint minus plain by cap, and the same for the size-matched controls."""
     figure, axes = plots.panels(1, len(result), 2.8)
     for axis, (task, own) in zip(axes, result.items(), strict=True):
         given = [(point.cap, point.effects) for point in own.caps if point.effects]

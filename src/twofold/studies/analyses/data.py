@@ -1,4 +1,4 @@
-"""What the dataset holds: the data report, and which items each task trains on."""
+"""The data report, and the items that each task trains on."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,8 @@ class DataReport(Value):
     seen: str
     left_out: list[str]
     forecast: Expectation | None = None
-    """What the data let expect before training; null in older studies, and where the data are too
-    large or too few for it."""
+    """The forecast before training; null in older studies, and if the data are too large or too
+    small for a forecast."""
 
 
 def data(evidence: Evidence) -> DataReport:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Effect(Value):
-    """What joint training changes in one measure."""
+    """The effect of joint training in one measure."""
 
     plain: CorrectedDifference
     """Joint minus the plain arm."""
@@ -27,11 +27,11 @@ class Effect(Value):
 
 
 Effects = dict[Task, dict[str, Effect]]
-"""By task and measure."""
+"""The effects by task and measure."""
 
 
 def effects(evidence: Evidence) -> Effects:
-    """The effects on every task in every measure; they are one table of tests."""
+    """The effects on every task in every measure; the p-values are corrected over all of them."""
     scores, tasks = evidence.scores, evidence.dataset.tasks
     estimates = [
         scores.estimate("joint", arm, task, str(measure))

@@ -1,6 +1,6 @@
-"""H1: does joint training correct the model's estimate of what is popular?
+"""H1: does joint training correct the model's estimate of popularity?
 
-Compares the popularity of what each arm retrieves with that of the test's targets.
+The popularity distribution of each arm's retrieved items is compared with that of the test targets.
 """
 
 from collections.abc import Mapping
@@ -27,27 +27,27 @@ Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 class Bands(Value):
-    """The shares of targets, or of retrieved items, that belong to head, torso and tail."""
+    """The shares of targets or retrieved items in head, torso and tail."""
 
     of: str
-    """Whose targets or items: training of a task, test, or an arm."""
+    """The source of the targets or items: training of a task, test, or an arm."""
     head: Share
     torso: Share
     tail: Share
 
 
 class Retrieved(Value):
-    """What an arm retrieves, by seed."""
+    """The popularity of the items that an arm retrieves, by seed."""
 
     divergence: SeedMean
     """KL(test || retrieved) in nats."""
     gini: SeedMean
     coverage: SeedMean
-    """The share of the catalog that is retrieved at all."""
+    """The share of the catalog that is retrieved at least once."""
 
 
 class TaskPopularity(Value):
-    """How the popularity in training, in the test and in each arm's answers is distributed."""
+    """The popularity distributions in training, in the test, and of each arm's retrieved items."""
 
     bands: list[Bands]
     arms: dict[str, Retrieved]
@@ -94,8 +94,7 @@ def _of_task(evidence: Evidence, task: Task) -> TaskPopularity:
 
 
 def retrieved_counts(run: Run, positions: Mapping[str, int]) -> Ints:
-    """How often each item is among the first answers, as many as the primary measure asks for,
-    (N,)."""
+    """How often each item is in the first k ranks, (N,); k is that of Recall@30."""
     counts = np.zeros(len(positions), dtype=np.int64)
     for request_id in run:
         first = run[request_id].item_ids[: PRIMARY.k]
@@ -105,16 +104,16 @@ def retrieved_counts(run: Run, positions: Mapping[str, int]) -> Ints:
 
 def retrieved_divergence(retrieved: Ints, test: Ints) -> float:
     """KL(test || retrieved) of the two popularity distributions, in nats, add-one smoothed: small
-    where the model knows what is popular.
+    if the model has learned the popularity of the test.
 
     Args:
-        retrieved, test: counts of each item, (N,).
+        retrieved, test: the counts of each item, (N,).
     """
     return kullback_leibler(popularity_distribution(test), popularity_distribution(retrieved))
 
 
 def gini(counts: Ints) -> float:
-    """The Gini coefficient: 0 where all items are retrieved alike, near 1 where only few are."""
+    """The Gini coefficient: 0 if all items are retrieved equally often, near 1 if only few are."""
     if not counts.sum():
         return 0.0
     ordered: Floats = np.sort(counts).astype(np.float64)
@@ -128,7 +127,7 @@ def _shares(counts: Ints, bands: Ints) -> dict[str, float]:
 
 
 def figure(result: Popularity, _study: "StudyResult") -> "Figure":
-    """Head, torso and tail in training, test and what each arm retrieves."""
+    """Head, torso and tail in training, in the test and of each arm's retrieved items."""
     figure, axes = plots.panels(len(result), 1, 2.0 * len(result) + 0.5)
     for axis, (task, own) in zip(axes, result.items(), strict=True):
         rows = own.bands[::-1]

@@ -1,6 +1,6 @@
-"""What a study of more seeds, or of more test requests, could be expected to say.
+"""The statistical power of a study with more seeds or more test requests.
 
-It is simulated from what this study shows; see `twofold.studies.statistics.power`.
+It is simulated from the variances of this study; see `twofold.studies.statistics.power`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from twofold.studies.result import StudyResult
 
 REDRAWN: Mapping[Task, float] = {"search": 1.0, "recommendation": 0.75}
-"""Which part of the variance that requests bring each fold draws anew: other queries; other events
-of the same users, who stay, as far as their histories are long enough."""
+"""The share of the request variance that every fold draws anew. In search, folds have other
+queries; in recommendation, other events of the same users, if histories are long enough."""
 EFFECTS = (1, 2, 4)
-"""True differences, in smallest effects of interest."""
+"""True differences, in units of the smallest effect of interest."""
 
 
 class Chances(Value):
-    """What a study of one size can be expected to say."""
+    """The probabilities of the verdicts of a study of one size."""
 
     seeds: pydantic.PositiveInt
     requests: pydantic.PositiveInt
-    """Test requests of each seed."""
+    """The number of test requests of each seed."""
     no_material_difference: Chance
-    """Its chance where there is no difference."""
+    """The probability of this verdict without a true difference."""
     helps: Mapping[str, Chance]
-    """Its chance by the true difference, in smallest effects of interest; that of *hurts* is the
-    same for a loss."""
+    """The probability of this verdict by the true difference, in units of the smallest effect of
+    interest; *hurts* has the same probability for a loss."""
 
 
 Power = dict[Task, list[Chances]]
-"""By task; empty where the plain arm finds nothing."""
+"""By task; empty if the plain arm finds nothing."""
 
 
 def power(evidence: Evidence) -> Power:
-    """The chances of the verdicts, by task."""
+    """The probabilities of the verdicts, by task."""
     return {task: _of_task(evidence, task) for task in evidence.dataset.tasks}
 
 
@@ -67,7 +67,7 @@ def _plans(scores: Scores, task: Task, sesoi_share: float, **sizes: Any) -> list
 
 
 def _redrawn(folds: Folds, task: Task) -> float:
-    """The part of the variance of a task's requests that each fold draws anew."""
+    """The share of the variance of a task's requests that every fold draws anew."""
     if folds.why_fixed[task]:
         return 0.0
     return REDRAWN[task] * (folds.folded_users if task == "recommendation" else 1.0)
@@ -77,10 +77,10 @@ def outlook(scores: Scores, task: Task, sesoi_share: float, looks: Sequence[int]
     """The power of a study, estimated after its first seed: one sentence; empty if unknown.
 
     Args:
-        scores: of the first seed.
+        scores: the scores of the first seed.
         task: the task.
         sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
-        looks: numbers of seeds.
+        looks: the numbers of seeds to report.
     """
     plans = _plans(scores, task, sesoi_share, looks=looks, times=(1.0,), effects=(2.0,))
     shown = ", ".join(f"{plan.helps:.0%} with {plan.seeds}" for plan in plans)
@@ -88,7 +88,7 @@ def outlook(scores: Scores, task: Task, sesoi_share: float, looks: Sequence[int]
 
 
 def _chances(plans: list[Plan]) -> Chances:
-    """The plans of one size, one for each true difference."""
+    """The probabilities from the plans of one size, one plan for each true difference."""
     by_effect = {round(plan.effect): plan for plan in plans}
     return Chances(
         seeds=plans[0].seeds,
@@ -99,7 +99,7 @@ def _chances(plans: list[Plan]) -> Chances:
 
 
 def tables(result: Power, _study: "StudyResult") -> Iterable[Table]:
-    """One table for each task: a row for so many seeds and test requests."""
+    """One table for each task, one row for each number of seeds and test requests."""
     columns = ["no effect: no material difference"]
     columns += [f"effect of {effect} SESOI: helps" for effect in EFFECTS]
     for task, sizes in result.items():

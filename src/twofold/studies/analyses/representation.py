@@ -1,7 +1,7 @@
-"""H2: does joint training move the embeddings of items that belong together closer?
+"""H2: does joint training move the embeddings of related items closer together?
 
-Reads the item embeddings of the arms' models. Pairs of items share items, so the intervals over
-pairs are exploratory.
+The analysis reads the item embeddings of the arms' models. Pairs of items share items, so the
+intervals over pairs are exploratory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 
 _ARMS = (*TASKS, "joint")
 _SAMPLE = 5_000
-"""The most pairs that are drawn from each class."""
+"""The largest number of pairs that are drawn from each class."""
 _NEAR = 0.01
-"""Another item is as popular as one if it lies within this share of the catalog around it."""
+"""Items are equally popular if their popularity ranks differ by at most this share of the
+catalog."""
 _REDRAWS = 20
-"""How often a matched pair is drawn again whose two items are the same one."""
+"""The number of times that a matched pair is drawn again if its two items are the same."""
 _POINTS = 1_000
 _NEIGHBOURS = 10
 _FEW, _MANY = 2, 50
-"""An attribute with so many values may colour the projection."""
+"""An attribute may colour the projection if its number of values is in this range."""
 _NAMED = 6
-"""Values with a colour of their own."""
+"""The number of values with their own colour."""
 
 Embeddings = Mapping[str, Sequence[Floats]]
 """By arm, the item embeddings (N, D) of each seed."""
@@ -50,23 +51,23 @@ class ArmCosine(Difference):
 
     cosine: float
     matched: float
-    """The mean cosine of random pairs that are as popular."""
+    """The mean cosine of random pairs of equally popular items."""
 
 
 class ClassCosines(Value):
     """The cosines of one class of pairs, by arm."""
 
     sampled: int
-    """Pairs that were drawn."""
+    """The number of pairs that were drawn."""
     search: ArmCosine
     recommendation: ArmCosine
     joint: ArmCosine
     joint_minus: dict[Task, Difference]
-    """The joint arm's difference to matched pairs, minus that of the single task."""
+    """The joint arm's difference to matched pairs, minus that of the task's plain arm."""
 
     @property
     def arms(self) -> dict[str, ArmCosine]:
-        """By the arm's name."""
+        """The cosines by the arm's name."""
         return {arm: getattr(self, arm) for arm in _ARMS}
 
 
@@ -74,26 +75,26 @@ class Projection(Value):
     """Items in two dimensions."""
 
     labels: list[str]
-    """What colours each item, (P,)."""
+    """The value that colours each item, (P,)."""
     points: dict[str, list[tuple[float, float]]]
-    """By arm, the place of each item, (P, 2)."""
+    """By arm, the coordinates of each item, (P, 2)."""
 
 
 class Representation(Value):
-    """What joint training does to the item embeddings."""
+    """The effect of joint training on the item embeddings."""
 
     pairs: PairCounts
     cosines: dict[PairClass, ClassCosines | None]
-    """None where a class has too few pairs."""
+    """By class of pairs; None if a class has too few pairs."""
     attribute: str | None
     """The attribute of items that colours the projection."""
     neighbours_alike: dict[str, SeedMean] | None
-    """By arm, the share of an item's nearest neighbours that have its value of the attribute."""
+    """By arm, the share of an item's nearest neighbours with the same value of the attribute."""
     projection: Projection
 
 
 def representation(evidence: Evidence) -> Representation:
-    """Redundancy of the tasks' pairs, cosines by class of pair, neighbours alike, a projection."""
+    """The redundancy of the tasks' pairs, cosines by class of pair, neighbours, a projection."""
     from twofold.retrieval.generative import load_model
 
     embeddings = {
@@ -116,8 +117,8 @@ def representation(evidence: Evidence) -> Representation:
 
 
 def _of_pairs(embeddings: Embeddings, folds: Folds) -> Embeddings:
-    """The embeddings whose models learned from the pairs: those are of the first seed's training
-    data, and with folds other seeds learned from others."""
+    """The embeddings of models that learned from these pairs. The pairs are from the first seed's
+    training data; with folds, other seeds learned from other data."""
     return {arm: seeds[:1] if folds.any else seeds for arm, seeds in embeddings.items()}
 
 
@@ -131,11 +132,11 @@ def item_embeddings(model: "GenerativeModel") -> Floats:
 
 
 def pair_cosines(embeddings: Floats, pairs: Ints) -> Floats:
-    """Cosine between the embeddings of pairs of items, (P,).
+    """The cosine between the embeddings of pairs of items, (P,).
 
     Args:
-        embeddings: (N, D).
-        pairs: (P, 2).
+        embeddings: the item embeddings, (N, D).
+        pairs: the catalog positions of the pairs, (P, 2).
     """
     directions = unit(embeddings)
     cosines: Floats = (directions[pairs[:, 0]] * directions[pairs[:, 1]]).sum(axis=1)
@@ -143,9 +144,9 @@ def pair_cosines(embeddings: Floats, pairs: Ints) -> Floats:
 
 
 def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
-    """For each pair, one of other items that are about as popular, (P, 2).
+    """For each pair, a pair of other items of about the same popularity, (P, 2).
 
-    Equally popular items are in random order: in that of the catalog they may be alike.
+    Equally popular items are in random order, since neighbours in the catalog may be similar.
     """
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.random(len(popularity)), -popularity))
@@ -154,7 +155,7 @@ def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
     reach = min(len(order) - 1, max(2, round(_NEAR * len(order))))
 
     def near(places: Ints) -> Ints:
-        """An item up to `reach` places away from each."""
+        """For each item, one at most `reach` ranks away."""
         steps = rng.integers(1, reach + 1, len(places)) * rng.choice([-1, 1], len(places))
         # At the ends of the order the step goes the other way.
         outside = (places + steps < 0) | (places + steps >= len(order))
@@ -171,7 +172,7 @@ def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
 def _cosines(
     name: PairClass, pairs: Pairs, popularity: Ints, embeddings: Embeddings
 ) -> ClassCosines | None:
-    """Mean cosine of one class by arm, that of matched random pairs, and the difference."""
+    """The mean cosine of one class by arm, that of matched random pairs, and the difference."""
     chosen = pairs.sample(name, _SAMPLE)
     if len(chosen) < 2:
         return None
@@ -196,8 +197,8 @@ def _cosines(
 
 
 def first_attribute(catalog: Catalog) -> pl.Series | None:
-    """An attribute to colour items by: the first of few values that are not numbers; of an item
-    with several (`Action|Comedy`) the first."""
+    """The attribute that colours items: the first one with few values that are not numbers. If an
+    item has several values (`Action|Comedy`), the first one is used."""
     for name in catalog.items.columns:
         if name in ("item_id", "title", "text"):
             continue
@@ -210,7 +211,7 @@ def first_attribute(catalog: Catalog) -> pl.Series | None:
 
 
 def _neighbours(embeddings: Embeddings, attribute: pl.Series | None) -> dict[str, SeedMean] | None:
-    """Share of an item's nearest neighbours with its own value of the attribute, by arm."""
+    """By arm, the share of an item's nearest neighbours with the same value of the attribute."""
     if attribute is None:
         return None
     values = attribute.to_numpy()
@@ -240,7 +241,7 @@ def _nearest(directions: Floats, items: Ints) -> Ints:
 def _projection(
     popularity: Ints, embeddings: Embeddings, attribute: pl.Series | None
 ) -> Projection:
-    """t-SNE of the first seed's embeddings of the most popular items, and what colours them."""
+    """t-SNE of the first seed's embeddings of the most popular items, and their labels."""
     chosen = np.argsort(-popularity, kind="stable")[:_POINTS]
     labels = ["all"] * len(chosen)
     if attribute is not None:
@@ -254,7 +255,7 @@ def _projection(
 
 
 def _flat(embeddings: Floats) -> list[tuple[float, float]]:
-    """(N, 2), rounded: enough for a picture."""
+    """The t-SNE coordinates, (N, 2), rounded for a figure."""
     from sklearn.manifold import TSNE
 
     tsne = TSNE(perplexity=min(30.0, len(embeddings) / 4), init="pca", random_state=0)
@@ -263,7 +264,7 @@ def _flat(embeddings: Floats) -> list[tuple[float, float]]:
 
 
 def cosine_figure(result: Representation, _study: "StudyResult") -> "Figure":
-    """How much closer pairs of each class are than equally popular pairs at random."""
+    """The cosine of pairs of each class minus that of random, equally popular pairs."""
     classes = {name: result.cosines[name] for name in CLASSES}
     given = {name: cosines for name, cosines in classes.items() if cosines is not None}
     figure, (axis,) = plots.panels(1, 1, 2.6)
@@ -303,7 +304,7 @@ def projection_figure(result: Representation, _study: "StudyResult") -> "Figure"
 
 
 def _by_size(labels: Sequence[str]) -> list[str]:
-    """Names, the most frequent first; `other` at the end."""
+    """The different labels, the most frequent first and `other` last."""
     names = sorted(set(labels), key=lambda name: (-labels.count(name), name))
     return sorted(names, key=lambda name: name == "other")
 

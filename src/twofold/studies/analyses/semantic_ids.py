@@ -1,4 +1,4 @@
-"""How well the joint model does with semantic IDs, which are made in every way."""
+"""The scores of the joint model with each kind of semantic IDs."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 class SemanticIds(Value):
-    """The joint arm with semantic IDs made in one way; its means are among those of all arms."""
+    """The joint arm with one kind of semantic IDs; its means are in `arms`."""
 
     embeddings: str
-    """What the quantized vectors are learned from."""
+    """The source of the embeddings that are quantized."""
     space: Literal["shared", "separate", "shared-prefix"]
     """Whether the tasks share their codes."""
     codebook_sizes: list[list[int]]
-    """Codes of each level, by ID space."""
+    """The number of codes of each level, by ID space."""
     collisions: list[int]
-    """Items that share all their codes with another one, by ID space."""
+    """The number of items that share all their codes with another item, by ID space."""
     minus_joint: dict[Task, Difference]
-    """This arm minus `joint` in the primary measure, both by generative scores alone where
-    *transfer* is asked."""
+    """This arm minus `joint` in the primary measure; both are evaluated by generative scores alone
+    if *transfer* is a question of the study."""
     judged_as: str = ""
-    """What follows the names of both among `arms`."""
+    """The suffix of both arms' names in `arms`."""
 
 
 def semantic_ids(evidence: Evidence) -> dict[str, SemanticIds] | None:
-    """By arm; None where the study has no such arms."""
+    """The results by arm; None if the study has no such arms."""
     if not evidence.plan.semantic_ids:
         return None
     scores = evidence.generative

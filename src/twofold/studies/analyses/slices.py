@@ -1,6 +1,6 @@
-"""Where the effect is: on parts of the test requests, each with an interval of its own.
+"""The effect on slices of the test requests, each with its own interval.
 
-Every slice is exploratory: there are many of them, and none decides.
+The slices are exploratory and do not enter the verdict.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from twofold.studies.result import StudyResult
 
 _LEAST = 20
-"""The fewest users or queries of a slice; with fewer an interval would promise too much."""
+"""The smallest number of users or queries of a slice; with fewer, an interval is not reliable."""
 
 
 class Slice(Value):
-    """The arms on a part of the test requests, in the primary measure."""
+    """The scores of the arms on a slice of the test requests, in the primary measure."""
 
     slicing: str
-    """What the requests are sliced by."""
+    """The property by which the requests are sliced."""
     slice: str
     requests: Annotated[int, pydantic.Field(ge=2)]
     joint: float
@@ -45,17 +45,17 @@ class Slice(Value):
     minus_control: CorrectedDifference
     """Joint minus the step-matched control."""
     pooled_minus_plain: Difference | None = None
-    """`minus_plain` drawn towards the other slices of its kind (partial pooling): what remains of
-    the differences between them once their errors are counted. Null in older studies."""
+    """`minus_plain` after partial pooling: shrunk towards the other slices of the same slicing.
+    Null in older studies."""
 
     @property
     def name(self) -> str:
-        """As the report writes it."""
+        """The name in the report."""
         return f"{self.slicing}: {self.slice}"
 
 
 Slices = dict[Task, list[Slice]]
-"""By task."""
+"""The slices by task."""
 
 
 def slices(evidence: Evidence) -> Slices:
@@ -64,7 +64,7 @@ def slices(evidence: Evidence) -> Slices:
 
 
 def _of_task(evidence: Evidence, task: Task) -> list[Slice]:
-    """The slices of one task; their differences are one table of tests."""
+    """The slices of one task; the p-values are corrected over all of them."""
     scores = evidence.scores
     parts = [
         part
@@ -87,7 +87,7 @@ def _of_task(evidence: Evidence, task: Task) -> list[Slice]:
 
 
 def _pooled(parts: Sequence["_Part"]) -> list[Difference]:
-    """Joint minus plain of each slice, drawn towards the other slices of its slicing."""
+    """Joint minus plain of each slice, shrunk towards the other slices of its slicing."""
     by_slicing = (list(own) for _, own in groupby(parts, lambda part: part.described["slicing"]))
     return [
         estimate for own in by_slicing for estimate in pooled([part.estimates[0] for part in own])
@@ -95,7 +95,7 @@ def _pooled(parts: Sequence["_Part"]) -> list[Difference]:
 
 
 def _of_folds(scores: Scores, seeds: int, task: Task) -> dict[str, Slicing]:
-    """The slicings of the requests of all seeds, side by side."""
+    """The slicings of the requests of all seeds, concatenated."""
     folds = scores.folds
     first = slicings(folds.of(0), task)
     if folds.why_fixed[task] is not None:
@@ -112,7 +112,7 @@ def _of_folds(scores: Scores, seeds: int, task: Task) -> dict[str, Slicing]:
 
 
 class _Part(NamedTuple):
-    """A slice before its tests are corrected: what is said of it, and both contrasts."""
+    """A slice before the correction of its p-values: its fields, and both contrasts."""
 
     described: dict[str, Any]
     estimates: tuple[Estimate, Estimate]

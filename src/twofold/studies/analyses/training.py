@@ -1,4 +1,4 @@
-"""How the arms were trained: their budgets, and validation against the steps of training."""
+"""The training of the arms: their steps, and validation by step."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,26 +18,26 @@ class TrainedModel(Value):
     """The training of one arm with one seed."""
 
     budget: int | None
-    """Steps that it might take; null where validation decided."""
+    """The limit of its steps; null if only early stopping ended it."""
     ended_by: str = ""
-    """What ended it: patience, the setting of a cap, or the steps of joint; empty in studies of
-    earlier versions."""
+    """What ended the training: patience, the name of a cap's setting, or the steps of joint; empty
+    in older studies."""
     validation_share: float = 0.0
-    """The share of the arithmetic operations that validation took."""
+    """The share of validation in the arithmetic operations of the training."""
     updates: int
-    """Steps that it took."""
+    """The number of steps."""
     best_update: int
     """The step whose checkpoint was kept."""
     best_value: float
-    """What validation measured there."""
+    """The validation score of this checkpoint."""
     passes: float
-    """Epochs over its data."""
+    """The number of epochs."""
     targets_seen: dict[str, int]
-    """Targets learned from, by task."""
+    """The number of targets that were trained on, by task."""
     curve: list[dict[str, Any]]
-    """One entry for each validation: the step, and the measure of each task."""
+    """One entry for each validation: the step, and the score of each task."""
     still_improving: bool
-    """Whether a cap ended it while validation rose: the best step lies in the last tenth."""
+    """Whether a cap ended it while validation rose: the best step is in the last tenth."""
 
 
 Training = dict[str, list[TrainedModel]]
@@ -45,12 +45,12 @@ Training = dict[str, list[TrainedModel]]
 
 
 def training(evidence: Evidence) -> Training:
-    """What the stamps of all models say of their training."""
+    """The training of all models, from their stamps."""
     return {arm: [_trained(stamp) for stamp in stamps] for arm, stamps in evidence.trained.items()}
 
 
 def _trained(stamp: Stamp) -> TrainedModel:
-    """What a model's stamp says, under the keys of study.json."""
+    """The training of one model, from its stamp."""
     return TrainedModel(
         budget=stamp.max_steps,
         ended_by=stamp.ended_by,
@@ -69,7 +69,7 @@ def _trained(stamp: Stamp) -> TrainedModel:
 
 
 def figure(result: Training, study: "StudyResult") -> "Figure":
-    """Validation against steps, the five arms and their seeds; a dot marks the best checkpoint."""
+    """Validation by step for the five arms and their seeds; a dot marks the best checkpoint."""
     figure, axes = plots.panels(1, len(study.tasks), 3.0)
     for axis, task in zip(axes, study.tasks, strict=True):
         for arm, colour in plots.COLOURS.items():

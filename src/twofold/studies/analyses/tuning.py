@@ -1,4 +1,4 @@
-"""How the arms' recipes were chosen: the trials on validation, the same number for each arm."""
+"""The choice of the arms' recipes: trials on validation, the same number for each arm."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class RecipeTrial(Value):
-    """What one recipe reached by the end of a rung."""
+    """The result of one recipe at the end of a rung."""
 
     recipe: int
-    """Its number, from 0, the fixed recipe."""
+    """The number of the recipe; 0 is the fixed recipe."""
     rung: int
-    """How many times the steps of the first rung."""
+    """The steps of the rung, as a multiple of the first rung's."""
     settings: dict[str, Any]
-    """What differs from the fixed recipe."""
+    """The settings that differ from the fixed recipe."""
     steps: int
-    """The steps that it had taken."""
+    """The number of steps at the end of the rung."""
     value: float
-    """Its best validation; -1 where it diverged."""
+    """Its best validation score; -1 if it diverged."""
     tasks: dict[str, float] = pydantic.Field(default_factory=dict)
-    """The measure of each task there; empty in older studies."""
+    """The validation score of each task there; empty in older studies."""
 
     @property
     def weights(self) -> str:
@@ -43,41 +43,41 @@ class RecipeTrial(Value):
 
 
 class ArmTuning(Value):
-    """The choice for one arm."""
+    """The tuning of one arm."""
 
     recipes: int
-    """Recipes that were tried."""
+    """The number of recipes that were tried."""
     chosen: dict[str, Any]
-    """What the chosen one changes in the fixed recipe."""
+    """The settings of the chosen recipe that differ from the fixed recipe."""
     measure: str
-    """The measure on validation."""
+    """The validation measure."""
     seed: int
     """The random seed of the trials."""
     steps: int
-    """The steps of all trials together."""
+    """The total number of steps of all trials."""
     trials: list[RecipeTrial]
     """Every trial of every rung."""
 
     @property
     def last(self) -> list[RecipeTrial]:
-        """The last trial of each recipe, best first among those of as many steps."""
+        """The last trial of each recipe; trials with the same steps are sorted, best first."""
         by_recipe = {trial.recipe: trial for trial in self.trials}
         return sorted(by_recipe.values(), key=lambda trial: (-trial.rung, -trial.value))
 
 
 class Tuning(Value):
-    """The choices, and what they took."""
+    """The tuning of all arms, and its cost."""
 
     arms: dict[str, ArmTuning]
-    """By arm; step-matched controls have the recipe of their task's arm, interventions joint's."""
+    """By arm; a step-matched control uses its task's recipe, an intervention uses joint's."""
     steps: int
-    """The steps of all trials of all arms."""
+    """The total number of steps of all trials of all arms."""
     steps_of_seeds: int
-    """The steps of all trained models of the study."""
+    """The total number of steps of all trained models of the study."""
 
     @property
     def frontiers(self) -> dict[str, list[RecipeTrial]]:
-        """The trials of each joint arm whose tasks were measured, where their weights differ."""
+        """The trials of each joint arm with scores for both tasks, if their weights differ."""
         known = {
             arm: [trial for trial in own.last if len(trial.tasks) > 1]
             for arm, own in self.arms.items()
@@ -87,7 +87,7 @@ class Tuning(Value):
 
 
 def tuning(evidence: Evidence) -> Tuning | None:
-    """What the stamps say; None for a study with the fixed recipe."""
+    """The tuning of all arms, from the stamps; None for a study with the fixed recipe."""
     stamps = evidence.trained
     arms = {
         arm: ArmTuning.model_validate(stamps[arm][0].tuning)
@@ -105,8 +105,8 @@ def tuning(evidence: Evidence) -> Tuning | None:
 
 
 def frontier(result: Tuning, _study: "StudyResult") -> "Figure":
-    """What the trials of joint reach in both tasks, by the weights of the tasks; what each single
-    arm's chosen trial reaches is a line."""
+    """The scores of joint's trials in both tasks, by source weights; a line marks the score of each
+    single-task arm's chosen trial."""
     drawn = result.frontiers
     figure, axes = plots.panels(1, max(1, len(drawn)), 3.0)
     for axis, (arm, trials) in zip(axes, drawn.items(), strict=False):

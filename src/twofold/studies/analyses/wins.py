@@ -1,10 +1,10 @@
-"""What won and lost requests have in common: item pairs that are only in the other task's data
-(H2), and the popularity of the target (H1).
+"""Properties of won and lost requests: item pairs that are only in the other task's data (H2), and
+the popularity of the target (H1).
 
 The *sources* of a request are, in recommendation, the items of its history and, in search, the
 relevant items of the training queries that share its rarest word. A request is *linked* if a source
 and a target occur together only in the other task's training data. The share that is linked by
-chance is measured with a random item of about the same popularity in place of the target: where the
+chance is measured with a random item of about the same popularity in place of the target: if the
 two shares are equal, the pairs explain nothing.
 """
 
@@ -28,7 +28,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
 
 _SOURCES = 200
-"""The most items that point to an answer: the last of a history."""
+"""The largest number of sources of a request; of a history, the last ones."""
 
 
 class Cases(Value):
@@ -38,7 +38,7 @@ class Cases(Value):
     linked: float | None = pydantic.Field(alias="told")
     """The share of cases that are linked."""
     interval: Interval | None
-    """Wilson's interval of that share."""
+    """The Wilson interval of that share."""
     by_chance: float | None
     """The share with a random item of about the same popularity in place of the target."""
 
@@ -51,31 +51,31 @@ class Coefficient(Value):
 
 
 class Regression(Value):
-    """Least squares of the mean gain of each target item on standardised logs."""
+    """A least-squares regression of the mean gain of each target item on standardised logs."""
 
     items: int
     coefficients: dict[str, Coefficient]
 
 
 class TaskWins(Value):
-    """The cases of one task."""
+    """The won, lost and tied requests of one task."""
 
     only_known_to: Task
-    """The task whose data alone have the pairs by which requests are linked."""
+    """The other task; requests are linked by pairs that are only in its training data."""
     won: Cases
     lost: Cases
     tied: Cases
     regression: Regression | None
-    """None where items are too few."""
+    """None if there are too few items."""
 
     @property
     def outcomes(self) -> Mapping[str, Cases]:
-        """By name."""
+        """The cases by name."""
         return {"won": self.won, "lost": self.lost, "tied": self.tied}
 
 
 Wins = dict[Task, TaskWins]
-"""By task."""
+"""The cases by task."""
 
 
 def wins(evidence: Evidence) -> Wins:
@@ -98,14 +98,14 @@ def _of_task(evidence: Evidence, task: Task, popularity: Ints) -> TaskWins:
 
 
 def _gains(scores: Scores, task: Task) -> Floats:
-    """Joint minus plain of each request, averaged over the seeds, (R,); with folds, of the first
-    seed's requests: what training data link them is not that of other folds."""
+    """Joint minus plain of each request, averaged over the seeds, (R,). With folds, only the first
+    seed's requests are used, since other folds have other training data."""
     joint, plain = (scores.of_first_fold(arm, task).mean(axis=0) for arm in ("joint", task))
     return np.asarray(joint - plain)
 
 
 def _cases(linked: Any, by_chance: Any) -> Cases:
-    """The shares of cases that are linked, and that would be by chance."""
+    """The share of linked cases, and the share that is linked by chance."""
     size, count = len(linked), int(linked.sum())
     if not size:
         return Cases(requests=0, linked=None, interval=None, by_chance=None)
@@ -121,7 +121,7 @@ def _cases(linked: Any, by_chance: Any) -> Cases:
 def _linked(
     dataset: PreparedDataset, judged: JudgedRequests, pairs: Pairs, popularity: Ints
 ) -> tuple[Any, Any]:
-    """Whether the other task alone joins a source with a target, and with one as popular, (R,)."""
+    """Whether each request is linked, and whether it is linked by chance, (R,) each."""
     known = pairs.known_only_to[other_task(judged.task)]
     sources = _Sources(dataset)
     positions = dataset.catalog.positions
@@ -136,7 +136,7 @@ def _linked(
 
 
 class _Sources:
-    """The items that point to the answer of a request."""
+    """The sources of a request; see the module."""
 
     def __init__(self, dataset: PreparedDataset) -> None:
         self._positions = dataset.catalog.positions
@@ -147,7 +147,7 @@ class _Sources:
                 self._queries.setdefault(word, []).append(key)
 
     def of(self, request: Request) -> Ints:
-        """Catalog positions."""
+        """The sources as catalog positions."""
         if request.query is None:
             last = request.history[-_SOURCES:]
             return np.array([self._positions[item_id] for item_id in last], dtype=np.int64)
@@ -194,7 +194,7 @@ def _regression(
 def _gain_by_item(
     dataset: PreparedDataset, judged: JudgedRequests, gain: Floats
 ) -> tuple[Floats, Floats]:
-    """The summed gain of the requests that want each item, and how many want it, (N,) each."""
+    """For each item, the summed gain and the number of the requests with it as a target, (N,)."""
     n, positions = len(dataset.catalog), dataset.catalog.positions
     total, weight = np.zeros(n), np.zeros(n)
     for row, request in enumerate(judged.requests):
