@@ -1,1 +1,1 @@
-"""What the data let expect of joint training, before any training."""
+"""The forecast of joint training's effect, from the data alone."""

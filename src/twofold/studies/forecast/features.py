@@ -1,8 +1,8 @@
-"""What the data say of joint training before any training: the features of a forecast.
+"""The features of the forecast, computed from the data before any training.
 
-Sizes, overlap and divergence are those of the data report. Two cheap probes ask the validation
-requests what counts of the added task would bring: *pairs*, by neighbours of items, and
-*popularity*, by counts alone. No test request is read.
+Sizes, overlap and divergence are those of the data report. Two cheap probes measure on
+validation requests how much counts of the added task's data help: *pairs*, by neighbours of items,
+and *popularity*, by counts alone. No test request is read.
 """
 
 from collections.abc import Sequence
@@ -32,34 +32,35 @@ FEATURES = (
     "pairs_gain",
     "popularity_gain",
 )
-"""Their names, in order. Targets are those of training, for each item; `overlap` is the share of
-own targets whose item the added task trains on; `divergence` that of Jensen and Shannon between the
-training popularities; `agreement` the correlation between what the two tasks call near. A `gain` is
-what the added task's counts bring to a probe's Recall@10 on validation, as a share of what own data
-find; `pairs_over_popularity` is log10 of what own pairs find over what own popularity finds. None
-but the first two changes with the size of the catalog alone: recall itself would."""
+"""The names of the features, in order. Targets are training targets for each item. `overlap` is the
+share of own targets whose item the added task trains on. `divergence` is the Jensen-Shannon
+divergence of the training popularity distributions. `agreement` is the correlation between the
+item similarities of the two tasks. A `gain` is the increase of a probe's Recall@10 on validation
+by the added task's counts, as a share of the recall with own data. `pairs_over_popularity` is log10
+of the recall by own pairs over the recall by own popularity. Only the first two features change
+with the size of the catalog alone; recall itself would too."""
 
 _REQUESTS, _LAST, _DEPTH = 400, 20, 10
-"""The most requests of validation, items of a history and items of an answer that count."""
+"""The largest numbers of validation requests, items of a history, and ranked items."""
 _USERS, _EVENTS, _PAIRS = 5000, 100, 500_000
-"""Histories, and of each the last events, and pairs of a query and an answer, that say which items
-are near."""
+"""The largest numbers of histories, of last events of each, and of pairs of a query and a relevant
+item, from which the similarities of items are computed."""
 _FURTHER = 0.3
-"""The weight of neighbours' neighbours, and of the other task's; what is found directly has 1."""
+"""The weight of neighbours of neighbours, and of the other task's; direct neighbours have 1."""
 _UNKNOWN = 0.3
-"""What an item counts that is no training target of the helped task."""
+"""The weight of an item that is not a training target of the helped task."""
 _NEAREST, _BLOCK = 50, 1000
-"""Neighbours of an item that are kept, and items whose neighbours are found at once."""
+"""The number of neighbours kept for an item, and the items whose neighbours are found at once."""
 _LEAST_FOUND, _LEAST_COMPARED = 0.02, 0.01
-"""A probe that finds less is no unit for a gain, or for a comparison."""
+"""The smallest recall by which a gain, or a ratio of recalls, is divided."""
 
 
 def features(dataset: PreparedDataset, task: Task, *, text: bool) -> Floats:
-    """The values of `FEATURES` for one task, which the other one may help.
+    """The values of `FEATURES` for one task, the helped one.
 
     Args:
-        dataset: with both tasks.
-        task: the helped one.
+        dataset: a dataset with both tasks.
+        task: the helped task.
         text: whether models read the items' texts.
     """
     probe = dataset.once(("probe", text), lambda: Probe(dataset, text))
@@ -82,11 +83,11 @@ def features(dataset: PreparedDataset, task: Task, *, text: bool) -> Floats:
 
 @dataclass(frozen=True)
 class Probe:
-    """Counts of the training data as a retriever.
+    """A retriever from counts of the training data.
 
     Attributes:
-        dataset: with both tasks.
-        text: whether the items' words count as words of queries that want them.
+        dataset: a dataset with both tasks.
+        text: whether an item's text counts as a query for which the item is relevant.
     """
 
     dataset: PreparedDataset
@@ -94,7 +95,7 @@ class Probe:
 
     @cached_property
     def near_in_histories(self) -> sp.csr_array:
-        """Cosine of two items by the users who had them, (N, N)."""
+        """The cosine of two items by the users in whose histories they are, (N, N)."""
         histories = self.dataset.training_histories
         chosen = np.random.default_rng(0).permutation(len(histories))[:_USERS]
         recent = [histories.at(number)[-_EVENTS:] for number in chosen]
@@ -102,7 +103,7 @@ class Probe:
 
     @cached_property
     def near_in_queries(self) -> sp.csr_array:
-        """Cosine of two items by the words of the training queries that want them, (N, N)."""
+        """The cosine of two items by the words of queries for which they are relevant, (N, N)."""
         return _near(self._wanted)
 
     @cached_property
@@ -119,7 +120,8 @@ class Probe:
         return float(covariance / np.sqrt(max(variances[0] * variances[1], 1e-24)))
 
     def measured(self, task: Task) -> dict[str, float]:
-        """What both probes find on validation, and what the added task's counts bring to it."""
+        """The features from the recall of both probes on validation, with and without the added
+        task's counts."""
         judged = self.dataset.task(task).requests("validation").sample(_REQUESTS)
         own, other = (self.dataset.task(t).popularity for t in (task, other_task(task)))
         scores = self._histories(judged) if task == "recommendation" else self._queries(judged)
@@ -134,7 +136,8 @@ class Probe:
         }
 
     def _histories(self, judged: JudgedRequests) -> tuple[sp.csr_array, sp.csr_array]:
-        """Scores of items by own neighbours of a history, and by both tasks', (R, N) each."""
+        """Scores of items by the neighbours of the history's items, (R, N) each: from the task's
+        own data, and from the data of both tasks."""
         at = self.dataset.catalog.positions
         histories = [
             np.array([at[item] for item in request.history[-_LAST:]], dtype=np.int64)
@@ -147,7 +150,7 @@ class Probe:
         return own, own + _FURTHER * self._known(added, "recommendation")
 
     def _queries(self, judged: JudgedRequests) -> tuple[sp.csr_array, sp.csr_array]:
-        """The same by the words of a query: items that are wanted by them, and their neighbours."""
+        """The same by the words of the query: their relevant items, and these items' neighbours."""
         column = self._columns
         asked = _membership(
             [
@@ -162,13 +165,13 @@ class Probe:
         return own, own + _FURTHER * self._known(_scaled(near @ self.near_in_histories), "search")
 
     def _known(self, scores: sp.csr_array, task: Task) -> sp.csr_array:
-        """Less for items that are no target of a task's own: few of them will be."""
+        """The scores with a lower weight for items that are not targets of the task."""
         weight: Floats = np.where(self.dataset.task(task).popularity > 0, 1.0, _UNKNOWN)
         return sp.csr_array(scores.multiply(weight[None, :]))
 
     def _recall(self, judged: JudgedRequests, scores: sp.csr_array, usual: Floats) -> float:
-        """Recall@10 of scores (R, N) plus `usual` (N,); a history's items are left out where the
-        protocol does so."""
+        """Recall@10 of scores (R, N) plus `usual` (N,); excluded items are left
+        out."""
         at, recalls = self.dataset.catalog.positions, []
         for number, request in enumerate(judged.requests):
             row = scores[[number]].toarray()[0] + usual
@@ -190,7 +193,7 @@ class Probe:
 
     @cached_property
     def _documents(self) -> Sequence[tuple[set[str], Ints]]:
-        """Words, and the items that they want: of training queries, and of the items' texts."""
+        """Words and their relevant items, from training queries and from the items' texts."""
         asked = [
             (set(words(example.query or "")), example.targets)
             for example in self.dataset.task("search").examples.drawn(_PAIRS)
@@ -200,7 +203,7 @@ class Probe:
 
     @cached_property
     def _wanted(self) -> sp.csr_array:
-        """How often each word wants each item, a rare word more, (N, words)."""
+        """The tf-idf weight of each word for each item, (N, words)."""
         rows, columns = [], []
         for known, items in self._documents:
             for word in known:
@@ -216,7 +219,7 @@ class Probe:
 
 
 def _membership(groups: Sequence[Ints], size: int) -> sp.csr_array:
-    """Which items each group holds, (G, `size`)."""
+    """Whether each group contains each item, (G, `size`)."""
     rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     columns = np.concatenate([*groups, np.zeros(0, dtype=np.int64)])
     member = sp.csr_array((np.ones(len(rows)), (rows, columns)), shape=(max(1, len(groups)), size))
@@ -226,7 +229,7 @@ def _membership(groups: Sequence[Ints], size: int) -> sp.csr_array:
 
 
 def _near(items: sp.csr_array) -> sp.csr_array:
-    """Cosines of rows (N, D), of the nearest `_NEAREST` of each, (N, N), without the diagonal."""
+    """Cosines of rows (N, D) with their `_NEAREST` neighbours, (N, N), without the diagonal."""
     rows = _unit_rows(items)
     columns, blocks = rows.T.tocsc(), []
     for start in range(0, rows.shape[0], _BLOCK):
@@ -255,7 +258,7 @@ def _unit_rows(matrix: sp.csr_array) -> sp.csr_array:
 
 
 def _scaled(scores: sp.csr_array) -> sp.csr_array:
-    """Each row with a largest value of 1."""
+    """Each row divided by its largest value."""
     largest = np.asarray(scores.max(axis=1).todense()).ravel()
     scale = sp.dia_array((1 / np.maximum(largest, 1e-12)[None, :], [0]), shape=(len(largest),) * 2)
     return sp.csr_array(scale @ scores)
@@ -267,5 +270,5 @@ def _share(counts: Ints) -> Floats:
 
 
 def _gain(recalls: Sequence[float]) -> float:
-    """What the second adds to the first, as a share of it, between -1 and 3."""
+    """The relative increase from the first to the second recall, clipped to -1 to 3."""
     return float(np.clip((recalls[1] - recalls[0]) / max(recalls[0], _LEAST_FOUND), -1, 3))

@@ -1,8 +1,8 @@
-"""A forecast from the data alone: how likely joint training helps or hurts a task.
+"""A forecast from the data alone: the probabilities that joint training helps or hurts a task.
 
-A small multinomial logistic regression on `features`, fitted on an atlas of simulated worlds
-(`benchmarks/atlas.py`) and shipped as a file of coefficients, with what it was worth on worlds that
-it had not seen. A feature beyond the atlas counts as the atlas's end, and is named.
+The model is a small multinomial logistic regression on `features`, fitted on an atlas of simulated
+worlds (`benchmarks/atlas.py`). Its coefficients are shipped with its accuracy on held-out worlds. A
+feature outside the range of the atlas is clipped to that range, and reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,58 +19,61 @@ from twofold.tasks.prepared import PreparedDataset
 
 Outcome = Literal["helps", "neither", "hurts"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-"""Joint at least the smallest effect of interest above the task alone, between, or below."""
+"""Whether joint is above the single-task arm by the smallest effect of interest or more, within
+that distance, or below by as much."""
 
 _MOST_ITEMS, _FEWEST_REQUESTS = 50_000, 20
-"""No forecast is made for larger catalogs, where the probes take long, or for fewer requests of
-validation."""
+"""No forecast is made for larger catalogs, since the probes take long, or with fewer validation
+requests."""
 _FILE = Path(__file__).parent / "coefficients.json"
 
 
 class Worth(Value):
-    """What forecasts were worth on worlds that they were not fitted on."""
+    """The accuracy of forecasts on held-out worlds."""
 
     worlds: int
-    """Each gives two forecasts, one for each task."""
+    """The number of worlds; each has two forecasts, one for each task."""
     accuracy: Probability
-    """How often the likeliest outcome came."""
+    """How often the most likely outcome was right."""
     brier: float
-    """The mean squared error of the chances, summed over the outcomes; 0 is perfect."""
+    """The Brier score: the mean squared error of the probabilities, summed over the outcomes."""
     base_accuracy: Probability
-    """The same of who always says how often each outcome comes."""
+    """How often the most frequent outcome occurs: the accuracy of always forecasting it."""
     base_brier: float
+    """The Brier score of always forecasting the base rates."""
 
 
 class Coefficients(Value):
-    """The shipped model."""
+    """The coefficients of the shipped model."""
 
     features: Sequence[str]
     lowest: Sequence[float]
-    """The ends of the atlas, by feature."""
+    """The smallest value in the atlas, by feature."""
     highest: Sequence[float]
+    """The largest value in the atlas, by feature."""
     center: Sequence[float]
     scale: Sequence[float]
     weights: Sequence[Sequence[float]]
-    """By outcome and standardised feature."""
+    """The coefficients by outcome and standardised feature."""
     intercepts: Sequence[float]
     worth: Worth
 
 
 class Forecast(Value):
-    """What the data let expect of joint training for one task."""
+    """The forecast of joint training's effect on one task."""
 
     chances: Mapping[Outcome, Probability]
     beyond: Sequence[str]
-    """Features that lie outside of the atlas."""
+    """The features outside the range of the atlas."""
 
     @property
     def likeliest(self) -> Outcome:
-        """The outcome with the largest chance."""
+        """The most probable outcome."""
         return max(self.chances, key=lambda outcome: self.chances[outcome])
 
 
 class Expected(Value):
-    """One line of a forecast: a task, with item texts read or not."""
+    """One line of a forecast: a task, for models with or without item text."""
 
     task: Task
     text: Literal["with", "without"]
@@ -78,18 +81,18 @@ class Expected(Value):
     neither: Probability
     hurts: Probability
     beyond: Sequence[str]
-    """Features that lie outside of the atlas."""
+    """The features outside the range of the atlas."""
 
 
 class Expectation(Value):
-    """What the data let expect of joint training, for every task."""
+    """The forecasts of joint training's effect, for every task."""
 
     expected: Sequence[Expected]
     worth: Worth
 
     @property
     def lines(self) -> list[str]:
-        """In words, the worth of such forecasts first."""
+        """The forecasts in words, after a line about their accuracy."""
         worth = self.worth
         right, usual = round(100 * worth.accuracy), round(100 * worth.base_accuracy)
         first = (
@@ -112,8 +115,8 @@ def _line(expected: Expected) -> str:
 
 
 def report_forecast(dataset: PreparedDataset) -> Expectation | None:
-    """The forecasts for each task, from behaviour and, where there is text, with it; None where
-    the data are too large for one, or too few."""
+    """The forecasts for each task, from behaviour and, if there is item text, with it; None if the
+    data are too large or too small for a forecast."""
     made: Expectation | None = dataset.once(("forecast",), lambda: _expectation(dataset))
     dataset.forget("probe")  # tens of MB
     return made
@@ -139,7 +142,7 @@ def _expectation(dataset: PreparedDataset) -> Expectation | None:
 
 
 def forecasts(dataset: PreparedDataset, *, text: bool = False) -> dict[Task, Forecast]:
-    """The forecast for each task; none where the data are too large for it, or too few.
+    """The forecast for each task; empty if the data are too large or too small for a forecast.
 
     Args:
         dataset: the dataset; its test requests are not read.
@@ -169,7 +172,7 @@ def forecast(values: Floats) -> Forecast:
 
 
 def chances_of(model: Coefficients, values: Floats) -> Floats:
-    """The chance of each of `OUTCOMES`, (W, 3), from the values of the features, (W, F)."""
+    """The probability of each of `OUTCOMES`, (W, 3), from the values of the features, (W, F)."""
     standard = (values - np.array(model.center)) / np.array(model.scale)
     logits = standard @ np.array(model.weights).T + np.array(model.intercepts)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -1,1 +1,1 @@
-"""What people read of a study: the report, and tables for a paper."""
+"""The output of a study for people: the report, and tables for a paper."""

@@ -1,7 +1,7 @@
-"""The pages that people read: `study.json` to `report.html`, each self-contained.
+"""Writes `report.html` from the content of `study.json`; every page is self-contained.
 
-Invariant: every number on a page is in the result. Needs no torch; jinja2 and matplotlib are
-loaded when a page is written.
+Invariant: every number on a page is in the result. This module does not need torch; jinja2 and
+matplotlib are loaded when a page is written.
 """
 
 import re
@@ -55,20 +55,20 @@ def write_report(result: StudyResult, path: Path) -> None:
 
 
 def _judged(result: StudyResult, answer: Answer, task: Task) -> dict[str, Measures]:
-    """The measures of the arms that the verdict on a task compares, by their roles."""
+    """The means of the arms that the verdict on a task compares, by their roles."""
     arms = {"joint": "joint", "plain": task, "control": control_name(task)}
     return {role: result.arms[f"{arm}{answer.suffix}"][task] for role, arm in arms.items()}
 
 
 def _trained(result: StudyResult, arm: str) -> Any:
-    """How the models of an arm were trained, whatever they are judged for."""
+    """The training of an arm's models; the evaluations of an arm share its models."""
     training = result.of("training")
     plain = arm.removesuffix(SUFFIXES["with"]).removesuffix(SUFFIXES["without"])
     return training.get(arm) or training[plain]
 
 
 def chapter(analysis: Analysis[Any], study: StudyResult) -> str:
-    """The HTML of one analysis; empty where the study did not ask for it."""
+    """The HTML of one analysis; empty if the study did not compute it."""
     result = study.of(analysis.name)
     if result is None or not analysis.chapter:
         return ""
@@ -80,7 +80,7 @@ def chapter(analysis: Analysis[Any], study: StudyResult) -> str:
 
 
 def environment() -> "jinja2.Environment":
-    """What all pages share: the folder of templates, and numbers as filters."""
+    """The Jinja environment of all pages: the folder of templates, and filters for numbers."""
     import jinja2
 
     made = jinja2.Environment(
@@ -112,7 +112,7 @@ def _breakable(name: str) -> str:
 
 
 def _effect(effect: Difference) -> str:
-    """A difference and its interval, the interval in small print."""
+    """A difference and its interval, which is in a lighter style."""
     import markupsafe
 
     value, bounds = number(effect.difference, signed=True), interval(effect.interval, signed=True)
@@ -120,8 +120,8 @@ def _effect(effect: Difference) -> str:
 
 
 def verdict_figure(result: StudyResult) -> "Figure":
-    """Joint minus plain and minus control in the primary measure, against the SESOI; one row for
-    each question."""
+    """Joint minus plain and minus control in the primary measure, with the SESOI; one row
+    for each question."""
     tasks, colour = result.tasks, plots.COLOURS["joint"]
     asked = [(answer, task) for answer in result.answers for task in tasks]
     rows = len(result.answers)
@@ -145,7 +145,7 @@ def verdict_figure(result: StudyResult) -> "Figure":
 
 
 def _ahead_and_level(result: StudyResult, task: Task) -> tuple[list[str], list[str]]:
-    """Baselines that beat the joint arm, and those that cannot be distinguished from it."""
+    """The baselines that beat the joint arm, and those that cannot be distinguished from it."""
     ahead, level = [], []
     for name, by_task in result.baselines.items():
         if task not in by_task:

@@ -1,6 +1,6 @@
-"""The tables of a study for a paper, and of two studies next to each other.
+"""The tables of a study for a paper, and the comparison of two studies.
 
-Invariant: reads `study.json` alone, and for a comparison `per_request.parquet`.
+Invariant: only `study.json` is read, and for a comparison also `per_request.parquet`.
 """
 
 from collections.abc import Iterator
@@ -58,10 +58,11 @@ def study_tables(result: StudyResult) -> list[Table]:
 
 
 def compare(first: Path, second: Path) -> list[Table]:
-    """Two studies of the same data and protocol next to each other.
+    """The comparison of two studies of the same data and protocol.
 
     Raises:
-        InputError: a study is missing, or their protocol stamps differ; it names the keys.
+        InputError: a study is missing, or the stamps differ in a key of the protocol, which the
+            message names.
     """
     one, two = load_result(first), load_result(second)
     pairs = {key: (getattr(one.stamp, key), getattr(two.stamp, key)) for key in PROTOCOL}
@@ -73,7 +74,7 @@ def compare(first: Path, second: Path) -> list[Table]:
 
 
 def _value(of_key: object) -> object:
-    """A value of a stamp, in which a list may stand for a tuple: an older study has the default."""
+    """A value of a stamp; lists become tuples, as in the defaults of older studies."""
     return tuple(of_key) if isinstance(of_key, list) else of_key
 
 
@@ -88,7 +89,7 @@ def _verdicts(result: StudyResult) -> Table:
 
 
 def _by_question(result: StudyResult) -> dict[str, TaskVerdict]:
-    """Every verdict by its task and by what was asked, which an older study does not name."""
+    """Every verdict by its task and its question, which an older study does not name."""
     return {
         f"{task}, {condition(answer)}" if result.questions else task: verdict
         for answer in result.answers
@@ -110,7 +111,7 @@ def _arms(result: StudyResult, task: Task) -> Table:
 
 
 def _circumstances(one: StudyResult, two: StudyResult, first: Path, second: Path) -> Table:
-    """The verdicts of both, and in what else their stamps differ."""
+    """The verdicts of both, and the keys in which their stamps differ."""
     of_one, of_two = _by_question(one), _by_question(two)
     rows: list[Row] = [
         (
@@ -129,7 +130,7 @@ def _circumstances(one: StudyResult, two: StudyResult, first: Path, second: Path
 
 
 def _both(one: StudyResult, two: StudyResult, first: Path, second: Path) -> Iterator[Table]:
-    """Every arm that both have, and the paired difference of its scores."""
+    """Every arm that both studies have, and the paired difference of its scores."""
     primary, folds = one.stamp.primary, min(one.stamp.seeds, two.stamp.seeds)
     scores = [
         pl.read_parquet(StudyFolder(folder).per_request, glob=False) for folder in (first, second)
@@ -158,8 +159,11 @@ class _Scores(NamedTuple):
 
 
 def _scores(scores: pl.DataFrame, arm: str, task: str, measure: str, folded: bool) -> _Scores:
-    """The scores of one arm, requests in the order of their ids; with folds side by side, where
-    one id is a request of its own in every seed: a user who is asked for another event."""
+    """The scores of one arm, requests in the order of their ids.
+
+    With folds, the requests of all seeds are concatenated: the same id is a different request in
+    every seed, since the user's test event differs.
+    """
     chosen = scores.filter(arm=arm, task=task, measure=measure).sort("seed", "request_id")
     by_seed = chosen.partition_by("seed", maintain_order=True)
     values = [own["value"].to_numpy() for own in by_seed]

@@ -77,7 +77,7 @@ def _places(answer: Answer) -> list[str]:
 
 _SERVED = ("helps", "not worse", "no material difference")
 _WORSE = ("hurts", "only deeper", "only at the top")
-"""Verdicts on *replace* in which joint is worse, everywhere or somewhere."""
+"""Verdicts on *replace* in which joint is worse, at all ranks or at some."""
 
 
 def _models_to_serve(answer: Answer) -> str:
@@ -135,7 +135,7 @@ def verdict_sentence(task: Task, verdict: TaskVerdict) -> str:
 
 
 def _conclusion(task: Task, verdict: TaskVerdict) -> str:
-    """What is concluded, as a sentence without its full stop."""
+    """The conclusion, as a sentence without its full stop."""
     measure, top = verdict.measure, verdict.top.measure if verdict.top else "nDCG@10"
     if verdict.question == "replace" and verdict.verdict == "only at the top":
         better = "better" if verdict.effect == "helps" else "worse"
@@ -198,7 +198,7 @@ def advice_on(verdict: TaskVerdict) -> str:
 
 
 def _ways(needed: Needed, of_each_seed: bool) -> list[str]:
-    """What would give a verdict, in words."""
+    """The seeds or requests that would give a verdict, in words."""
     is_each = of_each_seed or needed.of_each_seed
     ways, requests = [], "test requests for each seed" if is_each else "test requests"
     if needed.requests:

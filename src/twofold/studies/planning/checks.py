@@ -9,7 +9,7 @@ from twofold.studies.statistics.task_scores import primary_measure
 from twofold.tasks.prepared import PreparedDataset
 
 _FEWEST_REQUESTS: Mapping[Split, int] = {"validation": 1, "test": 2}
-"""Users, or queries without one, that each task needs in a split."""
+"""The smallest number of users, or of queries without a user, of each task in a split."""
 
 
 def require_answerable(
@@ -20,7 +20,7 @@ def require_answerable(
     Args:
         dataset: the dataset.
         config: the config of the study.
-        workers: the trainings that run at once.
+        workers: the number of trainings that run at once.
     """
     if config.seeds < 1:
         raise InputError(f"--seeds {config.seeds}: at least 1")

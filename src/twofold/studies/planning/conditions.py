@@ -1,5 +1,4 @@
-"""The conditions of a study: its arms once as models that read item texts, once as models that read
-none."""
+"""The conditions of a study: its arms as models with item text, and as models from behaviour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +18,11 @@ class Condition:
     """The models that read item texts, or those that read none.
 
     Attributes:
-        arms: what is trained.
-        folder: of the models.
-        transfer: of their evaluations for the question *transfer*; None where it is not asked.
-        training: how they are trained.
+        arms: the arms to train.
+        folder: the folder of the models.
+        transfer: the folder of their evaluations for the question *transfer*; None if it is not a
+            question of the study.
+        training: the training settings.
     """
 
     arms: Sequence[Arm]
@@ -32,7 +32,7 @@ class Condition:
 
     @property
     def evaluated(self) -> Sequence[StudyFolder]:
-        """Where its evaluations are: of what would be deployed, and for *transfer*."""
+        """The folders of its evaluations: as deployed, and for *transfer*."""
         return list(dict.fromkeys([self.folder, self.transfer or self.folder]))
 
 
@@ -43,11 +43,11 @@ def conditions_of(
     questions: Questions,
     training: TrainingConfig,
 ) -> dict[Text, Condition]:
-    """What is trained: arms with semantic IDs where models are deployed, interventions where the
-    first question is asked.
+    """The conditions to train. Arms with semantic IDs are in the condition that is deployed,
+    interventions in that of the first question.
 
     Raises:
-        InputError: semantic IDs of models that read no item text.
+        InputError: there are arms with semantic IDs, but no model reads item text.
     """
     if config.semantic_ids and "with" not in questions.texts and any(dataset.catalog.texts):
         raise InputError(

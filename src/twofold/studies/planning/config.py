@@ -37,9 +37,9 @@ class ResolvedStudyConfig(StudyConfig):
     """A config with all defaults filled in.
 
     Attributes:
-        seeds: trained models of each arm; of a study that grows, those of its next look.
-        looks_end: the seeds at which the error of all looks is spent; None where one look may
-            spend it all.
+        seeds: the number of trained models of each arm; with interim looks, that of the next look.
+        looks_end: the number of seeds at which the error of all looks is spent; None if one look
+            may spend all of it.
     """
 
     folds: Which

@@ -1,4 +1,4 @@
-"""The plan of a study: what it does, and what its numbers rest on besides."""
+"""The plan of a study: its config, its data, and its training settings."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ class StudyPlan(ResolvedStudyConfig, SavedPlan):
         data: SHA-256 of the dataset.
         device: `cpu` or `cuda`.
         threads: the number of CPU threads of each worker.
-        training: the training settings, as JSON: another version has others.
+        training: the training settings as JSON, since other versions may have other settings.
     """
 
     ADDED_KEYS: ClassVar[Mapping[str, Any]] = {
@@ -50,7 +50,7 @@ class StudyPlan(ResolvedStudyConfig, SavedPlan):
         Args:
             config: the resolved config of the study.
             dataset: the dataset.
-            training: how models are trained.
+            training: the training settings.
             device, threads: see the attributes.
         """
         return cls(

@@ -1,6 +1,6 @@
-"""The file plan.json: what a study or a simulation was begun with.
+"""The file plan.json: the plan with which a study or a simulation was started.
 
-Invariant: a run that resumes has the plan that is there, or one that keeps every finished model.
+Invariant: a resumed run has the saved plan, or a plan that keeps every finished model.
 """
 
 import json
@@ -20,7 +20,7 @@ class SavedPlan:
     """A plan that is saved as JSON, with a key for each field; among them `seeds` and `training`.
 
     Attributes:
-        ADDED_KEYS: the keys that earlier versions lack, and what their studies had instead.
+        ADDED_KEYS: the keys that earlier versions lack, and the values that their studies had.
     """
 
     ADDED_KEYS: ClassVar[Mapping[str, Any]] = {}
@@ -32,9 +32,9 @@ class SavedPlan:
 
     @classmethod
     def read(cls, file: Path) -> Self | None:
-        """The plan that was saved; None where there is none.
+        """The saved plan; None if there is none.
 
-        Training settings have their names and values of today.
+        Training settings are converted to the names and values of this version.
 
         Raises:
             InputError: the file has another kind of plan.
@@ -56,12 +56,12 @@ def begin(folder: StudyFolder, plan: SavedPlan, resume: bool) -> None:
     """Save the plan, or compare it with the one that is there.
 
     Args:
-        folder: the study's.
+        folder: the folder of the study.
         plan: the plan.
-        resume: whether the folder may hold the beginning of this study.
+        resume: whether the folder may contain an unfinished run of this study.
 
     Raises:
-        InputError: the folder holds another study, or something else.
+        InputError: the folder contains another study, or other files.
     """
     folder.require_free(resume)
     content = plan.to_json()
@@ -78,18 +78,18 @@ def begin(folder: StudyFolder, plan: SavedPlan, resume: bool) -> None:
 
 
 def _keeps_models(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether another value adds seeds or arms only: finished models stay as they are."""
+    """Whether the new value only adds seeds or arms, so that finished models stay valid."""
     if key == "seeds":
         return bool(after[key] >= before[key])
     if key == "semantic_ids":
         return bool(after[key])
-    if key in ("max_seeds", "looks_end"):  # `looks_end` has refused what may not be
+    if key in ("max_seeds", "looks_end"):  # `looks_end` has rejected invalid values
         return True
     return key == "interventions" and set(after[key]) >= set(before[key])
 
 
 def _refusal(keys: list[str], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """What differs between two plans, and what to do about it."""
+    """The differences between two plans, and the remedy."""
     old, new = before["training"], after["training"]
     if differing := ", ".join(sorted(old.keys() ^ new.keys())):
         return (

@@ -1,10 +1,10 @@
-"""The questions of a study, and which trainings answer them.
+"""The questions of a study, and the trainings that answer them.
 
-*Transfer*: does learning the other task help? It is asked of generative scores alone, for each task
-at the joint model's best checkpoint for it, and twice: *from behaviour*, where no model reads a
-text of an item, and *with item text*, where all do. *Replace*: can one model take the place of two?
-It is asked of what would be deployed: one checkpoint, item texts, the hybrid part. The trainings
-with item text answer both.
+*Transfer*: does learning the other task help? The models are evaluated by generative scores alone,
+for each task at joint's best checkpoint for it. There are two conditions: *from behaviour*, in
+which no model reads item text, and *with item text*, in which all models do. *Replace*: can one
+model replace two? The models are evaluated as they would be deployed: with one checkpoint, item
+texts and the hybrid part. The trainings with item text answer both questions.
 """
 
 import logging
@@ -23,7 +23,7 @@ Text = Literal["with", "without"]
 """Whether models read the items' texts."""
 
 SUFFIXES: Mapping[Text, str] = {"with": "-with-text", "without": "-from-behaviour"}
-"""What follows an arm's name where it is judged for the question *transfer*."""
+"""The suffix of an arm's name in evaluations for the question *transfer*."""
 
 CONDITIONS: Mapping[Text, str] = {"with": "with item text", "without": "from behaviour"}
 """The names of the conditions."""
@@ -33,32 +33,32 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StudyQuestion:
-    """A question, asked of the models that read item texts or of those that read none."""
+    """A question about the models of one condition: with item text, or from behaviour."""
 
     question: Question
     text: Text
 
     @property
     def suffix(self) -> str:
-        """What follows the names of the arms that answer it."""
+        """The suffix of the names of the arms that answer it."""
         return SUFFIXES[self.text] if self.question == "transfer" else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What is trained, and what is asked of it.
+    """The questions of a study, and the conditions that it trains.
 
     Attributes:
-        asked: the questions; the first is the one that the study is about.
-        texts: the trainings; of the first of them, arms have their own names, and theirs is what
-            would be deployed. Those that follow have a suffix.
+        asked: the questions, the main one first.
+        texts: the conditions. The models of the first one would be deployed, and their arms have
+            no suffix. The arms of a second one have a suffix.
     """
 
     asked: tuple[StudyQuestion, ...]
     texts: tuple[Text, ...]
 
     def trained_as(self, text: Text) -> str:
-        """What follows the names of the trained models."""
+        """The suffix of the names of the trained models."""
         return "" if text == self.texts[0] else SUFFIXES[text]
 
 
@@ -70,10 +70,10 @@ def questions_of(
     *,
     tunes: bool = True,
 ) -> Questions:
-    """What a study trains and asks.
+    """The questions and the conditions of a study.
 
-    Where no item has a text, or the settings read none, both conditions are the same: models are
-    trained once, and the question *transfer* is asked once, from behaviour.
+    If no item has a text, or the settings read none, both conditions are the same: models are
+    trained once, and *transfer* is answered once, from behaviour.
 
     Args:
         dataset: the dataset.
@@ -83,7 +83,7 @@ def questions_of(
         tunes: whether recipes are chosen, some of which read item texts.
 
     Raises:
-        InputError: there is no such question or text, or there is no text to read.
+        InputError: an unknown question or text, or there is no text to read.
     """
     for option, value, choices in (
         ("--question", question, ("transfer", "replace", "both")),
@@ -117,8 +117,8 @@ def questions_of(
 def settings_of(text: Text, dataset: PreparedDataset, config: TrainingConfig) -> dict[str, Any]:
     """The training settings of a condition that differ from the configuration.
 
-    The hybrid part is fitted after training: checkpoints are compared by generative scores, which
-    *transfer* is about.
+    The hybrid part is fitted after training, so checkpoints are chosen by generative scores, as
+    *transfer* requires.
     """
     if text == "without" and any(dataset.catalog.texts):
         return {"item_texts": "none", "hybrid": "none"}
@@ -126,7 +126,7 @@ def settings_of(text: Text, dataset: PreparedDataset, config: TrainingConfig) ->
 
 
 def _why_no_text(dataset: PreparedDataset, config: TrainingConfig, tunes: bool) -> str:
-    """Why no model reads an item's text; empty where some do."""
+    """Why no model reads an item's text; empty if some models do."""
     if not any(dataset.catalog.texts):
         return "no item has a text"
     if config.item_texts == "none":

@@ -11,15 +11,15 @@ from twofold.training.tuning import recipes_to_try
 def resolve(
     config: StudyConfig, previous: ResolvedStudyConfig | None = None, looks: Sequence[int] = ()
 ) -> ResolvedStudyConfig:
-    """The config with all defaults filled in, which are those of the study that is resumed.
+    """The config with all defaults filled in; a resumed study keeps its folds and recipes.
 
     Args:
         config: as it was given.
         previous: the config of the study that is resumed; None without one.
-        looks: the seeds after which that study had its interim looks, ascending.
+        looks: the number of seeds at each interim look of that study, ascending.
 
     Raises:
-        InputError: more seeds than the plan of the looks has, or more recipes than there are.
+        InputError: there are more seeds than in the plan of the looks, or more recipes than exist.
     """
     seeds = MIN_SEEDS if config.max_seeds else config.seeds
     end = (previous.looks_end or previous.max_seeds) if previous else None
@@ -37,7 +37,7 @@ def resolve(
         interventions=config.interventions,
         semantic_ids=config.semantic_ids,
         baselines=config.baselines,
-        # With more seeds, a study that is resumed still has its number of recipes.
+        # With more seeds, a resumed study keeps its number of recipes.
         tune=previous.tune
         if config.tune is None and previous
         else recipes_to_try(config.tune, config.budget, seeds),

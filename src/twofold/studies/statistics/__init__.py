@@ -1,1 +1,1 @@
-"""What a verdict is computed from: whether the data can decide, by which rule, and how many do."""
+"""The statistics of verdicts: whether the data can decide, the decision rule, looks and power."""

@@ -1,4 +1,4 @@
-"""When a study ends: after so many seeds, or as soon as nothing is open."""
+"""The interim looks of a study: after which numbers of seeds, and when it ends."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,20 +9,20 @@ from twofold.records import InputError, Task
 from twofold.studies.verdict import TaskVerdict, is_final
 
 _WORTH_TELLING = 2.0
-"""Seconds; a seed that takes less was there already."""
+"""In seconds; a seed that takes less had been trained before."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Where a study stands.
+    """The progress of a study through its looks.
 
     Attributes:
-        seeds: trained models of each arm at this look.
-        taken: the seeds of every look so far, this one the last.
-        planned: those of every look, past and to come; None where a single one was planned.
-        most: the seeds that it may have in the end.
+        seeds: the number of trained models of each arm at this look.
+        taken: the number of seeds at every look so far, including this one.
+        planned: the number of seeds at every planned look; None if a single look is planned.
+        most: the largest number of seeds of the study.
     """
 
     seeds: int
@@ -31,18 +31,18 @@ class Looks:
     most: int
 
     def log_plan(self) -> None:
-        """Say in the log, before the first look of several, when they are."""
+        """Log the planned looks, before the first one of several."""
         if self.planned and len(self.planned) > 1 and len(self.taken) == 1:
             *others, last = self.planned
             others_named = ", ".join(map(str, others))
             _log.info("interim looks are planned after %s and %d seeds", others_named, last)
 
     def log_cost(self, seconds: float, outlooks: Iterable[str] = ()) -> None:
-        """Say in the log what all seeds will take and may find, given the first one.
+        """Log the expected cost of all seeds and the expected power, after the first seed.
 
         Args:
-            seconds: what the first seed took; nothing is said where it was there already.
-            outlooks: sentences; made only if they are said.
+            seconds: the duration of the first seed; nothing is logged if it was trained before.
+            outlooks: sentences about the power, computed only if they are logged.
         """
         if seconds < _WORTH_TELLING or self.most == 1:
             return
@@ -57,17 +57,18 @@ class Looks:
 def looks_end(
     seeds: int, max_seeds: int | None, taken: Sequence[int], before: int | None
 ) -> int | None:
-    """The seeds at which the error of all looks is spent; None where one look may spend it all.
+    """The number of seeds at which the error of all looks is spent; None if one look may spend all
+    of it.
 
-    A plan that a look was taken by is kept. Its levels were those of an error that is spent at its
-    end: a later end would spend a part of it twice, and an earlier one could be chosen for what the
-    look showed.
+    The plan is kept once a look was taken. The levels of that look depend on the plan's end: a
+    later end would spend a part of the error twice, and an earlier end could be chosen after seeing
+    the look's result.
 
     Args:
-        seeds: those of a study whose number is fixed.
-        max_seeds: the most of one that may grow; None for a fixed number.
+        seeds: the number of seeds, if it is fixed.
+        max_seeds: the largest number of seeds of a study with looks; None for a fixed number.
         taken: the looks of an earlier run, ascending.
-        before: the end of its plan; None where it had none.
+        before: the end of that run's plan; None if it had none.
 
     Raises:
         InputError: there are more seeds than the plan has.
@@ -90,14 +91,14 @@ def looks_end(
 def looks_at(
     seeds: int, max_seeds: int | None, taken: Sequence[int], end: int | None
 ) -> Iterator[Looks]:
-    """The looks of a study, to be taken until nothing is open.
+    """The looks of a study, to be taken until every verdict is final.
 
-    A look that an earlier run ended with is taken again; those before it are over: with other looks
-    to come their levels would be others.
+    The last look of an earlier run is taken again. Looks before it are not repeated, since their
+    levels depended on the looks that were then planned.
 
     Args:
         seeds, max_seeds, taken: see `looks_end`.
-        end: what it returns.
+        end: the result of `looks_end`.
     """
     if max_seeds is None or end is None:
         own = [*(look for look in taken if look < seeds), seeds]
@@ -113,11 +114,11 @@ def looks_at(
 
 
 def are_final(answers: Sequence[Mapping[Task, TaskVerdict]], looks: Looks) -> bool:
-    """Whether a study ends at this look; the log says what is open.
+    """Whether a study ends at this look; the number of open verdicts is logged.
 
     Args:
         answers: the verdicts on each question, by task.
-        looks: where the study stands.
+        looks: the progress of the study.
     """
     verdicts = [verdict for answer in answers for verdict in answer.values()]
     still_open = sum(not is_final(verdict) for verdict in verdicts)

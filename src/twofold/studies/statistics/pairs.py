@@ -1,8 +1,7 @@
-"""Pairs of items that one task's training data join: what H2 says that the tasks learn from each
-other.
+"""Pairs of items in the training data of each task, which H2 says the tasks learn from each other.
 
-*Together*: both occur in one user's training history. *Relevant*: both are relevant items to one
-training query (equal normalised text).
+*Together*: both items occur in one user's training history. *Relevant*: both items are relevant to
+one training query (equal normalised text).
 """
 
 from dataclasses import dataclass
@@ -18,14 +17,15 @@ from twofold.studies.values import Value
 from twofold.tasks.prepared import PreparedDataset
 
 _ROWS = 512
-"""The items whose pairs are counted at once."""
+"""The number of items whose pairs are counted at once."""
 
 PairClass = Literal["both", "together only", "relevant only", "neither"]
 CLASSES: tuple[PairClass, ...] = get_args(PairClass)
 _SMALL = 20_000
 _WORK_SMALL, _WORK_LARGE = 2_000_000_000, 100_000_000
-"""The most pairs that are counted for each task; beyond, users or queries are sampled. A matrix
-of up to `_SMALL` items fits in memory whatever is in it; above, the counted pairs must fit."""
+"""The largest number of pairs that are counted for each task; with more, users or queries are
+sampled. For up to `_SMALL` items, even a full matrix fits in memory; for more items, the counted
+pairs must fit."""
 
 
 class Sampled(Value):
@@ -36,8 +36,8 @@ class Sampled(Value):
 
 
 class PairCounts(Value):
-    """Pairs of each class, and how often pairs of one task are also pairs of the other, next to
-    what random pairs would give."""
+    """The number of pairs of each class, and the share of one task's pairs that are also pairs of
+    the other task, compared with random pairs."""
 
     both: int
     together_only: int = pydantic.Field(alias="together only")
@@ -50,7 +50,7 @@ class PairCounts(Value):
     looked_at: Sampled
 
     def of(self, name: PairClass) -> int:
-        """Pairs of one class."""
+        """The number of pairs of one class."""
         pairs: int = getattr(self, name.replace(" ", "_"))
         return pairs
 
@@ -61,7 +61,7 @@ class Pairs:
 
     Attributes:
         together, relevant: see the module.
-        sampled: the shares of the data that they rest on.
+        sampled: the shares of the data from which the pairs were counted.
     """
 
     together: sp.csr_array
@@ -70,14 +70,14 @@ class Pairs:
 
     @cached_property
     def known_only_to(self) -> dict[Task, sp.csr_array]:
-        """The pairs that only one task joins."""
+        """By task, the pairs that are only in its training data."""
         return {
             "recommendation": _without(self.together, self.relevant),
             "search": _without(self.relevant, self.together),
         }
 
     def counts(self) -> PairCounts:
-        """How many pairs there are of each class, and how far the tasks are redundant."""
+        """The number of pairs of each class, and the redundancy of the tasks."""
         n = self.together.shape[0]
         together, relevant = self.together.nnz // 2, self.relevant.nnz // 2
         both = self.together.multiply(self.relevant).nnz // 2
@@ -121,7 +121,7 @@ class Pairs:
 
 
 def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
-    """The pairs that the training data of each task join."""
+    """The pairs in the training data of each task."""
     n = len(dataset.catalog)
     histories = list(dataset.training_histories.values())
     answers = dataset.task("search").items_by_query
@@ -131,7 +131,7 @@ def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
 
 
 def _joined(groups: list[Ints], n: int, seed: int) -> tuple[sp.csr_array, float]:
-    """Which items share a group, and the share of the groups that was counted."""
+    """The pairs of items that share a group, and the share of groups that was counted."""
     order = np.random.default_rng(seed).permutation(len(groups))
     work = np.cumsum([len(groups[row]) ** 2 for row in order]) if groups else np.zeros(0)
     limit = _WORK_SMALL if n <= _SMALL else _WORK_LARGE
@@ -140,7 +140,7 @@ def _joined(groups: list[Ints], n: int, seed: int) -> tuple[sp.csr_array, float]
     columns = np.concatenate([*taken, np.zeros(0, dtype=np.int64)])
     ones = np.ones(len(columns), dtype=np.float32)
     member = sp.csr_array((ones, (rows, columns)), shape=(max(1, len(taken)), n))
-    # Block by block: where most items share a group, the counts of all take 8 bytes a pair.
+    # Block by block: if most items share a group, the counts of all take 8 bytes for each pair.
     transposed, blocks = member.T.tocsr(), []
     for start in range(0, n, _ROWS):
         block = (transposed[start : start + _ROWS] @ member).tocsr()

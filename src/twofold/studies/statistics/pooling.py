@@ -1,9 +1,10 @@
-"""Partial pooling: differences of one kind, each drawn towards their mean.
+"""Partial pooling: differences of one kind, each shrunk towards their mean.
 
-The largest of many slices is large by luck too. Where the slices differ by no more than their
-errors, what each says of itself is the mean of all; where they surely differ, each stays what it
-is. A normal model with an effect of each slice and a spread between them (Rubin 1981), integrated
-over the spread on a grid, so that few slices do not make it certain.
+The largest of many slices is partly large by chance. If the slices differ by no more than their
+standard errors, every estimate becomes the mean of all; if they clearly differ, the estimates stay
+as they are. The model is a normal hierarchical model with an effect of each slice and a standard
+deviation between them (Rubin 1981), which is integrated on a grid, since few slices leave it
+uncertain.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from twofold.records import Floats
 from twofold.studies.values import Difference
 
 _FEWEST = 3
-"""Fewer differences say nothing of the spread between them, and stay as they are."""
+"""With fewer differences, their spread cannot be estimated, and they are not shrunk."""
 _GRID = 200
 _NORMAL_95 = 1.959964
 
@@ -24,7 +25,7 @@ def pooled(estimates: Sequence[Estimate]) -> list[Difference]:
     """The differences with 95 % intervals after partial pooling, as if they were independent.
 
     Args:
-        estimates: of one kind, such as the slices of one slicing.
+        estimates: estimates of one kind, such as the slices of one slicing.
     """
     errors = np.array([estimate.standard_error for estimate in estimates])
     if len(estimates) < _FEWEST or not (errors > 0).all():
@@ -38,14 +39,14 @@ def pooled(estimates: Sequence[Estimate]) -> list[Difference]:
 
 
 def posterior(values: Floats, errors: Floats) -> tuple[Floats, Floats]:
-    """Means and standard deviations of the true values, (K,) each.
+    """The posterior means and standard deviations of the true values, (K,) each.
 
     Args:
-        values: measured, (K,).
+        values: the measured values, (K,).
         errors: their standard errors, (K,), above 0.
     """
     reach = 2 * float(np.ptp(values)) + 2 * float(errors.max())
-    spread = ((np.arange(_GRID) + 0.5) / _GRID * reach)[:, None]  # (G, 1); every one as likely
+    spread = ((np.arange(_GRID) + 0.5) / _GRID * reach)[:, None]  # (G, 1); a uniform prior
     total = errors**2 + spread**2  # (G, K)
     certainty = (1 / total).sum(axis=1, keepdims=True)
     middle = (values / total).sum(axis=1, keepdims=True) / certainty

@@ -1,9 +1,9 @@
-"""What a study can be expected to say before it is made, by seeds and test requests.
+"""The power of a future study, by seeds and test requests.
 
-Future studies are simulated from what a first one, of one seed or more, shows: the covariance of
-the arms' means from the choice of requests, what seeds and requests do together, and how much the
-means vary over the seeds. The last is hardly known from few seeds, so every simulated study draws
-it from what the first study leaves possible: a chance of 80 % is one over all of that.
+Future studies are simulated from a first study of one seed or more: from the covariance of the
+arms' means over the sampling of requests, the interaction of seeds and requests, and the seed
+variance. Few seeds give a poor estimate of the seed variance, so every simulated study draws it
+from its posterior; a probability of 80 % includes this uncertainty.
 """
 
 import math
@@ -22,55 +22,55 @@ from twofold.studies.statistics.rule import PRIMARY_WEIGHT, Levels
 from twofold.studies.values import Value
 
 AIM = 0.8
-"""The chance of a verdict that a study is planned for."""
+"""The probability of a verdict for which a study is planned."""
 USUAL_SEED_DEVIATION = 0.05
-"""The standard deviation of an arm's mean over the seeds, as a share of it, before any is seen:
-most studies so far show 2 to 8 %."""
+"""The prior standard deviation of an arm's mean over the seeds, as a share of the mean: most
+studies so far have 2 to 8 %."""
 _USUAL_DEGREES = 4
-"""How well that is known, as degrees of freedom."""
+"""The degrees of freedom of this prior."""
 
 _USUAL_INTERACTION = 0.5
-"""The part that comes and goes with the seed, of what a request is worth to one arm more than to
-the others."""
+"""The share of an arm's own request variance, which the arms do not share, that changes with the
+seed."""
 _POSSIBLE = 0.9
-"""The level of the interval of differences that a study leaves possible."""
+"""The level of the interval of differences for which a study is planned."""
 
 _DRAWS = 1000
 _MORE_SEEDS = (5, 8, 12, 20, 32)
 _MOST_SEEDS = 64
 _LOG_TIMES = 10
-"""Seeds, and doublings of the test requests, beyond which nobody goes."""
+"""The largest numbers of seeds, and of doublings of the test requests, that are considered."""
 
 
 class Needed(Value):
-    """How many decide in four of five studies; None where no number of that kind alone does."""
+    """The seeds or test requests that decide in four of five studies; None if no number does."""
 
     requests: int | None
-    """Test requests, with the seeds as they are."""
+    """The number of test requests, with the present seeds."""
     seeds: int | None
-    """Seeds, with the test requests as they are."""
+    """The number of seeds, with the present test requests."""
     together_seeds: int | None = None
-    """Where neither alone decides: seeds, with `together_requests` test requests."""
+    """If neither alone decides: the number of seeds with `together_requests` test requests."""
     together_requests: int | None = None
     of_each_seed: bool = pydantic.Field(default=False, exclude=True)
-    """Whether the test requests are those of each seed, which are others than those of the next.
-    In study.json the verdict has it: readers of its first version expect numbers here."""
+    """Whether the test requests are those of each seed, which differ between seeds. In study.json
+    this is a field of the verdict, since readers of its first version expect only numbers here."""
 
 
 Chance = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 class Plan(Value):
-    """What a study of so many seeds and test requests can be expected to say."""
+    """The probability of each verdict of a study, by its seeds and test requests."""
 
     seeds: int
-    """The most seeds."""
+    """The largest number of seeds."""
     seeds_trained: float
-    """The mean number of seeds, where the study ends as soon as it decides."""
+    """The mean number of seeds, if the study ends as soon as it decides."""
     requests: int
-    """Test requests."""
+    """The number of test requests."""
     effect: float
-    """The true difference, in smallest effects of interest."""
+    """The true difference, in units of the smallest effect of interest."""
     helps: Chance
     hurts: Chance
     no_material_difference: Chance
@@ -78,24 +78,24 @@ class Plan(Value):
 
 
 _TINY = 1e-30
-"""A variance that is not there."""
+"""The lower bound of a variance, against a division by 0."""
 
 _KINDS = ("helps", "hurts", "no material difference")
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """What a first study shows of the variances, of joint, plain and control in this order.
+    """The means and variances of a first study, for joint, plain and control in this order.
 
     Attributes:
-        means: (3,).
-        requests: covariance of the means from the choice of requests alone, (3, 3).
-        interaction: covariance of the means of models of one seed from what the seed and the
-            requests do together, (3, 3); with folds, from the choice of the fold's requests.
-        seed_variances: of the mean of one trained model, without the interaction: values that are
-            equally likely, ascending.
-        seeds: trained models of each arm.
-        request_degrees: of the clusters.
+        means: the means, (3,).
+        requests: the covariance of the means from the sampling of requests alone, (3, 3).
+        interaction: the covariance of the means of one seed's models from the interaction of seed
+            and requests, (3, 3); with folds, from the sampling of the fold's requests.
+        seed_variances: equally likely values of the seed variance of the mean of one trained model,
+            without the interaction, ascending.
+        seeds: the number of trained models of each arm.
+        request_degrees: the degrees of freedom of the clusters.
     """
 
     means: Floats
@@ -112,15 +112,15 @@ class Pilot:
         seed_deviation: float = USUAL_SEED_DEVIATION,
         redrawn: float = 0.0,
     ) -> "Pilot":
-        """From the scores of a study.
+        """The pilot from the scores of a study.
 
         Args:
-            moments: of joint, plain and control, with the same number of seeds.
-            redrawn: with one seed, which part of the variance that requests bring every other seed
-                will draw anew: 1 where folds hold out other queries, 0 without folds.
-            seed_deviation: what the standard deviation of the mean of one trained model usually
-                is, as a share of the mean; it counts as much as three seeds of three arms do, so
-                that three seeds that agree by chance promise nothing.
+            moments: the moments of joint, plain and control, with the same number of seeds.
+            redrawn: with one seed, the share of the request variance that every other seed will
+                draw anew: 1 if folds hold out other queries, 0 without folds.
+            seed_deviation: the usual standard deviation of the mean of one trained model, as a
+                share of the mean. This prior weighs as much as three seeds of three arms, so three
+                seeds that agree by chance do not suggest high power.
         """
         stacked = np.stack(moments.seed_means)
         arms, seeds = stacked.shape
@@ -145,17 +145,19 @@ class Pilot:
 
 
 def _possible_variances(usual: float, squares: float, degrees: int, interaction: float) -> Floats:
-    """Equally likely values of the variance that seeds bring, given what is usual and was seen.
+    """Equally likely values of the seed variance: quantiles of its posterior.
 
-    What was seen also holds the interaction. Where that is most of it, it says little of the rest.
+    The observed variance includes the interaction. If the interaction is most of it, the data say
+    little about the seed variance.
 
     Args:
-        usual: the variance before any seed is seen, known with `_USUAL_DEGREES`.
-        squares: the sum of squares of the seed means, with so many `degrees` of freedom.
-        interaction: its part in the variance of a mean.
+        usual: the prior seed variance, with `_USUAL_DEGREES` degrees of freedom.
+        squares: the sum of squares of the seed means, with `degrees` degrees of freedom.
+        degrees: see `squares`.
+        interaction: the variance of a mean from the interaction.
     """
     values = usual * np.geomspace(1e-3, 1e3, 600)
-    # Densities of log variance: scaled inverse chi-squared before, chi-squared for what was seen.
+    # Densities of the log variance: a scaled inverse chi-squared prior, a chi-squared likelihood.
     log = -_USUAL_DEGREES / 2 * (np.log(values) + usual / values)
     log -= (degrees * np.log(values + interaction) + squares / (values + interaction)) / 2
     shares = np.cumsum(np.exp(log - log.max()))
@@ -164,10 +166,10 @@ def _possible_variances(usual: float, squares: float, degrees: int, interaction:
 
 
 def _usual_interaction(covariance: Floats) -> Floats:
-    """What seed and requests usually do together, where one seed cannot show it, (A,).
+    """The usual variance from the interaction of seed and requests, (A,), for a study of one seed.
 
     Args:
-        covariance: of the arms' means from the choice of requests, (A, A).
+        covariance: the covariance of the arms' means from the sampling of requests, (A, A).
     """
     arms = len(covariance)
     shared = float(covariance.sum() - np.trace(covariance)) / (arms * (arms - 1))
@@ -175,13 +177,13 @@ def _usual_interaction(covariance: Floats) -> Floats:
 
 
 class Futures:
-    """Studies to come, simulated from a pilot.
+    """Future studies, simulated from a pilot.
 
     Args of the constructor:
-        pilot: what is known.
+        pilot: the means and variances of the first study.
         sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
         differences: the true joint - plain and joint - control.
-        draws: simulated studies.
+        draws: the number of simulated studies.
     """
 
     def __init__(
@@ -192,7 +194,7 @@ class Futures:
         draws: int = _DRAWS,
     ) -> None:
         self._pilot, self._share, self._draws = pilot, sesoi_share, draws
-        # The same numbers in every simulation: what differs is the plan.
+        # The same random numbers in every simulation, so that only the plan differs.
         self._rng = np.random.default_rng(0)
         self._root = _root(pilot.requests)
         self._seed_variance = self._rng.choice(pilot.seed_variances, draws)
@@ -203,12 +205,12 @@ class Futures:
     def chances(
         self, looks: Sequence[int], times: float = 1.0, levels: Sequence[Levels] | None = None
     ) -> dict[str, float]:
-        """The chance of each verdict, and the mean number of seeds that are trained.
+        """The probability of each verdict, and the mean number of seeds that are trained.
 
         Args:
-            looks: the seeds of its interim looks; it ends with a verdict, or with the last one.
-            times: how many times as many test requests as the pilot has.
-            levels: of the looks.
+            looks: the number of seeds at each look; a study ends with a verdict or the last look.
+            times: the number of test requests, as a multiple of the pilot's.
+            levels: the significance levels of the looks.
         """
         self._rng = np.random.default_rng(1)
         levels = levels or [Levels.of(looks if len(looks) > 1 else None, look) for look in looks]
@@ -224,7 +226,7 @@ class Futures:
         return {**chances, "not enough data": float((verdicts < 0).mean()), "seeds": trained.mean()}
 
     def _verdicts(self, seed_means: Floats, times: float, levels: Levels) -> Floats:
-        """The verdict of each simulated study by its place in `_KINDS`, -1 without one."""
+        """The verdict of each simulated study as its index in `_KINDS`, or -1 without one."""
         share = self._share
         factor = self._rng.chisquare(self._pilot.request_degrees, self._draws)
         factor /= self._pilot.request_degrees
@@ -245,7 +247,7 @@ class Futures:
         outside = [tails[f"{arm}, upper bound"][1] for arm in ("plain", "control")]
         outside += [tails[f"{arm}, lower bound"][0] for arm in ("plain", "control")]
         same = np.maximum.reduce(outside)
-        # As if the other task showed nothing: its hypotheses keep their part of the error.
+        # The other task is assumed to reject nothing: its hypotheses keep their part of the error.
         alpha = levels.two_sided * PRIMARY_WEIGHT / 2
         verdicts = np.full(self._draws, -1)
         verdicts[2 * above <= alpha], verdicts[2 * below <= alpha] = 0, 1
@@ -255,7 +257,7 @@ class Futures:
     def _tails(
         self, seed_means: Floats, weights: Floats, times: float, factor: Floats
     ) -> tuple[Floats, Floats]:
-        """One-sided p-values of a contrast: of 0 or less, and of 0 or more."""
+        """One-sided p-values of the null hypotheses that a contrast is 0 or less, and 0 or more."""
         seeds = seed_means.shape[-1]
         pilot = self._pilot
         value = seed_means.mean(axis=-1) @ weights
@@ -278,7 +280,7 @@ class Futures:
         return tails[0], tails[1]
 
     def _noise(self, seeds: int, times: float) -> Floats:
-        """What each seed adds to the means of its models, by itself and with its requests."""
+        """The deviations of each seed's means: seed effect plus interaction with the requests."""
         interaction = self._pilot.interaction / times
         noise = self._normal(3, seeds)
         if not (interaction - np.diag(np.diag(interaction))).any():
@@ -293,21 +295,21 @@ class Futures:
 
 
 def _root(covariance: Floats) -> Floats:
-    """A root of a covariance; what is below 0 by chance is 0."""
+    """A square root of a covariance matrix; eigenvalues below 0 are set to 0."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
 
 
 def needed(moments: Moments, requests: int, sesoi_share: float) -> Needed:
-    """Seeds, or test requests, with which a new study decides with a chance of 80 %.
+    """The seeds or test requests with which a new study decides with a probability of 80 %.
 
-    The difference that was measured is uncertain, and a study planned for it alone is often too
-    small. So the plan is for each difference that the study leaves possible and that a study can
-    settle: none, and one of at least twice the smallest effect of interest.
+    The measured difference is uncertain, and a study planned for it alone is often too small. So
+    the plan must decide for every difference that is plausible after the study and that a study can
+    decide: no difference, and one of at least twice the smallest effect of interest.
 
     Args:
-        moments: of joint, plain and control in a study that did not decide.
-        requests: its test requests.
+        moments: the moments of joint, plain and control in a study that did not decide.
+        requests: its number of test requests.
     """
     pilot = Pilot.of(moments)
     sesoi = sesoi_share * float(pilot.means[1])
@@ -339,7 +341,7 @@ def needed(moments: Moments, requests: int, sesoi_share: float) -> Needed:
 
 
 def _possible_differences(moments: Moments, sesoi: float) -> list[float]:
-    """True differences to plan for: those that a study leaves possible and a larger one settles."""
+    """True differences to plan for: plausible after the study, and decidable by a larger one."""
     bounds = [
         bound
         for weights in ((1, -1, 0), (1, 0, -1))
@@ -355,7 +357,7 @@ def _possible_differences(moments: Moments, sesoi: float) -> list[float]:
 
 
 def _smallest(holds: Callable[[int], bool], low: int, high: int) -> int | None:
-    """The smallest number for which a condition holds that, once met, stays so."""
+    """The smallest number that meets a condition, if all larger numbers meet it as well."""
     if not holds(high):
         return None
     while low < high:
@@ -375,16 +377,17 @@ def power_table(
     times: Sequence[float] = (1.0, 4.0),
     effects: Sequence[float] = (0.0, 1.0, 2.0, 4.0),
 ) -> list[Plan]:
-    """The chance of each verdict by seeds, test requests and true effect, from a first study.
+    """The probability of each verdict by seeds, test requests and true effect, from a first study.
 
     Args:
-        moments: of joint, plain and control in the first study, which may be of one seed.
-        requests: its test requests.
+        moments: the moments of joint, plain and control in the first study of one seed or more.
+        requests: its number of test requests.
         sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
         seed_deviation, redrawn: as in `Pilot.of`.
-        looks: the seeds to tell of, each as a study of its own.
+        looks: the numbers of seeds, each as a separate study.
         times: multiples of the test requests.
-        effects: joint - plain and joint - control, in smallest effects of interest.
+        effects: the true joint - plain and joint - control, in units of the smallest effect of
+            interest.
     """
     pilot = Pilot.of(moments, seed_deviation, redrawn)
     rows = []

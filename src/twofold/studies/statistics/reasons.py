@@ -4,7 +4,7 @@ from twofold.studies.statistics.rule import Direction, Effect, Pair, Verdict, pa
 from twofold.studies.statistics.task_scores import TOP, TaskScores
 
 LEVEL = 0.95
-"""The level of every interval whose name does not say another."""
+"""The level of every interval, unless its name states another level."""
 
 BETWEEN = "joint lies between the plain arm and the step-matched control"
 
@@ -21,7 +21,7 @@ def reason_of(verdict: Verdict, effect: Effect | None, scores: TaskScores, shown
 
     Args:
         effect: the effect at the ranks that the verdict names, if it names any.
-        shown: the effect in the primary measure.
+        shown: the significant effect in the primary measure.
     """
     if verdict in _REASONS:
         return _REASONS[verdict]

@@ -1,9 +1,10 @@
-"""From p-values to the verdicts of a study.
+"""The rule that gives the verdicts of a study from p-values.
 
-Hypotheses of one task: joint and the others are equal in the primary measure, and so in nDCG@10.
-Each is tested against the plain arm and the step-matched control at once, and its p-value is the
-larger one. The hypotheses of all tasks are tested together by Holm's rule, which is the closed test
-with weighted Bonferroni intersections; the primary measure has four fifths of the weight.
+The null hypotheses of one task are that joint equals the other arms in the primary measure, and
+that it equals them in nDCG@10. Joint is tested against the plain arm and the step-matched control,
+and the p-value is the larger one. The hypotheses of all tasks are corrected together by Holm's
+procedure, which is the closed test with weighted Bonferroni intersections; the primary measure has
+four fifths of the weight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,10 @@ from twofold.evaluation.significance import Estimate, Moments
 from twofold.records import Task
 
 ALPHA = 0.05
-"""The error of *helps* and *hurts*, two-sided, over all tasks; and of each other verdict."""
+"""The type I error of *helps* and *hurts*, two-sided, over all tasks; and of each other verdict."""
 
 PRIMARY_WEIGHT = 0.8
-"""The share of the error that goes to the primary measure where nDCG@10 is tested too."""
+"""The share of the error for the primary measure, if nDCG@10 is tested too."""
 
 Question = Literal["transfer", "replace"]
 Direction = Literal["helps", "hurts", "open"]
@@ -33,7 +34,7 @@ Verdict = Literal[
     "not enough data",
 ]
 Effect = Literal["helps", "hurts", "not worse"]
-"""What joint does where `only deeper` or `only at the top` names the place."""
+"""The effect at the ranks that `only deeper` or `only at the top` names."""
 
 Pair = Mapping[Literal["plain", "control"], Estimate]
 """Joint minus the plain arm, and minus the step-matched control."""
@@ -41,11 +42,11 @@ Pair = Mapping[Literal["plain", "control"], Estimate]
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The levels at which a study tests at this look.
+    """The significance levels of a look.
 
     Attributes:
-        two_sided: of *helps* and *hurts*.
-        one_sided: of *no material difference* and *not worse*.
+        two_sided: the level of *helps* and *hurts*.
+        one_sided: the level of *no material difference* and *not worse*.
     """
 
     two_sided: float = ALPHA
@@ -53,7 +54,7 @@ class Levels:
 
     @classmethod
     def of(cls, looks: Sequence[int] | None, seeds: int) -> "Levels":
-        """The levels after so many seeds by a plan of looks; those of a single look without one."""
+        """The levels at `seeds` seeds in a plan of looks; without a plan, those of one look."""
         if looks is None:
             return cls()
         return cls(2 * level(looks, seeds, ALPHA / 2), level(looks, seeds, ALPHA))
@@ -61,11 +62,11 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a test of both contrasts found.
+    """The result of the test of both contrasts.
 
     Attributes:
-        p: two-sided, the larger of both contrasts; 1 where their signs differ.
-        above: whether joint is the better one.
+        p: the larger two-sided p-value of both contrasts; 1 if their signs differ.
+        above: whether joint is better.
     """
 
     p: float
@@ -78,7 +79,7 @@ class Found:
         return cls(min(1.0, 2 * min(above, below)), above < below)
 
     def direction(self, adjusted: float, alpha: float) -> Direction:
-        """What it shows at the level `alpha`, given its adjusted p-value."""
+        """The significant direction at the level `alpha`, given the adjusted p-value."""
         if adjusted > alpha:
             return "open"
         return "helps" if self.above else "hurts"
@@ -90,17 +91,19 @@ def pair_of(moments: Moments) -> Pair:
 
 
 def p_same(moments: Moments, share: float) -> float:
-    """One-sided p-value of: some difference is at least `share` of the plain arm's mean in size.
+    """The one-sided p-value of the equivalence test. Its null hypothesis is that the absolute
+    difference to some arm is at least `share` of the plain arm's mean.
 
-    The mean of the plain arm is an estimate as well, so that the bound varies; hence joint is
-    compared with 1 + share and 1 - share times the plain arm, not a difference with a number.
+    The plain arm's mean is also an estimate, so the bound varies. Joint is therefore compared with
+    1 + share and 1 - share times the plain arm, instead of a difference with a fixed number.
     """
     above = (moments.contrast((1, -1 - share, 0)), moments.contrast((1, -share, -1)))
     return max(*(estimate.p_below for estimate in above), p_not_worse(moments, share))
 
 
 def p_not_worse(moments: Moments, margin: float) -> float:
-    """One-sided p-value of: joint is worse than an arm by `margin` of the plain mean or more."""
+    """The one-sided p-value of the non-inferiority test. Its null hypothesis is that joint is worse
+    than some arm by `margin` of the plain arm's mean or more."""
     below = (moments.contrast((1, -1 + margin, 0)), moments.contrast((1, margin, -1)))
     return max(estimate.p_above for estimate in below)
 
@@ -119,12 +122,13 @@ def adjusted(
 def conclude(
     question: Question, primary: Direction, top: Direction, same: bool, not_worse: bool
 ) -> tuple[Verdict, Effect | None]:
-    """The verdict, and what joint does where the verdict names a place.
+    """The verdict, and the effect at the ranks that it names, if it names any.
 
     Args:
-        primary, top: what is shown in the primary measure and in nDCG@10.
-        same: both differences are surely inside the smallest effect of interest.
-        not_worse: joint is surely not worse than both arms by the margin.
+        primary, top: the significant directions in the primary measure and in nDCG@10.
+        same: whether both differences are significantly smaller than the smallest effect of
+            interest.
+        not_worse: whether non-inferiority to both arms by the margin is significant.
     """
     if question == "replace":
         return _replace(primary, top, not_worse)

@@ -1,4 +1,4 @@
-"""What the verdict on one task rests on, and whether it can distinguish arms at all."""
+"""The scores behind the verdict on one task, and whether they can distinguish arms at all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ from twofold.evaluation.significance import MIN_SEEDS, Moments, has_folds
 from twofold.records import Floats, InputError, Ints
 
 ROLES = ("joint", "plain", "control")
-"""The arms of a verdict, in the order of weights in contrasts."""
+"""The arms of a verdict, in the order of the weights of contrasts."""
 
 TOP = Measure("nDCG", 10)
-"""What the first ranks are worth: no verdict may contradict it."""
+"""The measure of the first ranks, which no verdict may contradict."""
 
 MOST_OF_CATALOG = 0.5
-"""The largest share of the catalog that an answer may hold for the measure to say something."""
+"""The largest share of the catalog in the first k ranks for an informative measure."""
 USUAL_PART_OF_CATALOG = 0.1
-"""Where the usual answer holds a larger share of the catalog, a shorter one is judged."""
+"""If the first 30 ranks are a larger share of the catalog, a smaller k is the default."""
 FEWEST_UNITS = 20
-"""The fewest test users, or queries without one, that a verdict may rest on."""
+"""The smallest number of test users, or queries without a user, for a verdict."""
 FEWEST_FOUND = 5
-"""The fewest of them for which some arm finds a relevant item."""
+"""The smallest number of them for which some arm retrieves a relevant item."""
 FEWEST_SEEDS = 2
-"""The fewest trained models of an arm that show how much trainings vary."""
+"""The smallest number of seeds with which the seed variance can be estimated."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,15 @@ class TaskScores:
     """The primary measure of one task, by request; and the measure of the first ranks.
 
     Attributes:
-        joint, plain, control: (S, R) each; with folds, NaN where a seed has not the request.
-        clusters: (R,), the number of the user or query that each request is resampled with.
-        rises: for each arm (`joint`, `control`) whose training a cap ended while its validation
-            rose, by what share it rose in the last third of its steps.
-        catalog: the number of items that are ranked; None where it is not known.
+        joint, plain, control: the scores, (S, R) each; with folds, a score is NaN if the seed
+            does not test the request.
+        clusters: the cluster of each request, (R,): its user, or the query itself.
+        rises: for each arm (`joint`, `control`), the relative rise of its validation score in the
+            last third of its steps, if a cap ended its training while the score rose.
+        catalog: the number of items that are ranked; None if it is not known.
         measure: the primary measure.
-        top: nDCG@10 of joint, plain and control, (S, R) each; None where the primary measure
-            itself looks at the first ranks.
+        top: nDCG@10 of joint, plain and control, (S, R) each; None if the primary measure
+            itself weights the first ranks.
     """
 
     joint: Floats
@@ -54,17 +55,17 @@ class TaskScores:
 
     @property
     def arms(self) -> tuple[Floats, Floats, Floats]:
-        """In the order of `ROLES`."""
+        """The scores in the order of `ROLES`."""
         return self.joint, self.plain, self.control
 
     @property
     def seeds(self) -> int:
-        """The trained models of the arm that has fewest."""
+        """The number of seeds of the arm with the fewest."""
         return min(map(len, self.arms))
 
     @property
     def requests(self) -> int:
-        """The test requests of one seed."""
+        """The number of test requests of one seed."""
         requests = int(self.joint.shape[1])
         return round(requests / len(self.joint)) if has_folds(self.joint) else requests
 
@@ -85,14 +86,14 @@ class TaskScores:
 
 
 def primary_measure(catalog: int, name: str | None = None) -> Measure:
-    """The measure that decides: Recall@30, or a smaller k where the catalog is small.
+    """The primary measure, which decides: Recall@30, or Recall@10 if the catalog is small.
 
     Args:
-        catalog: items that are ranked.
-        name: the user's choice; of the measures that every evaluation reports.
+        catalog: the number of items that are ranked.
+        name: the user's choice, one of the measures that every evaluation reports.
 
     Raises:
-        InputError: it is none of them.
+        InputError: an unknown measure.
     """
     if name is None:
         usual = PRIMARY.k <= USUAL_PART_OF_CATALOG * catalog
@@ -109,7 +110,7 @@ def has_top(measure: Measure) -> bool:
 
 
 def why_degenerate(scores: TaskScores) -> str | None:
-    """Why the measure cannot distinguish the arms, whatever they learned; None where it can."""
+    """Why the measure cannot distinguish the arms, whatever they learned; None if it can."""
     if not all(np.isfinite(_present(arm)).all() for arm in (*scores.arms, *(scores.top or ()))):
         return "some scores are not numbers"
     if not any(_present(arm).any() for arm in scores.arms):
@@ -144,7 +145,7 @@ def _why_too_few(scores: TaskScores) -> str | None:
 
 
 def _present(arm: Floats) -> Floats:
-    """An arm's scores, (S, R); with folds, those of the seed that has the request, (1, R)."""
+    """An arm's scores, (S, R); with folds, those of the seed that tests the request, (1, R)."""
     return np.nansum(arm, axis=0)[None] if has_folds(arm) else arm
 
 

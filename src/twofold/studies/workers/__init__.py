@@ -1,1 +1,1 @@
-"""The units of a study, and the workers that run them, in this process or in several."""
+"""The units of a study, and the workers that run them in one or several processes."""

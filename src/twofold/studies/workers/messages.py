@@ -22,7 +22,7 @@ _LOGGER = "twofold"
 
 
 def log_level() -> int:
-    """The log level of the study, which its workers take over."""
+    """The log level of the study, which its workers use as well."""
     return logging.getLogger(_LOGGER).getEffectiveLevel()
 
 
@@ -31,8 +31,8 @@ def run_job(next_job: Callable[[], Job], level: int, send: Send) -> None:
 
     Args:
         next_job: reads the job; its errors are sent as well.
-        level: the study's level of the log.
-        send: sends a message, from this thread.
+        level: the log level of the study.
+        send: sends a message; it is called from this thread.
     """
     logger, forwarder = logging.getLogger(_LOGGER), _Forwarder(send)
     logger.setLevel(level)
@@ -59,7 +59,7 @@ def is_result(unit: Unit, kind: str, content: Any) -> bool:
 
 
 class _Forwarder(logging.handlers.QueueHandler):
-    """Sends records of the log, with their arguments filled in."""
+    """Sends log records, with their arguments filled in."""
 
     def __init__(self, send: Send) -> None:
         super().__init__(queue.SimpleQueue())
@@ -70,7 +70,7 @@ class _Forwarder(logging.handlers.QueueHandler):
 
 
 def _picklable(error: BaseException) -> BaseException:
-    """An error with its traceback as a note; one that cannot be pickled by its message alone."""
+    """An error with its traceback as a note; if it cannot be pickled, only its message is kept."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))

@@ -1,6 +1,6 @@
 """Runs the units of a study in order, on an executor.
 
-`processes.py` has the executor of one machine, `twofold.cluster.study` that of a Ray cluster.
+`processes.py` has the executor of one machine, `twofold.cluster.study` the one of a Ray cluster.
 """
 
 import logging
@@ -13,16 +13,16 @@ from twofold.studies.workers.units import StudyContext, Unit, pending_units, run
 from twofold.tasks.prepared import PreparedDataset
 
 MEMORY = 1 << 30
-"""The bytes that a worker takes, in addition to those that grow with the data."""
+"""The memory of a worker in bytes, in addition to the part that grows with the data."""
 MEMORY_OF_DATA = 16
-"""A worker takes so many times the bytes of the dataset's tables."""
+"""The memory of a worker that grows with the data, as a multiple of the tables' bytes."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The number of workers, each of which runs one unit at a time, and of threads of each."""
+    """The number of workers, each of which runs one unit at a time, and the threads of each."""
 
     workers: int
     threads: int
@@ -39,11 +39,11 @@ class Pool(Protocol):
     def size(self) -> int: ...
 
     def start(self, unit: Unit, results: Mapping[Unit, Any]) -> None:
-        """Start a unit; never more than `size` at once."""
+        """Start a unit; at most `size` units run at once."""
         ...
 
     def finished(self) -> tuple[Unit, Any]:
-        """Wait for a unit to finish; return it, and its result.
+        """Wait until a unit has finished; return the unit and its result.
 
         Raises:
             InputError: a unit failed.
@@ -52,7 +52,7 @@ class Pool(Protocol):
 
 
 class Executor(Protocol):
-    """What runs a study: this machine, or the machines of a cluster."""
+    """Runs the units of a study on this machine, or on the machines of a cluster."""
 
     def allocate(
         self,
@@ -62,15 +62,15 @@ class Executor(Protocol):
         dataset: PreparedDataset,
         device: str,
     ) -> Resources:
-        """The given numbers, or the default: as many as the machines have room for.
+        """The given numbers, or the default: as many as the machines have threads and memory for.
 
-        The threads of a unit never depend on the memory that happens to be free, since bits do.
+        The threads of a unit never depend on the free memory, since results depend on threads.
 
         Args:
-            workers: None for as many as there are threads and memory for.
-            threads: of each worker; None for the default of the executor.
-            units: how many could run at once.
-            dataset: what every worker holds.
+            workers: the number of workers; None for as many as threads and memory allow.
+            threads: the threads of each worker; None for the default of the executor.
+            units: the number of units that could run at once.
+            dataset: the dataset, which every worker loads.
             device: `cpu` or `cuda`.
         """
         ...
@@ -81,7 +81,7 @@ class Executor(Protocol):
 
 
 def worker_memory(dataset: PreparedDataset) -> int:
-    """The bytes that a worker takes, about."""
+    """The approximate memory of a worker, in bytes."""
     tables = (dataset.catalog.items, dataset.interactions, dataset.queries, dataset.qrels)
     return MEMORY + MEMORY_OF_DATA * sum(int(table.estimated_size()) for table in tables)
 
@@ -89,10 +89,10 @@ def worker_memory(dataset: PreparedDataset) -> int:
 def run_units(
     targets: Iterable[Unit], context: StudyContext, pool: Pool, results: dict[Unit, Any]
 ) -> Iterator[tuple[Unit, Any]]:
-    """Run units, and those that they need; yield each one with its result when it has finished.
+    """Run units and those that they need; yield each unit with its result when it has finished.
 
     Args:
-        targets: the units to run; one that is done already is left out.
+        targets: the units to run; finished ones are skipped.
         context: the study.
         pool: the workers.
         results: all results so far; new ones are added.
@@ -111,7 +111,7 @@ def run_units(
 
 
 class SerialPool:
-    """Runs one unit after the other, in this process.
+    """Runs one unit after another in this process.
 
     Args:
         context: the study.

@@ -1,9 +1,9 @@
-"""Several units of a study at once on this machine, each in a worker: a process of its own.
+"""Runs several units of a study at once on this machine, each in a worker process.
 
-Small models use two threads badly, and the units of a study are independent. A worker is started as
-a command and not as a copy of this process, nor by `multiprocessing`, which would run a user's
-script or notebook once more; and it is spoken to through one socket, whose end each side notices:
-a worker that was killed is known by name, and no worker outlives its study.
+Small models make poor use of two threads, and the units of a study are independent. A worker is
+started as a command, since a fork would copy this process and `multiprocessing` would run a user's
+script or notebook again. It communicates through one socket. Each side notices if the socket is
+closed: a killed worker is reported by its unit, and no worker outlives its study.
 """
 
 import contextlib
@@ -33,8 +33,7 @@ from twofold.tasks.prepared import PreparedDataset
 class LocalExecutor:
     """Runs a study on this machine; see `twofold.studies.workers.pool.Executor`.
 
-    By default all threads of this process are in use, in workers with an equal share each; on a
-    GPU there is one worker.
+    By default the workers share all threads of this process equally; on a GPU there is one worker.
     """
 
     def allocate(
@@ -56,7 +55,7 @@ class LocalExecutor:
 
     @contextlib.contextmanager
     def pool(self, context: StudyContext, resources: Resources) -> Iterator[Pool]:
-        """This process for one worker, processes for several."""
+        """A pool in this process for one worker, and of processes for several."""
         if resources.workers == 1:
             yield SerialPool(context)
             return
@@ -68,13 +67,13 @@ class LocalExecutor:
 
 
 def free_memory() -> int:
-    """The bytes that this process may still take; a lot where the system does not say."""
+    """The memory in bytes that this process may still allocate; very large if it is unknown."""
     free = [1 << 62]
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         line = next(line for line in lines if line.startswith("MemAvailable:"))
         free.append(1024 * int(line.split()[1]))
-    with contextlib.suppress(OSError, ValueError):  # a container with a limit of its own
+    with contextlib.suppress(OSError, ValueError):  # a container with its own limit
         own = Path("/sys/fs/cgroup")
         limit = int((own / "memory.max").read_text())
         free.append(limit - int((own / "memory.current").read_text()))
@@ -94,7 +93,7 @@ class ProcessPool:
 
     Args:
         context: the study.
-        size: the most workers.
+        size: the largest number of workers.
     """
 
     def __init__(self, context: StudyContext, size: int) -> None:
@@ -110,7 +109,7 @@ class ProcessPool:
             self._workers.append(worker)
             jobs[:0] = self._setup
         worker.unit = unit
-        # In a thread, as a worker that has just started reads nothing for some seconds.
+        # In a thread, since a worker does not read for some seconds after its start.
         threading.Thread(target=_send, args=(worker.connection, jobs), daemon=True).start()
 
     @cached_property
@@ -136,7 +135,7 @@ class ProcessPool:
                     return unit, content
 
     def close(self) -> None:
-        """End all workers: what they have not finished is continued by `--resume`."""
+        """End all workers; `--resume` continues their unfinished units."""
         for worker in self._workers:
             worker.connection.close()
             worker.process.kill()
@@ -147,7 +146,7 @@ class ProcessPool:
 
 
 def _start_worker() -> _Worker:
-    """A new process, which has no study yet."""
+    """A new worker process, which has not received a study yet."""
     ours, theirs = Pipe()
     with theirs:
         serve = f"from twofold.studies.workers.processes import serve; serve({theirs.fileno()})"
@@ -156,10 +155,10 @@ def _start_worker() -> _Worker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,  # so that it shows lines, and no progress bar
+            stderr=subprocess.PIPE,  # so that it writes lines, and no progress bar
             text=True,
             errors="replace",
-            process_group=0,  # Ctrl-C is for this process, which ends the workers
+            process_group=0,  # Ctrl-C is sent to this process only, which ends the workers
         )
     relay = threading.Thread(target=_relay, args=(process,), daemon=True)
     relay.start()
@@ -167,14 +166,14 @@ def _start_worker() -> _Worker:
 
 
 def _send(connection: Connection, jobs: Sequence[bytes]) -> None:
-    """Send jobs; that a worker was killed is noticed where its result is read."""
+    """Send jobs; a killed worker is noticed when its result is read."""
     with contextlib.suppress(OSError):
         for job in jobs:
             connection.send_bytes(job)
 
 
 def _relay(process: subprocess.Popen[str]) -> None:
-    """Print what a worker writes to standard error, such as a library's warning."""
+    """Print a worker's standard error, such as a library's warning."""
     assert process.stderr is not None
     with process.stderr as lines:
         for line in lines:
@@ -210,7 +209,7 @@ def serve(descriptor: int) -> None:
     def next_job() -> Job:
         nonlocal context
         job = jobs.get()
-        context = context or pickle.loads(study)  # here, so that an error of it is sent
+        context = context or pickle.loads(study)  # here, so that its error is sent
         return context, *pickle.loads(job)
 
     while True:
@@ -218,7 +217,7 @@ def serve(descriptor: int) -> None:
 
 
 def _listen(connection: Connection, jobs: queue.SimpleQueue[bytes]) -> None:
-    """Read jobs; end this process when the study's process has ended, however it did."""
+    """Read jobs; end this process when the study's process has ended for any reason."""
     while True:
         try:
             jobs.put(connection.recv_bytes())

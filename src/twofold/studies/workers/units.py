@@ -1,10 +1,9 @@
-"""What a study does, in units of which several may be done at once, each in another process.
+"""The units of work of a study, several of which may run at once in different processes.
 
-A unit is the choice of one arm's recipe, all arms of one seed that read item texts or that read
-none, or the baselines. It reads and writes the study's folder; what it needs from other units is
-named in `needs`.
+A unit is the tuning of one arm, all arms of one condition and seed, or the baselines. It reads and
+writes the study's folder; `needs` lists the units whose results it needs.
 
-Invariant: what a unit writes does not depend on where it is done, nor on what is done meanwhile.
+Invariant: the output of a unit depends neither on where it runs nor on the other running units.
 """
 
 import time
@@ -41,12 +40,12 @@ from twofold.training.tuning import Tuned
 
 @dataclass(frozen=True, eq=False)
 class StudyContext:
-    """The study as every unit needs it; it is sent to every worker.
+    """The data of a study that every unit needs; it is sent to every worker.
 
     Attributes:
-        dataset: as it was split.
-        conditions: what is trained.
-        folder: the study's.
+        dataset: the dataset with its own split.
+        conditions: the conditions to train.
+        folder: the folder of the study.
         device: as in `twofold.train`.
         plan: the plan of the study.
     """
@@ -59,7 +58,7 @@ class StudyContext:
     _identifiers: dict[Text, IdentifiersOf] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent without what a dataset has made of itself, which is large and made again."""
+        """Pickle without the dataset's cached values, which are large and can be computed again."""
         return StudyContext, (
             replace(self.dataset),
             self.conditions,
@@ -86,8 +85,8 @@ class StudyContext:
         return ArmTraining(config, self.device, self.plan.threads, own)
 
     def baselines(self, seed: int) -> Iterable[Baseline]:
-        """The baselines that are scored on a seed's fold, none of them made yet: of other folds
-        than the first, those that take seconds."""
+        """The baselines of a seed's fold, before they are fitted; slow baselines are only in the
+        first fold."""
         config, dataset = next(iter(self.conditions.values())).training, self.folds.of(seed)
         if self.plan.baselines:
             models, place = self.folder.baseline_models, (self.device, self.plan.threads)
@@ -101,8 +100,8 @@ class Unit(Protocol):
     """A part of a study.
 
     Attributes:
-        name: what the log and an error call it.
-        needs: the units whose results it needs.
+        name: the name in the log and in errors.
+        needs: the units whose results this one needs.
     """
 
     @property
@@ -112,22 +111,22 @@ class Unit(Protocol):
     def needs(self) -> Sequence["Unit"]: ...
 
     def is_done(self, context: StudyContext) -> bool:
-        """Whether the folder holds everything that it writes, and nobody needs its result."""
+        """Whether the folder has its complete output, and no other unit needs its result."""
         ...
 
     def run(self, context: StudyContext, results: Mapping["Unit", Any]) -> Any:
-        """Run it, as far as it is not done, and return a result that can be pickled.
+        """Run the unfinished part of the unit, and return a result that can be pickled.
 
         Args:
             context: the study.
-            results: what the units that it needs returned.
+            results: the results of the units that it needs.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Make and score the baselines of one seed's fold."""
+    """Fit and evaluate the baselines of one seed's fold."""
 
     seed: int
     needs: Sequence[Unit] = ()
@@ -153,7 +152,7 @@ class Baselines:
 class Recipe:
     """Choose the recipe of one arm; the result is a `Tuned`.
 
-    Joint's trials are compared in the unit that the plain arms' recipes reach.
+    Joint's trials are compared by their validation scores relative to the plain arms'.
     """
 
     text: Text
@@ -181,12 +180,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Seed:
-    """Train and score all arms of a condition with one seed; the result is the seconds it took.
+    """Train and evaluate all arms of a condition with one seed; the result is the time in seconds.
 
     Attributes:
         text: the condition.
         seed: the seed.
-        is_tuned: whether each arm has the recipe that was chosen for it.
+        is_tuned: whether arms use tuned recipes.
     """
 
     text: Text
@@ -211,14 +210,14 @@ class Seed:
         training = replace(context.training(self.text, self.seed), tuned=tuned)
         dataset = context.folds.of(self.seed)
         run_arms(dataset, own.arms, own.folder, self.seed, training, own.transfer)
-        if context.folds.any:  # no other unit reads the same fold as these models do
+        if context.folds.any:  # no other unit needs this fold
             dataset.forget(*STARTS)
         return_memory()
         return time.monotonic() - start
 
 
 def units_of(context: StudyContext, seeds: int) -> list[Unit]:
-    """The units of a study with so many seeds; they need others in turn."""
+    """The units of a study with `seeds` seeds, without the units that these need."""
     units: list[Unit] = []
     for seed in range(seeds):
         if seed == 0 or context.folds.any:
@@ -230,13 +229,13 @@ def units_of(context: StudyContext, seeds: int) -> list[Unit]:
 def pending_units(
     targets: Iterable[Unit], context: StudyContext, results: Mapping[Unit, Any]
 ) -> list[Unit]:
-    """The units to run so that all targets are done: before each, only those that it needs, so that
-    the models of one condition are finished before those of the next one are begun.
+    """The unfinished units in the order to run: each target is preceded only by the units that it
+    needs, so the models of one condition are finished before those of the next are started.
 
     Args:
-        targets: the units that are wanted.
+        targets: the units to finish.
         context: the study.
-        results: the results that are there already.
+        results: the results so far.
     """
     wanted: dict[Unit, None] = {}
 
