@@ -210,7 +210,7 @@ class Seed:
         training = replace(context.training(self.text, self.seed), tuned=tuned)
         dataset = context.folds.of(self.seed)
         run_arms(dataset, own.arms, own.folder, self.seed, training, own.transfer)
-        if context.folds.any:  # no other unit needs this fold
+        if context.folds.any:  # no other unit needs the starts of this fold
             dataset.forget(*STARTS)
         return_memory()
         return time.monotonic() - start
