@@ -1,4 +1,4 @@
-"""One generative model for search and recommendation, and whether joining them helps.
+"""One generative model for search and recommendation, and a study of joint training.
 
 import twofold
 
@@ -53,7 +53,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Resolve a public name when it is first used, so that importing twofold loads no torch."""
+    """Import a public name on first use, so that `import twofold` does not import torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'twofold' has no attribute '{name}'")
     try:

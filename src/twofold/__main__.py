@@ -3,11 +3,11 @@
 import sys
 
 _INTERRUPTED = 130
-"""The exit code of a process that Ctrl-C ended, as shells count it."""
+"""The exit code after Ctrl-C, by the convention of shells."""
 
 
 def main() -> None:
-    """Load the command line, which takes a moment in which Ctrl-C may come, and run it."""
+    """Import and run the command line; Ctrl-C may also come during the import, which is slow."""
     try:
         from twofold.cli import main as run
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
-"""Artifacts: the folders that stages write, each with a manifest.
+"""Artifacts: the output folders of stages, which have a manifest.
 
-Invariant: a folder that has a manifest is complete. Files are written to `.NAME.partial` in the
-same parent folder, the manifest last, and the folder is renamed into place. A command holds a lock
-on its folder while it runs, which ends with its process.
+Invariant: a folder with a manifest is complete. Files are written to `.NAME.partial` in the same
+parent folder, the manifest last; then the folder is renamed. A command locks its output folder
+while it runs; the lock ends with the process.
 """
 
 import contextlib
@@ -44,10 +44,10 @@ class Manifest(TypedDict):
 
     Attributes:
         format: the version of the format.
-        kind: what the artifact is, such as `model`.
-        config: how it was made, by the stage that made it.
-        versions: versions of Python and of packages.
-        files: relative path -> SHA-256, of all other files.
+        kind: the kind of the artifact, such as `model`.
+        config: how the artifact was made, as recorded by its stage.
+        versions: the versions of Python and of packages.
+        files: relative path -> SHA-256, for all other files.
     """
 
     format: int
@@ -58,7 +58,7 @@ class Manifest(TypedDict):
 
 
 def versions() -> dict[str, str]:
-    """The versions that bits depend on, without packages that are not installed."""
+    """The versions of Python and of the installed packages that results depend on."""
     installed = {"python": platform.python_version()}
     for package in _RECORDED:
         try:
@@ -75,7 +75,7 @@ def sha256(path: Path) -> str:
 
 
 def _digests(paths: Iterable[Path]) -> Iterator[str]:
-    """The SHA-256 of some files, several at a time: hashlib releases the interpreter's lock."""
+    """The SHA-256 of files, computed in several threads: hashlib releases the GIL."""
     with ThreadPoolExecutor() as pool:
         yield from pool.map(sha256, paths)
 
@@ -89,7 +89,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; raises InputError that names it where it cannot be read."""
+    """Read a JSON file; raises InputError with the path if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -99,7 +99,7 @@ def read_json(path: Path) -> Any:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` to `path`; a reader sees the old file or the whole new one."""
+    """Write `content` to `path`; a reader sees the old file or the complete new one."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
         file.write(content)
@@ -111,11 +111,11 @@ def replace_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
-    """Yield a new folder, which is moved to `out` with a manifest when the block ends well.
+    """Yield a new folder; if the block succeeds, write its manifest and move it to `out`.
 
     Args:
         out: the artifact's folder.
-        kind: what the artifact is.
+        kind: the kind of the artifact.
         config: how it was made.
 
     Raises:
@@ -130,7 +130,7 @@ def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
         yield partial
         seal(partial, kind, config)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # on a full disk it would take what is left
+        shutil.rmtree(partial, ignore_errors=True)  # otherwise it fills the disk further
         raise
     if out.exists():
         out.rmdir()
@@ -139,7 +139,7 @@ def write(out: Path, kind: str, config: dict[str, Any]) -> Iterator[Path]:
 
 
 def copy(folder: Path, out: Path) -> None:
-    """Copy an artifact to a new place, which holds the whole of it or nothing."""
+    """Copy an artifact to a new folder; the new folder is complete or does not exist."""
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(folder, partial)
@@ -148,7 +148,9 @@ def copy(folder: Path, out: Path) -> None:
 
 
 def real(out: Path) -> Path:
-    """The folder itself where `out` is a link to it, which need not exist yet."""
+    """The folder that a link `out` refers to, which need not exist yet; without a link, `out`
+    itself.
+    """
     try:
         return out.resolve() if out.is_symlink() else out
     except (OSError, RuntimeError) as error:
@@ -156,18 +158,19 @@ def real(out: Path) -> Path:
 
 
 _LONGEST_NAME = 240
-"""The most bytes of a folder's name: file systems take 255, and names are made from it."""
+"""The largest number of bytes in a folder's name: file systems allow 255, and other names are made
+from it."""
 
 _claimed: dict[Path, int] = {}
-"""The folders that this process holds, and the thread that does."""
+"""Folder that this process has locked -> the thread that locked it."""
 
 
 @contextmanager
 def claim(out: Path) -> Iterator[Path]:
-    """Hold the folder `out` for this process, before any work; yield it, links resolved.
+    """Lock the folder `out` for this process, before any work; yield it with links resolved.
 
-    The lock is a file next to the folder. It ends with the process, however that ends. The thread
-    that holds a folder may claim it again.
+    The lock is a file next to the folder. It ends with the process, also if the process is killed.
+    The thread that has the lock may claim the folder again.
 
     Raises:
         InputError: another process writes the folder, or it cannot be written.
@@ -201,14 +204,14 @@ def claim(out: Path) -> Iterator[Path]:
         os.close(lock)
         for folder in made:
             with contextlib.suppress(OSError):
-                folder.rmdir()  # only where nothing was written
+                folder.rmdir()  # only if nothing was written
 
 
 @contextmanager
 def waiting_for(out: Path) -> Iterator[None]:
-    """Wait until no other process makes the folder `out`, and hold it while the block runs.
+    """Lock the folder `out` while the block runs; if another process has the lock, wait for it.
 
-    For what several processes share, and the first one makes; a file next to it stays.
+    This is for folders that several processes share and the first one makes; the lock file stays.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with _lock_file(out).open("a") as lock:
@@ -222,7 +225,7 @@ def _lock_file(out: Path) -> Path:
 
 
 def _locked(out: Path) -> int:
-    """The descriptor of the locked file of a folder; the lock ends when it is closed."""
+    """The descriptor of a folder's lock file; the lock ends when it is closed."""
     path = _lock_file(out)
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -240,7 +243,7 @@ def _locked(out: Path) -> int:
                 os.close(lock)
                 raise
             return lock  # a file system without locks
-        # The process that held the lock may have removed the file since it was opened.
+        # The process that had the lock may have removed the file since it was opened.
         if _is_still(path, lock):
             os.ftruncate(lock, 0)
             os.write(lock, f"{os.getpid()}\n".encode())
@@ -258,8 +261,8 @@ def _is_still(path: Path, descriptor: int) -> bool:
 def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:
     """Hash the files of a folder and write its manifest.
 
-    Of an artifact inside the folder only its own manifest is listed. Files get the permissions of
-    the folder, as safetensors makes some of them readable by their owner only.
+    If the folder contains another artifact, only the manifest of that one is listed. Files get the
+    permissions of the folder, since safetensors makes some of them readable by their owner only.
     """
     for path in _files(folder):
         path.chmod(folder.stat().st_mode & 0o666)
@@ -277,7 +280,7 @@ def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the folder has a manifest; its bytes are not verified."""
+    """Whether the folder has a manifest; its files are not verified."""
     return (folder / MANIFEST).is_file()
 
 
@@ -285,7 +288,7 @@ def load(folder: Path, kind: str) -> Manifest:
     """Read a folder's manifest and verify the files that it lists.
 
     Raises:
-        InputError: the folder is no artifact, of another kind or of a newer format, or a file is
+        InputError: the folder is not an artifact, has another kind or a newer format, or a file is
             missing or changed.
     """
     if not folder.is_dir():
@@ -304,7 +307,7 @@ def load(folder: Path, kind: str) -> Manifest:
             f"{FORMAT}; upgrade twofold"
         )
     if manifest["kind"] != kind:
-        raise InputError(f"{folder}: holds a {manifest['kind']}, not a {kind}")
+        raise InputError(f"{folder}: is a {manifest['kind']}, not a {kind}")
     paths = [folder / name for name in manifest["files"]]
     for path in paths:
         if not path.is_file():
@@ -316,7 +319,7 @@ def load(folder: Path, kind: str) -> Manifest:
 
 
 def _is_manifest(value: Any) -> bool:
-    """Whether a value has all keys of a manifest, each of its type."""
+    """Whether a value has all keys of a manifest, with values of the right types."""
     kinds = {"format": int, "kind": str, "config": dict, "versions": dict, "files": dict}
     return isinstance(value, dict) and all(
         isinstance(value.get(key), kind) for key, kind in kinds.items()
@@ -324,7 +327,7 @@ def _is_manifest(value: Any) -> bool:
 
 
 def require_absent(out: Path) -> None:
-    """Raise InputError where `out` exists and is not empty, so that nothing is overwritten."""
+    """Raise InputError if `out` exists and is not empty, so that nothing is overwritten."""
     out = real(out)
     if out.is_file():
         raise InputError(f"{out}: is a file; give a folder that does not exist yet")

@@ -1,6 +1,6 @@
-"""What the extras of the package bring, and the one line that names a missing one.
+"""The modules that the extras of the package install, and the error if one is missing.
 
-A command asks before its work begins, so that nothing is half done when a library is missing.
+Commands check for them before any work, so that a missing module does not end a command midway.
 """
 
 import importlib.util
@@ -15,11 +15,11 @@ EXTRAS = {
     "mcp": ("mcp",),
     "cluster": ("ray",),
 }
-"""Extra -> the modules that it brings."""
+"""Extra -> the modules that it installs."""
 
 
 class MissingExtraError(InputError):
-    """A part of the program was asked for whose libraries are not installed."""
+    """A module that a command or a function needs is not installed; an extra installs it."""
 
     def __init__(self, extra: str, purpose: str, module: str) -> None:
         super().__init__(
@@ -29,14 +29,14 @@ class MissingExtraError(InputError):
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Return where every module of an extra is installed; nothing is imported.
+    """Raise an error unless all modules of an extra are installed; nothing is imported.
 
     Args:
         extra: a key of `EXTRAS`.
-        purpose: what needs it, the subject of the message, such as `a study`.
+        purpose: the subject of the message: what needs the extra, such as `a study`.
 
     Raises:
-        MissingExtraError: naming the first missing module and the command that installs it.
+        MissingExtraError: a module is missing; the message has the command that installs it.
     """
     for module in EXTRAS[extra]:
         if importlib.util.find_spec(module) is None:
@@ -44,7 +44,7 @@ def require_extra(extra: str, purpose: str) -> None:
 
 
 def missing_extra(error: ModuleNotFoundError, purpose: str) -> MissingExtraError | None:
-    """What a failed import says where an extra brings the module; None where no extra does."""
+    """The error for a failed import if an extra installs the module; else None."""
     module = (error.name or "").partition(".")[0]
     extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
     return MissingExtraError(extra, purpose, module) if extra else None

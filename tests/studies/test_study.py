@@ -205,7 +205,7 @@ def test_an_edited_source_is_not_mistaken_for_the_old_one(
         file.write("q1,b,1\n")
     code, _, said = twofold("study", folder, "--out", out)
     assert code == 2
-    assert "holds other data than" in said
+    assert "has other data than" in said
 
 
 def test_a_folder_with_something_else_is_refused(

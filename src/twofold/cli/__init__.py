@@ -1,6 +1,6 @@
 """The command line: one file for each command or group; `options` and `show` are shared.
 
-Heavy imports are inside the commands.
+Large libraries are imported inside the commands.
 """
 
 import errno
@@ -34,7 +34,7 @@ from twofold.cli import (
 )
 from twofold.records import InputError
 
-# Typer carries a click of its own in newer versions: take the class from there, not from click.
+# Newer versions of Typer contain their own click, so the class is taken from Typer's.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
@@ -66,12 +66,12 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one line on stderr and exit code 2."""
+    """Run a command; an error of the user is one line on stderr, with exit code 2."""
     logger = logging.getLogger("twofold")
     logger.addHandler(logging.StreamHandler(sys.stderr))
     logger.setLevel(logging.INFO)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot show is escaped
+        if isinstance(stream, io.TextIOWrapper):  # other characters are escaped
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] or ["--help"]
     try:
@@ -97,19 +97,19 @@ def main() -> None:
         if not isinstance(error, OSError):
             raise
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
-    # Typer turns an interrupt into this exit code.
+    # Typer converts an interrupt to this exit code.
     if code == _INTERRUPTED and _verb(arguments) not in _SERVERS:
         print(f"interrupted: to continue, {_remedy(arguments)}", file=sys.stderr)
     sys.exit(code)
 
 
 def _verb(arguments: list[str]) -> str:
-    """The command without its group."""
+    """The name of the command, without its group."""
     return next((name for name in arguments if name != "cluster"), "")
 
 
 def _remedy(arguments: list[str]) -> str:
-    """How to continue a command that was stopped."""
+    """The instruction to continue an interrupted command."""
     resumed = arguments
     if _verb(arguments) in _RESUMABLE and "--resume" not in arguments:
         resumed = [*arguments, "--resume"]
@@ -117,14 +117,15 @@ def _remedy(arguments: list[str]) -> str:
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one of its causes, says that the disk or the quota is full."""
+    """Whether an error, or one of its causes, is that the disk or the quota is full."""
     return _says(error, errno.ENOSPC, errno.EDQUOT, more=_CUT_SHORT)
 
 
 def _says(error: BaseException | None, *numbers: int, more: str = "(?!)") -> bool:
-    """Whether an error, or a cause of it, is a system error of these numbers or matches `more`.
+    """Whether an error or a cause of it is a system error with one of the numbers, or matches
+    `more`.
 
-    Libraries that write files in Rust or C raise their own errors, with the system's messages.
+    Libraries in Rust or C raise their own errors when they write files, with the system's messages.
     """
     words = re.compile("|".join([*map(os.strerror, numbers), more]))
     while error is not None:
@@ -135,7 +136,7 @@ def _says(error: BaseException | None, *numbers: int, more: str = "(?!)") -> boo
 
 
 _CUT_SHORT = "^[0-9]+ requested and [0-9]+ written"
-"""numpy's message where a file could not be written as a whole."""
+"""numpy's message if a file could not be written completely."""
 
 
 def _fail(message: str) -> NoReturn:

@@ -67,7 +67,9 @@ def train(
 
 
 def _with_options_of(command: Any, wrapper: Any) -> Any:
-    """The wrapper with its own options and those of the command, which it passes on."""
+    """The wrapper with its own options and with the command's options, which it passes to the
+    command.
+    """
     declared = inspect.signature(wrapper).parameters.values()
     own = [each for each in declared if each.kind is not inspect.Parameter.VAR_KEYWORD]
     names = {each.name for each in own}

@@ -72,7 +72,7 @@ def evaluate_model(
     skip_unknown: bool,
     on_machines: "Callable[[GenerativeRetriever], Retriever] | None" = None,
 ) -> None:
-    """Score a model; `on_machines` makes the retriever that answers on other machines."""
+    """Evaluate a model; `on_machines` returns a retriever that answers on other machines."""
     from twofold.retrieval.generative import load_model
     from twofold.tasks.evaluate import evaluate as run
     from twofold.tasks.evaluate import save_evaluation

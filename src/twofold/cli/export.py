@@ -34,4 +34,4 @@ def export(model: Model, out: Out, state: State = None) -> None:
         finally:
             engine.close()
     tasks = " and ".join(retriever.model.tasks)
-    print(f"{engine.items:,} items for {tasks} in {out}; docs/guides/export.md says how to use it")
+    print(f"{engine.items:,} items for {tasks} in {out}; see docs/guides/export.md")

@@ -61,7 +61,7 @@ TextEncoder = Annotated[
     ),
 ]
 MOST_RECIPES = 12
-"""The recipes of a space; `twofold.training.tuning` holds them."""
+"""The number of recipes of a space; they are defined in `twofold.training.tuning`."""
 
 Tune = Annotated[
     str | None,
@@ -126,7 +126,7 @@ SkipUnknown = Annotated[
 
 
 def print_left_out(data: "PreparedDataset") -> None:
-    """Print on stderr how many rows `--skip-unknown` left out, since no folder lists them."""
+    """Print on stderr how many rows `--skip-unknown` left out, as no output folder lists them."""
     if not data.left_out.height:
         return
     file, line, reason = data.left_out.row(0)
@@ -136,7 +136,7 @@ def print_left_out(data: "PreparedDataset") -> None:
 
 
 def parse_tune(value: str | None) -> int | None:
-    """The number of recipes of `--tune`; 0 for `none`, None where it is not given.
+    """The number of recipes of `--tune`; 0 for `none`, None if the option is not given.
 
     Raises:
         InputError: the value is not a number of recipes.
@@ -151,15 +151,16 @@ def parse_tune(value: str | None) -> int | None:
 def parse_ids(values: Sequence[str] | None, known: Container[str]) -> tuple[str, ...]:
     """The item ids of `--history`, which may be repeated.
 
-    A value is one item id, a JSON list of ids, or ids with commas in between. An id may hold commas
-    itself where the value can be read in one way only.
+    A value is one item id, a JSON list of ids, or ids that are separated by commas. An id may
+    contain commas if the value can be read in only one way.
 
     Args:
         values: the values of the option, in order.
         known: the item ids of the catalog.
 
     Raises:
-        InputError: a value can be read in two ways, or is a JSON list of something else than ids.
+        InputError: a value can be read in two ways, or is a JSON list with an entry that is not an
+            id.
     """
     return tuple(item for value in values or () for item in _ids_of(value, known))
 
@@ -182,7 +183,7 @@ def _ids_of(value: str, known: Container[str]) -> tuple[str, ...]:
 
 
 def _json_ids(value: str) -> tuple[str, ...] | None:
-    """The ids of a JSON list; None if the value is not one."""
+    """The ids of a JSON list; None if the value is not a JSON list."""
     if not value.lstrip().startswith("["):
         return None
     try:
@@ -199,7 +200,7 @@ def _json_ids(value: str) -> tuple[str, ...] | None:
 
 
 _LONGEST = 20
-"""The most commas in an id that stands in a list with commas."""
+"""The largest number of commas in an id of a list that is separated by commas."""
 
 
 def _readings(parts: Sequence[str], known: Container[str]) -> list[tuple[str, ...]]:
@@ -216,14 +217,14 @@ def _readings(parts: Sequence[str], known: Container[str]) -> list[tuple[str, ..
 
 
 def parse_time(option: str, value: str | None) -> float | None:
-    """A time in seconds since 1970; None where it is not given.
+    """A time in seconds since 1970; None if the option is not given.
 
     Raises:
-        InputError: the value is no time.
+        InputError: the value is not a time.
     """
     if value is None:
         return None
-    # Imported here, as only `recommend` with times needs it.
+    # Imported here, since only `recommend` with times needs it.
     from twofold.data.times import is_seconds
     from twofold.tasks.cutoff import readings_of
 
@@ -238,7 +239,7 @@ def parse_time(option: str, value: str | None) -> float | None:
 def set_threads(threads: int | None) -> None:
     """Set the number of CPU threads; call it before torch is imported.
 
-    Waiting threads sleep, so that a server's event loop can use their core.
+    Idle threads sleep, so that a server's event loop can use their core.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if threads is not None:

@@ -8,7 +8,7 @@ import typer
 
 
 class FormatName(StrEnum):
-    """How tables are written."""
+    """The formats of tables."""
 
     markdown = "markdown"
     latex = "latex"

@@ -29,4 +29,4 @@ def search(
 
 
 _LONGEST = 100
-"""The most characters of a query in a message."""
+"""The largest number of characters of a query in a message."""

@@ -1,4 +1,4 @@
-"""How answers are printed."""
+"""How rankings are printed."""
 
 import dataclasses
 import json
@@ -12,10 +12,10 @@ from twofold.records import RankedItem
 
 
 def show(answers: Sequence[RankedItem], as_json: bool) -> None:
-    """Print a table for a person, or JSON; scores are log-probabilities.
+    """Print a ranking as a table, or as JSON; scores are log-probabilities.
 
-    Long ids and titles are folded in a terminal, and on one line elsewhere. In JSON, where the
-    model knows no word of the query, each item has `no_known_words`.
+    Long ids and titles are wrapped in a terminal, and on one line otherwise. If the model knows no
+    word of the query, each item in JSON has `no_known_words`.
     """
     if as_json:
         unknown = getattr(answers, "no_known_words", False)
@@ -37,7 +37,7 @@ def show(answers: Sequence[RankedItem], as_json: bool) -> None:
 
 
 _ENDLESS = 1_000_000
-"""The width of a line without a terminal: the table is as wide as its content."""
+"""The largest width of a line without a terminal; the table is as wide as its content."""
 
 
 def _line(text: str) -> Text:

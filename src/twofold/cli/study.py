@@ -133,7 +133,7 @@ def study(
 
 
 def _print_result(folder: "StudyFolder", json: bool) -> None:
-    """Print study.json, or what it says and where the report is."""
+    """Print study.json, or its recommendation, its verdicts and the path of the report."""
     from twofold.studies.pages.words import condition, verdict_sentence, what_to_do
     from twofold.studies.result import load_result
 
@@ -160,9 +160,9 @@ def _interventions(every: bool, only: list[str] | None) -> list["InterventionSet
 
 
 def _prepared(source: str, place: Path, skip_unknown: bool) -> "PreparedDataset":
-    """The dataset; it is prepared into `place` unless it is a prepared folder already.
+    """The dataset; unless `source` is a prepared folder, it is prepared into `place`.
 
-    It is read from there, since workers on other machines do not see temporary files.
+    Then it is read from there, since workers on other machines cannot read temporary files.
     """
     from twofold import artifact
     from twofold.tasks.storage import load_dataset, save_dataset
@@ -175,5 +175,5 @@ def _prepared(source: str, place: Path, skip_unknown: bool) -> "PreparedDataset"
         save_dataset(data, place)
     kept = load_dataset(place)
     if kept.digest != data.digest:
-        raise InputError(f"{place}: holds other data than {source} does now; give another --out")
+        raise InputError(f"{place}: has other data than {source} has now; give another --out")
     return kept

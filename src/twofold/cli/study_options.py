@@ -1,4 +1,4 @@
-"""The options that `twofold study` has of its own."""
+"""Options that only `twofold study` has."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -78,7 +78,7 @@ FoldsOption = Annotated[
 
 
 class QuestionName(StrEnum):
-    """What a study may be asked."""
+    """The questions that a study can answer."""
 
     transfer = "transfer"
     replace_ = "replace"

@@ -122,7 +122,9 @@ def train(
 
 
 def _processes(device: str, accumulation: int) -> "AbstractContextManager[Processes]":
-    """The processes that a launcher such as torchrun started; without one, this one alone."""
+    """The processes that a launcher such as torchrun started; without a launcher, this process
+    alone.
+    """
     if "WORLD_SIZE" not in os.environ and accumulation == 1:
         from twofold.training.state import ALONE
 
@@ -133,7 +135,7 @@ def _processes(device: str, accumulation: int) -> "AbstractContextManager[Proces
 
 
 def _trainer(recipes: int | None, budget: BudgetName) -> "Callable[..., GenerativeRetriever]":
-    """The function that trains with the fixed recipe, or with the best of so many."""
+    """The function that trains with the fixed recipe, or with the best of `recipes` recipes."""
     if not recipes:
         from twofold.training.train import train as train_with_fixed_recipe
 
@@ -144,7 +146,7 @@ def _trainer(recipes: int | None, budget: BudgetName) -> "Callable[..., Generati
 
 
 def _validated(stamp: "Stamp", arm: str) -> str:
-    """The validation of the kept weights, and the tasks without validation requests."""
+    """The validation of the saved weights, and the tasks without validation requests."""
     from twofold.training.arm import named_arm
     from twofold.training.validation import SELECTION
 

@@ -1,6 +1,6 @@
-"""Contracts that every retriever and every source keeps, as test classes to inherit from.
+"""The contracts of retrievers and of sources, as test classes to inherit from.
 
-Needs pytest. A test file of your own holds:
+They need pytest. A test file for your own retriever is:
 
     from twofold.testing import RetrieverContract
 
@@ -11,7 +11,7 @@ Needs pytest. A test file of your own holds:
 
 import pytest
 
-# Before the imports of the contracts, or a failed assertion would show no values.
+# Called before the contracts are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite("twofold.testing.retrievers", "twofold.testing.sources")
 
 from twofold.testing.retrievers import RetrieverContract  # noqa: E402

@@ -1,4 +1,4 @@
-"""What `twofold.records.Retriever` promises, as tests."""
+"""The contract of `twofold.records.Retriever`, as tests."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,19 +15,23 @@ K = 10
 
 
 class RetrieverContract:
-    """A retriever ranks the full catalog, excludes what a request excludes, and keeps the tie rule.
+    """A retriever ranks the full catalog, returns no excluded item, and follows the tie rule.
 
-    Inherit, and give `make`; or override the fixture `retriever`, for one that needs fixtures.
-    The fixtures `dataset` and `requests` may be overridden too. A retriever may give no item to a
-    request that it cannot read, such as a query where it knows only histories.
+    Inherit from this class and implement `make`, or override the fixture `retriever` if your
+    retriever needs other fixtures. The fixtures `dataset` and `requests` may be overridden too. A
+    retriever may return no item for a request that it cannot read, such as a query if it reads only
+    histories.
     """
 
     ranks_whole_catalog: ClassVar[bool] = True
-    """False where only items that match a request come back, such as those that share a word."""
+    """False if the retriever returns only items that match a request, such as those that share a
+    word."""
 
     def make(self, dataset: PreparedDataset) -> Retriever:
         """The retriever to test, fitted to `dataset`."""
-        raise NotImplementedError("give make(self, dataset), or override the fixture retriever")
+        raise NotImplementedError(
+            "implement make(self, dataset), or override the fixture retriever"
+        )
 
     @pytest.fixture
     def dataset(self) -> PreparedDataset:
@@ -40,7 +44,7 @@ class RetrieverContract:
 
     @pytest.fixture
     def requests(self, dataset: PreparedDataset) -> list[Request]:
-        """One request of each kind, with and without an exclusion, and one of unknown words."""
+        """One request of each kind, with and without an exclusion, and one with unknown words."""
         items = dataset.catalog.item_ids
         query = dataset.queries["text"][0] if dataset.queries.height else None
         return [

@@ -1,4 +1,4 @@
-"""What a source of data promises once it is read and split, as tests."""
+"""The contract of a data source after it is read and split, as tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ from twofold.tasks.storage import load_dataset, save_dataset
 
 
 class SourceContract:
-    """A source gives ids that are text, references that hold, and the same data each time.
+    """A source has ids that are text, valid references, and the same data in each reading.
 
-    Inherit, and give `source`; or override the fixture `dataset`.
+    Inherit from this class and implement `source`, or override the fixture `dataset`.
     """
 
     tasks: ClassVar[Sequence[Task]] = TASKS
-    """The tasks that the data make possible."""
+    """The tasks for which the source has data."""
 
     def source(self, folder: Path) -> str | Path:
-        """What `twofold.load_dataset` is given; files that it needs are written into `folder`."""
-        raise NotImplementedError("give source(self, folder), or override the fixture dataset")
+        """The argument of `twofold.load_dataset`; write the files that it needs into `folder`."""
+        raise NotImplementedError("implement source(self, folder), or override the fixture dataset")
 
     @pytest.fixture
     def dataset(self, tmp_path: Path) -> PreparedDataset:
@@ -50,7 +50,7 @@ class SourceContract:
     def test_every_event_and_every_query_has_a_split(self, dataset: PreparedDataset) -> None:
         assert set(dataset.interactions["split"]) <= set(SPLITS)
         has_one = dataset.queries["split"].is_in(SPLITS)
-        # A query whose words are those of one in a later split is not used.
+        # A query that has the same words as one in a later split is not used.
         repeats = set(dataset.queries.filter(~has_one.fill_null(False))["key"])
         assert repeats <= set(dataset.queries.filter(has_one)["key"])
 
