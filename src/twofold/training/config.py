@@ -206,8 +206,7 @@ class TrainingConfig(pydantic.BaseModel):
     )
     precision: Literal["auto", "bfloat16", "float32"] = pydantic.Field(
         "auto",
-        description="number format of matrix products; auto is bfloat16 where the device "
-        "supports it",
+        description="number format of matrix products; auto is bfloat16 if the device supports it",
     )
 
 
