@@ -1,15 +1,15 @@
-"""The few records that everything flows through.
+"""The records and types that all packages share.
 
-Requests and runs name items by their external `item_id`; training examples
+Requests and runs refer to items by their external `item_id`; training examples
 (`twofold.training_examples`) by their position in the catalog.
 
 The errors that callers may catch:
 
     ValueError
-        InputError                         a mistake in what the user gave, or a broken file
+        InputError                         invalid input from the user, or a broken file
             extras.MissingExtraError       a library of an extra is not installed
-            additions.placement.UnplaceableError    a new item that the model has no place for
-            model.checkpoint.NotFiniteError         a model whose training diverged
+            additions.placement.UnplaceableError    a new item that the model cannot add
+            model.checkpoint.NotFiniteError         a model with weights that are not finite
             training.state.DivergedError            a training that diverges
     Exception
         serving.client.ServerError         a server answered with a problem
@@ -30,7 +30,7 @@ TASKS: tuple[Task, ...] = ("search", "recommendation")
 
 
 def other_task(task: Task) -> Task:
-    """The task that is joined with this one."""
+    """The other one of the two tasks."""
     return "recommendation" if task == "search" else "search"
 
 
@@ -41,11 +41,11 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 Qrels = Mapping[str, Mapping[str, int]]
-"""request_id -> item_id -> relevance; an item that is not named is not relevant."""
+"""request_id -> item_id -> relevance; an item without an entry is not relevant."""
 
 
 def runs(begins: Ints, counts: Ints) -> Ints:
-    """The numbers of all runs, one after another: `counts[i]` of them from `begins[i]` on."""
+    """The concatenated ranges of `counts[i]` consecutive numbers from `begins[i]`."""
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     numbers: Ints = np.arange(total) + np.repeat(begins - (ends - counts), counts)
@@ -56,9 +56,9 @@ _LINE_BREAK = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave: the message names the place, the value and the remedy.
+    """Invalid input from the user; the message has the place, the value and the remedy.
 
-    As text it is one line: a line break within a value is shown as an escape.
+    The message is one line: a line break within a value is shown as an escape.
     """
 
     def __str__(self) -> str:
@@ -70,17 +70,17 @@ class Request:
     """What a retriever answers: a query, a history, or both.
 
     Attributes:
-        request_id: the key of the answer in a run.
+        request_id: the key of the ranking in a run.
         query: the query's text, or None.
         history: item ids, oldest first.
-        exclude: item ids that may not come back.
+        exclude: item ids that must not be returned.
         user_id: the user, or None; intervals resample users, as the requests of one user are not
             independent. Models do not read it.
-        where: (attribute, values) pairs; an item comes back only if each of the attributes has one
-            of its values.
-        time: when it is asked, in seconds since 1970; None for not known. Only models that were
-            trained with `request_time` read it.
-        last_event_time: when the last event of the history was, in seconds since 1970.
+        where: (attribute, values) pairs; an item is returned only if every attribute has one of its
+            values.
+        time: the time of the request, in seconds since 1970; None if it is not known. Only models
+            that were trained with `request_time` read it.
+        last_event_time: the time of the last event of the history, in seconds since 1970.
     """
 
     request_id: str
@@ -95,7 +95,7 @@ class Request:
 
     @property
     def since_last_event(self) -> float | None:
-        """The seconds from the last event of the history to the request; None for not known."""
+        """The seconds from the last event of the history to the request; None if not known."""
         if self.time is None or self.last_event_time is None:
             return None
         return self.time - self.last_event_time
@@ -103,7 +103,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The items that answer one request, best first, and their scores."""
+    """The ranked items of one request, best first, and their scores."""
 
     item_ids: tuple[str, ...]
     scores: tuple[float, ...]
@@ -114,7 +114,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class RankedItem:
-    """One item of an answer with its rank, from 1, and its title."""
+    """One item of a ranking with its rank, from 1, and its title."""
 
     rank: int
     item_id: str
@@ -155,7 +155,7 @@ class Run:
 class Retriever(Protocol):
     """Anything that answers requests from the full catalog.
 
-    An evaluation tells `Request.time` to one that has an attribute `reads_time` that is true.
+    An evaluation sets `Request.time` only if the retriever has a true attribute `reads_time`.
     """
 
     @property
@@ -164,7 +164,7 @@ class Retriever(Protocol):
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """Rank the `k` best items for each request, never one that the request excludes.
 
-        Equal scores are ordered by `item_id`, descending as strings. Fewer than `k` items come
-        back only where fewer are allowed.
+        Equal scores are ordered by `item_id`, descending as strings. Fewer than `k` items are
+        returned only if fewer are allowed.
         """
         ...

@@ -1,6 +1,7 @@
-"""Training examples: one, many of them as a few arrays, and a source, which has a name.
+"""Training examples: one example, many examples as arrays, and a named source of examples.
 
-Examples name items by their position in the catalog (an integer), as arrays hold millions of them.
+Examples refer to items by their position in the catalog (an integer), since arrays have millions of
+them.
 
 Shapes: H items of a history, T targets.
 """
@@ -17,24 +18,24 @@ from twofold.records import Floats, Ints, runs
 Order = Literal["next", "end", "given"]
 
 _PART = 1 << 22
-"""The rows of examples that are looked at together."""
+"""The number of targets that are processed together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Example:
-    """One context and the targets that it should generate.
+    """One request with its targets.
 
-    A target sees the first `visible` items of the history, and the query only if it sees all of
-    them. So one user's events give one example with a target at every event.
+    A target is predicted from the first `visible` items of the history, and from the query only if
+    all items are visible. So one user's events give one example with a target at every event.
 
     Attributes:
         history: catalog positions, oldest first, (H,).
         query: the query's text, or None.
         targets: catalog positions, (T,).
-        visible: for each target the number of history items that it sees, (T,).
-        weights: the weight of each target in the loss, (T,); None where all are equal.
-        since: seconds from the last item that each target sees to it, NaN for not known, (T,); None
-            where no time is read.
+        visible: the number of visible history items of each target, (T,).
+        weights: the weight of each target in the loss, (T,); None if all are equal.
+        since: the seconds from the last visible item to each target, NaN if not known, (T,); None
+            if no time is read.
     """
 
     history: Ints
@@ -45,7 +46,7 @@ class Example:
     since: Floats | None = None
 
     def cut(self, most: int) -> "Example":
-        """The example with the last `most` items of the history, and the targets that see one."""
+        """The example with the last `most` history items, and the targets that see one of them."""
         before = max(0, len(self.history) - most)
         if not before:
             return self
@@ -55,7 +56,7 @@ class Example:
     def windows(self, most: int) -> "list[Example]":
         """The example in windows of at most `most` items of the history, the last window first.
 
-        Every target is in one of them. The last is that of `cut`; earlier ones have no query.
+        Every target is in one window. The last window equals `cut`; earlier ones have no query.
         """
         rest, windows = self, []
         while len(rest.history) > most:
@@ -66,7 +67,7 @@ class Example:
         return [*windows, rest]
 
     def by_context(self) -> "list[Example]":
-        """One example for each part of the history that some target sees."""
+        """One example for each different `visible` part of the history."""
         examples = []
         for visible in np.unique(self.visible):
             part = self.keeping(self.visible == visible)
@@ -78,7 +79,7 @@ class Example:
         """The example with some of its targets.
 
         Args:
-            kept: which of them, (T,), or their numbers.
+            kept: a mask of the targets, (T,), or their indices.
         """
         return replace(
             self,
@@ -93,24 +94,24 @@ class Example:
 class Examples(Sequence[Example]):
     """Many examples as a few arrays, which may be mapped from files.
 
-    Every history is a run of `items`. `order` says where the targets are and what they see:
-    `next`, every item after the first of the history, and the one behind its end, each of which
-    sees the items before it; `end`, runs of `targets`, which see the whole history; `given`, runs
-    of `targets`, for which `visible` says it.
+    Every history is a slice of `items`. `order` defines the targets and their visible items. With
+    `next`, the targets are every item after the first of the history and the item after its end,
+    and each one sees the items before it. With `end`, the targets are slices of `targets` and see
+    the whole history. With `given`, they are slices of `targets`, and `visible` has the numbers.
 
     Attributes:
         items: catalog positions, (E,).
-        begins, ends: the run of each example's history, (n,).
-        order: where the targets are.
-        targets: catalog positions, (T,); the items in the order `next`.
-        target_starts, target_ends: the run of each example's targets, (n,).
-        visible: for each target the number of history items that it sees, (T,); None in an order
-            that says so.
-        weights: the weight of each target in the loss, (T,); None where all are equal.
-        since: seconds from the last item that each target sees to it, NaN for not known, (T,); None
-            where no time is read.
-        queries: the texts of queries.
-        query_of: the index of each example's query in `queries`, or -1 for none, (n,).
+        begins, ends: the slice of each example's history in `items`, (n,).
+        order: `next`, `end` or `given`; see above.
+        targets: catalog positions, (T,); equal to `items` if the order is `next`.
+        target_starts, target_ends: the slice of each example's targets in `targets`, (n,).
+        visible: the number of visible history items of each target, (T,); None unless the order is
+            `given`.
+        weights: the weight of each target in the loss, (T,); None if all are equal.
+        since: the seconds from the last visible item to each target, NaN if not known, (T,); None
+            if no time is read.
+        queries: the texts of the queries.
+        query_of: the index of each example's query in `queries`, or -1 without one, (n,).
     """
 
     items: Ints
@@ -164,12 +165,12 @@ class Examples(Sequence[Example]):
     def of_histories(
         items: Ints, begins: Ints, ends: Ints, since: Floats | None = None
     ) -> "Examples":
-        """One example for each run of items: all but the first are targets.
+        """One example for each slice of items, in which all items but the first are targets.
 
         Args:
             items: catalog positions, (E,).
-            begins, ends: the runs, (n,).
-            since: the seconds from the item before to each item, (E,).
+            begins, ends: the slices, (n,).
+            since: the seconds from the previous item to each item, (E,).
         """
         return Examples(
             items=items,
@@ -208,16 +209,16 @@ class Examples(Sequence[Example]):
 
     @property
     def lengths(self) -> Ints:
-        """The items of each history, (n,)."""
+        """The number of items of each history, (n,)."""
         return self.ends - self.begins
 
     @property
     def counts(self) -> Ints:
-        """The targets of each example, (n,)."""
+        """The number of targets of each example, (n,)."""
         return self.target_ends - self.target_starts
 
     def take(self, rows: Ints) -> "Examples":
-        """Some of the examples, in this order; the items and targets are shared."""
+        """The examples of some rows, in the given order; the items and targets are shared."""
         return replace(
             self,
             begins=self.begins[rows],
@@ -228,17 +229,17 @@ class Examples(Sequence[Example]):
         )
 
     def flat_histories(self) -> Ints:
-        """The items of all histories, one history after another."""
+        """The items of all histories, concatenated."""
         return np.asarray(self.items[runs(self.begins, self.lengths)], dtype=np.int64)
 
     def flat_since(self) -> Floats:
-        """`since` of the targets of all examples, NaN where no time is read, (targets,)."""
+        """`since` of the targets of all examples, NaN if no time is read, (targets,)."""
         if self.since is None:
             return np.full(int(self.counts.sum()), np.nan)
         return np.asarray(self.since[runs(self.target_starts, self.counts)])
 
     def flat_targets(self) -> tuple[Ints, Ints, Floats | None]:
-        """The targets of all examples, what each sees, and their weights, (targets,) each."""
+        """The targets of all examples, their visible items and weights, (targets,) each."""
         counts = self.counts
         places = runs(self.target_starts, counts)
         if self.visible is not None:
@@ -261,7 +262,7 @@ class Examples(Sequence[Example]):
             starts, ends = self.target_starts[part], self.target_ends[part]
             ordered = len(part) > 0 and bool((starts[1:] >= ends[:-1]).all())
             if ordered and ends[-1] - starts[0] <= 2 * (ends - starts).sum():
-                # All between the first and the last, less what lies between two examples.
+                # All targets from the first to the last, minus those between two examples.
                 counts += np.bincount(self.targets[starts[0] : ends[-1]], minlength=size)
                 places = runs(ends[:-1], starts[1:] - ends[:-1])
                 counts -= np.bincount(self.targets[places], minlength=size)
@@ -271,7 +272,7 @@ class Examples(Sequence[Example]):
         return counts
 
     def drawn(self, most: int) -> "Examples":
-        """All examples, or as many as have about `most` targets: drawn once, in their order."""
+        """All examples, or a fixed random sample with about `most` targets, in their order."""
         counts = self.counts
         if counts.sum() <= most:
             return self
@@ -285,7 +286,7 @@ class Examples(Sequence[Example]):
         return self if kept.all() else self.take(np.flatnonzero(kept))
 
     def cut(self, most: int) -> "Examples":
-        """Every example cut, as far as a target is left; see `Example.cut`."""
+        """Every example after `Example.cut`, without those that then have no target."""
         if not (self.lengths > most).any():
             return self.with_targets()
         if self.order == "given":
@@ -295,7 +296,7 @@ class Examples(Sequence[Example]):
         return replace(self, begins=begins, target_starts=target_starts).with_targets()
 
     def windows(self, most: int) -> "Examples":
-        """Every example in windows, as far as they have a target; see `Example.windows`."""
+        """The windows of every example that have a target; see `Example.windows`."""
         lengths = self.lengths
         if self.order == "end" or not (lengths > most).any():
             return self.cut(most)
@@ -309,7 +310,7 @@ class Examples(Sequence[Example]):
         return Examples.of_histories(self.items, begins, ends + 1, self.since)
 
     def by_context(self) -> "Examples":
-        """An example for each part of a history that a target sees; see `Example.by_context`."""
+        """One example for each visible part of a history; see `Example.by_context`."""
         if self.order == "end":
             return self.with_targets()
         if self.order == "given":
@@ -321,7 +322,7 @@ class Examples(Sequence[Example]):
         return replace(made, target_starts=ends, target_ends=ends + 1)
 
     def followed_by(self, others: "Examples") -> "Examples":
-        """These examples, then others; none of them has weights."""
+        """These examples, then others; neither may have weights."""
         if self.order != "end" or others.order != "end":
             return Examples.of([*self, *others])
         items, targets = len(self.items), len(self.targets)
@@ -341,7 +342,7 @@ class Examples(Sequence[Example]):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A named stream of training examples, such as one of the tasks."""
+    """A named set of training examples, such as those of one task."""
 
     name: str
     examples: Sequence[Example]
@@ -365,12 +366,12 @@ class Source:
         return replace(self, examples=self.columns.windows(most))
 
     def by_context(self) -> "Source":
-        """The same targets, an example for each context; see `Example.by_context`."""
+        """The same targets, one example for each context; see `Example.by_context`."""
         return replace(self, examples=self.columns.by_context())
 
 
 def _parts(counts: Ints) -> Iterator[Ints]:
-    """All examples in parts of about `_PART` rows."""
+    """The indices of all examples, in parts with about `_PART` targets."""
     ends = np.cumsum(counts)
     rows = int(ends[-1]) if len(ends) else 0
     borders = np.searchsorted(ends, np.arange(_PART, rows, _PART), side="right")

@@ -1,6 +1,6 @@
 """The tables of a dataset as arrays, which may be mapped from files.
 
-Nothing here makes a Python object for each user, event or query.
+This module does not create a Python object for each user, event or query.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,24 +16,24 @@ from twofold.data.dataset import Catalog
 from twofold.records import SPLITS, Floats, Ints, runs
 
 _ROWS = 1 << 22
-"""The events that are counted together."""
+"""The number of events that are counted together."""
 
 _EVENTS = 1 << 20
-"""The events in order that are looked at together."""
+"""The number of consecutive events that are processed together."""
 
 TRAIN, VALIDATION, TEST = range(3)
-"""The numbers of the splits; -1 is none."""
+"""The numbers of the splits; -1 means no split."""
 
 SplitNumbers = npt.NDArray[np.int8]
 
 
 class Histories(Mapping[str, Ints]):
-    """A history of each user, as catalog positions, (H,).
+    """The history of each user, as catalog positions, (H,).
 
     Args:
-        users: who has one, in order.
+        users: the ids of the users with a history, in order.
         positions: the items of all histories, (E,).
-        begins, ends: the run of each user's, (users,).
+        begins, ends: the slice of each user's history in `positions`, (users,).
     """
 
     def __init__(self, users: pl.Series, positions: Ints, begins: Ints, ends: Ints) -> None:
@@ -51,7 +51,7 @@ class Histories(Mapping[str, Ints]):
         return Histories(users, np.concatenate(listed), ends[:-1], ends[1:])
 
     def frames(self, item_ids: pl.Series) -> Iterator[pl.DataFrame]:
-        """The columns user_id and history, a list of item ids, of some users at a time."""
+        """Tables of some users at a time: columns user_id and history, a list of item ids."""
         ends = np.cumsum(self.ends - self.begins)
         events = int(ends[-1]) if len(ends) else 0
         parts = np.searchsorted(ends, np.arange(_ROWS, events, _ROWS), side="right")
@@ -84,7 +84,7 @@ class Histories(Mapping[str, Ints]):
         return [self.at(row) for row in range(len(self))]
 
     def at(self, row: int) -> Ints:
-        """The history of the user of a row."""
+        """The history of the user in a row."""
         own = self.positions[int(self.begins[row]) : int(self.ends[row])]
         return np.asarray(own, dtype=np.int64)
 
@@ -96,7 +96,7 @@ class Histories(Mapping[str, Ints]):
 
 
 class Texts(Sequence[str]):
-    """Texts one after another, in UTF-8, which may be mapped from a file.
+    """Concatenated texts in UTF-8, which may be mapped from a file.
 
     Args:
         letters: the bytes of all texts.
@@ -105,7 +105,7 @@ class Texts(Sequence[str]):
 
     def __init__(self, letters: npt.NDArray[np.uint8], ends: Ints) -> None:
         self.letters, self.ends = letters, ends
-        # A view of memory gives a number or a text several times as fast as an array does.
+        # Reading a number or a text from a memoryview is several times as fast as from an array.
         self._letters, self._ends = memoryview(letters), memoryview(ends)  # type: ignore[arg-type]
 
     @staticmethod
@@ -122,7 +122,7 @@ class Texts(Sequence[str]):
         return Texts(letters, np.cumsum(np.concatenate(ends)))
 
     def __reduce__(self) -> tuple[type["Texts"], tuple[Any, Any]]:
-        return Texts, (self.letters, self.ends)  # a view of memory cannot be copied or sent
+        return Texts, (self.letters, self.ends)  # a memoryview cannot be copied or pickled
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -143,13 +143,13 @@ class Texts(Sequence[str]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Events:
-    """The interactions as arrays, a run of events for each user, in the order of time.
+    """The interactions as arrays: the events of each user are consecutive, in the order of time.
 
     Attributes:
         users: user ids, in the order of their first event, (U,).
-        starts: the first event of each user, and the end of the last, (U + 1,).
+        starts: the index of each user's first event, and the number of events, (U + 1,).
         items: catalog positions, (E,).
-        times: timestamps, NaN where there is none, (E,).
+        times: timestamps, NaN if there is none, (E,).
         splits: the number of each event's split, (E,).
     """
 
@@ -175,7 +175,7 @@ class Events:
         )
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """The events of some users at a time, with the columns of the table; ids are numbers."""
+        """Tables of the events of some users at a time, with numbers instead of ids."""
         names = pl.Series([*SPLITS, None], dtype=pl.String)
         for low, high in self._user_parts():
             first, last = int(self.starts[low]), int(self.starts[high])
@@ -195,7 +195,7 @@ class Events:
         return Histories(self.users, self.items, self.starts[:-1], self.starts[1:])
 
     def users_of(self, splits: Ints) -> int:
-        """How many users have an event of one of the splits."""
+        """The number of users with an event of one of the splits."""
         chosen = np.zeros(len(self.users), dtype=bool)
         for start in range(0, len(self.items), _ROWS):
             places = np.flatnonzero(np.isin(self.splits[start : start + _ROWS], splits)) + start
@@ -214,7 +214,7 @@ class Events:
         """The number of every user who has a training event, and these events."""
         train = self.splits == TRAIN
         counts = self._counts(train)
-        # A user's training events come first, unless somebody has made the split.
+        # A user's training events come first, unless the split was given.
         items, begins = self.items, self.starts[:-1]
         if not (self._first(~train) - begins == counts).all():
             items, begins = self.items[train], np.cumsum(counts) - counts
@@ -223,14 +223,14 @@ class Events:
         return own, Histories(self.users[own], items, begins, ends)
 
     def of_split(self, number: int) -> Ints:
-        """The last event of each user that has a split, or -1, (U,)."""
+        """The index of each user's last event of a split, or -1, (U,)."""
         places = np.flatnonzero(self.splits == number)
         last = np.full(len(self.users), -1)
         last[self._user_of(places)] = places
         return last
 
     def first_held_out(self) -> Floats:
-        """The time of each user's first event that is not trained on, else infinite, (U,)."""
+        """The time of each user's first event outside of training, or infinity, (U,)."""
         first = self._first(self.splits != TRAIN)
         times = np.full(len(self.users), np.inf)
         has_one = first < self.starts[1:]
@@ -238,9 +238,9 @@ class Events:
         return times
 
     def before(self, users: Ints, times: Floats) -> Ints:
-        """How many events each of some users has strictly before a time, (n,) each.
+        """The number of events of some users strictly before a time, (n,).
 
-        A user of -1 has none, and none is before NaN or at a time that is NaN.
+        It is 0 for the user -1 and for the time NaN; an event whose time is NaN is not counted.
         """
         low, high = self.starts[users], self.starts[users + 1].copy()
         high[users < 0] = low[users < 0]
@@ -254,22 +254,22 @@ class Events:
         return low - begins
 
     def held_out_pairs(self) -> Ints:
-        """The number of the user times 2^32, plus the item, of each event that is held out."""
+        """For each held-out event, the number of the user times 2^32 plus the item."""
         places = np.flatnonzero(self.splits != TRAIN)
         return (self._user_of(places) << 32) + self.items[places]
 
     def _user_parts(self) -> Iterator[tuple[int, int]]:
-        """Users with about `_EVENTS` events together: the first, and the one after the last."""
+        """Ranges of users with about `_EVENTS` events: the first user, and the end."""
         parts = np.arange(_EVENTS, len(self.items), _EVENTS)
         borders = np.unique(np.searchsorted(self.starts, [0, *parts, len(self.items)]))
         yield from pairwise(borders.tolist())
 
     def _user_of(self, places: Ints) -> Ints:
-        """The number of the user of some events, which are in order."""
+        """The user numbers of some events, which are in ascending order."""
         return np.asarray(np.searchsorted(self.starts, places, side="right") - 1)
 
     def _counts(self, chosen: npt.NDArray[np.bool_]) -> Ints:
-        """How many of the chosen events each user has, (U,)."""
+        """The number of chosen events of each user, (U,)."""
         counts = np.zeros(len(self.users), dtype=np.int64)
         for low, high in self._user_parts():
             starts = self.starts[low : high + 1]
@@ -278,7 +278,7 @@ class Events:
         return counts
 
     def _first(self, chosen: npt.NDArray[np.bool_]) -> Ints:
-        """The first of the chosen events of each user, or the end of all of the user's, (U,)."""
+        """The index of each user's first chosen event, or the end of the user's events, (U,)."""
         places = np.flatnonzero(chosen)
         first = np.append(places, len(chosen))[np.searchsorted(places, self.starts[:-1])]
         within: Ints = np.minimum(first, self.starts[1:])
@@ -292,12 +292,12 @@ class JudgedQueries:
     Attributes:
         texts: the different texts, in the order of their first query.
         text_of: the index of each query's text, (Q,).
-        users: the number of each query's user among those of the events; -1 for none, (Q,).
-        times: timestamps, NaN where there is none, (Q,).
+        users: the number of each query's user in the events, or -1 without one, (Q,).
+        times: timestamps, NaN if there is none, (Q,).
         splits: the number of each query's split, (Q,).
-        starts: the first relevant item of each query, and the end of the last, (Q + 1,).
+        starts: the index of each query's first relevant item, and the number of all, (Q + 1,).
         items: the relevant items' catalog positions, (A,).
-        relevances: how relevant each is, (A,).
+        relevances: the relevance grade of each, (A,).
     """
 
     texts: Sequence[str]
@@ -313,7 +313,7 @@ class JudgedQueries:
     def of(
         queries: pl.DataFrame, qrels: pl.DataFrame, catalog: Catalog, users: pl.Series
     ) -> "JudgedQueries":
-        """The queries of a table with the judgments of another one."""
+        """The queries of one table with the judgments of another."""
         texts = queries["text"].unique(maintain_order=True)
         query_of = numbers_of(qrels["query_id"], queries["query_id"])
         known = np.flatnonzero(query_of >= 0)
@@ -332,7 +332,7 @@ class JudgedQueries:
 
 
 def numbers_of(values: pl.Series, known: pl.Series) -> Ints:
-    """The place of each value among the different ones of `known`, or -1, (n,)."""
+    """The index of each value in `known`, whose values are unique, or -1, (n,)."""
     places = pl.DataFrame({"value": known}).with_row_index("place")
     frame = pl.DataFrame({"value": values}, schema={"value": pl.String})
     joined = frame.join(places, on="value", how="left", maintain_order="left")
@@ -340,7 +340,7 @@ def numbers_of(values: pl.Series, known: pl.Series) -> Ints:
 
 
 def times_of(timestamps: pl.Series) -> Floats:
-    """Timestamps as an array, NaN where there is none, (n,)."""
+    """Timestamps as an array, NaN if there is none, (n,)."""
     return timestamps.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 

@@ -1,4 +1,4 @@
-"""The cutoff of a temporal split: read in any form, and what it leaves unused."""
+"""The cutoff of a temporal split: its parsing, and notes on events that it leaves unused."""
 
 import math
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
 
     Args:
         cutoff: a time in any form that a timestamp may have.
-        columns: the timestamps of the data, as a dataset holds them.
+        columns: the timestamps of the dataset.
 
     Raises:
-        InputError: it is no time, or leaves no event before it or none after it.
+        InputError: it is not a time, or there is no event before it or none after it.
     """
     span = time_range(columns)
     if span is None:
@@ -54,7 +54,7 @@ def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
 
 
 def readings_of(text: str) -> Sequence[float]:
-    """What a time may mean, in seconds since 1970, the likeliest last; nothing for no time."""
+    """The possible meanings of a time, in seconds since 1970, the likeliest last; empty if none."""
     given = pl.Series([text.strip()])
     number = given.cast(pl.Float64, strict=False)[0]
     if number is None:
@@ -67,11 +67,11 @@ def readings_of(text: str) -> Sequence[float]:
 
 
 def require_times(times: Floats, source: str) -> None:
-    """Raise InputError unless the times of the events of a source, (E,), are times.
+    """Raise InputError unless the timestamps of a source's events are times.
 
     Args:
-        times: NaN where there is none.
-        source: what the message calls it.
+        times: the timestamps, (E,), NaN if there is none.
+        source: the name of the source in the message.
     """
     if not are_times(pl.Series(times).fill_nan(None)):
         raise InputError(
@@ -85,7 +85,7 @@ def unused_events(interactions: pl.DataFrame, cutoff: float) -> list[Note]:
 
     Args:
         interactions: in time order within each user, with the column `split`.
-        cutoff: as `read_cutoff` gives it.
+        cutoff: the result of `read_cutoff`.
     """
     when = readable(cutoff, are_times(interactions["timestamp"]))
     early = (pl.col("timestamp") < cutoff).any().over("user_id")
@@ -106,10 +106,10 @@ def unused_events(interactions: pl.DataFrame, cutoff: float) -> list[Note]:
 
 
 def untimed_queries(queries: pl.DataFrame) -> list[Note]:
-    """A note on queries that a cutoff cannot split, as they have neither split nor time.
+    """A note on queries that a cutoff cannot split, since they have neither split nor time.
 
     Args:
-        queries: with the columns `given` (the split that the table names) and `timestamp`.
+        queries: a table with the columns `given` (the split in the input) and `timestamp`.
     """
     untimed = queries.filter(pl.col("given").is_null() & pl.col("timestamp").is_null())
     if not untimed.height:
@@ -123,11 +123,11 @@ def untimed_queries(queries: pl.DataFrame) -> list[Note]:
 
 
 def late_training_queries(queries: pl.DataFrame, cutoff: float) -> list[Note]:
-    """A note on queries that name the split train, and lie at the cutoff or after it.
+    """A note on queries whose given split is train, but whose time is at the cutoff or later.
 
     Args:
-        queries: with the columns `given` (the split that the table names) and `timestamp`.
-        cutoff: as `read_cutoff` gives it.
+        queries: a table with the columns `given` (the split in the input) and `timestamp`.
+        cutoff: the result of `read_cutoff`.
     """
     late = queries.filter((pl.col("given") == "train") & (pl.col("timestamp") >= cutoff))
     if not late.height:

@@ -20,7 +20,7 @@ NEEDS: Mapping[Task, str] = {
     "recommendation": "a user needs at least three events, or in a temporal split one after the "
     "cutoff",
 }
-"""What a task needs to have validation and test requests."""
+"""The data that a task needs for validation and test requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Evaluation:
     Attributes:
         scores: a table with the columns task, request_id, measure, value.
         runs, qrels: the run and the qrels of each task.
-        unanswered: the number of requests of each task that got no item; they score 0.
+        unanswered: the number of requests of each task without a retrieved item; they score 0.
     """
 
     scores: pl.DataFrame
@@ -53,14 +53,14 @@ def evaluate(
     """Rank the full catalog for every request and score it.
 
     Args:
-        retriever: the retriever that is scored.
-        dataset: the dataset whose requests it answers.
-        tasks: the tasks to score; by default all that the dataset has.
+        retriever: the retriever to evaluate.
+        dataset: the dataset with the requests.
+        tasks: the tasks to evaluate; by default all tasks of the dataset.
         split: `test` or `validation`.
-        measures: the measures; the deepest sets how many items are retrieved.
+        measures: the measures; the largest k sets the number of items to retrieve.
 
     Raises:
-        InputError: the retriever is none, or returns no `Run`.
+        InputError: `retriever` is not a retriever, or does not return a `Run`.
     """
     require_dataset(dataset)
     if not callable(getattr(retriever, "retrieve", None)):

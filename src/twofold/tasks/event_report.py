@@ -1,4 +1,4 @@
-"""What the data report says of events: repeats, near-copies, equal times, and what is not used."""
+"""The data report on events: repeats, near-copies, equal times, and unused events."""
 
 from collections import Counter
 from typing import Any
@@ -10,7 +10,7 @@ from twofold.data.times import ARE_TIMES, readable, seconds_in, time_range
 from twofold.tasks.prepared import PreparedDataset
 
 NEAR_COPY = 3600.0
-"""Seconds within which the same user and item again may be one event written twice."""
+"""In seconds: events of one user and item within this time may be one event written twice."""
 
 Report = dict[str, Any]
 
@@ -19,12 +19,12 @@ def event_report(dataset: PreparedDataset) -> Report:
     """Repeats, near-copies and equal times among the events, and those that are not used.
 
     Returns:
-        `repeat_share`; `near_copies`, how many events have the same user and item as one within
-        an hour before, and `near_copies_held_out`, those of them that are not trained on, both
-        None where the timestamps are no times; `tied`, how many have the time of another event
-        of their user, and `held_out_by_file_order`, how many of the users' held-out events were
-        chosen among equal times by their place in the file, both None without timestamps;
-        `not_used`; `first` and `last` time, and whether these `are_times` or positions.
+        `repeat_share`; `near_copies`, the number of events with the same user and item as one
+        within an hour before, and `near_copies_held_out`, the held-out ones of them, both None if
+        the timestamps are not times; `tied`, the number of events at the time of another event of
+        their user, and `held_out_by_file_order`, the number of held-out events that were chosen
+        among equal times by their place in the file, both None without timestamps; `not_used`;
+        the `first` and `last` time, and whether these `are_times` or positions.
     """
     counts: Counter[str] = Counter()
     times: list[float] = []
@@ -53,7 +53,7 @@ def event_report(dataset: PreparedDataset) -> Report:
 
 
 def _counts(events: pl.DataFrame) -> dict[str, int]:
-    """What is counted of events, all those of some users, in time order within each."""
+    """The counts of some users' events, which are in time order within each user."""
     times = events["timestamp"]
     near, tied = near_copies(events), _tied(events)
     pairs = np.sort(events["user_id"].to_numpy() << 32 | events["item_id"].to_numpy())
@@ -72,13 +72,13 @@ def _counts(events: pl.DataFrame) -> dict[str, int]:
 
 
 def _tied(events: pl.DataFrame) -> pl.Series:
-    """Which events have the time of another one of their user; in time order."""
+    """Whether each event has the time of another event of its user; events are in time order."""
     same = pl.all_horizontal(pl.col("user_id", "timestamp").eq_missing(pl.all().shift(1)))
     return events.select("user_id", "timestamp").select(same | same.shift(-1)).to_series()
 
 
 def near_copies(events: pl.DataFrame) -> pl.Series:
-    """Which events have the user and item of one within an hour before; in time order."""
+    """Whether each event has the user and item of one within an hour before, in time order."""
     by_pair = (
         events.select("user_id", "item_id", "timestamp")
         .with_row_index("row")
@@ -122,10 +122,10 @@ def event_lines(report: Report, events: int) -> list[str]:
 
 
 def _by_file_order(tied: pl.DataFrame) -> int:
-    """How many held-out events have the time of an event of their user with another split.
+    """The number of held-out events at the time of an event of their user with another split.
 
     Args:
-        tied: the events that have the time of another one of their user.
+        tied: the events at the time of another event of their user.
     """
     other = (pl.col("split").fill_null("").n_unique() > 1).over("user_id", "timestamp")
     held_out = pl.col("split").is_in(["validation", "test"]).fill_null(False)

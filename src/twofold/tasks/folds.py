@@ -1,14 +1,14 @@
-"""Folds: other parts of a dataset are held out, and so other training data are left.
+"""Folds: each fold holds out another part of a dataset, so its training data differ too.
 
-Fold 0 is the dataset as it was split. Every other fold tests
+Fold 0 is the dataset's own split. Every other fold tests
 
 - other queries: a tenth of them, by a hash of the text. The validation queries are those of fold 0
   in every fold.
-- other events: each user's history ends some events earlier, where it is long enough. What comes
-  after the test event is not used at all.
+- other events: each user's history ends some events earlier, if it is long enough. Events after the
+  test event are not used at all.
 
 Invariant: no test request of any fold is a validation request of fold 0, by which recipes are
-chosen; and what holds of a split (`twofold.tasks.training_data`) holds of every fold.
+chosen; and the invariant of `twofold.tasks.training_data` holds for every fold.
 """
 
 import hashlib
@@ -23,21 +23,21 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import TENTHS, VALIDATION_TENTH, hash_split, hash_tenth
 
 Which = Literal["auto", "all", "none"]
-"""`auto`: folds of what was split by us; `all`: of queries that name their split as well; `none`:
+"""`auto`: folds of data without a given split; `all`: also of queries with a given split; `none`:
 the split is fixed."""
 WHICH: tuple[Which, ...] = ("auto", "all", "none")
 
 MOST_CUT = 0.25
-"""The largest share of a user's training events that a fold gives up."""
+"""The largest share of a user's training events that a fold does not use."""
 FEWEST_QUERIES = 2
-"""Each fold tests so many queries at least, or there are none."""
+"""The smallest number of test queries of a fold; with fewer, queries have no folds."""
 FEWEST_EVENTS = 3
-"""A user of fewer events is not tested."""
+"""A user with fewer events has no test event."""
 
 Counts = TypeVar("Counts", pl.Expr, pl.Series)
 
 _PARTS = TENTHS - 1
-"""The folds after which every query but those of validation was a test query once."""
+"""The number of folds in which every query outside validation is a test query once."""
 _TEST_TENTHS = [tenth for tenth in range(TENTHS) if tenth != VALIDATION_TENTH]
 _FIXED = "a fixed split was asked for"
 
@@ -47,8 +47,8 @@ class FoldRequests:
     """The test requests of one task in one fold, (R,) each.
 
     Attributes:
-        request_ids: in the order of the task.
-        units: the user of each, or the request itself, where it has none.
+        request_ids: the ids in the order of the task.
+        units: the user of each request, or the request's own id without a user.
     """
 
     request_ids: Sequence[str]
@@ -59,15 +59,14 @@ class Folds:
     """The folds of a dataset.
 
     Args of the constructor:
-        dataset: as it was split.
-        which: what has folds.
+        dataset: the dataset with its own split.
+        which: the data that have folds.
 
     Attributes:
-        why_fixed: by task, why its test requests are the same in every fold; None where they
-            differ.
+        why_fixed: by task, why its test requests are the same in every fold; None if they differ.
 
     Raises:
-        InputError: there is no such `which`.
+        InputError: an unknown `which`.
     """
 
     def __init__(self, dataset: PreparedDataset, which: Which = "auto") -> None:
@@ -93,7 +92,7 @@ class Folds:
     def folded_users(self) -> float:
         """The share of the tested users whose test event differs between folds.
 
-        The histories of the others are too short: every fold has the same events of theirs.
+        The histories of the other users are too short, so their events are the same in every fold.
         """
         if self.why_fixed["recommendation"] is not None:
             return 0.0
@@ -102,10 +101,10 @@ class Folds:
         return float((_turns(tested) > 1).mean())  # type: ignore[arg-type]  # some are tested
 
     def of(self, number: int) -> PreparedDataset:
-        """One fold; the last one that was made is kept.
+        """One fold; the last fold is cached.
 
         Args:
-            number: 0 or above; a study's seed.
+            number: the number of the fold, from 0: a study's seed.
         """
         if number == 0 or not self.any:
             return self._dataset
@@ -114,7 +113,7 @@ class Folds:
         return self._last[1]
 
     def test_requests(self, number: int, task: Task) -> FoldRequests:
-        """The test requests of a fold; kept for all folds, as their histories are not."""
+        """The test requests of a fold, without histories; they are cached for all folds."""
         if (number, task) not in self._test_requests:
             requests = self.of(number).task(task).requests("test").requests
             self._test_requests[number, task] = FoldRequests(
@@ -132,7 +131,7 @@ class Folds:
         return self._dataset.with_tables(interactions=events, queries=queries)
 
     def _queries(self, number: int) -> pl.DataFrame:
-        """The queries, of which those of validation stay what they are."""
+        """The queries with the splits of a fold; validation queries are unchanged."""
         turn, part = divmod(number, _PARTS)
         validation = (pl.col("split") == "validation").fill_null(value=False)
         tested = pl.lit(self._parts(turn)) == part
@@ -163,7 +162,7 @@ class Folds:
         return None
 
     def _parts(self, turn: int) -> pl.Series:
-        """Which fold of a turn tests each query; the last turn that was asked for is kept."""
+        """The fold of a turn that tests each query; the last turn is cached."""
         if self._dealt[0] != turn:
             drawn = turn + 1 if self._named else turn
             keys = self._dataset.queries["key"]
@@ -184,13 +183,13 @@ class Folds:
 
 
 def _split_by_hash(dataset: PreparedDataset) -> bool:
-    """Whether every query has the split that its text gives it."""
+    """Whether every query has the split of its text's hash."""
     made = dataset.queries["key"].map_elements(hash_split, return_dtype=pl.String)
     return bool(dataset.queries["split"].eq_missing(made).all())
 
 
 def _part(key: str, turn: int) -> int:
-    """Which of the nine folds of a turn tests a query; each turn draws them anew."""
+    """Which of the nine folds of a turn tests a query; every turn divides the queries anew."""
     if turn == 0:
         return _TEST_TENTHS.index(hash_tenth(key)) if hash_tenth(key) in _TEST_TENTHS else -1
     digest = hashlib.sha256(f"{turn} {key}".encode()).digest()
@@ -198,15 +197,15 @@ def _part(key: str, turn: int) -> int:
 
 
 def _turns(events: Counts) -> Counts:
-    """The folds after which the events of users with so many of them are the first ones again."""
+    """The number of folds after which a user's events repeat, by the user's number of events."""
     return ((events.cast(pl.Int64) - 2) * MOST_CUT).floor().cast(pl.Int64)
 
 
 def _earlier(number: int) -> pl.Expr:
-    """The split of interactions whose users' histories end earlier.
+    """The split of the interactions of fold `number`, in which histories end earlier.
 
-    By one event would make the validation event of fold 0 a test event; so it is 0, 2, 3, ...
-    events, in turn, as far as `MOST_CUT` allows.
+    They end 0, 2, 3, ... events earlier, in turn, as far as `MOST_CUT` allows. One event is not
+    possible, since the validation event of fold 0 would become a test event.
     """
     events = pl.len().over("user_id")
     turn = number % pl.max_horizontal(_turns(events), pl.lit(1))

@@ -1,4 +1,4 @@
-"""Popularity: how often items occur, as a distribution over the catalog, and how two differ."""
+"""Popularity: counts of items, their distribution over the catalog, and divergences."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def popularity_distribution(counts: Ints) -> Floats:
 
 
 def kullback_leibler(p: Floats, q: Floats) -> float:
-    """KL(p || q) in nats; both positive and summing to one."""
+    """KL(p || q) in nats; both distributions are positive and sum to one."""
     return float(np.sum(p * np.log(p / q)))
 
 

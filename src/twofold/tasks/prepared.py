@@ -1,7 +1,7 @@
-"""A dataset whose interactions and queries have a split, from which every later stage starts.
+"""A dataset whose interactions and queries have a split; the input of every later stage.
 
-Invariant: what a dataset returns of its tasks is made on first use, kept, and shared by all
-callers, so nobody may change it; arrays of counts are read-only.
+Invariant: the data of a task are created on first use, cached, and shared by all callers, which
+must not change them; arrays of counts are read-only.
 """
 
 import dataclasses
@@ -35,24 +35,24 @@ T = TypeVar("T")
 TableName = Literal["queries", "qrels"]
 
 _ROWS = 1_000_000
-"""The rows of a table that are hashed together."""
+"""The number of rows of a table that are hashed together."""
 
 _NEED: dict[Task, str] = {
     "search": "a training query with a relevant item (queries and qrels)",
     "recommendation": "a user with two or more training events (interactions)",
 }
-"""What a task needs in order to have a training example."""
+"""The data that a task needs for a training example."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitProtocol:
-    """How a dataset is split and judged; part of every stamp.
+    """How a dataset is split and evaluated; part of every stamp.
 
     Attributes:
         split: `last` (each user's last event is held out) or `temporal` (the first one from
             `cutoff` on).
-        cutoff: seconds since 1970, or a position where the timestamps are positions.
-        seen: whether a user's earlier items may come back in recommendation.
+        cutoff: seconds since 1970, or a position if the timestamps are positions.
+        seen: whether items of the history are excluded in recommendation: `exclude` or `keep`.
     """
 
     split: Literal["last", "temporal"] = "last"
@@ -61,7 +61,7 @@ class SplitProtocol:
 
 
 def require_dataset(value: object) -> None:
-    """Raise InputError where `value` is no dataset, such as the folder of one."""
+    """Raise InputError if `value` is not a dataset but, for example, its folder."""
     if not isinstance(value, PreparedDataset):
         raise InputError(
             f"{type(value).__name__} is no dataset; give what twofold.load_dataset(FOLDER) returns"
@@ -75,13 +75,13 @@ def in_parts(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
 
 
 def height(table: pl.LazyFrame) -> int:
-    """The number of rows of a table, which is not read for it."""
+    """The number of rows of a table, without reading the table."""
     rows: int = table.select(pl.len()).collect().item()
     return rows
 
 
 def write_parts(parts: Iterator[pl.DataFrame], path: Path) -> None:
-    """Write a table that comes in pieces, at least one, to one Parquet file."""
+    """Write a table in pieces, at least one, to one Parquet file."""
     first, second = next(parts), next(parts, None)
     if second is None:
         first.write_parquet(path)
@@ -95,12 +95,12 @@ def write_parts(parts: Iterator[pl.DataFrame], path: Path) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """The tables of a dataset as arrays, with what is learned from them.
+    """The tables of a dataset as arrays, with the training data.
 
     Attributes:
         events: the interactions.
-        trained: the training events of each user who has one.
-        trained_users: the numbers of these users among those of the events, (users,).
+        trained: the training events of each user who has any.
+        trained_users: the numbers of these users in `events`, (users,).
         queries: the queries and their relevant items.
         searches: the training examples of search.
     """
@@ -113,7 +113,7 @@ class Columns:
 
     @property
     def trained_times(self) -> Floats:
-        """When each event of `trained.positions` was, (E,)."""
+        """The time of each event of `trained.positions`, (E,)."""
         events = self.events
         all_in_order = self.trained.positions is events.items
         return events.times if all_in_order else events.times[events.splits == TRAIN]
@@ -148,16 +148,16 @@ class Tables(Protocol):
         ...
 
     def scan(self, name: TableName) -> pl.LazyFrame:
-        """The table queries or qrels, of which only what is asked for is read."""
+        """The table queries or qrels, lazily: only the selected rows and columns are read."""
         ...
 
     @property
     def columns(self) -> Columns | None:
-        """The same as arrays; None where they are still to be made."""
+        """The tables as arrays; None if they are not computed yet."""
         ...
 
     def digest(self, protocol: SplitProtocol) -> str | None:
-        """The digest of the dataset with a protocol; None where it is still to be computed."""
+        """The digest of the dataset with a protocol; None if it is not computed yet."""
         ...
 
 
@@ -184,16 +184,16 @@ class TablesInMemory:
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A dataset whose interactions and queries each have a split.
+    """A dataset whose interactions and queries have a split.
 
     Attributes:
         catalog: the items.
         tables: the interactions, queries and qrels.
-        protocol: how it was split and is judged.
-        source: the source that it was read from, as the user named it.
-        notes: what was left out, or is otherwise not as it stands in the files.
-        left_out: the rows that name an unknown id, where they were left out; not kept on disk
-            with the tables but as a list.
+        protocol: how it was split and is evaluated.
+        source: the source that it was read from, as the user gave it.
+        notes: rows that were left out, and other differences from the files.
+        left_out: the rows with an unknown id, if they were left out; on disk they are a separate
+            list.
     """
 
     catalog: Catalog
@@ -220,13 +220,13 @@ class PreparedDataset:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks that the data make possible."""
+        """The tasks for which there are data."""
         columns = self.columns
         sizes = {"search": len(columns.queries.splits), "recommendation": len(columns.events.items)}
         return tuple(task for task in TASKS if sizes[task])
 
     def task(self, task: Task) -> "TaskData":
-        """What one task learns from and is judged on, read once."""
+        """The training data and requests of one task, created once."""
         return self._task_data[task]
 
     @cached_property
@@ -234,11 +234,11 @@ class PreparedDataset:
         return {task: TaskData(self, task) for task in TASKS}
 
     def once(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
-        """What `make` returns; it is called once for each key, and the result kept and shared.
+        """The result of `make`, which is called once for each key; the result is cached and shared.
 
         Args:
-            key: all that the result depends on, besides this dataset.
-            make: makes the result.
+            key: everything that the result depends on, in addition to this dataset.
+            make: computes the result.
         """
         if key not in self._kept:
             self._kept[key] = make()
@@ -246,7 +246,7 @@ class PreparedDataset:
         return kept
 
     def forget(self, *names: str) -> None:
-        """Free what `once` has kept under keys that begin with one of these names."""
+        """Remove cached results of `once` whose key begins with one of these names."""
         for key in [key for key in self._kept if key[0] in names]:
             del self._kept[key]
 
@@ -269,7 +269,7 @@ class PreparedDataset:
 
     @cached_property
     def columns(self) -> Columns:
-        """The tables as arrays, with what is learned from them."""
+        """The tables as arrays, with the training data."""
         if self.tables.columns is not None:
             return self.tables.columns
         events = Events.of(self.interactions, self.catalog)
@@ -293,11 +293,11 @@ class PreparedDataset:
 
 
 class TaskData:
-    """One task of a dataset; `PreparedDataset.task` holds one for each.
+    """The data of one task of a dataset; see `PreparedDataset.task`.
 
     Args:
         dataset: the dataset that the task belongs to.
-        task: search or recommendation; one that the dataset lacks has no example and no request.
+        task: search or recommendation; a task that the dataset lacks has no example and no request.
     """
 
     def __init__(self, dataset: PreparedDataset, task: Task) -> None:
@@ -311,7 +311,7 @@ class TaskData:
         return build_examples(self._dataset, self.task)
 
     def require_examples(self) -> None:
-        """Raise InputError where the task has no training example."""
+        """Raise InputError if the task has no training example."""
         if not self.examples:
             raise InputError(
                 f"{self._dataset.source}: no usable training example for {self.task}; it needs "
@@ -323,9 +323,8 @@ class TaskData:
 
         Args:
             item_text_queries: in search, the number of examples added for each item from its text,
-                next to one from its title; 0 adds none.
-            timed: in recommendation, whether each target says how long after the event before it
-                was.
+                in addition to one from its title; 0 adds none.
+            timed: in recommendation, whether each target has the time since the event before it.
 
         Raises:
             InputError: there is no training example.
@@ -344,7 +343,7 @@ class TaskData:
 
         Args:
             split: the split.
-            timed: whether requests for recommendations say when the event of the relevant item was.
+            timed: whether requests for recommendations have the time of the relevant item's event.
         """
         if (split, timed) not in self._requests:
             made = build_requests(self._dataset, self.task, split, timed)
@@ -382,5 +381,5 @@ class TaskData:
 
     @cached_property
     def queries_by_item(self) -> Sequence[Sequence[str]]:
-        """The training queries that want each item, in order; equal texts are all kept."""
+        """The training queries for which each item is relevant, in order, with equal texts."""
         return queries_by_item(self.examples, len(self._dataset.catalog))

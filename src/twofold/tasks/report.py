@@ -19,10 +19,11 @@ NEAR_DUPLICATE = 0.8
 """The smallest Jaccard overlap of words at which two queries count as near-duplicates."""
 
 _CHUNK, _COMPARED = 1000, 100_000_000
-"""The most test queries, and the most pairs with a training query, that are compared at once."""
+"""The largest numbers of test queries, and of pairs with training queries, compared at once."""
 
 _MOST_PAIRS, _MOST_TEST, _MOST_TRAINED = 2_000_000_000, 2_000, 1_000_000
-"""Above so many pairs of a test and a training query, so many of each are compared."""
+"""With more pairs of a test and a training query than the first number, samples of the other two
+sizes are compared."""
 
 Report = dict[str, Any]
 
@@ -83,7 +84,7 @@ def _splits(dataset: PreparedDataset) -> Report:
 
 
 def _overlap(dataset: PreparedDataset) -> Report:
-    """Which items each task trains on: the paper's blog reports 84 % and 30 % for podcasts."""
+    """The overlap of the tasks' training items; the paper's blog has 84 % and 30 % for podcasts."""
     search = dataset.task("search").popularity > 0
     recommendation = dataset.task("recommendation").popularity > 0
     both = int((search & recommendation).sum())
@@ -98,7 +99,7 @@ def _overlap(dataset: PreparedDataset) -> Report:
 
 
 def _divergence(dataset: PreparedDataset) -> Report | None:
-    """How much the popularity distributions of the two tasks differ; None with one task only."""
+    """The divergences of the two tasks' popularity distributions; None with one task only."""
     if len(dataset.tasks) < 2:
         return None
     train = {t: popularity_distribution(dataset.task(t).popularity) for t in dataset.tasks}
@@ -134,7 +135,7 @@ def _query_leaks(dataset: PreparedDataset) -> Report:
             listed += of_part.gather(rows[low:high] - start).to_list()
         start += len(of_part)
     near, example = _near_duplicates(*keys)
-    # Equal texts have equal hashes; the report need not hold the texts.
+    # Equal texts have equal hashes, so the texts need not be kept in memory.
     known = np.concatenate(hashes)
     return {
         "left_out_of_training": len(trained) - len(dataset.task("search").examples),
@@ -147,14 +148,14 @@ def _query_leaks(dataset: PreparedDataset) -> Report:
 
 
 def _drawn(queries: Ints, most: int) -> Ints:
-    """At most `most` of the queries, always the same."""
+    """At most `most` of the queries: the same sample every time."""
     if len(queries) <= most:
         return queries
     return queries[np.sort(np.random.default_rng(0).choice(len(queries), most, replace=False))]
 
 
 def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str] | None]:
-    """How many test queries are near-duplicates of a training query, and one such pair."""
+    """The number of test queries that are near-duplicates of a training query, and an example."""
     if not test or not trained:
         return 0, None
     number: dict[str, int] = {}
@@ -254,7 +255,7 @@ def _start_lines(report: Report) -> list[str]:
 
 
 def _only_train(report: Report) -> str:
-    """How many users are not tested, and why."""
+    """A sentence about the number of users without a test event, and the reason."""
     sizes = report["sizes"]
     only = f"{sizes['users_that_only_train']:,} users"
     if report["split"] == "last":
@@ -266,7 +267,7 @@ def _only_train(report: Report) -> str:
 
 
 def _looked_at(queries: Report) -> str:
-    """Which test queries were compared with the training queries."""
+    """The test queries that were compared with the training queries, in words."""
     some = queries.get("near_duplicates_looked_at")
     return "test queries" if some is None else f"of {some:,} test queries that were compared"
 

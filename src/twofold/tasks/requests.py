@@ -1,7 +1,7 @@
-"""The requests of validation and test, with their relevant items, and how they are made.
+"""The requests of validation and test, with their relevant items.
 
-Callers read requests from `PreparedDataset.task`, which makes them once. Those of a split are
-arrays; a request is made when it is read.
+Callers read requests from `PreparedDataset.task`, which creates them once. The requests of a split
+are stored as arrays; a `Request` object is created when it is read.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class JudgedRequests:
         return dataclasses.replace(self, requests=[self.requests[row] for row in sorted(rows)])
 
     def relevant_counts(self, size: int) -> Ints:
-        """How often each of `size` items is a relevant item, (size,)."""
+        """The number of requests for which each of `size` items is relevant, (size,)."""
         assert isinstance(self.requests, _Requests)
         columns = self.requests.columns
         places = runs(columns.target_starts, columns.target_ends - columns.target_starts)
@@ -72,7 +72,7 @@ def build_requests(
         dataset: the dataset.
         task: the task.
         split: the split.
-        timed: whether requests for recommendations say when the event of the relevant item was.
+        timed: whether requests for recommendations have the time of the relevant item's event.
     """
     number = SPLITS.index(split)
     requests = _queries(dataset, number) if task == "search" else _users(dataset, number, timed)
@@ -84,19 +84,20 @@ class RequestColumns:
     """The requests of one task and split, and their relevant items, as arrays.
 
     Attributes:
-        names: a table with the ids of requests and their users, by their number.
-        rows: the numbers of the requests in it, ascending, (R,).
-        item_ids: those of the catalog.
-        items: catalog positions, (E,); a history is a run of them.
-        begins, ends: the run of each request's history, (R,).
+        names: a table with the ids of requests and of their users.
+        rows: the row of each request in `names`, ascending, (R,).
+        item_ids: the item ids of the catalog.
+        items: catalog positions, (E,); a history is a slice of them.
+        begins, ends: the slice of each request's history, (R,).
         extra_item: the position of one more item of the history, or -1, (R,).
-        excluding: whether the items of the history may not come back.
-        texts: the texts of queries; None where requests have none.
+        excluding: whether the items of the history are excluded.
+        texts: the texts of the queries; None if requests have no query.
         text_of: the index of each request's text, (R,).
-        times, last_event_times: as in `Request`, NaN for not known, (R,); None to tell no time.
+        times, last_event_times: as in `Request`, NaN if not known, (R,); None if requests have no
+            time.
         targets: catalog positions of relevant items, (A,).
-        target_starts, target_ends: the run of each request's relevant items, (R,).
-        grades: the relevance of the relevant items, (A,); None where all have 1.
+        target_starts, target_ends: the slice of each request's relevant items, (R,).
+        grades: the relevance grades of the relevant items, (A,); None if all are 1.
     """
 
     names: pl.LazyFrame
@@ -118,7 +119,7 @@ class RequestColumns:
 
     @cached_property
     def ids(self) -> list[tuple[str, str | None]]:
-        """The ids of each request and of its user."""
+        """The id of each request, and the id of its user."""
         wanted = pl.Series(self.rows).cast(pl.UInt32).implode()
         chosen = self.names.with_row_index("row").filter(pl.col("row").is_in(wanted))
         return chosen.drop("row").collect(engine="streaming").rows()
@@ -141,7 +142,7 @@ class RequestColumns:
         )
 
     def relevance_of(self, row: int) -> dict[str, int]:
-        """The relevance of the relevant items of a request, by item id."""
+        """The relevance grades of a request's relevant items, by item id."""
         own = slice(int(self.target_starts[row]), int(self.target_ends[row]))
         items = [self.item_ids[place] for place in self.targets[own].tolist()]
         grades = [1] * len(items) if self.grades is None else self.grades[own].tolist()
@@ -153,11 +154,11 @@ def _time(times: Floats | None, row: int) -> float | None:
 
 
 class _Requests(Sequence[Request]):
-    """Requests that are made when they are read, and their arrays when the first one is.
+    """Requests that are created when they are read; the arrays are created with the first one.
 
     Args:
-        rows: the numbers of the requests in a table, ascending, (R,).
-        make: the arrays of some of them.
+        rows: the rows of the requests in a table, ascending, (R,).
+        make: creates the arrays of some rows.
     """
 
     def __init__(self, rows: Ints, make: Callable[[Ints], RequestColumns]) -> None:
@@ -169,7 +170,7 @@ class _Requests(Sequence[Request]):
         return self._make(self._rows)
 
     def some(self, chosen: Ints) -> "_Requests":
-        """Some of the requests; `chosen` are ascending."""
+        """Some of the requests; `chosen` has ascending indices."""
         return _Requests(self._rows[chosen], self._make)
 
     def __len__(self) -> int:
@@ -187,7 +188,7 @@ class _Requests(Sequence[Request]):
 
 
 class _Qrels(Mapping[str, Mapping[str, int]]):
-    """The relevant items of requests, which are made when they are read."""
+    """The relevant items of requests, which are created when they are read."""
 
     def __init__(self, requests: _Requests) -> None:
         self._requests = requests
@@ -253,7 +254,7 @@ def _query_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> Reques
     events, queries = dataset.columns.events, dataset.columns.queries
     users, times = queries.users[rows], queries.times[rows]
     if split == VALIDATION:
-        # A validation request must not hold the user's test event.
+        # A validation request must not contain the user's test event.
         test = np.append(events.of_split(TEST), -1)[users]
         until = np.full(len(rows), np.inf)
         until[test >= 0] = events.times[test[test >= 0]]

@@ -1,4 +1,4 @@
-"""Ways to slice the test requests of a task, by its training data."""
+"""Slicings of the test requests of a task, by properties of the training data."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -25,9 +25,9 @@ class Slicing(NamedTuple):
     """One way to slice the requests of a task.
 
     Attributes:
-        names: of the slices, in order.
-        labels: the slice of each request, (R,), as text; a request whose label is not among the
-            names belongs to none.
+        names: the names of the slices, in order.
+        labels: the slice of each request, (R,), as text; a request whose label is not in `names`
+            is in no slice.
     """
 
     names: Sequence[str]
@@ -37,10 +37,12 @@ class Slicing(NamedTuple):
 def slicings(
     dataset: PreparedDataset, task: Task, typical: JudgedRequests | None = None
 ) -> dict[str, Slicing]:
-    """Every way to slice the test requests of a task that gives at least two slices.
+    """Every slicing of the test requests of a task with at least two slices.
 
     Args:
-        typical: requests whose histories say which are long; those of the dataset by default.
+        dataset: the dataset.
+        task: the task.
+        typical: requests whose history lengths define the slices; by default the test requests.
     """
     judged = dataset.task(task).requests("test")
     ways = {"popularity": _popularity(dataset, judged), "trained in": _trained_in(dataset, judged)}
@@ -58,7 +60,7 @@ def slicings(
 def popularity_bands(counts: Ints) -> Ints:
     """The index of each item's band in `BANDS`, (N,), by its training count.
 
-    Items of one count stay together, where the middle of them belongs.
+    Items with the same count are in the same band, that of their mean rank.
     """
     above = (stats.rankdata(-counts, method="average") - 0.5) / len(counts)
     band = np.full(len(counts), BANDS.index("torso"))
@@ -68,7 +70,7 @@ def popularity_bands(counts: Ints) -> Ints:
 
 
 def _positions(dataset: PreparedDataset, judged: JudgedRequests) -> list[list[int]]:
-    """The relevant items of each request."""
+    """The catalog positions of the relevant items of each request."""
     at = dataset.catalog.positions
     return [[at[i] for i in judged.qrels[r.request_id]] for r in judged.requests]
 
@@ -89,7 +91,7 @@ def _trained_in(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
 
 
 def _pairs(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
-    """Memorisation or generalisation: by the training data that hold a request's pair.
+    """Memorisation or generalisation: by the training data that contain a request's pair.
 
     In recommendation the pair is the last item of the history and the relevant item, in search a
     word of the query and the relevant item. Recommendation data have a pair of items that are
@@ -125,7 +127,7 @@ def _near_in_histories(dataset: PreparedDataset) -> Neighbours:
 
 
 def _together(dataset: PreparedDataset) -> Neighbours:
-    """The items that are relevant to a training query to which each item is relevant too."""
+    """For each item, the items that are relevant to a training query to which it is relevant."""
     joined: dict[int, set[int]] = defaultdict(set)
     for items in dataset.task("search").items_by_query.values():
         relevant = set(items.tolist())
@@ -154,7 +156,7 @@ def _query_lengths(judged: JudgedRequests) -> Slicing:
 
 
 def _history_lengths(judged: JudgedRequests, typical: JudgedRequests) -> Slicing:
-    """In three parts of about the same size; two, where many histories are alike."""
+    """In three slices of about the same size, or two if many histories have the same length."""
     usual, lengths = ([len(r.history) for r in own.requests] for own in (typical, judged))
     bounds = sorted({int(np.quantile(usual, share)) for share in (1 / 3, 2 / 3)})
     names = [*(f"up to {bound}" for bound in bounds), f"over {bounds[-1]}"]
@@ -174,7 +176,7 @@ def _kinds(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
 
 
 def _in_training(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
-    """By whether a training query has the same text: in logs that are split by time."""
+    """By whether a training query has the same text, as in logs that are split by time."""
     trained = set(dataset.task("search").items_by_query)
     key = dict(dataset.queries.select("query_id", "key").iter_rows())
     seen = [key[request.request_id] in trained for request in judged.requests]

@@ -1,6 +1,6 @@
 """The train, validation and test split.
 
-Invariant: every interaction and query gets one split or, where it must not be used, none (null).
+Invariant: every interaction and query has one split, or none (null) if it must not be used.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from twofold.tasks.cutoff import (
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol, TablesInMemory
 
 REPEATS_ALLOWED = 0.05
-"""Seen items are excluded where a smaller share of events repeats a (user, item)."""
+"""Seen items are excluded if a smaller share of events repeats a (user, item)."""
 TENTHS, VALIDATION_TENTH = 10, 1
-"""Queries fall into tenths by a hash; the first is the test, this one validation."""
+"""Queries are divided into tenths by a hash; the first is the test, this one validation."""
 
 
 def split_dataset(
@@ -34,14 +34,14 @@ def split_dataset(
     """A dataset with its splits assigned.
 
     Args:
-        dataset: as it was validated.
+        dataset: the validated dataset.
         source: the name that the user gave.
         split: how to split it.
         cutoff: for `temporal`, a time in any form that a timestamp may have.
 
     Raises:
-        InputError: a temporal split without a cutoff, or where times are only positions; a
-            cutoff that is no time within the data.
+        InputError: a temporal split without a cutoff, or of timestamps that are only positions; a
+            cutoff that is not a time within the data.
     """
     if (split == "temporal") != (cutoff is not None):
         raise InputError("--split temporal needs --cutoff TIME, and only it takes one")
@@ -96,7 +96,7 @@ def split_interactions(dataset: Dataset, protocol: SplitProtocol) -> pl.DataFram
 
 
 def _last_event() -> pl.Expr:
-    """The last event is test, the second-last validation; one or two events only train."""
+    """The last event is test, the second-last validation; one or two events are only training."""
     events = pl.len().over("user_id")
     left = events - pl.int_range(pl.len()).over("user_id")
     return (
@@ -113,7 +113,7 @@ def _last_event() -> pl.Expr:
 def _by_cutoff(cutoff: float) -> pl.Expr:
     """The first event from `cutoff` on is test; later ones are not used.
 
-    The last event before it is validation where it is not the user's first.
+    The last event before it is validation, unless it is the user's first.
     """
     late = pl.col("timestamp") >= cutoff
     early_count = (~late).sum().over("user_id")
@@ -159,7 +159,7 @@ def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFra
 
 
 def _without_split(queries: pl.DataFrame) -> list[Note]:
-    """A note on the queries that name no split where others name one."""
+    """A note on the queries without a given split, if others have one."""
     without = queries.filter(pl.col("given").is_null())
     if without.height in (0, queries.height):
         return []
@@ -202,12 +202,12 @@ def hash_split(key: str) -> str:
 
 
 def hash_tenth(key: str) -> int:
-    """The tenth of all queries, 0 to 9, that a normalised text falls into."""
+    """The tenth, 0 to 9, of a normalised text."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % TENTHS
 
 
 def require_real_times(dataset: Dataset) -> None:
-    """Raise InputError where a temporal split would cut positions instead of times."""
+    """Raise InputError if the timestamps are positions, which a temporal split cannot use."""
     if dataset.interactions.height and timestamps_are_positions(dataset.interactions):
         raise InputError(
             "interactions: the timestamps only number each user's events, so no cutoff in time "

@@ -30,7 +30,7 @@ KIND = "dataset"
 _COLUMNS = "columns"
 """The folder of the arrays within a prepared folder."""
 _EMPTY = 128
-"""The bytes of an array's file without a number."""
+"""The size in bytes of the file of an empty array."""
 
 
 def load_dataset(
@@ -48,10 +48,10 @@ def load_dataset(
         split: how to split a source that is not prepared yet.
         cutoff: the time from which events are test, for `split="temporal"`, in any form that a
             timestamp may have.
-        skip_unknown: leave out rows that name an unknown item or query, in place of an error.
+        skip_unknown: leave out rows with an unknown item or query, instead of an error.
 
     Raises:
-        InputError: the source cannot be read; names file, line, value and remedy.
+        InputError: the source cannot be read; the message has file, line, value and remedy.
     """
     if not isinstance(source, str | Path | Mapping) or source == "":
         raise InputError(
@@ -65,7 +65,7 @@ def load_dataset(
         if cutoff is not None:
             _require_cutoff(prepared, cutoff, folder)
         return prepared
-    # Imported here, as most commands work on a prepared folder.
+    # Imported here, since most commands work on a prepared folder.
     from twofold.data.sources import read_source
     from twofold.tasks.split import split_dataset
     from twofold.tasks.streaming.dataset import stream_dataset
@@ -86,9 +86,9 @@ def save_dataset(
     Args:
         dataset: the dataset.
         out: the folder.
-        more: entries of the data report that others have made.
+        more: further entries of the data report.
     """
-    # Imported here, as a prepared folder that is read has its report already.
+    # Imported here, since a prepared folder that is read has its report already.
     from twofold.tasks.report import data_report, report_text
 
     config = {"source": dataset.source, "protocol": dataclasses.asdict(dataset.protocol)}
@@ -109,7 +109,7 @@ def save_dataset(
 
 
 def _require_cutoff(prepared: PreparedDataset, cutoff: float | str, folder: Path) -> None:
-    """Raise InputError where a prepared dataset is split by another cutoff, or by none."""
+    """Raise InputError if a prepared dataset is split by another cutoff, or by none."""
     from twofold.tasks.cutoff import read_cutoff
 
     timed = (prepared.interactions["timestamp"], prepared.queries["timestamp"])
@@ -164,7 +164,7 @@ class StoredTables:
         return _load_columns(folder) if folder.is_dir() else None
 
     def digest(self, protocol: SplitProtocol) -> str | None:
-        """The digest that the data report names, unless the protocol was changed since."""
+        """The digest in the data report; None if the protocol has changed since."""
         given = artifact.read_json(self.folder / artifact.MANIFEST)["config"]["protocol"]
         if SplitProtocol(**given) != protocol:
             return None
@@ -172,12 +172,12 @@ class StoredTables:
         return known
 
     def __getstate__(self) -> dict[str, Any]:
-        """Sent to another process without what was read."""
+        """Pickle without the tables that were read."""
         return {"folder": self.folder}
 
 
 def _save_columns(columns: Columns, folder: Path) -> None:
-    """Write the arrays as files of NumPy, which can be mapped."""
+    """Write the arrays as NumPy files, which can be memory-mapped."""
     folder.mkdir()
     pl.DataFrame({"user_id": columns.events.users}).write_parquet(folder / "users.parquet")
     for name, array in _arrays(columns).items():
@@ -219,11 +219,11 @@ def _arrays(columns: Columns) -> dict[str, npt.NDArray[Any]]:
 
 
 def _load_columns(folder: Path) -> Columns:
-    """The arrays of a folder, mapped into memory: what is not read takes none."""
+    """The arrays of a folder, memory-mapped: parts that are not read use no memory."""
 
     def mapped(name: str) -> Any:
         path = folder / f"{name}.npy"
-        # A file without a number cannot be mapped.
+        # The file of an empty array cannot be mapped.
         mode: Literal["r"] | None = "r" if path.stat().st_size > _EMPTY else None
         return np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
 

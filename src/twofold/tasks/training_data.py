@@ -1,7 +1,7 @@
 """Training examples of histories, of queries and of item texts, and the documents of items.
 
-Invariant: no training example of any task holds a user's validation or test event, or anything
-later of that user. Callers read the examples from `PreparedDataset.task`, which makes them once.
+Invariant: no training example of any task contains a user's validation or test event, or a later
+event of that user. Callers read the examples from `PreparedDataset.task`, which creates them once.
 """
 
 from collections import Counter
@@ -23,14 +23,14 @@ _DRAW_SEED = 20241
 """The random seed of the queries that are drawn from item texts."""
 
 _QUERIES = 1 << 20
-"""The queries that are looked at together."""
+"""The number of queries that are processed together."""
 
 _NO_PAIR = np.iinfo(np.int64).max
-"""What is no user with an item."""
+"""A value that is not a pair of a user and an item."""
 
 
 def build_examples(dataset: "PreparedDataset", task: Task) -> Examples:
-    """The training examples of one task; none where the dataset lacks it."""
+    """The training examples of one task; empty if the dataset lacks it."""
     columns = dataset.columns
     return columns.searches if task == "search" else _history_examples(columns.trained)
 
@@ -71,7 +71,7 @@ def query_examples(events: Events, queries: JudgedQueries) -> Examples:
 
 
 class _QueryRows(NamedTuple):
-    """Training queries: their numbers, their targets, and the run of earlier events of each."""
+    """Training queries: their numbers, their targets, and the earlier events of their users."""
 
     rows: Ints
     counts: Ints
@@ -88,11 +88,11 @@ class _QueryRows(NamedTuple):
         Args:
             events, queries: all events and queries.
             rows: the numbers of these queries, (n,).
-            first_held_out: the time of each user's first such event; infinite for no user.
-            held_out: the numbers of users times 2^32, plus the items that are held out, sorted.
+            first_held_out: the time of each user's first held-out event; infinity for no user.
+            held_out: `Events.held_out_pairs`, sorted.
         """
         times = queries.times[rows]
-        # Without times on the events (NaN) nothing shows that the query came first.
+        # If the events have no times (NaN), the query may be later than a held-out event.
         rows = rows[np.isnan(times) | (times < first_held_out[queries.users[rows]])]
         users, counts = np.asarray(queries.users[rows], np.int64), np.diff(queries.starts)[rows]
         places = runs(queries.starts[rows], counts)
@@ -114,7 +114,7 @@ class _QueryRows(NamedTuple):
 def item_text_examples(catalog: Catalog, snippets: int) -> list[Example]:
     """One search example for each of an item's `item_text_queries`, the item as its target.
 
-    They teach search items that no training query wants.
+    They let search learn items that are not relevant to any training query.
     """
     empty_history, visible = np.zeros(0, dtype=np.int64), np.zeros(1, np.int64)
     return [
@@ -130,9 +130,9 @@ def item_text_examples(catalog: Catalog, snippets: int) -> list[Example]:
 
 
 def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
-    """Made-up queries for each item: its title, and `snippets` draws of one to four of its words.
+    """Artificial queries for each item: its title, and `snippets` samples of one to four words.
 
-    The draws are the same in every arm and seed. Rare words are drawn more often, since people
+    The samples are the same in every arm and seed. Rare words are drawn more often, since users
     search with them.
     """
     by_text = [sorted(set(words(text))) for text in catalog.texts]
@@ -150,7 +150,7 @@ def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
 
 
 def queries_by_item(examples: Examples, items: int) -> Sequence[Sequence[str]]:
-    """The queries of examples of search that want each of `items` items, in order.
+    """For each of `items` items, the queries of search examples with it as a target, in order.
 
     Equal texts are all kept.
     """
@@ -164,10 +164,10 @@ def queries_by_item(examples: Examples, items: int) -> Sequence[Sequence[str]]:
 
 
 def item_documents(texts: Sequence[str], queries: Sequence[Sequence[str]]) -> list[str]:
-    """The document of each item: its text, then the training queries that want it.
+    """The document of each item: its text, then the training queries for which it is relevant.
 
     Args:
         texts: the text of each item, (N,).
-        queries: those of `queries_by_item`.
+        queries: the result of `queries_by_item`.
     """
     return [" ".join([text, *own]) for text, own in zip(texts, queries, strict=True)]

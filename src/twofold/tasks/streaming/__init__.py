@@ -1,1 +1,1 @@
-"""Large Parquet tables, prepared piece by piece."""
+"""Large tables in Parquet, CSV and TSV, prepared piece by piece."""

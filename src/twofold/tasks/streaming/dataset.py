@@ -1,8 +1,8 @@
 """A folder of large tables, prepared piece by piece.
 
-Copies, queries without a history and queries without a relevant item are counted on the way. Where
-anything else is to be reported of a row, the tables are read whole: the report names places and
-counts, which only the whole has.
+Copies, queries without a history and queries without a relevant item are counted on the way. If any
+other problem of a row must be reported, the tables are read whole, since the report has places and
+counts that need the whole table.
 """
 
 import logging
@@ -29,7 +29,7 @@ from twofold.tasks.streaming.pieces import Pieces, pieces_of
 from twofold.tasks.streaming.queries import StreamedQueries
 
 LARGE, LARGE_QUERIES = 2_000_000, 200_000
-"""The interactions from which on they are streamed, and the queries from which on these are."""
+"""The smallest numbers of interactions, and of queries, that are streamed."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
 
     Args:
         source: the folder.
-        skip_unknown: see `load_dataset`; no row is left out where every one is known.
+        skip_unknown: see `load_dataset`; a streamed dataset has no unknown ids.
 
     Raises:
         InputError: the disk has too little space for temporary files.
@@ -53,15 +53,15 @@ def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
     try:
         return _streamed(source, skip_unknown, folder, large)
     except (NotStreamableError, InputError, OSError, pl.exceptions.PolarsError) as error:
-        # Reading the whole reports what is wrong, with the right counts, or that nothing is: the
-        # few rows that were validated may look wrong by themselves.
+        # Reading the whole tables reports any problem with the right counts. There may be none: the
+        # few rows that were validated may look wrong without the others.
         _log.info("%s: the tables are read whole (%s)", source, error)
         return None
 
 
 def _large_tables(source: Path) -> dict[str, Pieces] | None:
-    """The interactions, where they are many and in a format that is read in pieces, and such
-    queries with their judgments; None without such interactions."""
+    """The interactions, if they are many and in a format that is read in pieces, and the queries
+    and judgments, if they are too; None without such interactions."""
     if not source.is_dir() or any(layout.recognises(source) for layout in LAYOUTS):
         return None
     try:
@@ -83,11 +83,11 @@ def _large_tables(source: Path) -> dict[str, Pieces] | None:
 def _streamed(
     source: Path, skip_unknown: bool, folder: TemporaryFolder, large: Mapping[str, Pieces]
 ) -> PreparedDataset:
-    """The dataset of a folder; what is not `large` is validated and split as it is.
+    """The dataset of a folder; tables that are not in `large` are read whole.
 
     Raises:
         NotStreamableError: a table has to be read whole.
-        InputError: something is wrong.
+        InputError: the data are invalid.
     """
     paths = four_tables.present(source)
     items = read_table(paths["items"]).rows["item_id"]
@@ -121,7 +121,7 @@ def _streamed(
 
 @dataclass(frozen=True)
 class StreamedTables:
-    """Tables of which the large ones are in a folder of their own; see `Tables`."""
+    """Tables, the large ones of which are in a temporary folder; see `Tables`."""
 
     catalog: Catalog
     events: Events

@@ -1,9 +1,9 @@
-"""The interactions of a large table: numbers at once, then sorted and split user by user.
+"""The interactions of a large table, converted to numbers, then sorted and split user by user.
 
-A piece of the file becomes numbers as soon as it is checked, and goes to the buckets of its users
-on disk; a bucket at a time is then sorted, cleared of copies, and split. So memory grows with the
-users and the items, not with the events. What is made of the events is what `twofold.tasks.split`
-makes of the whole table.
+Each piece of the file is checked, converted to numbers, and written to the buckets of its users on
+disk. The buckets are then sorted, cleared of copies and split, one at a time. So memory grows with
+the users and the items, not with the events. The result equals that of `twofold.tasks.split` for
+the whole table.
 """
 
 from dataclasses import dataclass, replace
@@ -25,11 +25,11 @@ from twofold.tasks.streaming.numbering import Numbering
 from twofold.tasks.streaming.pieces import Pieces
 
 BYTES = 40
-"""The bytes of temporary files an event takes."""
+"""The bytes of temporary files for each event."""
 _USER_BITS = 14
 """A bucket has 2 to the power of this many users."""
 _SHOWN = 100
-"""The users of whom one event tells what all are like."""
+"""The number of users from whom one event is validated."""
 _ROW = np.dtype([("user", "u4"), ("item", "u4"), ("time", "f8"), ("row", "u4")])
 
 
@@ -38,12 +38,12 @@ class StreamedEvents:
 
     Args:
         pieces: the table.
-        items: all item ids, which differ.
-        folder: where buckets and arrays are written.
+        items: all item ids, which are unique.
+        folder: the folder of the buckets and arrays.
 
     Attributes:
         users: the users, numbered.
-        times: what is known of the timestamps.
+        times: the range and form of the timestamps.
         events: the events, mapped from files.
         begins: the time of each user's first event, (U,).
         repeat_share: the share of events whose (user, item) occurred before.
@@ -135,11 +135,11 @@ class StreamedEvents:
 
 @dataclass(slots=True)
 class _Copies:
-    """Rows that say of a user, an item and a time what a row above says.
+    """Rows with the same user, item and time as an earlier row.
 
     Attributes:
-        count: how many.
-        row: the number of the first.
+        count: the number of such rows.
+        row: the number of the first one.
     """
 
     count: int = 0

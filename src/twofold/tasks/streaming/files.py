@@ -1,4 +1,4 @@
-"""What streaming shares: arrays and a temporary folder on disk, progress, and its exception."""
+"""Tools for streaming: arrays and a temporary folder on disk, progress, and an exception."""
 
 import fcntl
 import logging
@@ -19,7 +19,7 @@ from twofold.records import InputError
 T = TypeVar("T")
 
 PIECE = 1_000_000
-"""The rows that are read, or written, at once."""
+"""The number of rows that are read or written at once."""
 _PREFIX, _LOCK = "twofold-prepare-", ".twofold-prepare.lock"
 _PER_LINE = 10.0
 """The seconds between two lines of progress."""
@@ -29,17 +29,17 @@ _log = logging.getLogger(__name__)
 
 
 class NotStreamableError(Exception):
-    """A table that has to be read whole, with the reason.
+    """A table must be read whole; the message has the reason.
 
-    Its report would need places and counts that only the whole table gives, or it is not a table.
+    Its report needs places and counts that only the whole table has, or the file is not a table.
     """
 
 
 class ArrayFile:
-    """Writes one array of numbers piece by piece, as a file of NumPy.
+    """Writes one array of numbers piece by piece, as a NumPy file.
 
     Args:
-        folder: where.
+        folder: the folder of the file.
         name: the name of the file.
         dtype: the type of the numbers.
     """
@@ -58,7 +58,7 @@ class ArrayFile:
     def mapped(self) -> Any:
         """The whole array, mapped into memory."""
         self._write_header()
-        mode: Any = "r" if self._count else None  # a file without a number cannot be mapped
+        mode: Any = "r" if self._count else None  # an empty array cannot be mapped
         return np.load(self._path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
 
     def _write_header(self) -> None:
@@ -70,7 +70,7 @@ class ArrayFile:
 def append_by(
     rows: npt.NDArray[np.void], numbers: npt.NDArray[np.integer[Any]], path: Callable[[int], Path]
 ) -> None:
-    """Append each of some rows to the file of its number, in their order.
+    """Append every row to the file of its number, in the given order.
 
     Args:
         rows: the rows, (n,).
@@ -81,22 +81,22 @@ def append_by(
     rows, numbers = rows[order], numbers[order]
     first = np.flatnonzero(np.diff(numbers, prepend=numbers[0] + 1))
     for number, own in zip(numbers[first].tolist(), np.split(rows, first[1:]), strict=True):
-        # One open file at a time: a process may not have thousands.
+        # One open file at a time: a process may not open thousands.
         with path(number).open("ab") as file:
             own.tofile(file)
 
 
 class TemporaryFolder:
-    """A folder that is removed with what uses it, at the latest by the next process.
+    """A temporary folder that is removed with this object, or later by another process.
 
-    A process that is killed leaves its folder behind. It holds a lock in it, which ends with it,
-    so that others see that nobody uses the folder any more.
+    A killed process leaves its folder behind. The process had locked a file in it, and the lock
+    ends with the process, so others can see that the folder is not in use.
 
     Args:
-        bytes_: about what will be written.
+        bytes_: the approximate number of bytes that will be written.
 
     Raises:
-        InputError: the disk has less left.
+        InputError: the disk has too little free space.
     """
 
     def __init__(self, bytes_: int) -> None:
@@ -119,7 +119,7 @@ def _locked_folder() -> tuple[Path, int]:
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another process is removing it, as its lock was free
+        except BlockingIOError:  # another process is removing it, since it was not locked yet
             os.close(lock)
             continue
         except OSError:  # a file system without locks
@@ -135,7 +135,7 @@ def _remove(folder: Path, lock: int) -> None:
 
 
 def _remove_left_over(parent: Path) -> None:
-    """Remove the temporary folders whose process is gone."""
+    """Remove the temporary folders of processes that have ended."""
     for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
         try:
             with lock.open("r+") as file:
@@ -147,7 +147,7 @@ def _remove_left_over(parent: Path) -> None:
 
 
 def with_progress(steps: Iterable[T], what: str, size: int) -> Iterator[T]:
-    """The steps; now and then a line of the log says how far they are, and the time left."""
+    """Yield the steps, and log the progress and the remaining time every `_PER_LINE` seconds."""
     start = last = time.monotonic()
     for done, step in enumerate(steps):
         now = time.monotonic()

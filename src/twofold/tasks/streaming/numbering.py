@@ -1,4 +1,4 @@
-"""Numbers for texts. A text is found by its hash, and compared with the one text of that hash."""
+"""Numbers for texts. A text is looked up by its hash and compared with the text of that hash."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ Hashes = npt.NDArray[np.uint64]
 
 
 class Numbering:
-    """The different ones of texts that come in pieces, numbered in the order of their first.
+    """Numbers for the unique texts of a column in pieces, in the order of first occurrence.
 
     Args:
         name: the name of the column.
 
     Attributes:
-        texts: the different ones.
+        texts: the unique texts.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,7 +47,7 @@ class Numbering:
         return self._checked(numbers[of_text], texts)
 
     def find(self, texts: pl.Series) -> Ints:
-        """The number of each text, or -1 for one that did not come and for none, (n,).
+        """The number of each text, or -1 for an unknown text and for null, (n,).
 
         Raises:
             NotStreamableError: two texts have the same hash.
@@ -72,10 +72,10 @@ class Numbering:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """Two hashes of each text of a column: where both are equal, the texts are.
+    """Two hashes of each text of a column; if both are equal, the texts are taken as equal.
 
     Attributes:
-        hashes, others: of the texts, (n,) each.
+        hashes, others: the hashes of the texts, (n,) each.
     """
 
     hashes: Hashes
@@ -88,14 +88,14 @@ class Digests:
 
     @staticmethod
     def joined(parts: "list[Digests]") -> "Digests":
-        """The hashes of pieces one after another; the pieces are given up."""
+        """The concatenated hashes of pieces; the list of pieces is cleared."""
         hashes = np.concatenate([part.hashes for part in parts])
         others = np.concatenate([part.others for part in parts])
         parts.clear()
         return Digests(hashes, others)
 
     def first_equal(self) -> Ints:
-        """The first text that equals each one, (n,).
+        """The index of the first text that equals each text, (n,).
 
         Raises:
             NotStreamableError: different texts have the same hash.
@@ -111,13 +111,13 @@ class Digests:
 
 
 class DifferentTexts:
-    """Texts that are all different, to be found by their hashes.
+    """Unique texts, which are looked up by their hashes.
 
     Args:
-        digests: of the texts.
+        digests: the hashes of the texts.
 
     Raises:
-        NotStreamableError: two have the same hash.
+        NotStreamableError: two texts have the same hash.
     """
 
     def __init__(self, digests: Digests) -> None:
@@ -130,7 +130,7 @@ class DifferentTexts:
         """The number of each text, (n,).
 
         Raises:
-            NotStreamableError: one is none of them.
+            NotStreamableError: a text is unknown.
         """
         wanted = Digests.of(texts)
         places = _places(self._hashes, wanted.hashes)
@@ -146,7 +146,7 @@ def _hash(texts: pl.Series, seed: int = 0) -> Hashes:
 
 
 def _places(known: Hashes, wanted: Hashes) -> Ints:
-    """The place of each of some hashes in sorted ones, if it is there: one of theirs, (n,).
+    """The index of each wanted hash in the sorted known ones; any index if it is missing, (n,).
 
     Sorted lookups are several times as fast, since they read memory in order.
     """

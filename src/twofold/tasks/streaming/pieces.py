@@ -19,7 +19,7 @@ from twofold.tasks.streaming import files
 from twofold.tasks.streaming.files import NotStreamableError, with_progress
 
 _BLOCK = 1 << 25
-"""The bytes of a text file that are read at once."""
+"""The number of bytes of a text file that are read at once."""
 _LONGEST_HEADER = 1 << 20
 _OTHER_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\0", b"\x1f\x8b")
 """The first bytes of files in UTF-16, UTF-32 and gzip, which are read whole."""
@@ -31,11 +31,11 @@ class Pieces(ABC):
     Args:
         path: the file.
         starts: the first row of each piece, and the number of all rows, ascending.
-        first_line: the line, or row, of the file on which row 0 stands.
+        first_line: the line, or row, of row 0 in the file.
 
     Attributes:
         path, starts: the arguments.
-        rows: how many rows it has.
+        rows: the number of rows.
     """
 
     def __init__(self, path: Path, starts: Sequence[int], first_line: int) -> None:
@@ -43,7 +43,7 @@ class Pieces(ABC):
         self._first_line = first_line
 
     def each(self, what: str) -> Iterator[tuple[int, Table]]:
-        """The number of the first row of each piece, and its rows; `what` is what the log says.
+        """The first row number and the rows of each piece; the log calls the work `what`.
 
         Raises:
             NotStreamableError: a row needs a note, or is not on one line.
@@ -53,7 +53,7 @@ class Pieces(ABC):
             yield start, self._piece(number)
 
     def at(self, chosen: Ints) -> Table:
-        """Some rows by their number, which is ascending."""
+        """The rows with the given numbers, which are ascending."""
         parts = []
         borders = np.searchsorted(chosen, self.starts).tolist()
         for number, (low, high) in enumerate(pairwise(borders)):
@@ -64,7 +64,7 @@ class Pieces(ABC):
         return Table(self.path, pl.concat(parts), lines=lines)
 
     def place(self, row: int) -> str:
-        """Where a row stands, for a person to look it up."""
+        """The place of a row in the file, for messages."""
         line = pl.Series([row + self._first_line], dtype=pl.UInt32)
         return Table(self.path, pl.DataFrame({"row": [row]}), lines=line).place(0)
 
@@ -98,12 +98,12 @@ class ParquetPieces(Pieces):
 class LinePieces(Pieces):
     """A CSV or TSV table in pieces of about `_BLOCK` bytes, one row on each line.
 
-    Each piece is read as if it were the whole file below the header. Where a piece ends within a
-    quoted cell, it has no quote that ends it, and so is not a table.
+    Each piece is read as if it were the whole file after the header. If a piece ends within a
+    quoted cell, the closing quote is missing, so the piece is not a valid table.
 
     Args:
         path: the file.
-        header: its first line.
+        header: the first line of the file.
     """
 
     def __init__(self, path: Path, header: bytes) -> None:
@@ -120,7 +120,8 @@ class LinePieces(Pieces):
 
     @classmethod
     def of(cls, path: Path) -> "LinePieces | None":
-        """The table of a file; None unless a line feed ends each line of it."""
+        """The table of a file; None if the header has no line feed, or the file must be read whole
+        because of its encoding."""
         with path.open("rb") as file:
             header = file.readline(_LONGEST_HEADER)
         if not header.endswith(b"\n") or header.startswith(_OTHER_TEXT):
@@ -139,7 +140,7 @@ class LinePieces(Pieces):
 
 
 def _lines(block: bytes, *, is_last: bool) -> int:
-    """The number of lines; at the end of the file, lines without a character are none."""
+    """The number of lines; at the end of the file, empty lines are not counted."""
     text = block.rstrip(b"\r\n") if is_last else block.removesuffix(b"\n")
     return text.count(b"\n") + (bool(text) or not is_last)
 

@@ -1,8 +1,8 @@
-"""The queries and judgments of large tables: numbers at once, their texts in pieces on disk.
+"""The queries and judgments of large tables, converted to numbers, with texts in pieces on disk.
 
-No text is kept in memory, but 16 bytes of hashes for each id and for each text, by which judgments
-find their query and equal texts each other. The judgments of a run of queries lie together on disk
-before they are sorted. What is made of the tables is what `twofold.tasks.split` makes of the whole.
+Memory has no text, but 16 bytes of hashes for each id and each text, which assign judgments to
+queries and find equal texts. The judgments of consecutive queries are written to one bucket on disk
+before they are sorted. The result equals that of `twofold.tasks.split` for the whole tables.
 """
 
 from itertools import pairwise
@@ -40,7 +40,7 @@ from twofold.tasks.streaming.numbering import DifferentTexts, Digests
 from twofold.tasks.streaming.pieces import Pieces
 
 BYTES = 300
-"""The bytes of temporary files a query with its judgments takes."""
+"""The bytes of temporary files for each query with its judgments."""
 _QUERY_BITS = 20
 """A bucket has the judgments of 2 to the power of this many queries."""
 Bools = npt.NDArray[np.bool_]
@@ -53,14 +53,14 @@ class StreamedQueries:
 
     Args:
         queries, qrels: the tables.
-        items: all item ids, which differ.
-        events: the interactions, which name the users.
-        folder: where pieces and arrays are written.
+        items: all item ids, which are unique.
+        events: the interactions, with the numbers of the users.
+        folder: the folder of the pieces and arrays.
 
     Attributes:
-        judged: the queries that have a relevant item, mapped from files.
+        judged: the queries with a relevant item, mapped from files.
         queries, qrels: the tables, with the columns of a prepared dataset.
-        notes: on queries without a history, and without a relevant item.
+        notes: notes on queries without a history, and on queries without a relevant item.
 
     Raises:
         NotStreamableError: a row needs another note.
@@ -92,10 +92,10 @@ class StreamedQueries:
         )
 
     def tables(self) -> tuple[Table, Table]:
-        """Some rows of both tables as text, which tell what the columns and the times are."""
+        """Some rows of both tables as text, which show the columns and the form of the times."""
         ends = [0] if self.times.first is None else [0, self.times.low[1], self.times.high[1]]
         queries = self._pieces.at(np.unique(ends))
-        if "user_id" in queries.rows.columns:  # what is to be said of all of them is in the notes
+        if "user_id" in queries.rows.columns:  # `notes` has the notes on the users of all rows
             rows = queries.rows.with_columns(user_id=pl.lit(None, pl.String))
             queries = queries.with_rows(rows)
         judgment = self._judgments.at(np.array([0]))
@@ -103,7 +103,7 @@ class StreamedQueries:
         return queries, Table(judgment.path, rows.select(judgment.rows.columns))
 
     def _read_queries(self) -> Digests:
-        """Write the queries in pieces, with what is known of each; return the hashes of texts."""
+        """Write the queries in pieces, and their users, times and splits; return text hashes."""
         ids, texts, keys = [], [], []
         for start, table in self._pieces.each("queries"):
             rows = self._checked(table, start)
@@ -142,13 +142,13 @@ class StreamedQueries:
         return rows
 
     def _require_one_split(self, keys: Digests) -> None:
-        """Raise NotStreamableError where queries of one normalised text name several splits."""
+        """Raise NotStreamableError if queries with one normalised text have different splits."""
         splits = self._splits.mapped()
         if (splits != splits[keys.first_equal()]).any():
             raise NotStreamableError("queries: equal texts name several splits")
 
     def _read_judgments(self) -> Ints:
-        """Write the judgments by query; return how many each query has."""
+        """Write the judgments by query; return the number of each query's judgments."""
         for start, table in self._judgments.each("judgments"):
             rows = read_judgments(table)
             items = rows["item_id"].cast(self._items, strict=False).to_physical()
@@ -170,7 +170,7 @@ class StreamedQueries:
         return np.concatenate(counts)[: self._pieces.rows]
 
     def _sorted(self, start: int) -> Ints:
-        """Write the relevant items of the queries of a bucket; return how many each has."""
+        """Write the relevant items of a bucket's queries; return their number for each query."""
         bucket = self._bucket(start >> _QUERY_BITS)
         rows = np.fromfile(bucket, dtype=_JUDGMENT) if bucket.exists() else np.zeros(0, _JUDGMENT)
         bucket.unlink(missing_ok=True)
@@ -183,7 +183,7 @@ class StreamedQueries:
         return np.bincount(rows["query"] - np.uint32(start), minlength=1 << _QUERY_BITS)
 
     def _arrays(self, texts: Digests, counts: Ints) -> JudgedQueries:
-        """The queries that have a relevant item, with these items; the others are left out."""
+        """The queries with a relevant item, and these items; other queries are left out."""
         judged = counts > 0
         users, times, splits = (
             file.mapped() for file in (self._users, self._seconds, self._splits)
@@ -209,7 +209,7 @@ class StreamedQueries:
         )
 
     def _texts(self, judged: Bools, is_first: Bools) -> Texts:
-        """The different texts; on the way, queries without a relevant item leave their piece."""
+        """The unique texts; queries without a relevant item are also removed from the pieces."""
         letters = ArrayFile(self._folder, "text_letters", "|u1")
         sizes = ArrayFile(self._folder, "text_sizes", "<i4")
         done = 0
@@ -241,7 +241,7 @@ class StreamedQueries:
 
 
 class _Histories:
-    """The users of queries, and which queries bring no history.
+    """The users of queries, and the queries without a history.
 
     Args:
         events: the interactions.
@@ -253,7 +253,7 @@ class _Histories:
         self._counted: dict[tuple[str, str], tuple[int, int]] = {}
 
     def add(self, queries: pl.DataFrame, start: int) -> Ints:
-        """The number of each query's user or -1; `start` is the number of the first row."""
+        """The number of each query's user, or -1; `start` is the number of the first row."""
         users = self._events.users.find(queries["user_id"])
         named = queries["user_id"].is_not_null().to_numpy()
         stranger = named & (users < 0)
