@@ -140,16 +140,40 @@ def test_time_is_a_cap() -> None:
     assert schedule.end(late) == "max_time"
 
 
-def test_a_control_takes_the_steps_that_it_is_given() -> None:
-    schedule = _schedule(CONTROL, steps=700, max_steps=1000, patience=0.1)
+def test_a_control_that_improves_takes_the_steps_that_it_is_given() -> None:
+    schedule = _schedule(CONTROL, steps=700, max_steps=1000, patience=0.5)
     for step in range(1, 700):
-        assert not schedule.end(Progress(step=step, curve=_curve({1: 0.1})))
+        assert not schedule.end(Progress(step=step, curve=_curve({200: 0.1})))
     assert schedule.end(Progress(step=700)) == "steps"
 
 
-def test_without_validation_ten_epochs_are_the_cap() -> None:
+def test_a_control_waits_four_times_as_long_as_the_plain_arm() -> None:
+    plain = _schedule(NAMED_ARMS["search"], patience=0.5)
+    control = _schedule(CONTROL, steps=10_000, patience=0.5)
+    progress = Progress(curve=_curve({1000: 0.1, 1100: 0.05}))
+    assert plain.patient_until(progress) == 1500 + LEAST_PATIENCE
+    assert control.patient_until(progress) == 3000 + LEAST_PATIENCE
+    progress.step = 3000 + LEAST_PATIENCE
+    assert control.end(progress) == "patience"
+
+
+@pytest.mark.parametrize(
+    ("arm", "settings"),
+    [(NAMED_ARMS["search"], {}), (CONTROL, {"lr_schedule": "cosine", "max_steps": 1000})],
+)
+def test_other_given_steps_and_those_of_a_cosine_are_all_taken(
+    arm: Arm, settings: dict[str, Any]
+) -> None:
+    schedule = _schedule(arm, steps=700, **settings)
+    assert not schedule.end(Progress(step=699, curve=_curve({1: 0.1})))
+    assert schedule.end(Progress(step=700)) == "steps"
+
+
+def test_without_validation_a_training_takes_ten_epochs() -> None:
     schedule = _schedule(NAMED_ARMS["search"], sample=0)
-    assert (schedule.cap, schedule.cap_by) == (200, "epochs")
+    blind = [{"step": 199, "loss": 1.0}]
+    assert not schedule.end(Progress(step=199, curve=blind))
+    assert schedule.end(Progress(step=200, curve=blind)) == "epochs"
 
 
 def test_the_rate_rises_and_then_stays() -> None:

@@ -282,7 +282,7 @@ _MAY_OVERTURN: Mapping[Verdict, Sequence[str]] = {
     "no material difference": ("joint", "control"),
 }
 """The arms whose further training might change each verdict. The plain arm is not among them: it
-would only approach the control, which has the same recipe and trains for at least as many steps."""
+would only approach the control, which continues its training."""
 _CALLED = {"joint": "joint", "control": "the step-matched control"}
 _MATERIAL_RISE = 0.5
 """A rise counts if it is larger than this share of the smallest effect of interest."""

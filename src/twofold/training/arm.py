@@ -45,8 +45,8 @@ class Arm:
     Attributes:
         name: the name in folders and reports.
         tasks: the tasks that the model is trained on; each is a source.
-        step_matched: whether the model trains for at least as many steps as `joint`, instead of
-            until early stopping.
+        step_matched: whether the model may train for at least as many steps as `joint`; its
+            early stopping waits four times as long.
         intervention: a change of the training data of one source.
         settings: settings of this arm, which replace those of the configuration.
     """

@@ -33,6 +33,10 @@ LEAST_PATIENCE, PATIENCE_EPOCHS, MOST_LEAST_PATIENCE = 100, 3, 1000
 """The minimum of patience is `PATIENCE_EPOCHS` epochs, but at least `LEAST_PATIENCE` and at most
 `MOST_LEAST_PATIENCE` steps. In the first steps, items that are initialised from factors get worse:
 with 12,000 items, the value of step 18 was reached again only in the second epoch."""
+MATCHED_PATIENCE = 4
+"""The patience of a step-matched arm, as a multiple of `patience`. In 71 controls on four datasets,
+all of the given steps would never have led to a better checkpoint; with a factor of 2 in one of
+them."""
 CANDIDATES = 3
 """The largest number of checkpoints that are validated on all requests at the end."""
 
@@ -60,7 +64,8 @@ class Schedule:
         costs: the costs of steps and validations.
         warmup_steps: the number of steps in which the learning rate rises.
         share: the largest cost of validation, as a share of the steps' costs.
-        patience: see `TrainingConfig`; None if the number of steps is given.
+        patience: see `TrainingConfig`; None if all of a given number of steps are taken, and
+            without validation requests.
         cap: the largest number of steps; None for no limit.
         cap_by: the setting that the cap comes from.
         max_seconds: the largest number of wall-clock seconds; None for no limit.
@@ -155,7 +160,8 @@ def schedule_of(
         arm: the arm that is trained.
         config: the resolved configuration.
         costs: the costs of the arm's steps and validations.
-        steps: the number of steps, such as that of `joint`; by default early stopping decides.
+        steps: the number of steps, such as that of `joint`; by default early stopping decides. A
+            step-matched arm takes fewer if its best validation is long ago.
 
     Raises:
         InputError: a cosine schedule has no number of steps.
@@ -175,13 +181,22 @@ def schedule_of(
         costs=costs,
         warmup_steps=config.warmup_steps,
         share=config.validation_share,
-        patience=None if steps else config.patience,
+        patience=_patience(arm, config, steps) if costs.sample else None,
         cap=steps or cap,
         cap_by="steps" if steps else cap_by,
         max_seconds=config.max_time * 60 if config.max_time else None,
         horizon=horizon,
         least_patience=_least_patience(mixture.batches_per_epoch),
     )
+
+
+def _patience(arm: Arm, config: TrainingConfig, steps: int | None) -> float | None:
+    """The patience of an arm; None if it takes all of the given steps."""
+    if steps is None:
+        return config.patience
+    # The learning rate of a cosine schedule is too high to judge before its last step.
+    ends_early = arm.step_matched and config.lr_schedule != "cosine"
+    return MATCHED_PATIENCE * config.patience if ends_early else None
 
 
 def _least_patience(batches_per_epoch: int) -> int:

@@ -60,7 +60,8 @@ def train(
         reference: by task, the plain arm's best validation, as the unit of joint's; 1 by default.
         identifiers: the items' identifiers; by default they follow from the configuration.
         tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
-        steps: the number of steps, such as another arm's; by default early stopping decides.
+        steps: the number of steps, such as another arm's; by default early stopping decides. A
+            step-matched arm takes fewer if its best validation is long ago.
         keep_state: keep the state and each task's best weights next to `out`, to train further.
         processes: the processes that train together; see `twofold.cluster.processes`.
 
