@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from twofold.baselines import item_knn
 from twofold.baselines.item_knn import ItemKNN
 from twofold.records import Request
 from twofold.tasks.prepared import PreparedDataset
@@ -10,7 +11,12 @@ from twofold.tasks.prepared import PreparedDataset
 NEIGHBOURS, SHRINKAGE = 5, 3.0
 
 
-def test_scores_are_sums_of_shrunk_cosines_to_the_nearest_items(catalog: PreparedDataset) -> None:
+@pytest.mark.parametrize("entries", [1, 500, 4_000_000])
+def test_scores_are_sums_of_shrunk_cosines_to_the_nearest_items(
+    catalog: PreparedDataset, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether similarities are computed an item at a time, in blocks, or all at once."""
+    monkeypatch.setattr(item_knn, "_ENTRIES", entries)
     size = len(catalog.catalog)
     seen = np.zeros((len(catalog.training_histories), size))
     for row, items in enumerate(catalog.training_histories.values()):
