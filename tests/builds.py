@@ -14,12 +14,13 @@ def count_builds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     def counted(name: str) -> None:
         original = getattr(prepared, name)
 
-        def build(dataset: Any, *which: Any) -> Any:
+        def build(*arguments: Any) -> Any:
+            which = tuple(each for each in arguments if isinstance(each, str | bool))
             built.append((name, *which))
-            return original(dataset, *which)
+            return original(*arguments)
 
         monkeypatch.setattr(prepared, name, build)
 
-    for name in ("build_examples", "build_requests"):
+    for name in ("build_examples", "search_requests", "recommendation_requests"):
         counted(name)
     return built

@@ -122,7 +122,7 @@ def test_the_conclusion_builds_examples_and_requests_once(
         threads=plan["threads"],
     )
     assert ("build_examples", "search") in built
-    assert ("build_requests", "search", "test", False) in built
+    assert ("search_requests", "test") in built
     assert len(built) == len(set(built))
 
 

@@ -1,11 +1,12 @@
 """Requests of validation and test, with histories and relevant items worked out by hand."""
 
+import dataclasses
+
 import numpy as np
 
 from tests.conftest import WriteFolder
 from twofold.records import SPLITS
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.requests import build_requests
 from twofold.tasks.storage import load_dataset
 
 
@@ -33,8 +34,8 @@ def test_seen_items_stay_where_users_repeat(write_folder: WriteFolder) -> None:
 def test_a_sample_of_requests_is_a_part_of_all(catalog: PreparedDataset) -> None:
     for task in catalog.tasks:
         for split in SPLITS[1:]:
-            judged = build_requests(catalog, task, split)
-            sample = build_requests(catalog, task, split).sample(20)
+            judged = dataclasses.replace(catalog).task(task).requests(split)
+            sample = dataclasses.replace(catalog).task(task).requests(split).sample(20)
             rows = np.random.default_rng(0).choice(len(judged.requests), 20, replace=False)
             assert sample.requests == [judged.requests[row] for row in sorted(rows.tolist())]
             for request in sample.requests:

@@ -6,7 +6,7 @@ This module does not create a Python object for each user, event or query.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ import polars as pl
 
 from twofold.data.dataset import Catalog
 from twofold.records import SPLITS, Floats, Ints, runs
+
+if TYPE_CHECKING:
+    from twofold.training_examples import Examples
 
 _ROWS = 1 << 22
 """The number of events that are counted together."""
@@ -329,6 +332,32 @@ class JudgedQueries:
             items=numbers_of(qrels["item_id"], catalog.items["item_id"])[order],
             relevances=qrels["relevance"].to_numpy()[order],
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """The tables of a dataset as arrays, with the training data.
+
+    Attributes:
+        events: the interactions.
+        trained: the training events of each user who has any.
+        trained_users: the numbers of these users in `events`, (users,).
+        queries: the queries and their relevant items.
+        searches: the training examples of search.
+    """
+
+    events: Events
+    trained: Histories
+    trained_users: Ints
+    queries: JudgedQueries
+    searches: "Examples"
+
+    @property
+    def trained_times(self) -> Floats:
+        """The time of each event of `trained.positions`, (E,)."""
+        events = self.events
+        all_in_order = self.trained.positions is events.items
+        return events.times if all_in_order else events.times[events.splits == TRAIN]
 
 
 def numbers_of(values: pl.Series, known: pl.Series) -> Ints:

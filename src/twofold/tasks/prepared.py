@@ -20,14 +20,19 @@ from polars.io.plugins import register_io_source
 
 from twofold.data.dataset import LEFT_OUT, Catalog, Note
 from twofold.data.words import query_key
-from twofold.records import TASKS, Floats, InputError, Ints, Split, Task
-from twofold.tasks.arrays import TRAIN, Events, Histories, JudgedQueries
-from twofold.tasks.requests import JudgedRequests, build_requests
+from twofold.records import TASKS, InputError, Ints, Split, Task
+from twofold.tasks.arrays import Columns, Events, Histories, JudgedQueries
+from twofold.tasks.requests import (
+    JudgedRequests,
+    LazyRequests,
+    recommendation_requests,
+    search_requests,
+)
 from twofold.tasks.training_data import (
     build_examples,
+    columns_of,
     item_text_examples,
     queries_by_item,
-    query_examples,
 )
 from twofold.training_examples import Examples, Source
 
@@ -91,38 +96,6 @@ def write_parts(parts: Iterator[pl.DataFrame], path: Path) -> None:
         yield from chain((first, second), parts)
 
     register_io_source(pieces, schema=first.schema).sink_parquet(path)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """The tables of a dataset as arrays, with the training data.
-
-    Attributes:
-        events: the interactions.
-        trained: the training events of each user who has any.
-        trained_users: the numbers of these users in `events`, (users,).
-        queries: the queries and their relevant items.
-        searches: the training examples of search.
-    """
-
-    events: Events
-    trained: Histories
-    trained_users: Ints
-    queries: JudgedQueries
-    searches: Examples
-
-    @property
-    def trained_times(self) -> Floats:
-        """The time of each event of `trained.positions`, (E,)."""
-        events = self.events
-        all_in_order = self.trained.positions is events.items
-        return events.times if all_in_order else events.times[events.splits == TRAIN]
-
-    @staticmethod
-    def of(events: Events, queries: JudgedQueries) -> "Columns":
-        """The columns of the tables of a dataset."""
-        users, trained = events.training_histories()
-        return Columns(events, trained, users, queries, query_examples(events, queries))
 
 
 class Tables(Protocol):
@@ -274,7 +247,7 @@ class PreparedDataset:
             return self.tables.columns
         events = Events.of(self.interactions, self.catalog)
         queries = JudgedQueries.of(self.queries, self.qrels, self.catalog, events.users)
-        return Columns.of(events, queries)
+        return columns_of(events, queries)
 
     def with_tables(self, **changed: pl.DataFrame) -> "PreparedDataset":
         """The same dataset with other interactions, queries or qrels."""
@@ -303,12 +276,12 @@ class TaskData:
     def __init__(self, dataset: PreparedDataset, task: Task) -> None:
         self.task = task
         self._dataset = dataset
-        self._requests: dict[tuple[Split, bool], JudgedRequests] = {}
+        self._requests: dict[tuple[Split, bool], LazyRequests] = {}
 
     @cached_property
     def examples(self) -> Examples:
         """The training examples."""
-        return build_examples(self._dataset, self.task)
+        return build_examples(self._dataset.columns, self.task)
 
     def require_examples(self) -> None:
         """Raise InputError if the task has no training example."""
@@ -345,8 +318,20 @@ class TaskData:
             split: the split.
             timed: whether requests for recommendations have the time of the relevant item's event.
         """
+        requests = self._lazy_requests(split, timed)
+        return JudgedRequests(self.task, split, requests, requests.qrels)
+
+    def _lazy_requests(self, split: Split, timed: bool = False) -> LazyRequests:
+        """The requests of a split, prepared once."""
         if (split, timed) not in self._requests:
-            made = build_requests(self._dataset, self.task, split, timed)
+            dataset = self._dataset
+            columns, item_ids = dataset.columns, dataset.catalog.item_ids
+            if self.task == "search":
+                names = dataset.tables.scan("queries").select("query_id", "user_id")
+                made = search_requests(split, columns, item_ids, names)
+            else:
+                exclude_seen = dataset.protocol.seen == "exclude"
+                made = recommendation_requests(split, columns, item_ids, exclude_seen, timed)
             self._requests[split, timed] = made
         return self._requests[split, timed]
 
@@ -367,7 +352,7 @@ class TaskData:
     @cached_property
     def test_popularity(self) -> Ints:
         """How often each item is a target of the test requests, (N,)."""
-        counts: Ints = self.requests("test").relevant_counts(len(self._dataset.catalog))
+        counts = self._lazy_requests("test").relevant_counts(len(self._dataset.catalog))
         counts.flags.writeable = False
         return counts
 

@@ -8,16 +8,13 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 import polars as pl
 
 from twofold.records import SPLITS, Floats, Ints, Qrels, Request, Split, Task, runs
-from twofold.tasks.arrays import TEST, VALIDATION
-
-if TYPE_CHECKING:
-    from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.arrays import TEST, VALIDATION, Columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +31,10 @@ class JudgedRequests:
         if len(self.requests) <= size:
             return self
         rows = np.random.default_rng(0).choice(len(self.requests), size, replace=False)
-        if isinstance(self.requests, _Requests):
+        if isinstance(self.requests, LazyRequests):
             taken = self.requests.some(np.sort(rows))
-            return dataclasses.replace(self, requests=list(taken), qrels=_Qrels(taken))
+            return dataclasses.replace(self, requests=list(taken), qrels=taken.qrels)
         return dataclasses.replace(self, requests=[self.requests[row] for row in sorted(rows)])
-
-    def relevant_counts(self, size: int) -> Ints:
-        """The number of requests for which each of `size` items is relevant, (size,)."""
-        assert isinstance(self.requests, _Requests)
-        columns = self.requests.columns
-        places = runs(columns.target_starts, columns.target_ends - columns.target_starts)
-        return np.bincount(columns.targets[places], minlength=size)
 
     def renamed(self, to: Mapping[str, str]) -> "JudgedRequests":
         """The same requests with every item id replaced by another one."""
@@ -61,22 +51,6 @@ class JudgedRequests:
             for request_id, relevant in self.qrels.items()
         }
         return dataclasses.replace(self, requests=requests, qrels=qrels)
-
-
-def build_requests(
-    dataset: "PreparedDataset", task: Task, split: Split, timed: bool = False
-) -> JudgedRequests:
-    """The requests of one task and split, with their relevant items.
-
-    Args:
-        dataset: the dataset.
-        task: the task.
-        split: the split.
-        timed: whether requests for recommendations have the time of the relevant item's event.
-    """
-    number = SPLITS.index(split)
-    requests = _queries(dataset, number) if task == "search" else _users(dataset, number, timed)
-    return JudgedRequests(task, split, requests, _Qrels(requests))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -153,7 +127,7 @@ def _time(times: Floats | None, row: int) -> float | None:
     return None if times is None or np.isnan(times[row]) else float(times[row])
 
 
-class _Requests(Sequence[Request]):
+class LazyRequests(Sequence[Request]):
     """Requests that are created when they are read; the arrays are created with the first one.
 
     Args:
@@ -169,9 +143,20 @@ class _Requests(Sequence[Request]):
         """The requests as arrays."""
         return self._make(self._rows)
 
-    def some(self, chosen: Ints) -> "_Requests":
+    @cached_property
+    def qrels(self) -> Qrels:
+        """The relevant items of the requests."""
+        return _Qrels(self)
+
+    def some(self, chosen: Ints) -> "LazyRequests":
         """Some of the requests; `chosen` has ascending indices."""
-        return _Requests(self._rows[chosen], self._make)
+        return LazyRequests(self._rows[chosen], self._make)
+
+    def relevant_counts(self, size: int) -> Ints:
+        """The number of requests for which each of `size` items is relevant, (size,)."""
+        columns = self.columns
+        places = runs(columns.target_starts, columns.target_ends - columns.target_starts)
+        return np.bincount(columns.targets[places], minlength=size)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -190,7 +175,7 @@ class _Requests(Sequence[Request]):
 class _Qrels(Mapping[str, Mapping[str, int]]):
     """The relevant items of requests, which are created when they are read."""
 
-    def __init__(self, requests: _Requests) -> None:
+    def __init__(self, requests: LazyRequests) -> None:
         self._requests = requests
         self._rows: dict[str, int] | None = None
 
@@ -207,20 +192,37 @@ class _Qrels(Mapping[str, Mapping[str, int]]):
         return columns.relevance_of(self._rows[request_id])
 
 
-def _users(dataset: "PreparedDataset", split: int, timed: bool) -> _Requests:
-    """A request for each user with a training event and an event of the split."""
-    places = dataset.columns.events.of_split(split)[dataset.columns.trained_users]
-    return _Requests(np.flatnonzero(places >= 0), partial(_user_columns, dataset, split, timed))
+def recommendation_requests(
+    split: Split, columns: Columns, item_ids: Sequence[str], exclude_seen: bool, timed: bool
+) -> LazyRequests:
+    """A request for each user with a training event and an event of the split.
+
+    Args:
+        split: the split of the relevant item, which is the user's event.
+        columns: the tables as arrays.
+        item_ids: the item ids of the catalog.
+        exclude_seen: whether the items of the history are excluded.
+        timed: whether requests have the time of the relevant item's event.
+    """
+    number = SPLITS.index(split)
+    held_out = columns.events.of_split(number)[columns.trained_users]
+    make = partial(_of_users, number, columns, item_ids, exclude_seen, timed)
+    return LazyRequests(np.flatnonzero(held_out >= 0), make)
 
 
-def _user_columns(
-    dataset: "PreparedDataset", split: int, timed: bool, rows: Ints
+def _of_users(
+    split: int,
+    columns: Columns,
+    item_ids: Sequence[str],
+    exclude_seen: bool,
+    timed: bool,
+    rows: Ints,
 ) -> RequestColumns:
-    """The arrays of some requests of `_users`."""
-    events, trained = dataset.columns.events, dataset.columns.trained
-    users = dataset.columns.trained_users[rows]
+    """Some of the requests of `recommendation_requests` as arrays."""
+    events, trained = columns.events, columns.trained
+    users = columns.trained_users[rows]
     places, extra_item = events.of_split(split)[users], np.full(len(rows), -1)
-    last = dataset.columns.trained_times[trained.ends[rows] - 1] if timed else None
+    last = columns.trained_times[trained.ends[rows] - 1] if timed else None
     if split == TEST:
         validation = events.of_split(VALIDATION)[users]
         extra_item = np.where(validation >= 0, events.items[validation], -1)
@@ -229,12 +231,12 @@ def _user_columns(
     return RequestColumns(
         names=pl.LazyFrame({"request_id": trained.users, "user_id": trained.users}),
         rows=rows,
-        item_ids=dataset.catalog.item_ids,
+        item_ids=item_ids,
         items=trained.positions,
         begins=trained.begins[rows],
         ends=trained.ends[rows],
         extra_item=extra_item,
-        excluding=dataset.protocol.seen == "exclude",
+        excluding=exclude_seen,
         targets=events.items,
         target_starts=places,
         target_ends=places + 1,
@@ -243,15 +245,27 @@ def _user_columns(
     )
 
 
-def _queries(dataset: "PreparedDataset", split: int) -> _Requests:
-    """A request for each query of the split, with its user's events strictly before it."""
-    splits = dataset.columns.queries.splits
-    return _Requests(np.flatnonzero(splits == split), partial(_query_columns, dataset, split))
+def search_requests(
+    split: Split, columns: Columns, item_ids: Sequence[str], names: pl.LazyFrame
+) -> LazyRequests:
+    """A request for each query of the split, with its user's events strictly before it.
+
+    Args:
+        split: the split of the queries.
+        columns: the tables as arrays.
+        item_ids: the item ids of the catalog.
+        names: a table with the ids of all queries and of their users.
+    """
+    number = SPLITS.index(split)
+    make = partial(_of_queries, number, columns, item_ids, names)
+    return LazyRequests(np.flatnonzero(columns.queries.splits == number), make)
 
 
-def _query_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> RequestColumns:
-    """The arrays of some requests of `_queries`."""
-    events, queries = dataset.columns.events, dataset.columns.queries
+def _of_queries(
+    split: int, columns: Columns, item_ids: Sequence[str], names: pl.LazyFrame, rows: Ints
+) -> RequestColumns:
+    """Some of the requests of `search_requests` as arrays."""
+    events, queries = columns.events, columns.queries
     users, times = queries.users[rows], queries.times[rows]
     if split == VALIDATION:
         # A validation request must not contain the user's test event.
@@ -261,9 +275,9 @@ def _query_columns(dataset: "PreparedDataset", split: int, rows: Ints) -> Reques
         times = np.where(np.isnan(times), np.nan, np.fmin(times, until))
     begins = events.starts[users] * (users >= 0)
     return RequestColumns(
-        names=dataset.tables.scan("queries").select("query_id", "user_id"),
+        names=names,
         rows=rows,
-        item_ids=dataset.catalog.item_ids,
+        item_ids=item_ids,
         items=events.items,
         begins=begins,
         ends=begins + events.before(users, times),

@@ -14,9 +14,8 @@ import polars as pl
 from twofold import artifact
 from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
 from twofold.records import InputError
-from twofold.tasks.arrays import Events, Histories, JudgedQueries, Texts
+from twofold.tasks.arrays import Columns, Events, Histories, JudgedQueries, Texts
 from twofold.tasks.prepared import (
-    Columns,
     PreparedDataset,
     SplitProtocol,
     TableName,

@@ -6,18 +6,15 @@ event of that user. Callers read the examples from `PreparedDataset.task`, which
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from twofold.data.dataset import Catalog
 from twofold.data.words import words
 from twofold.records import Floats, Ints, Task, runs
-from twofold.tasks.arrays import TRAIN, Events, Histories, JudgedQueries
+from twofold.tasks.arrays import TRAIN, Columns, Events, Histories, JudgedQueries
 from twofold.training_examples import Example, Examples
-
-if TYPE_CHECKING:
-    from twofold.tasks.prepared import PreparedDataset
 
 _DRAW_SEED = 20241
 """The random seed of the queries that are drawn from item texts."""
@@ -29,9 +26,14 @@ _NO_PAIR = np.iinfo(np.int64).max
 """A value that is not a pair of a user and an item."""
 
 
-def build_examples(dataset: "PreparedDataset", task: Task) -> Examples:
+def columns_of(events: Events, queries: JudgedQueries) -> Columns:
+    """The tables of a dataset as arrays, with the training data."""
+    users, trained = events.training_histories()
+    return Columns(events, trained, users, queries, query_examples(events, queries))
+
+
+def build_examples(columns: Columns, task: Task) -> Examples:
     """The training examples of one task; empty if the dataset lacks it."""
-    columns = dataset.columns
     return columns.searches if task == "search" else _history_examples(columns.trained)
 
 

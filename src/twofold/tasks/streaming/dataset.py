@@ -19,14 +19,15 @@ from twofold.data.layouts import four_tables
 from twofold.data.layouts.registry import LAYOUTS
 from twofold.data.sources import read_source
 from twofold.records import InputError
-from twofold.tasks.arrays import Events, JudgedQueries
-from twofold.tasks.prepared import Columns, PreparedDataset, SplitProtocol, TableName
+from twofold.tasks.arrays import Columns, Events, JudgedQueries
+from twofold.tasks.prepared import PreparedDataset, SplitProtocol, TableName
 from twofold.tasks.split import REPEATS_ALLOWED, split_dataset
 from twofold.tasks.streaming import events, files, queries
 from twofold.tasks.streaming.events import StreamedEvents
 from twofold.tasks.streaming.files import NotStreamableError, TemporaryFolder
 from twofold.tasks.streaming.pieces import Pieces, pieces_of
 from twofold.tasks.streaming.queries import StreamedQueries
+from twofold.tasks.training_data import columns_of
 
 LARGE, LARGE_QUERIES = 2_000_000, 200_000
 """The smallest numbers of interactions, and of queries, that are streamed."""
@@ -161,7 +162,7 @@ class StreamedTables:
     @cached_property
     def columns(self) -> Columns:
         """See `Tables`."""
-        return Columns.of(self.events, self.judged)
+        return columns_of(self.events, self.judged)
 
     def digest(self, _protocol: SplitProtocol) -> None:
         """See `Tables`."""
