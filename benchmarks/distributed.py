@@ -45,7 +45,7 @@ def work(arguments: argparse.Namespace) -> None:
     from twofold.training.config import resolve_config
     from twofold.training.optimizer import optimizer_of, row_wise_tables
     from twofold.training.state import Progress
-    from twofold.training.train import Run, prepare
+    from twofold.training.train import Training, prepare
 
     torch.set_num_threads(1)
     settings = (*SETTINGS, f"batch_tokens={arguments.batch_tokens[0]}", "max_batch_size=0")
@@ -53,7 +53,7 @@ def work(arguments: argparse.Namespace) -> None:
     with joined("cpu") as processes, tempfile.TemporaryDirectory() as folder:
         place = torch.device("cpu")
         data = load_dataset(arguments.dataset)
-        run = Run(data, named_arm(arguments.arm), config, 0, place, processes=processes)
+        run = Training(data, named_arm(arguments.arm), config, 0, place, processes=processes)
         ready = prepare(run.resolved(), Path(folder))
         backbone, vocabulary, job = ready.model.backbone, ready.model.vocabulary, ready.job
         spent = _timed(processes)

@@ -39,7 +39,7 @@ def prepared(arguments: argparse.Namespace, folder: str) -> Any:
     from twofold.tasks.storage import load_dataset
     from twofold.training.arm import named_arm
     from twofold.training.config import resolve_config
-    from twofold.training.train import Run, prepare
+    from twofold.training.train import Training, prepare
 
     torch.set_num_threads(1)
     own = (
@@ -49,7 +49,7 @@ def prepared(arguments: argparse.Namespace, folder: str) -> Any:
     )
     config = resolve_config("standard", None, (*SETTINGS, *own))
     data = load_dataset(arguments.dataset)
-    run = Run(data, named_arm(arguments.arm), config, 0, torch.device("cpu"))
+    run = Training(data, named_arm(arguments.arm), config, 0, torch.device("cpu"))
     return prepare(run.resolved(), Path(folder))
 
 

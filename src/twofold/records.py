@@ -44,8 +44,8 @@ Qrels = Mapping[str, Mapping[str, int]]
 """request_id -> item_id -> relevance; an item without an entry is not relevant."""
 
 
-def runs(begins: Ints, counts: Ints) -> Ints:
-    """The concatenated ranges of `counts[i]` consecutive numbers from `begins[i]`."""
+def slice_indices(begins: Ints, counts: Ints) -> Ints:
+    """The indices of many slices, concatenated: `counts[i]` consecutive ones from `begins[i]`."""
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     numbers: Ints = np.arange(total) + np.repeat(begins - (ends - counts), counts)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from twofold.records import Floats, Ints, runs
+from twofold.records import Floats, Ints, slice_indices
 
 Order = Literal["next", "end", "given"]
 
@@ -230,18 +230,18 @@ class Examples(Sequence[Example]):
 
     def flat_histories(self) -> Ints:
         """The items of all histories, concatenated."""
-        return np.asarray(self.items[runs(self.begins, self.lengths)], dtype=np.int64)
+        return np.asarray(self.items[slice_indices(self.begins, self.lengths)], dtype=np.int64)
 
     def flat_since(self) -> Floats:
         """`since` of the targets of all examples, NaN if no time is read, (targets,)."""
         if self.since is None:
             return np.full(int(self.counts.sum()), np.nan)
-        return np.asarray(self.since[runs(self.target_starts, self.counts)])
+        return np.asarray(self.since[slice_indices(self.target_starts, self.counts)])
 
     def flat_targets(self) -> tuple[Ints, Ints, Floats | None]:
         """The targets of all examples, their visible items and weights, (targets,) each."""
         counts = self.counts
-        places = runs(self.target_starts, counts)
+        places = slice_indices(self.target_starts, counts)
         if self.visible is not None:
             visible = self.visible[places]
         elif self.order == "next":
@@ -264,10 +264,10 @@ class Examples(Sequence[Example]):
             if ordered and ends[-1] - starts[0] <= 2 * (ends - starts).sum():
                 # All targets from the first to the last, minus those between two examples.
                 counts += np.bincount(self.targets[starts[0] : ends[-1]], minlength=size)
-                places = runs(ends[:-1], starts[1:] - ends[:-1])
+                places = slice_indices(ends[:-1], starts[1:] - ends[:-1])
                 counts -= np.bincount(self.targets[places], minlength=size)
             else:
-                places = runs(starts, ends - starts)
+                places = slice_indices(starts, ends - starts)
                 counts += np.bincount(self.targets[places], minlength=size)
         return counts
 
@@ -305,7 +305,7 @@ class Examples(Sequence[Example]):
             return Examples.of(parts).with_targets()
         counts = np.maximum(1, -(-lengths // most))
         whole = np.repeat(np.arange(len(self)), counts)
-        ends = self.ends[whole] - most * runs(np.zeros_like(counts), counts)
+        ends = self.ends[whole] - most * slice_indices(np.zeros_like(counts), counts)
         begins = np.maximum(self.begins[whole], ends - most)
         return Examples.of_histories(self.items, begins, ends + 1, self.since)
 
@@ -315,7 +315,7 @@ class Examples(Sequence[Example]):
             return self.with_targets()
         if self.order == "given":
             return Examples.of(part for example in self for part in example.by_context())
-        ends = runs(self.target_starts, self.counts)
+        ends = slice_indices(self.target_starts, self.counts)
         begins = np.repeat(self.begins, self.counts)
         none = np.full(len(ends), -1)
         made = replace(self, order="end", begins=begins, ends=ends, query_of=none)

@@ -55,7 +55,7 @@ def test_pairs_are_of_one_history_recent_and_both_tasks_alike(
         assert (len(queries), len(drawn)) == (0, events)
     texts = catalog.catalog.texts
     for pair in drawn:
-        (answer,) = pair.answers
+        (answer,) = pair.positives
         ends = np.flatnonzero(pair.relevant == answer)
         assert any(pair.text in {texts[n] for n in pair.relevant[max(0, e - 5) : e]} for e in ends)
     other = epochs.of_epoch(seed=0, epoch=1)

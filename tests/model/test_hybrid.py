@@ -195,7 +195,7 @@ def known() -> TrainingQueries:
 def test_equal_queries_have_one_key_and_all_their_answers(known: TrainingQueries) -> None:
     assert len(known.keys) == 2
     assert (np.diff(known.keys.astype(object)) > 0).all()
-    assert sorted(np.diff(known.answers.indptr).tolist()) == [1, 2]
+    assert sorted(np.diff(known.relevant.indptr).tolist()) == [1, 2]
 
 
 def test_the_boost_is_larger_where_a_neighbour_answers(known: TrainingQueries) -> None:

@@ -80,7 +80,7 @@ def test_only_training_queries_were_asked() -> None:
     np.testing.assert_array_equal(part.known.keys, by_split.pop("train"))
     assert by_split
     assert not np.isin(np.concatenate([*by_split.values()]), part.known.keys).any()
-    assert part.known.answers.sum() == sum(
+    assert part.known.relevant.sum() == sum(
         len(example.targets) for example in dataset.task("search").examples
     )
 

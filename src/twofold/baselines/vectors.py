@@ -1,6 +1,6 @@
 """Dense retrieval: the item texts nearest to a query, or to the mean of a history."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class _Nearest:
         if not self._items.any():
             raise InputError(f"{dataset.source}: no item has a text, which {name} needs")
 
-    def _answer(self, requests: Sequence[Request], vectors: Floats, k: int) -> dict[str, Ranking]:
+    def _rankings(self, requests: Sequence[Request], vectors: Floats, k: int) -> dict[str, Ranking]:
         columns = self._items[self._ranker.order].T
         rankings: dict[str, Ranking] = {}
         for start in range(0, len(requests), _REQUESTS):
@@ -38,6 +38,11 @@ class _Nearest:
             scores = (vectors[batch] @ columns).astype(np.float32)
             rankings |= self._ranker.rank(requests[batch], scores, k)
         return rankings
+
+    def _run(self, requests: Sequence[Request], rankings: Mapping[str, Ranking]) -> Run:
+        """The run of all requests; one without a ranking gets no items."""
+        nothing = Ranking((), ())
+        return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})
 
 
 class BiEncoder(_Nearest):
@@ -53,9 +58,8 @@ class BiEncoder(_Nearest):
         """See `twofold.records.Retriever`; a request without a query gets no items."""
         with_query = [request for request in requests if not is_blank(request.query or "")]
         vectors = self._encoder.encode([request.query or "" for request in with_query])
-        rankings = self._answer(with_query, vectors.astype(np.float64), k)
-        nothing = Ranking((), ())
-        return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})
+        rankings = self._rankings(with_query, vectors.astype(np.float64), k)
+        return self._run(requests, rankings)
 
 
 class HistoryMean(_Nearest):
@@ -78,9 +82,8 @@ class HistoryMean(_Nearest):
         for place, request in enumerate(with_history):
             history = self._ranker.positions(request.history)
             vectors[place] = self._items[history[-(self._last or len(history)) :]].mean(axis=0)
-        rankings = self._answer(with_history, vectors, k)
-        nothing = Ranking((), ())
-        return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})
+        rankings = self._rankings(with_history, vectors, k)
+        return self._run(requests, rankings)
 
 
 class FrozenEncoder(_Nearest):
@@ -100,14 +103,13 @@ class FrozenEncoder(_Nearest):
         """See `twofold.records.Retriever`; a request with neither a query nor a history gets no
         items.
         """
-        answered = [r for r in requests if r.history or not is_blank(r.query or "")]
-        vectors = np.zeros((len(answered), self._items.shape[1]))
-        queries = [n for n, r in enumerate(answered) if not is_blank(r.query or "")]
-        vectors[queries] = self._encoder.encode([answered[n].query or "" for n in queries])
-        for place, request in enumerate(answered):
+        usable = [r for r in requests if r.history or not is_blank(r.query or "")]
+        vectors = np.zeros((len(usable), self._items.shape[1]))
+        queries = [n for n, r in enumerate(usable) if not is_blank(r.query or "")]
+        vectors[queries] = self._encoder.encode([usable[n].query or "" for n in queries])
+        for place, request in enumerate(usable):
             history = self._ranker.positions(request.history)[-self._last :]
             if len(history):
                 vectors[place] += self._items[history].mean(axis=0)
-        rankings = self._answer(answered, vectors, k)
-        nothing = Ranking((), ())
-        return Run(self.name, {r.request_id: rankings.get(r.request_id, nothing) for r in requests})
+        rankings = self._rankings(usable, vectors, k)
+        return self._run(requests, rankings)

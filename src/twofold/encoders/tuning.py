@@ -49,12 +49,12 @@ class _Pair(NamedTuple):
 
     Attributes:
         text: the text of a query, or of an item in a history.
-        answers: the items from which the positive is drawn.
+        positives: the items from which the positive is drawn.
         relevant: the items that are never negatives.
     """
 
     text: str
-    answers: Ints
+    positives: Ints
     relevant: Ints
 
 
@@ -178,8 +178,8 @@ class _Pairs:
         for user, place in zip(users, drawn - self._events[users] + 1, strict=True):
             history = self._histories[user]
             before = history[place - int(rng.integers(1, min(_WINDOW, place) + 1))]
-            answer = history[place : place + 1]
-            pairs.append(_Pair(text=self._texts[before], answers=answer, relevant=history))
+            positive = history[place : place + 1]
+            pairs.append(_Pair(text=self._texts[before], positives=positive, relevant=history))
         return self._queries + pairs
 
 
@@ -208,11 +208,11 @@ def _loss(
     scale: float,
 ) -> torch.Tensor:
     """Cross-entropy of each pair's positive among those of the batch, in both directions."""
-    answers = np.array([rng.choice(pair.answers) for pair in pairs])
+    positives = np.array([rng.choice(pair.positives) for pair in pairs])
     queries = _vectors(model, [pair.text for pair in pairs])
-    items = _vectors(model, [texts[answer] for answer in answers])
+    items = _vectors(model, [texts[positive] for positive in positives])
     scores = scale * queries @ items.T
-    relevant = np.stack([np.isin(answers, pair.relevant) for pair in pairs])
+    relevant = np.stack([np.isin(positives, pair.relevant) for pair in pairs])
     np.fill_diagonal(relevant, False)
     scores = scores.masked_fill(torch.from_numpy(relevant).to(scores.device), -torch.inf)
     own = torch.arange(len(pairs), device=scores.device)

@@ -85,7 +85,7 @@ def score(run: Run, qrels: Qrels, measures: Sequence[Measure] = MEASURES) -> pl.
         columns request_id, measure, value.
     """
     rows = [
-        (request_id, str(measure), measure.of(_answer(run, request_id), relevant))
+        (request_id, str(measure), measure.of(_ranked(run, request_id), relevant))
         for request_id, relevant in qrels.items()
         for measure in measures
     ]
@@ -100,10 +100,10 @@ def means(scores: pl.DataFrame) -> dict[str, float]:
 
 def unanswered(run: Run, qrels: Qrels) -> int:
     """Requests that got no item at all."""
-    return sum(not _answer(run, request_id) for request_id in qrels)
+    return sum(not _ranked(run, request_id) for request_id in qrels)
 
 
-def _answer(run: Run, request_id: str) -> Sequence[str]:
+def _ranked(run: Run, request_id: str) -> Sequence[str]:
     ranking = run.rankings.get(request_id)
     return ranking.item_ids if ranking is not None else ()
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from twofold.encoders.vectors import TextEncoder, Vectors
-from twofold.records import Floats, Ints, Task, runs
+from twofold.records import Floats, Ints, Task, slice_indices
 from twofold.training_examples import Examples
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Ragged(NamedTuple):
     def take(self, examples: Ints) -> "Ragged":
         """The rows of some examples, in this order."""
         counts = self.offsets[examples + 1] - self.offsets[examples]
-        rows = runs(self.offsets[examples], counts)
+        rows = slice_indices(self.offsets[examples], counts)
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return Ragged(offsets, tuple(column[rows] for column in self.columns))
 

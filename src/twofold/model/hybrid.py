@@ -40,7 +40,7 @@ factor new items displace relevant ones (docs/project/log).
 
 _INITIAL_WEIGHT = 20.0
 """The weight of the hybrid part during training; validation chooses another one afterwards."""
-_MAX_ANSWERS = 1_000_000
+_MAX_RELEVANT = 1_000_000
 """At most this many relevant items of training queries go into the documents; more are sampled."""
 
 _BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
@@ -76,21 +76,21 @@ class TrainingQueries(NamedTuple):
     Attributes:
         keys: eight bytes of a hash of each query's normalised text, (Q,), sorted. Queries that the
             split counts as the same have one key.
-        answers: which items are relevant to each query, (Q, N); a new item counts as relevant if
+        relevant: which items are relevant to each query, (Q, N); a new item counts as relevant if
             one of its neighbours is.
         rule: the rule of `twofold.data.words` by which two queries count as the same.
     """
 
     keys: Keys
-    answers: sp.csr_array
+    relevant: sp.csr_array
     rule: int = RULE
 
     @classmethod
-    def of(cls, queries: Sequence[str], answers: Sequence[Ints], items: int) -> "TrainingQueries":
+    def of(cls, queries: Sequence[str], relevant: Sequence[Ints], items: int) -> "TrainingQueries":
         """From queries, which may repeat, and the catalog positions of their relevant items."""
         keys, places = np.unique(_keys(queries, RULE), return_inverse=True)
-        rows = np.repeat(places, [len(positions) for positions in answers])
-        columns = np.concatenate([*answers, np.zeros(0, np.int64)])
+        rows = np.repeat(places, [len(positions) for positions in relevant])
+        columns = np.concatenate([*relevant, np.zeros(0, np.int64)])
         ones = np.ones(len(rows), np.float32)
         return cls(keys, sp.csr_array((ones, (rows, columns)), (len(keys), items)))
 
@@ -100,17 +100,19 @@ class TrainingQueries(NamedTuple):
         Args:
             neighbours: the share of each item in the new items' neighbourhoods, (N, M).
         """
-        answers = (self.answers @ neighbours > 0).astype(np.float32)
-        return self._replace(answers=sp.csr_array(sp.hstack([self.answers, answers], format="csr")))
+        of_new = (self.relevant @ neighbours > 0).astype(np.float32)
+        return self._replace(
+            relevant=sp.csr_array(sp.hstack([self.relevant, of_new], format="csr"))
+        )
 
     def boosts(self, queries: Sequence[str], trained: int) -> Vectors:
         """The boost of each item that was added after the `trained` ones, (B, N - trained)."""
-        boosts = np.zeros((len(queries), self.answers.shape[1] - trained), np.float32)
+        boosts = np.zeros((len(queries), self.relevant.shape[1] - trained), np.float32)
         keys = _keys(queries, self.rule)
         places = np.searchsorted(self.keys, keys)
         for row, place in enumerate(places):
             if place < len(self.keys) and self.keys[place] == keys[row]:
-                items = self.answers.indices[slice(*self.answers.indptr[place : place + 2])]
+                items = self.relevant.indices[slice(*self.relevant.indptr[place : place + 2])]
                 boosts[row] = _BOOST
                 boosts[row, items[items >= trained] - trained] += _NEIGHBOUR_BOOST
         return boosts
@@ -211,8 +213,8 @@ class Hybrid:
         }
         if self.known is not None:
             tables["known"] = self.known.keys
-            tables["answers"] = self.known.answers.indices
-            tables["answers-starts"] = self.known.answers.indptr
+            tables["answers"] = self.known.relevant.indices
+            tables["answers-starts"] = self.known.relevant.indptr
         if self.vectors is not None:
             # Half precision moves a cosine by less than 1e-3, and halves the file.
             tables["vectors"] = self.vectors.astype(np.float16)
@@ -228,13 +230,13 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
         dataset: the dataset whose item texts and training queries are the documents.
         encoder: the model's text encoder; a sentence encoder in it embeds documents too.
     """
-    texts, examples = dataset.catalog.texts, dataset.task("search").examples.drawn(_MAX_ANSWERS)
+    texts, examples = dataset.catalog.texts, dataset.task("search").examples.drawn(_MAX_RELEVANT)
     queries = examples.texts()
     index = chosen_index(dataset, examples)
     if index is None:
         return None
-    answers = TrainingQueries.of(queries, [example.targets for example in examples], len(texts))
-    lexical = Hybrid(_INITIAL_WEIGHT, index, known=answers)
+    known = TrainingQueries.of(queries, [example.targets for example in examples], len(texts))
+    lexical = Hybrid(_INITIAL_WEIGHT, index, known=known)
     sentence = sentence_encoder_of(encoder)
     if sentence is None:
         return lexical
@@ -242,7 +244,7 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     if index.field == "text and queries":
         wanted = query_factors(examples, len(texts), sentence.encode(queries))
         vectors = near_queries(vectors, wanted)
-    # Rounded as in the model folder, so that a model has the same answers before and after loading.
+    # Rounded as in the model folder, so that a loaded model returns the same items.
     vectors = vectors.astype(np.float16).astype(np.float32)
     return replace(lexical, sentence=sentence, vectors=vectors)
 
@@ -257,10 +259,10 @@ def _columns(near: Neighbours, items: int) -> sp.csr_array:
 def _known(tables: Mapping[str, np.ndarray], items: int, rule: int) -> TrainingQueries | None:
     if "known" not in tables:
         return None
-    answers = tables["answers"]
-    parts = np.ones(len(answers), np.float32), answers, tables["answers-starts"]
-    answers_of = sp.csr_array(parts, (len(tables["known"]), items))
-    return TrainingQueries(tables["known"], answers_of, rule)
+    items_of = tables["answers"]
+    parts = np.ones(len(items_of), np.float32), items_of, tables["answers-starts"]
+    relevant = sp.csr_array(parts, (len(tables["known"]), items))
+    return TrainingQueries(tables["known"], relevant, rule)
 
 
 def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:

@@ -34,7 +34,7 @@ from twofold.model.encoded import (
     rows_by_task,
     time_buckets,
 )
-from twofold.records import Ints, Task, runs
+from twofold.records import Ints, Task, slice_indices
 from twofold.tasks.arrays import Texts
 from twofold.training_examples import Example, Examples
 
@@ -268,7 +268,7 @@ class Vocabulary:
 def _one_target_each(examples: Examples) -> Examples:
     """One example for each target, which depends on the whole history."""
     of = np.repeat(np.arange(len(examples)), examples.counts)
-    target_starts = runs(examples.target_starts, examples.counts)
+    target_starts = slice_indices(examples.target_starts, examples.counts)
     return replace(examples.take(of), target_starts=target_starts, target_ends=target_starts + 1)
 
 
@@ -336,17 +336,18 @@ def _tokens(
     starts, is_search = layout.offsets[:-1], examples.query_of >= 0
     tokens[starts[layout.history > 0]] = vocabulary.special_token("<history>")
     codes = vocabulary.encode_history(examples.flat_histories())
-    tokens[runs(starts + 1, np.maximum(layout.history - 1, 0))] = codes
+    tokens[slice_indices(starts + 1, np.maximum(layout.history - 1, 0))] = codes
     queries, lengths = (starts + layout.history)[is_search], layout.query[is_search]
     tokens[queries] = vocabulary.special_token("<query>")
-    tokens[runs(queries + 1, lengths)] = query_tokens
+    tokens[slice_indices(queries + 1, lengths)] = query_tokens
     tokens[queries + 1 + lengths] = vocabulary.special_token("<answer>")
     answers = layout.counts - layout.lengths
     for task, rows in rows_by_task(is_search):
         own = rows[answers[rows] > 0]
         targets = examples.targets[examples.target_ends[own] - 1]
         codes = vocabulary.spaces.of(task).codes[targets] + vocabulary.code_tokens(task)
-        tokens[runs((starts + layout.lengths)[own], answers[own])] = codes[:, :-1].reshape(-1)
+        places = slice_indices((starts + layout.lengths)[own], answers[own])
+        tokens[places] = codes[:, :-1].reshape(-1)
     return tokens
 
 
@@ -361,11 +362,11 @@ def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tu
     at_answer = is_search & (visible == examples.lengths[example])
     ends = np.where(at_answer, layout.lengths[example] - 1, ends)
     levels = np.where(is_search, spaces.search.levels, spaces.recommendation.levels)
-    level = runs(np.zeros_like(levels), levels)
+    level = slice_indices(np.zeros_like(levels), levels)
     codes, codebooks = np.empty_like(level), np.empty_like(level)
     starts = np.cumsum(levels) - levels
     for task, rows in rows_by_task(is_search):
-        own = runs(starts[rows], levels[rows])
+        own = slice_indices(starts[rows], levels[rows])
         codes[own] = spaces.of(task).codes[items[rows]].reshape(-1)
         codebooks[own] = np.tile(spaces.codebooks_of(task), len(rows))
     sequence = np.repeat(example, levels)

@@ -150,7 +150,7 @@ class GenerativeRetriever:
         return bool(self._alive[position])
 
     def remove(self, item_ids: Sequence[str]) -> None:
-        """Exclude items from all answers; a history may still contain them.
+        """Exclude items from all rankings; a history may still contain them.
 
         Raises:
             InputError: an item is not in the catalog.
@@ -159,7 +159,7 @@ class GenerativeRetriever:
             self._set_alive(int(item), False)
 
     def restore(self, item_ids: Sequence[str]) -> None:
-        """Allow removed items in answers again.
+        """Allow removed items in rankings again.
 
         Raises:
             InputError: an item is not in the catalog.
@@ -187,7 +187,7 @@ class GenerativeRetriever:
         return max(1, _BATCH_SCORES // (max(self.beams, k) * widest))
 
     def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> RankedItems:
-        """Items for a query, best first; a history makes the answer personal.
+        """Items for a query, best first; a history makes the ranking personal.
 
         If the model knows no word of the query, the result has `no_known_words`.
 
@@ -351,11 +351,11 @@ class GenerativeRetriever:
             return self._ranker.rank(requests, scores, k, allowed)
         k = min(k, len(self._item_ids))
         if task == "search" and self.model.hybrid is not None:
-            answers = self.best(self._candidates(task, requests, batch, k), k)
+            rankings = self.best(self._candidates(task, requests, batch, k), k)
         else:
-            answers = self._rankings(self._beam(task, requests, batch, k, max(self.beams, k)))
+            rankings = self._rankings(self._beam(task, requests, batch, k, max(self.beams, k)))
         ids = [request.request_id for request in requests]
-        return dict(zip(ids, answers, strict=True))
+        return dict(zip(ids, rankings, strict=True))
 
     def _allowed(self, where: "Where") -> "Mask":
         """The items that a filter allows, (N,)."""

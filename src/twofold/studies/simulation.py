@@ -288,7 +288,7 @@ def _test_pairs(dataset: PreparedDataset, task: Task) -> Ints:
     an item that is relevant to a training query of its topic, and its target."""
     test = dataset.task(task).requests("test")
     positions = dataset.catalog.positions
-    known = _answers_by_topic(dataset) if task == "search" else {}
+    known = _relevant_by_topic(dataset) if task == "search" else {}
     pairs = []
     for request in test.requests:
         before = known[_topic(request.query or "")] if known else request.history[-1]
@@ -297,7 +297,7 @@ def _test_pairs(dataset: PreparedDataset, task: Task) -> Ints:
     return np.array(pairs, dtype=np.int64)
 
 
-def _answers_by_topic(dataset: PreparedDataset) -> dict[str, str]:
+def _relevant_by_topic(dataset: PreparedDataset) -> dict[str, str]:
     rows = dataset.queries.filter(pl.col("split") == "train").join(dataset.qrels, on="query_id")
     return {_topic(text): item for text, item in rows.select("text", "item_id").iter_rows()}
 

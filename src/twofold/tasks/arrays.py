@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from twofold.data.dataset import Catalog
-from twofold.records import SPLITS, Floats, Ints, runs
+from twofold.records import SPLITS, Floats, Ints, slice_indices
 
 if TYPE_CHECKING:
     from twofold.training_examples import Examples
@@ -60,7 +60,7 @@ class Histories(Mapping[str, Ints]):
         parts = np.searchsorted(ends, np.arange(_ROWS, events, _ROWS), side="right")
         for low, high in pairwise(np.unique([0, *parts, len(self)]).tolist()):
             counts = self.ends[low:high] - self.begins[low:high]
-            places = self.positions[runs(self.begins[low:high], counts)]
+            places = self.positions[slice_indices(self.begins[low:high], counts)]
             items = item_ids.gather(places)
             flat = pl.DataFrame({"row": np.repeat(np.arange(low, high), counts), "history": items})
             lists = flat.group_by("row", maintain_order=True).agg("history")

@@ -35,12 +35,12 @@ def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
     start, end = span
     is_time = are_times(pl.concat([column.cast(pl.Float64) for column in columns]))
     first, last = readable(start, is_time), readable(end, is_time)
-    run = f"the times of the data run from {first} to {last}"
+    extent = f"the times of the data run from {first} to {last}"
     meant = readings_of(str(cutoff))
     if not meant:
         raise InputError(
             f"--cutoff '{cutoff}': neither a number nor an ISO time such as 2024-05-01T12:00:00; "
-            f"{run}"
+            f"{extent}"
         )
     within = [time for time in meant if start < time <= end]
     if not within:
@@ -48,7 +48,7 @@ def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
         also = f" ({shown})" if shown != str(cutoff) else ""
         side = "before it" if meant[-1] <= start else "from it on"
         raise InputError(
-            f"--cutoff '{cutoff}'{also}: nothing lies {side}; {run}; choose a time between them"
+            f"--cutoff '{cutoff}'{also}: nothing lies {side}; {extent}; choose a time between them"
         )
     return within[0]
 

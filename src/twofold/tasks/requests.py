@@ -13,7 +13,7 @@ from typing import overload
 import numpy as np
 import polars as pl
 
-from twofold.records import SPLITS, Floats, Ints, Qrels, Request, Split, Task, runs
+from twofold.records import SPLITS, Floats, Ints, Qrels, Request, Split, Task, slice_indices
 from twofold.tasks.arrays import TEST, VALIDATION, Columns
 
 
@@ -155,7 +155,7 @@ class LazyRequests(Sequence[Request]):
     def relevant_counts(self, size: int) -> Ints:
         """The number of requests for which each of `size` items is relevant, (size,)."""
         columns = self.columns
-        places = runs(columns.target_starts, columns.target_ends - columns.target_starts)
+        places = slice_indices(columns.target_starts, columns.target_ends - columns.target_starts)
         return np.bincount(columns.targets[places], minlength=size)
 
     def __len__(self) -> int:

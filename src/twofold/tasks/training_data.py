@@ -12,7 +12,7 @@ import numpy as np
 
 from twofold.data.dataset import Catalog
 from twofold.data.words import words
-from twofold.records import Floats, Ints, Task, runs
+from twofold.records import Floats, Ints, Task, slice_indices
 from twofold.tasks.arrays import TRAIN, Columns, Events, Histories, JudgedQueries
 from twofold.training_examples import Example, Examples
 
@@ -97,7 +97,7 @@ class _QueryRows(NamedTuple):
         # If the events have no times (NaN), the query may be later than a held-out event.
         rows = rows[np.isnan(times) | (times < first_held_out[queries.users[rows]])]
         users, counts = np.asarray(queries.users[rows], np.int64), np.diff(queries.starts)[rows]
-        places = runs(queries.starts[rows], counts)
+        places = slice_indices(queries.starts[rows], counts)
         pairs = (np.repeat(users, counts) << 32) + queries.items[places]
         # Sorted lookups are several times as fast, since they read memory in order.
         order = np.argsort(pairs)

@@ -72,10 +72,10 @@ class RetrieverContract:
         self, retriever: Retriever, requests: Sequence[Request], dataset: PreparedDataset
     ) -> None:
         for request in requests:
-            whole = _answer(retriever, request, len(dataset.catalog))
+            whole = _ranking(retriever, request, len(dataset.catalog))
             assert not request.exclude & set(whole.item_ids)
             exclude = request.exclude | set(whole.item_ids[:3])
-            rest = _answer(retriever, dataclasses.replace(request, exclude=exclude), K)
+            rest = _ranking(retriever, dataclasses.replace(request, exclude=exclude), K)
             assert rest.item_ids == whole.item_ids[3 : 3 + K]
 
     def test_an_answer_is_empty_or_ranks_the_whole_catalog(
@@ -83,17 +83,17 @@ class RetrieverContract:
     ) -> None:
         catalog = set(dataset.catalog.item_ids)
         for request in requests:
-            answer = _answer(retriever, request, len(catalog))
-            assert set(answer.item_ids) <= catalog
-            if self.ranks_whole_catalog and len(answer):
-                assert set(answer.item_ids) >= catalog - request.exclude
+            ranking = _ranking(retriever, request, len(catalog))
+            assert set(ranking.item_ids) <= catalog
+            if self.ranks_whole_catalog and len(ranking):
+                assert set(ranking.item_ids) >= catalog - request.exclude
 
     def test_other_requests_do_not_change_an_answer(
         self, retriever: Retriever, requests: Sequence[Request]
     ) -> None:
         together = retriever.retrieve(requests, K)
         for request in requests:
-            alone = _answer(retriever, request, K)
+            alone = _ranking(retriever, request, K)
             assert alone.item_ids == together[request.request_id].item_ids
             assert alone.scores == pytest.approx(together[request.request_id].scores, abs=1e-4)
 
@@ -106,5 +106,5 @@ def _films() -> PreparedDataset:
     return load_dataset("simulate:catalog:films=60,users=80,queries=120")
 
 
-def _answer(retriever: Retriever, request: Request, k: int) -> Ranking:
+def _ranking(retriever: Retriever, request: Request, k: int) -> Ranking:
     return retriever.retrieve([request], k)[request.request_id]

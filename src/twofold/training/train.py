@@ -60,8 +60,7 @@ def train(
         reference: by task, the plain arm's best validation, as the unit of joint's; 1 by default.
         identifiers: the items' identifiers; by default they follow from the configuration.
         tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
-        steps: the number of steps, such as another arm's; by default early stopping decides. A
-            step-matched arm takes fewer if its best validation is long ago.
+        steps: the steps of a step-matched arm, at most; by default early stopping decides.
         keep_state: keep the state and each task's best weights next to `out`, to train further.
         processes: the processes that train together; see `twofold.cluster.processes`.
 
@@ -72,7 +71,7 @@ def train(
     require_seed(seed)
     if threads:
         torch.set_num_threads(threads)
-    run = Run(
+    run = Training(
         dataset=dataset,
         arm=named_arm(arm),
         config=as_config(config),
@@ -91,7 +90,7 @@ def train(
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Training:
     """The arguments of one training, as in `train`."""
 
     dataset: PreparedDataset
@@ -107,8 +106,8 @@ class Run:
     each_task: bool = False
     processes: Processes = ALONE
 
-    def resolved(self) -> "Run":
-        """The same run with the arm's settings and with a precision that the device supports."""
+    def resolved(self) -> "Training":
+        """The same with the arm's settings and with a precision that the device supports."""
         config = self.config.model_copy(update=dict(self.arm.settings))
         precision = resolve_precision(config.precision, self.device)
         return replace(self, config=config.model_copy(update={"precision": precision}))
@@ -148,7 +147,7 @@ class Prepared:
         return loop.run(self.model.backbone, self.model.vocabulary, self.job, states, until)
 
 
-def prepare(run: Run, encoder_folder: Path) -> Prepared:
+def prepare(run: Training, encoder_folder: Path) -> Prepared:
     """Make the identifiers, the initial weights and the job."""
     # Initial weights come from an SVD, whose bits depend on the number of BLAS threads.
     with threadpool_limits(1, "blas"):
@@ -162,7 +161,7 @@ def prepare(run: Run, encoder_folder: Path) -> Prepared:
     return Prepared(identifiers, initial, model, _job(run, model, initial))
 
 
-def _train_into(folder: Path, run: Run, resume: bool, keep_state: bool) -> GenerativeRetriever:
+def _train_into(folder: Path, run: Training, resume: bool, keep_state: bool) -> GenerativeRetriever:
     """Prepare and train the model, choose its hybrid part, and save it with its stamp."""
     dataset, arm, config, processes = run.dataset, run.arm, run.config, run.processes
     processes.require_alike(lambda: run.identity)
@@ -181,7 +180,7 @@ def _train_into(folder: Path, run: Run, resume: bool, keep_state: bool) -> Gener
     return GenerativeRetriever(model, arm.name)
 
 
-def _untrained(run: Run, initial: Start) -> GenerativeModel:
+def _untrained(run: Training, initial: Start) -> GenerativeModel:
     """The model with its initial weights."""
     hybrid = None  # it is added after training, unless checkpoints are compared with it
     if run.config.hybrid == "auto":
@@ -200,7 +199,7 @@ def _untrained(run: Run, initial: Start) -> GenerativeModel:
     )
 
 
-def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
+def _job(run: Training, model: GenerativeModel, initial: Start) -> loop.Job:
     """The job of the loop; its schedule and loss depend on the unchanged data, in every arm."""
     dataset, arm, config, seed = run.dataset, run.arm, run.config, run.seed
     vocabulary, backbone, sources = model.vocabulary, model.backbone, initial.sources
@@ -226,7 +225,7 @@ def _job(run: Run, model: GenerativeModel, initial: Start) -> loop.Job:
     )
 
 
-def _stamp(run: Run, prepared: Prepared, progress: Progress) -> Stamp:
+def _stamp(run: Training, prepared: Prepared, progress: Progress) -> Stamp:
     """The stamp of the trained model."""
     dataset, config, sources = run.dataset, run.config, prepared.initial.sources
     items, change = len(dataset.catalog), run.arm.intervention

@@ -28,7 +28,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm, named_arm
 from twofold.training.config import Budget, TrainingConfig, resolve_config
 from twofold.training.state import ALONE, DivergedError, Processes, require_same
-from twofold.training.train import Run, prepare, train
+from twofold.training.train import Training, prepare, train
 from twofold.training.validation import SELECTION
 
 SEED = 1000
@@ -269,7 +269,7 @@ def choose_recipe(
     Raises:
         InputError: the folder contains another tuning.
     """
-    run = Run(
+    run = Training(
         dataset=dataset,
         arm=arm,
         config=config,
@@ -300,7 +300,7 @@ class _Trials:
         recipes: the recipes.
     """
 
-    def __init__(self, run: Run, folder: Path, recipes: Sequence[Recipe]) -> None:
+    def __init__(self, run: Training, folder: Path, recipes: Sequence[Recipe]) -> None:
         self._run, self._recipes = run, recipes
         self._file, self.states = folder / _TRIALS, folder / "states"
         self._identity = {**run.identity, "recipes": [dict(recipe) for recipe in recipes]}

@@ -225,12 +225,12 @@ def _part(retriever: GenerativeRetriever, judged: JudgedRequests, processes: Pro
         counter = cache(lambda: RankCounter(model, requests, judged.qrels, SELECTION))
         return _Part(lambda: counter().values(), cost)
 
-    def of_answers() -> Floats:
+    def by_retrieval() -> Floats:
         run = retriever.retrieve(requests, SELECTION.k)
         ids = [request.request_id for request in requests]
         return np.array([SELECTION.of(run[one].item_ids, judged.qrels[one]) for one in ids])
 
-    return _Part(of_answers, cost)
+    return _Part(by_retrieval, cost)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -320,13 +320,13 @@ class RankCounter:
         """
         values = np.zeros(len(self._relevant))
         for prepared in self._prepared:
-            answers: dict[int, list[str]] = {}
+            rankings: dict[int, list[str]] = {}
             for number, rank in zip(*self._ranks(prepared), strict=True):
                 row = prepared.rows[int(prepared.relevant[0, number])]
-                answer = answers.setdefault(row, [""] * self._measure.k)
-                answer[rank] = prepared.item_ids[number]
-            for row, answer in answers.items():
-                values[row] = self._measure.of(answer, self._relevant[row])
+                ranking = rankings.setdefault(row, [""] * self._measure.k)
+                ranking[rank] = prepared.item_ids[number]
+            for row, ranking in rankings.items():
+                values[row] = self._measure.of(ranking, self._relevant[row])
         return values
 
     @torch.inference_mode()

@@ -140,9 +140,9 @@ class _Sources:
 
     def __init__(self, dataset: PreparedDataset) -> None:
         self._positions = dataset.catalog.positions
-        self._answers = dataset.task("search").items_by_query
+        self._relevant = dataset.task("search").items_by_query
         self._queries: dict[str, list[str]] = {}
-        for key in self._answers:
+        for key in self._relevant:
             for word in set(words(key)):
                 self._queries.setdefault(word, []).append(key)
 
@@ -156,7 +156,7 @@ class _Sources:
             return np.zeros(0, dtype=np.int64)
         rarest = min(known, key=lambda word: (len(self._queries[word]), word))
         queries = self._queries[rarest][:_SOURCES]
-        return np.concatenate([self._answers[key] for key in queries])[:_SOURCES]
+        return np.concatenate([self._relevant[key] for key in queries])[:_SOURCES]
 
 
 def _regression(

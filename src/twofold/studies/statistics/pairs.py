@@ -124,9 +124,9 @@ def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
     """The pairs in the training data of each task."""
     n = len(dataset.catalog)
     histories = list(dataset.training_histories.values())
-    answers = dataset.task("search").items_by_query
+    by_query = dataset.task("search").items_by_query
     together, of_users = _joined(histories, n, seed)
-    relevant, of_queries = _joined(list(answers.values()), n, seed)
+    relevant, of_queries = _joined(list(by_query.values()), n, seed)
     return Pairs(together, relevant, Sampled(histories=of_users, queries=of_queries))
 
 
