@@ -35,7 +35,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
 from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import PRESETS, TrainingConfig, resolve_config, sentence_part
-from twofold.training.tuning import recipes_to_try
+from twofold.training.tuning.recipes import recipes_to_try
 
 PROTOCOL = (
     "test requests, full catalog, nothing sampled; recommendation by each user's last event, seen "

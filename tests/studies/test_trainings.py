@@ -20,7 +20,7 @@ from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.state import state_folder
 from twofold.training.train import train
-from twofold.training.tuning import Tuned
+from twofold.training.tuning.trials import Tuned
 
 SEED = 0
 

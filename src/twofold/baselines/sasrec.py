@@ -7,7 +7,8 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
-from twofold.training.tuning import SASREC_RECIPES, choose_recipe, recipes_of
+from twofold.training.tuning.recipes import SASREC_RECIPES, recipes_of
+from twofold.training.tuning.trials import choose_recipe
 
 
 def sasrec(

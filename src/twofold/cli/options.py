@@ -61,7 +61,7 @@ TextEncoder = Annotated[
     ),
 ]
 MOST_RECIPES = 12
-"""The number of recipes of a space; they are defined in `twofold.training.tuning`."""
+"""The number of recipes of a space; they are defined in `twofold.training.tuning.recipes`."""
 
 Tune = Annotated[
     str | None,

@@ -140,7 +140,8 @@ def _trainer(recipes: int | None, budget: BudgetName) -> "Callable[..., Generati
         from twofold.training.train import train as train_with_fixed_recipe
 
         return train_with_fixed_recipe
-    from twofold.training.tuning import recipes_to_try, train_tuned
+    from twofold.training.tuning.recipes import recipes_to_try
+    from twofold.training.tuning.trials import train_tuned
 
     return partial(train_tuned, recipes=recipes_to_try(recipes, budget.value))
 

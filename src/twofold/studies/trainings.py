@@ -32,7 +32,8 @@ from twofold.training.config import TrainingConfig
 from twofold.training.start import assign_identifiers
 from twofold.training.state import load_candidate, load_weights, state_folder
 from twofold.training.train import train
-from twofold.training.tuning import Tuned, choose_recipe, recipes_of
+from twofold.training.tuning.recipes import recipes_of
+from twofold.training.tuning.trials import Tuned, choose_recipe
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from twofold.evaluation.significance import MIN_SEEDS
 from twofold.studies.planning.config import ResolvedStudyConfig, StudyConfig
 from twofold.studies.statistics.looks import looks_end
-from twofold.training.tuning import recipes_to_try
+from twofold.training.tuning.recipes import recipes_to_try
 
 
 def resolve(

@@ -35,7 +35,7 @@ from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.loop import return_memory
 from twofold.training.start import STARTS
-from twofold.training.tuning import Tuned
+from twofold.training.tuning.trials import Tuned
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,9 @@
-"""The recipe of an arm, chosen on validation by successive halving.
+"""The trials of recipes by successive halving, which choose the recipe of an arm on validation.
 
-A recipe is a few settings. In the first rung, all recipes are trained for a few steps. The best
-third of them, at least two, are trained for three times as many steps. If these are three or more,
-the best two are trained for three times as many steps again. The best recipe is chosen (Jamieson
-and Talwalkar, AISTATS 2016). A trial continues from its own state, so no step is repeated.
+In the first rung, all recipes are trained for a few steps. The best third of them, at least two,
+are trained for three times as many steps. If these are three or more, the best two are trained for
+three times as many steps again. The best recipe is chosen (Jamieson and Talwalkar, AISTATS 2016). A
+trial continues from its own state, so no step is repeated.
 
 Invariant: the chosen recipe is a function of data, arm, configuration and seed. The cost is counted
 in steps, not in seconds, and a tuning that was killed repeats no finished trial.
@@ -22,13 +22,14 @@ import torch
 from twofold import artifact
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device
-from twofold.records import TASKS, InputError, Task
+from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm, named_arm
-from twofold.training.config import Budget, TrainingConfig, resolve_config
+from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.state import ALONE, DivergedError, Processes, require_same
 from twofold.training.train import Training, prepare, train
+from twofold.training.tuning.recipes import Recipe, recipes_of, with_recipe
 from twofold.training.validation import SELECTION
 
 SEED = 1000
@@ -37,102 +38,12 @@ SEED = 1000
 GROWTH = 3
 """Each rung has 3 times the steps of the previous one, and about a third of its trials."""
 
-_BY_BUDGET: Mapping[Budget, int] = {"quick": 6, "standard": 9, "paper": 0}
 _FINALISTS = 2
 _TRIALS = "tuning.json"
 _EPOCHS, _FEWEST, _MOST = 2, 200, 600
 """The epochs of the first rung, and the bounds of its steps. Recipes with high dropout, or with
 item embeddings from texts, learn slowly at first: after 74 steps, the best of four was still the
 last."""
-
-Recipe = Mapping[str, Any]
-"""Settings that replace those of the fixed recipe."""
-
-_FEW_SEARCHES = {"search": 0.25, "recommendation": 0.75}
-_LARGE_BATCHES = {
-    "dropout": 0.3,
-    "weight_decay": 1.5,
-    "batch_tokens": 2048,
-    "max_batch_size": 256,
-    "learning_rate": 1.4e-3,
-}
-_SMALL_STEPS = {
-    "dropout": 0.3,
-    "weight_decay": 3.0,
-    "backbone": "decoder:medium",
-    "learning_rate": 3e-4,
-}
-"""In each step, Adam changes an item's embedding by about the learning rate, even if its gradient
-is small: with 1e-3, the item embeddings of `joint` lost the information of the texts within a
-hundred steps."""
-
-_RECOMMENDATION: Sequence[Recipe] = (
-    {},
-    _LARGE_BATCHES,
-    _SMALL_STEPS,
-    {"dropout": 0.3, "backbone": "decoder:medium"},
-    {**_LARGE_BATCHES, "item_init": "factors"},
-    {"item_init": "text", "dropout": 0.3},
-    {**_LARGE_BATCHES, "backbone": "decoder:medium"},
-    {"dropout": 0.3},
-    {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
-    {"dropout": 0.5, "weight_decay": 1.0, "backbone": "decoder:medium"},
-    {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
-    {"dropout": 0.5, "learning_rate": 2e-3},
-)
-_SEARCH: Sequence[Recipe] = (
-    {},
-    _LARGE_BATCHES,
-    _SMALL_STEPS,
-    {"dropout": 0.3, "backbone": "decoder:medium"},
-    {"item_init": "factors", "dropout": 0.3},
-    {"item_init": "text", "dropout": 0.3},
-    {"item_text_queries": 3},
-    {"item_text_queries": 3, "dropout": 0.3, "backbone": "decoder:medium"},
-    {"item_init": "text", "item_text_queries": 3, "dropout": 0.3},
-    {"dropout": 0.3, "weight_decay": 1.0},
-    {"item_init": "text"},
-    {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
-)
-_JOINT: Sequence[Recipe] = (
-    {},
-    {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES},
-    {**_SMALL_STEPS, "source_weights": "balanced"},
-    {"dropout": 0.3, "backbone": "decoder:medium", "source_weights": "balanced"},
-    {**_LARGE_BATCHES, "item_init": "factors", "source_weights": _FEW_SEARCHES},
-    {"item_init": "text", "dropout": 0.3, "source_weights": "balanced"},
-    {"item_text_queries": 3, "source_weights": _FEW_SEARCHES},
-    {**_LARGE_BATCHES, "source_weights": _FEW_SEARCHES, "backbone": "decoder:medium"},
-    {"item_text_queries": 3, "dropout": 0.3, "source_weights": "balanced"},
-    {"item_init": "factors", "dropout": 0.3, "weight_decay": 1.0},
-    {"dropout": 0.5, "learning_rate": 2e-3},
-    {"item_init": "random", "dropout": 0.3, "weight_decay": 1.0},
-)
-SPACES: Mapping[tuple[Task, ...], Sequence[Recipe]] = {
-    ("recommendation",): _RECOMMENDATION,
-    ("search",): _SEARCH,
-    TASKS: _JOINT,
-}
-"""The recipes for an arm's tasks, the most promising first; the first is the fixed recipe. For any
-number of recipes, `joint` and the single-task arms choose among similar ones: otherwise a verdict
-could be due to the recipes."""
-
-SASREC_RECIPES: Sequence[Recipe] = (
-    {},
-    {"dropout": 0.3},
-    {"dropout": 0.3, "weight_decay": 1.0, "backbone": "sasrec:medium"},
-    _LARGE_BATCHES,
-    {"dropout": 0.5},
-    {"dropout": 0.3, "backbone": "sasrec:medium"},
-    {"dropout": 0.5, "weight_decay": 1.0},
-    {"dropout": 0.3, "learning_rate": 3e-3},
-    {"dropout": 0.3, "backbone": "sasrec:tiny"},
-    {"learning_rate": 3e-4},
-    {"dropout": 0.5, "weight_decay": 1.0, "backbone": "sasrec:medium"},
-    {"dropout": 0.3, "learning_rate": 3e-4},
-)
-"""The recipes of the baseline SASRec, whose item embeddings are initialised at random, as in its
-publication."""
 
 _log = logging.getLogger(__name__)
 
@@ -171,62 +82,6 @@ class Tuned:
     config: TrainingConfig
     value: float
     record: Mapping[str, Any]
-
-
-def recipes_of(
-    dataset: PreparedDataset,
-    arm: Arm,
-    config: TrainingConfig,
-    number: int,
-    space: Sequence[Recipe] | None = None,
-) -> list[Recipe]:
-    """The first `number` recipes that suit the data and the configuration.
-
-    Recipes do not change settings that were set explicitly in the configuration. If the items have
-    no texts, or the model does not read them, recipes that need texts are left out.
-
-    Args:
-        dataset: the dataset.
-        arm: the arm.
-        config: the resolved configuration.
-        number: the largest number of recipes to return.
-        space: the recipes to choose from; by default those of the arm's tasks.
-    """
-    given = config.model_fields_set | dict(arm.settings).keys()
-    suitable: list[Recipe] = []
-    for recipe in space or SPACES[tuple(task for task in TASKS if task in arm.tasks)]:
-        own = {key: value for key, value in recipe.items() if key not in given}
-        if "learning_rate" in given and "learning_rate" in recipe and "weight_decay" in own:
-            # The decay in a step is the product of the two.
-            own["weight_decay"] *= recipe["learning_rate"] / _given(config, arm, "learning_rate")
-        if config.item_texts == "none" or not any(dataset.catalog.texts):
-            if own.get("item_init") == "text" or "item_text_queries" in own:
-                continue
-            if own.get("item_init") == "factors":
-                del own["item_init"]  # without texts, the fixed recipe uses factors as well
-        if own not in suitable:
-            suitable.append(own)
-    return suitable[:number]
-
-
-def _given(config: TrainingConfig, arm: Arm, name: str) -> Any:
-    """The value of a setting, from the arm if it has one, else from the configuration."""
-    return dict(arm.settings).get(name, getattr(config, name))
-
-
-def recipes_to_try(asked: int | None, budget: Budget, seeds: int = 3) -> int:
-    """The number of recipes to try: `asked`, or by default that of the preset.
-
-    With few seeds the default is smaller, so that the trials do not cost more than the models that
-    use the chosen recipe.
-
-    Raises:
-        InputError: `asked` is negative, or larger than the number of recipes.
-    """
-    most = min(map(len, SPACES.values()))
-    if asked is not None and not 0 <= asked <= most:
-        raise InputError(f"--tune {asked}: choose a number from 1 to {most}, or none")
-    return min(_BY_BUDGET[budget], 3 * seeds) if asked is None else asked
 
 
 def rungs(recipes: int) -> list[tuple[int, int]]:
@@ -453,11 +308,6 @@ def _chosen_before(folder: Path, tuning_folder: Path, resume: bool) -> Mapping[s
         )
     artifact.require_absent(folder)
     return None
-
-
-def with_recipe(config: TrainingConfig, recipe: Recipe) -> TrainingConfig:
-    """The configuration with a recipe's settings."""
-    return config.model_copy(update=dict(recipe))
 
 
 def _first_rung(batches_per_epoch: int) -> int:

@@ -7,27 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.planted import NO_TITLES, planted_dataset
 from twofold import artifact
-from twofold.cli.options import MOST_RECIPES
 from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training import loop, tuning
+from twofold.training import loop
 from twofold.training.arm import NAMED_ARMS
-from twofold.training.config import TrainingConfig, resolve_config
-from twofold.training.tuning import (
-    SASREC_RECIPES,
-    SPACES,
-    Recipe,
-    Tuned,
-    choose_recipe,
-    recipes_of,
-    recipes_to_try,
-    rungs,
-    train_tuned,
-    with_recipe,
-)
+from twofold.training.config import TrainingConfig
+from twofold.training.tuning import trials
+from twofold.training.tuning.recipes import Recipe
+from twofold.training.tuning.trials import Tuned, choose_recipe, rungs, train_tuned
 
 HOPELESS: Recipe = {"item_init": "random", "learning_rate": 1e-7}
 SPACE: list[Recipe] = [{}, HOPELESS, {"dropout": 0.3}, {"item_init": "text"}]
@@ -52,8 +41,8 @@ def _digits(tuned: Tuned) -> str:
 def short_rungs() -> Iterator[None]:
     """Rungs of ten and thirty steps; the next validations are after 13 and 32."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "_FEWEST", 10)
-        patch.setattr(tuning, "_MOST", 10)
+        patch.setattr(trials, "_FEWEST", 10)
+        patch.setattr(trials, "_MOST", 10)
         yield
 
 
@@ -150,34 +139,6 @@ def test_a_trial_that_diverges_is_not_chosen(
     assert [t["value"] for t in found.record["trials"] if t["recipe"] == 0] == [-1.0]
 
 
-def test_every_space_begins_with_the_fixed_recipe_and_holds_as_many_valid_ones() -> None:
-    spaces = (*SPACES.values(), SASREC_RECIPES)
-    assert {len(space) for space in spaces} == {MOST_RECIPES}
-    for space in spaces:
-        assert space[0] == {}
-        assert all(recipe not in space[:number] for number, recipe in enumerate(space))
-        for recipe in space:
-            TrainingConfig.model_validate(with_recipe(TrainingConfig(), recipe).model_dump())
-
-
-def test_settings_that_were_given_are_kept(catalog: PreparedDataset) -> None:
-    config = resolve_config("quick", settings=("dropout=0.2", "backbone=decoder:tiny"))
-    for arm in NAMED_ARMS.values():
-        recipes = recipes_of(catalog, arm, config, 12)
-        assert recipes[0] == {}
-        assert not any({"dropout", "backbone"} & recipe.keys() for recipe in recipes)
-        assert len(recipes) == len({str(recipe) for recipe in recipes}) > 5
-
-
-def test_without_text_no_recipe_starts_from_it_and_as_many_are_left() -> None:
-    dataset = planted_dataset(titles=NO_TITLES)
-    for arm in NAMED_ARMS.values():
-        recipes = recipes_of(dataset, arm, resolve_config("standard"), 9)
-        assert len(recipes) >= 7
-        starts = {recipe.get("item_init", "auto") for recipe in recipes}
-        assert starts <= {"auto", "random"}
-
-
 def test_the_best_third_and_of_it_the_best_two_continue() -> None:
     assert rungs(9) == [(9, 1), (3, 3), (2, 9)]
     assert rungs(4) == [(4, 1), (2, 3)]
@@ -186,14 +147,8 @@ def test_the_best_third_and_of_it_the_best_two_continue() -> None:
     assert rungs(1) == []
 
 
-def test_the_number_of_recipes_follows_from_the_budget_or_is_asked_for() -> None:
-    assert recipes_to_try(None, "standard") > recipes_to_try(None, "quick") > 1
-    assert recipes_to_try(None, "standard", seeds=1) < recipes_to_try(None, "standard", seeds=3)
-    assert recipes_to_try(None, "paper") == 0
-    assert recipes_to_try(0, "standard") == 0
-    with pytest.raises(InputError, match="choose a number from 1 to"):
-        recipes_to_try(len(SASREC_RECIPES) + 1, "quick")
-    assert tuning.SEED > 100, "no study has so many seeds"
+def test_no_arm_has_the_seed_of_the_trials() -> None:
+    assert trials.SEED > 100, "no study has so many seeds"
 
 
 def test_a_tuned_model_says_what_it_was_chosen_from(
@@ -210,7 +165,7 @@ def test_a_tuned_model_says_what_it_was_chosen_from(
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "train", lambda *_, **__: pytest.fail("killed"))
+        patch.setattr(trials, "train", lambda *_, **__: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
             tuned_model()
     with pytest.raises(InputError, match="a tuning was interrupted there; add --resume"):
@@ -222,13 +177,3 @@ def test_a_tuned_model_says_what_it_was_chosen_from(
     assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing else is left"
     monkeypatch.setattr(loop, "_step", lambda *_: pytest.fail("trained again"))
     assert tuned_model(resume=True).model.stamp.tuning == stamp.tuning
-
-
-def test_a_given_learning_rate_leaves_what_decays_in_a_step(catalog: PreparedDataset) -> None:
-    def decays(rate: float | None) -> list[float]:
-        config = resolve_config("quick", learning_rate=rate)
-        recipes = recipes_of(catalog, NAMED_ARMS["recommendation"], config, 3)
-        own = [{**config.model_dump(), **recipe} for recipe in recipes]
-        return [each["learning_rate"] * each["weight_decay"] for each in own]
-
-    assert decays(2e-3)[1:] == pytest.approx(decays(None)[1:])

@@ -1,0 +1,1 @@
+"""The choice of an arm's recipe on validation."""
