@@ -8,8 +8,9 @@ import pytest
 
 from tests.conftest import QRELS, WriteFolder
 from twofold.data.formats import Table
+from twofold.data.reading.time_values import TimeForm
 from twofold.data.sources import read_source
-from twofold.data.times import TimeForm, Times, are_times, read_times, readable
+from twofold.data.times import Times, read_times
 from twofold.records import InputError
 
 NOON = 1_715_774_400.0  # 2024-05-15T12:00:00Z
@@ -227,17 +228,6 @@ def test_times_of_a_user_that_differ_by_nanoseconds_are_equal_with_a_note(
     assert not _read(first, apart).notes
 
 
-def test_a_range_is_told_in_dates_or_in_numbers_but_not_in_both() -> None:
-    milliseconds = pl.Series(range(0, 2_600_000_000, 10_000_000))  # of a month, from its start
-    assert not are_times(milliseconds)
-    assert [readable(time, is_time=False) for time in (5.0, 2.6e9)] == ["5", "2600000000"]
-    dates = pl.Series([86_400.0, *(1.6e9 + n for n in range(199))])
-    assert are_times(dates)
-    assert readable(dates[0], is_time=True) == "1970-01-02 00:00:00 UTC"
-    assert readable(-1e9, is_time=True) == "1938-04-24 22:13:20 UTC"
-    assert not are_times(pl.Series([], dtype=pl.Float64))
-
-
 @pytest.mark.parametrize(
     ("far", "others"),
     [
@@ -272,16 +262,3 @@ def test_nanoseconds_that_look_like_another_count_are_kept_with_a_note(
     (note,) = times.notes
     assert f"and all others look like {kind}" in str(note)
     assert "nothing to do if they are nanoseconds since 1970; else write ISO times" in str(note)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (253402214400.0, "9999-12-31 00:00:00 UTC"),
-        (-62135596800.0, "0001-01-01 00:00:00 UTC"),
-        (253402300800.0, "253402300800"),
-        (1.5, "1970-01-01 00:00:01 UTC"),
-    ],
-)
-def test_every_year_of_the_calendar_is_shown(seconds: float, shown: str) -> None:
-    assert readable(seconds, is_time=True) == shown

@@ -225,7 +225,7 @@ def parse_time(option: str, value: str | None) -> float | None:
     if value is None:
         return None
     # Imported here, since only `recommend` with times needs it.
-    from twofold.data.times import is_seconds
+    from twofold.data.reading.time_values import is_seconds
     from twofold.tasks.cutoff import readings_of
 
     if not (meant := readings_of(value)):

@@ -239,7 +239,7 @@ class GenerativeRetriever:
                 f"made; give both time and last_event_time, or neither"
             )
         # Imported here, as trainings and evaluations use only times of the dataset.
-        from twofold.data.times import is_seconds
+        from twofold.data.reading.time_values import is_seconds
 
         for name, time in given.items():
             if not is_seconds(time):

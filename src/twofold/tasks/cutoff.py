@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from twofold.data.dataset import Note
-from twofold.data.times import (
+from twofold.data.reading.time_values import (
     TimeForm,
     are_times,
     parse_dates,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from twofold.data.times import ARE_TIMES, readable, seconds_in, time_range
+from twofold.data.reading.time_values import ARE_TIMES, readable, seconds_in, time_range
 from twofold.tasks.prepared import PreparedDataset
 
 NEAR_COPY = 3600.0
