@@ -61,7 +61,7 @@ def test_longer_training_alone_is_no_help() -> None:
     """Joint beats the plain arm, and the control with as many steps does too."""
     found = _decide(0.35, 0.30, 0.35)
     assert found.verdict == "not enough data"
-    assert found.reason == "the 95 % interval of joint − control includes 0"
+    assert found.reason == "the 95 % interval of joint − step-matched includes 0"
 
 
 def test_between_plain_and_control_no_amount_of_data_would_decide() -> None:

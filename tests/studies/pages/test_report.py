@@ -85,7 +85,7 @@ def test_verdicts_in_words(verdict: Verdict, words: str, provisional: bool) -> N
 @needs_browser
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [420, 1000])
+@pytest.mark.parametrize("width", [360, 800, 1000])
 def test_the_page_opens_without_an_error(study_folder: Path, scheme: str, width: int) -> None:
     from playwright.sync_api import sync_playwright
 

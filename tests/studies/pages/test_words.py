@@ -39,23 +39,22 @@ def answer(question: Question, search: Verdict, recommendation: Verdict) -> Answ
         (
             [answer("transfer", "helps", "hurts"), answer("replace", "not worse", "hurts")],
             "Serve search with the joint model; keep a single-task model for recommendation. "
-            "Learning the other task helps search with item text. "
-            "Learning the other task hurts recommendation with item text.",
+            "With item text, learning the other task helps search and hurts recommendation.",
         ),
         (
             [answer("transfer", "helps", "helps"), answer("replace", "hurts", "hurts")],
             "Keep two models: one joint model would be worse. "
-            "Learning the other task helps search and recommendation with item text.",
+            "With item text, learning the other task helps search and recommendation.",
         ),
         (
             [answer("transfer", "not enough data", "not enough data")],
-            "No task is shown to be helped by learning the other one. "
-            "For which models to serve, run with --question replace.",
+            "These data do not show that learning the other task helps either task. "
+            "To learn which models to serve, run the study with --question replace.",
         ),
         (
             [answer("transfer", "helps", "no material difference")],
-            "Learning the other task helps search with item text. "
-            "For which models to serve, run with --question replace.",
+            "With item text, learning the other task helps search. "
+            "To learn which models to serve, run the study with --question replace.",
         ),
         (
             [answer("replace", "not enough data", "not enough data")],
@@ -83,22 +82,22 @@ def at_place(question: Question, verdict: Verdict, effect: Effect, why: str) -> 
             at_place("transfer", "only deeper", "helps", ""),
             "With item text, training on recommendation as well helps search only deeper, in "
             "Recall@30; at the top, in nDCG@10, it hurts. "
-            "For which models to serve, run with --question replace.",
+            "To learn which models to serve, run the study with --question replace.",
         ),
         (
             at_place("transfer", "only at the top", "helps", "in Recall@30 it hurts"),
             "With item text, training on recommendation as well helps search only at the top, in "
             "nDCG@10: in Recall@30 it hurts. "
-            "For which models to serve, run with --question replace.",
+            "To learn which models to serve, run the study with --question replace.",
         ),
         (
             at_place("replace", "only at the top", "hurts", "no difference in Recall@30"),
-            "Keep two models: one joint model would be worse. Deployed, one joint model "
+            "Keep two models: one joint model would be worse. As deployed, one joint model "
             "is worse for search at the top, in nDCG@10: no difference in Recall@30.",
         ),
         (
             at_place("replace", "only deeper", "not worse", ""),
-            "Keep two models: one joint model would be worse. Deployed, one joint model "
+            "Keep two models: one joint model would be worse. As deployed, one joint model "
             "can take the place of the search model in Recall@30, but not at the top, in nDCG@10, "
             "where it is worse.",
         ),
@@ -124,14 +123,14 @@ def test_a_headline_says_of_which_models_it_asks() -> None:
     transfer = answer("transfer", "helps", "helps")
     assert headline(transfer).endswith("with item text (every model reads it)?")
     from_behaviour = transfer.model_copy(update={"text": "without"})
-    assert "from behaviour (no model reads an item's text)" in headline(from_behaviour)
+    assert "from behaviour (no model reads item text)" in headline(from_behaviour)
     assert "take the place of two" in headline(answer("replace", "helps", "helps"))
 
 
 def test_a_task_that_hardly_counts_in_the_loss_is_named() -> None:
     of = answer("transfer", "helps", "helps")
     few = of.model_copy(update={"source_weights": {"search": 0.03, "recommendation": 0.97}})
-    assert light_tasks(few).startswith("In the loss of joint search has a weight of 3 %, ")
+    assert light_tasks(few).startswith("In the loss of joint, search has a weight of 3 %, ")
     even = of.model_copy(update={"source_weights": {"search": 0.1, "recommendation": 0.9}})
     assert light_tasks(even) == light_tasks(of) == ""
 

@@ -351,16 +351,24 @@ def tables(result: Mapping[Task, TaskAttribution], _study: "StudyResult") -> Ite
 
 CHAPTER = """
 <h2>Popularity or content?</h2>
-<p>The added task's training data are shuffled (items permuted among equally popular ones, which
-keeps popularity and removes content), flattened (every item has the same weight in the loss, which
-removes popularity and keeps pairs), or both (noise). The gain over noise is divided between
-popularity and content by their Shapley values.</p>
+<p>Where does the effect of the added task come from: from the popularity of its items (H1), or from
+the content of its pairs of request and item (H2)? To find out, joint is also trained on changed
+data of the added task:</p>
+<ul>
+<li><em>shuffled</em>: items are permuted among about equally popular ones, which keeps
+popularity and removes content;</li>
+<li><em>flattened</em>: every item has the same total weight in the loss, which removes popularity
+and keeps the pairs;</li>
+<li><em>noise</em>: both.</li>
+</ul>
+<p>The gain of joint over noise is divided between popularity and content by their Shapley
+values.</p>
 {% if (result.values() | first).pairs %}
-<p>Noise teaches wrong pairs, which is not the same as no pairs. So the difference of joint from the
-plain arm is also decomposed without it: it is the sum of longer training (the step-matched
-control), popularity alone (absent: the added task's targets in random contexts), and pairs
-(joint − absent). Random weights are those of flattened on random targets: the effect of weighting
-by itself.</p>
+<p>Noise teaches wrong pairs, which is not the same as no pairs. So the difference of joint from
+the plain arm is also divided without noise, into three parts that sum to it: longer training
+(control − plain), popularity alone (absent − control, where <em>absent</em> has the added task's
+targets in random contexts), and pairs (joint − absent). <em>Random weights</em> measures the
+effect of weighting alone: it has the weights of flattened, but on random targets.</p>
 {% endif %}
 <figure>
 {{ figures.attribution | safe }}
@@ -369,7 +377,7 @@ by itself.</p>
 Bars: 95 % intervals{{ " for these trained models" if study.by_models }}.</figcaption>
 </figure>
 <div class="wide">
-<table>
+<table class="roomy">
 <thead><tr><th>{{ study.stamp.primary }}</th>{% for task in result %}<th>{{ task }}</th>{% endfor %}
 </tr></thead>
 <tbody>

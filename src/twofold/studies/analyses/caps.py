@@ -111,10 +111,10 @@ def figure(result: Caps, study: "StudyResult") -> "Figure":
         axis.plot([len(given)] * 2, full.interval, color=joint, lw=2)
         axis.plot(len(given), full.difference, "o", color=joint, label="joint")
         axis.set_xticks(range(len(given) + 1), [*(str(cap) for cap, _ in given), "no cap"])
-        axis.set_xlabel(f"targets an item, {own.added}")
+        axis.set_xlabel(f"cap on the targets of an item in {own.added}")
         plots.title(axis, task)
         plots.legend(axis)
-    axes[0].set_ylabel("difference to plain")
+    axes[0].set_ylabel("difference from the plain arm")
     return figure
 
 
@@ -139,17 +139,19 @@ CHAPTER = """
 <h2>Fewer targets of the added task</h2>
 <figure>
 {{ figures.caps | safe }}
-<figcaption>A cap limits the training targets of each item in the added task. Its size-matched
-control loses the same number of targets at random: only a difference between the two is an effect
-of popularity and not of fewer data.</figcaption>
+<figcaption>A cap limits how often an item is a training target of the added task. The size-matched
+control loses the same number of targets, but at random. Only a difference between the two is an
+effect of popularity; the rest is an effect of less data.</figcaption>
 </figure>
 <div class="wide">
 <table>
-<thead><tr><th>helped, cap</th><th>targets</th><th>capped − plain</th><th>size-matched − plain</th>
+<thead><tr><th>cap</th><th>targets left</th><th>capped − plain</th><th>size-matched − plain</th>
 <th>capped − size-matched</th></tr></thead>
 <tbody>
-{% for task, own in result.items() %}{% for point in own.caps %}
-<tr><td>{{ task }}, {{ point.cap }}</td>
+{% for task, own in result.items() %}
+<tr><th class="group" colspan="5">{{ task }}, with a cap on the targets of {{ own.added }}</th></tr>
+{% for point in own.caps %}
+<tr><td>{{ point.cap }}</td>
 {% if point.effects %}<td>{{ point.targets | count }}</td>
 <td>{{ point.effects.capped_minus_plain | effect }}</td>
 <td>{{ point.effects.size_matched_minus_plain | effect }}</td>

@@ -69,10 +69,12 @@ CHAPTER = """
 <h2>The data</h2>
 <figure>
 {{ figures.overlap | safe }}
-<figcaption>{{ result.overlap.searched_also_recommended | percent }} of the searched items also
-occur in recommendation, {{ result.overlap.recommended_also_searched | percent }} of the recommended
-in search. Jensen-Shannon divergence of the two training popularity distributions:
-{{ result.divergence.jensen_shannon_train | number }} nats (0 equal, .6931 disjoint).</figcaption>
+<figcaption>Items that are a training target of search, of recommendation, or of both.
+{{ result.overlap.searched_also_recommended | percent }} of the searched items are also recommended,
+{{ result.overlap.recommended_also_searched | percent }} of the recommended items are also searched.
+The Jensen-Shannon divergence of the two popularity distributions is
+{{ result.divergence.jensen_shannon_train | number }} nats (0: equal; .6931: no item in
+common).</figcaption>
 </figure>
 <ul>
 {% for task in tasks %}<li>{% if task in study.stamp.folded %}{{ task | capitalize }}: each seed
@@ -84,14 +86,14 @@ short{% endif %}) and trains on the rest, so the intervals include a part of the
 same for all seeds ({{ study.stamp.why_fixed[task] }}); the intervals hold for these data.{% else %}
 {{ task | capitalize }}: test requests and training data are the same for all seeds.{% endif %}</li>
 {% endfor %}
-<li>{{ result.sizes.interactions | count }} interactions of {{ result.sizes.users | count }} users;
-{{ result.sizes.users_that_only_train | count }} users have no test event, since they have under
-three events or none from the cutoff on.
-{{ (100 * result.repeat_share) | round(1) }} % of events repeat a (user, item).</li>
-<li>{{ result.sizes.queries | count }} queries with {{ result.sizes.qrels | count }} relevant
-items.</li>
-<li>Leaks: {{ result.queries.same_text_as_training }} test queries have the text of a training
-query, {{ result.queries.near_duplicates_of_training }} are near-duplicates of one;
+<li>There are {{ result.sizes.interactions | count }} interactions of
+{{ result.sizes.users | count }} users. {{ result.sizes.users_that_only_train | count }} users have
+no test event, since they have fewer than three events or none from the cutoff on.
+{{ (100 * result.repeat_share) | round(1) }} % of the events repeat an item of the same user.</li>
+<li>There are {{ result.sizes.queries | count }} queries with
+{{ result.sizes.qrels | count }} judgments of relevant items.</li>
+<li>Possible leaks: {{ result.queries.same_text_as_training }} test queries have the text of a
+training query, {{ result.queries.near_duplicates_of_training }} are near-duplicates of one, and
 {{ result.queries.equal_to_a_title }} queries equal an item's title.</li>
 {% if result.events is defined and result.events.near_copies %}<li>
 {{ result.events.near_copies | count }} events have the same user and item as one within an hour
@@ -102,7 +104,9 @@ cases the order of the file decides which of them is held out.</li>{% endif %}
 {% for note in result.left_out %}<li>{{ note }}</li>{% endfor %}
 </ul>
 {% if result.forecast %}
-<p>Expected effect: {{ result.forecast.lines[0] }}.</p>
+<h2>Forecast</h2>
+<p>How likely is an effect, judged by the data alone? This is a {{ result.forecast.lines[0] }}. It
+does not enter the verdict.</p>
 <ul>{% for line in result.forecast.lines[1:] %}<li>{{ line }}</li>{% endfor %}</ul>
 {% endif %}
 """

@@ -59,18 +59,19 @@ def tables(result: Effects, _study: "StudyResult") -> Iterable[Table]:
 
 
 CHAPTER = """
+<h2>All measures</h2>
+<p>Only {{ study.stamp.primary }} decides the verdict, with Holm's correction over the tasks. All
+other rows are exploratory. A dagger (†) marks a difference that is still significant after the
+correction over this table (Benjamini and Hochberg, false discovery rate 5 %); the 95 % intervals
+are not corrected.</p>
 <div class="wide">
-<table>
-<caption>Joint minus the plain arm and minus the step-matched control. Only
-{{ study.stamp.primary }} decides, with Holm's correction over the tasks; every other row is
-exploratory. A mark (†): it differs from 0 after correction over this table (Benjamini and
-Hochberg, false discovery rate 5 %); the intervals are uncorrected.</caption>
-<thead><tr><th>effect</th><th>− plain</th><th>− step-matched</th></tr></thead>
+<table class="roomy">
+<thead><tr><th>measure</th><th>joint − plain</th><th>joint − step-matched</th></tr></thead>
 <tbody>
 {% for task, measures in result.items() %}{% for measure, effect in measures.items() %}
 <tr><td>{{ task }} {{ measure }}</td>
 {% for difference in [effect.plain, effect.control] %}
-<td>{{ difference | effect }}{{ " †" if difference.stands_out }}</td>
+<td>{{ difference | effect }}</td>
 {% endfor %}</tr>
 {% endfor %}{% endfor %}
 </tbody>

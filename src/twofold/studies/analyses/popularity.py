@@ -150,29 +150,35 @@ def figure(result: Popularity, _study: "StudyResult") -> "Figure":
 
 CHAPTER = """
 <h2>Popularity (H1)</h2>
-<p>{% set divergence = study.of("data").divergence %}
+<p>Hypothesis H1 of Penha et al.: a joint model is better since it learns from both tasks how
+popular each item is. {% set divergence = study.of("data").divergence %}
 {% for task in tasks %}{% set own = "kl_test_" ~ task ~ "_from_train_" %}
-The popularity distribution of {{ task }}'s test targets diverges by
-{{ divergence[own ~ task] | number }} nats from that of its own training and by
-{{ divergence[own ~ other_task(task)] | number }} from that of {{ other_task(task) }}'s (add-one
-smoothed). {% endfor %}Where the other task's distribution is near, H1 can explain a gain.</p>
+The popularity distribution of the test targets of {{ task }} diverges by
+{{ divergence[own ~ task] | number }} nats from that of its own training targets, and by
+{{ divergence[own ~ other_task(task)] | number }} nats from that of {{ other_task(task) }}'s.
+{% endfor %} H1 can explain a gain of a task only if the divergence from the other task's targets
+is small.</p>
 <figure>
 {{ figures.bands | safe }}
-<figcaption>Head, torso and tail in training, in the test and in the first
-{{ study.stamp.primary.split("@")[1] }} ranks of each arm. If H1 holds, joint training moves the
-popularity of the retrieved items towards the test's.</figcaption>
+<figcaption>Shares of head, torso and tail items among the training targets of each task, among the
+test targets, and among the first {{ study.stamp.primary.split("@")[1] }} ranks of each arm. If H1
+holds, the bar of joint is nearer to that of the test than the bar of the plain arm is.</figcaption>
 </figure>
 <div class="wide">
 <table>
-<caption>Divergence: KL of the test's popularity distribution from that of the retrieved items,
-nats, add-one smoothed. Gini: 0 where all items are retrieved equally often. Coverage: share of
-the catalog that was retrieved. Means over the seeds.</caption>
-<thead><tr><th>training, test, and what each arm retrieves</th><th>head</th><th>torso</th>
-<th>tail</th><th>divergence</th><th>Gini</th><th>coverage</th></tr></thead>
+<caption>The rows <em>training</em> and <em>test</em> describe the data, the others the items that
+an arm retrieves. KL: the Kullback-Leibler divergence of the test's popularity distribution from
+that of the retrieved items, in nats, add-one smoothed; smaller is nearer. Gini: 0 if all items are
+retrieved equally often, near 1 if only few are. Coverage: the share of the catalog that is
+retrieved for some request. Means over the seeds.</caption>
+<thead><tr><th>targets or arm</th><th>head</th><th>torso</th>
+<th>tail</th><th>KL</th><th>Gini</th><th>cover&shy;age</th></tr></thead>
 <tbody>
-{% for task, own in result.items() %}{% for bands in own.bands %}
+{% for task, own in result.items() %}
+<tr><th class="group" colspan="7">{{ task }}</th></tr>
+{% for bands in own.bands %}
 {% set arm = own.arms.get(bands.of) %}
-<tr><td>{{ task }}: {{ bands.of }}</td>
+<tr><td>{{ bands.of }}</td>
 <td>{{ bands.head | number }}</td><td>{{ bands.torso | number }}</td>
 <td>{{ bands.tail | number }}</td>
 {% if arm %}<td>{{ arm.divergence.mean | number }}</td><td>{{ arm.gini.mean | number }}</td>

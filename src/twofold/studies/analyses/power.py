@@ -115,18 +115,22 @@ def tables(result: Power, _study: "StudyResult") -> Iterable[Table]:
 
 CHAPTER = """
 <h2>Statistical power</h2>
+<p>How likely is a verdict if the study is repeated with this number of seeds and of test requests
+for each seed? If there is no true effect, the table shows the probability of <em>no material
+difference</em>; if the true effect is 1, 2 or 4 times the smallest effect of interest (SESOI), that
+of <em>helps</em> (or of <em>hurts</em> for a loss of that size).</p>
 <div class="wide">
 <table>
-<caption>The probability of a verdict by the number of seeds and of test requests of each seed: of
-<em>no material difference</em> without a true difference, of <em>helps</em> for a true difference
-of 1, 2 or 4 smallest effects of interest (SESOI; of <em>hurts</em> for a loss of that size).
-Simulated from this study. Few seeds give a poor estimate of the seed variance, so each simulated
-study draws it from the plausible values.</caption>
-<thead><tr><th>task</th><th>seeds</th><th>test requests</th><th>no effect</th>
+<caption>The probabilities come from simulated studies with the variances of this one. Few seeds
+give a poor estimate of the seed variance, so each simulated study draws it from its plausible
+values.</caption>
+<thead><tr><th>seeds</th><th>test requests</th><th>no effect</th>
 <th>1 SESOI</th><th>2 SESOI</th><th>4 SESOI</th></tr></thead>
 <tbody>
-{% for task, sizes in result.items() %}{% for own in sizes %}
-<tr><td>{{ task }}</td><td>{{ own.seeds }}</td><td>{{ own.requests | count }}</td>
+{% for task, sizes in result.items() %}
+<tr><th class="group" colspan="6">{{ task }}</th></tr>
+{% for own in sizes %}
+<tr><td>{{ own.seeds }}</td><td>{{ own.requests | count }}</td>
 <td>{{ own.no_material_difference | percent }}</td>
 {% for chance in own.helps.values() %}<td>{{ chance | percent }}</td>{% endfor %}</tr>
 {% endfor %}{% endfor %}

@@ -276,7 +276,7 @@ def cosine_figure(result: Representation, _study: "StudyResult") -> "Figure":
             axis.plot([place + shift] * 2, effect.interval, color=colour, lw=2)
             axis.plot(place + shift, effect.difference, "o", color=colour, label=label)
     axis.set_xticks(range(len(given)), list(given))
-    axis.set_ylabel("cosine − matched pairs")
+    axis.set_ylabel("cosine − that of matched pairs")
     plots.legend(axis)
     return figure
 
@@ -313,37 +313,41 @@ CHAPTER = """
 {% macro share(value) %}{{ "unknown" if value is none else value | number }}{% endmacro %}
 {% set pairs = result.pairs %}
 <h2>Representation (H2)</h2>
-<p>Of the item pairs in one training history, {{ share(pairs.relevant_given_together) }} are also
-relevant to one training query ({{ pairs.relevant_at_random | number }} of all pairs are). Of the
-pairs that are relevant to one query, {{ share(pairs.together_given_relevant) }} are also in one
-history ({{ pairs.together_at_random | number }} of all pairs are).</p>
+<p>Hypothesis H2 of Penha et al.: a joint model is better since each task teaches it which items
+belong together. How much do the tasks share? {{ share(pairs.relevant_given_together) }} of the item
+pairs in one training history are also relevant to one training query (of all pairs,
+{{ pairs.relevant_at_random | number }} are). {{ share(pairs.together_given_relevant) }} of the item
+pairs that are relevant to one query are also in one history (of all pairs,
+{{ pairs.together_at_random | number }} are).</p>
 <figure>
 {{ figures.cosines | safe }}
-<figcaption>Cosine between the item embeddings of pairs, minus that of random pairs of equally
-popular items. If H2 holds, joint training brings pairs closer that are only in the other task's
-data.</figcaption>
+<figcaption>The mean cosine between the item embeddings of a pair, minus that of random pairs of
+equally popular items. <em>Together only</em>: pairs in one history but not relevant to one query.
+<em>Relevant only</em>: the reverse. If H2 holds, <em>relevant only</em> pairs are closer in joint
+than in recommendation, and <em>together only</em> pairs are closer in joint than in
+search.</figcaption>
 </figure>
 <div class="wide">
 <table>
-<caption>At most 5,000 pairs of each class; pairs share items, so the intervals are exploratory.
+<caption>Matched: the cosine of random pairs of equally popular items. Joint − arm: the difference
+in joint minus that in the arm of the row. At most 5,000 pairs of each class are drawn; pairs share
+items, so the intervals are exploratory.
 {% if study.stamp.folded %}Models and pairs are those of the first seed, since other seeds
 have other training data. {% endif %}
-Joint − it: the cosine in joint minus that in the arm of the row.
 {% if pairs.looked_at.histories < 1 or pairs.looked_at.queries < 1 %}Counts are those of a sample:
 {{ pairs.looked_at.histories | number }} of the histories and {{ pairs.looked_at.queries | number }}
 of the queries.{% endif %}</caption>
-<thead><tr><th>pairs</th><th>number</th><th class="text">arm</th><th>cosine</th><th>matched</th>
-<th>difference</th><th>joint − it</th></tr></thead>
+<thead><tr><th>arm</th><th>cosine</th><th>matched</th>
+<th>difference</th><th>joint − arm</th></tr></thead>
 <tbody>
 {% for name, cosines in result.cosines.items() %}
+<tr><th class="group" colspan="5">{{ name }}: {{ pairs.of(name) | count }} pairs</th></tr>
 {% if cosines %}{% for arm, own in cosines.arms.items() %}
-<tr><td>{{ name if loop.first }}</td><td>{{ pairs.of(name) | count if loop.first }}</td>
-<td class="text">{{ arm }}</td>
+<tr><td>{{ arm }}</td>
 <td>{{ own.cosine | signed }}</td><td>{{ own.matched | signed }}</td><td>{{ own | effect }}</td>
 <td>{% if arm != "joint" %}{{ cosines.joint_minus[arm] | effect }}{% endif %}</td></tr>
 {% endfor %}{% else %}
-<tr><td>{{ name }}</td><td>{{ pairs.of(name) | count }}</td>
-<td class="text" colspan="5">too few</td></tr>
+<tr><td colspan="5">too few pairs to measure</td></tr>
 {% endif %}{% endfor %}
 </tbody>
 </table>

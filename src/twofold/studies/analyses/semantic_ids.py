@@ -74,8 +74,9 @@ def tables(result: Mapping[str, SemanticIds], study: "StudyResult") -> Iterable[
 CHAPTER = """
 {% set judged_as = (result.values() | first).judged_as %}
 <h2>Semantic IDs</h2>
-<p>The joint model with each kind of semantic IDs: by the data from which their embeddings are
-learned, and by whether the tasks share the IDs. The first row is the study's <em>joint</em>.</p>
+<p>Each row is the joint model with another kind of semantic IDs. The kinds differ in the data from
+which the embeddings behind the IDs are learned, and in whether both tasks use the same IDs. The
+first row is the study's own <em>joint</em>.</p>
 <div class="wide">
 <table>
 <thead><tr><th>identifiers</th><th>collisions</th>{% for task in tasks %}<th>{{ task }}</th>
@@ -91,11 +92,11 @@ learned, and by whether the tasks share the IDs. The first row is the study's <e
 <td>{{ arm.minus_joint[task] | effect }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
-<caption>{{ study.stamp.primary }}; differences are paired by request and exploratory. Codes of
-{{ (result.values() | first).codebook_sizes[0] | join(" × ") }}; collisions are items that share all
-of them (in recommendation, in search), and one more level resolves them. {% if judged_as %}All are
-evaluated with generative scores alone.{% else %}All may have a hybrid part
-(hybrid={{ study.stamp.training.hybrid }}).{% endif %}
+<caption>{{ study.stamp.primary }}; differences are paired by request and exploratory. The codebooks
+have {{ (result.values() | first).codebook_sizes[0] | join(" × ") }} codes. Collisions: the number
+of items that share all their codes with another item (in recommendation, in search); one more level
+resolves them. {% if judged_as %}All models are evaluated with generative scores alone.{% else %}All
+models may have a hybrid part (hybrid={{ study.stamp.training.hybrid }}).{% endif %}
 </caption>
 </table>
 </div>

@@ -178,33 +178,39 @@ CHAPTER = """
 <h2>Slices of the test requests</h2>
 <figure>
 {{ figures.slices | safe }}
-<figcaption>Joint − plain on parts of the test requests. Head: the most popular tenth of the
-catalog in the task's own training data; tail: the less popular half. A pair is seen in a task
-if its training data have the last item (or a word of the query) together with the relevant item:
-memorisation. A pair seen in neither needs generalisation.</figcaption>
+<figcaption>The difference joint − plain on parts of the test requests, with 95 %
+intervals.</figcaption>
 </figure>
-{% for task, parts in result.items() %}
+<ul>
+<li><em>Popularity</em> is that of the relevant item in the task's own training data: the head is
+the most popular tenth of the catalog, the tail the less popular half.</li>
+<li><em>Trained in</em>: the tasks that have the relevant item as a training target.</li>
+<li><em>Pair seen in</em>: the tasks whose training data have the last item of the history (or a
+word of the query) together with the relevant item. Such a request can be answered by memorisation;
+a pair that was seen in neither task needs generalisation.</li>
+</ul>
+<p class="soft">The slices are exploratory and do not enter the verdict. A dagger (†) marks a
+difference that is still significant after the correction over its task (Benjamini and Hochberg,
+false discovery rate 5 %); the intervals are not corrected. Pooled: joint − plain, shrunk towards
+the other slices of the same kind by a hierarchical model.</p>
 <div class="wide">
 <table>
-<caption>{{ task | capitalize }}: differences with 95 % intervals, uncorrected. A mark (†): it
-differs from 0 after correction over this table (Benjamini and Hochberg, false discovery rate 5 %).
-Pooled: shrunk towards the other slices of the same kind by a hierarchical model. Exploratory:
-slices do not enter the verdict.</caption>
-<thead><tr><th>{{ task }}</th><th>requests</th><th>plain</th><th>joint</th><th>joint − plain</th>
-<th>pooled</th>
+<thead><tr><th>slice</th><th>requests</th><th>plain</th><th>joint − plain</th><th>pooled</th>
 <th>joint − step-matched</th></tr></thead>
 <tbody>
+{% for task, parts in result.items() %}
+<tr><th class="group" colspan="6">{{ task }}, {{ study.stamp.primary }}</th></tr>
 {% for part in parts %}
 <tr><td>{{ part.name }}</td><td>{{ part.requests | count }}</td>
-<td>{{ part.plain | number }}</td><td>{{ part.joint | number }}</td>
-<td>{{ part.minus_plain | effect }}{{ " †" if part.minus_plain.stands_out }}</td>
+<td>{{ part.plain | number }}</td>
+<td>{{ part.minus_plain | effect }}</td>
 <td>{{ (part.pooled_minus_plain or part.minus_plain) | effect }}</td>
-<td>{{ part.minus_control | effect }}{{ " †" if part.minus_control.stands_out }}</td></tr>
+<td>{{ part.minus_control | effect }}</td></tr>
+{% endfor %}
 {% endfor %}
 </tbody>
 </table>
 </div>
-{% endfor %}
 """
 
 ANALYSIS = Analysis("slices", Slices, slices, CHAPTER, {"slices": figure}, tables)

@@ -95,17 +95,23 @@ CHAPTER = """
 <h2>Training</h2>
 <figure>
 {{ figures.curves | safe }}
-<figcaption>Validation {{ study.stamp.selection }}; a dot marks the best checkpoint, which is kept.
-The joint arm keeps one checkpoint for both tasks. A control continues the training of its
-single-task arm. Each panel has its own range of values.</figcaption>
+<figcaption>Validation {{ study.stamp.selection }} during training, one line for each seed. A dot
+marks the best checkpoint, which is kept; joint keeps one checkpoint for both tasks. A step-matched
+control continues the training of its single-task arm. Each panel has its own scale.</figcaption>
 </figure>
 <div class="wide">
 <table>
-<thead><tr><th>arm</th><th>seed</th><th>steps</th><th>best at</th><th>epochs</th>
-<th>ended by</th><th>vali&shy;dation</th><th>still im&shy;proving</th></tr></thead>
+<caption>Ended by: <em>patience</em> is early stopping; <em>steps</em> means that a control took the
+steps of joint; any other value is the cap (the setting) that ended the training. Cost of
+validation: its share of the arithmetic operations. Still improving: a cap ended the training while
+its validation rose.</caption>
+<thead><tr><th>seed</th><th>steps</th><th>best step</th><th>epochs</th>
+<th>ended by</th><th>cost of vali&shy;dation</th><th>still im&shy;proving</th></tr></thead>
 <tbody>
-{% for arm, models in result.items() %}{% for model in models %}
-<tr><td>{{ arm }}</td><td>{{ loop.index0 }}</td>
+{% for arm, models in result.items() %}
+<tr><th class="group" colspan="7">{{ arm }}</th></tr>
+{% for model in models %}
+<tr><td>{{ loop.index0 }}</td>
 <td>{{ model.updates }}</td><td>{{ model.best_update }}</td><td>{{ model.passes | round(1) }}</td>
 <td>{{ model.ended_by | breakable }}</td>
 <td>{{ "%.0f" | format(100 * model.validation_share) }} %</td>

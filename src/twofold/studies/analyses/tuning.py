@@ -104,7 +104,7 @@ def tuning(evidence: Evidence) -> Tuning | None:
     )
 
 
-def frontier(result: Tuning, _study: "StudyResult") -> "Figure":
+def frontier(result: Tuning, study: "StudyResult") -> "Figure":
     """The scores of joint's trials in both tasks, by source weights; a line marks the score of each
     single-task arm's chosen trial."""
     drawn = result.frontiers
@@ -121,29 +121,34 @@ def frontier(result: Tuning, _study: "StudyResult") -> "Figure":
             if single is not None and task in single.last[0].tasks:
                 line(single.last[0].tasks[task], color=plots.INK, lw=1, ls="--")
         plots.title(axis, arm)
-        axis.set_xlabel(TASKS[0])
-        axis.set_ylabel(TASKS[1])
+        axis.set_xlabel(f"{TASKS[0]}, {study.stamp.selection}")
+        axis.set_ylabel(f"{TASKS[1]}, {study.stamp.selection}")
         plots.legend(axis)
     return figure
 
 
 CHAPTER = """
 <h2>Recipes</h2>
-<p>Each arm's recipe was chosen on validation, by successive halving among
-{{ result.arms.values() | map(attribute="recipes") | max }} recipes, with a seed of its own. A
-step-matched control has the recipe of its task's arm, an intervention that of joint. The trials
-took {{ result.steps | count }} steps, the models of this study
+<p>The hyperparameters of each arm (its recipe) were chosen on validation, by successive halving
+among {{ result.arms.values() | map(attribute="recipes") | max }} recipes, with a seed that no
+model of the study has. A step-matched control has the recipe of its task's arm, an intervention
+that of joint. All trials together took {{ result.steps | count }} steps, the models of this study
 {{ result.steps_of_seeds | count }}.</p>
 <div class="wide">
 <table>
-<thead><tr><th>arm</th><th class="text">recipe</th><th>steps</th><th>validation</th>
-<th>chosen</th></tr></thead>
+<caption>The settings that differ from the preset, best first; the first recipe of an arm was
+chosen. Validation is {{ study.stamp.selection }} for an arm of one task; for joint it is the mean
+over the tasks of {{ study.stamp.selection }} divided by that of the task's own arm.</caption>
+<thead><tr><th class="text">recipe</th><th>steps</th><th>validation</th></tr></thead>
 <tbody>
-{% for arm, own in result.arms.items() %}{% for trial in own.last %}
-<tr><td>{{ arm }}</td><td class="text">
-{%- for key, value in trial.settings.items() %}{{ key }}={{ value }} {% else %}the fixed recipe
-{%- endfor %}</td><td>{{ trial.steps }}</td><td>{{ trial.value | number }}</td>
-<td>{{ "yes" if loop.first else "" }}</td></tr>
+{% for arm, own in result.arms.items() %}
+<tr><th class="group" colspan="3">{{ arm }}</th></tr>
+{% for trial in own.last %}
+<tr><td class="text">
+{%- for key, value in trial.settings.items() %}{{ key | breakable }}={{ value | setting }}
+{{- "; " if not loop.last }}{% else %}the preset as it is
+{%- endfor %}{{ " (chosen)" if loop.first }}</td>
+<td>{{ trial.steps }}</td><td>{{ trial.value | number }}</td></tr>
 {% endfor %}{% endfor %}
 </tbody>
 </table>
@@ -151,10 +156,10 @@ took {{ result.steps | count }} steps, the models of this study
 {% if result.frontiers %}
 <figure>
 {{ figures.frontier | safe }}
-<figcaption>Validation of joint's trials in both tasks, by the weights of the tasks in its loss
-(search : recommendation). Dashed: the chosen trial of each single-task arm. Up and right is
-better; where no point is beyond a dashed line, all these weights have a cost for that
-task.</figcaption>
+<figcaption>Validation scores of joint's trials in both tasks. A point is a trial; its colour shows
+the weights of the tasks in the loss (search : recommendation). A dashed line is the chosen trial
+of a single-task arm. Up and to the right is better. If no point lies beyond a dashed line, joint
+lost something in that task with each of these weights.</figcaption>
 </figure>
 {% endif %}
 """

@@ -224,34 +224,41 @@ def weighted_least_squares(
 
 CHAPTER = """
 <h2>Wins and losses</h2>
-<p>A request is <em>linked</em> if an item of its history (or, in search, an item that is
-relevant to training queries with the query's rarest word) and its relevant item occur together
-only in the other task's training data. By chance: with a random item of about the same
-popularity in place of the relevant one. If H2 holds, won requests are linked more often than by
-chance and than lost ones; if nearly all or nearly none are linked by chance, the table is not
-informative.</p>
+<p>A request is <em>won</em> if joint has a higher {{ study.stamp.primary }} for it than the plain
+arm. Do the requests that joint wins have something in common? A request is <em>linked</em> if the
+other task's training data, and only these, have the relevant item together with an item of the
+history (in search: with an item that is relevant to training queries with the query's rarest word).
+If H2 holds, won requests are linked more often than lost ones, and more often than by chance, which
+is measured with a random item of about the same popularity in place of the relevant one. If nearly
+all or nearly no requests are linked by chance, the table says nothing about H2.</p>
 <div class="wide">
 <table>
-<thead><tr><th>joint against plain</th><th>requests</th><th>linked</th><th>95 %</th>
-<th>by chance</th></tr></thead>
+<thead><tr><th>joint against plain</th><th>requests</th><th>share linked</th><th>95 % interval</th>
+<th>linked by chance</th></tr></thead>
 <tbody>
-{% for task, own in result.items() %}{% for name, cases in own.outcomes.items() %}
-<tr><td>{{ task }}, {{ name }}</td><td>{{ cases.requests | count }}</td>
+{% for task, own in result.items() %}
+<tr><th class="group" colspan="5">{{ task }}</th></tr>
+{% for name, cases in own.outcomes.items() %}
+<tr><td>{{ name }}</td><td>{{ cases.requests | count }}</td>
 {% if cases.requests %}<td>{{ cases.linked | number }}</td><td>{{ cases.interval | range }}</td>
 <td>{{ cases.by_chance | number }}</td>{% else %}<td></td><td></td><td></td>{% endif %}</tr>
 {% endfor %}{% endfor %}
 </tbody>
 </table>
 </div>
+<p>Which items gain? A positive coefficient means that items with a larger value gain more from
+joint training.</p>
 <div class="wide">
 <table>
-<caption>Least squares of the gain of each target item, weighted by its requests, on standardised
-logs; robust intervals. Exploratory.</caption>
-<thead><tr><th>gain of an item on</th><th>coefficient</th><th>95 %</th></tr></thead>
+<caption>Least-squares regression of the mean gain of each target item, weighted by its requests, on
+the standardised logarithms in the first column; heteroscedasticity-robust intervals.
+Exploratory.</caption>
+<thead><tr><th>property of an item</th><th>coefficient</th><th>95 % interval</th></tr></thead>
 <tbody>
 {% for task, own in result.items() if own.regression %}
+<tr><th class="group" colspan="3">gain in {{ task }}</th></tr>
 {% for name, coefficient in own.regression.coefficients.items() %}
-<tr><td>{{ task }}: {{ name }}</td><td>{{ coefficient.value | signed }}</td>
+<tr><td>{{ name }}</td><td>{{ coefficient.value | signed }}</td>
 <td>{{ coefficient.interval | interval }}</td></tr>
 {% endfor %}{% endfor %}
 </tbody>

@@ -5,6 +5,7 @@ matplotlib are loaded when a page is written.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def write_report(result: StudyResult, path: Path) -> None:
             arms_of=partial(_judged, result),
             trained=partial(_trained, result),
             baselines={task: _ahead_and_level(result, task) for task in result.tasks},
-            verdict_figure=plots.svg(partial(verdict_figure, result)),
+            verdict_figure=_plot(partial(verdict_figure, result)),
             chapters=[chapter(analysis, result) for analysis in analyses.ANALYSES],
         ),
         encoding="utf-8",
@@ -72,11 +73,14 @@ def chapter(analysis: Analysis[Any], study: StudyResult) -> str:
     result = study.of(analysis.name)
     if result is None or not analysis.chapter:
         return ""
-    figures = {
-        name: plots.svg(partial(draw, result, study)) for name, draw in analysis.figures.items()
-    }
+    figures = {name: _plot(partial(draw, result, study)) for name, draw in analysis.figures.items()}
     template = environment().from_string(analysis.chapter)
     return template.render(result=result, study=study, tasks=study.tasks, figures=figures)
+
+
+def _plot(draw: "Callable[[], Figure]") -> str:
+    """A figure as SVG in a box that scrolls sideways on a narrow screen."""
+    return f'<div class="plot">{plots.svg(draw)}</div>'
 
 
 def environment() -> "jinja2.Environment":
@@ -98,6 +102,7 @@ def environment() -> "jinja2.Environment":
         "range": interval,
         "effect": _effect,
         "breakable": _breakable,
+        "setting": _setting,
         "count": lambda value: f"{value:,}",
         "percent": lambda share: f"{round(100 * share)} %",
     }
@@ -105,18 +110,31 @@ def environment() -> "jinja2.Environment":
 
 
 def _breakable(name: str) -> str:
-    """The name of a measure or setting, with possible line breaks before `@` and `_`."""
+    """A name with possible line breaks before `@` and `_`, and in the longest word of an arm."""
     import markupsafe
 
-    return markupsafe.Markup(re.sub("([@_])", r"<wbr>\1", str(markupsafe.escape(name))))
+    broken = re.sub("([@_])", r"<wbr>\1", str(markupsafe.escape(name)))
+    return markupsafe.Markup(broken.replace("recommendation", "recommen&shy;dation"))
+
+
+def _setting(value: object) -> str:
+    """The value of a setting or of a key of the stamp, without brackets and quotes."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_setting(own)}" for name, own in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return "yes" if value else "none" if value is None else "no"
+    return str(value)
 
 
 def _effect(effect: Difference) -> str:
-    """A difference and its interval, which is in a lighter style."""
+    """A difference, with a dagger if it is significant in its table, and its interval."""
     import markupsafe
 
+    mark = "†" if getattr(effect, "stands_out", False) else ""
     value, bounds = number(effect.difference, signed=True), interval(effect.interval, signed=True)
-    return markupsafe.Markup('{} <span class="soft">{}</span>').format(value, bounds)
+    return markupsafe.Markup('{}{} <span class="soft">{}</span>').format(value, mark, bounds)
 
 
 def verdict_figure(result: StudyResult) -> "Figure":

@@ -25,8 +25,8 @@ def condition(answer: Answer) -> str:
 def headline(answer: Answer) -> str:
     """A question, and the models that it compares."""
     if answer.question == "replace":
-        return "Can one model take the place of two, as it would be deployed?"
-    read = "no model reads an item's text" if answer.text == "without" else "every model reads it"
+        return "Can one model take the place of two (the models as they would be deployed)?"
+    read = "no model reads item text" if answer.text == "without" else "every model reads it"
     return f"Does one task help the other, {CONDITIONS[answer.text]} ({read})?"
 
 
@@ -40,7 +40,7 @@ def what_to_do(result: StudyResult) -> str:
     said = [_models_to_serve(answer) for answer in result.answers if answer.question == "replace"]
     said += _effects(transfer)
     if len(transfer) == len(result.answers):
-        said.append("For which models to serve, run with --question replace.")
+        said.append("To learn which models to serve, run the study with --question replace.")
     return " ".join(said)
 
 
@@ -48,24 +48,23 @@ def _effects(answers: Sequence[Answer]) -> list[str]:
     """The effects of learning the other task as sentences: those at all ranks, then those at some
     ranks, with the effect at the others."""
     said = []
-    for word in ("helps", "hurts"):
-        reasons = {
-            condition(answer): [
-                task for task, one in answer.verdicts.items() if one.verdict == word
-            ]
-            for answer in answers
-        }
-        if named := [f"{_listed(tasks)} {of}" for of, tasks in reasons.items() if tasks]:
-            said.append(f"Learning the other task {word} {_listed(named)}.")
+    for answer in answers:
+        effects = []
+        for word in ("helps", "hurts"):
+            tasks = [task for task, one in answer.verdicts.items() if one.verdict == word]
+            if tasks:
+                effects.append(f"{word} {_listed(tasks)}")
+        if effects:
+            said.append(f"{_models(answer)}, learning the other task {_listed(effects)}.")
     said += [place for answer in answers for place in _places(answer)]
     if answers and not said:
-        said.append("No task is shown to be helped by learning the other one.")
+        said.append("These data do not show that learning the other task helps either task.")
     return said
 
 
 def _places(answer: Answer) -> list[str]:
     """A sentence about each task whose verdict holds at some ranks only."""
-    named = f"{condition(answer)[0].upper()}{condition(answer)[1:]}"
+    named = _models(answer)
     said = []
     for task, verdict in answer.verdicts.items():
         if verdict.verdict == "only deeper":
@@ -73,6 +72,13 @@ def _places(answer: Answer) -> list[str]:
         elif verdict.verdict == "only at the top":
             said.append(f"{named}, {_conclusion(task, verdict)}: {verdict.reason}.")
     return said
+
+
+def _models(answer: Answer) -> str:
+    """The models that a question compares, as the start of a sentence."""
+    if answer.question == "replace":
+        return "As deployed"
+    return "With item text" if answer.text == "with" else "Without item text (from behaviour)"
 
 
 _SERVED = ("helps", "not worse", "no material difference")
@@ -111,7 +117,7 @@ def light_tasks(answer: Answer) -> str:
         [f"{task} has a weight of {100 * weight:.0f} %" for task, weight in light.items()]
     )
     return (
-        f"In the loss of joint {named}, which may explain the verdict; compare with other "
+        f"In the loss of joint, {named}, which may explain the verdict. Compare with other "
         f"source_weights."
     )
 
@@ -158,8 +164,8 @@ _ADVICE: Mapping[Question, Mapping[Verdict, str]] = {
         "helps": "This task gains from learning the other one.",
         "hurts": "Train this task alone, or with other source_weights.",
         "no material difference": "The effect of the other task is too small to matter.",
-        "only deeper": "It gains where many items are shown or re-ranked, and loses where the "
-        "first ranks count.",
+        "only deeper": "The task gains where many items are shown or re-ranked, and loses where "
+        "the first ranks count.",
     },
     "replace": {
         "helps": "One joint model serves this task better than a single-task model.",
@@ -174,7 +180,8 @@ _ADVICE: Mapping[Question, Mapping[Verdict, str]] = {
 
 
 def advice_on(verdict: TaskVerdict) -> str:
-    """What to do about a verdict; only those on *replace* say which models to serve."""
+    """What to do about a verdict; only those on *replace* say which models to serve. Empty if the
+    reason says it."""
     if advice := _ADVICE[verdict.question].get(verdict.verdict):
         return advice
     if verdict.verdict == "only at the top":
@@ -191,9 +198,11 @@ def advice_on(verdict: TaskVerdict) -> str:
         )
     if verdict.reason == BETWEEN:
         return (
-            "Joint is better than one of them and worse than the other: compare with the one that "
-            "you would deploy."
+            "Joint is better than one of the two single-task models and worse than the other: "
+            "compare with the one that you would deploy."
         )
+    if "a verdict needs" in verdict.reason:
+        return ""
     return "A verdict would need many more test requests and seeds."
 
 

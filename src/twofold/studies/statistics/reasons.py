@@ -46,7 +46,8 @@ def _why_open(pair: Pair) -> str:
     if disagree(pair):
         return BETWEEN
     unclear = [name for name, (low, high) in wide.items() if low <= 0 <= high]
-    named = " and ".join(f"joint − {name}" for name in unclear)
+    arms = {"plain": "plain", "control": "step-matched"}
+    named = " and ".join(f"joint − {arms[name]}" for name in unclear)
     if len(unclear) > 1:
         return f"the 95 % intervals of {named} include 0"
     return f"the 95 % interval of {named} includes 0"
