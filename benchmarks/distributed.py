@@ -79,16 +79,16 @@ def work(arguments: argparse.Namespace) -> None:
 
 def _timed(processes: Any) -> dict[str, float]:
     """The time that the sum of gradients takes from now on."""
-    spent, plain = {"seconds": 0.0, "processor": 0.0}, processes.sum_gradients
+    spent, plain = {"seconds": 0.0, "processor": 0.0}, processes.all_reduce_gradients
 
-    def sum_gradients(*arguments: Any) -> Any:
+    def timed(*arguments: Any) -> Any:
         clock, processor = time.perf_counter(), time.process_time()
         summed = plain(*arguments)
         spent["seconds"] += time.perf_counter() - clock
         spent["processor"] += time.process_time() - processor
         return summed
 
-    processes.sum_gradients = sum_gradients
+    processes.all_reduce_gradients = timed
     return spent
 
 

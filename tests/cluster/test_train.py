@@ -36,14 +36,14 @@ def trained(prepared: Path, out: Path, config: TrainingConfig) -> None:
     """Train in a worker; the second one is killed once, at a step after a state."""
     from twofold.cluster.processes import joined
 
-    def watched(backbone: Any, vocabulary: Any, job: loop.Job, step: int, part: int) -> Any:
+    def watched(backbone: Any, vocabulary: Any, job: loop.Job, step: int, micro_batch: int) -> Any:
         begun, log = out.with_suffix(".killed"), out.with_suffix(f".{job.processes.rank}")
         with log.open("a") as file:
             file.write(json.dumps({"step": step, "time": time.time()}) + "\n")
         if step == KILLED_AT and job.processes.rank == 1 and not begun.exists():
             begun.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return learn(backbone, vocabulary, job, step, part)
+        return learn(backbone, vocabulary, job, step, micro_batch)
 
     loop._learn, loop.SAVED_EVERY, loop.SAVING = watched, 0.0, 1e9
     with joined("cpu") as processes:

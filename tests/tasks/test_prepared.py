@@ -38,11 +38,11 @@ def test_what_was_kept_is_forgotten_by_its_name(catalog: PreparedDataset) -> Non
     dataset, made = dataclasses.replace(catalog), []
     for _ in range(2):
         for key in (("one", 1), ("one", 2), ("two", 1)):
-            dataset.once(key, lambda key=key: made.append(key))  # type: ignore[misc]
+            dataset.cached(key, lambda key=key: made.append(key))  # type: ignore[misc]
     assert made == [("one", 1), ("one", 2), ("two", 1)]
-    dataset.forget("one", "unknown")
+    dataset.clear_cached("one", "unknown")
     for key in (("one", 1), ("two", 1)):
-        dataset.once(key, lambda key=key: made.append(key))  # type: ignore[misc]
+        dataset.cached(key, lambda key=key: made.append(key))  # type: ignore[misc]
     assert made[3:] == [("one", 1)]
 
 

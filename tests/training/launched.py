@@ -1,6 +1,6 @@
 """`twofold` as torchrun starts it in the tests: each process logs what it reads, and may stop.
 
-LOG names a folder: `RANK.jsonl` there has a line for each part of a batch that a process reads,
+LOG names a folder: `RANK.jsonl` there has a line for each micro-batch that a process reads,
 and `RANK.pid` its process. UNTIL is a step, at the first validation after which the training is
 left with its state, as if all processes had been stopped. A state is saved at every validation.
 """
@@ -22,14 +22,14 @@ learn, whole = loop._learn, loop.run
 loop.SAVED_EVERY, loop.SAVING = 0.0, 1e9
 
 
-def logged(backbone: Any, vocabulary: Any, job: loop.Job, step: int, part: int) -> Any:
+def logged(backbone: Any, vocabulary: Any, job: loop.Job, step: int, micro_batch: int) -> Any:
     """Write down which rows are taken."""
     planned = job.mixture.batch(step)
-    rows = planned.part(part, job.processes.parts).tolist()
+    rows = planned.micro_batch(micro_batch, job.processes.micro_batches).tolist()
     with (LOG / f"{RANK}.jsonl").open("a") as file:
         entry = {"step": step, "source": planned.source, "rows": rows, "time": time.time()}
         file.write(json.dumps(entry) + "\n")
-    return learn(backbone, vocabulary, job, step, part)
+    return learn(backbone, vocabulary, job, step, micro_batch)
 
 
 def stopped(backbone: Any, vocabulary: Any, job: loop.Job, states: Path) -> Progress:

@@ -273,7 +273,7 @@ with joined("cpu") as processes:
     rows.grad = torch.sparse_coo_tensor(places, torch.ones(places.shape[1], 2), (4, 2))
     sums = torch.tensor([1.0 + rank])
     parameters = [dense, large, rows, one, never]
-    assert processes.sum_gradients(parameters, sums).tolist() == [3.0]
+    assert processes.all_reduce_gradients(parameters, sums).tolist() == [3.0]
     assert dense.grad.tolist() == [3.0] * 3
     assert (large.grad == 3).all()
     assert rows.grad.is_sparse
@@ -282,20 +282,20 @@ with joined("cpu") as processes:
     assert never.grad is None
     if rank == 0:
         rows.grad = None
-    processes.sum_gradients(parameters, sums)
+    processes.all_reduce_gradients(parameters, sums)
     assert rows.grad.to_dense().tolist() == [[0, 0], [1, 1], [0, 0], [2, 2]]
     shared = torch.full((2,), float(rank))
-    processes.share([shared])
+    processes.broadcast([shared])
     assert shared.tolist() == [0.0, 0.0]
-    assert processes.gather(lambda: rank) == [0, 1]
-    assert processes.once(lambda: rank) == 0
+    assert processes.all_gather(lambda: rank) == [0, 1]
+    assert processes.on_rank_zero(lambda: rank) == 0
     for wrong in (lambda: rank and tell("second"), lambda: rank or tell("first")):
         try:
-            processes.gather(wrong)
+            processes.all_gather(wrong)
         except InputError as error:
             print(error, flush=True)
     try:
-        processes.once(lambda: tell("once"))
+        processes.on_rank_zero(lambda: tell("once"))
     except InputError as error:
         print(error, flush=True)
 print("done", rank)
@@ -314,7 +314,7 @@ from twofold.cluster.processes import joined
 
 with joined("cpu") as processes:
     torch.use_deterministic_algorithms(True)  # loads what takes the group as a default
-    processes.gather(lambda: 1)
+    processes.all_gather(lambda: 1)
 names = [place.read_text().strip() for place in Path("/proc/self/task").glob("*/comm")]
 print([name for name in names if "gloo" in name])
 """
@@ -328,7 +328,7 @@ def test_a_group_that_is_left_leaves_no_thread() -> None:
         assert process.stdout.strip() == "[]"
 
 
-def test_a_batch_in_parts_has_the_gradients_of_the_whole(
+def test_a_batch_in_micro_batches_has_the_gradients_of_the_whole(
     catalog: PreparedDataset, alone: Path, plain: TrainingConfig, tmp_path: Path
 ) -> None:
     processes = Processes(gradient_accumulation_steps=3)
@@ -337,7 +337,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(
     assert largest_difference(alone, out) < TOLERANCE
 
 
-def test_the_parts_of_a_batch_share_its_negatives(
+def test_the_micro_batches_of_a_batch_share_its_negatives(
     catalog: PreparedDataset, plain: TrainingConfig, tmp_path: Path
 ) -> None:
     config = plain.model_copy(
@@ -349,10 +349,10 @@ def test_the_parts_of_a_batch_share_its_negatives(
     assert largest_difference(*outs) < TOLERANCE
 
 
-def test_more_parts_than_a_batch_has_sequences_are_refused(
+def test_more_micro_batches_than_a_batch_has_sequences_are_refused(
     catalog: PreparedDataset, plain: TrainingConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"1 processes with 9 parts each, but the largest batch"):
+    with pytest.raises(InputError, match="1 processes with 9 micro-batches each"):
         train(
             catalog, "joint", out=tmp_path / "m", config=plain, device="cpu",
             processes=Processes(9),
@@ -364,5 +364,5 @@ def test_without_a_launcher_a_process_is_alone() -> None:
     assert is_launched(group)
     assert not is_launched({})
     with joined("cpu") as processes:
-        assert (processes.rank, processes.size, processes.parts) == (0, 1, 1)
+        assert (processes.rank, processes.world_size, processes.micro_batches) == (0, 1, 1)
     assert not torch.distributed.is_initialized()

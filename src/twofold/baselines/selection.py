@@ -94,7 +94,9 @@ def _frozen_encoders(dataset: PreparedDataset, config: TrainingConfig | None) ->
 def _frozen(dataset: PreparedDataset, config: TrainingConfig | None) -> Chosen:
     """Both tasks by an encoder that was fitted on item texts, not on the data of either task."""
     name = (sentence_part(config) if config else None) or "tfidf"
-    encoder = dataset.once((FROZEN, name), lambda: resolve_encoder(name, dataset.catalog.texts, ()))
+    encoder = dataset.cached(
+        (FROZEN, name), lambda: resolve_encoder(name, dataset.catalog.texts, ())
+    )
     assert encoder is not None, "only auto and none give none"
     return Chosen(FrozenEncoder(dataset, encoder))
 

@@ -99,9 +99,11 @@ def train(
     }
     with _processes(device, gradient_accumulation_steps) as processes:
         recipes, given = parse_tune(tune), tuple(settings or ())
-        resolved = processes.agree(lambda: resolve_config(budget.value, config, given, **named))
+        resolved = processes.on_every_rank(
+            lambda: resolve_config(budget.value, config, given, **named)
+        )
         with processes.entered(artifact.claim(out)):
-            data = processes.agree(lambda: load_dataset(dataset, skip_unknown=skip_unknown))
+            data = processes.on_every_rank(lambda: load_dataset(dataset, skip_unknown=skip_unknown))
             if not processes.rank:
                 print_left_out(data)
             retriever = _trainer(recipes, budget)(

@@ -154,16 +154,16 @@ class ProcessGroup(Processes):
 
     def __init__(self, gradient_accumulation_steps: int = 1) -> None:
         super().__init__(gradient_accumulation_steps)
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self.is_restarted = is_restarted()
         self._only_gpu = dist.get_backend() == "nccl"
 
-    def agree(self, make: Callable[[], T]) -> T:
+    def on_every_rank(self, make: Callable[[], T]) -> T:
         results: list[T] = []
-        self.gather(lambda: results.append(make()))
+        self.all_gather(lambda: results.append(make()))
         return results[0]
 
-    def once(self, make: Callable[[], T]) -> T:
+    def on_rank_zero(self, make: Callable[[], T]) -> T:
         attempts: list[Any] = [_attempt(make) if self.rank == 0 else None]
         with _connected():
             dist.broadcast_object_list(attempts, src=0)
@@ -173,16 +173,16 @@ class ProcessGroup(Processes):
     @contextmanager
     def entered(self, context: AbstractContextManager[T]) -> Iterator[T]:
         with ExitStack() as stack:
-            yield self.once(lambda: stack.enter_context(context))
+            yield self.on_rank_zero(lambda: stack.enter_context(context))
 
-    def gather(self, make: Callable[[], T]) -> list[T]:
-        attempts: list[Any] = [None] * self.size
+    def all_gather(self, make: Callable[[], T]) -> list[T]:
+        attempts: list[Any] = [None] * self.world_size
         own = _attempt(make)
         with _connected():
             dist.all_gather_object(attempts, own)
         return _results(attempts)
 
-    def share(self, tensors: Iterable[torch.Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
         for tensor in tensors:
             sent = self._sendable(tensor)
             with _connected():
@@ -190,7 +190,7 @@ class ProcessGroup(Processes):
             if sent is not tensor:
                 tensor.copy_(sent)
 
-    def sum_gradients(
+    def all_reduce_gradients(
         self, parameters: Sequence[torch.nn.Parameter], sums: torch.Tensor
     ) -> torch.Tensor:
         learned = [p for p in parameters if p.requires_grad]
@@ -254,19 +254,19 @@ class ProcessGroup(Processes):
 
     def _gathered(self, tensor: torch.Tensor) -> torch.Tensor:
         """The rows of all processes, one after another; their numbers may differ."""
-        counts = torch.zeros(self.size, dtype=torch.long, device=tensor.device)
+        counts = torch.zeros(self.world_size, dtype=torch.long, device=tensor.device)
         counts[self.rank] = len(tensor)
         self._sum(counts)
         most = int(counts.max())
         sent = tensor.new_zeros((most, *tensor.shape[1:]))
         sent[: len(tensor)] = tensor
-        each = [torch.empty_like(sent) for _ in range(self.size)]
+        each = [torch.empty_like(sent) for _ in range(self.world_size)]
         with _connected():
             dist.all_gather(each, sent)
         return torch.cat([rows[:count] for rows, count in zip(each, counts.tolist(), strict=True)])
 
     def require_alike(self, values: Callable[[], dict[str, Any]]) -> None:
-        first, *others = self.gather(values)
+        first, *others = self.all_gather(values)
         for rank, other in enumerate(others, 1):
             for key, value in flat_identity(first).items():
                 theirs = flat_identity(other).get(key)

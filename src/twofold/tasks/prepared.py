@@ -206,25 +206,25 @@ class PreparedDataset:
     def _task_data(self) -> dict[Task, "TaskData"]:
         return {task: TaskData(self, task) for task in TASKS}
 
-    def once(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
-        """The result of `make`, which is called once for each key; the result is cached and shared.
+    def cached(self, key: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
+        """The result of `compute`, which is called once for each key; the result is shared.
 
         Args:
             key: everything that the result depends on, in addition to this dataset.
-            make: computes the result.
+            compute: computes the result.
         """
-        if key not in self._kept:
-            self._kept[key] = make()
-        kept: T = self._kept[key]
-        return kept
+        if key not in self._cache:
+            self._cache[key] = compute()
+        value: T = self._cache[key]
+        return value
 
-    def forget(self, *names: str) -> None:
-        """Remove cached results of `once` whose key begins with one of these names."""
-        for key in [key for key in self._kept if key[0] in names]:
-            del self._kept[key]
+    def clear_cached(self, *names: str) -> None:
+        """Remove the results of `cached` whose key begins with one of these names."""
+        for key in [key for key in self._cache if key[0] in names]:
+            del self._cache[key]
 
     @cached_property
-    def _kept(self) -> dict[tuple[Hashable, ...], Any]:
+    def _cache(self) -> dict[tuple[Hashable, ...], Any]:
         return {}
 
     @cached_property

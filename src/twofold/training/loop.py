@@ -56,8 +56,8 @@ LONGEST_UNSAVED = 300.0
 """The number of seconds after which a state is saved without a validation."""
 SAVING = 0.05
 """The largest share of the time that is spent on saving."""
-_PART_SEED = 2_654_435_761
-"""The difference between the seeds of two parts of a batch; on a CPU, only the low 32 bits of a
+_MICRO_BATCH_SEED = 2_654_435_761
+"""The difference between the seeds of two micro-batches; on a CPU, only the low 32 bits of a
 seed are used."""
 
 _log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ def run(
     """
     device, processes = next(backbone.parameters()).device, job.processes
     _require_enough(job)
-    processes.share(weight.data for weight in backbone.parameters())
+    processes.broadcast(weight.data for weight in backbone.parameters())
     tables = row_wise_tables(backbone, job.config) if job.loss.is_sparse else []
     average = Average(backbone, job.config.averaging, tables)
     trained = Trained(backbone, optimizer_of(backbone, job.config, tables), average)
@@ -185,12 +185,13 @@ def run(
 
 
 def _require_enough(job: Job) -> None:
-    """Raise InputError if no batch has a sequence for each part."""
-    largest, parts, size = job.mixture.largest_batch, job.processes.parts, job.processes.size
-    if parts > max(1, largest):
+    """Raise InputError if no batch has a sequence for each micro-batch."""
+    largest, processes = job.mixture.largest_batch, job.processes
+    if processes.micro_batches > max(1, largest):
         raise InputError(
-            f"{job.label}: {size} processes with {parts // size} parts each, but the largest batch "
-            f"has {largest} sequences; use fewer, or raise batch_tokens or max_batch_size"
+            f"{job.label}: {processes.world_size} processes with "
+            f"{len(processes.own_micro_batches)} micro-batches each, but the largest batch has "
+            f"{largest} sequences; use fewer, or raise batch_tokens or max_batch_size"
         )
 
 
@@ -209,7 +210,7 @@ class _Clock:
         """Write the seconds so far into the progress."""
         seconds = torch.tensor(time.perf_counter() - self._start, dtype=torch.float64)
         if self._decides:
-            self._processes.share([seconds])
+            self._processes.broadcast([seconds])
         progress.seconds = float(seconds)
 
 
@@ -255,36 +256,33 @@ def _step(
     optimizer.learning_rate = job.config.learning_rate * job.schedule.factor(progress.step)
     optimizer.zero_grad()
     sums = torch.zeros(2, device=next(backbone.parameters()).device)  # of losses and of targets
-    for part in processes.own_parts:
-        sums += _learn(backbone, vocabulary, job, progress.step, part)
-    loss, targets = processes.sum_gradients(list(backbone.parameters()), sums).tolist()
+    for micro_batch in processes.own_micro_batches:
+        sums += _learn(backbone, vocabulary, job, progress.step, micro_batch)
+    loss, targets = processes.all_reduce_gradients(list(backbone.parameters()), sums).tolist()
     if not math.isfinite(loss):
         raise _diverged(job, progress.step, f"the loss is {loss}")
     clip_gradients(backbone, job.config.max_grad_norm)
     optimizer.step()
     name = job.mixture.names[planned.source]
     progress.targets_seen[name] = progress.targets_seen.get(name, 0) + int(targets)
-    size = str(processes.size)
+    size = str(processes.world_size)
     progress.steps_by_world_size[size] = progress.steps_by_world_size.get(size, 0) + 1
     progress.step += 1
     return loss, len(planned.rows)
 
 
 def _learn(
-    backbone: Backbone, vocabulary: Vocabulary, job: Job, step: int, part: int
+    backbone: Backbone, vocabulary: Vocabulary, job: Job, step: int, micro_batch: int
 ) -> torch.Tensor:
-    """Add the gradients of one part of a step's batch; return its loss and its number of targets,
-    (2,).
-    """
+    """Add the gradients of a micro-batch; return its loss and its number of targets, (2,)."""
     device = next(backbone.parameters()).device
     planned = job.mixture.batch(step)
-    parts = job.processes.parts
-    rows = planned.part(part, parts)
+    rows = planned.micro_batch(micro_batch, job.processes.micro_batches)
     if not len(rows):
         return torch.zeros(2, device=device)
     examples = job.sources[planned.source].take(rows)
     seed = job.seed * 1_000_003 + step
-    torch.manual_seed(seed + part * _PART_SEED)
+    torch.manual_seed(seed + micro_batch * _MICRO_BATCH_SEED)
     batch = vocabulary.collate(examples).to(device)
     with autocast(device, job.config.precision):
         states, embeddings = backbone(batch)
@@ -295,8 +293,8 @@ def _learn(
         codebooks=batch.context_codebooks,
         items=batch.context_items,
     )
-    if parts > 1:
-        torch.manual_seed(seed)  # all parts of a batch share its negatives
+    if job.processes.micro_batches > 1:
+        torch.manual_seed(seed)  # all micro-batches of a batch share its negatives
     loss: torch.Tensor = job.loss(states, embeddings, targets)
     loss.backward()  # type: ignore[no-untyped-call]
     return torch.stack([loss.detach(), loss.new_tensor(int(examples.items.sum()))])

@@ -81,13 +81,14 @@ class Planned:
     rows: Ints
     weight: float
 
-    def part(self, number: int, parts: int) -> Ints:
-        """The rows of one of `parts` parts, which are disjoint and of nearly equal size; some may
-        be empty.
+    def micro_batch(self, number: int, count: int) -> Ints:
+        """The rows of one of `count` micro-batches, which are disjoint and of nearly equal
+        size; some may be empty.
 
-        The weight is that of the whole batch, so the losses of the parts sum to the batch's loss.
+        The weight is that of the whole batch, so the losses of the micro-batches sum to the
+        batch's loss.
         """
-        return np.array_split(self.rows, parts)[number]
+        return np.array_split(self.rows, count)[number]
 
 
 class Mixture:

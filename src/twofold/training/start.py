@@ -108,7 +108,7 @@ def start(
     # An arm that is not trained on search must not read its queries.
     searches = dataset.task("search").examples if "search" in arm.tasks else Examples.of(())
     queries = _some("search", searches).texts()
-    encoder = dataset.once(
+    encoder = dataset.cached(
         (_ENCODER, config.text_encoder, config.item_texts, bool(searches)),
         lambda: resolve_encoder(config.text_encoder, read, queries) if read or searches else None,
     )
@@ -126,7 +126,7 @@ def start(
     sources = readable_sources(dataset, arm.tasks, config, backbone)
     learned = arm.learned(sources, len(texts), seed)
     width = backbone.model.get_output_embeddings().weight.shape[1]
-    known = dataset.once(
+    known = dataset.cached(
         (_ITEM_START, *_reads(arm, config, seed)),
         lambda: _item_start(learned, texts, encoder, config, width),
     )
@@ -214,4 +214,4 @@ def hybrid_of(
     if not dataset.task("search").requests("validation").requests:
         return None
     encoder = vocabulary.encoder
-    return dataset.once((_HYBRID, config.text_encoder), lambda: hybrid_part(dataset, encoder))
+    return dataset.cached((_HYBRID, config.text_encoder), lambda: hybrid_part(dataset, encoder))

@@ -30,23 +30,24 @@ class Processes:
     """The processes that train one model together; this class is a single process.
 
     `twofold.cluster.processes` has the class of a process group. Each process has a copy of the
-    model and reads its own parts of every batch. All processes must call these methods in the same
-    order.
+    model and reads its own micro-batches of every batch. All processes must call these methods in
+    the same order.
 
     Args:
-        gradient_accumulation_steps: the number of parts of a batch that each process reads, one
-            after another. With more parts, less memory is needed; the batch stays the same.
+        gradient_accumulation_steps: the number of micro-batches of a batch that each process
+            reads, one after another. With more of them, less memory is needed; the batch stays the
+            same.
 
     Attributes:
         rank: the number of this process, from 0; the first one writes and reports.
-        size: the number of processes, the world size.
-        parts: the number of parts of a batch, over all processes.
+        world_size: the number of processes.
+        micro_batches: the number of micro-batches of a batch, over all processes.
         is_restarted: whether a launcher restarted the processes after one of them had ended; they
             then resume the training.
     """
 
     rank = 0
-    size = 1
+    world_size = 1
     is_restarted = False
 
     def __init__(self, gradient_accumulation_steps: int = 1) -> None:
@@ -56,19 +57,19 @@ class Processes:
         return f"{type(self).__name__}({self._steps})"
 
     @property
-    def parts(self) -> int:
-        return self.size * self._steps
+    def micro_batches(self) -> int:
+        return self.world_size * self._steps
 
     @property
-    def own_parts(self) -> range:
-        """The numbers of the parts that this process reads."""
+    def own_micro_batches(self) -> range:
+        """The numbers of the micro-batches that this process reads."""
         return range(self.rank * self._steps, (self.rank + 1) * self._steps)
 
-    def agree(self, make: Callable[[], T]) -> T:
+    def on_every_rank(self, make: Callable[[], T]) -> T:
         """The result of `make` in this process; if one process raises InputError, all do."""
         return make()
 
-    def once(self, make: Callable[[], T]) -> T:
+    def on_rank_zero(self, make: Callable[[], T]) -> T:
         """The result of `make` in the first process, sent to all; so is its InputError."""
         return make()
 
@@ -76,14 +77,14 @@ class Processes:
         """A context that only the first process enters; its value, or InputError, reaches all."""
         return context
 
-    def gather(self, make: Callable[[], T]) -> list[T]:
+    def all_gather(self, make: Callable[[], T]) -> list[T]:
         """The results of `make` in all processes, by rank; if one raises InputError, all do."""
         return [make()]
 
-    def share(self, tensors: Iterable[torch.Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
         """Broadcast the values of the first process's tensors, in place."""
 
-    def sum_gradients(
+    def all_reduce_gradients(
         self,
         parameters: Sequence[torch.nn.Parameter],  # noqa: ARG002
         sums: torch.Tensor,
@@ -212,14 +213,14 @@ def load_state(
     Raises:
         InputError: the state belongs to another training, or an earlier version wrote it.
     """
-    progress = processes.once(lambda: _read_state(folder, identity, trained))
+    progress = processes.on_rank_zero(lambda: _read_state(folder, identity, trained))
     if progress is None:
         return None
-    for step in processes.once(lambda: list(trained.candidates)):
+    for step in processes.on_rank_zero(lambda: list(trained.candidates)):
         trained.candidates.setdefault(step, copy_weights(trained.model))
     kept = [_unshared(trained.model.state_dict()), _moments(trained.optimizer)]
     kept += [trained.average.saved(), *trained.candidates.values()]
-    processes.share(own[name] for own in kept for name in sorted(own))
+    processes.broadcast(own[name] for own in kept for name in sorted(own))
     return progress
 
 

@@ -76,7 +76,7 @@ def train(
         arm=named_arm(arm),
         config=as_config(config),
         seed=seed,
-        device=processes.agree(lambda: resolve_device(device)),
+        device=processes.on_every_rank(lambda: resolve_device(device)),
         histories=histories,
         reference=reference or {},
         identifiers=identifiers,
@@ -151,10 +151,10 @@ def prepare(run: Training, encoder_folder: Path) -> Prepared:
     """Make the identifiers, the initial weights and the job."""
     # Initial weights come from an SVD, whose bits depend on the number of BLAS threads.
     with threadpool_limits(1, "blas"):
-        identifiers = run.identifiers or run.processes.once(
+        identifiers = run.identifiers or run.processes.on_rank_zero(
             lambda: assign_identifiers(run.dataset, run.config, encoder_folder)
         )
-        initial = run.processes.agree(
+        initial = run.processes.on_every_rank(
             lambda: start(run.dataset, run.arm, identifiers.spaces, run.config, run.seed)
         )
     model = _untrained(run, initial)
@@ -165,9 +165,9 @@ def _train_into(folder: Path, run: Training, resume: bool, keep_state: bool) -> 
     """Prepare and train the model, choose its hybrid part, and save it with its stamp."""
     dataset, arm, config, processes = run.dataset, run.arm, run.config, run.processes
     processes.require_alike(lambda: run.identity)
-    if resume and processes.once(lambda: artifact.is_complete(folder)):
-        return processes.agree(lambda: run.finished(folder))
-    processes.once(lambda: artifact.require_absent(folder))
+    if resume and processes.on_rank_zero(lambda: artifact.is_complete(folder)):
+        return processes.on_every_rank(lambda: run.finished(folder))
+    processes.on_rank_zero(lambda: artifact.require_absent(folder))
     arm.require_tasks(dataset)
     with processes.entered(working_folders(folder, resume, keep_state)) as (states, encoders):
         prepared = prepare(run, encoders)
@@ -176,7 +176,7 @@ def _train_into(folder: Path, run: Training, resume: bool, keep_state: bool) -> 
         stamp = replace(_stamp(run, prepared, progress), hybrid=hybrid_stamp)
         model = replace(prepared.model, hybrid=hybrid, stamp=stamp)
         manifest = {"training": config.model_dump(), "identity": run.identity}
-        processes.once(lambda: save_model(model, folder, manifest))
+        processes.on_rank_zero(lambda: save_model(model, folder, manifest))
     return GenerativeRetriever(model, arm.name)
 
 

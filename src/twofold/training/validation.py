@@ -147,7 +147,7 @@ class Validation:
         return self._measured(3)
 
     def _measured(self, parts: int) -> dict[str, float]:
-        each = self._processes.gather(
+        each = self._processes.all_gather(
             lambda: [[part.values() for part in own[:parts]] for own in self._parts.values()]
         )
         values = {}
@@ -217,7 +217,7 @@ def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
 def _part(retriever: GenerativeRetriever, judged: JudgedRequests, processes: Processes) -> _Part:
     """A part, evaluated by counted ranks, or by beam search if the model has a trie."""
     model, cost = retriever.model, cost_of_answers(retriever, judged)
-    requests = judged.requests[processes.rank :: processes.size]
+    requests = judged.requests[processes.rank :: processes.world_size]
     if not requests:
         return _Part(lambda: np.zeros(0), cost)
     if not model.tries:

@@ -59,7 +59,7 @@ def test_a_seed_frees_what_no_other_one_reads(
 
     def train(dataset: PreparedDataset, *_: Any) -> None:
         for name in STARTS:
-            dataset.once((name, "of an arm"), partial(made.append, name))
+            dataset.cached((name, "of an arm"), partial(made.append, name))
 
     monkeypatch.setattr(units, "run_arms", train)
     context = _context(replace(catalog), tmp_path, folds)

@@ -63,7 +63,7 @@ def features(dataset: PreparedDataset, task: Task, *, text: bool) -> Floats:
         task: the helped task.
         text: whether models read the items' texts.
     """
-    probe = dataset.once(("probe", text), lambda: Probe(dataset, text))
+    probe = dataset.cached(("probe", text), lambda: Probe(dataset, text))
     added, size = other_task(task), len(dataset.catalog)
     own, other = (dataset.task(each).popularity for each in (task, added))
     divergence = jensen_shannon(*(popularity_distribution(each) for each in (own, other)))

@@ -117,8 +117,8 @@ def _line(expected: Expected) -> str:
 def report_forecast(dataset: PreparedDataset) -> Expectation | None:
     """The forecasts for each task, from behaviour and, if there is item text, with it; None if the
     data are too large or too small for a forecast."""
-    made: Expectation | None = dataset.once(("forecast",), lambda: _expectation(dataset))
-    dataset.forget("probe")  # tens of MB
+    made: Expectation | None = dataset.cached(("forecast",), lambda: _expectation(dataset))
+    dataset.clear_cached("probe")  # tens of MB
     return made
 
 

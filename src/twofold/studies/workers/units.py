@@ -144,7 +144,7 @@ class Baselines:
     def run(self, context: StudyContext, results: Mapping[Unit, Any]) -> None:  # noqa: ARG002
         dataset = context.folds.of(self.seed)
         run_baselines(dataset, context.folder, context.baselines(self.seed), self.seed)
-        dataset.forget(FROZEN)
+        dataset.clear_cached(FROZEN)
         return_memory()
 
 
@@ -211,7 +211,7 @@ class Seed:
         dataset = context.folds.of(self.seed)
         run_arms(dataset, own.arms, own.folder, self.seed, training, own.transfer)
         if context.folds.any:  # no other unit needs the starts of this fold
-            dataset.forget(*STARTS)
+            dataset.clear_cached(*STARTS)
         return_memory()
         return time.monotonic() - start
 

@@ -142,7 +142,7 @@ def choose_recipe(
         learned = [recipe for recipe in left if reached[recipe] >= 0]  # others diverged
         left = sorted(learned or left, key=lambda recipe: -reached[recipe])
     tuned = trials.tuned(left[0])
-    processes.once(lambda: shutil.rmtree(trials.states, ignore_errors=True))
+    processes.on_rank_zero(lambda: shutil.rmtree(trials.states, ignore_errors=True))
     return tuned
 
 
@@ -160,7 +160,7 @@ class _Trials:
         self._file, self.states = folder / _TRIALS, folder / "states"
         self._identity = {**run.identity, "recipes": [dict(recipe) for recipe in recipes]}
         self._first, self._finished = 0, {}
-        if kept := run.processes.once(self._kept):
+        if kept := run.processes.on_rank_zero(self._kept):
             # A tuning of an earlier release continues with the recipes of that release.
             self._recipes = self._identity["recipes"] = kept["identity"]["recipes"]
             self._first = kept["first_rung"]
@@ -184,7 +184,7 @@ class _Trials:
         """
         if (recipe, times) not in self._finished:
             self._finished[recipe, times] = self._trained(recipe, times)
-            self._run.processes.once(self._save)
+            self._run.processes.on_rank_zero(self._save)
         return self._finished[recipe, times].value
 
     def _trained(self, recipe: int, times: int) -> Trial:
@@ -261,7 +261,7 @@ def train_tuned(
     trained_arm, config = named_arm(arm), config or resolve_config()
     with processes.entered(artifact.claim(Path(out))) as folder:
         tuning_folder = folder.parent / f".{folder.name}.tuning"
-        kept = processes.once(lambda: _chosen_before(folder, tuning_folder, resume))
+        kept = processes.on_rank_zero(lambda: _chosen_before(folder, tuning_folder, resume))
         if kept is not None:
             tuned = Tuned(with_recipe(config, kept["chosen"]), -1.0, kept)
         else:
@@ -287,7 +287,7 @@ def train_tuned(
             processes=processes,
             **others,
         )
-        processes.once(lambda: shutil.rmtree(tuning_folder, ignore_errors=True))
+        processes.on_rank_zero(lambda: shutil.rmtree(tuning_folder, ignore_errors=True))
     return retriever
 
 
