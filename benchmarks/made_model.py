@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from twofold.data.dataset import Catalog
-from twofold.encoders.item_vectors import along_axes
+from twofold.encoders.item_vectors import on_principal_axes
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.model.checkpoint import GenerativeModel, save_model, tries_of
@@ -56,7 +56,7 @@ def make_model(out: Path, items: int, kind: str = "atomic", seed: int = 0) -> No
     vocabulary = fresh_vocabulary(train_tokenizer(texts[:5000], 2000), spaces, 100, 0, encoder)
     backbone = fresh_backbone("decoder:small", vocabulary, 0.0, seed)
     width = backbone.output_embeddings().shape[1]
-    known = along_axes(vectors, encoder.encode(texts[:1000]), width)
+    known = on_principal_axes(vectors, encoder.encode(texts[:1000]), width)
     start_from_vectors(backbone, spaces, known.items, known.query_map)
     model = GenerativeModel(
         catalog=catalog,

@@ -26,7 +26,7 @@ def test_windows_hold_every_target_once(items: int, most: int, with_query: bool)
     windows = whole.windows(most)
     targets = np.concatenate([window.targets for window in windows])
     assert sorted(targets.tolist()) == whole.targets.tolist()
-    assert windows[0].history.tolist() == whole.cut(most).history.tolist()
+    assert windows[0].history.tolist() == whole.truncate(most).history.tolist()
     assert windows[0].query == whole.query
     assert all(window.query is None for window in windows[1:])
     for window in windows:
@@ -60,11 +60,11 @@ def test_targets_are_counted_in_any_order(runs: list[tuple[int, int]], in_order:
 def test_cutting_keeps_the_weights_of_the_targets_that_stay() -> None:
     whole = _events(6)
     weighted = replace(whole, weights=np.arange(5, dtype=np.float64))
-    cut = weighted.cut(2)
+    cut = weighted.truncate(2)
     assert (cut.targets.tolist(), cut.visible.tolist()) == ([4, 5], [1, 2])
     assert cut.weights is not None
     assert cut.weights.tolist() == [3, 4]
-    source = Source("search", [weighted, whole.cut(0)]).cut(2)
+    source = Source("search", [weighted, whole.truncate(0)]).truncate(2)
     assert [len(example.targets) for example in source.examples] == [2]
     assert source.targets == 2
 
@@ -100,7 +100,7 @@ def test_a_field_that_is_added_survives_cuts_and_windows() -> None:
         visible=plain.visible,
         day="monday",
     )
-    for example in (dated.cut(3), *dated.windows(3), *dated.by_context()):
+    for example in (dated.truncate(3), *dated.windows(3), *dated.by_context()):
         assert isinstance(example, _Dated)
         assert example.day == "monday"
 
@@ -149,10 +149,10 @@ def _told(examples: Sequence[Example]) -> list[tuple[object, ...]]:
 
 
 @given(_columns(), st.integers(1, 8))
-def test_arrays_of_examples_are_cut_as_each_example_is(columns: Examples, most: int) -> None:
+def test_arrays_of_examples_are_truncated_as_each_example_is(columns: Examples, most: int) -> None:
     listed = list(columns)
     ways: dict[str, list[Example]] = {
-        "cut": [e.cut(most) for e in listed],
+        "truncate": [e.truncate(most) for e in listed],
         "windows": [window for e in listed for window in e.windows(most)],
         "by_context": [part for e in listed for part in e.by_context()],
     }
@@ -167,7 +167,7 @@ def test_arrays_of_examples_hold_what_each_example_does(columns: Examples) -> No
     listed = list(columns)
     assert _told(Examples.of(listed)) == _told(listed)
     assert _told(columns[1:]) == _told(listed[1:])
-    assert _told(columns.followed_by(columns)) == _told(listed + listed)
+    assert _told(columns.concat(columns)) == _told(listed + listed)
     assert columns.flat_histories().tolist() == [n for e in listed for n in e.history]
     targets, visible, _ = columns.flat_targets()
     assert targets.tolist() == [n for e in listed for n in e.targets]
@@ -188,9 +188,9 @@ def test_targets_are_counted_part_by_part(monkeypatch: pytest.MonkeyPatch) -> No
 def test_examples_are_drawn_by_their_targets() -> None:
     ends = np.arange(10, 1010, 10)
     columns = Examples.of_histories(np.arange(1000), ends - 10, ends)
-    assert columns.drawn(900) is columns
-    some = columns.drawn(90)
+    assert columns.sample(900) is columns
+    some = columns.sample(90)
     assert 5 < len(some) <= 10
     assert (np.diff(some.begins) > 0).all()
-    assert some.begins.tolist() == columns.drawn(90).begins.tolist()
-    assert len(columns.drawn(1)) == 1
+    assert some.begins.tolist() == columns.sample(90).begins.tolist()
+    assert len(columns.sample(1)) == 1

@@ -8,7 +8,7 @@ Shapes: H items of a history, T targets.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -45,24 +45,24 @@ class Example:
     weights: Floats | None = None
     since: Floats | None = None
 
-    def cut(self, most: int) -> "Example":
+    def truncate(self, most: int) -> "Example":
         """The example with the last `most` history items, and the targets that see one of them."""
         before = max(0, len(self.history) - most)
         if not before:
             return self
-        kept = self.keeping(self.visible > before)
+        kept = self.select_targets(self.visible > before)
         return replace(kept, history=self.history[before:], visible=kept.visible - before)
 
     def windows(self, most: int) -> "list[Example]":
         """The example in windows of at most `most` items of the history, the last window first.
 
-        Every target is in one window. The last window equals `cut`; earlier ones have no query.
+        Every target is in one window. The last one equals `truncate`; earlier ones have no query.
         """
         rest, windows = self, []
         while len(rest.history) > most:
-            windows.append(rest.cut(most))
+            windows.append(rest.truncate(most))
             before = len(rest.history) - most
-            kept = rest.keeping(rest.visible <= before)
+            kept = rest.select_targets(rest.visible <= before)
             rest = replace(kept, history=rest.history[:before], query=None)
         return [*windows, rest]
 
@@ -70,12 +70,12 @@ class Example:
         """One example for each different `visible` part of the history."""
         examples = []
         for visible in np.unique(self.visible):
-            part = self.keeping(self.visible == visible)
+            part = self.select_targets(self.visible == visible)
             query = self.query if visible == len(self.history) else None
             examples.append(replace(part, history=self.history[:visible], query=query))
         return examples
 
-    def keeping(self, kept: npt.NDArray[np.bool_] | Ints) -> "Example":
+    def select_targets(self, kept: npt.NDArray[np.bool_] | Ints) -> "Example":
         """The example with some of its targets.
 
         Args:
@@ -187,7 +187,11 @@ class Examples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.begins)
 
-    def __getitem__(self, row: int | slice) -> Any:
+    @overload
+    def __getitem__(self, row: int) -> Example: ...
+    @overload
+    def __getitem__(self, row: slice) -> "Examples": ...
+    def __getitem__(self, row: int | slice) -> "Example | Examples":
         if isinstance(row, slice):
             return self.take(np.arange(len(self))[row])
         begin, end = int(self.begins[row]), int(self.ends[row])
@@ -271,7 +275,7 @@ class Examples(Sequence[Example]):
                 counts += np.bincount(self.targets[places], minlength=size)
         return counts
 
-    def drawn(self, most: int) -> "Examples":
+    def sample(self, most: int) -> "Examples":
         """All examples, or a fixed random sample with about `most` targets, in their order."""
         counts = self.counts
         if counts.sum() <= most:
@@ -280,29 +284,29 @@ class Examples(Sequence[Example]):
         enough = int(np.searchsorted(np.cumsum(counts[order]), most))
         return self.take(np.sort(order[: max(1, enough)]))
 
-    def with_targets(self) -> "Examples":
+    def drop_empty(self) -> "Examples":
         """The examples that have a target."""
         kept = self.counts > 0
         return self if kept.all() else self.take(np.flatnonzero(kept))
 
-    def cut(self, most: int) -> "Examples":
-        """Every example after `Example.cut`, without those that then have no target."""
+    def truncate(self, most: int) -> "Examples":
+        """Every example after `Example.truncate`, without those that then have no target."""
         if not (self.lengths > most).any():
-            return self.with_targets()
+            return self.drop_empty()
         if self.order == "given":
-            return Examples.of(example.cut(most) for example in self).with_targets()
+            return Examples.of(example.truncate(most) for example in self).drop_empty()
         begins = np.maximum(self.begins, self.ends - most)
         target_starts = begins + 1 if self.order == "next" else self.target_starts
-        return replace(self, begins=begins, target_starts=target_starts).with_targets()
+        return replace(self, begins=begins, target_starts=target_starts).drop_empty()
 
     def windows(self, most: int) -> "Examples":
         """The windows of every example that have a target; see `Example.windows`."""
         lengths = self.lengths
         if self.order == "end" or not (lengths > most).any():
-            return self.cut(most)
+            return self.truncate(most)
         if self.order == "given":
             parts = (window for example in self for window in example.windows(most))
-            return Examples.of(parts).with_targets()
+            return Examples.of(parts).drop_empty()
         counts = np.maximum(1, -(-lengths // most))
         whole = np.repeat(np.arange(len(self)), counts)
         ends = self.ends[whole] - most * slice_indices(np.zeros_like(counts), counts)
@@ -312,7 +316,7 @@ class Examples(Sequence[Example]):
     def by_context(self) -> "Examples":
         """One example for each visible part of a history; see `Example.by_context`."""
         if self.order == "end":
-            return self.with_targets()
+            return self.drop_empty()
         if self.order == "given":
             return Examples.of(part for example in self for part in example.by_context())
         ends = slice_indices(self.target_starts, self.counts)
@@ -321,7 +325,7 @@ class Examples(Sequence[Example]):
         made = replace(self, order="end", begins=begins, ends=ends, query_of=none)
         return replace(made, target_starts=ends, target_ends=ends + 1)
 
-    def followed_by(self, others: "Examples") -> "Examples":
+    def concat(self, others: "Examples") -> "Examples":
         """These examples, then others; neither may have weights."""
         if self.order != "end" or others.order != "end":
             return Examples.of([*self, *others])
@@ -357,9 +361,9 @@ class Source:
         """The number of targets of all examples."""
         return int(self.columns.counts.sum())
 
-    def cut(self, most: int) -> "Source":
-        """The source with every example cut; see `Example.cut`."""
-        return replace(self, examples=self.columns.cut(most))
+    def truncate(self, most: int) -> "Source":
+        """The source with every example truncated; see `Example.truncate`."""
+        return replace(self, examples=self.columns.truncate(most))
 
     def windows(self, most: int) -> "Source":
         """The same targets, every example in windows; see `Example.windows`."""

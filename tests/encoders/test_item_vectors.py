@@ -5,9 +5,13 @@ import polars as pl
 import pytest
 
 from tests.planted import HISTORY_GROUPS, planted_dataset, purity, with_other_held_out
-from twofold.encoders.item_vectors import history_factors, nearness, query_factors
+from twofold.encoders.item_vectors import history_factors, ppmi, query_factors
 from twofold.encoders.vectors import Vectors, unit
-from twofold.studies.interventions import TaskIntervention, bijection, target_counts
+from twofold.studies.interventions import (
+    TaskIntervention,
+    popularity_matched_permutation,
+    target_counts,
+)
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training_examples import Source
 
@@ -44,7 +48,7 @@ def test_more_columns_than_dimensions_are_zero() -> None:
     assert not vectors[:, len(vectors) :].any()
 
 
-def test_nearness_is_what_counting_by_hand_gives() -> None:
+def test_ppmi_is_what_counting_by_hand_gives() -> None:
     dataset = _only(planted_dataset(), ["u0", "u1", "u4"])
     items = len(dataset.catalog)
     counts = np.zeros((items, items))
@@ -58,7 +62,7 @@ def test_nearness_is_what_counting_by_hand_gives() -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
         wanted = np.log(counts / np.outer(counts.sum(axis=1), context / context.sum()))
     wanted = np.where(counts > 0, np.maximum(wanted, 0), 0)
-    found = nearness(dataset.task("recommendation").examples, items)
+    found = ppmi(dataset.task("recommendation").examples, items)
     assert found.toarray() == pytest.approx(wanted)
 
 
@@ -77,7 +81,7 @@ def test_one_item_over_and_over_says_nothing() -> None:
 def test_windows_of_a_long_history_lose_no_more_than_the_pairs_across_their_ends() -> None:
     dataset = planted_dataset()
     source, items = dataset.task("recommendation").source(), len(dataset.catalog)
-    whole, cut = (nearness(s.examples, items).nnz for s in (source, source.windows(8)))
+    whole, cut = (ppmi(s.examples, items).nnz for s in (source, source.windows(8)))
     assert 0.9 * whole < cut <= whole
 
 
@@ -85,14 +89,14 @@ def test_renamed_targets_and_masked_targets_rename_and_mask_the_factors() -> Non
     dataset = planted_dataset()
     source, items = dataset.task("recommendation").source(), len(dataset.catalog)
     shuffled = TaskIntervention("shuffled", "recommendation").training(source, items, seed=3)
-    to = bijection(target_counts(source, items), seed=3)
-    before, after = nearness(source.examples, items), nearness(shuffled.examples, items)
+    to = popularity_matched_permutation(target_counts(source, items), seed=3)
+    before, after = ppmi(source.examples, items), ppmi(shuffled.examples, items)
     assert after.toarray()[np.ix_(to, to)] == pytest.approx(before.toarray())
     one = Source("recommendation", source.examples[:1])
     capped = TaskIntervention("capped", "recommendation", cap=1).training(source, items, seed=3)
     assert capped.targets < source.targets
-    assert nearness(capped.examples, items).nnz < before.nnz
-    assert nearness(one.examples, items).nnz < before.nnz
+    assert ppmi(capped.examples, items).nnz < before.nnz
+    assert ppmi(one.examples, items).nnz < before.nnz
 
 
 def test_an_item_is_the_mean_direction_of_the_queries_that_want_it() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.model.random_model import grid, random_vocabulary
-from twofold.encoders.item_vectors import along_axes
+from twofold.encoders.item_vectors import on_principal_axes
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import unit
 from twofold.identifiers.identifiers import atomic, shared
@@ -29,7 +29,7 @@ def test_an_untrained_model_ranks_as_its_text_encoder(catalog: PreparedDataset) 
     vocabulary = fresh_vocabulary(train_tokenizer(texts, 400), spaces, 8, 0, encoder)
     backbone = fresh_backbone("decoder:base", vocabulary, 0.0, seed=0).eval()
     zero_init_residuals(backbone)
-    known = along_axes(encoder.encode(texts), encoder.encode(queries), 256)
+    known = on_principal_axes(encoder.encode(texts), encoder.encode(queries), 256)
     start_from_vectors(backbone, spaces, known.items, known.query_map)
     nothing = np.zeros(0, dtype=np.int64)
     with torch.inference_mode():
@@ -54,7 +54,7 @@ def test_a_wide_start_keeps_the_cosines_of_histories_and_of_queries() -> None:
     behaviour = unit(rng.normal(size=(12, 5)).astype(np.float32))
     texts = encoder.encode([f"thing{n % 3} word{n}" for n in range(12)])
     queries = encoder.encode(["word1", "thing2"])
-    known = along_axes(np.hstack([behaviour, texts]), queries, 64)
+    known = on_principal_axes(np.hstack([behaviour, texts]), queries, 64)
     start_from_vectors(backbone, spaces, known.items, known.query_map)
     assert backbone.query_map is not None
     rows = backbone.output_embeddings().detach().numpy()

@@ -16,10 +16,10 @@ from twofold.studies.interventions import (
     CAPS,
     TaskIntervention,
     absent,
-    bijection,
     caps,
     effective_targets,
     flattened,
+    popularity_matched_permutation,
     renamed,
     target_counts,
     with_random_weights,
@@ -49,9 +49,9 @@ def _source(counts: Ints, rng: np.random.Generator) -> Source:
 
 @settings(max_examples=100)
 @given(counts_of_items, st.integers(0, 3))
-def test_shuffling_is_a_bijection_that_keeps_popularity(counts: list[int], seed: int) -> None:
+def test_shuffling_is_a_permutation_that_keeps_popularity(counts: list[int], seed: int) -> None:
     before = np.array(counts)
-    to = bijection(before, seed)
+    to = popularity_matched_permutation(before, seed)
     assert sorted(to.tolist()) == list(range(len(counts)))
     # What an item has after, its namesake had before: alike, and none exactly where none was.
     after = np.empty_like(before)
@@ -90,7 +90,7 @@ def test_shuffling_destroys_co_relevance() -> None:
     films = load_dataset("simulate:catalog")
     source = films.task("search").source()
     counts = target_counts(source, len(films.catalog))
-    to, pairs = bijection(counts, 0), training_pairs(films)
+    to, pairs = popularity_matched_permutation(counts, 0), training_pairs(films)
     relevant = np.stack(pairs.relevant.nonzero(), axis=1).astype(np.int64)
 
     def together(of: Ints) -> float:
@@ -189,9 +189,9 @@ def test_a_cap_and_its_control_keep_as_many_targets(counts: list[int], cap: int,
 def test_interventions_meet_the_targets_that_training_reaches(counts: list[int], most: int) -> None:
     """A decoder reads the last items of a history: what lies before is no target of anything."""
     source = _source(np.array(counts), np.random.default_rng(0))
-    reached = source.cut(most)
+    reached = source.truncate(most)
     assume(reached.examples)
-    left = [example for example in source.examples if len(example.cut(most).targets)]
+    left = [example for example in source.examples if len(example.truncate(most).targets)]
     for old, new in zip(left, reached.examples, strict=True):
         kept = len(new.targets)
         assert len(new.history) <= most
@@ -199,7 +199,7 @@ def test_interventions_meet_the_targets_that_training_reaches(counts: list[int],
         assert (new.visible >= 1).all() or len(old.history) <= most
     flat = flattened(reached, len(counts))
     weight = np.zeros(len(counts))
-    for example in flat.cut(most).examples:
+    for example in flat.truncate(most).examples:
         assert example.weights is not None
         np.add.at(weight, example.targets, example.weights)
     support = weight[target_counts(reached, len(counts)) > 0]
@@ -218,7 +218,7 @@ def test_validation_follows_the_new_names(catalog: PreparedDataset) -> None:
     judged = catalog.task("recommendation").requests("validation")
     control = TaskIntervention("shuffled", "recommendation")
     changed = control.validation(judged, source, catalog.catalog, 0)
-    to = bijection(target_counts(source, len(catalog.catalog)), 0)
+    to = popularity_matched_permutation(target_counts(source, len(catalog.catalog)), 0)
     at, item_ids = catalog.catalog.positions, catalog.catalog.item_ids
     for old, new in zip(judged.requests, changed.requests, strict=True):
         assert list(new.history) == [item_ids[to[at[item]]] for item in old.history]

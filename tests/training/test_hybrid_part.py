@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.planted import NO_TITLES, planted_dataset
-from twofold.encoders.item_vectors import near_queries, query_factors
+from twofold.encoders.item_vectors import query_factors, rocchio
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import TrainingQueries, hybrid_part
@@ -176,7 +176,7 @@ def test_vectors_are_moved_as_one_would_by_hand(
         )
         for answers in wants
     ]
-    moved_items = near_queries(items, query_factors(examples, len(items), queries))
+    moved_items = rocchio(items, query_factors(examples, len(items), queries))
     for item in range(4):
         asking = [queries[number] for number in range(5) if item in wants[number]]
         moved = items[item].astype(np.float64)

@@ -162,7 +162,7 @@ def test_every_target_has_its_own_time_in_windows_and_contexts(walks: PreparedDa
     assert source.by_context().columns.flat_since().tolist() == whole
     windows = source.windows(4).columns
     assert len(windows) > len(source.columns)
-    for kept in (windows, source.cut(4).columns):
+    for kept in (windows, source.truncate(4).columns):
         for example in kept:
             assert example.since is not None
             for since, seen, target in zip(

@@ -16,9 +16,9 @@ import scipy.sparse as sp
 from twofold.encoders.vectors import (
     TextEncoder,
     Vectors,
-    pointed,
     principal_axes,
     singular_vectors,
+    svd_flip,
     unit,
 )
 from twofold.records import Task
@@ -86,14 +86,14 @@ def item_start(
         known = encoder.encode(texts) if "text" in parts and any(texts) else None
         if searches and "factors" in parts:
             wanted = query_factors(searches, len(texts), query_vectors)
-            known = wanted if known is None else near_queries(known, wanted)
+            known = wanted if known is None else rocchio(known, wanted)
         if known is not None:
             blocks.append(known)
             queries = query_vectors
-    return along_axes(np.hstack(blocks), queries, width) if blocks else None
+    return on_principal_axes(np.hstack(blocks), queries, width) if blocks else None
 
 
-def along_axes(items: Vectors, queries: Vectors | None, width: int) -> ItemStart:
+def on_principal_axes(items: Vectors, queries: Vectors | None, width: int) -> ItemStart:
     """Vectors along the leading principal axes of items and queries.
 
     Args:
@@ -119,7 +119,7 @@ def history_factors(
         width: the width of a vector; trailing columns are zero if the data have fewer dimensions.
         seed: the random seed of the decomposition.
     """
-    return leading_factors(nearness(examples, items), width, seed)
+    return leading_factors(ppmi(examples, items), width, seed)
 
 
 def query_factors(examples: Sequence[Example], items: int, queries: Vectors) -> Vectors:
@@ -139,7 +139,7 @@ def query_factors(examples: Sequence[Example], items: int, queries: Vectors) -> 
     return unit(wanted @ queries)
 
 
-def near_queries(items: Vectors, queries: Vectors) -> Vectors:
+def rocchio(items: Vectors, queries: Vectors) -> Vectors:
     """Item embeddings, moved toward the items' training queries, (items, E).
 
     The sum of an item's embedding and the shorter mean direction of its queries, scaled to unit
@@ -153,14 +153,14 @@ def near_queries(items: Vectors, queries: Vectors) -> Vectors:
     return unit(items + _QUERY_SHARE * queries)
 
 
-def nearness(examples: Sequence[Example], items: int) -> sp.csr_array:
+def ppmi(examples: Sequence[Example], items: int) -> sp.csr_array:
     """Positive pointwise mutual information of two items that are near each other, (N, N).
 
     Args:
         examples: the examples whose pairs of a target and the history before it are read.
         items: N, the size of the catalog.
     """
-    together = _near(examples, items).tocoo()
+    together = _cooccurrences(examples, items).tocoo()
     counts = together.sum(axis=1)
     context = counts**_SMOOTHING
     shares = context / (context.sum() or 1.0)
@@ -177,7 +177,7 @@ def leading_factors(matrix: sp.csr_array, width: int, seed: int) -> Vectors:
     rank = min(width, *matrix.shape)
     iterations = 7 if rank < 0.1 * min(matrix.shape) else 4
     left, values, _ = singular_vectors(matrix, rank, iterations, seed)
-    left = pointed(left.T).T
+    left = svd_flip(left.T).T
     # Directions with a singular value of about zero are rounding errors.
     kept = np.where(values > 1e-7 * values[0], values, 0)
     factors = np.zeros((matrix.shape[0], width), np.float32)
@@ -189,7 +189,7 @@ def leading_factors(matrix: sp.csr_array, width: int, seed: int) -> Vectors:
     return factors
 
 
-def _near(examples: Sequence[Example], items: int) -> sp.csr_array:
+def _cooccurrences(examples: Sequence[Example], items: int) -> sp.csr_array:
     """How often two items are near, (items, items); a target d events after another counts 1/d."""
     columns = Examples.of(examples)
     histories = columns.flat_histories()

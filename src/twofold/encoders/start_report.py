@@ -40,7 +40,7 @@ def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
         judged = dataset.task(task).requests("validation").sample(_MOST_REQUESTS)
         if not judged.requests or not dataset.task(task).examples:
             continue
-        examples = dataset.task(task).examples.drawn(MOST_TARGETS[task])
+        examples = dataset.task(task).examples.sample(MOST_TARGETS[task])
         encoder = _encoder(dataset, examples)
         for start in _STARTS:
             learned = {task: Source(task, examples)}

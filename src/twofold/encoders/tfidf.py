@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from twofold.data.words import RULE, RULES, words
-from twofold.encoders.vectors import pointed, singular_vectors, unit
+from twofold.encoders.vectors import singular_vectors, svd_flip, unit
 from twofold.records import InputError
 
 _WIDTH = 512
@@ -154,7 +154,7 @@ class TfidfEncoder:
         if width < 1:
             raise InputError(_TOO_FEW)
         axes = singular_vectors(weighed, width, iterations=5)[2]
-        return cls(known, np.ascontiguousarray(pointed(axes), dtype=np.float32))
+        return cls(known, np.ascontiguousarray(svd_flip(axes), dtype=np.float32))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `TextEncoder`."""

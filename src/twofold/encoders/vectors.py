@@ -89,7 +89,7 @@ def singular_vectors(
     return left[:, :number], values[:number], right[:number]
 
 
-def pointed(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def svd_flip(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Singular vectors, (number, M), with the signs that make each one's largest entry positive."""
     largest = np.abs(vectors).argmax(axis=1)
     signs: npt.NDArray[np.float64] = np.sign(vectors[np.arange(len(vectors)), largest])

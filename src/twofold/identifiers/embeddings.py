@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 
 from twofold import artifact
-from twofold.encoders.item_vectors import history_factors, leading_factors, nearness
+from twofold.encoders.item_vectors import history_factors, leading_factors, ppmi
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tfidf import Words
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder, tuning_manifest
@@ -148,7 +148,7 @@ class _Maker:
         if self.sentence:
             return self._tuned(_BOTH)
         histories = self.dataset.task("recommendation").examples
-        near = nearness(histories, len(self.dataset.catalog))
+        near = ppmi(histories, len(self.dataset.catalog))
         words = self._words_and_queries()
         near = near * (np.linalg.norm(words.data) / (np.linalg.norm(near.data) or 1.0))
         both = sp.hstack([near, words], format="csr")

@@ -22,8 +22,8 @@ from twofold.model.kernels import (
     PackedLinear,
     can_pack,
     dropout_mask,
-    few_sizes,
     pack_layers,
+    padded_size,
     tied_rows,
 )
 from twofold.model.llama import Llama
@@ -302,7 +302,7 @@ class LlamaDecoder(Decoder):
 
 def _tokens(batch: Batch) -> torch.Tensor:
     """The tokens without padding, and a few zeros so that few shapes occur, (at least N,)."""
-    tokens = batch.tokens.new_zeros(few_sizes(len(batch.cells)))
+    tokens = batch.tokens.new_zeros(padded_size(len(batch.cells)))
     tokens[: len(batch.cells)] = batch.tokens.view(-1)[batch.cells]
     return tokens
 

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
 from twofold.data.words import RULE, RULES
-from twofold.encoders.item_vectors import near_queries, query_factors
+from twofold.encoders.item_vectors import query_factors, rocchio
 from twofold.encoders.lexical import LexicalIndex, chosen_index
 from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.encoders.tfidf import Words
@@ -230,7 +230,7 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
         dataset: the dataset whose item texts and training queries are the documents.
         encoder: the model's text encoder; a sentence encoder in it embeds documents too.
     """
-    texts, examples = dataset.catalog.texts, dataset.task("search").examples.drawn(_MAX_RELEVANT)
+    texts, examples = dataset.catalog.texts, dataset.task("search").examples.sample(_MAX_RELEVANT)
     queries = examples.texts()
     index = chosen_index(dataset, examples)
     if index is None:
@@ -243,7 +243,7 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     vectors = sentence.encode(texts)
     if index.field == "text and queries":
         wanted = query_factors(examples, len(texts), sentence.encode(queries))
-        vectors = near_queries(vectors, wanted)
+        vectors = rocchio(vectors, wanted)
     # Rounded as in the model folder, so that a loaded model returns the same items.
     vectors = vectors.astype(np.float16).astype(np.float32)
     return replace(lexical, sentence=sentence, vectors=vectors)

@@ -128,7 +128,7 @@ class Rotation(NamedTuple):
         return rotated
 
 
-def few_sizes(tokens: int) -> int:
+def padded_size(tokens: int) -> int:
     """A slightly larger number of tokens, rounded up so that few shapes occur: see `_SHORT`."""
     step = 16 if tokens <= 256 else 128 if tokens <= 4096 else 1024
     return -(-tokens // step) * step

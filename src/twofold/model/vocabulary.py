@@ -176,7 +176,7 @@ class Vocabulary:
         that are the next item of the history share a sequence, which contains their codes anyway;
         each other target needs its own sequence, which ends with its codes.
         """
-        examples = examples.cut(self.max_history)
+        examples = examples.truncate(self.max_history)
         if self.spaces.are_shared and self.spaces.search.levels == 1:
             return EncodedSource(self, examples)
         if examples.order == "end" and ((examples.query_of >= 0) | (examples.counts == 1)).all():
@@ -280,7 +280,7 @@ def _by_sequence(example: Example) -> Iterable[Example]:
         whole = int(visible.max(initial=0)) == len(example.history)
         end = len(example.history) if whole or len(chosen) > 1 else int(visible[0])
         query = example.query if whole else None
-        return replace(example.keeping(chosen), history=example.history[:end], query=query)
+        return replace(example.select_targets(chosen), history=example.history[:end], query=query)
 
     at_end = example.visible == len(example.history)
     is_next = np.zeros_like(at_end)

@@ -14,9 +14,10 @@ has a *size-matched* control that loses the same number of targets at random.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from twofold.data.dataset import Catalog
 from twofold.records import TASKS, Ints, Task
@@ -24,6 +25,9 @@ from twofold.tasks.popularity import kullback_leibler, popularity_distribution
 from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
 from twofold.training_examples import Source
+
+T = TypeVar("T", bound=np.generic)
+Mask = npt.NDArray[np.bool_]
 
 CAPS = (5, 10, 50, 500)
 BLOCK_SHARE = 0.01
@@ -63,16 +67,21 @@ class TaskIntervention:
         name = "-".join(["joint", self.kind, *([str(self.cap)] if self.cap else []), self.task])
         return Arm(name, TASKS, step_matched=True, intervention=self)
 
+    @property
+    def _renames(self) -> bool:
+        """Whether items are replaced by others."""
+        return self.kind in ("shuffled", "noise")
+
     def training(self, source: Source, items: int, seed: int) -> Source:
         """The changed examples."""
         counts = target_counts(source, items)
-        if self.kind in ("shuffled", "noise"):
-            source = renamed(source, bijection(counts, seed))
+        if self._renames:
+            source = renamed(source, popularity_matched_permutation(counts, seed))
         if self.kind in ("flattened", "noise"):
             source = flattened(source, items)
-        if self.kind == "absent":
+        elif self.kind == "absent":
             source = absent(source, seed)
-        if self.kind == "random-weights":
+        elif self.kind == "random-weights":
             source = with_random_weights(source, items, seed)
         if self.cap:
             kept = _under_cap(source, self.cap, seed)
@@ -86,9 +95,7 @@ class TaskIntervention:
         renamed, and the effective sample size: (sum of weights)^2 / sum of squared weights, as a
         share of the targets."""
         before = target_counts(source, items)
-        to = np.arange(items)
-        if self.kind in ("shuffled", "noise"):
-            to = bijection(before, seed)
+        to = popularity_matched_permutation(before, seed) if self._renames else np.arange(items)
         after = np.zeros_like(before)
         after[to] = before
         moved = before[to != np.arange(items)].sum() / max(1, before.sum())
@@ -104,9 +111,9 @@ class TaskIntervention:
         self, judged: JudgedRequests, source: Source, catalog: Catalog, seed: int
     ) -> JudgedRequests:
         """The requests with the same renaming of items, if the intervention renames items."""
-        if self.kind not in ("shuffled", "noise"):
+        if not self._renames:
             return judged
-        to = bijection(target_counts(source, len(catalog)), seed)
+        to = popularity_matched_permutation(target_counts(source, len(catalog)), seed)
         item_ids = catalog.item_ids
         return judged.renamed({item_ids[a]: item_ids[b] for a, b in enumerate(to)})
 
@@ -128,7 +135,7 @@ def target_counts(source: Source, items: int) -> Ints:
     return np.bincount(_targets(source), minlength=items)
 
 
-def bijection(counts: Ints, seed: int) -> Ints:
+def popularity_matched_permutation(counts: Ints, seed: int) -> Ints:
     """A permutation of items of about the same popularity, (N,): item n becomes to[n].
 
     Items are sorted by popularity and divided into blocks of at most `BLOCK_SHARE` of the catalog,
@@ -152,45 +159,31 @@ def bijection(counts: Ints, seed: int) -> Ints:
 
 def renamed(source: Source, to: Ints) -> Source:
     """The examples with every item replaced by `to[item]`."""
-    return Source(
-        source.name,
-        [replace(e, history=to[e.history], targets=to[e.targets]) for e in source.examples],
-    )
+    examples = [replace(e, history=to[e.history], targets=to[e.targets]) for e in source.examples]
+    return replace(source, examples=examples)
 
 
 def flattened(source: Source, items: int) -> Source:
     """Every item that is a target has the same weight in the loss; the mean weight stays 1."""
     counts = target_counts(source, items)
     scale = counts.sum() / (counts > 0).sum()
-    return Source(
-        source.name,
-        [replace(e, weights=scale / counts[e.targets]) for e in source.examples],
-    )
+    examples = [replace(e, weights=scale / counts[e.targets]) for e in source.examples]
+    return replace(source, examples=examples)
 
 
 def absent(source: Source, seed: int) -> Source:
     """The same targets in random contexts; each context keeps its number of targets."""
     dealt = np.random.default_rng([seed, 4]).permutation(_targets(source))
-    return Source(
-        source.name,
-        [
-            replace(e, targets=own)
-            for e, own in zip(source.examples, _by_example(source, dealt), strict=True)
-        ],
-    )
+    by_example = zip(source.examples, _by_example(source, dealt), strict=True)
+    return replace(source, examples=[replace(e, targets=own) for e, own in by_example])
 
 
 def with_random_weights(source: Source, items: int, seed: int) -> Source:
     """The weights of `flattened`, assigned to random targets."""
     weights = [e.weights for e in flattened(source, items).examples if e.weights is not None]
     dealt = np.random.default_rng([seed, 5]).permutation(np.concatenate(weights))
-    return Source(
-        source.name,
-        [
-            replace(e, weights=own)
-            for e, own in zip(source.examples, _by_example(source, dealt), strict=True)
-        ],
-    )
+    by_example = zip(source.examples, _by_example(source, dealt), strict=True)
+    return replace(source, examples=[replace(e, weights=own) for e, own in by_example])
 
 
 def effective_targets(source: Source) -> float:
@@ -201,7 +194,7 @@ def effective_targets(source: Source) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
 
 
-def _by_example(source: Source, values: Any) -> list[Any]:
+def _by_example(source: Source, values: npt.NDArray[T]) -> list[npt.NDArray[T]]:
     """Values of all targets, (T,), split into one array for each example."""
     return np.split(values, np.cumsum([len(e.targets) for e in source.examples])[:-1])
 
@@ -210,7 +203,7 @@ def _targets(source: Source) -> Ints:
     return np.concatenate([example.targets for example in source.examples])
 
 
-def _under_cap(source: Source, cap: int, seed: int) -> Any:
+def _under_cap(source: Source, cap: int, seed: int) -> Mask:
     """Which targets are kept, (T,): at most `cap` of each item, drawn at random."""
     targets = _targets(source)
     order = np.lexsort((np.random.default_rng([seed, 2]).random(len(targets)), targets))
@@ -221,18 +214,19 @@ def _under_cap(source: Source, cap: int, seed: int) -> Any:
     return kept
 
 
-def _at_random(size: int, chosen: int, seed: int) -> Any:
+def _at_random(size: int, chosen: int, seed: int) -> Mask:
+    """Which of `size` targets are kept: `chosen` of them."""
     kept = np.zeros(size, dtype=bool)
     kept[np.random.default_rng([seed, 3]).choice(size, chosen, replace=False)] = True
     return kept
 
 
-def _masked(source: Source, kept: Any) -> Source:
+def _masked(source: Source, kept: Mask) -> Source:
     """The examples with only the kept targets; inputs are unchanged."""
     examples, start = [], 0
     for e in source.examples:
         own = kept[start : start + len(e.targets)]
         start += len(e.targets)
         if own.any():
-            examples.append(e.keeping(own))
-    return Source(source.name, examples)
+            examples.append(e.select_targets(own))
+    return replace(source, examples=examples)

@@ -309,7 +309,7 @@ class TaskData:
         if self.task == "recommendation" or not item_text_queries:
             return Source(self.task, self.examples)
         of_texts = item_text_examples(self._dataset.catalog, item_text_queries)
-        return Source(self.task, self.examples.followed_by(Examples.of(of_texts)))
+        return Source(self.task, self.examples.concat(Examples.of(of_texts)))
 
     def requests(self, split: Split, timed: bool = False) -> JudgedRequests:
         """The requests of a split with their relevant items.

@@ -69,7 +69,7 @@ def query_examples(events: Events, queries: JudgedQueries) -> Examples:
         target_ends=target_ends,
         query_of=queries.text_of[rows],
         queries=queries.texts,
-    ).with_targets()
+    ).drop_empty()
 
 
 class _QueryRows(NamedTuple):

@@ -314,7 +314,7 @@ def _record(progress: Progress, trained: Trained, job: Job) -> None:
     point = {"step": progress.step, "loss": progress.loss / (progress.step - before)}
     progress.loss = 0.0
     progress.curve.append(point)
-    with trained.average.in_place():
+    with trained.average.average_parameters():
         if job.validation is None:
             progress.best_step = progress.step
             trained.candidates.clear()

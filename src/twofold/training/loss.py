@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.encoded import Encoded, totals_of
-from twofold.model.kernels import few_sizes, product_of
+from twofold.model.kernels import padded_size, product_of
 from twofold.records import Task
 from twofold.training.config import TrainingConfig
 
@@ -115,7 +115,7 @@ class _FullSoftmax(torch.autograd.Function):
         count = len(states)
         step = _contexts_of_chunk(states.device, len(embeddings))
         if valid is None:  # so that chunks have few different sizes
-            states = F.pad(states, (0, 0, 0, few_sizes(count) - count))
+            states = F.pad(states, (0, 0, 0, padded_size(count) - count))
         if valid is None and step < _FEWEST_CONTEXTS:
             block = _contexts_of_chunk(states.device, _BLOCK_CONTEXTS)
             loss, *grads = _in_blocks(states, embeddings, targets, product, block)
@@ -252,7 +252,7 @@ class _SampledSoftmax(torch.autograd.Function):
         sparse: bool,
     ) -> torch.Tensor:
         count, codes = len(targets.codes), targets.codes
-        contexts = F.pad(states[targets.contexts], (0, 0, 0, few_sizes(count) - count))
+        contexts = F.pad(states[targets.contexts], (0, 0, 0, padded_size(count) - count))
         drawn, wanted = embeddings[negatives], embeddings[codes]
         own = (contexts[:count] * wanted).sum(dim=1) - log_expected[codes]
         grad_contexts, grad_drawn = torch.zeros_like(contexts), torch.zeros_like(drawn)

@@ -63,7 +63,7 @@ def _readable(source: Source, config: TrainingConfig, backbone: Backbone) -> Sou
         return source
     if config.long_histories == "windows":
         return source.windows(config.max_history)
-    return source.cut(config.max_history)
+    return source.truncate(config.max_history)
 
 
 def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> EncodedSource:
@@ -74,7 +74,7 @@ def encode(source: Source, vocabulary: Vocabulary, backbone: Backbone) -> Encode
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Planned:
+class PlannedBatch:
     """One batch: rows of one source, and a factor for the weights of their targets."""
 
     source: int
@@ -98,7 +98,7 @@ class Mixture:
     targets, the source is read more often: in an epoch, the source with the smallest weight per
     target is read once, and another one as many times as its weight per target is larger, rounded.
     The loss of an epoch is the sum over sources of weight x weighted mean loss of its targets: a
-    target of weight v in source s has the weight v x w_s / (sum of v x readings of s), times the
+    target of weight v in source s has the weight v x w_s / (sum of v x repeats of s), times the
     number of batches, so that the loss of a step is of order one.
 
     Args:
@@ -126,14 +126,14 @@ class Mixture:
         self.targets = [source.target_items for source in known]
         self.weights = _resolve(weights, self.names, self.targets)
         self._mass = [source.weight for source in known]
-        self.readings = _readings(self.weights, self.targets)
+        self.repeats = _repeats(self.weights, self.targets)
         lengths = [source.token_counts for source in known]
         self._buckets = [_buckets(each, batch_tokens, max_batch_size) for each in lengths]
         self._seed = seed
         self._epoch = lru_cache(maxsize=1)(self._plan)
         self.batches_by_source = [
-            readings * sum(-(-len(rows) // size) for rows, size in buckets)
-            for readings, buckets in zip(self.readings, self._buckets, strict=True)
+            repeats * sum(-(-len(rows) // size) for rows, size in buckets)
+            for repeats, buckets in zip(self.repeats, self._buckets, strict=True)
         ]
 
     @property
@@ -147,26 +147,26 @@ class Mixture:
         every = [bucket for own in self._buckets for bucket in own]
         return max(-(-len(rows) // -(-len(rows) // size)) for rows, size in every)
 
-    def batch(self, step: int) -> Planned:
+    def batch(self, step: int) -> PlannedBatch:
         """The batch of a step, counted from 0."""
         epoch, place = divmod(step, self.batches_per_epoch)
         return self._epoch(epoch)[place]
 
-    def _plan(self, epoch: int) -> list[Planned]:
+    def _plan(self, epoch: int) -> list[PlannedBatch]:
         """All batches of one epoch in order."""
         placed: list[tuple[float, int, Ints]] = []
-        for source, readings in enumerate(self.readings):
-            numbers = range(epoch * readings, (epoch + 1) * readings)
+        for source, repeats in enumerate(self.repeats):
+            numbers = range(epoch * repeats, (epoch + 1) * repeats)
             batches = [batch for number in numbers for batch in self._read(source, number)]
             placed += [
                 ((place + 0.5) / len(batches), source, rows) for place, rows in enumerate(batches)
             ]
         placed.sort(key=lambda entry: entry[:2])
         scales = [
-            weight * len(placed) / (mass * readings)
-            for weight, mass, readings in zip(self.weights, self._mass, self.readings, strict=True)
+            weight * len(placed) / (mass * repeats)
+            for weight, mass, repeats in zip(self.weights, self._mass, self.repeats, strict=True)
         ]
-        return [Planned(source, rows, scales[source]) for _, source, rows in placed]
+        return [PlannedBatch(source, rows, scales[source]) for _, source, rows in placed]
 
     def _read(self, source: int, number: int) -> list[Ints]:
         """The batches of one reading of a source, shuffled."""
@@ -194,7 +194,7 @@ def mixture_of(
     )
 
 
-def _readings(weights: Sequence[float], targets: Sequence[int]) -> list[int]:
+def _repeats(weights: Sequence[float], targets: Sequence[int]) -> list[int]:
     """The number of times that each source is read in an epoch; 1 for the smallest weight per
     target.
     """

@@ -278,7 +278,7 @@ class Average:
         progress.averaged_step = progress.step
 
     @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
+    def average_parameters(self) -> Iterator[None]:
         """Use the average as the weights of the model within the block."""
         self._swap()
         try:

@@ -289,9 +289,9 @@ def costs_of(
 ) -> Costs:
     """The costs of the mean training step of a mixture and of a validation, 0 without one."""
     tokens = states = 0
-    for source, readings in zip(sources, mixture.readings, strict=True):
-        tokens += readings * int(source.token_counts.sum())
-        states += readings * source.context_count
+    for source, repeats in zip(sources, mixture.repeats, strict=True):
+        tokens += repeats * int(source.token_counts.sum())
+        states += repeats * source.context_count
     sizes = Sizes.of(backbone, backbone.code_slice.stop - backbone.code_slice.start)
     if sizes.codes > config.full_softmax_max_codes:
         sizes = replace(sizes, parameters=sizes.layers, codes=config.num_negatives)

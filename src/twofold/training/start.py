@@ -154,7 +154,7 @@ def _some(task: Task, examples: Examples) -> Examples:
     """The examples that are read before training: all, or a sample with about `MOST_TARGETS`
     targets.
     """
-    some = examples.drawn(MOST_TARGETS[task])
+    some = examples.sample(MOST_TARGETS[task])
     if len(some) < len(examples):
         what = "queries" if task == "search" else "histories"
         _log.info(

@@ -9,9 +9,9 @@ two shares are equal, the pairs explain nothing.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pydantic
 from scipy import stats
 
@@ -26,6 +26,8 @@ from twofold.studies.values import Interval, Value
 from twofold.tasks.popularity import combined_popularity
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
+
+Mask = npt.NDArray[np.bool_]
 
 _SOURCES = 200
 """The largest number of sources of a request; of a history, the last ones."""
@@ -104,7 +106,7 @@ def _gains(scores: Scores, task: Task) -> Floats:
     return np.asarray(joint - plain)
 
 
-def _cases(linked: Any, by_chance: Any) -> Cases:
+def _cases(linked: Mask, by_chance: Mask) -> Cases:
     """The share of linked cases, and the share that is linked by chance."""
     size, count = len(linked), int(linked.sum())
     if not size:
@@ -120,7 +122,7 @@ def _cases(linked: Any, by_chance: Any) -> Cases:
 
 def _linked(
     dataset: PreparedDataset, judged: JudgedRequests, pairs: Pairs, popularity: Ints
-) -> tuple[Any, Any]:
+) -> tuple[Mask, Mask]:
     """Whether each request is linked, and whether it is linked by chance, (R,) each."""
     known = pairs.known_only_to[other_task(judged.task)]
     sources = _Sources(dataset)

@@ -196,7 +196,7 @@ class Probe:
         """Words and their relevant items, from training queries and from the items' texts."""
         asked = [
             (set(words(example.query or "")), example.targets)
-            for example in self.dataset.task("search").examples.drawn(_PAIRS)
+            for example in self.dataset.task("search").examples.sample(_PAIRS)
         ]
         texts = self.dataset.catalog.texts if self.text else ()
         return [*asked, *((set(words(each)), np.array([n])) for n, each in enumerate(texts))]
