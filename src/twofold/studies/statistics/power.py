@@ -7,8 +7,8 @@ from its posterior; a probability of 80 % includes this uncertainty.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import numpy as np
@@ -80,7 +80,19 @@ class Plan(Value):
 _TINY = 1e-30
 """The lower bound of a variance, against a division by 0."""
 
-_KINDS = ("helps", "hurts", "no material difference")
+_HELPS, _HURTS, _SAME, _UNDECIDED = 0, 1, 2, -1
+"""The verdicts of simulated studies; _SAME is *no material difference*."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """The probability of each verdict of a study, and the mean number of seeds that it trains."""
+
+    helps: float
+    hurts: float
+    no_material_difference: float
+    not_enough_data: float
+    seeds_trained: float
 
 
 @dataclass(frozen=True)
@@ -204,7 +216,7 @@ class Futures:
 
     def chances(
         self, looks: Sequence[int], times: float = 1.0, levels: Sequence[Levels] | None = None
-    ) -> dict[str, float]:
+    ) -> Chances:
         """The probability of each verdict, and the mean number of seeds that are trained.
 
         Args:
@@ -216,17 +228,22 @@ class Futures:
         levels = levels or [Levels.of(looks if len(looks) > 1 else None, look) for look in looks]
         requests = self._normal(3) @ self._root.T / math.sqrt(times)
         seed_means = (self._means + requests)[..., None] + self._noise(looks[-1], times)
-        verdicts = np.full(self._draws, -1)
+        verdicts = np.full(self._draws, _UNDECIDED)
         trained = np.full(self._draws, looks[-1])
         for look, at in zip(looks, levels, strict=True):
             given = self._verdicts(seed_means[..., :look], times, at)
-            new = (verdicts < 0) & (given >= 0)
+            new = (verdicts == _UNDECIDED) & (given != _UNDECIDED)
             verdicts[new], trained[new] = given[new], look
-        chances = {kind: float((verdicts == n).mean()) for n, kind in enumerate(_KINDS)}
-        return {**chances, "not enough data": float((verdicts < 0).mean()), "seeds": trained.mean()}
+        return Chances(
+            helps=float((verdicts == _HELPS).mean()),
+            hurts=float((verdicts == _HURTS).mean()),
+            no_material_difference=float((verdicts == _SAME).mean()),
+            not_enough_data=float((verdicts == _UNDECIDED).mean()),
+            seeds_trained=float(trained.mean()),
+        )
 
     def _verdicts(self, seed_means: Floats, times: float, levels: Levels) -> Floats:
-        """The verdict of each simulated study as its index in `_KINDS`, or -1 without one."""
+        """The verdict of each simulated study: `_HELPS`, `_HURTS`, `_SAME` or `_UNDECIDED`."""
         share = self._share
         factor = self._rng.chisquare(self._pilot.request_degrees, self._draws)
         factor /= self._pilot.request_degrees
@@ -249,9 +266,9 @@ class Futures:
         same = np.maximum.reduce(outside)
         # The other task is assumed to reject nothing: its hypotheses keep their part of the error.
         alpha = levels.two_sided * PRIMARY_WEIGHT / 2
-        verdicts = np.full(self._draws, -1)
-        verdicts[2 * above <= alpha], verdicts[2 * below <= alpha] = 0, 1
-        verdicts[same <= levels.one_sided] = 2
+        verdicts = np.full(self._draws, _UNDECIDED)
+        verdicts[2 * above <= alpha], verdicts[2 * below <= alpha] = _HELPS, _HURTS
+        verdicts[same <= levels.one_sided] = _SAME
         return verdicts
 
     def _tails(
@@ -318,9 +335,7 @@ def needed(moments: Moments, requests: int, sesoi_share: float) -> Needed:
     ]
 
     def decides(seeds: int, times: float) -> bool:
-        return all(
-            1 - future.chances((seeds,), times)["not enough data"] >= AIM for future in futures
-        )
+        return all(1 - future.chances((seeds,), times).not_enough_data >= AIM for future in futures)
 
     def enough_requests(seeds: int, low: int = 1) -> int | None:
         steps = _smallest(lambda step: decides(seeds, 2 ** (step / 4)), low, 4 * _LOG_TIMES)
@@ -392,23 +407,11 @@ def power_table(
     pilot = Pilot.of(moments, seed_deviation, redrawn)
     rows = []
     for effect in effects:
-        size = effect * sesoi_share * float(pilot.means[1])
-        futures = Futures(pilot, sesoi_share, (size, size))
+        difference = effect * sesoi_share * float(pilot.means[1])
+        futures = Futures(pilot, sesoi_share, (difference, difference))
         for seeds in looks:
             for multiple in times:
                 chances = futures.chances((seeds,), multiple)
-                rows.append(_plan(chances, seeds, round(requests * multiple), effect))
+                size = round(requests * multiple)
+                rows.append(Plan(seeds=seeds, requests=size, effect=effect, **asdict(chances)))
     return rows
-
-
-def _plan(chances: Mapping[str, float], seeds: int, requests: int, effect: float) -> Plan:
-    return Plan(
-        seeds=seeds,
-        seeds_trained=chances["seeds"],
-        requests=requests,
-        effect=effect,
-        helps=chances["helps"],
-        hurts=chances["hurts"],
-        no_material_difference=chances["no material difference"],
-        not_enough_data=chances["not enough data"],
-    )
