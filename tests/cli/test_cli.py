@@ -34,7 +34,7 @@ def test_prepare_prints_the_data_report(write_folder: WriteFolder, tmp_path: Pat
     done = run_here("prepare", write_folder(), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "# Data report" in done.stdout
-    assert "1 users have under three events, which are all for training" in done.stdout
+    assert "1 users have fewer than three events, which are all for training" in done.stdout
     again = run_here("prepare", write_folder("b"), "--out", tmp_path / "json", "--json")
     assert json.loads(again.stdout)["sizes"]["items"] == 5
 

@@ -83,7 +83,7 @@ def test_prepare_prints_it(
     with pytest.raises(SystemExit):
         main()
     printed = capsys.readouterr().out
-    assert "Initial item embeddings, before any training" in printed
+    assert "nDCG@10 of the initial item embeddings" in printed
     assert "| text+factors |" in printed
 
 

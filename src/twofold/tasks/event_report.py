@@ -104,13 +104,13 @@ def event_lines(report: Report, events: int) -> list[str]:
         lines.append(
             f"- Near-copies: {report['near_copies']:,} events "
             f"({report['near_copies'] / events:.1%}) have the same user and item as one within an "
-            f"hour before, {report['near_copies_held_out']:,} of them held out. If they are one "
-            f"event written twice, remove them: they are easy to predict and count as repeats."
+            f"hour before, {report['near_copies_held_out']:,} of them held out. If the log "
+            f"holds one event twice, remove the copy: it is easy to predict and counts as a repeat."
         )
     if report["tied"]:
         lines.append(
             f"- Equal times: {report['tied']:,} events ({report['tied'] / events:.1%}) have the "
-            f"time of another event of their user and are in the order of the file, "
+            f"time of another event of their user. They are in the order of the file, "
             f"which decided {report['held_out_by_file_order']:,} of the held-out events."
         )
     if report["not_used"]:

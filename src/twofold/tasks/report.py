@@ -196,9 +196,10 @@ def report_text(report: Report) -> str:
         f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text.",
         f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
         f"{_only_train(report)}.",
-        f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} relevant items.",
-        f"- Repeats: {report['repeat_share']:.1%} of events repeat a (user, item); seen items "
-        f"are {'filtered' if report['seen'] == 'exclude' else 'kept'} in recommendation.",
+        f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} judgments of relevant items.",
+        f"- Repeats: {report['repeat_share']:.1%} of the events repeat an item of the same user; "
+        f"in recommendation, the items of the history are "
+        f"{'excluded from' if report['seen'] == 'exclude' else 'kept in'} the ranking.",
         *event_lines(report["events"], sizes["interactions"]),
         "",
         "| split | " + " | ".join(columns) + " |",
@@ -212,22 +213,23 @@ def report_text(report: Report) -> str:
     if len(report["tasks"]) == 2:
         divergence = report["divergence"]
         lines += [
-            f"- Items trained on in both tasks: {overlap['items_in_both']:,} "
-            f"({overlap['searched_also_recommended']:.0%} of the searched, "
-            f"{overlap['recommended_also_searched']:.0%} of the recommended).",
-            f"- Popularity: Jensen-Shannon divergence between the tasks' training distributions "
-            f"{divergence['jensen_shannon_train']:.3f} nats (0 equal, 0.693 disjoint).",
+            f"- Overlap: {overlap['items_in_both']:,} items are training targets of both tasks "
+            f"({overlap['searched_also_recommended']:.0%} of the targets of search, "
+            f"{overlap['recommended_also_searched']:.0%} of those of recommendation).",
+            f"- Popularity: the Jensen-Shannon divergence of the two tasks' training distributions "
+            f"is {divergence['jensen_shannon_train']:.3f} nats (0: equal; 0.693: no item in "
+            f"common).",
         ]
     if sizes["queries"]:
         lines += _query_lines(report)
     lines += _start_lines(report)
     if "forecast" in report:
         first, *said = report["forecast"]["lines"]
-        lines += ["", f"Expected effect of joint training ({first}):", *(f"- {x}" for x in said)]
+        lines += ["", f"{first}:", "", *(f"- {line}" for line in said)]
     if report["left_out"]:
         lines += [
             "",
-            "Left out, or changed when read:",
+            "What was left out, or changed, when the data were read:",
             *(f"- {note}" for note in report["left_out"]),
         ]
     return "\n".join(lines) + "\n"
@@ -246,7 +248,7 @@ def _start_lines(report: Report) -> list[str]:
     ]
     return [
         "",
-        "Initial item embeddings, before any training (validation nDCG@10):",
+        "Validation nDCG@10 of the initial item embeddings, before any training:",
         "",
         f"| item_init | {' | '.join(tasks)} |",
         "|---|" + "---|" * len(tasks),
@@ -259,7 +261,7 @@ def _only_train(report: Report) -> str:
     sizes = report["sizes"]
     only = f"{sizes['users_that_only_train']:,} users"
     if report["split"] == "last":
-        return f"{only} have under three events, which are all for training"
+        return f"{only} have fewer than three events, which are all for training"
     return (
         f"{only} have no event from the cutoff on, so all are for training; "
         f"{sizes['users_not_used']:,} have none before it and are not used"

@@ -434,7 +434,7 @@ def test_refusals_say_what_is_wrong(one_model: str, open_page: Open) -> None:
     page = open_page(one_model + "?history=nobody", expect="Failed to load resource")
     page.get_by_text("item 'nobody' is not in the catalog").wait_for()
     page.get_by_role("button", name="Remove nobody from the history").click()
-    page.get_by_text("Type, or pick what you liked, or both.").wait_for()
+    page.get_by_text("Type a query, add titles you liked, or do both.").wait_for()
     assert not page.get_by_role("alert").is_visible()
     page.route("**/retrieve", lambda route: route.abort())
     page.get_by_role("searchbox").fill("space")

@@ -3,7 +3,13 @@
 import pytest
 
 from twofold.records import Task
-from twofold.studies.pages.words import advice_on, headline, light_tasks, what_to_do
+from twofold.studies.pages.words import (
+    advice_on,
+    headline,
+    light_tasks,
+    verdict_sentence,
+    what_to_do,
+)
 from twofold.studies.result import Answer, StudyResult
 from twofold.studies.statistics.power import Needed
 from twofold.studies.statistics.rule import Effect, Question, Verdict
@@ -107,6 +113,20 @@ def test_an_effect_at_one_place_is_told_as_what_it_is(
     result: StudyResult, of: Answer, said: str
 ) -> None:
     assert what_to_do(result.model_copy(update={"questions": [of]})) == said
+
+
+def test_a_verdict_on_replace_compares_models() -> None:
+    found: list[Verdict] = ["helps", "hurts", "no material difference"]
+    said = [
+        verdict_sentence("search", answer("replace", verdict, verdict).verdicts["search"])
+        for verdict in found
+    ]
+    assert said == [
+        "One joint model is better than the search model.",
+        "One joint model is worse than the search model.",
+        "One joint model can take the place of the search model: the difference is too small to "
+        "matter.",
+    ]
 
 
 @pytest.mark.parametrize("verdict", ["helps", "hurts", "no material difference", "only deeper"])

@@ -52,7 +52,7 @@ function resultRow(item, { chosen, pick, why, mark }) {
     ),
     element(
       "span",
-      { class: "score", title: "log p(identifier), the model's score" },
+      { class: "score", title: "the score: log p(identifier), the item's log-probability" },
       unseen("score "),
       signed(item.score).replace("+", ""),
     ),

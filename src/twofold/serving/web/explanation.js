@@ -16,8 +16,9 @@ export function explanationPanel({ score, contributions }) {
     element(
       "p",
       {},
-      `Score ${signed(score).replace("+", "")}, log p. A bar is the loss of score without that ` +
-        "part of the request; × is the factor by which the part raises the item's probability.",
+      `The score is ${signed(score).replace("+", "")}, the item's log-probability. A bar shows by how ` +
+        "much the score falls if that part of the request is left out; × is the factor by which the " +
+        "part raises the item's probability.",
     ),
     element("ul", { class: "parts" }, parts.map((part) => partRow(part, low, span))),
     left ? element("p", {}, `${count(left, "smaller part")} not shown.`) : null,

@@ -13,12 +13,12 @@ export function welcome(popular, change, can) {
   return element(
     "div",
     { class: "welcome" },
-    element("h2", {}, "Type, or pick what you liked, or both."),
+    element("h2", {}, "Type a query, add titles you liked, or do both."),
     element(
       "p",
       {},
-      "A query is a search. A history alone gives recommendations. Both together are a personal " +
-        "search. One model answers all three.",
+      "A query alone is a search. A history alone gives recommendations. With both, the search is " +
+        "personal. One model answers all three.",
     ),
     shown.length ? element("ul", { role: "list" }, shown.map(example)) : null,
   );

@@ -96,9 +96,10 @@ class Expectation(Value):
         worth = self.worth
         right, usual = round(100 * worth.accuracy), round(100 * worth.base_accuracy)
         first = (
-            f"forecast before training, fitted on {worth.worlds} small simulated worlds: accuracy "
-            f"{right} % on held-out worlds (most frequent outcome: {usual} %), Brier score "
-            f"{worth.brier:.2f} (base rates: {worth.base_brier:.2f})"
+            f"Forecast of the effect of joint training from the data alone (fitted on "
+            f"{worth.worlds} small simulated worlds; accuracy {right} % on held-out worlds, always "
+            f"forecasting the most frequent outcome {usual} %; Brier score {worth.brier:.2f}, base "
+            f"rates {worth.base_brier:.2f})"
         )
         return [first, *(_line(each) for each in self.expected)]
 
@@ -106,8 +107,9 @@ class Expectation(Value):
 def _line(expected: Expected) -> str:
     how = "with item text" if expected.text == "with" else "from behaviour"
     said = (
-        f"{expected.task}, {how}: {other_task(expected.task)} helps {expected.helps:.0%}, "
-        f"no difference {expected.neither:.0%}, hurts {expected.hurts:.0%}"
+        f"{expected.task}, {how}: {other_task(expected.task)} helps with a probability of "
+        f"{expected.helps:.0%}, makes no material difference with {expected.neither:.0%}, hurts "
+        f"with {expected.hurts:.0%}"
     )
     if not expected.beyond:
         return said

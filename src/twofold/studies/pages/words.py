@@ -149,6 +149,11 @@ def _conclusion(task: Task, verdict: TaskVerdict) -> str:
     replaces = f"one joint model can take the place of the {task} model"
     if verdict.verdict == "not worse":
         return f"{replaces}: it is not worse"
+    if verdict.question == "replace" and verdict.verdict == "no material difference":
+        return f"{replaces}: the difference is too small to matter"
+    if verdict.question == "replace" and verdict.verdict in ("helps", "hurts"):
+        better = "better" if verdict.verdict == "helps" else "worse"
+        return f"one joint model is {better} than the {task} model"
     if verdict.effect == "not worse":
         return f"{replaces} in {measure}, but not at the top, in {top}, where it is worse"
     learning = f"training on {other_task(task)} as well"
@@ -168,10 +173,9 @@ _ADVICE: Mapping[Question, Mapping[Verdict, str]] = {
         "the first ranks count.",
     },
     "replace": {
-        "helps": "One joint model serves this task better than a single-task model.",
+        "helps": "Serve this task with the joint model.",
         "hurts": "Keep a single-task model for this task, or change source_weights.",
-        "no material difference": "One joint model can serve this task; any loss is too small to "
-        "matter.",
+        "no material difference": "One joint model can serve this task.",
         "not worse": "One joint model can serve this task: any loss is smaller than the margin.",
         "only deeper": "Use the joint model where many items are shown or re-ranked; keep a "
         "single-task model where the first ranks count.",
