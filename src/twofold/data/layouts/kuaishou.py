@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from twofold.data.checks import first_true
 from twofold.data.dataset import READ_AS_JSON, Note
 from twofold.data.formats import Table, read_table
 from twofold.data.layouts.layout import Layout, Tables, noted, with_validation
@@ -86,9 +87,7 @@ def _clicked(table: Table, column: str, known: pl.Series) -> Table:
         (~clicked, "an item was shown and not clicked"),
         (clicked & ~described, "an item is not in item_features.csv"),
     ):
-        if left_out.any():
-            row = left_out.arg_max()
-            assert row is not None
+        if (row := first_true(left_out)) is not None:
             notes.append(Note(int(left_out.sum()), table.place(row), problem, "nothing to do"))
     return table.filter(clicked & described, *notes)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from twofold.data.checks import first_true
 from twofold.data.dataset import Note
 from twofold.data.formats import Table, read_lines, read_table
 from twofold.data.layouts.layout import Layout, Tables
@@ -122,9 +123,7 @@ def _artist_tags(
     given = _headed(path, ["userID", "artistID", "tagID"], more=3)
     known = given.rows["artistID"].is_in(artists.implode())
     notes = []
-    if not known.all():
-        row = (~known).arg_max()
-        assert row is not None
+    if (row := first_true(~known)) is not None:
         problem = f"artist '{given.rows['artistID'][row]}' is not in artists.dat"
         notes.append(Note(int((~known).sum()), given.place(row), problem, "nothing to do"))
     named = given.rows.filter(known).join(tags.rows, on="tagID", maintain_order="left")

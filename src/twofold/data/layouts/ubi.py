@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from twofold.data.checks import first_true
 from twofold.data.dataset import READ_AS_JSON, Note
 from twofold.data.formats import Table, find_table, read_table
 from twofold.data.layouts.layout import Layout, Tables
@@ -123,10 +124,8 @@ def _queries(table: Table) -> tuple[Table, pl.DataFrame]:
         rows = rows.drop("timestamp")
     again = rows["query_id"].is_not_null() & ~rows["query_id"].is_first_distinct()
     named = table.with_rows(rows)
-    if not again.any():
+    if (row := first_true(again)) is None:
         return named, rows.select("query_id", query_user="user_id")
-    row = again.arg_max()
-    assert row is not None
     problem = f"query '{rows['query_id'][row]}' occurs in an earlier row, as a further page has"
     note = Note(int(again.sum()), table.place(row), problem, "nothing to do")
     kept = named.filter(~again, note)
@@ -175,9 +174,7 @@ def _chosen(events: Table) -> tuple[pl.DataFrame, tuple[Note, ...]]:
         (~named, "action '{}' has no object"),
         (named & ~chosen, "action '{}' does not choose its object"),
     ):
-        if left_out.any():
-            row = left_out.arg_max()
-            assert row is not None
+        if (row := first_true(left_out)) is not None:
             what = problem.format(rows["action"][row])
             remedy = "nothing to do, unless it is a choice: then rename it click"
             notes.append(Note(int(left_out.sum()), events.place(row), what, remedy))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from twofold.data.checks import first_true
 from twofold.data.dataset import Note
 from twofold.data.reading.raw import Raw
 from twofold.data.reading.values import (
@@ -96,10 +97,8 @@ def _as_text(
 
 def _with_numbers_only(path: Path, column: pl.Series) -> tuple[pl.Series, list[Note]]:
     other = (column.is_nan() | column.is_infinite()).fill_null(False)
-    if not other.any():
+    if (row := first_true(other)) is None:
         return column, []
-    row = other.arg_max()
-    assert row is not None
     problem = f"{column.name} is {column[row]}, which is not a number"
     remedy = "write null for a missing value"
     place = f"{path} row {row + 1}"
