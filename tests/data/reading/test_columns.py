@@ -73,6 +73,29 @@ def test_a_delimiter_at_the_end_makes_no_column(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("header", ["item_id,title", "item_id, title", '"item_id","title"'])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_row_that_repeats_the_header_is_left_out(
+    tmp_path: Path, header: str, suffix: str
+) -> None:
+    lines = [header, "1,A", "title,item_id", header, "item_id,B", "", header, "2,title"]
+    content = "\n".join(lines) + "\n"
+    if suffix == ".tsv":
+        content = content.replace(",", "\t").replace('"', "")
+    table = read(tmp_path, f"items{suffix}", content)
+    assert rows(table) == [("1", "A"), ("title", "item_id"), ("item_id", "B"), ("2", "title")]
+    assert notes(table) == [
+        f"items{suffix} line 4: the row repeats the header, as if files had been concatenated "
+        "(2 rows left out); remove it"
+    ]
+    assert [table.place(row)[-1] for row in range(4)] == ["2", "3", "5", "8"]
+
+
+def test_a_file_with_headers_only_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no row below the header"):
+        read(tmp_path, "items.csv", "item_id,title\nitem_id,title\n")
+
+
 def test_a_file_without_names_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column has a name; add a header"):
         read(tmp_path, "items.csv", ",\n1,A\n")

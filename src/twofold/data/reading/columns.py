@@ -1,7 +1,7 @@
 """From the columns of a file to those of a table: names, and columns that are left out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -23,7 +23,7 @@ _NUMBERS = re.compile(r"\s*\[[\s\d.,eE+-]*\]\s*")
 def table_columns(path: Path, raw: Raw) -> tuple[pl.DataFrame, pl.Series, list[Note]]:
     """The columns with a name, the lines of the rows, and notes on what was left out.
 
-    Rows without any value are left out.
+    Rows without any value are left out, and rows that repeat the header, as in concatenated files.
 
     Raises:
         InputError: two columns have the same name, or no column has a name.
@@ -46,16 +46,17 @@ def table_columns(path: Path, raw: Raw) -> tuple[pl.DataFrame, pl.Series, list[N
             columns[name], position[name] = column, number
     if not columns:
         raise InputError(f"{path}: no column has a name; add a header")
-    frame = pl.DataFrame(columns)
-    empty = _empty_rows(frame)
-    if not empty.any():
-        return frame, raw.lines, notes
+    frame, lines = pl.DataFrame(columns), raw.lines
     place = f"{path} {'row' if {'.parquet', '.frame'} & set(path.suffixes) else 'line'}"
-    row = empty.arg_max()
-    assert row is not None
-    problem = "every cell is empty"
-    notes.append(Note(int(empty.sum()), f"{place} {raw.lines[row]}", problem, "remove it"))
-    return frame.filter(~empty), raw.lines.filter(~empty), notes
+    for problem, found in (
+        ("every cell is empty", _empty_rows),
+        ("the row repeats the header, as if files had been concatenated", _header_rows),
+    ):
+        left_out = found(frame)
+        if (row := left_out.arg_max()) is not None and left_out[row]:
+            notes.append(Note(int(left_out.sum()), f"{place} {lines[row]}", problem, "remove it"))
+            frame, lines = frame.filter(~left_out), lines.filter(~left_out)
+    return frame, lines, notes
 
 
 def _nameless(path: Path, number: int, name: str, column: pl.Series) -> Note:
@@ -81,14 +82,22 @@ def _vector_length(column: pl.Series) -> int:
 
 def _empty_rows(frame: pl.DataFrame) -> pl.Series:
     """The rows without a value in any column."""
+    return _rows_where(frame, lambda column: column.is_null() | (column.str.strip_chars() == ""))
 
-    def is_empty(column: pl.Series) -> pl.Series:
-        return column.is_null() | (column.str.strip_chars() == "")
 
+def _header_rows(frame: pl.DataFrame) -> pl.Series:
+    """The rows whose cells are the names of their columns."""
+    return _rows_where(
+        frame, lambda column: (column.str.strip_chars(_AROUND) == column.name).fill_null(False)
+    )
+
+
+def _rows_where(frame: pl.DataFrame, is_so: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """The rows of which every cell is so; a column is read only if such rows are still possible."""
     columns: Iterator[pl.Series] = frame.iter_columns()
-    empty = is_empty(next(columns))
+    chosen = is_so(next(columns))
     for column in columns:
-        if not empty.any():
+        if not chosen.any():
             break
-        empty &= is_empty(column)
-    return empty.fill_null(True)
+        chosen &= is_so(column)
+    return chosen
