@@ -19,6 +19,20 @@ def test_users_called_as_a_missing_value_are_counted(write_folder: WriteFolder, 
     ]
 
 
+@pytest.mark.parametrize("rounded", ["1.23457E+11", "1.2345678901234567e+18", "1E+15", " 1.5e11"])
+def test_users_whose_numbers_lost_digits_are_counted(
+    write_folder: WriteFolder, rounded: str
+) -> None:
+    folder = write_folder(interactions=f"{INTERACTIONS}{rounded},a,7\n{rounded},b,8\n")
+    dataset = read_source(folder)
+    assert dataset.interactions.filter(user_id=rounded).height == 2
+    assert [str(note).replace(f"{folder}/", "") for note in dataset.notes] == [
+        f"interactions.csv line 16: user_id '{rounded}' is a number without its last digits, so "
+        f"that several users may count as one (2 rows kept); write the column as text or as "
+        f"integers, without an exponent"
+    ]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -58,7 +72,22 @@ def test_items_written_in_two_ways_are_counted(write_folder: WriteFolder) -> Non
 
 
 def test_other_ids_are_as_they_stand(write_folder: WriteFolder) -> None:
-    ids = ("u1", "U1", "1.5", "15", "u 1", "u01", "-0", "1e5", "100000", "nancy", "one", "A/N")
+    ids = (
+        "u1",
+        "U1",
+        "1.5",
+        "15",
+        "5E10",
+        "1.5E",
+        "u 1",
+        "u01",
+        "-0",
+        "1e5",
+        "100000",
+        "nancy",
+        "one",
+        "A/N",
+    )
     events = "".join(f"{user},a,{n}\n" for n, user in enumerate(ids))
     assert not read_source(write_folder(interactions=EVENTS + events)).notes
 

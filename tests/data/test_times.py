@@ -262,3 +262,40 @@ def test_nanoseconds_that_look_like_another_count_are_kept_with_a_note(
     (note,) = times.notes
     assert f"and all others look like {kind}" in str(note)
     assert "nothing to do if they are nanoseconds since 1970; else write ISO times" in str(note)
+
+
+@pytest.mark.parametrize(
+    ("values", "size"),
+    [
+        (["1.70000E+12", "1.70001E+12", "1.70001E+12"], "10,000 s"),
+        (["1.7e9", "1.71e9", "1.7e9"], "10,000,000 s"),
+        (["1700000000", "1.71E+09", "1.7E+09"], "10,000,000 s"),
+    ],
+)
+def test_times_without_their_last_digits_get_a_note(values: list[str], size: str) -> None:
+    times = _read(*values)
+    assert times.form in (TimeForm.seconds, TimeForm.milliseconds)
+    (note,) = times.notes
+    written = [value for value in values if "e" in value.lower()]
+    assert (note.count, note.effect) == (len(written), "read as it stands")
+    assert note.problem == (
+        f"timestamp '{written[0]}' has too few digits: such times are rounded to {size}"
+    )
+
+
+def test_times_with_an_exponent_and_all_digits_bring_no_note() -> None:
+    assert not _read("8.8125095E8", "8.81250949E8", "8.8E8", "8.812509491E8").notes
+    assert not _read("1.5E3", "2E3").notes  # positions
+
+
+@pytest.mark.parametrize(
+    "values", [["01022024", "31012024"], ["1022024", "31012024"], ["02012024", "01312024"]]
+)
+def test_dates_as_numbers_that_end_with_the_year_get_a_note(values: list[str]) -> None:
+    times = _read(*values)
+    assert times.seconds.to_list() == [float(value) for value in values]
+    (note,) = times.notes
+    assert "all others look like dates whose year is last" in note.problem
+    assert note.effect == "read as a position or a count, which is not the order of time"
+    assert not _read(*values, "13132024").notes
+    assert not _read(*values, "7").notes

@@ -1,4 +1,5 @@
-"""Notes on suspicious ids: placeholders for missing values, and one id in two spellings.
+"""Notes on suspicious ids: placeholders for missing values, rounded numbers, and one id in two
+spellings.
 
 Invariant: no id is changed and no row is left out; suspicious ids are counted in a note.
 """
@@ -18,9 +19,13 @@ _NONE = (
 )
 """Placeholders that pandas, JavaScript, databases and spreadsheets write for a missing value."""
 
+_ROUNDED = r"^\s*-?\d(?:\.\d+[eE]\+?|[eE]\+)\d+\s*$"
+"""A number as a spreadsheet shows one of twelve digits or more, and pandas one of 10^16 or more."""
+
 
 def doubtful_ids(table: "Table", name: str, called: str) -> list[Note]:
-    """Notes on ids of a column that may be placeholders, or may be equal to another id.
+    """Notes on ids of a column that may be placeholders, may stand for several ids, or may be equal
+    to another id.
 
     Args:
         table: the table.
@@ -28,21 +33,34 @@ def doubtful_ids(table: "Table", name: str, called: str) -> list[Note]:
         called: what the ids identify, such as `user`.
     """
     ids = table.rows[name].unique(maintain_order=True)
-    return [*_none(table, name, ids, called), *_otherwise(table, name, ids, called)]
+    return [
+        *_none(table, name, ids, called),
+        *_rounded(table, name, ids, called),
+        *_otherwise(table, name, ids, called),
+    ]
 
 
 def _none(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
-    words = ids.filter(ids.str.contains(_NONE))
-    if not len(words):
+    said = f"stands for a missing value in many tools; all such rows count as one {called}"
+    remedy = f"remove them, if they have no {called}"
+    return _note_on(table, name, ids.filter(ids.str.contains(_NONE)), said, remedy)
+
+
+def _rounded(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
+    """A note on ids such as 1.23457E+11, which a spreadsheet writes for many numbers."""
+    said = f"is a number without its last digits, so that several {called}s may count as one"
+    remedy = "write the column as text or as integers, without an exponent"
+    return _note_on(table, name, ids.filter(ids.str.contains(_ROUNDED)), said, remedy)
+
+
+def _note_on(table: "Table", name: str, ids: pl.Series, said: str, remedy: str) -> list[Note]:
+    """A note on the rows with these ids, if there are any; `said` is what is said of the first."""
+    if not len(ids):
         return []
-    rows = table.rows[name].is_in(words.implode())
+    rows = table.rows[name].is_in(ids.implode())
     row = first_true(rows)
     assert row is not None
-    problem = (
-        f"{name} '{table.rows[name][row]}' stands for a missing value in many tools; all such "
-        f"rows count as one {called}"
-    )
-    remedy = f"remove them, if they have no {called}"
+    problem = f"{name} '{table.rows[name][row]}' {said}"
     return [Note(int(rows.sum()), table.place(row), problem, remedy, effect="kept")]
 
 

@@ -28,8 +28,15 @@ _BEYOND = 1e19
 _LOOK = 100
 """The number of first values by which a column is checked for dates."""
 
+_ONLY_ORDERS = ", which orders events but is no date"
 _MISSING = ("", "nan", "nat", "none", "null", "<na>", "\\n")
 _MONTHS = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:\.0+)?$"
+_DAY_FIRST = r"^(?:0?[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])(?:19|20)\d\d$"
+_MONTH_FIRST = r"^(?:0?[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:19|20)\d\d$"
+_EXPONENT = r"^[+-]?\d(?:\.(\d+))?[eE]\+?(\d+)$"
+"""The decimals and the exponent of a number such as 1.70000E+12."""
+_COARSE = 3600.0
+"""Times that are rounded to this many seconds or more have lost their order."""
 _YEARS = (1900.0, 2100.0)
 _DAYS = (30000.0, 60000.0)
 """Spreadsheet dates (days since 1899-12-30) from 1982 to 2064."""
@@ -169,6 +176,7 @@ def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
     seconds = numbers / per_second(form)
     notes = (
         *_like_dates(table, text, numbers, form),
+        *_rounded(table, text, form),
         *_merged(table, text, seconds, form),
         *(_far(table, text, seconds) if form != TimeForm.position else ()),
     )
@@ -185,8 +193,10 @@ def _like_dates(
     whole = bool((given == given.round()).all())
     effect = f"read as {form}"
     if form == TimeForm.position:
-        effect += ", which orders events but is no date"
+        swapped = any(text.drop_nulls().str.contains(p).all() for p in (_DAY_FIRST, _MONTH_FIRST))
+        effect += ", which is not the order of time" if swapped else _ONLY_ORDERS
         looks = {
+            "dates whose year is last (DDMMYYYY or MMDDYYYY)": swapped,
             "years": whole and bool(given.is_between(*_YEARS).all()),
             "years and months (YYYYMM)": bool(text.drop_nulls().str.contains(_MONTHS).all()),
             "spreadsheet dates": bool(given.is_between(*_DAYS).all()),
@@ -212,6 +222,25 @@ def _like_dates(
         for kind, fits in looks.items()
         if fits
     )
+
+
+def _rounded(table: "Table", text: pl.Series, form: TimeForm) -> tuple[Note, ...]:
+    """A note if times with an exponent, such as 1.70000E+12, have too few digits to order events.
+
+    A value may end with zeros that were not written, so the one with most digits counts.
+    """
+    if form == TimeForm.position or (row := first_true(text.str.contains(_EXPONENT))) is None:
+        return ()
+    written = text.str.extract_groups(_EXPONENT).struct.unnest().drop_nulls("2")
+    decimals = written["1"].fill_null("").str.len_chars().cast(pl.Int64)
+    seconds = 10.0 ** float((written["2"].cast(pl.Int64) - decimals).min()) / per_second(form)  # type: ignore[arg-type]
+    if seconds < _COARSE:
+        return ()
+    problem = (
+        f"timestamp '{text[row]}' has too few digits: such times are rounded to {seconds:,.0f} s"
+    )
+    remedy = "write the column with all digits, without an exponent"
+    return (Note(written.height, table.place(row), problem, remedy, "time", "read as it stands"),)
 
 
 def _far(table: "Table", text: pl.Series, seconds: pl.Series) -> tuple[Note, ...]:
