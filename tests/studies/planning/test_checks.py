@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import WriteFolder
 from twofold.records import InputError
 from twofold.studies.planning.checks import require_answerable
 from twofold.studies.planning.config import StudyConfig
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.storage import load_dataset
 
 
 def test_interventions_explain_what_transfer_asks(catalog: PreparedDataset) -> None:
@@ -35,3 +37,16 @@ def test_numbers_have_a_least(
 ) -> None:
     with pytest.raises(InputError, match=says):
         require_answerable(catalog, StudyConfig(**changes), workers)
+
+
+def test_a_catalog_of_one_item_is_refused(write_folder: WriteFolder) -> None:
+    """Every ranking of it is correct, so that no study can tell models apart."""
+    events = "".join(f"u{user},a,{time}\n" for user in range(3) for time in range(4))
+    folder = write_folder(
+        items="item_id,title\na,Alpha\n",
+        interactions=f"user_id,item_id,timestamp\n{events}",
+        queries="query_id,text\n" + "".join(f"q{n},alpha {n}\n" for n in range(60)),
+        qrels="query_id,item_id\n" + "".join(f"q{n},a\n" for n in range(60)),
+    )
+    with pytest.raises(InputError, match=r"the catalog has one item, .*; add the other items"):
+        require_answerable(load_dataset(folder), StudyConfig())

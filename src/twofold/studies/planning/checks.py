@@ -35,6 +35,11 @@ def require_answerable(
             "--interventions: they explain how the other task helps, and --question replace does "
             "not ask whether it does; leave them out, or give --question both"
         )
+    if len(dataset.catalog) < 2:
+        raise InputError(
+            f"{dataset.source}: the catalog has one item, so that every ranking is correct and no "
+            f"study can tell models apart; add the other items"
+        )
     primary_measure(len(dataset.catalog), config.measure)
     _require_both_tasks(dataset)
 
