@@ -1,6 +1,7 @@
 """Folders with a manifest: whole or not there."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -125,10 +126,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pat
     for out, says in (
         (tmp_path / "file" / "out", r"out: cannot be written \(.*\); give another folder"),
         (tmp_path / ("x" * 250), "the name is too long"),
+        (tmp_path / ("x" * 300), "the name is too long"),
+        (tmp_path / "file", "is a file; give a folder that does not exist yet"),
+        (Path(os.devnull), "is a file; give a folder that does not exist yet"),
         (loop, "a broken link|cannot be written"),
     ):
         with pytest.raises(InputError, match=says), artifact.claim(out):
             raise AssertionError(out)
+    with pytest.raises(InputError, match="is a file"):
+        artifact.require_absent(Path(os.devnull))
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -151,6 +151,8 @@ def real(out: Path) -> Path:
     """The folder that a link `out` refers to, which need not exist yet; without a link, `out`
     itself.
     """
+    if len(os.fsencode(out.name)) > _LONGEST_NAME:
+        raise InputError(f"{out}: the name is too long; give one of at most {_LONGEST_NAME} bytes")
     try:
         return out.resolve() if out.is_symlink() else out
     except (OSError, RuntimeError) as error:
@@ -180,8 +182,7 @@ def claim(out: Path) -> Iterator[Path]:
     if _claimed.get(key) == mine:
         yield out
         return
-    if len(os.fsencode(out.name)) > _LONGEST_NAME:
-        raise InputError(f"{out}: the name is too long; give one of at most {_LONGEST_NAME} bytes")
+    _require_no_file(out)
     if out.is_dir() and not os.access(out, os.W_OK | os.X_OK):
         raise InputError(f"{out}: cannot be written; give another folder")
     made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
@@ -329,12 +330,17 @@ def _is_manifest(value: Any) -> bool:
 def require_absent(out: Path) -> None:
     """Raise InputError if `out` exists and is not empty, so that nothing is overwritten."""
     out = real(out)
-    if out.is_file():
-        raise InputError(f"{out}: is a file; give a folder that does not exist yet")
+    _require_no_file(out)
     if out.is_mount() or out.resolve() == Path.cwd():
         raise InputError(f"{out}: cannot be replaced; give a new folder inside it")
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: exists and is not empty; give another folder or remove it")
+
+
+def _require_no_file(out: Path) -> None:
+    """Raise InputError if `out` is a file of any kind, such as a device."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder that does not exist yet")
 
 
 def _files(folder: Path) -> Iterator[Path]:
