@@ -94,19 +94,46 @@ class _Call:
 
 @dataclass(eq=False, slots=True)
 class _Job:
+    """One task of the engines' thread, and the future of its result.
+
+    Attributes:
+        future: the result.
+        call: the call that the job belongs to.
+    """
+
     future: "asyncio.Future[Any]"
     call: _Call
-    model: str = ""
-    request: QueuedRequest | None = None
-    run: Callable[[Engine], Any] | None = None
-    change: Callable[[dict[str, Engine]], Any] | None = None
 
     @property
     def batch_key(self) -> tuple[str, bool, int] | None:
         """Jobs with equal keys share a batch; a job without a key runs alone."""
-        if self.request is None:
-            return None
+        return None
+
+
+@dataclass(eq=False, slots=True)
+class _RetrieveJob(_Job):
+    """Retrieves the items of one request."""
+
+    request: QueuedRequest
+
+    @property
+    def batch_key(self) -> tuple[str, bool, int]:
         return self.request.model, self.request.is_search, self.request.k_step
+
+
+@dataclass(eq=False, slots=True)
+class _EngineJob(_Job):
+    """Calls a function with one model's engine."""
+
+    model: str
+    run: Callable[[Engine], Any]
+
+
+@dataclass(eq=False, slots=True)
+class _ChangeJob(_Job):
+    """Changes the engines."""
+
+    change: Callable[[dict[str, Engine]], Any]
 
 
 class Batcher:
@@ -131,7 +158,7 @@ class Batcher:
         self._settings = settings
         self._observer = observer
         self._queue: deque[_Job] = deque()
-        self._changes: deque[_Job] = deque()
+        self._changes: deque[_ChangeJob] = deque()
         self._filled = asyncio.Event()
         self._thread = futures.ThreadPoolExecutor(
             1, "engines", initializer=lower_thread_priority, initargs=(_NICE,)
@@ -190,7 +217,7 @@ class Batcher:
             InputError: one of the requests cannot be answered.
         """
         call = _Call()
-        return await self._wait([_Job(self._future(), call, request=each) for each in requests])
+        return await self._wait([_RetrieveJob(self._future(), call, each) for each in requests])
 
     async def call(self, model: str, run: Callable[[Engine], T]) -> tuple[ServedModel, T]:
         """The result of `run` with the model's engine, after the calls before it.
@@ -199,7 +226,7 @@ class Batcher:
             OverloadedError: the queue is full.
         """
         results: list[tuple[ServedModel, T]]
-        results = await self._wait([_Job(self._future(), _Call(), model, run=run)])
+        results = await self._wait([_EngineJob(self._future(), _Call(), model, run)])
         return results[0]
 
     async def change(self, change: Callable[[dict[str, Engine]], T]) -> T:
@@ -207,7 +234,7 @@ class Batcher:
 
         A change is never refused.
         """
-        job = _Job(self._future(), _Call(), change=change)
+        job = _ChangeJob(self._future(), _Call(), change)
         self._changes.append(job)
         self._filled.set()
         result: T = await job.future
@@ -216,7 +243,7 @@ class Batcher:
     def _future(self) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().create_future()
 
-    async def _wait(self, jobs: list[_Job]) -> list[Any]:
+    async def _wait(self, jobs: Sequence[_Job]) -> list[Any]:
         if self.is_full:
             raise OverloadedError(self.retry_after)
         self._queue.extend(jobs)
@@ -267,7 +294,7 @@ class Batcher:
         outcomes = await asyncio.shield(asyncio.wrap_future(running))
         seconds = time.perf_counter() - started
         self._seconds_per_request += 0.1 * (seconds / len(jobs) - self._seconds_per_request)
-        if self._observer is not None and jobs[0].request is not None:
+        if self._observer is not None and isinstance(jobs[0], _RetrieveJob):
             self._observer.batch_done(len(jobs), seconds)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():
@@ -281,12 +308,12 @@ class Batcher:
         """The result of each job, or its exception; runs in the engines' thread."""
         job = jobs[0]
         try:
-            if job.change is not None:
+            if isinstance(job, _ChangeJob):
                 return [self._change(job.change)]
-            if job.run is not None:
+            if isinstance(job, _EngineJob):
                 engine = self._engines[job.model]
                 return [(engine.served, job.run(engine))]
-            requests = [job.request for job in jobs if job.request is not None]
+            requests = [job.request for job in jobs if isinstance(job, _RetrieveJob)]
             return _answer(self._engines[requests[0].model], requests)
         except BaseException as error:
             return [_as_exception(error)] * len(jobs)
