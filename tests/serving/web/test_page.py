@@ -337,7 +337,7 @@ def test_why_an_item_came_back(study: str, open_page: Open) -> None:
 
 def test_by_keyboard_alone(study: str, open_page: Open) -> None:
     page = open_page(study)
-    page.get_by_text("Type, or pick").wait_for()
+    page.get_by_text("Type a query, add").wait_for()
     press = page.keyboard.press
     press("/")
     page.keyboard.type("space")
