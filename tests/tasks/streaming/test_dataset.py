@@ -70,14 +70,17 @@ def _write(folder: Path, change: Change = lambda events: events) -> Path:
     return folder
 
 
-FORMATS = (".parquet", ".csv", ".tsv")
+FORMATS = (".parquet", ".csv", ".tsv", ".jsonl")
 
 
 def _in_format(source: Path, suffix: str) -> Path:
     """Write the tables of a folder in another format."""
     for path in source.glob("*.parquet") if suffix != ".parquet" else ():
         separator = "\t" if suffix == ".tsv" else ","
-        pl.read_parquet(path).write_csv(path.with_suffix(suffix), separator=separator)
+        if suffix == ".jsonl":
+            pl.read_parquet(path).write_ndjson(path.with_suffix(suffix))
+        else:
+            pl.read_parquet(path).write_csv(path.with_suffix(suffix), separator=separator)
         path.unlink()
     return source
 
@@ -406,7 +409,7 @@ def test_other_sources_and_splits_are_read_whole(tmp_path: Path) -> None:
     source = _write(tmp_path / "source")
     cut = load_dataset(source, "temporal", 1_600_000_030)
     assert not isinstance(cut.tables, StreamedTables)
-    pl.read_parquet(source / "interactions.parquet").write_ndjson(source / "interactions.jsonl")
+    pl.read_parquet(source / "interactions.parquet").write_json(source / "interactions.json")
     (source / "interactions.parquet").unlink()
     assert not isinstance(load_dataset(source).tables, StreamedTables)
 

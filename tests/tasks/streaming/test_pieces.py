@@ -2,7 +2,9 @@
 
 import codecs
 import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -117,6 +119,47 @@ def test_pieces_of_any_text_are_those_of_the_whole_or_none(
         assert streamed.equals(_whole(path))
 
 
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-3, 3),
+    st.sampled_from([1.0, 2.5, float("nan"), True]),
+    st.sampled_from(["", "a", "\u2028", "[1, 2]"]),
+    st.lists(st.integers(0, 9), max_size=2),
+    st.just([0.5] * 40),
+)
+
+
+@settings(max_examples=200)
+@given(
+    rows=st.lists(
+        st.dictionaries(st.sampled_from(["item_id", "text", "x"]), VALUES), min_size=1, max_size=12
+    ),
+    blank=st.integers(0, 11),
+    block=st.integers(1, 60),
+)
+def test_pieces_of_json_lines_are_those_of_the_whole_or_none(
+    rows: list[dict[str, Any]], blank: int, block: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "any.jsonl"
+    lines = [json.dumps(row) for row in rows]
+    path.write_text("\n".join([*lines[:blank], *([""] * (blank > 5)), *lines[blank:]]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "_BLOCK", block)
+        streamed = _streamed(path)
+    if streamed is not None:
+        assert streamed.equals(_whole(path))
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_plain_json_lines_are_read_in_pieces(mark: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "interactions.jsonl"
+    rows = [{"user_id": f"Ärger {n}", "item_id": n % 7, "timestamp": n / 2} for n in range(50)]
+    path.write_bytes(mark + "\n".join(map(json.dumps, rows)).encode())
+    streamed = _streamed(path)
+    assert streamed is not None
+    assert streamed.equals(_whole(path))
+
+
 def test_rows_are_found_by_their_number(tmp_path: Path) -> None:
     path = tmp_path / "interactions.csv"
     path.write_text(TEXT)
@@ -128,6 +171,6 @@ def test_rows_are_found_by_their_number(tmp_path: Path) -> None:
 
 
 def test_other_formats_have_no_pieces(tmp_path: Path) -> None:
-    for name in ("queries.jsonl", "queries.csv.gz", "queries"):
+    for name in ("queries.json", "queries.csv.gz", "queries"):
         (tmp_path / name).write_text(TEXT)
         assert pieces_of(tmp_path / name) is None

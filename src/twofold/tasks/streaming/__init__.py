@@ -1,1 +1,1 @@
-"""Large tables in Parquet, CSV and TSV, prepared piece by piece."""
+"""Large tables in Parquet, CSV, TSV and JSON Lines, prepared piece by piece."""

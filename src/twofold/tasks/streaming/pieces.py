@@ -1,4 +1,4 @@
-"""Large tables as text, some rows at a time: Parquet by its rows, CSV and TSV by their lines."""
+"""Large tables as text, some rows at a time: Parquet by its rows, other formats by their lines."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from twofold.data.formats import Table
 from twofold.data.reading.columns import table_columns
 from twofold.data.reading.decode import decode
 from twofold.data.reading.delimited import read_csv, read_tsv
+from twofold.data.reading.json_records import read_json_lines
 from twofold.data.reading.parquet import any_time_zone, frame_columns
 from twofold.data.reading.raw import Raw
 from twofold.records import Ints
@@ -41,6 +42,7 @@ class Pieces(ABC):
     def __init__(self, path: Path, starts: Sequence[int], first_line: int) -> None:
         self.path, self.starts, self.rows = path, starts, starts[-1]
         self._first_line = first_line
+        self._columns: list[str] = []
 
     def each(self, what: str) -> Iterator[tuple[int, Table]]:
         """The first row number and the rows of each piece; the log calls the work `what`.
@@ -74,7 +76,10 @@ class Pieces(ABC):
         first, last = self._first_line, self._first_line + end - start - 1
         if notes or rows.height != end - start or (lines[0], lines[-1]) != (first, last):
             raise NotStreamableError(f"{self.path}: a row is not on one line, or needs a note")
-        return Table(self.path, rows, lines=lines + start)
+        self._columns = self._columns or rows.columns
+        if set(rows.columns) != set(self._columns):
+            raise NotStreamableError(f"{self.path}: a column is in some pieces only")
+        return Table(self.path, rows.select(self._columns), lines=lines + start)
 
     @abstractmethod
     def _read(self, number: int) -> Raw:
@@ -96,17 +101,19 @@ class ParquetPieces(Pieces):
 
 
 class LinePieces(Pieces):
-    """A CSV or TSV table in pieces of about `_BLOCK` bytes, one row on each line.
+    """A table in CSV, TSV or JSON Lines in pieces of about `_BLOCK` bytes, one row on each line.
 
     Each piece is read as if it were the whole file after the header. If a piece ends within a
     quoted cell, the closing quote is missing, so the piece is not a valid table.
 
     Args:
         path: the file.
-        header: the first line of the file.
+        read: reads the header and a piece.
+        header: the first line of the file; empty in a format without one.
     """
 
-    def __init__(self, path: Path, header: bytes) -> None:
+    def __init__(self, path: Path, read: Callable[[Path, str], Raw], header: bytes) -> None:
+        self._text_columns = read
         self._header, self._offsets, starts = header, [len(header)], [0]
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -116,17 +123,7 @@ class LinePieces(Pieces):
                 if lines := _lines(block, is_last=file.tell() == size):
                     self._offsets.append(file.tell())
                     starts.append(starts[-1] + lines)
-        super().__init__(path, starts, first_line=2)
-
-    @classmethod
-    def of(cls, path: Path) -> "LinePieces | None":
-        """The table of a file; None if the header has no line feed, or the file must be read whole
-        because of its encoding."""
-        with path.open("rb") as file:
-            header = file.readline(_LONGEST_HEADER)
-        if not header.endswith(b"\n") or header.startswith(_OTHER_TEXT):
-            return None
-        return cls(path, header)
+        super().__init__(path, starts, first_line=2 if header else 1)
 
     def _read(self, number: int) -> Raw:
         begin, end = self._offsets[number : number + 2]
@@ -135,8 +132,7 @@ class LinePieces(Pieces):
             data = self._header + file.read(end - begin)
         if data.count(b"\r") != data.count(b"\r\n"):
             raise NotStreamableError(f"{self.path}: a carriage return ends a line")
-        text = decode(self.path, data)
-        return (read_tsv if self.path.suffix.lower() == ".tsv" else read_csv)(self.path, text)
+        return self._text_columns(self.path, decode(self.path, data))
 
 
 def _lines(block: bytes, *, is_last: bool) -> int:
@@ -145,10 +141,29 @@ def _lines(block: bytes, *, is_last: bool) -> int:
     return text.count(b"\n") + (bool(text) or not is_last)
 
 
+def _with_header(read: Callable[[Path, str], Raw]) -> Callable[[Path], Pieces | None]:
+    """The pieces of a file whose first line is a header."""
+    return lambda path: LinePieces(path, read, line) if (line := _first_line(path)) else None
+
+
+def _json_lines(path: Path) -> Pieces | None:
+    return LinePieces(path, read_json_lines, b"") if _first_line(path) else None
+
+
+def _first_line(path: Path) -> bytes | None:
+    """The first line of a file; None if it has no line feed, or if the file must be read whole
+    because of its encoding."""
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST_HEADER)
+    return line if line.endswith(b"\n") and not line.startswith(_OTHER_TEXT) else None
+
+
 _PIECES: Mapping[str, Callable[[Path], Pieces | None]] = {
     ".parquet": ParquetPieces,
-    ".csv": LinePieces.of,
-    ".tsv": LinePieces.of,
+    ".csv": _with_header(read_csv),
+    ".tsv": _with_header(read_tsv),
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
 }
 
 
