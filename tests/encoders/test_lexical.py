@@ -42,7 +42,7 @@ def test_bm25_is_that_of_bm25s(documents: Sequence[str], queries: Sequence[str])
         else np.zeros(len(documents))
         for query in queries
     ]
-    scores = index.scores(queries) * index.words.rarity.max()
+    scores = index.scores(queries) * index.words.idf.max()
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -206,7 +206,7 @@ def test_a_word_of_training_queries_alone_is_known() -> None:
         index = LexicalIndex.fit(["red shirt", "blue hat"], ["xmas gift"], "text", weighting)
         assert index.words.has_known_word("xmas")
         assert not index.scores(["xmas"]).any()
-        assert index.words.rarity.max() == pytest.approx(index.words.rarity[0], rel=0.5)
+        assert index.words.idf.max() == pytest.approx(index.words.idf[0], rel=0.5)
 
 
 def test_without_words_in_texts_the_documents_are_queries() -> None:

@@ -24,8 +24,8 @@ def test_weights_are_those_of_the_formula() -> None:
     words = Words.fit(TEXTS)
     row = words.weigh(["love love war it"]).toarray()[0]
     holding = {"love": 2, "war": 2, "it": 1}
-    rarity = {word: 1 + math.log(6 / (count + 1)) for word, count in holding.items()}
-    expected = rarity | {"love": (1 + math.log(2)) * rarity["love"]}
+    idf = {word: 1 + math.log(6 / (count + 1)) for word, count in holding.items()}
+    expected = idf | {"love": (1 + math.log(2)) * idf["love"]}
     length = math.sqrt(sum(weight**2 for weight in expected.values()))
     for word, weight in expected.items():
         assert row[words.words.index(word)] == pytest.approx(weight / length, rel=1e-5)
@@ -33,7 +33,7 @@ def test_weights_are_those_of_the_formula() -> None:
 
 def test_words_of_most_texts_keep_a_small_weight() -> None:
     words = Words.fit([f"a {word} film" for word in ("red", "blue", "red")])
-    assert dict(zip(words.words, words.rarity.round(2).tolist(), strict=True)) == pytest.approx(
+    assert dict(zip(words.words, words.idf.round(2).tolist(), strict=True)) == pytest.approx(
         {"a": 0.1, "film": 0.1, "red": 0.1, "blue": 1.69}
     )
 

@@ -27,15 +27,15 @@ def _hybrid(sentence: SentenceEncoder | None = None, weight: float = 3.0) -> Hyb
 def test_matching_words_are_weighed_as_by_hand() -> None:
     hybrid = _hybrid()
     words = hybrid.lexical.words
-    rarity = dict(zip(words.words, words.rarity.astype(float), strict=True))
+    idf = dict(zip(words.words, words.idf.astype(float), strict=True))
     scores = hybrid.scores(["love robot unknown", "love", "", "unknown"])
-    robots, love = (1 + math.log(2)) * rarity["robot"], rarity["love"]
+    robots, love = (1 + math.log(2)) * idf["robot"], idf["love"]
     document = math.hypot(robots, love)
-    norm = math.sqrt(math.hypot(rarity["robot"], love) * max(rarity.values()))
-    by_hand = 3 * (rarity["robot"] * robots + love * love) / (norm * document)
+    norm = math.sqrt(math.hypot(idf["robot"], love) * max(idf.values()))
+    by_hand = 3 * (idf["robot"] * robots + love * love) / (norm * document)
     assert scores[0, 0] == pytest.approx(by_hand, rel=1e-5)
     assert scores[1, 2] == pytest.approx(
-        3 * love**2 / math.hypot(love, rarity["wedding"]) / math.sqrt(love * max(rarity.values())),
+        3 * love**2 / math.hypot(love, idf["wedding"]) / math.sqrt(love * max(idf.values())),
         rel=1e-5,
     )
     assert not scores[:, 3].any(), "an empty document matches nothing"

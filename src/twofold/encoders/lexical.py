@@ -112,8 +112,8 @@ class LexicalIndex:
         counts = self.words.counts(documents)
         lengths = counts.sum(axis=1)
         saturated = _K1 * (1 - _B + _B * lengths / self.mean_length)
-        often, rows = counts.data, np.repeat(np.arange(len(documents)), np.diff(counts.indptr))
-        weights = self.words.rarity[counts.indices] * often / (often + saturated[rows])
+        tf, rows = counts.data, np.repeat(np.arange(len(documents)), np.diff(counts.indptr))
+        weights = self.words.idf[counts.indices] * tf / (tf + saturated[rows])
         return sp.csr_array((weights, counts.indices, counts.indptr), counts.shape)
 
     def scores(self, queries: Sequence[str]) -> Vectors:
@@ -135,11 +135,11 @@ class LexicalIndex:
 
         Divided by the largest weight of a word, TF-IDF and BM25 have about one scale.
         """
-        rarest = self.words.rarity.max()
+        largest_idf = self.words.idf.max()
         if self.weighting == "bm25":
-            return sp.csr_array(self.words.counts(queries) / rarest)
+            return sp.csr_array(self.words.counts(queries) / largest_idf)
         typed = self.words.weigh(queries, _QUERY_NORM_POWER, sentences=True)
-        return sp.csr_array(typed / rarest**_QUERY_NORM_POWER)
+        return sp.csr_array(typed / largest_idf**_QUERY_NORM_POWER)
 
     def with_items(self, texts: Sequence[str], shares: sp.csr_array) -> "LexicalIndex":
         """The same with new items.
@@ -169,9 +169,9 @@ def _fit_bm25(documents: Sequence[str], queries: Sequence[str]) -> tuple[Words, 
     """
     known = Words.fit([*documents, *queries]).words
     counts = Words(known, np.ones(len(known), np.float32)).counts(documents)
-    holders = np.maximum(np.bincount(counts.indices, minlength=len(known)), 1)
-    rarity = np.log(1 + (len(documents) - holders + 0.5) / (holders + 0.5))
-    return Words(known, rarity.astype(np.float32)), float(counts.sum() / len(documents))
+    df = np.maximum(np.bincount(counts.indices, minlength=len(known)), 1)
+    idf = np.log(1 + (len(documents) - df + 0.5) / (df + 0.5))
+    return Words(known, idf.astype(np.float32)), float(counts.sum() / len(documents))
 
 
 def _norms(columns: sp.csr_array) -> Floats:

@@ -42,7 +42,7 @@ class Words:
 
     Args:
         words: the W known words.
-        rarity: the IDF of each word, (W,): see `fit`.
+        idf: the IDF of each word, (W,): see `fit`.
         rule: the rule of `twofold.data.words` by which texts are split into words.
 
     Raises:
@@ -50,7 +50,7 @@ class Words:
     """
 
     def __init__(
-        self, words: Sequence[str], rarity: npt.NDArray[np.float32], rule: int = RULE
+        self, words: Sequence[str], idf: npt.NDArray[np.float32], rule: int = RULE
     ) -> None:
         if rule not in RULES:
             raise InputError(
@@ -58,7 +58,7 @@ class Words:
                 f"{', '.join(map(str, RULES))}; use the release that trained the model, or train "
                 f"anew"
             )
-        self.words, self.rarity, self.rule = list(words), rarity, rule
+        self.words, self.idf, self.rule = list(words), idf, rule
         self._words_of = RULES[rule].words
         self._places = {word: place for place, word in enumerate(self.words)}
 
@@ -81,10 +81,10 @@ class Words:
         if not counts:
             raise InputError(_TOO_FEW)
         known = sorted(counts)
-        holders = np.array([counts[word] for word in known])
-        rarity = 1 + np.log((len(texts) + 1) / (holders + 1))
-        rarity[holders > _COMMON * len(texts)] = _LEAST
-        return cls(known, rarity.astype(np.float32))
+        df = np.array([counts[word] for word in known])
+        idf = 1 + np.log((len(texts) + 1) / (df + 1))
+        idf[df > _COMMON * len(texts)] = _LEAST
+        return cls(known, idf.astype(np.float32))
 
     def has_known_word(self, text: str) -> bool:
         """Whether at least one word of a text is known."""
@@ -118,11 +118,11 @@ class Words:
         """
         counted = self.counts(texts)
         places, starts = counted.indices, counted.indptr
-        weights = (1 + np.log(counted.data)) * self.rarity[places]
+        weights = (1 + np.log(counted.data)) * self.idf[places]
         rows = np.repeat(np.arange(len(texts)), np.diff(starts))
         if sentences and self.rule > 1 and len(places):
             share = np.clip((np.diff(starts) - _SHORT) / (_LONG - _SHORT), 0, 1)[rows]
-            weights *= (self.rarity[places] / self.rarity.max()) ** share
+            weights *= (self.idf[places] / self.idf.max()) ** share
         norms = np.sqrt(np.bincount(rows, weights**2, len(texts)))
         shape = len(texts), len(self.words)
         return sp.csr_array((weights / norms[rows] ** power, places, starts), shape)
@@ -174,7 +174,7 @@ class TfidfEncoder:
         named = {"rule": self.words.rule, "words": self.words.words}
         (folder / _WORDS).write_text(json.dumps(named, ensure_ascii=False), encoding="utf-8")
         axes = np.ascontiguousarray(self._by_word.T)
-        save_file({"rarity": self.words.rarity, "axes": axes}, folder / _TABLES)
+        save_file({"rarity": self.words.idf, "axes": axes}, folder / _TABLES)
 
     @classmethod
     def restore(cls, folder: Path) -> "TfidfEncoder":

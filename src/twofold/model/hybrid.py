@@ -206,7 +206,7 @@ class Hybrid:
         }
         artifact.write_json(folder / _NAMES, names)
         tables = {
-            "rarity": lexical.words.rarity,
+            "rarity": lexical.words.idf,
             "data": lexical.postings.data,
             "items": lexical.postings.indices,
             "starts": lexical.postings.indptr,

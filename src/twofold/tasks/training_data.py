@@ -143,10 +143,10 @@ def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
     for item, (title, own) in enumerate(zip(catalog.items["title"], by_text, strict=True)):
         rng = np.random.default_rng([_DRAW_SEED, item])
         queries = [title] if title else []
-        rarity = np.log(len(by_text) / np.array([frequency[word] for word in own]) + 1.0)
+        idf = np.log(len(by_text) / np.array([frequency[word] for word in own]) + 1.0)
         for _ in range(snippets if own else 0):
             size = min(len(own), int(rng.integers(1, 5)))
-            queries.append(" ".join(rng.choice(own, size, replace=False, p=rarity / rarity.sum())))
+            queries.append(" ".join(rng.choice(own, size, replace=False, p=idf / idf.sum())))
         by_item.append(queries)
     return by_item
 

@@ -40,7 +40,7 @@ def test_numbers_have_a_least(
 
 
 def test_a_catalog_of_one_item_is_refused(write_folder: WriteFolder) -> None:
-    """Every ranking of it is correct, so that no study can tell models apart."""
+    """Every ranking of it is correct, so that no study can distinguish models."""
     events = "".join(f"u{user},a,{time}\n" for user in range(3) for time in range(4))
     folder = write_folder(
         items="item_id,title\na,Alpha\n",

@@ -214,8 +214,8 @@ class Probe:
         counted.sum_duplicates()
         counted.data = np.log1p(counted.data)
         documents = np.asarray((counted > 0).sum(axis=0)).ravel()
-        rarity = np.log(1 + self._size / np.maximum(1, documents))
-        return sp.csr_array(counted.multiply(rarity[None, :]))
+        idf = np.log(1 + self._size / np.maximum(1, documents))
+        return sp.csr_array(counted.multiply(idf[None, :]))
 
 
 def _membership(groups: Sequence[Ints], size: int) -> sp.csr_array:
