@@ -38,7 +38,7 @@ def require_answerable(
     if len(dataset.catalog) < 2:
         raise InputError(
             f"{dataset.source}: the catalog has one item, so that every ranking is correct and no "
-            f"study can tell models apart; add the other items"
+            f"study can distinguish models; add the other items"
         )
     primary_measure(len(dataset.catalog), config.measure)
     _require_both_tasks(dataset)
