@@ -44,10 +44,7 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
     Raises:
         InputError: no such size.
     """
-    family, _, size = name.partition(":")
-    if (size or "small") not in SIZES:
-        raise InputError(f"backbone '{name}': no size '{size}'; choose one of {', '.join(SIZES)}")
-    shape = SIZES[size or "small"]
+    family, shape = name.partition(":")[0], _shape_of(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if family == "t5":
@@ -57,6 +54,18 @@ def fresh_backbone(name: str, vocabulary: Vocabulary, dropout: float, seed: int)
         if family == "sasrec":
             return Decoder(_fresh_sasrec(vocabulary, dropout, **shape), vocabulary)
         return LlamaDecoder(_fresh_llama(vocabulary, dropout, **shape), vocabulary)
+
+
+def width_of(name: str) -> int:
+    """The width of the backbone of this name, whose weights are random at first."""
+    return _shape_of(name)["width"]
+
+
+def _shape_of(name: str) -> dict[str, int]:
+    _, _, size = name.partition(":")
+    if (size or "small") not in SIZES:
+        raise InputError(f"backbone '{name}': no size '{size}'; choose one of {', '.join(SIZES)}")
+    return SIZES[size or "small"]
 
 
 def start_from_vectors(

@@ -22,7 +22,7 @@ from twofold.studies.arms import InterventionSet
 from twofold.studies.conclusion import LookResult, conclude, evaluate_look
 from twofold.studies.folder import StudyFolder
 from twofold.studies.forecast.forecast import report_forecast
-from twofold.studies.planning.checks import require_answerable
+from twofold.studies.planning.checks import require_answerable, require_space
 from twofold.studies.planning.conditions import conditions_of
 from twofold.studies.planning.config import StudyConfig
 from twofold.studies.planning.plan import StudyPlan
@@ -156,6 +156,7 @@ def study(
     context = StudyContext(dataset, conditions, folder, device, plan)
     with artifact.claim(folder.path), _torch_threads(resources.threads):
         begin(folder, plan, resume)
+        require_space(folder, conditions.values(), plan.seeds, len(dataset.catalog))
         _log_forecast(dataset)
         with executor.pool(context, resources) as pool:
             look_result, looks = _run_looks(context, questions, pool)

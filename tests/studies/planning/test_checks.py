@@ -1,16 +1,23 @@
 """What is refused before a study begins."""
 
+from collections import namedtuple
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import WriteFolder
+from twofold import artifact
 from twofold.records import InputError
-from twofold.studies.planning.checks import require_answerable
+from twofold.studies.arms import semantic_arms, study_arms
+from twofold.studies.folder import StudyFolder
+from twofold.studies.planning.checks import require_answerable, require_space
+from twofold.studies.planning.conditions import Condition
 from twofold.studies.planning.config import StudyConfig
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
+from twofold.training.config import resolve_config
 
 
 def test_interventions_explain_what_transfer_asks(catalog: PreparedDataset) -> None:
@@ -50,3 +57,28 @@ def test_a_catalog_of_one_item_is_refused(write_folder: WriteFolder) -> None:
     )
     with pytest.raises(InputError, match=r"the catalog has one item, .*; add the other items"):
         require_answerable(load_dataset(folder), StudyConfig())
+
+
+def test_a_disk_too_small_for_the_models_is_refused(
+    catalog: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a study trains for hours until the disk is full. Finished models take no more space."""
+    usage = namedtuple("usage", "total used free")
+    items, free = 2_000_000, 10 * 2_000_000 * 128 * 4 - 1
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(free, 0, free))
+    training, folder = resolve_config("quick"), StudyFolder(tmp_path)
+    arms = study_arms(catalog)
+    assert len(arms) == 5
+    require_space(folder, [Condition(arms, folder, None, training)], 1, items)
+    twice = [Condition(arms, folder, None, training), Condition(arms, folder, folder, training)]
+    with pytest.raises(
+        InputError, match="has 9,766 MiB left, and 10 models take at least 9,766 MiB"
+    ):
+        require_space(folder, twice, 1, items)
+    with pytest.raises(InputError, match="15 models take at least 14,648 MiB"):
+        require_space(folder, twice[:1], 3, items)
+    semantic = Condition(semantic_arms(catalog, training), folder, None, training)
+    require_space(folder, [semantic], 100, items)  # a few codes take the place of embeddings
+    with artifact.write(folder.model(arms[0].name, 0), "model", {}):
+        pass
+    require_space(folder, twice, 1, items)

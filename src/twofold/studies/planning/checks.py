@@ -1,15 +1,23 @@
 """Whether a dataset allows a study with a config."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 
+from twofold import artifact
 from twofold.evaluation.significance import MIN_SEEDS
+from twofold.model.fresh import is_fresh, width_of
 from twofold.records import InputError, Split
+from twofold.studies.folder import StudyFolder
+from twofold.studies.planning.conditions import Condition
 from twofold.studies.planning.config import StudyConfig
 from twofold.studies.statistics.task_scores import primary_measure
 from twofold.tasks.prepared import PreparedDataset
 
 _FEWEST_REQUESTS: Mapping[Split, int] = {"validation": 1, "test": 2}
 """The smallest number of users, or of queries without a user, of each task in a split."""
+_FLOAT = 4
+"""The bytes of a weight in a model folder."""
+_MIB = 2**20
 
 
 def require_answerable(
@@ -42,6 +50,38 @@ def require_answerable(
         )
     primary_measure(len(dataset.catalog), config.measure)
     _require_both_tasks(dataset)
+
+
+def require_space(
+    folder: StudyFolder, conditions: Iterable[Condition], seeds: int, items: int
+) -> None:
+    """Raise InputError if the disk is too small for the models that are not trained yet.
+
+    Only the item embeddings of models with an identifier for each item are counted, so that no
+    study is refused that would fit.
+
+    Args:
+        folder: the folder of the study, which exists.
+        conditions: the arms to train.
+        seeds: the number of models of each arm.
+        items: the number of items of the catalog.
+    """
+    sizes = []
+    for condition in conditions:
+        for arm in condition.arms:
+            config = condition.training.model_copy(update=dict(arm.settings))
+            if config.identifiers != "atomic" or not is_fresh(config.backbone):
+                continue
+            places = [condition.folder.model(arm.name, seed) for seed in range(seeds)]
+            missing = sum(not artifact.is_complete(place) for place in places)
+            sizes += [_FLOAT * items * width_of(config.backbone)] * missing
+    free = shutil.disk_usage(folder.path).free
+    if free < sum(sizes):
+        raise InputError(
+            f"{folder.path}: its disk has {free / _MIB:,.0f} MiB left, and {len(sizes)} models "
+            f"take at least {sum(sizes) / _MIB:,.0f} MiB; free some space, give a folder on a "
+            f"larger disk, or train fewer models (--seeds, --text)"
+        )
 
 
 def _require_both_tasks(dataset: PreparedDataset) -> None:
