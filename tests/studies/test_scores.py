@@ -66,5 +66,5 @@ def test_evaluations_of_other_requests_are_refused(
     """Requests are paired by their place, so that other ones would give a number all the same."""
     tables = TablesInMemory(catalog.interactions, catalog.queries.reverse(), catalog.qrels)
     other = replace(catalog, tables=tables)
-    with pytest.raises(InputError, match="answers other requests of search than the dataset asks"):
+    with pytest.raises(InputError, match="has scores of other requests of search than the dataset"):
         Scores(other, ARMS, StudyFolder(study_folder), 1)

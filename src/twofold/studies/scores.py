@@ -80,7 +80,7 @@ class Scores:
                     if of_task["request_id"].to_list() != list(own):
                         place = self._folder.evaluation(arm.name, seed)
                         raise InputError(
-                            f"{place}: answers other requests of {task} than the dataset asks; "
+                            f"{place}: has scores of other requests of {task} than the dataset; "
                             f"remove it, and run the command again with --resume"
                         )
 
@@ -269,5 +269,5 @@ def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:
 
 def _clusters(by_fold: Sequence[FoldRequests]) -> Ints:
     """The cluster of each request: its user, or the request itself without a user."""
-    units = [unit for own in by_fold for unit in own.units]
-    return np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]
+    ids = [cluster for own in by_fold for cluster in own.cluster_ids]
+    return np.unique(np.asarray(ids, dtype=object), return_inverse=True)[1]

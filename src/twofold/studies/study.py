@@ -35,7 +35,7 @@ from twofold.studies.verdict import SESOI_SHARE, TaskVerdict
 from twofold.studies.workers.pool import Executor, Pool, run_units
 from twofold.studies.workers.processes import LocalExecutor
 from twofold.studies.workers.units import Seed, StudyContext, Unit, units_of
-from twofold.tasks.folds import Which
+from twofold.tasks.folds import FoldChoice
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import Budget, TrainingConfig, resolve_config
 
@@ -64,7 +64,7 @@ def study(
     out: str | Path,
     seeds: int = 3,
     max_seeds: int | None = None,
-    folds: Which | None = None,
+    folds: FoldChoice | None = None,
     config: TrainingConfig | None = None,
     budget: Budget = "standard",
     sesoi: float = SESOI_SHARE,

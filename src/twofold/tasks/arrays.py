@@ -82,7 +82,7 @@ class Histories(Mapping[str, Ints]):
     def __getitem__(self, user: str) -> Ints:
         return self.at(self._row_of[user])
 
-    def values(self) -> Any:
+    def values(self) -> list[Ints]:  # type: ignore[override]
         """The histories in the order of the users."""
         return [self.at(row) for row in range(len(self))]
 

@@ -22,10 +22,10 @@ from twofold.records import InputError, Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import TENTHS, VALIDATION_TENTH, hash_split, hash_tenth
 
-Which = Literal["auto", "all", "none"]
+FoldChoice = Literal["auto", "all", "none"]
 """`auto`: folds of data without a given split; `all`: also of queries with a given split; `none`:
 the split is fixed."""
-WHICH: tuple[Which, ...] = ("auto", "all", "none")
+FOLD_CHOICES: tuple[FoldChoice, ...] = ("auto", "all", "none")
 
 MOST_CUT = 0.25
 """The largest share of a user's training events that a fold does not use."""
@@ -48,11 +48,11 @@ class FoldRequests:
 
     Attributes:
         request_ids: the ids in the order of the task.
-        units: the user of each request, or the request's own id without a user.
+        cluster_ids: the user of each request, or the request's own id without a user.
     """
 
     request_ids: Sequence[str]
-    units: Sequence[str]
+    cluster_ids: Sequence[str]
 
 
 class Folds:
@@ -69,9 +69,9 @@ class Folds:
         InputError: an unknown `which`.
     """
 
-    def __init__(self, dataset: PreparedDataset, which: Which = "auto") -> None:
-        if which not in WHICH:
-            raise InputError(f"folds '{which}': choose one of {', '.join(WHICH)}")
+    def __init__(self, dataset: PreparedDataset, which: FoldChoice = "auto") -> None:
+        if which not in FOLD_CHOICES:
+            raise InputError(f"folds '{which}': choose one of {', '.join(FOLD_CHOICES)}")
         self._dataset = dataset
         self._last = 0, dataset
         self._test_requests: dict[tuple[int, Task], FoldRequests] = {}
@@ -118,7 +118,7 @@ class Folds:
             requests = self.of(number).task(task).requests("test").requests
             self._test_requests[number, task] = FoldRequests(
                 request_ids=[request.request_id for request in requests],
-                units=[request.user_id or request.request_id for request in requests],
+                cluster_ids=[request.user_id or request.request_id for request in requests],
             )
         return self._test_requests[number, task]
 
@@ -146,7 +146,7 @@ class Folds:
             .otherwise(pl.lit("train"))
         )
 
-    def _why_queries(self, which: Which) -> str | None:
+    def _why_queries(self, which: FoldChoice) -> str | None:
         if not self._dataset.queries.height:
             return "there are no queries"
         if self._dataset.protocol.split != "last":

@@ -147,6 +147,7 @@ class Validation:
         return self._measured(3)
 
     def _measured(self, parts: int) -> dict[str, float]:
+        """The measures on the first parts of the requests, which are those of `_divided`."""
         each = self._processes.all_gather(
             lambda: [[part.values() for part in own[:parts]] for own in self._parts.values()]
         )

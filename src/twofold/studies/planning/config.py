@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from twofold.studies.arms import InterventionSet
 from twofold.studies.planning.questions import QuestionChoice, TextChoice
 from twofold.studies.verdict import SESOI_SHARE
-from twofold.tasks.folds import Which
+from twofold.tasks.folds import FoldChoice
 from twofold.training.config import Budget
 
 
@@ -19,7 +19,7 @@ class StudyConfig:
 
     seeds: int = 3
     max_seeds: int | None = None
-    folds: Which | None = None
+    folds: FoldChoice | None = None
     budget: Budget = "standard"
     sesoi_share: float = SESOI_SHARE
     question: QuestionChoice = "both"
@@ -42,7 +42,7 @@ class ResolvedStudyConfig(StudyConfig):
             may spend all of it.
     """
 
-    folds: Which
+    folds: FoldChoice
     margin: float
     tune: int
     looks_end: int | None

@@ -20,7 +20,7 @@ MOST_OF_CATALOG = 0.5
 """The largest share of the catalog in the first k ranks for an informative measure."""
 USUAL_PART_OF_CATALOG = 0.1
 """If the first 30 ranks are a larger share of the catalog, a smaller k is the default."""
-FEWEST_UNITS = 20
+FEWEST_CLUSTERS = 20
 """The smallest number of test users, or queries without a user, for a verdict."""
 FEWEST_FOUND = 5
 """The smallest number of them for which some arm retrieves a relevant item."""
@@ -125,19 +125,19 @@ def why_degenerate(scores: TaskScores) -> str | None:
 
 
 def _why_too_few(scores: TaskScores) -> str | None:
-    units = len(np.unique(scores.clusters))
-    if units < FEWEST_UNITS:
+    clusters = len(np.unique(scores.clusters))
+    if clusters < FEWEST_CLUSTERS:
         return (
-            f"too few test users or queries: {units}; a verdict needs at least {FEWEST_UNITS} "
-            f"that are independent"
+            f"too few test users or queries: {clusters}; a verdict needs at least "
+            f"{FEWEST_CLUSTERS} that are independent"
         )
     arms = [_present(arm) for arm in scores.arms]
-    answered = np.any([arm.any(axis=0) for arm in arms], axis=0)
-    answered_units = len(np.unique(scores.clusters[answered]))
-    if answered_units < FEWEST_FOUND:
+    found = np.any([arm.any(axis=0) for arm in arms], axis=0)
+    clusters_found = len(np.unique(scores.clusters[found]))
+    if clusters_found < FEWEST_FOUND:
         return (
-            f"the arms retrieve relevant items for only {answered_units} of {units} test users or "
-            f"queries; a verdict needs at least {FEWEST_FOUND}"
+            f"the arms retrieve relevant items for only {clusters_found} of {clusters} test users "
+            f"or queries; a verdict needs at least {FEWEST_FOUND}"
         )
     if not np.ptp(np.concatenate(arms), axis=0).any():
         return "every arm has the same score on every request"
