@@ -266,8 +266,8 @@ class Sizes:
         forward = tokens * (self.layers + _OF_TOKEN) + _OF_LOSS * states * self.codes * self.width
         return 3 * forward + _OF_PARAMETER * self.parameters + _OF_STEP
 
-    def of_answers(self, tokens: float, requests: int, hypotheses: int) -> float:
-        """The cost of answering requests.
+    def of_retrieval(self, tokens: float, requests: int, hypotheses: int) -> float:
+        """The cost of retrieval.
 
         Args:
             tokens: the number of tokens of all requests.
@@ -317,14 +317,14 @@ def requests_per_step(requests: Sequence[Request], items: int) -> float:
     tokens = 2 + read / len(requests)
     in_batch = tokens * min(_STANDARD_EXAMPLES, _STANDARD_TOKENS / tokens)
     sizes = replace(_STANDARD, codes=items)
-    return sizes.of_step(in_batch, in_batch) / sizes.of_answers(tokens, 1, 0)
+    return sizes.of_step(in_batch, in_batch) / sizes.of_retrieval(tokens, 1, 0)
 
 
-def cost_of_answers(retriever: "GenerativeRetriever", judged: JudgedRequests) -> float:
-    """The cost of answering the requests, in the unit of `Costs`."""
+def retrieval_cost(retriever: "GenerativeRetriever", judged: JudgedRequests) -> float:
+    """The cost of retrieving items for the requests, in the unit of `Costs`."""
     model, requests = retriever.model, judged.requests
     codebooks = model.vocabulary.spaces.of(judged.task).codebook_sizes
     levels, hypotheses = len(codebooks), len(codebooks) * retriever.beams if model.tries else 0
     read = [min(len(request.history), model.vocabulary.max_history) for request in requests]
     tokens = levels * sum(read) + 2 * len(requests)
-    return Sizes.of(model.backbone, max(codebooks)).of_answers(tokens, len(requests), hypotheses)
+    return Sizes.of(model.backbone, max(codebooks)).of_retrieval(tokens, len(requests), hypotheses)

@@ -28,7 +28,7 @@ from twofold.training_examples import Examples, Source
 
 _log = logging.getLogger(__name__)
 
-STARTS = _ENCODER, _ITEM_START, _HYBRID = "encoder", "item start", "hybrid part"
+CACHED = _ENCODER, _ITEM_START, _HYBRID = "encoder", "item start", "hybrid part"
 """The names under which a dataset caches the results that its trainings share."""
 
 MOST_ATOMIC = 1_000_000
@@ -107,7 +107,7 @@ def start(
     texts = read or [""] * len(dataset.catalog)
     # An arm that is not trained on search must not read its queries.
     searches = dataset.task("search").examples if "search" in arm.tasks else Examples.of(())
-    queries = _some("search", searches).texts()
+    queries = _sampled("search", searches).texts()
     encoder = dataset.cached(
         (_ENCODER, config.text_encoder, config.item_texts, bool(searches)),
         lambda: resolve_encoder(config.text_encoder, read, queries) if read or searches else None,
@@ -127,7 +127,7 @@ def start(
     learned = arm.learned(sources, len(texts), seed)
     width = backbone.model.get_output_embeddings().weight.shape[1]
     known = dataset.cached(
-        (_ITEM_START, *_reads(arm, config, seed)),
+        (_ITEM_START, *_item_start_key(arm, config, seed)),
         lambda: _item_start(learned, texts, encoder, config, width),
     )
     if known is not None:
@@ -147,10 +147,10 @@ def _item_start(
 ) -> ItemStart | None:
     """The initial vectors of the items; None if they are random, and then no example is read."""
     parts = item_parts(config)
-    return item_start(_read(learned), texts, encoder, parts, width) if parts else None
+    return item_start(_sampled_sources(learned), texts, encoder, parts, width) if parts else None
 
 
-def _some(task: Task, examples: Examples) -> Examples:
+def _sampled(task: Task, examples: Examples) -> Examples:
     """The examples that are read before training: all, or a sample with about `MOST_TARGETS`
     targets.
     """
@@ -166,15 +166,15 @@ def _some(task: Task, examples: Examples) -> Examples:
     return some
 
 
-def _read(learned: Mapping[Task, Source]) -> dict[Task, Source]:
+def _sampled_sources(learned: Mapping[Task, Source]) -> dict[Task, Source]:
     """The examples from which item embeddings are initialised."""
     return {
-        task: replace(source, examples=_some(task, source.columns))
+        task: replace(source, examples=_sampled(task, source.columns))
         for task, source in learned.items()
     }
 
 
-def _reads(arm: Arm, config: TrainingConfig, seed: int) -> tuple[Hashable, ...]:
+def _item_start_key(arm: Arm, config: TrainingConfig, seed: int) -> tuple[Hashable, ...]:
     """Everything but the dataset that the initial item embeddings depend on."""
     settings = config.backbone, config.text_encoder, config.item_init, config.item_texts
     sources = config.item_text_queries, config.max_history, config.long_histories

@@ -28,7 +28,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
-from twofold.training.schedule import cost_of_answers, requests_per_step
+from twofold.training.schedule import requests_per_step, retrieval_cost
 from twofold.training.start import hybrid_of
 from twofold.training.state import ALONE, Processes
 from twofold.training_examples import Source
@@ -217,7 +217,7 @@ def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
 
 def _part(retriever: GenerativeRetriever, judged: JudgedRequests, processes: Processes) -> _Part:
     """A part, evaluated by counted ranks, or by beam search if the model has a trie."""
-    model, cost = retriever.model, cost_of_answers(retriever, judged)
+    model, cost = retriever.model, retrieval_cost(retriever, judged)
     requests = judged.requests[processes.rank :: processes.world_size]
     if not requests:
         return _Part(lambda: np.zeros(0), cost)
