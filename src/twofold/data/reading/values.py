@@ -7,7 +7,6 @@ from typing import Any
 
 import polars as pl
 
-from twofold.data.checks import first_true
 from twofold.data.dataset import READ_AS_JSON, Note
 from twofold.records import InputError
 
@@ -138,7 +137,9 @@ def whole_ids(
     if not len(given) or not (given == given.round()).all():
         return pl.repeat(None, len(column), dtype=pl.Int64, eager=True), []
     large = (column.abs() >= largest).fill_null(False)
-    if (row := first_true(large)) is not None:
+    if large.any():
+        row = large.arg_max()
+        assert row is not None
         raise InputError(
             f"{path} {unit} {lines[row]}: {name} '{column[row]:.0f}' is a float, which cannot "
             f"represent all ids of this size; write the column as integers (in pandas "
