@@ -113,48 +113,15 @@ class _FullSoftmax(torch.autograd.Function):
         valid: Continuations | None,
     ) -> torch.Tensor:
         count = len(states)
-        step = _contexts_of_chunk(states.device, len(embeddings))
+        chunk = _contexts_of_chunk(states.device, len(embeddings))
         if valid is None:  # so that chunks have few different sizes
             states = F.pad(states, (0, 0, 0, padded_size(count) - count))
-        if valid is None and step < _FEWEST_CONTEXTS:
+        if valid is None and chunk < _FEWEST_CONTEXTS:
             block = _contexts_of_chunk(states.device, _BLOCK_CONTEXTS)
             loss, *grads = _in_blocks(states, embeddings, targets, product, block)
-            ctx.save_for_backward(grads[0][:count], grads[1])
-            return loss.to(states.dtype)
-        grad_states = torch.empty_like(states)
-        grad_embeddings = torch.zeros_like(embeddings)
-        loss = torch.zeros((), dtype=torch.float64, device=states.device)
-        order = torch.argsort(targets.contexts, stable=True)
-        contexts, codes, weights = (
-            tensor[order] for tensor in (targets.contexts, targets.codes, targets.weights)
-        )
-        mass = torch.zeros(len(states), dtype=states.dtype, device=states.device)
-        mass.index_add_(0, contexts, weights)
-        rows, columns = embeddings.to(product), states.to(product)
-        for start in range(0, len(states), step):
-            chunk = slice(start, min(start + step, len(states)))
-            first, last = torch.searchsorted(
-                contexts, torch.tensor([chunk.start, chunk.stop], device=states.device)
-            ).tolist()
-            place, code, weight = (
-                contexts[first:last] - start,
-                codes[first:last],
-                weights[first:last],
-            )
-            scores = product_of(states[chunk], embeddings)
-            if valid is not None:
-                scores.masked_fill_(valid.invalid(chunk, len(embeddings)), -torch.inf)
-            shares = torch.softmax(scores, dim=1)
-            # The probability of the largest score is exp(0) / total, which never underflows.
-            normaliser = scores.amax(dim=1) - shares.amax(dim=1).log()
-            loss += (weight * (normaliser[place] - scores[place, code])).double().sum()
-            # d loss / d scores = mass * softmax - weight at the targets
-            gradient = shares.mul_(mass[chunk, None])
-            gradient.view(-1).index_add_(0, place * len(embeddings) + code, -weight)
-            gradient = gradient.to(product)
-            grad_states[chunk] = gradient @ rows
-            grad_embeddings += gradient.T @ columns[chunk]
-        ctx.save_for_backward(grad_states[:count], grad_embeddings)
+        else:
+            loss, *grads = _in_chunks(states, embeddings, targets, product, valid, chunk)
+        ctx.save_for_backward(grads[0][:count], grads[1])
         return loss.to(states.dtype)
 
     @staticmethod
@@ -170,6 +137,45 @@ def _contexts_of_chunk(device: torch.device, codes: int) -> int:
     """The number of contexts in a chunk, for scores of `codes` codes."""
     most = (_CHUNK_BYTES if device.type == "cpu" else _GPU_CHUNK_BYTES) // (4 * codes)
     return max(1, most - most % _STEP if most > _STEP else most)
+
+
+def _in_chunks(
+    states: torch.Tensor,
+    embeddings: torch.Tensor,
+    targets: Targets,
+    product: torch.dtype,
+    valid: Continuations | None,
+    size: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The loss and its gradients for states and embeddings, `size` contexts at a time."""
+    grad_states = torch.empty_like(states)
+    grad_embeddings = torch.zeros_like(embeddings)
+    loss = torch.zeros((), dtype=torch.float64, device=states.device)
+    order = torch.argsort(targets.contexts, stable=True)
+    contexts, codes, weights = (
+        tensor[order] for tensor in (targets.contexts, targets.codes, targets.weights)
+    )
+    mass = torch.zeros(len(states), dtype=states.dtype, device=states.device)
+    mass.index_add_(0, contexts, weights)
+    rows, columns = embeddings.to(product), states.to(product)
+    for chunk in _slices(len(states), size):
+        borders = torch.searchsorted(contexts, contexts.new_tensor([chunk.start, chunk.stop]))
+        own = slice(*borders.tolist())
+        place, code, weight = contexts[own] - chunk.start, codes[own], weights[own]
+        scores = product_of(states[chunk], embeddings)
+        if valid is not None:
+            scores.masked_fill_(valid.invalid(chunk, len(embeddings)), -torch.inf)
+        probabilities = torch.softmax(scores, dim=1)
+        # The probability of the largest score is exp(0) / total, which never underflows.
+        normaliser = scores.amax(dim=1) - probabilities.amax(dim=1).log()
+        loss += (weight * (normaliser[place] - scores[place, code])).double().sum()
+        # d loss / d scores = mass * softmax - weight at the targets
+        gradient = probabilities.mul_(mass[chunk, None])
+        gradient.view(-1).index_add_(0, place * len(embeddings) + code, -weight)
+        gradient = gradient.to(product)
+        grad_states[chunk] = gradient @ rows
+        grad_embeddings += gradient.T @ columns[chunk]
+    return loss, grad_states, grad_embeddings
 
 
 def _in_blocks(
