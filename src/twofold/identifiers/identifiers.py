@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
@@ -76,6 +76,15 @@ def lexicographic(codes: Ints) -> Ints:
 def atomic(items: int) -> Identifiers:
     """One code for each item: its position in the catalog."""
     return Identifiers("atomic", np.arange(items, dtype=np.int64)[:, None], (items,))
+
+
+class SpacesShape(TypedDict):
+    """What `load_spaces` needs in addition to the files; part of a model's manifest."""
+
+    identifiers: str
+    codebook_sizes: list[int]
+    search_codebook_sizes: list[int]
+    shared_levels: int
 
 
 @dataclass(frozen=True)
@@ -159,8 +168,8 @@ class IdSpaces:
                 np.save(folder / _FILES[task], self.of(task).codes, allow_pickle=False)
 
     @property
-    def shape(self) -> dict[str, object]:
-        """What `load_spaces` needs in addition to the files."""
+    def shape(self) -> SpacesShape:
+        """See `SpacesShape`."""
         return {
             "identifiers": self.recommendation.kind,
             "codebook_sizes": list(self.recommendation.codebook_sizes),
@@ -192,7 +201,7 @@ def atomic_identifiers(items: int) -> ItemIdentifiers:
     return ItemIdentifiers(shared(atomic(items)), {"kind": "atomic"})
 
 
-def load_spaces(folder: Path, shape: dict[str, object]) -> IdSpaces:
+def load_spaces(folder: Path, shape: SpacesShape) -> IdSpaces:
     """Read what `IdSpaces.save` wrote.
 
     Args:
@@ -202,18 +211,13 @@ def load_spaces(folder: Path, shape: dict[str, object]) -> IdSpaces:
     Raises:
         InputError: a file is missing or not readable.
     """
-    kind, levels = str(shape["identifiers"]), shape["shared_levels"]
-    assert isinstance(levels, int)
-    ours = Identifiers(kind, _codes(folder, "recommendation"), _sizes(shape["codebook_sizes"]))
-    sizes = _sizes(shape["search_codebook_sizes"])
-    if (folder / _FILES["search"]).is_file():
-        return IdSpaces(ours, Identifiers(kind, _codes(folder, "search"), sizes), levels)
-    return shared(ours)
-
-
-def _sizes(listed: object) -> tuple[int, ...]:
-    assert isinstance(listed, list)
-    return tuple(listed)
+    kind, sizes = shape["identifiers"], tuple(shape["codebook_sizes"])
+    recommendation = Identifiers(kind, _codes(folder, "recommendation"), sizes)
+    if not (folder / _FILES["search"]).is_file():
+        return shared(recommendation)
+    sizes = tuple(shape["search_codebook_sizes"])
+    search = Identifiers(kind, _codes(folder, "search"), sizes)
+    return IdSpaces(recommendation, search, shape["shared_levels"])
 
 
 def _codes(folder: Path, task: Task) -> Ints:
