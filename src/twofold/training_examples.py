@@ -245,15 +245,15 @@ class Examples(Sequence[Example]):
     def flat_targets(self) -> tuple[Ints, Ints, Floats | None]:
         """The targets of all examples, their visible items and weights, (targets,) each."""
         counts = self.counts
-        places = slice_indices(self.target_starts, counts)
+        indices = slice_indices(self.target_starts, counts)
         if self.visible is not None:
-            visible = self.visible[places]
+            visible = self.visible[indices]
         elif self.order == "next":
-            visible = places - np.repeat(self.begins, counts)
+            visible = indices - np.repeat(self.begins, counts)
         else:
             visible = np.repeat(self.lengths, counts)
-        weights = None if self.weights is None else self.weights[places]
-        return np.asarray(self.targets[places], dtype=np.int64), visible, weights
+        weights = None if self.weights is None else self.weights[indices]
+        return np.asarray(self.targets[indices], dtype=np.int64), visible, weights
 
     def texts(self) -> list[str]:
         """The query of each example, empty without one."""
@@ -268,11 +268,11 @@ class Examples(Sequence[Example]):
             if ordered and ends[-1] - starts[0] <= 2 * (ends - starts).sum():
                 # All targets from the first to the last, minus those between two examples.
                 counts += np.bincount(self.targets[starts[0] : ends[-1]], minlength=size)
-                places = slice_indices(ends[:-1], starts[1:] - ends[:-1])
-                counts -= np.bincount(self.targets[places], minlength=size)
+                indices = slice_indices(ends[:-1], starts[1:] - ends[:-1])
+                counts -= np.bincount(self.targets[indices], minlength=size)
             else:
-                places = slice_indices(starts, ends - starts)
-                counts += np.bincount(self.targets[places], minlength=size)
+                indices = slice_indices(starts, ends - starts)
+                counts += np.bincount(self.targets[indices], minlength=size)
         return counts
 
     def sample(self, most: int) -> "Examples":

@@ -346,8 +346,8 @@ def _tokens(
         own = rows[answers[rows] > 0]
         targets = examples.targets[examples.target_ends[own] - 1]
         codes = vocabulary.spaces.of(task).codes[targets] + vocabulary.code_tokens(task)
-        places = slice_indices((starts + layout.lengths)[own], answers[own])
-        tokens[places] = codes[:, :-1].reshape(-1)
+        indices = slice_indices((starts + layout.lengths)[own], answers[own])
+        tokens[indices] = codes[:, :-1].reshape(-1)
     return tokens
 
 

@@ -60,8 +60,8 @@ class Histories(Mapping[str, Ints]):
         parts = np.searchsorted(ends, np.arange(_ROWS, events, _ROWS), side="right")
         for low, high in pairwise(np.unique([0, *parts, len(self)]).tolist()):
             counts = self.ends[low:high] - self.begins[low:high]
-            places = self.positions[slice_indices(self.begins[low:high], counts)]
-            items = item_ids.gather(places)
+            positions = self.positions[slice_indices(self.begins[low:high], counts)]
+            items = item_ids.gather(positions)
             flat = pl.DataFrame({"row": np.repeat(np.arange(low, high), counts), "history": items})
             lists = flat.group_by("row", maintain_order=True).agg("history")
             users = pl.DataFrame({"user_id": self.users[low:high]}).with_columns(
@@ -201,8 +201,8 @@ class Events:
         """The number of users with an event of one of the splits."""
         chosen = np.zeros(len(self.users), dtype=bool)
         for start in range(0, len(self.items), _ROWS):
-            places = np.flatnonzero(np.isin(self.splits[start : start + _ROWS], splits)) + start
-            chosen[self._user_of(places)] = True
+            indices = np.flatnonzero(np.isin(self.splits[start : start + _ROWS], splits)) + start
+            chosen[self._user_of(indices)] = True
         return int(chosen.sum())
 
     def training_counts(self, size: int) -> Ints:
@@ -227,9 +227,9 @@ class Events:
 
     def of_split(self, number: int) -> Ints:
         """The index of each user's last event of a split, or -1, (U,)."""
-        places = np.flatnonzero(self.splits == number)
+        indices = np.flatnonzero(self.splits == number)
         last = np.full(len(self.users), -1)
-        last[self._user_of(places)] = places
+        last[self._user_of(indices)] = indices
         return last
 
     def first_held_out(self) -> Floats:
@@ -258,8 +258,8 @@ class Events:
 
     def held_out_pairs(self) -> Ints:
         """For each held-out event, the number of the user times 2^32 plus the item."""
-        places = np.flatnonzero(self.splits != TRAIN)
-        return (self._user_of(places) << 32) + self.items[places]
+        indices = np.flatnonzero(self.splits != TRAIN)
+        return (self._user_of(indices) << 32) + self.items[indices]
 
     def _user_parts(self) -> Iterator[tuple[int, int]]:
         """Ranges of users with about `_EVENTS` events: the first user, and the end."""
@@ -267,9 +267,9 @@ class Events:
         borders = np.unique(np.searchsorted(self.starts, [0, *parts, len(self.items)]))
         yield from pairwise(borders.tolist())
 
-    def _user_of(self, places: Ints) -> Ints:
+    def _user_of(self, indices: Ints) -> Ints:
         """The user numbers of some events, which are in ascending order."""
-        return np.asarray(np.searchsorted(self.starts, places, side="right") - 1)
+        return np.asarray(np.searchsorted(self.starts, indices, side="right") - 1)
 
     def _counts(self, chosen: npt.NDArray[np.bool_]) -> Ints:
         """The number of chosen events of each user, (U,)."""
@@ -282,8 +282,8 @@ class Events:
 
     def _first(self, chosen: npt.NDArray[np.bool_]) -> Ints:
         """The index of each user's first chosen event, or the end of the user's events, (U,)."""
-        places = np.flatnonzero(chosen)
-        first = np.append(places, len(chosen))[np.searchsorted(places, self.starts[:-1])]
+        indices = np.flatnonzero(chosen)
+        first = np.append(indices, len(chosen))[np.searchsorted(indices, self.starts[:-1])]
         within: Ints = np.minimum(first, self.starts[1:])
         return within
 
@@ -362,10 +362,10 @@ class Columns:
 
 def numbers_of(values: pl.Series, known: pl.Series) -> Ints:
     """The index of each value in `known`, whose values are unique, or -1, (n,)."""
-    places = pl.DataFrame({"value": known}).with_row_index("place")
+    numbered = pl.DataFrame({"value": known}).with_row_index("number")
     frame = pl.DataFrame({"value": values}, schema={"value": pl.String})
-    joined = frame.join(places, on="value", how="left", maintain_order="left")
-    return joined["place"].cast(pl.Int64).fill_null(-1).to_numpy()
+    joined = frame.join(numbered, on="value", how="left", maintain_order="left")
+    return joined["number"].cast(pl.Int64).fill_null(-1).to_numpy()
 
 
 def times_of(timestamps: pl.Series) -> Floats:

@@ -100,9 +100,9 @@ class RequestColumns:
 
     def request(self, row: int) -> Request:
         """One of the requests."""
-        places = self.items[int(self.begins[row]) : int(self.ends[row])].tolist()
-        places += [int(self.extra_item[row])] if self.extra_item[row] >= 0 else []
-        history = tuple(map(self.item_ids.__getitem__, places))
+        positions = self.items[int(self.begins[row]) : int(self.ends[row])].tolist()
+        positions += [int(self.extra_item[row])] if self.extra_item[row] >= 0 else []
+        history = tuple(map(self.item_ids.__getitem__, positions))
         return Request(
             self.ids[row][0],
             query=None
@@ -155,8 +155,8 @@ class LazyRequests(Sequence[Request]):
     def relevant_counts(self, size: int) -> Ints:
         """The number of requests for which each of `size` items is relevant, (size,)."""
         columns = self.columns
-        places = slice_indices(columns.target_starts, columns.target_ends - columns.target_starts)
-        return np.bincount(columns.targets[places], minlength=size)
+        indices = slice_indices(columns.target_starts, columns.target_ends - columns.target_starts)
+        return np.bincount(columns.targets[indices], minlength=size)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -221,7 +221,7 @@ def _of_users(
     """Some of the requests of `recommendation_requests` as arrays."""
     events, trained = columns.events, columns.trained
     users = columns.trained_users[rows]
-    places, extra_item = events.of_split(split)[users], np.full(len(rows), -1)
+    indices, extra_item = events.of_split(split)[users], np.full(len(rows), -1)
     last = columns.trained_times[trained.ends[rows] - 1] if timed else None
     if split == TEST:
         validation = events.of_split(VALIDATION)[users]
@@ -238,9 +238,9 @@ def _of_users(
         extra_item=extra_item,
         excluding=exclude_seen,
         targets=events.items,
-        target_starts=places,
-        target_ends=places + 1,
-        times=events.times[places] if timed else None,
+        target_starts=indices,
+        target_ends=indices + 1,
+        times=events.times[indices] if timed else None,
         last_event_times=last,
     )
 

@@ -97,8 +97,8 @@ class _QueryRows(NamedTuple):
         # If the events have no times (NaN), the query may be later than a held-out event.
         rows = rows[np.isnan(times) | (times < first_held_out[queries.users[rows]])]
         users, counts = np.asarray(queries.users[rows], np.int64), np.diff(queries.starts)[rows]
-        places = slice_indices(queries.starts[rows], counts)
-        pairs = (np.repeat(users, counts) << 32) + queries.items[places]
+        indices = slice_indices(queries.starts[rows], counts)
+        pairs = (np.repeat(users, counts) << 32) + queries.items[indices]
         # Sorted lookups are several times as fast, since they read memory in order.
         order = np.argsort(pairs)
         kept = np.ones(len(pairs), dtype=bool)
@@ -107,7 +107,7 @@ class _QueryRows(NamedTuple):
         return _QueryRows(
             rows=rows,
             counts=np.bincount(np.repeat(np.arange(len(rows)), counts)[kept], minlength=len(rows)),
-            targets=queries.items[places[kept]],
+            targets=queries.items[indices[kept]],
             begins=events.starts[users] * (users >= 0),
             before=events.before(users, queries.times[rows]),
         )
