@@ -172,6 +172,21 @@ async def test_bad_input_is_named(path: str, body: dict[str, Any], says: str) ->
     assert says in answer.text
 
 
+@pytest.mark.parametrize("sent", ["application/x-www-form-urlencoded", "text/plain", ""])
+async def test_json_under_another_content_type_is_named(sent: str) -> None:
+    """`curl -d` sends JSON as the content of a form."""
+    async with served() as client:
+        headers = {"content-type": sent} if sent else {}
+        answer = await client.post("/search", content=b'{"query": "x"}', headers=headers)
+        other = await client.post(
+            "/search", content=b"[]", headers={"content-type": "application/json"}
+        )
+    said = answer.json()["detail"][0]["msg"]
+    assert answer.status_code == other.status_code == 422
+    assert said == f"the content type is '{sent}'; send content-type: application/json"
+    assert "valid dictionary" in other.json()["detail"][0]["msg"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

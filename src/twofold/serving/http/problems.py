@@ -52,8 +52,9 @@ def add_problem_handlers(app: FastAPI) -> None:
         return _problem(422, str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return _problem(422, [_without_input(each) for each in error.errors()])
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        sent = request.headers.get("content-type", "")
+        return _problem(422, [_described(each, sent) for each in error.errors()])
 
     @app.exception_handler(OverloadedError)
     async def overloaded(_: Request, error: OverloadedError) -> Response:
@@ -76,7 +77,12 @@ def _problem(status: int, detail: Any, headers: dict[str, str] | None = None) ->
     return Response(problem_body(detail), status, headers, media_type="application/json")
 
 
-def _without_input(error: dict[str, Any]) -> dict[str, Any]:
-    """The validation errors without the input itself, which may be large."""
+def _described(error: dict[str, Any], content_type: str) -> dict[str, Any]:
+    """A validation error without the input itself, which may be large.
+
+    A body whose content type is not JSON, as `curl -d` sends it, is read as text.
+    """
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "model_attributes_type" and "json" not in content_type.lower():
+        message = f"the content type is '{content_type}'; send content-type: application/json"
     return {"loc": error["loc"], "msg": message, "type": error["type"]}
