@@ -17,6 +17,8 @@ from twofold.training.config import PRESETS, TrainingConfig, as_config, require_
         (("colour=red",), "setting 'colour': does not exist; .*, max_steps, "),
         (("warmup=0.1",), "setting 'warmup_ratio': no longer exists"),
         (("max_steps=0",), "setting 'max_steps': Input should be greater than or equal to 1"),
+        (("max_history=100000000",), "setting 'max_history': Input should be less than or equal"),
+        (("max_query_tokens=1000000",), "setting 'max_query_tokens': Input should be less than"),
         (("warmup_ratio=0.1",), "no longer exists; give the .* as warmup_steps=N"),
         (("min_validations=3",), "no longer exists; .* leave it out"),
         (("max_steps",), "--set 'max_steps': write it as KEY=VALUE"),

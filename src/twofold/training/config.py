@@ -16,6 +16,9 @@ _log = logging.getLogger(__name__)
 
 Budget = Literal["quick", "standard", "paper"]
 
+_LONGEST = 100_000
+"""The largest length of a request, whose positions fit into memory."""
+
 
 class TrainingConfig(pydantic.BaseModel):
     """All settings of a training; its result depends on these, the data, the arm and the seed.
@@ -91,7 +94,10 @@ class TrainingConfig(pydantic.BaseModel):
         50, ge=10, description="number of beams in validations, for semantic IDs"
     )
     max_history: int = pydantic.Field(
-        200, ge=1, description="largest number of history items that the model reads"
+        200,
+        ge=1,
+        le=_LONGEST,
+        description="largest number of history items that the model reads",
     )
     item_text_queries: int = pydantic.Field(
         0,
@@ -107,6 +113,7 @@ class TrainingConfig(pydantic.BaseModel):
     max_query_tokens: int = pydantic.Field(
         64,
         ge=1,
+        le=_LONGEST,
         description="largest number of query tokens that the model reads; a fresh backbone with a "
         "text encoder reads the encoder's embedding alone",
     )
