@@ -88,14 +88,28 @@ def write_json(path: Path, value: Any) -> None:
     )
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; raises InputError with the path if it cannot be read."""
+def read_json(path: Path, remedy: str = "make it again") -> Any:
+    """Read a JSON file; raises InputError with the path and the remedy if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); make it again") from error
+        raise InputError(f"{path}: not readable as JSON ({error}); {remedy}") from error
+
+
+def read_object(path: Path, *keys: str, remedy: str) -> dict[str, Any]:
+    """Read a JSON file with an object that has these keys, among others.
+
+    Raises:
+        InputError: the file cannot be read, or has another value; with the path and the remedy.
+    """
+    value = read_json(path, remedy)
+    missing = [key for key in keys if key not in value] if isinstance(value, dict) else keys
+    if missing or not isinstance(value, dict):
+        lacks = f"has no {', '.join(missing)}" if missing else "is not a JSON object"
+        raise InputError(f"{path}: {lacks}; {remedy}")
+    return value
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import twofold
 from twofold import artifact
+from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 from twofold.studies.statistics.looks import looks_at, looks_end
 
@@ -45,3 +48,15 @@ def test_a_look_counts_though_the_study_was_killed_after_it(tmp_path: Path) -> N
     assert planned == [3, 5, 8, 12], "not a single look"
     artifact.write_json(folder.result, {"stamp": {"seeds": 5, "looks": [3, 5]}})
     assert folder.looks() == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("{", "not readable as JSON"), ("{}", "no stamp"), ("[]", "no stamp")]
+)
+def test_a_corrupt_result_is_refused_with_what_to_do(
+    tmp_path: Path, content: str, says: str
+) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.result.write_text(content)
+    with pytest.raises(InputError, match=rf"study\.json: .*{says}.*; remove it, and --resume"):
+        folder.looks()

@@ -140,7 +140,8 @@ class StudyFolder:
         file = self.looks_file
         looks = set(artifact.read_json(file)) if file.is_file() else set()
         if self.result.is_file():
-            stamp = artifact.read_json(self.result)["stamp"]
+            remedy = "remove it, and --resume writes it again"
+            stamp = artifact.read_object(self.result, "stamp", remedy=remedy)["stamp"]
             looks |= set(stamp.get("looks") or [stamp["seeds"]])
         return sorted(looks)
 

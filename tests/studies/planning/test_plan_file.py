@@ -79,6 +79,18 @@ def test_a_plan_without_another_key_is_refused_with_what_to_do(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "says"), [("{", "not readable as JSON"), ("[]", "is not a JSON object")]
+)
+def test_a_corrupt_plan_is_refused_with_what_to_do(
+    folder: StudyFolder, content: str, says: str
+) -> None:
+    _saved(folder, PLAN)
+    folder.plan.write_text(content)
+    with pytest.raises(InputError, match=rf"plan\.json: {says}.*; restore it, or give another"):
+        begin(folder, study_plan(), resume=True)
+
+
 def test_a_simulation_is_no_study(folder: StudyFolder) -> None:
     plan = SimulationPlan(
         source="simulate:popularity",

@@ -119,6 +119,26 @@ def test_a_folder_of_another_tuning_is_refused(
         _choose(catalog, tmp_path, quick_config, [{}])
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "has no identity, first_rung, trials"),
+        ('{"identity": {}, "trials": []}', "has no first_rung"),
+    ],
+)
+def test_a_corrupt_record_is_refused_with_what_to_do(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    content: str,
+    says: str,
+) -> None:
+    (tmp_path / "tuning.json").write_text(content)
+    with pytest.raises(InputError, match=rf"tuning\.json: {says}.*; remove it to try the recipes"):
+        _choose(catalog, tmp_path, quick_config, [{}, {"dropout": 0.3}])
+
+
 def test_a_tuning_of_an_earlier_release_keeps_its_recipes(
     catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
 ) -> None:

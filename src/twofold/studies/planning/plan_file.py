@@ -41,7 +41,8 @@ class SavedPlan:
         """
         if not file.is_file():
             return None
-        content = {**cls.ADDED_KEYS, **artifact.read_json(file)}
+        remedy = "restore it, or give another folder"
+        content = {**cls.ADDED_KEYS, **artifact.read_object(file, remedy=remedy)}
         names = [field.name for field in fields(cls)]
         if missing := ", ".join(name for name in sorted(names) if name not in content):
             raise InputError(

@@ -171,7 +171,8 @@ class _Trials:
         """The content of an interrupted tuning's `tuning.json`; empty if there is none."""
         if not self._file.is_file():
             return {}
-        kept: dict[str, Any] = artifact.read_json(self._file)
+        keys, remedy = ("identity", "first_rung", "trials"), "remove it to try the recipes again"
+        kept = artifact.read_object(self._file, *keys, remedy=remedy)
         before = kept["identity"]
         if len(before["recipes"]) == len(self._recipes):
             before = {**before, "recipes": self._identity["recipes"]}
