@@ -486,10 +486,10 @@ CHECKS: dict[str, tuple[str, Callable[[int], Checks]]] = {
     "folds": ("Coverage if each seed has another fold", folds),
     "gained": ("What do folds gain?", gained),
     "errors": ("How often does a verdict report an effect that does not exist?", errors),
-    "borders": ("How often is a verdict false at the limit of its hypothesis?", borders),
-    "ranks": ("Is a contradiction between the first ranks and the others reported?", ranks),
+    "borders": ("How often is a verdict false at the boundary of its hypothesis?", borders),
+    "ranks": ("Are opposite effects at the first ranks and at later ones reported?", ranks),
     "looks": ("What do interim looks cost?", looks),
-    "growing": ("What does it cost to look before the end, where seeds have folds?", growing),
+    "growing": ("What do interim looks cost if seeds have folds?", growing),
     "plans": ("Is the recommended number of seeds or requests enough?", plans),
     "plans_of_folds": ("Is it enough where seeds have folds?", plans_of_folds),
     "degenerate": ("Do tables that cannot decide ever decide?", degenerate),
@@ -547,7 +547,7 @@ def main() -> None:
             "simulated scores (benchmarks/simulated_scores.py), the verdict as a study gives it; "
             "square brackets: Clopper and Pearson, 95 %"
         )
-        seeds = f"{arguments.draws:,} studies a row, fewer where the column says so"
+        seeds = f"{arguments.draws:,} studies for each row, or the number in its column"
         title = "Made scores with a known truth"
         run = describe_run(arguments.publish, title, tables, seeds=seeds, protocol=protocol)
         publish_run("calibration", run)

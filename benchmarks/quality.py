@@ -38,8 +38,8 @@ from twofold.training.config import PRESETS, TrainingConfig, resolve_config, sen
 from twofold.training.tuning.recipes import recipes_to_try
 
 PROTOCOL = (
-    "test requests, full catalog, nothing sampled; recommendation by each user's last event, seen "
-    "items filtered; 95 % intervals over requests and, from three seeds on, seeds; every baseline "
+    "test requests, full catalog, no sampled negatives; recommendation by each user's last event, "
+    "seen items filtered; 95 % intervals over requests and, from three seeds on, seeds; every baseline "
     "tuned on validation"
 )
 

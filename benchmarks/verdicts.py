@@ -49,13 +49,13 @@ def _verdicts(result: StudyResult) -> Iterator[dict[str, Cell]]:
                 "task": task,
                 "measure": measure,
                 "joint": means[0],
-                "own model": means[1],
-                "trained as long": means[2],
-                "joint - own": _cell(verdict.contrasts["plain"]),
-                "joint - as long": _cell(verdict.contrasts["control"]),
-                "joint - own, nDCG@10": _at_the_top(verdict),
+                "single-task model": means[1],
+                "step-matched control": means[2],
+                "joint - single-task": _cell(verdict.contrasts["plain"]),
+                "joint - step-matched": _cell(verdict.contrasts["control"]),
+                "joint - single-task, nDCG@10": _at_the_top(verdict),
                 "verdict": f"{'provisionally: ' * verdict.provisional}{verdict.verdict}",
-                "would decide": _needed(verdict),
+                "needed for a verdict": _needed(verdict),
                 "forecast": _forecast(result, answer, task),
             }
 
@@ -70,7 +70,7 @@ def _at_the_top(verdict: TaskVerdict) -> Cell:
 
 
 def _needed(verdict: TaskVerdict) -> str:
-    """Seeds and requests with which four of five studies would decide; empty where this one did."""
+    """Seeds and requests that would give a verdict in 80 % of studies; empty if this one has it."""
     if verdict.verdict != "not enough data" or verdict.needed is None:
         return ""
     needed = verdict.needed.model_dump()
@@ -101,23 +101,23 @@ def _claims(result: StudyResult) -> Iterator[dict[str, Cell]]:
         other, arms = other_task(task), popularity[task].arms
         yield {
             "task": task,
-            "claim": "H1: joint's answers are nearer to the popularity in test",
-            "measured": "KL(test, top 30), own model / joint",
+            "claim": "H1: the popularity of joint's rankings is nearer to the test's",
+            "measured": "KL(test, top 30), single-task model / joint",
             "value": " / ".join(f"{arms[arm].divergence.mean:.3f}" for arm in (task, "joint")),
         }
         cosines = representation.cosines[_ONLY_OTHER[task]]
         if cosines is not None:
             yield {
                 "task": task,
-                "claim": f"H2: items that only {other} joins come nearer",
-                "measured": "cosine above matched pairs, joint minus own model",
+                "claim": f"H2: items that co-occur only in {other} come nearer",
+                "measured": "cosine minus that of matched pairs, joint - single-task model",
                 "value": _cell(cosines.joint_minus[task]),
             }
         cases = wins[task]
         yield {
             "task": task,
-            "claim": f"H2: what joint wins, {other} knew",
-            "measured": f"share by pairs that only {other} knows: won / lost / won by chance",
+            "claim": f"H2: the pairs of won requests co-occur in {other}",
+            "measured": f"share with a pair that is only in {other}: won / lost / won by chance",
             "value": f"{_share(cases.won.linked)} / {_share(cases.lost.linked)} / "
             f"{_share(cases.won.by_chance)}",
         }
