@@ -39,8 +39,8 @@ from twofold.training.tuning.recipes import recipes_to_try
 
 PROTOCOL = (
     "test requests, full catalog, no sampled negatives; recommendation by each user's last event, "
-    "seen items filtered; 95 % intervals over requests and, from three seeds on, seeds; every baseline "
-    "tuned on validation"
+    "seen items filtered; 95 % intervals over requests and, from three seeds on, seeds; every "
+    "baseline tuned on validation"
 )
 
 
