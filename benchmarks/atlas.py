@@ -339,7 +339,7 @@ def figure(every: Atlas, marks: Mapping[str, PreparedDataset]) -> Figure:
             axis.text(value, high, Path(label).name, rotation=90, va="top", ha="right", fontsize=7)
         plots.title(axis, task)
         axis.set_xlabel(_AXES[name], fontsize=8)
-        axis.set_ylabel("joint − alone, %", fontsize=8)
+        axis.set_ylabel("joint − plain, %", fontsize=8)
     plots.legend(axes[0])
     return drawn
 

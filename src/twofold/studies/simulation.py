@@ -352,7 +352,7 @@ def _figure(result: Mapping[str, Any]) -> "Figure":
     if points[0]["ceiling"] is not None:
         ceiling = [point["ceiling"] for point in points]
         left.plot(levels, ceiling, "--", color=plots.INK, label="Bayes-optimal")
-    left.set_ylim(bottom=0)
+    left.set_ylim(bottom=0, top=1.05 * left.get_ylim()[1])
     left.set_ylabel(f"{result['primary']} in {helped}")
     right.set_ylabel(result["mechanism"])
     for axis in (left, right):
