@@ -34,6 +34,14 @@ def test_a_changed_file_is_refused(catalog: PreparedDataset, tmp_path: Path) -> 
         load_dataset(tmp_path / "out")
 
 
+def test_a_copy_without_the_manifest_is_no_source(catalog: PreparedDataset, tmp_path: Path) -> None:
+    """Its tables would be read as if they were not split."""
+    save_dataset(catalog, tmp_path / "prepared")
+    (tmp_path / "prepared" / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"no manifest\.json, .*; copy the whole folder"):
+        load_dataset(tmp_path / "prepared")
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -26,6 +26,7 @@ from twofold.training_examples import Examples
 
 KIND = "dataset"
 
+_REPORT = "data_report.json"
 _COLUMNS = "columns"
 """The folder of the arrays within a prepared folder."""
 _EMPTY = 128
@@ -64,6 +65,11 @@ def load_dataset(
         if cutoff is not None:
             _require_cutoff(prepared, cutoff, folder)
         return prepared
+    if folder is not None and (folder / _REPORT).is_file():
+        raise InputError(
+            f"{folder}: has a data report but no {artifact.MANIFEST}, so it is an incomplete copy "
+            f"of a prepared dataset; copy the whole folder, or prepare its source again"
+        )
     # Imported here, since most commands work on a prepared folder.
     from twofold.data.sources import read_source
     from twofold.tasks.split import split_dataset
@@ -103,7 +109,7 @@ def save_dataset(
         if dataset.left_out.height:
             dataset.left_out.write_ndjson(folder / LEFT_OUT_FILE)
         report = {**data_report(dataset), **(more or {})}
-        artifact.write_json(folder / "data_report.json", report)
+        artifact.write_json(folder / _REPORT, report)
         (folder / "data_report.md").write_text(report_text(report), encoding="utf-8")
 
 
@@ -167,7 +173,7 @@ class StoredTables:
         given = artifact.read_json(self.folder / artifact.MANIFEST)["config"]["protocol"]
         if SplitProtocol(**given) != protocol:
             return None
-        known: str = artifact.read_json(self.folder / "data_report.json")["digest"]
+        known: str = artifact.read_json(self.folder / _REPORT)["digest"]
         return known
 
     def __getstate__(self) -> dict[str, Any]:
