@@ -71,20 +71,28 @@ def test_train_then_ask(write_folder: WriteFolder, tmp_path: Path) -> None:
     assert {answer["item_id"] for answer in user} == {"c", "d", "e"}
 
 
-def test_unknown_ids_are_left_out_wherever_a_source_is_read(
+def test_what_is_left_out_is_said_wherever_a_source_is_read(
     write_folder: WriteFolder, tmp_path: Path
 ) -> None:
-    folder, model = write_folder(interactions=INTERACTIONS + "u9,zz,5\n"), tmp_path / "model"
+    twice = INTERACTIONS + INTERACTIONS.splitlines(keepends=True)[-1]
+    folder, model = write_folder(interactions=twice + "u9,zz,5\n"), tmp_path / "model"
     small = ("--backbone", "decoder:tiny", "--set", "max_steps=2", "--set", "patience=9")
     refused = run_here("train", folder, "--out", model, *small)
     assert refused.returncode == 2
     assert "leave them out with --skip-unknown" in refused.stderr
     skip = (folder, "--skip-unknown")
     trained = run_here("train", *skip, "--out", model, *small)
-    said = f"left out: 1 row with unknown ids; the first: {folder}/interactions.csv line 16: "
-    assert said + "item_id 'zz' is not in the table items" in trained.stderr
+    said = f"note: {folder}/interactions.csv line 17: item_id 'zz' is not in the table items (1 row"
+    copy = f"note: {folder}/interactions.csv line 16: user "
+    assert said in trained.stderr
+    assert copy in trained.stderr
     scored = run_here("evaluate", model, *skip, "--out", tmp_path / "scores")
-    assert (scored.returncode, said in scored.stderr) == (0, True), scored.stderr
+    assert scored.returncode == 0, scored.stderr
+    assert [line[: len(copy)] for line in scored.stderr.splitlines()].count(copy) == 1
+    assert said in scored.stderr
+    run_here("prepare", *skip, "--out", tmp_path / "prepared")
+    scored = run_here("evaluate", model, tmp_path / "prepared", "--out", tmp_path / "again")
+    assert (scored.returncode, scored.stderr) == (0, ""), "its report has the notes"
     data = _prepared(str(folder), tmp_path / "dataset", skip_unknown=True)
     assert data.digest == load_dataset(folder, skip_unknown=True).digest
     assert "'zz'" in (tmp_path / "dataset" / "left_out.jsonl").read_text()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twofold.cli.options import Device, Json, Out, SkipUnknown, print_left_out
+from twofold.cli.options import Device, Json, Out, SkipUnknown, print_notes
 from twofold.records import InputError, Retriever
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def evaluate_model(
 
     retriever = load_model(model, device)
     data = load_dataset(dataset, skip_unknown=skip_unknown)
-    print_left_out(data)
+    print_notes(data, dataset)
     if data.digest != retriever.model.stamp.data:
         raise InputError(
             f"{dataset}: is not the dataset and split that {model} was trained on, so the model "

@@ -125,14 +125,15 @@ SkipUnknown = Annotated[
 ]
 
 
-def print_left_out(data: "PreparedDataset") -> None:
-    """Print on stderr how many rows `--skip-unknown` left out, as no output folder lists them."""
-    if not data.left_out.height:
-        return
-    file, line, reason = data.left_out.row(0)
-    place = file if line is None else f"{file} line {line}"
-    count = f"{data.left_out.height:,} row{'' if data.left_out.height == 1 else 's'}"
-    print(f"left out: {count} with unknown ids; the first: {place}: {reason}", file=sys.stderr)
+def print_notes(data: "PreparedDataset", source: str) -> None:
+    """Print on stderr what was left out or assumed when the source was read; a prepared folder has
+    these notes in its report.
+    """
+    from twofold import artifact
+
+    if not artifact.is_complete(Path(source)):
+        for note in data.notes:
+            print(f"note: {note}", file=sys.stderr)
 
 
 def parse_tune(value: str | None) -> int | None:

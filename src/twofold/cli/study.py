@@ -23,7 +23,7 @@ from twofold.cli.options import (
     TextEncoder,
     Tune,
     parse_tune,
-    print_left_out,
+    print_notes,
 )
 from twofold.cli.study_options import (
     Baselines,
@@ -168,7 +168,7 @@ def _prepared(source: str, place: Path, skip_unknown: bool) -> "PreparedDataset"
     from twofold.tasks.storage import load_dataset, save_dataset
 
     data = load_dataset(source, skip_unknown=skip_unknown)
-    print_left_out(data)
+    print_notes(data, source)
     if artifact.is_complete(Path(source)):
         return data
     if not artifact.is_complete(place):

@@ -23,7 +23,7 @@ from twofold.cli.options import (
     Threads,
     Tune,
     parse_tune,
-    print_left_out,
+    print_notes,
 )
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def train(
         with processes.entered(artifact.claim(out)):
             data = processes.on_every_rank(lambda: load_dataset(dataset, skip_unknown=skip_unknown))
             if not processes.rank:
-                print_left_out(data)
+                print_notes(data, dataset)
             retriever = _trainer(recipes, budget)(
                 data,
                 arm,
