@@ -78,11 +78,10 @@ def serve(
 
 def _folders(model: Path | None, study: Path | None) -> dict[str, Path]:
     """Model folders by the names under which they are served."""
-    if (model is None) == (study is None):
-        raise InputError("serve: give either a model folder or --study DIR")
-    if model is not None:
+    if model is not None and study is None:
         return {model.resolve().name: model}
-    assert study is not None
+    if model is not None or study is None:
+        raise InputError("serve: give either a model folder or --study DIR")
     from twofold.studies.folder import StudyFolder
 
     folders = {arm: StudyFolder(study).model(arm, 0) for arm in _ARMS}
