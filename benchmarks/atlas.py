@@ -6,18 +6,21 @@
 
 `collect` draws one world after another, trains three tiny arms in each (`search`,
 `recommendation`, `joint`) and appends a line to the file; started again, it resumes where it
-stopped. About ten seconds of processor time a world. The single-task arms train on after they have
-converged and return to their best checkpoint, so that each is its own step-matched control;
-`joint` is judged for each task at its best checkpoint of that task, as a study does.
+stopped. About ten seconds of processor time a world. `--seed` trains the same worlds with another
+seed. The single-task arms train on after they have converged and return to their best checkpoint,
+so that each is its own step-matched control; `joint` is judged for each task at its best checkpoint
+of that task, as a study does.
 
 `fit` learns from the features of the data alone whether joint helps (by at least 5 % of the primary
-measure), hurts, or neither; says what the forecasts of worlds that were not learned from are worth;
-and writes the coefficients into the package, fitted on all. `draw` writes docs/images/atlas.svg.
+measure, in the mean of the seeds), hurts, or neither; prints how often the forecasts of worlds that
+were not learned from are right, and how often two seeds of a world agree; and writes the
+coefficients into the package, fitted on all. `draw` writes docs/images/atlas.svg.
 """
 
 import argparse
 import json
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,8 +99,8 @@ def settings(has_text: bool, steps: int) -> TrainingConfig:
     return resolve_config("quick", settings=own)
 
 
-def measured(number: int) -> dict[str, Any]:
-    """One line of the atlas: the world, and the scores of each arm."""
+def measured(number: int, seed: int) -> dict[str, Any]:
+    """One line of the atlas: the world, the seed of the trainings, and the scores of each arm."""
     begun, values = time.process_time(), parameters(number)
     dataset = load_dataset(source({**values, "tests": TESTS}))
     judged = test_requests(dataset, values)
@@ -110,6 +113,7 @@ def measured(number: int) -> dict[str, Any]:
                 NAMED_ARMS[name],
                 out=Path(folder) / name,
                 config=settings(values["text"] > 0, steps),
+                seed=seed,
                 device="cpu",
                 threads=1,
                 histories=False,
@@ -126,7 +130,8 @@ def measured(number: int) -> dict[str, Any]:
                 scores[task][name]["steps"] = [best, stamp.steps]
     tasks = {task: _compared(scores[task], task) for task in TASKS}
     seconds = round(time.process_time() - begun, 1)
-    return {"world": number, "source": source(values), "seconds": seconds, "tasks": tasks}
+    line = {"world": number, "seed": seed, "source": source(values)}
+    return {**line, "seconds": seconds, "tasks": tasks}
 
 
 def test_requests(
@@ -174,12 +179,12 @@ def known(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, path.read_text().splitlines())
 
 
-def collect(path: Path, worlds: int, first: int) -> None:
-    """Add the worlds that the file lacks."""
-    done = {line["world"] for line in known(path)}
+def collect(path: Path, worlds: int, first: int, seed: int) -> None:
+    """Add the worlds that the file lacks with this seed."""
+    done = {line["world"] for line in known(path) if line["seed"] == seed}
     for number in range(first, first + worlds):
         if number not in done:
-            line = measured(number)
+            line = measured(number, seed)
             with path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
@@ -192,36 +197,56 @@ class Atlas:
     Attributes:
         worlds: the number of each row's world, (W,).
         values: the features, (W, F).
-        changes: log of joint's primary measure over that of the task alone, (W,).
+        changes: log of joint's primary measure over that of the task alone, the mean of the
+            seeds, (W,).
+        agreement: the share of rows with one outcome for each of the first two seeds; NaN with one.
     """
 
     worlds: Ints
     values: Floats
     changes: Floats
+    agreement: float = math.nan
 
     @property
     def outcomes(self) -> Ints:
         """The place of each row's outcome in `OUTCOMES`, (W,)."""
-        helps, hurts = np.log(1 + SESOI_SHARE), np.log(1 - SESOI_SHARE)
-        return np.where(self.changes > helps, 0, np.where(self.changes < hurts, 2, 1))
+        return outcomes_of(self.changes)
 
     def of(self, chosen: Any) -> "Atlas":
         """Some of the rows."""
         return Atlas(self.worlds[chosen], self.values[chosen], self.changes[chosen])
 
 
+def outcomes_of(changes: Floats) -> Ints:
+    """The place in `OUTCOMES` of each change."""
+    helps, hurts = np.log(1 + SESOI_SHARE), np.log(1 - SESOI_SHARE)
+    return np.where(changes > helps, 0, np.where(changes < hurts, 2, 1))
+
+
 def atlas(path: Path) -> Atlas:
     """The worlds of a file with their features, which are found anew."""
-    worlds, values, changes = [], [], []
+    seeds: dict[int, list[dict[str, Any]]] = {}
     for line in known(path):
-        dataset = load_dataset(line["source"])
+        seeds.setdefault(line["world"], []).append(line)
+    worlds, values, changes, alike = [], [], [], []
+    for number, lines in sorted(seeds.items()):
+        dataset = load_dataset(lines[0]["source"])
         measure = str(primary_measure(len(dataset.catalog), None))
         for task in TASKS:
-            row = line["tasks"][task][measure]
-            worlds.append(line["world"])
+            worlds.append(number)
             values.append(features(dataset, task, text=any(dataset.catalog.texts)))
-            changes.append(np.log(max(row["joint"], 1e-4) / max(row["alone"], 1e-4)))
-    return Atlas(np.array(worlds), np.array(values), np.array(changes))
+            of_seeds = np.array([_change(line["tasks"][task][measure]) for line in lines])
+            changes.append(of_seeds.mean())
+            if len(lines) > 1:
+                first, second = outcomes_of(of_seeds)[:2]
+                alike.append(first == second)
+    agreement = float(np.mean(alike)) if alike else math.nan
+    return Atlas(np.array(worlds), np.array(values), np.array(changes), agreement)
+
+
+def _change(row: Mapping[str, float]) -> float:
+    """Log of joint's mean over that of the task alone."""
+    return float(np.log(max(row["joint"], 1e-4) / max(row["alone"], 1e-4)))
 
 
 def fitted(known: Atlas, strength: float, worth: Worth) -> Coefficients:
@@ -283,6 +308,7 @@ def fit(path: Path, out: Path) -> None:
     )
     out.write_text(fitted(every, strength, worth).model_dump_json(indent=1) + "\n")
     print(f"{worth!r}\nstrength {strength}: Brier by strength {scored}")
+    print(f"two seeds of a world have one outcome in {every.agreement:.2f}")
     for row, task in enumerate(TASKS):
         own = every.outcomes[row::2]
         right = (chances[row::2].argmax(axis=1) == own).mean()
@@ -352,6 +378,7 @@ def main() -> None:
     collecting.add_argument("path", type=Path)
     collecting.add_argument("--worlds", type=int, default=400)
     collecting.add_argument("--first", type=int, default=0)
+    collecting.add_argument("--seed", type=int, default=0, help="of the trainings")
     fitting = commands.add_parser("fit")
     fitting.add_argument("path", type=Path)
     fitting.add_argument("--out", type=Path, default=_SHIPPED)
@@ -363,7 +390,7 @@ def main() -> None:
     if given.command == "collect":
         logging.disable(logging.WARNING)
         torch.set_num_threads(1)
-        collect(given.path, given.worlds, given.first)
+        collect(given.path, given.worlds, given.first, given.seed)
     elif given.command == "fit":
         fit(given.path, given.out)
     else:

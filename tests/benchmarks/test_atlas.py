@@ -61,15 +61,24 @@ def test_a_world_is_measured_and_not_again(
     monkeypatch.setattr(script, "TESTS", 60)
     monkeypatch.setattr(script, "_STEPS", {"search": 6, "recommendation": 6, "joint": 8})
     path = tmp_path / "worlds.jsonl"
-    script.collect(path, 1, 3)
+    script.collect(path, 1, 3, seed=0)
     (line,) = map(json.loads, path.read_text().splitlines())
     assert line["world"] == 3
     for task in ("search", "recommendation"):
         row = line["tasks"][task]["Recall@10"]
         assert 0 <= row["alone"] <= 1
         assert row["error"] >= 0
-    script.collect(path, 1, 3)
+    script.collect(path, 1, 3, seed=0)
     assert len(path.read_text().splitlines()) == 1
-    every = script.atlas(path)
-    assert every.values.shape == (2, len(FEATURES))
+    alone = script.atlas(path)
+    assert alone.values.shape == (2, len(FEATURES))
+    script.collect(path, 1, 3, seed=1)
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert first["tasks"] != second["tasks"]
+    path.write_text(json.dumps(second) + "\n")
+    other, both = script.atlas(path), tmp_path / "both.jsonl"
+    both.write_text("\n".join(map(json.dumps, (first, second))) + "\n")
+    every = script.atlas(both)
+    assert every.changes == pytest.approx((alone.changes + other.changes) / 2)
+    assert every.agreement == np.mean(alone.outcomes == other.outcomes)
     capsys.readouterr()
