@@ -26,12 +26,22 @@ def test_worlds_are_functions_of_their_seed() -> None:
         ("simulate:popularity:helped=both", "helped='both': is recommendation or search"),
         ("simulate:latent-search-helps:rho=2", "rho=2.0: must lie between 0 and 1"),
         ("simulate:taste:strength=2", "strength=2.0: must lie between 0 and 1"),
+        ("simulate:catalog:users=-5", "users=-5: must be at least 1"),
+        ("simulate:catalog:queries=0", "queries=0: must be at least 1"),
+        ("simulate:mixed:seed=-1", "seed=-1: must be at least 0"),
+        ("simulate:popularity:items=2", "items=2: must be at least 3"),
+        ("simulate:mixed:groups=1", "groups=1: each must be at least 2"),
+        ("simulate:catalog:films=29", "films=29: must be at least 30"),
         ("simulate:latent-recommendation-helps:rho=-1", "rho=-1.0: must lie between 0 and 1"),
     ],
 )
 def test_mistakes_are_named(source: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_source(source)
+
+
+def test_the_smallest_catalog_has_a_film_for_each_event_of_a_user() -> None:
+    assert len(load_dataset("simulate:catalog:films=30,users=40,queries=20").catalog) == 30
 
 
 def test_tables_name_their_world() -> None:

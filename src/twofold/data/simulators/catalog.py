@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from twofold.data.simulators.world import Frames
-from twofold.records import Floats, Ints
+from twofold.records import Floats, InputError, Ints
 
 _GENRES = {
     "science fiction": ("Orbital", "Quantum", "Distant", "Silver"),
@@ -35,6 +35,8 @@ _THEMES = {
     "time travel": ("Clock", "Yesterday", "Paradox"),
     "music": ("Melody", "Concert", "Violin"),
 }
+_MOST_EVENTS = 30
+"""The largest number of events of a user, each with another film."""
 _MOODS = ("slow", "funny", "dark", "classic", "quiet", "fast")
 
 
@@ -42,13 +44,18 @@ def catalog(films: int = 480, users: int = 1600, queries: int = 1100, seed: int 
     """The film catalog: events and clicks are drawn by popularity (Zipf, exponent 0.7) times fit.
 
     Args:
-        films: size of the catalog; genres and themes are drawn for each film.
+        films: size of the catalog, at least 30; genres and themes are drawn for each film.
         users: each has two favourite genres and 6 to 30 events, none repeated.
         queries: each has words for a theme, a genre, a mood or two of them, and 1 to 8 relevant
             items. Few are for training (3 in 11) and many for testing (6 in 11), as in a busy shop
             with a new search function, so that search can learn from the other task.
         seed: the random seed.
+
+    Raises:
+        InputError: there are fewer films than a user may have events.
     """
+    if films < _MOST_EVENTS:
+        raise InputError(f"films={films}: must be at least {_MOST_EVENTS}")
     rng = np.random.default_rng(seed)
     genre, theme, mood = (rng.integers(n, size=films) for n in (8, 10, 6))
     popularity = np.asarray((1.0 + rng.permutation(films)) ** -0.7, dtype=np.float64)
@@ -93,7 +100,7 @@ def _events(
         left = popularity * likes[genre]
         time = 1_600_000_000 + int(rng.integers(10**7))
         previous = -1
-        for _ in range(rng.integers(6, 31)):
+        for _ in range(rng.integers(6, _MOST_EVENTS + 1)):
             # Films with the theme of the previous film have eight times the weight.
             fit = left if previous < 0 else left * np.where(theme == theme[previous], 8.0, 1.0)
             previous = int(rng.choice(len(fit), p=fit / fit.sum()))

@@ -55,6 +55,8 @@ def mixed(
     for name, share in (("overlap", overlap), ("tilt", tilt), ("agreement", agreement)):
         if not 0 <= share <= 1:
             raise InputError(f"{name}={share}: must lie between 0 and 1")
+    if min(items, groups) < 2:
+        raise InputError(f"items={items}, groups={groups}: each must be at least 2")
     rng = np.random.default_rng(seed)
     world = _world(rng, items, groups, overlap, tilt, agreement, zipf)
     rows: list[tuple[str, str]] = []

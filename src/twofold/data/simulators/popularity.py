@@ -39,6 +39,8 @@ def popularity(
     """
     if helped not in ("recommendation", "search"):
         raise InputError(f"helped='{helped}': is recommendation or search")
+    if items < 3:
+        raise InputError(f"items={items}: must be at least 3")
     rng = np.random.default_rng(seed)
     tested = zipf_distribution(items)
     other = distribution_at_divergence(tested, kl)

@@ -65,4 +65,7 @@ def _parameters(name: str, given: str) -> dict[str, Any]:
             values[key] = type(defaults[key])(value)
         except ValueError as error:
             raise InputError(f"simulate:{name}: {key}='{value}' is not a number") from error
+        least = 0 if key == "seed" else 1
+        if isinstance(values[key], int) and values[key] < least:
+            raise InputError(f"simulate:{name}: {key}={values[key]}: must be at least {least}")
     return values
