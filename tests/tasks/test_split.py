@@ -152,3 +152,11 @@ def test_queries_without_a_split_among_others_are_split_by_hash_with_a_note(
     for text in (given.replace(",test", ","), all_given):
         folder = write_folder(str(len(text)), queries="query_id,text,split\n" + text, qrels=qrels)
         assert not any("names no split" in note.problem for note in load_dataset(folder).notes)
+
+
+def test_data_of_which_nothing_is_left_are_refused_with_the_reason(
+    write_folder: WriteFolder,
+) -> None:
+    folder = write_folder(interactions=None, qrels="query_id,item_id,relevance\nq1,a,0\nq2,b,-1\n")
+    with pytest.raises(InputError, match=r"is left \(.*qrels\.csv line 2: relevance 0 judges .*\)"):
+        load_dataset(folder)

@@ -54,7 +54,10 @@ def split_dataset(
     protocol = SplitProtocol(split, time, seen)  # type: ignore[arg-type]
     queries, notes = split_queries(dataset, protocol)
     if not queries.height and not dataset.interactions.height:
-        raise InputError(f"{source}: no interaction, and no query with a relevant item, is left")
+        why = f" ({dataset.notes[0]})" if dataset.notes else ""
+        raise InputError(
+            f"{source}: no interaction, and no query with a relevant item, is left{why}; add some"
+        )
     interactions = split_interactions(dataset, protocol)
     unused = [] if time is None else unused_events(interactions, time)
     return PreparedDataset(
