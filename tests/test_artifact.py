@@ -1,6 +1,7 @@
 """Folders with a manifest: whole or not there."""
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -135,6 +136,45 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pat
             raise AssertionError(out)
     with pytest.raises(InputError, match="is a file"):
         artifact.require_absent(Path(os.devnull))
+
+
+def test_a_full_disk_keeps_the_file_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study that a full disk stopped resumes; half of its study.json could not be read."""
+    file = tmp_path / "study.json"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for before in (None, {"a": 1}):
+        if before:
+            artifact.write_json(file, before)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match="No space left"):
+                artifact.write_json(file, {"b": 2})
+        assert [path.name for path in tmp_path.iterdir()] == (["study.json"] if before else [])
+    assert artifact.read_json(file) == {"a": 1}
+
+
+def test_a_full_disk_is_no_reason_for_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line says to free some space and to resume, as the folder may have results."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        with pytest.raises(OSError, match="No space left"), artifact.claim(tmp_path / "out"):
+            raise AssertionError
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)  # of the process's number, which only a message shows
+        with artifact.claim(tmp_path / "out"):
+            pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:

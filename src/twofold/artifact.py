@@ -25,6 +25,8 @@ from twofold.records import InputError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The errors of a full disk, or of a full quota."""
 _RECORDED = (
     "twofold",
     "faiss-cpu",
@@ -81,11 +83,9 @@ def _digests(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` with sorted keys, so that equal content gives equal bytes."""
-    path.write_text(
-        json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
-        encoding="utf-8",
-    )
+    """Write `value` by `replace_file`; its keys are sorted, so equal content gives equal bytes."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    replace_file(path, f"{text}\n".encode())
 
 
 def read_json(path: Path, remedy: str = "make it again") -> Any:
@@ -113,13 +113,19 @@ def read_object(path: Path, *keys: str, remedy: str) -> dict[str, Any]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` to `path`; a reader sees the old file or the complete new one."""
+    """Write `content` to `path`; a reader sees the old file or the complete new one, also after a
+    full disk.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
@@ -207,6 +213,8 @@ def claim(out: Path) -> Iterator[Path]:
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+        if error.errno in FULL:
+            raise  # another folder would not continue what is in this one
         raise InputError(
             f"{out}: cannot be written ({error.strerror}); give another folder"
         ) from error
@@ -260,8 +268,9 @@ def _locked(out: Path) -> int:
             return lock  # a file system without locks
         # The process that had the lock may have removed the file since it was opened.
         if _is_still(path, lock):
-            os.ftruncate(lock, 0)
-            os.write(lock, f"{os.getpid()}\n".encode())
+            with contextlib.suppress(OSError):  # on a full disk, the number is missing
+                os.ftruncate(lock, 0)
+                os.write(lock, f"{os.getpid()}\n".encode())
             return lock
         os.close(lock)
 
