@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from twofold.data.checks import first_true
@@ -81,6 +82,8 @@ def _as_text(
             name, fractions = column.name, column.cast(pl.Float64)
             whole, more = whole_ids(str(path), name, fractions, lines, "row", largest_whole(dtype))
             column, notes = whole if more else column, notes + more
+        elif column.name.strip() == "timestamp":
+            notes += _rounded(path, column)
         return column.cast(pl.String), notes
     if dtype.is_nested():
         return column_as_text(str(path), column.name, column.to_list(), lines, unit="row")
@@ -93,6 +96,18 @@ def _as_text(
     except pl.exceptions.PolarsError:
         return None, [no_text_note(str(path), column.name, str(dtype))]
     return text.set(text == "", None), []
+
+
+def _rounded(path: Path, times: pl.Series) -> list[Note]:
+    """A note if times are floats so short that they are rounded to more than a whole number."""
+    row = first_true((times.abs() > largest_whole(times.dtype)).fill_null(False))
+    if row is None or times.dtype == pl.Float64:
+        return []
+    kind = str(times.dtype).lower()
+    step = float(np.spacing(np.array(times[row], dtype=kind)))
+    problem = f"timestamp {times[row]:.0f} is a {kind}, which has steps of {step:,.0f} there"
+    remedy = "write the column as integers or float64 before it is rounded"
+    return [Note(len(times), f"{path} row {row + 1}", problem, remedy, "time", "read as it stands")]
 
 
 def _with_numbers_only(path: Path, column: pl.Series) -> tuple[pl.Series, list[Note]]:
