@@ -128,3 +128,9 @@ def test_a_killed_process_lets_go_of_the_log_and_loses_nothing(tmp_path: Path) -
     kept = [int(change.items[0]["item_id"]) for change in _again(tmp_path)]
     assert kept == list(range(len(kept)))
     assert len(kept) > acknowledged
+
+
+def test_a_file_is_no_state_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: is a file; give a folder for the changes"):
+        ChangeLog(tmp_path / "file")

@@ -47,10 +47,12 @@ class ChangeLog:
         folder: the state folder; it is created if it does not exist.
 
     Raises:
-        InputError: another process has locked it, or a line is damaged.
+        InputError: it is a file, another process has locked it, or a line is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file; give a folder for the changes of the catalog")
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
         # Unbuffered: after an error of a full disk, nothing must be written later.
