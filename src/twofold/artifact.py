@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -25,7 +26,7 @@ from twofold.records import InputError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a full disk, or of a full quota."""
 _RECORDED = (
     "twofold",
@@ -196,6 +197,7 @@ def claim(out: Path) -> Iterator[Path]:
 
     Raises:
         InputError: another process writes the folder, or it cannot be written.
+        OSError: the disk is full.
     """
     out, mine = real(out), threading.get_ident()
     key = out.absolute()
@@ -213,7 +215,7 @@ def claim(out: Path) -> Iterator[Path]:
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        if error.errno in FULL:
+        if error.errno in FULL_DISK:
             raise  # another folder would not continue what is in this one
         raise InputError(
             f"{out}: cannot be written ({error.strerror}); give another folder"
@@ -228,6 +230,13 @@ def claim(out: Path) -> Iterator[Path]:
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only if nothing was written
+
+
+def free_space(folder: Path) -> float:
+    """The free bytes of the disk of a folder, or of its parent if the folder does not exist yet;
+    infinite on a file system that does not say how large it is."""
+    usage = shutil.disk_usage(folder if folder.exists() else folder.parent)
+    return usage.free if usage.total else math.inf
 
 
 @contextmanager

@@ -58,5 +58,5 @@ def test_a_corrupt_result_is_refused_with_what_to_do(
 ) -> None:
     folder = StudyFolder(tmp_path)
     folder.result.write_text(content)
-    with pytest.raises(InputError, match=rf"study\.json: .*{says}.*; remove it, and --resume"):
+    with pytest.raises(InputError, match=rf"study\.json: .*{says}.*; remove it, and repeat"):
         folder.looks()

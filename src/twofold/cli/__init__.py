@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from twofold.artifact import FULL
+from twofold.artifact import FULL_DISK
 from twofold.cli import (
     cluster,
     evaluate,
@@ -119,7 +119,7 @@ def _remedy(arguments: list[str]) -> str:
 
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether an error, or one of its causes, is that the disk or the quota is full."""
-    return _says(error, *FULL, more=_CUT_SHORT)
+    return _says(error, *FULL_DISK, more=_CUT_SHORT)
 
 
 def _says(error: BaseException | None, *numbers: int, more: str = "(?!)") -> bool:

@@ -140,7 +140,7 @@ class StudyFolder:
         file = self.looks_file
         looks = set(artifact.read_json(file)) if file.is_file() else set()
         if self.result.is_file():
-            remedy = "remove it, and --resume writes it again"
+            remedy = "remove it, and repeat the same command with --resume"
             stamp = artifact.read_object(self.result, "stamp", remedy=remedy)["stamp"]
             looks |= set(stamp.get("looks") or [stamp["seeds"]])
         return sorted(looks)

@@ -155,8 +155,9 @@ def study(
     plan = StudyPlan.of(resolved, dataset, training, device_type, resources.threads)
     context = StudyContext(dataset, conditions, folder, device, plan)
     with artifact.claim(folder.path), _torch_threads(resources.threads):
+        if previous is None:  # a study that is resumed frees some space itself
+            require_space(folder, conditions.values(), plan.seeds, len(dataset.catalog))
         begin(folder, plan, resume)
-        require_space(folder, conditions.values(), plan.seeds, len(dataset.catalog))
         _log_forecast(dataset)
         with executor.pool(context, resources) as pool:
             look_result, looks = _run_looks(context, questions, pool)

@@ -15,6 +15,7 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.planning.checks import require_answerable, require_space
 from twofold.studies.planning.conditions import Condition
 from twofold.studies.planning.config import StudyConfig
+from twofold.studies.study import study
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.config import resolve_config
@@ -82,3 +83,24 @@ def test_a_disk_too_small_for_the_models_is_refused(
     with artifact.write(folder.model(arms[0].name, 0), "model", {}):
         pass
     require_space(folder, twice, 1, items)
+
+
+def test_a_study_that_the_disk_refuses_leaves_nothing_behind(
+    catalog: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the command can be given again with fewer models."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(1, 0, 1))
+    with pytest.raises(InputError, match="its disk has 0 MiB left"):
+        study(catalog, out=tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_disk_that_does_not_say_its_size_is_not_refused(
+    catalog: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 0))
+    folder = StudyFolder(tmp_path)
+    condition = Condition(study_arms(catalog), folder, None, resolve_config("quick"))
+    require_space(folder, [condition], 3, 10**6)

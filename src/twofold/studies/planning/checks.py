@@ -1,6 +1,5 @@
 """Whether a dataset allows a study with a config."""
 
-import shutil
 from collections.abc import Iterable, Mapping
 
 from twofold import artifact
@@ -61,7 +60,7 @@ def require_space(
     study is refused that would fit.
 
     Args:
-        folder: the folder of the study, which exists.
+        folder: the folder of the study; its parent exists.
         conditions: the arms to train.
         seeds: the number of models of each arm.
         items: the number of items of the catalog.
@@ -75,7 +74,7 @@ def require_space(
             places = [condition.folder.model(arm.name, seed) for seed in range(seeds)]
             missing = sum(not artifact.is_complete(place) for place in places)
             sizes += [_FLOAT * items * width_of(config.backbone)] * missing
-    free = shutil.disk_usage(folder.path).free
+    free = artifact.free_space(folder.path)
     if free < sum(sizes):
         raise InputError(
             f"{folder.path}: its disk has {free / _MIB:,.0f} MiB left, and {len(sizes)} models "

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from twofold import artifact
 from twofold.records import InputError
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class TemporaryFolder:
     def __init__(self, bytes_: int) -> None:
         parent = Path(tempfile.gettempdir())
         _remove_left_over(parent)
-        free = shutil.disk_usage(parent).free
+        free = artifact.free_space(parent)
         if free < bytes_:
             raise InputError(
                 f"{parent}: has {free / _GIB:.1f} GiB left, and temporary files take about "
