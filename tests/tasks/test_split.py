@@ -158,5 +158,7 @@ def test_data_of_which_nothing_is_left_are_refused_with_the_reason(
     write_folder: WriteFolder,
 ) -> None:
     folder = write_folder(interactions=None, qrels="query_id,item_id,relevance\nq1,a,0\nq2,b,-1\n")
+    with (folder / "items.csv").open("a") as file:
+        file.write(",\n")  # a note on another table is not the reason
     with pytest.raises(InputError, match=r"is left \(.*qrels\.csv line 2: relevance 0 judges .*\)"):
         load_dataset(folder)

@@ -237,7 +237,7 @@ def report_text(report: Report) -> str:
 
 def _start_lines(report: Report) -> list[str]:
     """The validation scores of initial item embeddings, from `twofold.encoders.start_report`."""
-    if report.get("starts", {}) == {}:
+    if not report.get("starts"):
         return []
     if report["starts"] is None:
         return ["", "Initial item embeddings were not evaluated: the catalog is too large."]

@@ -4,6 +4,7 @@ Invariant: every interaction and query has one split, or none (null) if it must 
 """
 
 import hashlib
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -54,9 +55,11 @@ def split_dataset(
     protocol = SplitProtocol(split, time, seen)  # type: ignore[arg-type]
     queries, notes = split_queries(dataset, protocol)
     if not queries.height and not dataset.interactions.height:
-        why = f" ({dataset.notes[0]})" if dataset.notes else ""
+        others = (note for note in dataset.notes if not Path(note.place).name.startswith("items"))
+        why = f" ({reason})" if (reason := next(others, None)) else ""
         raise InputError(
-            f"{source}: no interaction, and no query with a relevant item, is left{why}; add some"
+            f"{source}: no interaction, and no query with a relevant item, is left{why}; add "
+            f"interactions or judged queries"
         )
     interactions = split_interactions(dataset, protocol)
     unused = [] if time is None else unused_events(interactions, time)

@@ -100,14 +100,16 @@ def _as_text(
 
 def _rounded(path: Path, times: pl.Series) -> list[Note]:
     """A note if times are floats so short that they are rounded to more than a whole number."""
-    row = first_true((times.abs() > largest_whole(times.dtype)).fill_null(False))
+    large = (times.abs() > largest_whole(times.dtype)).fill_null(False)
+    row = first_true(large)
     if row is None or times.dtype == pl.Float64:
         return []
     kind = str(times.dtype).lower()
     step = float(np.spacing(np.array(times[row], dtype=kind)))
     problem = f"timestamp {times[row]:.0f} is a {kind}, which has steps of {step:,.0f} there"
     remedy = "write the column as integers or float64 before it is rounded"
-    return [Note(len(times), f"{path} row {row + 1}", problem, remedy, "time", "read as it stands")]
+    place, effect = f"{path} row {row + 1}", "read as it stands"
+    return [Note(int(large.sum()), place, problem, remedy, "time", effect)]
 
 
 def _with_numbers_only(path: Path, column: pl.Series) -> tuple[pl.Series, list[Note]]:

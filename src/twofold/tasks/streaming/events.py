@@ -59,7 +59,7 @@ class StreamedEvents:
         self.users, self.times = Numbering("user_id"), TimesInParts()
         buckets = self._fill_buckets()
         if doubtful_ids(Table(pieces.path, self.users.texts.to_frame()), "user_id", "user"):
-            raise NotStreamableError("interactions: a user_id may be a missing value or a variant")
+            raise NotStreamableError("interactions: a user_id may be missing, rounded or a variant")
         self._copies = _Copies()
         self._first_rows: list[Ints] = []
         self.events, self.repeat_share = self._sorted(buckets)

@@ -77,8 +77,10 @@ class Pieces(ABC):
         if notes or rows.height != end - start or (lines[0], lines[-1]) != (first, last):
             raise NotStreamableError(f"{self.path}: a row is not on one line, or needs a note")
         self._columns = self._columns or rows.columns
-        if set(rows.columns) != set(self._columns):
-            raise NotStreamableError(f"{self.path}: a column is in some pieces only")
+        if not set(rows.columns) <= set(self._columns):
+            raise NotStreamableError(f"{self.path}: a column is missing in the first rows")
+        absent = [name for name in self._columns if name not in rows.columns]
+        rows = rows.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
         return Table(self.path, rows.select(self._columns), lines=lines + start)
 
     @abstractmethod
@@ -113,7 +115,7 @@ class LinePieces(Pieces):
     """
 
     def __init__(self, path: Path, read: Callable[[Path, str], Raw], header: bytes) -> None:
-        self._text_columns = read
+        self._read_text = read
         self._header, self._offsets, starts = header, [len(header)], [0]
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -132,7 +134,7 @@ class LinePieces(Pieces):
             data = self._header + file.read(end - begin)
         if data.count(b"\r") != data.count(b"\r\n"):
             raise NotStreamableError(f"{self.path}: a carriage return ends a line")
-        return self._text_columns(self.path, decode(self.path, data))
+        return self._read_text(self.path, decode(self.path, data))
 
 
 def _lines(block: bytes, *, is_last: bool) -> int:
