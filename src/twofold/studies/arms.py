@@ -1,8 +1,8 @@
 """The arms of a study, in the order of the report.
 
 Gen_S, Gen_R and Gen_{R+S} of the paper are `search`, `recommendation` and `joint`. A step-matched
-control learns one task and may train for at least as long as `joint` and the plain arm. Its gain
-over the plain arm is due to longer training; a gain of `joint` over it is not.
+control learns one task and may train for as long as `joint`; early stopping can end it before. Its
+gain over the plain arm is due to longer training; a gain of `joint` over it is not.
 """
 
 from collections.abc import Sequence

@@ -209,13 +209,12 @@ def _is_scored(arm: Arm, folder: StudyFolder, seed: int, transfer: StudyFolder |
 
 
 def _matched_steps(arm: Arm, folder: StudyFolder, seed: int, training: ArmTraining) -> int:
-    """The largest number of steps of a step-matched arm. An arm of two tasks has joint's recipe and
-    joint's steps.
+    """The number of steps of a step-matched arm. An arm of two tasks has joint's recipe and steps.
 
     A control has its task's recipe, whose batches may be smaller than joint's, and the plain arm
-    may train for longer than joint. So the control may train for at least as many steps and tokens
-    as joint, and at least as many steps as the plain arm: a gain of joint over the control is not
-    due to longer training. It ends earlier if its best validation is long ago.
+    may train for longer than joint. So the control may take the steps of joint, those in which it
+    reads as many tokens, or those of the plain arm, whichever are most: a gain of joint over the
+    control is not due to longer training. Early stopping can end it before.
     """
     steps = model_stamp(folder, "joint", seed).steps
     if len(arm.tasks) > 1:

@@ -45,8 +45,8 @@ class Arm:
     Attributes:
         name: the name in folders and reports.
         tasks: the tasks that the model is trained on; each is a source.
-        step_matched: whether the model may train for at least as many steps as `joint`; its
-            early stopping waits four times as long.
+        step_matched: whether the number of steps follows from that of `joint`. With one task, early
+            stopping can end the training before, with four times the patience.
         intervention: a change of the training data of one source.
         settings: settings of this arm, which replace those of the configuration.
     """

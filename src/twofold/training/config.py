@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 
 Budget = Literal["quick", "standard", "paper"]
 
-_LONGEST = 100_000
-"""The largest length of a request, whose positions fit into memory."""
+_MAX_LENGTH = 100_000
+"""The largest number of items, and of query tokens, in a request: positions have embeddings."""
 
 
 class TrainingConfig(pydantic.BaseModel):
@@ -96,7 +96,7 @@ class TrainingConfig(pydantic.BaseModel):
     max_history: int = pydantic.Field(
         200,
         ge=1,
-        le=_LONGEST,
+        le=_MAX_LENGTH,
         description="largest number of history items that the model reads",
     )
     item_text_queries: int = pydantic.Field(
@@ -113,7 +113,7 @@ class TrainingConfig(pydantic.BaseModel):
     max_query_tokens: int = pydantic.Field(
         64,
         ge=1,
-        le=_LONGEST,
+        le=_MAX_LENGTH,
         description="largest number of query tokens that the model reads; a fresh backbone with a "
         "text encoder reads the encoder's embedding alone",
     )

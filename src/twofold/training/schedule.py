@@ -34,9 +34,9 @@ LEAST_PATIENCE, PATIENCE_EPOCHS, MOST_LEAST_PATIENCE = 100, 3, 1000
 `MOST_LEAST_PATIENCE` steps. In the first steps, items that are initialised from factors get worse:
 with 12,000 items, the value of step 18 was reached again only in the second epoch."""
 MATCHED_PATIENCE = 4
-"""The patience of a step-matched arm, as a multiple of `patience`. In 71 controls on four datasets,
-all of the given steps would never have led to a better checkpoint; with a factor of 2 in one of
-them."""
+"""The patience of a step-matched control, as a multiple of `patience`. In 71 controls, the steps
+that it leaves out never led to a better checkpoint; those that a factor of 2 leaves out did in
+one."""
 CANDIDATES = 3
 """The largest number of checkpoints that are validated on all requests at the end."""
 
@@ -161,7 +161,7 @@ def schedule_of(
         config: the resolved configuration.
         costs: the costs of the arm's steps and validations.
         steps: the number of steps, such as that of `joint`; by default early stopping decides. A
-            step-matched arm takes fewer if its best validation is long ago.
+            step-matched control takes fewer if its best validation is long ago.
 
     Raises:
         InputError: a cosine schedule has no number of steps.
@@ -194,8 +194,10 @@ def _patience(arm: Arm, config: TrainingConfig, steps: int | None) -> float | No
     """The patience of an arm; None if it takes all of the given steps."""
     if steps is None:
         return config.patience
-    # The learning rate of a cosine schedule is too high to judge before its last step.
-    ends_early = arm.step_matched and config.lr_schedule != "cosine"
+    # An arm with an intervention takes the steps of joint: nothing else may differ. The learning
+    # rate of a cosine schedule is too high to judge before its last step.
+    is_control = arm.step_matched and len(arm.tasks) == 1
+    ends_early = is_control and config.lr_schedule != "cosine"
     return MATCHED_PATIENCE * config.patience if ends_early else None
 
 

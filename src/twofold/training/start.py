@@ -28,7 +28,7 @@ from twofold.training_examples import Examples, Source
 
 _log = logging.getLogger(__name__)
 
-CACHED = _ENCODER, _ITEM_START, _HYBRID = "encoder", "item start", "hybrid part"
+CACHE_KEYS = _ENCODER, _ITEM_START, _HYBRID = "encoder", "item start", "hybrid part"
 """The names under which a dataset caches the results that its trainings share."""
 
 MOST_ATOMIC = 1_000_000

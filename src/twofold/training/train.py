@@ -59,8 +59,8 @@ def train(
         histories: whether the folder stores the users' histories, for `recommend --user`.
         reference: by task, the plain arm's best validation, as the unit of joint's; 1 by default.
         identifiers: the items' identifiers; by default they follow from the configuration.
-        tuning: how the configuration was chosen, for the stamp; see `twofold.training.tuning`.
-        steps: the steps of a step-matched arm, at most; by default early stopping decides.
+        tuning: how the configuration was chosen, for the stamp: `Tuned.record`.
+        steps: the number of steps; by default, and in a control if earlier, early stopping decides.
         keep_state: keep the state and each task's best weights next to `out`, to train further.
         processes: the processes that train together; see `twofold.cluster.processes`.
 

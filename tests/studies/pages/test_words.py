@@ -54,7 +54,7 @@ def answer(question: Question, search: Verdict, recommendation: Verdict) -> Answ
         ),
         (
             [answer("transfer", "not enough data", "not enough data")],
-            "These data do not show that learning the other task helps either task. "
+            "No effect of learning the other task was found. "
             "To learn which models to serve, run the study with --question replace.",
         ),
         (

@@ -16,7 +16,7 @@ from twofold.studies.workers import units
 from twofold.studies.workers.units import Seed, StudyContext, pending_units, units_of
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
-from twofold.training.start import CACHED
+from twofold.training.start import CACHE_KEYS
 
 
 def _context(dataset: PreparedDataset, place: Path, folds: str) -> StudyContext:
@@ -58,11 +58,11 @@ def test_a_seed_frees_what_no_other_one_reads(
     made: list[str] = []
 
     def train(dataset: PreparedDataset, *_: Any) -> None:
-        for name in CACHED:
+        for name in CACHE_KEYS:
             dataset.cached((name, "of an arm"), partial(made.append, name))
 
     monkeypatch.setattr(units, "run_arms", train)
     context = _context(replace(catalog), tmp_path, folds)
     for _ in range(2):
         Seed("with", 0, is_tuned=False).run(context, {})
-    assert made == list(CACHED) * times
+    assert made == list(CACHE_KEYS) * times

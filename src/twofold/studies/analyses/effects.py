@@ -60,10 +60,10 @@ def tables(result: Effects, _study: "StudyResult") -> Iterable[Table]:
 
 CHAPTER = """
 <h2>All measures</h2>
-<p>Only {{ study.stamp.primary }} decides the verdict, with Holm's correction over the tasks. All
-other rows are exploratory. A dagger (†) marks a difference that is still significant after the
-correction over this table (Benjamini and Hochberg, false discovery rate 5 %); the 95 % intervals
-are not corrected.</p>
+<p>{{ study.stamp.primary }} decides the verdict, with Holm's correction over the tasks, and nDCG@10
+whether it holds at some ranks only. All other rows are exploratory. A dagger (†) marks a difference
+that is still significant after the correction over this table (Benjamini and Hochberg, false
+discovery rate 5 %); the 95 % intervals are not corrected.</p>
 <div class="wide">
 <table class="roomy">
 <thead><tr><th>measure</th><th>joint − plain</th><th>joint − step-matched</th></tr></thead>

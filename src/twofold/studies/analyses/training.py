@@ -20,8 +20,8 @@ class TrainedModel(Value):
     budget: int | None
     """The limit of its steps; null if only early stopping ended it."""
     ended_by: str = ""
-    """What ended the training: patience, the name of a cap's setting, or the steps of joint; empty
-    in older studies."""
+    """What ended the training: `patience`, the name of a cap's setting, or `steps`, the number of
+    steps that follows from joint's; empty in older studies."""
     validation_share: float = 0.0
     """The share of validation in the arithmetic operations of the training."""
     updates: int
@@ -101,10 +101,10 @@ control continues the training of its single-task arm. Each panel has its own sc
 </figure>
 <div class="wide">
 <table>
-<caption>Ended by: <em>patience</em> is early stopping; <em>steps</em> means that a control took the
-steps of joint; any other value is the cap (the setting) that ended the training. Cost of
-validation: its share of the arithmetic operations. Still improving: a cap ended the training while
-its validation rose.</caption>
+<caption>Ended by: <em>patience</em> is early stopping; <em>steps</em> means that an arm took
+all steps that follow from those of joint; any other value is the cap (the setting) that ended the
+training. Cost of validation: its share of the arithmetic operations. Still improving: a cap ended
+the training while its validation rose.</caption>
 <thead><tr><th>seed</th><th>steps</th><th>best step</th><th>epochs</th>
 <th>ended by</th><th>cost of vali&shy;dation</th><th>still im&shy;proving</th></tr></thead>
 <tbody>

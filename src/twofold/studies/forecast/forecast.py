@@ -96,10 +96,10 @@ class Expectation(Value):
         worth = self.worth
         right, usual = round(100 * worth.accuracy), round(100 * worth.base_accuracy)
         first = (
-            f"Forecast of the effect of joint training from the data alone (fitted on "
-            f"{worth.worlds} small simulated worlds; accuracy {right} % on held-out worlds, always "
-            f"forecasting the most frequent outcome {usual} %; Brier score {worth.brier:.2f}, base "
-            f"rates {worth.base_brier:.2f})"
+            f"The effect of joint training is forecast from the data alone. The forecast is fitted "
+            f"on {worth.worlds} small simulated worlds: accuracy {right} % on held-out worlds, "
+            f"{usual} % for the most frequent outcome; Brier score {worth.brier:.2f}, "
+            f"{worth.base_brier:.2f} for the base rates."
         )
         return [first, *(_line(each) for each in self.expected)]
 
@@ -108,8 +108,8 @@ def _line(expected: Expected) -> str:
     how = "with item text" if expected.text == "with" else "from behaviour"
     said = (
         f"{expected.task}, {how}: {other_task(expected.task)} helps with a probability of "
-        f"{expected.helps:.0%}, makes no material difference with {expected.neither:.0%}, hurts "
-        f"with {expected.hurts:.0%}"
+        f"{expected.helps:.0%}, makes no material difference with one of "
+        f"{expected.neither:.0%}, and hurts with one of {expected.hurts:.0%}"
     )
     if not expected.beyond:
         return said

@@ -58,7 +58,7 @@ def _effects(answers: Sequence[Answer]) -> list[str]:
             said.append(f"{_models(answer)}, learning the other task {_listed(effects)}.")
     said += [place for answer in answers for place in _places(answer)]
     if answers and not said:
-        said.append("These data do not show that learning the other task helps either task.")
+        said.append("No effect of learning the other task was found.")
     return said
 
 

@@ -34,7 +34,7 @@ from twofold.studies.trainings import (
 from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.loop import return_memory
-from twofold.training.start import CACHED
+from twofold.training.start import CACHE_KEYS
 from twofold.training.tuning.trials import Tuned
 
 
@@ -211,7 +211,7 @@ class Seed:
         dataset = context.folds.of(self.seed)
         run_arms(dataset, own.arms, own.folder, self.seed, training, own.transfer)
         if context.folds.any:  # no other unit needs the starts of this fold
-            dataset.clear_cached(*CACHED)
+            dataset.clear_cached(*CACHE_KEYS)
         return_memory()
         return time.monotonic() - start
 
