@@ -107,7 +107,7 @@ class Group:
     @property
     def reference(self) -> str:
         """The arm that the others are compared with."""
-        return "joint" if "joint" in self.scores else self.name.partition(",")[0]
+        return next(arm for arm in ("joint", *NAMED_ARMS) if arm in self.scores)
 
 
 def seen_kept(folder: StudyFolder) -> StudyFolder:
@@ -116,7 +116,8 @@ def seen_kept(folder: StudyFolder) -> StudyFolder:
 
 
 def read_groups(folder: Path) -> Iterator[Group]:
-    """Recommendation, with seen items filtered and left in, and search by kind of query."""
+    """Recommendation, with seen items filtered and left in, and search by kind of query; without
+    the requests that no arm was scored on."""
     yield from _groups(folder, StudyFolder(folder))
     for group in _groups(folder, seen_kept(StudyFolder(folder))):
         yield dataclasses.replace(group, name=SEEN_LEFT_IN)
@@ -136,7 +137,8 @@ def _groups(folder: Path, evaluated: StudyFolder) -> Iterator[Group]:
             for system, seeds in frames.items()
             if name in seeds[0]["kind"].unique()
         }
-        yield Group(name, next(iter(scores.values()))[str(PRIMARY)].shape[1], scores)
+        if NAMED_ARMS.keys() & scores.keys():
+            yield Group(name, next(iter(scores.values()))[str(PRIMARY)].shape[1], scores)
 
 
 def _evaluations(study: StudyFolder) -> Iterator[tuple[str, list[Path]]]:
