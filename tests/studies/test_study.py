@@ -146,7 +146,7 @@ def test_every_arm_has_the_recipe_that_validation_chose_for_it(
             assert trained["config"]["training"][key] == value
     baseline = artifact.load(folder.baseline("recommendation", "SASRec"), EVALUATION)["config"]
     assert baseline["stamp"]["candidates"] == 2, "and for SASRec"
-    assert "Each arm's recipe was chosen on validation" in folder.report.read_text()
+    assert "(its recipe) were chosen on validation" in folder.report.read_text()
 
 
 def test_nothing_finished_is_repeated(

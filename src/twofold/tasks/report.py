@@ -237,14 +237,15 @@ def report_text(report: Report) -> str:
 
 def _start_lines(report: Report) -> list[str]:
     """The validation scores of initial item embeddings, from `twofold.encoders.start_report`."""
-    if not report.get("starts"):
-        return []
-    if report["starts"] is None:
+    starts = report.get("starts", {})
+    if starts is None:
         return ["", "Initial item embeddings were not evaluated: the catalog is too large."]
+    if not starts:
+        return []
     tasks = report["tasks"]
     rows = [
         f"| {start} | " + " | ".join(f"{known[t]:.3f}" if t in known else "" for t in tasks) + " |"
-        for start, known in report["starts"].items()
+        for start, known in starts.items()
     ]
     return [
         "",
