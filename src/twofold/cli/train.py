@@ -54,21 +54,25 @@ Accumulation = Annotated[
     typer.Option(
         "--gradient-accumulation-steps",
         min=1,
-        help="Parts of a batch that a process reads one after another; more take less memory, "
-        "the batch stays the same.",
+        help="Micro-batches of a batch, which a process reads one after another; more take less "
+        "memory, and the batch stays the same.",
     ),
+]
+
+ArmName = Annotated[
+    str, typer.Option("--arm", help="Arm to train: joint, search or recommendation.")
+]
+
+IdentifierKind = Annotated[
+    str | None, typer.Option("--identifiers", help="Kind of identifiers: atomic or semantic.")
 ]
 
 
 def train(
     dataset: DatasetArgument,
     out: Out,
-    arm: Annotated[
-        str, typer.Option("--arm", help="Arm to train: joint, search or recommendation.")
-    ] = "joint",
-    identifiers: Annotated[
-        str | None, typer.Option("--identifiers", help="Kind of identifiers: atomic or semantic.")
-    ] = None,
+    arm: ArmName = "joint",
+    identifiers: IdentifierKind = None,
     backbone: Backbone = None,
     text_encoder: TextEncoder = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")] = 0,
