@@ -14,6 +14,7 @@ BUDGET ?= quick
 BIN = $(VENV)/bin
 TORCH = 2.13.0
 WORKERS ?= 2
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadfile
 # Tests that answer in seconds: no study, no server, one training of forty steps.
 QUICK = tests/data tests/tasks tests/evaluation tests/identifiers tests/model \
@@ -29,19 +30,24 @@ QUICK = tests/data tests/tasks tests/evaluation tests/identifiers tests/model \
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# One environment for everything. torch comes first: a CPU build that is already there, or at
-# hand, is kept; a plain install of a newer one would bring gigabytes of CUDA.
-$(VENV)/.ready: pyproject.toml constraints.txt
+# One environment: first what a study and its page need, then, for all other targets, the rest.
+# torch comes first: a CPU build that is already there, or at hand, is kept; a plain install of a
+# newer one would bring gigabytes of CUDA. Python compiles a module when it is first imported,
+# which takes half the time of compiling every module now.
+$(VENV)/.study: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c "import torch" 2>/dev/null || \
-	  $(BIN)/pip install --quiet --disable-pip-version-check "torch==$(TORCH)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) "torch==$(TORCH)"
+	$(PIP) -c constraints.txt -e ".[study,serve]"
 	touch $@
 
-study: $(VENV)/.ready  ## does one task help the other, can one model replace two? ends with a report
+$(VENV)/.ready: $(VENV)/.study
+	$(PIP) -c constraints.txt -e ".[dev]"
+	touch $@
+
+study: $(VENV)/.study  ## does one task help the other, can one model replace two? ends with a report
 	$(BIN)/twofold study "$(DATA)" --out "$(OUT)" --seeds $(SEEDS) --budget $(BUDGET) --resume
 
-serve: $(VENV)/.ready  ## the models of `make study` behind a page and an API
+serve: $(VENV)/.study  ## the models of `make study` behind a page and an API
 	$(BIN)/twofold serve --study "$(OUT)"
 
 test: check unit  ## checks and tests, under 8 minutes on 2 cores
@@ -65,7 +71,7 @@ docs: $(VENV)/.docs  ## the documents as a site, in out/docs; a warning is an er
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d out/doctrees docs out/docs
 
 $(VENV)/.docs: $(VENV)/.ready
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(PIP) -c constraints.txt -e ".[docs]"
 	touch $@
 
 slow: $(VENV)/.ready  ## long tests: kills and resumes at many moments
