@@ -225,7 +225,7 @@ def report_text(report: Report) -> str:
     lines += _start_lines(report)
     if "forecast" in report:
         first, *said = report["forecast"]["lines"]
-        lines += ["", f"{first}:", "", *(f"- {line}" for line in said)]
+        lines += ["", first, "", *(f"- {line}" for line in said)]
     if report["left_out"]:
         lines += [
             "",

@@ -55,7 +55,7 @@ def test_the_report_says_what_to_expect_and_what_that_is_worth(catalog: Prepared
     first, *said = made.lines
     assert "small simulated worlds" in first
     assert "base rate" in first
-    assert said[0].startswith("search, from behaviour: recommendation helps with ")
+    assert said[0].startswith("recommendation helps search, from behaviour: ")
     assert "with item text" in said[2]
 
 

@@ -105,7 +105,7 @@ cases the order of the file decides which of them is held out.</li>{% endif %}
 </ul>
 {% if result.forecast %}
 <h2>Forecast</h2>
-<p>{{ result.forecast.lines[0] }}. It does not enter the verdict.</p>
+<p>{{ result.forecast.lines[0] }} The verdicts do not use it.</p>
 <ul>{% for line in result.forecast.lines[1:] %}<li>{{ line }}</li>{% endfor %}</ul>
 {% endif %}
 """

@@ -5,7 +5,7 @@ validation requests how much counts of the added task's data help: *pairs*, by n
 and *popularity*, by counts alone. No test request is read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,26 +19,29 @@ from twofold.tasks.popularity import jensen_shannon, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
 
-FEATURES = (
-    "is_search",
-    "log_items",
-    "log_own_targets",
-    "log_added_targets",
-    "overlap",
-    "divergence",
-    "agreement",
-    "text",
-    "pairs_over_popularity",
-    "pairs_gain",
-    "popularity_gain",
-)
-"""The names of the features, in order. Targets are training targets for each item. `overlap` is the
-share of own targets whose item the added task trains on. `divergence` is the Jensen-Shannon
-divergence of the training popularity distributions. `agreement` is the correlation between the
-item similarities of the two tasks. A `gain` is the increase of a probe's Recall@10 on validation
-by the added task's counts, as a share of the recall with own data. `pairs_over_popularity` is log10
-of the recall by own pairs over the recall by own popularity. Only the first two features change
-with the size of the catalog alone; recall itself would too."""
+DESCRIPTIONS: Mapping[str, str] = {
+    "is_search": "the task",
+    "log_items": "the number of items",
+    "log_own_targets": "training targets of an item",
+    "log_added_targets": "the other task's training targets of an item",
+    "overlap": "the share of training targets whose item the other task trains on",
+    "divergence": "the divergence of the tasks' popularity distributions",
+    "agreement": "the correlation of the tasks' item similarities",
+    "text": "the share of items with text",
+    "pairs_over_popularity": "the recall by pairs of items over that by popularity",
+    "pairs_gain": "the gain of that recall with the other task's pairs",
+    "popularity_gain": "the gain of recall by popularity with the other task's counts",
+}
+"""What each feature measures.
+
+`divergence` is the Jensen-Shannon divergence of the training distributions. A `gain` is the
+increase of a probe's Recall@10 on validation by the added task's counts, as a share of the recall
+with own data. `pairs_over_popularity` is log10 of the recall by own pairs over the recall by own
+popularity. Only the first two features change with the size of the catalog alone; recall itself
+would too."""
+
+FEATURES = tuple(DESCRIPTIONS)
+"""The names of the features, in order."""
 
 _REQUESTS, _LAST, _DEPTH = 400, 20, 10
 """The largest numbers of validation requests, items of a history, and ranked items."""

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from twofold.records import Floats, Task, other_task
-from twofold.studies.forecast.features import FEATURES, features
+from twofold.studies.forecast.features import DESCRIPTIONS, FEATURES, features
 from twofold.studies.values import Probability, Value
 from twofold.tasks.prepared import PreparedDataset
 
@@ -94,26 +94,30 @@ class Expectation(Value):
     def lines(self) -> list[str]:
         """The forecasts in words, after a line about their accuracy."""
         worth = self.worth
-        right, usual = round(100 * worth.accuracy), round(100 * worth.base_accuracy)
         first = (
-            f"The effect of joint training is forecast from the data alone. The forecast is fitted "
-            f"on {worth.worlds} small simulated worlds: accuracy {right} % on held-out worlds, "
-            f"{usual} % for the most frequent outcome; Brier score {worth.brier:.2f}, "
-            f"{worth.base_brier:.2f} for the base rates."
+            f"The probabilities of joint training's effects are forecast from the data alone. The "
+            f"forecast is fitted on {worth.worlds} small simulated worlds. On held-out worlds, its "
+            f"most probable effect is the true one in {_percent(worth.accuracy)} (always the most "
+            f"frequent effect: {_percent(worth.base_accuracy)}), and its Brier score is "
+            f"{worth.brier:.2f} (base rates: {worth.base_brier:.2f})."
         )
         return [first, *(_line(each) for each in self.expected)]
 
 
 def _line(expected: Expected) -> str:
     how = "with item text" if expected.text == "with" else "from behaviour"
-    said = (
-        f"{expected.task}, {how}: {other_task(expected.task)} helps with a probability of "
-        f"{expected.helps:.0%}, makes no material difference with one of "
-        f"{expected.neither:.0%}, and hurts with one of {expected.hurts:.0%}"
+    chances = (
+        f"{other_task(expected.task)} helps {expected.task}, {how}: {_percent(expected.helps)}; no "
+        f"material difference: {_percent(expected.neither)}; hurts: {_percent(expected.hurts)}"
     )
     if not expected.beyond:
-        return said
-    return f"{said}; extrapolated in {', '.join(expected.beyond)}, so its accuracy is unknown"
+        return chances
+    outside = ", ".join(DESCRIPTIONS[name] for name in expected.beyond)
+    return f"{chances} (of unknown accuracy: no simulated world has such a value of {outside})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def report_forecast(dataset: PreparedDataset) -> Expectation | None:
