@@ -168,7 +168,8 @@ def test_a_folder_with_another_study_is_refused(
     with pytest.raises(InputError, match="holds a study already; add --resume"):
         study(catalog, out=study_folder, seeds=1, config=quick_config, tune=2)
     with pytest.raises(
-        InputError, match="started with another baselines, budget, interventions, training"
+        InputError,
+        match=r"started with baselines=.*, budget=quick \(now standard\), interventions=.*",
     ):
         study(
             catalog,

@@ -97,9 +97,7 @@ def _refusal(keys: list[str], before: Mapping[str, Any], after: Mapping[str, Any
             f"the study there was started by another version of twofold, and only one of the two "
             f"knows the settings {differing}; continue it with that version, or give another folder"
         )
-    settings = [key for key in sorted(new) if old[key] != new[key]]
-    named = [f"training ({', '.join(settings)})" if key == "training" else key for key in keys]
-    return (
-        f"the study there was started with another {', '.join(named)}; "
-        f"repeat its command, or give another folder"
-    )
+    values = {key: (before[key], after[key]) for key in keys if key != "training"}
+    values |= {key: (old[key], new[key]) for key in sorted(new) if old[key] != new[key]}
+    named = ", ".join(f"{key}={was} (now {now})" for key, (was, now) in values.items())
+    return f"the study there was started with {named}; repeat its command, or give another folder"
