@@ -1,12 +1,15 @@
 """What a training says while it runs, where there is no terminal."""
 
 import logging
+from collections.abc import Mapping
 
 import pytest
 
 from twofold.training.progress import Lines
 from twofold.training.schedule import Costs, Schedule
 from twofold.training.state import Progress
+
+VALUES = {"search": 0.5, "recommendation": 0.1, "value": 0.9}
 
 
 class Clock:
@@ -29,6 +32,7 @@ def _said(
     ends: int,
     cadence: int,
     per_step: float,
+    values: Mapping[str, float] = VALUES,
 ) -> list[str]:
     """The lines of a training of `ends` steps, of which the first validation is the best."""
     clock, progress = Clock(), Progress()
@@ -39,7 +43,7 @@ def _said(
             progress.seconds, progress.validation_seconds = clock.seconds, clock.seconds / 10
             progress.step += 1
             if progress.step % cadence == 0:
-                progress.curve.append({"step": progress.step, "loss": 2.0, "value": 0.25})
+                progress.curve.append({"step": progress.step, "loss": 2.0, **values})
                 progress.best_step = cadence
             lines.advance(progress, 2.0, 8)
         progress.ended_by = "max_steps"
@@ -51,14 +55,23 @@ def test_the_first_line_is_of_several_steps_and_the_last_says_what_ended_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     first, last, end = _said(caplog, _schedule(40), ends=40, cadence=10, per_step=0.01)
-    assert first == (
-        "joint: step 20, loss 2.0000 (mean of steps 1 to 20), validation 0.2500, "
-        "800.0 examples a second, validation 10% of the time, at most 0 s left"
+    measured = (
+        "validation nDCG@10 0.5000 (search), 0.1000 (recommendation), 800.0 examples a second"
     )
-    assert last.startswith("joint: step 40, loss 2.0000, validation 0.2500, 800.0 examples")
+    assert first == (
+        f"joint: step 20, loss 2.0000 (mean of steps 1 to 20), {measured}, "
+        f"validation 10% of the time, at most 0 s left"
+    )
+    assert last.startswith(f"joint: step 40, loss 2.0000, {measured}")
     assert end == (
         "joint: ended by max_steps after 40 steps, best at step 10, validation 10% of the time"
     )
+
+
+def test_the_measure_of_a_single_task_needs_no_name(caplog: pytest.LogCaptureFixture) -> None:
+    values = {"search": 0.5, "value": 0.5}
+    first = _said(caplog, _schedule(40), ends=40, cadence=10, per_step=0.01, values=values)[0]
+    assert ", validation nDCG@10 0.5000, 800.0 examples" in first
 
 
 def test_a_line_at_each_validation_but_not_too_often(caplog: pytest.LogCaptureFixture) -> None:

@@ -22,8 +22,7 @@ from twofold.model.backbone import resolve_device
 from twofold.records import Retriever, Task
 from twofold.tasks.evaluate import evaluate
 from twofold.tasks.prepared import PreparedDataset
-from twofold.training.config import TrainingConfig, sentence_part
-from twofold.training.validation import SELECTION
+from twofold.training.config import SELECTION, TrainingConfig, sentence_part
 
 _K1_AND_B = tuple(product((0.9, 1.5, 2.5), (0.4, 0.75)))
 _NEIGHBOURS_AND_SHRINKAGE = tuple(product((20, 50, 100, 300), (0.0, 10.0, 50.0)))

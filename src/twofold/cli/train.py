@@ -155,7 +155,7 @@ def _trainer(recipes: int | None, budget: BudgetName) -> "Callable[..., Generati
 def _validated(stamp: "Stamp", arm: str) -> str:
     """The validation of the saved weights, and the tasks without validation requests."""
     from twofold.training.arm import named_arm
-    from twofold.training.validation import SELECTION
+    from twofold.training.config import SELECTION
 
     point = stamp.curve[-1] if stamp.curve else {}
     without = [task for task in named_arm(arm).tasks if task not in point]

@@ -27,8 +27,8 @@ from twofold.studies.scores import Scores
 from twofold.studies.statistics.looks import Looks
 from twofold.studies.verdict import decide
 from twofold.studies.workers.units import StudyContext
+from twofold.training.config import SELECTION
 from twofold.training.loop import return_memory
-from twofold.training.validation import SELECTION
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pydantic
 
 from twofold.artifact import read_json
+from twofold.evaluation.measures import Measure
 from twofold.identifiers.identifiers import IdSpace, QuantizerName, SemanticScheme, Strategy
 from twofold.model.stamp import FORMER_SETTINGS, current_settings
 from twofold.records import InputError
@@ -15,6 +16,9 @@ from twofold.records import InputError
 _log = logging.getLogger(__name__)
 
 Budget = Literal["quick", "standard", "paper"]
+
+SELECTION = Measure("nDCG", 10)
+"""The measure of validations, by which checkpoints and recipes are chosen."""
 
 _MAX_LENGTH = 100_000
 """The largest number of items, and of query tokens, in a request: positions have embeddings."""

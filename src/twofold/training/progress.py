@@ -4,12 +4,14 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from twofold.records import TASKS
+from twofold.training.config import SELECTION
 from twofold.training.schedule import Schedule
 from twofold.training.state import Progress
 
@@ -170,7 +172,22 @@ def _left(schedule: Schedule, progress: Progress, per_step: float) -> str:
 def _validation(progress: Progress) -> str:
     """The last validation, if there was one."""
     last = progress.curve[-1] if progress.curve else {}
-    return f"validation {last['value']:.4f}" if "value" in last else ""
+    return validation_in_words(last["value"], last) if "value" in last else ""
+
+
+def validation_in_words(value: float, tasks: Mapping[str, float]) -> str:
+    """A validation for the log.
+
+    The value of an arm with both tasks is a mean over tasks, each relative to a single-task arm
+    where one is known, so the measure of each task says more.
+
+    Args:
+        value: the value by which checkpoints are compared.
+        tasks: the measure of each task; other keys are ignored.
+    """
+    measured = [f"{tasks[task]:.4f} ({task})" for task in TASKS if task in tasks]
+    values = ", ".join(measured) if len(measured) > 1 else f"{value:.4f}"
+    return f"validation {SELECTION} {values}"
 
 
 def _duration(seconds: float) -> str:

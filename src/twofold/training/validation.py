@@ -27,14 +27,11 @@ from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
-from twofold.training.config import TrainingConfig
+from twofold.training.config import SELECTION, TrainingConfig
 from twofold.training.schedule import requests_per_step, retrieval_cost
 from twofold.training.start import hybrid_of
 from twofold.training.state import ALONE, Processes
 from twofold.training_examples import Source
-
-SELECTION = Measure("nDCG", 10)
-"""The measure by which the best checkpoint is chosen."""
 
 _SAMPLE, _ALL, _TRIAL = (350, 2.0), (1000, 10.0), (1000, 30.0)
 """The number of requests of a task for most validations, for the last candidates, and for the

@@ -26,11 +26,11 @@ from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import Arm, named_arm
-from twofold.training.config import TrainingConfig, resolve_config
+from twofold.training.config import SELECTION, TrainingConfig, resolve_config
+from twofold.training.progress import validation_in_words
 from twofold.training.state import ALONE, DivergedError, Processes, require_same
 from twofold.training.train import Training, prepare, train
 from twofold.training.tuning.recipes import Recipe, recipes_of, with_recipe
-from twofold.training.validation import SELECTION
 
 SEED = 1000
 """The random seed of all trials; no arm of a study is trained with it."""
@@ -203,8 +203,9 @@ class _Trials:
             steps, value, tasks = times * self._first, -1.0, {}
         named = ", ".join(f"{key}={value}" for key, value in settings.items()) or "fixed recipe"
         _log.info(
-            "%s, recipe %d of %d (%s): validation %.4f after %d steps",
-            *(run.arm.name, recipe + 1, len(self._recipes), named, value, steps),
+            "%s, recipe %d of %d (%s): %s after %d steps",
+            *(run.arm.name, recipe + 1, len(self._recipes), named),
+            *("diverged" if value < 0 else validation_in_words(value, tasks), steps),
         )
         return Trial(recipe, times, settings, steps, value, tasks)
 
