@@ -1,5 +1,6 @@
 """Large tables are prepared piece by piece, and give what the whole gives."""
 
+import gzip
 import json
 import pickle
 import tempfile
@@ -70,17 +71,17 @@ def _write(folder: Path, change: Change = lambda events: events) -> Path:
     return folder
 
 
-FORMATS = (".parquet", ".csv", ".tsv", ".jsonl")
+FORMATS = (".parquet", ".csv", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz")
 
 
 def _in_format(source: Path, suffix: str) -> Path:
     """Write the tables of a folder in another format."""
     for path in source.glob("*.parquet") if suffix != ".parquet" else ():
+        table = pl.read_parquet(path)
         separator = "\t" if suffix == ".tsv" else ","
-        if suffix == ".jsonl":
-            pl.read_parquet(path).write_ndjson(path.with_suffix(suffix))
-        else:
-            pl.read_parquet(path).write_csv(path.with_suffix(suffix), separator=separator)
+        text = table.write_ndjson() if "json" in suffix else table.write_csv(separator=separator)
+        data = gzip.compress(text.encode()) if suffix.endswith(".gz") else text.encode()
+        path.with_suffix(suffix).write_bytes(data)
         path.unlink()
     return source
 
@@ -431,6 +432,16 @@ def test_a_table_that_is_not_readable_is_named(
     denied = source / "interactions.csv"
     denied.unlink()
     denied.symlink_to(denied)  # as root every file could be read
+    _assert_refused_alike(source, monkeypatch)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_compressed_data_that_are_corrupt_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _in_format(_write(tmp_path / "source"), ".csv.gz")
+    path = source / "interactions.csv.gz"
+    path.write_bytes(path.read_bytes()[:-9])
     _assert_refused_alike(source, monkeypatch)
 
 

@@ -5,6 +5,7 @@ import gzip
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
@@ -41,6 +42,10 @@ def _streamed(path: Path) -> pl.DataFrame | None:
     return pl.concat(parts) if made.rows else None
 
 
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
 def _whole(path: Path) -> pl.DataFrame:
     table = read_table(path)
     return table.rows.with_columns(line=table.line_numbers())
@@ -59,9 +64,12 @@ def _whole(path: Path) -> pl.DataFrame:
         TEXT.replace("i3", '"i,3"').encode(),
         TEXT.replace("i3", '"i""3"').encode(),
         TEXT.replace("i3", '24" screen').encode(),
+        gzip.compress(TEXT.encode()),
+        b"".join(gzip.compress(f"{line}\n".encode()) for line in TEXT.split("\n")),
     ],
     ids=["no line feed at the end", "one", "three", "Windows", "Windows, two", "byte order mark",
-         "not ASCII", "a comma in quotes", "quotes in quotes", "an inch mark"],
+         "not ASCII", "a comma in quotes", "quotes in quotes", "an inch mark", "gzip",
+         "gzip, each line"],
 )  # fmt: skip
 def test_a_plain_text_is_read_in_pieces(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "interactions.csv"
@@ -81,12 +89,13 @@ def test_a_plain_text_is_read_in_pieces(data: bytes, tmp_path: Path) -> None:
         f"sep=,\n{TEXT}".encode(),
         f"\n{TEXT}".encode(),
         TEXT.replace("\n", "\r").encode(),
-        gzip.compress(TEXT.encode()),
         TEXT.encode("utf-16"),
+        gzip.compress(TEXT.encode("utf-16")),
         codecs.BOM_UTF32_BE + TEXT.encode("utf-32-be"),
     ],
     ids=["a line feed in quotes", "a blank line", "a short row", "semicolons", "sep=",
-         "a blank line before the header", "carriage returns", "gzip", "UTF-16", "UTF-32"],
+         "a blank line before the header", "carriage returns", "UTF-16", "UTF-16 in gzip",
+         "UTF-32"],
 )  # fmt: skip
 def test_any_other_is_read_whole(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "interactions.csv"
@@ -102,7 +111,7 @@ CELLS = st.text(st.sampled_from('ab,"\n\r\t \u2028é'), max_size=6)
 @given(
     lines=st.lists(CELLS, min_size=1, max_size=12),
     block=st.integers(1, 20),
-    suffix=st.sampled_from([".csv", ".tsv"]),
+    suffix=st.sampled_from([".csv", ".tsv", ".csv.gz", ".tsv.gz"]),
 )
 @example(lines=["a,a\r\r", "b,b"], block=1, suffix=".csv")
 @example(lines=["x,y\r", '"x', 'y",\x0b\r', " \r"], block=8, suffix=".csv")
@@ -110,8 +119,8 @@ def test_pieces_of_any_text_are_those_of_the_whole_or_none(
     lines: list[str], block: int, suffix: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("any") / f"any{suffix}"
-    header = "a\tb" if suffix == ".tsv" else "a,b"
-    path.write_bytes("\n".join([header, *lines]).encode())
+    header = "a\tb" if ".tsv" in suffix else "a,b"
+    _write(path, "\n".join([header, *lines]).encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "_BLOCK", block)
         streamed = _streamed(path)
@@ -136,13 +145,19 @@ VALUES = st.one_of(
     ),
     blank=st.integers(0, 11),
     block=st.integers(1, 60),
+    suffix=st.sampled_from([".jsonl", ".ndjson.gz"]),
 )
 def test_pieces_of_json_lines_are_those_of_the_whole_or_none(
-    rows: list[dict[str, Any]], blank: int, block: int, tmp_path_factory: pytest.TempPathFactory
+    rows: list[dict[str, Any]],
+    blank: int,
+    block: int,
+    suffix: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    path = tmp_path_factory.mktemp("any") / "any.jsonl"
+    path = tmp_path_factory.mktemp("any") / f"any{suffix}"
     lines = [json.dumps(row) for row in rows]
-    path.write_text("\n".join([*lines[:blank], *([""] * (blank > 5)), *lines[blank:]]))
+    text = "\n".join([*lines[:blank], *([""] * (blank > 5)), *lines[blank:]])
+    _write(path, text.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "_BLOCK", block)
         streamed = _streamed(path)
@@ -170,7 +185,22 @@ def test_rows_are_found_by_their_number(tmp_path: Path) -> None:
     assert table.place(2) == made.place(49) == f"{path} line 51"
 
 
+def test_a_compressed_file_is_decompressed_once_for_all_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "interactions.csv.gz"
+    _write(path, TEXT.encode())
+    made = pieces_of(path)
+    assert made is not None
+    opened = Mock(wraps=gzip.open)
+    monkeypatch.setattr(gzip, "open", opened)
+    assert sum(table.rows.height for _, table in made.each("rows")) == 50
+    assert opened.call_count == 1
+    assert made.at(np.array([0, 20, 49])).rows["user_id"].to_list() == ["u0", "u20", "u49"]
+    assert opened.call_count == 2
+
+
 def test_other_formats_have_no_pieces(tmp_path: Path) -> None:
-    for name in ("queries.json", "queries.csv.gz", "queries"):
-        (tmp_path / name).write_text(TEXT)
+    for name in ("queries.json", "queries.json.gz", "queries.parquet.gz", "queries"):
+        _write(tmp_path / name, TEXT.encode())
         assert pieces_of(tmp_path / name) is None

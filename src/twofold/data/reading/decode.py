@@ -4,6 +4,9 @@ import codecs
 import gzip
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from twofold.data.reading.encodings import likely_encodings
@@ -32,21 +35,30 @@ _OTHER_FORMATS = (
 _GZIP = b"\x1f\x8b"
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, decompressed if they are compressed with gzip.
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader | gzip.GzipFile]:
+    """A file to read from, decompressed if it is compressed with gzip.
 
     Raises:
         InputError: the file cannot be read, or its compressed data are corrupt.
     """
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(_GZIP) else data
+        with path.open("rb") as file:
+            compressed = file.read(len(_GZIP)) == _GZIP
+        with gzip.open(path) if compressed else path.open("rb") as data:
+            yield data
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             f"{path}: the compressed data are corrupt ({error}); copy or compress the file again"
         ) from error
     except OSError as error:
         raise InputError(f"{path}: not readable ({error.strerror})") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file, decompressed; see `opened`."""
+    with opened(path) as file:
+        return file.read()
 
 
 def read_text(path: Path) -> str:

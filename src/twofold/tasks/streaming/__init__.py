@@ -1,1 +1,1 @@
-"""Large tables in Parquet, CSV, TSV and JSON Lines, prepared piece by piece."""
+"""Large tables in Parquet, CSV, TSV and JSON Lines, also compressed, prepared piece by piece."""

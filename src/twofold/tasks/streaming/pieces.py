@@ -1,16 +1,18 @@
-"""Large tables as text, some rows at a time: Parquet by its rows, other formats by their lines."""
+"""Large tables as text, some rows at a time: Parquet by its rows, other formats by their lines.
+
+Files that are compressed with gzip are decompressed piece by piece as well.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from twofold.data.formats import Table
+from twofold.data.formats import Table, format_suffix
 from twofold.data.reading.columns import table_columns
-from twofold.data.reading.decode import decode
+from twofold.data.reading.decode import decode, opened
 from twofold.data.reading.delimited import read_csv, read_tsv
 from twofold.data.reading.json_records import read_json_lines
 from twofold.data.reading.parquet import any_time_zone, frame_columns
@@ -22,8 +24,8 @@ from twofold.tasks.streaming.files import NotStreamableError, with_progress
 _BLOCK = 1 << 25
 """The number of bytes of a text file that are read at once."""
 _LONGEST_HEADER = 1 << 20
-_OTHER_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\0", b"\x1f\x8b")
-"""The first bytes of files in UTF-16, UTF-32 and gzip, which are read whole."""
+_OTHER_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\0")
+"""The first bytes of files in UTF-16 and UTF-32, which are read whole."""
 
 
 class Pieces(ABC):
@@ -51,17 +53,17 @@ class Pieces(ABC):
             NotStreamableError: a row needs a note, or is not on one line.
         """
         starts = self.starts[:-1]
-        for number, start in with_progress(enumerate(starts), what, len(starts)):
-            yield start, self._piece(number)
+        tables = zip(starts, self._tables(range(len(starts))), strict=True)
+        yield from with_progress(tables, what, len(starts))
 
     def at(self, chosen: Ints) -> Table:
         """The rows with the given numbers, which are ascending."""
+        borders = np.searchsorted(chosen, self.starts)
+        numbers = np.flatnonzero(np.diff(borders)).tolist()
         parts = []
-        borders = np.searchsorted(chosen, self.starts).tolist()
-        for number, (low, high) in enumerate(pairwise(borders)):
-            if low < high:
-                own = chosen[low:high] - self.starts[number]
-                parts.append(self._piece(number).rows[own])
+        for number, table in zip(numbers, self._tables(numbers), strict=True):
+            own = chosen[borders[number] : borders[number + 1]] - self.starts[number]
+            parts.append(table.rows[own])
         lines = pl.Series(chosen + self._first_line, dtype=pl.UInt32)
         return Table(self.path, pl.concat(parts), lines=lines)
 
@@ -70,9 +72,14 @@ class Pieces(ABC):
         line = pl.Series([row + self._first_line], dtype=pl.UInt32)
         return Table(self.path, pl.DataFrame({"row": [row]}), lines=line).place(0)
 
-    def _piece(self, number: int) -> Table:
+    def _tables(self, numbers: Sequence[int]) -> Iterator[Table]:
+        """The pieces with the given numbers, which are ascending."""
+        for number, raw in zip(numbers, self._read(numbers), strict=True):
+            yield self._checked(number, raw)
+
+    def _checked(self, number: int, raw: Raw) -> Table:
         start, end = self.starts[number : number + 2]
-        rows, lines, notes = table_columns(self.path, self._read(number))
+        rows, lines, notes = table_columns(self.path, raw)
         first, last = self._first_line, self._first_line + end - start - 1
         if notes or rows.height != end - start or (lines[0], lines[-1]) != (first, last):
             raise NotStreamableError(f"{self.path}: a row is not on one line, or needs a note")
@@ -84,8 +91,8 @@ class Pieces(ABC):
         return Table(self.path, rows.select(self._columns), lines=lines + start)
 
     @abstractmethod
-    def _read(self, number: int) -> Raw:
-        """The columns of a piece, with lines as if the piece began the file."""
+    def _read(self, numbers: Sequence[int]) -> Iterator[Raw]:
+        """The columns of pieces in ascending order, with lines as if each piece began the file."""
 
 
 class ParquetPieces(Pieces):
@@ -95,11 +102,12 @@ class ParquetPieces(Pieces):
         rows: int = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
         super().__init__(path, [*range(0, rows, files.PIECE), rows], first_line=1)
 
-    def _read(self, number: int) -> Raw:
-        start, end = self.starts[number : number + 2]
-        with any_time_zone():
-            frame = pl.scan_parquet(self.path, glob=False).slice(start, end - start).collect()
-        return frame_columns(self.path, frame)
+    def _read(self, numbers: Sequence[int]) -> Iterator[Raw]:
+        for number in numbers:
+            start, end = self.starts[number : number + 2]
+            with any_time_zone():
+                frame = pl.scan_parquet(self.path, glob=False).slice(start, end - start).collect()
+            yield frame_columns(self.path, frame)
 
 
 class LinePieces(Pieces):
@@ -117,24 +125,24 @@ class LinePieces(Pieces):
     def __init__(self, path: Path, read: Callable[[Path, str], Raw], header: bytes) -> None:
         self._read_text = read
         self._header, self._offsets, starts = header, [len(header)], [0]
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with opened(path) as file:
             file.seek(len(header))
             while block := file.read(_BLOCK):
                 block += file.readline()
-                if lines := _lines(block, is_last=file.tell() == size):
+                if lines := _lines(block, is_last=not file.peek(1)):
                     self._offsets.append(file.tell())
                     starts.append(starts[-1] + lines)
         super().__init__(path, starts, first_line=2 if header else 1)
 
-    def _read(self, number: int) -> Raw:
-        begin, end = self._offsets[number : number + 2]
-        with self.path.open("rb") as file:
-            file.seek(begin)
-            data = self._header + file.read(end - begin)
-        if data.count(b"\r") != data.count(b"\r\n"):
-            raise NotStreamableError(f"{self.path}: a carriage return ends a line")
-        return self._read_text(self.path, decode(self.path, data))
+    def _read(self, numbers: Sequence[int]) -> Iterator[Raw]:
+        with opened(self.path) as file:  # once: a compressed file is read from its beginning
+            for number in numbers:
+                begin, end = self._offsets[number : number + 2]
+                file.seek(begin)
+                data = self._header + file.read(end - begin)
+                if data.count(b"\r") != data.count(b"\r\n"):
+                    raise NotStreamableError(f"{self.path}: a carriage return ends a line")
+                yield self._read_text(self.path, decode(self.path, data))
 
 
 def _lines(block: bytes, *, is_last: bool) -> int:
@@ -155,13 +163,12 @@ def _json_lines(path: Path) -> Pieces | None:
 def _first_line(path: Path) -> bytes | None:
     """The first line of a file; None if it has no line feed, or if the file must be read whole
     because of its encoding."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         line = file.readline(_LONGEST_HEADER)
     return line if line.endswith(b"\n") and not line.startswith(_OTHER_TEXT) else None
 
 
-_PIECES: Mapping[str, Callable[[Path], Pieces | None]] = {
-    ".parquet": ParquetPieces,
+_LINES: Mapping[str, Callable[[Path], Pieces | None]] = {
     ".csv": _with_header(read_csv),
     ".tsv": _with_header(read_tsv),
     ".jsonl": _json_lines,
@@ -173,7 +180,9 @@ def pieces_of(path: Path) -> Pieces | None:
     """A table in pieces; None for a format, or an encoding, that is read whole.
 
     Raises:
-        OSError, PolarsError: the file is not readable.
+        InputError, PolarsError: the file is not readable.
     """
-    read = _PIECES.get(path.suffix.lower())
+    if path.suffix.lower() == ".parquet":
+        return ParquetPieces(path)
+    read = _LINES.get(format_suffix(path))
     return read(path) if read else None
