@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.conftest import WriteFolder
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.split import split_events
 from twofold.tasks.storage import load_dataset
 
 
@@ -58,6 +62,28 @@ def test_a_temporal_split_cuts_by_time(write_folder: WriteFolder) -> None:
     }
 
 
+@given(
+    users=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6).map(sorted), max_size=5),
+    cutoff=st.none() | st.integers(0, 10),
+)
+def test_the_split_of_any_events(users: list[list[int]], cutoff: int | None) -> None:
+    expected: list[int] = []
+    for times in users:
+        early = times if cutoff is None else [time for time in times if time < cutoff]
+        late = [-1] * (len(times) - len(early))
+        own = [0] * len(early)
+        if cutoff is None and len(own) > 2:
+            own[-2:] = [1, 2]
+        if cutoff is not None and len(own) > 1:
+            own[-1] = 1
+        if early and late:
+            late[0] = 2
+        expected += own + late
+    counts = np.array([len(times) for times in users], dtype=np.int64)
+    every = np.array([time for times in users for time in times], dtype=np.float64)
+    assert split_events(counts, every, cutoff).tolist() == expected
+
+
 def test_a_given_split_binds_under_a_temporal_one_too(write_folder: WriteFolder) -> None:
     queries = (
         "query_id,text,split,timestamp\nq1,old,test,10\nq2,none,test,\nq3,Old,,12\nq4,new,,99\n"
@@ -101,7 +127,7 @@ def test_positions_are_no_times(write_folder: WriteFolder, interactions: str) ->
 def test_a_cutoff_belongs_to_a_temporal_split(write_folder: WriteFolder) -> None:
     folder = write_folder()
     with pytest.raises(InputError, match="needs --cutoff"):
-        load_dataset(folder, "temporal")
+        load_dataset(folder / "not read yet", "temporal")
     with pytest.raises(InputError, match="only it takes one"):
         load_dataset(folder, "last", 5.0)
 

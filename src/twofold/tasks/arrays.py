@@ -179,7 +179,6 @@ class Events:
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Tables of the events of some users at a time, with numbers instead of ids."""
-        names = pl.Series([*SPLITS, None], dtype=pl.String)
         for low, high in self._user_parts():
             first, last = int(self.starts[low]), int(self.starts[high])
             counts = np.diff(self.starts[low : high + 1])
@@ -188,7 +187,7 @@ class Events:
                     "user_id": np.repeat(np.arange(low, high), counts),
                     "item_id": self.items[first:last],
                     "timestamp": pl.Series(self.times[first:last]).fill_nan(None),
-                    "split": names.gather(self.splits[first:last] % len(names)),
+                    "split": split_names(self.splits[first:last]),
                 }
             )
 
@@ -378,3 +377,9 @@ def split_numbers(splits: pl.Series) -> SplitNumbers:
     numbers = {split: number for number, split in enumerate(SPLITS)}
     numbered = splits.cast(pl.String).replace_strict(numbers, default=-1, return_dtype=pl.Int8)
     return numbered.to_numpy()
+
+
+def split_names(splits: SplitNumbers) -> pl.Series:
+    """The splits of some numbers, null for -1, (n,)."""
+    names = pl.Series([*SPLITS, None], dtype=pl.String)
+    return names.gather(splits % len(names))

@@ -1,22 +1,28 @@
 """The cutoff of a temporal split: its parsing, and notes on events that it leaves unused."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
 from twofold.data.dataset import Note
 from twofold.data.reading.time_values import (
+    ARE_TIMES,
     TimeForm,
     are_times,
     parse_dates,
     parse_iso,
     per_second,
     readable,
+    seconds_in,
     time_range,
     unit_of,
 )
 from twofold.records import Floats, InputError
+
+
+class CutoffError(InputError):
+    """The data are valid, but a cutoff cannot split them."""
 
 
 def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
@@ -27,18 +33,18 @@ def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
         columns: the timestamps of the dataset.
 
     Raises:
-        InputError: it is not a time, or there is no event before it or none after it.
+        CutoffError: it is not a time, or there is no event before it or none after it.
     """
     span = time_range(columns)
     if span is None:
-        raise InputError("--cutoff: no table has timestamps, so no time can cut; use --split last")
+        raise CutoffError("--cutoff: no table has timestamps, so no time can cut; use --split last")
     start, end = span
     is_time = are_times(pl.concat([column.cast(pl.Float64) for column in columns]))
     first, last = readable(start, is_time), readable(end, is_time)
     extent = f"the times of the data run from {first} to {last}"
     meant = readings_of(str(cutoff))
     if not meant:
-        raise InputError(
+        raise CutoffError(
             f"--cutoff '{cutoff}': neither a number nor an ISO time such as 2024-05-01T12:00:00; "
             f"{extent}"
         )
@@ -47,7 +53,7 @@ def read_cutoff(cutoff: float | str, *columns: pl.Series) -> float:
         shown = readable(meant[-1])
         also = f" ({shown})" if shown != str(cutoff) else ""
         side = "before it" if meant[-1] <= start else "from it on"
-        raise InputError(
+        raise CutoffError(
             f"--cutoff '{cutoff}'{also}: nothing lies {side}; {extent}; choose a time between them"
         )
     return within[0]
@@ -80,28 +86,37 @@ def require_times(times: Floats, source: str) -> None:
         )
 
 
-def unused_events(interactions: pl.DataFrame, cutoff: float) -> list[Note]:
+def unused_events(parts: Iterable[pl.DataFrame], cutoff: float) -> list[Note]:
     """Notes on the events from the cutoff on that are used neither for training nor for a request.
 
     Args:
-        interactions: in time order within each user, with the column `split`.
+        parts: the interactions, in time order within each user, with the column `split`; all events
+            of a user are in one part.
         cutoff: the result of `read_cutoff`.
     """
-    when = readable(cutoff, are_times(interactions["timestamp"]))
+    found, given, seconds = [], 0, 0
     early = (pl.col("timestamp") < cutoff).any().over("user_id")
-    unused = interactions.filter(pl.col("split").is_null()).join(
-        interactions.select("user_id", early=early).unique(), on="user_id", how="left"
-    )
-    later, without = unused.filter(pl.col("early")), unused.filter(~pl.col("early"))
+    for events in parts:
+        given += events.height
+        seconds += seconds_in(events["timestamp"])
+        unused = events.with_columns(early=early).filter(pl.col("split").is_null())
+        users = pl.col("user_id").n_unique().alias("users")
+        first = pl.first("user_id", "item_id")
+        found.append(unused.group_by("early").agg(first, pl.len().alias("events"), users))
+    when = readable(cutoff, given > 0 and seconds / given >= ARE_TIMES)
+    reasons = pl.concat(found).group_by("early", maintain_order=True)
+    total = reasons.agg(pl.first("user_id", "item_id"), pl.sum("events", "users"))
     notes = []
-    if later.height:
-        problem = f"it follows the user's first event from the cutoff {when} on, which is the test"
-        remedy = "a later cutoff uses more of them"
-        notes.append(_unused(later, problem, remedy))
-    if without.height:
-        users = without["user_id"].n_unique()
+    for had_early, user, item, count, users in total.sort("early", descending=True).iter_rows():
         problem = f"its user is one of {users} without an event before the cutoff {when}"
-        notes.append(_unused(without, problem, "nothing to do, or choose a later cutoff"))
+        remedy = "nothing to do, or choose a later cutoff"
+        if had_early:
+            problem = (
+                f"it follows the user's first event from the cutoff {when} on, which is the test"
+            )
+            remedy = "a later cutoff uses more of them"
+        place = f"interactions: event '{item}' of user '{user}'"
+        notes.append(Note(count, place, problem, remedy, "event", "not used"))
     return notes
 
 
@@ -114,12 +129,17 @@ def untimed_queries(queries: pl.DataFrame) -> list[Note]:
     untimed = queries.filter(pl.col("given").is_null() & pl.col("timestamp").is_null())
     if not untimed.height:
         return []
-    place = f"query '{untimed['query_id'][0]}'"
-    every = queries["timestamp"].is_null().all()
+    every = bool(queries["timestamp"].is_null().all())
+    return [untimed_note(untimed.height, untimed["query_id"][0], every)]
+
+
+def untimed_note(count: int, query_id: str, every: bool) -> Note:
+    """The note on queries without split and time, `query_id` first; `every` query, or some."""
+    place = f"query '{query_id}'"
     effect = "split by a hash of the text" if every else "trained on"
     problem = "it has no timestamp, so it may be later than the cutoff"
     remedy = "give it a timestamp or a split"
-    return [Note(untimed.height, place, problem, remedy, "query", effect)]
+    return Note(count, place, problem, remedy, "query", effect)
 
 
 def late_training_queries(queries: pl.DataFrame, cutoff: float) -> list[Note]:
@@ -137,9 +157,3 @@ def late_training_queries(queries: pl.DataFrame, cutoff: float) -> list[Note]:
     problem = f"it names the split train and lies at or after the cutoff {when}"
     remedy = "leave its split empty: then the cutoff decides"
     return [Note(late.height, place, problem, remedy, "query", "trained on, as it says")]
-
-
-def _unused(events: pl.DataFrame, problem: str, remedy: str) -> Note:
-    user, item = events.select("user_id", "item_id").row(0)
-    place = f"interactions: event '{item}' of user '{user}'"
-    return Note(events.height, place, problem, remedy, "event", "not used")

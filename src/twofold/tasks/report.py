@@ -30,20 +30,21 @@ Report = dict[str, Any]
 
 def data_report(dataset: PreparedDataset) -> Report:
     """Sizes, splits, overlap and divergence of the tasks, events, leaks, near-duplicates."""
-    events = event_report(dataset)
+    events, queries = event_report(dataset), _query_leaks(dataset)
+    seen = queries.pop("test_queries_seen")
     return {
         "source": dataset.source,
         "digest": dataset.digest,
         "tasks": list(dataset.tasks),
         "split": dataset.protocol.split,
         "sizes": _sizes(dataset),
-        "splits": _splits(dataset),
+        "splits": _splits(dataset, seen),
         "repeat_share": events.pop("repeat_share"),
         "events": events,
         "seen": dataset.protocol.seen,
         "overlap": _overlap(dataset),
         "divergence": _divergence(dataset),
-        "queries": _query_leaks(dataset),
+        "queries": queries,
         "left_out": [str(note) for note in dataset.notes],
     }
 
@@ -65,7 +66,9 @@ def _sizes(dataset: PreparedDataset) -> Report:
     }
 
 
-def _splits(dataset: PreparedDataset) -> Report:
+def _splits(dataset: PreparedDataset, seen: int) -> Report:
+    """The sizes of the splits; `seen` test queries have the text of a training query."""
+
     def count(numbers: SplitNumbers) -> dict[str, int]:
         not_used, *counts = (int((numbers == number).sum()) for number in range(-1, len(SPLITS)))
         return dict(zip(map(str, SPLITS), counts, strict=True)) | {"not used": not_used}
@@ -74,12 +77,9 @@ def _splits(dataset: PreparedDataset) -> Report:
         "interactions": count(dataset.columns.events.splits),
         "queries": count(dataset.columns.queries.splits),
     }
-    if dataset.protocol.split == "temporal" and dataset.queries.height:
-        trained = dataset.queries.filter(pl.col("split") == "train")
-        test = dataset.queries.filter(pl.col("split") == "test")
-        seen = test.join(trained, on="key", how="semi").height
+    if dataset.protocol.split == "temporal" and len(dataset.columns.queries.splits):
         splits["test_queries_seen_in_training"] = seen
-        splits["test_queries_unseen"] = test.height - seen
+        splits["test_queries_unseen"] = splits["queries"]["test"] - seen
     return splits
 
 
@@ -137,12 +137,14 @@ def _query_leaks(dataset: PreparedDataset) -> Report:
     near, example = _near_duplicates(*keys)
     # Equal texts have equal hashes, so the texts need not be kept in memory.
     known = np.concatenate(hashes)
+    seen = np.isin(known[test], known[trained])
     return {
+        "test_queries_seen": int(seen.sum()),
         "left_out_of_training": len(trained) - len(dataset.task("search").examples),
         "near_duplicates_of_training": near,
         **looked_at,
         "near_duplicate_example": example,
-        "same_text_as_training": len(np.intersect1d(known[test], known[trained])),
+        "same_text_as_training": len(np.unique(known[test][seen])),
         "equal_to_a_title": equal,
     }
 

@@ -7,12 +7,22 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from twofold.data.dataset import Dataset, Note
 from twofold.data.words import query_key
-from twofold.records import SPLITS, InputError
+from twofold.records import SPLITS, Floats, InputError, Ints
+from twofold.tasks.arrays import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    SplitNumbers,
+    split_names,
+    times_of,
+)
 from twofold.tasks.cutoff import (
+    CutoffError,
     late_training_queries,
     read_cutoff,
     untimed_queries,
@@ -41,18 +51,12 @@ def split_dataset(
         cutoff: for `temporal`, a time in any form that a timestamp may have.
 
     Raises:
-        InputError: a temporal split without a cutoff, or of timestamps that are only positions; a
-            cutoff that is not a time within the data.
+        InputError: nothing is left to split.
+        CutoffError: see `resolve_protocol`.
     """
-    if (split == "temporal") != (cutoff is not None):
-        raise InputError("--split temporal needs --cutoff TIME, and only it takes one")
-    time = None
-    if cutoff is not None:
-        require_real_times(dataset)
-        timed = (dataset.interactions["timestamp"], dataset.queries["timestamp"])
-        time = read_cutoff(cutoff, *timed)
-    seen = "exclude" if repeat_share(dataset.interactions) < REPEATS_ALLOWED else "keep"
-    protocol = SplitProtocol(split, time, seen)  # type: ignore[arg-type]
+    begins = None if cutoff is None else _first_times(dataset.interactions)
+    share = repeat_share(dataset.interactions)
+    protocol = resolve_protocol(dataset, split, cutoff, begins, share)
     queries, notes = split_queries(dataset, protocol)
     if not queries.height and not dataset.interactions.height:
         others = (note for note in dataset.notes if not Path(note.place).name.startswith("items"))
@@ -62,7 +66,8 @@ def split_dataset(
             f"interactions or judged queries"
         )
     interactions = split_interactions(dataset, protocol)
-    unused = [] if time is None else unused_events(interactions, time)
+    time = protocol.cutoff
+    unused = [] if time is None else unused_events([interactions], time)
     return PreparedDataset(
         catalog=dataset.catalog,
         tables=TablesInMemory(interactions, queries, dataset.qrels),
@@ -73,6 +78,36 @@ def split_dataset(
     )
 
 
+def resolve_protocol(
+    dataset: Dataset,
+    split: Literal["last", "temporal"],
+    cutoff: float | str | None,
+    begins: pl.Series | None,
+    repeats: float,
+) -> SplitProtocol:
+    """How a dataset is split, with the cutoff in the unit of its times.
+
+    Args:
+        dataset: a dataset with the first and the last time of all interactions and queries.
+        split, cutoff: see `split_dataset`.
+        begins: the time of each user's first event, (U,); not used without a cutoff.
+        repeats: the result of `repeat_share`.
+
+    Raises:
+        CutoffError: the timestamps are only positions, or the cutoff is not a time within the data.
+    """
+    time = None
+    if cutoff is not None:
+        if begins is not None and _are_positions(begins):
+            raise CutoffError(
+                "interactions: the timestamps only number each user's events, so no cutoff in time "
+                "exists; use --split last"
+            )
+        timed = (dataset.interactions["timestamp"], dataset.queries["timestamp"])
+        time = read_cutoff(cutoff, *timed)
+    return SplitProtocol(split, time, "exclude" if repeats < REPEATS_ALLOWED else "keep")
+
+
 def repeat_share(interactions: pl.DataFrame) -> float:
     """The share of events whose (user, item) occurred before."""
     if not interactions.height:
@@ -81,10 +116,13 @@ def repeat_share(interactions: pl.DataFrame) -> float:
     return 1.0 - distinct / interactions.height
 
 
-def timestamps_are_positions(interactions: pl.DataFrame) -> bool:
+def _first_times(interactions: pl.DataFrame) -> pl.Series:
+    return interactions.group_by("user_id").agg(pl.col("timestamp").min())["timestamp"]
+
+
+def _are_positions(begins: pl.Series) -> bool:
     """Whether timestamps only number a user's events: absent, or each user starts at 0 or 1."""
-    first = interactions.group_by("user_id").agg(pl.col("timestamp").min())["timestamp"]
-    return bool(first.is_null().any()) or (first.n_unique() == 1 and first[0] in (0.0, 1.0))
+    return bool(begins.is_null().any()) or (begins.n_unique() == 1 and begins[0] in (0.0, 1.0))
 
 
 def split_interactions(dataset: Dataset, protocol: SplitProtocol) -> pl.DataFrame:
@@ -97,42 +135,37 @@ def split_interactions(dataset: Dataset, protocol: SplitProtocol) -> pl.DataFram
         .with_columns(user=pl.col("row").min().over("user_id"))
         .sort("user", "timestamp", "row")
     )
-    split = _by_cutoff(protocol.cutoff) if protocol.cutoff is not None else _last_event()
-    return ordered.with_columns(split=split).drop("row", "user")
+    counts = ordered["user"].rle().struct.field("len").to_numpy()
+    splits = split_events(counts, times_of(ordered["timestamp"]), protocol.cutoff)
+    return ordered.with_columns(split=split_names(splits)).drop("row", "user")
 
 
-def _last_event() -> pl.Expr:
-    """The last event is test, the second-last validation; one or two events are only training."""
-    events = pl.len().over("user_id")
-    left = events - pl.int_range(pl.len()).over("user_id")
-    return (
-        pl.when(events < 3)
-        .then(pl.lit("train"))
-        .when(left == 1)
-        .then(pl.lit("test"))
-        .when(left == 2)
-        .then(pl.lit("validation"))
-        .otherwise(pl.lit("train"))
-    )
+def split_events(counts: Ints, times: Floats, cutoff: float | None) -> SplitNumbers:
+    """The number of each event's split, (E,).
 
+    Without a cutoff, a user's last event is test and the one before it validation; one or two
+    events are only training. With a cutoff, the first event from it on is test, and later ones are
+    not used; the last event before it is validation, unless it is the user's first.
 
-def _by_cutoff(cutoff: float) -> pl.Expr:
-    """The first event from `cutoff` on is test; later ones are not used.
-
-    The last event before it is validation, unless it is the user's first.
+    Args:
+        counts: the number of events of each user, (U,), none of them 0.
+        times: timestamps, in the order of time within each user, (E,).
+        cutoff: the result of `read_cutoff`.
     """
-    late = pl.col("timestamp") >= cutoff
-    early_count = (~late).sum().over("user_id")
-    number = pl.int_range(pl.len()).over("user_id")
-    return (
-        pl.when(late & (number == early_count) & (early_count > 0))
-        .then(pl.lit("test"))
-        .when(late)
-        .then(None)
-        .when((number == early_count - 1) & (early_count > 1))
-        .then(pl.lit("validation"))
-        .otherwise(pl.lit("train"))
-    )
+    ends = np.cumsum(counts, dtype=np.int64)
+    if cutoff is None:
+        splits = np.full(len(times), TRAIN, dtype=np.int8)
+        tested = ends[counts >= 3] - 1
+        validated = tested - 1
+    else:
+        early = times < cutoff
+        splits = np.where(early, TRAIN, -1).astype(np.int8)
+        starts = ends - counts
+        before = np.add.reduceat(early, starts, dtype=np.int64)
+        tested = (starts + before)[(before > 0) & (before < counts)]
+        validated = (starts + before)[before > 1] - 1
+    splits[validated], splits[tested] = VALIDATION, TEST
+    return splits
 
 
 def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFrame, list[Note]]:
@@ -147,7 +180,7 @@ def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFra
     queries = judged.with_columns(key=key, given=pl.col("split"))
     timed = protocol.cutoff is not None and queries["timestamp"].is_not_null().any()
     if timed:
-        made = _queries_by_cutoff(queries, protocol.cutoff or 0.0)
+        made = split_by_cutoff(queries["timestamp"], protocol.cutoff or 0.0)
     else:
         made = pl.col("key").map_elements(hash_split, return_dtype=pl.String)
     queries = queries.with_columns(split=pl.coalesce("given", made))
@@ -187,9 +220,14 @@ def _repeats(queries: pl.DataFrame) -> list[Note]:
     return [Note(left_out.height, place, problem, "give both the same split")]
 
 
-def _queries_by_cutoff(queries: pl.DataFrame, cutoff: float) -> pl.Expr:
-    """Queries from `cutoff` on are test, the last tenth before it validation, all others train."""
-    early = queries["timestamp"].filter(queries["timestamp"] < cutoff)
+def split_by_cutoff(times: pl.Series, cutoff: float) -> pl.Expr:
+    """Queries from `cutoff` on are test, the last tenth before it validation, all others train.
+
+    Args:
+        times: the timestamps of all queries.
+        cutoff: the result of `read_cutoff`.
+    """
+    early = times.filter(times < cutoff)
     start = early.quantile(0.9, "higher")
     time = pl.col("timestamp")
     return (
@@ -212,10 +250,7 @@ def hash_tenth(key: str) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % TENTHS
 
 
-def require_real_times(dataset: Dataset) -> None:
-    """Raise InputError if the timestamps are positions, which a temporal split cannot use."""
-    if dataset.interactions.height and timestamps_are_positions(dataset.interactions):
-        raise InputError(
-            "interactions: the timestamps only number each user's events, so no cutoff in time "
-            "exists; use --split last"
-        )
+def require_cutoff(split: Literal["last", "temporal"], cutoff: float | str | None) -> None:
+    """Raise InputError for a temporal split without a cutoff, or another one with a cutoff."""
+    if (split == "temporal") != (cutoff is not None):
+        raise InputError("--split temporal needs --cutoff TIME, and only it takes one")

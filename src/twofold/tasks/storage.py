@@ -72,11 +72,12 @@ def load_dataset(
         )
     # Imported here, since most commands work on a prepared folder.
     from twofold.data.sources import read_source
-    from twofold.tasks.split import split_dataset
+    from twofold.tasks.split import require_cutoff, split_dataset
     from twofold.tasks.streaming.dataset import stream_dataset
 
-    if folder is not None and split == "last" and cutoff is None:
-        streamed = stream_dataset(folder, skip_unknown)
+    require_cutoff(split, cutoff)
+    if folder is not None:
+        streamed = stream_dataset(folder, split, cutoff, skip_unknown)
         if streamed is not None:
             return streamed
     name = "frames" if folder is None else str(source)

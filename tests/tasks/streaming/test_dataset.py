@@ -115,13 +115,16 @@ NOT_PLAIN: dict[str, Change] = {
 }  # fmt: skip
 
 
-def _same(source: Path, tmp_path: Path) -> bool:
-    """Compare what streaming and reading whole give; return whether the queries are streamed."""
-    streamed = load_dataset(source)
+def _same(source: Path, tmp_path: Path, cutoff: int | str | None = None) -> bool:
+    """Compare what streaming and reading whole give; return whether the tables are streamed."""
+    split: Any = "last" if cutoff is None else "temporal"
+    streamed = load_dataset(source, split, cutoff)
     save_dataset(streamed, tmp_path / "streamed")
+    if isinstance(streamed.tables, StreamedTables):  # it caches a table that is read whole
+        assert not {"interactions", "queries", "qrels"} & vars(streamed.tables).keys()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataset, "LARGE", 10**9)
-        whole = load_dataset(source)
+        whole = load_dataset(source, split, cutoff)
     assert not isinstance(whole.tables, StreamedTables)
     save_dataset(whole, tmp_path / "whole")
 
@@ -244,6 +247,7 @@ TIMES = st.integers(1_600_000_000, 1_600_000_006)
             st.sampled_from(["red car", "Red cars", "blue", "x"]),
             st.none() | USERS | st.just("nobody"),
             TIMES,
+            st.sampled_from(["train", "validation", "test"]),
             st.lists(ITEMS, max_size=2, unique=True),
         ),
         min_size=1,
@@ -251,27 +255,73 @@ TIMES = st.integers(1_600_000_000, 1_600_000_006)
     ),
     piece=st.integers(1, 7),
     suffix=st.sampled_from(FORMATS),
+    without=st.sets(st.sampled_from(["split", "timestamp"])),
+    few=st.booleans(),
+    cutoff=st.none() | TIMES,
 )
-def test_any_log_gives_the_same_dataset(log: Any, asked: Any, piece: int, suffix: str) -> None:
-    judged = [(f"q{n}", item) for n, query in enumerate(asked) for item in query[3]]
+def test_any_log_gives_the_same_dataset(
+    log: Any, asked: Any, piece: int, suffix: str, without: Any, few: bool, cutoff: int | None
+) -> None:
+    judged = [(f"q{n}", item) for n, query in enumerate(asked) for item in query[4]]
     assume(judged)
+    if cutoff is not None:
+        times = [time for _, _, time in log]
+        assume(min(times) < cutoff <= max(times))
     frames: dict[str, tuple[Any, Any]] = {
         "items": ([["i1", "blue"], ["i2", "car"], ["i3", ""]], ["item_id", "title"]),
         "interactions": (log, ["user_id", "item_id", "timestamp"]),
         "queries": (
-            [(f"q{n}", *query[:3]) for n, query in enumerate(asked)],
-            {"query_id": str, "text": str, "user_id": str, "timestamp": int},
+            [(f"q{n}", *query[:4]) for n, query in enumerate(asked)],
+            {"query_id": str, "text": str, "user_id": str, "timestamp": int, "split": str},
         ),
         "qrels": (judged, ["query_id", "item_id"]),
     }
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         _make_pieces_small(patch, piece)
+        patch.setattr(dataset, "LARGE_QUERIES", 10**9 if few else 0)
         source = Path(folder) / "source"
         source.mkdir()
         for name, (rows, schema) in frames.items():
             frame = pl.DataFrame(rows, schema=schema, orient="row")
-            frame.write_parquet(source / f"{name}.parquet")
-        _same(_in_format(source, suffix), Path(folder))
+            frame.drop(without & {*frame.columns} if name == "queries" else ()).write_parquet(
+                source / f"{name}.parquet"
+            )
+        _same(_in_format(source, suffix), Path(folder), cutoff)
+
+
+CUTOFF = 1_600_000_030
+BY_TIME: dict[str, tuple[str, Change, bool]] = {
+    "no changes": ("queries", PLAIN["as it is"], True),
+    "few queries": ("queries", PLAIN["as it is"], True),
+    "a user without an event before the cutoff": (
+        "interactions", PLAIN["the only event of a user, the latest of all, twice"], True),
+    "queries without times": ("queries", PLAIN_QUERIES["no times"], True),
+    "equal texts": ("queries", PLAIN_QUERIES["equal texts"], True),
+    "some not judged": ("queries", PLAIN_QUERIES["some not judged"], True),
+    "no query before the cutoff": (
+        "queries", lambda queries: queries.with_columns(timestamp=CUTOFF), True),
+    "splits of their own": ("queries", lambda queries: queries.with_columns(
+        split=pl.when(pl.col("timestamp") < CUTOFF).then(pl.lit("train")).otherwise(pl.lit("test"))
+    ), True),
+    "training queries after the cutoff": (
+        "queries", lambda queries: queries.with_columns(split=pl.lit("train")), False),
+    "a far time": ("interactions", NOT_PLAIN["a far time"], False),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("name", BY_TIME)
+def test_a_cutoff_gives_the_same_dataset(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _write(tmp_path / "source")
+    table, change, streamed = BY_TIME[name]
+    path = source / f"{table}.parquet"
+    change(pl.read_parquet(path)).write_parquet(path)
+    monkeypatch.setattr(dataset, "LARGE_QUERIES", 10**9 if name == "few queries" else 0)
+    assert _same(source, tmp_path, CUTOFF) == streamed
+    splits = pl.read_parquet(tmp_path / "streamed" / "interactions.parquet")["split"]
+    assert set(splits) == {*SPLITS, None}
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -345,13 +395,16 @@ def test_what_is_wrong_with_queries_is_said_as_of_the_whole(
     _assert_refused_alike(source, monkeypatch)
 
 
-def _assert_refused_alike(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _assert_refused_alike(
+    source: Path, monkeypatch: pytest.MonkeyPatch, cutoff: int | str | None = None
+) -> None:
     """Streaming and reading whole refuse a folder with the same words."""
+    split: Any = "last" if cutoff is None else "temporal"
     with pytest.raises(InputError) as streamed:
-        load_dataset(source)
+        load_dataset(source, split, cutoff)
     monkeypatch.setattr(dataset, "LARGE", 10**9)
     with pytest.raises(InputError) as whole:
-        load_dataset(source)
+        load_dataset(source, split, cutoff)
     assert str(streamed.value) == str(whole.value)
 
 
@@ -406,10 +459,44 @@ def test_it_says_how_far_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_other_sources_and_splits_are_read_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cutoff", ["2020-09-13", "2020-09-14", "soon", ""])
+def test_a_wrong_cutoff_is_refused_without_reading_again(
+    cutoff: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     source = _write(tmp_path / "source")
-    cut = load_dataset(source, "temporal", 1_600_000_030)
-    assert not isinstance(cut.tables, StreamedTables)
+    _assert_refused_alike(source, monkeypatch, cutoff)
+    assert "read whole" not in caplog.text
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("begins", [[0, 0, 0], [0, 3, 5]])
+def test_positions_of_all_users_are_checked_before_a_cutoff(
+    begins: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_SHOWN", 1)
+    source = _write(tmp_path / "source")
+    pl.DataFrame(
+        {
+            "user_id": [f"u{user}" for user in range(3) for _ in range(9)],
+            "item_id": [f"i{number}" for _ in range(3) for number in range(9)],
+            "timestamp": [begin + number for begin in begins for number in range(9)],
+        }
+    ).write_parquet(source / "interactions.parquet")
+    queries = pl.read_parquet(source / "queries.parquet")
+    queries.with_columns(timestamp=pl.int_range(pl.len())).write_parquet(source / "queries.parquet")
+    if begins == [0, 0, 0]:
+        _assert_refused_alike(source, monkeypatch, cutoff=4)
+    else:
+        assert _same(source, tmp_path, cutoff=4)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_other_sources_are_read_whole(tmp_path: Path) -> None:
+    source = _write(tmp_path / "source")
     pl.read_parquet(source / "interactions.parquet").write_json(source / "interactions.json")
     (source / "interactions.parquet").unlink()
     assert not isinstance(load_dataset(source).tables, StreamedTables)

@@ -7,9 +7,10 @@ counts that need the whole table.
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -20,8 +21,9 @@ from twofold.data.layouts.registry import LAYOUTS
 from twofold.data.sources import read_source
 from twofold.records import InputError
 from twofold.tasks.arrays import Columns, Events, JudgedQueries
+from twofold.tasks.cutoff import CutoffError, unused_events
 from twofold.tasks.prepared import PreparedDataset, SplitProtocol, TableName
-from twofold.tasks.split import REPEATS_ALLOWED, split_dataset
+from twofold.tasks.split import resolve_protocol, split_queries
 from twofold.tasks.streaming import events, files, queries
 from twofold.tasks.streaming.events import StreamedEvents
 from twofold.tasks.streaming.files import NotStreamableError, TemporaryFolder
@@ -35,15 +37,22 @@ LARGE, LARGE_QUERIES = 2_000_000, 200_000
 _log = logging.getLogger(__name__)
 
 
-def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
+def stream_dataset(
+    source: Path,
+    split: Literal["last", "temporal"],
+    cutoff: float | str | None,
+    skip_unknown: bool,
+) -> PreparedDataset | None:
     """The dataset of a folder whose interactions are a large table; None for any other source.
 
     Args:
         source: the folder.
+        split, cutoff: see `load_dataset`.
         skip_unknown: see `load_dataset`; a streamed dataset has no unknown ids.
 
     Raises:
         InputError: the disk has too little space for temporary files.
+        CutoffError: see `twofold.tasks.split.resolve_protocol`.
     """
     large = _large_tables(source)
     if large is None:
@@ -52,7 +61,9 @@ def stream_dataset(source: Path, skip_unknown: bool) -> PreparedDataset | None:
     needed += large["queries"].rows * queries.BYTES if "queries" in large else 0
     folder = TemporaryFolder(needed)
     try:
-        return _streamed(source, skip_unknown, folder, large)
+        return _streamed(source, large, folder, split, cutoff, skip_unknown)
+    except CutoffError:
+        raise  # all rows have been checked, so reading them whole ends with the same error
     except (NotStreamableError, InputError, OSError, pl.exceptions.PolarsError) as error:
         # Reading the whole tables reports any problem with the right counts. There may be none: the
         # few rows that were validated may look wrong without the others.
@@ -82,13 +93,19 @@ def _large_tables(source: Path) -> dict[str, Pieces] | None:
 
 
 def _streamed(
-    source: Path, skip_unknown: bool, folder: TemporaryFolder, large: Mapping[str, Pieces]
+    source: Path,
+    large: Mapping[str, Pieces],
+    folder: TemporaryFolder,
+    split: Literal["last", "temporal"],
+    cutoff: float | str | None,
+    skip_unknown: bool,
 ) -> PreparedDataset:
     """The dataset of a folder; tables that are not in `large` are read whole.
 
     Raises:
         NotStreamableError: a table has to be read whole.
         InputError: the data are invalid.
+        CutoffError: the data are valid, but the cutoff cannot split them.
     """
     paths = four_tables.present(source)
     items = read_table(paths["items"]).rows["item_id"]
@@ -102,22 +119,28 @@ def _streamed(
         if not made.times.alike(searches.times):
             raise NotStreamableError("the timestamps of interactions and queries differ in form")
         given["queries"], given["qrels"] = searches.tables()
-    seen = "exclude" if made.repeat_share < REPEATS_ALLOWED else "keep"
-    split = split_dataset(read_source(source, skip_unknown, given), str(source))
-    protocol = SplitProtocol(seen=seen)  # type: ignore[arg-type]
-    catalog = split.catalog
+    dataset = read_source(source, skip_unknown, given)
+    begins = pl.Series(made.begins)
+    protocol = resolve_protocol(dataset, split, cutoff, begins, made.repeat_share)
     if searches is None:
-        judged = JudgedQueries.of(split.queries, split.qrels, catalog, made.events.users)
+        asked, notes = split_queries(dataset, protocol)
+        judged = JudgedQueries.of(asked, dataset.qrels, dataset.catalog, made.users.texts)
         frames: dict[TableName, pl.LazyFrame] = {
-            "queries": split.queries.lazy(),
-            "qrels": split.qrels.lazy(),
+            "queries": asked.lazy(),
+            "qrels": dataset.qrels.lazy(),
         }
     else:
+        notes = searches.split(protocol.cutoff)
         judged = searches.judged
         frames = {"queries": searches.queries, "qrels": searches.qrels}
-    tables = StreamedTables(catalog, made.events, judged, frames, folder)
-    notes = (*split.notes, *(searches.notes if searches else ()))
-    return replace(split, tables=tables, protocol=protocol, notes=notes)
+    cut = made.split(protocol.cutoff)
+    tables = StreamedTables(dataset.catalog, cut, judged, frames, folder)
+    if protocol.cutoff is not None:
+        notes = [*unused_events(tables.user_parts(), protocol.cutoff), *notes]
+    notes = [*dataset.notes, *notes]
+    return PreparedDataset(
+        dataset.catalog, tables, protocol, str(source), tuple(notes), dataset.left_out
+    )
 
 
 @dataclass(frozen=True)
@@ -151,13 +174,16 @@ class StreamedTables:
 
     def interaction_parts(self) -> Iterator[pl.DataFrame]:
         """See `Tables`."""
+        for frame in self.user_parts():
+            yield from frame.iter_slices(files.PIECE)
+
+    def user_parts(self) -> Iterator[pl.DataFrame]:
+        """The table interactions in pieces, each with all events of some users."""
         users, items = self.events.users, self.catalog.items["item_id"]
         for frame in self.events.frames():
-            for start in range(0, frame.height, files.PIECE):
-                piece = frame.slice(start, files.PIECE)
-                yield piece.with_columns(
-                    user_id=users.gather(piece["user_id"]), item_id=items.gather(piece["item_id"])
-                )
+            yield frame.with_columns(
+                user_id=users.gather(frame["user_id"]), item_id=items.gather(frame["item_id"])
+            )
 
     @cached_property
     def columns(self) -> Columns:

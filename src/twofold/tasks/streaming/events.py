@@ -18,8 +18,9 @@ from twofold.data.dataset import Note
 from twofold.data.formats import Table
 from twofold.data.ids import doubtful_ids
 from twofold.data.times import TimesInParts, read_times
-from twofold.records import SPLITS, Floats, Ints
+from twofold.records import Floats, Ints
 from twofold.tasks.arrays import Events
+from twofold.tasks.split import split_events
 from twofold.tasks.streaming.files import ArrayFile, NotStreamableError, append_by, with_progress
 from twofold.tasks.streaming.numbering import Numbering
 from twofold.tasks.streaming.pieces import Pieces
@@ -44,7 +45,6 @@ class StreamedEvents:
     Attributes:
         users: the users, numbered.
         times: the range and form of the timestamps.
-        events: the events, mapped from files.
         begins: the time of each user's first event, (U,).
         repeat_share: the share of events whose (user, item) occurred before.
 
@@ -62,7 +62,19 @@ class StreamedEvents:
             raise NotStreamableError("interactions: a user_id may be missing, rounded or a variant")
         self._copies = _Copies()
         self._first_rows: list[Ints] = []
-        self.events, self.repeat_share = self._sorted(buckets)
+        self._counts: list[Ints] = []
+        self.repeat_share = self._sort(buckets)
+
+    def split(self, cutoff: float | None) -> Events:
+        """The events, mapped from files, with their splits; see `twofold.tasks.split`."""
+        splits = ArrayFile(self._folder, "event_splits", "|i1")
+        times, start = self._event_times.mapped(), 0
+        for counts in self._counts:
+            end = start + int(counts.sum())
+            splits.write(split_events(counts, times[start:end], cutoff))
+            start = end
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
+        return Events(self.users.texts, starts, self._event_items.mapped(), times, splits.mapped())
 
     def table(self, *, every_user: bool) -> Table:
         """Some rows as text, with a note on the duplicates that were left out.
@@ -108,29 +120,25 @@ class StreamedEvents:
         rows["row"] = np.arange(start, start + len(rows))
         return rows
 
-    def _sorted(self, buckets: list[Path]) -> tuple[Events, float]:
-        """The events in time order within each user, split, and the share of repeats."""
-        items = ArrayFile(self._folder, "event_items", "<i4")
-        times = ArrayFile(self._folder, "event_times", "<f8")
-        splits = ArrayFile(self._folder, "event_splits", "|i1")
-        counts, begins, distinct = [], [], 0
+    def _sort(self, buckets: list[Path]) -> float:
+        """Write the events in time order within each user; return the share of repeats."""
+        self._event_items = ArrayFile(self._folder, "event_items", "<i4")
+        self._event_times = ArrayFile(self._folder, "event_times", "<f8")
+        begins, distinct, size = [], 0, 0
         for bucket in with_progress(buckets, "events by user", len(buckets)):
             rows = self._copies.removed(np.fromfile(bucket, dtype=_ROW))
             bucket.unlink()
             first = np.flatnonzero(np.diff(rows["user"], prepend=np.uint32(2**32 - 1)))
-            own = np.diff(first, append=len(rows))
             pairs = np.sort(rows["user"].astype(np.int64) << 32 | rows["item"])
             distinct += 1 + int(np.count_nonzero(pairs[1:] != pairs[:-1]))
-            items.write(rows["item"])
-            times.write(rows["time"])
-            splits.write(_last_event(own))
-            counts.append(own)
+            size += len(rows)
+            self._event_items.write(rows["item"])
+            self._event_times.write(rows["time"])
+            self._counts.append(np.diff(first, append=len(rows)))
             begins.append(rows["time"][first])
             self._first_rows.append(rows["row"][first])
         self.begins: Floats = np.concatenate(begins)
-        starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-        mapped = items.mapped(), times.mapped(), splits.mapped()
-        return Events(self.users.texts, starts, *mapped), 1.0 - distinct / int(starts[-1])
+        return 1.0 - distinct / size
 
 
 @dataclass(slots=True)
@@ -164,16 +172,3 @@ class _Copies:
             self.count += len(copies)
             self.row = min(self.row, int(rows["row"][copies].min()))
         return np.delete(rows, copies)
-
-
-def _last_event(counts: Ints) -> npt.NDArray[np.int8]:
-    """The numbers of the splits of users' events; see `twofold.tasks.split`.
-
-    Args:
-        counts: the events of each user.
-    """
-    ends = np.cumsum(counts)
-    splits = np.zeros(int(ends[-1]), dtype=np.int8)
-    tested = ends[counts >= 3]
-    splits[tested - 1], splits[tested - 2] = SPLITS.index("test"), SPLITS.index("validation")
-    return splits

@@ -5,6 +5,7 @@ queries and find equal texts. The judgments of consecutive queries are written t
 before they are sorted. The result equals that of `twofold.tasks.split` for the whole tables.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,8 +28,10 @@ from twofold.data.validation import (
 )
 from twofold.data.words import query_key
 from twofold.records import Ints
-from twofold.tasks.arrays import JudgedQueries, Texts, split_numbers, times_of
-from twofold.tasks.split import hash_split
+from twofold.tasks.arrays import TRAIN, JudgedQueries, Texts, split_numbers, times_of
+from twofold.tasks.cutoff import untimed_note
+from twofold.tasks.split import hash_split, split_by_cutoff
+from twofold.tasks.streaming import files
 from twofold.tasks.streaming.events import StreamedEvents
 from twofold.tasks.streaming.files import (
     ArrayFile,
@@ -101,6 +104,29 @@ class StreamedQueries:
         judgment = self._judgments.at(np.array([0]))
         rows = judgment.rows.drop("query_id").join(queries.rows.select("query_id"), how="cross")
         return queries, Table(judgment.path, rows.select(judgment.rows.columns))
+
+    def split(self, cutoff: float | None) -> list[Note]:
+        """Split the queries by time, unless their splits are given; return all notes on them.
+
+        Raises:
+            NotStreamableError: a training query lies after the cutoff.
+        """
+        if cutoff is None:
+            return self.notes
+        times = self.judged.times
+        if True in self._given:
+            if (times[self.judged.splits == TRAIN] >= cutoff).any():
+                raise NotStreamableError("queries: one with the split train is after the cutoff")
+            return self.notes
+        if self.times.first is None:
+            first = self.queries.select("query_id").head(1).collect().item()
+            return [*self.notes, untimed_note(len(times), first, every=True)]
+        made = split_by_cutoff(pl.Series(times), cutoff)
+        parts = pl.DataFrame({"timestamp": times}).iter_slices(files.PIECE)
+        splits = [split_numbers(part.select(made).to_series()) for part in parts]
+        self.judged = replace(self.judged, splits=np.concatenate(splits))
+        self.queries = self.queries.with_columns(split=made)
+        return self.notes
 
     def _read_queries(self) -> Digests:
         """Write the queries in pieces, and their users, times and splits; return text hashes."""
