@@ -1,8 +1,8 @@
 """A folder of large tables, prepared piece by piece.
 
-Copies, queries without a history and queries without a relevant item are counted on the way. If any
-other problem of a row must be reported, the tables are read whole, since the report has places and
-counts that need the whole table.
+Copies, events that a cutoff leaves unused, and queries without a history, a relevant item or a time
+are counted on the way. If any other problem of a row must be reported, the tables are read whole,
+since the report has places and counts that need the whole table.
 """
 
 import logging
