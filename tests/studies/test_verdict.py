@@ -62,11 +62,13 @@ def test_longer_training_alone_is_no_help() -> None:
     found = _decide(0.35, 0.30, 0.35)
     assert found.verdict == "not enough data"
     assert found.reason == "the 95 % interval of joint − step-matched includes 0"
+    assert found.obstacle == "uncertain"
 
 
 def test_between_plain_and_control_no_amount_of_data_would_decide() -> None:
     found = _decide(0.32, 0.30, 0.34)
     assert "between the plain arm and the step-matched control" in found.reason
+    assert found.obstacle == "between the arms"
     assert found.needed == Needed(requests=None, seeds=None)
 
 
@@ -83,6 +85,7 @@ def test_zero_everywhere_is_no_evidence() -> None:
     found = decide({"search": TaskScores(zero, zero, zero, np.arange(10))})["search"]
     assert found.verdict == "not enough data"
     assert found.reason == "no arm retrieves any relevant item"
+    assert found.obstacle == "degenerate data"
 
 
 def _degenerate(scores: TaskScores) -> TaskVerdict:
@@ -123,6 +126,7 @@ def test_at_the_ceiling_equal_arms_are_no_evidence() -> None:
         arms.append(arm)
     found = _degenerate(TaskScores(arms[0], arms[1], arms[2], np.arange(R), catalog=5000))
     assert "has 0.9998 of at most 1, so no gain" in found.reason
+    assert found.obstacle == "degenerate data"
 
 
 def test_at_the_floor_equal_arms_are_no_evidence() -> None:
@@ -159,6 +163,7 @@ def test_one_seed_decides_nothing_and_says_why() -> None:
     found = _decide(0.50, 0.30, 0.30, seeds=1)
     assert (found.verdict, found.provisional) == ("not enough data", True)
     assert found.reason.startswith("one seed: the variance over seeds is unknown")
+    assert found.obstacle == "few seeds"
     assert found.contrasts["plain"].seed_variance is None
     assert found.needed is not None
     assert found.needed.seeds == 3
@@ -202,6 +207,7 @@ def test_an_undertrained_arm_withholds_what_it_could_overturn(
     found = _decide(joint, 0.30, 0.30, rises={arm: rise})
     assert found.verdict == verdict
     if verdict == "not enough data":
+        assert found.obstacle == "undertrained"
         assert found.reason.startswith("undertrained: a cap ended ")
         assert found.reason.endswith(" while validation still rose")
         assert found.needed is None

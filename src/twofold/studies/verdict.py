@@ -17,8 +17,15 @@ from twofold.evaluation.significance import MIN_SEEDS, Estimate
 from twofold.records import Task
 from twofold.studies.statistics import rule
 from twofold.studies.statistics.power import Needed, needed
-from twofold.studies.statistics.reasons import LEVEL, disagree, reason_of
-from twofold.studies.statistics.rule import Effect, Found, Levels, Question, Verdict
+from twofold.studies.statistics.reasons import LEVEL, Reason, disagree, reason_of
+from twofold.studies.statistics.rule import (
+    Effect,
+    Found,
+    Levels,
+    Obstacle,
+    Question,
+    Verdict,
+)
 from twofold.studies.statistics.task_scores import (
     TOP,
     TaskScores,
@@ -87,6 +94,8 @@ class TaskVerdict(Value):
     provisional: bool
     """Whether there are fewer than three seeds, so that the seed variance is poorly estimated."""
     reason: Annotated[str, pydantic.Field(min_length=1)]
+    obstacle: Obstacle | None = None
+    """What prevents a verdict, if it is `not enough data`; None in older studies."""
     sesoi: pydantic.NonNegativeFloat
     """The smallest effect of interest, in the unit of the measure."""
     p_adjusted: Probability
@@ -209,17 +218,15 @@ def _decided(
         p_not_worse <= levels.one_sided,
     )
     reason = reason_of(verdict, effect, scores, shown)
-    withheld = _why_withheld(scores, verdict, criteria)
-    more_would_decide = verdict == "not enough data" and withheld is None
-    if withheld is None and (why := why_too_few_seeds(scores)):
-        withheld, more_would_decide = why, True
-    if withheld is not None:
+    if withheld := _why_withheld(scores, verdict, criteria):
         verdict, effect, reason = "not enough data", None, withheld
+    more_would_decide = reason.obstacle not in (None, "undertrained", "degenerate data")
     plan = _needed(scores, criteria) if more_would_decide and criteria.plan else None
     return TaskVerdict(
         **_described(scores, criteria),
         verdict=verdict,
-        reason=reason,
+        reason=reason.text,
+        obstacle=reason.obstacle,
         p_adjusted=p_values[0],
         needed=plan,
         of_each_seed=plan is not None and plan.of_each_seed,
@@ -236,6 +243,7 @@ def _withheld(scores: TaskScores, reason: str, criteria: _Criteria) -> TaskVerdi
         **_described(scores, criteria),
         verdict="not enough data",
         reason=reason,
+        obstacle="degenerate data",
         p_adjusted=1.0,
         needed=None,
         top=_top(scores, 1.0),
@@ -288,15 +296,19 @@ _MATERIAL_RISE = 0.5
 """A rise counts if it is larger than this share of the smallest effect of interest."""
 
 
-def _why_withheld(scores: TaskScores, verdict: Verdict, criteria: _Criteria) -> str | None:
-    """Why the verdict of the rule cannot be trusted, even with more data of this kind; or None."""
+def _why_withheld(scores: TaskScores, verdict: Verdict, criteria: _Criteria) -> Reason | None:
+    """Why the verdict of the rule cannot be trusted; None if it can."""
     counted = _MAY_OVERTURN.get(verdict, ("joint", "control"))
     enough = _MATERIAL_RISE * criteria.sesoi_share
     if names := [_CALLED[arm] for arm in counted if scores.rises.get(arm, 0.0) > enough]:
-        return f"undertrained: a cap ended {' and '.join(names)} while validation still rose"
-    if verdict in ("no material difference", "not worse"):
-        smallest = criteria.sesoi_share * scores.plain_mean
-        return why_at_ceiling(scores, smallest)
+        text = f"undertrained: a cap ended {' and '.join(names)} while validation still rose"
+        return Reason(text, "undertrained")
+    smallest = criteria.sesoi_share * scores.plain_mean
+    is_small = verdict in ("no material difference", "not worse")
+    if is_small and (why := why_at_ceiling(scores, smallest)):
+        return Reason(why, "degenerate data")
+    if why := why_too_few_seeds(scores):
+        return Reason(why, "few seeds")
     return None
 
 

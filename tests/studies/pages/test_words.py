@@ -12,7 +12,7 @@ from twofold.studies.pages.words import (
 )
 from twofold.studies.result import Answer, StudyResult
 from twofold.studies.statistics.power import Needed
-from twofold.studies.statistics.rule import Effect, Question, Verdict
+from twofold.studies.statistics.rule import Effect, Obstacle, Question, Verdict
 from twofold.studies.verdict import TaskVerdict
 
 QUESTIONS: tuple[Question, ...] = ("transfer", "replace")
@@ -137,6 +137,26 @@ def test_only_replace_says_what_to_serve(verdict: Verdict) -> None:
     }
     assert "model" in own["replace"]
     assert "model" not in own["transfer"]
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "advice"),
+    [
+        ("undertrained", "Run again without the cap"),
+        ("between the arms", "compare with the one that you would deploy"),
+        ("uncertain", "many more test requests and seeds"),
+        ("degenerate data", ""),
+        ("few seeds", ""),
+    ],
+)
+def test_the_advice_without_a_verdict_is_about_what_prevents_it(
+    obstacle: Obstacle, advice: str
+) -> None:
+    """If the data cannot decide, the reason says what is needed, and more of them are no remedy."""
+    undecided = answer("transfer", "not enough data", "not enough data").verdicts["search"]
+    given = advice_on(undecided.model_copy(update={"obstacle": obstacle}))
+    assert advice in given
+    assert bool(given) == bool(advice)
 
 
 def test_a_headline_says_of_which_models_it_asks() -> None:

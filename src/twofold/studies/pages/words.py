@@ -6,7 +6,6 @@ from twofold.records import Task, other_task
 from twofold.studies.planning.questions import CONDITIONS
 from twofold.studies.result import Answer, StudyResult
 from twofold.studies.statistics.power import Needed
-from twofold.studies.statistics.reasons import BETWEEN
 from twofold.studies.statistics.rule import Question, Verdict
 from twofold.studies.verdict import TaskVerdict
 
@@ -193,21 +192,21 @@ def advice_on(verdict: TaskVerdict) -> str:
             return f"Where the first ranks count, learning the other task {verdict.effect}."
         better = "better" if verdict.effect == "helps" else "worse"
         return f"Where the first ranks count, the joint model is {better}."
-    if verdict.reason.startswith("undertrained"):
+    if verdict.obstacle == "undertrained":
         return "Run again without the cap, or with a larger one: --budget standard."
     if verdict.needed and (ways := _ways(verdict.needed, verdict.of_each_seed)):
         return (
             f"With a probability of 80 %, {' or '.join(ways)} would give a verdict, unless the "
             f"difference is near the smallest effect of interest."
         )
-    if verdict.reason == BETWEEN:
+    if verdict.obstacle == "between the arms":
         return (
             "Joint is better than one of the two single-task models and worse than the other: "
             "compare with the one that you would deploy."
         )
-    if "a verdict needs" in verdict.reason:
-        return ""
-    return "A verdict would need many more test requests and seeds."
+    if verdict.obstacle == "uncertain":
+        return "A verdict would need many more test requests and seeds."
+    return ""
 
 
 def _ways(needed: Needed, of_each_seed: bool) -> list[str]:

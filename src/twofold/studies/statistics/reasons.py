@@ -1,12 +1,25 @@
-"""The reason for a verdict, or for none, in words."""
+"""The reason for a verdict, or for none."""
 
-from twofold.studies.statistics.rule import Direction, Effect, Pair, Verdict, pair_of
+from typing import NamedTuple
+
+from twofold.studies.statistics.rule import Direction, Effect, Obstacle, Pair, Verdict, pair_of
 from twofold.studies.statistics.task_scores import TOP, TaskScores
 
 LEVEL = 0.95
 """The level of every interval, unless its name states another level."""
 
-BETWEEN = "joint lies between the plain arm and the step-matched control"
+
+class Reason(NamedTuple):
+    """Why there is a verdict, or none.
+
+    Attributes:
+        text: the reason in words.
+        obstacle: what prevents a verdict; None if there is one.
+    """
+
+    text: str
+    obstacle: Obstacle | None = None
+
 
 _REASONS = {
     "helps": "joint is above the plain arm and above the step-matched control",
@@ -16,7 +29,9 @@ _REASONS = {
 }
 
 
-def reason_of(verdict: Verdict, effect: Effect | None, scores: TaskScores, shown: Direction) -> str:
+def reason_of(
+    verdict: Verdict, effect: Effect | None, scores: TaskScores, shown: Direction
+) -> Reason:
     """Why the rule gives this verdict.
 
     Args:
@@ -24,33 +39,35 @@ def reason_of(verdict: Verdict, effect: Effect | None, scores: TaskScores, shown
         shown: the significant effect in the primary measure.
     """
     if verdict in _REASONS:
-        return _REASONS[verdict]
+        return Reason(_REASONS[verdict])
     measure = scores.measure
     if verdict == "only deeper":
         at = "not worse" if effect == "not worse" else "better"
-        return f"joint is significantly {at} in {measure}, and significantly worse in {TOP}"
+        return Reason(f"joint is significantly {at} in {measure}, and significantly worse in {TOP}")
     if verdict == "only at the top":
         better = "better" if effect == "helps" else "worse"
         deeper = "no difference is shown" if shown == "open" else f"it {shown}"
-        return f"joint is significantly {better} in {TOP}; in {measure} {deeper}"
+        return Reason(f"joint is significantly {better} in {TOP}; in {measure} {deeper}")
     return _why_open(pair_of(scores.moments))
 
 
-def _why_open(pair: Pair) -> str:
+def _why_open(pair: Pair) -> Reason:
     """Why the data do not give a verdict."""
+    if disagree(pair):
+        text = "joint lies between the plain arm and the step-matched control"
+        return Reason(text, "between the arms")
     wide = {name: estimate.interval(LEVEL) for name, estimate in pair.items()}
-    if all(low > 0 for low, _ in wide.values()) or all(high < 0 for _, high in wide.values()):
-        return (
+    arms = {"plain": "plain", "control": "step-matched"}
+    unclear = [f"joint − {arms[name]}" for name, (low, high) in wide.items() if low <= 0 <= high]
+    if not unclear:
+        text = (
             "the difference is not significant after Holm's correction or at the level of this look"
         )
-    if disagree(pair):
-        return BETWEEN
-    unclear = [name for name, (low, high) in wide.items() if low <= 0 <= high]
-    arms = {"plain": "plain", "control": "step-matched"}
-    named = " and ".join(f"joint − {arms[name]}" for name in unclear)
-    if len(unclear) > 1:
-        return f"the 95 % intervals of {named} include 0"
-    return f"the 95 % interval of {named} includes 0"
+    elif len(unclear) > 1:
+        text = f"the 95 % intervals of {' and '.join(unclear)} include 0"
+    else:
+        text = f"the 95 % interval of {unclear[0]} includes 0"
+    return Reason(text, "uncertain")
 
 
 def disagree(pair: Pair) -> bool:

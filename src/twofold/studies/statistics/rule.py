@@ -36,6 +36,11 @@ Verdict = Literal[
 Effect = Literal["helps", "hurts", "not worse"]
 """The effect at the ranks that `only deeper` or `only at the top` names."""
 
+Obstacle = Literal["undertrained", "degenerate data", "few seeds", "between the arms", "uncertain"]
+"""What prevents a verdict: a cap ended a training too early; the data cannot distinguish the arms;
+the seed variance is unknown; joint is above one arm and below the other; an interval is too wide.
+"""
+
 Pair = Mapping[Literal["plain", "control"], Estimate]
 """Joint minus the plain arm, and minus the step-matched control."""
 
