@@ -49,11 +49,11 @@ def _verdicts(result: StudyResult) -> Iterator[dict[str, Cell]]:
                 "task": task,
                 "measure": measure,
                 "joint": means[0],
-                "single-task model": means[1],
-                "step-matched control": means[2],
-                "joint - single-task": _cell(verdict.contrasts["plain"]),
+                "plain": means[1],
+                "step-matched": means[2],
+                "joint - plain": _cell(verdict.contrasts["plain"]),
                 "joint - step-matched": _cell(verdict.contrasts["control"]),
-                "joint - single-task, nDCG@10": _at_the_top(verdict),
+                "joint - plain, nDCG@10": _at_the_top(verdict),
                 "verdict": f"{'provisionally: ' * verdict.provisional}{verdict.verdict}",
                 "needed for a verdict": _needed(verdict),
                 "forecast": _forecast(result, answer, task),
@@ -101,25 +101,29 @@ def _claims(result: StudyResult) -> Iterator[dict[str, Cell]]:
         other, arms = other_task(task), popularity[task].arms
         yield {
             "task": task,
-            "claim": "H1: the popularity of joint's rankings is nearer to the test's",
-            "measured": "KL(test, top 30), single-task model / joint",
+            "claim": "H1: joint's rankings have a popularity nearer to that of the test targets",
+            "measured": "KL divergence of the test targets from the top 30: plain / joint",
             "value": " / ".join(f"{arms[arm].divergence.mean:.3f}" for arm in (task, "joint")),
         }
         cosines = representation.cosines[_ONLY_OTHER[task]]
         if cosines is not None:
             yield {
                 "task": task,
-                "claim": f"H2: items that co-occur only in {other} come nearer",
-                "measured": "cosine minus that of matched pairs, joint - single-task model",
+                "claim": f"H2: items that co-occur only in {other} get more similar embeddings",
+                "measured": "their cosine minus that of random pairs of the same popularity: "
+                "joint - plain",
                 "value": _cell(cosines.joint_minus[task]),
             }
         cases = wins[task]
         yield {
             "task": task,
-            "claim": f"H2: the pairs of won requests co-occur in {other}",
-            "measured": f"share with a pair that is only in {other}: won / lost / won by chance",
-            "value": f"{_share(cases.won.linked)} / {_share(cases.lost.linked)} / "
-            f"{_share(cases.won.by_chance)}",
+            "claim": f"H2: joint wins the requests that {other} has a pair for",
+            "measured": f"share of requests with an item that co-occurs with the target only in "
+            f"{other}: won / lost / won, with a random target",
+            "value": " / ".join(
+                _share(share)
+                for share in (cases.won.linked, cases.lost.linked, cases.won.by_chance)
+            ),
         }
 
 
