@@ -1,24 +1,19 @@
-"""Which checkpoint is kept, and by which value; counted ranks against real answers."""
+"""Which checkpoint is kept, and by which value."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.conftest import WriteFolder
-from twofold.evaluation.measures import MEASURES, Measure
-from twofold.model.checkpoint import GenerativeModel, NotFiniteError
-from twofold.records import Task
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.requests import JudgedRequests
 from twofold.tasks.storage import load_dataset
 from twofold.training import validation
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.train import train
-from twofold.training.validation import RankCounter, Validation, mean_value, validation_requests
+from twofold.training.validation import Validation, mean_value, validation_requests
 
 CONFIG = resolve_config("quick")
 
@@ -66,7 +61,7 @@ def test_the_sample_is_a_part_of_all_requests_and_costs_less(
     (judged,) = validation_requests(catalog, NAMED_ARMS["recommendation"], {}, CONFIG, seed=0)
     assert not Validation(retriever, [judged], {}).has_more
     whole = mean_value(retriever, judged)
-    monkeypatch.setattr(validation, "_SAMPLE", (20, 0.0))
+    monkeypatch.setattr(validation, "_SAMPLE", validation._Size(20, 0.0))
     divided = Validation(retriever, [judged], {})
     assert divided.has_more
     assert divided.sample_cost < divided.cost / 2
@@ -81,7 +76,7 @@ def test_larger_parts_hold_the_smaller_ones(
 
     def parts(sample: int, most: int, trial: int) -> list[set[str]]:
         for name, fewest in (("_SAMPLE", sample), ("_ALL", most), ("_TRIAL", trial)):
-            monkeypatch.setattr(validation, name, (fewest, 0.0))
+            monkeypatch.setattr(validation, name, validation._Size(fewest, 0.0))
         divided = validation._divided(judged, items=0)
         return [{request.request_id for request in part.requests} for part in divided]
 
@@ -116,83 +111,3 @@ def test_a_validation_asks_no_more_requests_than_the_setting_allows(
         judged = validation_requests(catalog, arm, {}, config, seed=0)
         assert [requests.task for requests in judged] == list(arm.tasks)
         assert all(len(requests.requests) == 3 for requests in judged)
-
-
-def _answered(model: GenerativeModel, judged: JudgedRequests, measure: Measure) -> list[float]:
-    """The measure of the retriever's answers."""
-    run = GenerativeRetriever(model).retrieve(judged.requests, measure.k)
-    ids = [request.request_id for request in judged.requests]
-    return [measure.of(run[own].item_ids, judged.qrels[own]) for own in ids]
-
-
-@pytest.mark.parametrize("task", ["search", "recommendation"])
-@pytest.mark.parametrize("measure", MEASURES, ids=str)
-def test_counted_ranks_equal_the_answers_of_the_retriever(
-    catalog: PreparedDataset, retriever: GenerativeRetriever, task: Task, measure: Measure
-) -> None:
-    judged = catalog.task(task).requests("validation")
-    counter = RankCounter(retriever.model, judged.requests, judged.qrels, measure)
-    expected = _answered(retriever.model, judged, measure)
-    assert any(expected)
-    assert counter.values().tolist() == expected
-    assert counter.values().tolist() == expected, "nothing is used up"
-
-
-@pytest.mark.parametrize("task", ["search", "recommendation"])
-def test_a_large_catalog_is_scored_a_few_requests_at_a_time(
-    catalog: PreparedDataset,
-    retriever: GenerativeRetriever,
-    task: Task,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """No more scores than the limit are ever held, those of the hybrid part included."""
-    items, judged = len(catalog.catalog), catalog.task(task).requests("validation")
-    expected = _answered(retriever.model, judged, Measure("nDCG", 10))
-    monkeypatch.setattr(validation, "_BATCH_SCORES", 3 * items + 1)
-    monkeypatch.setattr(validation, "_KEPT_MATCHES", 3 * items)
-    counter = RankCounter(retriever.model, judged.requests, judged.qrels, Measure("nDCG", 10))
-    assert retriever.model.hybrid is not None
-    for prepared in counter._prepared:
-        assert len(prepared.rows) <= 3
-        assert (prepared.batch is None) == (task == "search")
-    compared = []
-    ahead = RankCounter._ahead
-
-    def seen(self: RankCounter, *arguments: torch.Tensor) -> torch.Tensor:
-        compared.append(len(arguments[1]))
-        return ahead(self, *arguments)
-
-    monkeypatch.setattr(RankCounter, "_ahead", seen)
-    assert counter.values().tolist() == pytest.approx(expected)
-    assert max(compared) == 3 if task == "search" else max(compared) <= 3
-
-
-def test_they_equal_them_where_all_scores_are_equal_and_most_items_are_excluded(
-    catalog: PreparedDataset, model_folder: Path
-) -> None:
-    """Ties go by item_id, and an answer may hold fewer than k items."""
-    model = load_model(model_folder).model
-    with torch.no_grad():
-        model.backbone.code_tables()[0].zero_()
-    model.backbone.repack(model.vocabulary.spaces.codebooks)
-    requests, qrels, item_ids = [], {}, catalog.catalog.item_ids
-    for number, request in enumerate(catalog.task("recommendation").requests("test").requests):
-        target = item_ids[number % len(item_ids)]
-        few = frozenset(item_ids[number % 7 :]) - ({target} if number % 3 else set())
-        requests.append(replace(request, exclude=few if number % 2 else request.exclude))
-        qrels[request.request_id] = {target: 1, item_ids[-1]: 2, item_ids[0]: 0}
-    judged = JudgedRequests("recommendation", "test", requests, qrels)
-    for measure in MEASURES:
-        expected = _answered(model, judged, measure)
-        assert any(expected)
-        assert RankCounter(model, requests, qrels, measure).values().tolist() == expected
-
-
-def test_a_diverged_model_is_an_error(catalog: PreparedDataset, model_folder: Path) -> None:
-    model = load_model(model_folder).model
-    judged = catalog.task("search").requests("validation")
-    counter = RankCounter(model, judged.requests, judged.qrels, Measure("nDCG", 10))
-    with torch.no_grad():
-        model.backbone.model.get_input_embeddings().weight.fill_(torch.nan)
-    with pytest.raises(NotFiniteError):
-        counter.values()

@@ -1,13 +1,37 @@
-"""Exact top-k with the tie rule of runs: equal scores by `item_id`, descending as strings."""
+"""Exact ranks by scores of the whole catalog: the best k items, or the ranks of relevant items.
+
+The tie rule is that of runs: equal scores by `item_id`, descending as strings. An evaluation with
+atomic identifiers does not sort the catalog: the rank of a relevant item is the number of items
+before it. Its measures equal those of the rankings.
+
+Shapes: N items, R requests, B requests in a batch, T relevant items of a batch.
+"""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from twofold.evaluation.measures import tie_order
-from twofold.records import InputError, Ints, Ranking, Request
+from twofold.evaluation.measures import Measure, tie_order
+from twofold.model.encoded import batches_by_length
+from twofold.records import Floats, InputError, Ints, Qrels, Ranking, Request
+
+if TYPE_CHECKING:
+    from twofold.model.checkpoint import GenerativeModel
+    from twofold.model.encoded import Batch, EncodedExample
+
+_BATCH_REQUESTS = 256
+"""The largest number of requests in a batch: their scores of 10,000 items fit in a processor's
+cache."""
+_BATCH_SCORES = 1 << 24
+"""The largest number of scores of a batch, and of scores that are compared at once with those of
+relevant items: 64 MB of float32."""
+_KEPT_MATCHES = 1 << 26
+"""The largest number of scores of the hybrid part that are kept between validations: 256 MB of
+float32."""
 
 
 def top_k(scores: npt.NDArray[np.float32], k: int) -> tuple[Ints, npt.NDArray[np.float32]]:
@@ -97,3 +121,131 @@ class CatalogRanker:
                 scores=tuple(values[row][filled].tolist()),
             )
         return rankings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _EncodedBatch:
+    """Requests that are scored together, encoded once.
+
+    Attributes:
+        rows: the numbers of its requests among all of them, (B,).
+        requests: the requests as tokens, (B,).
+        batch: the same on the model's device; None if it would take too much memory.
+        excluded: the row and the code of each item that a request excludes, (2, ...).
+        relevant: the row and the code of each relevant item, (2, T).
+        item_ids: the relevant items, (T,).
+    """
+
+    rows: Sequence[int]
+    requests: "Sequence[EncodedExample]"
+    batch: "Batch | None"
+    excluded: torch.Tensor
+    relevant: torch.Tensor
+    item_ids: Sequence[str]
+
+
+class RankCounter:
+    """Evaluates a model with atomic identifiers repeatedly on the same requests.
+
+    Requests are encoded once, in batches of similar length. The model's weights may change between
+    calls; its hybrid part may not.
+
+    Args:
+        model: the model to evaluate.
+        requests: the requests; all have a query or none has one, and none has a filter (`where`).
+        qrels: their relevant items.
+        measure: the measure to compute.
+    """
+
+    def __init__(
+        self, model: "GenerativeModel", requests: Sequence[Request], qrels: Qrels, measure: Measure
+    ) -> None:
+        self._model, self._measure = model, measure
+        self._relevant = [qrels[request.request_id] for request in requests]
+        spaces = model.vocabulary.spaces
+        task = model.vocabulary.task(requests[0].query)
+        self._codebook = spaces.codebooks[spaces.codebooks_of(task)[0]]
+        self._codes = spaces.of(task).codes[:, 0]
+        ranker = CatalogRanker(model.catalog.item_ids)
+        ties = np.empty_like(self._codes)
+        ties[self._codes[ranker.order]] = np.arange(len(ties))
+        self._ties = torch.from_numpy(ties).to(model.device)
+        encode = model.vocabulary.encode_request
+        encoded = [
+            encode(ranker.positions(r.history), r.query, r.since_last_event) for r in requests
+        ]
+        most = max(1, min(_BATCH_REQUESTS, _BATCH_SCORES // len(ties)))
+        matched = model.hybrid is not None and requests[0].query is not None
+        keep = not matched or len(requests) * len(ties) <= _KEPT_MATCHES
+        self._batches = [
+            self._encoded_batch(
+                rows, [requests[row] for row in rows], [encoded[row] for row in rows], keep, ranker
+            )
+            for rows in batches_by_length(range(len(requests)), encoded, most)
+        ]
+
+    def _encoded_batch(
+        self,
+        rows: Sequence[int],
+        requests: Sequence[Request],
+        encoded: "Sequence[EncodedExample]",
+        keep: bool,
+        ranker: CatalogRanker,
+    ) -> _EncodedBatch:
+        relevant = [[i for i, grade in self._relevant[row].items() if grade > 0] for row in rows]
+        return _EncodedBatch(
+            rows=rows,
+            requests=encoded,
+            batch=self._model.batch_of(encoded) if keep else None,
+            excluded=self._places([ranker.positions(request.exclude) for request in requests]),
+            relevant=self._places([ranker.positions(items) for items in relevant]),
+            item_ids=[item for items in relevant for item in items],
+        )
+
+    def values(self) -> Floats:
+        """The measure of each request with the current weights, (R,).
+
+        Raises:
+            NotFiniteError: the model computes numbers that are not finite.
+        """
+        values = np.zeros(len(self._relevant))
+        for encoded in self._batches:
+            rankings: dict[int, list[str]] = {}
+            for number, rank in zip(*self._ranks(encoded), strict=True):
+                row = encoded.rows[int(encoded.relevant[0, number])]
+                ranking = rankings.setdefault(row, [""] * self._measure.k)
+                ranking[rank] = encoded.item_ids[number]
+            for row, ranking in rankings.items():
+                values[row] = self._measure.of(ranking, self._relevant[row])
+        return values
+
+    @torch.inference_mode()
+    def _ranks(self, encoded: _EncodedBatch) -> tuple[list[int], list[int]]:
+        """The relevant items among the first k, as numbers from 0 to T, and their ranks from 0."""
+        batch = encoded.batch or self._model.batch_of(encoded.requests)
+        scores = self._model.log_probabilities(batch, self._codebook)
+        scores[tuple(encoded.excluded)] = -torch.inf
+        k = min(self._measure.k, scores.shape[1])
+        last = scores.topk(k, dim=1, sorted=False).values.amin(dim=1)
+        rows, columns = encoded.relevant
+        own = scores[rows, columns]
+        numbers = ((own >= last[rows]) & (own > -torch.inf)).nonzero()[:, 0]
+        at_once = max(1, _BATCH_SCORES // scores.shape[1])
+        pairs = zip(rows[numbers].split(at_once), columns[numbers].split(at_once), strict=True)
+        ranks = torch.cat([self._ahead(scores, *some) for some in pairs])
+        in_top = ranks < k
+        return numbers[in_top].tolist(), ranks[in_top].tolist()
+
+    def _ahead(
+        self, scores: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
+    ) -> torch.Tensor:
+        """The number of items that rank before the one at each row and column, (T,)."""
+        own, others = scores[rows, columns, None], scores[rows]
+        before = self._ties < self._ties[columns, None]
+        return ((others > own) | ((others == own) & before)).sum(dim=1)
+
+    def _places(self, items: Sequence[Ints]) -> torch.Tensor:
+        """The row and the code of each item of B rows, (2, number of items)."""
+        rows = np.repeat(np.arange(len(items)), [len(own) for own in items])
+        places = np.stack([rows, self._codes[np.concatenate(items)]])
+        return torch.from_numpy(places).to(self._model.device)

@@ -3,27 +3,21 @@
 Most validations are on a sample of the requests; the last candidates are compared on all of them.
 The sample is the same for every arm, and part of all requests.
 
-With atomic identifiers the catalog is not sorted: the rank of a relevant item is the number of
-items with a higher score. The measures equal those of the retriever's rankings.
-
-Shapes: R requests, B requests in a batch, T relevant items of a batch.
+Shapes: B requests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from twofold.evaluation.measures import Measure
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.encoded import Batch, EncodedExample, batches_by_length
 from twofold.model.hybrid import Hybrid
-from twofold.records import Floats, Ints, Qrels, Request, Task
+from twofold.records import Floats, Task
 from twofold.retrieval.generative import GenerativeRetriever
-from twofold.retrieval.top_k import CatalogRanker
+from twofold.retrieval.top_k import RankCounter
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
@@ -33,23 +27,24 @@ from twofold.training.start import hybrid_of
 from twofold.training.state import ALONE, Processes
 from twofold.training_examples import Source
 
-_SAMPLE, _ALL, _TRIAL = (350, 2.0), (1000, 10.0), (1000, 30.0)
-"""The number of requests of a task for most validations, for the last candidates, and for the
-trials of a tuning: at least the first number, and more if they cost no more than the second number
-of training steps of a standard model. With 350 requests, of which few rank a relevant item high,
-chance decides which checkpoint is best."""
+
+class _Size(NamedTuple):
+    """The number of requests of a task in a validation.
+
+    Attributes:
+        fewest: the smallest number.
+        steps: there are more if they cost no more than so many steps of a standard model.
+    """
+
+    fewest: int
+    steps: float
+
+
+_SAMPLE, _ALL, _TRIAL = _Size(350, 2.0), _Size(1000, 10.0), _Size(1000, 30.0)
+"""For most validations, for the last candidates, and for the trials of a tuning. With 350 requests,
+of which few rank a relevant item high, chance decides which checkpoint is best."""
 _ORDER_SEED = 7
 """The random seed of the order in which the requests are divided into these parts."""
-
-_BATCH_REQUESTS = 256
-"""The largest number of requests in a batch: their scores of 10,000 items fit in a processor's
-cache."""
-_BATCH_SCORES = 1 << 24
-"""The largest number of scores of a batch, and of scores that are compared at once with those of
-relevant items: 64 MB of float32."""
-_KEPT_MATCHES = 1 << 26
-"""The largest number of scores of the hybrid part that are kept between validations: 256 MB of
-float32."""
 
 
 def validation_requests(
@@ -203,7 +198,7 @@ def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
         items: the size of the catalog; with 0 the parts have their smallest sizes.
     """
     per_step = requests_per_step(judged.requests, items) if items else 0
-    ends = [max(fewest, int(steps * per_step)) for fewest, steps in (_SAMPLE, _ALL, _TRIAL)]
+    ends = [max(size.fewest, int(size.steps * per_step)) for size in (_SAMPLE, _ALL, _TRIAL)]
     order = np.random.default_rng(_ORDER_SEED).permutation(len(judged.requests))
     return [
         replace(judged, requests=[judged.requests[row] for row in sorted(rows)])
@@ -229,134 +224,6 @@ def _part(retriever: GenerativeRetriever, judged: JudgedRequests, processes: Pro
         return np.array([SELECTION.of(run[one].item_ids, judged.qrels[one]) for one in ids])
 
     return _Part(by_retrieval, cost)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
-    """One batch, encoded once.
-
-    Attributes:
-        rows: the numbers of its requests among all of them, (B,).
-        encoded: the requests.
-        batch: the same on the model's device; None if it would take too much memory.
-        excluded: the row and the code of each item that a request excludes, (2, ...).
-        relevant: the row and the code of each relevant item, (2, T).
-        item_ids: the relevant items, (T,).
-    """
-
-    rows: Sequence[int]
-    encoded: Sequence[EncodedExample]
-    batch: Batch | None
-    excluded: torch.Tensor
-    relevant: torch.Tensor
-    item_ids: Sequence[str]
-
-
-class RankCounter:
-    """Evaluates a model with atomic identifiers repeatedly on the same requests.
-
-    Requests are encoded once, in batches of similar length. The model's weights may change between
-    calls; its hybrid part may not.
-
-    Args:
-        model: the model to evaluate.
-        requests: the requests; all have a query or none has one, and none has a filter (`where`).
-        qrels: their relevant items.
-        measure: the measure to compute.
-    """
-
-    def __init__(
-        self, model: GenerativeModel, requests: Sequence[Request], qrels: Qrels, measure: Measure
-    ) -> None:
-        self._model, self._measure = model, measure
-        self._relevant = [qrels[request.request_id] for request in requests]
-        spaces = model.vocabulary.spaces
-        task = model.vocabulary.task(requests[0].query)
-        self._codebook = spaces.codebooks[spaces.codebooks_of(task)[0]]
-        self._codes = spaces.of(task).codes[:, 0]
-        ranker = CatalogRanker(model.catalog.item_ids)
-        ties = np.empty_like(self._codes)
-        ties[self._codes[ranker.order]] = np.arange(len(ties))
-        self._ties = torch.from_numpy(ties).to(model.device)
-        encode = model.vocabulary.encode_request
-        encoded = [
-            encode(ranker.positions(r.history), r.query, r.since_last_event) for r in requests
-        ]
-        most = max(1, min(_BATCH_REQUESTS, _BATCH_SCORES // len(ties)))
-        matched = model.hybrid is not None and requests[0].query is not None
-        keep = not matched or len(requests) * len(ties) <= _KEPT_MATCHES
-        self._prepared = [
-            self._prepare(
-                rows, [requests[row] for row in rows], [encoded[row] for row in rows], keep, ranker
-            )
-            for rows in batches_by_length(range(len(requests)), encoded, most)
-        ]
-
-    def _prepare(
-        self,
-        rows: Sequence[int],
-        requests: Sequence[Request],
-        encoded: Sequence[EncodedExample],
-        keep: bool,
-        ranker: CatalogRanker,
-    ) -> _Prepared:
-        relevant = [[i for i, grade in self._relevant[row].items() if grade > 0] for row in rows]
-        return _Prepared(
-            rows=rows,
-            encoded=encoded,
-            batch=self._model.batch_of(encoded) if keep else None,
-            excluded=self._places([ranker.positions(request.exclude) for request in requests]),
-            relevant=self._places([ranker.positions(items) for items in relevant]),
-            item_ids=[item for items in relevant for item in items],
-        )
-
-    def values(self) -> Floats:
-        """The measure of each request with the current weights, (R,).
-
-        Raises:
-            NotFiniteError: the model computes numbers that are not finite.
-        """
-        values = np.zeros(len(self._relevant))
-        for prepared in self._prepared:
-            rankings: dict[int, list[str]] = {}
-            for number, rank in zip(*self._ranks(prepared), strict=True):
-                row = prepared.rows[int(prepared.relevant[0, number])]
-                ranking = rankings.setdefault(row, [""] * self._measure.k)
-                ranking[rank] = prepared.item_ids[number]
-            for row, ranking in rankings.items():
-                values[row] = self._measure.of(ranking, self._relevant[row])
-        return values
-
-    @torch.inference_mode()
-    def _ranks(self, prepared: _Prepared) -> tuple[list[int], list[int]]:
-        """The relevant items among the first k, as numbers from 0 to T, and their ranks from 0."""
-        batch = prepared.batch or self._model.batch_of(prepared.encoded)
-        scores = self._model.log_probabilities(batch, self._codebook)
-        scores[tuple(prepared.excluded)] = -torch.inf
-        k = min(self._measure.k, scores.shape[1])
-        last = scores.topk(k, dim=1, sorted=False).values.amin(dim=1)
-        rows, columns = prepared.relevant
-        own = scores[rows, columns]
-        numbers = ((own >= last[rows]) & (own > -torch.inf)).nonzero()[:, 0]
-        at_once = max(1, _BATCH_SCORES // scores.shape[1])
-        pairs = zip(rows[numbers].split(at_once), columns[numbers].split(at_once), strict=True)
-        ranks = torch.cat([self._ahead(scores, *some) for some in pairs])
-        in_top = ranks < k
-        return numbers[in_top].tolist(), ranks[in_top].tolist()
-
-    def _ahead(
-        self, scores: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
-    ) -> torch.Tensor:
-        """The number of items that rank before the one at each row and column, (T,)."""
-        own, others = scores[rows, columns, None], scores[rows]
-        before = self._ties < self._ties[columns, None]
-        return ((others > own) | ((others == own) & before)).sum(dim=1)
-
-    def _places(self, items: Sequence[Ints]) -> torch.Tensor:
-        """The row and the code of each item of B rows, (2, number of items)."""
-        rows = np.repeat(np.arange(len(items)), [len(own) for own in items])
-        places = np.stack([rows, self._codes[np.concatenate(items)]])
-        return torch.from_numpy(places).to(self._model.device)
 
 
 _HYBRID_WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 160.0, 320.0)
