@@ -15,7 +15,8 @@ from tests.identifiers.test_trie import identifiers
 from twofold.identifiers.identifiers import Identifiers, shared
 from twofold.identifiers.trie import build_trie
 from twofold.training import loss as losses
-from twofold.training.loss import CodeLoss, Targets, full_softmax, sampled_softmax, trie_levels
+from twofold.training.loss import CodeLoss, Targets, full_softmax, sampled_softmax
+from twofold.training.trie_levels import trie_levels
 
 Drawn = tuple[torch.Tensor, torch.Tensor, Targets]
 

@@ -134,6 +134,17 @@ def padded_size(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
+def slice_indices(begins: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The indices of many slices, `counts[i]` consecutive ones from `begins[i]`.
+
+    Returns:
+        the number of the slice of each index, and the indices; both in the order of the slices.
+    """
+    numbers = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    skipped = torch.repeat_interleave(counts.cumsum(0) - counts - begins, counts)
+    return numbers, torch.arange(len(numbers), device=counts.device) - skipped
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,8 @@ targets of weight x -log p(target | context).
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
@@ -18,12 +17,13 @@ from torch.nn import functional as F
 
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.encoded import Encoded, totals_of
-from twofold.model.kernels import padded_size, product_of
+from twofold.model.kernels import padded_size, product_of, slice_indices
 from twofold.records import Task
 from twofold.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from twofold.identifiers.trie import Trie
+    from twofold.training.trie_levels import Continuations, TrieLevel
 
 _log = logging.getLogger(__name__)
 
@@ -74,32 +74,6 @@ class Targets:
         )
 
 
-class Continuations(NamedTuple):
-    """The valid continuations of each context: the codes over which its softmax is taken.
-
-    Attributes:
-        begins, ends: their range in `codes`, (C,).
-        codes: the codes of all trie nodes of the level, (nodes,).
-    """
-
-    begins: torch.Tensor
-    ends: torch.Tensor
-    codes: torch.Tensor
-
-    def invalid(self, chunk: slice, codes: int) -> torch.Tensor:
-        """A mask of the level's codes that are not valid continuations of a chunk of contexts, (C,
-        codes).
-        """
-        begins, fans = self.begins[chunk], self.ends[chunk] - self.begins[chunk]
-        contexts = torch.arange(len(fans), device=fans.device)
-        owner = torch.repeat_interleave(contexts, fans)
-        skipped = torch.repeat_interleave(fans.cumsum(0) - fans - begins, fans)
-        places = torch.arange(len(owner), device=fans.device) - skipped
-        invalid = torch.ones(len(fans), codes, dtype=torch.bool, device=fans.device)
-        invalid[owner, self.codes[places]] = False
-        return invalid
-
-
 class _FullSoftmax(torch.autograd.Function):
     """Gradients are computed in the forward pass, for each chunk while its scores are in memory."""
 
@@ -110,7 +84,7 @@ class _FullSoftmax(torch.autograd.Function):
         embeddings: torch.Tensor,
         targets: Targets,
         product: torch.dtype,
-        valid: Continuations | None,
+        valid: "Continuations | None",
     ) -> torch.Tensor:
         count = len(states)
         chunk = _contexts_of_chunk(states.device, len(embeddings))
@@ -144,7 +118,7 @@ def _in_chunks(
     embeddings: torch.Tensor,
     targets: Targets,
     product: torch.dtype,
-    valid: Continuations | None,
+    valid: "Continuations | None",
     size: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The loss and its gradients for states and embeddings, `size` contexts at a time."""
@@ -222,7 +196,7 @@ def full_softmax(
     embeddings: torch.Tensor,
     targets: Targets,
     product: torch.dtype = torch.float32,
-    valid: Continuations | None = None,
+    valid: "Continuations | None" = None,
 ) -> torch.Tensor:
     """Weighted cross-entropy over all codes, or over the valid continuations.
 
@@ -306,12 +280,11 @@ class _SampledSoftmax(torch.autograd.Function):
 
 def _hits(codes: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The pairs of a target and a negative that have the same code, ordered by target."""
-    ordered, places = negatives.sort()
+    ordered, order = negatives.sort()
     first = torch.searchsorted(ordered, codes)
     counts = torch.searchsorted(ordered, codes, right=True) - first
-    hits = torch.repeat_interleave(torch.arange(len(codes), device=codes.device), counts)
-    skipped = torch.repeat_interleave(counts.cumsum(0) - counts - first, counts)
-    return hits, places[torch.arange(len(hits), device=codes.device) - skipped]
+    hits, places = slice_indices(first, counts)
+    return hits, order[places]
 
 
 def sampled_softmax(
@@ -443,47 +416,6 @@ class CodeLoss(nn.Module):
         )
 
 
-class TrieLevel(nn.Module):
-    """The valid continuations at one level of a trie.
-
-    Args:
-        trie: the trie of the identifiers.
-        level: the level of the codes.
-    """
-
-    begins: torch.Tensor
-    ends: torch.Tensor
-    codes: torch.Tensor
-
-    def __init__(self, trie: "Trie", level: int) -> None:
-        super().__init__()
-        items = np.arange(len(trie))
-        nodes = trie.paths(items)[:, level - 1] if level else np.zeros_like(items)
-        first = torch.from_numpy(trie.first[level].astype(np.int64))
-        codes = torch.from_numpy(trie.codes[level].astype(np.int64))
-        self.register_buffer("begins", first[nodes], persistent=False)
-        self.register_buffer("ends", first[nodes + 1], persistent=False)
-        self.register_buffer("codes", codes, persistent=False)
-
-    def forward(self, items: torch.Tensor) -> Continuations:
-        """The valid continuations of contexts that follow the first codes of `items`, (C,)."""
-        return Continuations(self.begins[items], self.ends[items], self.codes)
-
-
-def trie_levels(spaces: IdSpaces, tries: "Mapping[Task, Trie]") -> dict[int, TrieLevel]:
-    """The trie level of each codebook that has invalid codes; none for atomic identifiers.
-
-    A first level has no invalid code if every code begins an identifier.
-    """
-    levels = {}
-    for task, trie in tries.items():
-        sizes = spaces.of(task).codebook_sizes
-        for level, codebook in enumerate(spaces.codebooks_of(task).tolist()):
-            if level or len(trie.codes[0]) < sizes[0]:
-                levels[codebook] = TrieLevel(trie, level)
-    return levels
-
-
 def loss_of(
     encoded: Mapping[Task, Encoded],
     spaces: IdSpaces,
@@ -498,6 +430,12 @@ def loss_of(
         tries: the tries of the tasks; none for atomic identifiers.
         config: the configuration, its precision resolved.
     """
+    levels: Mapping[int, TrieLevel] = {}
+    if tries:
+        # Imported here, as all codes of atomic identifiers are valid.
+        from twofold.training.trie_levels import trie_levels
+
+        levels = trie_levels(spaces, tries)
     counted = sum(examples.code_counts(spaces) for examples in map(totals_of, encoded.values()))
     counts = torch.as_tensor(counted, dtype=torch.float64)
     loss = CodeLoss(
@@ -506,7 +444,7 @@ def loss_of(
         limit=config.full_softmax_max_codes,
         negatives=config.num_negatives,
         product=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,
-        levels=trie_levels(spaces, tries),
+        levels=levels,
     )
     if loss.is_sparse:
         _log.info(
