@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from twofold.evaluation.significance import Moments, side_by_side
-from twofold.studies.statistics.power import Pilot, needed, power_table
+from twofold.studies.statistics.future_studies import Pilot
+from twofold.studies.statistics.power import needed, power_table
 from twofold.studies.statistics.task_scores import TaskScores
 from twofold.studies.verdict import decide
 
