@@ -13,7 +13,7 @@ of noise. A finding is therefore given only if joint also differs from the plain
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -39,42 +39,48 @@ CELLS: tuple[CellName, ...] = ("real", "shuffled", "flattened", "noise")
 ALL_CELLS: tuple[CellName, ...] = (*CELLS, *PLACEBOS, "plain", "control")
 """The cells of the 2 x 2, its placebos, and the two arms that learn the helped task alone."""
 
-_WEIGHTS: dict[str, dict[CellName, float]] = {
-    "gain_over_plain": {"real": 1, "plain": -1},
-    "training": {"control": 1, "plain": -1},
-    "popularity_alone": {"absent": 1, "control": -1},
-    "pairs": {"real": 1, "absent": -1},
-    "gain": {"real": 1, "noise": -1},
-    "popularity": {"real": 0.5, "shuffled": 0.5, "flattened": -0.5, "noise": -0.5},
-    "content": {"real": 0.5, "shuffled": -0.5, "flattened": 0.5, "noise": -0.5},
-    "popularity_minus_content": {"shuffled": 1, "flattened": -1},
-    "interaction": {"real": 1, "shuffled": -1, "flattened": -1, "noise": 1},
-    "shuffled_minus_noise": {"shuffled": 1, "noise": -1},
-    "flattened_minus_noise": {"flattened": 1, "noise": -1},
-    "wrong_pairs": {"shuffled": 1, "absent": -1},
-    "weights_alone": {"random-weights": 1, "real": -1},
-    "noise_minus_plain": {"noise": 1, "plain": -1},
-}
-"""The weight of each cell in each quantity. `training`, `popularity_alone` and `pairs` sum to
-`gain_over_plain`; `popularity` and `content` sum to `gain`."""
 
-PARTS = {
-    "gain_over_plain": "joint − plain",
-    "training": "longer training: control − plain",
-    "popularity_alone": "popularity alone: absent − control",
-    "pairs": "pairs: joint − absent",
-    "gain": "joint − noise",
-    "popularity": "popularity (H1)",
-    "content": "content (H2)",
-    "popularity_minus_content": "H1 − H2",
-    "interaction": "interaction",
-    "shuffled_minus_noise": "shuffled − noise",
-    "flattened_minus_noise": "flattened − noise",
-    "wrong_pairs": "wrong pairs: shuffled − absent",
-    "weights_alone": "weights alone: random weights − joint",
-    "noise_minus_plain": "noise − plain",
+class Quantity(NamedTuple):
+    """A weighted sum of the cells' means.
+
+    Attributes:
+        name: its name in the report.
+        weights: the weight of each cell that is part of it.
+    """
+
+    name: str
+    weights: Mapping[CellName, float]
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    "gain_over_plain": Quantity("joint − plain", {"real": 1, "plain": -1}),
+    "training": Quantity("longer training: control − plain", {"control": 1, "plain": -1}),
+    "popularity_alone": Quantity(
+        "popularity alone: absent − control", {"absent": 1, "control": -1}
+    ),
+    "pairs": Quantity("pairs: joint − absent", {"real": 1, "absent": -1}),
+    "gain": Quantity("joint − noise", {"real": 1, "noise": -1}),
+    "popularity": Quantity(
+        "popularity (H1)", {"real": 0.5, "shuffled": 0.5, "flattened": -0.5, "noise": -0.5}
+    ),
+    "content": Quantity(
+        "content (H2)", {"real": 0.5, "shuffled": -0.5, "flattened": 0.5, "noise": -0.5}
+    ),
+    "popularity_minus_content": Quantity("H1 − H2", {"shuffled": 1, "flattened": -1}),
+    "interaction": Quantity(
+        "interaction", {"real": 1, "shuffled": -1, "flattened": -1, "noise": 1}
+    ),
+    "shuffled_minus_noise": Quantity("shuffled − noise", {"shuffled": 1, "noise": -1}),
+    "flattened_minus_noise": Quantity("flattened − noise", {"flattened": 1, "noise": -1}),
+    "wrong_pairs": Quantity("wrong pairs: shuffled − absent", {"shuffled": 1, "absent": -1}),
+    "weights_alone": Quantity(
+        "weights alone: random weights − joint", {"random-weights": 1, "real": -1}
+    ),
+    "noise_minus_plain": Quantity("noise − plain", {"noise": 1, "plain": -1}),
 }
-"""The names of the quantities in the report."""
+"""Every quantity, by its field in `Parts`, in the order of the report. `training`,
+`popularity_alone` and `pairs` sum to `gain_over_plain`; `popularity` and `content` sum to `gain`.
+"""
 
 _WIDEST_SHARE = 1.0
 """No share is given if its interval is wider than this."""
@@ -158,8 +164,8 @@ class Parts(Value):
 
     @property
     def quantities(self) -> dict[str, Difference]:
-        """Each difference by its name in `PARTS`."""
-        parts = {name: getattr(self, part) for part, name in PARTS.items()}
+        """Each difference by its name in the report."""
+        parts = {quantity.name: getattr(self, part) for part, quantity in QUANTITIES.items()}
         return {name: value for name, value in parts.items() if value is not None}
 
 
@@ -246,7 +252,7 @@ def attribute(cells: Mapping[CellName, Floats], clusters: Ints) -> Parts:
     def estimate(weights: Mapping[CellName, float]) -> Estimate:
         return moments.contrast([weights.get(cell, 0.0) for cell in ALL_CELLS])
 
-    estimates = {name: estimate(weights) for name, weights in _WEIGHTS.items()}
+    estimates = {part: estimate(quantity.weights) for part, quantity in QUANTITIES.items()}
     parts = {name: Difference.of(value) for name, value in estimates.items()}
     return Parts(
         means={name: float(np.nanmean(cells[name])) for name in ALL_CELLS},
@@ -259,34 +265,40 @@ def attribute(cells: Mapping[CellName, Floats], clusters: Ints) -> Parts:
 def _shares(
     estimates: Mapping[str, Estimate], estimate: Callable[[Mapping[CellName, float]], Estimate]
 ) -> Shares | None:
-    """Both parts as shares of the gain, each with an interval by Fieller's method: the shares `r`
-    for which part - r x gain cannot be distinguished from 0."""
-    intervals = []
+    """Both parts as shares of the gain; None if the interval of a share is too wide."""
     gain = estimates["gain"].value
-    for part in ("popularity", "content"):
-
-        def rejected(share: float, own: Mapping[CellName, float] = _WEIGHTS[part]) -> bool:
-            weights = {
-                cell: own.get(cell, 0.0) - share * _WEIGHTS["gain"].get(cell, 0.0) for cell in CELLS
-            }
-            return Difference.of(estimate(weights)).excludes_zero
-
-        share = estimates[part].value / gain
-        bounds = [_bound(rejected, share, direction) for direction in (-1.0, 1.0)]
-        low, high = bounds
-        if low is None or high is None or high - low > _WIDEST_SHARE:
-            return None
-        intervals.append((low, high))
+    popularity, content = estimates["popularity"].value / gain, estimates["content"].value / gain
+    of_popularity = _share_interval("popularity", popularity, estimate)
+    of_content = _share_interval("content", content, estimate)
+    if of_popularity is None or of_content is None:
+        return None
     return Shares(
-        popularity=estimates["popularity"].value / gain,
-        content=estimates["content"].value / gain,
-        popularity_interval=intervals[0],
-        content_interval=intervals[1],
+        popularity=popularity,
+        content=content,
+        popularity_interval=of_popularity,
+        content_interval=of_content,
     )
 
 
+def _share_interval(
+    part: str, share: float, estimate: Callable[[Mapping[CellName, float]], Estimate]
+) -> Interval | None:
+    """The interval of a part's share of the gain by Fieller's method: the shares `r` for which
+    part - r x gain cannot be distinguished from 0; None if it is wider than `_WIDEST_SHARE`."""
+    own, whole = QUANTITIES[part].weights, QUANTITIES["gain"].weights
+
+    def rejected(share: float) -> bool:
+        weights = {cell: own.get(cell, 0.0) - share * whole.get(cell, 0.0) for cell in CELLS}
+        return Difference.of(estimate(weights)).excludes_zero
+
+    low, high = (_bound(rejected, share, direction) for direction in (-1.0, 1.0))
+    if low is None or high is None or high - low > _WIDEST_SHARE:
+        return None
+    return low, high
+
+
 def _bound(rejected: Callable[[float], bool], start: float, direction: float) -> float | None:
-    """How far from `start` shares are not rejected; None if it exceeds `_WIDEST_SHARE`."""
+    """The last share from `start` on that is not rejected; None if it is `_WIDEST_SHARE` away."""
     inside, outside = 0.0, _WIDEST_SHARE
     if not rejected(start + direction * outside):
         return None
@@ -325,7 +337,8 @@ def figure(result: Attribution, study: "StudyResult") -> "Figure":
     shown = ("interaction", "content", "popularity", "gain")
     steps = ("pairs", "popularity_alone", "training", "gain_over_plain")
     known = next(iter(result.values())).quantities  # an older study lacks some
-    drawn = [name for name in map(PARTS.__getitem__, (*shown, *steps)) if name in known]
+    names = [QUANTITIES[part].name for part in (*shown, *steps)]
+    drawn = [name for name in names if name in known]
     figure, axes = plots.panels(len(result), 1, 0.35 * len(drawn) * len(result) + 0.8)
     for axis, (task, parts) in zip(axes, result.items(), strict=True):
         axis.axvline(0, color=plots.INK, lw=1)
