@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from twofold.data.formats import read_table
 from twofold.data.sources import read_source
 from twofold.records import InputError
-from twofold.tasks.report import data_report, report_text
+from twofold.tasks.report import data_report
+from twofold.tasks.report_text import report_text
 from twofold.tasks.split import split_dataset
 
 ROWS_OF_THE_SLOW_RUN = 100_000

@@ -18,7 +18,8 @@ from twofold.model.checkpoint import GenerativeModel, tries_of
 from twofold.records import TASKS, Task
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.report import data_report, report_text
+from twofold.tasks.report import data_report
+from twofold.tasks.report_text import report_text
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import resolve_config
 from twofold.training.start import start

@@ -3,7 +3,8 @@
 from typing import Any
 
 from tests.conftest import WriteFolder
-from twofold.tasks.report import data_report, report_text
+from twofold.tasks.report import data_report
+from twofold.tasks.report_text import report_text
 from twofold.tasks.storage import load_dataset
 
 NOON = 1_715_774_400

@@ -4,7 +4,8 @@ import pytest
 
 from tests.conftest import WriteFolder
 from twofold.tasks import report as report_module
-from twofold.tasks.report import data_report, report_text
+from twofold.tasks.report import data_report
+from twofold.tasks.report_text import report_text
 from twofold.tasks.storage import load_dataset
 
 

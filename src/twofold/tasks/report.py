@@ -1,6 +1,10 @@
-"""The data report: the contents of a dataset, and what may bias numbers computed on it."""
+"""The data report: the contents of a dataset, and what may bias numbers computed on it.
+
+`report_text` writes it as Markdown.
+"""
 
 from array import array
+from collections import Counter
 from itertools import chain
 from typing import Any
 
@@ -8,15 +12,18 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from twofold.data.reading.time_values import ARE_TIMES, seconds_in, time_range
 from twofold.data.words import query_key, words
 from twofold.records import SPLITS, Ints
 from twofold.tasks.arrays import SplitNumbers
-from twofold.tasks.event_report import event_lines, event_report
 from twofold.tasks.popularity import jensen_shannon, kullback_leibler, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset, height, in_parts
 
 NEAR_DUPLICATE = 0.8
 """The smallest Jaccard overlap of words at which two queries count as near-duplicates."""
+
+_NEAR_COPY = 3600.0
+"""In seconds: events of one user and item within this time may be one event written twice."""
 
 _CHUNK, _COMPARED = 1000, 100_000_000
 """The largest numbers of test queries, and of pairs with training queries, compared at once."""
@@ -30,7 +37,7 @@ Report = dict[str, Any]
 
 def data_report(dataset: PreparedDataset) -> Report:
     """Sizes, splits, overlap and divergence of the tasks, events, leaks, near-duplicates."""
-    events, queries = event_report(dataset), _query_leaks(dataset)
+    events, queries = _events(dataset), _query_leaks(dataset)
     seen = queries.pop("test_queries_seen")
     return {
         "source": dataset.source,
@@ -81,6 +88,95 @@ def _splits(dataset: PreparedDataset, seen: int) -> Report:
         splits["test_queries_seen_in_training"] = seen
         splits["test_queries_unseen"] = splits["queries"]["test"] - seen
     return splits
+
+
+def _events(dataset: PreparedDataset) -> Report:
+    """Repeats, near-copies and equal times among the events, and those that are not used.
+
+    Returns:
+        `repeat_share`; `near_copies`, the number of events with the same user and item as one
+        within an hour before, and `near_copies_held_out`, the held-out ones of them, both None if
+        the timestamps are not times; `tied`, the number of events at the time of another event of
+        their user, and `held_out_by_file_order`, the number of held-out events that were chosen
+        among equal times by their place in the file, both None without timestamps; `not_used`;
+        the `first` and `last` time, and whether these `are_times` or positions.
+    """
+    counts: Counter[str] = Counter()
+    times: list[float] = []
+    for events in dataset.columns.events.frames():
+        counts.update(_counts(events))
+        of_part = time_range([events["timestamp"]])
+        times += of_part or ()
+    size, given = counts["events"], counts["given"]
+    real = given > 0 and counts["seconds"] / given >= ARE_TIMES
+    timed = size > 0 and size == given
+
+    def of_timed(name: str, wanted: bool = True) -> int | None:
+        return counts[name] if timed and wanted else None
+
+    return {
+        "repeat_share": 1.0 - counts["distinct"] / size if size else 0.0,
+        "near_copies": of_timed("near", real),
+        "near_copies_held_out": of_timed("near_held_out", real),
+        "tied": of_timed("tied"),
+        "held_out_by_file_order": of_timed("held_out_by_file_order"),
+        "not_used": counts["not_used"],
+        "first": min(times, default=None),
+        "last": max(times, default=None),
+        "are_times": real,
+    }
+
+
+def _counts(events: pl.DataFrame) -> dict[str, int]:
+    """The counts of some users' events, which are in time order within each user."""
+    times = events["timestamp"]
+    near, tied = _near_copies(events), _tied(events)
+    pairs = np.sort(events["user_id"].to_numpy() << 32 | events["item_id"].to_numpy())
+    held_out = events["split"].is_in(["validation", "test"]).fill_null(False)
+    return {
+        "events": events.height,
+        "given": events.height - times.null_count(),
+        "seconds": seconds_in(times),
+        "distinct": int(np.count_nonzero(np.diff(pairs, prepend=-1))),
+        "near": int(near.sum()),
+        "near_held_out": int((near & held_out).sum()),
+        "tied": int(tied.sum()),
+        "held_out_by_file_order": _by_file_order(events.filter(tied)),
+        "not_used": events["split"].null_count(),
+    }
+
+
+def _tied(events: pl.DataFrame) -> pl.Series:
+    """Whether each event has the time of another event of its user; events are in time order."""
+    same = pl.all_horizontal(pl.col("user_id", "timestamp").eq_missing(pl.all().shift(1)))
+    return events.select("user_id", "timestamp").select(same | same.shift(-1)).to_series()
+
+
+def _near_copies(events: pl.DataFrame) -> pl.Series:
+    """Whether each event has the user and item of one within an hour before, in time order."""
+    by_pair = (
+        events.select("user_id", "item_id", "timestamp")
+        .with_row_index("row")
+        .sort("user_id", "item_id", "timestamp", "row")
+    )
+    before = pl.col("user_id", "item_id", "timestamp").shift(1).name.prefix("last_")
+    same = (pl.col("user_id") == pl.col("last_user_id")) & (
+        pl.col("item_id") == pl.col("last_item_id")
+    )
+    soon = pl.col("timestamp") - pl.col("last_timestamp") <= _NEAR_COPY
+    near = by_pair.with_columns(before).select("row", near=(same & soon).fill_null(False))
+    return near.sort("row")["near"]
+
+
+def _by_file_order(tied: pl.DataFrame) -> int:
+    """The number of held-out events at the time of an event of their user with another split.
+
+    Args:
+        tied: the events at the time of another event of their user.
+    """
+    other = (pl.col("split").fill_null("").n_unique() > 1).over("user_id", "timestamp")
+    held_out = pl.col("split").is_in(["validation", "test"]).fill_null(False)
+    return tied.filter(held_out & other).height
 
 
 def _overlap(dataset: PreparedDataset) -> Report:
@@ -186,114 +282,3 @@ def _near_duplicates(test: list[str], trained: list[str]) -> tuple[int, list[str
 def _words(key: str, number: dict[str, int]) -> list[int]:
     """The numbers of a query's words; a new word gets the next number."""
     return [number.setdefault(word, len(number)) for word in sorted(set(words(key)))]
-
-
-def report_text(report: Report) -> str:
-    """The report as Markdown."""
-    sizes, splits, overlap = report["sizes"], report["splits"], report["overlap"]
-    columns = (*SPLITS, "not used")
-    lines = [
-        f"# Data report: {report['source']}",
-        "",
-        f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text.",
-        f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
-        f"{_only_train(report)}.",
-        f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} judgments of relevant items.",
-        f"- Repeats: {report['repeat_share']:.1%} of the events repeat an item of the same user; "
-        f"in recommendation, the items of the history are "
-        f"{'excluded from' if report['seen'] == 'exclude' else 'kept in'} the ranking.",
-        *event_lines(report["events"], sizes["interactions"]),
-        "",
-        "| split | " + " | ".join(columns) + " |",
-        "|---|" + "---|" * len(columns),
-        *(
-            f"| {name} | " + " | ".join(f"{splits[name][split]:,}" for split in columns) + " |"
-            for name in ("interactions", "queries")
-        ),
-        "",
-    ]
-    if len(report["tasks"]) == 2:
-        divergence = report["divergence"]
-        lines += [
-            f"- Overlap: {overlap['items_in_both']:,} items are training targets of both tasks "
-            f"({overlap['searched_also_recommended']:.0%} of the targets of search, "
-            f"{overlap['recommended_also_searched']:.0%} of those of recommendation).",
-            f"- Popularity: the Jensen-Shannon divergence of the two tasks' training distributions "
-            f"is {divergence['jensen_shannon_train']:.3f} nats (0: equal; 0.693: no item in "
-            f"common).",
-        ]
-    if sizes["queries"]:
-        lines += _query_lines(report)
-    lines += _start_lines(report)
-    if "forecast" in report:
-        first, *said = report["forecast"]["lines"]
-        lines += ["", first, "", *(f"- {line}" for line in said)]
-    if report["left_out"]:
-        lines += [
-            "",
-            "What was left out, or changed, when the data were read:",
-            *(f"- {note}" for note in report["left_out"]),
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _start_lines(report: Report) -> list[str]:
-    """The validation scores of initial item embeddings, from `twofold.encoders.start_report`."""
-    starts = report.get("starts", {})
-    if starts is None:
-        return ["", "Initial item embeddings were not evaluated: the catalog is too large."]
-    if not starts:
-        return []
-    tasks = report["tasks"]
-    rows = [
-        f"| {start} | " + " | ".join(f"{known[t]:.3f}" if t in known else "" for t in tasks) + " |"
-        for start, known in starts.items()
-    ]
-    return [
-        "",
-        "Validation nDCG@10 of the initial item embeddings, before any training:",
-        "",
-        f"| item_init | {' | '.join(tasks)} |",
-        "|---|" + "---|" * len(tasks),
-        *rows,
-    ]
-
-
-def _only_train(report: Report) -> str:
-    """A sentence about the number of users without a test event, and the reason."""
-    sizes = report["sizes"]
-    only = f"{sizes['users_that_only_train']:,} users"
-    if report["split"] == "last":
-        return f"{only} have fewer than three events, which are all for training"
-    return (
-        f"{only} have no event from the cutoff on, so all are for training; "
-        f"{sizes['users_not_used']:,} have none before it and are not used"
-    )
-
-
-def _looked_at(queries: Report) -> str:
-    """The test queries that were compared with the training queries, in words."""
-    some = queries.get("near_duplicates_looked_at")
-    return "test queries" if some is None else f"of {some:,} test queries that were compared"
-
-
-def _query_lines(report: Report) -> list[str]:
-    queries, splits = report["queries"], report["splits"]
-    example = queries["near_duplicate_example"]
-    lines = [
-        f"- Near-duplicates: {queries['near_duplicates_of_training']:,} {_looked_at(queries)} "
-        f"share at least {NEAR_DUPLICATE:.0%} of their words with a training query"
-        + (f", such as '{example[0]}' and '{example[1]}'." if example else "."),
-        f"- Left out of training: {queries['left_out_of_training']:,} queries that were typed "
-        f"after their user's first held-out event, or whose only relevant items are that user's "
-        f"held-out items.",
-        f"- Leaks: {queries['same_text_as_training']:,} test queries have the text of a training "
-        f"query.",
-        f"- Titles: {queries['equal_to_a_title']:,} queries equal an item's title.",
-    ]
-    if "test_queries_unseen" in splits:
-        lines.append(
-            f"- Test queries: {splits['test_queries_seen_in_training']:,} were typed before the "
-            f"cutoff, {splits['test_queries_unseen']:,} are new."
-        )
-    return lines

@@ -95,7 +95,8 @@ def save_dataset(
         more: further entries of the data report.
     """
     # Imported here, since a prepared folder that is read has its report already.
-    from twofold.tasks.report import data_report, report_text
+    from twofold.tasks.report import data_report
+    from twofold.tasks.report_text import report_text
 
     config = {"source": dataset.source, "protocol": dataclasses.asdict(dataset.protocol)}
     with artifact.write(out, KIND, config) as folder:
