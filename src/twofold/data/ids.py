@@ -14,7 +14,7 @@ from twofold.data.dataset import Note
 if TYPE_CHECKING:
     from twofold.data.formats import Table
 
-_NONE = (
+_PLACEHOLDER = (
     r"(?i)^\s*(nan|none|null|<na>|nat|na|n/a|#n/a|undefined|\\n|#ref!|#value!|#name\?|#null!)\s*$"
 )
 """Placeholders that pandas, JavaScript, databases and spreadsheets write for a missing value."""
@@ -23,48 +23,49 @@ _ROUNDED = r"^\s*-?\d(?:\.\d+[eE]\+?|[eE]\+)\d+\s*$"
 """A number as a spreadsheet shows one of twelve digits or more, and pandas one of 10^16 or more."""
 
 
-def doubtful_ids(table: "Table", name: str, called: str) -> list[Note]:
+def doubtful_ids(table: "Table", name: str, entity: str) -> list[Note]:
     """Notes on ids of a column that may be placeholders, may stand for several ids, or may be equal
     to another id.
 
     Args:
         table: the table.
         name: the column, without empty values.
-        called: what the ids identify, such as `user`.
+        entity: what an id identifies, such as `user`.
     """
     ids = table.rows[name].unique(maintain_order=True)
     return [
-        *_none(table, name, ids, called),
-        *_rounded(table, name, ids, called),
-        *_otherwise(table, name, ids, called),
+        *_placeholders(table, name, ids, entity),
+        *_rounded(table, name, ids, entity),
+        *_two_spellings(table, name, ids, entity),
     ]
 
 
-def _none(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
-    said = f"stands for a missing value in many tools; all such rows count as one {called}"
-    remedy = f"remove them, if they have no {called}"
-    return _note_on(table, name, ids.filter(ids.str.contains(_NONE)), said, remedy)
+def _placeholders(table: "Table", name: str, ids: pl.Series, entity: str) -> list[Note]:
+    """A note on ids such as NaN, which many tools write for a missing value."""
+    problem = f"stands for a missing value in many tools; all such rows count as one {entity}"
+    remedy = f"remove them, if they have no {entity}"
+    return _note_on(table, name, ids.filter(ids.str.contains(_PLACEHOLDER)), problem, remedy)
 
 
-def _rounded(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
+def _rounded(table: "Table", name: str, ids: pl.Series, entity: str) -> list[Note]:
     """A note on ids such as 1.23457E+11, which a spreadsheet writes for many numbers."""
-    said = f"is a number without its last digits, so that several {called}s may count as one"
+    problem = f"is a number without its last digits, so that several {entity}s may count as one"
     remedy = "write the column as text or as integers, without an exponent"
-    return _note_on(table, name, ids.filter(ids.str.contains(_ROUNDED)), said, remedy)
+    return _note_on(table, name, ids.filter(ids.str.contains(_ROUNDED)), problem, remedy)
 
 
-def _note_on(table: "Table", name: str, ids: pl.Series, said: str, remedy: str) -> list[Note]:
-    """A note on the rows with these ids, if there are any; `said` is what is said of the first."""
+def _note_on(table: "Table", name: str, ids: pl.Series, problem: str, remedy: str) -> list[Note]:
+    """A note on the rows with these ids, if there are any; it names the id of the first row."""
     if not len(ids):
         return []
     rows = table.rows[name].is_in(ids.implode())
     row = first_true(rows)
     assert row is not None
-    problem = f"{name} '{table.rows[name][row]}' {said}"
+    problem = f"{name} '{table.rows[name][row]}' {problem}"
     return [Note(int(rows.sum()), table.place(row), problem, remedy, effect="kept")]
 
 
-def _otherwise(table: "Table", name: str, ids: pl.Series, called: str) -> list[Note]:
+def _two_spellings(table: "Table", name: str, ids: pl.Series, entity: str) -> list[Note]:
     """A note if ids differ only in whitespace, `.0`, leading zeros or Unicode form."""
     plain = (
         ids.str.replace_all(INVISIBLE, "")
@@ -85,5 +86,5 @@ def _otherwise(table: "Table", name: str, ids: pl.Series, called: str) -> list[N
         f"{name} '{ids[second]}' and '{before}' differ only in whitespace, leading zeros, '.0' or "
         f"Unicode form"
     )
-    remedy = f"write each id in one way, unless they are different {called}s"
+    remedy = f"write each id in one way, unless they are different {entity}s"
     return [Note(int(again.sum()), table.place(row), problem, remedy, "id", "kept apart")]

@@ -161,8 +161,8 @@ def history_note(reason: tuple[str, str], count: int, place: str, query: str, us
         place, query, user: the place of the first one, its id and its user.
     """
     problem, remedy = reason
-    said = problem.format(query=query, user=user)
-    return Note(count, place, said, remedy, "query", "used without a history")
+    problem = problem.format(query=query, user=user)
+    return Note(count, place, problem, remedy, "query", "used without a history")
 
 
 STRANGER = (

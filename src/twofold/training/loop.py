@@ -169,7 +169,7 @@ def run(
             average.update(progress)
             clock.read(progress)
             if job.schedule.is_validated(progress) or job.schedule.is_late(progress):
-                _record(progress, trained, job)
+                _validate(progress, trained, job)
                 return_memory()
                 clock.read(progress)
                 progress.ended_by = job.schedule.end(progress)
@@ -300,7 +300,7 @@ def _learn(
     return torch.stack([loss.detach(), loss.new_tensor(int(examples.items.sum()))])
 
 
-def _record(progress: Progress, trained: Trained, job: Job) -> None:
+def _validate(progress: Progress, trained: Trained, job: Job) -> None:
     """Validate the averaged weights on the sample, and keep them if they are a candidate."""
     start = time.perf_counter()
     trained.model.eval()
@@ -322,8 +322,8 @@ def _record(progress: Progress, trained: Trained, job: Job) -> None:
             try:
                 point |= job.validation.on_sample()
             except NotFiniteError as error:
-                says = "scores in validation are not finite"
-                raise _diverged(job, progress.step, says) from error
+                what = "scores in validation are not finite"
+                raise _diverged(job, progress.step, what) from error
             if point["value"] > progress.best_value:
                 progress.best_value, progress.best_step = point["value"], progress.step
         trained.candidates[progress.step] = copy_weights(trained.model)

@@ -36,17 +36,19 @@ def what_to_do(result: StudyResult) -> str:
     deployed, but joint at the best checkpoint of each task.
     """
     transfer = [answer for answer in result.answers if answer.question == "transfer"]
-    said = [_models_to_serve(answer) for answer in result.answers if answer.question == "replace"]
-    said += _effects(transfer)
+    sentences = [
+        _models_to_serve(answer) for answer in result.answers if answer.question == "replace"
+    ]
+    sentences += _effects(transfer)
     if len(transfer) == len(result.answers):
-        said.append("To learn which models to serve, run the study with --question replace.")
-    return " ".join(said)
+        sentences.append("To learn which models to serve, run the study with --question replace.")
+    return " ".join(sentences)
 
 
 def _effects(answers: Sequence[Answer]) -> list[str]:
     """The effects of learning the other task as sentences: those at all ranks, then those at some
     ranks, with the effect at the others."""
-    said = []
+    sentences = []
     for answer in answers:
         effects = []
         for word in ("helps", "hurts"):
@@ -54,23 +56,23 @@ def _effects(answers: Sequence[Answer]) -> list[str]:
             if tasks:
                 effects.append(f"{word} {_listed(tasks)}")
         if effects:
-            said.append(f"{_models(answer)}, learning the other task {_listed(effects)}.")
-    said += [place for answer in answers for place in _places(answer)]
-    if answers and not said:
-        said.append("No effect of learning the other task was found.")
-    return said
+            sentences.append(f"{_models(answer)}, learning the other task {_listed(effects)}.")
+    sentences += [place for answer in answers for place in _places(answer)]
+    if answers and not sentences:
+        sentences.append("No effect of learning the other task was found.")
+    return sentences
 
 
 def _places(answer: Answer) -> list[str]:
     """A sentence about each task whose verdict holds at some ranks only."""
     named = _models(answer)
-    said = []
+    sentences = []
     for task, verdict in answer.verdicts.items():
         if verdict.verdict == "only deeper":
-            said.append(f"{named}, {_conclusion(task, verdict)}.")
+            sentences.append(f"{named}, {_conclusion(task, verdict)}.")
         elif verdict.verdict == "only at the top":
-            said.append(f"{named}, {_conclusion(task, verdict)}: {verdict.reason}.")
-    return said
+            sentences.append(f"{named}, {_conclusion(task, verdict)}: {verdict.reason}.")
+    return sentences
 
 
 def _models(answer: Answer) -> str:
