@@ -13,7 +13,7 @@ from twofold.studies import trainings
 from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.scores import model_stamp
-from twofold.studies.trainings import ArmTraining, _matched_steps, is_trained, run_arms
+from twofold.studies.trainings import ArmTraining, _matched_steps, _Outputs, is_trained, run_arms
 from twofold.tasks.evaluate import KIND, evaluate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import NAMED_ARMS, Arm
@@ -196,10 +196,10 @@ def test_a_control_is_trained_no_shorter_than_joint_or_the_plain_arm(
         artifact.write_json(place / artifact.MANIFEST, {"config": {"stamp": stamp}})
     usual = config.model_copy(update={"batch_tokens": 1024})
     recipe = Tuned(usual.model_copy(update={"batch_tokens": tokens}), 0.5, {})
-    training = ArmTraining(usual, tuned={"joint": recipe})
-    assert _matched_steps(_control("search"), folder, SEED, training) == steps
+    training, outputs = ArmTraining(usual, tuned={"joint": recipe}), _Outputs(folder, None, SEED)
+    assert _matched_steps(_control("search"), outputs, training) == steps
     changed = Arm("joint-changed", TASKS, step_matched=True)
-    assert _matched_steps(changed, folder, SEED, training) == joint, "it has joint's recipe"
+    assert _matched_steps(changed, outputs, training) == joint, "it has joint's recipe"
 
 
 def test_a_falling_rate_is_never_continued(
@@ -210,7 +210,7 @@ def test_a_falling_rate_is_never_continued(
 ) -> None:
     """The plain arm's rate falls over its own steps, the control's over those of the control."""
     called: list[str] = []
-    monkeypatch.setattr(trainings, "_continue_plain", lambda _, arm, *__: called.append(arm.name))
+    monkeypatch.setattr(trainings, "_continue_plain", lambda arm, *_: called.append(arm.name))
     for schedule, continued in (("constant", 2), ("cosine", 0)):
         called.clear()
         own = config.model_copy(update={"lr_schedule": schedule})

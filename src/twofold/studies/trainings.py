@@ -20,6 +20,7 @@ from twofold import artifact
 from twofold.baselines.selection import Baseline
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.checkpoint import load_model_folder
+from twofold.model.stamp import Stamp
 from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.studies.arms import TUNED, is_plain, tuned_arm
@@ -168,47 +169,72 @@ def run_arms(
         transfer: the folder of the evaluations for the question *transfer*: `folder` itself if
             there are no others, and None for none.
     """
+    outputs = _Outputs(folder, transfer, seed)
     plain = [arm for arm in arms if is_plain(arm)]
     for arm in plain:
-        _run_arm(dataset, arm, folder, seed, training, transfer, {})
-    reference = {str(arm.tasks[0]): model_stamp(folder, arm.name, seed).best_value for arm in plain}
+        _run_arm(dataset, arm, outputs, training, {})
+    reference = {str(arm.tasks[0]): outputs.stamp(arm.name).best_value for arm in plain}
     others = [arm for arm in arms if not is_plain(arm)]
     for arm in sorted(others, key=lambda arm: arm.step_matched):
-        steps = _matched_steps(arm, folder, seed, training) if arm.step_matched else None
+        steps = _matched_steps(arm, outputs, training) if arm.step_matched else None
         # A cosine schedule depends on the arm's own number of steps, so another arm's weights
         # are not on its path.
         if steps and len(arm.tasks) == 1 and training.of(arm)[0].lr_schedule != "cosine":
-            _continue_plain(folder, arm, seed, steps)
+            _continue_plain(arm, outputs, steps)
         units = reference if len(arm.tasks) > 1 else {}
-        _run_arm(dataset, arm, folder, seed, training, transfer, units, steps)
+        _run_arm(dataset, arm, outputs, training, units, steps)
     for arm in plain:
-        shutil.rmtree(state_folder(folder.model(arm.name, seed)), ignore_errors=True)
+        shutil.rmtree(outputs.state(arm.name), ignore_errors=True)
 
 
 def is_trained(
     arms: Sequence[Arm], folder: StudyFolder, seed: int, transfer: StudyFolder | None = None
 ) -> bool:
     """Whether `run_arms` with these arguments has no work left and no state to remove."""
-    return all(
-        _is_scored(arm, folder, seed, transfer)
-        and not state_folder(folder.model(arm.name, seed)).exists()
-        for arm in arms
-    )
+    outputs = _Outputs(folder, transfer, seed)
+    return all(outputs.is_complete(arm) and not outputs.state(arm.name).exists() for arm in arms)
 
 
-def _is_scored(arm: Arm, folder: StudyFolder, seed: int, transfer: StudyFolder | None) -> bool:
-    """Whether an arm is trained and scored."""
-    return all(
-        artifact.is_complete(place)
-        for place in (
-            folder.model(arm.name, seed),
-            folder.evaluation(arm.name, seed),
-            (transfer or folder).evaluation(arm.name, seed),
-        )
-    )
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """What the arms of one seed write: models, training states and evaluations.
+
+    Attributes:
+        folder, transfer, seed: as in `run_arms`.
+    """
+
+    folder: StudyFolder
+    transfer: StudyFolder | None
+    seed: int
+
+    def model(self, arm: str) -> Path:
+        """The model of an arm."""
+        return self.folder.model(arm, self.seed)
+
+    def state(self, arm: str) -> Path:
+        """The training state of an arm, if it is kept."""
+        return state_folder(self.model(arm))
+
+    def stamp(self, arm: str) -> Stamp:
+        """The stamp of a trained arm."""
+        return model_stamp(self.folder, arm, self.seed)
+
+    def as_deployed(self, arm: str) -> Path:
+        """The evaluation of a model as it would be deployed."""
+        return self.folder.evaluation(arm, self.seed)
+
+    def for_transfer(self, arm: str) -> Path:
+        """The evaluation for the question *transfer*; that of the deployed model if not asked."""
+        return (self.transfer or self.folder).evaluation(arm, self.seed)
+
+    def is_complete(self, arm: Arm) -> bool:
+        """Whether an arm is trained and scored."""
+        name = arm.name
+        places = (self.model(name), self.as_deployed(name), self.for_transfer(name))
+        return all(map(artifact.is_complete, places))
 
 
-def _matched_steps(arm: Arm, folder: StudyFolder, seed: int, training: ArmTraining) -> int:
+def _matched_steps(arm: Arm, outputs: _Outputs, training: ArmTraining) -> int:
     """The number of steps of a step-matched arm. An arm of two tasks has joint's recipe and steps.
 
     A control has its task's recipe, whose batches may be smaller than joint's, and the plain arm
@@ -216,23 +242,22 @@ def _matched_steps(arm: Arm, folder: StudyFolder, seed: int, training: ArmTraini
     reads as many tokens, or those of the plain arm, whichever are most: a gain of joint over the
     control is not due to longer training. Early stopping can end it before.
     """
-    steps = model_stamp(folder, "joint", seed).steps
+    steps = outputs.stamp("joint").steps
     if len(arm.tasks) > 1:
         return steps
     (joint, _), (own, _) = training.of(NAMED_ARMS["joint"]), training.of(arm)
     of_tokens = math.ceil(steps * joint.batch_tokens / own.batch_tokens)
-    return max(steps, of_tokens, model_stamp(folder, arm.tasks[0], seed).steps)
+    return max(steps, of_tokens, outputs.stamp(arm.tasks[0]).steps)
 
 
-def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) -> None:
+def _continue_plain(control: Arm, outputs: _Outputs, steps: int) -> None:
     """Let a control continue the plain arm's training, if that one did not take more steps.
 
     Up to there the weights are bit-identical to those of a training from the beginning.
     """
     plain = control.tasks[0]
-    plain_state = state_folder(folder.model(plain, seed))
-    own = state_folder(folder.model(control.name, seed))
-    stamp = model_stamp(folder, plain, seed)
+    plain_state, own = outputs.state(plain), outputs.state(control.name)
+    stamp = outputs.stamp(plain)
     ended_alike = stamp.ended_by == "patience" or stamp.steps == steps
     if ended_alike and stamp.steps <= steps and plain_state.is_dir() and not own.exists():
         own.parent.mkdir(parents=True, exist_ok=True)
@@ -242,16 +267,14 @@ def _continue_plain(folder: StudyFolder, control: Arm, seed: int, steps: int) ->
 def _run_arm(
     dataset: PreparedDataset,
     arm: Arm,
-    folder: StudyFolder,
-    seed: int,
+    outputs: _Outputs,
     training: ArmTraining,
-    transfer: StudyFolder | None,
     reference: Mapping[str, float],
     steps: int | None = None,
 ) -> None:
     """Train and score one arm, unless both are done."""
-    model = folder.model(arm.name, seed)
-    if _is_scored(arm, folder, seed, transfer):
+    model, transfer = outputs.model(arm.name), outputs.transfer
+    if outputs.is_complete(arm):
         if not is_plain(arm):  # left over if a run was killed after the last evaluation
             shutil.rmtree(state_folder(model), ignore_errors=True)
         return
@@ -262,7 +285,7 @@ def _run_arm(
         training.with_scaled_batches(arm),
         out=model,
         config=config,
-        seed=seed,
+        seed=outputs.seed,
         device=training.device,
         threads=training.threads,
         resume=True,
@@ -273,19 +296,19 @@ def _run_arm(
         steps=steps,
         keep_state=is_plain(arm) or (transfer is not None and len(arm.tasks) > 1),
     )
-    if transfer != folder:
-        _score(retriever, dataset, arm, folder.evaluation(arm.name, seed))
+    if transfer != outputs.folder:
+        _score(retriever, dataset, arm, outputs.as_deployed(arm.name))
     if transfer is not None:
         if len(arm.tasks) > 1:
             # A model that was loaded for retrieval has packed weights; this one has them as saved.
             # Reusing the name frees the memory of the other model.
             device = retriever.model.device
             retriever = GenerativeRetriever(load_model_folder(model, device), arm.name)
-        _score_for_transfer(retriever, dataset, arm, folder, transfer, seed)
+        _score_for_transfer(retriever, dataset, arm, outputs)
     if not is_plain(arm):
         shutil.rmtree(state_folder(model), ignore_errors=True)
     seconds = time.monotonic() - start
-    _log.info("%s, seed %d: trained and scored in %.0f s", model.parent.name, seed, seconds)
+    _log.info("%s, seed %d: trained and scored in %.0f s", model.parent.name, outputs.seed, seconds)
 
 
 def _score(retriever: GenerativeRetriever, dataset: PreparedDataset, arm: Arm, out: Path) -> None:
@@ -296,33 +319,28 @@ def _score(retriever: GenerativeRetriever, dataset: PreparedDataset, arm: Arm, o
 
 
 def _score_for_transfer(
-    retriever: GenerativeRetriever,
-    dataset: PreparedDataset,
-    arm: Arm,
-    folder: StudyFolder,
-    transfer: StudyFolder,
-    seed: int,
+    retriever: GenerativeRetriever, dataset: PreparedDataset, arm: Arm, outputs: _Outputs
 ) -> None:
     """Evaluate the generative scores alone, for each task at its own best checkpoint.
 
     So an arm of two tasks keeps the best checkpoint for each task, as a single-task arm does. The
     loss from one checkpoint for both tasks belongs to the question *replace*.
     """
-    model, out = retriever.model, transfer.evaluation(arm.name, seed)
-    as_it_is = folder.evaluation(arm.name, seed)
+    model, out = retriever.model, outputs.for_transfer(arm.name)
+    as_deployed = outputs.as_deployed(arm.name)
     if artifact.is_complete(out):
         return
-    if len(arm.tasks) == 1 and model.hybrid is None and transfer != folder:
-        artifact.copy(as_it_is, out)
+    if len(arm.tasks) == 1 and model.hybrid is None and out != as_deployed:
+        artifact.copy(as_deployed, out)
         return
     best = dict.fromkeys(arm.judged, model.stamp.best_step)
     if len(arm.tasks) > 1:
         best = {task: model.stamp.best_step_of(task) for task in arm.judged}
     alone = GenerativeRetriever(replace(model, hybrid=None), retriever.name)
-    states, parts = state_folder(folder.model(arm.name, seed)), []
+    parts = []
     for task, step in best.items():
         if len(arm.tasks) > 1:
-            load_weights(model.backbone, load_candidate(states, step))
+            load_weights(model.backbone, load_candidate(outputs.state(arm.name), step))
         parts.append(evaluate(alone, dataset, [task]))
     stamp = {**model.stamp.as_dict(), "hybrid": None, "judged_at": best}
     save_evaluation(_together(parts), out, stamp)
