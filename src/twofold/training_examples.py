@@ -8,7 +8,7 @@ Shapes: H items of a history, T targets.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, overload
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,20 @@ Order = Literal["next", "end", "given"]
 
 _PART = 1 << 22
 """The number of targets that are processed together."""
+
+
+class FlatTargets(NamedTuple):
+    """The targets of many examples, one after another.
+
+    Attributes:
+        items: catalog positions, (targets,).
+        visible: the number of visible history items of each target, (targets,).
+        weights: the weight of each target in the loss, (targets,); None if all are equal.
+    """
+
+    items: Ints
+    visible: Ints
+    weights: Floats | None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -242,8 +256,8 @@ class Examples(Sequence[Example]):
             return np.full(int(self.counts.sum()), np.nan)
         return np.asarray(self.since[slice_indices(self.target_starts, self.counts)])
 
-    def flat_targets(self) -> tuple[Ints, Ints, Floats | None]:
-        """The targets of all examples, their visible items and weights, (targets,) each."""
+    def flat_targets(self) -> "FlatTargets":
+        """The targets of all examples."""
         counts = self.counts
         indices = slice_indices(self.target_starts, counts)
         if self.visible is not None:
@@ -253,7 +267,8 @@ class Examples(Sequence[Example]):
         else:
             visible = np.repeat(self.lengths, counts)
         weights = None if self.weights is None else self.weights[indices]
-        return np.asarray(self.targets[indices], dtype=np.int64), visible, weights
+        targets = np.asarray(self.targets[indices], dtype=np.int64)
+        return FlatTargets(targets, visible, weights)
 
     def texts(self) -> list[str]:
         """The query of each example, empty without one."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twofold.records import InputError, Request
-from twofold.serving.engines.engine import ScoredItem, ServedModel, TopK
+from twofold.serving.engines.engine import Contribution, ScoredItem, ServedModel, TopK
 
 FILMS = {
     "1": ("Alpha", {"genres": "Comedy"}),
@@ -102,11 +102,11 @@ class FakeEngine:
                 raise InputError(f"item '{item_id}' is not in the catalog; take another")
         return self._ranked(request, candidates)
 
-    def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
+    def explain(self, request: Request, item_id: str) -> tuple[float, list[Contribution]]:
         score = self.score(request, [item_id])[0].score
         parts = [("history", part) for part in request.history]
         parts += [("query", word) for word in (request.query or "").split()]
-        return score, [(kind, part, 0.5 / n) for n, (kind, part) in enumerate(parts, start=1)]
+        return score, [Contribution(*part, 0.5 / n) for n, part in enumerate(parts, start=1)]
 
     def item(self, item_id: str) -> ScoredItem | None:
         return self._scored_item(item_id, 0.0) if item_id in self._rows else None

@@ -131,7 +131,7 @@ def query_factors(examples: Sequence[Example], items: int, queries: Vectors) -> 
         queries: the vectors of the examples' queries, (examples, E).
     """
     columns = Examples.of(examples)
-    wants, _, _ = columns.flat_targets()
+    wants = columns.flat_targets().items
     query_of = np.repeat(np.arange(len(columns)), columns.counts)
     wanted = sp.csr_array(
         (np.ones(len(wants), np.float32), (wants, query_of)), shape=(items, len(queries))

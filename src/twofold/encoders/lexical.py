@@ -275,7 +275,7 @@ def _folds(examples: Examples, keys: Sequence[str]) -> Iterator[_Judged]:
         kept = np.flatnonzero([fold_of[key] != fold for key in keys])
         texts = examples.take(np.array([rows[key][0] for key in held], np.int64)).texts()
         qrels = [
-            dict.fromkeys(examples.take(np.array(rows[key])).flat_targets()[0].tolist(), 1)
+            dict.fromkeys(examples.take(np.array(rows[key])).flat_targets().items.tolist(), 1)
             for key in held
         ]
         yield _Judged(examples.take(kept), texts, qrels)

@@ -313,7 +313,7 @@ class EncodedSource(Sequence[EncodedExample]):
         counts = self._examples.counts
         if self._examples.weights is None:
             return float((self._levels * counts).sum())
-        _, _, weights = self._examples.flat_targets()
+        weights = self._examples.flat_targets().weights
         assert weights is not None
         return float(np.repeat(weights, np.repeat(self._levels, counts)).sum())
 
@@ -453,7 +453,7 @@ def batches_by_length(
 
 def last_visible(examples: Examples) -> Ints:
     """The most items of its history that a target of each example sees, (examples,)."""
-    _, visible, _ = examples.flat_targets()
+    visible = examples.flat_targets().visible
     return np.maximum.reduceat(visible, np.cumsum(examples.counts) - examples.counts)
 
 

@@ -157,7 +157,7 @@ def queries_by_item(examples: Examples, items: int) -> Sequence[Sequence[str]]:
     Equal texts are all kept.
     """
     queries: list[list[str]] = [[] for _ in range(items)]
-    targets, _, _ = examples.flat_targets()
+    targets = examples.flat_targets().items
     with_counts = zip(examples.texts(), examples.counts.tolist(), strict=True)
     texts = (text for text, count in with_counts for _ in range(count))
     for item, text in zip(targets.tolist(), texts, strict=True):

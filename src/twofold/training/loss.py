@@ -8,7 +8,7 @@ targets of weight x -log p(target | context).
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -74,6 +74,20 @@ class Targets:
         )
 
 
+class _Gradients(NamedTuple):
+    """A loss and its gradients.
+
+    Attributes:
+        loss: a scalar, float64.
+        states: the gradient of the states, (C, D).
+        embeddings: the gradient of the embeddings, (V, D).
+    """
+
+    loss: torch.Tensor
+    states: torch.Tensor
+    embeddings: torch.Tensor
+
+
 class _FullSoftmax(torch.autograd.Function):
     """Gradients are computed in the forward pass, for each chunk while its scores are in memory."""
 
@@ -92,11 +106,11 @@ class _FullSoftmax(torch.autograd.Function):
             states = F.pad(states, (0, 0, 0, padded_size(count) - count))
         if valid is None and chunk < _FEWEST_CONTEXTS:
             block = _contexts_of_chunk(states.device, _BLOCK_CONTEXTS)
-            loss, *grads = _in_blocks(states, embeddings, targets, product, block)
+            grads = _in_blocks(states, embeddings, targets, product, block)
         else:
-            loss, *grads = _in_chunks(states, embeddings, targets, product, valid, chunk)
-        ctx.save_for_backward(grads[0][:count], grads[1])
-        return loss.to(states.dtype)
+            grads = _in_chunks(states, embeddings, targets, product, valid, chunk)
+        ctx.save_for_backward(grads.states[:count], grads.embeddings)
+        return grads.loss.to(states.dtype)
 
     @staticmethod
     @once_differentiable
@@ -120,8 +134,8 @@ def _in_chunks(
     product: torch.dtype,
     valid: "Continuations | None",
     size: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The loss and its gradients for states and embeddings, `size` contexts at a time."""
+) -> _Gradients:
+    """The loss and its gradients, `size` contexts at a time."""
     grad_states = torch.empty_like(states)
     grad_embeddings = torch.zeros_like(embeddings)
     loss = torch.zeros((), dtype=torch.float64, device=states.device)
@@ -149,7 +163,7 @@ def _in_chunks(
         gradient = gradient.to(product)
         grad_states[chunk] = gradient @ rows
         grad_embeddings += gradient.T @ columns[chunk]
-    return loss, grad_states, grad_embeddings
+    return _Gradients(loss, grad_states, grad_embeddings)
 
 
 def _in_blocks(
@@ -158,8 +172,8 @@ def _in_blocks(
     targets: Targets,
     product: torch.dtype,
     size: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The loss over all codes and its gradients for states and embeddings, `size` codes at a time.
+) -> _Gradients:
+    """The loss over all codes and its gradients, `size` codes at a time.
 
     Scores are computed twice, for the normalisers and for the gradients, so that only one block of
     them is in memory. With 100,000 codes this is faster than chunks with the scores of all codes.
@@ -184,7 +198,7 @@ def _in_blocks(
             grad_states[chunk] += shares @ rows[block]
             grad_embeddings[block] += shares.T @ columns[chunk]
         loss += (mass[chunk] * normaliser).double().sum()
-    return loss, grad_states, grad_embeddings
+    return _Gradients(loss, grad_states, grad_embeddings)
 
 
 def _slices(count: int, size: int) -> list[slice]:

@@ -17,7 +17,7 @@ import uvicorn
 from tests.serving.fake import FakeEngine
 from twofold.records import Request
 from twofold.serving.app import create_app
-from twofold.serving.engines.engine import ScoredItem, TopK
+from twofold.serving.engines.engine import Contribution, ScoredItem, TopK
 from twofold.serving.http.keys import Key
 
 if TYPE_CHECKING:
@@ -61,9 +61,11 @@ class PageEngine(FakeEngine):
         more = [TopK(each.request, each.k + self.skips) for each in asked]
         return [found[self.skips :] for found in super().answer(more)]
 
-    def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
+    def explain(self, request: Request, item_id: str) -> tuple[float, list[Contribution]]:
         score, parts = super().explain(request, item_id)
-        return score, [(*part[:2], -0.25) if part[1] == "against" else part for part in parts]
+        return score, [
+            part._replace(score=-0.25) if part.value == "against" else part for part in parts
+        ]
 
 
 @contextmanager

@@ -137,13 +137,11 @@ def _contributions(
 ) -> tuple[float, list[schemas.Contribution]]:
     score, parts = engine.explain(request, item_id)
     contributions = []
-    for kind, value, part in parts:
-        item = engine.item(value) if kind == "history" else None
-        title = item.title if item else value
+    for part in parts:
+        item = engine.item(part.value) if part.kind == "history" else None
+        title = item.title if item else part.value
         contributions.append(
-            schemas.Contribution.model_validate(
-                {"kind": kind, "value": value, "title": title, "score": part}
-            )
+            schemas.Contribution.model_validate({**part._asdict(), "title": title})
         )
     return score, contributions
 

@@ -27,7 +27,7 @@ from twofold.records import InputError, Ranking, Request
 from twofold.retrieval.attributes import Attributes
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.scoring import Context, explain, score_items
-from twofold.serving.engines.engine import ScoredItem, ServedModel, TopK
+from twofold.serving.engines.engine import Contribution, ScoredItem, ServedModel, TopK
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +131,14 @@ class CatalogEngine:
         items = [self._scored_item(*each) for each in zip(item_ids, scores, strict=True)]
         return sorted(items, key=lambda item: -item.score)  # equal scores by item_id, descending
 
-    def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
+    def explain(self, request: Request, item_id: str) -> tuple[float, list[Contribution]]:
         self._model.require_task(request.query, self.name)
         score, parts = explain(self._model, self._context(request), self._alive_position(item_id))
         words = (request.query or "").split()
         names = {"history": request.history, "query": words}
-        return score, [(part.kind, names[part.kind][part.place], part.score) for part in parts]
+        return score, [
+            Contribution(part.kind, names[part.kind][part.place], part.score) for part in parts
+        ]
 
     def item(self, item_id: str) -> ScoredItem | None:
         position = self._model.catalog.positions.get(item_id)

@@ -5,7 +5,7 @@ An engine is used from one thread at a time (see `batching`), except for `place`
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pydantic
 
@@ -35,6 +35,20 @@ class ScoredItem:
     item_id: str
     title: str
     attributes: Mapping[str, Any]
+    score: float
+
+
+class Contribution(NamedTuple):
+    """What a part of a request contributes to an item's score.
+
+    Attributes:
+        kind: `history` or `query`.
+        value: the item_id in the history, or the word of the query.
+        score: the contribution.
+    """
+
+    kind: str
+    value: str
     score: float
 
 
@@ -112,8 +126,8 @@ class Engine(Protocol):
         """The candidates, best first; InputError for an unknown or a removed one."""
         ...
 
-    def explain(self, request: Request, item_id: str) -> tuple[float, list[tuple[str, str, float]]]:
-        """The item's score, and (`history` or `query`, item_id or word, contribution)."""
+    def explain(self, request: Request, item_id: str) -> tuple[float, list[Contribution]]:
+        """The item's score, and what each part of the request contributes to it."""
         ...
 
     def item(self, item_id: str) -> ScoredItem | None:

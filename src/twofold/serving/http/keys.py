@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pydantic
 
@@ -148,6 +148,20 @@ class _TokenBucket:
         return 0.0
 
 
+class _Refusal(NamedTuple):
+    """The response to a client that is refused.
+
+    Attributes:
+        status: the status of HTTP.
+        detail: the reason and the remedy.
+        headers: further headers.
+    """
+
+    status: int
+    detail: str
+    headers: dict[str, str]
+
+
 class Access:
     """Middleware that admits clients with a key or, without keys, clients on this machine.
 
@@ -175,19 +189,19 @@ class Access:
         else:
             await send_problem(send, *refusal)
 
-    def _refuse_without_key(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
+    def _refuse_without_key(self, scope: "Scope") -> _Refusal | None:
         key = self._key(scope)
         scope[ADMIN] = key is not None and key.admin
         if key is None:
             if route_path(scope) in self._open_paths:
                 return None
             detail = "give a valid key: Authorization: Bearer KEY, or X-API-Key: KEY"
-            return 401, detail, {"WWW-Authenticate": "Bearer"}
+            return _Refusal(401, detail, {"WWW-Authenticate": "Bearer"})
         wait = self._rates[key.name].take() if key.name in self._rates else 0.0
         if wait:
             seconds = math.ceil(wait)
             detail = f"key '{key.name}' exceeds its rate limit; retry in {seconds} s"
-            return 429, detail, {"Retry-After": str(seconds)}
+            return _Refusal(429, detail, {"Retry-After": str(seconds)})
         return None
 
     def _key(self, scope: "Scope") -> Key | None:
@@ -200,7 +214,7 @@ class Access:
         matching = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
         return matching[0] if matching else None
 
-    def _refuse_remote(self, scope: "Scope") -> tuple[int, str, dict[str, str]] | None:
+    def _refuse_remote(self, scope: "Scope") -> _Refusal | None:
         """Why a client is refused if there are no keys; None for a client on this machine.
 
         A web page in a browser on this machine must not use the server, neither by a host name that
@@ -209,18 +223,24 @@ class Access:
         """
         client = scope.get("client")
         if client is not None and not is_loopback(client[0]):
-            return 403, "without keys this server answers only clients on this machine", {}
+            return _Refusal(
+                403, "without keys this server answers only clients on this machine", {}
+            )
         if any(name.startswith(_FORWARDED) for name, _ in scope["headers"]):
-            return 403, _NO_PROXY, {}
+            return _Refusal(403, _NO_PROXY, {})
         scope[ADMIN] = True
         host = (header(scope, b"host") or b"").decode("latin-1")
         if not is_loopback(_name(host)):
-            return 403, "without keys this server answers only to the host name localhost", {}
+            return _Refusal(
+                403, "without keys this server answers only to the host name localhost", {}
+            )
         origin = header(scope, b"origin")
         own = f"{scope.get('scheme', 'http')}://{host}"
         safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
         if origin is not None and not safe and origin.decode("latin-1").lower() != own.lower():
-            return 403, "without keys this server takes no requests from other web pages", {}
+            return _Refusal(
+                403, "without keys this server takes no requests from other web pages", {}
+            )
         return None
 
 
