@@ -65,127 +65,6 @@ class GenerativeRetriever:
         self._alive = np.ones(len(model.catalog), bool)
         self._counts: dict[tuple[Task, Where], Counts] = {}
 
-    def retrieve(self, requests: Sequence[Request], k: int) -> Run:
-        """The `k` best items for each request; see `twofold.records.Retriever`.
-
-        Raises:
-            InputError: a history or an exclusion names an unknown item.
-        """
-        encoded = [self._encode(request) for request in requests]
-        rankings: dict[str, Ranking] = {}
-        for task, rows in self._batches(requests, encoded, k):
-            batch = self.model.batch_of([encoded[row] for row in rows])
-            rankings |= self._rank(task, [requests[row] for row in rows], batch, k)
-        return Run(
-            self.name, {request.request_id: rankings[request.request_id] for request in requests}
-        )
-
-    def shards(self, requests: Sequence[Request], k: int, size: int) -> Iterator[list[Request]]:
-        """Parts of the requests, each of which may be answered alone, in any process.
-
-        A part consists of whole batches of `retrieve`, so its scores are the same to the last bit.
-
-        Args:
-            requests: the requests to divide.
-            k: the number of items for each.
-            size: the minimum number of requests of a part, except for the last one.
-
-        Raises:
-            InputError: a history names an unknown item.
-        """
-        shard: list[Request] = []
-        encoded = [self._encode(request) for request in requests]
-        for _, rows in self._batches(requests, encoded, k):
-            shard += (requests[row] for row in rows)
-            if len(shard) >= size:
-                yield shard
-                shard = []
-        if shard:
-            yield shard
-
-    def _batches(
-        self, requests: Sequence[Request], encoded: Sequence[EncodedExample], k: int
-    ) -> Iterator[tuple[Task, list[int]]]:
-        """Batches of requests of one task and filter, as rows of `requests`."""
-        groups: dict[tuple[Task, Where], list[int]] = {}
-        for row, request in enumerate(requests):
-            groups.setdefault((self._task(request), request.where), []).append(row)
-        for (task, _), group in groups.items():
-            for rows in batches_by_length(group, encoded, self._batch_size(task, k)):
-                yield task, rows
-
-    def candidates(
-        self, queries: Sequence[Request]
-    ) -> "Iterator[tuple[list[Request], Candidates]]":
-        """Yield some of the requests with their candidates, until all are done. Search with
-        semantic IDs and a hybrid part ranks these candidates.
-
-        Args:
-            queries: requests with a query and without a filter.
-        """
-        encoded = [self._encode(request) for request in queries]
-        for task, rows in self._batches(queries, encoded, self.beams):
-            batch = self.model.batch_of([encoded[row] for row in rows])
-            own = [queries[row] for row in rows]
-            yield own, self._candidates(task, own, batch, self.beams)
-
-    def best(self, candidates: "Candidates", k: int, factor: float = 1.0) -> list[Ranking]:
-        """The `k` best candidates of each request, their matches multiplied by `factor`."""
-        return self._rankings(candidates.top(k, self._tie_rank, factor))
-
-    @cached_property
-    def _attributes(self) -> "Attributes":
-        # Imported here, as the requests of trainings and evaluations have no filter.
-        from twofold.retrieval.attributes import Attributes
-
-        return Attributes(self.model.catalog)
-
-    @property
-    def alive(self) -> "Mask":
-        """The items that may be returned, (N,); a copy."""
-        return self._alive.copy()
-
-    def is_retrievable(self, position: int) -> bool:
-        """Whether an item may be returned."""
-        return bool(self._alive[position])
-
-    def remove(self, item_ids: Sequence[str]) -> None:
-        """Exclude items from all rankings; a history may still contain them.
-
-        Raises:
-            InputError: an item is not in the catalog.
-        """
-        for item in self._ranker.positions(item_ids):
-            self._set_alive(int(item), False)
-
-    def restore(self, item_ids: Sequence[str]) -> None:
-        """Allow removed items in rankings again.
-
-        Raises:
-            InputError: an item is not in the catalog.
-        """
-        for item in self._ranker.positions(item_ids):
-            self._set_alive(int(item), True)
-
-    def _set_alive(self, item: int, alive: bool) -> None:
-        if self._alive[item] == alive:
-            return
-        self._alive[item] = alive
-        # Counts without a filter are updated; those of a filter are computed again when it is used.
-        self._counts = {key: counts for key, counts in self._counts.items() if not key[1]}
-        for (task, _), counts in self._counts.items():
-            self.model.tries[task].change(counts, item, 1 if alive else -1)
-
-    def _task(self, request: Request) -> Task:
-        return self.model.vocabulary.task(request.query)
-
-    def _batch_size(self, task: Task, k: int) -> int:
-        """The most requests of a batch whose scores fit in memory."""
-        if not self.model.tries:
-            return max(1, _BATCH_SCORES // len(self._item_ids))
-        widest = max(self.model.vocabulary.spaces.of(task).codebook_sizes)
-        return max(1, _BATCH_SCORES // (max(self.beams, k) * widest))
-
     def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> RankedItems:
         """Items for a query, best first; a history makes the ranking personal.
 
@@ -198,60 +77,6 @@ class GenerativeRetriever:
         request = Request("search", query=_text(query), history=_item_ids(history))
         self.require_word(request)
         return RankedItems(self._ranked_items(request, k), not self.has_known_word(request))
-
-    def has_known_word(self, request: Request) -> bool:
-        """Whether the model knows a word of the request's query; True without a query."""
-        query = request.query
-        return query is None or (not is_blank(query) and self.model.has_known_word(query))
-
-    def require_word(self, request: Request) -> None:
-        """Raise InputError if a request without a history has a query without a word.
-
-        Such a query has neither a letter nor a digit, nor a visible character that the model knows.
-        """
-        query = request.query
-        if not query or not query.strip() or request.history or has_word(query):
-            return
-        if is_blank(query) or not self.model.has_known_word(query):
-            raise InputError(f"the query '{query}' has no word to search for; type one")
-
-    @property
-    def reads_time(self) -> bool:
-        """See `GenerativeModel.reads_time`; an evaluation then passes the target event's time."""
-        return self.model.reads_time
-
-    def require_time(self, request: Request) -> None:
-        """Raise InputError if a request has times that the model does not read, or that are
-        invalid: the request must not be before the last event.
-        """
-        times = {"time": request.time, "last_event_time": request.last_event_time}
-        given = {name: time for name, time in times.items() if time is not None}
-        if not given:
-            return
-        if not self.model.reads_time:
-            raise InputError(
-                f"model '{self.name}' does not read the time of a request: leave "
-                f"{' and '.join(given)} out, or train a model that does (--set request_time=true)"
-            )
-        if request.time is None or request.last_event_time is None:
-            raise InputError(
-                f"{next(iter(given))}: the model reads how long after the last event a request is "
-                f"made; give both time and last_event_time, or neither"
-            )
-        # Imported here, as trainings and evaluations use only times of the dataset.
-        from twofold.data.reading.time_values import is_seconds
-
-        for name, time in given.items():
-            if not is_seconds(time):
-                raise InputError(
-                    f"{name} {time:g}: is no time in seconds since 1970, but a position or another "
-                    f"unit; give seconds, or leave both times out"
-                )
-        if request.time < request.last_event_time:
-            raise InputError(
-                f"time {request.time:.0f}: lies before last_event_time "
-                f"{request.last_event_time:.0f}; give the later one as time"
-            )
 
     def recommend(
         self,
@@ -333,6 +158,153 @@ class GenerativeRetriever:
             for rank, (item_id, score) in ranked
         ]
 
+    def has_known_word(self, request: Request) -> bool:
+        """Whether the model knows a word of the request's query; True without a query."""
+        query = request.query
+        return query is None or (not is_blank(query) and self.model.has_known_word(query))
+
+    def require_word(self, request: Request) -> None:
+        """Raise InputError if a request without a history has a query without a word.
+
+        Such a query has neither a letter nor a digit, nor a visible character that the model knows.
+        """
+        query = request.query
+        if not query or not query.strip() or request.history or has_word(query):
+            return
+        if is_blank(query) or not self.model.has_known_word(query):
+            raise InputError(f"the query '{query}' has no word to search for; type one")
+
+    @property
+    def reads_time(self) -> bool:
+        """See `GenerativeModel.reads_time`; an evaluation then passes the target event's time."""
+        return self.model.reads_time
+
+    def require_time(self, request: Request) -> None:
+        """Raise InputError if a request has times that the model does not read, or that are
+        invalid: the request must not be before the last event.
+        """
+        times = {"time": request.time, "last_event_time": request.last_event_time}
+        given = {name: time for name, time in times.items() if time is not None}
+        if not given:
+            return
+        if not self.model.reads_time:
+            raise InputError(
+                f"model '{self.name}' does not read the time of a request: leave "
+                f"{' and '.join(given)} out, or train a model that does (--set request_time=true)"
+            )
+        if request.time is None or request.last_event_time is None:
+            raise InputError(
+                f"{next(iter(given))}: the model reads how long after the last event a request is "
+                f"made; give both time and last_event_time, or neither"
+            )
+        # Imported here, as trainings and evaluations use only times of the dataset.
+        from twofold.data.reading.time_values import is_seconds
+
+        for name, time in given.items():
+            if not is_seconds(time):
+                raise InputError(
+                    f"{name} {time:g}: is no time in seconds since 1970, but a position or another "
+                    f"unit; give seconds, or leave both times out"
+                )
+        if request.time < request.last_event_time:
+            raise InputError(
+                f"time {request.time:.0f}: lies before last_event_time "
+                f"{request.last_event_time:.0f}; give the later one as time"
+            )
+
+    def retrieve(self, requests: Sequence[Request], k: int) -> Run:
+        """The `k` best items for each request; see `twofold.records.Retriever`.
+
+        Raises:
+            InputError: a history or an exclusion names an unknown item.
+        """
+        encoded = [self._encode(request) for request in requests]
+        rankings: dict[str, Ranking] = {}
+        for task, rows in self._batches(requests, encoded, k):
+            batch = self.model.batch_of([encoded[row] for row in rows])
+            rankings |= self._rank(task, [requests[row] for row in rows], batch, k)
+        return Run(
+            self.name, {request.request_id: rankings[request.request_id] for request in requests}
+        )
+
+    def shards(self, requests: Sequence[Request], k: int, size: int) -> Iterator[list[Request]]:
+        """Parts of the requests, each of which may be answered alone, in any process.
+
+        A part consists of whole batches of `retrieve`, so its scores are the same to the last bit.
+
+        Args:
+            requests: the requests to divide.
+            k: the number of items for each.
+            size: the minimum number of requests of a part, except for the last one.
+
+        Raises:
+            InputError: a history names an unknown item.
+        """
+        shard: list[Request] = []
+        encoded = [self._encode(request) for request in requests]
+        for _, rows in self._batches(requests, encoded, k):
+            shard += (requests[row] for row in rows)
+            if len(shard) >= size:
+                yield shard
+                shard = []
+        if shard:
+            yield shard
+
+    def candidates(
+        self, queries: Sequence[Request]
+    ) -> "Iterator[tuple[list[Request], Candidates]]":
+        """Yield some of the requests with their candidates, until all are done. Search with
+        semantic IDs and a hybrid part ranks these candidates.
+
+        Args:
+            queries: requests with a query and without a filter.
+        """
+        encoded = [self._encode(request) for request in queries]
+        for task, rows in self._batches(queries, encoded, self.beams):
+            batch = self.model.batch_of([encoded[row] for row in rows])
+            own = [queries[row] for row in rows]
+            yield own, self._candidates(task, own, batch, self.beams)
+
+    def best(self, candidates: "Candidates", k: int, factor: float = 1.0) -> list[Ranking]:
+        """The `k` best candidates of each request, their matches multiplied by `factor`."""
+        return self._rankings(candidates.top(k, self._tie_rank, factor))
+
+    @property
+    def alive(self) -> "Mask":
+        """The items that may be returned, (N,); a copy."""
+        return self._alive.copy()
+
+    def is_retrievable(self, position: int) -> bool:
+        """Whether an item may be returned."""
+        return bool(self._alive[position])
+
+    def remove(self, item_ids: Sequence[str]) -> None:
+        """Exclude items from all rankings; a history may still contain them.
+
+        Raises:
+            InputError: an item is not in the catalog.
+        """
+        for item in self._ranker.positions(item_ids):
+            self._set_alive(int(item), False)
+
+    def restore(self, item_ids: Sequence[str]) -> None:
+        """Allow removed items in rankings again.
+
+        Raises:
+            InputError: an item is not in the catalog.
+        """
+        for item in self._ranker.positions(item_ids):
+            self._set_alive(int(item), True)
+
+    def _set_alive(self, item: int, alive: bool) -> None:
+        if self._alive[item] == alive:
+            return
+        self._alive[item] = alive
+        # Counts without a filter are updated; those of a filter are computed again when it is used.
+        self._counts = {key: counts for key, counts in self._counts.items() if not key[1]}
+        for (task, _), counts in self._counts.items():
+            self.model.tries[task].change(counts, item, 1 if alive else -1)
+
     def _encode(self, request: Request) -> EncodedExample:
         if request.query is not None and not request.query.strip():
             raise InputError(f"request '{request.request_id}': the query is empty; type a word")
@@ -340,6 +312,27 @@ class GenerativeRetriever:
         return self.model.vocabulary.encode_request(
             history, request.query, request.since_last_event
         )
+
+    def _batches(
+        self, requests: Sequence[Request], encoded: Sequence[EncodedExample], k: int
+    ) -> Iterator[tuple[Task, list[int]]]:
+        """Batches of requests of one task and filter, as rows of `requests`."""
+        groups: dict[tuple[Task, Where], list[int]] = {}
+        for row, request in enumerate(requests):
+            groups.setdefault((self._task(request), request.where), []).append(row)
+        for (task, _), group in groups.items():
+            for rows in batches_by_length(group, encoded, self._batch_size(task, k)):
+                yield task, rows
+
+    def _batch_size(self, task: Task, k: int) -> int:
+        """The most requests of a batch whose scores fit in memory."""
+        if not self.model.tries:
+            return max(1, _BATCH_SCORES // len(self._item_ids))
+        widest = max(self.model.vocabulary.spaces.of(task).codebook_sizes)
+        return max(1, _BATCH_SCORES // (max(self.beams, k) * widest))
+
+    def _task(self, request: Request) -> Task:
+        return self.model.vocabulary.task(request.query)
 
     @torch.inference_mode()
     def _rank(
@@ -357,12 +350,14 @@ class GenerativeRetriever:
         ids = [request.request_id for request in requests]
         return dict(zip(ids, rankings, strict=True))
 
-    def _allowed(self, where: "Where") -> "Mask":
-        """The items that a filter allows, (N,)."""
-        allowed = self.alive
-        if where:
-            allowed &= self._attributes.mask(where)
-        return allowed
+    def _atomic_scores(self, task: Task, batch: Batch) -> npt.NDArray[np.float32]:
+        """Log-probabilities of one-level identifiers, (B, N), columns in tie order."""
+        spaces = self.model.vocabulary.spaces
+        codebook = spaces.codebooks[spaces.codebooks_of(task)[0]]
+        scores = self.model.log_probabilities(batch, codebook)
+        codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
+        by_item: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
+        return by_item
 
     @torch.inference_mode()
     def _candidates(
@@ -428,14 +423,19 @@ class GenerativeRetriever:
             self._counts[task, where] = counts
         return self._counts[task, where]
 
-    def _atomic_scores(self, task: Task, batch: Batch) -> npt.NDArray[np.float32]:
-        """Log-probabilities of one-level identifiers, (B, N), columns in tie order."""
-        spaces = self.model.vocabulary.spaces
-        codebook = spaces.codebooks[spaces.codebooks_of(task)[0]]
-        scores = self.model.log_probabilities(batch, codebook)
-        codes = torch.from_numpy(spaces.of(task).codes[self._ranker.order, 0])
-        by_item: npt.NDArray[np.float32] = scores[:, codes.to(scores.device)].cpu().numpy()
-        return by_item
+    def _allowed(self, where: "Where") -> "Mask":
+        """The items that a filter allows, (N,)."""
+        allowed = self.alive
+        if where:
+            allowed &= self._attributes.mask(where)
+        return allowed
+
+    @cached_property
+    def _attributes(self) -> "Attributes":
+        # Imported here, as the requests of trainings and evaluations have no filter.
+        from twofold.retrieval.attributes import Attributes
+
+        return Attributes(self.model.catalog)
 
 
 def _text(query: object) -> str:
