@@ -74,15 +74,18 @@ class Scores:
         for arm in self.arms.values():
             for seed, frame in enumerate(self._frames[arm.name]):
                 for task in arm.judged:
-                    by_fold = self._requests[task]
-                    own = by_fold[seed if len(by_fold) > 1 else 0].request_ids
                     of_task = frame.filter(pl.col("task") == task, pl.col("measure") == str(TOP))
-                    if of_task["request_id"].to_list() != list(own):
+                    if of_task["request_id"].to_list() != list(self._request_ids(task, seed)):
                         place = self._folder.evaluation(arm.name, seed)
                         raise InputError(
                             f"{place}: has scores of other requests of {task} than the dataset; "
                             f"remove it, and run the command again with --resume"
                         )
+
+    def _request_ids(self, task: Task, seed: int) -> Sequence[str]:
+        """The test requests of a seed, in the order of its scores."""
+        by_fold = self._requests[task]
+        return by_fold[seed if len(by_fold) > 1 else 0].request_ids
 
     @property
     def at_own_best(self) -> bool:
@@ -134,10 +137,8 @@ class Scores:
 
     def runs(self, arm: str, task: Task) -> Iterator[Run]:
         """The runs of one arm, by seed; they are read one at a time."""
-        by_fold = self._requests[task]
         for seed in range(len(self._frames[arm])):
-            own = by_fold[seed if len(by_fold) > 1 else 0].request_ids
-            ids = [*own, *self._dataset.catalog.item_ids]
+            ids = [*self._request_ids(task, seed), *self._dataset.catalog.item_ids]
             yield read_run(self._folder.evaluation(arm, seed) / f"{task}.trec", ids)
 
     def primary(self, task: Task) -> TaskScores:

@@ -7,7 +7,7 @@ number of batches; a resumed training needs no other state.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from twofold.training.config import TrainingConfig
 from twofold.training_examples import Source
 
 _BUCKET_GROWTH = 1.25
+"""The longest examples of a bucket may have this many times the tokens of its shortest ones, which
+are padded."""
 
 SourceWeights = Literal["proportional", "balanced"] | dict[str, float]
 
@@ -132,7 +134,7 @@ class Mixture:
         self._seed = seed
         self._epoch = lru_cache(maxsize=1)(self._plan)
         self.batches_by_source = [
-            repeats * sum(-(-len(rows) // size) for rows, size in buckets)
+            repeats * sum(bucket.batches for bucket in buckets)
             for repeats, buckets in zip(self.repeats, self._buckets, strict=True)
         ]
 
@@ -145,7 +147,7 @@ class Mixture:
     def largest_batch(self) -> int:
         """The largest number of examples in a batch."""
         every = [bucket for own in self._buckets for bucket in own]
-        return max(-(-len(rows) // -(-len(rows) // size)) for rows, size in every)
+        return max(-(-len(bucket.rows) // bucket.batches) for bucket in every)
 
     def batch(self, step: int) -> PlannedBatch:
         """The batch of a step, counted from 0."""
@@ -173,7 +175,7 @@ class Mixture:
         # The seed has the source's name, not its number, so the order is the same in every arm.
         name = int.from_bytes(self.names[source].encode()[:8], "big")
         rng = np.random.default_rng([self._seed, number, name])
-        batches = [batch for rows, size in self._buckets[source] for batch in _cut(rng, rows, size)]
+        batches = [batch for bucket in self._buckets[source] for batch in bucket.shuffled(rng)]
         return [batches[n] for n in rng.permutation(len(batches))]
 
 
@@ -203,8 +205,29 @@ def _repeats(weights: Sequence[float], targets: Sequence[int]) -> list[int]:
     return [max(1, round(value / least)) for value in each]
 
 
-def _buckets(lengths: Ints, batch_tokens: int, max_batch_size: int) -> list[tuple[Ints, int]]:
-    """The rows of each length class, with the number of rows that fills a batch."""
+class _Bucket(NamedTuple):
+    """Examples of similar length, which share batches.
+
+    Attributes:
+        rows: their rows.
+        size: the number of rows that fills a batch.
+    """
+
+    rows: Ints
+    size: int
+
+    @property
+    def batches(self) -> int:
+        """The number of batches."""
+        return -(-len(self.rows) // self.size)
+
+    def shuffled(self, rng: np.random.Generator) -> list[Ints]:
+        """Shuffled rows in batches of nearly equal size, at most `size`."""
+        return np.array_split(rng.permutation(self.rows), self.batches)
+
+
+def _buckets(lengths: Ints, batch_tokens: int, max_batch_size: int) -> list[_Bucket]:
+    """The buckets of examples with these numbers of tokens."""
     longest = lengths.max()
     bounds = [int(lengths.min())]
     while bounds[-1] < longest:
@@ -214,13 +237,9 @@ def _buckets(lengths: Ints, batch_tokens: int, max_batch_size: int) -> list[tupl
     for number, bound in enumerate(bounds):
         rows = np.flatnonzero(of_row == number)
         if len(rows):
-            buckets.append((rows, max(1, min(batch_tokens // bound, max_batch_size or len(rows)))))
+            size = max(1, min(batch_tokens // bound, max_batch_size or len(rows)))
+            buckets.append(_Bucket(rows, size))
     return buckets
-
-
-def _cut(rng: np.random.Generator, rows: Ints, size: int) -> list[Ints]:
-    """Shuffled rows in batches of nearly equal size, at most `size`."""
-    return np.array_split(rng.permutation(rows), -(-len(rows) // size))
 
 
 def _resolve(weights: SourceWeights, names: Sequence[str], targets: Sequence[int]) -> list[float]:
