@@ -109,6 +109,7 @@ class ChangeLog:
         self._file.close()
 
     def _read(self) -> None:
+        """Read and verify all changes, and remove a last line that was written only in part."""
         self._file.seek(0)
         content = self._file.read()
         complete = content[: content.rfind(b"\n") + 1]

@@ -49,6 +49,7 @@ def _table(name: str, frame: Any) -> Table:
 
 
 def _raw(path: Path, frame: Any) -> Raw:
+    """The columns of a frame of pandas, polars or Arrow, of a mapping of columns, or of rows."""
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if hasattr(frame, "iloc") and hasattr(frame, "columns"):  # pandas, which may not be installed

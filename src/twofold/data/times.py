@@ -151,6 +151,9 @@ def require_alike(events: Times, queries: Times) -> list[Note]:
 
 
 def _of_numbers(table: "Table", text: pl.Series, numbers: pl.Series) -> Times:
+    """The times of a column of numbers: dates written as numbers, seconds or other units, or
+    positions.
+    """
     if parse_dates(text.drop_nulls().head(_LOOK)).is_not_null().any():
         dates = parse_dates(text)
         given, missing = text.is_not_null(), dates.is_null() & text.is_not_null()

@@ -118,6 +118,7 @@ class _Autoencoder(nn.Module):
 def _train(
     model: _Autoencoder, batch: Callable[[int], torch.Tensor], rng: np.random.Generator
 ) -> None:
+    """Train in place; codes that were not used for a while are restarted."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=0.0)
     used = [torch.zeros(len(codebook), dtype=torch.bool) for codebook in model.codebooks]
     for step in range(1, STEPS + 1):

@@ -192,6 +192,7 @@ class RankCounter:
         keep: bool,
         ranker: CatalogRanker,
     ) -> _EncodedBatch:
+        """The requests of some rows, encoded; on the device only if `keep`."""
         relevant = [[i for i, grade in self._relevant[row].items() if grade > 0] for row in rows]
         return _EncodedBatch(
             rows=rows,

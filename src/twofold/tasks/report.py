@@ -57,6 +57,7 @@ def data_report(dataset: PreparedDataset) -> Report:
 
 
 def _sizes(dataset: PreparedDataset) -> Report:
+    """The numbers of items, users, interactions, queries and judgments."""
     events = dataset.columns.events
     users = len(events.users)
     unused = users - events.users_of(np.array([0, 1, 2]))

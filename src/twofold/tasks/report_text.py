@@ -123,6 +123,7 @@ def _looked_at(queries: Report) -> str:
 
 
 def _query_lines(report: Report) -> list[str]:
+    """The report on queries as lines of Markdown."""
     queries, splits = report["queries"], report["splits"]
     example = queries["near_duplicate_example"]
     lines = [

@@ -414,6 +414,7 @@ class CodeLoss(nn.Module):
     def _of_codebook(
         self, number: int, states: torch.Tensor, embeddings: torch.Tensor, targets: Targets
     ) -> torch.Tensor:
+        """The loss of the contexts that predict a code of one codebook."""
         codes = self.codebooks[number]
         if self._is_full(number):
             has_level = str(number) in self.levels

@@ -225,6 +225,7 @@ def load_state(
 
 
 def _read_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Progress | None:
+    """Load the newest state of a folder into `trained`; None if there is no state."""
     require_current(folder)
     states = sorted(folder.glob("step-*"))
     if not states:

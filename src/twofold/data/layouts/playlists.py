@@ -51,6 +51,7 @@ def _as_tables(
     events: list[tuple[str, str]],
     queries: list[tuple[str, str, str]],
 ) -> Tables:
+    """The four tables: a playlist is a user, and its name is a query for its tracks."""
     tracks = pl.DataFrame(
         [
             (uri, track.get("track_name"), track.get("artist_name"), track.get("album_name"))

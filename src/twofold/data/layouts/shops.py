@@ -177,6 +177,7 @@ def _judge(read: _Shoppers, user: str, text: str, split: str, item: str, grade: 
 
 
 def _shopped(path: Path, read: _Shoppers) -> Tables:
+    """The tables of the actions and queries that were read, without the items."""
     notes: tuple[Note, ...] = ()
     if read.unknown:
         problem = "an action is of a product that is not in product_data.txt"

@@ -86,6 +86,7 @@ def decode(path: Path, data: bytes) -> str:
 
 
 def _undecodable(path: Path, data: bytes, position: int, encoding: str) -> InputError:
+    """The error on a byte that is invalid in an encoding, with the encodings that would fit."""
     line = data[:position].decode(encoding, "ignore").count("\n") + 1
     problem = f"{path} line {line}: byte {data[position]:#04x} is not {encoding.upper()}"
     if encoding != "utf-8":

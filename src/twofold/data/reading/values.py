@@ -164,6 +164,7 @@ def _decoded(values: list[Any]) -> list[Any] | None:
 def _texts(
     path: str, name: str, values: list[str | None], lines: pl.Series, unit: str
 ) -> tuple[pl.Series, list[Note]]:
+    """Values as a column of texts; an unpaired surrogate is replaced, with a note."""
     try:
         column = pl.Series(values, dtype=pl.String)
         return column.set(column == "", None), []

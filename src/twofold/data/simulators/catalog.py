@@ -66,6 +66,7 @@ def catalog(films: int = 480, users: int = 1600, queries: int = 1100, seed: int 
 
 
 def _films(rng: np.random.Generator, genre: Ints, theme: Ints, mood: Ints) -> pl.DataFrame:
+    """The items: a title of two words of genre and theme, and a text that also names the mood."""
     genres, themes = list(_GENRES), list(_THEMES)
     years = rng.integers(1950, 2024, size=len(genre))
     seen: dict[str, int] = {}
@@ -93,6 +94,7 @@ def _films(rng: np.random.Generator, genre: Ints, theme: Ints, mood: Ints) -> pl
 def _events(
     rng: np.random.Generator, users: int, genre: Ints, theme: Ints, popularity: Floats
 ) -> pl.DataFrame:
+    """The events of users who like two genres, and often stay with a theme."""
     rows: list[tuple[str, str, str]] = []
     for user in range(users):
         likes = np.full(8, 0.15)
@@ -118,6 +120,7 @@ def _clicks(
     mood: Ints,
     popularity: Floats,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Queries that name properties of a film, and the clicked films with these properties."""
     words = [(list(_GENRES), genre), (list(_THEMES), theme), (list(_MOODS), mood)]
     facets = [(1,), (0,), (1, 0), (2, 0), (2, 1), (2, 1, 0)]
     hints = [

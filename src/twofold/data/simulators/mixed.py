@@ -98,6 +98,7 @@ def _world(
     agreement: float,
     zipf: float,
 ) -> _World:
+    """The items, their groups and topics, and the popularity of each in both tasks."""
     name = np.array([f"i{n}" for n in rng.permutation(items)], dtype=object)
     group = rng.permutation(np.arange(items) % groups)
     topic = np.where(rng.random(items) < agreement, group, rng.integers(groups, size=items))
@@ -140,6 +141,7 @@ def _queries(
     signal: float,
     names: float,
 ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """Queries and qrels: a query names its item, or has words of its topic or of a random one."""
     queries, qrels = [], []
     splits = [split for split, size in sizes.items() for _ in range(size)]
     wanted = rng.choice(len(world.name), size=len(splits), p=world.wanted)

@@ -213,6 +213,7 @@ def attribution(evidence: Evidence) -> Attribution | None:
 
 
 def _of_task(evidence: Evidence, task: Task) -> TaskAttribution:
+    """The attribution of one task's gain, from the scores of its arms."""
     scores, added = evidence.scores, other_task(task)
     arms: dict[CellName, str] = {"real": "joint", "plain": task, "control": control_name(task)}
     arms |= {kind: TaskIntervention(kind, added).arm.name for kind in (*TWO_BY_TWO, *PLACEBOS)}

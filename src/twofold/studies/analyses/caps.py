@@ -71,6 +71,7 @@ def caps(evidence: Evidence) -> Caps | None:
 
 
 def _cap(scores: Scores, task: Task, cap: int) -> Cap:
+    """The scores under one cap, and their differences to those of other arms."""
     added = other_task(task)
     capped = TaskIntervention("capped", added, cap).arm.name
     matched = TaskIntervention("size-matched", added, cap).arm.name

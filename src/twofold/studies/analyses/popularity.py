@@ -62,6 +62,7 @@ def popularity(evidence: Evidence) -> Popularity:
 
 
 def _of_task(evidence: Evidence, task: Task) -> TaskPopularity:
+    """The popularity of what each arm of a task retrieves."""
     dataset, other = evidence.dataset, other_task(task)
     own, test = dataset.task(task).popularity, dataset.task(task).test_popularity
     folds, seeds = evidence.scores.folds, range(evidence.plan.seeds)

@@ -129,6 +129,7 @@ def report_forecast(dataset: PreparedDataset) -> Expectation | None:
 
 
 def _expectation(dataset: PreparedDataset) -> Expectation | None:
+    """The forecasts of a dataset; None if it has none."""
     kinds: list[tuple[Literal["with", "without"], bool]] = [("without", False)]
     if any(dataset.catalog.texts):
         kinds.append(("with", True))

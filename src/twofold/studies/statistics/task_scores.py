@@ -125,6 +125,7 @@ def why_degenerate(scores: TaskScores) -> str | None:
 
 
 def _why_too_few(scores: TaskScores) -> str | None:
+    """Why there are too few independent requests, or differences, for a verdict; None if not."""
     clusters = len(np.unique(scores.clusters))
     if clusters < FEWEST_CLUSTERS:
         return (

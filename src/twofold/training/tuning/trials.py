@@ -189,6 +189,7 @@ class _Trials:
         return self._finished[recipe, times].value
 
     def _trained(self, recipe: int, times: int) -> Trial:
+        """Train a recipe up to the end of a rung, and evaluate it."""
         settings = self._recipes[recipe]
         run = replace(self._run, config=with_recipe(self._run.config, settings))
         prepared = prepare(run, self.states / "encoders")
@@ -201,7 +202,7 @@ class _Trials:
         except DivergedError as error:
             _log.info("%s", error)
             steps, value, tasks = times * self._first, -1.0, {}
-        named = ", ".join(f"{key}={value}" for key, value in settings.items()) or "fixed recipe"
+        named = ", ".join(f"{key}={chosen}" for key, chosen in settings.items()) or "fixed recipe"
         _log.info(
             "%s, recipe %d of %d (%s): %s after %d steps",
             *(run.arm.name, recipe + 1, len(self._recipes), named),
