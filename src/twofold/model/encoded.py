@@ -131,23 +131,23 @@ class Queries(NamedTuple):
 
     Attributes:
         texts: the different texts; an example without a query has the empty one.
-        of: the index of each example's text, (examples,).
+        text_of: the index of each example's text, (examples,).
         vectors: the vector of each text, (texts, E); None if they are not kept.
     """
 
     texts: Sequence[str]
-    of: Ints
+    text_of: Ints
     vectors: Vectors | None = None
 
     def take(self, examples: Ints) -> "Queries":
         """The queries of some examples, in this order."""
-        return self._replace(of=self.of[examples])
+        return self._replace(text_of=self.text_of[examples])
 
     def encode(self, encoder: TextEncoder) -> Vectors:
         """The vector of each example's query, (examples, E)."""
         if self.vectors is not None:
-            return self.vectors[self.of]
-        return encoder.encode([self.texts[text] for text in self.of])
+            return self.vectors[self.text_of]
+        return encoder.encode([self.texts[text] for text in self.text_of])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,7 +212,7 @@ class EncodedExamples(Sequence[EncodedExample]):
             weights=weights,
             items=int(self.items[example]),
             time_buckets=time_buckets,
-            query=self.queries.texts[self.queries.of[example]],
+            query=self.queries.texts[self.queries.text_of[example]],
         )
 
     def take(self, examples: Ints) -> "EncodedExamples":
@@ -341,9 +341,8 @@ class EncodedSource(Sequence[EncodedExample]):
 
     def _queries(self, query_of: Ints) -> Queries:
         """The queries of examples, with their vectors if these are kept."""
-        if self._kept is not None:
-            texts, place, vectors = self._kept
-            return Queries(texts, place[query_of], vectors)
+        if self._with_vectors is not None:
+            return self._with_vectors.take(query_of)
         different, places = np.unique(query_of, return_inverse=True)
         return Queries(self._texts(different), places)
 
@@ -368,8 +367,8 @@ class EncodedSource(Sequence[EncodedExample]):
         return self._vocabulary.encode_queries(queries)
 
     @cached_property
-    def _kept(self) -> tuple[list[str], Ints, Vectors] | None:
-        """The texts in use, the place of each of `Examples.queries` among them, and their vectors.
+    def _with_vectors(self) -> Queries | None:
+        """Each of `Examples.queries`, and last no query (-1), with the vectors of those in use.
 
         None if there is no encoder, or if the vectors would take too much memory.
         """
@@ -383,7 +382,7 @@ class EncodedSource(Sequence[EncodedExample]):
         place = np.zeros(known + 1, dtype=np.int64)  # the last is the place of no query, -1
         place[order] = np.arange(len(order))
         texts = self._texts(order)
-        return texts, place, _encoded(encoder, texts)
+        return Queries(texts, place, _encoded(encoder, texts))
 
 
 Encoded = EncodedSource | EncodedExamples | Sequence[EncodedExample]
