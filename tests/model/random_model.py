@@ -2,15 +2,25 @@
 
 import numpy as np
 import polars as pl
+import pytest
 import torch
 
 from twofold.data.dataset import Catalog
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, shared
+from twofold.model.backbone import resolve_precision
 from twofold.model.checkpoint import GenerativeModel, tries_of
 from twofold.model.fresh import fresh_backbone
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import TASKS
 
+CPU = torch.device("cpu")
+IN_BFLOAT16 = pytest.param(
+    "bfloat16",
+    marks=pytest.mark.skipif(
+        resolve_precision("auto", CPU) != "bfloat16", reason="this CPU does not multiply bfloat16"
+    ),
+)
+"""A parameter for tests of the precision in which models answer on recent servers."""
 BACKBONES = ["decoder:tiny", "t5:tiny", "sasrec:tiny"]
 TOKENIZER = train_tokenizer(["slow space opera", "space heist", "slow dance"] * 3, 300)
 

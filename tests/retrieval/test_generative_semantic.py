@@ -1,6 +1,7 @@
 """A retriever with semantic IDs ranks by what the model was trained to generate."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.identifiers.test_trie import identifiers
-from tests.model.random_model import BACKBONES, grid, random_model, spaces_of
+from tests.model.random_model import BACKBONES, CPU, IN_BFLOAT16, grid, random_model, spaces_of
 from tests.retrieval.trained_scores import requests_of, score_in_training
 from twofold.identifiers.identifiers import Identifiers, shared
+from twofold.model.checkpoint import save_model
 from twofold.model.kernels import can_pack
 from twofold.records import Ranking, Request
-from twofold.retrieval.generative import GenerativeRetriever
+from twofold.retrieval.generative import GenerativeRetriever, load_model
 
 
 def _blue(request: Request) -> Request:
@@ -83,8 +85,23 @@ def test_other_requests_of_a_batch_do_not_change_an_answer(backbone: str) -> Non
         assert together[request.request_id].scores == pytest.approx(alone.scores, abs=1e-4)
 
 
-@pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this torch was built without oneDNN")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_cpu_without_bfloat16_answers_a_model_trained_with_it(
+    backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a laptop with the model of a server: it multiplies float32."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    model = random_model(shared(grid(8, 8, 8, step=3)), backbone, 3)
+    requests = requests_of(len(model.catalog), np.random.default_rng(0))
+    answers = []
+    for precision in ("float32", "bfloat16"):
+        save_model(dataclasses.replace(model, precision=precision), tmp_path / precision, {})
+        answers.append(load_model(tmp_path / precision, "cpu").retrieve(requests, 10).rankings)
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.skipif(not can_pack(CPU), reason="this torch was built without oneDNN")
+@pytest.mark.parametrize("precision", ["float32", IN_BFLOAT16])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_longer_request_in_the_batch_hardly_changes_a_bit(backbone: str, precision: str) -> None:
     """In bfloat16 a sum in another order would show at the third digit."""

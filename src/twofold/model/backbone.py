@@ -340,6 +340,17 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bfloat16" if device.type == "cpu" and has_instructions() else "float32"
 
 
+def retrieval_precision(precision: str, device: torch.device) -> str:
+    """The precision in which a trained model answers requests on a device: its own, or float32 if
+    the device multiplies bfloat16 slowly or, as most CPUs of laptops, has no operator for it.
+
+    Args:
+        precision: the precision of the training, `float32` or `bfloat16`.
+        device: the device of the weights.
+    """
+    return resolve_precision("auto", device) if precision == "bfloat16" else precision
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Compute matrix products in `precision` (resolved); everything else stays float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -28,6 +28,7 @@ from twofold.model.backbone import (
     LlamaDecoder,
     autocast,
     hide_progress,
+    retrieval_precision,
 )
 from twofold.model.encoded import Batch, EncodedExample, padded
 from twofold.model.hybrid import Hybrid, load_hybrid
@@ -60,7 +61,7 @@ class GenerativeModel:
         backbone: the weights.
         tasks: the tasks that it was trained on.
         seen: whether recommendation may return items of the history: `exclude` or `keep`.
-        precision: the precision of matrix products, `bfloat16` or `float32`.
+        precision: the precision of matrix products in training, `bfloat16` or `float32`.
         tries: the trie of each task's identifiers; none for atomic ones.
         histories: user_id -> catalog positions, oldest first.
         item_vectors: vectors of the items' texts by the vocabulary's encoder, (N, E), in half
@@ -107,9 +108,14 @@ class GenerativeModel:
         lists = [words for words in known if words is not None]
         return not lists or any(words.has_known_word(query) for words in lists)
 
+    @property
+    def retrieval_precision(self) -> str:
+        """The precision of matrix products on the model's device, `bfloat16` or `float32`."""
+        return retrieval_precision(self.precision, self.device)
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Compute matrix products in the precision that the model was trained with."""
-        return autocast(self.device, self.precision)
+        """Compute matrix products in `retrieval_precision`."""
+        return autocast(self.device, self.retrieval_precision)
 
     def batch_of(self, requests: Sequence[EncodedExample]) -> Batch:
         """Encoded requests as one batch on the model's device, with the scores of the hybrid part

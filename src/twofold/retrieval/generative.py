@@ -488,5 +488,5 @@ def load_model(
         InputError: the folder is incomplete, changed, or of a newer format; no such device.
     """
     model = load_model_folder(Path(folder), resolve_device(device))
-    model.backbone.pack(model.precision, model.vocabulary.spaces.codebooks)
+    model.backbone.pack(model.retrieval_precision, model.vocabulary.spaces.codebooks)
     return GenerativeRetriever(model, name or Path(folder).name)
