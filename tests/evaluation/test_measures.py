@@ -1,6 +1,9 @@
 """Measures counted by hand; tests/comparison compares random runs with ir-measures."""
 
+from fractions import Fraction
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +34,15 @@ def test_measures_are_what_hand_counting_gives(measure: str, value: float) -> No
 def test_requests_without_an_answer_score_zero_and_are_counted() -> None:
     assert unanswered(RUN, QRELS) == 2
     assert means(score(RUN, QRELS, [Measure("Recall", 2)])) == {"Recall@2": pytest.approx(1 / 6)}
+
+
+def test_a_mean_is_the_exact_sum_by_the_number_in_any_order_of_the_requests() -> None:
+    """So it depends on no number of threads."""
+    values = np.random.default_rng(0).random(10_001)
+    exact = float(sum(map(Fraction, values.tolist()), Fraction())) / len(values)
+    for own in (values, values[::-1], np.sort(values)):
+        scores = pl.DataFrame({"measure": "RR@10", "value": own})
+        assert means(scores) == {"RR@10": exact}
 
 
 def test_a_measure_without_a_function_gives_no_number() -> None:

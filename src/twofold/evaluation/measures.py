@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, TypeVar
 
 import numpy as np
@@ -93,9 +94,13 @@ def score(run: Run, qrels: Qrels, measures: Sequence[Measure] = MEASURES) -> pl.
 
 
 def means(scores: pl.DataFrame) -> dict[str, float]:
-    """Mean of each measure over the requests."""
-    mean = scores.group_by("measure", maintain_order=True).agg(pl.col("value").mean())
-    return dict(mean.iter_rows())
+    """Mean of each measure over the requests.
+
+    The sum is exact before it is rounded: one by polars has other last digits with another number
+    of threads.
+    """
+    values = scores.group_by("measure", maintain_order=True).agg("value")
+    return {measure: fmean(own) for measure, own in values.iter_rows()}
 
 
 def unanswered(run: Run, qrels: Qrels) -> int:
