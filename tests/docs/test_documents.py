@@ -86,15 +86,19 @@ def test_make_targets_in_the_documents_exist() -> None:
 
 
 def test_the_results_in_the_readme_are_those_of_the_published_studies() -> None:
-    """Every figure and verdict of a row is in the studies' JSON; a baseline is on their page."""
+    """Every figure and verdict of a row is in the studies' JSON; a baseline is on their page.
+
+    The README shows the studies for which no setting was chosen by hand.
+    """
     published = json.loads((ROOT / "docs/benchmarks/data/verdicts.json").read_text())
     runs = {run["name"]: run["tables"][0]["rows"] for run in published["runs"]}
+    defaults = [run for run in published["runs"] if " --set " not in run["command"]]
     page = " ".join((ROOT / "docs/results/verdicts.md").read_text().split())
     sections = {section.partition(":")[0]: section for section in page.split(" ## ")}
     models, verdicts = r"(.*)\|(.*)\| (\.\d+) \((.*)\) ", r"(.*) · (.*)\|(.*)"
     row = rf"^\| ([\w-]*-joint)? ?\| (search|recommendation) \|{models}\|{verdicts}\|$"
     rows = re.findall(row, README.read_text(), re.M)
-    assert len(rows) == 2 * len(runs)
+    assert len(rows) == 2 * len(defaults)
     name = ""
     for dataset, task, single, joint, figure, baseline, behaviour, text, replace in rows:
         name = dataset or name
