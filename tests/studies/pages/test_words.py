@@ -54,7 +54,17 @@ def answer(question: Question, search: Verdict, recommendation: Verdict) -> Answ
         ),
         (
             [answer("transfer", "not enough data", "not enough data")],
-            "No effect of learning the other task was found. "
+            "These data do not show whether learning the other task helps. "
+            "To learn which models to serve, run the study with --question replace.",
+        ),
+        (
+            [answer("transfer", "no material difference", "no material difference")],
+            "Learning the other task makes no material difference. "
+            "To learn which models to serve, run the study with --question replace.",
+        ),
+        (
+            [answer("transfer", "no material difference", "not enough data")],
+            "No effect of learning the other task was found; for some models there is no verdict. "
             "To learn which models to serve, run the study with --question replace.",
         ),
         (

@@ -59,8 +59,18 @@ def _effects(answers: Sequence[Answer]) -> list[str]:
             sentences.append(f"{_models(answer)}, learning the other task {_listed(effects)}.")
     sentences += [place for answer in answers for place in _places(answer)]
     if answers and not sentences:
-        sentences.append("No effect of learning the other task was found.")
+        sentences.append(_without_effect(answers))
     return sentences
+
+
+def _without_effect(answers: Sequence[Answer]) -> str:
+    """What is known if no verdict names an effect."""
+    verdicts = {one.verdict for answer in answers for one in answer.verdicts.values()}
+    if verdicts == {"no material difference"}:
+        return "Learning the other task makes no material difference."
+    if verdicts == {"not enough data"}:
+        return "These data do not show whether learning the other task helps."
+    return "No effect of learning the other task was found; for some models there is no verdict."
 
 
 def _places(answer: Answer) -> list[str]:
