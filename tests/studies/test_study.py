@@ -298,7 +298,7 @@ def test_each_seed_holds_out_another_part_and_a_study_grows(tmp_path: Path) -> N
     assert grown["stamp"]["seeds"] == grown["stamp"]["max_seeds"] == 3
     assert grown["verdicts"]["search"]["look"]["planned"] == [2, 3]
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    with pytest.raises(InputError, match="another folds"):
+    with pytest.raises(InputError, match=r"folds=auto \(now none\)"):
         study(dataset, seeds=3, folds="none", resume=True, **common)
     assert grown["stamp"]["looks_end"] == 3
     larger: list[dict[str, Any]] = [{"seeds": 5}, {"max_seeds": 5}]

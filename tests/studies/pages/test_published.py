@@ -16,8 +16,8 @@ def test_each_verdict_stands_with_the_difference_that_it_rests_on(result: StudyR
                 answer.question, "deployed" if answer.question == "replace" else models, task
             ]
             assert str(row["verdict"]).endswith(verdict.verdict)
-            joint, own = row["joint"], row["single-task model"]
-            difference = row["joint - single-task"]
+            joint, own = row["joint"], row["plain"]
+            difference = row["joint - plain"]
             assert isinstance(joint, float)
             assert isinstance(own, float)
             assert isinstance(difference, list)
