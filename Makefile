@@ -56,7 +56,7 @@ quick: $(VENV)/.ready  ## format, lint, layers, and the tests that answer in sec
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(PYTEST) --quiet -m "not slow" $(QUICK)
+	$(PYTEST) --quiet -m "not slow and not alone" $(QUICK)
 
 check: $(VENV)/.ready  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -65,7 +65,8 @@ check: $(VENV)/.ready  ## format, lint, types, layers
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.ready
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not alone"
+	$(BIN)/pytest -m "not slow and alone"
 
 docs: $(VENV)/.docs  ## the documents as a site, in out/docs; a warning is an error
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d out/doctrees docs out/docs

@@ -19,6 +19,7 @@ except SystemExit as end:
     assert not end.code, end.code
 print(json.dumps([sorted(sys.modules), sum(os.times()[:2])]))
 """
+pytestmark = pytest.mark.alone
 HEAVY = ("transformers", "torch._dynamo", "torch._inductor", "sympy", "sklearn", "scipy.stats")
 
 
@@ -49,6 +50,6 @@ def test_an_answer_from_cold_loads_little_beside_torch(
         text=True,
         check=True,
     )
-    # Torch itself takes most of the time. Tests run side by side, so the bound is a wide one.
+    # Torch itself takes most of the time.
     if command != "evaluate":
         assert seconds < 2 * float(bare.stdout)

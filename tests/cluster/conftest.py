@@ -61,10 +61,11 @@ def _begun(command: list[str]) -> Iterator[str | None]:
         try:
             yield _address(head, log)
         finally:
-            head.terminate()  # not `ray stop`, which stops every cluster of the machine
-            head.wait(60)
+            # Not `ray stop`, which stops every cluster of the machine. Not SIGTERM either: the head
+            # would wait 30 s for a detached actor of Ray Train. Workers end with their raylet.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
 
 
 def _address(head: subprocess.Popen[bytes], log: Path) -> str | None:

@@ -27,7 +27,10 @@ WITHIN = 20.0
 """The seconds until a training continues, on a machine that has nothing else to do."""
 
 # Ray's own, where it imports its part for data.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray[.]data[.]")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray[.]data[.]"),
+]
 
 learn = loop._learn
 
