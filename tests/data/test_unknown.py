@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import INTERACTIONS, QRELS, WriteFolder
 from twofold.data.formats import Table
 from twofold.data.sources import read_source
+from twofold.data.unknown import leave_out_unknown
 from twofold.data.validation import validate
 from twofold.records import InputError
 from twofold.tasks.storage import load_dataset, save_dataset
@@ -54,6 +55,17 @@ def test_unknown_ids_are_left_out_counted_and_listed(
     ]
     assert len(listed) == 4
     assert load_dataset(tmp_path / "out").digest == dataset.digest
+
+
+def test_unknown_ids_in_the_last_chunk_of_a_table_are_left_out() -> None:
+    chunks = [pl.DataFrame({"user_id": ["u", "v"], "item_id": [item] * 2}) for item in ("a", "zz")]
+    tables = {
+        "items": [Table(Path("items.csv"), pl.DataFrame({"item_id": ["a", "b"]}))],
+        "interactions": [Table(Path("events.csv"), pl.concat(chunks, rechunk=False))],
+    }
+    _, left_out = leave_out_unknown(tables)
+    reason = "item_id 'zz' is not in the table items"
+    assert left_out.rows() == [("events.csv", 4, reason), ("events.csv", 5, reason)]
 
 
 def test_places_of_later_errors_are_those_of_the_file(write_folder: WriteFolder) -> None:

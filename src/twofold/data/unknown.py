@@ -60,7 +60,10 @@ def _known_only(
     remedy = f"add it there; {LEFT_OUT_FILE} of the prepared folder lists the rows"
     note = Note(int(unknown.sum()), table.place(row), problem, remedy)
     lines = table.line_numbers()
-    reason = pl.format(f"{column} '{{}}' is not in the table {where}", ids.filter(unknown))
+    # Not pl.format, which panics where the first chunk of a column is empty (polars 2.1).
+    reason = pl.concat_str(
+        pl.lit(f"{column} '"), ids.filter(unknown), pl.lit(f"' is not in the table {where}")
+    )
     listed = pl.select(
         file=pl.lit(str(table.path)),
         line=pl.lit(None, pl.UInt32) if lines is None else lines.filter(unknown).cast(pl.UInt32),

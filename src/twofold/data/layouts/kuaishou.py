@@ -205,7 +205,7 @@ def _searches(rows: pl.DataFrame) -> pl.DataFrame:
     ).rename({"query": "text"})
     keys = ["user_id", "session_id", "text", "timestamp"]
     number = pl.int_range(pl.len()).over("user_id", "session_id") + 1
-    suffix = pl.when(number > 1).then(pl.format(":{}", number)).otherwise(pl.lit(""))
+    suffix = pl.when(number > 1).then(pl.concat_str(pl.lit(":"), number)).otherwise(pl.lit(""))
     query_id = pl.concat_str("user_id", pl.lit(":"), "session_id", suffix)
     ids = rows.select(keys).unique(maintain_order=True).with_columns(query_id=query_id)
     return rows.join(ids, on=keys, how="left", nulls_equal=True, maintain_order="left")
