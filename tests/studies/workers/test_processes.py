@@ -120,6 +120,13 @@ def test_units_run_at_once_in_other_processes_and_wait_for_what_they_need(
     assert list(run_units([last], context, two, found)) == []
 
 
+def test_the_log_counts_the_units(context: StudyContext, caplog: pytest.LogCaptureFixture) -> None:
+    first = Part("first")
+    with caplog.at_level(logging.INFO, "twofold"):
+        list(run_units([Part("last", needs=(first,))], context, SerialPool(context), {}))
+    assert caplog.messages == ["first: begins, 1 of 2", "last: begins, 2 of 2"]
+
+
 def test_this_process_is_a_pool_of_one(context: StudyContext) -> None:
     first = Part("first")
     found: dict[Unit, Any] = {}

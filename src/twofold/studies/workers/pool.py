@@ -98,12 +98,13 @@ def run_units(
         results: all results so far; new ones are added.
     """
     waiting, running = pending_units(targets, context, results), 0
+    total = len(waiting)
     while waiting or running:
         ready = [unit for unit in waiting if all(need in results for need in unit.needs)]
         for unit in ready[: pool.size - running]:
-            _log.info("%s: begins", unit.name)
             pool.start(unit, {need: results[need] for need in unit.needs})
             waiting.remove(unit)
+            _log.info("%s: begins, %d of %d", unit.name, total - len(waiting), total)
             running += 1
         unit, results[unit] = pool.finished()
         running -= 1
