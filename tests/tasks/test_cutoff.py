@@ -117,7 +117,7 @@ def test_a_prepared_folder_takes_its_own_cutoff_in_any_form(write_folder: WriteF
     folder = write_folder("other") / "prepared"
     save_dataset(dataset, folder)
     assert load_dataset(folder, "temporal", "2024-05-15T12:00Z").digest == dataset.digest
-    with pytest.raises(InputError, match="is split already, and otherwise"):
+    with pytest.raises(InputError, match="is split by the cutoff 2024-05-15 12:00:00 UTC; "):
         load_dataset(folder, "temporal", "2024-05-15T13:00Z")
 
 

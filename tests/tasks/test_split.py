@@ -102,8 +102,10 @@ def test_a_prepared_folder_is_not_split_again(write_folder: WriteFolder) -> None
 
     folder = write_folder()
     save_dataset(load_dataset(folder), folder / "prepared")
-    with pytest.raises(InputError, match="is split already, and otherwise"):
+    with pytest.raises(InputError, match=r"^--cutoff 101.0: .* split by each user's last event; "):
         load_dataset(folder / "prepared", "temporal", 101.0)
+    with pytest.raises(InputError, match="--split temporal needs --cutoff TIME"):
+        load_dataset(folder / "prepared", "temporal")
 
 
 def test_nothing_to_learn_is_refused(write_folder: WriteFolder) -> None:

@@ -248,9 +248,3 @@ def hash_split(key: str) -> str:
 def hash_tenth(key: str) -> int:
     """The tenth, 0 to 9, of a normalised text."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % TENTHS
-
-
-def require_cutoff(split: Literal["last", "temporal"], cutoff: float | str | None) -> None:
-    """Raise InputError for a temporal split without a cutoff, or another one with a cutoff."""
-    if (split == "temporal") != (cutoff is not None):
-        raise InputError("--split temporal needs --cutoff TIME, and only it takes one")

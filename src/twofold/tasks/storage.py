@@ -59,11 +59,13 @@ def load_dataset(
             f"give a folder, a name that twofold sources lists, or tables, such as "
             f'{{"interactions": frame}}'
         )
+    if (split == "temporal") != (cutoff is not None):
+        raise InputError("--split temporal needs --cutoff TIME, and only it takes one")
     folder = None if isinstance(source, Mapping) else Path(source)
     if folder is not None and artifact.is_complete(folder):
         prepared = _load(folder)
         if cutoff is not None:
-            _require_cutoff(prepared, cutoff, folder)
+            _require_same_cutoff(prepared, cutoff, folder)
         return prepared
     if folder is not None and (folder / _REPORT).is_file():
         raise InputError(
@@ -72,10 +74,9 @@ def load_dataset(
         )
     # Imported here, since most commands work on a prepared folder.
     from twofold.data.sources import read_source
-    from twofold.tasks.split import require_cutoff, split_dataset
+    from twofold.tasks.split import split_dataset
     from twofold.tasks.streaming.dataset import stream_dataset
 
-    require_cutoff(split, cutoff)
     if folder is not None:
         streamed = stream_dataset(folder, split, cutoff, skip_unknown)
         if streamed is not None:
@@ -115,13 +116,21 @@ def save_dataset(
         (folder / "data_report.md").write_text(report_text(report), encoding="utf-8")
 
 
-def _require_cutoff(prepared: PreparedDataset, cutoff: float | str, folder: Path) -> None:
+def _require_same_cutoff(prepared: PreparedDataset, cutoff: float | str, folder: Path) -> None:
     """Raise InputError if a prepared dataset is split by another cutoff, or by none."""
+    from twofold.data.reading.time_values import readable
     from twofold.tasks.cutoff import read_cutoff
 
-    timed = (prepared.interactions["timestamp"], prepared.queries["timestamp"])
-    if read_cutoff(cutoff, *timed) != prepared.protocol.cutoff:
-        raise InputError(f"{folder}: is split already, and otherwise; prepare its source again")
+    own = prepared.protocol.cutoff
+    if own is not None:
+        events = pl.concat(part["timestamp"] for part in prepared.tables.interaction_parts())
+        if read_cutoff(cutoff, events, prepared.queries["timestamp"]) == own:
+            return
+    by = "each user's last event" if own is None else f"the cutoff {readable(own)}"
+    raise InputError(
+        f"--cutoff {cutoff}: {folder} is a prepared dataset that is split by {by}; prepare its "
+        f"source with this cutoff, into another folder"
+    )
 
 
 def _load(folder: Path) -> PreparedDataset:
