@@ -90,6 +90,8 @@ SEARCH = {
         ("interactions_1.csv", "is not read; name it interactions.csv"),
         ("interactions-part-00001.parquet", "is not read; name it interactions.parquet"),
         ("interactions.parquet/part-0.parquet", "is a folder; write its parts as one file"),
+        ("interactions/part-0.parquet", "is a folder; .* as one file interactions.parquet"),
+        ("interactions/year=2024/part-0.csv.gz", "is a folder; .* as one file interactions.csv"),
     ],
 )
 def test_what_is_called_almost_as_a_missing_table_is_refused(

@@ -29,6 +29,8 @@ def tables(folder: Path, given: Mapping[str, Table] | None = None) -> dict[str, 
     Raises:
         InputError: a table is missing or not readable.
     """
+    if parts := _in_parts(folder):
+        raise InputError(f"{parts}; if it is not a table, rename it")
     read = read_present(folder, given)
     if not read:
         raise InputError(
@@ -39,6 +41,22 @@ def tables(folder: Path, given: Mapping[str, Table] | None = None) -> dict[str, 
     name = next(iter(read))
     read[name] = [replace(t, notes=(*t.notes, *_not_read(folder))) for t in read[name]]
     return require_enough(folder, read)
+
+
+def _in_parts(folder: Path) -> str | None:
+    """What is wrong with a folder that has the name of a missing table and files with rows, as
+    Spark and Hive write a table.
+    """
+    for name in TABLES:
+        parts = (folder / name).rglob("*") if name not in present(folder) else ()
+        suffixes = sorted(s for path in parts if (s := format_suffix(path)) in SUFFIXES)
+        if suffixes:
+            return _folder_of_parts(folder / name, f"{name}{suffixes[0]}")
+    return None
+
+
+def _folder_of_parts(path: Path, meant: str) -> str:
+    return f"{path}: is a folder; write its parts as one file {meant}"
 
 
 def _not_read(folder: Path) -> list[Note]:
@@ -90,7 +108,7 @@ def _almost(folder: Path, name: str) -> str | None:
         if path.is_symlink() and not path.exists():
             return f"{path}: is a broken link; correct it, or remove it"
         if path.is_dir():
-            return f"{path}: is a folder; write its parts as one file {name}{format_suffix(path)}"
+            return _folder_of_parts(path, f"{name}{format_suffix(path)}")
         if format_suffix(path) not in SUFFIXES or not path.is_file():
             return f"{path}: is in no supported format; write it as {name}.csv"
         meant = f"{name}{format_suffix(path)}"
