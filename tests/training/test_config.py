@@ -1,6 +1,7 @@
 """Settings: defaults, presets, files, and mistakes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from twofold.training.config import PRESETS, TrainingConfig, as_config, require_
         (("warmup_ratio=0.1",), "no longer exists; give the .* as warmup_steps=N"),
         (("min_validations=3",), "no longer exists; .* leave it out"),
         (("max_steps",), "--set 'max_steps': write it as KEY=VALUE"),
+        (("learning-rat=1",), r"does not exist; did you mean learning_rate\? the settings are b"),
+        (("dropout=2",), "setting 'dropout': Input should be less than 1, not \"2\"$"),
+        (("source_weights=equal",), "setting 'source_weights': .* not \"equal\"$"),
     ],
 )
 def test_settings_are_checked(settings: tuple[str, ...], message: str) -> None:
@@ -49,6 +53,38 @@ def test_a_file_of_settings(tmp_path: Path) -> None:
     path.write_text("[1]")
     with pytest.raises(InputError, match="must contain a JSON object"):
         resolve_config("quick", file=path)
+
+
+def test_spaces_around_the_parts_of_a_setting_are_ignored() -> None:
+    assert resolve_config("quick", settings=("dropout = 0.4",)).dropout == 0.4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"dropout": "much"}', "setting 'dropout': .*, not \"much\"$"),
+        ('{"dropout": null}', "setting 'dropout': .*, not null$"),
+        ('{"dropout": true}', "setting 'dropout': Input should not be a boolean, not true$"),
+        ('{"dropuot": 0.1}', r"setting 'dropuot': does not exist; did you mean dropout\?"),
+        ('{"dropout": 0.1, "dropout": 0.2}', "the key 'dropout' occurs twice in an object"),
+        ("dropout: 0.1", "not readable as JSON .*; write it as a JSON object of settings"),
+        ("[" * 100_000, "not readable as JSON .*; write it as a JSON object of settings"),
+    ],
+)
+def test_a_mistake_in_a_file_names_the_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}: .*{message}"):
+        resolve_config("quick", file=path)
+    path.write_text('{"dropout": 2}')
+    with pytest.raises(InputError, match=r'^setting "?.dropout.: .* not "3"$'):
+        resolve_config("quick", file=path, settings=("dropout=3",))
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text('{"dropout": 0.3, "request_time": true}', encoding="utf-8-sig")
+    assert resolve_config("quick", file=path).dropout == 0.3
 
 
 def test_every_preset_resolves_and_every_setting_is_described() -> None:

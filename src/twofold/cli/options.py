@@ -189,7 +189,7 @@ def _json_ids(value: str) -> tuple[str, ...] | None:
         return None
     try:
         listed = json.loads(value)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return None
     for item_id in listed:
         if isinstance(item_id, bool) or not isinstance(item_id, str | int):

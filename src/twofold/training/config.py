@@ -2,10 +2,13 @@
 
 import json
 import logging
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
+import pydantic_core
 
 from twofold.artifact import read_json
 from twofold.evaluation.measures import Measure
@@ -32,6 +35,14 @@ class TrainingConfig(pydantic.BaseModel):
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_as_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        assert info.field_name is not None
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise pydantic_core.PydanticCustomError("boolean", "Input should not be a boolean")
+        return value
 
     backbone: str = pydantic.Field(
         "decoder:small",
@@ -271,7 +282,7 @@ def _parsed(key: str, value: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"--set '{key}={value}': not a JSON object ({error})") from error
 
 
@@ -323,21 +334,27 @@ def resolve_config(
     if budget not in PRESETS:
         raise InputError(f"--budget '{budget}': no such preset; choose one of {', '.join(PRESETS)}")
     values: dict[str, Any] = dict(PRESETS[budget]) | (base or {})
-    if file is not None:
-        given = read_json(file)
-        if not isinstance(given, dict):
-            raise InputError(f"{file}: must contain a JSON object of settings")
-        values.update(given)
+    of_file = _of_file(file) if file is not None else {}
+    of_command: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise InputError(f"--set '{setting}': write it as KEY=VALUE")
-        values[key] = _parsed(key, value)
-    values.update({key: value for key, value in overrides.items() if value is not None})
+        of_command[key.strip()] = _parsed(key, value.strip())
+    of_command |= {key: value for key, value in overrides.items() if value is not None}
     try:
-        return TrainingConfig.model_validate(_under_current_names(values))
+        return TrainingConfig.model_validate(_under_current_names(values | of_file | of_command))
     except pydantic.ValidationError as error:
-        raise InputError(_complaint(error)) from error
+        places = dict.fromkeys(of_file.keys() - of_command.keys(), f"{file}: ")
+        raise InputError(_complaint(error, places)) from error
+
+
+def _of_file(file: Path) -> dict[str, Any]:
+    """The settings of a JSON file."""
+    given = read_json(file, "write it as a JSON object of settings, in UTF-8")
+    if not isinstance(given, dict):
+        raise InputError(f"{file}: must contain a JSON object of settings")
+    return given
 
 
 def _under_current_names(values: dict[str, Any]) -> dict[str, Any]:
@@ -353,13 +370,21 @@ _GONE = {
 """Settings of earlier versions that no longer exist, and the remedy."""
 
 
-def _complaint(error: pydantic.ValidationError) -> str:
-    """A message about the first invalid setting; for an unknown name it lists all names."""
+def _complaint(error: pydantic.ValidationError, places: Mapping[str, str]) -> str:
+    """A message about the first invalid setting; for an unknown name it lists all names.
+
+    Args:
+        error: what is invalid.
+        places: the beginning of the message for settings that were read from a file.
+    """
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden" and key in _GONE:
-        return f"setting '{key}': no longer exists; {_GONE[key]}"
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(TrainingConfig.model_fields)
-        return f"setting '{key}': does not exist; the settings are {known}"
-    return f"setting '{key}': {first['msg']}"
+    key = str(first["loc"][0])
+    setting = f"{places.get(key, '')}setting '{key}'"
+    if first["type"] != "extra_forbidden":
+        return f"{setting}: {first['msg']}, not {json.dumps(first['input'], default=str)}"
+    if key in _GONE:
+        return f"{setting}: no longer exists; {_GONE[key]}"
+    known = list(TrainingConfig.model_fields)
+    alike = get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.8)
+    hint = f"did you mean {alike[0]}? " if alike else ""
+    return f"{setting}: does not exist; {hint}the settings are {', '.join(known)}"

@@ -131,6 +131,7 @@ def test_a_json_list_says_the_same(key_file: KeyFile) -> None:
         (f"a {USER}\na {ADMIN}\n", "two entries share a name or a key"),
         (f'[{{"name": "a", "key": "{USER}"', "cannot be read as keys"),
         (f'[["{USER}"]]', "dict"),
+        ("[" * 100_000, "cannot be read as keys"),
         (f'[{{"name": "a", "key": "{USER}", "owner": "b"}}]', "owner"),
         (b"\xff\xfe" + USER.encode("utf-16-le"), "cannot be read as keys"),
     ],

@@ -75,7 +75,7 @@ def read_keys(path: Path) -> list[Key]:
             f"{path}: {where}: {first['msg']}; an entry is NAME KEY [user|admin] "
             f"[REQUESTS_PER_SECOND], its key of at least {_MIN_KEY_LENGTH} printable characters"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as keys: {error}") from None
     if not read:
         raise InputError(f"{path}: has no key; write a line NAME KEY")
