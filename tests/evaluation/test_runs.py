@@ -183,6 +183,26 @@ def test_ids_that_never_meet_are_noted(tmp_path: Path, caplog: pytest.LogCapture
     ]
 
 
+def test_ranks_that_contradict_the_scores_are_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    agreeing = "q1 Q0 b 2 1 x\nq1 Q0 a 1 2 x\nq1 Q0 c 3 1 x\nq3 Q0 a - 1 x\nq3 Q0 b - 2 x\n"
+    distances = "q2 Q0 a 1 0.1 x\nq2 Q0 b 2 0.4 x\nq4 Q0 a 0 1 x\nq4 Q0 b 0 2 x\n"
+    with caplog.at_level(logging.WARNING, "twofold"):
+        assert run_of(tmp_path, agreeing)["q1"].item_ids == ("a", "c", "b")
+        assert not caplog.messages
+        assert run_of(tmp_path, agreeing + distances)["q2"].item_ids == ("b", "a")
+    assert caplog.messages == [
+        f"{tmp_path}/run.trec: the ranks of request 'q2' contradict its scores (1 request ranked "
+        f"by score, as by trec_eval); if lower scores are better, negate them"
+    ]
+
+
+def test_a_line_of_another_form_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 1: 3 fields, 4 are .*the line is 'query-id\tcorp"):
+        qrels_of(tmp_path, "query-id\tcorpus-id\tscore\nq1\ta\t1\n")
+
+
 def test_scores_that_are_equal_in_float32_are_ties(tmp_path: Path) -> None:
     lines = "q Q0 a 1 1.00000001 x\nq Q0 b 2 1.0 x\nq Q0 c 3 1.000001 x\nq Q0 d 4 1e300 x\n"
     (tmp_path / "run").write_text(lines)

@@ -7,7 +7,8 @@ A field ends at a space or a tab. So whitespace in an id is percent-encoded when
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
@@ -50,6 +51,8 @@ def write_run(run: Run, path: Path) -> None:
 def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
     """Read a TREC run; ranks are computed from the scores, which are float32, as trec_eval does.
 
+    The ranks of the file are not used; requests with ranks that contradict their scores are logged.
+
     Args:
         path: the file.
         ids: ids that the file may contain; those with whitespace are decoded from the form that
@@ -60,14 +63,19 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
     """
     known = _by_name(ids)
     scored: dict[str, dict[str, float]] = {}
+    places: dict[str, list[float]] = {}
     name = path.stem
     with np.errstate(over="ignore"):
         for number, fields in _lines(path, _RUN):
-            request_id, _, item_id, _, score, name = fields
+            request_id, _, item_id, place, score, name = fields
             value = _number(score)
             if math.isnan(value):
-                raise InputError(f"{path} line {number}: score '{score}' is not a number")
-            answer = scored.setdefault(known.get(request_id, request_id), {})
+                raise InputError(
+                    f"{path} line {number}: score '{score}' is not a number; correct it, or "
+                    f"remove the line"
+                )
+            request_id = known.get(request_id, request_id)
+            answer = scored.setdefault(request_id, {})
             item_id = known.get(item_id, item_id)
             if item_id in answer:
                 raise InputError(
@@ -75,7 +83,30 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
                     f"'{request_id}'; keep one of the lines"
                 )
             answer[item_id] = float(np.float32(value))
+            places.setdefault(request_id, []).append(_number(place))
+    _log_contradictions(path, scored, places)
     return Run(name, {request_id: rank(answer.items()) for request_id, answer in scored.items()})
+
+
+def _log_contradictions(
+    path: Path, scored: Mapping[str, Mapping[str, float]], places: Mapping[str, Sequence[float]]
+) -> None:
+    """Log requests in which an item with a worse rank has a higher score, such as a distance."""
+    otherwise = [
+        request_id
+        for request_id, answer in scored.items()
+        if any(
+            first < second and lower < higher
+            for (first, lower), (second, higher) in pairwise(
+                sorted(zip(places[request_id], answer.values(), strict=True))
+            )
+        )
+    ]
+    if otherwise:
+        problem = f"the ranks of request '{otherwise[0]}' contradict its scores"
+        remedy = "if lower scores are better, negate them"
+        effect = "ranked by score, as by trec_eval"
+        _log.warning("%s", Note(len(otherwise), str(path), problem, remedy, "request", effect))
 
 
 def read_qrels(path: Path) -> Qrels:
@@ -161,6 +192,9 @@ def require_common_ids(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path)
 
 _BLANKS = re.compile(r"[ \t]+")
 
+_SHOWN = 60
+"""The largest number of characters of a line in a message."""
+
 
 def _lines(path: Path, layout: str) -> Iterator[tuple[int, list[str]]]:
     """The lines that are not empty: their number and their fields, as many as `layout` has."""
@@ -172,7 +206,8 @@ def _lines(path: Path, layout: str) -> Iterator[tuple[int, list[str]]]:
         fields = _BLANKS.split(stripped) if (stripped := line.strip(" \t\r")) else []
         if fields and len(fields) != count:
             raise InputError(
-                f"{path} line {number}: {len(fields)} fields, {count} are expected: {layout}"
+                f"{path} line {number}: {len(fields)} fields, {count} are expected: {layout}; "
+                f"the line is '{stripped[:_SHOWN]}': write it in this form, or remove it"
             )
         if fields:
             yield number, fields
