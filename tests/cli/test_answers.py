@@ -70,6 +70,30 @@ def test_ids_are_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert "two lines" in printed
 
 
+def test_control_characters_are_printed_as_escape_sequences(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show([RankedItem(1, "a", "\x1b[31mred\x07\ttab\x9b2J", -1.0)], as_json=False)
+    assert "\\x1b[31mred\\x07 tab\\x9b2J" in capsys.readouterr().out
+
+
+def test_an_unknown_query_is_quoted_on_one_line(model_folder: Path) -> None:
+    message = run_here("search", model_folder, "zzqx\nzzqy\x1b[2J").stderr
+    assert message.startswith("No word of 'zzqx zzqy\\x1b[2J' is known")
+
+
+def test_a_ranking_without_items_says_why(model_folder: Path) -> None:
+    every = json.loads(run_here("search", model_folder, "x", "-k", 500, "--json").stdout)
+    history = json.dumps([item["item_id"] for item in every])
+    done = run_here("recommend", model_folder, "--history", history, "--json")
+    assert json.loads(done.stdout) == []
+    assert done.stderr == "No item is left: all of them are in the history, so excluded.\n"
+
+
+def test_a_deeply_nested_list_is_no_item(model_folder: Path) -> None:
+    assert "is not in the catalog" in mistake("recommend", model_folder, "--history", "[" * 100_000)
+
+
 def test_a_small_catalog_returns_what_it_has(model_folder: Path) -> None:
     everything = run_here("search", model_folder, "x", "-k", 500, "--json")
     assert len(json.loads(everything.stdout)) == 60

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from twofold.cli.options import History, Json, Model, TopK, parse_ids
-from twofold.cli.show import show
+from twofold.cli.show import one_line, show
 
 
 def search(
@@ -22,7 +22,7 @@ def search(
     answer = retriever.search(query, k, parse_ids(history, retriever.model.catalog.positions))
     if answer.no_known_words:
         used = "the history" if history else "subwords and popularity"
-        shown = query if len(query) <= _LONGEST else f"{query[:_LONGEST]}..."
+        shown = one_line(query if len(query) <= _LONGEST else f"{query[:_LONGEST]}...")
         message = f"No word of '{shown}' is known to the model; the ranking uses {used} alone."
         typer.echo(message, err=True)
     show(answer, json)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -17,6 +18,8 @@ def show(answers: Sequence[RankedItem], as_json: bool) -> None:
     Long ids and titles are wrapped in a terminal, and on one line otherwise. If the model knows no
     word of the query, each item in JSON has `no_known_words`.
     """
+    if not answers:
+        print("No item is left: all of them are in the history, so excluded.", file=sys.stderr)
     if as_json:
         unknown = getattr(answers, "no_known_words", False)
         mark = {"no_known_words": True} if unknown else {}
@@ -27,9 +30,8 @@ def show(answers: Sequence[RankedItem], as_json: bool) -> None:
     for name in ("rank", "score", "item_id", "title"):
         table.add_column(name, overflow="fold")
     for answer in answers:
-        table.add_row(
-            str(answer.rank), f"{answer.score:.3f}", _line(answer.item_id), _line(answer.title)
-        )
+        texts = (Text(one_line(text)) for text in (answer.item_id, answer.title))
+        table.add_row(str(answer.rank), f"{answer.score:.3f}", *texts)
     console = Console()
     if not console.is_terminal:
         console = Console(width=_ENDLESS)
@@ -40,6 +42,10 @@ _ENDLESS = 1_000_000
 """The largest width of a line without a terminal; the table is as wide as its content."""
 
 
-def _line(text: str) -> Text:
-    """The text on one line."""
-    return Text(" ".join(text.splitlines()))
+_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160))}
+"""The control characters, which could move the cursor or change the colours of a terminal."""
+
+
+def one_line(text: str) -> str:
+    """The text on one line, its control characters as escape sequences."""
+    return " ".join(text.replace("\t", " ").splitlines()).translate(_CONTROLS)
