@@ -71,6 +71,12 @@ def test_users_whom_pandas_made_fractions_of_are_explained(
     )
 
 
+def test_a_table_without_a_header_is_told_so(write_folder: WriteFolder) -> None:
+    folder = write_folder(interactions="u1,a,1\nu1,b,2\n")
+    with pytest.raises(InputError, match=r"among u1, a, 1; .*or put a header before the first row"):
+        read_source(folder)
+
+
 @pytest.mark.parametrize("name", ["Item_ID", "itemId", "item id", "ITEM-ID"])
 def test_a_column_of_almost_the_name_is_shown(write_folder: WriteFolder, name: str) -> None:
     message = f"no column 'item_id' among {name}, title; add it, or rename '{name}'"

@@ -51,6 +51,21 @@ def test_one_side_alone_reports_too(write_folder: WriteFolder) -> None:
     assert "Interactions: 14" in report_text(report)
 
 
+@pytest.mark.parametrize(
+    ("without", "line"),
+    [
+        (("queries", "qrels"), "recommendation alone, since there are no queries with a relevant"),
+        (("interactions",), "search alone, since there are no interactions."),
+        ((), None),
+    ],
+)
+def test_a_task_without_tables_is_noted(
+    write_folder: WriteFolder, without: tuple[str, ...], line: str | None
+) -> None:
+    text = report_text(data_report(load_dataset(write_folder(**dict.fromkeys(without)))))
+    assert (f"- Tasks: {line}" in text) if line else ("- Tasks: " not in text)
+
+
 def test_a_temporal_split_of_queries_reports_seen_and_unseen(write_folder: WriteFolder) -> None:
     queries = "query_id,text,timestamp\n" + "".join(f"q{n},word {n},{n}\n" for n in range(10))
     queries += "q10,Word 3,100\nq11,novel,100\n"

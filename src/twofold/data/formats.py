@@ -82,6 +82,8 @@ class Table:
                         raise InputError(f"{note.place}: {note.problem}; {note.remedy}")
                 alike = [c for c in columns if _letters(c) == _letters(name)]
                 remedy = f"rename '{alike[0]}'" if alike else "rename the column that holds it"
+                if not set(names) & set(columns):
+                    remedy += ", or put a header before the first row"
                 raise InputError(
                     f"{self.path}: no column '{name}' among {', '.join(columns)}; "
                     f"add it, or {remedy}"

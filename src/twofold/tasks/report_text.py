@@ -9,6 +9,7 @@ def report_text(report: Report) -> str:
     """The report as Markdown."""
     sizes, splits, overlap = report["sizes"], report["splits"], report["overlap"]
     columns = (*SPLITS, "not used")
+    alone = report["tasks"] if len(report["tasks"]) == 1 else []
     lines = [
         f"# Data report: {report['source']}",
         "",
@@ -16,6 +17,7 @@ def report_text(report: Report) -> str:
         f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
         f"{_only_train(report)}.",
         f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} judgments of relevant items.",
+        *(f"- Tasks: {task} alone, since there are no {_NEEDS[_OTHER[task]]}." for task in alone),
         f"- Repeats: {report['repeat_share']:.1%} of the events repeat an item of the same user; "
         f"in recommendation, the items of the history are "
         f"{'excluded from' if report['seen'] == 'exclude' else 'kept in'} the ranking.",
@@ -52,6 +54,10 @@ def report_text(report: Report) -> str:
             *(f"- {note}" for note in report["left_out"]),
         ]
     return "\n".join(lines) + "\n"
+
+
+_OTHER = {"search": "recommendation", "recommendation": "search"}
+_NEEDS = {"search": "queries with a relevant item", "recommendation": "interactions"}
 
 
 def _event_lines(report: Report, events: int) -> list[str]:
