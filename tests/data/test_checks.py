@@ -73,7 +73,7 @@ def test_users_whom_pandas_made_fractions_of_are_explained(
 
 def test_a_table_without_a_header_is_told_so(write_folder: WriteFolder) -> None:
     folder = write_folder(interactions="u1,a,1\nu1,b,2\n")
-    with pytest.raises(InputError, match=r"among u1, a, 1; .*or put a header before the first row"):
+    with pytest.raises(InputError, match=r"among u1, a, 1; .*, or begin the file with the header"):
         read_source(folder)
 
 

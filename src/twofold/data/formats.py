@@ -82,8 +82,8 @@ class Table:
                         raise InputError(f"{note.place}: {note.problem}; {note.remedy}")
                 alike = [c for c in columns if _letters(c) == _letters(name)]
                 remedy = f"rename '{alike[0]}'" if alike else "rename the column that holds it"
-                if not set(names) & set(columns):
-                    remedy += ", or put a header before the first row"
+                if not set(names) & set(columns) and format_suffix(self.path) in (".csv", ".tsv"):
+                    remedy += ", or begin the file with the header"
                 raise InputError(
                     f"{self.path}: no column '{name}' among {', '.join(columns)}; "
                     f"add it, or {remedy}"
