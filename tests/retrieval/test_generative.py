@@ -127,6 +127,7 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
             "the history 'film-1' is a single str; give a",
         ),
         (lambda r: r.recommend("film-1"), "the history 'film-1' is a single str; give a list"),
+        (lambda r: r.recommend({"film-1", "film-2"}), "is a set, which has no order; give a list"),
         (lambda r: r.recommend([1]), "the history has 1, which is not a str; give item ids"),
         (
             lambda r: r.recommend([["film-1"]]),

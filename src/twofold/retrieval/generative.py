@@ -457,13 +457,18 @@ def _text(query: object) -> str:
 
 
 def _item_ids(history: Iterable[str] | None) -> tuple[str, ...]:
-    """The item ids of a history, which may be any iterable of them.
+    """The item ids of a history, which may be any iterable of them in an order.
 
     Raises:
-        InputError: the history is a single str, or an id is not a str.
+        InputError: the history is a single str, has no order, or an id is not a str.
     """
     if isinstance(history, str | bytes):
         raise InputError(f"the history {history!r:.100} is a single str; give a list of item ids")
+    if isinstance(history, set | frozenset) and len(history) > 1:
+        raise InputError(
+            f"the history is a {type(history).__name__}, which has no order; give a list of item "
+            f"ids, oldest first"
+        )
     item_ids = tuple(history if history is not None else ())
     for item_id in item_ids:
         if not isinstance(item_id, str):
