@@ -124,7 +124,7 @@ class Training:
         self._optimizer.zero_grad()
         loss.backward()
         times.append(time.process_time())
-        clip_gradients(self.backbone, self.config.max_grad_norm)
+        clip_gradients(list(self.backbone.parameters()), self.config.max_grad_norm)
         self._optimizer.step()
         self._progress.step += 1
         self._average.update(self._progress)

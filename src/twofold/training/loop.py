@@ -56,6 +56,8 @@ LONGEST_UNSAVED = 300.0
 """The number of seconds after which a state is saved without a validation."""
 SAVING = 0.05
 """The largest share of the time that is spent on saving."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""The numbers of two parameters of `mallopt`, from glibc's malloc.h."""
 _MICRO_BATCH_SEED = 2_654_435_761
 """The difference between the seeds of two micro-batches; on a CPU, only the low 32 bits of a
 seed are used."""
@@ -160,6 +162,7 @@ def run(
     progress.ended_by = job.schedule.end(progress) if _is_validated(progress) else ""
     if job.validation is None:
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
+    keep_memory()
     return_memory()
     clock, saving = _Clock(progress, job), _Saving(state_folder, job, trained, progress)
     with shown(job.label, job.schedule, progress) as advance, _deterministic(device):
@@ -170,10 +173,11 @@ def run(
             clock.read(progress)
             if job.schedule.is_validated(progress) or job.schedule.is_late(progress):
                 _validate(progress, trained, job)
-                return_memory()
                 clock.read(progress)
                 progress.ended_by = job.schedule.end(progress)
-            saving.save(progress, bool(progress.ended_by) or _is_reached(progress, until))
+            if saving.is_due(progress, bool(progress.ended_by) or _is_reached(progress, until)):
+                saving.save(progress)
+                return_memory()
             advance(progress, loss, examples)
         if progress.ended_by:
             _compare_candidates(progress, trained, job)
@@ -222,15 +226,30 @@ class _Saving:
         self._last = progress.seconds - SAVED_EVERY  # the first validation saves a state
         self._took = 0.0
 
-    def save(self, progress: Progress, is_last: bool) -> None:
-        """Save the state in the first process, if a save is due or `is_last`."""
+    def is_due(self, progress: Progress, is_last: bool) -> bool:
+        """Whether the state of the present step is to be saved; always if it `is_last`."""
         pause = SAVED_EVERY if _is_validated(progress) else LONGEST_UNSAVED
         waited = progress.seconds - self._last
-        if self._job.processes.rank or not (is_last or waited > max(pause, self._took / SAVING)):
-            return
+        return is_last or waited > max(pause, self._took / SAVING)
+
+    def save(self, progress: Progress) -> None:
+        """Save the state, in the first process."""
         start, self._last = time.perf_counter(), progress.seconds
-        save_state(self._folder, self._job.identity, progress, self._trained)
+        if not self._job.processes.rank:
+            save_state(self._folder, self._job.identity, progress, self._trained)
         self._took = time.perf_counter() - start
+
+
+def keep_memory() -> None:
+    """Let malloc keep what a step frees for the next step, until `return_memory`.
+
+    In a virtual machine it takes 4 us to get a page from the system again: up to a fifth of a step
+    was spent on this. glibc raises both thresholds to these values by itself, but only when blocks
+    of these sizes are freed, and a small catalog has none.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        for parameter, size in ((_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 64 << 20)):
+            ctypes.CDLL(None).mallopt(parameter, size)
 
 
 def return_memory() -> None:
@@ -251,17 +270,19 @@ def _step(
     progress: Progress,
 ) -> tuple[float, int]:
     """One training step; returns the loss and the number of examples."""
-    backbone.train()
+    if not backbone.training:  # `train` visits every module
+        backbone.train()
     planned, processes = job.mixture.batch(progress.step), job.processes
+    parameters = list(backbone.parameters())
     optimizer.learning_rate = job.config.learning_rate * job.schedule.factor(progress.step)
     optimizer.zero_grad()
-    sums = torch.zeros(2, device=next(backbone.parameters()).device)  # of losses and of targets
+    sums = torch.zeros(2, device=parameters[0].device)  # of losses and of targets
     for micro_batch in processes.own_micro_batches:
         sums += _learn(backbone, vocabulary, job, progress.step, micro_batch)
-    loss, targets = processes.all_reduce_gradients(list(backbone.parameters()), sums).tolist()
+    loss, targets = processes.all_reduce_gradients(parameters, sums).tolist()
     if not math.isfinite(loss):
         raise _diverged(job, progress.step, f"the loss is {loss}")
-    clip_gradients(backbone, job.config.max_grad_norm)
+    clip_gradients(parameters, job.config.max_grad_norm)
     optimizer.step()
     name = job.mixture.names[planned.source]
     progress.targets_seen[name] = progress.targets_seen.get(name, 0) + int(targets)
@@ -282,7 +303,7 @@ def _learn(
         return torch.zeros(2, device=device)
     examples = job.sources[planned.source].take(rows)
     seed = job.seed * 1_000_003 + step
-    torch.manual_seed(seed + micro_batch * _MICRO_BATCH_SEED)
+    _seed(device, seed + micro_batch * _MICRO_BATCH_SEED)
     batch = vocabulary.collate(examples).to(device)
     with autocast(device, job.config.precision):
         states, embeddings = backbone(batch)
@@ -294,10 +315,21 @@ def _learn(
         items=batch.context_items,
     )
     if job.processes.micro_batches > 1:
-        torch.manual_seed(seed)  # all micro-batches of a batch share its negatives
+        _seed(device, seed)  # all micro-batches of a batch share its negatives
     loss: torch.Tensor = job.loss(states, embeddings, targets)
     loss.backward()  # type: ignore[no-untyped-call]
     return torch.stack([loss.detach(), loss.new_tensor(int(examples.items.sum()))])
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed the random numbers of a step.
+
+    `torch.manual_seed` seeds all kinds of devices, and takes .4 ms for those that are not there.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _validate(progress: Progress, trained: Trained, job: Job) -> None:

@@ -320,13 +320,13 @@ def optimizer_of(
 
 
 @torch.no_grad()
-def clip_gradients(backbone: Backbone, max_norm: float) -> None:
-    """Scale the gradients of all parameters, sparse ones too, to a norm of at most `max_norm`.
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> None:
+    """Scale the gradients of parameters, sparse ones too, to a norm of at most `max_norm` in all.
 
     Sparse gradients are coalesced, as `RowWiseAdamW` needs them.
     """
     values = []
-    for parameter in backbone.parameters():
+    for parameter in parameters:
         grad = parameter.grad
         if grad is not None and grad.is_sparse:
             parameter.grad = grad = coalesced(grad)
