@@ -38,6 +38,7 @@ class Part:
     act: str
     folder: str = ""
     needs: tuple["Part", ...] = ()
+    seed: int = 0
 
     def is_done(self, context: StudyContext) -> bool:  # noqa: ARG002
         return False

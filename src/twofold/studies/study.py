@@ -34,7 +34,7 @@ from twofold.studies.statistics.looks import Looks, are_final, looks_at
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict
 from twofold.studies.workers.pool import Executor, Pool, run_units
 from twofold.studies.workers.processes import LocalExecutor
-from twofold.studies.workers.units import Seed, StudyContext, Unit, units_of
+from twofold.studies.workers.units import StudyContext, Unit, trained_arms, units_of
 from twofold.tasks.folds import FoldChoice
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import Budget, TrainingConfig, resolve_config
@@ -209,12 +209,11 @@ def _run_looks(context: StudyContext, questions: Questions, pool: Pool) -> tuple
 
 def _train(context: StudyContext, pool: Pool, looks: Looks, results: dict[Unit, Any]) -> None:
     """Run all units up to this look; the log reports the expected cost after the first seed."""
-    seconds: dict[Unit, float] = {}  # the seconds of the first seed, by condition
-    for unit, result in run_units(units_of(context, looks.seeds), context, pool, results):
-        if isinstance(unit, Seed) and unit.seed == 0:
-            seconds[unit] = result
-            if len(seconds) == len(context.conditions):
-                looks.log_cost(sum(seconds.values()) / pool.size, _outlooks(context, looks))
+    first = [unit for text in context.conditions for unit in trained_arms(context, text, 0)]
+    for unit, _ in run_units(units_of(context, looks.seeds), context, pool, results):
+        if unit in first and all(own in results for own in first):
+            seconds = sum(results[own] for own in first)
+            looks.log_cost(seconds / pool.size, _outlooks(context, looks))
 
 
 def _outlooks(context: StudyContext, looks: Looks) -> Iterator[str]:

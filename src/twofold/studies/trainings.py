@@ -147,6 +147,21 @@ def tune_arm(
     )
 
 
+def arms_before(arm: Arm, arms: Sequence[Arm]) -> list[Arm]:
+    """The arms that are trained before an arm with the same seed, in the order of `arms`.
+
+    The checkpoint of an arm of two tasks is chosen by its validation scores relative to those of
+    the plain arms. A step-matched arm also needs the number of steps of `joint`.
+    """
+    if is_plain(arm):
+        return []
+    return [
+        other
+        for other in arms
+        if is_plain(other) or (arm.step_matched and other.name == NAMED_ARMS["joint"].name)
+    ]
+
+
 def run_arms(
     dataset: PreparedDataset,
     arms: Sequence[Arm],
@@ -155,14 +170,28 @@ def run_arms(
     training: ArmTraining,
     transfer: StudyFolder | None = None,
 ) -> None:
-    """Train and score every arm with one seed.
+    """Train and score every arm with one seed, one after another; arguments as of `run_arm`."""
+    for arm in sorted(arms, key=lambda arm: (not is_plain(arm), arm.step_matched)):
+        run_arm(dataset, arm, arms, folder, seed, training, transfer)
 
-    The plain arms are trained first: the checkpoint of a joint arm is chosen by its validation
-    scores relative to theirs. `_matched_steps` describes the steps of a step-matched arm.
+
+def run_arm(
+    dataset: PreparedDataset,
+    arm: Arm,
+    arms: Sequence[Arm],
+    folder: StudyFolder,
+    seed: int,
+    training: ArmTraining,
+    transfer: StudyFolder | None = None,
+) -> None:
+    """Train and score an arm with one seed, after the arms of `arms_before`.
+
+    `_matched_steps` describes the steps of a step-matched arm.
 
     Args:
         dataset: the dataset to learn and to be tested on.
-        arms: the arms.
+        arm: the arm.
+        arms: all arms of the study.
         folder: the folder of the models, and of their evaluations as they would be deployed.
         seed: the random seed.
         training: how the arms are trained.
@@ -170,29 +199,49 @@ def run_arms(
             there are no others, and None for none.
     """
     outputs = _Outputs(folder, transfer, seed)
-    plain = [arm for arm in arms if is_plain(arm)]
-    for arm in plain:
-        _run_arm(dataset, arm, outputs, training, {})
-    reference = {str(arm.tasks[0]): outputs.stamp(arm.name).best_value for arm in plain}
-    others = [arm for arm in arms if not is_plain(arm)]
-    for arm in sorted(others, key=lambda arm: arm.step_matched):
-        steps = _matched_steps(arm, outputs, training) if arm.step_matched else None
-        # A cosine schedule depends on the arm's own number of steps, so another arm's weights
-        # are not on its path.
-        if steps and len(arm.tasks) == 1 and training.of(arm)[0].lr_schedule != "cosine":
-            _continue_plain(arm, outputs, steps)
-        units = reference if len(arm.tasks) > 1 else {}
-        _run_arm(dataset, arm, outputs, training, units, steps)
-    for arm in plain:
-        shutil.rmtree(outputs.state(arm.name), ignore_errors=True)
+    steps = _matched_steps(arm, outputs, training) if arm.step_matched else None
+    # A cosine schedule depends on the arm's own number of steps, so another arm's weights
+    # are not on its path.
+    if steps and len(arm.tasks) == 1 and training.of(arm)[0].lr_schedule != "cosine":
+        _continue_plain(arm, outputs, steps)
+    reference = {}
+    if len(arm.tasks) > 1:
+        plain = [other for other in arms_before(arm, arms) if is_plain(other)]
+        reference = {str(own.tasks[0]): outputs.stamp(own.name).best_value for own in plain}
+    _run_arm(dataset, arm, outputs, training, reference, steps)
+    for left in _last_read(arm, arms):
+        shutil.rmtree(outputs.state(left), ignore_errors=True)
 
 
 def is_trained(
     arms: Sequence[Arm], folder: StudyFolder, seed: int, transfer: StudyFolder | None = None
 ) -> bool:
     """Whether `run_arms` with these arguments has no work left and no state to remove."""
+    return all(is_arm_trained(arm, arms, folder, seed, transfer) for arm in arms)
+
+
+def is_arm_trained(
+    arm: Arm,
+    arms: Sequence[Arm],
+    folder: StudyFolder,
+    seed: int,
+    transfer: StudyFolder | None = None,
+) -> bool:
+    """Whether `run_arm` with these arguments has no work left and no state to remove."""
     outputs = _Outputs(folder, transfer, seed)
-    return all(outputs.is_complete(arm) and not outputs.state(arm.name).exists() for arm in arms)
+    left = any(outputs.state(name).exists() for name in _last_read(arm, arms))
+    return outputs.is_complete(arm) and not left
+
+
+def _last_read(arm: Arm, arms: Sequence[Arm]) -> list[str]:
+    """The arms whose training state no other arm needs after this one.
+
+    The step-matched control of a task continues the training of its plain arm.
+    """
+    controls = {own.tasks[0] for own in arms if own.step_matched and len(own.tasks) == 1}
+    if is_plain(arm):
+        return [] if arm.tasks[0] in controls else [arm.name]
+    return [arm.name, arm.tasks[0]] if len(arm.tasks) == 1 else [arm.name]
 
 
 @dataclass(frozen=True, slots=True)

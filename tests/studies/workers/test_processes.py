@@ -42,6 +42,7 @@ class Part:
     act: str = "nothing"
     needs: Sequence["Part"] = ()
     folder: str = ""
+    seed: int = 0
 
     def is_done(self, context: StudyContext) -> bool:  # noqa: ARG002
         return self.name == "done"

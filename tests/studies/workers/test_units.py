@@ -8,12 +8,20 @@ from typing import Any, get_args
 import pytest
 
 from tests.studies.plans import study_plan
-from twofold.studies.arms import ARMS
+from twofold.records import TASKS
+from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.planning.conditions import Condition
 from twofold.studies.planning.questions import Text
 from twofold.studies.workers import units
-from twofold.studies.workers.units import Seed, StudyContext, pending_units, units_of
+from twofold.studies.workers.pool import SerialPool, run_units
+from twofold.studies.workers.units import (
+    StudyContext,
+    longest_chain_first,
+    pending_units,
+    trained_arms,
+    units_of,
+)
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.start import CACHE_KEYS
@@ -34,20 +42,63 @@ def test_the_models_of_a_condition_are_done_before_those_of_the_next(
     """So a worker never holds the encoders of both at once."""
     context = _context(catalog, tmp_path, "none")
     named = [unit.name for unit in pending_units(units_of(context, 2), context, {})]
-    arms = ("search", "recommendation", "joint")
     assert named == [
         "baselines of seed 0",
-        *(f"recipe of {arm} with item text" for arm in arms),
-        "seed 0 with item text",
-        *(f"recipe of {arm} from behaviour" for arm in arms),
-        "seed 0 from behaviour",
-        "seed 1 with item text",
-        "seed 1 from behaviour",
+        *_first_seed("with item text"),
+        *_first_seed("from behaviour"),
+        *(f"{arm} of seed 1 with item text" for arm in TRAINED),
+        *(f"{arm} of seed 1 from behaviour" for arm in TRAINED),
     ]
 
 
+TRAINED = (*TASKS, "joint", *map(control_name, TASKS))
+"""The arms in the order in which one seed trains them."""
+
+
+def _first_seed(condition: str) -> list[str]:
+    """Each arm after its recipe."""
+    arms = [(f"recipe of {arm}", f"{arm} of seed 0") for arm in TRAINED[:3]]
+    named = [*(name for both in arms for name in both), *(f"{a} of seed 0" for a in TRAINED[3:])]
+    return [f"{name} {condition}" for name in named]
+
+
+def test_of_a_seed_several_workers_start_what_most_others_wait_for(
+    catalog: PreparedDataset, tmp_path: Path
+) -> None:
+    """Each unit comes after those that it needs, and the controls, which nothing needs, last."""
+    context = _context(catalog, tmp_path, "none")
+    pending = pending_units(units_of(context, 2), context, {})
+    ordered = longest_chain_first(pending)
+    assert sorted(ordered, key=pending.index) == pending
+    place = {unit: number for number, unit in enumerate(ordered)}
+    assert all(place[need] < place[unit] for unit in ordered for need in unit.needs)
+    assert [unit.seed for unit in ordered] == sorted(unit.seed for unit in ordered)
+    named = [unit.name for unit in ordered]
+    assert set(named[:4]) == {
+        f"recipe of {task} {condition}"
+        for task in TASKS
+        for condition in ("with item text", "from behaviour")
+    }
+    assert all("step-matched" in name for name in named[-4:])
+
+
+def test_an_arm_that_is_finished_is_neither_repeated_nor_waited_for(
+    catalog: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill between the arms of a seed."""
+    context = _context(catalog, tmp_path, "none")
+    finished = {*TASKS}
+    monkeypatch.setattr(units, "is_arm_trained", lambda arm, *_: arm.name in finished)
+    made: list[str] = []
+    monkeypatch.setattr(units, "run_arm", lambda _dataset, arm, *_: made.append(arm.name))
+    monkeypatch.setattr(units, "tune_arm", lambda _dataset, name, *_: name)
+    results = dict[units.Unit, Any]()
+    list(run_units(trained_arms(context, "with", 0), context, SerialPool(context), results))
+    assert made == list(TRAINED[2:])
+
+
 @pytest.mark.parametrize(("folds", "times"), [("all", 2), ("none", 1)])
-def test_a_seed_frees_what_no_other_one_reads(
+def test_the_models_of_a_seed_share_what_no_other_one_reads(
     catalog: PreparedDataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -61,8 +112,9 @@ def test_a_seed_frees_what_no_other_one_reads(
         for name in CACHE_KEYS:
             dataset.cached((name, "of an arm"), partial(made.append, name))
 
-    monkeypatch.setattr(units, "run_arms", train)
+    monkeypatch.setattr(units, "run_arm", train)
     context = _context(replace(catalog), tmp_path, folds)
-    for _ in range(2):
-        Seed("with", 0, is_tuned=False).run(context, {})
+    for text in get_args(Text):
+        for unit in trained_arms(context, text, 0):
+            unit.run(context, dict.fromkeys(unit.needs))
     assert made == list(CACHE_KEYS) * times

@@ -9,7 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from twofold.studies.workers.units import StudyContext, Unit, pending_units, run_unit
+from twofold.studies.workers.units import (
+    StudyContext,
+    Unit,
+    longest_chain_first,
+    pending_units,
+    run_unit,
+)
 from twofold.tasks.prepared import PreparedDataset
 
 MEMORY = 1 << 30
@@ -97,17 +103,20 @@ def run_units(
         pool: the workers.
         results: all results so far; new ones are added.
     """
-    waiting, running = pending_units(targets, context, results), 0
+    waiting, running = pending_units(targets, context, results), set[Unit]()
     total = len(waiting)
+    if pool.size > 1:
+        waiting = longest_chain_first(waiting)
     while waiting or running:
-        ready = [unit for unit in waiting if all(need in results for need in unit.needs)]
-        for unit in ready[: pool.size - running]:
-            pool.start(unit, {need: results[need] for need in unit.needs})
+        left = {*waiting, *running}
+        ready = [unit for unit in waiting if left.isdisjoint(unit.needs)]
+        for unit in ready[: pool.size - len(running)]:
+            pool.start(unit, {need: results[need] for need in unit.needs if need in results})
             waiting.remove(unit)
             _log.info("%s: begins, %d of %d", unit.name, total - len(waiting), total)
-            running += 1
+            running.add(unit)
         unit, results[unit] = pool.finished()
-        running -= 1
+        running.remove(unit)
         yield unit, results[unit]
 
 
