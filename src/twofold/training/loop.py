@@ -162,7 +162,7 @@ def run(
     progress.ended_by = job.schedule.end(progress) if _is_validated(progress) else ""
     if job.validation is None:
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
-    keep_memory()
+    keep_freed_memory()
     return_memory()
     clock, saving = _Clock(progress, job), _Saving(state_folder, job, trained, progress)
     with shown(job.label, job.schedule, progress) as advance, _deterministic(device):
@@ -240,7 +240,7 @@ class _Saving:
         self._took = time.perf_counter() - start
 
 
-def keep_memory() -> None:
+def keep_freed_memory() -> None:
     """Let malloc keep what a step frees for the next step, until `return_memory`.
 
     In a virtual machine it takes 4 us to get a page from the system again: up to a fifth of a step
