@@ -225,7 +225,7 @@ def test_two_workers_give_the_digits_of_one(
         own = together.path / model.relative_to(alone.path)
         assert artifact.read_json(own)["files"] == artifact.read_json(model)["files"]
     said = [record.getMessage() for record in caplog.records]
-    assert any(line.startswith("seed 1 from behaviour: joint: step ") for line in said)
+    assert any(line.startswith("seed 1 from behaviour, joint: joint: step ") for line in said)
     assert any(line.startswith("recipe of search with item text: search, rec") for line in said)
 
 

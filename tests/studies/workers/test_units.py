@@ -46,8 +46,8 @@ def test_the_models_of_a_condition_are_done_before_those_of_the_next(
         "baselines of seed 0",
         *_first_seed("with item text"),
         *_first_seed("from behaviour"),
-        *(f"{arm} of seed 1 with item text" for arm in TRAINED),
-        *(f"{arm} of seed 1 from behaviour" for arm in TRAINED),
+        *(f"seed 1 with item text, {arm}" for arm in TRAINED),
+        *(f"seed 1 from behaviour, {arm}" for arm in TRAINED),
     ]
 
 
@@ -57,9 +57,11 @@ TRAINED = (*TASKS, "joint", *map(control_name, TASKS))
 
 def _first_seed(condition: str) -> list[str]:
     """Each arm after its recipe."""
-    arms = [(f"recipe of {arm}", f"{arm} of seed 0") for arm in TRAINED[:3]]
-    named = [*(name for both in arms for name in both), *(f"{a} of seed 0" for a in TRAINED[3:])]
-    return [f"{name} {condition}" for name in named]
+    tuned = [(f"recipe of {arm} {condition}", f"seed 0 {condition}, {arm}") for arm in TRAINED[:3]]
+    return [
+        *(name for both in tuned for name in both),
+        *(f"seed 0 {condition}, {arm}" for arm in TRAINED[3:]),
+    ]
 
 
 def test_of_a_seed_several_workers_start_what_most_others_wait_for(

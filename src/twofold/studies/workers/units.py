@@ -221,7 +221,7 @@ class TrainedArm:
 
     @property
     def name(self) -> str:
-        return f"{self.arm} of seed {self.seed} {CONDITIONS[self.text]}"
+        return f"seed {self.seed} {CONDITIONS[self.text]}, {self.arm}"
 
     def is_done(self, context: StudyContext) -> bool:
         own = context.conditions[self.text]
