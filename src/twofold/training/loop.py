@@ -243,7 +243,7 @@ class _Saving:
 def keep_freed_memory() -> None:
     """Let malloc keep what a step frees for the next step, until `return_memory`.
 
-    In a virtual machine it takes 4 us to get a page from the system again, and in a step of
+    In a virtual machine it takes 3 us to get a page from the system again, and in a step of
     `decoder:medium` these were 4,900 pages. glibc raises both thresholds to these values by itself,
     but only when blocks of these sizes are freed, and a small catalog has none.
     """
