@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from twofold.baselines import item_knn
 from twofold.baselines.item_knn import ItemKNN
+from twofold.encoders import item_vectors
 from twofold.records import Request
 from twofold.tasks.prepared import PreparedDataset
 
@@ -16,7 +16,7 @@ def test_scores_are_sums_of_shrunk_cosines_to_the_nearest_items(
     catalog: PreparedDataset, entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether similarities are computed an item at a time, in blocks, or all at once."""
-    monkeypatch.setattr(item_knn, "_ENTRIES", entries)
+    monkeypatch.setattr(item_vectors, "_ENTRIES", entries)
     size = len(catalog.catalog)
     seen = np.zeros((len(catalog.training_histories), size))
     for row, items in enumerate(catalog.training_histories.values()):
