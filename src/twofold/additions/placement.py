@@ -25,7 +25,7 @@ from twofold.encoders.text_encoder import resolve_encoder, sentence_vectors
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.identifiers.identifiers import Identifiers, IdSpaces, atomic, shared
 from twofold.model.checkpoint import GenerativeModel, tries_of
-from twofold.model.hybrid import Hybrid, Neighbours
+from twofold.model.hybrid import HistoryMatch, Hybrid, Neighbours
 from twofold.records import InputError, Ints
 
 _NUM_NEIGHBOURS = 10
@@ -127,7 +127,7 @@ class ItemPlacer:
             )
         neighbours, weights = self._neighbours(vectors)
         placement: dict[str, np.ndarray] = {}
-        if model.hybrid is not None:
+        if _reads_neighbours(model):
             placement |= {"neighbours": neighbours, "shares": weights}
         if model.tries:
             item_ids, spaces = items["item_id"].to_list(), model.vocabulary.spaces
@@ -179,7 +179,12 @@ def is_complete(model: GenerativeModel, placement: Placement) -> bool:
     """Whether a placement has all arrays that `with_items` needs; one of an earlier release may
     not.
     """
-    return model.hybrid is None or "neighbours" in placement
+    return not _reads_neighbours(model) or "neighbours" in placement
+
+
+def _reads_neighbours(model: GenerativeModel) -> bool:
+    """Whether new items get the matches of their neighbours."""
+    return model.hybrid is not None or model.history_match is not None
 
 
 def with_items(
@@ -203,6 +208,7 @@ def with_items(
         model,
         catalog=Catalog.of(pl.concat([model.catalog.items, items])),
         hybrid=_extended_hybrid(model, items, placement),
+        history_match=_extended_history_match(model, placement),
         vocabulary=replace(model.vocabulary, spaces=spaces),
         tries=tries_of(spaces),
     )
@@ -222,6 +228,13 @@ def _extended_hybrid(
         texts = None if sentences is None else sentences.reshape(shape)
     near = Neighbours(nearest, placement["shares"], texts)
     return model.hybrid.with_items(Catalog.of(items).texts, near)
+
+
+def _extended_history_match(model: GenerativeModel, placement: Placement) -> HistoryMatch | None:
+    """The model's history match, if any, with new items."""
+    if model.history_match is None:
+        return None
+    return model.history_match.with_items(Neighbours(placement["neighbours"], placement["shares"]))
 
 
 def _extended_spaces(spaces: IdSpaces, placement: Placement) -> IdSpaces:

@@ -31,7 +31,7 @@ from twofold.model.backbone import (
     retrieval_precision,
 )
 from twofold.model.encoded import Batch, EncodedExample, padded
-from twofold.model.hybrid import Hybrid, load_hybrid
+from twofold.model.hybrid import HistoryMatch, Hybrid, load_history_match, load_hybrid
 from twofold.model.llama import Llama, LlamaConfig
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
@@ -67,6 +67,8 @@ class GenerativeModel:
         item_vectors: vectors of the items' texts by the vocabulary's encoder, (N, E), in half
             precision after loading; new items are placed by them. None without an encoder.
         hybrid: the lexical and dense part of search scores; None for generative scores alone.
+        history_match: the part of recommendation scores that counts which items go together; None
+            for generative scores alone.
         stamp: what the model's numbers depend on.
     """
 
@@ -80,6 +82,7 @@ class GenerativeModel:
     histories: Mapping[str, Ints] = field(default_factory=dict)
     item_vectors: npt.NDArray[np.floating] | None = None
     hybrid: Hybrid | None = None
+    history_match: HistoryMatch | None = None
     stamp: Stamp = field(default_factory=Stamp)
 
     @property
@@ -91,6 +94,16 @@ class GenerativeModel:
     def reads_time(self) -> bool:
         """Whether recommendation reads the time between the last event and the request."""
         return self.vocabulary.reads_time and "recommendation" in self.tasks
+
+    @property
+    def generative(self) -> "GenerativeModel":
+        """The same model with generative scores alone."""
+        return replace(self, hybrid=None, history_match=None)
+
+    def has_matches(self, task: Task) -> bool:
+        """Whether a hybrid part is added to the scores of a task's first codes."""
+        part = self.hybrid if task == "search" else self.history_match
+        return part is not None and not self.tries
 
     def has_known_word(self, query: str) -> bool:
         """Whether the model knows a word of a query, from an item's text or a training query.
@@ -128,10 +141,14 @@ class GenerativeModel:
         longest = max(len(request.tokens) for request in requests)
         positions = getattr(self.backbone.model.config, "max_position_embeddings", None) or np.inf
         batch = self.vocabulary.collate(requests, int(min(padded(longest), positions)))
-        with_query = any(request.query for request in requests)
-        if self.hybrid is not None and with_query and not self.tries:
-            matches = torch.from_numpy(self.hybrid.scores([request.query for request in requests]))
-            batch = replace(batch, matches=matches)
+        matches = None
+        if any(request.query for request in requests):
+            if self.hybrid is not None and not self.tries:
+                matches = self.hybrid.scores([request.query for request in requests])
+        elif self.history_match is not None and not self.tries:
+            matches = self.history_match.scores([request.history for request in requests])
+        if matches is not None:
+            batch = replace(batch, matches=torch.from_numpy(matches))
         return batch.to(self.device)
 
     def log_probabilities(self, batch: Batch, codebook: slice) -> torch.Tensor:
@@ -207,8 +224,9 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
         if model.item_vectors is not None:
             # Half precision moves a cosine by less than 1e-3, and halves the file.
             np.save(folder / _ITEM_VECTORS, model.item_vectors.astype(np.float16))
-        if model.hybrid is not None:
-            model.hybrid.save(folder)
+        for part in (model.hybrid, model.history_match):
+            if part is not None:
+                part.save(folder)
         if model.histories:
             _save_histories(model, folder)
 
@@ -271,6 +289,7 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
         histories=_load_histories(folder, catalog),
         item_vectors=_load_item_vectors(folder),
         hybrid=load_hybrid(folder, sentence_encoder_of(vocabulary.encoder)),
+        history_match=load_history_match(folder),
         stamp=Stamp.read(config["stamp"]),
     )
 

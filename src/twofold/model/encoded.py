@@ -7,7 +7,7 @@ width of a query's vector, N tokens of a batch without padding.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -76,6 +76,8 @@ class EncodedExample:
         time_buckets: for each context the bucket of the time since the last event, (C,); see
             `time_buckets`.
         query: the query's text, for the text encoder.
+        history: catalog positions of the history, oldest first, for the hybrid part; only requests
+            have it.
     """
 
     tokens: Ints
@@ -89,6 +91,7 @@ class EncodedExample:
     items: int
     time_buckets: Ints
     query: str = ""
+    history: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 class Ragged(NamedTuple):

@@ -1,9 +1,10 @@
-"""Hybrid search: lexical and dense matches of a query with items' documents, added to the scores.
+"""Hybrid retrieval: matches with every item, which are added to the scores of the deep model.
 
-A generative model with a small hidden size cannot memorise all names, which matching words find.
-The hybrid part is linear, and is added to the scores of the deep model, as in wide and deep
-learning (Cheng et al., 2016). It is an index over the catalog: postings of words, and the items'
-sentence vectors.
+A generative model with a small hidden size cannot memorise all names, which matching words find,
+nor which items of the long tail go together, which counts tell. The hybrid parts are linear, as in
+wide and deep learning (Cheng et al., 2016). In search, it is an index over the catalog: postings of
+words, and the items' sentence vectors. In recommendation, it is a table of items that follow one
+another, or that have the same users.
 
 Shapes: B requests, Q training queries, N items, M new items, K neighbours of a new item, W words,
 E width of a sentence's vector.
@@ -13,7 +14,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,14 @@ from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
 from twofold.data.words import RULE, RULES
-from twofold.encoders.item_vectors import query_factors, rocchio
+from twofold.encoders.item_vectors import (
+    MOST_TARGETS,
+    following,
+    incidence,
+    query_factors,
+    rocchio,
+    shared_users,
+)
 from twofold.encoders.lexical import LexicalIndex, chosen_index
 from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.encoders.tfidf import Words
@@ -30,8 +38,8 @@ from twofold.encoders.vectors import TextEncoder, Vectors, unit
 from twofold.records import Ints
 from twofold.tasks.prepared import PreparedDataset
 
-_NAMES = "hybrid.json"
-_TABLES = "hybrid.safetensors"
+_NAMES, _TABLES = "hybrid.json", "hybrid.safetensors"
+_HISTORY_NAMES, _HISTORY_TABLE = "history_match.json", "history_match.safetensors"
 _NEIGHBOUR_SHIFT = 2.0
 """Each item's vector was moved toward its training queries. A new item is moved by this many times
 the mean shift of its neighbours, since a mean is shorter than each of its vectors; with a larger
@@ -43,6 +51,21 @@ _INITIAL_WEIGHT = 20.0
 _MAX_RELEVANT = 1_000_000
 """At most this many relevant items of training queries go into the documents; more are sampled."""
 
+_RECENT = 50
+"""The number of items of a history, from the last one on, that are matched."""
+_SIMILAR, _ENTRIES = 100, 20_000_000
+"""The largest number of items that are kept for an item, and for all items together."""
+_SHRINKAGE = 10.0
+"""Added to the denominator of a similarity: rare items are less certain."""
+_HISTORY_KINDS: Sequence[tuple["HistoryKind", float]] = (
+    ("following", 0.3),
+    ("following", 0.5),
+    ("following", 0.7),
+    ("following", 0.9),
+    ("shared users", 1.0),
+)
+"""The similarities, and the decays of a history, that validation chooses among."""
+
 _BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
 """A new item's boost for a training query, in units of the cosine, and a further one if a neighbour
 of the item is relevant to the query
@@ -50,6 +73,7 @@ of the item is relevant to the query
 """
 
 Keys = npt.NDArray[np.uint64]
+HistoryKind = Literal["following", "shared users"]
 
 
 class Neighbours(NamedTuple):
@@ -249,11 +273,105 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     return replace(lexical, sentence=sentence, vectors=vectors)
 
 
+@dataclass(frozen=True, eq=False)
+class HistoryMatch:
+    """The match of a history with every item in recommendation, times a weight.
+
+    Attributes:
+        weight: the match of the item that matches best.
+        kind: the similarity of two items: how often one follows the other, or the cosine of their
+            users.
+        decay: what an item of the history counts in relation to the next one.
+        similarity: the similar items (columns) of each item (row), (N, N).
+    """
+
+    weight: float
+    kind: HistoryKind
+    decay: float
+    similarity: sp.csr_array
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The settings, for the stamp."""
+        return {"weight": self.weight, "kind": self.kind, "decay": self.decay}
+
+    def scores(self, histories: Sequence[Ints]) -> Vectors:
+        """Scores to add to those of the items, (B, N), float32.
+
+        Args:
+            histories: catalog positions, oldest first, for each request.
+        """
+        recent = [history[-_RECENT:] for history in histories]
+        counts = [len(history) for history in recent]
+        ages = np.concatenate([np.arange(count)[::-1] for count in counts])
+        places = np.repeat(np.arange(len(recent)), counts), np.concatenate(recent)
+        shape = len(recent), self.similarity.shape[0]
+        weights = sp.coo_array((self.decay**ages, places), shape=shape).tocsr()
+        scores: Vectors = (weights @ self.similarity).toarray().astype(np.float32)
+        best = scores.max(axis=1, keepdims=True)
+        scores *= self.weight / np.where(best > 0, best, 1)
+        return scores
+
+    def with_items(self, near: Neighbours) -> "HistoryMatch":
+        """The same for a catalog with new items, which have the similarities of their neighbours.
+
+        Args:
+            near: their neighbours in the catalog before them.
+        """
+        shares = _columns(near, self.similarity.shape[0])
+        wide = sp.hstack([self.similarity, self.similarity @ shares], format="csr")
+        extended: sp.csr_array = sp.vstack([wide, shares.T @ wide], format="csr")
+        return replace(self, similarity=extended.astype(np.float32))
+
+    def save(self, folder: Path) -> None:
+        """Write what `load_history_match` reads."""
+        artifact.write_json(folder / _HISTORY_NAMES, self.description)
+        table = self.similarity
+        parts = {"data": table.data, "items": table.indices, "starts": table.indptr}
+        save_file(parts, folder / _HISTORY_TABLE)
+
+
+def history_matches(dataset: PreparedDataset) -> list[HistoryMatch]:
+    """The history matches of a dataset that validation chooses among, with a weight of 1.
+
+    Args:
+        dataset: the dataset whose training histories are read.
+    """
+    items = len(dataset.catalog)
+    most = max(1, min(_SIMILAR, _ENTRIES // items))
+    examples = dataset.task("recommendation").examples.sample(MOST_TARGETS["recommendation"])
+    if not len(examples):
+        return []
+    histories = [np.concatenate([one.history, one.targets[-1:]]) for one in examples]
+    tables: dict[HistoryKind, sp.csr_array] = {
+        "following": following(examples, items, most, _SHRINKAGE),
+        "shared users": shared_users(incidence(histories, items), most, _SHRINKAGE),
+    }
+    # Rounded as in the model folder, so that a loaded model returns the same items.
+    rounded = {kind: table.astype(np.float32) for kind, table in tables.items()}
+    return [HistoryMatch(1.0, kind, decay, rounded[kind]) for kind, decay in _HISTORY_KINDS]
+
+
 def _columns(near: Neighbours, items: int) -> sp.csr_array:
     """The shares of the neighbours as a table, (items, M)."""
     new, count = near.items.shape
     places = near.items.reshape(-1), np.repeat(np.arange(new), count)
     return sp.csr_array((near.shares.reshape(-1), places), (items, new))
+
+
+def load_history_match(folder: Path) -> HistoryMatch | None:
+    """Read what `HistoryMatch.save` wrote; None if a model has none.
+
+    Args:
+        folder: the model folder.
+    """
+    if not (folder / _HISTORY_NAMES).is_file():
+        return None
+    names, tables = artifact.read_json(folder / _HISTORY_NAMES), load_file(folder / _HISTORY_TABLE)
+    parts = tables["data"], tables["items"], tables["starts"]
+    items = len(tables["starts"]) - 1
+    similarity = sp.csr_array(parts, (items, items))
+    return HistoryMatch(names["weight"], names["kind"], names["decay"], similarity)
 
 
 def _known(tables: Mapping[str, np.ndarray], items: int, rule: int) -> TrainingQueries | None:

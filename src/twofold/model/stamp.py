@@ -29,6 +29,8 @@ class Stamp:
         long_histories: how histories that are longer than the maximum were used in training.
         hybrid: the weight, the parts, the content of documents and the weighting of their words;
             None if hybrid retrieval was not tried.
+        history_match: the weight, the similarity of items and the decay of the hybrid part of
+            recommendation; None if it was not tried.
         intervention: the change of one source; None without an intervention.
         max_steps: the cap on the number of steps; None if only early stopping ended the training.
         steps: the number of steps.
@@ -67,6 +69,7 @@ class Stamp:
     request_time: bool = False
     long_histories: str = ""
     hybrid: Mapping[str, Any] | None = None
+    history_match: Mapping[str, Any] | None = None
     intervention: Mapping[str, Any] | None = None
     max_steps: int | None = 0
     steps: int = 0

@@ -162,6 +162,7 @@ class Vocabulary:
             items=0,
             time_buckets=time_buckets(np.array([known])),
             query=query or "",
+            history=history,
         )
 
     def encode(self, example: Example) -> list[EncodedExample]:

@@ -22,6 +22,7 @@ from twofold.records import Floats, InputError, Ints, Qrels, Ranking, Request
 if TYPE_CHECKING:
     from twofold.model.checkpoint import GenerativeModel
     from twofold.model.encoded import Batch, EncodedExample
+    from twofold.model.hybrid import HistoryMatch
 
 _BATCH_REQUESTS = 256
 """The largest number of requests in a batch: their scores of 10,000 items fit in a processor's
@@ -148,7 +149,7 @@ class RankCounter:
     """Evaluates a model with atomic identifiers repeatedly on the same requests.
 
     Requests are encoded once, in batches of similar length. The model's weights may change between
-    calls; its hybrid part may not.
+    calls; its hybrid parts may not.
 
     Args:
         model: the model to evaluate.
@@ -175,8 +176,7 @@ class RankCounter:
             encode(ranker.positions(r.history), r.query, r.since_last_event) for r in requests
         ]
         most = max(1, min(_BATCH_REQUESTS, _BATCH_SCORES // len(ties)))
-        matched = model.hybrid is not None and requests[0].query is not None
-        keep = not matched or len(requests) * len(ties) <= _KEPT_MATCHES
+        keep = not model.has_matches(task) or len(requests) * len(ties) <= _KEPT_MATCHES
         self._batches = [
             self._encoded_batch(
                 rows, [requests[row] for row in rows], [encoded[row] for row in rows], keep, ranker
@@ -209,22 +209,50 @@ class RankCounter:
         Raises:
             NotFiniteError: the model computes numbers that are not finite.
         """
-        values = np.zeros(len(self._relevant))
-        for encoded in self._batches:
-            rankings: dict[int, list[str]] = {}
-            for number, rank in zip(*self._ranks(encoded), strict=True):
-                row = encoded.rows[int(encoded.relevant[0, number])]
-                ranking = rankings.setdefault(row, [""] * self._measure.k)
-                ranking[rank] = encoded.item_ids[number]
-            for row, ranking in rankings.items():
-                values[row] = self._measure.of(ranking, self._relevant[row])
+        (values,) = self.values_with([None])
         return values
 
     @torch.inference_mode()
-    def _ranks(self, encoded: _EncodedBatch) -> tuple[list[int], list[int]]:
+    def values_with(self, matches: "Sequence[HistoryMatch | None]") -> list[Floats]:
+        """The measure of each request, (R,), if a history match is added to the scores.
+
+        Args:
+            matches: the history matches, or None for the model's own scores; the model computes its
+                scores once for all of them.
+
+        Raises:
+            NotFiniteError: the model computes numbers that are not finite.
+        """
+        values = [np.zeros(len(self._relevant)) for _ in matches]
+        for encoded in self._batches:
+            batch = encoded.batch or self._model.batch_of(encoded.requests)
+            scores = self._model.log_probabilities(batch, self._codebook)
+            for own, match in zip(values, matches, strict=True):
+                added = scores.clone()
+                if match is not None:
+                    histories = [request.history for request in encoded.requests]
+                    added += torch.from_numpy(match.scores(histories)).to(added.device)
+                self._measure_batch(encoded, added, own)
+        return values
+
+    def _measure_batch(self, encoded: _EncodedBatch, scores: torch.Tensor, values: Floats) -> None:
+        """Write the measure of a batch's requests into `values`, (R,).
+
+        Args:
+            encoded: the batch.
+            scores: the scores of all items, (B, N); those of excluded items are changed.
+            values: the measures of all requests.
+        """
+        rankings: dict[int, list[str]] = {}
+        for number, rank in zip(*self._ranks(encoded, scores), strict=True):
+            row = encoded.rows[int(encoded.relevant[0, number])]
+            ranking = rankings.setdefault(row, [""] * self._measure.k)
+            ranking[rank] = encoded.item_ids[number]
+        for row, ranking in rankings.items():
+            values[row] = self._measure.of(ranking, self._relevant[row])
+
+    def _ranks(self, encoded: _EncodedBatch, scores: torch.Tensor) -> tuple[list[int], list[int]]:
         """The relevant items among the first k, as numbers from 0 to T, and their ranks from 0."""
-        batch = encoded.batch or self._model.batch_of(encoded.requests)
-        scores = self._model.log_probabilities(batch, self._codebook)
         scores[tuple(encoded.excluded)] = -torch.inf
         k = min(self._measure.k, scores.shape[1])
         last = scores.topk(k, dim=1, sorted=False).values.amin(dim=1)

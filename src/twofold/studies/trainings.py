@@ -379,19 +379,20 @@ def _score_for_transfer(
     as_deployed = outputs.as_deployed(arm.name)
     if artifact.is_complete(out):
         return
-    if len(arm.tasks) == 1 and model.hybrid is None and out != as_deployed:
+    is_generative = model.hybrid is None and model.history_match is None
+    if len(arm.tasks) == 1 and is_generative and out != as_deployed:
         artifact.copy(as_deployed, out)
         return
     best = dict.fromkeys(arm.judged, model.stamp.best_step)
     if len(arm.tasks) > 1:
         best = {task: model.stamp.best_step_of(task) for task in arm.judged}
-    alone = GenerativeRetriever(replace(model, hybrid=None), retriever.name)
+    alone = GenerativeRetriever(model.generative, retriever.name)
     parts = []
     for task, step in best.items():
         if len(arm.tasks) > 1:
             load_weights(model.backbone, load_candidate(outputs.state(arm.name), step))
         parts.append(evaluate(alone, dataset, [task]))
-    stamp = {**model.stamp.as_dict(), "hybrid": None, "judged_at": best}
+    stamp = {**model.stamp.as_dict(), "hybrid": None, "history_match": None, "judged_at": best}
     save_evaluation(_together(parts), out, stamp)
 
 

@@ -72,8 +72,9 @@ class TrainingConfig(pydantic.BaseModel):
         description="auto adds to an item's search score how well its document (its text, and its "
         "training queries if these help) matches the query, by words and by the sentence "
         "encoder, with a weight chosen on validation; after adds it only after training, so "
-        "checkpoints are compared without it, as in a study; none adds nothing; it needs item "
-        "texts",
+        "checkpoints are compared without it, as in a study. Both add to an item's recommendation "
+        "score how often it followed the items of the history in training, or how many users they "
+        "share, where validation gains by it. none adds nothing",
     )
     identifiers: Literal["atomic", "semantic"] = pydantic.Field(
         "atomic",

@@ -17,7 +17,7 @@ from twofold.model.fresh import (
     start_from_vectors,
     zero_init_residuals,
 )
-from twofold.model.hybrid import Hybrid, hybrid_part
+from twofold.model.hybrid import HistoryMatch, Hybrid, history_matches, hybrid_part
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import Task
 from twofold.tasks.prepared import PreparedDataset
@@ -28,7 +28,12 @@ from twofold.training_examples import Examples, Source
 
 _log = logging.getLogger(__name__)
 
-CACHE_KEYS = _ENCODER, _ITEM_START, _HYBRID = "encoder", "item start", "hybrid part"
+CACHE_KEYS = _ENCODER, _ITEM_START, _HYBRID, _HISTORY = (
+    "encoder",
+    "item start",
+    "hybrid part",
+    "history matches",
+)
 """The names under which a dataset caches the results that its trainings share."""
 
 MOST_ATOMIC = 1_000_000
@@ -215,3 +220,19 @@ def hybrid_of(
         return None
     encoder = vocabulary.encoder
     return dataset.cached((_HYBRID, config.text_encoder), lambda: hybrid_part(dataset, encoder))
+
+
+def history_matches_of(
+    dataset: PreparedDataset, arm: Arm, config: TrainingConfig
+) -> list[HistoryMatch]:
+    """The history matches that validation chooses among; empty if the arm cannot have one.
+
+    It needs an arm that is evaluated on recommendation, training histories, and validation
+    requests.
+    """
+    if config.hybrid == "none" or "recommendation" not in arm.judged:
+        return []
+    if not dataset.task("recommendation").requests("validation").requests:
+        return []
+    made: list[HistoryMatch] = dataset.cached((_HISTORY,), lambda: history_matches(dataset))
+    return made

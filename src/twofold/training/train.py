@@ -24,7 +24,7 @@ from twofold.training.mixture import encode, mixture_of
 from twofold.training.schedule import costs_of, schedule_of
 from twofold.training.start import Start, assign_identifiers, hybrid_of, start
 from twofold.training.state import ALONE, Processes, Progress, require_same, working_folders
-from twofold.training.validation import validated_hybrid, validation_of, validation_requests
+from twofold.training.validation import validation_of, validation_requests, with_hybrid_parts
 
 
 def train(
@@ -162,7 +162,7 @@ def prepare(run: Training, encoder_folder: Path) -> Prepared:
 
 
 def _train_into(folder: Path, run: Training, resume: bool, keep_state: bool) -> GenerativeRetriever:
-    """Prepare and train the model, choose its hybrid part, and save it with its stamp."""
+    """Prepare and train the model, choose its hybrid parts, and save it with its stamp."""
     dataset, arm, config, processes = run.dataset, run.arm, run.config, run.processes
     processes.require_alike(lambda: run.identity)
     if resume and processes.on_rank_zero(lambda: artifact.is_complete(folder)):
@@ -172,9 +172,8 @@ def _train_into(folder: Path, run: Training, resume: bool, keep_state: bool) -> 
     with processes.entered(working_folders(folder, resume, keep_state)) as (states, encoders):
         prepared = prepare(run, encoders)
         progress = prepared.advance(states)
-        hybrid, hybrid_stamp = validated_hybrid(dataset, arm, prepared.model, config)
-        stamp = replace(_stamp(run, prepared, progress), hybrid=hybrid_stamp)
-        model = replace(prepared.model, hybrid=hybrid, stamp=stamp)
+        stamp = _stamp(run, prepared, progress)
+        model = with_hybrid_parts(prepared.model, dataset, arm, config, stamp)
         manifest = {"training": config.model_dump(), "identity": run.identity}
         processes.on_rank_zero(lambda: save_model(model, folder, manifest))
     return GenerativeRetriever(model, arm.name)

@@ -1,4 +1,4 @@
-"""Validation: the measure that compares checkpoints, its requests, and the weight of hybrid search.
+"""Validation: the measure that compares checkpoints, its requests, and the hybrid parts' weights.
 
 Most validations are on a sample of the requests; the last candidates are compared on all of them.
 The sample is the same for every arm, and part of all requests.
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import Hybrid
+from twofold.model.hybrid import HistoryMatch, Hybrid
+from twofold.model.stamp import Stamp
 from twofold.records import Floats, Task
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.retrieval.top_k import RankCounter
@@ -23,7 +24,7 @@ from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
 from twofold.training.config import SELECTION, TrainingConfig
 from twofold.training.schedule import requests_per_step, retrieval_cost
-from twofold.training.start import hybrid_of
+from twofold.training.start import history_matches_of, hybrid_of
 from twofold.training.state import ALONE, Processes
 from twofold.training_examples import Source
 
@@ -234,6 +235,16 @@ _HYBRID_REQUESTS = 1000
 """
 
 
+def with_hybrid_parts(
+    model: GenerativeModel, dataset: PreparedDataset, arm: Arm, config: TrainingConfig, stamp: Stamp
+) -> GenerativeModel:
+    """A trained model with the hybrid parts that are chosen on validation, and with its stamp."""
+    hybrid, of_search = validated_hybrid(dataset, arm, model, config)
+    match, of_history = validated_history_match(dataset, arm, model, config)
+    stamp = replace(stamp, hybrid=of_search, history_match=of_history)
+    return replace(model, hybrid=hybrid, history_match=match, stamp=stamp)
+
+
 def validated_hybrid(
     dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
 ) -> tuple[Hybrid | None, dict[str, Any] | None]:
@@ -319,3 +330,37 @@ def _is_near(values: Floats, best: Floats) -> bool:
     """
     lost = np.append(best - values, [-1.0, 1.0])
     return bool(lost.mean() <= lost.std(ddof=1) / len(lost) ** 0.5)
+
+
+_HISTORY_WEIGHTS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+_HISTORY_SCORES = 1 << 28
+"""The largest number of scores for which history matches are compared."""
+
+
+def validated_history_match(
+    dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
+) -> tuple[HistoryMatch | None, dict[str, Any] | None]:
+    """The hybrid part of recommendation of a trained model, with the similarity of items that is
+    best on validation, and the smallest weight within one standard error of its best.
+
+    Checkpoints are compared without it. It needs atomic identifiers.
+
+    Returns:
+        the hybrid part, None if its gain is within one standard error or the model cannot have one;
+            and its description for the stamp, None if it was not tried.
+    """
+    similarities = [] if model.tries else history_matches_of(dataset, arm, config)
+    if not similarities:
+        return None, None
+    requests = dataset.task("recommendation").requests("validation")
+    most = min(config.max_validation_requests, _HISTORY_SCORES // len(dataset.catalog))
+    judged = requests.sample(max(1, most))
+    tried = [replace(one, weight=weight) for one in similarities for weight in _HISTORY_WEIGHTS]
+    counter = RankCounter(model, judged.requests, judged.qrels, SELECTION)
+    alone, *values = counter.values_with([None, *tried])
+    best = int(np.argmax([own.mean() for own in values]))
+    if _is_near(alone, values[best]):
+        return None, {"weight": 0.0}
+    first = best - best % len(_HISTORY_WEIGHTS)  # the smallest weight of the best similarity
+    near = next(place for place in range(first, best + 1) if _is_near(values[place], values[best]))
+    return tried[near], tried[near].description

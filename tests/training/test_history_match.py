@@ -1,0 +1,92 @@
+"""When a trained model gets the hybrid part of recommendation, and with which weight."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.planted import planted_dataset
+from twofold.evaluation.measures import Measure
+from twofold.model.hybrid import history_matches
+from twofold.records import Floats
+from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.retrieval.top_k import RankCounter
+from twofold.tasks.evaluate import evaluate
+from twofold.tasks.prepared import PreparedDataset
+from twofold.training.config import TrainingConfig
+from twofold.training.train import train
+from twofold.training.validation import values_of
+
+
+@pytest.fixture
+def two_steps(quick_config: TrainingConfig) -> TrainingConfig:
+    return quick_config.model_copy(update={"max_steps": 2, "item_init": "random"})
+
+
+@pytest.mark.parametrize("arm", ["recommendation", "joint"])
+def test_a_model_that_has_learned_little_gains_by_it(
+    arm: str, two_steps: TrainingConfig, tmp_path: Path
+) -> None:
+    dataset = planted_dataset()
+    trained = train(dataset, arm, out=tmp_path / "m", config=two_steps, device="cpu").model
+    match = trained.history_match
+    assert match is not None
+    assert trained.stamp.history_match == match.description
+    loaded = load_model(tmp_path / "m").model
+    assert loaded.stamp.history_match == match.description
+    values = [
+        evaluate(GenerativeRetriever(model), dataset, ["recommendation"]).means()
+        for model in (loaded, loaded.generative)
+    ]
+    with_match, alone = (own["recommendation"]["nDCG@10"] for own in values)
+    assert with_match > alone + 0.2
+    assert loaded.generative.history_match is None
+
+
+@pytest.mark.parametrize(
+    ("arm", "changed"),
+    [
+        ("recommendation", {"hybrid": "none"}),
+        ("recommendation", {"identifiers": "semantic"}),
+        ("search", {}),
+    ],
+)
+def test_it_is_not_tried(
+    arm: str, changed: dict[str, str], two_steps: TrainingConfig, tmp_path: Path
+) -> None:
+    config = two_steps.model_copy(update=changed)
+    model = train(planted_dataset(), arm, out=tmp_path / "m", config=config, device="cpu").model
+    assert model.history_match is None
+    assert model.stamp.history_match is None
+
+
+def test_one_pass_measures_all_matches_as_the_model_would_answer(
+    catalog: PreparedDataset, retriever: GenerativeRetriever
+) -> None:
+    model = replace(retriever.model, history_match=None)
+    judged = catalog.task("recommendation").requests("validation")
+    tried = [replace(match, weight=2.0) for match in history_matches(catalog)]
+    counter = RankCounter(model, judged.requests, judged.qrels, Measure("nDCG", 10))
+    for match, values in zip([None, *tried], counter.values_with([None, *tried]), strict=True):
+        own = GenerativeRetriever(replace(model, history_match=match))
+        np.testing.assert_allclose(values, values_of(own, judged), atol=1e-6)
+
+
+def test_an_uncertain_gain_is_left_out(
+    catalog: PreparedDataset,
+    two_steps: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gain that one request in fifty has."""
+
+    def values_with(_: RankCounter, matches: list[object]) -> list[Floats]:
+        values = [np.zeros(50) for _ in matches]
+        values[-1][0] = 1.0
+        return values
+
+    monkeypatch.setattr(RankCounter, "values_with", values_with)
+    model = train(catalog, "recommendation", out=tmp_path / "m", config=two_steps).model
+    assert model.history_match is None
+    assert model.stamp.history_match == {"weight": 0.0}
