@@ -141,6 +141,7 @@ def reading_little(server: Server) -> socket.socket:
     return connection
 
 
+@pytest.mark.alone
 def test_an_answer_that_is_read_late_comes_whole_and_holds_nobody_up(tmp_path: Path) -> None:
     # On a busy machine a batch waits for longer than the other tests allow.
     with running(tmp_path, TIMEOUT="60") as server, reading_little(server) as connection:
