@@ -71,6 +71,8 @@ def test_a_folder_keeps_it(number: int, catalog: PreparedDataset, tmp_path: Path
     loaded = load_history_match(tmp_path)
     assert loaded is not None
     assert loaded.description == match.description
+    size = (tmp_path / "history_match.safetensors").stat().st_size
+    assert size < 8 * match.similarity.nnz + 4 * len(catalog.catalog) + 1000
     histories = [np.array([3, 1, 4]), np.array([1, 5])]
     np.testing.assert_array_equal(loaded.scores(histories), match.scores(histories))
 

@@ -1,10 +1,10 @@
 """Hybrid retrieval: matches with every item, which are added to the scores of the deep model.
 
-A generative model with a small hidden size cannot memorise all names, which matching words find,
-nor which items of the long tail go together, which counts tell. The hybrid parts are linear, as in
-wide and deep learning (Cheng et al., 2016). In search, it is an index over the catalog: postings of
-words, and the items' sentence vectors. In recommendation, it is a table of items that follow one
-another, or that have the same users.
+A generative model with a small hidden size cannot memorise all names, which matching words find, or
+all pairs of items, which can be counted. The hybrid parts are linear, as in wide and deep learning
+(Cheng et al., 2016). The part of search is an index over the catalog: postings of words, and the
+items' sentence vectors. The part of recommendation is a table of items that follow one another, or
+that have the same users.
 
 Shapes: B requests, Q training queries, N items, M new items, K neighbours of a new item, W words,
 E width of a sentence's vector.
@@ -281,7 +281,7 @@ class HistoryMatch:
         weight: the match of the item that matches best.
         kind: the similarity of two items: how often one follows the other, or the cosine of their
             users.
-        decay: what an item of the history counts in relation to the next one.
+        decay: the weight of an item of the history, as a multiple of that of the next one.
         similarity: the similar items (columns) of each item (row), (N, N).
     """
 
@@ -327,8 +327,8 @@ class HistoryMatch:
         """Write what `load_history_match` reads."""
         artifact.write_json(folder / _HISTORY_NAMES, self.description)
         table = self.similarity
-        parts = {"data": table.data, "items": table.indices, "starts": table.indptr}
-        save_file(parts, folder / _HISTORY_TABLE)
+        places = {"items": table.indices.astype(np.int32), "starts": table.indptr.astype(np.int32)}
+        save_file({"data": table.data, **places}, folder / _HISTORY_TABLE)
 
 
 def history_matches(dataset: PreparedDataset) -> list[HistoryMatch]:

@@ -335,22 +335,24 @@ def resolve_config(
     if budget not in PRESETS:
         raise InputError(f"--budget '{budget}': no such preset; choose one of {', '.join(PRESETS)}")
     values: dict[str, Any] = dict(PRESETS[budget]) | (base or {})
-    of_file = _of_file(file) if file is not None else {}
-    of_command: dict[str, Any] = {}
+    from_file = _read_settings(file) if file is not None else {}
+    from_command: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise InputError(f"--set '{setting}': write it as KEY=VALUE")
-        of_command[key.strip()] = _parsed(key, value.strip())
-    of_command |= {key: value for key, value in overrides.items() if value is not None}
+        from_command[key.strip()] = _parsed(key, value.strip())
+    from_command |= {key: value for key, value in overrides.items() if value is not None}
     try:
-        return TrainingConfig.model_validate(_under_current_names(values | of_file | of_command))
+        return TrainingConfig.model_validate(
+            _under_current_names(values | from_file | from_command)
+        )
     except pydantic.ValidationError as error:
-        places = dict.fromkeys(of_file.keys() - of_command.keys(), f"{file}: ")
+        places = dict.fromkeys(from_file.keys() - from_command.keys(), f"{file}: ")
         raise InputError(_complaint(error, places)) from error
 
 
-def _of_file(file: Path) -> dict[str, Any]:
+def _read_settings(file: Path) -> dict[str, Any]:
     """The settings of a JSON file."""
     given = read_json(file, "write it as a JSON object of settings, in UTF-8")
     if not isinstance(given, dict):

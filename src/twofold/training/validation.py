@@ -239,9 +239,9 @@ def with_hybrid_parts(
     model: GenerativeModel, dataset: PreparedDataset, arm: Arm, config: TrainingConfig, stamp: Stamp
 ) -> GenerativeModel:
     """A trained model with the hybrid parts that are chosen on validation, and with its stamp."""
-    hybrid, of_search = validated_hybrid(dataset, arm, model, config)
-    match, of_history = validated_history_match(dataset, arm, model, config)
-    stamp = replace(stamp, hybrid=of_search, history_match=of_history)
+    hybrid, search_stamp = validated_hybrid(dataset, arm, model, config)
+    match, history_stamp = validated_history_match(dataset, arm, model, config)
+    stamp = replace(stamp, hybrid=search_stamp, history_match=history_stamp)
     return replace(model, hybrid=hybrid, history_match=match, stamp=stamp)
 
 
