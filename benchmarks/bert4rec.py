@@ -18,7 +18,7 @@ from twofold.baselines.selection import Baseline, Chosen
 from twofold.evaluation.measures import PRIMARY
 from twofold.records import Ranking, Request, Run
 from twofold.studies.folder import StudyFolder
-from twofold.studies.trainings import run_baselines
+from twofold.studies.trainings.baselines import run_baselines
 from twofold.tasks.storage import load_dataset
 
 

@@ -36,7 +36,9 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.scores import Scores, rise
 from twofold.studies.simulation import SIMULATION
 from twofold.studies.statistics.task_scores import TaskScores
-from twofold.studies.trainings import ArmTraining, run_arms
+from twofold.studies.trainings.arm_training import ArmTraining
+from twofold.studies.trainings.seed_outputs import SeedOutputs
+from twofold.studies.trainings.seed_trainings import SeedTrainings
 from twofold.studies.verdict import SESOI_SHARE, decide
 from twofold.tasks.storage import load_dataset
 
@@ -54,8 +56,9 @@ class Pool:
         self.dataset = load_dataset(WORLD)
         other = control_name(other_task(HELPED))
         arms = [arm for arm in ARMS if arm.name != other]
+        training = ArmTraining(SIMULATION, "cpu", threads)
         for seed in range(POOL_SEEDS):
-            run_arms(self.dataset, arms, folder, seed, ArmTraining(SIMULATION, "cpu", threads))
+            SeedTrainings(self.dataset, training, SeedOutputs(arms, folder, seed)).run_all()
         self.trained = Scores(self.dataset, arms, folder, POOL_SEEDS)
         self.rises = {
             arm: {task: np.array([rise(stamp, task) for stamp in stamps]) for task in TASKS}

@@ -29,7 +29,11 @@ from twofold.baselines.selection import documents_baseline, every_baseline, tune
 from twofold.cli.options import parse_tune
 from twofold.retrieval.generative import load_model
 from twofold.studies.folder import StudyFolder
-from twofold.studies.trainings import ArmTraining, run_arms, run_baselines, tune_arms
+from twofold.studies.trainings.arm_training import ArmTraining
+from twofold.studies.trainings.baselines import run_baselines
+from twofold.studies.trainings.recipes import RecipeChoice
+from twofold.studies.trainings.seed_outputs import SeedOutputs
+from twofold.studies.trainings.seed_trainings import SeedTrainings
 from twofold.tasks.evaluate import evaluate, save_evaluation
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset, save_dataset
@@ -89,12 +93,12 @@ def train_arms(
         if set(arm.tasks) <= set(dataset.tasks)
         and (arguments.arms is None or arm.name in arguments.arms)
     ]
-    training = ArmTraining(config, threads=arguments.threads)
+    training, folder = ArmTraining(config, threads=arguments.threads), StudyFolder(out)
     if recipes:
-        training = tune_arms(dataset, arms, StudyFolder(out), recipes, training)
+        training = RecipeChoice(dataset, arms, folder, training, recipes).choose_all()
     for seed in range(arguments.seeds):
-        run_arms(dataset, arms, StudyFolder(out), seed, training)
-        keep_seen_items(dataset, arms, StudyFolder(out), seed)
+        SeedTrainings(dataset, training, SeedOutputs(arms, folder, seed)).run_all()
+        keep_seen_items(dataset, arms, folder, seed)
 
 
 def keep_seen_items(

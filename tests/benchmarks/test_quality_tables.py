@@ -8,7 +8,10 @@ from quality_tables import read_groups, system_rows
 
 from twofold.baselines.selection import every_baseline
 from twofold.studies.folder import StudyFolder
-from twofold.studies.trainings import ArmTraining, run_arms, run_baselines
+from twofold.studies.trainings.arm_training import ArmTraining
+from twofold.studies.trainings.baselines import run_baselines
+from twofold.studies.trainings.seed_outputs import SeedOutputs
+from twofold.studies.trainings.seed_trainings import SeedTrainings
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import save_dataset
 from twofold.training.arm import NAMED_ARMS
@@ -32,7 +35,8 @@ def test_requests_are_compared_with_an_arm_that_was_scored_on_them(
     baselines = [b for b in every_baseline(catalog, tmp_path, config) if "popularity" in b.name]
     folder = StudyFolder(tmp_path)
     run_baselines(catalog, folder, baselines)
-    run_arms(catalog, [NAMED_ARMS[arm] for arm in arms], folder, 0, ArmTraining(config, threads=1))
+    outputs = SeedOutputs([NAMED_ARMS[arm] for arm in arms], folder, 0)
+    SeedTrainings(catalog, ArmTraining(config, threads=1), outputs).run_all()
     groups = list(read_groups(tmp_path))
     assert {group.name: group.reference for group in groups} == references
     for group in groups:

@@ -21,8 +21,9 @@ from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 from twofold.studies.planning.plan_file import begin
 from twofold.studies.study import study
+from twofold.studies.workers.context import StudyContext
 from twofold.studies.workers.pool import Resources, run_units
-from twofold.studies.workers.units import StudyContext, Unit
+from twofold.studies.workers.units import Unit
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import save_dataset
 from twofold.training.config import resolve_config

@@ -26,7 +26,9 @@ from twofold.studies.interventions import (
 )
 from twofold.studies.planning.questions import SUFFIXES, settings_of
 from twofold.studies.statistics.pairs import training_pairs
-from twofold.studies.trainings import ArmTraining, run_arms
+from twofold.studies.trainings.arm_training import ArmTraining
+from twofold.studies.trainings.seed_outputs import SeedOutputs
+from twofold.studies.trainings.seed_trainings import SeedTrainings
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
 from twofold.training.arm import NAMED_ARMS
@@ -249,7 +251,8 @@ def test_an_intervention_that_changes_nothing_gives_what_joint_gives(
     training = ArmTraining(quick_config.model_copy(update={**settings, "max_steps": 30}), "cpu")
     deployed = StudyFolder(tmp_path)
     transfer = replace(deployed, evaluated_as=SUFFIXES["with"])
-    run_arms(catalog, [*NAMED_ARMS.values(), *identity], deployed, 0, training, transfer)
+    outputs = SeedOutputs([*NAMED_ARMS.values(), *identity], deployed, 0, transfer)
+    SeedTrainings(catalog, training, outputs).run_all()
     for place in (deployed, transfer):
         joint = pl.read_parquet(place.evaluation("joint", 0) / "per_request.parquet")
         for arm in identity:

@@ -28,7 +28,7 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.result import StudyResult
 from twofold.studies.scores import model_stamp
 from twofold.studies.study import study
-from twofold.studies.trainings import _continue_plain, _Outputs
+from twofold.studies.trainings.seed_outputs import SeedOutputs
 from twofold.tasks.evaluate import KIND as EVALUATION
 from twofold.tasks.folds import Folds
 from twofold.tasks.prepared import PreparedDataset
@@ -245,9 +245,10 @@ def test_a_control_continues_the_plain_arm_and_has_the_bits_of_one_that_did_not(
     stamp = train(catalog, plain, out=begun, config=config, keep_state=True).model.stamp
     assert stamp.ended_by == "patience"
     shorter, longer = stamp.steps - 1, stamp.steps + 20
-    _continue_plain(control, _Outputs(folder, None, 0), shorter)
+    outputs = SeedOutputs([plain, control], folder, 0)
+    outputs.continue_plain(control, shorter)
     assert state_folder(begun).is_dir(), "it took more steps than the control may"
-    _continue_plain(control, _Outputs(folder, None, 0), longer)
+    outputs.continue_plain(control, longer)
     continued = folder.model(control.name, 0)
     assert list(state_folder(continued).glob(f"step-{stamp.steps:08d}"))
     for out, resume in ((continued, True), (tmp_path / "alone", False)):

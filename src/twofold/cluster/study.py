@@ -22,9 +22,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from twofold.cluster.machines import LOSSES, room_for, work_in
 from twofold.records import InputError
+from twofold.studies.workers.context import StudyContext
 from twofold.studies.workers.messages import Job, is_result, log_level, run_job
 from twofold.studies.workers.pool import Pool, Resources, worker_memory
-from twofold.studies.workers.units import StudyContext, Unit
+from twofold.studies.workers.units import Unit
 from twofold.tasks.prepared import PreparedDataset
 
 _log = logging.getLogger(__name__)

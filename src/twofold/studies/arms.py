@@ -47,6 +47,21 @@ def tuned_arm(arm: Arm) -> str:
     return arm.tasks[0] if len(arm.tasks) == 1 else "joint"
 
 
+def arms_before(arm: Arm, arms: Sequence[Arm]) -> list[Arm]:
+    """The arms that are trained before an arm with the same seed, in the order of `arms`.
+
+    The checkpoint of an arm of two tasks is chosen by its validation scores relative to those of
+    the plain arms. A step-matched arm also needs the number of steps of `joint`.
+    """
+    if is_plain(arm):
+        return []
+    return [
+        other
+        for other in arms
+        if is_plain(other) or (arm.step_matched and other.name == NAMED_ARMS["joint"].name)
+    ]
+
+
 def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm, ...]:
     """`joint` with each kind of semantic IDs.
 

@@ -26,7 +26,7 @@ from twofold.studies.result import (
 from twofold.studies.scores import Scores
 from twofold.studies.statistics.looks import Looks
 from twofold.studies.verdict import decide
-from twofold.studies.workers.units import StudyContext
+from twofold.studies.workers.context import StudyContext
 from twofold.training.config import SELECTION
 from twofold.training.loop import return_memory
 

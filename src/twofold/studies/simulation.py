@@ -31,7 +31,9 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.pages.report import environment
 from twofold.studies.planning.plan_file import SavedPlan, begin
 from twofold.studies.statistics.reasons import LEVEL
-from twofold.studies.trainings import ArmTraining, run_arms
+from twofold.studies.trainings.arm_training import ArmTraining
+from twofold.studies.trainings.seed_outputs import SeedOutputs
+from twofold.studies.trainings.seed_trainings import SeedTrainings
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, SESOI_SHARE
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
@@ -243,7 +245,7 @@ def _point(
     mechanism: dict[str, list[float]] = {name: [] for name in arms}
     for seed in range(seeds):
         dataset = load_dataset(world.at(level, seed))
-        run_arms(dataset, trained, own, seed, training)
+        SeedTrainings(dataset, training, SeedOutputs(trained, own, seed)).run_all()
         for name, arm in arms.items():
             measured = artifact.read_json(own.evaluation(arm, seed) / "measures.json")
             scores[name].append(measured[world.helped][str(PRIMARY)])

@@ -32,9 +32,10 @@ from twofold.studies.planning.resolve import resolve
 from twofold.studies.scores import Scores
 from twofold.studies.statistics.looks import Looks, are_final, looks_at
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict
+from twofold.studies.workers.context import StudyContext
 from twofold.studies.workers.pool import Executor, Pool, run_units
 from twofold.studies.workers.processes import LocalExecutor
-from twofold.studies.workers.units import StudyContext, Unit, trained_arms, units_of
+from twofold.studies.workers.units import Unit, trained_arms, units_of
 from twofold.tasks.folds import FoldChoice
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import Budget, TrainingConfig, resolve_config

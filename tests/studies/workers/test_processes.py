@@ -25,9 +25,10 @@ from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 from twofold.studies.study import study
 from twofold.studies.workers import processes as module
+from twofold.studies.workers.context import StudyContext
 from twofold.studies.workers.pool import Resources, SerialPool, run_units
 from twofold.studies.workers.processes import LocalExecutor, ProcessPool, free_memory
-from twofold.studies.workers.units import StudyContext, Unit
+from twofold.studies.workers.units import Unit
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig, resolve_config
 

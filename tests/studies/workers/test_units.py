@@ -13,16 +13,20 @@ from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.planning.conditions import Condition
 from twofold.studies.planning.questions import Text
-from twofold.studies.workers import units
+from twofold.studies.trainings.recipes import RecipeChoice
+from twofold.studies.trainings.seed_outputs import SeedOutputs
+from twofold.studies.trainings.seed_trainings import SeedTrainings
+from twofold.studies.workers.context import StudyContext
 from twofold.studies.workers.pool import SerialPool, run_units
 from twofold.studies.workers.units import (
-    StudyContext,
+    Unit,
     longest_chain_first,
     pending_units,
     trained_arms,
     units_of,
 )
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training.arm import Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.start import CACHE_KEYS
 
@@ -90,11 +94,11 @@ def test_an_arm_that_is_finished_is_neither_repeated_nor_waited_for(
     """After a kill between the arms of a seed."""
     context = _context(catalog, tmp_path, "none")
     finished = {*TASKS}
-    monkeypatch.setattr(units, "is_arm_trained", lambda arm, *_: arm.name in finished)
+    monkeypatch.setattr(SeedOutputs, "is_done", lambda _outputs, arm: arm.name in finished)
     made: list[str] = []
-    monkeypatch.setattr(units, "run_arm", lambda _dataset, arm, *_: made.append(arm.name))
-    monkeypatch.setattr(units, "tune_arm", lambda _dataset, name, *_: name)
-    results = dict[units.Unit, Any]()
+    monkeypatch.setattr(SeedTrainings, "run", lambda _trainings, arm: made.append(arm.name))
+    monkeypatch.setattr(RecipeChoice, "choose", lambda _choice, name, _tuned: name)
+    results = dict[Unit, Any]()
     list(run_units(trained_arms(context, "with", 0), context, SerialPool(context), results))
     assert made == list(TRAINED[2:])
 
@@ -110,11 +114,11 @@ def test_the_models_of_a_seed_share_what_no_other_one_reads(
     """Where all seeds learn from the same data, the next one starts from the same."""
     made: list[str] = []
 
-    def train(dataset: PreparedDataset, *_: Any) -> None:
+    def train(trainings: SeedTrainings, _arm: Arm) -> None:
         for name in CACHE_KEYS:
-            dataset.cached((name, "of an arm"), partial(made.append, name))
+            trainings.dataset.cached((name, "of an arm"), partial(made.append, name))
 
-    monkeypatch.setattr(units, "run_arm", train)
+    monkeypatch.setattr(SeedTrainings, "run", train)
     context = _context(replace(catalog), tmp_path, folds)
     for text in get_args(Text):
         for unit in trained_arms(context, text, 0):

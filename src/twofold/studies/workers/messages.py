@@ -11,7 +11,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twofold.studies.workers.units import StudyContext, Unit, run_unit
+from twofold.studies.workers.context import StudyContext
+from twofold.studies.workers.units import Unit, run_unit
 
 Send = Callable[[str, Any], None]
 """Sends a message: its kind and its content."""

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from twofold.studies.workers.context import StudyContext
 from twofold.studies.workers.units import (
-    StudyContext,
     Unit,
     longest_chain_first,
     pending_units,

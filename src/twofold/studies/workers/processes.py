@@ -24,9 +24,10 @@ from typing import Any
 import torch
 
 from twofold.records import InputError
+from twofold.studies.workers.context import StudyContext
 from twofold.studies.workers.messages import Job, is_result, log_level, run_job
 from twofold.studies.workers.pool import Pool, Resources, SerialPool, worker_memory
-from twofold.studies.workers.units import StudyContext, Unit
+from twofold.studies.workers.units import Unit
 from twofold.tasks.prepared import PreparedDataset
 
 

@@ -9,108 +9,22 @@ Invariant: the output of a unit depends neither on where it runs nor on the othe
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from threadpoolctl import threadpool_limits
 
 from twofold import artifact
-from twofold.baselines.selection import FROZEN, Baseline, every_baseline, quick_baselines
-from twofold.studies.arms import TUNED, tuned_arm
-from twofold.studies.folder import StudyFolder
-from twofold.studies.planning.conditions import Condition
-from twofold.studies.planning.plan import StudyPlan
+from twofold.baselines.selection import FROZEN
+from twofold.studies.arms import TUNED, arms_before, tuned_arm
 from twofold.studies.planning.questions import CONDITIONS, Text
-from twofold.studies.trainings import (
-    ArmTraining,
-    IdentifiersOf,
-    arms_before,
-    identifiers_of,
-    is_arm_trained,
-    run_arm,
-    run_baselines,
-    tune_arm,
-)
-from twofold.tasks.folds import Folds
-from twofold.tasks.prepared import PreparedDataset
+from twofold.studies.trainings.baselines import run_baselines
+from twofold.studies.trainings.recipes import RecipeChoice
+from twofold.studies.trainings.seed_trainings import SeedTrainings
+from twofold.studies.workers.context import StudyContext
 from twofold.training.arm import Arm
 from twofold.training.loop import return_memory
-from twofold.training.start import CACHE_KEYS
 from twofold.training.tuning.trials import Tuned
-
-
-@dataclass(frozen=True, eq=False)
-class StudyContext:
-    """The data of a study that every unit needs; it is sent to every worker.
-
-    Attributes:
-        dataset: the dataset with its own split.
-        conditions: the conditions to train.
-        folder: the folder of the study.
-        device: as in `twofold.train`.
-        plan: the plan of the study.
-    """
-
-    dataset: PreparedDataset
-    conditions: Mapping[Text, Condition]
-    folder: StudyFolder
-    device: str
-    plan: StudyPlan
-    _identifiers: dict[Text, IdentifiersOf] = field(default_factory=dict)
-    _models: list[Any] = field(default_factory=list)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without the dataset's cached values, which are large and can be computed again."""
-        return StudyContext, (
-            replace(self.dataset),
-            self.conditions,
-            self.folder,
-            self.device,
-            self.plan,
-        )
-
-    @cached_property
-    def folds(self) -> Folds:
-        """The folds of the dataset."""
-        return Folds(self.dataset, self.plan.folds)
-
-    def training(self, text: Text, seed: int = 0) -> ArmTraining:
-        """How the arms of a condition are trained, with the identifiers of a seed's fold."""
-        dataset, config = self.folds.of(seed), self.conditions[text].training
-        if dataset is not self.dataset:
-            own = identifiers_of(dataset, config, self.folder.encoders_of(seed))
-        else:
-            if text not in self._identifiers:
-                made = identifiers_of(dataset, config, self.folder.encoders)
-                self._identifiers[text] = made
-            own = self._identifiers[text]
-        return ArmTraining(config, self.device, self.plan.threads, own)
-
-    def fold(self, text: Text, seed: int) -> PreparedDataset:
-        """The fold of a seed, for the models of a condition.
-
-        What the models of another condition or fold have cached is removed, so that a process
-        never holds the encoders of both at once. Where all seeds learn from the same data, they
-        start from the same.
-        """
-        dataset = self.folds.of(seed)
-        if self.folds.any and self._models != [text, seed]:
-            self._models[:] = text, seed
-            for cached in (self.dataset, dataset):
-                cached.clear_cached(*CACHE_KEYS)
-        return dataset
-
-    def baselines(self, seed: int) -> Iterable[Baseline]:
-        """The baselines of a seed's fold, before they are fitted; slow baselines are only in the
-        first fold."""
-        config, dataset = next(iter(self.conditions.values())).training, self.folds.of(seed)
-        if self.plan.baselines:
-            models, place = self.folder.baseline_models, (self.device, self.plan.threads)
-            every = every_baseline(dataset, models, config, *place, tune=self.plan.tune)
-        else:
-            every = quick_baselines(dataset, config)
-        return every if dataset is self.dataset else (one for one in every if not one.slow)
 
 
 class Unit(Protocol):
@@ -196,11 +110,10 @@ class Recipe:
         return False
 
     def run(self, context: StudyContext, results: Mapping[Unit, Any]) -> Tuned:
-        condition = context.conditions[self.text]
-        known: dict[str, Tuned] = {need.arm: results[need] for need in self.needs}
+        condition, plan = context.conditions[self.text], context.plan
         dataset, training = context.fold(self.text, 0), context.training(self.text)
-        arms, folder = condition.arms, condition.folder
-        return tune_arm(dataset, self.arm, arms, folder, context.plan.tune, training, known)
+        choice = RecipeChoice(dataset, condition.arms, condition.folder, training, plan.tune)
+        return choice.choose(self.arm, {need.arm: results[need] for need in self.needs})
 
 
 @dataclass(frozen=True)
@@ -224,21 +137,21 @@ class TrainedArm:
         return f"seed {self.seed} {CONDITIONS[self.text]}, {self.arm}"
 
     def is_done(self, context: StudyContext) -> bool:
-        own = context.conditions[self.text]
-        return is_arm_trained(self._arm(own), own.arms, own.folder, self.seed, own.transfer)
+        return context.outputs(self.text, self.seed).is_done(self._arm(context))
 
     def run(self, context: StudyContext, results: Mapping[Unit, Any]) -> float:
-        start, own = time.monotonic(), context.conditions[self.text]
+        start = time.monotonic()
         tuned = {need.arm: results[need] for need in self.needs if isinstance(need, Recipe)}
         dataset = context.fold(self.text, self.seed)
         training = replace(context.training(self.text, self.seed), tuned=tuned)
-        arm = self._arm(own)
-        run_arm(dataset, arm, own.arms, own.folder, self.seed, training, own.transfer)
+        outputs = context.outputs(self.text, self.seed)
+        SeedTrainings(dataset, training, outputs).run(self._arm(context))
         return_memory()
         return time.monotonic() - start
 
-    def _arm(self, condition: Condition) -> Arm:
-        return next(arm for arm in condition.arms if arm.name == self.arm)
+    def _arm(self, context: StudyContext) -> Arm:
+        arms = context.conditions[self.text].arms
+        return next(arm for arm in arms if arm.name == self.arm)
 
 
 def trained_arms(context: StudyContext, text: Text, seed: int) -> list[Unit]:
@@ -250,8 +163,8 @@ def trained_arms(context: StudyContext, text: Text, seed: int) -> list[Unit]:
         # A control has as many steps as read the tokens of joint, so it needs joint's recipe too.
         wanted = {tuned_arm(arm), "joint"} if arm.step_matched else {tuned_arm(arm)}
         before = [unit(other) for other in arms_before(arm, arms)]
-        own = [recipe for name, recipe in recipes.items() if name in wanted]
-        return TrainedArm(text, seed, arm.name, (*own, *before))
+        tuned = [recipe for name, recipe in recipes.items() if name in wanted]
+        return TrainedArm(text, seed, arm.name, (*tuned, *before))
 
     return [unit(arm) for arm in arms]
 

@@ -9,11 +9,12 @@ import pytest
 from twofold import artifact
 from twofold.records import TASKS, Task
 from twofold.retrieval.generative import load_model
-from twofold.studies import trainings
 from twofold.studies.arms import ARMS, control_name
 from twofold.studies.folder import StudyFolder
 from twofold.studies.scores import model_stamp
-from twofold.studies.trainings import ArmTraining, _matched_steps, _Outputs, is_trained, run_arms
+from twofold.studies.trainings.arm_training import ArmTraining
+from twofold.studies.trainings.seed_outputs import SeedOutputs
+from twofold.studies.trainings.seed_trainings import SeedTrainings
 from twofold.tasks.evaluate import KIND, evaluate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.arm import NAMED_ARMS, Arm
@@ -42,7 +43,8 @@ def folder(
     """Two kinds of evaluations of the same models."""
     path = tmp_path_factory.mktemp("trainings")
     transfer = StudyFolder(path, evaluated_as="-with-text")
-    run_arms(catalog, ARMS, StudyFolder(path), SEED, ArmTraining(config, "cpu"), transfer)
+    outputs = SeedOutputs(ARMS, StudyFolder(path), SEED, transfer)
+    SeedTrainings(catalog, ArmTraining(config, "cpu"), outputs).run_all()
     return StudyFolder(path)
 
 
@@ -104,7 +106,7 @@ def test_a_finished_model_is_judged_for_another_question_as_long_as_its_state_is
     plain = [arm for arm in ARMS if not arm.step_matched and len(arm.tasks) == 1]
     joint = next(arm for arm in ARMS if len(arm.tasks) > 1)
     training = ArmTraining(silent, "cpu")
-    run_arms(catalog, plain, own, SEED, training, own)
+    SeedTrainings(catalog, training, SeedOutputs(plain, own, SEED, own)).run_all()
     units = {arm.name: model_stamp(own, arm.name, SEED).best_value for arm in plain}
     place = own.model("joint", SEED)
     train(
@@ -119,7 +121,7 @@ def test_a_finished_model_is_judged_for_another_question_as_long_as_its_state_is
         seed=SEED,
     )
     before = artifact.load(place, "model")
-    run_arms(catalog, [*plain, joint], own, SEED, training, own)
+    SeedTrainings(catalog, training, SeedOutputs([*plain, joint], own, SEED, own)).run_all()
     assert artifact.load(place, "model") == before
     names = sorted(path.parent.name for path in tmp_path.glob("evaluations/*/seed-0"))
     assert names == [f"{arm}-from-behaviour" for arm in ("joint", "recommendation", "search")]
@@ -149,13 +151,14 @@ def test_a_kill_while_an_evaluation_is_copied_leaves_nothing_that_looks_finished
         shutil.copy(source / artifact.MANIFEST, target)
         raise KeyboardInterrupt
 
-    training = ArmTraining(config, "cpu")
+    outputs = SeedOutputs(plain, again, SEED, transfer)
+    trainings = SeedTrainings(catalog, ArmTraining(config, "cpu"), outputs)
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "copytree", killed)
         with pytest.raises(KeyboardInterrupt):
-            run_arms(catalog, plain, again, SEED, training, transfer)
+            trainings.run_all()
     assert not artifact.is_complete(out)
-    run_arms(catalog, plain, again, SEED, training, transfer)
+    trainings.run_all()
     assert scores_in(out).equals(whole)
 
 
@@ -164,10 +167,11 @@ def test_a_state_that_a_kill_left_behind_is_removed(
 ) -> None:
     left = state_folder(again.model("joint", SEED))
     transfer = StudyFolder(again.path, evaluated_as="-with-text")
-    assert is_trained(ARMS, again, SEED, transfer)
+    outputs = SeedOutputs(ARMS, again, SEED, transfer)
+    assert all(map(outputs.is_done, ARMS))
     left.mkdir()
-    assert not is_trained(ARMS, again, SEED, transfer)
-    run_arms(catalog, ARMS, again, SEED, ArmTraining(config, "cpu"), transfer)
+    assert [arm.name for arm in ARMS if not outputs.is_done(arm)] == ["joint"]
+    SeedTrainings(catalog, ArmTraining(config, "cpu"), outputs).run_all()
     assert not left.exists()
 
 
@@ -186,7 +190,13 @@ def _control(task: Task) -> Arm:
     ],
 )
 def test_a_control_is_trained_no_shorter_than_joint_or_the_plain_arm(
-    joint: int, plain: int, tokens: int, steps: int, config: TrainingConfig, tmp_path: Path
+    joint: int,
+    plain: int,
+    tokens: int,
+    steps: int,
+    catalog: PreparedDataset,
+    config: TrainingConfig,
+    tmp_path: Path,
 ) -> None:
     folder = StudyFolder(tmp_path)
     for arm, taken in (("joint", joint), ("search", plain)):
@@ -196,10 +206,11 @@ def test_a_control_is_trained_no_shorter_than_joint_or_the_plain_arm(
         artifact.write_json(place / artifact.MANIFEST, {"config": {"stamp": stamp}})
     usual = config.model_copy(update={"batch_tokens": 1024})
     recipe = Tuned(usual.model_copy(update={"batch_tokens": tokens}), 0.5, {})
-    training, outputs = ArmTraining(usual, tuned={"joint": recipe}), _Outputs(folder, None, SEED)
-    assert _matched_steps(_control("search"), outputs, training) == steps
+    training = ArmTraining(usual, tuned={"joint": recipe})
+    trainings = SeedTrainings(catalog, training, SeedOutputs(ARMS, folder, SEED))
+    assert trainings.matched_steps(_control("search")) == steps
     changed = Arm("joint-changed", TASKS, step_matched=True)
-    assert _matched_steps(changed, outputs, training) == joint, "it has joint's recipe"
+    assert trainings.matched_steps(changed) == joint, "it has joint's recipe"
 
 
 def test_a_falling_rate_is_never_continued(
@@ -210,17 +221,12 @@ def test_a_falling_rate_is_never_continued(
 ) -> None:
     """The plain arm's rate falls over its own steps, the control's over those of the control."""
     called: list[str] = []
-    monkeypatch.setattr(trainings, "_continue_plain", lambda arm, *_: called.append(arm.name))
+    monkeypatch.setattr(
+        SeedOutputs, "continue_plain", lambda _outputs, arm, _steps: called.append(arm.name)
+    )
     for schedule, continued in (("constant", 2), ("cosine", 0)):
         called.clear()
         own = config.model_copy(update={"lr_schedule": schedule})
-        run_arms(catalog, ARMS, again, SEED, ArmTraining(own, "cpu"))
+        outputs = SeedOutputs(ARMS, again, SEED)
+        SeedTrainings(catalog, ArmTraining(own, "cpu"), outputs).run_all()
         assert len(called) == continued
-
-
-def test_batches_of_an_arm_grow_with_those_of_its_recipe(config: TrainingConfig) -> None:
-    arm = Arm("semantic-text", TASKS, settings=(("batch_tokens", 3 * config.batch_tokens),))
-    recipe = Tuned(config.model_copy(update={"batch_tokens": 2 * config.batch_tokens}), 0.5, {})
-    assert ArmTraining(config).with_scaled_batches(arm) == arm
-    grown = ArmTraining(config, tuned={"joint": recipe}).with_scaled_batches(arm)
-    assert dict(grown.settings)["batch_tokens"] == 6 * config.batch_tokens
