@@ -1,100 +1,37 @@
 """How much of a gain is due to popularity (H1) and how much to content (H2).
 
-The analysis answers two questions. *What is the effect of the added task's data?* The cells of the
-2 x 2 are means of one task under joint training with the other one *real*, *shuffled* (popularity
-without content), *flattened* (pairs without popularity) and *noise* (neither). The gain of real
-data over noise is divided between the two factors by their Shapley values: each factor's effect,
-averaged over the presence and absence of the other. *What are the parts of joint's gain over the
-plain arm?* The step-matched control and the placebo *absent*, whose added task has popularity but
-no pair, decompose it: longer training, popularity, and pairs sum to the gain.
+`twofold.studies.statistics.decomposition` divides the gain of real data over noise between the two,
+and the gain of joint over the plain arm into longer training, popularity, and pairs; the latter two
+are separated by the placebo *absent*, whose added task has popularity but no pair.
 
 Noise teaches wrong pairs, which is not the same as no pairs, so the first gain may include the harm
 of noise. A finding is therefore given only if joint also differs from the plain arm.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from twofold.evaluation.significance import Estimate, Moments
-from twofold.records import TASKS, Floats, Ints, Task, other_task
+from twofold.records import TASKS, Task, other_task
 from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.arms import control_name
 from twofold.studies.cells import Cell, Row, Table
 from twofold.studies.interventions import PLACEBOS, TWO_BY_TWO, TaskIntervention
-from twofold.studies.values import Difference, Interval, Value
+from twofold.studies.statistics.decomposition import (
+    ALL_CELLS,
+    CELLS,
+    QUANTITIES,
+    CellName,
+    Finding,
+    Parts,
+    decompose,
+)
+from twofold.studies.values import Value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from twofold.studies.result import StudyResult
-
-CellName = Literal[
-    "real", "shuffled", "flattened", "noise", "absent", "random-weights", "plain", "control"
-]
-CELLS: tuple[CellName, ...] = ("real", "shuffled", "flattened", "noise")
-"""The cells of the 2 x 2."""
-ALL_CELLS: tuple[CellName, ...] = (*CELLS, *PLACEBOS, "plain", "control")
-"""The cells of the 2 x 2, its placebos, and the two arms that learn the helped task alone."""
-
-
-class Quantity(NamedTuple):
-    """A weighted sum of the cells' means.
-
-    Attributes:
-        name: its name in the report.
-        weights: the weight of each cell that is part of it.
-    """
-
-    name: str
-    weights: Mapping[CellName, float]
-
-
-QUANTITIES: Mapping[str, Quantity] = {
-    "gain_over_plain": Quantity("joint − plain", {"real": 1, "plain": -1}),
-    "training": Quantity("longer training: control − plain", {"control": 1, "plain": -1}),
-    "popularity_alone": Quantity(
-        "popularity alone: absent − control", {"absent": 1, "control": -1}
-    ),
-    "pairs": Quantity("pairs: joint − absent", {"real": 1, "absent": -1}),
-    "gain": Quantity("joint − noise", {"real": 1, "noise": -1}),
-    "popularity": Quantity(
-        "popularity (H1)", {"real": 0.5, "shuffled": 0.5, "flattened": -0.5, "noise": -0.5}
-    ),
-    "content": Quantity(
-        "content (H2)", {"real": 0.5, "shuffled": -0.5, "flattened": 0.5, "noise": -0.5}
-    ),
-    "popularity_minus_content": Quantity("H1 − H2", {"shuffled": 1, "flattened": -1}),
-    "interaction": Quantity(
-        "interaction", {"real": 1, "shuffled": -1, "flattened": -1, "noise": 1}
-    ),
-    "shuffled_minus_noise": Quantity("shuffled − noise", {"shuffled": 1, "noise": -1}),
-    "flattened_minus_noise": Quantity("flattened − noise", {"flattened": 1, "noise": -1}),
-    "wrong_pairs": Quantity("wrong pairs: shuffled − absent", {"shuffled": 1, "absent": -1}),
-    "weights_alone": Quantity(
-        "weights alone: random weights − joint", {"random-weights": 1, "real": -1}
-    ),
-    "noise_minus_plain": Quantity("noise − plain", {"noise": 1, "plain": -1}),
-}
-"""Every quantity, by its field in `Parts`, in the order of the report. `training`,
-`popularity_alone` and `pairs` sum to `gain_over_plain`; `popularity` and `content` sum to `gain`.
-"""
-
-_WIDEST_SHARE = 1.0
-"""No share is given if its interval is wider than this."""
-
-Finding = Literal[
-    "popularity",
-    "content",
-    "both",
-    "only together",
-    "cannot be told apart",
-    "not what noise lacks",
-    "no gain",
-]
-"""The possible findings, as in study.json."""
 
 _SENTENCES: dict[Finding, str] = {
     "no gain": "nothing to attribute: {what} cannot be distinguished from 0.",
@@ -112,16 +49,6 @@ _SENTENCES: dict[Finding, str] = {
 }
 
 
-class Shares(Value):
-    """Popularity and content as shares of the gain."""
-
-    popularity: float
-    content: float
-    popularity_interval: Interval | None = None
-    """The 95 % interval by Fieller's method; None in older studies."""
-    content_interval: Interval | None = None
-
-
 class Shuffling(Value):
     """The effect of shuffling on the added task's training data; the largest over the seeds."""
 
@@ -129,44 +56,6 @@ class Shuffling(Value):
     """KL(before || after) of the popularity distributions, in nats."""
     targets_renamed: float
     """The share of targets that were replaced by another item."""
-
-
-class Parts(Value):
-    """The parts of one task's gain, and the finding."""
-
-    means: dict[CellName, float]
-    gain_over_plain: Difference | None = None
-    """Joint minus the plain arm. Older studies lack this and other fields, which are then null."""
-    training: Difference | None = None
-    """The step-matched control minus the plain arm."""
-    popularity_alone: Difference | None = None
-    """Joint with the added task's targets in random contexts (absent), minus the control."""
-    pairs: Difference | None = None
-    """Joint minus joint with the added task's targets in random contexts (absent)."""
-    gain: Difference
-    """Joint with real data minus joint with noise."""
-    popularity: Difference
-    content: Difference
-    popularity_minus_content: Difference
-    interaction: Difference
-    shuffled_minus_noise: Difference | None = None
-    """The effect of popularity without content."""
-    flattened_minus_noise: Difference | None = None
-    """The effect of content without popularity."""
-    wrong_pairs: Difference | None = None
-    """Shuffled minus absent: the effect of wrong pairs."""
-    weights_alone: Difference | None = None
-    """Joint with the weights of flattened on random targets, minus joint."""
-    noise_minus_plain: Difference
-    shares: Shares | None
-    """None if the interval of the gain includes 0, or the interval of a share is wider than 1."""
-    finding: Finding
-
-    @property
-    def quantities(self) -> dict[str, Difference]:
-        """Each difference by its name in the report."""
-        parts = {quantity.name: getattr(self, part) for part, quantity in QUANTITIES.items()}
-        return {name: value for name, value in parts.items() if value is not None}
 
 
 class TaskAttribution(Parts):
@@ -218,118 +107,27 @@ def _of_task(evidence: Evidence, task: Task) -> TaskAttribution:
     arms: dict[CellName, str] = {"real": "joint", "plain": task, "control": control_name(task)}
     arms |= {kind: TaskIntervention(kind, added).arm.name for kind in (*TWO_BY_TWO, *PLACEBOS)}
     cells = {cell: scores.matrix(arms[cell], task) for cell in ALL_CELLS}
-    done = {
+    changes = {
         kind: [stamp.intervention or {} for stamp in scores.stamps[arms[kind]]]
         for kind in TWO_BY_TWO
     }
     return TaskAttribution(
-        **dict(attribute(cells, scores.clusters(task))),
+        **dict(decompose(cells, scores.clusters(task))),
         added=added,
         still_improving=[cell for cell in CELLS if scores.is_still_improving(arms[cell])],
         shuffling=Shuffling(
-            kl_before_after=max(made["kl_before_after"] for made in done["shuffled"]),
-            targets_renamed=max(made["targets_renamed"] for made in done["shuffled"]),
+            kl_before_after=max(change["kl_before_after"] for change in changes["shuffled"]),
+            targets_renamed=max(change["targets_renamed"] for change in changes["shuffled"]),
         ),
         effective_targets=min(
             (
-                made["effective_targets"]
-                for made in done["flattened"]
-                if "effective_targets" in made
+                change["effective_targets"]
+                for change in changes["flattened"]
+                if "effective_targets" in change
             ),
             default=None,
         ),
     )
-
-
-def attribute(cells: Mapping[CellName, Floats], clusters: Ints) -> Parts:
-    """The parts of the gain, with 95 % intervals, and the finding.
-
-    Args:
-        cells: the scores (S, R) of each of `ALL_CELLS`.
-        clusters: the cluster of each request, (R,).
-    """
-    moments = Moments([cells[name] for name in ALL_CELLS], clusters)
-
-    def estimate(weights: Mapping[CellName, float]) -> Estimate:
-        return moments.contrast([weights.get(cell, 0.0) for cell in ALL_CELLS])
-
-    estimates = {part: estimate(quantity.weights) for part, quantity in QUANTITIES.items()}
-    parts = {name: Difference.of(value) for name, value in estimates.items()}
-    return Parts(
-        means={name: float(np.nanmean(cells[name])) for name in ALL_CELLS},
-        **parts,
-        shares=_shares(estimates, estimate) if parts["gain"].excludes_zero else None,
-        finding=_finding(parts),
-    )
-
-
-def _shares(
-    estimates: Mapping[str, Estimate], estimate: Callable[[Mapping[CellName, float]], Estimate]
-) -> Shares | None:
-    """Both parts as shares of the gain; None if the interval of a share is too wide."""
-    gain = estimates["gain"].value
-    popularity, content = estimates["popularity"].value / gain, estimates["content"].value / gain
-    of_popularity = _share_interval("popularity", popularity, estimate)
-    of_content = _share_interval("content", content, estimate)
-    if of_popularity is None or of_content is None:
-        return None
-    return Shares(
-        popularity=popularity,
-        content=content,
-        popularity_interval=of_popularity,
-        content_interval=of_content,
-    )
-
-
-def _share_interval(
-    part: str, share: float, estimate: Callable[[Mapping[CellName, float]], Estimate]
-) -> Interval | None:
-    """The interval of a part's share of the gain by Fieller's method: the shares `r` for which
-    part - r x gain cannot be distinguished from 0; None if it is wider than `_WIDEST_SHARE`."""
-    own, whole = QUANTITIES[part].weights, QUANTITIES["gain"].weights
-
-    def rejected(share: float) -> bool:
-        weights = {cell: own.get(cell, 0.0) - share * whole.get(cell, 0.0) for cell in CELLS}
-        return Difference.of(estimate(weights)).excludes_zero
-
-    low, high = (_bound(rejected, share, direction) for direction in (-1.0, 1.0))
-    if low is None or high is None or high - low > _WIDEST_SHARE:
-        return None
-    return low, high
-
-
-def _bound(rejected: Callable[[float], bool], start: float, direction: float) -> float | None:
-    """The last share from `start` on that is not rejected; None if it is `_WIDEST_SHARE` away."""
-    inside, outside = 0.0, _WIDEST_SHARE
-    if not rejected(start + direction * outside):
-        return None
-    for _ in range(30):
-        middle = (inside + outside) / 2
-        inside, outside = (
-            (inside, middle) if rejected(start + direction * middle) else (middle, outside)
-        )
-    return start + direction * inside
-
-
-def _finding(parts: Mapping[str, Difference]) -> Finding:
-    """The larger part if the two differ significantly, both if neither is 0, or else uncertain."""
-    whole, gain = parts["gain_over_plain"], parts["gain"]
-    if not (whole.excludes_zero and gain.excludes_zero):
-        return "no gain"
-    if whole.difference * gain.difference < 0:
-        return "not what noise lacks"
-    alone = (parts["shuffled_minus_noise"], parts["flattened_minus_noise"])
-    interaction = parts["interaction"]
-    together = interaction.excludes_zero and interaction.difference * gain.difference > 0
-    if together and not any(part.excludes_zero for part in alone):
-        return "only together"
-    popularity, content = parts["popularity"], parts["content"]
-    if parts["popularity_minus_content"].excludes_zero:
-        larger = abs(popularity.difference) > abs(content.difference)
-        return "popularity" if larger else "content"
-    if popularity.excludes_zero and content.excludes_zero:
-        return "both"
-    return "cannot be told apart"
 
 
 def figure(result: Attribution, study: "StudyResult") -> "Figure":
@@ -337,9 +135,9 @@ def figure(result: Attribution, study: "StudyResult") -> "Figure":
     95 % intervals."""
     shown = ("interaction", "content", "popularity", "gain")
     steps = ("pairs", "popularity_alone", "training", "gain_over_plain")
-    known = next(iter(result.values())).quantities  # an older study lacks some
+    available = next(iter(result.values())).quantities  # an older study lacks some
     names = [QUANTITIES[part].name for part in (*shown, *steps)]
-    drawn = [name for name in names if name in known]
+    drawn = [name for name in names if name in available]
     figure, axes = plots.panels(len(result), 1, 0.35 * len(drawn) * len(result) + 0.8)
     for axis, (task, parts) in zip(axes, result.items(), strict=True):
         axis.axvline(0, color=plots.INK, lw=1)
