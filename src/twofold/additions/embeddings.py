@@ -111,11 +111,13 @@ def fit_embeddings(
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         # -log p of the new item, and the loss of log p of the targets of the negative requests
-        own_scores = (fitted[owner] * positives).sum(dim=1)
-        own = F.softplus(positive_log_sums - own_scores) / counts[owner]
-        lost = F.softplus(fitted @ negative_states.T - negative_log_sums).mean(dim=1)
+        positive_scores = (fitted[owner] * positives).sum(dim=1)
+        positive_loss = F.softplus(positive_log_sums - positive_scores) / counts[owner]
+        negative_loss = F.softplus(fitted @ negative_states.T - negative_log_sums).mean(dim=1)
         moved = (fitted - anchor).square().sum()
-        total = own.sum() + negatives.num_codes * lost.sum() + _ANCHOR_WEIGHT * moved
+        total = (
+            positive_loss.sum() + negatives.num_codes * negative_loss.sum() + _ANCHOR_WEIGHT * moved
+        )
         total.backward()  # type: ignore[no-untyped-call]
         return total
 

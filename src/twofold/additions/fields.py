@@ -52,10 +52,10 @@ def require_unchanged(catalog: Catalog, items: Iterable[ItemFields]) -> None:
         else:
             held = catalog.items.row(position, named=True)
         for name, value in given.items():
-            known = str(held.get(name) or "")
-            if known != value:
+            current = str(held.get(name) or "")
+            if current != value:
                 raise InputError(
-                    f"item '{item_id}': its {name} is {_shown(known)}, not {_shown(value)}; "
+                    f"item '{item_id}': its {name} is {_shown(current)}, not {_shown(value)}; "
                     f"give it a new item_id, or train again with the change"
                 )
 

@@ -86,8 +86,8 @@ class ItemPlacer:
             encoder, vectors = resolve_encoder("auto", texts, ()), None
         if encoder is None or not any(texts):
             raise InputError("the catalog has no texts, so no new item can be placed in it")
-        known = encoder.encode(texts) if vectors is None else vectors.astype(np.float32)
-        placer = cls(encoder, known)
+        item_vectors = encoder.encode(texts) if vectors is None else vectors.astype(np.float32)
+        placer = cls(encoder, item_vectors)
         if not model.tries:
             placer._text_maps = [placer._text_map(table) for table in _embedding_tables(model)]
             if "search" in model.tasks:
@@ -223,8 +223,8 @@ def _extended_hybrid(
     nearest, texts = placement["neighbours"], None
     if model.item_vectors is not None:
         shape = (*nearest.shape, -1)
-        known = model.item_vectors[nearest.reshape(-1)]
-        sentences = sentence_vectors(model.vocabulary.encoder, known)
+        vectors = model.item_vectors[nearest.reshape(-1)]
+        sentences = sentence_vectors(model.vocabulary.encoder, vectors)
         texts = None if sentences is None else sentences.reshape(shape)
     near = Neighbours(nearest, placement["shares"], texts)
     return model.hybrid.with_items(Catalog.of(items).texts, near)
@@ -278,7 +278,7 @@ def _vote(
     """Identifiers of new items, (M, levels), that begin with the given prefixes."""
     rivals = _with_first_codes_of(identifiers, neighbours)
     taken = {tuple(codes) for codes in identifiers.codes[rivals].tolist()}
-    made: list[tuple[int, ...]] = []
+    assigned: list[tuple[int, ...]] = []
     unplaced: list[str] = []
     for item_id, items, shares, prefix in zip(
         item_ids, neighbours, weights, prefixes.tolist(), strict=True
@@ -287,12 +287,12 @@ def _vote(
         if codes is None:
             unplaced.append(item_id)
         else:
-            made.append(codes)
+            assigned.append(codes)
             taken.add(codes)
     if unplaced:
         why = "no identifier is free near items with such texts; train the model anew"
         raise UnplaceableError(unplaced, why)
-    return np.array(made, np.int64).reshape(len(neighbours), identifiers.levels)
+    return np.array(assigned, np.int64).reshape(len(neighbours), identifiers.levels)
 
 
 def _with_first_codes_of(identifiers: Identifiers, neighbours: Ints) -> Ints:

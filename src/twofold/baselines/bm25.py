@@ -51,10 +51,10 @@ class BM25:
 
     def _rank(self, request: Request, k: int) -> dict[str, Ranking]:
         query = request.query or ""
-        known = [word for word in words(query) if word in self._index.vocab_dict]
-        if not known:
+        known_words = [word for word in words(query) if word in self._index.vocab_dict]
+        if not known_words:
             return {request.request_id: Ranking((), ())}
-        scores = self._index.get_scores(known)[self._ranker.order].astype(np.float32)
+        scores = self._index.get_scores(known_words)[self._ranker.order].astype(np.float32)
         scores[scores <= 0] = -np.inf
         return self._ranker.rank([request], scores[None], k)
 

@@ -227,8 +227,8 @@ def tuned_encoder(
         return _validation_value(dataset, "search", BiEncoder(dataset, encoder))
 
     start = SentenceEncoder.load(name)
-    place = resolve_device(device).type
-    return tune_encoder(dataset, start, folder, judge, tuning, seed, device=place)
+    device_type = resolve_device(device).type
+    return tune_encoder(dataset, start, folder, judge, tuning, seed, device=device_type)
 
 
 def _sasrec(

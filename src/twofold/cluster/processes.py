@@ -114,8 +114,10 @@ def _make_group(backend: str) -> Any:
     # The store has the addresses of processes that have ended. Without its own prefix, a restarted
     # process would connect to one of them.
     attempt = os.environ.get(_RESTARTS, "0")
-    own = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
-    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=_TIMEOUT)
+    attempt_store = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
+    dist.init_process_group(
+        backend, store=attempt_store, rank=rank, world_size=size, timeout=_TIMEOUT
+    )
     return store
 
 
@@ -177,9 +179,9 @@ class ProcessGroup(Processes):
 
     def all_gather(self, make: Callable[[], T]) -> list[T]:
         attempts: list[Any] = [None] * self.world_size
-        own = _attempt(make)
+        attempt = _attempt(make)
         with _connected():
-            dist.all_gather_object(attempts, own)
+            dist.all_gather_object(attempts, attempt)
         return _results(attempts)
 
     def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -247,8 +249,8 @@ class ProcessGroup(Processes):
         rows = torch.empty(0, dtype=torch.long, device=parameter.device)
         values = parameter.detach().new_empty(0, *parameter.shape[1:])
         if parameter.grad is not None:
-            own = coalesced(parameter.grad)
-            rows, values = own._indices()[0], own._values()
+            grad = coalesced(parameter.grad)
+            rows, values = grad._indices()[0], grad._values()
         rows, values = self._gathered(rows), self._gathered(values)
         return coalesced(torch.sparse_coo_tensor(rows[None], values, parameter.shape))
 

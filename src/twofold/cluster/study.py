@@ -46,9 +46,9 @@ class RayExecutor:
         dataset: PreparedDataset,
         device: str,
     ) -> Resources:
-        own = threads or 1
-        room = room_for(_needs(own, device, dataset))
-        return Resources(workers or max(1, min(units, room)), own)
+        each = threads or 1
+        room = room_for(_needs(each, device, dataset))
+        return Resources(workers or max(1, min(units, room)), each)
 
     @contextlib.contextmanager
     def pool(self, context: StudyContext, resources: Resources) -> Iterator[Pool]:

@@ -57,7 +57,7 @@ def train_on_ray(
             f"for {room} with {threads} threads each; give fewer"
         )
     os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # the output is returned
-    own = out.absolute().parent / f".{out.name}.ray"
+    ray_folder = out.absolute().parent / f".{out.name}.ray"
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"place": Path.cwd(), "level": log_level(), "command": command},
@@ -67,7 +67,7 @@ def train_on_ray(
         ),
         run_config=RunConfig(
             name="run",
-            storage_path=str(own),
+            storage_path=str(ray_folder),
             failure_config=FailureConfig(max_failures=LOSSES),
         ),
     )
@@ -79,7 +79,7 @@ def train_on_ray(
             f"is kept: repeat the command with --resume"
         ) from error
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(ray_folder, ignore_errors=True)
     printed, mistake = answer
     if mistake is not None:
         raise mistake

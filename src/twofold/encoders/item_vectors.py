@@ -88,12 +88,12 @@ def item_start(
     if encoder is not None:
         searches = learned["search"].examples if "search" in learned else ()
         query_vectors = encoder.encode(Examples.of(searches).texts() if parts else [])
-        known = encoder.encode(texts) if "text" in parts and any(texts) else None
+        vectors = encoder.encode(texts) if "text" in parts and any(texts) else None
         if searches and "factors" in parts:
             wanted = query_factors(searches, len(texts), query_vectors)
-            known = wanted if known is None else rocchio(known, wanted)
-        if known is not None:
-            blocks.append(known)
+            vectors = wanted if vectors is None else rocchio(vectors, wanted)
+        if vectors is not None:
+            blocks.append(vectors)
             queries = query_vectors
     return on_principal_axes(np.hstack(blocks), queries, width) if blocks else None
 

@@ -126,8 +126,8 @@ class LexicalIndex:
         typed = self._weigh(queries)
         rows = np.repeat(np.arange(len(queries)), np.diff(typed.indptr))
         for row, word, weight in zip(rows, typed.indices, typed.data, strict=True):
-            own = slice(*self.postings.indptr[word : word + 2])
-            scores[row, self.postings.indices[own]] += weight * self.postings.data[own]
+            postings = slice(*self.postings.indptr[word : word + 2])
+            scores[row, self.postings.indices[postings]] += weight * self.postings.data[postings]
         return scores
 
     def _weigh(self, queries: Sequence[str]) -> sp.csr_array:
@@ -167,11 +167,11 @@ def _fit_bm25(documents: Sequence[str], queries: Sequence[str]) -> tuple[Words, 
 
     A word of training queries that no document holds is known, and counts as if one did.
     """
-    known = Words.fit([*documents, *queries]).words
-    counts = Words(known, np.ones(len(known), np.float32)).counts(documents)
-    df = np.maximum(np.bincount(counts.indices, minlength=len(known)), 1)
+    known_words = Words.fit([*documents, *queries]).words
+    counts = Words(known_words, np.ones(len(known_words), np.float32)).counts(documents)
+    df = np.maximum(np.bincount(counts.indices, minlength=len(known_words)), 1)
     idf = np.log(1 + (len(documents) - df + 0.5) / (df + 0.5))
-    return Words(known, idf.astype(np.float32)), float(counts.sum() / len(documents))
+    return Words(known_words, idf.astype(np.float32)), float(counts.sum() / len(documents))
 
 
 def _norms(columns: sp.csr_array) -> Floats:
@@ -244,8 +244,8 @@ def _values(
     """
     keys = [query_key(text) for text in examples.texts()]
     requests = dataset.task("search").requests("validation").sample(_JUDGED)
-    known = set(keys)
-    repeated = [each for each in requests.requests if query_key(each.query or "") in known]
+    training_keys = set(keys)
+    repeated = [each for each in requests.requests if query_key(each.query or "") in training_keys]
     share = len(repeated) / max(1, len(requests.requests))
     positions = dataset.catalog.positions
     qrels = [

@@ -30,8 +30,8 @@ def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
 
     A start learns from at most `MOST_TARGETS` of the training targets of a task, which are drawn.
 
-    A task without training examples or validation requests is left out, and a start of which
-    nothing is known in any task. None for a catalog of more than `MOST_ITEMS`.
+    A task without training examples or validation requests is left out, and so is a start that can
+    be evaluated in no task. None for a catalog of more than `MOST_ITEMS`.
     """
     if len(dataset.catalog) > MOST_ITEMS:
         return None
@@ -45,9 +45,11 @@ def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
         for start in _STARTS:
             learned = {task: Source(task, examples)}
             texts = dataset.catalog.texts
-            known = item_start(learned, texts, encoder, start.split("+"), _WIDTH)
-            if known is not None and (task == "recommendation" or known.query_map is not None):
-                values[start][task] = _value(dataset, known, encoder, judged)
+            embeddings = item_start(learned, texts, encoder, start.split("+"), _WIDTH)
+            if embeddings is None:
+                continue
+            if task == "recommendation" or embeddings.query_map is not None:
+                values[start][task] = _value(dataset, embeddings, encoder, judged)
     return {start: by_task for start, by_task in values.items() if by_task}
 
 

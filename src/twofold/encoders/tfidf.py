@@ -80,11 +80,11 @@ class Words:
             counts = Counter({word: count for word, count in counts.items() if count > 1})
         if not counts:
             raise InputError(_TOO_FEW)
-        known = sorted(counts)
-        df = np.array([counts[word] for word in known])
+        frequent = sorted(counts)
+        df = np.array([counts[word] for word in frequent])
         idf = 1 + np.log((len(texts) + 1) / (df + 1))
         idf[df > _COMMON * len(texts)] = _LEAST
-        return cls(known, idf.astype(np.float32))
+        return cls(frequent, idf.astype(np.float32))
 
     def has_known_word(self, text: str) -> bool:
         """Whether at least one word of a text is known."""
@@ -96,8 +96,8 @@ class Words:
         each, often = array("q"), array("d")
         starts = [0]
         for text in texts:
-            found = (self._places[word] for word in self._words_of(text) if word in self._places)
-            counted = Counter(found)
+            known = (self._places[word] for word in self._words_of(text) if word in self._places)
+            counted = Counter(known)
             each.extend(counted)
             often.extend(counted.values())
             starts.append(len(each))
@@ -148,13 +148,13 @@ class TfidfEncoder:
         Raises:
             InputError: there are too few words for an axis.
         """
-        known = Words.fit(texts, _MOST_WORDS)
-        weighed = known.weigh(texts, sentences=True)
+        fitted = Words.fit(texts, _MOST_WORDS)
+        weighed = fitted.weigh(texts, sentences=True)
         width = min(_WIDTH, min(weighed.shape) - 1)
         if width < 1:
             raise InputError(_TOO_FEW)
         axes = singular_vectors(weighed, width, iterations=5)[2]
-        return cls(known, np.ascontiguousarray(svd_flip(axes), dtype=np.float32))
+        return cls(fitted, np.ascontiguousarray(svd_flip(axes), dtype=np.float32))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `TextEncoder`."""
@@ -167,8 +167,8 @@ class TfidfEncoder:
         # A product with the axes of all words would read 30 MB for the five words of a query.
         used, columns = np.unique(weighed.indices, return_inverse=True)
         shape = len(texts), len(used)
-        own = sp.csr_array((weighed.data, columns, weighed.indptr), shape)
-        return unit(own @ self._by_word[used]).astype(np.float32)
+        compact = sp.csr_array((weighed.data, columns, weighed.indptr), shape)
+        return unit(compact @ self._by_word[used]).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         named = {"rule": self.words.rule, "words": self.words.words}

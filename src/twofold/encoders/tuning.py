@@ -215,8 +215,8 @@ def _loss(
     relevant = np.stack([np.isin(positives, pair.relevant) for pair in pairs])
     np.fill_diagonal(relevant, False)
     scores = scores.masked_fill(torch.from_numpy(relevant).to(scores.device), -torch.inf)
-    own = torch.arange(len(pairs), device=scores.device)
-    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+    diagonal = torch.arange(len(pairs), device=scores.device)
+    return (F.cross_entropy(scores, diagonal) + F.cross_entropy(scores.T, diagonal)) / 2
 
 
 def _vectors(model: Any, texts: list[str]) -> torch.Tensor:

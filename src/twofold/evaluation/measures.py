@@ -100,7 +100,7 @@ def means(scores: pl.DataFrame) -> dict[str, float]:
     of threads.
     """
     values = scores.group_by("measure", maintain_order=True).agg("value")
-    return {measure: fmean(own) for measure, own in values.iter_rows()}
+    return {measure: fmean(of_requests) for measure, of_requests in values.iter_rows()}
 
 
 def unanswered(run: Run, qrels: Qrels) -> int:

@@ -61,7 +61,7 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
     Raises:
         InputError: a line without six fields, a score that is not a number, or an item twice.
     """
-    known = _by_name(ids)
+    original = _by_name(ids)
     scored: dict[str, dict[str, float]] = {}
     places: dict[str, list[float]] = {}
     name = path.stem
@@ -74,9 +74,9 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
                     f"{path} line {number}: score '{score}' is not a number; correct it, or "
                     f"remove the line"
                 )
-            request_id = known.get(request_id, request_id)
+            request_id = original.get(request_id, request_id)
             answer = scored.setdefault(request_id, {})
-            item_id = known.get(item_id, item_id)
+            item_id = original.get(item_id, item_id)
             if item_id in answer:
                 raise InputError(
                     f"{path} line {number}: item '{item_id}' occurs twice in the ranking of "
@@ -228,12 +228,12 @@ def _word(value: str) -> str:
 
 def _by_name(ids: Iterable[str]) -> Mapping[str, str]:
     """The ids that are written in another form, by that form."""
-    known = set(ids)
+    unescaped = set(ids)
     names = {}
-    for value in known:
+    for value in unescaped:
         # Up to Twofold 0.1 a percent sign was written as %25 as well.
         escaped = _WHITE_SPACE_OR_PERCENT.sub(lambda match: quote(match[0]), value)
-        names.update({name: value for name in (escaped, _word(value)) if name not in known})
+        names.update({name: value for name in (escaped, _word(value)) if name not in unescaped})
     return names
 
 

@@ -167,8 +167,10 @@ class Moments:
                     for fold, share in enumerate(shares)
                 ]
             )
-            apart = by_fold - by_fold.mean(axis=0)
-            covariances = np.stack([self._clusters.covariance(own) for own in apart])
+            deviations = by_fold - by_fold.mean(axis=0)
+            covariances = np.stack(
+                [self._clusters.covariance(influence) for influence in deviations]
+            )
             spread = covariances.sum(axis=0) / (len(shares) - 1)
             self.interactions = spread * float((shares**2).sum())
 
@@ -222,10 +224,10 @@ def side_by_side(scores: Sequence[Floats]) -> Floats:
     Returns:
         (S, R), R the sum of all R_s.
     """
-    ends = np.cumsum([len(own) for own in scores])
+    ends = np.cumsum([len(of_seed) for of_seed in scores])
     matrix = np.full((len(scores), int(ends[-1])), np.nan)
-    for row, (own, end) in enumerate(zip(scores, ends, strict=True)):
-        matrix[row, end - len(own) : end] = own
+    for row, (of_seed, end) in enumerate(zip(scores, ends, strict=True)):
+        matrix[row, end - len(of_seed) : end] = of_seed
     return matrix
 
 
@@ -290,23 +292,23 @@ def seed_variance(seed_means: Sequence[Floats], weights: Floats) -> tuple[float 
         the variance, None if it cannot be estimated; and Satterthwaite's sum of its components,
         each squared and divided by its degrees of freedom.
     """
-    counts = [len(own) for own in seed_means]
+    counts = [len(means) for means in seed_means]
     if len(seed_means) > 2 and len(set(counts)) == 1 and counts[0] > 1:
-        parts = pooled_seed_variance(np.stack(seed_means), weights)
-        return float(parts[0]), float(parts[1])
-    used = [(weight, own) for weight, own in zip(weights, seed_means, strict=True) if weight]
-    enough = [own for own in seed_means if len(own) >= MIN_SEEDS]
+        pooled = pooled_seed_variance(np.stack(seed_means), weights)
+        return float(pooled[0]), float(pooled[1])
+    used = [(weight, means) for weight, means in zip(weights, seed_means, strict=True) if weight]
+    enough = [means for means in seed_means if len(means) >= MIN_SEEDS]
     if not enough:
         return None, 0.0
     # An arm with one or two seeds has the mean seed variance of the other arms.
-    usual = float(np.mean([own.var(ddof=1) for own in enough]))
-    usual_degrees = sum(len(own) - 1 for own in enough)
+    mean_variance = float(np.mean([means.var(ddof=1) for means in enough]))
+    mean_degrees = sum(len(means) - 1 for means in enough)
     total = scale = 0.0
-    for weight, own in used:
-        known = len(own) >= MIN_SEEDS
-        part = weight**2 * (float(own.var(ddof=1)) if known else usual) / len(own)
+    for weight, means in used:
+        has_enough = len(means) >= MIN_SEEDS
+        part = weight**2 * (float(means.var(ddof=1)) if has_enough else mean_variance) / len(means)
         total += part
-        scale += part**2 / (len(own) - 1 if known else usual_degrees)
+        scale += part**2 / (len(means) - 1 if has_enough else mean_degrees)
     return total, scale
 
 
@@ -324,15 +326,15 @@ def pooled_seed_variance(seed_means: Floats, weights: Floats) -> tuple[Floats, F
     centred = seed_means - seed_means.mean(axis=-1, keepdims=True)
     squares = (centred**2).sum(axis=(-2, -1))
     size = float(weights @ weights)
-    own = ((weights @ centred) ** 2).sum(axis=-1) / size
+    of_contrast = ((weights @ centred) ** 2).sum(axis=-1) / size
     # A shift of all arms alike cancels in the other contrasts.
     shift = np.ones(arms) - weights * (weights.sum() / size)
     shift /= max(math.sqrt(float(shift @ shift)), 1e-12)
-    rest = squares - own - ((shift @ centred) ** 2).sum(axis=-1)
-    own, rest = own / (seeds - 1), np.maximum(rest, 0) / ((arms - 2) * (seeds - 1))
-    own, rest = own * (size * (1 - 1 / seeds) / seeds), rest * (size / seeds / seeds)
-    scale = own**2 / (seeds - 1) + rest**2 / ((arms - 2) * (seeds - 1))
-    return own + rest, scale
+    of_others = squares - of_contrast - ((shift @ centred) ** 2).sum(axis=-1)
+    of_contrast = of_contrast / (seeds - 1) * (size * (1 - 1 / seeds) / seeds)
+    of_others = np.maximum(of_others, 0) / ((arms - 2) * (seeds - 1)) * (size / seeds / seeds)
+    scale = of_contrast**2 / (seeds - 1) + of_others**2 / ((arms - 2) * (seeds - 1))
+    return of_contrast + of_others, scale
 
 
 def _interaction(scores: Floats) -> float:

@@ -104,9 +104,9 @@ class _IdentifierMaker:
         # Imported here, so that a study without the extra `semantic` can list the schemes.
         from twofold.identifiers.semantic import semantic_codes
 
-        made = semantic_codes(self._vectors_of(embeddings), self._quantizer, self.shape)
-        self.reports[f"codes of {embeddings}"] = asdict(made.report)
-        return Identifiers("semantic", made.codes, made.codebook_sizes)
+        coded = semantic_codes(self._vectors_of(embeddings), self._quantizer, self.shape)
+        self.reports[f"codes of {embeddings}"] = asdict(coded.report)
+        return Identifiers("semantic", coded.codes, coded.codebook_sizes)
 
     def with_shared_prefix(self, embeddings: Strategy) -> IdSpaces:
         """All levels but the last from `embeddings`, the last from vectors of each task."""
@@ -124,11 +124,11 @@ class _IdentifierMaker:
         prefix_codes = prefix.encode(vectors)
 
         def with_last_level(task: Task) -> Identifiers:
-            own = self._vectors_of(task)
-            last = fit_quantizer(self._quantizer, own, 1, size)
-            codes = np.hstack([prefix_codes, last.encode(own)])
+            vectors_of_task = self._vectors_of(task)
+            last = fit_quantizer(self._quantizer, vectors_of_task, 1, size)
+            codes = np.hstack([prefix_codes, last.encode(vectors_of_task)])
             sizes = (*prefix.codebook_sizes, *last.codebook_sizes)
-            report = code_report(codes, sizes, own)
+            report = code_report(codes, sizes, vectors_of_task)
             self.reports[f"codes of {embeddings}, then {task}"] = asdict(report)
             return Identifiers("semantic", *resolve_collisions(codes, sizes))
 

@@ -164,7 +164,8 @@ class _Maker:
     def _words_and_queries(self) -> sp.csr_array:
         """TF-IDF weights of each item's text and training queries, (N, W), rows of unit length."""
         queries = [
-            " ".join(dict.fromkeys(own)) for own in self.dataset.task("search").queries_by_item
+            " ".join(dict.fromkeys(queries))
+            for queries in self.dataset.task("search").queries_by_item
         ]
         texts, wanting = self._words(self.dataset.catalog.texts, queries)
         return sp.csr_array(normalize(texts + _QUERY_WEIGHT * wanting))

@@ -239,14 +239,14 @@ class SparseDictionary:
                 f"quantizer '{cls.name}': {codebook_size} atoms for {levels} levels; a vector "
                 f"names each atom once, so use at least as many"
             )
-        known = _drawn(vectors[vectors.any(axis=1)], _DICTIONARY_SAMPLE, seed)
-        if not len(known):
+        sample = _drawn(vectors[vectors.any(axis=1)], _DICTIONARY_SAMPLE, seed)
+        if not len(sample):
             return cls(np.zeros((codebook_size, vectors.shape[1]), np.float32), levels)
-        lengths = np.linalg.norm(known, axis=1, keepdims=True)
+        lengths = np.linalg.norm(sample, axis=1, keepdims=True)
         learner = MiniBatchDictionaryLearning(
             codebook_size,
             alpha=_SPARSITY,
-            max_iter=-(-_DICTIONARY_STEPS // -(-len(known) // _DICTIONARY_BATCH)),
+            max_iter=-(-_DICTIONARY_STEPS // -(-len(sample) // _DICTIONARY_BATCH)),
             batch_size=_DICTIONARY_BATCH,
             fit_algorithm="cd",
             positive_code=True,
@@ -255,7 +255,7 @@ class SparseDictionary:
         with warnings.catch_warnings():
             # Sparse codes within a millionth of their optimum are accurate enough for a step.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            atoms = learner.fit((known / lengths).astype(np.float64)).components_
+            atoms = learner.fit((sample / lengths).astype(np.float64)).components_
         return cls(np.ascontiguousarray(atoms, dtype=np.float32), levels)
 
     def encode(self, vectors: Vectors) -> Ints:

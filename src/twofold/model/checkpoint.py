@@ -114,11 +114,11 @@ class GenerativeModel:
         encoder = self.vocabulary.encoder
         if self.vocabulary.is_pretrained or sentence_encoder_of(encoder) is not None:
             return True
-        known = [
+        word_lists = [
             getattr(encoder, "words", None),
             self.hybrid.lexical.words if self.hybrid else None,
         ]
-        lists = [words for words in known if words is not None]
+        lists = [words for words in word_lists if words is not None]
         return not lists or any(words.has_known_word(query) for words in lists)
 
     @property

@@ -63,8 +63,8 @@ class Ancestors:
         """Which positions each of the new hypotheses sees, itself included, (B, K, W)."""
         rows, beams = parents.shape
         inherited = [step.gather(1, parents) for step in self._positions]
-        own = self.width + torch.arange(beams, device=parents.device).expand(rows, beams)
-        self._positions = [*inherited, own]
+        new = self.width + torch.arange(beams, device=parents.device).expand(rows, beams)
+        self._positions = [*inherited, new]
         self.width += beams
         seen = torch.zeros(rows, beams, self.width, dtype=torch.bool, device=parents.device)
         return seen.scatter_(2, torch.stack(self._positions, dim=2), True)
@@ -92,8 +92,8 @@ class DecoderSteps(Steps):
 
     def next(self, tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
         rows, beams = tokens.shape
-        own = self._ancestors.mask(parents)
-        seen = torch.cat([self._request[:, None].expand(-1, beams, -1), own], dim=2)
+        ancestors = self._ancestors.mask(parents)
+        seen = torch.cat([self._request[:, None].expand(-1, beams, -1), ancestors], dim=2)
         embedded = self._embed(tokens)
         # An additive mask: models whose attention is not torch's do not read a boolean one.
         mask = torch.zeros(seen.shape, dtype=embedded.dtype, device=seen.device)

@@ -324,21 +324,21 @@ class EncodedSource(Sequence[EncodedExample]):
         """How often each code of all codebooks is a target, (codes,)."""
         counts = np.zeros(spaces.size, dtype=np.int64)
         for task, rows in rows_by_task(self._examples.query_of >= 0):
-            own = spaces.of(task)
-            items = self._examples.take(rows).target_counts(len(own.codes))
+            identifiers = spaces.of(task)
+            items = self._examples.take(rows).target_counts(len(identifiers.codes))
             for level, codebook in enumerate(spaces.codebooks_of(task)):
                 start = spaces.codebooks[codebook].start
-                np.add.at(counts, own.codes[:, level] + start, items)
+                np.add.at(counts, identifiers.codes[:, level] + start, items)
         return counts
 
     def take(self, rows: Ints) -> EncodedExamples:
         """Some of the sequences, in this order."""
         examples = self._examples.take(rows)
-        given = examples.query_of[examples.query_of >= 0]
+        query_numbers = examples.query_of[examples.query_of >= 0]
         if self._query_tokens is not None:
-            tokens = self._query_tokens.take(given)
+            tokens = self._query_tokens.take(query_numbers)
         else:
-            different, places = np.unique(given, return_inverse=True)
+            different, places = np.unique(query_numbers, return_inverse=True)
             tokens = self._vocabulary.encode_queries(self._texts(different)).take(places)
         return self._vocabulary.write(examples, tokens, self._queries(examples.query_of))
 
@@ -351,8 +351,8 @@ class EncodedSource(Sequence[EncodedExample]):
 
     def _texts(self, queries: Ints) -> list[str]:
         """The texts of queries; empty for -1, which is no query."""
-        known = self._examples.queries
-        return ["" if query < 0 else known[query] for query in queries.tolist()]
+        texts = self._examples.queries
+        return ["" if query < 0 else texts[query] for query in queries.tolist()]
 
     @property
     def _levels(self) -> Ints:
@@ -376,16 +376,16 @@ class EncodedSource(Sequence[EncodedExample]):
         None if there is no encoder, or if the vectors would take too much memory.
         """
         encoder, query_of = self._vocabulary.encoder, self._examples.query_of
-        known = len(self._examples.queries)
-        used = int(np.count_nonzero(np.bincount(query_of + 1, minlength=known + 1)))
+        count = len(self._examples.queries)
+        used = int(np.count_nonzero(np.bincount(query_of + 1, minlength=count + 1)))
         if encoder is None or not _fit(used, encoder):
             return None
         different, first = np.unique(query_of, return_index=True)
         order = different[np.argsort(first)]
-        place = np.zeros(known + 1, dtype=np.int64)  # the last is the place of no query, -1
-        place[order] = np.arange(len(order))
+        row_of = np.zeros(count + 1, dtype=np.int64)  # the last is the place of no query, -1
+        row_of[order] = np.arange(len(order))
         texts = self._texts(order)
-        return Queries(texts, place, _encoded(encoder, texts))
+        return Queries(texts, row_of, _encoded(encoder, texts))
 
 
 Encoded = EncodedSource | EncodedExamples | Sequence[EncodedExample]

@@ -104,8 +104,8 @@ def describe(model: GenerativeModel) -> dict[str, Any]:
         "precision": model.precision,
         "seen": model.seen,
         "tasks": {
-            task: {"levels": model.tries[task].levels, "trie": _file(own)}
-            for task, own in _tries(model).items()
+            task: {"levels": model.tries[task].levels, "trie": _file(trie_task)}
+            for task, trie_task in _tries(model).items()
         },
     }
 

@@ -71,21 +71,21 @@ class LlamaConfig:
             return None
         rope = written.get("rope_parameters") or {}
         theta = rope.get("rope_theta", written.get("rope_theta", 10_000.0))
-        given = {**written, "rope_theta": theta}
+        settings = {**written, "rope_theta": theta}
         names = [field.name for field in fields(LlamaConfig)]
-        config = LlamaConfig(**{name: given[name] for name in names if name in given})
-        own = config.written()
+        config = LlamaConfig(**{name: settings[name] for name in names if name in settings})
+        rewritten = config.written()
         required = ("num_key_value_heads", "head_dim", "tie_word_embeddings")
-        fits = all(written.get(name) == own[name] for name in required)
+        fits = all(written.get(name) == rewritten[name] for name in required)
         return config if fits and rope.get("rope_type", "default") == "default" else None
 
     def written(self) -> dict[str, Any]:
         """The content of `config.json`."""
-        own = asdict(self)
-        theta = own.pop("rope_theta")
+        settings = asdict(self)
+        theta = settings.pop("rope_theta")
         return {
             **{key: value for key, value in _PLAIN.items() if value is not None},
-            **own,
+            **settings,
             "architectures": ["LlamaForCausalLM"],
             "bos_token_id": None,
             "dtype": "float32",

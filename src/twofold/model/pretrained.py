@@ -163,9 +163,9 @@ def _states_in_decoding(backbone: Backbone, vocabulary: Vocabulary, items: Ints)
     batch = vocabulary.collate([vocabulary.encode_request(_longest_history(vocabulary), None)])
     steps = steps_of(backbone, batch, spaces.levels - 1, len(items))
     states = [steps.first().expand(len(items), -1)]
-    own = torch.arange(len(items))
+    columns = torch.arange(len(items))
     for level in range(spaces.levels - 1):
-        parents = own if level else torch.zeros_like(own)
+        parents = columns if level else torch.zeros_like(columns)
         states.append(steps.next(codes[None, :, level], parents[None])[0])
     return torch.stack(states, dim=1)
 

@@ -105,8 +105,8 @@ class Stamp:
         current = _with_current_keys(kept, _FORMER_KEYS)
         curve = [_with_current_keys(point, _FORMER_KEYS) for point in current.get("curve", ())]
         current["curve"] = tuple(curve)
-        known = {entry.name for entry in fields(cls)}
-        return cls(**{key: value for key, value in current.items() if key in known})
+        names = {entry.name for entry in fields(cls)}
+        return cls(**{key: value for key, value in current.items() if key in names})
 
 
 # Manifests and plans until 29 November 2026 (commit 9d0cef3) had other names for settings and keys.

@@ -147,7 +147,7 @@ class Vocabulary:
             since: the seconds since the last event of the history; None if not known. It is not
                 read with a query.
         """
-        known = since if since is not None and query is None else np.nan
+        seconds = since if since is not None and query is None else np.nan
         tokens = self._request_tokens(history[-self.max_history :], query)
         none = np.zeros(0, np.int64)
         return EncodedExample(
@@ -160,7 +160,7 @@ class Vocabulary:
             targets=none,
             weights=np.zeros(0),
             items=0,
-            time_buckets=time_buckets(np.array([known])),
+            time_buckets=time_buckets(np.array([seconds])),
             query=query or "",
             history=history,
         )
@@ -344,10 +344,10 @@ def _tokens(
     tokens[queries + 1 + lengths] = vocabulary.special_token("<answer>")
     answers = layout.counts - layout.lengths
     for task, rows in rows_by_task(is_search):
-        own = rows[answers[rows] > 0]
-        targets = examples.targets[examples.target_ends[own] - 1]
+        answered = rows[answers[rows] > 0]
+        targets = examples.targets[examples.target_ends[answered] - 1]
         codes = vocabulary.spaces.of(task).codes[targets] + vocabulary.code_tokens(task)
-        indices = slice_indices((starts + layout.lengths)[own], answers[own])
+        indices = slice_indices((starts + layout.lengths)[answered], answers[answered])
         tokens[indices] = codes[:, :-1].reshape(-1)
     return tokens
 
@@ -367,9 +367,9 @@ def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tu
     codes, codebooks = np.empty_like(level), np.empty_like(level)
     starts = np.cumsum(levels) - levels
     for task, rows in rows_by_task(is_search):
-        own = slice_indices(starts[rows], levels[rows])
-        codes[own] = spaces.of(task).codes[items[rows]].reshape(-1)
-        codebooks[own] = np.tile(spaces.codebooks_of(task), len(rows))
+        of_task = slice_indices(starts[rows], levels[rows])
+        codes[of_task] = spaces.of(task).codes[items[rows]].reshape(-1)
+        codebooks[of_task] = np.tile(spaces.codebooks_of(task), len(rows))
     sequence = np.repeat(example, levels)
     # A position of any sequence as one number, so that `np.unique` finds equal ones.
     width = int(layout.counts.max(initial=0)) + 1

@@ -67,8 +67,10 @@ class Attributes:
         """Raise InputError if the catalog has no such attribute as the filter names."""
         for name, _ in where:
             if name not in self.names:
-                known = f"the catalog has {', '.join(self.names)}" if self.names else "it has none"
-                raise InputError(f"attribute '{name}' is not in the catalog; {known}")
+                available = (
+                    f"the catalog has {', '.join(self.names)}" if self.names else "it has none"
+                )
+                raise InputError(f"attribute '{name}' is not in the catalog; {available}")
 
     def _having(self, name: str, values: frozenset[str]) -> Mask:
         self.require(((name, values),))

@@ -195,13 +195,13 @@ def _without_disallowed(
         counts: the number of allowed items below each node of the level.
         exclusions: see `excluded_counts`.
     """
-    left = counts[children.nodes].astype(np.int64)
+    remaining = counts[children.nodes].astype(np.int64)
     keys, excluded = exclusions
     if len(keys):
-        own = np.arange(len(left))[:, None] * len(counts) + children.nodes
-        places = np.minimum(np.searchsorted(keys, own), len(keys) - 1)
-        left -= np.where(keys[places] == own, excluded[places], 0)
-    return children._replace(scores=np.where(left > 0, children.scores, np.float32(-np.inf)))
+        searched = np.arange(len(remaining))[:, None] * len(counts) + children.nodes
+        places = np.minimum(np.searchsorted(keys, searched), len(keys) - 1)
+        remaining -= np.where(keys[places] == searched, excluded[places], 0)
+    return children._replace(scores=np.where(remaining > 0, children.scores, np.float32(-np.inf)))
 
 
 def _choose(
@@ -218,19 +218,19 @@ def _choose(
     if diversity is None or not scores.shape[1]:
         return top_k(scores, number)
     size = -(-number // diversity.groups)
-    left = penalised = scores
+    remaining = penalised = scores
     siblings = np.zeros((len(scores), int(parents.max(initial=0)) + 1), np.float32)
     chosen, kept = [], []
     for start in range(0, min(number, scores.shape[1]), size):
         columns, _ = top_k(penalised, min(size, number - start))
         chosen.append(columns)
-        kept.append(np.take_along_axis(left, columns, axis=1))
-        left = left.copy()
-        np.put_along_axis(left, columns, np.float32(-np.inf), axis=1)
+        kept.append(np.take_along_axis(remaining, columns, axis=1))
+        remaining = remaining.copy()
+        np.put_along_axis(remaining, columns, np.float32(-np.inf), axis=1)
         picked = np.take_along_axis(parents, columns, axis=1)
         np.add.at(siblings, (np.arange(len(scores))[:, None], picked), 1)
         penalty = np.float32(diversity.penalty)
-        penalised = left - penalty * np.take_along_axis(siblings, parents, axis=1)
+        penalised = remaining - penalty * np.take_along_axis(siblings, parents, axis=1)
     return np.concatenate(chosen, axis=1)[:, :number], np.concatenate(kept, axis=1)[:, :number]
 
 

@@ -92,5 +92,5 @@ def _with_level(
     logits = logits.reshape(items.size, -1)
     owner, child = trie.children(level, trie.paths(items.reshape(-1))[:, level - 1])
     totals = log_totals(logits[owner, trie.codes[level][child]], np.bincount(owner))
-    own = logits[each, codes[:, :, level].reshape(-1)] - totals[np.searchsorted(owner, each)]
-    return np.asarray(scores + own.reshape(items.shape))
+    of_level = logits[each, codes[:, :, level].reshape(-1)] - totals[np.searchsorted(owner, each)]
+    return np.asarray(scores + of_level.reshape(items.shape))

@@ -66,15 +66,16 @@ def candidates(
     """
     assert model.hybrid is not None
     matches = model.hybrid.scores(queries)
-    left = np.where(allowed, matches, np.float32(-np.inf))
+    addable = np.where(allowed, matches, np.float32(-np.inf))
     for row, items in enumerate(excluded):
-        left[row, items] = -np.inf
+        addable[row, items] = -np.inf
     in_beam = beam.scores > -np.inf
-    left[np.nonzero(in_beam)[0], beam.items[in_beam]] = -np.inf
-    added, best = top_k(left, most)
+    addable[np.nonzero(in_beam)[0], beam.items[in_beam]] = -np.inf
+    added, best = top_k(addable, most)
     added = added[:, : int((best > 0).sum(axis=1).max(initial=0))]
     items, scores = beam.items, beam.scores
     if added.size:
-        own = np.where(best[:, : added.shape[1]] > 0, log_p(added), -np.inf)
-        items, scores = np.hstack([items, added]), np.hstack([scores, own.astype(np.float32)])
+        added_scores = np.where(best[:, : added.shape[1]] > 0, log_p(added), -np.inf)
+        items = np.hstack([items, added])
+        scores = np.hstack([scores, added_scores.astype(np.float32)])
     return Candidates(items, scores, np.take_along_axis(matches, items, axis=1))

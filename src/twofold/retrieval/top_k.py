@@ -257,8 +257,8 @@ class RankCounter:
         k = min(self._measure.k, scores.shape[1])
         last = scores.topk(k, dim=1, sorted=False).values.amin(dim=1)
         rows, columns = encoded.relevant
-        own = scores[rows, columns]
-        numbers = ((own >= last[rows]) & (own > -torch.inf)).nonzero()[:, 0]
+        target_scores = scores[rows, columns]
+        numbers = ((target_scores >= last[rows]) & (target_scores > -torch.inf)).nonzero()[:, 0]
         at_once = max(1, _BATCH_SCORES // scores.shape[1])
         pairs = zip(rows[numbers].split(at_once), columns[numbers].split(at_once), strict=True)
         ranks = torch.cat([self._ahead(scores, *some) for some in pairs])
@@ -269,12 +269,12 @@ class RankCounter:
         self, scores: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
     ) -> torch.Tensor:
         """The number of items that rank before the one at each row and column, (T,)."""
-        own, others = scores[rows, columns, None], scores[rows]
+        target_scores, others = scores[rows, columns, None], scores[rows]
         before = self._ties < self._ties[columns, None]
-        return ((others > own) | ((others == own) & before)).sum(dim=1)
+        return ((others > target_scores) | ((others == target_scores) & before)).sum(dim=1)
 
     def _places(self, items: Sequence[Ints]) -> torch.Tensor:
         """The row and the code of each item of B rows, (2, number of items)."""
-        rows = np.repeat(np.arange(len(items)), [len(own) for own in items])
+        rows = np.repeat(np.arange(len(items)), [len(of_row) for of_row in items])
         places = np.stack([rows, self._codes[np.concatenate(items)]])
         return torch.from_numpy(places).to(self._model.device)

@@ -79,8 +79,8 @@ def semantic_arms(dataset: PreparedDataset, config: TrainingConfig) -> tuple[Arm
     }
     arms = []
     for name, scheme in schemes(dataset, scheme_of(config)).items():
-        own = common | {"id_embeddings": scheme.embeddings, "id_space": scheme.space}
-        arms.append(Arm(f"semantic-{name}", TASKS, settings=tuple(own.items())))
+        settings = common | {"id_embeddings": scheme.embeddings, "id_space": scheme.space}
+        arms.append(Arm(f"semantic-{name}", TASKS, settings=tuple(settings.items())))
     return tuple(arms)
 
 

@@ -48,25 +48,27 @@ def evaluate_look(context: StudyContext, questions: Questions, looks: Looks) -> 
     """The scores of all arms so far, and the verdicts on every question."""
     dataset, folds, plan = context.dataset, context.folds, context.plan
     scores = {
-        folder.evaluated_as: Scores(dataset, own.arms, folder, looks.seeds, plan.measure, folds)
-        for own in context.conditions.values()
-        for folder in own.evaluated
+        folder.evaluated_as: Scores(
+            dataset, condition.arms, folder, looks.seeds, plan.measure, folds
+        )
+        for condition in context.conditions.values()
+        for folder in condition.evaluated
     }
     answers = [
         Answer(
-            question=own.question,
-            text=own.text,
-            suffix=own.suffix,
-            source_weights=dict(scores[own.suffix].stamps["joint"][0].source_weights),
+            question=asked.question,
+            text=asked.text,
+            suffix=asked.suffix,
+            source_weights=dict(scores[asked.suffix].stamps["joint"][0].source_weights),
             verdicts=decide(
-                {task: scores[own.suffix].primary(task) for task in dataset.tasks},
+                {task: scores[asked.suffix].primary(task) for task in dataset.tasks},
                 plan.sesoi_share,
-                question=own.question,
+                question=asked.question,
                 margin=plan.margin,
                 looks=looks.planned,
             ),
         )
-        for own in questions.asked
+        for asked in questions.asked
     ]
     return LookResult(scores, answers)
 
@@ -87,7 +89,11 @@ def conclude(
     result: StudyResult = result_type()(
         format=FORMAT,
         stamp=_stamp(evidence, looks, command),
-        arms={name: means for own in scores.values() for name, means in own.means().items()},
+        arms={
+            name: means
+            for of_folder in scores.values()
+            for name, means in of_folder.means().items()
+        },
         baselines=evidence.deployed.baselines(),
         verdicts=look.answers[0].verdicts,
         questions=look.answers,
@@ -95,7 +101,7 @@ def conclude(
     )
     artifact.write_json(folder.result, result.to_json())
     artifact.write_json(folder.schema, result_schema())
-    by_request = pl.concat(own.per_request() for own in scores.values())
+    by_request = pl.concat(of_folder.per_request() for of_folder in scores.values())
     by_request.write_parquet(folder.per_request)
     write_report(result, folder.report)
     artifact.seal(folder.path, KIND, context.plan.to_json())
@@ -115,9 +121,9 @@ def _evidence(context: StudyContext, look: LookResult) -> Evidence:
         deployed=scores[""],
         generative=scores[deployed.evaluated[-1].evaluated_as],
         trained={
-            f"{arm}{own.folder.trained_as}": stamps
-            for own in context.conditions.values()
-            for arm, stamps in scores[own.folder.evaluated_as].stamps.items()
+            f"{arm}{condition.folder.trained_as}": stamps
+            for condition in context.conditions.values()
+            for arm, stamps in scores[condition.folder.evaluated_as].stamps.items()
         },
     )
 

@@ -175,7 +175,7 @@ def absent(source: Source, seed: int) -> Source:
     """The same targets in random contexts; each context keeps its number of targets."""
     dealt = np.random.default_rng([seed, 4]).permutation(_targets(source))
     by_example = zip(source.examples, _by_example(source, dealt), strict=True)
-    return replace(source, examples=[replace(e, targets=own) for e, own in by_example])
+    return replace(source, examples=[replace(e, targets=targets) for e, targets in by_example])
 
 
 def with_random_weights(source: Source, items: int, seed: int) -> Source:
@@ -183,7 +183,7 @@ def with_random_weights(source: Source, items: int, seed: int) -> Source:
     weights = [e.weights for e in flattened(source, items).examples if e.weights is not None]
     dealt = np.random.default_rng([seed, 5]).permutation(np.concatenate(weights))
     by_example = zip(source.examples, _by_example(source, dealt), strict=True)
-    return replace(source, examples=[replace(e, weights=own) for e, own in by_example])
+    return replace(source, examples=[replace(e, weights=drawn) for e, drawn in by_example])
 
 
 def effective_targets(source: Source) -> float:
@@ -225,8 +225,8 @@ def _masked(source: Source, kept: Mask) -> Source:
     """The examples with only the kept targets; inputs are unchanged."""
     examples, start = [], 0
     for e in source.examples:
-        own = kept[start : start + len(e.targets)]
+        of_example = kept[start : start + len(e.targets)]
         start += len(e.targets)
-        if own.any():
-            examples.append(e.select_targets(own))
+        if of_example.any():
+            examples.append(e.select_targets(of_example))
     return replace(source, examples=examples)

@@ -63,10 +63,10 @@ class Scores:
         }
         self._requests: dict[Task, list[FoldRequests]] = {task: [] for task in dataset.tasks}
         for seed in range(seeds):
-            for task, own in self._requests.items():
+            for task, of_task in self._requests.items():
                 if seed == 0 or self.folds.why_fixed[task] is None:
-                    own.append(self.folds.test_requests(seed, task))
-        self._clusters = {task: _clusters(own) for task, own in self._requests.items()}
+                    of_task.append(self.folds.test_requests(seed, task))
+        self._clusters = {task: _clusters(of_task) for task, of_task in self._requests.items()}
         self._require_pairs()
 
     def _require_pairs(self) -> None:
@@ -188,13 +188,16 @@ class Scores:
                 str(m): side_by_side([_column(frame, task, str(m)) for frame in frames])
                 for m in MEASURES
             }
-            own, joint = scores[str(self.measure)], self.matrix("joint", task)
+            of_baseline, joint = scores[str(self.measure)], self.matrix("joint", task)
             if len(frames) < len(self._requests[task]):
                 joint = self.of_first_fold("joint", task)
-            clusters = self._clusters[task][: own.shape[1]]
-            above = difference(joint, own, clusters, fixed=True)
+            clusters = self._clusters[task][: of_baseline.shape[1]]
+            above = difference(joint, of_baseline, clusters, fixed=True)
             means.setdefault(stamp["retriever"], {})[task] = {
-                **{measure: Mean.of(own, clusters) for measure, own in scores.items()},
+                **{
+                    measure: Mean.of(of_baseline, clusters)
+                    for measure, of_baseline in scores.items()
+                },
                 # The first question of users: is the model better than the baseline?
                 "joint_minus_baseline": Difference.of(above),
             }
@@ -205,8 +208,8 @@ class Scores:
         not evaluated on the others."""
         seeds = range(1, len(self._requests[task]))
         others = [self._folder.baseline(task, place.name, seed) for seed in seeds]
-        made = others if all(artifact.is_complete(other) for other in others) else []
-        return [_scored(evaluation) for evaluation in (place, *made)]
+        available = others if all(artifact.is_complete(other) for other in others) else []
+        return [_scored(evaluation) for evaluation in (place, *available)]
 
     def per_request(self) -> pl.DataFrame:
         """Columns arm, seed, task, request_id, measure, value."""
@@ -270,5 +273,5 @@ def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:
 
 def _clusters(by_fold: Sequence[FoldRequests]) -> Ints:
     """The cluster of each request: its user, or the request itself without a user."""
-    ids = [cluster for own in by_fold for cluster in own.cluster_ids]
+    ids = [cluster for fold in by_fold for cluster in fold.cluster_ids]
     return np.unique(np.asarray(ids, dtype=object), return_inverse=True)[1]

@@ -237,7 +237,7 @@ def _point(
     world: World, level: float, folder: StudyFolder, seeds: int, training: ArmTraining
 ) -> dict[str, Any]:
     """The scores of the arms on the helped task at one level."""
-    own = folder.level(world.parameter, level)
+    level_folder = folder.level(world.parameter, level)
     arms = {"plain": world.helped, "control": control_name(world.helped), "joint": "joint"}
     # The other task's control is not needed for the helped task.
     trained = [arm for arm in ARMS if not arm.step_matched or arm.name == arms["control"]]
@@ -245,11 +245,11 @@ def _point(
     mechanism: dict[str, list[float]] = {name: [] for name in arms}
     for seed in range(seeds):
         dataset = load_dataset(world.at(level, seed))
-        SeedTrainings(dataset, training, SeedOutputs(trained, own, seed)).run_all()
+        SeedTrainings(dataset, training, SeedOutputs(trained, level_folder, seed)).run_all()
         for name, arm in arms.items():
-            measured = artifact.read_json(own.evaluation(arm, seed) / "measures.json")
+            measured = artifact.read_json(level_folder.evaluation(arm, seed) / "measures.json")
             scores[name].append(measured[world.helped][str(PRIMARY)])
-            mechanism[name].append(_mechanism(world, dataset, own, arm, seed))
+            mechanism[name].append(_mechanism(world, dataset, level_folder, arm, seed))
     _log.info("%s=%g done", world.parameter, level)
     return {
         "level": level,
@@ -290,10 +290,10 @@ def _test_pairs(dataset: PreparedDataset, task: Task) -> Ints:
     an item that is relevant to a training query of its topic, and its target."""
     test = dataset.task(task).requests("test")
     positions = dataset.catalog.positions
-    known = _relevant_by_topic(dataset) if task == "search" else {}
+    by_topic = _relevant_by_topic(dataset) if task == "search" else {}
     pairs = []
     for request in test.requests:
-        before = known[_topic(request.query or "")] if known else request.history[-1]
+        before = by_topic[_topic(request.query or "")] if by_topic else request.history[-1]
         for target in test.qrels[request.request_id]:
             pairs.append((positions[before], positions[target]))
     return np.array(pairs, dtype=np.int64)

@@ -212,8 +212,8 @@ def _train(context: StudyContext, pool: Pool, looks: Looks, results: dict[Unit, 
     """Run all units up to this look; the log reports the expected cost after the first seed."""
     first = [unit for text in context.conditions for unit in trained_arms(context, text, 0)]
     for unit, _ in run_units(units_of(context, looks.seeds), context, pool, results):
-        if unit in first and all(own in results for own in first):
-            seconds = sum(results[own] for own in first)
+        if unit in first and all(trained in results for trained in first):
+            seconds = sum(results[trained] for trained in first)
             looks.log_cost(seconds / pool.size, _outlooks(context, looks))
 
 

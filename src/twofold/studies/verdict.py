@@ -19,8 +19,8 @@ from twofold.studies.statistics import rule
 from twofold.studies.statistics.power import Needed, needed
 from twofold.studies.statistics.reasons import LEVEL, Reason, disagree, reason_of
 from twofold.studies.statistics.rule import (
+    ContrastTest,
     Effect,
-    Found,
     Levels,
     Obstacle,
     Question,
@@ -153,23 +153,28 @@ def decide(
     criteria = _Criteria(
         question, sesoi_share, sesoi_share if margin is None else margin, looks, plan
     )
-    excluded = {task: why_degenerate(own) for task, own in scores.items()}
-    tested = {task: own for task, own in scores.items() if excluded[task] is None}
-    contrasts = {task: Found.of(rule.pair_of(own.moments)) for task, own in tested.items()}
+    excluded = {task: why_degenerate(task_scores) for task, task_scores in scores.items()}
+    tested = {task: task_scores for task, task_scores in scores.items() if excluded[task] is None}
+    contrasts = {
+        task: ContrastTest.of(rule.pair_of(task_scores.moments))
+        for task, task_scores in tested.items()
+    }
     tops = {
-        task: Found.of(rule.pair_of(own.top_moments))
-        for task, own in tested.items()
-        if own.top_moments is not None
+        task: ContrastTest.of(rule.pair_of(task_scores.top_moments))
+        for task, task_scores in tested.items()
+        if task_scores.top_moments is not None
     }
     primary, top = rule.adjusted(contrasts, tops)
     verdicts: dict[Task, TaskVerdict] = {}
-    for task, own in scores.items():
+    for task, task_scores in scores.items():
         reason = excluded[task]
         if reason is not None:
-            verdicts[task] = _withheld(own, reason, criteria)
+            verdicts[task] = _withheld(task_scores, reason, criteria)
         else:
             p_values = (primary[task], top.get(task, 1.0))
-            verdicts[task] = _decided(own, contrasts[task], tops.get(task), p_values, criteria)
+            verdicts[task] = _decided(
+                task_scores, contrasts[task], tops.get(task), p_values, criteria
+            )
     return verdicts
 
 
@@ -194,8 +199,8 @@ class _Criteria:
 
 def _decided(
     scores: TaskScores,
-    contrast: Found,
-    top: Found | None,
+    contrast: ContrastTest,
+    top: ContrastTest | None,
     p_values: tuple[float, float],
     criteria: _Criteria,
 ) -> TaskVerdict:

@@ -88,8 +88,8 @@ class Histories(Mapping[str, Ints]):
 
     def at(self, row: int) -> Ints:
         """The history of the user in a row."""
-        own = self.positions[int(self.begins[row]) : int(self.ends[row])]
-        return np.asarray(own, dtype=np.int64)
+        history = self.positions[int(self.begins[row]) : int(self.ends[row])]
+        return np.asarray(history, dtype=np.int64)
 
     @property
     def _row_of(self) -> dict[str, int]:
@@ -220,9 +220,9 @@ class Events:
         items, begins = self.items, self.starts[:-1]
         if not (self._first(~train) - begins == counts).all():
             items, begins = self.items[train], np.cumsum(counts) - counts
-        own = np.flatnonzero(counts)
-        begins, ends = begins[own], (begins + counts)[own]
-        return own, Histories(self.users[own], items, begins, ends)
+        users = np.flatnonzero(counts)
+        begins, ends = begins[users], (begins + counts)[users]
+        return users, Histories(self.users[users], items, begins, ends)
 
     def of_split(self, number: int) -> Ints:
         """The index of each user's last event of a split, or -1, (U,)."""
@@ -318,9 +318,9 @@ class JudgedQueries:
         """The queries of one table with the judgments of another."""
         texts = queries["text"].unique(maintain_order=True)
         query_of = numbers_of(qrels["query_id"], queries["query_id"])
-        known = np.flatnonzero(query_of >= 0)
-        order = known[np.argsort(query_of[known], kind="stable")]
-        counts = np.bincount(query_of[known], minlength=queries.height)
+        judged = np.flatnonzero(query_of >= 0)
+        order = judged[np.argsort(query_of[judged], kind="stable")]
+        counts = np.bincount(query_of[judged], minlength=queries.height)
         return JudgedQueries(
             texts=Texts.of(texts.to_list()),
             text_of=numbers_of(queries["text"], texts),

@@ -184,8 +184,8 @@ class Folds:
 
 def _split_by_hash(dataset: PreparedDataset) -> bool:
     """Whether every query has the split of its text's hash."""
-    made = dataset.queries["key"].map_elements(hash_split, return_dtype=pl.String)
-    return bool(dataset.queries["split"].eq_missing(made).all())
+    hashed = dataset.queries["key"].map_elements(hash_split, return_dtype=pl.String)
+    return bool(dataset.queries["split"].eq_missing(hashed).all())
 
 
 def _part(key: str, turn: int) -> int:

@@ -108,9 +108,9 @@ def _events(dataset: PreparedDataset) -> Report:
         counts.update(_counts(events))
         of_part = time_range([events["timestamp"]])
         times += of_part or ()
-    size, given = counts["events"], counts["given"]
-    real = given > 0 and counts["seconds"] / given >= ARE_TIMES
-    timed = size > 0 and size == given
+    size, with_times = counts["events"], counts["given"]
+    real = with_times > 0 and counts["seconds"] / with_times >= ARE_TIMES
+    timed = size > 0 and size == with_times
 
     def of_timed(name: str, wanted: bool = True) -> int | None:
         return counts[name] if timed and wanted else None
@@ -233,15 +233,15 @@ def _query_leaks(dataset: PreparedDataset) -> Report:
         start += len(of_part)
     near, example = _near_duplicates(*keys)
     # Equal texts have equal hashes, so the texts need not be kept in memory.
-    known = np.concatenate(hashes)
-    seen = np.isin(known[test], known[trained])
+    all_hashes = np.concatenate(hashes)
+    seen = np.isin(all_hashes[test], all_hashes[trained])
     return {
         "test_queries_seen": int(seen.sum()),
         "left_out_of_training": len(trained) - len(dataset.task("search").examples),
         "near_duplicates_of_training": near,
         **looked_at,
         "near_duplicate_example": example,
-        "same_text_as_training": len(np.unique(known[test][seen])),
+        "same_text_as_training": len(np.unique(all_hashes[test][seen])),
         "equal_to_a_title": equal,
     }
 

@@ -97,8 +97,10 @@ def _start_lines(report: Report) -> list[str]:
         return []
     tasks = report["tasks"]
     rows = [
-        f"| {start} | " + " | ".join(f"{known[t]:.3f}" if t in known else "" for t in tasks) + " |"
-        for start, known in starts.items()
+        f"| {start} | "
+        + " | ".join(f"{scores[t]:.3f}" if t in scores else "" for t in tasks)
+        + " |"
+        for start, scores in starts.items()
     ]
     return [
         "",

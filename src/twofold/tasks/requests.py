@@ -117,9 +117,9 @@ class RequestColumns:
 
     def relevance_of(self, row: int) -> dict[str, int]:
         """The relevance grades of a request's relevant items, by item id."""
-        own = slice(int(self.target_starts[row]), int(self.target_ends[row]))
-        items = [self.item_ids[place] for place in self.targets[own].tolist()]
-        grades = [1] * len(items) if self.grades is None else self.grades[own].tolist()
+        of_row = slice(int(self.target_starts[row]), int(self.target_ends[row]))
+        items = [self.item_ids[position] for position in self.targets[of_row].tolist()]
+        grades = [1] * len(items) if self.grades is None else self.grades[of_row].tolist()
         return dict(zip(items, grades, strict=True))
 
 

@@ -83,11 +83,11 @@ def _popularity(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
 
 def _trained_in(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     """By the tasks that train on a relevant item."""
-    own = dataset.task(judged.task).popularity > 0
+    this = dataset.task(judged.task).popularity > 0
     other = dataset.task(other_task(judged.task)).popularity > 0
     names = ("both tasks", "this task only", "the other task only", "neither task")
     relevant = _positions(dataset, judged)
-    return _slicing(names, [names[3 - 2 * own[r].any() - other[r].any()] for r in relevant])
+    return _slicing(names, [names[3 - 2 * this[r].any() - other[r].any()] for r in relevant])
 
 
 def _pairs(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
@@ -107,12 +107,12 @@ def _pairs(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
         if judged.task == "search":
             trained = _union(by_word, set(words(request.query or "")))
             other = bool(trained & _union(near, relevant))
-            own = not trained.isdisjoint(relevant)
+            this = not trained.isdisjoint(relevant)
         else:
             last = dataset.catalog.positions[request.history[-1]] if request.history else -1
-            own = not near.get(last, set()).isdisjoint(relevant)
+            this = not near.get(last, set()).isdisjoint(relevant)
             other = not together.get(last, set()).isdisjoint(relevant)
-        labels.append(PAIR_SEEN_IN[0 if own else 1 if other else 2])
+        labels.append(PAIR_SEEN_IN[0 if this else 1 if other else 2])
     return _slicing(PAIR_SEEN_IN, labels)
 
 
@@ -157,7 +157,7 @@ def _query_lengths(judged: JudgedRequests) -> Slicing:
 
 def _history_lengths(judged: JudgedRequests, typical: JudgedRequests) -> Slicing:
     """In three slices of about the same size, or two if many histories have the same length."""
-    usual, lengths = ([len(r.history) for r in own.requests] for own in (typical, judged))
+    usual, lengths = ([len(r.history) for r in each.requests] for each in (typical, judged))
     bounds = sorted({int(np.quantile(usual, share)) for share in (1 / 3, 2 / 3)})
     names = [*(f"up to {bound}" for bound in bounds), f"over {bounds[-1]}"]
     return _slicing(names, [names[bisect_left(bounds, n)] for n in lengths])
@@ -180,7 +180,7 @@ def _in_training(dataset: PreparedDataset, judged: JudgedRequests) -> Slicing:
     trained = set(dataset.task("search").items_by_query)
     key = dict(dataset.queries.select("query_id", "key").iter_rows())
     seen = [key[request.request_id] in trained for request in judged.requests]
-    return _slicing(("seen", "unseen"), ["seen" if known else "unseen" for known in seen])
+    return _slicing(("seen", "unseen"), ["seen" if is_seen else "unseen" for is_seen in seen])
 
 
 def _slicing(names: Sequence[str], labels: Sequence[str]) -> Slicing:

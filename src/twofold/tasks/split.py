@@ -180,15 +180,15 @@ def split_queries(dataset: Dataset, protocol: SplitProtocol) -> tuple[pl.DataFra
     queries = judged.with_columns(key=key, given=pl.col("split"))
     timed = protocol.cutoff is not None and queries["timestamp"].is_not_null().any()
     if timed:
-        made = split_by_cutoff(queries["timestamp"], protocol.cutoff or 0.0)
+        assigned = split_by_cutoff(queries["timestamp"], protocol.cutoff or 0.0)
     else:
-        made = pl.col("key").map_elements(hash_split, return_dtype=pl.String)
-    queries = queries.with_columns(split=pl.coalesce("given", made))
+        assigned = pl.col("key").map_elements(hash_split, return_dtype=pl.String)
+    queries = queries.with_columns(split=pl.coalesce("given", assigned))
     order = {split: number for number, split in enumerate(SPLITS)}
     # A log repeats its queries over time; a query that was held out on purpose is never trained on.
     binding = pl.col("given" if timed else "split").replace_strict(order, default=-1)
-    own = pl.col("split").replace_strict(order)
-    kept = pl.when(own >= binding.max().over("key")).then("split")
+    rank = pl.col("split").replace_strict(order)
+    kept = pl.when(rank >= binding.max().over("key")).then("split")
     by_time = []
     if protocol.cutoff is not None:
         by_time = [*untimed_queries(queries), *late_training_queries(queries, protocol.cutoff)]

@@ -121,12 +121,12 @@ def _require_same_cutoff(prepared: PreparedDataset, cutoff: float | str, folder:
     from twofold.data.reading.time_values import readable
     from twofold.tasks.cutoff import read_cutoff
 
-    own = prepared.protocol.cutoff
-    if own is not None:
+    current = prepared.protocol.cutoff
+    if current is not None:
         events = pl.concat(part["timestamp"] for part in prepared.tables.interaction_parts())
-        if read_cutoff(cutoff, events, prepared.queries["timestamp"]) == own:
+        if read_cutoff(cutoff, events, prepared.queries["timestamp"]) == current:
             return
-    by = "each user's last event" if own is None else f"the cutoff {readable(own)}"
+    by = "each user's last event" if current is None else f"the cutoff {readable(current)}"
     raise InputError(
         f"--cutoff {cutoff}: {folder} is a prepared dataset that is split by {by}; prepare its "
         f"source with this cutoff, into another folder"
@@ -181,11 +181,11 @@ class StoredTables:
 
     def digest(self, protocol: SplitProtocol) -> str | None:
         """The digest in the data report; None if the protocol has changed since."""
-        given = artifact.read_json(self.folder / artifact.MANIFEST)["config"]["protocol"]
-        if SplitProtocol(**given) != protocol:
+        saved = artifact.read_json(self.folder / artifact.MANIFEST)["config"]["protocol"]
+        if SplitProtocol(**saved) != protocol:
             return None
-        known: str = artifact.read_json(self.folder / _REPORT)["digest"]
-        return known
+        digest: str = artifact.read_json(self.folder / _REPORT)["digest"]
+        return digest
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the tables that were read."""
@@ -261,11 +261,11 @@ def _load_columns(folder: Path) -> Columns:
         items=mapped("answer_items"),
         relevances=mapped("answer_grades"),
     )
-    own = (folder / "trained_items.npy").exists()
+    has_own_items = (folder / "trained_items.npy").exists()
     trained_users = mapped("trained_users")
     trained = Histories(
         users=users[trained_users],
-        positions=mapped("trained_items") if own else events.items,
+        positions=mapped("trained_items") if has_own_items else events.items,
         begins=mapped("trained_begins"),
         ends=mapped("trained_ends"),
     )

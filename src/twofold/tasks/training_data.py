@@ -102,8 +102,8 @@ class _QueryRows(NamedTuple):
         # Sorted lookups are several times as fast, since they read memory in order.
         order = np.argsort(pairs)
         kept = np.ones(len(pairs), dtype=bool)
-        known = np.searchsorted(held_out, pairs[order])
-        kept[order] = np.append(held_out, _NO_PAIR)[known] != pairs[order]
+        places = np.searchsorted(held_out, pairs[order])
+        kept[order] = np.append(held_out, _NO_PAIR)[places] != pairs[order]
         return _QueryRows(
             rows=rows,
             counts=np.bincount(np.repeat(np.arange(len(rows)), counts)[kept], minlength=len(rows)),
@@ -138,15 +138,15 @@ def item_text_queries(catalog: Catalog, snippets: int) -> list[list[str]]:
     search with them.
     """
     by_text = [sorted(set(words(text))) for text in catalog.texts]
-    frequency = Counter(word for own in by_text for word in own)
+    frequency = Counter(word for item_words in by_text for word in item_words)
     by_item = []
-    for item, (title, own) in enumerate(zip(catalog.items["title"], by_text, strict=True)):
+    for item, (title, item_words) in enumerate(zip(catalog.items["title"], by_text, strict=True)):
         rng = np.random.default_rng([_DRAW_SEED, item])
         queries = [title] if title else []
-        idf = np.log(len(by_text) / np.array([frequency[word] for word in own]) + 1.0)
-        for _ in range(snippets if own else 0):
-            size = min(len(own), int(rng.integers(1, 5)))
-            queries.append(" ".join(rng.choice(own, size, replace=False, p=idf / idf.sum())))
+        idf = np.log(len(by_text) / np.array([frequency[word] for word in item_words]) + 1.0)
+        for _ in range(snippets if item_words else 0):
+            size = min(len(item_words), int(rng.integers(1, 5)))
+            queries.append(" ".join(rng.choice(item_words, size, replace=False, p=idf / idf.sum())))
         by_item.append(queries)
     return by_item
 
@@ -162,7 +162,7 @@ def queries_by_item(examples: Examples, items: int) -> Sequence[Sequence[str]]:
     texts = (text for text, count in with_counts for _ in range(count))
     for item, text in zip(targets.tolist(), texts, strict=True):
         queries[item].append(text)
-    return tuple(tuple(own) for own in queries)
+    return tuple(tuple(of_item) for of_item in queries)
 
 
 def item_documents(texts: Sequence[str], queries: Sequence[Sequence[str]]) -> list[str]:
@@ -172,4 +172,4 @@ def item_documents(texts: Sequence[str], queries: Sequence[Sequence[str]]) -> li
         texts: the text of each item, (N,).
         queries: the result of `queries_by_item`.
     """
-    return [" ".join([text, *own]) for text, own in zip(texts, queries, strict=True)]
+    return [" ".join([text, *of_item]) for text, of_item in zip(texts, queries, strict=True)]

@@ -79,11 +79,11 @@ class Arm:
             items: the size of the catalog.
             seed: the random seed of the intervention.
         """
-        own = {task: sources[task] for task in self.tasks}
+        learned = {task: sources[task] for task in self.tasks}
         if self.intervention:
             task = self.intervention.task
-            own[task] = self.intervention.training(sources[task], items, seed)
-        return own
+            learned[task] = self.intervention.training(sources[task], items, seed)
+        return learned
 
     def require_tasks(self, dataset: PreparedDataset) -> None:
         """Raise InputError if the dataset lacks one of the tasks."""

@@ -354,10 +354,10 @@ def resolve_config(
 
 def _read_settings(file: Path) -> dict[str, Any]:
     """The settings of a JSON file."""
-    given = read_json(file, "write it as a JSON object of settings, in UTF-8")
-    if not isinstance(given, dict):
+    settings = read_json(file, "write it as a JSON object of settings, in UTF-8")
+    if not isinstance(settings, dict):
         raise InputError(f"{file}: must contain a JSON object of settings")
-    return given
+    return settings
 
 
 def _under_current_names(values: dict[str, Any]) -> dict[str, Any]:
@@ -387,7 +387,7 @@ def _complaint(error: pydantic.ValidationError, places: Mapping[str, str]) -> st
         return f"{setting}: {first['msg']}, not {json.dumps(first['input'], default=str)}"
     if key in _GONE:
         return f"{setting}: no longer exists; {_GONE[key]}"
-    known = list(TrainingConfig.model_fields)
-    alike = get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.8)
+    names = list(TrainingConfig.model_fields)
+    alike = get_close_matches(key.lower().replace("-", "_"), names, n=1, cutoff=0.8)
     hint = f"did you mean {alike[0]}? " if alike else ""
-    return f"{setting}: does not exist; {hint}the settings are {', '.join(known)}"
+    return f"{setting}: does not exist; {hint}the settings are {', '.join(names)}"

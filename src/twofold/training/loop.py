@@ -382,7 +382,7 @@ def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
     best = {each: _best(progress, trained, each)[:most] for each in job.criteria}
     # If an arm has one task, its value is that task's measure.
     best |= {name: best.get(name, best["value"]) for name in job.judged}
-    for step in dict.fromkeys(step for own in best.values() for step in own):
+    for step in dict.fromkeys(step for steps in best.values() for step in steps):
         trained.model.load_state_dict(trained.candidates[step], strict=False)
         trained.model.eval()
         measured = job.validation.on_all()

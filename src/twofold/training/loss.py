@@ -148,8 +148,8 @@ def _in_chunks(
     rows, columns = embeddings.to(product), states.to(product)
     for chunk in _slices(len(states), size):
         borders = torch.searchsorted(contexts, contexts.new_tensor([chunk.start, chunk.stop]))
-        own = slice(*borders.tolist())
-        place, code, weight = contexts[own] - chunk.start, codes[own], weights[own]
+        of_chunk = slice(*borders.tolist())
+        place, code, weight = contexts[of_chunk] - chunk.start, codes[of_chunk], weights[of_chunk]
         scores = product_of(states[chunk], embeddings)
         if valid is not None:
             scores.masked_fill_(valid.invalid(chunk, len(embeddings)), -torch.inf)
@@ -248,9 +248,9 @@ class _SampledSoftmax(torch.autograd.Function):
         count, codes = len(targets.codes), targets.codes
         contexts = F.pad(states[targets.contexts], (0, 0, 0, padded_size(count) - count))
         drawn, wanted = embeddings[negatives], embeddings[codes]
-        own = (contexts[:count] * wanted).sum(dim=1) - log_expected[codes]
+        target_scores = (contexts[:count] * wanted).sum(dim=1) - log_expected[codes]
         grad_contexts, grad_drawn = torch.zeros_like(contexts), torch.zeros_like(drawn)
-        grad_own = torch.zeros_like(own)
+        grad_targets = torch.zeros_like(target_scores)
         hits, columns = _hits(codes, negatives)
         rows, offsets = drawn.to(product), log_expected[negatives]
         loss = torch.zeros((), dtype=torch.float64, device=states.device)
@@ -259,18 +259,18 @@ class _SampledSoftmax(torch.autograd.Function):
             scores = product_of(some, drawn).sub_(offsets)
             first, last = torch.searchsorted(hits, hits.new_tensor([chunk.start, chunk.stop]))
             scores[hits[first:last] - chunk.start, columns[first:last]] = -torch.inf
-            score, weight = own[chunk], targets.weights[chunk]
+            score, weight = target_scores[chunk], targets.weights[chunk]
             shares = scores[: len(score)]  # the others are padding
             normaliser = torch.logaddexp(shares.logsumexp(dim=1), score)
             loss += (weight * (normaliser - score)).double().sum()
-            grad_own[chunk] = weight * torch.expm1(score - normaliser)
+            grad_targets[chunk] = weight * torch.expm1(score - normaliser)
             shares.sub_(normaliser[:, None]).exp_().mul_(weight[:, None])
             scores[len(score) :] = 0
             gradient = scores.to(product)
             grad_contexts[chunk] = gradient @ rows
             grad_drawn += gradient.T @ some.to(product)
-        grad_wanted = grad_own[:, None] * contexts[:count]
-        grad_contexts = grad_contexts[:count] + grad_own[:, None] * wanted
+        grad_wanted = grad_targets[:, None] * contexts[:count]
+        grad_contexts = grad_contexts[:count] + grad_targets[:, None] * wanted
         grad_states = torch.zeros_like(states).index_add_(0, targets.contexts, grad_contexts)
         ctx.shape, ctx.sparse = embeddings.shape, sparse
         ctx.save_for_backward(
@@ -386,8 +386,10 @@ class CodeLoss(nn.Module):
 
     def describe(self) -> str:
         """The name of the loss, for the stamp."""
-        own = [codes for n, codes in enumerate(self.codebooks) if str(n) not in self.levels]
-        full = max((codes.stop - codes.start for codes in own), default=0) <= self.limit
+        unrestricted = [
+            codes for n, codes in enumerate(self.codebooks) if str(n) not in self.levels
+        ]
+        full = max((codes.stop - codes.start for codes in unrestricted), default=0) <= self.limit
         kind = "full softmax" if full else f"sampled softmax, {self.negatives} negatives"
         return f"{kind}, over the valid continuations" if self.levels else kind
 
@@ -406,9 +408,11 @@ class CodeLoss(nn.Module):
         total = states.new_zeros(())
         for number, codes in enumerate(self.codebooks):
             chosen = targets.codebooks == number
-            own = targets.of_codebook(chosen)
-            if len(own.codes):
-                total = total + self._of_codebook(number, states[chosen], embeddings[codes], own)
+            in_codebook = targets.of_codebook(chosen)
+            if len(in_codebook.codes):
+                total = total + self._of_codebook(
+                    number, states[chosen], embeddings[codes], in_codebook
+                )
         return total
 
     def _of_codebook(

@@ -124,12 +124,12 @@ class Mixture:
         max_batch_size: int = 0,
     ) -> None:
         self.names = tuple(names)
-        known = [totals_of(source) for source in sources]
-        self.targets = [source.target_items for source in known]
+        encoded = [totals_of(source) for source in sources]
+        self.targets = [source.target_items for source in encoded]
         self.weights = _resolve(weights, self.names, self.targets)
-        self._mass = [source.weight for source in known]
+        self._mass = [source.weight for source in encoded]
         self.repeats = _repeats(self.weights, self.targets)
-        lengths = [source.token_counts for source in known]
+        lengths = [source.token_counts for source in encoded]
         self._buckets = [_buckets(each, batch_tokens, max_batch_size) for each in lengths]
         self._seed = seed
         self._epoch = lru_cache(maxsize=1)(self._plan)
@@ -146,13 +146,13 @@ class Mixture:
     @property
     def largest_batch(self) -> int:
         """The largest number of examples in a batch."""
-        every = [bucket for own in self._buckets for bucket in own]
+        every = [bucket for of_source in self._buckets for bucket in of_source]
         return max(-(-len(bucket.rows) // bucket.batches) for bucket in every)
 
     def batch(self, step: int) -> PlannedBatch:
         """The batch of a step, counted from 0."""
-        epoch, place = divmod(step, self.batches_per_epoch)
-        return self._epoch(epoch)[place]
+        epoch, number = divmod(step, self.batches_per_epoch)
+        return self._epoch(epoch)[number]
 
     def _plan(self, epoch: int) -> list[PlannedBatch]:
         """All batches of one epoch in order."""

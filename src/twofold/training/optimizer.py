@@ -258,8 +258,10 @@ class Average:
         self, model: torch.nn.Module, share: float, tables: Sequence[RowWiseAdamW] = ()
     ) -> None:
         self._tables = tables
-        own = {id(each.table) for each in tables}
-        self._trained = [w for w in model.parameters() if w.requires_grad and id(w) not in own]
+        of_tables = {id(each.table) for each in tables}
+        self._trained = [
+            w for w in model.parameters() if w.requires_grad and id(w) not in of_tables
+        ]
         self._share = share
         self.weights = [weight.detach().clone() for weight in self._trained] if share else []
 

@@ -171,9 +171,9 @@ def schedule_of(
         caps["epochs"] = max(1, round(config.epochs * mixture.batches_per_epoch))
     if not costs.sample and not any(caps.values()):
         caps["epochs"] = _BLIND_EPOCHS * mixture.batches_per_epoch
-    known = {name: cap for name, cap in caps.items() if cap}
-    cap_by = min(known, key=known.__getitem__, default="max_steps")
-    cap = known.get(cap_by)
+    limits = {name: cap for name, cap in caps.items() if cap}
+    cap_by = min(limits, key=limits.__getitem__, default="max_steps")
+    cap = limits.get(cap_by)
     horizon = None
     if config.lr_schedule == "cosine":
         horizon = cap = steps or _horizon(encoded, arm, config, cap)

@@ -131,12 +131,12 @@ def start(
     sources = readable_sources(dataset, arm.tasks, config, backbone)
     learned = arm.learned(sources, len(texts), seed)
     width = backbone.model.get_output_embeddings().weight.shape[1]
-    known = dataset.cached(
+    initial = dataset.cached(
         (_ITEM_START, *_item_start_key(arm, config, seed)),
         lambda: _item_start(learned, texts, encoder, config, width),
     )
-    if known is not None:
-        start_from_vectors(backbone, spaces, known.items, known.query_map)
+    if initial is not None:
+        start_from_vectors(backbone, spaces, initial.items, initial.query_map)
         if is_fresh(config.backbone):
             zero_init_residuals(backbone)
     vectors = encoder.encode(texts) if encoder and read else None

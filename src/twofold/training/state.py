@@ -220,7 +220,7 @@ def load_state(
         trained.candidates.setdefault(step, copy_weights(trained.model))
     kept = [_unshared(trained.model.state_dict()), _moments(trained.optimizer)]
     kept += [trained.average.saved(), *trained.candidates.values()]
-    processes.broadcast(own[name] for own in kept for name in sorted(own))
+    processes.broadcast(tensors[name] for tensors in kept for name in sorted(tensors))
     return progress
 
 
@@ -246,8 +246,8 @@ def _read_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Pro
     trained.candidates.clear()
     for path in sorted(newest.glob("candidate-*")):
         # On the model's device, where the other processes expect them.
-        step, place = int(path.stem.removeprefix("candidate-")), next(trained.model.parameters())
-        trained.candidates[step] = load_file(path, device=str(place.device))
+        step, weight = int(path.stem.removeprefix("candidate-")), next(trained.model.parameters())
+        trained.candidates[step] = load_file(path, device=str(weight.device))
     return Progress(**artifact.read_json(newest / "progress.json"))
 
 

@@ -4,9 +4,9 @@ import pytest
 
 from twofold.records import Task
 from twofold.studies.statistics.rule import (
+    ContrastTest,
     Direction,
     Effect,
-    Found,
     Levels,
     Question,
     Verdict,
@@ -55,9 +55,12 @@ def test_replace(
 
 
 def test_the_primary_measures_have_most_of_the_error() -> None:
-    search, recommendation = Found(0.019, True), Found(0.9, True)
-    top: dict[Task, Found] = {"search": Found(0.9, True), "recommendation": Found(0.9, True)}
-    tasks: dict[Task, Found] = {"search": search, "recommendation": recommendation}
+    search, recommendation = ContrastTest(0.019, True), ContrastTest(0.9, True)
+    top: dict[Task, ContrastTest] = {
+        "search": ContrastTest(0.9, True),
+        "recommendation": ContrastTest(0.9, True),
+    }
+    tasks: dict[Task, ContrastTest] = {"search": search, "recommendation": recommendation}
     first, _ = adjusted(tasks, top)
     assert first["search"] == pytest.approx(0.019 / 0.4)
     # Alone, and without a measure of the top, all of the error is its own.
@@ -65,9 +68,9 @@ def test_the_primary_measures_have_most_of_the_error() -> None:
 
 
 def test_harm_at_the_top_is_found_where_the_primary_measure_shows_nothing() -> None:
-    _, top = adjusted({"search": Found(0.5, True)}, {"search": Found(0.009, False)})
+    _, top = adjusted({"search": ContrastTest(0.5, True)}, {"search": ContrastTest(0.009, False)})
     assert top["search"] == pytest.approx(0.045)
-    found = Found(0.009, False).direction(top["search"], Levels().two_sided)
+    found = ContrastTest(0.009, False).direction(top["search"], Levels().two_sided)
     assert found == "hurts"
 
 

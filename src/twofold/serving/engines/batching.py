@@ -335,8 +335,8 @@ def lower_thread_priority(nice: int) -> None:
     """
     if sys.platform == "linux":  # where each thread has its own priority
         thread = threading.get_native_id()
-        own = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, own + nice))
+        current = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, current + nice))
 
 
 def _answer(engine: Engine, requests: Sequence[QueuedRequest]) -> list[Any]:

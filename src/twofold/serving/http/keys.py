@@ -235,9 +235,10 @@ class Access:
                 403, "without keys this server answers only to the host name localhost", {}
             )
         origin = header(scope, b"origin")
-        own = f"{scope.get('scheme', 'http')}://{host}"
+        own_origin = f"{scope.get('scheme', 'http')}://{host}"
         safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
-        if origin is not None and not safe and origin.decode("latin-1").lower() != own.lower():
+        same_origin = origin is None or origin.decode("latin-1").lower() == own_origin.lower()
+        if not (safe or same_origin):
             return _Refusal(
                 403, "without keys this server takes no requests from other web pages", {}
             )

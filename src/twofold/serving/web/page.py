@@ -47,6 +47,6 @@ def _served(file: Path) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _media_type(file: Path) -> str:
-    known = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
+    types = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
     guessed = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    return known.get(file.suffix, guessed)
+    return types.get(file.suffix, guessed)

@@ -95,24 +95,24 @@ def _cap(scores: Scores, task: Task, cap: int) -> Cap:
 def figure(result: Caps, study: "StudyResult") -> "Figure":
     """Joint minus plain by cap, and the same for the size-matched controls."""
     figure, axes = plots.panels(1, len(result), 2.8)
-    for axis, (task, own) in zip(axes, result.items(), strict=True):
-        given = [(point.cap, point.effects) for point in own.caps if point.effects]
+    for axis, (task, task_caps) in zip(axes, result.items(), strict=True):
+        shown = [(point.cap, point.effects) for point in task_caps.caps if point.effects]
         axis.axhline(0, color=plots.INK, lw=1)
         for shift, name, colour in (
             (-0.06, "capped", plots.COLOURS[task]),
             (0.06, "size_matched", plots.INK),
         ):
-            for place, (_, effects) in enumerate(given):
+            for x, (_, effects) in enumerate(shown):
                 effect = getattr(effects, f"{name}_minus_plain")
-                label = name.replace("_", "-") if place == 0 else None
-                axis.plot([place + shift] * 2, effect.interval, color=colour, lw=2)
-                axis.plot(place + shift, effect.difference, "o", color=colour, label=label)
+                label = name.replace("_", "-") if x == 0 else None
+                axis.plot([x + shift] * 2, effect.interval, color=colour, lw=2)
+                axis.plot(x + shift, effect.difference, "o", color=colour, label=label)
         full = study.verdicts[task].contrasts["plain"]
         joint = plots.COLOURS["joint"]
-        axis.plot([len(given)] * 2, full.interval, color=joint, lw=2)
-        axis.plot(len(given), full.difference, "o", color=joint, label="joint")
-        axis.set_xticks(range(len(given) + 1), [*(str(cap) for cap, _ in given), "no cap"])
-        axis.set_xlabel(f"cap on the targets of an item in {own.added}")
+        axis.plot([len(shown)] * 2, full.interval, color=joint, lw=2)
+        axis.plot(len(shown), full.difference, "o", color=joint, label="joint")
+        axis.set_xticks(range(len(shown) + 1), [*(str(cap) for cap, _ in shown), "no cap"])
+        axis.set_xlabel(f"cap on the targets of an item in {task_caps.added}")
         plots.title(axis, task)
         plots.legend(axis)
     axes[0].set_ylabel("difference from the plain arm")
@@ -122,9 +122,9 @@ def figure(result: Caps, study: "StudyResult") -> "Figure":
 def tables(result: Mapping[Task, TaskCaps], _study: "StudyResult") -> Iterable[Table]:
     """One table for each helped task, one row for each cap."""
     columns = ["capped − plain", "size-matched − plain", "capped − size-matched"]
-    for task, own in result.items():
+    for task, task_caps in result.items():
         rows: list[Row] = []
-        for point in own.caps:
+        for point in task_caps.caps:
             if point.effects is None:
                 continue
             effects = (
@@ -133,7 +133,7 @@ def tables(result: Mapping[Task, TaskCaps], _study: "StudyResult") -> Iterable[T
                 point.effects.capped_minus_size_matched,
             )
             rows.append((str(point.cap), [Cell.difference(effect) for effect in effects]))
-        yield Table(f"Caps on {own.added}, {task}", columns, rows)
+        yield Table(f"Caps on {task_caps.added}, {task}", columns, rows)
 
 
 CHAPTER = """
@@ -149,9 +149,10 @@ effect of popularity; the rest is an effect of less data.</figcaption>
 <thead><tr><th>cap</th><th>targets left</th><th>capped − plain</th><th>size-matched − plain</th>
 <th>capped − size-matched</th></tr></thead>
 <tbody>
-{% for task, own in result.items() %}
-<tr><th class="group" colspan="5">{{ task }}, with a cap on the targets of {{ own.added }}</th></tr>
-{% for point in own.caps %}
+{% for task, caps in result.items() %}
+<tr><th class="group" colspan="5">{{ task }}, with a cap on the targets of {{ caps.added }}</th>
+</tr>
+{% for point in caps.caps %}
 <tr><td>{{ point.cap }}</td>
 {% if point.effects %}<td>{{ point.targets | count }}</td>
 <td>{{ point.effects.capped_minus_plain | effect }}</td>

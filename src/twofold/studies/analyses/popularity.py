@@ -130,8 +130,8 @@ def _shares(counts: Ints, bands: Ints) -> dict[str, float]:
 def figure(result: Popularity, _study: "StudyResult") -> "Figure":
     """Head, torso and tail in training, in the test and of each arm's retrieved items."""
     figure, axes = plots.panels(len(result), 1, 2.0 * len(result) + 0.5)
-    for axis, (task, own) in zip(axes, result.items(), strict=True):
-        rows = own.bands[::-1]
+    for axis, (task, of_task) in zip(axes, result.items(), strict=True):
+        rows = of_task.bands[::-1]
         for row, bands in enumerate(rows):
             left = 0.0
             for name, alpha in (("head", 1.0), ("torso", 0.6), ("tail", 0.25)):
@@ -153,10 +153,10 @@ CHAPTER = """
 <h2>Popularity (H1)</h2>
 <p>Hypothesis H1 of Penha et al.: a joint model is better since it learns from both tasks how
 popular each item is. {% set divergence = study.of("data").divergence %}
-{% for task in tasks %}{% set own = "kl_test_" ~ task ~ "_from_train_" %}
+{% for task in tasks %}{% set key = "kl_test_" ~ task ~ "_from_train_" %}
 The popularity distribution of the test targets of {{ task }} diverges by
-{{ divergence[own ~ task] | number }} nats from that of its own training targets, and by
-{{ divergence[own ~ other_task(task)] | number }} nats from that of {{ other_task(task) }}'s.
+{{ divergence[key ~ task] | number }} nats from that of its own training targets, and by
+{{ divergence[key ~ other_task(task)] | number }} nats from that of {{ other_task(task) }}'s.
 {% endfor %} H1 can explain a gain of a task only if the divergence from the other task's targets
 is small.</p>
 <figure>
@@ -175,10 +175,10 @@ retrieved for some request. Means over the seeds.</caption>
 <thead><tr><th>targets or arm</th><th>head</th><th>torso</th>
 <th>tail</th><th>KL</th><th>Gini</th><th>cover&shy;age</th></tr></thead>
 <tbody>
-{% for task, own in result.items() %}
+{% for task, of_task in result.items() %}
 <tr><th class="group" colspan="7">{{ task }}</th></tr>
-{% for bands in own.bands %}
-{% set arm = own.arms.get(bands.of) %}
+{% for bands in of_task.bands %}
+{% set arm = of_task.arms.get(bands.of) %}
 <tr><td>{{ bands.of }}</td>
 <td>{{ bands.head | number }}</td><td>{{ bands.torso | number }}</td>
 <td>{{ bands.tail | number }}</td>

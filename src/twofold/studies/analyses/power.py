@@ -55,15 +55,17 @@ def _of_task(evidence: Evidence, task: Task) -> list[Chances]:
     def size(plan: Plan) -> tuple[int, int]:
         return plan.requests, plan.seeds
 
-    return [_chances(list(own)) for _, own in groupby(sorted(plans, key=size), size)]
+    return [_chances(list(same_size)) for _, same_size in groupby(sorted(plans, key=size), size)]
 
 
 def _plans(scores: Scores, task: Task, sesoi_share: float, **sizes: Any) -> list[Plan]:
-    own = scores.primary(task)
-    if not own.plain_mean > 0:
+    task_scores = scores.primary(task)
+    if not task_scores.plain_mean > 0:
         return []
     redrawn = _redrawn(scores.folds, task)
-    return power_table(own.moments, own.requests, sesoi_share, redrawn=redrawn, **sizes)
+    return power_table(
+        task_scores.moments, task_scores.requests, sesoi_share, redrawn=redrawn, **sizes
+    )
 
 
 def _redrawn(folds: Folds, task: Task) -> float:
@@ -105,10 +107,10 @@ def tables(result: Power, _study: "StudyResult") -> Iterable[Table]:
     for task, sizes in result.items():
         rows: list[Row] = [
             (
-                f"{own.seeds} seeds, {own.requests:,} test requests",
-                [Cell(own.no_material_difference), *map(Cell, own.helps.values())],
+                f"{size.seeds} seeds, {size.requests:,} test requests",
+                [Cell(size.no_material_difference), *map(Cell, size.helps.values())],
             )
-            for own in sizes
+            for size in sizes
         ]
         yield Table(f"Probability of a verdict, {task}", columns, rows)
 
@@ -129,10 +131,10 @@ values.</caption>
 <tbody>
 {% for task, sizes in result.items() %}
 <tr><th class="group" colspan="6">{{ task }}</th></tr>
-{% for own in sizes %}
-<tr><td>{{ own.seeds }}</td><td>{{ own.requests | count }}</td>
-<td>{{ own.no_material_difference | percent }}</td>
-{% for chance in own.helps.values() %}<td>{{ chance | percent }}</td>{% endfor %}</tr>
+{% for size in sizes %}
+<tr><td>{{ size.seeds }}</td><td>{{ size.requests | count }}</td>
+<td>{{ size.no_material_difference | percent }}</td>
+{% for chance in size.helps.values() %}<td>{{ chance | percent }}</td>{% endfor %}</tr>
 {% endfor %}{% endfor %}
 </tbody>
 </table>

@@ -150,8 +150,8 @@ def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
     """
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.random(len(popularity)), -popularity))
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
     reach = min(len(order) - 1, max(2, round(_NEAR * len(order))))
 
     def near(places: Ints) -> Ints:
@@ -162,10 +162,10 @@ def matched_pairs(pairs: Ints, popularity: Ints, seed: int = 0) -> Ints:
         moved: Ints = np.clip(np.where(outside, places - steps, places + steps), 0, len(order) - 1)
         return moved
 
-    first, second = near(place[pairs[:, 0]]), near(place[pairs[:, 1]])
+    first, second = near(rank[pairs[:, 0]]), near(rank[pairs[:, 1]])
     for _ in range(_REDRAWS):
         same = first == second
-        second[same] = near(place[pairs[same, 1]])
+        second[same] = near(rank[pairs[same, 1]])
     return np.stack([order[first], order[second]], axis=1)
 
 
@@ -179,11 +179,11 @@ def _cosines(
     matched, units = matched_pairs(chosen, popularity), np.arange(len(chosen))
     by_arm, beyond = {}, {}
     for arm, seeds in embeddings.items():
-        own = np.stack([pair_cosines(of_seed, chosen) for of_seed in seeds])
+        cosines = np.stack([pair_cosines(of_seed, chosen) for of_seed in seeds])
         random = np.stack([pair_cosines(of_seed, matched) for of_seed in seeds])
-        beyond[arm] = own - random
+        beyond[arm] = cosines - random
         by_arm[arm] = ArmCosine(
-            cosine=float(own.mean()),
+            cosine=float(cosines.mean()),
             matched=float(random.mean()),
             **dict(Difference.of(mean(beyond[arm], units))),
         )
@@ -203,9 +203,9 @@ def first_attribute(catalog: Catalog) -> pl.Series | None:
         if name in ("item_id", "title", "text"):
             continue
         values = catalog.items[name].cast(pl.String).fill_null("").str.split("|").list.first()
-        given = values.filter(values != "")
-        numbers = given.cast(pl.Float64, strict=False).is_not_null().all()
-        if _FEW <= given.n_unique() <= _MANY and not numbers:
+        filled = values.filter(values != "")
+        numbers = filled.cast(pl.Float64, strict=False).is_not_null().all()
+        if _FEW <= filled.n_unique() <= _MANY and not numbers:
             return values.alias(name)
     return None
 
@@ -218,12 +218,13 @@ def _neighbours(embeddings: Embeddings, attribute: pl.Series | None) -> dict[str
     items = np.flatnonzero(values != "")
     items = np.sort(np.random.default_rng(0).permutation(items)[:_POINTS])
 
-    def share_alike(own: Floats) -> float:
-        nearest = _nearest(unit(own), items)
+    def share_alike(of_seed: Floats) -> float:
+        nearest = _nearest(unit(of_seed), items)
         return float((values[nearest] == values[items][:, None]).mean())
 
     return {
-        arm: SeedMean.of([share_alike(own) for own in seeds]) for arm, seeds in embeddings.items()
+        arm: SeedMean.of([share_alike(of_seed) for of_seed in seeds])
+        for arm, seeds in embeddings.items()
     }
 
 
@@ -266,16 +267,16 @@ def _flat(embeddings: Floats) -> list[tuple[float, float]]:
 def cosine_figure(result: Representation, _study: "StudyResult") -> "Figure":
     """The cosine of pairs of each class minus that of random, equally popular pairs."""
     classes = {name: result.cosines[name] for name in CLASSES}
-    given = {name: cosines for name, cosines in classes.items() if cosines is not None}
+    shown = {name: cosines for name, cosines in classes.items() if cosines is not None}
     figure, (axis,) = plots.panels(1, 1, 2.6)
     axis.axhline(0, color=plots.INK, lw=1)
     for shift, arm in zip((-0.2, 0.0, 0.2), _ARMS, strict=True):
         colour = plots.COLOURS[arm]
-        for place, cosines in enumerate(given.values()):
-            effect, label = cosines.arms[arm], arm if place == 0 else None
-            axis.plot([place + shift] * 2, effect.interval, color=colour, lw=2)
-            axis.plot(place + shift, effect.difference, "o", color=colour, label=label)
-    axis.set_xticks(range(len(given)), list(given))
+        for x, cosines in enumerate(shown.values()):
+            effect, label = cosines.arms[arm], arm if x == 0 else None
+            axis.plot([x + shift] * 2, effect.interval, color=colour, lw=2)
+            axis.plot(x + shift, effect.difference, "o", color=colour, label=label)
+    axis.set_xticks(range(len(shown)), list(shown))
     axis.set_ylabel("cosine − that of matched pairs")
     plots.legend(axis)
     return figure
@@ -288,10 +289,10 @@ def projection_figure(result: Representation, _study: "StudyResult") -> "Figure"
     figure, axes = plots.panels(1, 3, 2.9)
     for axis, (arm, points) in zip(axes, result.projection.points.items(), strict=True):
         for number, name in enumerate(names):
-            own = [point for point, label in zip(points, labels, strict=True) if label == name]
+            of_group = [point for point, label in zip(points, labels, strict=True) if label == name]
             *colours, other = plots.CATEGORIES
             colour = other if name == "other" else colours[number % len(colours)]
-            across, up = zip(*own, strict=True)
+            across, up = zip(*of_group, strict=True)
             axis.scatter(across, up, s=4, color=colour, label=name, lw=0)
         axis.set_xticks([])
         axis.set_yticks([])
@@ -342,9 +343,10 @@ of the queries.{% endif %}</caption>
 <tbody>
 {% for name, cosines in result.cosines.items() %}
 <tr><th class="group" colspan="5">{{ name }}: {{ pairs.of(name) | count }} pairs</th></tr>
-{% if cosines %}{% for arm, own in cosines.arms.items() %}
+{% if cosines %}{% for arm, cosine in cosines.arms.items() %}
 <tr><td>{{ arm }}</td>
-<td>{{ own.cosine | signed }}</td><td>{{ own.matched | signed }}</td><td>{{ own | effect }}</td>
+<td>{{ cosine.cosine | signed }}</td><td>{{ cosine.matched | signed }}</td>
+<td>{{ cosine | effect }}</td>
 <td>{% if arm != "joint" %}{{ cosines.joint_minus[arm] | effect }}{% endif %}</td></tr>
 {% endfor %}{% else %}
 <tr><td colspan="5">too few pairs to measure</td></tr>

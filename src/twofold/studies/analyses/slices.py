@@ -74,23 +74,27 @@ def _of_task(evidence: Evidence, task: Task) -> list[Slice]:
     tested = iter(
         CorrectedDifference.table([estimate for part in parts for estimate in part.estimates])
     )
-    drawn = _pooled(parts)
+    pooled_differences = _pooled(parts)
     return [
         Slice(
             **part.described,
             minus_plain=next(tested),
             minus_control=next(tested),
-            pooled_minus_plain=own,
+            pooled_minus_plain=pooled_difference,
         )
-        for part, own in zip(parts, drawn, strict=True)
+        for part, pooled_difference in zip(parts, pooled_differences, strict=True)
     ]
 
 
 def _pooled(parts: Sequence["_Part"]) -> list[Difference]:
     """Joint minus plain of each slice, shrunk towards the other slices of its slicing."""
-    by_slicing = (list(own) for _, own in groupby(parts, lambda part: part.described["slicing"]))
+    by_slicing = (
+        list(of_slicing) for _, of_slicing in groupby(parts, lambda part: part.described["slicing"])
+    )
     return [
-        estimate for own in by_slicing for estimate in pooled([part.estimates[0] for part in own])
+        estimate
+        for of_slicing in by_slicing
+        for estimate in pooled([part.estimates[0] for part in of_slicing])
     ]
 
 
@@ -104,10 +108,10 @@ def _of_folds(scores: Scores, seeds: int, task: Task) -> dict[str, Slicing]:
     labels = {name: [way.labels] for name, way in first.items()}
     for seed in range(1, seeds):
         dataset = folds.of(seed)
-        own = slicings(dataset, task, typical)
+        of_seed = slicings(dataset, task, typical)
         none = [""] * len(dataset.task(task).requests("test").requests)
         for name, of_folds in labels.items():
-            of_folds.append(own[name].labels if name in own else none)
+            of_folds.append(of_seed[name].labels if name in of_seed else none)
     return {name: Slicing(way.names, np.concatenate(labels[name])) for name, way in first.items()}
 
 
@@ -128,10 +132,10 @@ def _parts(scores: Scores, task: Task, name: str, slicing: Slicing) -> Iterable[
         clusters = scores.clusters(task)[chosen]
         if len(np.unique(clusters)) < _LEAST:
             continue
-        own = {role: matrix[:, chosen] for role, matrix in matrices.items()}
-        moments = Moments(list(own.values()), clusters)
+        in_slice = {role: matrix[:, chosen] for role, matrix in matrices.items()}
+        moments = Moments(list(in_slice.values()), clusters)
         described = {"slicing": name, "slice": label, "requests": int(chosen.sum())}
-        means = {role: float(np.nanmean(matrix)) for role, matrix in own.items()}
+        means = {role: float(np.nanmean(matrix)) for role, matrix in in_slice.items()}
         estimates = (moments.contrast((1, -1, 0)), moments.contrast((1, 0, -1)))
         yield _Part({**described, **means}, estimates)
 

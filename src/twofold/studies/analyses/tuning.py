@@ -78,12 +78,16 @@ class Tuning(Value):
     @property
     def frontiers(self) -> dict[str, list[RecipeTrial]]:
         """The trials of each joint arm with scores for both tasks, if their weights differ."""
-        known = {
-            arm: [trial for trial in own.last if len(trial.tasks) > 1]
-            for arm, own in self.arms.items()
+        of_both_tasks = {
+            arm: [trial for trial in of_arm.last if len(trial.tasks) > 1]
+            for arm, of_arm in self.arms.items()
             if arm.startswith("joint")
         }
-        return {arm: own for arm, own in known.items() if len({one.weights for one in own}) > 1}
+        return {
+            arm: trials
+            for arm, trials in of_both_tasks.items()
+            if len({trial.weights for trial in trials}) > 1
+        }
 
 
 def tuning(evidence: Evidence) -> Tuning | None:
@@ -112,8 +116,8 @@ def frontier(result: Tuning, study: "StudyResult") -> "Figure":
     for axis, (arm, trials) in zip(axes, drawn.items(), strict=False):
         shown = sorted({trial.weights for trial in trials})
         for colour, weights in zip(plots.CATEGORIES, shown, strict=False):
-            own = [trial.tasks for trial in trials if trial.weights == weights]
-            places = [[measured[task] for measured in own] for task in TASKS]
+            of_weights = [trial.tasks for trial in trials if trial.weights == weights]
+            places = [[measured[task] for measured in of_weights] for task in TASKS]
             axis.plot(*places, "o", color=colour, ms=6, label=weights)
         suffix = arm.removeprefix("joint")
         for task, line in zip(TASKS, (axis.axvline, axis.axhline), strict=True):
@@ -141,9 +145,9 @@ chosen. Validation is {{ study.stamp.selection }} for an arm of one task; for jo
 over the tasks of {{ study.stamp.selection }} divided by that of the task's own arm.</caption>
 <thead><tr><th class="text">recipe</th><th>steps</th><th>validation</th></tr></thead>
 <tbody>
-{% for arm, own in result.arms.items() %}
+{% for arm, tuning in result.arms.items() %}
 <tr><th class="group" colspan="3">{{ arm }}</th></tr>
-{% for trial in own.last %}
+{% for trial in tuning.last %}
 <tr><td class="text">
 {%- for key, value in trial.settings.items() %}{{ key | breakable }}={{ value | setting }}
 {{- "; " if not loop.last }}{% else %}the preset as it is

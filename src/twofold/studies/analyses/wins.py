@@ -124,14 +124,14 @@ def _linked(
     dataset: PreparedDataset, judged: JudgedRequests, pairs: Pairs, popularity: Ints
 ) -> tuple[Mask, Mask]:
     """Whether each request is linked, and whether it is linked by chance, (R,) each."""
-    known = pairs.known_only_to[other_task(judged.task)]
+    links = pairs.known_only_to[other_task(judged.task)]
     sources = _Sources(dataset)
     positions = dataset.catalog.positions
     items = np.arange(len(popularity))
     other = matched_pairs(np.stack([items, items], axis=1), popularity)[:, 0]
     linked = np.zeros((2, len(judged.requests)), dtype=bool)
     for row, request in enumerate(judged.requests):
-        joined = known[sources.of(request)]
+        joined = links[sources.of(request)]
         right = [positions[item_id] for item_id in judged.qrels[request.request_id]]
         linked[:, row] = [joined[:, targets].nnz > 0 for targets in (right, other[right])]
     return linked[0], linked[1]
@@ -153,10 +153,10 @@ class _Sources:
         if request.query is None:
             last = request.history[-_SOURCES:]
             return np.array([self._positions[item_id] for item_id in last], dtype=np.int64)
-        known = [w for w in words(query_key(request.query)) if w in self._queries]
-        if not known:
+        trained_words = [w for w in words(query_key(request.query)) if w in self._queries]
+        if not trained_words:
             return np.zeros(0, dtype=np.int64)
-        rarest = min(known, key=lambda word: (len(self._queries[word]), word))
+        rarest = min(trained_words, key=lambda word: (len(self._queries[word]), word))
         queries = self._queries[rarest][:_SOURCES]
         return np.concatenate([self._relevant[key] for key in queries])[:_SOURCES]
 
@@ -169,13 +169,13 @@ def _regression(
     """
     total, weight = _gain_by_item(dataset, judged, gain)
     asked, other = np.flatnonzero(weight), other_task(judged.task)
-    known = pairs.known_only_to[other]
+    links = pairs.known_only_to[other]
     columns = {
         **{
             f"log popularity in {task}": np.log1p(dataset.task(task).popularity)
             for task in dataset.tasks
         },
-        f"log pairs only in {other}": np.log1p(np.diff(known.indptr)),
+        f"log pairs only in {other}": np.log1p(np.diff(links.indptr)),
     }
     usable = {name: c[asked] for name, c in columns.items() if c[asked].std() > 0}
     if len(asked) <= 2 * (len(usable) + 1) or not usable:
@@ -238,9 +238,9 @@ all or nearly no requests are linked by chance, the table says nothing about H2.
 <thead><tr><th>joint against plain</th><th>requests</th><th>share linked</th><th>95 % interval</th>
 <th>linked by chance</th></tr></thead>
 <tbody>
-{% for task, own in result.items() %}
+{% for task, wins in result.items() %}
 <tr><th class="group" colspan="5">{{ task }}</th></tr>
-{% for name, cases in own.outcomes.items() %}
+{% for name, cases in wins.outcomes.items() %}
 <tr><td>{{ name }}</td><td>{{ cases.requests | count }}</td>
 {% if cases.requests %}<td>{{ cases.linked | number }}</td><td>{{ cases.interval | range }}</td>
 <td>{{ cases.by_chance | number }}</td>{% else %}<td></td><td></td><td></td>{% endif %}</tr>
@@ -257,9 +257,9 @@ the standardised logarithms in the first column; heteroscedasticity-robust inter
 Exploratory.</caption>
 <thead><tr><th>property of an item</th><th>coefficient</th><th>95 % interval</th></tr></thead>
 <tbody>
-{% for task, own in result.items() if own.regression %}
+{% for task, wins in result.items() if wins.regression %}
 <tr><th class="group" colspan="3">gain in {{ task }}</th></tr>
-{% for name, coefficient in own.regression.coefficients.items() %}
+{% for name, coefficient in wins.regression.coefficients.items() %}
 <tr><td>{{ name }}</td><td>{{ coefficient.value | signed }}</td>
 <td>{{ coefficient.interval | interval }}</td></tr>
 {% endfor %}{% endfor %}

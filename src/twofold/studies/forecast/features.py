@@ -148,9 +148,9 @@ class Probe:
         ]
         asked = _membership(histories, self._size)
         near = _scaled(asked @ self.near_in_histories)
-        own = near + _FURTHER * _scaled(near @ self.near_in_histories)
+        of_task = near + _FURTHER * _scaled(near @ self.near_in_histories)
         added = _scaled(asked @ self.near_in_queries) + _scaled(near @ self.near_in_queries)
-        return own, own + _FURTHER * self._known(added, "recommendation")
+        return of_task, of_task + _FURTHER * self._known(added, "recommendation")
 
     def _queries(self, judged: JudgedRequests) -> tuple[sp.csr_array, sp.csr_array]:
         """The same by the words of the query: their relevant items, and these items' neighbours."""
@@ -164,8 +164,10 @@ class Probe:
         )
         wanted = asked @ _unit_rows(self._wanted).T.tocsr()
         near = _scaled(wanted)
-        own = near + _FURTHER * _scaled(near @ self.near_in_queries)
-        return own, own + _FURTHER * self._known(_scaled(near @ self.near_in_histories), "search")
+        of_task = near + _FURTHER * _scaled(near @ self.near_in_queries)
+        return of_task, of_task + _FURTHER * self._known(
+            _scaled(near @ self.near_in_histories), "search"
+        )
 
     def _known(self, scores: sp.csr_array, task: Task) -> sp.csr_array:
         """The scores with a lower weight for items that are not targets of the task."""
@@ -191,8 +193,8 @@ class Probe:
     @cached_property
     def _columns(self) -> dict[str, int]:
         """The number of each word."""
-        known = {word for texts, _ in self._documents for word in texts}
-        return {word: n for n, word in enumerate(sorted(known))}
+        vocabulary = {word for texts, _ in self._documents for word in texts}
+        return {word: n for n, word in enumerate(sorted(vocabulary))}
 
     @cached_property
     def _documents(self) -> Sequence[tuple[set[str], Ints]]:

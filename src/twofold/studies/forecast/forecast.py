@@ -123,9 +123,9 @@ def _percent(share: float) -> str:
 def report_forecast(dataset: PreparedDataset) -> Expectation | None:
     """The forecasts for each task, from behaviour and, if there is item text, with it; None if the
     data are too large or too small for a forecast."""
-    made: Expectation | None = dataset.cached(("forecast",), lambda: _expectation(dataset))
+    expectation: Expectation | None = dataset.cached(("forecast",), lambda: _expectation(dataset))
     dataset.clear_cached("probe")  # tens of MB
-    return made
+    return expectation
 
 
 def _expectation(dataset: PreparedDataset) -> Expectation | None:
@@ -137,13 +137,13 @@ def _expectation(dataset: PreparedDataset) -> Expectation | None:
         Expected(
             task=task,
             text=kind,
-            helps=made.chances["helps"],
-            neither=made.chances["neither"],
-            hurts=made.chances["hurts"],
-            beyond=made.beyond,
+            helps=forecast.chances["helps"],
+            neither=forecast.chances["neither"],
+            hurts=forecast.chances["hurts"],
+            beyond=forecast.beyond,
         )
         for kind, text in kinds
-        for task, made in forecasts(dataset, text=text).items()
+        for task, forecast in forecasts(dataset, text=text).items()
     ]
     return Expectation(expected=expected, worth=coefficients().worth) if expected else None
 

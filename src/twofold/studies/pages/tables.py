@@ -51,9 +51,9 @@ def study_tables(result: StudyResult) -> list[Table]:
     """The verdicts, every arm and baseline, and the tables of each analysis."""
     tables = [_verdicts(result), *(_arms(result, task) for task in result.tasks)]
     for analysis in analyses.ANALYSES:
-        own = result.of(analysis.name)
-        if own is not None:
-            tables += analysis.tables(own, result)
+        of_analysis = result.of(analysis.name)
+        if of_analysis is not None:
+            tables += analysis.tables(of_analysis, result)
     return tables
 
 
@@ -166,7 +166,7 @@ def _scores(scores: pl.DataFrame, arm: str, task: str, measure: str, folded: boo
     """
     chosen = scores.filter(arm=arm, task=task, measure=measure).sort("seed", "request_id")
     by_seed = chosen.partition_by("seed", maintain_order=True)
-    values = [own["value"].to_numpy() for own in by_seed]
-    asked = [own["request_id"] for own in (by_seed if folded else by_seed[:1])]
+    values = [of_seed["value"].to_numpy() for of_seed in by_seed]
+    asked = [of_seed["request_id"] for of_seed in (by_seed if folded else by_seed[:1])]
     clusters = np.unique(pl.concat(asked).to_numpy(), return_inverse=True)[1]
     return _Scores(side_by_side(values) if folded else np.stack(values), clusters)

@@ -65,7 +65,7 @@ def conditions_of(
             arms=arms,
             folder=replace(folder, trained_as=suffix, evaluated_as=suffix),
             transfer=replace(folder, trained_as=suffix, evaluated_as=SUFFIXES[text])
-            if any(own.question == "transfer" for own in questions.asked)
+            if any(asked.question == "transfer" for asked in questions.asked)
             else None,
             training=training.model_copy(update=settings_of(text, dataset, training)),
         )

@@ -49,8 +49,8 @@ class SavedPlan:
                 f"{file.parent}: was begun by another command, or by an older version of twofold "
                 f"({file.name} lacks {missing}); continue it with that one, or give another folder"
             )
-        known = {name: content[name] for name in names}
-        return cls(**{**known, "training": full_settings(known["training"])})
+        values = {name: content[name] for name in names}
+        return cls(**{**values, "training": full_settings(values["training"])})
 
 
 def begin(folder: StudyFolder, plan: SavedPlan, resume: bool) -> None:

@@ -107,7 +107,7 @@ def questions_of(
             "--text without: semantic IDs are made of item texts; ask with --text with, or train "
             "with --set identifiers=atomic"
         )
-    transfer = [StudyQuestion("transfer", own) for own in reversed(texts)]
+    transfer = [StudyQuestion("transfer", condition) for condition in reversed(texts)]
     replace = [StudyQuestion("replace", texts[0])]
     chosen = {"transfer": transfer, "replace": replace, "both": transfer + replace}[question]
     needed = texts if question != "replace" else texts[:1]

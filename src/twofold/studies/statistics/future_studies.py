@@ -95,13 +95,13 @@ class Pilot:
         centred = stacked - stacked.mean(axis=1, keepdims=True)
         squares = float(((centred - centred.mean(axis=0)) ** 2).sum())
         apart = float(np.trace(interaction) - interaction.mean() * arms) / (arms - 1)
-        known = (squares, (arms - 1) * (seeds - 1), max(0.0, apart))
+        evidence = (squares, (arms - 1) * (seeds - 1), max(0.0, apart))
         requests = moments.request_covariance - interaction / seeds
         return cls(
             means=moments.means,
             requests=requests,
             interaction=interaction,
-            seed_variances=_possible_variances(usual, *known),
+            seed_variances=_possible_variances(usual, *evidence),
             seeds=seeds,
             request_degrees=moments.request_degrees,
         )
@@ -182,9 +182,9 @@ class FutureStudies:
         verdicts = np.full(self._draws, _UNDECIDED)
         trained = np.full(self._draws, looks[-1])
         for look, at in zip(looks, levels, strict=True):
-            given = self._verdicts(seed_means[..., :look], times, at)
-            new = (verdicts == _UNDECIDED) & (given != _UNDECIDED)
-            verdicts[new], trained[new] = given[new], look
+            decided = self._verdicts(seed_means[..., :look], times, at)
+            new = (verdicts == _UNDECIDED) & (decided != _UNDECIDED)
+            verdicts[new], trained[new] = decided[new], look
         return Chances(
             helps=float((verdicts == _HELPS).mean()),
             hurts=float((verdicts == _HURTS).mean()),

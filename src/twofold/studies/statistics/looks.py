@@ -77,8 +77,8 @@ def looks_end(
     if end is None and len(taken) > 1:
         end = planned_looks(taken)[-1]
     if end is None:
-        own = sorted({*taken, seeds})
-        return max_seeds or (planned_looks(own)[-1] if len(own) > 1 else None)
+        so_far = sorted({*taken, seeds})
+        return max_seeds or (planned_looks(so_far)[-1] if len(so_far) > 1 else None)
     if (requested := max_seeds or seeds) > end:
         raise InputError(
             f"--{'max-' if max_seeds else ''}seeds {requested}: the interim looks of this study "
@@ -101,9 +101,9 @@ def looks_at(
         end: the result of `looks_end`.
     """
     if max_seeds is None or end is None:
-        own = [*(look for look in taken if look < seeds), seeds]
+        so_far = [*(look for look in taken if look < seeds), seeds]
         rest = () if end is None else (*(look for look in LOOKS if seeds < look < end), end)
-        yield Looks(seeds, own, sorted({*own, *rest}) if rest else None, seeds)
+        yield Looks(seeds, so_far, sorted({*so_far, *rest}) if rest else None, seeds)
         return
     last_taken = taken[-1] if taken else 0
     most = max(max_seeds, last_taken)

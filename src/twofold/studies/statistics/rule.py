@@ -66,7 +66,7 @@ class Levels:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ContrastTest:
     """The result of the test of both contrasts.
 
     Attributes:
@@ -78,7 +78,7 @@ class Found:
     above: bool
 
     @classmethod
-    def of(cls, pair: Pair) -> "Found":
+    def of(cls, pair: Pair) -> "ContrastTest":
         above = max(estimate.p_above for estimate in pair.values())
         below = max(estimate.p_below for estimate in pair.values())
         return cls(min(1.0, 2 * min(above, below)), above < below)
@@ -114,7 +114,7 @@ def p_not_worse(moments: Moments, margin: float) -> float:
 
 
 def adjusted(
-    primary: Mapping[Task, Found], top: Mapping[Task, Found]
+    primary: Mapping[Task, ContrastTest], top: Mapping[Task, ContrastTest]
 ) -> tuple[dict[Task, float], dict[Task, float]]:
     """Adjusted p-values in the primary measure and at the top, by task."""
     weights = [PRIMARY_WEIGHT if task in top else 1.0 for task in primary]

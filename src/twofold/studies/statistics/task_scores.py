@@ -133,12 +133,12 @@ def _why_too_few(scores: TaskScores) -> str | None:
             f"{FEWEST_CLUSTERS} that are independent"
         )
     arms = [_present(arm) for arm in scores.arms]
-    found = np.any([arm.any(axis=0) for arm in arms], axis=0)
-    clusters_found = len(np.unique(scores.clusters[found]))
-    if clusters_found < FEWEST_FOUND:
+    retrieved = np.any([arm.any(axis=0) for arm in arms], axis=0)
+    clusters_retrieved = len(np.unique(scores.clusters[retrieved]))
+    if clusters_retrieved < FEWEST_FOUND:
         return (
-            f"the arms retrieve relevant items for only {clusters_found} of {clusters} test users "
-            f"or queries; a verdict needs at least {FEWEST_FOUND}"
+            f"the arms retrieve relevant items for only {clusters_retrieved} of {clusters} test "
+            f"users or queries; a verdict needs at least {FEWEST_FOUND}"
         )
     if not np.ptp(np.concatenate(arms), axis=0).any():
         return "every arm has the same score on every request"

@@ -111,7 +111,7 @@ class SeedTrainings:
         if len(arm.tasks) == 1:
             return {}
         plain = [other for other in arms_before(arm, self.outputs.arms) if is_plain(other)]
-        return {str(own.tasks[0]): self.outputs.stamp(own.name).best_value for own in plain}
+        return {str(other.tasks[0]): self.outputs.stamp(other.name).best_value for other in plain}
 
     def _is_scored_by_checkpoint(self, arm: Arm) -> bool:
         """Whether each task is scored at its own best checkpoint, from the training state."""

@@ -48,11 +48,11 @@ class LocalExecutor:
         if workers is None and device != "cpu":
             workers = 1
         total = torch.get_num_threads()
-        own = threads or max(1, total // (workers or min(units, total)))
+        each = threads or max(1, total // (workers or min(units, total)))
         if workers is None:
             room = free_memory() // worker_memory(dataset)
-            workers = max(1, min(units, total // own, room))
-        return Resources(workers, own)
+            workers = max(1, min(units, total // each, room))
+        return Resources(workers, each)
 
     @contextlib.contextmanager
     def pool(self, context: StudyContext, resources: Resources) -> Iterator[Pool]:
@@ -75,9 +75,9 @@ def free_memory() -> int:
         line = next(line for line in lines if line.startswith("MemAvailable:"))
         free.append(1024 * int(line.split()[1]))
     with contextlib.suppress(OSError, ValueError):  # a container with its own limit
-        own = Path("/sys/fs/cgroup")
-        limit = int((own / "memory.max").read_text())
-        free.append(limit - int((own / "memory.current").read_text()))
+        cgroup = Path("/sys/fs/cgroup")
+        limit = int((cgroup / "memory.max").read_text())
+        free.append(limit - int((cgroup / "memory.current").read_text()))
     return max(0, min(free))
 
 
@@ -120,7 +120,7 @@ class ProcessPool:
 
     def finished(self) -> tuple[Unit, Any]:
         while True:
-            by_connection = {own.connection: own for own in self._workers if own.unit}
+            by_connection = {worker.connection: worker for worker in self._workers if worker.unit}
             for connection in wait(list(by_connection)):
                 assert isinstance(connection, Connection)
                 worker = by_connection[connection]

@@ -81,10 +81,10 @@ def append_by(
     order = np.argsort(numbers.astype(np.uint16), kind="stable")  # by counting
     rows, numbers = rows[order], numbers[order]
     first = np.flatnonzero(np.diff(numbers, prepend=numbers[0] + 1))
-    for number, own in zip(numbers[first].tolist(), np.split(rows, first[1:]), strict=True):
+    for number, group in zip(numbers[first].tolist(), np.split(rows, first[1:]), strict=True):
         # One open file at a time: a process may not open thousands.
         with path(number).open("ab") as file:
-            own.tofile(file)
+            group.tofile(file)
 
 
 class TemporaryFolder:

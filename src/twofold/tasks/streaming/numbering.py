@@ -54,8 +54,8 @@ class Numbering:
         """
         numbers = self._find(_hash(texts))
         numbers[texts.is_null().to_numpy()] = -1
-        known = np.flatnonzero(numbers >= 0)
-        self._checked(numbers[known], texts.gather(known))
+        matched = np.flatnonzero(numbers >= 0)
+        self._checked(numbers[matched], texts.gather(matched))
         return numbers
 
     def _find(self, hashes: Hashes) -> Ints:

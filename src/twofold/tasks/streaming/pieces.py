@@ -62,8 +62,8 @@ class Pieces(ABC):
         numbers = np.flatnonzero(np.diff(borders)).tolist()
         parts = []
         for number, table in zip(numbers, self._tables(numbers), strict=True):
-            own = chosen[borders[number] : borders[number + 1]] - self.starts[number]
-            parts.append(table.rows[own])
+            offsets = chosen[borders[number] : borders[number + 1]] - self.starts[number]
+            parts.append(table.rows[offsets])
         lines = pl.Series(chosen + self._first_line, dtype=pl.UInt32)
         return Table(self.path, pl.concat(parts), lines=lines)
 

@@ -121,11 +121,11 @@ class StreamedQueries:
         if self.times.first is None:
             first = self.queries.select("query_id").head(1).collect().item()
             return [*self.notes, untimed_note(len(times), first, every=True)]
-        made = split_by_cutoff(pl.Series(times), cutoff)
+        split = split_by_cutoff(pl.Series(times), cutoff)
         parts = pl.DataFrame({"timestamp": times}).iter_slices(files.PIECE)
-        splits = [split_numbers(part.select(made).to_series()) for part in parts]
+        splits = [split_numbers(part.select(split).to_series()) for part in parts]
         self.judged = replace(self.judged, splits=np.concatenate(splits))
-        self.queries = self.queries.with_columns(split=made)
+        self.queries = self.queries.with_columns(split=split)
         return self.notes
 
     def _read_queries(self) -> Digests:
@@ -136,8 +136,8 @@ class StreamedQueries:
             keys_of = [query_key(text) for text in rows["text"]]
             rows = rows.with_columns(key=pl.Series(keys_of, dtype=pl.String))
             if rows["split"].null_count():
-                made = pl.Series(map(hash_split, keys_of), dtype=pl.String)
-                rows = rows.with_columns(split=made)
+                split = pl.Series(map(hash_split, keys_of), dtype=pl.String)
+                rows = rows.with_columns(split=split)
             users = self._histories.add(rows, start)
             self._users.write(users)
             self._seconds.write(times_of(rows["timestamp"]))
@@ -158,8 +158,8 @@ class StreamedQueries:
         if "timestamp" in table.rows.columns and not self.times.add(times, start):
             raise NotStreamableError("queries: a timestamp needs a note, or has another form")
         rows, notes = read_queries(table, times)
-        given = rows["split"].null_count()
-        self._given |= {given < rows.height, given == 0}
+        without_split = rows["split"].null_count()
+        self._given |= {without_split < rows.height, without_split == 0}
         if len(self._given) > 1:
             raise NotStreamableError("queries: some name a split, and others do not")
         # A note on a column that is not read does not depend on the rows.
@@ -241,9 +241,9 @@ class StreamedQueries:
         done = 0
         starts = self._pieces.starts
         for start, end in with_progress(pairwise(starts), "texts of queries", len(starts) - 1):
-            path, own = self._piece("queries", start), judged[start:end]
-            if not own.all():
-                pl.read_parquet(path, glob=False).filter(pl.Series(own)).write_parquet(path)
+            path, kept = self._piece("queries", start), judged[start:end]
+            if not kept.all():
+                pl.read_parquet(path, glob=False).filter(pl.Series(kept)).write_parquet(path)
             rows = pl.read_parquet(path, columns=["text"], glob=False)["text"]
             new = rows.filter(pl.Series(is_first[done : done + len(rows)]))
             done += len(rows)
@@ -285,8 +285,8 @@ class _Histories:
         stranger = named & (users < 0)
         if stranger.any():
             table = Table(Path(), queries)
-            known = self._events.users.texts
-            require_same_fractions(table, "user_id", known, "interactions")
+            user_ids = self._events.users.texts
+            require_same_fractions(table, "user_id", user_ids, "interactions")
         times = times_of(queries["timestamp"])
         untimed = (users >= 0) & np.isnan(times)
         timed = (users >= 0) & ~untimed

@@ -122,20 +122,22 @@ def recipes_of(
         number: the largest number of recipes to return.
         space: the recipes to choose from; by default those of the arm's tasks.
     """
-    given = config.model_fields_set | dict(arm.settings).keys()
+    fixed = config.model_fields_set | dict(arm.settings).keys()
     suitable: list[Recipe] = []
     for recipe in space or SPACES[tuple(task for task in TASKS if task in arm.tasks)]:
-        own = {key: value for key, value in recipe.items() if key not in given}
-        if "learning_rate" in given and "learning_rate" in recipe and "weight_decay" in own:
+        changes = {key: value for key, value in recipe.items() if key not in fixed}
+        if "learning_rate" in fixed and "learning_rate" in recipe and "weight_decay" in changes:
             # The decay in a step is the product of the two.
-            own["weight_decay"] *= recipe["learning_rate"] / _given(config, arm, "learning_rate")
+            changes["weight_decay"] *= recipe["learning_rate"] / _given(
+                config, arm, "learning_rate"
+            )
         if config.item_texts == "none" or not any(dataset.catalog.texts):
-            if own.get("item_init") == "text" or "item_text_queries" in own:
+            if changes.get("item_init") == "text" or "item_text_queries" in changes:
                 continue
-            if own.get("item_init") == "factors":
-                del own["item_init"]  # without texts, the fixed recipe uses factors as well
-        if own not in suitable:
-            suitable.append(own)
+            if changes.get("item_init") == "factors":
+                del changes["item_init"]  # without texts, the fixed recipe uses factors as well
+        if changes not in suitable:
+            suitable.append(changes)
     return suitable[:number]
 
 
