@@ -43,7 +43,7 @@ def test_light_parts_load_no_torch(module: str) -> None:
 
 
 def test_every_public_name_does_its_job(tmp_path: Path) -> None:
-    dataset = twofold.load_dataset("simulate:catalog")
+    dataset = twofold.load_dataset("simulate:catalog:films=60,users=80,queries=120")
     config = twofold.resolve_config(
         "quick", backbone="decoder:tiny", max_steps=6, text_vocab_size=300
     )
