@@ -5,6 +5,7 @@ Every process has one thread; the model and the data are tiny.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -58,6 +59,24 @@ def alone(
     out = tmp_path_factory.mktemp("alone") / "model"
     train(catalog, "joint", out=out, config=plain, device="cpu")
     return out
+
+
+@pytest.fixture(scope="module")
+def sampled(plain: TrainingConfig) -> TrainingConfig:
+    """With a sampled softmax, whose gradients are sparse."""
+    return plain.model_copy(update={"full_softmax_max_codes": 0, "num_negatives": 20})
+
+
+@pytest.fixture(scope="module")
+def stopped(
+    prepared: Path, sampled: TrainingConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A training in two processes that were stopped after ten steps, and in `log` what they read;
+    a test takes a copy."""
+    folder = tmp_path_factory.mktemp("stopped")
+    torchrun(folder / "log", command(prepared, folder / "model", sampled), UNTIL="10")
+    assert not (folder / "model").exists()
+    return folder
 
 
 def command(prepared: Path, out: Path, config: TrainingConfig, *more: str) -> list[str]:
@@ -132,15 +151,17 @@ def test_two_processes_have_the_numbers_of_one(
 
 
 def test_two_then_one_then_two_processes_read_each_example_once_an_epoch(
-    catalog: PreparedDataset, prepared: Path, plain: TrainingConfig, tmp_path: Path
+    catalog: PreparedDataset,
+    prepared: Path,
+    sampled: TrainingConfig,
+    stopped: Path,
+    tmp_path: Path,
 ) -> None:
-    """With a sampled softmax, whose gradients are sparse."""
-    sampled = plain.model_copy(update={"full_softmax_max_codes": 0, "num_negatives": 20})
-    alone, log, out = tmp_path / "alone", tmp_path / "log", tmp_path / "model"
+    alone, folder = tmp_path / "alone", tmp_path / "stopped"
     train(catalog, "joint", out=alone, config=sampled, device="cpu")
+    shutil.copytree(stopped, folder)
+    log, out = folder / "log", folder / "model"
     given = command(prepared, out, sampled, "--resume")
-    torchrun(log, given, UNTIL="10")
-    assert not out.exists()
     subprocess.run([sys.executable, *given], env=environment(log, UNTIL="18"), check=True)
     torchrun(log, given)
     stamp = stamp_of(out)
@@ -181,15 +202,16 @@ def test_a_killed_process_comes_back_and_the_bits_are_those_of_a_run_without_it(
 
 
 def test_a_restart_does_not_continue_a_training_that_the_first_attempt_refused(
-    prepared: Path, plain: TrainingConfig, tmp_path: Path
+    prepared: Path, sampled: TrainingConfig, stopped: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "model"
-    given = command(prepared, out, plain)
-    torchrun(tmp_path / "log", given, UNTIL="10")
+    folder = tmp_path / "stopped"
+    shutil.copytree(stopped, folder)
+    out = folder / "model"
+    given = command(prepared, out, sampled)
     before = sorted(path.name for path in state_folder(out).iterdir())
     refused = subprocess.run(
         [*TORCHRUN, "--nproc-per-node", "2", "--max-restarts", "1", *given],
-        env=environment(tmp_path / "log"),
+        env=environment(folder / "log"),
         capture_output=True,
         text=True,
         timeout=300,
