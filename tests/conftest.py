@@ -15,6 +15,7 @@ from twofold.data.simulators.catalog import catalog as simulated_catalog
 from twofold.data.validation import validate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
+from twofold.tasks.storage import save_dataset
 
 # A test says what is right, not how fast it is on a machine that others use.
 hypothesis.settings.register_profile(
@@ -66,3 +67,11 @@ def catalog() -> PreparedDataset:
     frames = simulated_catalog(films=60, users=80, queries=120)
     tables = {name: [Table(Path(f"{name}.csv"), rows)] for name, rows in frames.items()}
     return split_dataset(validate(tables), "simulate:catalog")
+
+
+@pytest.fixture(scope="session")
+def prepared(catalog: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small film catalog, which no test changes."""
+    folder = tmp_path_factory.mktemp("prepared") / "dataset"
+    save_dataset(catalog, folder)
+    return folder

@@ -16,8 +16,7 @@ from twofold import artifact
 from twofold.cluster.connection import connected
 from twofold.cluster.train import _worker, train_on_ray
 from twofold.records import InputError
-from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.storage import load_dataset, save_dataset
+from twofold.tasks.storage import load_dataset
 from twofold.training import loop
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
@@ -56,13 +55,6 @@ def trained(prepared: Path, out: Path, config: TrainingConfig) -> None:
             processes=processes,
         )  # fmt: skip
     print("trained by", processes.rank)
-
-
-@pytest.fixture(scope="module")
-def prepared(catalog: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "prepared"
-    save_dataset(catalog, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

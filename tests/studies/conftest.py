@@ -12,8 +12,6 @@ import pytest
 
 from twofold.studies.folder import StudyFolder
 from twofold.studies.result import StudyResult, load_result
-from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.storage import save_dataset
 
 SETTINGS = [
     "backbone=decoder:tiny",
@@ -41,13 +39,6 @@ def study_command(dataset: Path, out: Path) -> list[str]:
     """The same in a process of its own, which can be killed."""
     command = [sys.executable, "-c", "from twofold.cli import main; main()"]
     return command + study_arguments(dataset, out)
-
-
-@pytest.fixture(scope="session")
-def prepared(catalog: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("prepared") / "dataset"
-    save_dataset(catalog, out)
-    return out
 
 
 @pytest.fixture(scope="session")

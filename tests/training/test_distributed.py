@@ -24,7 +24,6 @@ from twofold import artifact
 from twofold.cluster.processes import is_launched, joined
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
-from twofold.tasks.storage import save_dataset
 from twofold.training.config import TrainingConfig
 from twofold.training.state import ALONE, Processes, state_folder
 from twofold.training.train import train
@@ -41,14 +40,6 @@ TOLERANCE = 1e-5
 def plain(quick_config: TrainingConfig) -> TrainingConfig:
     """Without dropout, whose draws depend on the world size."""
     return quick_config.model_copy(update={"dropout": 0.0, "max_steps": STEPS})
-
-
-@pytest.fixture(scope="module")
-def prepared(catalog: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset as a folder."""
-    folder = tmp_path_factory.mktemp("data") / "prepared"
-    save_dataset(catalog, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
