@@ -58,7 +58,7 @@ class StudyFolder:
     def evaluations(self, arm: str) -> list[Path]:
         """The folders of all finished evaluations of an arm, by the names of its seeds."""
         folder = self.evaluation(arm, 0).parent
-        return sorted(place.parent for place in folder.glob(f"seed-*/{artifact.MANIFEST}"))
+        return sorted(manifest.parent for manifest in folder.glob(f"seed-*/{artifact.MANIFEST}"))
 
     def baseline(self, task: Task, name: str, seed: int = 0) -> Path:
         """The folder of one baseline's evaluation, on the fold of a seed."""
@@ -66,8 +66,8 @@ class StudyFolder:
 
     def baselines(self) -> Iterator[tuple[Task, Path]]:
         """The task and the folder of every baseline's evaluation, in the order of their names."""
-        for place in sorted(self._baselines(0).glob("*/*")):
-            yield place.parent.name, place  # type: ignore[misc]  # made by `baseline`
+        for evaluation in sorted(self._baselines(0).glob("*/*")):
+            yield evaluation.parent.name, evaluation  # type: ignore[misc]  # made by `baseline`
 
     def level(self, parameter: str, value: float) -> "StudyFolder":
         """The models and evaluations of one level of a simulation."""

@@ -76,10 +76,10 @@ class Scores:
                 for task in arm.judged:
                     of_task = frame.filter(pl.col("task") == task, pl.col("measure") == str(TOP))
                     if of_task["request_id"].to_list() != list(self._request_ids(task, seed)):
-                        place = self._folder.evaluation(arm.name, seed)
+                        evaluation = self._folder.evaluation(arm.name, seed)
                         raise InputError(
-                            f"{place}: has scores of other requests of {task} than the dataset; "
-                            f"remove it, and run the command again with --resume"
+                            f"{evaluation}: has scores of other requests of {task} than the "
+                            f"dataset; remove it, and run the command again with --resume"
                         )
 
     def _request_ids(self, task: Task, seed: int) -> Sequence[str]:
@@ -181,9 +181,9 @@ class Scores:
         With folds, a slow baseline may be evaluated on the first fold only; its numbers are then
         those of that fold."""
         means: dict[str, dict[str, dict[str, Mean | Difference]]] = {}
-        for task, place in self._folder.baselines():
-            stamp = artifact.load(place, EVALUATION)["config"]["stamp"]
-            frames = self._of_folds(task, place)
+        for task, first_fold in self._folder.baselines():
+            stamp = artifact.load(first_fold, EVALUATION)["config"]["stamp"]
+            frames = self._of_folds(task, first_fold)
             scores = {
                 str(m): side_by_side([_column(frame, task, str(m)) for frame in frames])
                 for m in MEASURES
@@ -203,13 +203,13 @@ class Scores:
             }
         return means
 
-    def _of_folds(self, task: Task, place: Path) -> list[pl.DataFrame]:
+    def _of_folds(self, task: Task, first_fold: Path) -> list[pl.DataFrame]:
         """The scores of a baseline on the fold of every seed, or on the first fold only if it was
         not evaluated on the others."""
         seeds = range(1, len(self._requests[task]))
-        others = [self._folder.baseline(task, place.name, seed) for seed in seeds]
+        others = [self._folder.baseline(task, first_fold.name, seed) for seed in seeds]
         available = others if all(artifact.is_complete(other) for other in others) else []
-        return [_scored(evaluation) for evaluation in (place, *available)]
+        return [_scored(evaluation) for evaluation in (first_fold, *available)]
 
     def per_request(self) -> pl.DataFrame:
         """Columns arm, seed, task, request_id, measure, value."""
@@ -261,9 +261,9 @@ def rise(stamp: Stamp, task: Task, at_own_best: bool = False) -> float:
     return best / max(early) - 1 if max(early) > 0 else float(best > 0)
 
 
-def _scored(place: Path) -> pl.DataFrame:
-    artifact.load(place, EVALUATION)
-    return pl.read_parquet(place / "per_request.parquet", glob=False)
+def _scored(evaluation: Path) -> pl.DataFrame:
+    artifact.load(evaluation, EVALUATION)
+    return pl.read_parquet(evaluation / "per_request.parquet", glob=False)
 
 
 def _column(frame: pl.DataFrame, task: Task, measure: str) -> Floats:

@@ -52,12 +52,12 @@ def _effects(answers: Sequence[Answer]) -> list[str]:
     for answer in answers:
         effects = []
         for word in ("helps", "hurts"):
-            tasks = [task for task, one in answer.verdicts.items() if one.verdict == word]
+            tasks = [task for task, judged in answer.verdicts.items() if judged.verdict == word]
             if tasks:
                 effects.append(f"{word} {_listed(tasks)}")
         if effects:
             sentences.append(f"{_models(answer)}, learning the other task {_listed(effects)}.")
-    sentences += [place for answer in answers for place in _places(answer)]
+    sentences += [sentence for answer in answers for sentence in _places(answer)]
     if answers and not sentences:
         sentences.append(_without_effect(answers))
     return sentences
@@ -65,7 +65,7 @@ def _effects(answers: Sequence[Answer]) -> list[str]:
 
 def _without_effect(answers: Sequence[Answer]) -> str:
     """What is known if no verdict names an effect."""
-    verdicts = {one.verdict for answer in answers for one in answer.verdicts.values()}
+    verdicts = {judged.verdict for answer in answers for judged in answer.verdicts.values()}
     if verdicts == {"no material difference"}:
         return "Learning the other task makes no material difference."
     if verdicts == {"not enough data"}:
@@ -99,8 +99,8 @@ _WORSE = ("hurts", "only deeper", "only at the top")
 
 def _models_to_serve(answer: Answer) -> str:
     """Which models to serve, by the verdicts on *replace*."""
-    served = [task for task, one in answer.verdicts.items() if one.verdict in _SERVED]
-    worse = [task for task, one in answer.verdicts.items() if one.verdict in _WORSE]
+    served = [task for task, judged in answer.verdicts.items() if judged.verdict in _SERVED]
+    worse = [task for task, judged in answer.verdicts.items() if judged.verdict in _WORSE]
     if len(served) == len(answer.verdicts):
         return "Serve both tasks with one joint model."
     if served:

@@ -71,8 +71,8 @@ def require_space(
             config = condition.training.model_copy(update=dict(arm.settings))
             if config.identifiers != "atomic" or not is_fresh(config.backbone):
                 continue
-            places = [condition.folder.model(arm.name, seed) for seed in range(seeds)]
-            missing = sum(not artifact.is_complete(place) for place in places)
+            models = [condition.folder.model(arm.name, seed) for seed in range(seeds)]
+            missing = sum(not artifact.is_complete(model) for model in models)
             sizes += [_FLOAT * items * width_of(config.backbone)] * missing
     free = artifact.free_space(folder.path)
     if free < sum(sizes):

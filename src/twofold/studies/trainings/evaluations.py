@@ -55,8 +55,12 @@ def score_for_transfer(
 def _merged(evaluations: Sequence[Evaluation]) -> Evaluation:
     """One evaluation of several, each of another task."""
     return Evaluation(
-        scores=pl.concat(one.scores for one in evaluations),
-        runs={task: run for one in evaluations for task, run in one.runs.items()},
-        qrels={task: qrels for one in evaluations for task, qrels in one.qrels.items()},
-        unanswered={task: n for one in evaluations for task, n in one.unanswered.items()},
+        scores=pl.concat(evaluation.scores for evaluation in evaluations),
+        runs={task: run for evaluation in evaluations for task, run in evaluation.runs.items()},
+        qrels={
+            task: qrels for evaluation in evaluations for task, qrels in evaluation.qrels.items()
+        },
+        unanswered={
+            task: n for evaluation in evaluations for task, n in evaluation.unanswered.items()
+        },
     )

@@ -71,7 +71,7 @@ class SeedTrainings:
         return max(steps, of_tokens, self.outputs.stamp(arm.tasks[0]).steps)
 
     def _train_and_score(self, arm: Arm, steps: int | None) -> None:
-        """Score a trained arm as it would be deployed, and for the question *transfer*."""
+        """Train an arm, and score it as it would be deployed and for the question *transfer*."""
         start, outputs = time.monotonic(), self.outputs
         retriever = self._train(arm, steps)
         if outputs.transfer != outputs.folder:
