@@ -17,11 +17,11 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> l
     """
     shares = np.ones(len(p_values)) if weights is None else np.asarray(weights, dtype=np.float64)
     adjusted = [0.0] * len(p_values)
-    largest, left = 0.0, float(shares.sum())
-    for place in sorted(range(len(p_values)), key=lambda n: p_values[n] / shares[n]):
-        largest = max(largest, min(1.0, p_values[place] * left / float(shares[place])))
-        adjusted[place] = largest
-        left = max(left - float(shares[place]), 0.0)
+    largest, remaining = 0.0, float(shares.sum())
+    for number in sorted(range(len(p_values)), key=lambda n: p_values[n] / shares[n]):
+        largest = max(largest, min(1.0, p_values[number] * remaining / float(shares[number])))
+        adjusted[number] = largest
+        remaining = max(remaining - float(shares[number]), 0.0)
     return adjusted
 
 

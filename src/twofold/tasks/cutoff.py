@@ -94,7 +94,7 @@ def unused_events(parts: Iterable[pl.DataFrame], cutoff: float) -> list[Note]:
             of a user are in one part.
         cutoff: the result of `read_cutoff`.
     """
-    found, given, seconds = [], 0, 0
+    by_part, given, seconds = [], 0, 0
     early = (pl.col("timestamp") < cutoff).any().over("user_id")
     for events in parts:
         given += events.height
@@ -102,9 +102,9 @@ def unused_events(parts: Iterable[pl.DataFrame], cutoff: float) -> list[Note]:
         unused = events.with_columns(early=early).filter(pl.col("split").is_null())
         users = pl.col("user_id").n_unique().alias("users")
         first = pl.first("user_id", "item_id")
-        found.append(unused.group_by("early").agg(first, pl.len().alias("events"), users))
+        by_part.append(unused.group_by("early").agg(first, pl.len().alias("events"), users))
     when = readable(cutoff, given > 0 and seconds / given >= ARE_TIMES)
-    reasons = pl.concat(found).group_by("early", maintain_order=True)
+    reasons = pl.concat(by_part).group_by("early", maintain_order=True)
     total = reasons.agg(pl.first("user_id", "item_id"), pl.sum("events", "users"))
     notes = []
     for had_early, user, item, count, users in total.sort("early", descending=True).iter_rows():

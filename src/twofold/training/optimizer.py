@@ -76,12 +76,12 @@ class RowWiseAdamW:
         self.average = table.detach().clone() if averaging else None
         self._weight_decay = weight_decay
         self._power = 1 / averaging if averaging else 0.0
-        rows, place = len(table), table.device
+        rows, device = len(table), table.device
         self.state = {
-            "second": torch.zeros(rows, device=place),
-            "steps": torch.zeros(rows, device=place),
-            "log_decay": torch.zeros(rows, dtype=torch.float64, device=place),
-            "mean": torch.zeros(rows, dtype=torch.float64, device=place),
+            "second": torch.zeros(rows, device=device),
+            "steps": torch.zeros(rows, device=device),
+            "log_decay": torch.zeros(rows, dtype=torch.float64, device=device),
+            "mean": torch.zeros(rows, dtype=torch.float64, device=device),
             "passed": torch.zeros(3, dtype=torch.float64),
         }
 
@@ -159,15 +159,15 @@ class RowWiseAdamW:
             return
         steps = state["steps"][rows]
         state["second"][rows] *= _BETAS[1] ** (passed.steps - steps)
-        left = (passed.log_decay - state["log_decay"][rows]).exp()
+        decay = (passed.log_decay - state["log_decay"][rows]).exp()
         weights = self.table[rows]
         if self.average is not None:
             kept = (steps.double() / passed.steps) ** self._power
-            share = passed.mean * left - kept * state["mean"][rows]
+            share = passed.mean * decay - kept * state["mean"][rows]
             average = self.average[rows].mul_(kept[:, None].float())
             self.average[rows] = average.add_(weights * share[:, None].float())
         if self._weight_decay:
-            self.table[rows] = weights.mul_(left[:, None].float())
+            self.table[rows] = weights.mul_(decay[:, None].float())
 
     def _note(self, rows: torch.Tensor) -> None:
         """Record that some rows include all steps so far."""

@@ -125,8 +125,8 @@ class Schedule:
         would be too expensive.
         """
         may_spend = self.share * progress.step * self.costs.step
-        left = may_spend - len(progress.curve) * self.costs.sample
-        most = min(CANDIDATES, int(left / max(self.costs.all, 1e-9)))
+        may_still_spend = may_spend - len(progress.curve) * self.costs.sample
+        most = min(CANDIDATES, int(may_still_spend / max(self.costs.all, 1e-9)))
         return most if most > 1 else 0
 
     def spent_share(self, progress: Progress) -> float:

@@ -108,8 +108,8 @@ def run_units(
     if pool.size > 1:
         waiting = longest_chain_first(waiting)
     while waiting or running:
-        left = {*waiting, *running}
-        ready = [unit for unit in waiting if left.isdisjoint(unit.needs)]
+        unfinished = {*waiting, *running}
+        ready = [unit for unit in waiting if unfinished.isdisjoint(unit.needs)]
         for unit in ready[: pool.size - len(running)]:
             pool.start(unit, {need: results[need] for need in unit.needs if need in results})
             waiting.remove(unit)

@@ -135,13 +135,13 @@ def choose_recipe(
         processes=processes,
     ).resolved()
     trials = _Trials(run, folder, recipes)
-    left = list(range(len(recipes)))
+    survivors = list(range(len(recipes)))
     for size, times in rungs(len(recipes)):
-        left = left[:size]
-        reached = {recipe: trials.value_of(recipe, times) for recipe in left}
-        learned = [recipe for recipe in left if reached[recipe] >= 0]  # others diverged
-        left = sorted(learned or left, key=lambda recipe: -reached[recipe])
-    tuned = trials.tuned(left[0])
+        survivors = survivors[:size]
+        values = {recipe: trials.value_of(recipe, times) for recipe in survivors}
+        finite = [recipe for recipe in survivors if values[recipe] >= 0]  # others diverged
+        survivors = sorted(finite or survivors, key=lambda recipe: -values[recipe])
+    tuned = trials.tuned(survivors[0])
     processes.on_rank_zero(lambda: shutil.rmtree(trials.states, ignore_errors=True))
     return tuned
 
