@@ -61,7 +61,7 @@ SETTINGS = [
     "hybrid=none",
 ]
 """The codes have the paper's shape. An identifier of C codes makes sequences C times as long, and
-batches have so many more tokens. The hybrid part is for atomic identifiers only, so none has it."""
+batches have so many more tokens. Generative scores are compared, so none has a hybrid part."""
 
 ORDERS: list[tuple[Task, str, str]] = [
     ("search", "search", "recommendation"),

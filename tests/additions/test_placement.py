@@ -1,11 +1,13 @@
 """Placement of new items: votes of neighbours on semantic IDs, and the map from texts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
-from tests.model.random_model import random_model
+from tests.model.random_model import grid, random_model
 from twofold.additions.fields import new_items_table
 from twofold.additions.placement import (
     ItemPlacer,
@@ -15,6 +17,7 @@ from twofold.additions.placement import (
     with_items,
 )
 from twofold.identifiers.identifiers import Identifiers, shared
+from twofold.model.hybrid import HistoryMatch
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
@@ -93,3 +96,19 @@ def test_a_new_item_leaves_one_level_codes_to_their_owners() -> None:
             before[request.request_id].item_ids
         )
         assert "new" in answer
+
+
+def test_with_semantic_ids_a_new_item_matches_the_histories_of_its_neighbours() -> None:
+    spaces = shared(grid(6, 6, step=2))
+    follows = np.zeros((18, 18), np.float32)
+    follows[0, 7] = 1
+    match = HistoryMatch(100.0, "following", 1.0, sp.csr_array(follows))
+    model = replace(random_model(spaces, "decoder:tiny", 0), history_match=match)
+    new = new_items_table(model.catalog, [{"item_id": "new", "title": "item-007", "kind": "red"}])
+    near = {"neighbours": np.array([[7, 3]]), "shares": np.array([[0.75, 0.25]], np.float32)}
+    placed = identifiers_by_vote(spaces, ["new"], near["neighbours"], near["shares"])
+    grown = GenerativeRetriever(with_items(model, new, {**near, **placed}), beams=10)
+    asked = [Request("0", history=("item-000",)), Request("1", history=("item-001",))]
+    found = grown.retrieve(asked, 2)
+    assert found["0"].item_ids == ("item-007", "new")
+    assert found["1"].scores[0] < 0, "nothing follows this item"

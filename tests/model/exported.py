@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from twofold.encoders.text_encoder import load_encoder, sentence_encoder_of
-from twofold.model.hybrid import load_hybrid
+from twofold.model.hybrid import load_history_match, load_hybrid
 from twofold.records import Request, Task
 from twofold.retrieval.generative import GenerativeRetriever
 
@@ -28,7 +29,7 @@ Reader = dict[str, Any]
 def reader_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """The guide's code up to the requests that it prints, run next to a folder `exported`."""
     (block,) = re.findall(r"^```python\nimport json\n.*?^```", GUIDE.read_text(), re.M | re.S)
-    code = block.removeprefix("```python\n").partition("\nliked = ")[0]
+    code = block.removeprefix("```python\n").partition("\nrecommended = ")[0]
     assert "twofold" not in code, "an engine has no line of the package"
     names: Reader = {}
     monkeypatch.chdir(folder.parent)
@@ -52,6 +53,7 @@ def assert_equal_answers(reader: Reader, retriever: GenerativeRetriever, k: int)
     """The guide's beam search finds the retriever's items, with its scores."""
     encoder = load_encoder(reader["folder"])
     hybrid = load_hybrid(reader["folder"], sentence_encoder_of(encoder))
+    history_match = load_history_match(reader["folder"])
     for task, request in _requests(retriever):
         prompt = reader["prompt_of"](list(request.history), request.query)
         options: dict[str, Any] = {"k": k, "beams": max(retriever.beams, k)}
@@ -59,9 +61,11 @@ def assert_equal_answers(reader: Reader, retriever: GenerativeRetriever, k: int)
         if encoder and request.query:
             options["vector"] = encoder.encode([request.query])[0]
         if hybrid and request.query:
-            theirs = reader["best_matched"](prompt, hybrid.scores([request.query])[0], **options)
-        else:
-            theirs = reader["best_items"](prompt, task, **options)
+            options["matches"] = hybrid.scores([request.query])[0]
+        elif history_match and not request.query:
+            rows = [reader["row_of"][item_id] for item_id in request.history]
+            options["matches"] = history_match.scores([np.array(rows, np.int64)])[0]
+        theirs = reader["best_matched"](prompt, task, **options)
         ours = retriever.retrieve([request], k)[request.request_id]
         assert tuple(item_id for item_id, _ in theirs) == ours.item_ids, request
         assert [score for _, score in theirs] == pytest.approx(ours.scores, abs=CLOSE), request

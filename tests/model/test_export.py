@@ -17,8 +17,10 @@ from twofold import artifact
 from twofold.identifiers.identifiers import IdSpaces, atomic, shared
 from twofold.model.checkpoint import save_model
 from twofold.model.export import KIND, describe, export_model, require_exportable
+from twofold.model.hybrid import history_matches
 from twofold.records import TASKS, InputError, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.tasks.prepared import PreparedDataset
 
 BEAMS = 20
 
@@ -63,13 +65,17 @@ def test_the_guides_beam_search_finds_the_same_items_with_the_same_scores(
     assert_equal_answers(reader_of(out, monkeypatch), retriever, k=10)
 
 
-def test_a_trained_model_with_query_vectors_and_documents_answers_alike(
-    semantic_folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_trained_model_with_query_vectors_and_hybrid_parts_answers_alike(
+    semantic_folder: Path, catalog: PreparedDataset, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retriever = exported(semantic_folder, out, beams=10)  # so that some items only match
+    match = dataclasses.replace(history_matches(catalog)[0], weight=3.0)
+    model = dataclasses.replace(load_model(semantic_folder).model, history_match=match)
+    retriever = GenerativeRetriever(model, beams=10)  # so that some items only match
+    export_model(model, semantic_folder / "backbone", retriever.alive, out)
     reader = reader_of(out, monkeypatch)
     assert retriever.model.vocabulary.encoder
     assert reader["about"]["hybrid"], "validation gave the documents a weight"
+    assert reader["about"]["history_match"]
     assert reader["about"]["query_vectors"]["width"] == retriever.model.vocabulary.vector_width
     assert_equal_answers(reader, retriever, k=10)
 

@@ -1,4 +1,4 @@
-"""Semantic IDs with a hybrid part: matches are added to items, and bring items the beam lost."""
+"""Semantic IDs with hybrid parts: matches are added to items, and bring items the beam lost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,8 @@ import pytest
 from tests.model.random_model import BACKBONES, grid, random_model
 from twofold.identifiers.identifiers import shared
 from twofold.model.checkpoint import GenerativeModel
-from twofold.records import Request
+from twofold.model.encoded import EncodedExample
+from twofold.records import TASKS, Request, Task
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.retrieval.scoring import Context, explain, score_items
 
@@ -20,19 +21,36 @@ ITEMS = 36
 
 @dataclass
 class Matches:
-    """A hybrid part whose scores are given: those of each item, alike for every query."""
+    """A hybrid part whose scores are given: those of each item, alike for every request."""
 
     given: npt.NDArray[np.float32]
     weight: float = 1.0
 
-    def scores(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
-        return np.repeat(self.given[None] * np.float32(self.weight), len(queries), axis=0)
+    def matches(self, requests: Sequence[EncodedExample]) -> npt.NDArray[np.float32]:
+        return np.repeat(self.given[None] * np.float32(self.weight), len(requests), axis=0)
 
 
-def _model(backbone: str, given: npt.NDArray[np.float32] | None) -> GenerativeModel:
+def _model(
+    backbone: str, given: npt.NDArray[np.float32] | None, task: Task = "search"
+) -> GenerativeModel:
     model = random_model(shared(grid(6, 6)), backbone, seed=3)
-    hybrid: Any = None if given is None else Matches(given)
-    return replace(model, hybrid=hybrid)
+    return model if given is None else _with_part(model, task, Matches(given))
+
+
+def _with_part(model: GenerativeModel, task: Task, part: Matches) -> GenerativeModel:
+    changes: dict[str, Any] = {"hybrid" if task == "search" else "history_match": part}
+    return replace(model, **changes)
+
+
+_ASKED: dict[Task, dict[str, Any]] = {
+    "search": {"query": "space opera"},
+    "recommendation": {"history": ("item-003",)},
+}
+
+
+def _request(task: Task, **changes: Any) -> Request:
+    """A request of a task, for what both tasks have alike."""
+    return Request("a", **{**_ASKED[task], **changes})
 
 
 def _given(seed: int = 0) -> npt.NDArray[np.float32]:
@@ -41,12 +59,13 @@ def _given(seed: int = 0) -> npt.NDArray[np.float32]:
     return (rng.uniform(0, 4, ITEMS) * (rng.random(ITEMS) < 0.5)).astype(np.float32)
 
 
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_score_is_log_p_and_the_match(backbone: str) -> None:
-    plain, model = _model(backbone, None), _model(backbone, _given())
+def test_a_score_is_log_p_and_the_match(backbone: str, task: Task) -> None:
+    plain, model = _model(backbone, None), _model(backbone, _given(), task)
     requests = [
-        Request("a", query="space opera"),
-        Request("b", query="slow", history=("item-003",)),
+        _request(task),
+        replace(_request(task, history=("item-003", "item-010")), request_id="b"),
     ]
     found = GenerativeRetriever(model, beams=ITEMS).retrieve(requests, ITEMS)
     alone = GenerativeRetriever(plain, beams=ITEMS).retrieve(requests, ITEMS)
@@ -58,41 +77,44 @@ def test_a_score_is_log_p_and_the_match(backbone: str) -> None:
         assert found[one].scores == pytest.approx([expected[i] for i in order], abs=1e-4)
 
 
-def test_recommendation_has_no_matches() -> None:
-    request = Request("a", history=("item-003", "item-010"))
+@pytest.mark.parametrize(("task", "other"), [TASKS, TASKS[::-1]])
+def test_the_other_task_has_no_matches(task: Task, other: Task) -> None:
     answers = [
-        GenerativeRetriever(_model("decoder:tiny", given)).retrieve([request], 9)["a"]
+        GenerativeRetriever(_model("decoder:tiny", given, other)).retrieve([_request(task)], 9)["a"]
         for given in (None, _given())
     ]
     assert answers[0] == answers[1]
 
 
-def test_what_matches_best_is_found_though_the_beam_lost_it() -> None:
-    request = Request("a", query="space opera")
+@pytest.mark.parametrize("task", TASKS)
+def test_what_matches_best_is_found_though_the_beam_lost_it(task: Task) -> None:
+    request = _request(task)
     plain = GenerativeRetriever(_model("decoder:tiny", None), beams=ITEMS)
     last = plain.retrieve([request], ITEMS)["a"].item_ids[-1]
     given = np.zeros(ITEMS, np.float32)
     given[int(last.removeprefix("item-"))] = 100
-    model = _model("decoder:tiny", given)
+    model = _model("decoder:tiny", given, task)
     for beams in (10, ITEMS):
         answer = GenerativeRetriever(model, beams=beams).retrieve([request], 3)["a"]
         assert answer.item_ids[0] == last
         (position,) = [model.catalog.positions[last]]
-        context = Context(np.zeros(0, np.int64), "space opera")
+        history = np.array([3] if request.history else [], np.int64)
+        context = Context(history, request.query)
         exact = score_items(model, [context], np.array([position]))[0, 0]
         assert answer.scores[0] == pytest.approx(exact, abs=1e-4)
         assert explain(model, context, position)[0] == pytest.approx(exact, abs=1e-4)
 
 
-def test_what_may_not_come_back_does_not_and_the_rest_keeps_its_order() -> None:
-    model = _model("decoder:tiny", _given())
+@pytest.mark.parametrize("task", TASKS)
+def test_what_may_not_come_back_does_not_and_the_rest_keeps_its_order(task: Task) -> None:
+    model = _model("decoder:tiny", _given(), task)
     whole = GenerativeRetriever(model, beams=ITEMS)
-    order = whole.retrieve([Request("a", query="slow")], ITEMS)["a"].item_ids
+    order = whole.retrieve([_request(task)], ITEMS)["a"].item_ids
     gone = frozenset(order[:4])
     narrow = GenerativeRetriever(model, beams=10)
     requests = [
-        Request("a", query="slow", exclude=gone),
-        Request("b", query="slow", where=(("kind", frozenset({"red"})),)),
+        _request(task, exclude=gone),
+        replace(_request(task, where=(("kind", frozenset({"red"})),)), request_id="b"),
     ]
     found = narrow.retrieve(requests, 10)
     assert not gone & set(found["a"].item_ids)
@@ -100,26 +122,26 @@ def test_what_may_not_come_back_does_not_and_the_rest_keeps_its_order() -> None:
     red = [item for item in order if int(item.removeprefix("item-")) % 4 in (0, 2)]
     assert [item for item in red if item in found["b"].item_ids] == list(found["b"].item_ids)
     narrow.remove([order[0]])
-    assert order[0] not in narrow.retrieve([Request("a", query="slow")], 10)["a"].item_ids
+    assert order[0] not in narrow.retrieve([_request(task)], 10)["a"].item_ids
 
 
-def test_few_items_are_left_where_few_are_allowed() -> None:
-    model = _model("decoder:tiny", _given())
+@pytest.mark.parametrize("task", TASKS)
+def test_few_items_are_left_where_few_are_allowed(task: Task) -> None:
+    model = _model("decoder:tiny", _given(), task)
     ids = model.catalog.item_ids
-    request = Request("a", query="slow", exclude=frozenset(ids[:-2]))
+    request = _request(task, exclude=frozenset(ids[:-2]))
     answer = GenerativeRetriever(model).retrieve([request], 10)["a"]
     assert sorted(answer.item_ids) == sorted(ids[-2:])
 
 
-def test_candidates_do_not_depend_on_the_weight() -> None:
-    plain = _model("decoder:tiny", None)
-    parts: list[Any] = [Matches(_given(), weight) for weight in (1, 9)]
-    light, heavy = (replace(plain, hybrid=part) for part in parts)
-    request = Request("a", query="space")
-    ((_, one),) = GenerativeRetriever(light, beams=10).candidates([request])
-    ((_, other),) = GenerativeRetriever(heavy, beams=10).candidates([request])
+@pytest.mark.parametrize("task", TASKS)
+def test_candidates_do_not_depend_on_the_weight(task: Task) -> None:
+    model, request = _model("decoder:tiny", None), _request(task)
+    alone = GenerativeRetriever(model, beams=10)
+    parts = [Matches(_given(), weight) for weight in (1, 9)]
+    ((_, (one, other)),) = alone.candidates([request], parts)
     assert set(one.items[0]) == set(other.items[0])
-    retriever = GenerativeRetriever(heavy, beams=10)
-    assert retriever.best(one, 5, factor=9)[0].item_ids == (
-        retriever.retrieve([request], 5)["a"].item_ids
-    )
+    heavy = GenerativeRetriever(_with_part(model, task, parts[1]), beams=10)
+    assert alone.best(one, 5, factor=9)[0].item_ids == heavy.retrieve([request], 5)["a"].item_ids
+    found = alone.retrieve([request], 10)["a"]
+    assert alone.best(one, 10, factor=0) == [found], "without matches, those of the beam search"

@@ -49,7 +49,7 @@ def test_a_large_catalog_is_scored_a_few_requests_at_a_time(
     monkeypatch.setattr(top_k, "_BATCH_SCORES", 3 * items + 1)
     monkeypatch.setattr(top_k, "_KEPT_MATCHES", 3 * items)
     counter = RankCounter(retriever.model, judged.requests, judged.qrels, Measure("nDCG", 10))
-    assert retriever.model.has_matches(task)
+    assert retriever.model.hybrid_part(task) is not None
     for batch in counter._batches:
         assert len(batch.rows) <= 3
         assert batch.batch is None

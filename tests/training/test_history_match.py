@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.planted import planted_dataset
-from twofold.evaluation.measures import Measure
 from twofold.model.hybrid import history_matches
 from twofold.records import Floats
 from twofold.retrieval.generative import GenerativeRetriever, load_model
@@ -16,7 +15,7 @@ from twofold.tasks.evaluate import evaluate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
-from twofold.training.validation import values_of
+from twofold.training.validation import values_of, values_with
 
 
 @pytest.fixture
@@ -24,12 +23,16 @@ def two_steps(quick_config: TrainingConfig) -> TrainingConfig:
     return quick_config.model_copy(update={"max_steps": 2, "item_init": "random"})
 
 
-@pytest.mark.parametrize("arm", ["recommendation", "joint"])
+@pytest.mark.parametrize(
+    ("arm", "identifiers"),
+    [("recommendation", "atomic"), ("joint", "atomic"), ("recommendation", "semantic")],
+)
 def test_a_model_that_has_learned_little_gains_by_it(
-    arm: str, two_steps: TrainingConfig, tmp_path: Path
+    arm: str, identifiers: str, two_steps: TrainingConfig, tmp_path: Path
 ) -> None:
     dataset = planted_dataset()
-    trained = train(dataset, arm, out=tmp_path / "m", config=two_steps, device="cpu").model
+    config = two_steps.model_copy(update={"identifiers": identifiers, "num_beams": 10})
+    trained = train(dataset, arm, out=tmp_path / "m", config=config, device="cpu").model
     match = trained.history_match
     assert match is not None
     assert trained.stamp.history_match == match.description
@@ -48,7 +51,7 @@ def test_a_model_that_has_learned_little_gains_by_it(
     ("arm", "changed"),
     [
         ("recommendation", {"hybrid": "none"}),
-        ("recommendation", {"identifiers": "semantic"}),
+        ("recommendation", {"hybrid": "none", "identifiers": "semantic"}),
         ("search", {}),
     ],
 )
@@ -61,16 +64,22 @@ def test_it_is_not_tried(
     assert model.stamp.history_match is None
 
 
+@pytest.mark.parametrize("identifiers", ["atomic", "semantic"])
 def test_one_pass_measures_all_matches_as_the_model_would_answer(
-    catalog: PreparedDataset, retriever: GenerativeRetriever
+    catalog: PreparedDataset,
+    model_folder: Path,
+    semantic_folder: Path,
+    identifiers: str,
 ) -> None:
-    model = replace(retriever.model, history_match=None)
-    judged = catalog.task("recommendation").requests("validation")
-    tried = [replace(match, weight=2.0) for match in history_matches(catalog)]
-    counter = RankCounter(model, judged.requests, judged.qrels, Measure("nDCG", 10))
-    for match, values in zip([None, *tried], counter.values_with([None, *tried]), strict=True):
-        own = GenerativeRetriever(replace(model, history_match=match))
-        np.testing.assert_allclose(values, values_of(own, judged), atol=1e-6)
+    """With few beams, so that a match also adds items that the beam search missed."""
+    model = load_model({"atomic": model_folder, "semantic": semantic_folder}[identifiers]).model
+    judged = catalog.task("recommendation").requests("validation").sample(20)
+    parts, weights = history_matches(catalog), [0.0, 0.5, 6.0]
+    for part, of_part in zip(parts, values_with(model, judged, parts, weights, 10), strict=True):
+        for weight, values in zip(weights, of_part, strict=True):
+            match = replace(part, weight=weight) if weight else None
+            own = GenerativeRetriever(replace(model, history_match=match), beams=10)
+            np.testing.assert_allclose(values, values_of(own, judged), atol=1e-6)
 
 
 def test_an_uncertain_gain_is_left_out(
@@ -81,9 +90,9 @@ def test_an_uncertain_gain_is_left_out(
 ) -> None:
     """A gain that one request in fifty has."""
 
-    def values_with(_: RankCounter, matches: list[object]) -> list[Floats]:
-        values = [np.zeros(50) for _ in matches]
-        values[-1][0] = 1.0
+    def values_with(_: RankCounter, parts: list[object], weights: list[float]) -> Floats:
+        values = np.zeros((len(parts), len(weights), 50))
+        values[-1, -1, 0] = 1.0
         return values
 
     monkeypatch.setattr(RankCounter, "values_with", values_with)

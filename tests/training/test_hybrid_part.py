@@ -18,12 +18,12 @@ from twofold.encoders.item_vectors import query_factors, rocchio
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
 from twofold.model.hybrid import TrainingQueries, hybrid_part
-from twofold.records import Floats, Request
+from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
-from twofold.training.validation import best_hybrid, values_of, values_of_candidates
+from twofold.training.validation import HYBRID_WEIGHTS, best_part, values_of, values_with
 from twofold.training_examples import Example
 
 NOTHING = np.zeros(0, np.int64)
@@ -33,14 +33,15 @@ def test_the_weight_is_the_one_that_validation_likes(
     catalog: PreparedDataset, retriever: GenerativeRetriever
 ) -> None:
     part = hybrid_part(catalog, retriever.model.vocabulary.encoder)
-    model = replace(retriever.model, hybrid=part)
+    assert part is not None
 
     def likes(weight: float) -> float:
-        best = best_hybrid(model, lambda tried: np.full(9, -abs(_weight(tried) - weight)))
+        values = [np.full(9, -abs(tried - weight)) for tried in HYBRID_WEIGHTS]
+        best = best_part([part], HYBRID_WEIGHTS, np.stack([values]))
         return best.weight if best else 0.0
 
     assert [likes(weight) for weight in (0.0, 20.0, 1000.0)] == [0.0, 20.0, 320.0]
-    equal = best_hybrid(model, lambda _: np.full(9, 0.5))
+    equal = best_part([part], HYBRID_WEIGHTS, np.full((1, len(HYBRID_WEIGHTS), 9), 0.5))
     assert equal is not None, "words find titles that no query of validation asks for"
     assert equal.weight == 320.0
 
@@ -50,16 +51,13 @@ def test_few_requests_do_not_overrule_the_documents(
     requests: int, weight: float, catalog: PreparedDataset, retriever: GenerativeRetriever
 ) -> None:
     """A weight of 20 finds .01 more in the mean, of requests that differ by .1."""
-    model = replace(
-        retriever.model, hybrid=hybrid_part(catalog, retriever.model.vocabulary.encoder)
-    )
+    part = hybrid_part(catalog, retriever.model.vocabulary.encoder)
+    assert part is not None
     noise = np.random.default_rng(1).normal(0, 0.1, requests)
     noise -= noise.mean()
 
-    def judge(tried: GenerativeModel) -> Floats:
-        return np.full(requests, 0.5) if _weight(tried) == 20 else 0.49 + noise
-
-    best = best_hybrid(model, judge)
+    values = [np.full(requests, 0.5) if tried == 20 else 0.49 + noise for tried in HYBRID_WEIGHTS]
+    best = best_part([part], HYBRID_WEIGHTS, np.stack([values]))
     assert best is not None
     assert best.weight == weight
 
@@ -135,9 +133,9 @@ def test_with_semantic_ids_beams_are_searched_once_for_all_weights(
     asked: list[int] = []
     candidates = GenerativeRetriever.candidates
 
-    def counted(self: GenerativeRetriever, queries: Sequence[Request]) -> Any:
-        asked.append(len(queries))
-        return candidates(self, queries)
+    def counted(self: GenerativeRetriever, requests: Sequence[Request], parts: Any) -> Any:
+        asked.append(len(requests))
+        return candidates(self, requests, parts)
 
     monkeypatch.setattr(GenerativeRetriever, "candidates", counted)
     config = quick_config.model_copy(
@@ -147,9 +145,22 @@ def test_with_semantic_ids_beams_are_searched_once_for_all_weights(
     judged = catalog.task("search").requests("validation")
     assert asked == [len(judged.requests)]
     assert trained.hybrid is not None
-    judge = values_of_candidates(trained, judged, 10)
+    ((chosen,),) = values_with(trained, judged, [trained.hybrid], [1.0], 10)
     exact = values_of(GenerativeRetriever(trained, beams=10), judged)
-    assert judge(trained) == pytest.approx(exact)
+    assert chosen == pytest.approx(exact)
+
+
+def test_one_pass_measures_all_weights_as_the_model_would_answer(
+    catalog: PreparedDataset, retriever: GenerativeRetriever
+) -> None:
+    part = hybrid_part(catalog, retriever.model.vocabulary.encoder)
+    assert part is not None
+    judged = catalog.task("search").requests("validation")
+    weights = [5.0, 40.0]
+    (values,) = values_with(retriever.model, judged, [replace(part, weight=1.0)], weights, 10)
+    for weight, expected in zip(weights, values, strict=True):
+        model = replace(retriever.model, hybrid=replace(part, weight=weight))
+        assert values_of(GenerativeRetriever(model), judged) == pytest.approx(expected)
 
 
 def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:

@@ -31,7 +31,13 @@ from twofold.model.backbone import (
     retrieval_precision,
 )
 from twofold.model.encoded import Batch, EncodedExample, padded
-from twofold.model.hybrid import HistoryMatch, Hybrid, load_history_match, load_hybrid
+from twofold.model.hybrid import (
+    HistoryMatch,
+    Hybrid,
+    HybridPart,
+    load_history_match,
+    load_hybrid,
+)
 from twofold.model.llama import Llama, LlamaConfig
 from twofold.model.stamp import Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
@@ -100,10 +106,9 @@ class GenerativeModel:
         """The same model with generative scores alone."""
         return replace(self, hybrid=None, history_match=None)
 
-    def has_matches(self, task: Task) -> bool:
-        """Whether a hybrid part is added to the scores of a task's first codes."""
-        part = self.hybrid if task == "search" else self.history_match
-        return part is not None and not self.tries
+    def hybrid_part(self, task: Task) -> HybridPart | None:
+        """The part that is added to a task's scores; None for generative scores alone."""
+        return self.hybrid if task == "search" else self.history_match
 
     def has_known_word(self, query: str) -> bool:
         """Whether the model knows a word of a query, from an item's text or a training query.
@@ -141,14 +146,10 @@ class GenerativeModel:
         longest = max(len(request.tokens) for request in requests)
         positions = getattr(self.backbone.model.config, "max_position_embeddings", None) or np.inf
         batch = self.vocabulary.collate(requests, int(min(padded(longest), positions)))
-        matches = None
-        if any(request.query for request in requests):
-            if self.hybrid is not None and not self.tries:
-                matches = self.hybrid.scores([request.query for request in requests])
-        elif self.history_match is not None and not self.tries:
-            matches = self.history_match.scores([request.history for request in requests])
-        if matches is not None:
-            batch = replace(batch, matches=torch.from_numpy(matches))
+        has_query = any(request.query for request in requests)
+        part = self.hybrid_part("search" if has_query else "recommendation")
+        if part is not None and not self.tries:
+            batch = replace(batch, matches=torch.from_numpy(part.matches(requests)))
         return batch.to(self.device)
 
     def log_probabilities(self, batch: Batch, codebook: slice) -> torch.Tensor:

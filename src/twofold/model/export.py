@@ -2,8 +2,8 @@
 
 The folder has a transformers checkpoint with its tokenizer, the trie as a sparse matrix, the tokens
 of every item, and `export.json`, which describes the files. It can be used without this package, as
-the code of `docs/guides/export.md` does, which a test runs. Only query vectors and matches with
-documents need this package.
+the code of `docs/guides/export.md` does, which a test runs. Only query vectors and the matches of
+the hybrid parts need this package.
 
 Shapes: N items, P nodes of the trie, the root among them.
 """
@@ -73,7 +73,7 @@ def export_model(
     with artifact.write(out, KIND, {"stamp": model.stamp.as_dict()}) as folder:
         shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
         PreTrainedTokenizerFast(tokenizer_object=vocabulary.tokenizer).save_pretrained(folder)
-        for part in (vocabulary.encoder, model.hybrid):
+        for part in (vocabulary.encoder, model.hybrid, model.history_match):
             if part is not None:
                 part.save(folder)
         for task in _tries(model).values():
@@ -101,6 +101,7 @@ def describe(model: GenerativeModel) -> dict[str, Any]:
         "max_query_tokens": vocabulary.max_query_tokens,
         "query_vectors": query_vectors,
         "hybrid": model.hybrid is not None,
+        "history_match": model.history_match is not None,
         "precision": model.precision,
         "seen": model.seen,
         "tasks": {

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,9 @@ from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import TextEncoder, Vectors, unit
 from twofold.records import Ints
 from twofold.tasks.prepared import PreparedDataset
+
+if TYPE_CHECKING:
+    from twofold.model.encoded import EncodedExample
 
 _NAMES, _TABLES = "hybrid.json", "hybrid.safetensors"
 _HISTORY_NAMES, _HISTORY_TABLE = "history_match.json", "history_match.safetensors"
@@ -74,6 +77,13 @@ of the item is relevant to the query
 
 Keys = npt.NDArray[np.uint64]
 HistoryKind = Literal["following", "shared users"]
+
+
+class HybridPart(Protocol):
+    """What is added to a task's scores: `Hybrid` in search, `HistoryMatch` in recommendation."""
+
+    def matches(self, requests: "Sequence[EncodedExample]") -> Vectors:
+        """Scores to add to those of the items for requests of the task, (B, N), float32."""
 
 
 class Neighbours(NamedTuple):
@@ -179,6 +189,10 @@ class Hybrid:
             "documents": self.lexical.field,
             "weighting": self.lexical.weighting,
         }
+
+    def matches(self, requests: "Sequence[EncodedExample]") -> Vectors:
+        """See `HybridPart`."""
+        return self.scores([request.query for request in requests])
 
     def scores(self, queries: Sequence[str]) -> Vectors:
         """Scores to add to those of the items, (B, N), float32."""
@@ -294,6 +308,10 @@ class HistoryMatch:
     def description(self) -> dict[str, Any]:
         """The settings, for the stamp."""
         return {"weight": self.weight, "kind": self.kind, "decay": self.decay}
+
+    def matches(self, requests: "Sequence[EncodedExample]") -> Vectors:
+        """See `HybridPart`."""
+        return self.scores([request.history for request in requests])
 
     def scores(self, histories: Sequence[Ints]) -> Vectors:
         """Scores to add to those of the items, (B, N), float32.

@@ -3,7 +3,7 @@
 Invariant: score(item) = log p(identifier), p normalised over the valid continuations of each prefix
 in the whole catalog. Items that a request excludes are removed afterwards, so a filter does not
 change the order of the other items. With semantic IDs and a hybrid part, an item's match with the
-query is added to its score (`matched`).
+request is added to its score (`matched`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +19,7 @@ from twofold.data.words import has_word, is_blank
 from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.encoded import Batch, EncodedExample, batches_by_length
+from twofold.model.hybrid import HybridPart
 from twofold.records import InputError, RankedItem, RankedItems, Ranking, Request, Run, Task
 from twofold.retrieval.top_k import CatalogRanker
 
@@ -221,7 +222,7 @@ class GenerativeRetriever:
         encoded = [self._encode(request) for request in requests]
         rankings: dict[str, Ranking] = {}
         for task, rows in self._batches(requests, encoded, k):
-            batch = self.model.batch_of([encoded[row] for row in rows])
+            batch = [encoded[row] for row in rows]
             rankings |= self._rank(task, [requests[row] for row in rows], batch, k)
         return Run(
             self.name, {request.request_id: rankings[request.request_id] for request in requests}
@@ -251,19 +252,19 @@ class GenerativeRetriever:
             yield shard
 
     def candidates(
-        self, queries: Sequence[Request]
-    ) -> "Iterator[tuple[list[Request], Candidates]]":
-        """Yield some of the requests with their candidates, until all are done. Search with
-        semantic IDs and a hybrid part ranks these candidates.
+        self, requests: Sequence[Request], parts: Sequence[HybridPart]
+    ) -> "Iterator[tuple[list[Request], list[Candidates]]]":
+        """Yield some of the requests with their candidates for each hybrid part, until all are
+        done. With semantic IDs and such a part, retrieval ranks these candidates.
 
         Args:
-            queries: requests with a query and without a filter.
+            requests: requests of one task.
+            parts: hybrid parts of that task; the beam search runs once for all of them.
         """
-        encoded = [self._encode(request) for request in queries]
-        for task, rows in self._batches(queries, encoded, self.beams):
-            batch = self.model.batch_of([encoded[row] for row in rows])
-            own = [queries[row] for row in rows]
-            yield own, self._candidates(task, own, batch, self.beams)
+        encoded = [self._encode(request) for request in requests]
+        for task, rows in self._batches(requests, encoded, self.beams):
+            batch = [requests[row] for row in rows]
+            yield batch, self._candidates(task, batch, [encoded[row] for row in rows], parts)
 
     def best(self, candidates: "Candidates", k: int, factor: float = 1.0) -> list[Ranking]:
         """The `k` best candidates of each request, their matches multiplied by `factor`."""
@@ -336,17 +337,18 @@ class GenerativeRetriever:
 
     @torch.inference_mode()
     def _rank(
-        self, task: Task, requests: Sequence[Request], batch: Batch, k: int
+        self, task: Task, requests: Sequence[Request], encoded: Sequence[EncodedExample], k: int
     ) -> dict[str, Ranking]:
         """The rankings of requests of one task and filter, by request_id."""
+        part, k = self.model.hybrid_part(task), min(k, len(self._item_ids))
         if not self.model.tries:
-            scores, allowed = self._atomic_scores(task, batch), self._allowed(requests[0].where)
-            return self._ranker.rank(requests, scores, k, allowed)
-        k = min(k, len(self._item_ids))
-        if task == "search" and self.model.hybrid is not None:
-            rankings = self.best(self._candidates(task, requests, batch, k), k)
+            scores = self._atomic_scores(task, self.model.batch_of(encoded))
+            return self._ranker.rank(requests, scores, k, self._allowed(requests[0].where))
+        if part is None:
+            rankings = self._rankings(self._beam(task, requests, self.model.batch_of(encoded), k))
         else:
-            rankings = self._rankings(self._beam(task, requests, batch, k, max(self.beams, k)))
+            (candidates,) = self._candidates(task, requests, encoded, [part], k)
+            rankings = self.best(candidates, k)
         ids = [request.request_id for request in requests]
         return dict(zip(ids, rankings, strict=True))
 
@@ -361,36 +363,37 @@ class GenerativeRetriever:
 
     @torch.inference_mode()
     def _candidates(
-        self, task: Task, requests: Sequence[Request], batch: Batch, k: int
-    ) -> "Candidates":
-        """The best items by beam search, and those that match the queries best, at least `k` of
+        self,
+        task: Task,
+        requests: Sequence[Request],
+        encoded: Sequence[EncodedExample],
+        parts: Sequence[HybridPart],
+        k: int = 1,
+    ) -> "list[Candidates]":
+        """The best items by beam search, and those that match best by each part, at least `k` of
         each.
         """
         # Imported here, as models with atomic identifiers need no beam search.
         from twofold.retrieval.expansion import log_p
         from twofold.retrieval.matched import candidates
 
-        beams = max(self.beams, k)
-        items = min(beams, len(self._item_ids))
-        return candidates(
-            self.model,
-            [request.query or "" for request in requests],
-            partial(log_p, self.model, task, batch),
-            self._beam(task, requests, batch, items, beams),
-            self._allowed(requests[0].where),
-            [self._ranker.positions(request.exclude) for request in requests],
-            beams,
-        )
+        batch, most = self.model.batch_of(encoded), max(self.beams, k)
+        beam = self._beam(task, requests, batch, min(most, len(self._item_ids)))
+        allowed = self._allowed(requests[0].where)
+        excluded = [self._ranker.positions(request.exclude) for request in requests]
+        log_p_of = partial(log_p, self.model, task, batch)
+        return [
+            candidates(part.matches(encoded), log_p_of, beam, allowed, excluded, most)
+            for part in parts
+        ]
 
-    def _beam(
-        self, task: Task, requests: Sequence[Request], batch: Batch, k: int, beams: int
-    ) -> "TopItems":
+    def _beam(self, task: Task, requests: Sequence[Request], batch: Batch, k: int) -> "TopItems":
         """The `k` best items by constrained beam search."""
         # Imported here, as models with atomic identifiers need no beam search.
         from twofold.retrieval.beam_search import beam_search
         from twofold.retrieval.expansion import Expansion
 
-        where = requests[0].where
+        where, beams = requests[0].where, max(self.beams, k)
         allowed = self._allowed(where)
         excluded = [self._ranker.positions(request.exclude) for request in requests]
         return beam_search(

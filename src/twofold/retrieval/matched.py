@@ -1,9 +1,9 @@
-"""Hybrid search with semantic IDs: matches of the query with documents, after beam search.
+"""The hybrid parts with semantic IDs: a match is added to an item's score, after beam search.
 
 With atomic identifiers a match is added to the logit of an item's code. A code of a semantic ID
 belongs to many items, so the match is added to items. The candidates are the best items by beam
-search and those that match the query best. Their score is log p(identifier) + match, which is not
-normalised again. The weight of the matches does not change which items are candidates.
+search and those that match the query or the history best. Their score is log p(identifier) + match,
+which is not normalised again. The weight of the matches does not change which items are candidates.
 
 Shapes: B requests, N items, M candidates.
 """
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from twofold.model.checkpoint import GenerativeModel
 from twofold.records import Ints
 from twofold.retrieval.beam_search import Scores, TopItems
 from twofold.retrieval.top_k import top_k
@@ -27,45 +26,49 @@ class Candidates:
     Attributes:
         items: catalog positions, (B, M).
         log_p: log p(identifier), (B, M); -inf in columns of padding.
-        matches: the match with the query, (B, M).
+        matches: the match with the request, (B, M).
+        in_beam: the number of items, from the first on, that are from the beam search.
     """
 
     items: Ints
     log_p: Scores
     matches: Scores
+    in_beam: int
 
     def top(self, k: int, tie_rank: Ints, factor: float = 1.0) -> TopItems:
-        """The `k` best items by log p + factor x match; equal scores by ascending rank."""
+        """The `k` best items by log p + factor x match; equal scores by ascending rank.
+
+        With a factor of 0 there are no matches, and so only the items of the beam search.
+        """
         scores = self.log_p + np.float32(factor) * self.matches
-        order = np.lexsort((tie_rank[self.items], -scores), axis=1)[:, :k]
+        items = self.items
+        if not factor:
+            items, scores = items[:, : self.in_beam], scores[:, : self.in_beam]
+        order = np.lexsort((tie_rank[items], -scores), axis=1)[:, :k]
         return TopItems(
-            items=np.take_along_axis(self.items, order, axis=1),
+            items=np.take_along_axis(items, order, axis=1),
             scores=np.take_along_axis(scores, order, axis=1),
         )
 
 
 def candidates(
-    model: GenerativeModel,
-    queries: Sequence[str],
+    matches: Scores,
     log_p: Callable[[Ints], Scores],
     beam: TopItems,
     allowed: npt.NDArray[np.bool_],
     excluded: Sequence[Ints],
     most: int,
 ) -> Candidates:
-    """The best items by beam search, and those that match the query best, without repeats.
+    """The best items by beam search, and those that match best, without repeats.
 
     Args:
-        model: with a hybrid part.
-        queries: those of the requests.
+        matches: the match of each item with each request, (B, N).
         log_p: log p of some items for each request, (B, M) -> (B, M).
         beam: the items of the beam search.
         allowed: the items that may be returned for any of the requests, (N,).
         excluded: for each request the catalog positions that must not be returned.
         most: the largest number of items that are added to those of the beam search.
     """
-    assert model.hybrid is not None
-    matches = model.hybrid.scores(queries)
     addable = np.where(allowed, matches, np.float32(-np.inf))
     for row, items in enumerate(excluded):
         addable[row, items] = -np.inf
@@ -78,4 +81,5 @@ def candidates(
         added_scores = np.where(best[:, : added.shape[1]] > 0, log_p(added), -np.inf)
         items = np.hstack([items, added])
         scores = np.hstack([scores, added_scores.astype(np.float32)])
-    return Candidates(items, scores, np.take_along_axis(matches, items, axis=1))
+    item_matches = np.take_along_axis(matches, items, axis=1)
+    return Candidates(items, scores, item_matches, in_beam=beam.items.shape[1])

@@ -1,7 +1,7 @@
 """Scores of given items, and how much each part of a request adds to them.
 
 Invariant: the scores are those by which retrieval ranks: log p(identifier), plus the item's match
-with the query if there are semantic IDs and a hybrid part.
+with the request if there are semantic IDs and a hybrid part.
 
 Shapes: B contexts or requests, M items.
 """
@@ -59,13 +59,12 @@ def score_items(model: GenerativeModel, contexts: Sequence[Context], items: Ints
         contexts: B contexts, all with a query or all without one.
         items: catalog positions, (M,).
     """
-    queries = [context.query for context in contexts]
-    encode = model.vocabulary.encode_request
-    batch = model.batch_of([encode(c.history, c.query, c.since) for c in contexts])
+    task, encode = model.vocabulary.task(contexts[0].query), model.vocabulary.encode_request
+    encoded = [encode(c.history, c.query, c.since) for c in contexts]
     each = np.broadcast_to(items, (len(contexts), len(items)))
-    scores = log_p(model, model.vocabulary.task(queries[0]), batch, each)
-    if model.tries and model.hybrid is not None and queries[0] is not None:
-        scores += model.hybrid.scores([query or "" for query in queries])[:, items]
+    scores, part = log_p(model, task, model.batch_of(encoded), each), model.hybrid_part(task)
+    if model.tries and part is not None:
+        scores += part.matches(encoded)[:, items]
     return scores
 
 

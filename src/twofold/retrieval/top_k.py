@@ -22,7 +22,7 @@ from twofold.records import Floats, InputError, Ints, Qrels, Ranking, Request
 if TYPE_CHECKING:
     from twofold.model.checkpoint import GenerativeModel
     from twofold.model.encoded import Batch, EncodedExample
-    from twofold.model.hybrid import HistoryMatch
+    from twofold.model.hybrid import HybridPart
 
 _BATCH_REQUESTS = 256
 """The largest number of requests in a batch: their scores of 10,000 items fit in a processor's
@@ -176,7 +176,7 @@ class RankCounter:
             encode(ranker.positions(r.history), r.query, r.since_last_event) for r in requests
         ]
         most = max(1, min(_BATCH_REQUESTS, _BATCH_SCORES // len(ties)))
-        keep = not model.has_matches(task) or len(requests) * len(ties) <= _KEPT_MATCHES
+        keep = model.hybrid_part(task) is None or len(requests) * len(ties) <= _KEPT_MATCHES
         self._batches = [
             self._encoded_batch(
                 rows, [requests[row] for row in rows], [encoded[row] for row in rows], keep, ranker
@@ -203,37 +203,44 @@ class RankCounter:
             item_ids=[item for items in relevant for item in items],
         )
 
+    @torch.inference_mode()
     def values(self) -> Floats:
         """The measure of each request with the current weights, (R,).
 
         Raises:
             NotFiniteError: the model computes numbers that are not finite.
         """
-        (values,) = self.values_with([None])
+        values = np.zeros(len(self._relevant))
+        for encoded in self._batches:
+            self._measure_batch(encoded, self._scores(encoded), values)
         return values
 
     @torch.inference_mode()
-    def values_with(self, matches: "Sequence[HistoryMatch | None]") -> list[Floats]:
-        """The measure of each request, (R,), if a history match is added to the scores.
+    def values_with(self, parts: "Sequence[HybridPart]", weights: Sequence[float]) -> Floats:
+        """The measure of each request for each part and factor of its matches, (P, W, R).
+
+        The model computes its scores once for all of them.
 
         Args:
-            matches: the history matches, or None for the model's own scores; the model computes its
-                scores once for all of them.
+            parts: P hybrid parts, of which one at a time is added to the model's scores.
+            weights: W factors.
 
         Raises:
             NotFiniteError: the model computes numbers that are not finite.
         """
-        values = [np.zeros(len(self._relevant)) for _ in matches]
+        values = np.zeros((len(parts), len(weights), len(self._relevant)))
         for encoded in self._batches:
-            batch = encoded.batch or self._model.batch_of(encoded.requests)
-            scores = self._model.log_probabilities(batch, self._codebook)
-            for own, match in zip(values, matches, strict=True):
-                added = scores.clone()
-                if match is not None:
-                    histories = [request.history for request in encoded.requests]
-                    added += torch.from_numpy(match.scores(histories)).to(added.device)
-                self._measure_batch(encoded, added, own)
+            scores = self._scores(encoded)
+            for part_values, part in zip(values, parts, strict=True):
+                matches = torch.from_numpy(part.matches(encoded.requests)).to(scores.device)
+                for weight_values, weight in zip(part_values, weights, strict=True):
+                    self._measure_batch(encoded, scores + weight * matches, weight_values)
         return values
+
+    def _scores(self, encoded: _EncodedBatch) -> torch.Tensor:
+        """The scores of all items, (B, N)."""
+        batch = encoded.batch or self._model.batch_of(encoded.requests)
+        return self._model.log_probabilities(batch, self._codebook)
 
     def _measure_batch(self, encoded: _EncodedBatch, scores: torch.Tensor, values: Floats) -> None:
         """Write the measure of a batch's requests into `values`, (R,).

@@ -9,12 +9,12 @@ Shapes: B requests.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import HistoryMatch, Hybrid
+from twofold.model.hybrid import HistoryMatch, Hybrid, HybridPart
 from twofold.model.stamp import Stamp
 from twofold.records import Floats, Task
 from twofold.retrieval.generative import GenerativeRetriever
@@ -227,12 +227,17 @@ def _part(retriever: GenerativeRetriever, judged: JudgedRequests, processes: Pro
     return _Part(by_retrieval, cost)
 
 
-_HYBRID_WEIGHTS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 160.0, 320.0)
+HYBRID_WEIGHTS = (320.0, 160.0, 80.0, 60.0, 40.0, 30.0, 20.0, 15.0, 10.0, 5.0, 0.0)
 """With the largest weight, items are ranked by their documents, and the model decides between equal
 ones."""
+HISTORY_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _HYBRID_REQUESTS = 1000
-"""The largest number of validation requests on which the weights of the hybrid part are compared.
-"""
+"""The largest number of validation requests on which weights are compared in search, and with
+semantic IDs."""
+_HISTORY_SCORES = 1 << 28
+"""The largest number of scores for which history matches are compared."""
+
+_Tried = TypeVar("_Tried", Hybrid, HistoryMatch)
 
 
 def with_hybrid_parts(
@@ -248,76 +253,109 @@ def with_hybrid_parts(
 def validated_hybrid(
     dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
 ) -> tuple[Hybrid | None, dict[str, Any] | None]:
-    """The hybrid part of a trained model, with the weight that is chosen on validation.
+    """The hybrid part of search of a trained model, with the weight that is chosen on validation:
+    the largest one within one standard error of the best.
+
+    Documents may contain training queries, so a weight that was learned on these would be too
+    large. A few validation queries are little evidence for the weight, and documents match words
+    that none of these queries has, such as those of titles.
 
     Returns:
         the hybrid part, None if the model is better without it or cannot have one; and its
             description for the stamp, None if it was not tried.
     """
+    part = model.hybrid
     if config.hybrid == "after":
-        model = replace(model, hybrid=hybrid_of(dataset, arm, model.vocabulary, config))
-    if model.hybrid is None:
+        part = hybrid_of(dataset, arm, model.vocabulary, config)
+    if part is None:
         return None, None
     requests = dataset.task("search").requests("validation")
     judged = requests.sample(min(config.max_validation_requests, _HYBRID_REQUESTS))
-    if model.tries:
-        best = best_hybrid(model, values_of_candidates(model, judged, config.num_beams))
-    else:
-        best = best_hybrid(model, lambda tried: values_of(GenerativeRetriever(tried), judged))
+    return _validated(model, judged, [replace(part, weight=1.0)], HYBRID_WEIGHTS, config)
+
+
+def validated_history_match(
+    dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
+) -> tuple[HistoryMatch | None, dict[str, Any] | None]:
+    """The hybrid part of recommendation of a trained model, with the similarity of items that is
+    best on validation, and the smallest weight within one standard error of its best.
+
+    Checkpoints are compared without it.
+
+    Returns:
+        the hybrid part, None if its gain is within one standard error or the model cannot have one;
+            and its description for the stamp, None if it was not tried.
+    """
+    similarities = history_matches_of(dataset, arm, config)
+    if not similarities:
+        return None, None
+    most = _HYBRID_REQUESTS if model.tries else max(1, _HISTORY_SCORES // len(dataset.catalog))
+    requests = dataset.task("recommendation").requests("validation")
+    judged = requests.sample(min(config.max_validation_requests, most))
+    return _validated(model, judged, similarities, HISTORY_WEIGHTS, config)
+
+
+def _validated(
+    model: GenerativeModel,
+    judged: JudgedRequests,
+    parts: Sequence[_Tried],
+    weights: Sequence[float],
+    config: TrainingConfig,
+) -> tuple[_Tried | None, dict[str, Any]]:
+    """The best of the parts, and its description for the stamp; see `best_part`."""
+    best = best_part(parts, weights, values_with(model, judged, parts, weights, config.num_beams))
     return best, best.description if best else {"weight": 0.0}
 
 
-def values_of_candidates(
-    model: GenerativeModel, judged: JudgedRequests, beams: int
-) -> Callable[[GenerativeModel], Floats]:
-    """The values on validation of a model with semantic IDs, as a function of its hybrid weight.
+def values_with(
+    model: GenerativeModel,
+    judged: JudgedRequests,
+    parts: Sequence[HybridPart],
+    weights: Sequence[float],
+    beams: int,
+) -> Floats:
+    """The selection measure of each request with each part and factor of its matches, (P, W, B).
 
-    The candidates are the same for every weight, so the beam search runs once. Without a hybrid
-    part, the ranking is that of the beam search alone.
+    The model computes its scores, or searches its beams, once for all of them.
+
+    Args:
+        model: the trained model; its own hybrid parts do not count.
+        judged: B requests of one task.
+        parts: P hybrid parts of that task.
+        weights: W factors; 0 for the model alone.
+        beams: the number of beams of the beam search, for semantic IDs.
     """
-    assert model.hybrid is not None
-    retriever, weight = GenerativeRetriever(model, beams=beams), model.hybrid.weight
-    batches = list(retriever.candidates(judged.requests))
-
-    def values(tried: GenerativeModel) -> Floats:
-        if tried.hybrid is None:
-            return values_of(GenerativeRetriever(tried, beams=beams), judged)
-        factor = tried.hybrid.weight / weight
-        measured = [
-            SELECTION.of(ranking.item_ids, judged.qrels[request.request_id])
-            for requests, candidates in batches
-            for request, ranking in zip(
-                requests, retriever.best(candidates, SELECTION.k, factor), strict=True
-            )
-        ]
-        return np.asarray(measured)
-
+    model = model.generative
+    if not model.tries:
+        counter = RankCounter(model, judged.requests, judged.qrels, SELECTION)
+        return counter.values_with(parts, weights)
+    retriever = GenerativeRetriever(model, beams=beams)
+    values = np.zeros((len(parts), len(weights), len(judged.requests)))
+    rows = {request.request_id: row for row, request in enumerate(judged.requests)}
+    for requests, of_parts in retriever.candidates(judged.requests, parts):
+        batch = [rows[request.request_id] for request in requests]
+        relevant = [judged.qrels[request.request_id] for request in requests]
+        for part_values, candidates in zip(values, of_parts, strict=True):
+            for weight_values, weight in zip(part_values, weights, strict=True):
+                rankings = retriever.best(candidates, SELECTION.k, weight)
+                item_ids = [ranking.item_ids for ranking in rankings]
+                weight_values[batch] = list(map(SELECTION.of, item_ids, relevant))
     return values
 
 
-def best_hybrid(
-    model: GenerativeModel, judge: Callable[[GenerativeModel], Floats]
-) -> Hybrid | None:
-    """The hybrid part of a trained model with the weight that is chosen on validation; None for
-    none.
-
-    Documents may contain training queries, so a weight that was learned on these would be too
-    large. The weight is chosen after training, on validation: the largest one that is within one
-    standard error of the best (Breiman et al., Classification and Regression Trees, 1984). A few
-    validation queries are little evidence for the weight, and documents match words that none of
-    these queries has, such as those of titles.
+def best_part(parts: Sequence[_Tried], weights: Sequence[float], values: Floats) -> _Tried | None:
+    """The part that is best on validation, with a weight that is within one standard error of its
+    best (Breiman et al., Classification and Regression Trees, 1984); None for none.
 
     Args:
-        model: a trained model with a hybrid part.
-        judge: a function from a model to its value on each validation request, (B,).
+        parts: P hybrid parts of a task.
+        weights: W weights; of those that are near the best, the first one is chosen.
+        values: the measure of each request, (P, W, B).
     """
-    assert model.hybrid is not None
-    candidates = [*(replace(model.hybrid, weight=each) for each in _HYBRID_WEIGHTS[::-1]), None]
-    values = [judge(replace(model, hybrid=hybrid)) for hybrid in candidates]
-    best = max(values, key=lambda own: float(own.mean()))
-    return next(
-        hybrid for hybrid, own in zip(candidates, values, strict=True) if _is_near(own, best)
-    )
+    part, best = np.unravel_index(values.mean(axis=2).argmax(), values.shape[:2])
+    by_weight = zip(weights, values[part], strict=True)
+    weight = next(weight for weight, tried in by_weight if _is_near(tried, values[part, best]))
+    return replace(parts[part], weight=weight) if weight else None
 
 
 def _is_near(values: Floats, best: Floats) -> bool:
@@ -330,37 +368,3 @@ def _is_near(values: Floats, best: Floats) -> bool:
     """
     lost = np.append(best - values, [-1.0, 1.0])
     return bool(lost.mean() <= lost.std(ddof=1) / len(lost) ** 0.5)
-
-
-_HISTORY_WEIGHTS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-_HISTORY_SCORES = 1 << 28
-"""The largest number of scores for which history matches are compared."""
-
-
-def validated_history_match(
-    dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
-) -> tuple[HistoryMatch | None, dict[str, Any] | None]:
-    """The hybrid part of recommendation of a trained model, with the similarity of items that is
-    best on validation, and the smallest weight within one standard error of its best.
-
-    Checkpoints are compared without it. It needs atomic identifiers.
-
-    Returns:
-        the hybrid part, None if its gain is within one standard error or the model cannot have one;
-            and its description for the stamp, None if it was not tried.
-    """
-    similarities = [] if model.tries else history_matches_of(dataset, arm, config)
-    if not similarities:
-        return None, None
-    requests = dataset.task("recommendation").requests("validation")
-    most = min(config.max_validation_requests, _HISTORY_SCORES // len(dataset.catalog))
-    judged = requests.sample(max(1, most))
-    tried = [replace(one, weight=weight) for one in similarities for weight in _HISTORY_WEIGHTS]
-    counter = RankCounter(model, judged.requests, judged.qrels, SELECTION)
-    alone, *values = counter.values_with([None, *tried])
-    best = int(np.argmax([own.mean() for own in values]))
-    if _is_near(alone, values[best]):
-        return None, {"weight": 0.0}
-    first = best - best % len(_HISTORY_WEIGHTS)  # the smallest weight of the best similarity
-    near = next(place for place in range(first, best + 1) if _is_near(values[place], values[best]))
-    return tried[near], tried[near].description
