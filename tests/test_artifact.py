@@ -199,6 +199,25 @@ def test_a_manifest_with_a_value_of_another_type_is_none(
         artifact.load(tmp_path / "out", "thing")
 
 
+@pytest.mark.parametrize("config", [{}, {"a": 2}, {"a": 1, "b": 1}])
+def test_a_config_that_was_edited_is_refused(tmp_path: Path, config: dict[str, int]) -> None:
+    with artifact.write(tmp_path / "out", "thing", {"a": 1}):
+        pass
+    manifest = tmp_path / "out" / "manifest.json"
+    artifact.write_json(manifest, artifact.read_json(manifest) | {"config": config})
+    message = r"manifest.json: config changed since it was written; make the thing again"
+    for read in (artifact.load, artifact.read_manifest):
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / "out", "thing")
+
+
+def test_a_config_has_the_same_hash_when_it_is_read(tmp_path: Path) -> None:
+    config = {"tuple": (1, 2), "numbers": {10: "a", 2: "b"}, "tiny": 1e-300, "none": None}
+    with artifact.write(tmp_path / "out", "thing", config):
+        pass
+    assert artifact.load(tmp_path / "out", "thing")["config"]["numbers"] == {"10": "a", "2": "b"}
+
+
 def test_what_processes_share_is_made_by_one_while_the_others_wait(tmp_path: Path) -> None:
     shared = tmp_path / "deep" / "shared"
     script = (

@@ -20,9 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
 
 from twofold.records import InputError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Config = TypeVar("Config", bound="BaseModel")
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -50,12 +55,14 @@ class Manifest(TypedDict):
         kind: the kind of the artifact, such as `model`.
         config: how the artifact was made, as recorded by its stage.
         versions: the versions of Python and of packages.
+        config_sha256: the SHA-256 of `config`; manifests of earlier versions lack it.
         files: relative path -> SHA-256, for all other files.
     """
 
     format: int
     kind: str
     config: dict[str, Any]
+    config_sha256: NotRequired[str]
     versions: dict[str, str]
     files: dict[str, str]
 
@@ -315,6 +322,7 @@ def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:
         "format": FORMAT,
         "kind": kind,
         "config": config,
+        "config_sha256": _config_digest(config),
         "versions": versions(),
         "files": dict(zip(names, _digests(paths), strict=True)),
     }
@@ -341,6 +349,23 @@ def load(folder: Path, kind: str) -> Manifest:
             f"{folder}: no {MANIFEST}, so this is not a finished {kind}; "
             f"give a {kind} folder, or make it again"
         )
+    manifest = read_manifest(folder, kind)
+    paths = [folder / name for name in manifest["files"]]
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: missing, so the {kind} is incomplete; make it again")
+    for path, given, digest in zip(paths, manifest["files"].values(), _digests(paths), strict=True):
+        if digest != given:
+            raise InputError(f"{path}: changed since it was written; make the {kind} again")
+    return manifest
+
+
+def read_manifest(folder: Path, kind: str) -> Manifest:
+    """Read the manifest of a folder of this kind, without verifying the folder's files.
+
+    Raises:
+        InputError: the manifest was changed, or is of another kind or a newer format.
+    """
     manifest: Manifest = read_json(folder / MANIFEST)
     if not _is_manifest(manifest):
         raise InputError(f"{folder / MANIFEST}: not a manifest; make the {kind} again")
@@ -351,14 +376,39 @@ def load(folder: Path, kind: str) -> Manifest:
         )
     if manifest["kind"] != kind:
         raise InputError(f"{folder}: is a {manifest['kind']}, not a {kind}")
-    paths = [folder / name for name in manifest["files"]]
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path}: missing, so the {kind} is incomplete; make it again")
-    for path, given, digest in zip(paths, manifest["files"].values(), _digests(paths), strict=True):
-        if digest != given:
-            raise InputError(f"{path}: changed since it was written; make the {kind} again")
+    written = manifest.get("config_sha256")
+    if written is not None and _config_digest(manifest["config"]) != written:
+        raise InputError(
+            f"{folder / MANIFEST}: config changed since it was written; make the {kind} again"
+        )
     return manifest
+
+
+def load_config(folder: Path, kind: str, schema: type[Config]) -> Config:
+    """Verify a folder as `load` does, and return its config as an object of type `schema`.
+
+    Raises:
+        InputError: as `load`, or the config lacks a key or has a value of another type.
+    """
+    from pydantic import ValidationError
+
+    config = load(folder, kind)["config"]
+    try:
+        return schema.model_validate(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(["config", *map(str, first["loc"])])
+        given = "" if first["type"] == "missing" else f", not {json.dumps(first['input'])[:80]}"
+        raise InputError(
+            f"{folder / MANIFEST}: {place}: {first['msg']}{given}; make the {kind} again"
+        ) from error
+
+
+def _config_digest(config: dict[str, Any]) -> str:
+    """The SHA-256 of a config as JSON, in hex."""
+    # Read back first: keys that are numbers are sorted in another order than their texts.
+    text = json.dumps(json.loads(json.dumps(config)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_manifest(value: Any) -> bool:

@@ -90,6 +90,33 @@ def test_a_broken_model_folder_is_refused(model_folder: Path, tmp_path: Path) ->
         load_model(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ((), {}, "config.model: Field required"),
+        (("model",), {}, "config.model.identifiers: Field required"),
+        (("model", "pad"), "x", 'config.model.pad: .* a valid integer.*, not "x"'),
+        (("model", "tasks"), "search", "config.model.tasks: .* a valid tuple"),
+        (("model", "tasks"), ["sing"], 'config.model.tasks.0: .*, not "sing"'),
+        (("stamp",), [], "config.stamp: .* a valid dictionary"),
+    ],
+)
+def test_a_config_of_an_earlier_version_that_was_edited_is_refused(
+    place: tuple[str, ...], value: object, message: str, model_folder: Path, tmp_path: Path
+) -> None:
+    """Earlier versions wrote no hash of the config."""
+    copy = shutil.copytree(model_folder, tmp_path / "copy")
+    manifest = artifact.read_json(copy / artifact.MANIFEST)
+    del manifest["config_sha256"]
+    inner = manifest
+    for key in ("config", *place)[:-1]:
+        inner = inner[key]
+    inner[("config", *place)[-1]] = value
+    artifact.write_json(copy / artifact.MANIFEST, manifest)
+    with pytest.raises(InputError, match=f"manifest.json: {message}.*; make the model again"):
+        load_model(copy)
+
+
 def test_a_batch_is_padded_to_the_simd_width() -> None:
     model = random_model(shared(grid(4, 4)), "decoder:tiny", 0)
     request = model.vocabulary.encode_request(np.arange(5), "slow space")

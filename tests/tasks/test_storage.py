@@ -34,6 +34,27 @@ def test_a_changed_file_is_refused(catalog: PreparedDataset, tmp_path: Path) -> 
         load_dataset(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "config.source: Field required"),
+        ({"source": "x"}, "config.protocol: Field required"),
+        ({"source": "x", "protocol": {"split": "odd"}}, 'config.protocol.split: .*, not "odd"'),
+    ],
+)
+def test_a_config_of_an_earlier_version_that_was_edited_is_refused(
+    catalog: PreparedDataset, tmp_path: Path, config: dict[str, Any], message: str
+) -> None:
+    """Earlier versions wrote no hash of the config."""
+    save_dataset(catalog, tmp_path / "out")
+    file = tmp_path / "out" / artifact.MANIFEST
+    manifest = artifact.read_json(file)
+    del manifest["config_sha256"]
+    artifact.write_json(file, manifest | {"config": config})
+    with pytest.raises(InputError, match=f"manifest.json: {message}.*; make the dataset again"):
+        load_dataset(tmp_path / "out")
+
+
 def test_a_copy_without_the_manifest_is_no_source(catalog: PreparedDataset, tmp_path: Path) -> None:
     """Its tables would be read as if they were not split."""
     save_dataset(catalog, tmp_path / "prepared")

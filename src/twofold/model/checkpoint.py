@@ -8,18 +8,19 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pydantic
 import torch
 from safetensors.torch import load_file
 
 from twofold import artifact
 from twofold.data.dataset import Catalog
 from twofold.encoders.text_encoder import load_encoder, sentence_encoder_of
-from twofold.identifiers.identifiers import IdSpaces, load_spaces
+from twofold.identifiers.identifiers import IdSpaces, SpacesShape, load_spaces
 from twofold.model.backbone import (
     QUERY_MAP,
     TIME_EMBEDDING,
@@ -216,7 +217,13 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
         InputError: `out` exists already.
     """
     with artifact.write(
-        out, KIND, {**config, "model": _shape(model), "stamp": model.stamp.as_dict()}
+        out,
+        KIND,
+        {
+            **config,
+            "model": _Shape.of(model).model_dump(mode="json"),
+            "stamp": model.stamp.as_dict(),
+        },
     ) as folder:
         model.backbone.save(folder / "backbone")
         model.vocabulary.save(folder)
@@ -232,19 +239,56 @@ def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> Non
             _save_histories(model, folder)
 
 
-def _shape(model: GenerativeModel) -> dict[str, Any]:
+class _Shape(pydantic.BaseModel):
     """The shapes that `load_model_folder` needs before it reads the files."""
-    return {
-        **model.vocabulary.spaces.shape,
-        "text_size": model.vocabulary.text_size,
-        "pad": model.vocabulary.pad,
-        "max_history": model.vocabulary.max_history,
-        "max_query": model.vocabulary.max_query_tokens,
-        "tasks": list(model.tasks),
-        "seen": model.seen,
-        "precision": model.precision,
-        "reads_time": model.vocabulary.reads_time,
-    }
+
+    identifiers: str
+    codebook_sizes: list[int]
+    search_codebook_sizes: list[int] = []
+    shared_levels: int = 0
+    text_size: int
+    pad: int
+    max_history: int
+    max_query: int
+    tasks: tuple[Task, ...]
+    seen: Literal["exclude", "keep"]
+    precision: Literal["bfloat16", "float32"]
+    reads_time: bool = False
+
+    @classmethod
+    def of(cls, model: GenerativeModel) -> "_Shape":
+        """The shapes of a model."""
+        vocabulary = model.vocabulary
+        return cls.model_validate(
+            {
+                **vocabulary.spaces.shape,
+                "text_size": vocabulary.text_size,
+                "pad": vocabulary.pad,
+                "max_history": vocabulary.max_history,
+                "max_query": vocabulary.max_query_tokens,
+                "tasks": model.tasks,
+                "seen": model.seen,
+                "precision": model.precision,
+                "reads_time": vocabulary.reads_time,
+            }
+        )
+
+    @property
+    def spaces(self) -> SpacesShape:
+        """The shape of the identifiers."""
+        return {
+            "identifiers": self.identifiers,
+            "codebook_sizes": self.codebook_sizes,
+            "search_codebook_sizes": self.search_codebook_sizes,
+            "shared_levels": self.shared_levels,
+        }
+
+
+class _Config(pydantic.BaseModel):
+    """The part of a model's manifest that inference reads."""
+
+    model: _Shape
+    stamp: dict[str, Any]
 
 
 def _save_identifiers(model: GenerativeModel, folder: Path) -> None:
@@ -266,32 +310,32 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
     Raises:
         InputError: the folder is incomplete, changed, or of a newer format.
     """
-    config = artifact.load(folder, KIND)["config"]
-    shape = config["model"]
+    config = artifact.load_config(folder, KIND, _Config)
+    shape = config.model
     catalog = Catalog.of(pl.read_parquet(folder / "catalog.parquet", glob=False))
     vocabulary = Vocabulary(
         tokenizer=load_tokenizer(folder),
-        text_size=shape["text_size"],
-        pad=shape["pad"],
-        spaces=load_spaces(folder, shape),
-        max_history=shape["max_history"],
-        max_query_tokens=shape["max_query"],
+        text_size=shape.text_size,
+        pad=shape.pad,
+        spaces=load_spaces(folder, shape.spaces),
+        max_history=shape.max_history,
+        max_query_tokens=shape.max_query,
         encoder=load_encoder(folder),
-        reads_time=shape.get("reads_time", False),
+        reads_time=shape.reads_time,
     )
     return GenerativeModel(
         catalog=catalog,
         vocabulary=vocabulary,
         backbone=load_backbone(folder / "backbone", vocabulary).to(device).eval(),
-        tasks=tuple(shape["tasks"]),
-        seen=shape["seen"],
-        precision=shape["precision"],
+        tasks=shape.tasks,
+        seen=shape.seen,
+        precision=shape.precision,
         tries=_load_tries(folder),
         histories=_load_histories(folder, catalog),
         item_vectors=_load_item_vectors(folder),
         hybrid=load_hybrid(folder, sentence_encoder_of(vocabulary.encoder)),
         history_match=load_history_match(folder),
-        stamp=Stamp.read(config["stamp"]),
+        stamp=Stamp.read(config.stamp),
     )
 
 

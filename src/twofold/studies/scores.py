@@ -14,6 +14,7 @@ from twofold import artifact
 from twofold.evaluation.measures import MEASURES
 from twofold.evaluation.runs import read_run
 from twofold.evaluation.significance import Estimate, difference, side_by_side
+from twofold.model.checkpoint import KIND as MODEL
 from twofold.model.stamp import Stamp
 from twofold.records import Floats, InputError, Ints, Run, Task
 from twofold.studies.arms import control_name
@@ -231,7 +232,7 @@ def verdict_arms(task: Task) -> tuple[str, str, str]:
 
 def model_stamp(folder: StudyFolder, arm: str, seed: int) -> Stamp:
     """The stamp of a trained model."""
-    manifest = artifact.read_json(folder.model(arm, seed) / artifact.MANIFEST)
+    manifest = artifact.read_manifest(folder.model(arm, seed), MODEL)
     return Stamp.read(manifest["config"]["stamp"])
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pydantic
 
 from twofold import artifact
 from twofold.data.dataset import LEFT_OUT_FILE, Catalog, Note
@@ -133,13 +134,20 @@ def _require_same_cutoff(prepared: PreparedDataset, cutoff: float | str, folder:
     )
 
 
+class _Config(pydantic.BaseModel):
+    """The part of a prepared folder's manifest that loading reads."""
+
+    source: str
+    protocol: SplitProtocol
+
+
 def _load(folder: Path) -> PreparedDataset:
-    config = artifact.load(folder, KIND)["config"]
+    config = artifact.load_config(folder, KIND, _Config)
     return PreparedDataset(
         catalog=Catalog.of(pl.read_parquet(folder / "items.parquet", glob=False)),
         tables=StoredTables(folder.absolute()),
-        protocol=SplitProtocol(**config["protocol"]),
-        source=config["source"],
+        protocol=config.protocol,
+        source=config.source,
         notes=tuple(Note(**note) for note in artifact.read_json(folder / "notes.json")),
     )
 

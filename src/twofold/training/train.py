@@ -114,7 +114,8 @@ class Training:
 
     def finished(self, folder: Path) -> GenerativeRetriever:
         """The finished model in a folder; raises InputError if another training made it."""
-        require_same(artifact.load(folder, KIND)["config"]["identity"], self.identity, folder)
+        made = artifact.load(folder, KIND)["config"]
+        require_same(made.get("identity", {}), self.identity, folder)
         return load_model(folder, self.device.type, self.arm.name)
 
     @property

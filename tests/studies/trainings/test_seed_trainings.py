@@ -203,7 +203,7 @@ def test_a_control_is_trained_no_shorter_than_joint_or_the_plain_arm(
         place = folder.model(arm, SEED)
         place.mkdir(parents=True)
         stamp = {"arm": arm, "steps": taken}
-        artifact.write_json(place / artifact.MANIFEST, {"config": {"stamp": stamp}})
+        artifact.seal(place, "model", {"stamp": stamp})
     usual = config.model_copy(update={"batch_tokens": 1024})
     recipe = Tuned(usual.model_copy(update={"batch_tokens": tokens}), 0.5, {})
     training = ArmTraining(usual, tuned={"joint": recipe})
