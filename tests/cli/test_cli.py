@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,14 @@ def test_help_is_instant() -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
     assert done.returncode == 0
+
+
+def test_the_version_is_printed_without_loading_torch() -> None:
+    shown = run_here("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"twofold {version('twofold')}\n")
+    loaded = "import sys; import twofold.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, check=True)
+    assert done.stdout.split() == [b"False"]
 
 
 def test_every_verb_has_its_help() -> None:

@@ -11,11 +11,11 @@ import re
 import shlex
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from twofold.artifact import FULL_DISK
+from twofold.artifact import FULL_DISK, versions
 from twofold.cli import (
     cluster,
     evaluate,
@@ -39,11 +39,30 @@ from twofold.records import InputError
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
-    help="One generative model for search and recommendation, and a study of joint training.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"twofold {versions().get('twofold', '(not installed)')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _twofold(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """One generative model for search and recommendation, and a study of joint training."""
+
+
 app.command()(prepare.prepare)
 app.command()(sources.sources)
 app.command()(study.study)
