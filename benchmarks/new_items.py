@@ -42,7 +42,12 @@ from twofold.training.config import TrainingConfig, resolve_config, sentence_par
 from twofold.training.train import train
 
 KEY = ["query_id", "item_id"]
-SETTINGS = ["epochs=3", "item_text_queries=3", "max_history=100", "max_validation_requests=500"]
+SETTINGS = {
+    "epochs": 3,
+    "item_text_queries": 3,
+    "max_history": 100,
+    "max_validation_requests": 500,
+}
 
 
 def drawn(dataset: PreparedDataset, share: float, seed: int) -> list[str]:
@@ -81,8 +86,9 @@ def trained(dataset: PreparedDataset, out: Path, arguments: argparse.Namespace) 
     folder = out / "model"
     if artifact.is_complete(folder):
         return folder
-    settings = [*SETTINGS, *(arguments.set or [])]
-    config = resolve_config("standard", None, tuple(settings), text_encoder=arguments.encoder)
+    given = tuple(arguments.set or ())
+    encoder = arguments.encoder
+    config = resolve_config("standard", None, given, base=SETTINGS, text_encoder=encoder)
     if arguments.tune_encoder:
         config = _tuned(dataset, config, out, arguments)
     place, threads = arguments.device, arguments.threads

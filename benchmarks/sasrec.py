@@ -133,12 +133,16 @@ def run_single(arguments: argparse.Namespace) -> None:
 
 def our_config(arguments: argparse.Namespace) -> TrainingConfig:
     """The settings of our side."""
-    settings = [f"epochs={arguments.epochs}"]
-    settings += [f"max_history={arguments.length}", f"dropout={arguments.dropout}"]
-    settings += ["max_validation_requests=1000000", "patience=9"]
+    settings = {
+        "epochs": arguments.epochs,
+        "max_history": arguments.length,
+        "dropout": arguments.dropout,
+        "max_validation_requests": 1_000_000,
+        "patience": 9,
+    }
     if not arguments.time:  # the peer reads a history's last items; so do we, to compare epochs
-        settings.append("long_histories=truncate")
-    return resolve_config("standard", None, (*settings, *(arguments.set or ())))
+        settings["long_histories"] = "truncate"
+    return resolve_config("standard", None, tuple(arguments.set or ()), base=settings)
 
 
 def measure(folder: Path, dataset: PreparedDataset) -> dict[str, float]:

@@ -46,12 +46,8 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     torch.set_num_threads(arguments.threads)
     dataset = draw_users(load_dataset(arguments.dataset), arguments.users)
-    common = (
-        "epochs=4",
-        f"max_validation_requests={arguments.users}",
-        "patience=9",
-    )
-    config = resolve_config("standard", None, (*common, *arguments.settings))
+    common = {"epochs": 4, "max_validation_requests": arguments.users, "patience": 9}
+    config = resolve_config("standard", None, tuple(arguments.settings), base=common)
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         model = train(dataset, "recommendation", out=Path(folder) / "model", config=config).model

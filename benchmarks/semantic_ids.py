@@ -51,15 +51,15 @@ from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config, scheme_of
 from twofold.training.train import train
 
-SETTINGS = [
-    "levels=2",
-    "codebook_size=256",
-    "batch_tokens=2048",
-    "max_history=50",
-    "item_text_queries=3",
-    "epochs=4",
-    "hybrid=none",
-]
+SETTINGS = {
+    "levels": 2,
+    "codebook_size": 256,
+    "batch_tokens": 2048,
+    "max_history": 50,
+    "item_text_queries": 3,
+    "epochs": 4,
+    "hybrid": "none",
+}
 """The codes have the paper's shape. An identifier of C codes makes sequences C times as long, and
 batches have so many more tokens. Generative scores are compared, so none has a hybrid part."""
 
@@ -93,8 +93,7 @@ def rows(dataset: PreparedDataset, shape: SemanticScheme) -> dict[str, SemanticS
 
 def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
     """Train and evaluate a joint model for every scheme."""
-    settings = (*SETTINGS, *(arguments.set or ()))
-    config = resolve_config("standard", None, settings)
+    config = resolve_config("standard", None, tuple(arguments.set or ()), base=SETTINGS)
     require_same(dataset, arguments, config)
     place = arguments.out / "encoders"
 

@@ -81,6 +81,29 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path, text: str, message: 
         resolve_config("quick", file=path, settings=("dropout=3",))
 
 
+@pytest.mark.parametrize(
+    ("settings", "options", "values"),
+    [
+        (("max_steps=10",), {"max_steps": 5}, "'max_steps': is given as 10 and as 5"),
+        (("updates=10",), {"max_steps": 5}, "'max_steps': is given as 10 and as 5"),
+        (("text_encoder=tfidf",), {"text_encoder": "none"}, "as tfidf and as none"),
+        (("dropout=0.1", "dropout=0.2"), {}, "'dropout': is given as 0.1 and as 0.2"),
+        (("dropout=0.1", "dropout=much"), {}, "'dropout': is given as 0.1 and as much"),
+    ],
+)
+def test_a_setting_with_two_values_is_refused(
+    settings: tuple[str, ...], options: dict[str, Any], values: str
+) -> None:
+    with pytest.raises(InputError, match=f"^setting .*{values} .*; give it once$"):
+        resolve_config("quick", None, settings, **options)
+
+
+def test_a_setting_may_be_given_twice_with_one_value() -> None:
+    config = resolve_config("quick", None, ("max_time=1", "max_time=1.0"), max_time=1.0)
+    assert config.max_time == 1
+    assert resolve_config("quick", None, ("rows=histories", "item_init=factors")).item_init
+
+
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text('{"dropout": 0.3, "request_time": true}', encoding="utf-8-sig")

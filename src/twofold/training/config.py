@@ -318,7 +318,7 @@ def resolve_config(
     base: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> TrainingConfig:
-    """A preset, changed by `base`, by a JSON file, by KEY=VALUE settings, then by `overrides`.
+    """A preset, changed by `base`, by a JSON file, then by KEY=VALUE settings and `overrides`.
 
     Args:
         budget: the name of the preset.
@@ -330,19 +330,14 @@ def resolve_config(
     Settings may have their names of earlier versions; a warning then gives the current name.
 
     Raises:
-        InputError: a setting does not exist, or its value is invalid; the message names it.
+        InputError: a setting does not exist, its value is invalid, or `settings` and `overrides`
+            have two values of it; the message names it.
     """
     if budget not in PRESETS:
         raise InputError(f"--budget '{budget}': no such preset; choose one of {', '.join(PRESETS)}")
     values: dict[str, Any] = dict(PRESETS[budget]) | (base or {})
     from_file = _read_settings(file) if file is not None else {}
-    from_command: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise InputError(f"--set '{setting}': write it as KEY=VALUE")
-        from_command[key.strip()] = _parsed(key, value.strip())
-    from_command |= {key: value for key, value in overrides.items() if value is not None}
+    from_command = _of_command(settings, overrides)
     try:
         return TrainingConfig.model_validate(
             _under_current_names(values | from_file | from_command)
@@ -350,6 +345,35 @@ def resolve_config(
     except pydantic.ValidationError as error:
         places = dict.fromkeys(from_file.keys() - from_command.keys(), f"{file}: ")
         raise InputError(_complaint(error, places)) from error
+
+
+def _of_command(settings: tuple[str, ...], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of KEY=VALUE and of `overrides`; InputError if two of them contradict."""
+    pairs: list[tuple[str, Any]] = []
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set '{setting}': write it as KEY=VALUE")
+        pairs.append((key.strip(), _parsed(key, value.strip())))
+    pairs += [(key, value) for key, value in overrides.items() if value is not None]
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        ((name, value),) = current_settings(dict([pair])).items()
+        before = values.setdefault(name, value)
+        if _read(name, before) != _read(name, value):
+            raise InputError(
+                f"setting '{name}': is given as {before} and as {value} (by --set or an option "
+                f"such as --max-steps); give it once"
+            )
+    return dict(pairs)
+
+
+def _read(name: str, value: Any) -> Any:
+    """The value that a setting has if it is given as `value`; an invalid one as it is."""
+    try:
+        return getattr(TrainingConfig.model_validate({name: value}), name)
+    except pydantic.ValidationError:
+        return value
 
 
 def _read_settings(file: Path) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def common(catalog_config: TrainingConfig) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def config() -> TrainingConfig:
-    return resolve_config("quick", None, (*SETTINGS, "max_steps=12"))
+    return resolve_config("quick", None, tuple(SETTINGS)).model_copy(update={"max_steps": 12})
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +256,8 @@ def test_nothing_is_started_where_everything_is_done(
 
 
 def _command(prepared: Path, out: Path) -> list[str]:
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    endless = ["max_steps=100000", "patience=100000"]
+    settings = [*(setting for setting in SETTINGS if "max_steps" not in setting), *endless]
     command = [
         *COMMAND,
         "study",
@@ -269,7 +270,7 @@ def _command(prepared: Path, out: Path) -> list[str]:
         "none",
     ]
     command += ["--budget", "quick", "--device", "cpu", "--threads", "1", "--workers", "2"]
-    return [*command, *settings, "--set", "max_steps=100000", "--set", "patience=100000"]
+    return command + [part for setting in settings for part in ("--set", setting)]
 
 
 def _workers_of(process: subprocess.Popen[str]) -> list[int]:
