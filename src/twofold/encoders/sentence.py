@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from twofold.encoders.hub import is_unreachable
 from twofold.records import InputError
 
 _CACHED_TEXTS = 100_000
@@ -57,13 +58,15 @@ class SentenceEncoder:
                 f'install -e ".[text]" in the clone), or use the encoder tfidf'
             ) from error
         disable_progress_bar()
-        resolved = str(Path(name).resolve()) if Path(name).is_dir() else name
+        is_local = Path(name).is_dir()
+        resolved = str(Path(name).resolve()) if is_local else name
         try:
-            model = SentenceTransformer(resolved, device="cpu")
+            cached = not is_local and is_unreachable(name)
+            model = SentenceTransformer(resolved, device="cpu", local_files_only=cached)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"encoder '{name}': not a folder with a sentence-transformers model, and it could "
-                f"not be downloaded; download it on a machine with network access (huggingface-cli "
+                f"not be downloaded; download it on a machine with network access (hf "
                 f"download {name}) and give its folder, or use tfidf ({str(error).splitlines()[0]})"
             ) from error
         return SentenceEncoder(resolved, model)

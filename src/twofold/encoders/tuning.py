@@ -89,7 +89,7 @@ def tune_encoder(
 
     config = config or TuningConfig()
     drawn = _Pairs(dataset, tasks, config.recommendation_pairs)
-    model = SentenceTransformer(encoder.name, device=device)
+    model = SentenceTransformer(encoder.name, device=device, local_files_only=True)
     full_length = model.max_seq_length
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
     best, kept = judge(encoder) if judge else -np.inf, _copy(model)

@@ -4,12 +4,14 @@ A checkpoint is refused if its states or logits differ between training and retr
 answers would then be wrong without an error.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from twofold.encoders.hub import is_unreachable
 from twofold.encoders.vectors import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.backbone import Backbone
@@ -37,14 +39,15 @@ def pretrained_backbone(
         InputError: the checkpoint can neither be found nor downloaded, or is not supported.
     """
     try:
-        config = AutoConfig.from_pretrained(name)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        cached = not Path(name).is_dir() and is_unreachable(name)
+        config = AutoConfig.from_pretrained(name, local_files_only=cached)
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=cached)
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = family.from_pretrained(name, dtype=torch.float32)
+        model = family.from_pretrained(name, dtype=torch.float32, local_files_only=cached)
     except (OSError, ValueError) as error:
         raise InputError(
             f"backbone '{name}': not a folder with a checkpoint, and it could not be downloaded; "
-            f"download it on a machine with network access (huggingface-cli download {name}) and "
+            f"download it on a machine with network access (hf download {name}) and "
             f"give its folder, or use decoder:small ({str(error).splitlines()[0]})"
         ) from error
     _require_fit(name, config, tokenizer, longest_request(spaces, max_history, max_query_tokens))
