@@ -94,6 +94,13 @@ def test_a_zero_byte_names_the_line(tmp_path: Path) -> None:
         read(tmp_path, "items.csv", "item_id,title\n1,a\0b\n")
 
 
+@pytest.mark.parametrize("zeros", [1, 5000])
+def test_zero_bytes_at_the_end_are_no_utf_16(tmp_path: Path, zeros: int) -> None:
+    message = f"items.csv line 3: ends with {zeros} NUL bytes, .*; write it again, or check"
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, "items.csv", "item_id,title\n1,a\n2,b" + "\0" * zeros)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -37,6 +37,35 @@ def test_a_cell_of_csv(tmp_path: Path, cell: str, value: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    "footer", ["Total rows: 5", "Total rows: 5,,", "(2 rows)", "2 Zeilen,,\n,,", '"Total\nrows",,']
+)
+@pytest.mark.parametrize("name", ["items.csv", "items.tsv"])
+def test_a_text_below_the_table_is_no_row(tmp_path: Path, footer: str, name: str) -> None:
+    text = f"item_id,title,genre\n1,A,x\n2,,y\n\n{footer}\n"
+    if name.endswith("tsv"):
+        if '"' in footer:
+            return
+        text = text.replace(",", "\t")
+    with pytest.raises(InputError, match=rf"{name} line 5: .* looks like a text below the table"):
+        read(tmp_path, name, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "item_id,title\n1,A\nlast,\n",
+        "item_id,title\n1,A\nan id,\n2,B\n",
+        "item_id,title\nan id,A\nlast one,\n",
+        "item_id,title\n1,\nlast one,\n",
+        "item_id\n1\nlast one\n",
+        "item_id,title\nlast one,A\n",
+    ],
+)
+def test_a_row_without_other_cells_is_a_row(tmp_path: Path, text: str) -> None:
+    assert len(rows(read(tmp_path, "items.csv", text))) == text.count("\n") - 1
+
+
+@pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
         ('item_id,title\n1,A\n2,"Oak" is back\n', 3, "has text after its closing quote"),

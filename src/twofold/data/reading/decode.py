@@ -114,7 +114,15 @@ def _is_mostly_utf8(data: bytes) -> bool:
 
 
 def _with_zeros(path: Path, data: bytes) -> InputError:
-    """The error for NUL bytes: UTF-16 without a byte order mark, or a file that is not text."""
+    """The error for NUL bytes: padding, UTF-16 without a byte order mark, or not text."""
+    text = data.rstrip(b"\0")
+    if b"\0" not in text:
+        line, padded = text.count(b"\n") + 1, len(data) - len(text)
+        return InputError(
+            f"{path} line {line}: ends with {padded} NUL bytes, as a file that was not written or "
+            f"copied completely; write it again, or check its last line and remove them: "
+            f"tr -d '\\000' < {path.name} > corrected"
+        )
     beginning = data[:200]
     for name, zeros in (("utf-16le", beginning[1::2]), ("utf-16be", beginning[::2])):
         if zeros.count(0) > len(zeros) / 2:

@@ -7,9 +7,11 @@ rows are filled with empty cells and counted; longer ones are an error.
 
 import csv
 import io
+import operator
 import re
 import sys
 from collections.abc import Iterator
+from functools import reduce
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +38,8 @@ def read_csv(path: Path, text: str) -> Raw:
     """The columns of a CSV file, with the delimiter of its header: `,` or else `;`, tab, `|`.
 
     Raises:
-        InputError: a quote does not enclose a cell, or a row is longer than the header.
+        InputError: a quote does not enclose a cell, a row is longer than the header, or the last
+            line is a text below the table.
     """
     first_line, skipped, delimiter = _beginning(text)
     delimiter = delimiter or _delimiter_of(first_line)
@@ -45,6 +48,7 @@ def read_csv(path: Path, text: str) -> Raw:
         if '"' in text
         else _unquoted(path, text, delimiter, skipped)
     )
+    _require_no_footer(path, raw)
     if delimiter != ",":
         name = "a tab" if delimiter == "\t" else f"'{delimiter}'"
         problem = f"the delimiter is {name}, not ','"
@@ -56,7 +60,8 @@ def read_tsv(path: Path, text: str) -> Raw:
     """The columns of a TSV file.
 
     Raises:
-        InputError: the header has no tabs, or a row is longer than the header.
+        InputError: the header has no tabs, a row is longer than the header, or the last line is a
+            text below the table.
     """
     header, _, _ = _beginning(text)
     names = header.split("\t")
@@ -70,6 +75,7 @@ def read_tsv(path: Path, text: str) -> Raw:
             f"name the file .csv, which may be separated by tabs as well"
         )
     raw = _unquoted(path, text, "\t")
+    _require_no_footer(path, raw)
     if '"' in text:
         raw.notes.extend(_enclosed_cells(path, raw))
     return raw
@@ -282,6 +288,27 @@ def _require_one_delimiter(
                 f"{path} line {rows['line'][0]}: the rows are separated by {row} and the "
                 f"header by {header}; use one delimiter everywhere"
             )
+
+
+def _require_no_footer(path: Path, raw: Raw) -> None:
+    """Raise InputError if the last line is no row but a text below the table.
+
+    It is one if only its first cell is filled, and with words, unlike those of all other rows.
+    """
+    if len(raw.columns) < 2 or len(raw.lines) < 2:
+        return
+    first, others = raw.columns[0], raw.columns[1:]
+    alone = reduce(operator.and_, (column.is_null() for column in others), first.is_not_null())
+    worded = first.str.contains(r"\s").fill_null(False)
+    if alone.sum() == worded.sum() == (alone & worded).sum() == 1:
+        row = alone.arg_max()
+        assert row is not None
+        if first[row + 1 :].is_not_null().any():
+            return
+        raise InputError(
+            f"{path} line {raw.lines[row]}: '{first[row]:.80}' is alone in the last line, and "
+            f"looks like a text below the table; remove the line, or fill another cell of it"
+        )
 
 
 def _too_long(path: Path, line: int, size: int, columns: int) -> InputError:
