@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from twofold.data.dataset import Note
+from twofold.data.dataset import MOST_CHARACTERS, Catalog, Note
 from twofold.data.formats import Table
 from twofold.data.validation import validate
 
@@ -16,6 +16,21 @@ def test_a_note_reads_as_a_sentence() -> None:
     column = Note(1, "items.csv", "column '' has no name", "name it", unit="column")
     assert str(column) == "items.csv: column '' has no name (1 column left out); name it"
     assert (LEFT_OUT.rows_left_out, column.rows_left_out) == (2, 0)
+
+
+def test_of_a_long_text_every_column_is_read_up_to_a_number_of_characters() -> None:
+    long = "é" * MOST_CHARACTERS
+    items = pl.DataFrame(
+        {
+            "item_id": ["a", "b"],
+            "title": [long + "!", "T"],
+            "text": [long, None],
+            "genre": ["g"] * 2,
+        }
+    )
+    catalog = Catalog.of(items)
+    assert catalog.texts == [f"{long} {long} g", "T g"]
+    assert catalog.title("a") == long + "!", "it is kept"
 
 
 def test_the_notes_of_every_table_come_with_the_dataset() -> None:

@@ -63,6 +63,11 @@ class Note:
         return self.count if self.unit == "row" and self.effect == "left out" else 0
 
 
+MOST_CHARACTERS = 20_000
+"""The number of characters of a text column that are read, about 3,500 words. A text encoder splits
+every text into words several times, so books in a catalog would take hours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """All retrievable items, in file order; the catalog position of an item is its row."""
@@ -83,9 +88,11 @@ class Catalog:
 
     @property
     def texts(self) -> list[str]:
-        """Every text column of each item (title, text, attributes) in one string."""
-        columns = [name for name in self.items.columns if name != "item_id"]
-        joined = pl.concat_str([pl.col(c) for c in columns], separator=" ", ignore_nulls=True)
+        """Every text column of each item (title, text, attributes) in one string; of each column
+        the first `MOST_CHARACTERS`."""
+        names = [name for name in self.items.columns if name != "item_id"]
+        columns = [pl.col(name).str.slice(0, MOST_CHARACTERS) for name in names]
+        joined = pl.concat_str(columns, separator=" ", ignore_nulls=True)
         text = self.items.select(joined.str.replace_all("|", " ", literal=True).str.strip_chars())
         return text.to_series().fill_null("").to_list()
 
