@@ -13,7 +13,7 @@ from twofold.records import RankedItem
 
 
 def show(answers: Sequence[RankedItem], as_json: bool) -> None:
-    """Print a ranking as a table, or as JSON; scores are log-probabilities.
+    """Print a ranking as a table, or as JSON.
 
     Long ids and titles are wrapped in a terminal, and on one line otherwise. If the model knows no
     word of the query, each item in JSON has `no_known_words`.

@@ -173,7 +173,10 @@ class AnswerItem(Item):
     """An item of an answer."""
 
     rank: int
-    score: float = Field(description="log-probability of the item's identifier")
+    score: float = Field(
+        description="log-probability of the item's identifier; in search with semantic IDs and "
+        "hybrid retrieval plus the item's match, so that it may exceed 0"
+    )
 
 
 class Models(_Body):
@@ -220,7 +223,7 @@ class Contribution(_Body):
     value: str = Field(description="the item_id or the word")
     title: str = Field(description="the title of the item, or the word")
     score: float = Field(
-        description="log-probability with the whole request minus that without this part"
+        description="the item's score with the whole request minus that without this part"
     )
 
 

@@ -30,7 +30,7 @@ class TopK:
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
-    """An item with its fields; `score` is log p(identifier)."""
+    """An item with its fields; `score` as in `twofold.retrieval.scoring`."""
 
     item_id: str
     title: str
