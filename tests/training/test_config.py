@@ -102,6 +102,8 @@ def test_a_setting_may_be_given_twice_with_one_value() -> None:
     config = resolve_config("quick", None, ("max_time=1", "max_time=1.0"), max_time=1.0)
     assert config.max_time == 1
     assert resolve_config("quick", None, ("rows=histories", "item_init=factors")).item_init
+    with pytest.raises(InputError, match="'max_time': Input should be greater than 0, not NaN"):
+        resolve_config("quick", max_time=float("nan"))
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -359,12 +359,12 @@ def _of_command(settings: tuple[str, ...], overrides: Mapping[str, Any]) -> dict
     values: dict[str, Any] = {}
     for pair in pairs:
         ((name, value),) = current_settings(dict([pair])).items()
-        before = values.setdefault(name, value)
-        if _read(name, before) != _read(name, value):
+        if name in values and _read(name, values[name]) != _read(name, value):
             raise InputError(
-                f"setting '{name}': is given as {before} and as {value} (by --set or an option "
-                f"such as --max-steps); give it once"
+                f"setting '{name}': is given as {values[name]} and as {value} (by --set or an "
+                f"option such as --max-steps); give it once"
             )
+        values[name] = value
     return dict(pairs)
 
 
