@@ -98,11 +98,32 @@ def test_a_setting_with_two_values_is_refused(
         resolve_config("quick", None, settings, **options)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("patience=inf", "'patience': Input should be a finite number"),
+        ("epochs=inf", "'epochs': Input should be a finite number"),
+        ('source_weights={"search":NaN,"recommendation":1}', "should be a finite number, not NaN"),
+        (
+            'source_weights={"search":1,"recomendation":1}',
+            "'search' or 'recommendation', not \"rec",
+        ),
+        ("source_weights=equal", "'proportional' or 'balanced', not \"equal"),
+    ],
+)
+def test_a_number_without_an_end_or_an_unknown_source_is_refused(
+    setting: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        resolve_config("quick", None, (setting,))
+    assert resolve_config("quick", None, ("max_grad_norm=inf",)).max_grad_norm > 1e9, "no clipping"
+
+
 def test_a_setting_may_be_given_twice_with_one_value() -> None:
     config = resolve_config("quick", None, ("max_time=1", "max_time=1.0"), max_time=1.0)
     assert config.max_time == 1
     assert resolve_config("quick", None, ("rows=histories", "item_init=factors")).item_init
-    with pytest.raises(InputError, match="'max_time': Input should be greater than 0, not NaN"):
+    with pytest.raises(InputError, match="'max_time': Input should be a finite number, not NaN"):
         resolve_config("quick", max_time=float("nan"))
 
 

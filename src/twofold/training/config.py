@@ -14,7 +14,7 @@ from twofold.artifact import read_json
 from twofold.evaluation.measures import Measure
 from twofold.identifiers.identifiers import IdSpace, QuantizerName, SemanticScheme, Strategy
 from twofold.model.stamp import FORMER_SETTINGS, current_settings
-from twofold.records import InputError
+from twofold.records import InputError, Task
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class TrainingConfig(pydantic.BaseModel):
     initialised from item texts and the arm's own training data.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
@@ -192,9 +192,12 @@ class TrainingConfig(pydantic.BaseModel):
         0.01, ge=0, description="weight decay of the parameters with two dimensions or more"
     )
     max_grad_norm: float = pydantic.Field(
-        1.0, gt=0, description="largest norm of the gradients; larger ones are clipped"
+        1.0,
+        gt=0,
+        allow_inf_nan=True,
+        description="largest norm of the gradients; larger ones are clipped",
     )
-    source_weights: Literal["proportional", "balanced"] | dict[str, float] = pydantic.Field(
+    source_weights: Literal["proportional", "balanced"] | dict[Task, float] = pydantic.Field(
         "proportional",
         description="weights of the sources (search, recommendation) in the loss: in proportion "
         "to their numbers of targets, equal (balanced), or a JSON object with a weight for each",
@@ -404,8 +407,10 @@ def _complaint(error: pydantic.ValidationError, places: Mapping[str, str]) -> st
         error: what is invalid.
         places: the beginning of the message for settings that were read from a file.
     """
-    first = error.errors()[0]
+    first, *others = error.errors()
     key = str(first["loc"][0])
+    if isinstance(first["input"], dict):  # the first error is that it is no name
+        first = next((other for other in others if other["loc"][0] == key), first)
     setting = f"{places.get(key, '')}setting '{key}'"
     if first["type"] != "extra_forbidden":
         return f"{setting}: {first['msg']}, not {json.dumps(first['input'], default=str)}"
