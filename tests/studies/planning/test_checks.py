@@ -38,9 +38,12 @@ def test_interventions_explain_what_transfer_asks(catalog: PreparedDataset) -> N
         ({"seeds": 0}, None, "--seeds 0: at least 1"),
         ({"max_seeds": 2}, None, "--max-seeds 2: at least 3"),
         ({}, 0, "--workers 0: at least 1"),
+        ({"sesoi_share": 5.0}, None, "--sesoi 5.0: must be a share .* 5 % as 0.05"),
+        ({"sesoi_share": float("nan")}, None, "--sesoi nan: must be a share"),
+        ({"margin": float("inf")}, None, "--margin inf: must be a share"),
     ],
 )
-def test_numbers_have_a_least(
+def test_numbers_have_a_least_and_shares_a_largest(
     catalog: PreparedDataset, changes: dict[str, Any], workers: int | None, says: str
 ) -> None:
     with pytest.raises(InputError, match=says):

@@ -35,6 +35,12 @@ def require_answerable(
         raise InputError(
             f"--max-seeds {config.max_seeds}: at least {MIN_SEEDS}, where the first look is"
         )
+    for name, share in (("sesoi", config.sesoi_share), ("margin", config.margin)):
+        if share is not None and not 0 <= share <= 1:
+            raise InputError(
+                f"--{name} {share}: must be a share of the plain arm's mean, from 0 to 1; write "
+                f"5 % as 0.05"
+            )
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: at least 1")
     if config.interventions and config.question == "replace":
