@@ -90,6 +90,24 @@ def test_a_corrupt_plan_is_refused_with_what_to_do(
         begin(folder, study_plan(), resume=True)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seeds", None, "seeds: .* a valid integer, not null"),
+        ("seeds", "two", 'seeds: .* a valid integer.*, not "two"'),
+        ("interventions", 5, "interventions: .*, not 5"),
+        ("training", [], r"training: .*, not \[\]"),
+        ("question", "why", 'question: .*, not "why"'),
+    ],
+)
+def test_a_value_of_another_type_is_refused(
+    key: str, value: object, message: str, folder: StudyFolder
+) -> None:
+    _saved(folder, {**PLAN, key: value})
+    with pytest.raises(InputError, match=rf"plan\.json: {message}; restore it, or give another"):
+        StudyPlan.read(folder.plan)
+
+
 def test_a_simulation_is_no_study(folder: StudyFolder) -> None:
     plan = SimulationPlan(
         source="simulate:popularity",

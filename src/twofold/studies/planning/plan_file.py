@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import pydantic
+
 from twofold import artifact
 from twofold.model.stamp import full_settings
 from twofold.records import InputError
@@ -37,7 +39,7 @@ class SavedPlan:
         Training settings are converted to the names and values of this version.
 
         Raises:
-            InputError: the file has another kind of plan.
+            InputError: the file has another kind of plan, or a value of another type.
         """
         if not file.is_file():
             return None
@@ -50,6 +52,14 @@ class SavedPlan:
                 f"({file.name} lacks {missing}); continue it with that one, or give another folder"
             )
         values = {name: content[name] for name in names}
+        try:
+            pydantic.TypeAdapter(cls).validate_python(values)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            place, given = ".".join(map(str, first["loc"])), json.dumps(first["input"])
+            raise InputError(
+                f"{file}: {place}: {first['msg']}, not {given:.80}; {remedy}"
+            ) from error
         return cls(**{**values, "training": full_settings(values["training"])})
 
 
