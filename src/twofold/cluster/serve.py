@@ -14,7 +14,7 @@ from typing import Any
 
 from twofold import artifact
 from twofold.cluster.connection import connected
-from twofold.model.checkpoint import KIND
+from twofold.model.stamp import KIND
 from twofold.records import InputError
 from twofold.serving.http.keys import Key
 from twofold.serving.settings import ServingSettings

@@ -40,7 +40,7 @@ from twofold.model.hybrid import (
     load_hybrid,
 )
 from twofold.model.llama import Llama, LlamaConfig
-from twofold.model.stamp import Stamp
+from twofold.model.stamp import KIND, Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
 from twofold.records import TASKS, InputError, Ints, Task
 from twofold.tasks.arrays import Histories, numbers_of
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from twofold.identifiers.trie import Trie
 
-KIND = "model"
 _HISTORIES = "histories.parquet"
 _ITEM_VECTORS = "item_vectors.npy"
 _USERS = 100_000

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+KIND = "model"
+"""The kind of artifact that a model folder is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:

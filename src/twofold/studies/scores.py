@@ -14,7 +14,7 @@ from twofold import artifact
 from twofold.evaluation.measures import MEASURES
 from twofold.evaluation.runs import read_run
 from twofold.evaluation.significance import Estimate, difference, side_by_side
-from twofold.model.checkpoint import KIND as MODEL
+from twofold.model.stamp import KIND as MODEL
 from twofold.model.stamp import Stamp
 from twofold.records import Floats, InputError, Ints, Run, Task
 from twofold.studies.arms import control_name

@@ -7,7 +7,7 @@ number of batches; a resumed training needs no other state.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ _BUCKET_GROWTH = 1.25
 """The longest examples of a bucket may have this many times the tokens of its shortest ones, which
 are padded."""
 
-SourceWeights = Literal["proportional", "balanced"] | dict[str, float]
+SourceWeights = Literal["proportional", "balanced"] | Mapping[Any, float]
 
 
 def readable_sources(

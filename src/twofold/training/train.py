@@ -12,8 +12,8 @@ from twofold import artifact
 from twofold.evaluation.measures import TIE_RULE
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device, resolve_precision
-from twofold.model.checkpoint import KIND, GenerativeModel, save_model, tries_of
-from twofold.model.stamp import Stamp
+from twofold.model.checkpoint import GenerativeModel, save_model, tries_of
+from twofold.model.stamp import KIND, Stamp
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset, require_dataset
 from twofold.training import loop
