@@ -81,3 +81,8 @@ def test_what_is_no_retriever_is_refused(
 def test_what_is_no_dataset_is_refused(write_folder: WriteFolder) -> None:
     with pytest.raises(InputError, match=r"str is no dataset; give what twofold\.load_dataset"):
         evaluate(OneItem("d", "u2"), str(write_folder()))  # type: ignore[arg-type]
+
+
+def test_a_split_that_does_not_exist_is_refused(write_folder: WriteFolder) -> None:
+    with pytest.raises(InputError, match="split 'valid': choose test or validation"):
+        evaluate(OneItem("d", "u2"), load_dataset(write_folder()), split="valid")  # type: ignore[arg-type]

@@ -55,6 +55,11 @@ def test_a_config_of_an_earlier_version_that_was_edited_is_refused(
         load_dataset(tmp_path / "out")
 
 
+def test_a_split_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--split 'random': choose last or temporal"):
+        load_dataset(tmp_path, split="random")  # type: ignore[arg-type]
+
+
 def test_a_copy_without_the_manifest_is_no_source(catalog: PreparedDataset, tmp_path: Path) -> None:
     """Its tables would be read as if they were not split."""
     save_dataset(catalog, tmp_path / "prepared")

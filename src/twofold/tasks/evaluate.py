@@ -68,6 +68,8 @@ def evaluate(
             f"{type(retriever).__name__} is no retriever; give twofold.load_model(FOLDER), or an "
             f"object with a name and retrieve(requests, k)"
         )
+    if split not in ("test", "validation"):
+        raise InputError(f"split {split!r}: choose test or validation")
     depth = max(measure.k for measure in measures)
     runs: dict[str, Run] = {}
     qrels: dict[str, Qrels] = {}

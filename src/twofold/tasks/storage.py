@@ -60,6 +60,8 @@ def load_dataset(
             f"give a folder, a name that twofold sources lists, or tables, such as "
             f'{{"interactions": frame}}'
         )
+    if split not in ("last", "temporal"):
+        raise InputError(f"--split {split!r}: choose last or temporal")
     if (split == "temporal") != (cutoff is not None):
         raise InputError("--split temporal needs --cutoff TIME, and only it takes one")
     folder = None if isinstance(source, Mapping) else Path(source)
