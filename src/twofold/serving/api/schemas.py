@@ -174,8 +174,8 @@ class AnswerItem(Item):
 
     rank: int
     score: float = Field(
-        description="log-probability of the item's identifier; in search with semantic IDs and "
-        "hybrid retrieval plus the item's match, so that it may exceed 0"
+        description="log-probability of the item's identifier; with semantic IDs and hybrid "
+        "retrieval plus the item's match, so that it may exceed 0"
     )
 
 
