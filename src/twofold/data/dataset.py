@@ -91,7 +91,7 @@ class Catalog:
         """Every text column of each item (title, text, attributes) in one string; of each column
         the first `MOST_CHARACTERS`."""
         names = [name for name in self.items.columns if name != "item_id"]
-        columns = [pl.col(name).str.slice(0, MOST_CHARACTERS) for name in names]
+        columns = [pl.col(name).cast(pl.String).str.slice(0, MOST_CHARACTERS) for name in names]
         joined = pl.concat_str(columns, separator=" ", ignore_nulls=True)
         text = self.items.select(joined.str.replace_all("|", " ", literal=True).str.strip_chars())
         return text.to_series().fill_null("").to_list()
