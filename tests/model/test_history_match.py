@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from twofold.encoders.item_vectors import similar_texts
+from twofold.encoders.vectors import Vectors, unit
 from twofold.model.hybrid import (
     HistoryMatch,
     Neighbours,
@@ -63,16 +65,24 @@ def test_new_items_have_the_matches_of_their_neighbours() -> None:
     np.testing.assert_allclose(grown[3, :3], [0.75, 0, 0.25] @ similarity, atol=1e-6)
 
 
-@pytest.mark.parametrize("number", range(5))
+def _text_vectors(items: int) -> Vectors:
+    """Vectors of made-up texts; the last item has none."""
+    vectors = unit(np.random.default_rng(0).normal(size=(items, 8))).astype(np.float32)
+    vectors[-1] = 0.0
+    return vectors
+
+
+@pytest.mark.parametrize("number", range(10))
 def test_a_folder_keeps_it(number: int, catalog: PreparedDataset, tmp_path: Path) -> None:
-    match = history_matches(catalog)[number]
+    match = history_matches(catalog, _text_vectors(len(catalog.catalog)))[number]
     assert load_history_match(tmp_path) is None
     match.save(tmp_path)
     loaded = load_history_match(tmp_path)
     assert loaded is not None
     assert loaded.description == match.description
+    entries = sum(table.nnz for table in (match.similarity, match.texts) if table is not None)
     size = (tmp_path / "history_match.safetensors").stat().st_size
-    assert size < 8 * match.similarity.nnz + 4 * len(catalog.catalog) + 1000
+    assert size < 8 * entries + 8 * len(catalog.catalog) + 1000
     histories = [np.array([3, 1, 4]), np.array([1, 5])]
     np.testing.assert_array_equal(loaded.scores(histories), match.scores(histories))
 
@@ -86,6 +96,32 @@ def test_the_items_that_follow_are_those_of_training(catalog: PreparedDataset) -
                 pairs[history[place - apart], item] += 1 / apart
     expected = pairs / (np.sqrt(np.outer(pairs.sum(axis=1), pairs.sum(axis=0))) + 10)
     np.testing.assert_allclose(following, expected, atol=1e-6)
+
+
+def test_texts_that_are_similar_add_to_what_is_counted(catalog: PreparedDataset) -> None:
+    vectors = _text_vectors(len(catalog.catalog))
+    matches = history_matches(catalog, vectors)
+    counted = [match for match in matches if match.texts is None]
+    with_texts = [match for match in matches if match.texts is not None]
+    cosines = np.maximum(vectors @ vectors.T, 0.0)
+    np.fill_diagonal(cosines, 0.0)
+    history = np.array([3, 1, 4])
+    for alone, match in zip(counted, with_texts, strict=True):
+        assert (match.kind, match.decay) == (alone.kind, alone.decay)
+        by_text = match.decay ** np.array([2, 1, 0]) @ cosines[history]
+        expected = alone.scores([history])[0] + 0.5 * by_text / by_text.max()
+        np.testing.assert_allclose(match.scores([history])[0], expected, atol=1e-5)
+
+
+def test_the_most_similar_texts_are_kept_for_each_item() -> None:
+    vectors = _text_vectors(50)
+    kept = similar_texts(vectors, 7).toarray()
+    cosines = np.maximum(vectors @ vectors.T, 0.0)
+    np.fill_diagonal(cosines, 0.0)
+    for row, expected in zip(kept, cosines, strict=True):
+        best = np.sort(expected)[::-1][:7]
+        np.testing.assert_allclose(np.sort(row)[::-1][:7], best, atol=1e-6)
+        assert np.count_nonzero(row) == np.count_nonzero(best)
 
 
 def test_it_is_added_to_log_p_of_recommendation_alone(

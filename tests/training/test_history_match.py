@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.planted import planted_dataset
-from twofold.model.hybrid import history_matches
+from twofold.model.hybrid import HistoryMatch, history_matches
 from twofold.records import Floats
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import RankCounter
@@ -80,6 +80,24 @@ def test_one_pass_measures_all_matches_as_the_model_would_answer(
             match = replace(part, weight=weight) if weight else None
             own = GenerativeRetriever(replace(model, history_match=match), beams=10)
             np.testing.assert_allclose(values, values_of(own, judged), atol=1e-6)
+
+
+def test_validation_may_choose_the_similarity_of_texts(
+    catalog: PreparedDataset,
+    two_steps: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def values_with(_: RankCounter, parts: list[HistoryMatch], weights: list[float]) -> Floats:
+        values = np.zeros((len(parts), len(weights), 50))
+        values[[part.texts is not None for part in parts], -1] = 1.0
+        return values
+
+    monkeypatch.setattr(RankCounter, "values_with", values_with)
+    for texts, text_share in (("auto", 0.5), ("none", None)):
+        config = two_steps.model_copy(update={"item_texts": texts})
+        model = train(catalog, "recommendation", out=tmp_path / texts, config=config).model
+        assert (model.stamp.history_match or {}).get("text_share") == text_share
 
 
 def test_an_uncertain_gain_is_left_out(

@@ -259,6 +259,29 @@ def shared_users(seen: sp.csr_array, most: int, shrinkage: float) -> sp.csr_arra
     return similarity
 
 
+def similar_texts(vectors: Vectors, most: int) -> sp.csr_array:
+    """The cosine of two items' texts, (items, items); 0 for an item and itself.
+
+    All pairs are compared, so the time grows with the square of the number of items.
+
+    Args:
+        vectors: unit vectors of the texts, (items, E); zero for an item without text.
+        most: the largest number of entries of a row.
+    """
+    items = len(vectors)
+    step = max(1, _ENTRIES // items)
+    parts = []
+    for start in range(0, items, step):
+        cosines = vectors[start : start + step] @ vectors.T
+        rows = np.arange(len(cosines))
+        cosines[rows, start + rows] = 0.0
+        if most < items:
+            cosines[cosines < np.partition(cosines, -most, axis=1)[:, -most, None]] = 0.0
+        parts.append(sp.csr_array(np.maximum(cosines, 0.0)))
+    similarity: sp.csr_array = sp.vstack(parts, format="csr")
+    return similarity
+
+
 def incidence(histories: Iterable[Ints], items: int) -> sp.csr_array:
     """Which history contains which item, (histories, items), ones and zeros."""
     listed = list(histories)

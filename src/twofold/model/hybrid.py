@@ -4,7 +4,7 @@ A generative model with a small hidden size cannot memorise all names, which mat
 all pairs of items, which can be counted. The hybrid parts are linear, as in wide and deep learning
 (Cheng et al., 2016). The part of search is an index over the catalog: postings of words, and the
 items' sentence vectors. The part of recommendation is a table of items that follow one another, or
-that have the same users.
+that have the same users, and one of items with similar texts.
 
 Shapes: B requests, Q training queries, N items, M new items, K neighbours of a new item, W words,
 E width of a sentence's vector.
@@ -30,6 +30,7 @@ from twofold.encoders.item_vectors import (
     query_factors,
     rocchio,
     shared_users,
+    similar_texts,
 )
 from twofold.encoders.lexical import LexicalIndex, chosen_index
 from twofold.encoders.text_encoder import sentence_encoder_of
@@ -68,6 +69,10 @@ _HISTORY_KINDS: Sequence[tuple["HistoryKind", float]] = (
     ("shared users", 1.0),
 )
 """The similarities, and the decays of a history, that validation chooses among."""
+_TEXT_SHARE = 0.5
+"""The weight of the match of texts, as a multiple of that of the match that is counted."""
+_MOST_TEXTS = 50_000
+"""In larger catalogs texts are not compared, as that takes minutes."""
 
 _BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
 """A new item's boost for a training query, in units of the cosine, and a further one if a neighbour
@@ -297,17 +302,26 @@ class HistoryMatch:
             users.
         decay: the weight of an item of the history, as a multiple of that of the next one.
         similarity: the similar items (columns) of each item (row), (N, N).
+        texts: the same by the cosine of their texts; None without texts.
+        text_share: the weight of the item whose texts match best, as a multiple of `weight`.
     """
 
     weight: float
     kind: HistoryKind
     decay: float
     similarity: sp.csr_array
+    texts: sp.csr_array | None = None
+    text_share: float = 0.0
 
     @property
     def description(self) -> dict[str, Any]:
         """The settings, for the stamp."""
-        return {"weight": self.weight, "kind": self.kind, "decay": self.decay}
+        return {
+            "weight": self.weight,
+            "kind": self.kind,
+            "decay": self.decay,
+            "text_share": self.text_share,
+        }
 
     def matches(self, requests: "Sequence[EncodedExample]") -> Vectors:
         """See `HybridPart`."""
@@ -325,9 +339,10 @@ class HistoryMatch:
         places = np.repeat(np.arange(len(recent)), counts), np.concatenate(recent)
         shape = len(recent), self.similarity.shape[0]
         weights = sp.coo_array((self.decay**ages, places), shape=shape).tocsr()
-        scores: Vectors = (weights @ self.similarity).toarray().astype(np.float32)
-        best = scores.max(axis=1, keepdims=True)
-        scores *= self.weight / np.where(best > 0, best, 1)
+        scores = _relative(weights @ self.similarity)
+        if self.texts is not None:
+            scores += self.text_share * _relative(weights @ self.texts)
+        scores *= self.weight
         return scores
 
     def with_items(self, near: Neighbours) -> "HistoryMatch":
@@ -337,23 +352,26 @@ class HistoryMatch:
             near: their neighbours in the catalog before them.
         """
         shares = _columns(near, self.similarity.shape[0])
-        wide = sp.hstack([self.similarity, self.similarity @ shares], format="csr")
-        extended: sp.csr_array = sp.vstack([wide, shares.T @ wide], format="csr")
-        return replace(self, similarity=extended.astype(np.float32))
+        texts = None if self.texts is None else _extended(self.texts, shares)
+        return replace(self, similarity=_extended(self.similarity, shares), texts=texts)
 
     def save(self, folder: Path) -> None:
         """Write what `load_history_match` reads."""
         artifact.write_json(folder / _HISTORY_NAMES, self.description)
-        table = self.similarity
-        places = {"items": table.indices.astype(np.int32), "starts": table.indptr.astype(np.int32)}
-        save_file({"data": table.data, **places}, folder / _HISTORY_TABLE)
+        arrays = _arrays_of("", self.similarity)
+        if self.texts is not None:
+            arrays |= _arrays_of("text-", self.texts)
+        save_file(arrays, folder / _HISTORY_TABLE)
 
 
-def history_matches(dataset: PreparedDataset) -> list[HistoryMatch]:
+def history_matches(
+    dataset: PreparedDataset, text_vectors: Vectors | None = None
+) -> list[HistoryMatch]:
     """The history matches of a dataset that validation chooses among, with a weight of 1.
 
     Args:
         dataset: the dataset whose training histories are read.
+        text_vectors: unit vectors of the items' texts, (N, E); with None no texts are compared.
     """
     items = len(dataset.catalog)
     most = max(1, min(_SIMILAR, _ENTRIES // items))
@@ -367,7 +385,47 @@ def history_matches(dataset: PreparedDataset) -> list[HistoryMatch]:
     }
     # Rounded as in the model folder, so that a loaded model returns the same items.
     rounded = {kind: table.astype(np.float32) for kind, table in tables.items()}
-    return [HistoryMatch(1.0, kind, decay, rounded[kind]) for kind, decay in _HISTORY_KINDS]
+    matches = [HistoryMatch(1.0, kind, decay, rounded[kind]) for kind, decay in _HISTORY_KINDS]
+    if text_vectors is not None and items <= _MOST_TEXTS:
+        texts = similar_texts(text_vectors, most)
+        matches += [replace(match, texts=texts, text_share=_TEXT_SHARE) for match in matches]
+    return matches
+
+
+def _relative(scores: sp.csr_array) -> Vectors:
+    """The scores of each request, (B, N), as a share of its best one."""
+    dense: Vectors = scores.toarray().astype(np.float32)
+    best = dense.max(axis=1, keepdims=True)
+    dense /= np.where(best > 0, best, 1)
+    return dense
+
+
+def _extended(table: sp.csr_array, shares: sp.csr_array) -> sp.csr_array:
+    """A table of similarities for a catalog with new items, (N + M, N + M).
+
+    Args:
+        table: the similarities of the items before, (N, N).
+        shares: the result of `_columns`, (N, M).
+    """
+    wide = sp.hstack([table, table @ shares], format="csr")
+    extended: sp.csr_array = sp.vstack([wide, shares.T @ wide], format="csr")
+    return extended.astype(np.float32)
+
+
+def _arrays_of(prefix: str, table: sp.csr_array) -> dict[str, np.ndarray]:
+    """The arrays of a sparse table for a file; each name begins with `prefix`."""
+    return {
+        f"{prefix}data": table.data,
+        f"{prefix}items": table.indices.astype(np.int32),
+        f"{prefix}starts": table.indptr.astype(np.int32),
+    }
+
+
+def _table_of(prefix: str, arrays: Mapping[str, np.ndarray]) -> sp.csr_array:
+    """The sparse table, (N, N), of which `_arrays_of` made arrays."""
+    parts = (arrays[f"{prefix}data"], arrays[f"{prefix}items"], arrays[f"{prefix}starts"])
+    items = len(parts[2]) - 1
+    return sp.csr_array(parts, (items, items))
 
 
 def _columns(near: Neighbours, items: int) -> sp.csr_array:
@@ -386,10 +444,14 @@ def load_history_match(folder: Path) -> HistoryMatch | None:
     if not (folder / _HISTORY_NAMES).is_file():
         return None
     names, tables = artifact.read_json(folder / _HISTORY_NAMES), load_file(folder / _HISTORY_TABLE)
-    parts = tables["data"], tables["items"], tables["starts"]
-    items = len(tables["starts"]) - 1
-    similarity = sp.csr_array(parts, (items, items))
-    return HistoryMatch(names["weight"], names["kind"], names["decay"], similarity)
+    return HistoryMatch(
+        weight=names["weight"],
+        kind=names["kind"],
+        decay=names["decay"],
+        similarity=_table_of("", tables),
+        texts=_table_of("text-", tables) if "text-data" in tables else None,
+        text_share=names.get("text_share", 0.0),  # folders of earlier commits name none
+    )
 
 
 def _known(tables: Mapping[str, np.ndarray], items: int, rule: int) -> TrainingQueries | None:

@@ -223,16 +223,19 @@ def hybrid_of(
 
 
 def history_matches_of(
-    dataset: PreparedDataset, arm: Arm, config: TrainingConfig
+    dataset: PreparedDataset, arm: Arm, text_vectors: Vectors | None, config: TrainingConfig
 ) -> list[HistoryMatch]:
     """The history matches that validation chooses among; empty if the arm cannot have one.
 
     It needs an arm that is evaluated on recommendation, training histories, and validation
-    requests.
+    requests. With the vectors of the items' texts, (N, E), texts are compared too.
     """
     if config.hybrid == "none" or "recommendation" not in arm.judged:
         return []
     if not dataset.task("recommendation").requests("validation").requests:
         return []
-    made: list[HistoryMatch] = dataset.cached((_HISTORY,), lambda: history_matches(dataset))
-    return made
+    key = _HISTORY, None if text_vectors is None else config.text_encoder
+    matches: list[HistoryMatch] = dataset.cached(
+        key, lambda: history_matches(dataset, text_vectors)
+    )
+    return matches

@@ -286,7 +286,9 @@ def validated_history_match(
         the hybrid part, None if its gain is within one standard error or the model cannot have one;
             and its description for the stamp, None if it was not tried.
     """
-    similarities = history_matches_of(dataset, arm, config)
+    vectors = model.item_vectors
+    text_vectors = None if vectors is None else vectors.astype(np.float32)
+    similarities = history_matches_of(dataset, arm, text_vectors, config)
     if not similarities:
         return None, None
     most = _HYBRID_REQUESTS if model.tries else max(1, _HISTORY_SCORES // len(dataset.catalog))
