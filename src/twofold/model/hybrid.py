@@ -297,7 +297,7 @@ class HistoryMatch:
     """The match of a history with every item in recommendation, times a weight.
 
     Attributes:
-        weight: the match of the item that matches best.
+        weight: the match of the item that matches best by what is counted.
         kind: the similarity of two items: how often one follows the other, or the cosine of their
             users.
         decay: the weight of an item of the history, as a multiple of that of the next one.
