@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from twofold.encoders.item_vectors import MOST_TARGETS, ItemStart, item_start
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
@@ -234,8 +236,11 @@ def history_matches_of(
         return []
     if not dataset.task("recommendation").requests("validation").requests:
         return []
-    key = _HISTORY, None if text_vectors is None else config.text_encoder
-    matches: list[HistoryMatch] = dataset.cached(
-        key, lambda: history_matches(dataset, text_vectors)
-    )
+    # The text encoder of an arm that is trained on search is fitted on queries too.
+    encoder = None if text_vectors is None else (config.text_encoder, "search" in arm.tasks)
+    # Vectors of texts are compared by a product, whose digits depend on the number of threads.
+    with threadpool_limits(1, "blas"):
+        matches: list[HistoryMatch] = dataset.cached(
+            (_HISTORY, encoder), lambda: history_matches(dataset, text_vectors)
+        )
     return matches
