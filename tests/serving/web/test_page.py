@@ -344,6 +344,7 @@ def test_by_keyboard_alone(study: str, open_page: Open) -> None:
     press("/")
     page.keyboard.type("space")
     shows(page, "search")
+    answered(page)
     press("ArrowDown")
     press("ArrowDown")
     focused = "document.activeElement.querySelector('.title')?.textContent"
