@@ -22,7 +22,7 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.planning.plan_file import begin
 from twofold.studies.study import study
 from twofold.studies.workers.context import StudyContext
-from twofold.studies.workers.pool import Resources, run_units
+from twofold.studies.workers.pool import Resources, Workload, run_units
 from twofold.studies.workers.units import Unit
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import save_dataset
@@ -138,15 +138,15 @@ def test_a_mistake_is_the_study_s_and_a_machine_must_see_its_folder(
 
 @pytest.mark.usefixtures("driver")
 def test_workers_fill_the_cluster_and_never_more_than_it_has(catalog: PreparedDataset) -> None:
-    executor = RayExecutor()
-    assert executor.allocate(None, None, 6, catalog, "cpu") == Resources(2, 1)
-    assert executor.allocate(None, 2, 6, catalog, "cpu") == Resources(1, 2)
-    assert executor.allocate(None, None, 1, catalog, "cpu") == Resources(1, 1)
-    assert executor.allocate(5, None, 6, catalog, "cpu") == Resources(5, 1)
+    allocate = RayExecutor().allocate
+    assert allocate(Workload(None, None, 6, catalog)) == Resources(2, 1)
+    assert allocate(Workload(None, 2, 6, catalog)) == Resources(1, 2)
+    assert allocate(Workload(None, None, 1, catalog)) == Resources(1, 1)
+    assert allocate(Workload(5, None, 6, catalog)) == Resources(5, 1)
     with pytest.raises(InputError, match=r"\(3 of CPU, .*fewer --threads"):
-        executor.allocate(None, 3, 6, catalog, "cpu")
+        allocate(Workload(None, 3, 6, catalog))
     with pytest.raises(InputError, match="1 of GPU"):
-        executor.allocate(None, None, 6, catalog, "cuda")
+        allocate(Workload(None, None, 6, catalog, "cuda"))
 
 
 def test_a_study_on_the_cluster_has_the_digits_of_one_machine_though_a_worker_is_killed(

@@ -24,7 +24,7 @@ from twofold.cluster.machines import LOSSES, room_for, work_in
 from twofold.records import InputError
 from twofold.studies.workers.context import StudyContext
 from twofold.studies.workers.messages import Job, is_result, log_level, run_job
-from twofold.studies.workers.pool import Pool, Resources, worker_memory
+from twofold.studies.workers.pool import Pool, Resources, Workload, worker_memory
 from twofold.studies.workers.units import Unit
 from twofold.tasks.prepared import PreparedDataset
 
@@ -38,17 +38,10 @@ class RayExecutor:
     for.
     """
 
-    def allocate(
-        self,
-        workers: int | None,
-        threads: int | None,
-        units: int,
-        dataset: PreparedDataset,
-        device: str,
-    ) -> Resources:
-        each = threads or 1
-        room = room_for(_needs(each, device, dataset))
-        return Resources(workers or max(1, min(units, room)), each)
+    def allocate(self, work: Workload) -> Resources:
+        each = work.threads or 1
+        room = room_for(_needs(each, work.device, work.dataset))
+        return Resources(work.workers or max(1, min(work.units, room)), each)
 
     @contextlib.contextmanager
     def pool(self, context: StudyContext, resources: Resources) -> Iterator[Pool]:

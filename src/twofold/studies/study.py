@@ -33,7 +33,7 @@ from twofold.studies.scores import Scores
 from twofold.studies.statistics.looks import Looks, are_final, looks_at
 from twofold.studies.verdict import SESOI_SHARE, TaskVerdict
 from twofold.studies.workers.context import StudyContext
-from twofold.studies.workers.pool import Executor, Pool, run_units
+from twofold.studies.workers.pool import Executor, Pool, Workload, run_units
 from twofold.studies.workers.processes import LocalExecutor
 from twofold.studies.workers.units import Unit, trained_arms, units_of
 from twofold.tasks.folds import FoldChoice
@@ -152,7 +152,7 @@ def study(
     conditions = conditions_of(dataset, folder, resolved, questions, training)
     device_type, units = resolve_device(device).type, len(conditions) * resolved.seeds
     threads = threads or (previous.threads if previous else None)
-    resources = executor.allocate(workers, threads, units, dataset, device_type)
+    resources = executor.allocate(Workload(workers, threads, units, dataset, device_type))
     plan = StudyPlan.of(resolved, dataset, training, device_type, resources.threads)
     context = StudyContext(dataset, conditions, folder, device, plan)
     with artifact.claim(folder.path), _torch_threads(resources.threads):

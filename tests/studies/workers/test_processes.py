@@ -26,7 +26,7 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.study import study
 from twofold.studies.workers import processes as module
 from twofold.studies.workers.context import StudyContext
-from twofold.studies.workers.pool import Resources, SerialPool, run_units
+from twofold.studies.workers.pool import Resources, SerialPool, Workload, run_units
 from twofold.studies.workers.processes import LocalExecutor, ProcessPool, free_memory
 from twofold.studies.workers.units import Unit
 from twofold.tasks.prepared import PreparedDataset
@@ -326,7 +326,7 @@ def test_threads_are_shared_by_the_workers_and_never_depend_on_free_memory(
     def resources(
         workers: int | None, threads: int | None, units: int, device: str = "cpu"
     ) -> Resources:
-        return LocalExecutor().allocate(workers, threads, units, catalog, device)
+        return LocalExecutor().allocate(Workload(workers, threads, units, catalog, device))
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
     monkeypatch.setattr(module, "free_memory", lambda: 100 * GIB)

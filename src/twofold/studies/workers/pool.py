@@ -27,6 +27,25 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Workload:
+    """The units of a study that could run at once, and the given workers and threads.
+
+    Attributes:
+        workers: the number of workers; None for as many as threads and memory allow.
+        threads: the threads of each worker; None for the default of the executor.
+        units: the number of units that could run at once.
+        dataset: the dataset, which every worker loads.
+        device: `cpu` or `cuda`.
+    """
+
+    workers: int | None
+    threads: int | None
+    units: int
+    dataset: PreparedDataset
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
     """The number of workers, each of which runs one unit at a time, and the threads of each."""
 
@@ -60,24 +79,10 @@ class Pool(Protocol):
 class Executor(Protocol):
     """Runs the units of a study on this machine, or on the machines of a cluster."""
 
-    def allocate(
-        self,
-        workers: int | None,
-        threads: int | None,
-        units: int,
-        dataset: PreparedDataset,
-        device: str,
-    ) -> Resources:
+    def allocate(self, work: Workload) -> Resources:
         """The given numbers, or the default: as many as the machines have threads and memory for.
 
         The threads of a unit never depend on the free memory, since results depend on threads.
-
-        Args:
-            workers: the number of workers; None for as many as threads and memory allow.
-            threads: the threads of each worker; None for the default of the executor.
-            units: the number of units that could run at once.
-            dataset: the dataset, which every worker loads.
-            device: `cpu` or `cuda`.
         """
         ...
 

@@ -26,9 +26,8 @@ import torch
 from twofold.records import InputError
 from twofold.studies.workers.context import StudyContext
 from twofold.studies.workers.messages import Job, is_result, log_level, run_job
-from twofold.studies.workers.pool import Pool, Resources, SerialPool, worker_memory
+from twofold.studies.workers.pool import Pool, Resources, SerialPool, Workload, worker_memory
 from twofold.studies.workers.units import Unit
-from twofold.tasks.prepared import PreparedDataset
 
 
 class LocalExecutor:
@@ -37,21 +36,15 @@ class LocalExecutor:
     By default the workers share all threads of this process equally; on a GPU there is one worker.
     """
 
-    def allocate(
-        self,
-        workers: int | None,
-        threads: int | None,
-        units: int,
-        dataset: PreparedDataset,
-        device: str,
-    ) -> Resources:
-        if workers is None and device != "cpu":
+    def allocate(self, work: Workload) -> Resources:
+        workers = work.workers
+        if workers is None and work.device != "cpu":
             workers = 1
         total = torch.get_num_threads()
-        each = threads or max(1, total // (workers or min(units, total)))
+        each = work.threads or max(1, total // (workers or min(work.units, total)))
         if workers is None:
-            room = free_memory() // worker_memory(dataset)
-            workers = max(1, min(units, total // each, room))
+            room = free_memory() // worker_memory(work.dataset)
+            workers = max(1, min(work.units, total // each, room))
         return Resources(workers, each)
 
     @contextlib.contextmanager
