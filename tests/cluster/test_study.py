@@ -4,15 +4,14 @@ import logging
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.commands import COMMAND
+from tests.studies.made_units import Part, dies, log, meets, mistaken
 from tests.studies.plans import study_plan
 from twofold import artifact
 from twofold.cluster.machines import LOSSES
@@ -31,44 +30,11 @@ from twofold.training.config import resolve_config
 SETTINGS = ("backbone=decoder:tiny", "max_steps=60", "text_vocab_size=400", "precision=float32")
 
 
-@dataclass(frozen=True)
-class Part:
-    """A unit that does what a test wants; `act` is looked up by its name in this module."""
-
-    name: str
-    act: str
-    folder: str = ""
-    needs: tuple["Part", ...] = ()
-    seed: int = 0
-
-    def is_done(self, context: StudyContext) -> bool:  # noqa: ARG002
-        return False
-
-    def run(self, context: StudyContext, found: Mapping[Unit, Any]) -> Any:
-        act: Callable[..., Any] = globals()[self.act]
-        return act(self, context, found)
-
-
-def meets(part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> bool:
-    """Wait until as many others are at work at the same time."""
-    place = Path(part.folder)
-    (place / part.name).touch()
-    end = time.monotonic() + 120
-    while len(list(place.iterdir())) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
-    return len(list(place.iterdir())) == 2
-
-
 def tells(
     part: Part, context: StudyContext, found: Mapping[Unit, Any]
 ) -> tuple[int, Path, list[Any]]:
-    logging.getLogger("twofold.made").info("%d %% of %s", 40, part.name)
-    logging.getLogger("twofold.made").debug("unseen")
+    log(part)
     return len(context.dataset.catalog), Path.cwd(), [found[need] for need in part.needs]
-
-
-def mistaken(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
-    raise InputError("made.csv: 3 is no film; give another")
 
 
 def dies_once(part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> str:
@@ -77,10 +43,6 @@ def dies_once(part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) ->
         begun.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return "the second worker"
-
-
-def dies(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -101,8 +63,8 @@ def test_units_run_at_once_on_the_cluster_and_log_through_the_study(
 ) -> None:
     meeting = tmp_path / "meeting"
     meeting.mkdir()
-    first, second = (Part(name, "meets", str(meeting)) for name in ("one", "two"))
-    last = Part("seed 3", "tells", needs=(first, second))
+    first, second = (Part(name, meets, folder=str(meeting)) for name in ("one", "two"))
+    last = Part("seed 3", tells, needs=(first, second))
     with caplog.at_level(logging.INFO, "twofold"):
         found = _run(context, last)
     assert found[last] == (60, Path.cwd(), [True, True])
@@ -114,14 +76,14 @@ def test_units_run_at_once_on_the_cluster_and_log_through_the_study(
 def test_a_lost_worker_s_unit_is_continued_by_another(
     context: StudyContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    unit = Part("seed 0", "dies_once", str(tmp_path))
+    unit = Part("seed 0", dies_once, folder=str(tmp_path))
     with caplog.at_level(logging.INFO, "twofold"):
         assert _run(context, unit) == {unit: "the second worker"}
     assert "seed 0: its worker was lost, another continues it" in caplog.text
     with pytest.raises(
         InputError, match=f"seed 1: has lost {LOSSES + 1} workers.*--resume"
     ) as said:
-        _run(context, Part("seed 1", "dies"))
+        _run(context, Part("seed 1", dies))
     assert "\n" not in str(said.value)
 
 
@@ -130,10 +92,10 @@ def test_a_mistake_is_the_study_s_and_a_machine_must_see_its_folder(
     context: StudyContext, catalog: PreparedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="3 is no film"):
-        _run(context, Part("one", "mistaken"))
+        _run(context, Part("one", mistaken))
     elsewhere = StudyContext(catalog, {}, StudyFolder(tmp_path / "not here"), "cpu", context.plan)
     with pytest.raises(InputError, match=r"not here: is not accessible on .* storage that all"):
-        _run(elsewhere, Part("one", "tells"))
+        _run(elsewhere, Part("one", tells))
 
 
 @pytest.mark.usefixtures("driver")

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import torch
 
 from tests.commands import COMMAND
 from tests.studies.conftest import SETTINGS
+from tests.studies.made_units import Part, dies, log, meets, mistaken
 from tests.studies.plans import study_plan
 from twofold import artifact
 from twofold.records import InputError
@@ -35,24 +35,6 @@ from twofold.training.config import TrainingConfig, resolve_config
 GIB = 1 << 30
 
 
-@dataclass(frozen=True)
-class Part:
-    """A unit that does what a test wants; `act` is looked up by its name in this module."""
-
-    name: str
-    act: str = "nothing"
-    needs: Sequence["Part"] = ()
-    folder: str = ""
-    seed: int = 0
-
-    def is_done(self, context: StudyContext) -> bool:  # noqa: ARG002
-        return self.name == "done"
-
-    def run(self, context: StudyContext, found: Mapping[Unit, Any]) -> Any:
-        act: Callable[..., Any] = globals()[self.act]
-        return act(self, context, found)
-
-
 def nothing(
     part: Part, _context: StudyContext, found: Mapping[Unit, Any]
 ) -> tuple[str, int, list[Any]]:
@@ -60,23 +42,8 @@ def nothing(
 
 
 def logs(part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> int:
-    logging.getLogger("twofold.made").info("%d %% of %s", 40, part.name)
-    logging.getLogger("twofold.made").debug("unseen")
+    log(part)
     return torch.get_num_threads()
-
-
-def meets(part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> bool:
-    """Wait until as many others are at work at the same time."""
-    place = Path(part.folder)
-    (place / part.name).touch()
-    end = time.monotonic() + 120
-    while len(list(place.iterdir())) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
-    return len(list(place.iterdir())) == 2
-
-
-def mistaken(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
-    raise InputError("made.csv: 3 is no film; give another")
 
 
 class OddError(Exception):
@@ -89,10 +56,6 @@ class OddError(Exception):
 
 def broken(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
     raise OddError(1, 2)
-
-
-def dies(_part: Part, _context: StudyContext, _found: Mapping[Unit, Any]) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -110,10 +73,10 @@ def two(context: StudyContext) -> Any:
 def test_units_run_at_once_in_other_processes_and_wait_for_what_they_need(
     two: ProcessPool, context: StudyContext, tmp_path: Path
 ) -> None:
-    first, second = (Part(name, "meets", folder=str(tmp_path)) for name in ("one", "two"))
-    last = Part("last", needs=(first, second))
+    first, second = (Part(name, meets, folder=str(tmp_path)) for name in ("one", "two"))
+    last = Part("last", nothing, needs=(first, second))
     found: dict[Unit, Any] = {}
-    in_order = [unit for unit, _ in run_units([last, Part("done")], context, two, found)]
+    in_order = [unit for unit, _ in run_units([last, Part("done", nothing)], context, two, found)]
     assert in_order[-1] == last
     assert found[first] is found[second] is True, "both were at work at the same time"
     name, process, needed = found[last]
@@ -123,16 +86,18 @@ def test_units_run_at_once_in_other_processes_and_wait_for_what_they_need(
 
 
 def test_the_log_counts_the_units(context: StudyContext, caplog: pytest.LogCaptureFixture) -> None:
-    first = Part("first")
+    first = Part("first", nothing)
     with caplog.at_level(logging.INFO, "twofold"):
-        list(run_units([Part("last", needs=(first,))], context, SerialPool(context), {}))
+        list(run_units([Part("last", nothing, needs=(first,))], context, SerialPool(context), {}))
     assert caplog.messages == ["first: begins, 1 of 2", "last: begins, 2 of 2"]
 
 
 def test_this_process_is_a_pool_of_one(context: StudyContext) -> None:
-    first = Part("first")
+    first = Part("first", nothing)
     found: dict[Unit, Any] = {}
-    in_order = list(run_units([Part("last", needs=(first,))], context, SerialPool(context), found))
+    in_order = list(
+        run_units([Part("last", nothing, needs=(first,))], context, SerialPool(context), found)
+    )
     assert [unit.name for unit, _ in in_order] == ["first", "last"]
     assert found[first] == ("first", os.getpid(), [])
 
@@ -140,7 +105,7 @@ def test_this_process_is_a_pool_of_one(context: StudyContext) -> None:
 def test_a_worker_logs_through_the_study_and_has_its_number_of_threads(
     two: ProcessPool, context: StudyContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    part = Part("seed 3 from behaviour", "logs")
+    part = Part("seed 3 from behaviour", logs)
     with caplog.at_level(logging.INFO, "twofold"):
         [(_, threads)] = run_units([part], context, two, {})
     assert threads == 1
@@ -152,20 +117,20 @@ def test_a_worker_logs_through_the_study_and_has_its_number_of_threads(
 
 def test_a_mistake_in_a_worker_is_the_study_s(two: ProcessPool, context: StudyContext) -> None:
     with pytest.raises(InputError, match="3 is no film"):
-        list(run_units([Part("one", "mistaken")], context, two, {}))
+        list(run_units([Part("one", mistaken)], context, two, {}))
     with pytest.raises(RuntimeError, match="OddError: 1 and 2"):
-        list(run_units([Part("two", "broken")], context, two, {}))
+        list(run_units([Part("two", broken)], context, two, {}))
 
 
 def test_a_killed_worker_is_named_with_the_remedy(two: ProcessPool, context: StudyContext) -> None:
     with pytest.raises(InputError, match=r"seed 2 .*was killed \(SIGKILL\).*--resume") as said:
-        list(run_units([Part("seed 2 with item text", "dies")], context, two, {}))
+        list(run_units([Part("seed 2 with item text", dies)], context, two, {}))
     assert "\n" not in str(said.value)
 
 
 def test_no_worker_outlives_its_study(context: StudyContext) -> None:
     pool = ProcessPool(context, 2)
-    [(_, result)] = run_units([Part("one")], context, pool, {})
+    [(_, result)] = run_units([Part("one", nothing)], context, pool, {})
     process = pool._workers[0].process
     assert result[1] == process.pid
     pool._workers[0].connection.close()  # as the end of this process would
