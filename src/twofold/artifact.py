@@ -8,6 +8,7 @@ while it runs; the lock ends with the process.
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ import os
 import platform
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -67,7 +68,8 @@ class Manifest(TypedDict):
     files: dict[str, str]
 
 
-def versions() -> dict[str, str]:
+@functools.cache
+def versions() -> Mapping[str, str]:
     """The versions of Python and of the installed packages that results depend on."""
     installed = {"python": platform.python_version()}
     for package in _RECORDED:
@@ -323,7 +325,7 @@ def seal(folder: Path, kind: str, config: dict[str, Any]) -> None:
         "kind": kind,
         "config": config,
         "config_sha256": _config_digest(config),
-        "versions": versions(),
+        "versions": dict(versions()),
         "files": dict(zip(names, _digests(paths), strict=True)),
     }
     content = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -158,6 +158,6 @@ def _stamp(evidence: Evidence, looks: Sequence[int], command: str) -> StudyStamp
         source_weights=dict(joint.source_weights),
         targets=dict(joint.targets),
         precision=joint.precision,
-        versions=artifact.versions(),
+        versions=dict(artifact.versions()),
         command=command,
     )

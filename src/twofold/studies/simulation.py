@@ -171,7 +171,7 @@ def _run(
         "helped": world.helped,
         "mechanism": world.mechanism,
         "primary": str(PRIMARY),
-        "versions": artifact.versions(),
+        "versions": dict(artifact.versions()),
         "command": command,
         "points": points,
         "slope": slope(world.levels, _gains(points, "plain")),
