@@ -7,7 +7,7 @@ number of batches; a resumed training needs no other state.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ _BUCKET_GROWTH = 1.25
 """The longest examples of a bucket may have this many times the tokens of its shortest ones, which
 are padded."""
 
-SourceWeights = Literal["proportional", "balanced"] | Mapping[Any, float]
+SourceWeights = Literal["proportional", "balanced"] | Mapping[Task, float]
 
 
 def readable_sources(
@@ -116,7 +116,7 @@ class Mixture:
 
     def __init__(
         self,
-        names: Sequence[str],
+        names: Sequence[Task],
         sources: Sequence[Encoded],
         batch_tokens: int,
         weights: SourceWeights,
@@ -242,7 +242,7 @@ def _buckets(lengths: Ints, batch_tokens: int, max_batch_size: int) -> list[_Buc
     return buckets
 
 
-def _resolve(weights: SourceWeights, names: Sequence[str], targets: Sequence[int]) -> list[float]:
+def _resolve(weights: SourceWeights, names: Sequence[Task], targets: Sequence[int]) -> list[float]:
     """The weights of the sources, which sum to one."""
     if weights == "proportional":
         raw = [float(count) for count in targets]
