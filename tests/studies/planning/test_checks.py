@@ -41,10 +41,15 @@ def test_interventions_explain_what_transfer_asks(catalog: PreparedDataset) -> N
         ({"sesoi_share": 5.0}, None, "--sesoi 5.0: must be a share .* 5 % as 0.05"),
         ({"sesoi_share": float("nan")}, None, "--sesoi nan: must be a share"),
         ({"margin": float("inf")}, None, "--margin inf: must be a share"),
+        ({"seeds": "x"}, None, "--seeds 'x': must be a whole number"),
+        ({"max_seeds": 3.5}, None, "--max-seeds 3.5: must be a whole number"),
+        ({"tune": True}, None, "--tune True: must be a whole number"),
+        ({"margin": "0.1"}, None, "--margin '0.1': must be a share"),
+        ({}, "2", "--workers '2': must be a whole number"),
     ],
 )
 def test_numbers_have_a_least_and_shares_a_largest(
-    catalog: PreparedDataset, changes: dict[str, Any], workers: int | None, says: str
+    catalog: PreparedDataset, changes: dict[str, Any], workers: Any, says: str
 ) -> None:
     with pytest.raises(InputError, match=says):
         require_answerable(catalog, StudyConfig(**changes), workers)

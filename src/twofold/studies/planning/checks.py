@@ -29,20 +29,7 @@ def require_answerable(
         config: the config of the study.
         workers: the number of trainings that run at once.
     """
-    if config.seeds < 1:
-        raise InputError(f"--seeds {config.seeds}: at least 1")
-    if config.max_seeds is not None and config.max_seeds < MIN_SEEDS:
-        raise InputError(
-            f"--max-seeds {config.max_seeds}: at least {MIN_SEEDS}, where the first look is"
-        )
-    for name, share in (("sesoi", config.sesoi_share), ("margin", config.margin)):
-        if share is not None and not 0 <= share <= 1:
-            raise InputError(
-                f"--{name} {share}: must be a share of the plain arm's mean, from 0 to 1; write "
-                f"5 % as 0.05"
-            )
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers {workers}: at least 1")
+    _require_numbers(config, workers)
     if config.interventions and config.question == "replace":
         raise InputError(
             "--interventions: they explain how the other task helps, and --question replace does "
@@ -55,6 +42,29 @@ def require_answerable(
         )
     primary_measure(len(dataset.catalog), config.measure)
     _require_both_tasks(dataset)
+
+
+def _require_numbers(config: StudyConfig, workers: int | None) -> None:
+    """Raise InputError if a number of the config, or the number of workers, is not allowed."""
+    numbers = {
+        "seeds": config.seeds,
+        "max-seeds": config.max_seeds,
+        "tune": config.tune,
+        "workers": workers,
+    }
+    given = {name: number for name, number in numbers.items() if number is not None}
+    for name, number in given.items():
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InputError(f"--{name} {number!r}: must be a whole number")
+    for name, least in {"seeds": 1, "max-seeds": MIN_SEEDS, "workers": 1}.items():
+        if given.get(name, least) < least:
+            raise InputError(f"--{name} {given[name]}: at least {least}")
+    for name, share in (("sesoi", config.sesoi_share), ("margin", config.margin)):
+        if share is not None and not (isinstance(share, float | int) and 0 <= share <= 1):
+            raise InputError(
+                f"--{name} {share!r}: must be a share of the plain arm's mean, from 0 to 1; write "
+                f"5 % as 0.05"
+            )
 
 
 def require_space(
