@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twofold.additions.log import CatalogChange, ChangeLog, decode_arrays, encode_arrays
+from twofold.additions.log import CatalogChange, ChangeLog
 from twofold.additions.placement import ItemPlacer
 from twofold.data.dataset import Catalog
 from twofold.records import InputError, Request
@@ -137,20 +137,12 @@ def test_its_id_alone_brings_an_item_back_to_a_model_that_never_had_it(
     assert again.item("new") == engine.item("new")
 
 
-@pytest.mark.parametrize("release", ["this", "an earlier"])
 def test_a_placement_is_not_computed_again(
-    model_folder: Path, log: ChangeLog, release: str, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path, log: ChangeLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(model_folder, "joint", log)
     engine.add([ROBOTS])
     engine.add([ROBOTS, {"item_id": "other", "title": "A wedding"}])
-    if release == "an earlier":  # which did not write down whose the places are
-        for number, change in enumerate(log.changes):
-            arrays = decode_arrays(change.placed[engine.model_version])
-            del arrays["item_ids"]
-            log.changes[number] = replace(
-                change, placed={engine.model_version: encode_arrays(arrays)}
-            )
     engine.remove(["other"])
     monkeypatch.setattr(ItemPlacer, "of", lambda _: pytest.fail("it was computed again"))
     again = load_engine(model_folder, "joint", log)

@@ -1,8 +1,6 @@
 """TF-IDF weights and their SVD."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,18 +62,6 @@ def test_one_word_alone_makes_no_axis() -> None:
     for texts in ([], ["", " "], ["one"]):
         with pytest.raises(InputError, match="fewer than two words"):
             TfidfEncoder.fit(texts)
-
-
-def test_an_encoder_of_an_earlier_release_answers_as_before(tmp_path: Path) -> None:
-    encoder = TfidfEncoder.fit(TEXTS)
-    encoder.save(tmp_path)
-    assert TfidfEncoder.restore(tmp_path).encode(["c++"]).any()
-    saved = json.loads((tmp_path / "tfidf_words.json").read_text())
-    assert saved["rule"] == 2
-    (tmp_path / "tfidf_words.json").write_text(json.dumps(saved["words"]))
-    former = TfidfEncoder.restore(tmp_path)
-    assert not former.encode(["c++"]).any()  # its rule knows no such word
-    np.testing.assert_allclose(former.encode(["robots"]), encoder.encode(["robots"]))
 
 
 def test_a_rule_of_a_later_release_is_refused() -> None:

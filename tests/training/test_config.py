@@ -16,12 +16,9 @@ from twofold.training.config import PRESETS, TrainingConfig, as_config, require_
     [
         (("colour=red",), "setting 'colour': does not exist; the settings are backbone,"),
         (("colour=red",), "setting 'colour': does not exist; .*, max_steps, "),
-        (("warmup=0.1",), "setting 'warmup_ratio': no longer exists"),
         (("max_steps=0",), "setting 'max_steps': Input should be greater than or equal to 1"),
         (("max_history=100000000",), "setting 'max_history': Input should be less than or equal"),
         (("max_query_tokens=1000000",), "setting 'max_query_tokens': Input should be less than"),
-        (("warmup_ratio=0.1",), "no longer exists; give the .* as warmup_steps=N"),
-        (("min_validations=3",), "no longer exists; .* leave it out"),
         (("max_steps",), "--set 'max_steps': write it as KEY=VALUE"),
         (("learning-rat=1",), r"does not exist; did you mean learning_rate\? the settings are b"),
         (("dropout=2",), "setting 'dropout': Input should be less than 1, not \"2\"$"),
@@ -85,7 +82,6 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path, text: str, message: 
     ("settings", "options", "values"),
     [
         (("max_steps=10",), {"max_steps": 5}, "'max_steps': is given as 10 and as 5"),
-        (("updates=10",), {"max_steps": 5}, "'max_steps': is given as 10 and as 5"),
         (("text_encoder=tfidf",), {"text_encoder": "none"}, "as tfidf and as none"),
         (("dropout=0.1", "dropout=0.2"), {}, "'dropout': is given as 0.1 and as 0.2"),
         (("dropout=0.1", "dropout=much"), {}, "'dropout': is given as 0.1 and as much"),
@@ -122,7 +118,6 @@ def test_a_number_without_an_end_or_an_unknown_source_is_refused(
 def test_a_setting_may_be_given_twice_with_one_value() -> None:
     config = resolve_config("quick", None, ("max_time=1", "max_time=1.0"), max_time=1.0)
     assert config.max_time == 1
-    assert resolve_config("quick", None, ("rows=histories", "item_init=factors")).item_init
     with pytest.raises(InputError, match="'max_time': Input should be a finite number, not NaN"):
         resolve_config("quick", max_time=float("nan"))
 
@@ -154,9 +149,3 @@ def test_what_is_no_configuration_is_refused(config: Any) -> None:
 def test_what_is_no_seed_is_refused(seed: Any) -> None:
     with pytest.raises(InputError, match="must be a whole number from 0 to 4294967295"):
         require_seed(seed)
-
-
-def test_a_former_name_is_read_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    config = resolve_config("quick", None, ("updates=4", "rows=histories"))
-    assert (config.max_steps, config.item_init) == (4, "factors")
-    assert "setting 'updates' is now called max_steps" in caplog.text

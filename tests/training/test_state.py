@@ -1,7 +1,6 @@
 """A training that was killed resumes to the same bits, and only as it was started."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -76,20 +75,6 @@ def test_a_training_resumes_only_as_it_was_started(
             catalog, "joint", out=model_folder, config=quick_config, device="cpu", resume=True,
             seed=3,
         )  # fmt: skip
-
-
-def test_the_state_of_an_earlier_version_is_refused_with_a_remedy(
-    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
-) -> None:
-    (tmp_path / ".m.training" / "update-00000010").mkdir(parents=True)
-    config = quick_config.model_copy(update={"max_steps": 2})
-    out = tmp_path / "m"
-    for resume in (True, False):
-        with pytest.raises(InputError, match="be resumed; delete it, and repeat the command"):
-            train(catalog, "joint", out=out, config=config, device="cpu", resume=resume)
-    shutil.rmtree(tmp_path / ".m.training")
-    train(catalog, "joint", out=out, config=config, device="cpu")
-    assert not (tmp_path / ".m.training").exists()
 
 
 def _steps(folder: Path) -> list[str]:

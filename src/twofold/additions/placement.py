@@ -175,13 +175,6 @@ def _embedding_tables(model: GenerativeModel) -> list[Vectors]:
     return [table.detach().float().cpu().numpy() for table in model.backbone.code_tables()]
 
 
-def is_complete(model: GenerativeModel, placement: Placement) -> bool:
-    """Whether a placement has all arrays that `with_items` needs; one of an earlier release may
-    not.
-    """
-    return not _reads_neighbours(model) or "neighbours" in placement
-
-
 def _reads_neighbours(model: GenerativeModel) -> bool:
     """Whether new items get the matches of their neighbours."""
     return model.hybrid is not None or model.history_match is not None

@@ -11,7 +11,7 @@ import polars as pl
 
 from twofold.additions.fields import ItemFields, nonempty_fields
 from twofold.additions.log import CatalogChange, decode_arrays, encode_arrays
-from twofold.additions.placement import Placement, are_free, is_complete
+from twofold.additions.placement import Placement, are_free
 from twofold.model.checkpoint import GenerativeModel
 
 _ITEM_IDS = "item_ids"
@@ -63,14 +63,13 @@ class ReplayedItems:
         return replayed
 
     def _add(self, model: GenerativeModel, change: CatalogChange, placement: str | None) -> None:
-        new = [item for item in change.items if item["item_id"] not in model.catalog.positions]
-        first_named = dict.fromkeys(i["item_id"] for i in new if i["item_id"] not in self.fields)
-        for item in new:
+        for item in change.items:
             item_id = item["item_id"]
-            self.fields[item_id] = self.fields.get(item_id, {}) | nonempty_fields(item)
+            if item_id not in model.catalog.positions:
+                self.fields[item_id] = self.fields.get(item_id, {}) | nonempty_fields(item)
         if placement is None:
             return
-        for item_id, place in _by_item(model, placement, list(first_named)).items():
+        for item_id, place in _by_item(placement).items():
             if item_id in self.fields:
                 self.placed.setdefault(item_id, (self.fields[item_id], place))
 
@@ -96,16 +95,10 @@ def stack_placements(placements: Sequence[Placement]) -> Placement:
     return {name: np.stack([each[name] for each in placements]) for name in placements[0]}
 
 
-def _by_item(model: GenerativeModel, text: str, first_named: list[str]) -> dict[str, Placement]:
-    """The placement of each item. An earlier release did not store the ids; they are then those of
-    the items that occur first in this change.
-    """
+def _by_item(text: str) -> dict[str, Placement]:
+    """The placement of each item, by its id."""
     arrays = decode_arrays(text)
-    written = arrays.pop(_ITEM_IDS, None)
-    item_ids = first_named if written is None else written.tolist()
-    counts = {len(array) for array in arrays.values()}
-    if not is_complete(model, arrays) or counts != {len(item_ids)}:
-        return {}
+    item_ids = arrays.pop(_ITEM_IDS).tolist()
     return {
         item_id: {name: array[place] for name, array in arrays.items()}
         for place, item_id in enumerate(item_ids)

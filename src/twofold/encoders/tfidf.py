@@ -180,8 +180,6 @@ class TfidfEncoder:
     def restore(cls, folder: Path) -> "TfidfEncoder":
         """Read what `save` wrote."""
         named = json.loads((folder / _WORDS).read_text(encoding="utf-8"))
-        if isinstance(named, list):  # an earlier release
-            named = {"rule": 1, "words": named}
         tables = load_file(folder / _TABLES)
         return cls(Words(named["words"], tables["rarity"], named["rule"]), tables["axes"])
 

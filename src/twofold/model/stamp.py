@@ -40,7 +40,7 @@ class Stamp:
         epochs: the same in epochs over its sources.
         steps_by_world_size: the same by the number of processes that took them together.
         ended_by: why training ended: `patience`, the name of a cap, or `steps`, the number of steps
-            of another arm; empty in models of earlier versions.
+            of another arm; empty in an untrained model.
         validation_share: the share of the operations that were spent on validation.
         targets_seen: the number of training targets so far, by source.
         best_step: the step with the best validation, whose weights are kept.
@@ -104,66 +104,7 @@ class Stamp:
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> "Stamp":
-        """Read the stamp of a manifest, whose keys may have their former names."""
-        current = _with_current_keys(kept, _FORMER_KEYS)
-        curve = [_with_current_keys(point, _FORMER_KEYS) for point in current.get("curve", ())]
-        current["curve"] = tuple(curve)
+        """Read the stamp of a manifest; keys that this version does not know are left out."""
         names = {entry.name for entry in fields(cls)}
-        return cls(**{key: value for key, value in current.items() if key in names})
-
-
-# Manifests and plans until 29 November 2026 (commit 9d0cef3) had other names for settings and keys.
-FORMER_SETTINGS = {
-    "encoder": "text_encoder",
-    "rows": "item_init",
-    "windows": "long_histories",
-    "item_text": "item_text_queries",
-    "updates": "max_steps",
-    "batch_requests": "max_batch_size",
-    "warmup": "warmup_ratio",
-    "clip": "max_grad_norm",
-    "negatives": "num_negatives",
-    "validations": "min_validations",
-    "validation_requests": "max_validation_requests",
-    "beams": "num_beams",
-    "max_query": "max_query_tokens",
-    "text_tokens": "text_vocab_size",
-    "embeddings": "id_embeddings",
-    "full_softmax_codes": "full_softmax_max_codes",
-}
-_FORMER_KEYS = {
-    "encoder": "text_encoder",
-    "windows": "long_histories",
-    "item_text": "item_text_queries",
-    "budget": "max_steps",
-    "passes": "epochs",
-    "update": "step",
-    "updates": "steps",
-    "best_update": "best_step",
-}
-_FORMER_VALUES = {
-    "long_histories": {"last": "truncate", "all": "windows"},
-    "item_init": {"histories": "factors"},
-}
-
-
-_ADDED_SETTINGS = {"request_time": False}
-"""Settings that earlier commits did not have, with the values that keep the former behaviour."""
-
-
-def full_settings(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """All training settings of a manifest or plan, with their current names and values."""
-    return {**_ADDED_SETTINGS, **current_settings(kept)}
-
-
-def current_settings(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """The training settings of a manifest or plan, with their current names and values."""
-    return _with_current_keys(kept, FORMER_SETTINGS)
-
-
-def _with_current_keys(kept: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    current = {names.get(key, key): value for key, value in kept.items()}
-    for key, values in _FORMER_VALUES.items():
-        if key in current:
-            current[key] = values.get(current[key], current[key])
-    return current
+        known = {key: value for key, value in kept.items() if key in names}
+        return cls(**{**known, "curve": tuple(kept.get("curve", ()))})

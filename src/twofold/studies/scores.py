@@ -241,8 +241,7 @@ def still_improving(stamp: Stamp) -> bool:
     the last tenth of the steps."""
     if stamp.ended_by == "patience":
         return False
-    steps = stamp.steps if stamp.ended_by else stamp.max_steps or stamp.steps
-    return stamp.best_step > _STILL_IMPROVING * steps
+    return stamp.best_step > _STILL_IMPROVING * stamp.steps
 
 
 def rise(stamp: Stamp, task: Task, at_own_best: bool = False) -> float:

@@ -1,7 +1,6 @@
 """The settings of a training, and the presets."""
 
 import json
-import logging
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,10 +12,7 @@ import pydantic_core
 from twofold.artifact import read_json
 from twofold.evaluation.measures import Measure
 from twofold.identifiers.identifiers import IdSpace, QuantizerName, SemanticScheme, Strategy
-from twofold.model.stamp import FORMER_SETTINGS, current_settings
 from twofold.records import InputError, Task
-
-_log = logging.getLogger(__name__)
 
 Budget = Literal["quick", "standard", "paper"]
 
@@ -330,8 +326,6 @@ def resolve_config(
         base: settings that replace those of the preset.
         overrides: settings by name; None leaves a setting unchanged.
 
-    Settings may have their names of earlier versions; a warning then gives the current name.
-
     Raises:
         InputError: a setting does not exist, its value is invalid, or `settings` and `overrides`
             have two values of it; the message names it.
@@ -342,9 +336,7 @@ def resolve_config(
     from_file = _read_settings(file) if file is not None else {}
     from_command = _of_command(settings, overrides)
     try:
-        return TrainingConfig.model_validate(
-            _under_current_names(values | from_file | from_command)
-        )
+        return TrainingConfig.model_validate(values | from_file | from_command)
     except pydantic.ValidationError as error:
         places = dict.fromkeys(from_file.keys() - from_command.keys(), f"{file}: ")
         raise InputError(_complaint(error, places)) from error
@@ -360,15 +352,14 @@ def _of_command(settings: tuple[str, ...], overrides: Mapping[str, Any]) -> dict
         pairs.append((key.strip(), _parsed(key, value.strip())))
     pairs += [(key, value) for key, value in overrides.items() if value is not None]
     values: dict[str, Any] = {}
-    for pair in pairs:
-        ((name, value),) = current_settings(dict([pair])).items()
+    for name, value in pairs:
         if name in values and _read(name, values[name]) != _read(name, value):
             raise InputError(
                 f"setting '{name}': is given as {values[name]} and as {value} (by --set or an "
                 f"option such as --max-steps); give it once"
             )
         values[name] = value
-    return dict(pairs)
+    return values
 
 
 def _read(name: str, value: Any) -> Any:
@@ -387,19 +378,6 @@ def _read_settings(file: Path) -> dict[str, Any]:
     return settings
 
 
-def _under_current_names(values: dict[str, Any]) -> dict[str, Any]:
-    for name in values.keys() & FORMER_SETTINGS.keys():
-        _log.warning("setting '%s' is now called %s", name, FORMER_SETTINGS[name])
-    return current_settings(values)
-
-
-_GONE = {
-    "warmup_ratio": "give the steps of the warm-up as warmup_steps=N",
-    "min_validations": "validations are scheduled automatically; leave it out",
-}
-"""Settings of earlier versions that no longer exist, and the remedy."""
-
-
 def _complaint(error: pydantic.ValidationError, places: Mapping[str, str]) -> str:
     """A message about the first invalid setting; for an unknown name it lists all names.
 
@@ -414,8 +392,6 @@ def _complaint(error: pydantic.ValidationError, places: Mapping[str, str]) -> st
     setting = f"{places.get(key, '')}setting '{key}'"
     if first["type"] != "extra_forbidden":
         return f"{setting}: {first['msg']}, not {json.dumps(first['input'], default=str)}"
-    if key in _GONE:
-        return f"{setting}: no longer exists; {_GONE[key]}"
     names = list(TrainingConfig.model_fields)
     alike = get_close_matches(key.lower().replace("-", "_"), names, n=1, cutoff=0.8)
     hint = f"did you mean {alike[0]}? " if alike else ""

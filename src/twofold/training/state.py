@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from twofold import artifact
-from twofold.model.stamp import full_settings
 from twofold.records import InputError
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ def load_state(
     The first process reads the state and sends it to the others.
 
     Raises:
-        InputError: the state belongs to another training, or an earlier version wrote it.
+        InputError: the state belongs to another training.
     """
     progress = processes.on_rank_zero(lambda: _read_state(folder, identity, trained))
     if progress is None:
@@ -226,7 +225,6 @@ def load_state(
 
 def _read_state(folder: Path, identity: dict[str, Any], trained: Trained) -> Progress | None:
     """Load the newest state of a folder into `trained`; None if there is no state."""
-    require_current(folder)
     states = sorted(folder.glob("step-*"))
     if not states:
         return None
@@ -273,15 +271,6 @@ def load_weights(model: torch.nn.Module, weights: Tensors) -> None:
     assert not unknown, f"the checkpoint of another model: {unknown[0]}"
 
 
-def require_current(folder: Path) -> None:
-    """Raise InputError if an earlier version wrote the state in a folder."""
-    if any(folder.glob("update-*")) or any(folder.glob("step-*/best.safetensors")):
-        raise InputError(
-            f"{folder}: an earlier version wrote this state, which cannot be resumed; delete it, "
-            f"and repeat the command"
-        )
-
-
 def state_folder(out: Path) -> Path:
     """The folder for the training state of a model folder."""
     return out.parent / f".{out.name}.training"
@@ -318,7 +307,6 @@ def _folders(out: Path) -> tuple[Path, Path]:
 def require_no_state(out: Path) -> None:
     """Raise InputError if an interrupted training of a model folder left a state or an encoder."""
     for folder in _folders(out):
-        require_current(folder)
         if any(folder.rglob(artifact.MANIFEST)):
             raise InputError(
                 f"{out}: a training was interrupted there; add --resume to continue it, or remove "
@@ -349,7 +337,7 @@ def flat_identity(identity: dict[str, Any]) -> dict[str, Any]:
     `{"training": {"a": 1}, "seed": 0}` -> `{"a": 1, "seed": 0}`
     """
     rest = {key: value for key, value in identity.items() if key != "training"}
-    return {**full_settings(identity.get("training", {})), **rest}
+    return {**identity.get("training", {}), **rest}
 
 
 def copy_weights(model: torch.nn.Module) -> Tensors:

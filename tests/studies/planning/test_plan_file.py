@@ -54,19 +54,7 @@ def test_the_end_of_the_looks_may_change(folder: StudyFolder) -> None:
     assert StudyPlan.read(folder.plan) == study_plan(seeds=5, looks_end=12)
 
 
-def test_a_plan_without_the_keys_that_came_later_is_continued(folder: StudyFolder) -> None:
-    """By a study that does as the earlier version did: one recipe, one split for all seeds."""
-    later = ("max_seeds", "looks_end", "folds", "tune", "measure", "semantic_ids")
-    _saved(folder, {key: value for key, value in PLAN.items() if key not in later})
-    older = study_plan(tune=0, folds="none")
-    assert StudyPlan.read(folder.plan) == older
-    begin(folder, older, resume=True)
-    for changes in ({"tune": 4}, {"folds": "auto"}):
-        with pytest.raises(InputError, match=f"started with {next(iter(changes))}=.* \\(now "):
-            begin(folder, study_plan(**{"tune": 0, "folds": "none", **changes}), resume=True)
-
-
-@pytest.mark.parametrize("key", ["question", "device", "training"])
+@pytest.mark.parametrize("key", ["question", "device", "training", "folds"])
 def test_a_plan_without_another_key_is_refused_with_what_to_do(
     folder: StudyFolder, key: str
 ) -> None:
@@ -122,23 +110,6 @@ def test_a_simulation_is_no_study(folder: StudyFolder) -> None:
     begin(folder, plan, resume=True)
     with pytest.raises(InputError, match=r"was begun by another command, .* lacks baselines, "):
         begin(folder, study_plan(), resume=True)
-
-
-def test_settings_may_have_their_former_names(folder: StudyFolder) -> None:
-    _saved(folder, {**PLAN, "training": {"dropout": 0.1, "beams": 50}})
-    begin(folder, study_plan(), resume=True)
-    with pytest.raises(InputError, match=r"num_beams=50 \(now 10\)"):
-        begin(folder, study_plan(training=PLAN["training"] | {"num_beams": 10}), resume=True)
-
-
-def test_settings_from_before_the_time_of_the_request_are_those_without_it(
-    folder: StudyFolder,
-) -> None:
-    _saved(folder, {**PLAN, "training": {"dropout": 0.1, "num_beams": 50}})
-    begin(folder, study_plan(), resume=True)
-    timed = PLAN["training"] | {"request_time": True}
-    with pytest.raises(InputError, match=r"request_time=False \(now True\)"):
-        begin(folder, study_plan(training=timed), resume=True)
 
 
 def test_a_study_of_another_version_is_refused_with_what_to_do(folder: StudyFolder) -> None:

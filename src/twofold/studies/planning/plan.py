@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from twofold.studies.planning.config import ResolvedStudyConfig
 from twofold.studies.planning.plan_file import SavedPlan
@@ -20,16 +20,6 @@ class StudyPlan(ResolvedStudyConfig, SavedPlan):
         threads: the number of CPU threads of each worker.
         training: the training settings as JSON, since other versions may have other settings.
     """
-
-    ADDED_KEYS: ClassVar[Mapping[str, Any]] = {
-        "max_seeds": None,
-        "looks_end": None,
-        "folds": "none",
-        "measure": None,
-        "interventions": (),
-        "semantic_ids": False,
-        "tune": 0,
-    }
 
     data: str
     device: str

@@ -7,25 +7,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import pydantic
 
 from twofold import artifact
-from twofold.model.stamp import full_settings
 from twofold.records import InputError
 from twofold.studies.folder import StudyFolder
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A plan that is saved as JSON, with a key for each field; among them `seeds` and `training`.
-
-    Attributes:
-        ADDED_KEYS: the keys that earlier versions lack, and the values that their studies had.
-    """
-
-    ADDED_KEYS: ClassVar[Mapping[str, Any]] = {}
+    """A plan saved as JSON, with a key for each field; among them `seeds` and `training`."""
 
     def to_json(self) -> dict[str, Any]:
         """The content of plan.json."""
@@ -36,15 +29,13 @@ class SavedPlan:
     def read(cls, file: Path) -> Self | None:
         """The saved plan; None if there is none.
 
-        Training settings are converted to the names and values of this version.
-
         Raises:
             InputError: the file has another kind of plan, or a value of another type.
         """
         if not file.is_file():
             return None
         remedy = "restore it, or give another folder"
-        content = {**cls.ADDED_KEYS, **artifact.read_object(file, remedy=remedy)}
+        content = artifact.read_object(file, remedy=remedy)
         names = [field.name for field in fields(cls)]
         if missing := ", ".join(name for name in sorted(names) if name not in content):
             raise InputError(
@@ -60,7 +51,7 @@ class SavedPlan:
             raise InputError(
                 f"{file}: {place}: {first['msg']}, not {given:.80}; {remedy}"
             ) from error
-        return cls(**{**values, "training": full_settings(values["training"])})
+        return cls(**values)
 
 
 def begin(folder: StudyFolder, plan: SavedPlan, resume: bool) -> None:
