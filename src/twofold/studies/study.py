@@ -6,7 +6,7 @@ resumed study repeats nothing.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,13 +159,7 @@ def study(
         if previous is None:  # a study that is resumed frees some space itself
             require_space(folder, conditions.values(), plan.seeds, len(dataset.catalog))
         begin(folder, plan, resume)
-        _log_forecast(dataset)
-        with executor.pool(context, resources) as pool:
-            look_result, looks = _run_looks(context, questions, pool)
-        context = replace(context, plan=replace(plan, seeds=looks.seeds))
-        begin(folder, context.plan, resume=True)
-        result = conclude(context, looks.taken, look_result, command)
-    return Study(folder.path, result.verdicts, result.to_json())
+        return _run(context, questions, executor.pool(context, resources), command)
 
 
 def _for_device(config: TrainingConfig, device: str) -> TrainingConfig:
@@ -179,6 +173,23 @@ def _log_forecast(dataset: PreparedDataset) -> None:
     if expectation := report_forecast(dataset):
         for line in expectation.lines:
             _log.info("%s", line)
+
+
+def _run(
+    context: StudyContext,
+    questions: Questions,
+    workers: AbstractContextManager[Pool],
+    command: str,
+) -> Study:
+    """Run a study that has begun: forecast, looks, conclusion."""
+    folder, plan = context.folder, context.plan
+    _log_forecast(context.dataset)
+    with workers as pool:
+        look_result, looks = _run_looks(context, questions, pool)
+    context = replace(context, plan=replace(plan, seeds=looks.seeds))
+    begin(folder, context.plan, resume=True)
+    result = conclude(context, looks.taken, look_result, command)
+    return Study(folder.path, result.verdicts, result.to_json())
 
 
 @contextmanager
