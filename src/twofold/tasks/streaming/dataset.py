@@ -14,7 +14,7 @@ from typing import Literal
 
 import polars as pl
 
-from twofold.data.dataset import Catalog
+from twofold.data.dataset import Catalog, Dataset, Note
 from twofold.data.formats import read_table
 from twofold.data.layouts import four_tables
 from twofold.data.layouts.registry import LAYOUTS
@@ -122,17 +122,7 @@ def _streamed(
     dataset = read_source(source, skip_unknown, given)
     begins = pl.Series(made.begins)
     protocol = resolve_protocol(dataset, split, cutoff, begins, made.repeat_share)
-    if searches is None:
-        asked, notes = split_queries(dataset, protocol)
-        judged = JudgedQueries.of(asked, dataset.qrels, dataset.catalog, made.users.texts)
-        frames: dict[TableName, pl.LazyFrame] = {
-            "queries": asked.lazy(),
-            "qrels": dataset.qrels.lazy(),
-        }
-    else:
-        notes = searches.split(protocol.cutoff)
-        judged = searches.judged
-        frames = {"queries": searches.queries, "qrels": searches.qrels}
+    notes, judged, frames = _split_queries(dataset, protocol, made, searches)
     cut = made.split(protocol.cutoff)
     tables = StreamedTables(dataset.catalog, cut, judged, frames, folder)
     if protocol.cutoff is not None:
@@ -141,6 +131,29 @@ def _streamed(
     return PreparedDataset(
         dataset.catalog, tables, protocol, str(source), tuple(notes), dataset.left_out
     )
+
+
+def _split_queries(
+    dataset: Dataset,
+    protocol: SplitProtocol,
+    interactions: StreamedEvents,
+    searches: StreamedQueries | None,
+) -> tuple[list[Note], JudgedQueries, Mapping[TableName, pl.LazyFrame]]:
+    """Split the queries. Return the notes on them, their arrays, and the tables queries and qrels.
+
+    Args:
+        dataset: the dataset; without `searches`, with all its queries.
+        protocol: how it is split.
+        interactions: the interactions, with the numbers of the users.
+        searches: the queries, if their tables are large.
+    """
+    if searches is not None:
+        notes = searches.split(protocol.cutoff)
+        return notes, searches.judged, {"queries": searches.queries, "qrels": searches.qrels}
+    queries, notes = split_queries(dataset, protocol)
+    users = interactions.users.texts
+    judged = JudgedQueries.of(queries, dataset.qrels, dataset.catalog, users)
+    return notes, judged, {"queries": queries.lazy(), "qrels": dataset.qrels.lazy()}
 
 
 @dataclass(frozen=True)
