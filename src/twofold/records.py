@@ -101,6 +101,47 @@ class Request:
         return self.time - self.last_event_time
 
 
+def require_text(query: object) -> str:
+    """A query, which must be a str that can be encoded.
+
+    Raises:
+        InputError: it is not a str, or contains an unpaired surrogate.
+    """
+    if not isinstance(query, str):
+        raise InputError(f"the query {query!r:.100} is not a str; give one")
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the query {query!r:.100} has an unpaired surrogate, or a byte that is not UTF-8; "
+            f"type it again"
+        ) from error
+    return query
+
+
+def item_ids_of(history: Iterable[str] | None) -> tuple[str, ...]:
+    """The item ids of a history, which may be any iterable of them in an order.
+
+    Raises:
+        InputError: the history is a single str, has no order, or an id is not a str.
+    """
+    if isinstance(history, str | bytes):
+        raise InputError(f"the history {history!r:.100} is a single str; give a list of item ids")
+    if isinstance(history, set | frozenset) and len(history) > 1:
+        raise InputError(
+            f"the history is a {type(history).__name__}, which has no order; give a list of item "
+            f"ids, oldest first"
+        )
+    item_ids = tuple(history if history is not None else ())
+    for item_id in item_ids:
+        if not isinstance(item_id, str):
+            raise InputError(
+                f"the history has {item_id!r:.100}, which is not a str; give item ids as in the "
+                f"items table"
+            )
+    return item_ids
+
+
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The ranked items of one request, best first, and their scores."""

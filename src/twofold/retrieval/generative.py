@@ -6,7 +6,7 @@ change the order of the other items. With semantic IDs and a hybrid part, an ite
 request is added to its score (`matched`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,17 @@ from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.encoded import Batch, EncodedExample, batches_by_length
 from twofold.model.hybrid import HybridPart
-from twofold.records import InputError, RankedItem, RankedItems, Ranking, Request, Run, Task
+from twofold.records import (
+    InputError,
+    RankedItem,
+    RankedItems,
+    Ranking,
+    Request,
+    Run,
+    Task,
+    item_ids_of,
+    require_text,
+)
 from twofold.retrieval.top_k import CatalogRanker
 
 if TYPE_CHECKING:
@@ -75,7 +85,7 @@ class GenerativeRetriever:
             InputError: a query without a word, an unknown item, a `k` under 1, or a model that was
                 not trained for search.
         """
-        request = Request("search", query=_text(query), history=_item_ids(history))
+        request = Request("search", query=require_text(query), history=item_ids_of(history))
         self.require_word(request)
         return RankedItems(self._ranked_items(request, k), not self.has_known_word(request))
 
@@ -102,7 +112,7 @@ class GenerativeRetriever:
             InputError: an empty history, an unknown item, a `k` under 1, a model that was not
                 trained for recommendation, or a time that it does not read.
         """
-        item_ids = _item_ids(history)
+        item_ids = item_ids_of(history)
         if not item_ids:
             raise InputError("the history is empty; give at least one item_id")
         exclude = frozenset(item_ids) if self.model.seen == "exclude" else frozenset()
@@ -439,47 +449,6 @@ class GenerativeRetriever:
         from twofold.retrieval.attributes import Attributes
 
         return Attributes(self.model.catalog)
-
-
-def _text(query: object) -> str:
-    """A query, which must be a str that can be encoded.
-
-    Raises:
-        InputError: it is not a str, or contains an unpaired surrogate.
-    """
-    if not isinstance(query, str):
-        raise InputError(f"the query {query!r:.100} is not a str; give one")
-    try:
-        query.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"the query {query!r:.100} has an unpaired surrogate, or a byte that is not UTF-8; "
-            f"type it again"
-        ) from error
-    return query
-
-
-def _item_ids(history: Iterable[str] | None) -> tuple[str, ...]:
-    """The item ids of a history, which may be any iterable of them in an order.
-
-    Raises:
-        InputError: the history is a single str, has no order, or an id is not a str.
-    """
-    if isinstance(history, str | bytes):
-        raise InputError(f"the history {history!r:.100} is a single str; give a list of item ids")
-    if isinstance(history, set | frozenset) and len(history) > 1:
-        raise InputError(
-            f"the history is a {type(history).__name__}, which has no order; give a list of item "
-            f"ids, oldest first"
-        )
-    item_ids = tuple(history if history is not None else ())
-    for item_id in item_ids:
-        if not isinstance(item_id, str):
-            raise InputError(
-                f"the history has {item_id!r:.100}, which is not a str; give item ids as in the "
-                f"items table"
-            )
-    return item_ids
 
 
 def load_model(
