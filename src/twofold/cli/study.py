@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -94,14 +94,8 @@ def study(
     if seeds is not None and max_seeds is not None:
         raise InputError("--seeds and --max-seeds: give one of them")
     recipes = parse_tune(tune)
-    resolved = resolve_config(
-        budget.value,
-        config,
-        tuple(settings or ()),
-        text_encoder=text_encoder,
-        max_steps=max_steps,
-        max_time=max_time,
-    )
+    named: Any = {"text_encoder": text_encoder, "max_steps": max_steps, "max_time": max_time}
+    resolved = resolve_config(budget.value, config, tuple(settings or ()), **named)
     folder = StudyFolder(out)
     with artifact.claim(out):
         folder.require_free(resume)

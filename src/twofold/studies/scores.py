@@ -110,15 +110,13 @@ class Scores:
             measure: the primary measure by default.
         """
         name = measure or str(self.measure)
-        return self._matrix([_column(frame, task, name) for frame in self._frames[arm]], task)
+        by_seed = [_column(frame, task, name) for frame in self._frames[arm]]
+        return side_by_side(by_seed) if len(self._requests[task]) > 1 else np.stack(by_seed)
 
     def of_first_fold(self, arm: str, task: Task, measure: str | None = None) -> Floats:
         """`matrix` on the requests of the dataset's split; with folds, those of the first seed."""
         scores, by_fold = self.matrix(arm, task, measure), self._requests[task]
         return scores if len(by_fold) == 1 else scores[:1, : len(by_fold[0].request_ids)]
-
-    def _matrix(self, by_seed: Sequence[Floats], task: Task) -> Floats:
-        return side_by_side(by_seed) if len(self._requests[task]) > 1 else np.stack(by_seed)
 
     def difference(
         self, first: str, second: str, task: Task, measure: str | None = None
