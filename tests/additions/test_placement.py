@@ -17,7 +17,7 @@ from twofold.additions.placement import (
     with_items,
 )
 from twofold.identifiers.identifiers import Identifiers, shared
-from twofold.model.hybrid import HistoryMatch
+from twofold.model.hybrid import HistoryMatch, SimilarItems
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 
@@ -102,7 +102,7 @@ def test_with_semantic_ids_a_new_item_matches_the_histories_of_its_neighbours() 
     spaces = shared(grid(6, 6, step=2))
     follows = np.zeros((18, 18), np.float32)
     follows[0, 7] = 1
-    match = HistoryMatch(100.0, "following", 1.0, sp.csr_array(follows))
+    match = HistoryMatch(100.0, (SimilarItems("following", 1.0, sp.csr_array(follows)),))
     model = replace(random_model(spaces, "decoder:tiny", 0), history_match=match)
     new = new_items_table(model.catalog, [{"item_id": "new", "title": "item-007", "kind": "red"}])
     near = {"neighbours": np.array([[7, 3]]), "shares": np.array([[0.75, 0.25]], np.float32)}

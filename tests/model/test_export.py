@@ -14,10 +14,11 @@ from transformers import AutoTokenizer
 from tests.model.exported import CLOSE, QUERIES, assert_equal_answers, reader_of
 from tests.model.random_model import grid, random_model, spaces_of
 from twofold import artifact
+from twofold.encoders.item_vectors import similarities
 from twofold.identifiers.identifiers import IdSpaces, atomic, shared
 from twofold.model.checkpoint import save_model
 from twofold.model.export import KIND, describe, export_model, require_exportable
-from twofold.model.hybrid import history_matches
+from twofold.model.hybrid import history_matches, with_second
 from twofold.records import TASKS, InputError, Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
@@ -68,7 +69,8 @@ def test_the_guides_beam_search_finds_the_same_items_with_the_same_scores(
 def test_a_trained_model_with_query_vectors_and_hybrid_parts_answers_alike(
     semantic_folder: Path, catalog: PreparedDataset, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    match = dataclasses.replace(history_matches(catalog)[0], weight=3.0)
+    tables = similarities(catalog.task("recommendation").examples, len(catalog.catalog))
+    match = dataclasses.replace(with_second(history_matches(tables)[0], tables)[0], weight=3.0)
     model = dataclasses.replace(load_model(semantic_folder).model, history_match=match)
     retriever = GenerativeRetriever(model, beams=10)  # so that some items only match
     export_model(model, semantic_folder / "backbone", retriever.alive, out)

@@ -1,6 +1,8 @@
 """Hybrid recommendation: matches of a history computed by hand, in a folder, and with new items."""
 
+import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +11,17 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from safetensors.numpy import save_file
 
-from twofold.encoders.item_vectors import similar_texts
+from twofold.encoders.item_vectors import SimilarityKind, similar_texts, similarities
 from twofold.encoders.vectors import Vectors, unit
 from twofold.model.hybrid import (
     HistoryMatch,
     Neighbours,
+    SimilarItems,
     history_matches,
     load_history_match,
+    with_second,
 )
 from twofold.records import Floats, Request
 from twofold.retrieval.generative import GenerativeRetriever
@@ -30,14 +35,19 @@ HISTORIES = st.lists(
 
 
 def _match(similarity: Floats, weight: float = 2.0, decay: float = 0.5) -> HistoryMatch:
-    return HistoryMatch(weight, "following", decay, sp.csr_array(similarity.astype(np.float32)))
+    return HistoryMatch(weight, (_similar("following", similarity, decay),))
 
 
-@given(
-    arrays.arrays(np.float32, (ITEMS, ITEMS), elements=st.floats(0, 1, width=16)),
-    HISTORIES,
-    st.sampled_from([0.3, 1.0]),
-)
+def _similar(
+    kind: SimilarityKind, similarity: Floats | Vectors, decay: float, share: float = 1.0
+) -> SimilarItems:
+    return SimilarItems(kind, decay, sp.csr_array(similarity.astype(np.float32)), share)
+
+
+SIMILARITIES = arrays.arrays(np.float32, (ITEMS, ITEMS), elements=st.floats(0, 1, width=16))
+
+
+@given(SIMILARITIES, HISTORIES, st.sampled_from([0.3, 1.0]))
 def test_recent_items_count_more_and_the_best_match_has_the_weight(
     similarity: Floats, histories: list[list[int]], decay: float
 ) -> None:
@@ -49,6 +59,18 @@ def test_recent_items_count_more_and_the_best_match_has_the_weight(
         np.testing.assert_allclose(own, 3 * sums / best if best else 0 * own, atol=1e-5)
 
 
+@given(SIMILARITIES, SIMILARITIES, HISTORIES)
+def test_a_second_similarity_has_a_decay_and_a_share_of_its_own(
+    counted: Floats, texts: Floats, histories: list[list[int]]
+) -> None:
+    rows = [np.array(items) for items in histories]
+    both = HistoryMatch(
+        2.0, (_similar("following", counted, 0.3), _similar("texts", texts, 1.0, share=0.5))
+    )
+    expected = _match(counted, 2.0, 0.3).scores(rows) + _match(texts, 1.0, 1.0).scores(rows)
+    np.testing.assert_allclose(both.scores(rows), expected, atol=1e-5)
+
+
 def test_a_request_without_a_history_has_no_match() -> None:
     nothing = np.zeros(0, np.int64)
     assert not _match(np.ones((ITEMS, ITEMS))).scores([nothing, nothing]).any()
@@ -57,12 +79,16 @@ def test_a_request_without_a_history_has_no_match() -> None:
 
 
 def test_new_items_have_the_matches_of_their_neighbours() -> None:
-    similarity = np.array([[0, 1, 0.5], [0.2, 0, 0], [0, 0.4, 0]])
+    counted = np.array([[0, 1, 0.5], [0.2, 0, 0], [0, 0.4, 0]])
     near = Neighbours(np.array([[0, 2]]), np.array([[0.75, 0.25]], np.float32))
-    grown = _match(similarity).with_items(near).similarity.toarray()
-    np.testing.assert_allclose(grown[:3, :3], similarity, atol=1e-6)
-    np.testing.assert_allclose(grown[:3, 3], similarity @ [0.75, 0, 0.25], atol=1e-6)
-    np.testing.assert_allclose(grown[3, :3], [0.75, 0, 0.25] @ similarity, atol=1e-6)
+    by = _similar("following", counted, 0.5), _similar("texts", counted.T, 1.0, share=0.5)
+    grown = HistoryMatch(2.0, by).with_items(near)
+    for one, similarity in zip(grown.by, (counted, counted.T), strict=True):
+        table = one.similarity.toarray()
+        np.testing.assert_allclose(table[:3, :3], similarity, atol=1e-6)
+        np.testing.assert_allclose(table[:3, 3], similarity @ [0.75, 0, 0.25], atol=1e-6)
+        np.testing.assert_allclose(table[3, :3], [0.75, 0, 0.25] @ similarity, atol=1e-6)
+    assert [one.description for one in grown.by] == [one.description for one in by]
 
 
 def _text_vectors(items: int) -> Vectors:
@@ -72,23 +98,72 @@ def _text_vectors(items: int) -> Vectors:
     return vectors
 
 
-@pytest.mark.parametrize("number", range(10))
-def test_a_folder_keeps_it(number: int, catalog: PreparedDataset, tmp_path: Path) -> None:
-    match = history_matches(catalog, _text_vectors(len(catalog.catalog)))[number]
-    assert load_history_match(tmp_path) is None
-    match.save(tmp_path)
+def _matches(dataset: PreparedDataset) -> list[HistoryMatch]:
+    """All that validation may choose, a second similarity in addition to each first one."""
+    items = len(dataset.catalog)
+    examples = dataset.task("recommendation").examples
+    tables = similarities(examples, items, _text_vectors(items))
+    counted = history_matches(tables)
+    return [*counted, *(match for one in counted for match in with_second(one, tables))]
+
+
+def test_a_folder_keeps_it(catalog: PreparedDataset, tmp_path: Path) -> None:
+    histories = [np.array([3, 1, 4]), np.array([1, 5])]
+    matches = _matches(catalog)
+    assert len({len(match.by) for match in matches}) == 2
+    for number, match in enumerate(matches):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert load_history_match(folder) is None
+        match.save(folder)
+        loaded = load_history_match(folder)
+        assert loaded is not None
+        assert loaded.description == match.description
+        entries = sum(one.similarity.nnz for one in match.by)
+        size = (folder / "history_match.safetensors").stat().st_size
+        assert size < 8 * entries + 8 * len(catalog.catalog) + 1000
+        np.testing.assert_array_equal(loaded.scores(histories), match.scores(histories))
+
+
+def test_each_other_similarity_is_tried_as_the_second_one(catalog: PreparedDataset) -> None:
+    """With the decay of the first one and with 1."""
+    tried: dict[tuple[str, float], set[tuple[str, float, float]]] = {}
+    for match in _matches(catalog):
+        first, *second = match.by
+        seconds = tried.setdefault((first.kind, first.decay), set())
+        seconds |= {(one.kind, one.decay, one.share) for one in second}
+    assert len(tried) == 5
+    for (kind, decay), seconds in tried.items():
+        others = {"following", "shared users", "texts"} - {kind}
+        assert seconds == set(product(others, {decay, 1.0}, {0.5, 1.0}))
+
+
+@pytest.mark.parametrize("with_texts", [False, True])
+def test_a_folder_of_an_earlier_commit_is_read(tmp_path: Path, with_texts: bool) -> None:
+    """It named at most one share, that of texts, and one decay."""
+    tables = [np.array([[0, 1], [0.5, 0]], np.float32), np.array([[0, 0.25], [1, 0]], np.float32)]
+    names = {"weight": 3.0, "kind": "following", "decay": 0.3}
+    written = {}
+    for prefix, table in zip(["", "text-"][: 1 + with_texts], tables, strict=False):
+        sparse = sp.csr_array(table)
+        written[f"{prefix}data"] = sparse.data
+        written[f"{prefix}items"] = sparse.indices.astype(np.int32)
+        written[f"{prefix}starts"] = sparse.indptr.astype(np.int32)
+    share = {"text_share": 0.5} if with_texts else {}
+    (tmp_path / "history_match.json").write_text(json.dumps({**names, **share}))
+    save_file(written, tmp_path / "history_match.safetensors")
     loaded = load_history_match(tmp_path)
     assert loaded is not None
-    assert loaded.description == match.description
-    entries = sum(table.nnz for table in (match.similarity, match.texts) if table is not None)
-    size = (tmp_path / "history_match.safetensors").stat().st_size
-    assert size < 8 * entries + 8 * len(catalog.catalog) + 1000
-    histories = [np.array([3, 1, 4]), np.array([1, 5])]
-    np.testing.assert_array_equal(loaded.scores(histories), match.scores(histories))
+    by = [_similar("following", tables[0], 0.3), _similar("texts", tables[1], 0.3, share=0.5)]
+    expected = HistoryMatch(3.0, tuple(by[: 1 + with_texts]))
+    assert loaded.description == expected.description
+    histories = [np.array([0, 1]), np.array([1])]
+    np.testing.assert_array_equal(loaded.scores(histories), expected.scores(histories))
 
 
 def test_the_items_that_follow_are_those_of_training(catalog: PreparedDataset) -> None:
-    following = history_matches(catalog)[0].similarity.toarray()
+    examples = catalog.task("recommendation").examples
+    following = similarities(examples, len(catalog.catalog))["following"].toarray()
     pairs = np.zeros_like(following)
     for history in catalog.training_histories.values():
         for place, item in enumerate(history):
@@ -96,21 +171,6 @@ def test_the_items_that_follow_are_those_of_training(catalog: PreparedDataset) -
                 pairs[history[place - apart], item] += 1 / apart
     expected = pairs / (np.sqrt(np.outer(pairs.sum(axis=1), pairs.sum(axis=0))) + 10)
     np.testing.assert_allclose(following, expected, atol=1e-6)
-
-
-def test_texts_that_are_similar_add_to_what_is_counted(catalog: PreparedDataset) -> None:
-    vectors = _text_vectors(len(catalog.catalog))
-    matches = history_matches(catalog, vectors)
-    counted = [match for match in matches if match.texts is None]
-    with_texts = [match for match in matches if match.texts is not None]
-    cosines = np.maximum(vectors @ vectors.T, 0.0)
-    np.fill_diagonal(cosines, 0.0)
-    history = np.array([3, 1, 4])
-    for alone, match in zip(counted, with_texts, strict=True):
-        assert (match.kind, match.decay) == (alone.kind, alone.decay)
-        by_text = match.decay ** np.array([2, 1, 0]) @ cosines[history]
-        expected = alone.scores([history])[0] + 0.5 * by_text / by_text.max()
-        np.testing.assert_allclose(match.scores([history])[0], expected, atol=1e-5)
 
 
 def test_the_most_similar_texts_are_kept_for_each_item() -> None:
@@ -128,7 +188,7 @@ def test_it_is_added_to_log_p_of_recommendation_alone(
     catalog: PreparedDataset, retriever: GenerativeRetriever
 ) -> None:
     alone = replace(retriever.model, history_match=None)
-    match = replace(history_matches(catalog)[0], weight=4.0)
+    match = replace(_matches(catalog)[0], weight=4.0)
     matched = replace(alone, history_match=match)
     history, items = np.array([2, 7, 9]), np.arange(len(catalog.catalog))
     (before,), (after,) = (

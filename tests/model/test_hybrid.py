@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from twofold.encoders.lexical import LexicalIndex
+from twofold.encoders.lexical import LexicalIndex, TrainingQueries
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.model.hybrid import Hybrid, Neighbours, TrainingQueries, load_hybrid
+from twofold.model.hybrid import Hybrid, Neighbours, load_hybrid
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.retrieval.scoring import Context, score_items

@@ -1,13 +1,16 @@
 """When a trained model gets the hybrid part of recommendation, and with which weight."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from tests.planted import planted_dataset
-from twofold.model.hybrid import HistoryMatch, history_matches
+from twofold.encoders.item_vectors import SimilarityKind, similarities
+from twofold.model.hybrid import HistoryMatch, history_matches, with_second
 from twofold.records import Floats
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import RankCounter
@@ -15,7 +18,7 @@ from twofold.tasks.evaluate import evaluate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
-from twofold.training.validation import values_of, values_with
+from twofold.training.validation import HISTORY_WEIGHTS, chosen_match, values_of, values_with
 
 
 @pytest.fixture
@@ -74,7 +77,9 @@ def test_one_pass_measures_all_matches_as_the_model_would_answer(
     """With few beams, so that a match also adds items that the beam search missed."""
     model = load_model({"atomic": model_folder, "semantic": semantic_folder}[identifiers]).model
     judged = catalog.task("recommendation").requests("validation").sample(20)
-    parts, weights = history_matches(catalog), [0.0, 0.5, 6.0]
+    tables = similarities(catalog.task("recommendation").examples, len(catalog.catalog))
+    first, weights = history_matches(tables), [0.0, 0.5, 6.0]
+    parts = [*first, with_second(first[0], tables)[0]]
     for part, of_part in zip(parts, values_with(model, judged, parts, weights, 10), strict=True):
         for weight, values in zip(weights, of_part, strict=True):
             match = replace(part, weight=weight) if weight else None
@@ -82,7 +87,76 @@ def test_one_pass_measures_all_matches_as_the_model_would_answer(
             np.testing.assert_allclose(values, values_of(own, judged), atol=1e-6)
 
 
-def test_validation_may_choose_the_similarity_of_texts(
+def _measured(
+    gains: dict[tuple[object, ...], float], requests: int = 50
+) -> Callable[[Sequence[HistoryMatch]], Floats]:
+    """Made-up values of 50 requests, of which a share has the measure 1, and the others 0.
+
+    Args:
+        gains: this share, by kind and decay of the first similarity, and then by kind, decay and
+            share of a second one; it is that of a weight of 2 or more.
+        requests: the number of requests.
+    """
+
+    def measured(matches: Sequence[HistoryMatch]) -> Floats:
+        values = np.zeros((len(matches), len(HISTORY_WEIGHTS), requests))
+        for of_match, match in zip(values, matches, strict=True):
+            first, *second = match.by
+            names = (
+                first.kind,
+                first.decay,
+                *(x for s in second for x in (s.kind, s.decay, s.share)),
+            )
+            gained = round(requests * gains.get(names, 0.0))
+            of_match[HISTORY_WEIGHTS.index(2.0) :, :gained] = 1.0
+        return values
+
+    return measured
+
+
+_ALONE: dict[tuple[object, ...], float] = {("following", 0.5): 0.4, ("shared users", 1.0): 0.3}
+
+
+@pytest.mark.parametrize(
+    ("gains", "second"),
+    [
+        ({}, None),
+        ({("following", 0.5, "texts", 1.0, 0.5): 0.42}, None),  # a gain of one request in fifty
+        ({("following", 0.5, "texts", 1.0, 0.5): 0.6}, ("texts", 1.0, 0.5)),
+        ({("following", 0.5, "texts", 0.5, 1.0): 0.6}, ("texts", 0.5, 1.0)),
+        ({("following", 0.5, "shared users", 1.0, 0.5): 0.6}, ("shared users", 1.0, 0.5)),
+        # With what is worse alone, a second similarity is not tried.
+        ({("shared users", 1.0, "texts", 1.0, 1.0): 1.0}, None),
+    ],
+)
+def test_a_second_similarity_is_added_to_the_best_where_it_gains(
+    gains: dict[tuple[object, ...], float], second: tuple[object, ...] | None
+) -> None:
+    table = sp.csr_array(np.eye(3, dtype=np.float32))
+    tables: dict[SimilarityKind, sp.csr_array] = {
+        "following": table,
+        "shared users": table,
+        "texts": table,
+    }
+    match = chosen_match(tables, _measured(_ALONE | gains))
+    assert match is not None
+    assert match.weight == 2.0
+    assert (match.by[0].kind, match.by[0].decay) == ("following", 0.5)
+    assert [(one.kind, one.decay, one.share) for one in match.by[1:]] == (
+        [second] if second else []
+    )
+
+
+def test_two_similarities_are_chosen_that_gain_only_together() -> None:
+    table = sp.csr_array(np.eye(3, dtype=np.float32))
+    tables: dict[SimilarityKind, sp.csr_array] = {"following": table, "shared users": table}
+    assert chosen_match(tables, _measured({})) is None
+    match = chosen_match(tables, _measured({("following", 0.3, "shared users", 1.0, 1.0): 0.5}))
+    assert match is not None
+    assert [one.kind for one in match.by] == ["following", "shared users"]
+
+
+def test_texts_are_compared_where_the_model_reads_them(
     catalog: PreparedDataset,
     two_steps: TrainingConfig,
     tmp_path: Path,
@@ -90,14 +164,15 @@ def test_validation_may_choose_the_similarity_of_texts(
 ) -> None:
     def values_with(_: RankCounter, parts: list[HistoryMatch], weights: list[float]) -> Floats:
         values = np.zeros((len(parts), len(weights), 50))
-        values[[part.texts is not None for part in parts], -1] = 1.0
+        values[["texts" in [one.kind for one in part.by] for part in parts], -1] = 1.0
         return values
 
     monkeypatch.setattr(RankCounter, "values_with", values_with)
-    for texts, text_share in (("auto", 0.5), ("none", None)):
+    for texts in ("auto", "none"):
         config = two_steps.model_copy(update={"item_texts": texts})
         model = train(catalog, "recommendation", out=tmp_path / texts, config=config).model
-        assert (model.stamp.history_match or {}).get("text_share") == text_share
+        by = (model.stamp.history_match or {}).get("by", [])
+        assert [one["kind"] for one in by[1:]] == (["texts"] if texts == "auto" else [])
 
 
 def test_an_uncertain_gain_is_left_out(

@@ -15,9 +15,10 @@ from hypothesis.extra import numpy as arrays
 
 from tests.planted import NO_TITLES, planted_dataset
 from twofold.encoders.item_vectors import query_factors, rocchio
+from twofold.encoders.lexical import TrainingQueries
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import TrainingQueries, hybrid_part
+from twofold.model.hybrid import hybrid_part
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset

@@ -10,6 +10,7 @@ mean of its queries' vectors.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,12 +31,23 @@ MOST_TARGETS: Mapping[Task, int] = {"search": 250_000, "recommendation": 5_000_0
 vocabulary, axes and factors would hardly change, and would take hours.
 """
 
+SimilarityKind = Literal["following", "shared users", "texts"]
+"""How two items are similar: how often one follows the other, or the cosine of their users or of
+their texts."""
+
 _WINDOW = 5
 """Two items are near if they are at most this many events apart; this also limits the memory."""
 
 _ENTRIES = 4_000_000
 """The number of pairs of items whose similarity is computed at once. All pairs of a catalog of
 6,252 items took 1.07 GiB."""
+
+_SIMILAR, _TABLE_ENTRIES = 100, 20_000_000
+"""The largest number of items that are kept for an item in `similarities`, and for all together."""
+_SHRINKAGE = 10.0
+"""Added to the denominator of a counted similarity: rare items are less certain."""
+_MOST_TEXTS = 50_000
+"""In larger catalogs texts are not compared, as that takes minutes."""
 
 _SMOOTHING = 0.75
 """The power of an item's frequency as a context: with 1, rare neighbours dominate."""
@@ -280,6 +292,28 @@ def similar_texts(vectors: Vectors, most: int) -> sp.csr_array:
         parts.append(sp.csr_array(np.maximum(cosines, 0.0)))
     similarity: sp.csr_array = sp.vstack(parts, format="csr")
     return similarity
+
+
+def similarities(
+    examples: Examples, items: int, text_vectors: Vectors | None = None
+) -> dict[SimilarityKind, sp.csr_array]:
+    """The most similar items (columns) of each item (row) by each kind, (items, items), float32.
+
+    Args:
+        examples: the examples of recommendation, at least one.
+        items: the size of the catalog.
+        text_vectors: unit vectors of the items' texts, (items, E); with None texts are left out.
+    """
+    most = max(1, min(_SIMILAR, _TABLE_ENTRIES // items))
+    histories = [np.concatenate([one.history, one.targets[-1:]]) for one in examples]
+    tables: dict[SimilarityKind, sp.csr_array] = {
+        "following": following(examples, items, most, _SHRINKAGE),
+        "shared users": shared_users(incidence(histories, items), most, _SHRINKAGE),
+    }
+    if text_vectors is not None and items <= _MOST_TEXTS:
+        tables["texts"] = similar_texts(text_vectors, most)
+    # Rounded as in the model folder, so that a loaded model returns the same items.
+    return {kind: table.astype(np.float32) for kind, table in tables.items()}
 
 
 def incidence(histories: Iterable[Ints], items: int) -> sp.csr_array:

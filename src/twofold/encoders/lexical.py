@@ -2,9 +2,9 @@
 
 A document is an item's text, or its text and the training queries that it answers; its words are
 weighed by TF-IDF or by BM25. Which of the four finds the most depends on the data, so
-cross-validation chooses it (`chosen_index`).
+cross-validation chooses it (`chosen_index`). The training queries themselves are known too.
 
-Shapes: B queries, N items, M new items, W words.
+Shapes: B queries, Q training queries, N items, M new items, W words.
 """
 
 import hashlib
@@ -16,13 +16,14 @@ from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
-from twofold.data.words import query_key, words
+from twofold.data.words import RULE, RULES, query_key, words
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import Vectors
 from twofold.evaluation.measures import Measure, tie_order
-from twofold.records import Floats, InputError
+from twofold.records import Floats, InputError, Ints
 from twofold.tasks.training_data import item_documents, queries_by_item
 from twofold.training_examples import Examples
 
@@ -54,6 +55,14 @@ _JUDGED = 1000
 requests. A fold of 5,000 training queries or more has enough, so that no other is needed."""
 _AT_ONCE = 64
 """Queries that are scored at once."""
+
+_BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
+"""A new item's boost for a training query, in units of the cosine, and a further one if a neighbour
+of the item is relevant to the query
+(docs/project/decisions/0019-cold-start-boost-for-new-items.md).
+"""
+
+Keys = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +185,64 @@ def _fit_bm25(documents: Sequence[str], queries: Sequence[str]) -> tuple[Words, 
 
 def _norms(columns: sp.csr_array) -> Floats:
     return np.asarray(np.sqrt(columns.multiply(columns).sum(axis=0)))
+
+
+class TrainingQueries(NamedTuple):
+    """The training queries and their relevant items; new items get a boost for them (cold start).
+
+    In training the model has learned which items are not relevant to these queries, and it has
+    learned nothing about new items. Without a boost, new items would rank below the trained ones.
+
+    Attributes:
+        keys: eight bytes of a hash of each query's normalised text, (Q,), sorted. Queries that the
+            split counts as the same have one key.
+        relevant: which items are relevant to each query, (Q, N); a new item counts as relevant if
+            one of its neighbours is.
+        rule: the rule of `twofold.data.words` by which two queries count as the same.
+    """
+
+    keys: Keys
+    relevant: sp.csr_array
+    rule: int = RULE
+
+    @classmethod
+    def of(cls, queries: Sequence[str], relevant: Sequence[Ints], items: int) -> "TrainingQueries":
+        """From queries, which may repeat, and the catalog positions of their relevant items."""
+        keys, places = np.unique(_keys(queries, RULE), return_inverse=True)
+        rows = np.repeat(places, [len(positions) for positions in relevant])
+        columns = np.concatenate([*relevant, np.zeros(0, np.int64)])
+        ones = np.ones(len(rows), np.float32)
+        return cls(keys, sp.csr_array((ones, (rows, columns)), (len(keys), items)))
+
+    def with_items(self, neighbours: sp.csr_array) -> "TrainingQueries":
+        """The same queries for a catalog with new items.
+
+        Args:
+            neighbours: the share of each item in the new items' neighbourhoods, (N, M).
+        """
+        of_new = (self.relevant @ neighbours > 0).astype(np.float32)
+        return self._replace(
+            relevant=sp.csr_array(sp.hstack([self.relevant, of_new], format="csr"))
+        )
+
+    def boosts(self, queries: Sequence[str], trained: int) -> Vectors:
+        """The boost of each item that was added after the `trained` ones, (B, N - trained)."""
+        boosts = np.zeros((len(queries), self.relevant.shape[1] - trained), np.float32)
+        keys = _keys(queries, self.rule)
+        places = np.searchsorted(self.keys, keys)
+        for row, place in enumerate(places):
+            if place < len(self.keys) and self.keys[place] == keys[row]:
+                items = self.relevant.indices[slice(*self.relevant.indptr[place : place + 2])]
+                boosts[row] = _BOOST
+                boosts[row, items[items >= trained] - trained] += _NEIGHBOUR_BOOST
+        return boosts
+
+
+def _keys(queries: Sequence[str], rule: int) -> Keys:
+    """A hash of each query, (B,)."""
+    texts = [RULES[rule].key(query).encode() for query in queries]
+    digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
 def chosen_index(dataset: "PreparedDataset", examples: Examples) -> LexicalIndex | None:

@@ -3,36 +3,29 @@
 A generative model with a small hidden size cannot memorise all names, which matching words find, or
 all pairs of items, which can be counted. The hybrid parts are linear, as in wide and deep learning
 (Cheng et al., 2016). The part of search is an index over the catalog: postings of words, and the
-items' sentence vectors. The part of recommendation is a table of items that follow one another, or
-that have the same users, and one of items with similar texts.
+items' sentence vectors. The part of recommendation is one or two tables of items that follow one
+another, that have the same users, or whose texts are similar.
 
-Shapes: B requests, Q training queries, N items, M new items, K neighbours of a new item, W words,
+Shapes: B requests, N items, M new items, K neighbours of a new item, W words,
 E width of a sentence's vector.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
-from twofold.data.words import RULE, RULES
 from twofold.encoders.item_vectors import (
-    MOST_TARGETS,
-    following,
-    incidence,
+    SimilarityKind,
     query_factors,
     rocchio,
-    shared_users,
-    similar_texts,
 )
-from twofold.encoders.lexical import LexicalIndex, chosen_index
+from twofold.encoders.lexical import LexicalIndex, TrainingQueries, chosen_index
 from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import TextEncoder, Vectors, unit
@@ -44,6 +37,8 @@ if TYPE_CHECKING:
 
 _NAMES, _TABLES = "hybrid.json", "hybrid.safetensors"
 _HISTORY_NAMES, _HISTORY_TABLE = "history_match.json", "history_match.safetensors"
+_PREFIXES = "", "second-"
+"""How the names of the arrays of each similarity begin."""
 _NEIGHBOUR_SHIFT = 2.0
 """Each item's vector was moved toward its training queries. A new item is moved by this many times
 the mean shift of its neighbours, since a mean is shorter than each of its vectors; with a larger
@@ -57,31 +52,16 @@ _MAX_RELEVANT = 1_000_000
 
 _RECENT = 50
 """The number of items of a history, from the last one on, that are matched."""
-_SIMILAR, _ENTRIES = 100, 20_000_000
-"""The largest number of items that are kept for an item, and for all items together."""
-_SHRINKAGE = 10.0
-"""Added to the denominator of a similarity: rare items are less certain."""
-_HISTORY_KINDS: Sequence[tuple["HistoryKind", float]] = (
+_COUNTED: Sequence[tuple[SimilarityKind, float]] = (
     ("following", 0.3),
     ("following", 0.5),
     ("following", 0.7),
     ("following", 0.9),
     ("shared users", 1.0),
 )
-"""The similarities, and the decays of a history, that validation chooses among."""
-_TEXT_SHARE = 0.5
-"""The weight of the match of texts, as a multiple of that of the match that is counted."""
-_MOST_TEXTS = 50_000
-"""In larger catalogs texts are not compared, as that takes minutes."""
-
-_BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
-"""A new item's boost for a training query, in units of the cosine, and a further one if a neighbour
-of the item is relevant to the query
-(docs/project/decisions/0019-cold-start-boost-for-new-items.md).
-"""
-
-Keys = npt.NDArray[np.uint64]
-HistoryKind = Literal["following", "shared users"]
+"""The first similarities, and their decays, that validation chooses among."""
+_SECOND_SHARES = 0.5, 1.0
+"""The shares of a second similarity that validation chooses among."""
 
 
 class HybridPart(Protocol):
@@ -104,64 +84,6 @@ class Neighbours(NamedTuple):
     items: Ints
     shares: Vectors
     texts: Vectors | None = None
-
-
-class TrainingQueries(NamedTuple):
-    """The training queries and their relevant items; new items get a boost for them (cold start).
-
-    In training the model has learned which items are not relevant to these queries, and it has
-    learned nothing about new items. Without a boost, new items would rank below the trained ones.
-
-    Attributes:
-        keys: eight bytes of a hash of each query's normalised text, (Q,), sorted. Queries that the
-            split counts as the same have one key.
-        relevant: which items are relevant to each query, (Q, N); a new item counts as relevant if
-            one of its neighbours is.
-        rule: the rule of `twofold.data.words` by which two queries count as the same.
-    """
-
-    keys: Keys
-    relevant: sp.csr_array
-    rule: int = RULE
-
-    @classmethod
-    def of(cls, queries: Sequence[str], relevant: Sequence[Ints], items: int) -> "TrainingQueries":
-        """From queries, which may repeat, and the catalog positions of their relevant items."""
-        keys, places = np.unique(_keys(queries, RULE), return_inverse=True)
-        rows = np.repeat(places, [len(positions) for positions in relevant])
-        columns = np.concatenate([*relevant, np.zeros(0, np.int64)])
-        ones = np.ones(len(rows), np.float32)
-        return cls(keys, sp.csr_array((ones, (rows, columns)), (len(keys), items)))
-
-    def with_items(self, neighbours: sp.csr_array) -> "TrainingQueries":
-        """The same queries for a catalog with new items.
-
-        Args:
-            neighbours: the share of each item in the new items' neighbourhoods, (N, M).
-        """
-        of_new = (self.relevant @ neighbours > 0).astype(np.float32)
-        return self._replace(
-            relevant=sp.csr_array(sp.hstack([self.relevant, of_new], format="csr"))
-        )
-
-    def boosts(self, queries: Sequence[str], trained: int) -> Vectors:
-        """The boost of each item that was added after the `trained` ones, (B, N - trained)."""
-        boosts = np.zeros((len(queries), self.relevant.shape[1] - trained), np.float32)
-        keys = _keys(queries, self.rule)
-        places = np.searchsorted(self.keys, keys)
-        for row, place in enumerate(places):
-            if place < len(self.keys) and self.keys[place] == keys[row]:
-                items = self.relevant.indices[slice(*self.relevant.indptr[place : place + 2])]
-                boosts[row] = _BOOST
-                boosts[row, items[items >= trained] - trained] += _NEIGHBOUR_BOOST
-        return boosts
-
-
-def _keys(queries: Sequence[str], rule: int) -> Keys:
-    """A hash of each query, (B,)."""
-    texts = [RULES[rule].key(query).encode() for query in queries]
-    digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,35 +215,44 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
 
 
 @dataclass(frozen=True, eq=False)
+class SimilarItems:
+    """The items that are similar to those of a history, by one kind of similarity.
+
+    Attributes:
+        kind: the similarity of two items.
+        decay: the weight of an item of the history, as a multiple of that of the next one.
+        similarity: the similar items (columns) of each item (row), (N, N).
+        share: what the item that matches best adds, as a multiple of the weight of the match.
+    """
+
+    kind: SimilarityKind
+    decay: float
+    similarity: sp.csr_array
+    share: float = 1.0
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The settings."""
+        return {"kind": self.kind, "decay": self.decay, "share": self.share}
+
+
+@dataclass(frozen=True, eq=False)
 class HistoryMatch:
     """The match of a history with every item in recommendation, times a weight.
 
     Attributes:
-        weight: the match of the item that matches best by what is counted.
-        kind: the similarity of two items: how often one follows the other, or the cosine of their
-            users.
-        decay: the weight of an item of the history, as a multiple of that of the next one.
-        similarity: the similar items (columns) of each item (row), (N, N).
-        texts: the same by the cosine of their texts; None without texts.
-        text_share: the weight of the item whose texts match best, as a multiple of `weight`.
+        weight: the factor of the sum over the similarities.
+        by: a similarity that is counted, with a share of 1; then another one, if validation chose
+            it too.
     """
 
     weight: float
-    kind: HistoryKind
-    decay: float
-    similarity: sp.csr_array
-    texts: sp.csr_array | None = None
-    text_share: float = 0.0
+    by: tuple[SimilarItems, ...]
 
     @property
     def description(self) -> dict[str, Any]:
         """The settings, for the stamp."""
-        return {
-            "weight": self.weight,
-            "kind": self.kind,
-            "decay": self.decay,
-            "text_share": self.text_share,
-        }
+        return {"weight": self.weight, "by": [one.description for one in self.by]}
 
     def matches(self, requests: "Sequence[EncodedExample]") -> Vectors:
         """See `HybridPart`."""
@@ -337,11 +268,11 @@ class HistoryMatch:
         counts = [len(history) for history in recent]
         ages = np.concatenate([np.arange(count)[::-1] for count in counts])
         places = np.repeat(np.arange(len(recent)), counts), np.concatenate(recent)
-        shape = len(recent), self.similarity.shape[0]
-        weights = sp.coo_array((self.decay**ages, places), shape=shape).tocsr()
-        scores = _relative(weights @ self.similarity)
-        if self.texts is not None:
-            scores += self.text_share * _relative(weights @ self.texts)
+        shape = len(recent), self.by[0].similarity.shape[0]
+        scores = np.zeros(shape, np.float32)
+        for one in self.by:
+            weights = sp.coo_array((one.decay**ages, places), shape=shape).tocsr()
+            scores += one.share * _relative(weights @ one.similarity)
         scores *= self.weight
         return scores
 
@@ -351,45 +282,47 @@ class HistoryMatch:
         Args:
             near: their neighbours in the catalog before them.
         """
-        shares = _columns(near, self.similarity.shape[0])
-        texts = None if self.texts is None else _extended(self.texts, shares)
-        return replace(self, similarity=_extended(self.similarity, shares), texts=texts)
+        shares = _columns(near, self.by[0].similarity.shape[0])
+        grown = (replace(one, similarity=_extended(one.similarity, shares)) for one in self.by)
+        return replace(self, by=tuple(grown))
 
     def save(self, folder: Path) -> None:
         """Write what `load_history_match` reads."""
         artifact.write_json(folder / _HISTORY_NAMES, self.description)
-        arrays = _arrays_of("", self.similarity)
-        if self.texts is not None:
-            arrays |= _arrays_of("text-", self.texts)
+        arrays: dict[str, np.ndarray] = {}
+        for prefix, one in zip(_PREFIXES, self.by, strict=False):
+            arrays |= _arrays_of(prefix, one.similarity)
         save_file(arrays, folder / _HISTORY_TABLE)
 
 
-def history_matches(
-    dataset: PreparedDataset, text_vectors: Vectors | None = None
-) -> list[HistoryMatch]:
-    """The history matches of a dataset that validation chooses among, with a weight of 1.
+def history_matches(tables: Mapping[SimilarityKind, sp.csr_array]) -> list[HistoryMatch]:
+    """The matches by one similarity that validation chooses among, with a weight of 1.
 
     Args:
-        dataset: the dataset whose training histories are read.
-        text_vectors: unit vectors of the items' texts, (N, E); with None no texts are compared.
+        tables: the result of `similarities`.
     """
-    items = len(dataset.catalog)
-    most = max(1, min(_SIMILAR, _ENTRIES // items))
-    examples = dataset.task("recommendation").examples.sample(MOST_TARGETS["recommendation"])
-    if not len(examples):
-        return []
-    histories = [np.concatenate([one.history, one.targets[-1:]]) for one in examples]
-    tables: dict[HistoryKind, sp.csr_array] = {
-        "following": following(examples, items, most, _SHRINKAGE),
-        "shared users": shared_users(incidence(histories, items), most, _SHRINKAGE),
-    }
-    # Rounded as in the model folder, so that a loaded model returns the same items.
-    rounded = {kind: table.astype(np.float32) for kind, table in tables.items()}
-    matches = [HistoryMatch(1.0, kind, decay, rounded[kind]) for kind, decay in _HISTORY_KINDS]
-    if text_vectors is not None and items <= _MOST_TEXTS:
-        texts = similar_texts(text_vectors, most)
-        matches += [replace(match, texts=texts, text_share=_TEXT_SHARE) for match in matches]
-    return matches
+    return [
+        HistoryMatch(1.0, (SimilarItems(kind, decay, tables[kind]),)) for kind, decay in _COUNTED
+    ]
+
+
+def with_second(
+    match: HistoryMatch, tables: Mapping[SimilarityKind, sp.csr_array]
+) -> list[HistoryMatch]:
+    """The matches by a second similarity too that validation chooses among.
+
+    Args:
+        match: the match by one similarity.
+        tables: the result of `similarities`.
+    """
+    (first,) = match.by
+    return [
+        replace(match, by=(first, SimilarItems(kind, decay, table, share)))
+        for kind, table in tables.items()
+        if kind != first.kind
+        for decay in sorted({first.decay, 1.0})
+        for share in _SECOND_SHARES
+    ]
 
 
 def _relative(scores: sp.csr_array) -> Vectors:
@@ -443,15 +376,26 @@ def load_history_match(folder: Path) -> HistoryMatch | None:
     """
     if not (folder / _HISTORY_NAMES).is_file():
         return None
-    names, tables = artifact.read_json(folder / _HISTORY_NAMES), load_file(folder / _HISTORY_TABLE)
-    return HistoryMatch(
-        weight=names["weight"],
-        kind=names["kind"],
-        decay=names["decay"],
-        similarity=_table_of("", tables),
-        texts=_table_of("text-", tables) if "text-data" in tables else None,
-        text_share=names.get("text_share", 0.0),  # folders of earlier commits name none
+    names, arrays = artifact.read_json(folder / _HISTORY_NAMES), load_file(folder / _HISTORY_TABLE)
+    if "by" not in names:
+        names, arrays = _of_earlier_commits(names, arrays)
+    by = (
+        SimilarItems(one["kind"], one["decay"], _table_of(prefix, arrays), one["share"])
+        for prefix, one in zip(_PREFIXES, names["by"], strict=False)
     )
+    return HistoryMatch(names["weight"], tuple(by))
+
+
+def _of_earlier_commits(
+    names: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The content of a folder in today's form; its second similarity was that of texts."""
+    decay = names["decay"]
+    by = [{"kind": names["kind"], "decay": decay, "share": 1.0}]
+    if "text-data" in arrays:
+        by.append({"kind": "texts", "decay": decay, "share": names["text_share"]})
+    renamed = {name.replace("text-", "second-"): array for name, array in arrays.items()}
+    return {"weight": names["weight"], "by": by}, renamed
 
 
 def _known(tables: Mapping[str, np.ndarray], items: int, rule: int) -> TrainingQueries | None:

@@ -6,9 +6,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from twofold.encoders.item_vectors import MOST_TARGETS, ItemStart, item_start
+from twofold.encoders.item_vectors import (
+    MOST_TARGETS,
+    ItemStart,
+    SimilarityKind,
+    item_start,
+    similarities,
+)
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.identifiers.identifiers import IdSpaces, ItemIdentifiers, atomic_identifiers
@@ -19,7 +26,7 @@ from twofold.model.fresh import (
     start_from_vectors,
     zero_init_residuals,
 )
-from twofold.model.hybrid import HistoryMatch, Hybrid, history_matches, hybrid_part
+from twofold.model.hybrid import Hybrid, hybrid_part
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import Task
 from twofold.tasks.prepared import PreparedDataset
@@ -30,11 +37,11 @@ from twofold.training_examples import Examples, Source
 
 _log = logging.getLogger(__name__)
 
-CACHE_KEYS = _ENCODER, _ITEM_START, _HYBRID, _HISTORY = (
+CACHE_KEYS = _ENCODER, _ITEM_START, _HYBRID, _SIMILAR = (
     "encoder",
     "item start",
     "hybrid part",
-    "history matches",
+    "similarities of items",
 )
 """The names under which a dataset caches the results that its trainings share."""
 
@@ -224,23 +231,30 @@ def hybrid_of(
     return dataset.cached((_HYBRID, config.text_encoder), lambda: hybrid_part(dataset, encoder))
 
 
-def history_matches_of(
+def similarities_of(
     dataset: PreparedDataset, arm: Arm, text_vectors: Vectors | None, config: TrainingConfig
-) -> list[HistoryMatch]:
-    """The history matches that validation chooses among; empty if the arm cannot have one.
+) -> dict[SimilarityKind, sp.csr_array]:
+    """The similarities of items of an arm's history match; empty if the arm cannot have one.
 
     It needs an arm that is evaluated on recommendation, training histories, and validation
     requests. With the vectors of the items' texts, (N, E), texts are compared too.
     """
     if config.hybrid == "none" or "recommendation" not in arm.judged:
-        return []
-    if not dataset.task("recommendation").requests("validation").requests:
-        return []
-    # The text encoder of an arm that is trained on search is fitted on queries too.
+        return {}
+    task = dataset.task("recommendation")
+    if not len(task.examples) or not task.requests("validation").requests:
+        return {}
+    # The text encoder of an arm that is trained on search is fitted on queries too. The histories
+    # are those of the dataset in every such arm.
     encoder = None if text_vectors is None else (config.text_encoder, "search" in arm.tasks)
-    # Vectors of texts are compared by a product, whose digits depend on the number of threads.
+    # Vectors are compared by a product, whose digits depend on the number of threads.
     with threadpool_limits(1, "blas"):
-        matches: list[HistoryMatch] = dataset.cached(
-            (_HISTORY, encoder), lambda: history_matches(dataset, text_vectors)
+        tables: dict[SimilarityKind, sp.csr_array] = dataset.cached(
+            (_SIMILAR, encoder),
+            lambda: similarities(
+                task.examples.sample(MOST_TARGETS["recommendation"]),
+                len(dataset.catalog),
+                text_vectors,
+            ),
         )
-    return matches
+    return tables

@@ -12,9 +12,11 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import scipy.sparse as sp
 
+from twofold.encoders.item_vectors import SimilarityKind
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import HistoryMatch, Hybrid, HybridPart
+from twofold.model.hybrid import HistoryMatch, Hybrid, HybridPart, history_matches, with_second
 from twofold.model.stamp import Stamp
 from twofold.records import Floats, Task
 from twofold.retrieval.generative import GenerativeRetriever
@@ -24,7 +26,7 @@ from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
 from twofold.training.config import SELECTION, TrainingConfig
 from twofold.training.schedule import requests_per_step, retrieval_cost
-from twofold.training.start import history_matches_of, hybrid_of
+from twofold.training.start import hybrid_of, similarities_of
 from twofold.training.state import ALONE, Processes
 from twofold.training_examples import Source
 
@@ -288,13 +290,41 @@ def validated_history_match(
     """
     vectors = model.item_vectors
     text_vectors = None if vectors is None else vectors.astype(np.float32)
-    similarities = history_matches_of(dataset, arm, text_vectors, config)
-    if not similarities:
+    tables = similarities_of(dataset, arm, text_vectors, config)
+    if not tables:
         return None, None
     most = _HYBRID_REQUESTS if model.tries else max(1, _HISTORY_SCORES // len(dataset.catalog))
     requests = dataset.task("recommendation").requests("validation")
     judged = requests.sample(min(config.max_validation_requests, most))
-    return _validated(model, judged, similarities, HISTORY_WEIGHTS, config)
+
+    def measured(matches: Sequence[HistoryMatch]) -> Floats:
+        return values_with(model, judged, matches, HISTORY_WEIGHTS, config.num_beams)
+
+    best = chosen_match(tables, measured)
+    return best, best.description if best else {"weight": 0.0}
+
+
+def chosen_match(
+    tables: Mapping[SimilarityKind, sp.csr_array],
+    measured: Callable[[Sequence[HistoryMatch]], Floats],
+) -> HistoryMatch | None:
+    """The history match that is best on validation.
+
+    A second similarity is added to the one that is best alone, if that gains more than one standard
+    error.
+
+    Args:
+        tables: the similarities of items.
+        measured: the measure of each request with each of P matches and the weights, (P, W, B).
+    """
+    matches = history_matches(tables)
+    values = measured(matches)
+    first, weight = _best(values)
+    both = with_second(matches[first], tables)
+    more = measured(both)
+    if not _is_near(values[first, weight], more[_best(more)]):
+        matches, values = both, more
+    return best_part(matches, HISTORY_WEIGHTS, values)
 
 
 def _validated(
@@ -354,10 +384,16 @@ def best_part(parts: Sequence[_Tried], weights: Sequence[float], values: Floats)
         weights: W weights; of those that are near the best, the first one is chosen.
         values: the measure of each request, (P, W, B).
     """
-    part, best = np.unravel_index(values.mean(axis=2).argmax(), values.shape[:2])
+    part, best = _best(values)
     by_weight = zip(weights, values[part], strict=True)
     weight = next(weight for weight, tried in by_weight if _is_near(tried, values[part, best]))
     return replace(parts[part], weight=weight) if weight else None
+
+
+def _best(values: Floats) -> tuple[int, int]:
+    """The part and the weight with the best mean; see `best_part`."""
+    part, weight = np.unravel_index(values.mean(axis=2).argmax(), values.shape[:2])
+    return int(part), int(weight)
 
 
 def _is_near(values: Floats, best: Floats) -> bool:
