@@ -156,6 +156,26 @@ def test_two_similarities_are_chosen_that_gain_only_together() -> None:
     assert [one.kind for one in match.by] == ["following", "shared users"]
 
 
+def test_the_weight_is_the_best_one_and_none_where_the_gain_is_uncertain() -> None:
+    """A weight within one standard error of the best is worse on other requests."""
+    table = sp.csr_array(np.eye(3, dtype=np.float32))
+    tables: dict[SimilarityKind, sp.csr_array] = {"following": table, "shared users": table}
+
+    def chosen(requests: int) -> float | None:
+        """A tenth of the requests gain .5 by a weight of 2, and an eighth by a weight of 4."""
+
+        def measured(matches: Sequence[HistoryMatch]) -> Floats:
+            values = np.zeros((len(matches), len(HISTORY_WEIGHTS), requests))
+            values[:, HISTORY_WEIGHTS.index(2.0), : requests // 10] = 0.5
+            values[:, HISTORY_WEIGHTS.index(4.0), : requests // 8] = 0.5
+            return values
+
+        match = chosen_match(tables, measured)
+        return match.weight if match else None
+
+    assert [chosen(requests) for requests in (10, 40, 200)] == [None, 4.0, 4.0]
+
+
 def test_texts_are_compared_where_the_model_reads_them(
     catalog: PreparedDataset,
     two_steps: TrainingConfig,

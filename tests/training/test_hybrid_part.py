@@ -24,43 +24,29 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
-from twofold.training.validation import HYBRID_WEIGHTS, best_part, values_of, values_with
+from twofold.training.validation import HYBRID_WEIGHTS, first_near_best, values_of, values_with
 from twofold.training_examples import Example
 
 NOTHING = np.zeros(0, np.int64)
 
 
-def test_the_weight_is_the_one_that_validation_likes(
-    catalog: PreparedDataset, retriever: GenerativeRetriever
-) -> None:
-    part = hybrid_part(catalog, retriever.model.vocabulary.encoder)
-    assert part is not None
-
+def test_the_weight_is_the_one_that_validation_likes() -> None:
     def likes(weight: float) -> float:
         values = [np.full(9, -abs(tried - weight)) for tried in HYBRID_WEIGHTS]
-        best = best_part([part], HYBRID_WEIGHTS, np.stack([values]))
-        return best.weight if best else 0.0
+        return first_near_best(HYBRID_WEIGHTS, np.stack(values))
 
     assert [likes(weight) for weight in (0.0, 20.0, 1000.0)] == [0.0, 20.0, 320.0]
-    equal = best_part([part], HYBRID_WEIGHTS, np.full((1, len(HYBRID_WEIGHTS), 9), 0.5))
-    assert equal is not None, "words find titles that no query of validation asks for"
-    assert equal.weight == 320.0
+    equal = first_near_best(HYBRID_WEIGHTS, np.full((len(HYBRID_WEIGHTS), 9), 0.5))
+    assert equal == 320.0, "words find titles that no query of validation asks for"
 
 
 @pytest.mark.parametrize(("requests", "weight"), [(10, 320.0), (4000, 20.0)])
-def test_few_requests_do_not_overrule_the_documents(
-    requests: int, weight: float, catalog: PreparedDataset, retriever: GenerativeRetriever
-) -> None:
+def test_few_requests_do_not_overrule_the_documents(requests: int, weight: float) -> None:
     """A weight of 20 finds .01 more in the mean, of requests that differ by .1."""
-    part = hybrid_part(catalog, retriever.model.vocabulary.encoder)
-    assert part is not None
     noise = np.random.default_rng(1).normal(0, 0.1, requests)
     noise -= noise.mean()
-
     values = [np.full(requests, 0.5) if tried == 20 else 0.49 + noise for tried in HYBRID_WEIGHTS]
-    best = best_part([part], HYBRID_WEIGHTS, np.stack([values]))
-    assert best is not None
-    assert best.weight == weight
+    assert first_near_best(HYBRID_WEIGHTS, np.stack(values)) == weight
 
 
 def _weight(model: GenerativeModel) -> float:

@@ -9,7 +9,7 @@ Shapes: B requests.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -239,8 +239,6 @@ semantic IDs."""
 _HISTORY_SCORES = 1 << 28
 """The largest number of scores for which history matches are compared."""
 
-_Tried = TypeVar("_Tried", Hybrid, HistoryMatch)
-
 
 def with_hybrid_parts(
     model: GenerativeModel, dataset: PreparedDataset, arm: Arm, config: TrainingConfig, stamp: Stamp
@@ -273,14 +271,18 @@ def validated_hybrid(
         return None, None
     requests = dataset.task("search").requests("validation")
     judged = requests.sample(min(config.max_validation_requests, _HYBRID_REQUESTS))
-    return _validated(model, judged, [replace(part, weight=1.0)], HYBRID_WEIGHTS, config)
+    by_one = [replace(part, weight=1.0)]
+    (values,) = values_with(model, judged, by_one, HYBRID_WEIGHTS, config.num_beams)
+    weight = first_near_best(HYBRID_WEIGHTS, values)
+    best = replace(part, weight=weight) if weight else None
+    return best, best.description if best else {"weight": 0.0}
 
 
 def validated_history_match(
     dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
 ) -> tuple[HistoryMatch | None, dict[str, Any] | None]:
-    """The hybrid part of recommendation of a trained model, with the similarity of items that is
-    best on validation, and the smallest weight within one standard error of its best.
+    """The hybrid part of recommendation of a trained model, with the similarities of items and the
+    weight that are best on validation.
 
     Checkpoints are compared without it.
 
@@ -316,6 +318,9 @@ def chosen_match(
     Args:
         tables: the similarities of items.
         measured: the measure of each request with each of P matches and the weights, (P, W, B).
+
+    Returns:
+        the match with its best weight; None if that gains at most one standard error.
     """
     matches = history_matches(tables)
     values = measured(matches)
@@ -324,19 +329,10 @@ def chosen_match(
     more = measured(both)
     if not _is_near(values[first, weight], more[_best(more)]):
         matches, values = both, more
-    return best_part(matches, HISTORY_WEIGHTS, values)
-
-
-def _validated(
-    model: GenerativeModel,
-    judged: JudgedRequests,
-    parts: Sequence[_Tried],
-    weights: Sequence[float],
-    config: TrainingConfig,
-) -> tuple[_Tried | None, dict[str, Any]]:
-    """The best of the parts, and its description for the stamp; see `best_part`."""
-    best = best_part(parts, weights, values_with(model, judged, parts, weights, config.num_beams))
-    return best, best.description if best else {"weight": 0.0}
+    part, weight = _best(values)
+    if _is_near(values[part, 0], values[part, weight]):
+        return None
+    return replace(matches[part], weight=HISTORY_WEIGHTS[weight])
 
 
 def values_with(
@@ -375,23 +371,21 @@ def values_with(
     return values
 
 
-def best_part(parts: Sequence[_Tried], weights: Sequence[float], values: Floats) -> _Tried | None:
-    """The part that is best on validation, with a weight that is within one standard error of its
-    best (Breiman et al., Classification and Regression Trees, 1984); None for none.
+def first_near_best(weights: Sequence[float], values: Floats) -> float:
+    """The first weight that is within one standard error of the best one (Breiman et al.,
+    Classification and Regression Trees, 1984).
 
     Args:
-        parts: P hybrid parts of a task.
-        weights: W weights; of those that are near the best, the first one is chosen.
-        values: the measure of each request, (P, W, B).
+        weights: W weights, the preferred ones first.
+        values: the measure of each request, (W, B).
     """
-    part, best = _best(values)
-    by_weight = zip(weights, values[part], strict=True)
-    weight = next(weight for weight, tried in by_weight if _is_near(tried, values[part, best]))
-    return replace(parts[part], weight=weight) if weight else None
+    best = values[values.mean(axis=1).argmax()]
+    tried = zip(weights, values, strict=True)
+    return next(weight for weight, of_weight in tried if _is_near(of_weight, best))
 
 
 def _best(values: Floats) -> tuple[int, int]:
-    """The part and the weight with the best mean; see `best_part`."""
+    """The part and the weight with the best mean over the requests of (P, W, B) values."""
     part, weight = np.unravel_index(values.mean(axis=2).argmax(), values.shape[:2])
     return int(part), int(weight)
 
