@@ -141,6 +141,37 @@ def test_a_text_file_is_no_parquet(tmp_path: Path) -> None:
         read(tmp_path, "items.parquet", "item_id,title\n1,A\n")
 
 
+@pytest.mark.parametrize(
+    ("times", "shown"),
+    [
+        (pa.array([None, 2**62], pa.timestamp("ms")), f"{2**62} milliseconds"),
+        (pa.array([0, 253_402_300_800_000_000], pa.timestamp("us", "Asia/Tokyo")), "microseconds"),
+        (pa.array([0, 2**31 - 1], pa.date32()), f"{2**31 - 1} days"),
+        (pa.array([0, -62_135_596_800_001], pa.timestamp("ms")), "milliseconds"),
+    ],
+)
+def test_a_time_outside_the_years_of_four_digits_is_refused(
+    tmp_path: Path, times: pa.Array, shown: str
+) -> None:
+    """Seconds that were declared as milliseconds, or counts in no unit at all: polars panics."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"item_id": ["a", "b"], "timestamp": times}), file)
+    with pytest.raises(InputError, match=rf"row 2: timestamp is .*{shown} since 1970, outside"):
+        read(tmp_path, "interactions.parquet", file.getvalue())
+
+
+def test_the_first_and_the_last_time_are_read(tmp_path: Path) -> None:
+    ends = [-62_135_596_800_000, 253_402_300_799_999]
+    file = io.BytesIO()
+    times = pa.array(ends, pa.timestamp("ms"))
+    pq.write_table(pa.table({"item_id": ["a", "b"], "timestamp": times}), file)
+    table = read(tmp_path, "interactions.parquet", file.getvalue())
+    assert [text[:19] for text in table.rows["timestamp"]] == [
+        "0001-01-01T00:00:00",
+        "9999-12-31T23:59:59",
+    ]
+
+
 @pytest.mark.parametrize("name", ["item_id", "user_id", "query_id"])
 @pytest.mark.parametrize(
     ("ids", "message"),

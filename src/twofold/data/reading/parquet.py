@@ -88,6 +88,7 @@ def _as_text(
     if dtype.is_nested():
         return column_as_text(str(path), column.name, column.to_list(), lines, unit="row")
     if isinstance(dtype, pl.Datetime | pl.Date):
+        _need_four_digit_years(path, column)
         return column.cast(pl.Datetime).dt.to_string("iso:strict"), []
     if isinstance(dtype, pl.Duration):
         return column.dt.to_string(), []
@@ -96,6 +97,32 @@ def _as_text(
     except pl.exceptions.PolarsError:
         return None, [no_text_note(str(path), column.name, str(dtype))]
     return text.set(text == "", None), []
+
+
+def _need_four_digit_years(path: Path, times: pl.Series) -> None:
+    """Refuse times outside the years 1 to 9999, which have no ISO form of four digits.
+
+    Raises:
+        InputError: names the row.
+    """
+    name = times.dtype.time_unit if isinstance(times.dtype, pl.Datetime) else "day"
+    unit, seconds = _UNITS[name]
+    counts = times.to_physical()
+    since_1970 = counts.cast(pl.Float64) * seconds
+    outside = (since_1970 < _YEAR_1) | (since_1970 >= _YEAR_10000)
+    if (row := first_true(outside.fill_null(False))) is not None:
+        problem = f"{times.name} is {counts[row]} {unit} since 1970, outside the years 1 to 9999"
+        remedy = "correct it, or write the column in its true unit"
+        raise InputError(f"{path} row {row + 1}: {problem}; {remedy}")
+
+
+_YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800
+_UNITS = {
+    "ms": ("milliseconds", 1e-3),
+    "us": ("microseconds", 1e-6),
+    "ns": ("nanoseconds", 1e-9),
+    "day": ("days", 86_400.0),
+}
 
 
 def _rounded(path: Path, times: pl.Series) -> list[Note]:
