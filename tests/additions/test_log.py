@@ -130,6 +130,20 @@ def test_a_killed_process_lets_go_of_the_log_and_loses_nothing(tmp_path: Path) -
     assert len(kept) > acknowledged
 
 
+def test_a_model_folder_is_no_state_folder(tmp_path: Path) -> None:
+    """The model folder stays as it is, and its next version would not have the changes."""
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match=r"holds a model .* which stays as it is; give a folder"):
+        ChangeLog(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_state_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"state: cannot be written \(.*\); give another folder"):
+        ChangeLog(tmp_path / "file" / "state")
+
+
 def test_a_file_is_no_state_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file: is a file; give a folder for the changes"):

@@ -47,13 +47,25 @@ class ChangeLog:
         folder: the state folder; it is created if it does not exist.
 
     Raises:
-        InputError: it is a file, another process has locked it, or a line is damaged.
+        InputError: it is a file, cannot be created or holds a manifest, another process has locked
+            it, or a line is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: is a file; give a folder for the changes of the catalog")
-        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / artifact.MANIFEST).exists():
+            raise InputError(
+                f"{folder}: holds a model or another output of twofold, which stays as it is; give "
+                "a folder of its own for the changes of the catalog"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"cannot be written ({error.strerror})"
+            raise InputError(
+                f"{folder}: {reason}; give another folder for the changes of the catalog"
+            ) from error
         self.path = folder / FILE
         # Unbuffered: after an error of a full disk, nothing must be written later.
         self._file = self.path.open("a+b", buffering=0)
