@@ -1,5 +1,6 @@
 """Answers of the routes."""
 
+import gzip
 import threading
 from typing import Any
 
@@ -205,6 +206,18 @@ async def test_what_is_no_request_is_refused(body: bytes) -> None:
         answer = await client.post("/search", content=body, headers=headers)
     assert 400 <= answer.status_code < 500
     assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"query": "\xff"}', b"[" * 100_000, gzip.compress(b"{}"), b'{"k": ' + b"9" * 5000 + b"}"],
+)
+async def test_a_body_that_is_no_json_is_told_what_may_be_wrong(body: bytes) -> None:
+    async with served() as client:
+        headers = {"Content-Type": "application/json"}
+        answer = await client.post("/search", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert "not readable as JSON in UTF-8" in answer.json()["detail"]
 
 
 async def test_models_answer_by_name_and_the_first_by_default() -> None:

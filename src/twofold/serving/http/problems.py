@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from starlette.types import Send
 
 
+_UNREADABLE = (
+    "the body is not readable as JSON in UTF-8: it is compressed, in another encoding, nested too "
+    "deeply, or has a number with too many digits; correct it, and send it as it is"
+)
+
+
 def problem_body(detail: Any) -> bytes:
     """The body in JSON, escaped to ASCII: text that a client sent may not be encodable in UTF-8."""
     return json.dumps({"detail": detail}, default=str).encode()
@@ -66,6 +72,8 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 400 and error.__cause__ is not None:  # FastAPI names no reason
+            return _problem(400, _UNREADABLE)
         return _problem(error.status_code, error.detail, dict(error.headers or {}))
 
     @app.exception_handler(Exception)
