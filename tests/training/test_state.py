@@ -17,6 +17,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import save_dataset
 from twofold.training.config import TrainingConfig
 from twofold.training.optimizer import AdamW
+from twofold.training.state import require_same
 from twofold.training.train import train
 
 COMMAND = """
@@ -75,6 +76,13 @@ def test_a_training_resumes_only_as_it_was_started(
             catalog, "joint", out=model_folder, config=quick_config, device="cpu", resume=True,
             seed=3,
         )  # fmt: skip
+
+
+def test_other_data_are_named_before_the_settings_and_not_by_their_hash(tmp_path: Path) -> None:
+    before, now = {"data": "abc", "batch": 1}, {"data": "def", "batch": 2}
+    with pytest.raises(InputError, match="was started on other data than the dataset has now"):
+        require_same(before, now, tmp_path)
+    require_same(now, now, tmp_path)
 
 
 def _steps(folder: Path) -> list[str]:

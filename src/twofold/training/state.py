@@ -320,9 +320,14 @@ def _remove(*folders: Path) -> None:
 
 
 def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:
-    """Raise InputError if a training that is resumed was started with other settings."""
+    """Raise InputError if a training that is resumed was started with other data or settings."""
     before, now = flat_identity(before), flat_identity(now)
     changed = sorted(key for key in now if before.get(key) != now[key])
+    if "data" in changed:
+        raise InputError(
+            f"{place}: was started on other data than the dataset has now; give that dataset as it "
+            f"was, or give another --out"
+        )
     if changed:
         key = changed[0]
         raise InputError(
