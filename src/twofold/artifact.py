@@ -362,6 +362,10 @@ def load(folder: Path, kind: str) -> Manifest:
     return manifest
 
 
+def _with_article(noun: str) -> str:
+    return f"an {noun}" if noun.startswith(tuple("aeiou")) else f"a {noun}"
+
+
 def read_manifest(folder: Path, kind: str) -> Manifest:
     """Read the manifest of a folder of this kind, without verifying the folder's files.
 
@@ -377,7 +381,8 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
             f"{FORMAT}; upgrade twofold"
         )
     if manifest["kind"] != kind:
-        raise InputError(f"{folder}: is a {manifest['kind']}, not a {kind}")
+        there, expected = (_with_article(each) for each in (manifest["kind"], kind))
+        raise InputError(f"{folder}: is {there}, not {expected}; give the folder of {expected}")
     written = manifest.get("config_sha256")
     if written is not None and _config_digest(manifest["config"]) != written:
         raise InputError(

@@ -81,7 +81,10 @@ def test_a_broken_model_folder_is_refused(model_folder: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match=r"written in format 99.*upgrade twofold"):
         load_model(copy)
     artifact.write_json(copy / artifact.MANIFEST, {**manifest, "kind": "dataset"})
-    with pytest.raises(InputError, match="is a dataset, not a model"):
+    with pytest.raises(InputError, match="is a dataset, not a model; give the folder of a model"):
+        load_model(copy)
+    artifact.write_json(copy / artifact.MANIFEST, {**manifest, "kind": "export"})
+    with pytest.raises(InputError, match="is an export, not a model"):
         load_model(copy)
     (copy / artifact.MANIFEST).write_text("{")
     with pytest.raises(InputError, match="not readable as JSON"):
