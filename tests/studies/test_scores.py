@@ -56,6 +56,15 @@ def test_a_rise_is_that_of_the_last_third_of_a_training_that_a_cap_ended() -> No
     assert rise(replace(stamp, best_step=60), "search") == 0
 
 
+def test_a_cap_before_a_second_validation_leaves_the_rise_open() -> None:
+    """One point is no sign that the score had stopped rising, so no verdict rests on it."""
+    curve = [{"step": 30, "search": 0.1}]
+    stamp = Stamp(best_step=30, steps=30, ended_by="max_steps", curve=curve)
+    assert rise(stamp, "search") == float("inf")
+    assert rise(stamp, "recommendation") == 0
+    assert rise(replace(stamp, ended_by="patience"), "search") == 0
+
+
 def test_an_arm_that_patience_ended_has_converged() -> None:
     assert not still_improving(Stamp(best_step=95, steps=100, ended_by="patience"))
 

@@ -244,7 +244,8 @@ def still_improving(stamp: Stamp) -> bool:
 
 def rise(stamp: Stamp, task: Task, at_own_best: bool = False) -> float:
     """The relative rise of a task's validation score in the last third of a training that a cap
-    ended while the score rose; 0 for any other training.
+    ended while the score rose; 0 for any other training. It is infinite where no validation came
+    before: the score may have risen by any amount.
 
     Args:
         at_own_best: whether the task's own best checkpoint decides if the score still rose.
@@ -253,8 +254,10 @@ def rise(stamp: Stamp, task: Task, at_own_best: bool = False) -> float:
         stamp = replace(stamp, best_step=stamp.best_step_of(task))
     values = [(point["step"], point[task]) for point in stamp.curve if task in point]
     early = [value for step, value in values if step <= stamp.steps * 2 / 3]
-    if not still_improving(stamp) or not early:
+    if not still_improving(stamp) or not values:
         return 0.0
+    if not early:
+        return float("inf")
     best = max(value for _, value in values)
     return best / max(early) - 1 if max(early) > 0 else float(best > 0)
 
