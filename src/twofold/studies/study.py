@@ -214,7 +214,9 @@ def _run_looks(context: StudyContext, questions: Questions, pool: Pool) -> tuple
         look_result = evaluate_look(context, questions, looks)
         if looks.seeds < looks.most:
             context.folder.save_looks(looks.taken)
-        if are_final([answer.verdicts for answer in look_result.answers], looks):
+        # A resumed study takes its last look again, which may be before its first planned seeds.
+        is_enough = looks.seeds >= plan.seeds
+        if are_final([answer.verdicts for answer in look_result.answers], looks) and is_enough:
             break
     return look_result, looks
 
