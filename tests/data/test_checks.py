@@ -82,3 +82,24 @@ def test_a_column_of_almost_the_name_is_shown(write_folder: WriteFolder, name: s
     message = f"no column 'item_id' among {name}, title; add it, or rename '{name}'"
     with pytest.raises(InputError, match=message):
         read_source(write_folder(items=f"{name},title\na,A\n"))
+
+
+@pytest.mark.parametrize(
+    ("header", "missing", "likely", "what"),
+    [
+        ("session_id,item_id", "user_id", "session_id", "users"),
+        ("user_id,productId", "item_id", "productId", "items"),
+        ("customer,item_id", "user_id", "customer", "users"),
+    ],
+)
+def test_a_column_of_another_usual_name_is_shown(
+    write_folder: WriteFolder, header: str, missing: str, likely: str, what: str
+) -> None:
+    rows = f"{header}\nu1,a\nu1,b\n"
+    folder = write_folder(items=None, queries=None, qrels=None, interactions=rows)
+    with pytest.raises(InputError) as error:
+        read_source(folder)
+    assert str(error.value).endswith(
+        f"no column '{missing}' among {header.replace(',', ', ')}; "
+        f"add it, or rename '{likely}', if it holds the {what}"
+    )

@@ -23,6 +23,11 @@ from twofold.records import InputError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 COMPRESSED = ".gz"
+_OFTEN_CALLED = {
+    "item_id": "product sku article movie film track song artist book video news",
+    "user_id": "customer client visitor member reader session playlist",
+}
+"""What other datasets call the two ids, with or without `id`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +85,23 @@ class Table:
                 for note in self.notes:
                     if note.unit == "column" and f"'{name}'" in note.problem:
                         raise InputError(f"{note.place}: {note.problem}; {note.remedy}")
-                alike = [c for c in columns if _letters(c) == _letters(name)]
-                remedy = f"rename '{alike[0]}'" if alike else "rename the column that holds it"
+                remedy = _renaming(name, columns)
                 if not set(names) & set(columns) and format_suffix(self.path) in (".csv", ".tsv"):
                     remedy += ", or begin the file with the header"
                 raise InputError(
                     f"{self.path}: no column '{name}' among {', '.join(columns)}; "
                     f"add it, or {remedy}"
                 )
+
+
+def _renaming(name: str, columns: Sequence[str]) -> str:
+    """Which column to rename where a table has no column `name`."""
+    alike = [column for column in columns if _letters(column) == _letters(name)]
+    often = [word + end for word in _OFTEN_CALLED.get(name, "").split() for end in ("", "id")]
+    likely = [column for column in columns if _letters(column) in often]
+    if alike or not likely:
+        return f"rename '{alike[0]}'" if alike else "rename the column that holds it"
+    return f"rename '{likely[0]}', if it holds the {name.removesuffix('_id')}s"
 
 
 def _letters(name: str) -> str:

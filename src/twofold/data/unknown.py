@@ -84,7 +84,7 @@ def _require_rows(given: "Sequence[Table]", left: "Sequence[Table]") -> None:
 
 def items_of_events(table: "Table") -> "Table":
     """The items of the interactions, in the order of their first event, without a title."""
-    table.require_columns("item_id")
+    table.require_columns("user_id", "item_id")
     ids = table.rows["item_id"].drop_nulls().unique(maintain_order=True)
     rows = pl.DataFrame({"item_id": ids.filter(ids.str.strip_chars() != "")})
     note = Note(
