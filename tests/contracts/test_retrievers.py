@@ -7,6 +7,7 @@ import pytest
 from twofold.baselines.bm25 import BM25, FIELDS
 from twofold.baselines.documents import Documents
 from twofold.baselines.item_knn import ItemKNN
+from twofold.baselines.personal_frequency import PersonalFrequency
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
 from twofold.baselines.vectors import BiEncoder, FrozenEncoder, HistoryMean
@@ -29,6 +30,7 @@ def _encoder(data: PreparedDataset) -> TextEncoder:
 MAKERS: dict[str, Callable[[PreparedDataset], Retriever]] = {
     "popularity (search)": lambda data: Popularity(data, "search"),
     "popularity (recommendation)": lambda data: Popularity(data, "recommendation"),
+    "personal frequency": lambda data: PersonalFrequency(data, 0.9),
     "item-kNN": lambda data: ItemKNN(data),
     "history mean": lambda data: HistoryMean(data, _encoder(data)),
     "bi-encoder": lambda data: BiEncoder(data, _encoder(data)),

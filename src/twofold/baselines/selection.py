@@ -11,6 +11,7 @@ from twofold import artifact
 from twofold.baselines.bm25 import BM25, FIELDS, Field
 from twofold.baselines.documents import Documents
 from twofold.baselines.item_knn import ItemKNN
+from twofold.baselines.personal_frequency import PersonalFrequency
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
 from twofold.baselines.vectors import BiEncoder, FrozenEncoder, HistoryMean
@@ -27,6 +28,7 @@ from twofold.training.config import SELECTION, TrainingConfig, sentence_part
 _K1_AND_B = tuple(product((0.9, 1.5, 2.5), (0.4, 0.75)))
 _NEIGHBOURS_AND_SHRINKAGE = tuple(product((20, 50, 100, 300), (0.0, 10.0, 50.0)))
 _LAST = (1, 5, 20, None)
+_DECAYS = (1.0, 0.99, 0.95, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Baseline:
 def quick_baselines(
     dataset: PreparedDataset, config: TrainingConfig | None = None
 ) -> Iterator[Baseline]:
-    """Popularity, BM25 and a frozen encoder with their default settings, which take seconds.
+    """Popularity, BM25, a frozen encoder and, where items repeat, personal frequency with their
+    default settings, which take seconds.
 
     Args:
         dataset: the dataset on which they are fitted.
@@ -77,6 +80,9 @@ def quick_baselines(
     if "search" in dataset.tasks:
         for texts in FIELDS:
             yield Baseline("search", f"BM25 {texts}", partial(_untuned, BM25, dataset, texts))
+    if _items_repeat(dataset):
+        frequency = partial(_untuned, PersonalFrequency, dataset)
+        yield Baseline("recommendation", PersonalFrequency.name, frequency)
     yield from _frozen_encoders(dataset, config)
 
 
@@ -129,6 +135,9 @@ def every_baseline(
         if slow:
             tuned = partial(_tuned, dataset, config, folder, device)
             yield Baseline("search", "bi-encoder", tuned, slow)
+    if _items_repeat(dataset):
+        frequency = partial(_personal_frequency, dataset)
+        yield Baseline("recommendation", PersonalFrequency.name, frequency)
     if "recommendation" in dataset.tasks:
         yield Baseline("recommendation", "item-kNN", partial(_item_knn, dataset))
         mean = partial(_history_mean, dataset, config)
@@ -147,6 +156,11 @@ def documents_baseline(dataset: PreparedDataset, config: TrainingConfig) -> Base
 def _documents(dataset: PreparedDataset, config: TrainingConfig) -> Chosen:
     name = sentence_part(config)
     return Chosen(Documents(dataset, SentenceEncoder.load(name) if name else None))
+
+
+def _items_repeat(dataset: PreparedDataset) -> bool:
+    """Whether a recommendation may be an item of the history."""
+    return "recommendation" in dataset.tasks and dataset.protocol.seen == "keep"
 
 
 def _untuned(make: Callable[..., Retriever], *arguments: Any) -> Chosen:
@@ -184,6 +198,11 @@ def _bm25(dataset: PreparedDataset, texts: Field) -> Chosen:
 def _item_knn(dataset: PreparedDataset) -> Chosen:
     grid = [{"neighbours": n, "shrinkage": s} for n, s in _NEIGHBOURS_AND_SHRINKAGE]
     return _best(dataset, "recommendation", partial(ItemKNN, dataset), grid)
+
+
+def _personal_frequency(dataset: PreparedDataset) -> Chosen:
+    grid = [{"decay": decay} for decay in _DECAYS]
+    return _best(dataset, "recommendation", partial(PersonalFrequency, dataset), grid)
 
 
 def _encoder(dataset: PreparedDataset, config: TrainingConfig) -> TextEncoder:
