@@ -40,6 +40,7 @@ def sasrec(
         "text_encoder": "none",
         "item_init": "random",
         "item_text_queries": 0,
+        "hybrid": "none",  # a history match would add what published models have not
         "request_time": False,
     }
     arm = NAMED_ARMS["recommendation"]
