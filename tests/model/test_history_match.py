@@ -21,6 +21,7 @@ from twofold.model.hybrid import (
     SimilarItems,
     history_matches,
     load_history_match,
+    with_repeats,
     with_second,
 )
 from twofold.records import Floats, Request
@@ -71,6 +72,23 @@ def test_a_second_similarity_has_a_decay_and_a_share_of_its_own(
     np.testing.assert_allclose(both.scores(rows), expected, atol=1e-5)
 
 
+@given(SIMILARITIES, HISTORIES)
+def test_repeats_add_the_logarithm_of_the_items_own_events(
+    similarity: Floats, histories: list[list[int]]
+) -> None:
+    rows = [np.array(items, np.int64) for items in histories]
+    match = _match(similarity, 2.0)
+    added = replace(match, repeats=0.5).scores(rows) - match.scores(rows)
+    events = [np.bincount(items, minlength=ITEMS) for items in rows]
+    np.testing.assert_allclose(added, 2.0 * 0.5 * np.log(1 + np.array(events)), atol=1e-5)
+
+
+def test_all_events_of_a_long_history_are_repeats() -> None:
+    match = replace(_match(np.zeros((ITEMS, ITEMS)), 1.0), repeats=1.0)
+    scores = match.scores([np.array([3] * 7 + [1] * 100)])
+    np.testing.assert_allclose(scores, np.log([[1, 101, 1, 8, 1]]), rtol=1e-6)
+
+
 def test_a_request_without_a_history_has_no_match() -> None:
     nothing = np.zeros(0, np.int64)
     assert not _match(np.ones((ITEMS, ITEMS))).scores([nothing, nothing]).any()
@@ -104,7 +122,8 @@ def _matches(dataset: PreparedDataset) -> list[HistoryMatch]:
     examples = dataset.task("recommendation").examples
     tables = similarities(examples, items, _text_vectors(items))
     counted = history_matches(tables)
-    return [*counted, *(match for one in counted for match in with_second(one, tables))]
+    with_two = [match for one in counted for match in with_second(one, tables)]
+    return [*counted, *with_two, *with_repeats(with_two[0])]
 
 
 def test_a_folder_keeps_it(catalog: PreparedDataset, tmp_path: Path) -> None:

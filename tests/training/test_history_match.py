@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import scipy.sparse as sp
 
 from tests.planted import planted_dataset
+from twofold.data.formats import Table
+from twofold.data.validation import validate
 from twofold.encoders.item_vectors import SimilarityKind, similarities
 from twofold.model.hybrid import HistoryMatch, history_matches, with_second
 from twofold.records import Floats
@@ -16,6 +20,7 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import RankCounter
 from twofold.tasks.evaluate import evaluate
 from twofold.tasks.prepared import PreparedDataset
+from twofold.tasks.split import split_dataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
 from twofold.training.validation import HISTORY_WEIGHTS, chosen_match, values_of, values_with
@@ -87,6 +92,14 @@ def test_one_pass_measures_all_matches_as_the_model_would_answer(
             np.testing.assert_allclose(values, values_of(own, judged), atol=1e-6)
 
 
+def _chosen(
+    tables: dict[SimilarityKind, sp.csr_array],
+    measured: Callable[[Sequence[HistoryMatch]], Floats],
+) -> HistoryMatch | None:
+    second = partial(with_second, tables=tables)
+    return chosen_match(history_matches(tables), [second], measured)
+
+
 def _measured(
     gains: dict[tuple[object, ...], float], requests: int = 50
 ) -> Callable[[Sequence[HistoryMatch]], Floats]:
@@ -138,7 +151,7 @@ def test_a_second_similarity_is_added_to_the_best_where_it_gains(
         "shared users": table,
         "texts": table,
     }
-    match = chosen_match(tables, _measured(_ALONE | gains))
+    match = _chosen(tables, _measured(_ALONE | gains))
     assert match is not None
     assert match.weight == 2.0
     assert (match.by[0].kind, match.by[0].decay) == ("following", 0.5)
@@ -150,8 +163,8 @@ def test_a_second_similarity_is_added_to_the_best_where_it_gains(
 def test_two_similarities_are_chosen_that_gain_only_together() -> None:
     table = sp.csr_array(np.eye(3, dtype=np.float32))
     tables: dict[SimilarityKind, sp.csr_array] = {"following": table, "shared users": table}
-    assert chosen_match(tables, _measured({})) is None
-    match = chosen_match(tables, _measured({("following", 0.3, "shared users", 1.0, 1.0): 0.5}))
+    assert _chosen(tables, _measured({})) is None
+    match = _chosen(tables, _measured({("following", 0.3, "shared users", 1.0, 1.0): 0.5}))
     assert match is not None
     assert [one.kind for one in match.by] == ["following", "shared users"]
 
@@ -170,10 +183,37 @@ def test_the_weight_is_the_best_one_and_none_where_the_gain_is_uncertain() -> No
             values[:, HISTORY_WEIGHTS.index(4.0), : requests // 8] = 0.5
             return values
 
-        match = chosen_match(tables, measured)
+        match = _chosen(tables, measured)
         return match.weight if match else None
 
     assert [chosen(requests) for requests in (10, 40, 200)] == [None, 4.0, 4.0]
+
+
+def test_repeats_are_counted_where_items_of_the_history_may_return(
+    two_steps: TrainingConfig, tmp_path: Path
+) -> None:
+    """Each user returns to two items after six events, which are too many for the counts of what
+    follows what.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(40):
+        kept = rng.integers(200, size=2)
+        for place in range(18):
+            item = kept[place % 2] if place % 6 > 3 else rng.integers(200)
+            rows.append((f"u{user}", f"i{item}", f"{place}"))
+    frames = {
+        "items": pl.DataFrame({"item_id": [f"i{item}" for item in range(200)], "title": ""}),
+        "interactions": pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row"),
+    }
+    tables = {name: [Table(Path(f"{name}.csv"), frame)] for name, frame in frames.items()}
+    dataset = split_dataset(validate(tables), "made")
+    assert dataset.protocol.seen == "keep"
+    config = two_steps.model_copy(update={"item_texts": "none"})
+    model = train(dataset, "recommendation", out=tmp_path / "m", config=config).model
+    assert model.history_match is not None
+    assert model.history_match.repeats > 0
+    assert model.stamp.history_match == model.history_match.description
 
 
 def test_texts_are_compared_where_the_model_reads_them(

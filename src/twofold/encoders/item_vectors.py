@@ -318,12 +318,18 @@ def similarities(
 
 def incidence(histories: Iterable[Ints], items: int) -> sp.csr_array:
     """Which history contains which item, (histories, items), ones and zeros."""
+    counted = event_counts(histories, items)
+    counted.data[:] = 1.0
+    return counted
+
+
+def event_counts(histories: Iterable[Ints], items: int) -> sp.csr_array:
+    """How often each history contains each item, (histories, items)."""
     listed = list(histories)
     rows = np.repeat(np.arange(len(listed)), [len(history) for history in listed])
     columns = np.concatenate(listed)
     shape = len(listed), items
-    counted = sp.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
-    counted.data[:] = 1.0
+    counted: sp.csr_array = sp.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
     return counted
 
 

@@ -4,7 +4,8 @@ A generative model with a small hidden size cannot memorise all names, which mat
 all pairs of items, which can be counted. The hybrid parts are linear, as in wide and deep learning
 (Cheng et al., 2016). The part of search is an index over the catalog: postings of words, and the
 items' sentence vectors. The part of recommendation is one or two tables of items that follow one
-another, that have the same users, or whose texts are similar.
+another, that have the same users, or whose texts are similar; and where items repeat, how often the
+history has the item itself.
 
 Shapes: B requests, N items, M new items, K neighbours of a new item, W words,
 E width of a sentence's vector.
@@ -20,11 +21,7 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
-from twofold.encoders.item_vectors import (
-    SimilarityKind,
-    query_factors,
-    rocchio,
-)
+from twofold.encoders.item_vectors import SimilarityKind, event_counts, query_factors, rocchio
 from twofold.encoders.lexical import LexicalIndex, TrainingQueries, chosen_index
 from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.encoders.tfidf import Words
@@ -62,6 +59,8 @@ _COUNTED: Sequence[tuple[SimilarityKind, float]] = (
 """The first similarities, and their decays, that validation chooses among."""
 _SECOND_SHARES = 0.5, 1.0
 """The shares of a second similarity that validation chooses among."""
+_REPEATS = 0.5, 1.0, 2.0
+"""The shares of the item's own events in the history that validation chooses among."""
 
 
 class HybridPart(Protocol):
@@ -244,15 +243,19 @@ class HistoryMatch:
         weight: the factor of the sum over the similarities.
         by: a similarity that is counted, with a share of 1; then another one, if validation chose
             it too.
+        repeats: what log(1 + n) adds for an item that is in the history n times, as a multiple of
+            the weight; 0 where items of the history are excluded.
     """
 
     weight: float
     by: tuple[SimilarItems, ...]
+    repeats: float = 0.0
 
     @property
     def description(self) -> dict[str, Any]:
         """The settings, for the stamp."""
-        return {"weight": self.weight, "by": [one.description for one in self.by]}
+        by = [one.description for one in self.by]
+        return {"weight": self.weight, "by": by, "repeats": self.repeats}
 
     def matches(self, requests: "Sequence[EncodedExample]") -> Vectors:
         """See `HybridPart`."""
@@ -273,6 +276,9 @@ class HistoryMatch:
         for one in self.by:
             weights = sp.coo_array((one.decay**ages, places), shape=shape).tocsr()
             scores += one.share * _relative(weights @ one.similarity)
+        if self.repeats:
+            events = event_counts(histories, shape[1]).toarray().astype(np.float32)
+            scores += self.repeats * np.log1p(events)
         scores *= self.weight
         return scores
 
@@ -323,6 +329,11 @@ def with_second(
         for decay in sorted({first.decay, 1.0})
         for share in _SECOND_SHARES
     ]
+
+
+def with_repeats(match: HistoryMatch) -> list[HistoryMatch]:
+    """The matches with the item's own events in the history too that validation chooses among."""
+    return [replace(match, repeats=repeats) for repeats in _REPEATS]
 
 
 def _relative(scores: sp.csr_array) -> Vectors:
@@ -383,7 +394,7 @@ def load_history_match(folder: Path) -> HistoryMatch | None:
         SimilarItems(one["kind"], one["decay"], _table_of(prefix, arrays), one["share"])
         for prefix, one in zip(_PREFIXES, names["by"], strict=False)
     )
-    return HistoryMatch(names["weight"], tuple(by))
+    return HistoryMatch(names["weight"], tuple(by), names["repeats"])
 
 
 def _of_earlier_commits(
@@ -395,7 +406,7 @@ def _of_earlier_commits(
     if "text-data" in arrays:
         by.append({"kind": "texts", "decay": decay, "share": names["text_share"]})
     renamed = {name.replace("text-", "second-"): array for name, array in arrays.items()}
-    return {"weight": names["weight"], "by": by}, renamed
+    return {"weight": names["weight"], "by": by, "repeats": 0.0}, renamed
 
 
 def _known(tables: Mapping[str, np.ndarray], items: int, rule: int) -> TrainingQueries | None:

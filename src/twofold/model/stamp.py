@@ -32,8 +32,9 @@ class Stamp:
         long_histories: how histories that are longer than the maximum were used in training.
         hybrid: the weight, the parts, the content of documents and the weighting of their words;
             None if hybrid retrieval was not tried.
-        history_match: the weight of the hybrid part of recommendation, and the kind, the decay and
-            the share of each similarity of items (`by`); None if it was not tried.
+        history_match: the weight of the hybrid part of recommendation, the kind, the decay and the
+            share of each similarity of items (`by`), and the share of `repeats`; None if it was not
+            tried.
         intervention: the change of one source; None without an intervention.
         max_steps: the cap on the number of steps; None if only early stopping ended the training.
         steps: the number of steps.

@@ -6,17 +6,22 @@ The sample is the same for every arm, and part of all requests.
 Shapes: B requests.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
-from twofold.encoders.item_vectors import SimilarityKind
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import HistoryMatch, Hybrid, HybridPart, history_matches, with_second
+from twofold.model.hybrid import (
+    HistoryMatch,
+    Hybrid,
+    HybridPart,
+    history_matches,
+    with_repeats,
+    with_second,
+)
 from twofold.model.stamp import Stamp
 from twofold.records import Floats, Task
 from twofold.retrieval.generative import GenerativeRetriever
@@ -232,12 +237,13 @@ def _part(retriever: GenerativeRetriever, judged: JudgedRequests, processes: Pro
 HYBRID_WEIGHTS = (320.0, 160.0, 80.0, 60.0, 40.0, 30.0, 20.0, 15.0, 10.0, 5.0, 0.0)
 """With the largest weight, items are ranked by their documents, and the model decides between equal
 ones."""
-HISTORY_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+HISTORY_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0)
 _HYBRID_REQUESTS = 1000
 """The largest number of validation requests on which weights are compared in search, and with
 semantic IDs."""
 _HISTORY_SCORES = 1 << 28
 """The largest number of scores for which history matches are compared."""
+_Addition = Callable[[HistoryMatch], Sequence[HistoryMatch]]
 
 
 def with_hybrid_parts(
@@ -302,37 +308,53 @@ def validated_history_match(
     def measured(matches: Sequence[HistoryMatch]) -> Floats:
         return values_with(model, judged, matches, HISTORY_WEIGHTS, config.num_beams)
 
-    best = chosen_match(tables, measured)
+    second = partial(with_second, tables=tables)
+    additions = (with_repeats, second) if model.seen == "keep" else (second,)
+    best = chosen_match(history_matches(tables), additions, measured)
     return best, best.description if best else {"weight": 0.0}
 
 
 def chosen_match(
-    tables: Mapping[SimilarityKind, sp.csr_array],
+    matches: Sequence[HistoryMatch],
+    additions: Iterable[_Addition],
     measured: Callable[[Sequence[HistoryMatch]], Floats],
 ) -> HistoryMatch | None:
-    """The history match that is best on validation.
+    """The history match that is best on validation, by forward selection.
 
-    A second similarity is added to the one that is best alone, if that gains more than one standard
+    Each addition is tried with the best match so far, and kept if it gains more than one standard
     error.
 
     Args:
-        tables: the similarities of items.
+        matches: matches by one similarity.
+        additions: each makes the matches to try from the best one so far.
         measured: the measure of each request with each of P matches and the weights, (P, W, B).
 
     Returns:
         the match with its best weight; None if that gains at most one standard error.
     """
-    matches = history_matches(tables)
-    values = measured(matches)
-    first, weight = _best(values)
-    both = with_second(matches[first], tables)
-    more = measured(both)
-    if not _is_near(values[first, weight], more[_best(more)]):
-        matches, values = both, more
-    part, weight = _best(values)
-    if _is_near(values[part, 0], values[part, weight]):
+    best, values = _best_match(matches, measured)
+    for addition in additions:
+        larger, more = _best_match(addition(best), measured)
+        if not _is_near(values[_best_weight(values)], more[_best_weight(more)]):
+            best, values = larger, more
+    weight = _best_weight(values)
+    if _is_near(values[0], values[weight]):
         return None
-    return replace(matches[part], weight=HISTORY_WEIGHTS[weight])
+    return replace(best, weight=HISTORY_WEIGHTS[weight])
+
+
+def _best_match(
+    matches: Sequence[HistoryMatch], measured: Callable[[Sequence[HistoryMatch]], Floats]
+) -> tuple[HistoryMatch, Floats]:
+    """The match that is best with its best weight, and its values by weight, (W, B)."""
+    by_match = measured(matches)
+    place = int(by_match.mean(axis=2).max(axis=1).argmax())
+    return matches[place], by_match[place]
+
+
+def _best_weight(values: Floats) -> int:
+    """The place of the weight with the best mean over requests, of (W, B) values."""
+    return int(values.mean(axis=1).argmax())
 
 
 def values_with(
@@ -379,15 +401,9 @@ def first_near_best(weights: Sequence[float], values: Floats) -> float:
         weights: W weights, the preferred ones first.
         values: the measure of each request, (W, B).
     """
-    best = values[values.mean(axis=1).argmax()]
+    best = values[_best_weight(values)]
     tried = zip(weights, values, strict=True)
     return next(weight for weight, of_weight in tried if _is_near(of_weight, best))
-
-
-def _best(values: Floats) -> tuple[int, int]:
-    """The part and the weight with the best mean over the requests of (P, W, B) values."""
-    part, weight = np.unravel_index(values.mean(axis=2).argmax(), values.shape[:2])
-    return int(part), int(weight)
 
 
 def _is_near(values: Floats, best: Floats) -> bool:
