@@ -317,6 +317,24 @@ def test_a_model_of_one_task_says_that_it_was_not_trained_for_the_other(open_pag
         shows(page, "search 10 items")
 
 
+@pytest.mark.parametrize(
+    ("models", "title", "words"),
+    [
+        (["joint"], "do both", "One model answers all three."),
+        (["search", "recommendation"], "do both", "the search is personal."),
+        (["search"], "Type a query.", "make the search personal."),
+        (["recommendation"], "Add titles you liked.", "and does not search."),
+    ],
+)
+def test_the_first_page_invites_to_what_the_models_were_trained_for(
+    models: list[str], title: str, words: str, open_page: Open
+) -> None:
+    with serving(*map(PageEngine, models)) as address:
+        page = open_page(address)
+        page.locator(".welcome h2").get_by_text(title).wait_for()
+        assert page.locator(".welcome p").inner_text().endswith(words)
+
+
 def test_why_an_item_came_back(study: str, open_page: Open) -> None:
     page = open_page(study + "?query=space+against&history=1")
     shows(page, "search, personal")

@@ -5,21 +5,17 @@ import { element, kindLabel } from "./elements.js";
 import { valuesOf } from "./facets.js";
 
 /**
- * `popular` items, from none to two, make the examples; `change(request)` takes one, and `can(request)`
- * says whether a model is trained for its task.
+ * `popular` items, from none to two, make the examples; `change(request)` takes one, and
+ * `modelOf(request)` is the model that is trained for its task, undefined without one.
  */
-export function welcome(popular, change, can) {
-  const shown = popular.length ? examples(popular).filter(({ next }) => can(next)) : [];
+export function welcome(popular, change, modelOf) {
+  const shown = popular.length ? examples(popular).filter(({ next }) => modelOf(next)) : [];
+  const [title, words] = invitation(modelOf({ query: "any" }), modelOf({}));
   return element(
     "div",
     { class: "welcome" },
-    element("h2", {}, "Type a query, add titles you liked, or do both."),
-    element(
-      "p",
-      {},
-      "A query alone is a search. A history alone gives recommendations. With both, the search is " +
-        "personal. One model answers all three.",
-    ),
+    element("h2", {}, title),
+    element("p", {}, words),
     shown.length ? element("ul", { role: "list" }, shown.map(example)) : null,
   );
 
@@ -35,6 +31,18 @@ export function welcome(popular, change, can) {
       ),
     );
   }
+}
+
+/** A title and a sentence, by the models that search and recommend. */
+function invitation(search, recommendation) {
+  if (search && !recommendation)
+    return ["Type a query.", "The model was trained for search. Titles you liked make the search personal."];
+  if (recommendation && !search)
+    return ["Add titles you liked.", "The model was trained for recommendation, and does not search."];
+  const words =
+    "A query alone is a search. A history alone gives recommendations. With both, the search is personal.";
+  const one = search === recommendation ? " One model answers all three." : "";
+  return ["Type a query, add titles you liked, or do both.", words + one];
 }
 
 function examples(popular) {

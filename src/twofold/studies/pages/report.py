@@ -120,7 +120,7 @@ def _breakable(name: str) -> str:
 def _setting(value: object) -> str:
     """The value of a setting or of a key of the stamp, without brackets and quotes."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_setting(part)}" for name, part in value.items()) or "none"
+        return ", ".join(f"{name}: {_setting(part)}" for name, part in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
     if value is None or isinstance(value, bool):
