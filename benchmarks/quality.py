@@ -14,6 +14,7 @@ queries pooled by kind. --publish NAME puts the tables on docs/benchmarks/qualit
 import argparse
 import dataclasses
 import json
+import logging
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -199,6 +200,8 @@ def main() -> None:
         return
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    logging.basicConfig(format="%(message)s")  # the progress, on standard error
+    logging.getLogger("twofold").setLevel(logging.INFO)
     run(arguments.dataset, arguments.out, arguments)
     show_tables([arguments.out], arguments.publish)
 
