@@ -96,9 +96,9 @@ def stack_placements(placements: Sequence[Placement]) -> Placement:
 
 
 def _by_item(text: str) -> dict[str, Placement]:
-    """The placement of each item, by its id."""
+    """The placement of each item, by its id; an incomplete one is left out, and computed again."""
     arrays = decode_arrays(text)
-    item_ids = arrays.pop(_ITEM_IDS).tolist()
+    item_ids = arrays.pop(_ITEM_IDS, np.zeros(0)).tolist()
     return {
         item_id: {name: array[place] for name, array in arrays.items()}
         for place, item_id in enumerate(item_ids)

@@ -2,11 +2,14 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from twofold import artifact
+from twofold.model.checkpoint import GenerativeModel
+from twofold.model.hybrid import HistoryMatch
 from twofold.records import TASKS, Task
 from twofold.retrieval.generative import load_model
 from twofold.studies.arms import ARMS, control_name
@@ -17,11 +20,13 @@ from twofold.studies.trainings.seed_outputs import SeedOutputs
 from twofold.studies.trainings.seed_trainings import SeedTrainings
 from twofold.tasks.evaluate import KIND, evaluate
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training import validation
 from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import TrainingConfig
 from twofold.training.state import state_folder
 from twofold.training.train import train
 from twofold.training.tuning.trials import Tuned
+from twofold.training.validation import validated_history_match
 
 SEED = 0
 
@@ -40,12 +45,23 @@ def config(quick_config: TrainingConfig) -> TrainingConfig:
 def folder(
     catalog: PreparedDataset, config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> StudyFolder:
-    """Two kinds of evaluations of the same models."""
+    """Two kinds of evaluations of the same models; for the recommendation arm these are equal."""
     path = tmp_path_factory.mktemp("trainings")
     transfer = StudyFolder(path, evaluated_as="-with-text")
     outputs = SeedOutputs(ARMS, StudyFolder(path), SEED, transfer)
-    SeedTrainings(catalog, ArmTraining(config, "cpu"), outputs).run_all()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(validation, "validated_history_match", _none_for_recommendation)
+        SeedTrainings(catalog, ArmTraining(config, "cpu"), outputs).run_all()
     return StudyFolder(path)
+
+
+def _none_for_recommendation(
+    dataset: PreparedDataset, arm: Arm, model: GenerativeModel, config: TrainingConfig
+) -> tuple[HistoryMatch | None, dict[str, Any] | None]:
+    """The history match of an arm; the recommendation arms are as if none had gained by it."""
+    if arm.tasks == ("recommendation",):
+        return None, {"weight": 0.0}
+    return validated_history_match(dataset, arm, model, config)
 
 
 def test_for_transfer_joint_is_judged_at_each_tasks_own_best_checkpoint(
