@@ -23,7 +23,7 @@ from twofold.tasks.report_text import report_text
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import resolve_config
 from twofold.training.start import start
-from twofold.training.validation import mean_value
+from twofold.training.validation import values_of
 from twofold.training_examples import Source
 
 
@@ -40,7 +40,8 @@ def _untrained_value(dataset: PreparedDataset, task: Task, item_init: str) -> fl
         precision="float32",
         tries=tries_of(spaces),
     )
-    return mean_value(GenerativeRetriever(model), dataset.task(task).requests("validation"))
+    judged = dataset.task(task).requests("validation")
+    return float(values_of(GenerativeRetriever(model), judged).mean())
 
 
 @pytest.mark.parametrize("task", ["search", "recommendation"])

@@ -13,7 +13,7 @@ from twofold.training import validation
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.train import train
-from twofold.training.validation import Validation, mean_value, validation_requests
+from twofold.training.validation import Validation, validation_requests, values_of
 
 CONFIG = resolve_config("quick")
 
@@ -37,7 +37,7 @@ def test_the_best_checkpoint_is_the_one_that_is_kept(
     found = train(catalog, "joint", out=tmp_path / "m", config=config, device="cpu")
     stamp = found.model.stamp
     values = [
-        mean_value(load_model(tmp_path / "m"), catalog.task(task).requests("validation"))
+        values_of(load_model(tmp_path / "m"), catalog.task(task).requests("validation")).mean()
         for task in catalog.tasks
     ]
     assert sum(values) / 2 == pytest.approx(stamp.best_value)
@@ -48,7 +48,7 @@ def test_a_joint_value_is_the_mean_over_tasks_of_what_the_reference_divides(
     catalog: PreparedDataset, retriever: GenerativeRetriever, quick_config: TrainingConfig
 ) -> None:
     judged = validation_requests(catalog, NAMED_ARMS["joint"], {}, quick_config, seed=0)
-    search, recommendation = (mean_value(retriever, requests) for requests in judged)
+    search, recommendation = (values_of(retriever, requests).mean() for requests in judged)
     assert search > 0
     values = Validation(retriever, judged, {"search": 0.5}).on_all()
     assert (values["search"], values["recommendation"]) == (search, recommendation)
@@ -60,7 +60,7 @@ def test_the_sample_is_a_part_of_all_requests_and_costs_less(
 ) -> None:
     (judged,) = validation_requests(catalog, NAMED_ARMS["recommendation"], {}, CONFIG, seed=0)
     assert not Validation(retriever, [judged], {}).has_more
-    whole = mean_value(retriever, judged)
+    whole = values_of(retriever, judged).mean()
     monkeypatch.setattr(validation, "_SAMPLE", validation._Size(20, 0.0))
     divided = Validation(retriever, [judged], {})
     assert divided.has_more

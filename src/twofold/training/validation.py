@@ -193,11 +193,6 @@ def values_of(retriever: GenerativeRetriever, judged: JudgedRequests) -> Floats:
     return _part(retriever, judged, ALONE).values()
 
 
-def mean_value(retriever: GenerativeRetriever, judged: JudgedRequests) -> float:
-    """The mean of the selection measure over the requests."""
-    return float(values_of(retriever, judged).mean())
-
-
 def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
     """The sample, the further requests for candidates, and the further requests for trials.
 
