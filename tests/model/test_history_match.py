@@ -21,6 +21,7 @@ from twofold.model.hybrid import (
     SimilarItems,
     history_matches,
     load_history_match,
+    with_popularity,
     with_repeats,
     with_second,
 )
@@ -89,6 +90,20 @@ def test_all_events_of_a_long_history_are_repeats() -> None:
     np.testing.assert_allclose(scores, np.log([[1, 101, 1, 8, 1]]), rtol=1e-6)
 
 
+@given(SIMILARITIES, HISTORIES)
+def test_popularity_adds_the_logarithm_of_an_items_training_events(
+    similarity: Floats, histories: list[list[int]]
+) -> None:
+    rows = [np.array(items, np.int64) for items in histories]
+    match, events = _match(similarity, 2.0), np.array([0, 1, 9, 99, 3])
+    tried = with_popularity(match, events)
+    assert [one.description["popularity"] for one in tried] == [0.5, 1.0, 2.0]
+    for one, share in zip(tried, (0.5, 1.0, 2.0), strict=True):
+        added = one.scores(rows) - match.scores(rows)
+        expected = 2.0 * share * np.log(1 + events) / np.log(100)
+        np.testing.assert_allclose(added, np.tile(expected, (len(rows), 1)), atol=1e-5)
+
+
 def test_a_request_without_a_history_has_no_match() -> None:
     nothing = np.zeros(0, np.int64)
     assert not _match(np.ones((ITEMS, ITEMS))).scores([nothing, nothing]).any()
@@ -107,6 +122,16 @@ def test_new_items_have_the_matches_of_their_neighbours() -> None:
         np.testing.assert_allclose(table[:3, 3], similarity @ [0.75, 0, 0.25], atol=1e-6)
         np.testing.assert_allclose(table[3, :3], [0.75, 0, 0.25] @ similarity, atol=1e-6)
     assert [one.description for one in grown.by] == [one.description for one in by]
+    assert grown.popularity is None
+
+
+def test_new_items_are_as_popular_as_their_neighbours() -> None:
+    near = Neighbours(np.array([[0, 2]]), np.array([[0.75, 0.25]], np.float32))
+    match = replace(_match(np.eye(3)), popularity=np.array([0.4, 2.0, 0.8], np.float32))
+    popularity = match.with_items(near).popularity
+    assert popularity is not None
+    np.testing.assert_allclose(popularity, [0.4, 2.0, 0.8, 0.5], rtol=1e-6)
+    assert popularity.dtype == np.float32
 
 
 def _text_vectors(items: int) -> Vectors:
@@ -123,7 +148,8 @@ def _matches(dataset: PreparedDataset) -> list[HistoryMatch]:
     tables = similarities(examples, items, _text_vectors(items))
     counted = history_matches(tables)
     with_two = [match for one in counted for match in with_second(one, tables)]
-    return [*counted, *with_two, *with_repeats(with_two[0])]
+    popular = with_popularity(with_two[0], dataset.task("recommendation").popularity)
+    return [*counted, *with_two, *with_repeats(with_two[0]), *popular]
 
 
 def test_a_folder_keeps_it(catalog: PreparedDataset, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from twofold.data.formats import Table
 from twofold.data.validation import validate
 from twofold.encoders.item_vectors import SimilarityKind, similarities
 from twofold.model.hybrid import HistoryMatch, history_matches, with_second
-from twofold.records import Floats
+from twofold.records import Floats, Ints
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.top_k import RankCounter
 from twofold.tasks.evaluate import evaluate
@@ -189,6 +189,21 @@ def test_the_weight_is_the_best_one_and_none_where_the_gain_is_uncertain() -> No
     assert [chosen(requests) for requests in (10, 40, 200)] == [None, 4.0, 4.0]
 
 
+def _made(histories: Ints, items: int) -> PreparedDataset:
+    """A dataset without texts, from the items of each user, (users, events), oldest first."""
+    rows = [
+        (f"u{user}", f"i{item}", f"{place}")
+        for user, history in enumerate(histories)
+        for place, item in enumerate(history)
+    ]
+    frames = {
+        "items": pl.DataFrame({"item_id": [f"i{item}" for item in range(items)], "title": ""}),
+        "interactions": pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row"),
+    }
+    tables = {name: [Table(Path(f"{name}.csv"), frame)] for name, frame in frames.items()}
+    return split_dataset(validate(tables), "made")
+
+
 def test_repeats_are_counted_where_items_of_the_history_may_return(
     two_steps: TrainingConfig, tmp_path: Path
 ) -> None:
@@ -196,24 +211,38 @@ def test_repeats_are_counted_where_items_of_the_history_may_return(
     follows what.
     """
     rng = np.random.default_rng(0)
-    rows = []
-    for user in range(40):
+    histories = []
+    for _ in range(40):
         kept = rng.integers(200, size=2)
-        for place in range(18):
-            item = kept[place % 2] if place % 6 > 3 else rng.integers(200)
-            rows.append((f"u{user}", f"i{item}", f"{place}"))
-    frames = {
-        "items": pl.DataFrame({"item_id": [f"i{item}" for item in range(200)], "title": ""}),
-        "interactions": pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row"),
-    }
-    tables = {name: [Table(Path(f"{name}.csv"), frame)] for name, frame in frames.items()}
-    dataset = split_dataset(validate(tables), "made")
+        histories.append(
+            [kept[place % 2] if place % 6 > 3 else rng.integers(200) for place in range(18)]
+        )
+    dataset = _made(np.array(histories), 200)
     assert dataset.protocol.seen == "keep"
     config = two_steps.model_copy(update={"item_texts": "none"})
     model = train(dataset, "recommendation", out=tmp_path / "m", config=config).model
     assert model.history_match is not None
     assert model.history_match.repeats > 0
     assert model.stamp.history_match == model.history_match.description
+
+
+def test_popularity_counts_where_histories_tell_nothing(
+    two_steps: TrainingConfig, tmp_path: Path
+) -> None:
+    """Each event is drawn by the popularity of its item alone."""
+    rng = np.random.default_rng(0)
+    shares = 1 / np.arange(1, 401)
+    shares /= shares.sum()
+    histories = [rng.choice(400, 5, replace=False, p=shares) for _ in range(300)]
+    dataset = _made(np.array(histories), 400)
+    config = two_steps.model_copy(update={"item_texts": "none"})
+    model = train(dataset, "recommendation", out=tmp_path / "m", config=config).model
+    match = load_model(tmp_path / "m").model.history_match
+    assert match is not None
+    assert match.popularity is not None
+    assert match.description == model.stamp.history_match
+    events = dataset.task("recommendation").popularity
+    assert match.popularity.argmax() == events.argmax()
 
 
 def test_texts_are_compared_where_the_model_reads_them(

@@ -4,8 +4,8 @@ A generative model with a small hidden size cannot memorise all names, which mat
 all pairs of items, which can be counted. The hybrid parts are linear, as in wide and deep learning
 (Cheng et al., 2016). The part of search is an index over the catalog: postings of words, and the
 items' sentence vectors. The part of recommendation is one or two tables of items that follow one
-another, that have the same users, or whose texts are similar; and where items repeat, how often the
-history has the item itself.
+another, that have the same users, or whose texts are similar; where items repeat, how often the
+history has the item itself; and how popular each item is.
 
 Shapes: B requests, N items, M new items, K neighbours of a new item, W words,
 E width of a sentence's vector.
@@ -61,6 +61,8 @@ _SECOND_SHARES = 0.5, 1.0
 """The shares of a second similarity that validation chooses among."""
 _REPEATS = 0.5, 1.0, 2.0
 """The shares of the item's own events in the history that validation chooses among."""
+_POPULARITY = 0.5, 1.0, 2.0
+"""The shares of the most popular item that validation chooses among."""
 
 
 class HybridPart(Protocol):
@@ -245,17 +247,26 @@ class HistoryMatch:
             it too.
         repeats: what log(1 + n) adds for an item that is in the history n times, as a multiple of
             the weight; 0 where items of the history are excluded.
+        popularity: what each item adds for its popularity, as a multiple of the weight, (N,); None
+            without.
     """
 
     weight: float
     by: tuple[SimilarItems, ...]
     repeats: float = 0.0
+    popularity: Vectors | None = None
 
     @property
     def description(self) -> dict[str, Any]:
         """The settings, for the stamp."""
         by = [one.description for one in self.by]
-        return {"weight": self.weight, "by": by, "repeats": self.repeats}
+        popularity = 0.0 if self.popularity is None else float(self.popularity.max())
+        return {
+            "weight": self.weight,
+            "by": by,
+            "repeats": self.repeats,
+            "popularity": popularity,
+        }
 
     def matches(self, requests: "Sequence[EncodedExample]") -> Vectors:
         """See `HybridPart`."""
@@ -279,6 +290,8 @@ class HistoryMatch:
         if self.repeats:
             events = event_counts(histories, shape[1]).toarray().astype(np.float32)
             scores += self.repeats * np.log1p(events)
+        if self.popularity is not None:
+            scores += self.popularity
         scores *= self.weight
         return scores
 
@@ -290,7 +303,10 @@ class HistoryMatch:
         """
         shares = _columns(near, self.by[0].similarity.shape[0])
         grown = (replace(one, similarity=_extended(one.similarity, shares)) for one in self.by)
-        return replace(self, by=tuple(grown))
+        popularity = self.popularity
+        if popularity is not None:
+            popularity = np.concatenate([popularity, popularity @ shares], dtype=np.float32)
+        return replace(self, by=tuple(grown), popularity=popularity)
 
     def save(self, folder: Path) -> None:
         """Write what `load_history_match` reads."""
@@ -298,6 +314,8 @@ class HistoryMatch:
         arrays: dict[str, np.ndarray] = {}
         for prefix, one in zip(_PREFIXES, self.by, strict=False):
             arrays |= _arrays_of(prefix, one.similarity)
+        if self.popularity is not None:
+            arrays["popularity"] = self.popularity
         save_file(arrays, folder / _HISTORY_TABLE)
 
 
@@ -334,6 +352,21 @@ def with_second(
 def with_repeats(match: HistoryMatch) -> list[HistoryMatch]:
     """The matches with the item's own events in the history too that validation chooses among."""
     return [replace(match, repeats=repeats) for repeats in _REPEATS]
+
+
+def with_popularity(match: HistoryMatch, events: Ints) -> list[HistoryMatch]:
+    """The matches with the items' popularity too that validation chooses among.
+
+    The popularity of an item is log(1 + n) for n events, as a share of that of the most popular
+    item.
+
+    Args:
+        match: the match without it.
+        events: the number of training events of each item, (N,), at least one in all.
+    """
+    popularity = np.log1p(events, dtype=np.float32)
+    popularity /= popularity.max()
+    return [replace(match, popularity=np.float32(share) * popularity) for share in _POPULARITY]
 
 
 def _relative(scores: sp.csr_array) -> Vectors:
@@ -394,7 +427,7 @@ def load_history_match(folder: Path) -> HistoryMatch | None:
         SimilarItems(one["kind"], one["decay"], _table_of(prefix, arrays), one["share"])
         for prefix, one in zip(_PREFIXES, names["by"], strict=False)
     )
-    return HistoryMatch(names["weight"], tuple(by), names["repeats"])
+    return HistoryMatch(names["weight"], tuple(by), names["repeats"], arrays.get("popularity"))
 
 
 def _of_earlier_commits(

@@ -33,8 +33,8 @@ class Stamp:
         hybrid: the weight, the parts, the content of documents and the weighting of their words;
             None if hybrid retrieval was not tried.
         history_match: the weight of the hybrid part of recommendation, the kind, the decay and the
-            share of each similarity of items (`by`), and the share of `repeats`; None if it was not
-            tried.
+            share of each similarity of items (`by`), and the shares of `repeats` and `popularity`;
+            None if it was not tried.
         intervention: the change of one source; None without an intervention.
         max_steps: the cap on the number of steps; None if only early stopping ended the training.
         steps: the number of steps.

@@ -19,6 +19,7 @@ from twofold.model.hybrid import (
     Hybrid,
     HybridPart,
     history_matches,
+    with_popularity,
     with_repeats,
     with_second,
 )
@@ -304,7 +305,10 @@ def validated_history_match(
         return values_with(model, judged, matches, HISTORY_WEIGHTS, config.num_beams)
 
     second = partial(with_second, tables=tables)
-    additions = (with_repeats, second) if model.seen == "keep" else (second,)
+    popularity = partial(with_popularity, events=dataset.task("recommendation").popularity)
+    additions: tuple[_Addition, ...] = (second, popularity)
+    if model.seen == "keep":
+        additions = (with_repeats, *additions)
     best = chosen_match(history_matches(tables), additions, measured)
     return best, best.description if best else {"weight": 0.0}
 
