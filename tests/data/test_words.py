@@ -79,6 +79,8 @@ def test_unicode_forms_have_the_same_words(text: str, form: str) -> None:
         ("٢٠٠٣ ２００３", "2003 2003"),
         ("क्\u200dष कुर्सी", "क्ष कुर्सी"),
         ("Foo™ bar\u00adbaz", "foo barbaz"),
+        ("la\u200bmp oa\u034fk แ\u200bดง", "lamp oak แด ง แด ง แดง"),
+        ("oak\u3164lamp", "oak lamp"),
         ("红色灯", "红 色 灯 红 色 灯 红色 色灯"),
         ("iPhone手机", "iphone 手 机 手 机 手机"),
         ("빨간램프", "빨간램프 빨간 간램 램프"),
@@ -126,6 +128,9 @@ def test_the_rule_of_earlier_folders_is_kept() -> None:
     assert RULES[1].words("It is a Fire-Pit, über C++") == ["it", "is", "fire", "pit", "über"]
     assert RULES[1].key("Space-Operas!") == "space opera"
     assert RULES[1].key("C++") == RULES[1].key("c")
+    assert RULES[2].words("La\u200bmp oa\u034fk\u3164") == ["la", "mp", "oa\u034fk\u1160"]
+    assert RULES[2].key("La\u200bmps!") == "la mps"
+    assert RULES[3].key("La\u200bmps!") == "lamp"
 
 
 def test_a_digit_of_a_later_unicode_is_a_word() -> None:

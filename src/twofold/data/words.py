@@ -10,19 +10,22 @@ so a part of a sentence matches the sentence without a dictionary.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import regex
 
-IGNORED = (
+_IGNORED_BEFORE = (
     "\u00ad\u061c\u180e\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"  # invisible
     "\ufe00-\ufe0f\U000e0000-\U000e007f\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff"  # variants
     "\u0640\u064b-\u0652\u0670\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # vowel points
 )
+IGNORED = f"{_IGNORED_BEFORE}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b"
 """Characters, for a regular expression, that are ignored: invisible ones, emoji variation
-selectors, and the vowel points of Arabic and Hebrew, which few people type.
+selectors, and the vowel points of Arabic and Hebrew, which few people type. A zero-width space is
+one of them: it is pasted into words, or shows where a line may break.
 """
 LETTERS = {
     "i\u0307": "i", "ı": "i", "ё": "е", "ß": "ss", "ς": "σ",
@@ -36,7 +39,8 @@ SEEN = "[^\\s\\p{Cc}\\p{Cf}\\p{Z}\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uff
 _SEEN = regex.compile(SEEN)
 _IGNORED = regex.compile(f"[{IGNORED}]")
 _LETTERS = regex.compile("|".join(LETTERS))
-_NO_WORD = str.maketrans(dict.fromkeys("™℠®©\u200b", " "))
+_NO_WORD = str.maketrans(dict.fromkeys("™℠®©\u3164\uffa0", " "))
+"""Characters that separate words: two of them are blanks that count as letters in Unicode."""
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`＇", "'"))
 _DIGIT = regex.compile(r"(?V1)[\p{Nd}--[0-9]]")
 
@@ -94,7 +98,10 @@ def words(text: str) -> list[str]:
     characters with their vowels and marks, each of them twice, and into pairs. A Korean word is
     kept whole and also split into pairs.
     """
-    folded = _fold(text)
+    return _words(_fold(text))
+
+
+def _words(folded: str) -> list[str]:
     if "'" in folded:
         folded = _OWN.sub("", _SHORT.sub("", folded))
     if "." in folded:
@@ -109,14 +116,18 @@ def query_key(text: str) -> str:
     Case, punctuation, plural and spaces in Chinese make no difference; `c`, `c++` and `c#` differ,
     and a query without any word equals only itself.
     """
-    folded = _BETWEEN.sub("", _fold(text).replace("'", ""))
+    return _key(_fold(text)) or text.strip()
+
+
+def _key(folded: str) -> str:
+    folded = _BETWEEN.sub("", folded.replace("'", ""))
     marked = _DOT.sub("\ue000", folded)  # the dot of .net
     kept = [token for token in _tokens(marked) if token.lastgroup != "signs"]
     singulars = [
         ("." if marked[token.start() - 1 : token.start()] == "\ue000" else "") + _singular(token[0])
         for token in kept
     ]
-    return " ".join(singulars or _signs(folded)) or text.strip()
+    return " ".join(singulars or _signs(folded))
 
 
 def _signs(text: str) -> list[str]:
@@ -136,12 +147,14 @@ def has_word(text: str) -> bool:
     return _VISIBLE.search(text) is not None
 
 
-def _fold(text: str) -> str:
+def _fold(
+    text: str, no_word: Mapping[int, str] = _NO_WORD, ignored: "regex.Pattern[str]" = _IGNORED
+) -> str:
     """One form of a text: Unicode's NFKC, lower case, one kind of apostrophe and digit."""
     if text.isascii():
         return text.casefold().replace("`", "'")
-    text = unicodedata.normalize("NFKC", text.translate(_NO_WORD).translate(_APOSTROPHES))
-    text = _IGNORED.sub("", unicodedata.normalize("NFKC", text.casefold()))
+    text = unicodedata.normalize("NFKC", text.translate(no_word).translate(_APOSTROPHES))
+    text = ignored.sub("", unicodedata.normalize("NFKC", text.casefold()))
     text = _LETTERS.sub(lambda match: LETTERS[match[0]], text)
     # `regex` may have digits of a later Unicode version than Python: they stay unchanged.
     return str(_DIGIT.sub(lambda match: str(unicodedata.digit(match[0], match[0])), text))
@@ -195,7 +208,26 @@ def _former_key(text: str) -> str:
     return key or text.casefold().strip()
 
 
-RULE = 2
+_NO_WORD_BEFORE = str.maketrans(dict.fromkeys("™℠®©\u200b", " "))
+_second_fold = partial(
+    _fold, no_word=_NO_WORD_BEFORE, ignored=regex.compile(f"[{_IGNORED_BEFORE}]")
+)
+
+
+def _second_words(text: str) -> list[str]:
+    """As `words`, but a zero-width space separates words, and fewer characters are ignored."""
+    return _words(_second_fold(text))
+
+
+def _second_key(text: str) -> str:
+    return _key(_second_fold(text)) or text.strip()
+
+
+RULE = 3
 """The number of the current rule, which new folders store."""
-RULES = {1: WordRule(_former_words, _former_key), RULE: WordRule(words, query_key)}
+RULES = {
+    1: WordRule(_former_words, _former_key),
+    2: WordRule(_second_words, _second_key),
+    RULE: WordRule(words, query_key),
+}
 """Every rule by its number; folders without a number use rule 1."""
