@@ -13,6 +13,8 @@ from twofold.records import InputError
     [
         ("6.0", "6", "which has '6'; pandas writes integers as floats"),
         ("6", "6.0", "which has '6.0'; pandas"),
+        ("0", "0.00", "which has '0.00'; pandas"),
+        ("6.00", "6.0", "which has '6.0'; pandas"),
         (" 6", "6", "which has '6'; remove the whitespace"),
         ("6", "6 ", "which has '6 '; write it in the same way"),
         ("6", "006", "which has '006'; a spreadsheet has removed its leading zeros"),

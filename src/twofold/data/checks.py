@@ -53,9 +53,8 @@ def require_same_fractions(table: "Table", name: str, known: pl.Series, where: s
     of two columns as floats, no id of the one would match the other.
     """
     column = table.rows[name]
-    written = column.str.replace(r"\.0+$", "")
-    otherwise = pl.select(pl.when(written == column).then(column + ".0").otherwise(written))
-    meant = ~column.is_in(known.implode()) & otherwise.to_series().is_in(known.implode())
+    whole, known_whole = (ids.str.replace(_ZERO_DECIMALS, "") for ids in (column, known))
+    meant = ~column.is_in(known.implode()) & whole.is_in(known_whole.implode())
     if (row := first_true(meant.fill_null(False))) is not None:
         raise InputError(
             f"{table.place(row)}: {name} '{column[row]}' is not in the table {where}, "
@@ -65,10 +64,10 @@ def require_same_fractions(table: "Table", name: str, known: pl.Series, where: s
 
 def same_id_otherwise(value: str, known: set[str]) -> str | None:
     """How an unknown id is written in the other table, and how to make both equal."""
-    whole = re.sub(r"\.0+$", "", value)
+    whole = re.sub(_ZERO_DECIMALS, "", value)
+    same_number = min((k for k in known if re.sub(_ZERO_DECIMALS, "", k) == whole), default=value)
     ways = [
-        (whole, _FRACTION),
-        (f"{value}.0", _FRACTION),
+        (same_number, _FRACTION),
         (value.strip(), "remove the whitespace around it"),
         (re.sub(INVISIBLE, "", value), "remove the invisible characters in it"),
         (value.lstrip("0"), _ZEROS),
@@ -86,6 +85,7 @@ def same_id_otherwise(value: str, known: set[str]) -> str | None:
     return f"which has '{alike}'; write it in the same way in both" if alike else None
 
 
+_ZERO_DECIMALS = r"\.0+$"
 INVISIBLE = "[\u200b\u200c\u200d\u200e\u200f\u2060\ufeff]"
 """Invisible characters: joiners, direction marks, and a byte order mark."""
 
