@@ -114,6 +114,7 @@ def test_an_id_is_read_as_it_stands(tmp_path: Path, item_id: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("header\n", "line 1: 1 field, 6 are expected"),
         ("q1 Q0 a 1 0.5\n", "line 1: 5 fields, 6 are expected: request_id Q0 item_id"),
         ("\n\nq1 Q0 a b 1 0.5 x\n", "line 3: 7 fields, 6 are expected"),
         ("q1 Q0 a 1 high x\n", "line 1: score 'high' is not a number"),
