@@ -24,7 +24,9 @@ Liked = Annotated[
         description="what the user liked, oldest first: item ids as in answers, or titles",
     ),
 ]
-HowMany = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="how many items to return")]
+HowMany = Annotated[
+    int, schemas.NotBool, Field(ge=1, le=MAX_ITEMS, description="how many items to return")
+]
 
 
 def create_mcp(client: Client) -> MCPServer:

@@ -146,6 +146,10 @@ async def test_candidates_are_scored_and_items_explained() -> None:
     [
         ("/search", {"query": "   "}, "pattern"),
         ("/search", {"query": "x", "k": 0}, "greater than or equal to 1"),
+        ("/search", {"query": "x", "k": True}, "a number is expected, not true or false"),
+        ("/retrieve", {"history": ["1"], "time": False}, "a number is expected"),
+        ("/score", {"history": ["1"], "candidates": ["2"], "last_event_time": True}, "a number"),
+        ("/search", {"query": "x", "k": 2.5}, "integer"),
         ("/search", {"query": "x", "K": 5}, "Extra inputs"),
         ("/search", {"query": "x", "filters": {"genres": []}}, "at least 1"),
         ("/search", {"query": "x", "filters": {"colour": "red"}}, "attribute 'colour'"),

@@ -39,6 +39,16 @@ Filters = Annotated[
 ]
 
 
+def _number(value: object) -> object:
+    """Refuse true and false, which pydantic takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("a number is expected, not true or false")
+    return value
+
+
+NotBool = pydantic.BeforeValidator(_number)
+
+
 class _Body(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid")
 
@@ -46,7 +56,9 @@ class _Body(pydantic.BaseModel):
 class Choice(_Body):
     """Which items may be returned, and how many."""
 
-    k: int = Field(10, ge=1, le=MAX_ITEMS, description="how many items to return")
+    k: Annotated[int, NotBool] = Field(
+        10, ge=1, le=MAX_ITEMS, description="how many items to return"
+    )
     exclude: list[ItemId] = Field(
         [], max_length=MAX_ITEMS, description="items that must not be returned"
     )
@@ -64,13 +76,13 @@ class Choice(_Body):
 class Timed(_Body):
     """The times of the last event and of the request, for models that read them."""
 
-    time: float | None = Field(
+    time: Annotated[float | None, NotBool] = Field(
         None,
         examples=[1767225600],
         description="when the request is made, in seconds since 1970, for models that read it "
         "(`reads_time` of GET /models); it is not read with a query",
     )
-    last_event_time: float | None = Field(
+    last_event_time: Annotated[float | None, NotBool] = Field(
         None,
         examples=[1767139200],
         description="when the last event of the history was, in seconds since 1970; given with "
