@@ -12,6 +12,8 @@ import pytest
 from tests.commands import failing, mistake, run_alone, run_here
 from tests.conftest import INTERACTIONS, WriteFolder
 from twofold.cli.study import _prepared
+from twofold.cli.train import _validated
+from twofold.model.stamp import Stamp
 from twofold.tasks.storage import load_dataset
 
 
@@ -62,12 +64,22 @@ def test_prepare_takes_a_cutoff(write_folder: WriteFolder, tmp_path: Path) -> No
     assert "--cutoff 'May': neither a number nor an ISO time" in bad.stderr
 
 
+def test_the_last_validation_says_on_which_requests_it_is() -> None:
+    curve = [{"step": 8, "search": 0.3, "value": 0.3}, {"step": 9, "search": 0.2, "value": 0.2}]
+    assert _validated(Stamp(curve=curve, best_value=0.3), "search") == "validation nDCG@10 0.3000"
+    curve[0] |= {"on_all": 0.25}
+    assert _validated(Stamp(curve=curve, best_value=0.25), "search") == (
+        "validation nDCG@10 0.2500 (on more requests than the validations of the log)"
+    )
+
+
 def test_train_then_ask(write_folder: WriteFolder, tmp_path: Path) -> None:
     model = tmp_path / "model"
     small = ("--backbone", "decoder:tiny", "--max-steps", 4, "--max-time", 9)
     done = run_alone("train", write_folder(), "--out", model, "--threads", 1, *small)
     assert done.returncode == 0, done.stderr
     assert "validation nDCG@10" in done.stdout
+    assert done.stdout.endswith("(mean of both tasks)\n")
     assert "joint: step 4, loss " in done.stderr
     assert "joint: ended by max_steps after 4 steps, best at step " in done.stderr
     found = json.loads(run_here("search", model, "first letter", "-k", 3, "--json").stdout)

@@ -27,7 +27,7 @@ from twofold.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from twofold.model.stamp import Stamp
     from twofold.retrieval.generative import GenerativeRetriever
@@ -155,16 +155,30 @@ def _trainer(recipes: int | None, budget: BudgetName) -> "Callable[..., Generati
 def _validated(stamp: "Stamp", arm: str) -> str:
     """The validation of the saved weights, and the tasks without validation requests."""
     from twofold.training.arm import named_arm
-    from twofold.training.config import SELECTION
 
     point = stamp.curve[-1] if stamp.curve else {}
     without = [task for task in named_arm(arm).tasks if task not in point]
     if not without:
-        return f"validation {SELECTION} {stamp.best_value:.4f}"
+        return f"validation {_measured(stamp, point)}"
     from twofold.tasks.evaluate import NEEDS
 
     if "value" not in point:
         needed = "; ".join(NEEDS[task] for task in without)
         return f"the last step, without validation, since there is no validation request: {needed}"
     alone = "".join(f" (no validation request for {task}: {NEEDS[task]})" for task in without)
-    return f"validation {SELECTION} {stamp.best_value:.4f}{alone}"
+    return f"validation {_measured(stamp, point)}{alone}"
+
+
+def _measured(stamp: "Stamp", point: "Mapping[str, float]") -> str:
+    """The value of the saved weights, and what it is the value of; `point` is the last validation.
+
+    The lines of the log show each task, on a sample of the requests.
+    """
+    from twofold.records import TASKS
+    from twofold.training.config import SELECTION
+
+    several = all(task in point for task in TASKS)
+    more = any("on_all" in each for each in stamp.curve)
+    said = ["mean of both tasks"] if several else []
+    said += ["on more requests than the validations of the log"] if more else []
+    return f"{SELECTION} {stamp.best_value:.4f}" + (f" ({', '.join(said)})" if said else "")
