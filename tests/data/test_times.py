@@ -39,9 +39,12 @@ def _read(*values: str | None) -> Times:
                 "2024-05-15T14:00:00+0200",
                 "2024-05-15 12:00:00 UTC",
                 "2024-05-15T12:00:00.000000000Z",
+                "Wed, 15 May 2024 12:00:00 GMT",
+                "Wed May 15 14:00:00 +0200 2024",
             ],
         ),
         (TimeForm.iso, ["2024-05-15T12:00:00", "2024-05-15 12:00", "2024/05/15 12:00:00"]),
+        (TimeForm.iso, ["Wed May 15 12:00:00 2024", "2024-05-15T12:00:00"]),
         (TimeForm.dates, ["202405151200", "20240515120000", "202405151200.0"]),
     ],
 )
@@ -109,6 +112,9 @@ def test_missing_times_are_null() -> None:
             "seconds since 1970",
         ),
         (["1", "inf"], "line 3: timestamp 'inf' is neither a number nor an ISO time"),
+        (["Wed, 15 May 2024 12:00:00 CEST"], "is neither a number nor an ISO time"),
+        (["Wed, 32 May 2024 12:00:00 GMT"], "is neither a number nor an ISO time"),
+        (["Wed May 15 12:00:00"], "is neither a number nor an ISO time"),
         (["15.05.2024"], "line 2: timestamp '15.05.2024' is neither a number nor an ISO time"),
     ],
 )

@@ -4,8 +4,10 @@ The form of a number is told by its size. What a column of values means as a who
 `twofold.data.times`.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 import polars as pl
@@ -44,13 +46,23 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DATE, _END_OF_DATES = -62_135_596_800.0, 253_402_300_800.0
 """The year 1 and the end of the year 9999."""
 
+_SPELLED = re.compile(
+    r"[A-Z][a-z]{2}(?:, \d{1,2} [A-Z][a-z]{2} \d{4}| [A-Z][a-z]{2} +\d{1,2}) \d\d:\d\d:\d\d"
+    r"(?: (?:[+-]\d{4}|GMT|UTC))?(?: \d{4})?"
+)
+"""Times with the names of day and month, as in e-mails (`Tue, 03 Apr 2012 18:00:06 +0000`) and in
+data of Twitter and Foursquare (`Tue Apr 03 18:00:06 +0000 2012`). Of the names of zones, Python's
+parser ignores most.
+"""
+
 _DATE_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 _DATES = r"^((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?)(?:\.0+)?$"
 
 
 def parse_iso(text: pl.Series) -> pl.DataFrame:
-    """ISO times as `seconds` since 1970, and whether they have a `zone`; both null if invalid.
+    """ISO times, and those of e-mails and of Twitter, as `seconds` since 1970, and whether they
+    have a `zone`; both null if invalid.
 
     A time without a zone is read as UTC, a date without a time as midnight.
     """
@@ -72,10 +84,11 @@ def parse_iso(text: pl.Series) -> pl.DataFrame:
 
 
 def _iso_seconds(text: str) -> tuple[float, bool] | None:
-    """Seconds since 1970, and whether there is a zone; None if the text is not an ISO time."""
+    """Seconds since 1970, and whether there is a zone; None if the text is not such a time."""
     plain = text.removesuffix(" UTC").replace("/", "-")
     try:
-        time = datetime.fromisoformat(plain)
+        is_spelled = _SPELLED.fullmatch(text)
+        time = parsedate_to_datetime(text) if is_spelled else datetime.fromisoformat(plain)
     except ValueError:
         return None
     named = time.tzinfo is not None or plain != text.replace("/", "-")
