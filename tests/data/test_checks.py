@@ -19,6 +19,8 @@ from twofold.records import InputError
         ("6", "6 ", "which has '6 '; write it in the same way"),
         ("6", "006", "which has '006'; a spreadsheet has removed its leading zeros"),
         ("006", "6", "which has '6'; a spreadsheet"),
+        ("0", "000", "which has '000'; a spreadsheet"),
+        ("00", "0", "which has '0'; a spreadsheet"),
         ("a\u200bb", "ab", "which has 'ab'; remove the invisible characters in it"),
         ("\ufeff6", "6", "which has '6'; remove the invisible characters in it"),
         ("B00a", "b00A", "which has 'b00A'; write it in the same way"),
@@ -79,6 +81,12 @@ def test_a_table_without_a_header_is_told_so(write_folder: WriteFolder) -> None:
         read_source(folder)
 
 
+def test_a_first_row_with_equal_cells_may_be_no_header(write_folder: WriteFolder) -> None:
+    folder = write_folder(interactions="1,a,1\nu1,b,2\n")
+    with pytest.raises(InputError, match=r"'1' occurs twice .* or begin the file with the header"):
+        read_source(folder)
+
+
 @pytest.mark.parametrize("name", ["Item_ID", "itemId", "item id", "ITEM-ID"])
 def test_a_column_of_almost_the_name_is_shown(write_folder: WriteFolder, name: str) -> None:
     message = f"no column 'item_id' among {name}, title; add it, or rename '{name}'"
@@ -91,6 +99,8 @@ def test_a_column_of_almost_the_name_is_shown(write_folder: WriteFolder, name: s
     [
         ("session_id,item_id", "user_id", "session_id", "users"),
         ("user_id,productId", "item_id", "productId", "items"),
+        ("user_id,business_id", "item_id", "business_id", "items"),
+        ("reviewerID,item_id", "user_id", "reviewerID", "users"),
         ("customer,item_id", "user_id", "customer", "users"),
     ],
 )

@@ -70,16 +70,17 @@ def same_id_otherwise(value: str, known: set[str]) -> str | None:
         (same_number, _FRACTION),
         (value.strip(), "remove the whitespace around it"),
         (re.sub(INVISIBLE, "", value), "remove the invisible characters in it"),
-        (value.lstrip("0"), _ZEROS),
         (unicodedata.normalize("NFC", value), _UNICODE),
         (unicodedata.normalize("NFD", value), _UNICODE),
     ]
     for written, remedy in ways:
         if written != value and written in known:
             return f"which has '{written}'; {remedy}"
-    by_digits = {k.lstrip("0"): k for k in known} if value.isdecimal() else {}
-    if value in by_digits:
-        return f"which has '{by_digits[value]}'; {_ZEROS}"
+    if value.isdecimal():
+        digits = value.lstrip("0")
+        same = (k for k in known if k.isdecimal() and k.lstrip("0") == digits)
+        if padded := min(same, default=""):
+            return f"which has '{padded}'; {_ZEROS}"
     by_case = {k.strip().casefold(): k for k in known}
     alike = by_case.get(value.strip().casefold())
     return f"which has '{alike}'; write it in the same way in both" if alike else None

@@ -24,8 +24,9 @@ from twofold.records import InputError
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 COMPRESSED = ".gz"
 _OFTEN_CALLED = {
-    "item_id": "product sku article movie film track song artist book video news",
-    "user_id": "customer client visitor member reader session playlist",
+    "item_id": "product sku article movie film track song artist book video news asin business "
+    "venue place poi aid listing hotel recipe",
+    "user_id": "customer client visitor member reader session playlist reviewer account",
 }
 """What other datasets call the two ids, with or without `id`."""
 

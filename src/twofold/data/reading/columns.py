@@ -34,9 +34,10 @@ def table_columns(path: Path, raw: Raw) -> tuple[pl.DataFrame, pl.Series, list[N
     for number, (given, column) in enumerate(zip(raw.names, raw.columns, strict=True), start=1):
         name = given.strip(_AROUND)
         if name in columns:
+            begin = ", or begin the file with the header" if _has_header_line(path) else ""
             raise InputError(
                 f"{path}: column '{name}' occurs twice in the header, as columns "
-                f"{position[name]} and {number}; rename or remove one"
+                f"{position[name]} and {number}; rename or remove one{begin}"
             )
         if _NAMELESS.fullmatch(name):
             notes.append(_nameless(path, number, name, column))
@@ -57,6 +58,10 @@ def table_columns(path: Path, raw: Raw) -> tuple[pl.DataFrame, pl.Series, list[N
             notes.append(Note(int(left_out.sum()), f"{place} {lines[row]}", problem, "remove it"))
             frame, lines = frame.filter(~left_out), lines.filter(~left_out)
     return frame, lines, notes
+
+
+def _has_header_line(path: Path) -> bool:
+    return not {".csv", ".tsv"}.isdisjoint(path.suffixes)
 
 
 def _nameless(path: Path, number: int, name: str, column: pl.Series) -> Note:
