@@ -101,6 +101,24 @@ class Request:
         return self.time - self.last_event_time
 
 
+def require_requests(requests: Sequence[Request]) -> None:
+    """Raise InputError if one is not a `Request`, or two have the same `request_id`.
+
+    A run has one ranking for each `request_id`, so that of the earlier request would be lost.
+    """
+    seen = set()
+    for request in requests:
+        if not isinstance(request, Request):
+            raise InputError(
+                f"{request!r:.100} is no request; give a list of twofold.Request(request_id, ...)"
+            )
+        if request.request_id in seen:
+            raise InputError(
+                f"request_id '{request.request_id}' occurs twice; give each request its own"
+            )
+        seen.add(request.request_id)
+
+
 def require_text(query: object) -> str:
     """A query, which must be a str that can be encoded.
 

@@ -137,6 +137,12 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
         (lambda r: r.search("dark", k="3"), "k is '3'; it must be a whole number"),
         (lambda r: r.search("dark", k=2.5), "k is 2.5; it must be a whole number"),
         (lambda r: r.search("dark", k=True), "k is True; it must be a whole number"),
+        (lambda r: r.retrieve("dark", 3), r"'d' is no request; give a list of twofold\.Request"),
+        (
+            lambda r: r.retrieve([Request("1", query="dark"), Request("1", query="film")], 3),
+            "request_id '1' occurs twice; give each request its own",
+        ),
+        (lambda _: load_model(None), "NoneType is no model folder; give its path"),
     ],
 )
 def test_mistakes_are_named(retriever: GenerativeRetriever, call: object, message: str) -> None:

@@ -217,6 +217,15 @@ def test_a_folder_with_something_else_is_refused(
         study(catalog, out=tmp_path, config=quick_config)
 
 
+def test_a_study_of_a_path_or_with_a_mapping_of_settings_is_refused(
+    catalog: PreparedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="str is no dataset; give what"):
+        study("folder", out=tmp_path / "s")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="dict is not a configuration"):
+        study(catalog, out=tmp_path / "s", config={"max_steps": 2})  # type: ignore[arg-type]
+
+
 def test_one_side_alone_is_no_study(write_folder: WriteFolder, tmp_path: Path) -> None:
     folder = write_folder(queries=None, qrels=None)
     with pytest.raises(InputError, match="this dataset has no queries with qrels; add them"):

@@ -29,6 +29,7 @@ from twofold.records import (
     Run,
     Task,
     item_ids_of,
+    require_requests,
     require_text,
 )
 from twofold.retrieval.top_k import CatalogRanker
@@ -227,8 +228,10 @@ class GenerativeRetriever:
         """The `k` best items for each request; see `twofold.records.Retriever`.
 
         Raises:
-            InputError: a history or an exclusion names an unknown item.
+            InputError: a history or an exclusion names an unknown item, two requests have the same
+                `request_id`, or one is not a `Request`.
         """
+        require_requests(requests)
         encoded = [self._encode(request) for request in requests]
         rankings: dict[str, Ranking] = {}
         for task, rows in self._batches(requests, encoded, k):
@@ -464,6 +467,8 @@ def load_model(
     Raises:
         InputError: the folder is incomplete, changed, or of a newer format; no such device.
     """
+    if not isinstance(folder, str | Path):
+        raise InputError(f"{type(folder).__name__} is no model folder; give its path")
     model = load_model_folder(Path(folder), resolve_device(device))
     model.backbone.pack(model.retrieval_precision, model.vocabulary.spaces.codebooks)
     return GenerativeRetriever(model, name or Path(folder).name)

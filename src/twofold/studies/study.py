@@ -37,8 +37,8 @@ from twofold.studies.workers.pool import Executor, Pool, Workload, run_units
 from twofold.studies.workers.processes import LocalExecutor
 from twofold.studies.workers.units import Unit, trained_arms, units_of
 from twofold.tasks.folds import FoldChoice
-from twofold.tasks.prepared import PreparedDataset
-from twofold.training.config import Budget, TrainingConfig, resolve_config
+from twofold.tasks.prepared import PreparedDataset, require_dataset
+from twofold.training.config import Budget, TrainingConfig, as_config, resolve_config
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,8 @@ def study(
             installed.
     """
     require_extra("study", "a study")
-    training = _for_device(config or resolve_config(budget), device)
+    require_dataset(dataset)
+    training = _for_device(as_config(config or resolve_config(budget)), device)
     study_config = StudyConfig(
         seeds=seeds,
         max_seeds=max_seeds,
