@@ -87,6 +87,13 @@ def test_item_ids_hold_any_character(client: Client, item_id: str) -> None:
     assert item_id not in ids(client.similar(item_id, k=1000))
 
 
+@pytest.mark.parametrize("item_id", [".", ".."])
+def test_an_item_id_may_be_the_name_of_a_folder(client: Client, item_id: str) -> None:
+    client.add_items([{"item_id": item_id, "title": "Dots"}])
+    assert client.item(item_id).title == "Dots"
+    assert item_id not in ids(client.similar(item_id, k=1000))
+
+
 def test_items_are_added_and_removed(client: Client) -> None:
     change = client.add_items([{"item_id": "new", "title": "New", "genres": "Drama"}])
     assert (change.changed, change.items) == (1, len(FILMS) + 1)

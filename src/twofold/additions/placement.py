@@ -123,7 +123,7 @@ class ItemPlacer:
             raise UnplaceableError(
                 wordless.to_list(),
                 "its text has no word that the model knows, so it cannot be placed; "
-                "give it a title or text",
+                "give it a title or text with words of the catalog",
             )
         neighbours, weights = self._neighbours(vectors)
         placement: dict[str, np.ndarray] = {}

@@ -151,11 +151,11 @@ class Client:
 
     def item(self, item_id: str, *, model: str | None = None) -> schemas.Item:
         """An item that can be retrieved."""
-        return self._get(f"/items/{quote(item_id, safe='')}", schemas.Item, model=model)
+        return self._get(f"/items/{_in_path(item_id)}", schemas.Item, model=model)
 
     def similar(self, item_id: str, k: int = 10, *, model: str | None = None) -> schemas.Answer:
         """Items recommended for a history of only this item."""
-        return self._get(f"/similar/{quote(item_id, safe='')}", schemas.Answer, k=k, model=model)
+        return self._get(f"/similar/{_in_path(item_id)}", schemas.Answer, k=k, model=model)
 
     def titles(
         self, text: str = "", k: int = 10, *, model: str | None = None
@@ -249,3 +249,9 @@ def _detail(response: httpx.Response) -> str:
         f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}".lstrip(": ")
         for each in detail
     )
+
+
+def _in_path(item_id: str) -> str:
+    """An item id as the last part of a path; `.` and `..` would name a folder of it."""
+    quoted = quote(item_id, safe="")
+    return quoted.replace(".", "%2E") if item_id in (".", "..") else quoted
