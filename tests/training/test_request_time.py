@@ -257,6 +257,8 @@ def test_positions_are_no_times(tmp_path: Path) -> None:
         (None, START, "^last_event_time: the model reads how long"),
         (14, 13, "^time 14: is no time in seconds since 1970, but a position"),
         (START * 1000, START, "is no time in seconds since 1970"),
+        ("2020", START, "^time is '2020'; give seconds since 1970 as a number"),
+        (True, START, "^time is True; give seconds"),
         (float("nan"), START, "is no time in seconds since 1970"),
         (START, START + 1, "^time 1600000000: lies before last_event_time 1600000001"),
     ],

@@ -74,8 +74,8 @@ class ChangeLog:
         except OSError as error:
             self._file.close()
             raise InputError(
-                f"{self.path}: is in use by a running server; change items through its "
-                f"POST /admin/items, or stop it"
+                f"{self.path}: is in use by a running server or by another command; change items "
+                f"through the server's POST /admin/items or stop it, or wait for the command"
             ) from error
         self.changes: list[CatalogChange] = []
         self._last_checksum = ""

@@ -213,7 +213,9 @@ class GenerativeRetriever:
         from twofold.data.reading.time_values import is_seconds
 
         for name, time in given.items():
-            if not is_seconds(time):
+            if isinstance(time, bool) or not isinstance(time, int | float | np.number):
+                raise InputError(f"{name} is {time!r:.100}; give seconds since 1970 as a number")
+            if not is_seconds(float(time)):
                 raise InputError(
                     f"{name} {time:g}: is no time in seconds since 1970, but a position or another "
                     f"unit; give seconds, or leave both times out"

@@ -155,7 +155,7 @@ def test_changes_survive_a_restart(folder: Path, tmp_path: Path) -> None:
     engine.add([ROBOTS, {"item_id": "other", "title": "A wedding"}])
     engine.remove(["film-1", "other"])
     answers, version = _ids(engine, ASKED, 61), engine.catalog_version
-    with pytest.raises(InputError, match="in use by a running server"):
+    with pytest.raises(InputError, match="in use by a running server or by another command"):
         ChangeLog(tmp_path / "state")
     engine.close()
     again = load_engine(folder, "joint", tmp_path / "state")
