@@ -124,6 +124,23 @@ def test_whether_a_text_has_a_word() -> None:
     assert not any(map(has_word, ["", " ", "!!!", "🤖", "\u200b", "(-)"]))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Αθήνα μαΐου", "ΑΘΗΝΑ ΜΑΙΟΥ"),
+        ("แดง", "เเดง"),
+        ("ແດງ", "ເເດງ"),
+        ("അവൻ", "അവന്\u200d"),
+        ("উৎসব", "উত্\u200dসব"),
+        ("hòa thủy khỏe", "hoà thuỷ khoẻ"),
+    ],
+)
+def test_two_spellings_have_the_same_words(one: str, other: str) -> None:
+    assert words(other) == words(one)
+    assert query_key(other) == query_key(one)
+    assert RULES[2].words(other) != RULES[2].words(one), "folders with rule 2 keep it"
+
+
 def test_the_rule_of_earlier_folders_is_kept() -> None:
     assert RULES[1].words("It is a Fire-Pit, über C++") == ["it", "is", "fire", "pit", "über"]
     assert RULES[1].key("Space-Operas!") == "space opera"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
+from unicodedata import normalize
 
 import regex
 
@@ -33,12 +34,26 @@ LETTERS = {
 }  # fmt: skip
 """Letters that are typed for one another, in lower case."""
 
+_SPELLINGS = {
+    **dict(zip("άέήίόύώϊϋΐΰ", "αεηιουωιυιυ", strict=True)),  # capitals are written without accents
+    "เเ": "แ", "ເເ": "ແ",
+    "ൺ": "ണ്", "ൻ": "ന്", "ർ": "ര്", "ൽ": "ല്", "ൾ": "ള്", "ൿ": "ക്", "ৎ": "ত্",
+    **{
+        normalize("NFC", f"{first}{last}{tone}"): normalize("NFC", f"{first}{tone}{last}")
+        for first, last in ("oa", "oe", "uy")
+        for tone in "\u0300\u0301\u0303\u0309\u0323"
+    },
+}  # fmt: skip
+"""Spellings of the same word, in lower case: Greek capitals have no accents; two signs that look
+like one, in Thai and Lao; letters that older texts write as two, in Malayalam and Bengali; a tone
+mark on either of two vowels, in Vietnamese.
+"""
+
 SEEN = "[^\\s\\p{Cc}\\p{Cf}\\p{Z}\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0]"
 """A visible character, as a regular expression for both `regex` and polars."""
 
 _SEEN = regex.compile(SEEN)
 _IGNORED = regex.compile(f"[{IGNORED}]")
-_LETTERS = regex.compile("|".join(LETTERS))
 _NO_WORD = str.maketrans(dict.fromkeys("™℠®©\u3164\uffa0", " "))
 """Characters that separate words: two of them are blanks that count as letters in Unicode."""
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`＇", "'"))
@@ -147,15 +162,27 @@ def has_word(text: str) -> bool:
     return _VISIBLE.search(text) is not None
 
 
+def _replacing(letters: Mapping[str, str]) -> Callable[[str], str]:
+    """A function that replaces each of the letters in a text."""
+    pattern = regex.compile("|".join(letters))
+    return partial(pattern.sub, lambda match: letters[match[0]])
+
+
+_same_letters = _replacing(LETTERS | _SPELLINGS)
+
+
 def _fold(
-    text: str, no_word: Mapping[int, str] = _NO_WORD, ignored: "regex.Pattern[str]" = _IGNORED
+    text: str,
+    no_word: Mapping[int, str] = _NO_WORD,
+    ignored: "regex.Pattern[str]" = _IGNORED,
+    same_letters: Callable[[str], str] = _same_letters,
 ) -> str:
     """One form of a text: Unicode's NFKC, lower case, one kind of apostrophe and digit."""
     if text.isascii():
         return text.casefold().replace("`", "'")
-    text = unicodedata.normalize("NFKC", text.translate(no_word).translate(_APOSTROPHES))
-    text = ignored.sub("", unicodedata.normalize("NFKC", text.casefold()))
-    text = _LETTERS.sub(lambda match: LETTERS[match[0]], text)
+    text = normalize("NFKC", text.translate(no_word).translate(_APOSTROPHES))
+    text = ignored.sub("", normalize("NFKC", text.casefold()))
+    text = same_letters(text)
     # `regex` may have digits of a later Unicode version than Python: they stay unchanged.
     return str(_DIGIT.sub(lambda match: str(unicodedata.digit(match[0], match[0])), text))
 
@@ -203,19 +230,24 @@ def _former_words(text: str) -> list[str]:
 
 
 def _former_key(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("'", "").replace("’", "")
+    folded = normalize("NFKC", text).casefold().replace("'", "").replace("’", "")
     key = " ".join(_singular(word) for word in _FORMER_KEY_WORD.findall(folded))
     return key or text.casefold().strip()
 
 
 _NO_WORD_BEFORE = str.maketrans(dict.fromkeys("™℠®©\u200b", " "))
 _second_fold = partial(
-    _fold, no_word=_NO_WORD_BEFORE, ignored=regex.compile(f"[{_IGNORED_BEFORE}]")
+    _fold,
+    no_word=_NO_WORD_BEFORE,
+    ignored=regex.compile(f"[{_IGNORED_BEFORE}]"),
+    same_letters=_replacing(LETTERS),
 )
 
 
 def _second_words(text: str) -> list[str]:
-    """As `words`, but a zero-width space separates words, and fewer characters are ignored."""
+    """As `words`, but a zero-width space separates words, and fewer characters and spellings
+    are the same.
+    """
     return _words(_second_fold(text))
 
 

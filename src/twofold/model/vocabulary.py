@@ -391,8 +391,8 @@ def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tu
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
-    """A byte-level BPE, which can encode any text; it normalises case and letters as `data.words`
-    does.
+    """A byte-level BPE, which can encode any text; it normalises case and `LETTERS` as
+    `data.words` does.
 
     Args:
         texts: item texts and training queries.
