@@ -142,7 +142,7 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
             lambda r: r.retrieve([Request("1", query="dark"), Request("1", query="film")], 3),
             "request_id '1' occurs twice; give each request its own",
         ),
-        (lambda _: load_model(None), "NoneType is no model folder; give its path"),
+        (lambda _: load_model(None), "NoneType is no model folder; give its path"),  # type: ignore[arg-type]
     ],
 )
 def test_mistakes_are_named(retriever: GenerativeRetriever, call: object, message: str) -> None:
