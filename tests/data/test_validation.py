@@ -196,3 +196,32 @@ def test_an_optional_column_of_almost_the_name_is_to_be_renamed(
 ) -> None:
     notes = [str(note) for note in read_source(write_folder(**{table: text})).notes]
     assert any(f"if '{named}' is the {meant}, rename it '{meant}'" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("years", "has_note"),
+    [
+        (("1999.0", "", "2001.0"), True),
+        (("1999.0", "2000.0", "2001.0"), False),
+        (("1999.0", "", "2000.5"), False),
+        (("1999", "", "2001"), False),
+    ],
+)
+def test_years_that_pandas_made_fractions_of_get_a_note(
+    write_folder: WriteFolder, years: tuple[str, ...], has_note: bool
+) -> None:
+    rows = "".join(f"{i},{i},{year}\n" for i, year in zip("abc", years, strict=True))
+    folder = write_folder(
+        items=f"item_id,title,year\n{rows}",
+        interactions="user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\n",
+        queries=None,
+        qrels=None,
+    )
+    dataset = read_source(folder)
+    assert dataset.catalog.items["year"].to_list() == [year or None for year in years]
+    notes = [str(note) for note in dataset.notes if "year" in note.problem]
+    assert notes == has_note * [
+        f"{folder}/items.csv line 2: year is 1999.0, as pandas writes integers if one is missing, "
+        "and a filter for 1999 does not match it (2 values kept); write the column with "
+        ".astype('Int64'), if it has integers"
+    ]

@@ -54,7 +54,8 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
     items = _items(tables["items"][0])
     catalog = Catalog.of(items)
     notes = [note for parts in tables.values() for table in parts for note in table.notes]
-    notes += [*doubtful_ids(tables["items"][0], "item_id", "item"), *_one_item(tables["items"][0])]
+    for notes_on in (_doubtful_items, _one_item, _years_as_fractions):
+        notes += notes_on(tables["items"][0])
     interactions = pl.DataFrame(schema=INTERACTIONS)
     queries, qrels = pl.DataFrame(schema=QUERIES), pl.DataFrame(schema=QRELS)
     times: Times | None = None
@@ -113,6 +114,29 @@ def read_queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]
         problem = f"query '{value}' has no text"
         notes.append(Note(int(empty.sum()), table.place(row), problem, "give it a text"))
     return rows.filter(~empty).select(QUERIES.names()), notes
+
+
+def _doubtful_items(table: "Table") -> list[Note]:
+    return doubtful_ids(table, "item_id", "item")
+
+
+def _years_as_fractions(table: "Table") -> list[Note]:
+    """Notes on attributes whose values all end in `.0` where one is missing, as pandas writes a
+    column of years: a filter for 1999 does not match 1999.0.
+    """
+    notes = []
+    for column in table.rows.drop("item_id", "title").iter_columns():
+        given = column.drop_nulls()
+        if 0 < len(given) < len(column) and given.str.contains(r"^-?\d+\.0$").all():
+            row = first_true(column.is_not_null())
+            assert row is not None
+            problem = (
+                f"{column.name} is {column[row]}, as pandas writes integers if one is missing, and "
+                f"a filter for {column[row][:-2]} does not match it"
+            )
+            remedy = "write the column with .astype('Int64'), if it has integers"
+            notes.append(Note(len(given), table.place(row), problem, remedy, "value", "kept"))
+    return notes
 
 
 def _one_item(table: "Table") -> list[Note]:
