@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from twofold.records import InputError
 
@@ -56,14 +56,14 @@ class Manifest(TypedDict):
         kind: the kind of the artifact, such as `model`.
         config: how the artifact was made, as recorded by its stage.
         versions: the versions of Python and of packages.
-        config_sha256: the SHA-256 of `config`; manifests of earlier versions lack it.
+        config_sha256: the SHA-256 of `config`.
         files: relative path -> SHA-256, for all other files.
     """
 
     format: int
     kind: str
     config: dict[str, Any]
-    config_sha256: NotRequired[str]
+    config_sha256: str
     versions: dict[str, str]
     files: dict[str, str]
 
@@ -383,8 +383,7 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
     if manifest["kind"] != kind:
         there, expected = (_with_article(each) for each in (manifest["kind"], kind))
         raise InputError(f"{folder}: is {there}, not {expected}; give the folder of {expected}")
-    written = manifest.get("config_sha256")
-    if written is not None and _config_digest(manifest["config"]) != written:
+    if _config_digest(manifest["config"]) != manifest["config_sha256"]:
         raise InputError(
             f"{folder / MANIFEST}: config changed since it was written; make the {kind} again"
         )
@@ -420,7 +419,14 @@ def _config_digest(config: dict[str, Any]) -> str:
 
 def _is_manifest(value: Any) -> bool:
     """Whether a value has all keys of a manifest, with values of the right types."""
-    kinds = {"format": int, "kind": str, "config": dict, "versions": dict, "files": dict}
+    kinds = {
+        "format": int,
+        "kind": str,
+        "config": dict,
+        "config_sha256": str,
+        "versions": dict,
+        "files": dict,
+    }
     return isinstance(value, dict) and all(
         isinstance(value.get(key), kind) for key, kind in kinds.items()
     )

@@ -76,8 +76,8 @@ def test_the_log_of_a_newer_version_is_refused_by_its_line(tmp_path: Path) -> No
         ChangeLog(tmp_path)
 
 
-def test_a_log_of_an_earlier_release_is_read(tmp_path: Path) -> None:
-    """The form on disk, byte by byte, as commit 9d0cef3 wrote it."""
+def test_the_form_on_disk_stays_the_same(tmp_path: Path) -> None:
+    """Byte by byte, since a log outlives the release that wrote it."""
     lines = [
         '{"sum": "CHECKSUM", "change": {"kind": "add", "items": [{"item_id": "new-1", '
         '"title": "Robots in love"}], "placed": {"5cd745df9f77": "UEsDB"}}}',

@@ -64,6 +64,6 @@ def test_one_word_alone_makes_no_axis() -> None:
             TfidfEncoder.fit(texts)
 
 
-def test_a_rule_of_a_later_release_is_refused() -> None:
+def test_words_of_another_rule_are_refused() -> None:
     with pytest.raises(InputError, match="rule 9"):
         Words(["a"], np.ones(1, np.float32), 9)

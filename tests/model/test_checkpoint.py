@@ -10,11 +10,12 @@ import torch
 
 from tests.model.random_model import grid, random_model, spaces_of
 from twofold import artifact
-from twofold.encoders.lexical import LexicalIndex
+from twofold.encoders.lexical import LexicalIndex, TrainingQueries
 from twofold.identifiers.identifiers import atomic, shared
 from twofold.model import checkpoint
 from twofold.model.checkpoint import finite, load_model_folder, save_model, tries_of, with_matches
 from twofold.model.hybrid import Hybrid
+from twofold.model.stamp import KIND
 from twofold.records import TASKS, InputError
 from twofold.retrieval.generative import load_model
 from twofold.tasks import arrays
@@ -104,18 +105,16 @@ def test_a_broken_model_folder_is_refused(model_folder: Path, tmp_path: Path) ->
         (("stamp",), [], "config.stamp: .* a valid dictionary"),
     ],
 )
-def test_a_config_of_an_earlier_version_that_was_edited_is_refused(
+def test_a_config_with_another_form_is_refused(
     place: tuple[str, ...], value: object, message: str, model_folder: Path, tmp_path: Path
 ) -> None:
-    """Earlier versions wrote no hash of the config."""
     copy = shutil.copytree(model_folder, tmp_path / "copy")
     manifest = artifact.read_json(copy / artifact.MANIFEST)
-    del manifest["config_sha256"]
     inner = manifest
     for key in ("config", *place)[:-1]:
         inner = inner[key]
     inner[("config", *place)[-1]] = value
-    artifact.write_json(copy / artifact.MANIFEST, manifest)
+    artifact.seal(copy, KIND, manifest["config"])
     with pytest.raises(InputError, match=f"manifest.json: {message}.*; make the model again"):
         load_model(copy)
 
@@ -131,7 +130,7 @@ def test_a_batch_is_padded_to_the_simd_width() -> None:
 def test_a_batch_with_a_query_has_the_scores_of_the_hybrid_part() -> None:
     plain = random_model(shared(atomic(3)), "decoder:tiny", 0)
     texts = ["space opera", "space heist", "dance"]
-    hybrid = Hybrid(2.0, LexicalIndex.fit(texts, texts))
+    hybrid = Hybrid(2.0, LexicalIndex.fit(texts, texts), TrainingQueries.of([], [], 3))
     model = dataclasses.replace(plain, hybrid=hybrid)
     encode = model.vocabulary.encode_request
     none = np.zeros(0, np.int64)

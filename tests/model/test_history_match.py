@@ -1,17 +1,14 @@
 """Hybrid recommendation: matches of a history computed by hand, in a folder, and with new items."""
 
-import json
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from safetensors.numpy import save_file
 
 from twofold.encoders.item_vectors import SimilarityKind, similar_texts, similarities
 from twofold.encoders.vectors import Vectors, unit
@@ -181,29 +178,6 @@ def test_each_other_similarity_is_tried_as_the_second_one(catalog: PreparedDatas
     for (kind, decay), seconds in tried.items():
         others = {"following", "shared users", "texts"} - {kind}
         assert seconds == set(product(others, {decay, 1.0}, {0.5, 1.0}))
-
-
-@pytest.mark.parametrize("with_texts", [False, True])
-def test_a_folder_of_an_earlier_commit_is_read(tmp_path: Path, with_texts: bool) -> None:
-    """It named at most one share, that of texts, and one decay."""
-    tables = [np.array([[0, 1], [0.5, 0]], np.float32), np.array([[0, 0.25], [1, 0]], np.float32)]
-    names = {"weight": 3.0, "kind": "following", "decay": 0.3}
-    written = {}
-    for prefix, table in zip(["", "text-"][: 1 + with_texts], tables, strict=False):
-        sparse = sp.csr_array(table)
-        written[f"{prefix}data"] = sparse.data
-        written[f"{prefix}items"] = sparse.indices.astype(np.int32)
-        written[f"{prefix}starts"] = sparse.indptr.astype(np.int32)
-    share = {"text_share": 0.5} if with_texts else {}
-    (tmp_path / "history_match.json").write_text(json.dumps({**names, **share}))
-    save_file(written, tmp_path / "history_match.safetensors")
-    loaded = load_history_match(tmp_path)
-    assert loaded is not None
-    by = [_similar("following", tables[0], 0.3), _similar("texts", tables[1], 0.3, share=0.5)]
-    expected = HistoryMatch(3.0, tuple(by[: 1 + with_texts]))
-    assert loaded.description == expected.description
-    histories = [np.array([0, 1]), np.array([1])]
-    np.testing.assert_array_equal(loaded.scores(histories), expected.scores(histories))
 
 
 def test_the_items_that_follow_are_those_of_training(catalog: PreparedDataset) -> None:

@@ -18,10 +18,15 @@ from twofold.retrieval.scoring import Context, score_items
 DOCUMENTS = ["robot robot love", "robot western", "wedding love", "", "western desert"]
 
 
+def lexical_hybrid(weight: float, index: LexicalIndex) -> Hybrid:
+    """A hybrid part of words alone, without training queries."""
+    return Hybrid(weight, index, TrainingQueries.of([], [], index.postings.shape[1]))
+
+
 def _hybrid(sentence: SentenceEncoder | None = None, weight: float = 3.0) -> Hybrid:
     index = LexicalIndex.fit(DOCUMENTS, ["desert wedding"])
     vectors = sentence.encode(DOCUMENTS).astype(np.float16).astype(np.float32) if sentence else None
-    return Hybrid(weight, index, sentence, vectors)
+    return replace(lexical_hybrid(weight, index), sentence=sentence, vectors=vectors)
 
 
 def test_matching_words_are_weighed_as_by_hand() -> None:
@@ -159,7 +164,7 @@ def test_a_folder_keeps_the_training_queries(tmp_path: Path, answers: dict[str, 
 def test_a_model_ranks_and_scores_by_the_sum(retriever: GenerativeRetriever) -> None:
     plain = replace(retriever.model, hybrid=None)
     texts = plain.catalog.texts
-    hybrid = Hybrid(7.0, LexicalIndex.fit(texts, []))
+    hybrid = lexical_hybrid(7.0, LexicalIndex.fit(texts, []))
     model, query = replace(plain, hybrid=hybrid), texts[4]
     items = np.arange(len(texts))
     context = [Context(np.array([1, 2]), query)]
@@ -175,7 +180,7 @@ def test_a_model_ranks_and_scores_by_the_sum(retriever: GenerativeRetriever) -> 
 
 def test_a_history_alone_is_ranked_as_without_a_hybrid_part(retriever: GenerativeRetriever) -> None:
     texts = retriever.model.catalog.texts
-    hybrid = Hybrid(7.0, LexicalIndex.fit(texts, []))
+    hybrid = lexical_hybrid(7.0, LexicalIndex.fit(texts, []))
     names = retriever.model.catalog.item_ids
     requests = [Request("alone", history=(names[3],)), Request("asked", query=texts[0])]
     plain = GenerativeRetriever(replace(retriever.model, hybrid=None)).retrieve(requests[:1], 5)

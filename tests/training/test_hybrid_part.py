@@ -57,7 +57,6 @@ def test_only_training_queries_were_asked() -> None:
     dataset = planted_dataset()
     part = hybrid_part(dataset, None)
     assert part is not None
-    assert part.known is not None
     by_split = {
         split: TrainingQueries.of(queries["text"].to_list(), [NOTHING] * queries.height, 0).keys
         for (split,), queries in dataset.queries.group_by("split")

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from twofold.data.words import RULE, RULES, query_key, words
+from twofold.data.words import query_key, words
 from twofold.encoders.tfidf import Words
 from twofold.encoders.vectors import Vectors
 from twofold.evaluation.measures import Measure, tie_order
@@ -198,17 +198,15 @@ class TrainingQueries(NamedTuple):
             split counts as the same have one key.
         relevant: which items are relevant to each query, (Q, N); a new item counts as relevant if
             one of its neighbours is.
-        rule: the rule of `twofold.data.words` by which two queries count as the same.
     """
 
     keys: Keys
     relevant: sp.csr_array
-    rule: int = RULE
 
     @classmethod
     def of(cls, queries: Sequence[str], relevant: Sequence[Ints], items: int) -> "TrainingQueries":
         """From queries, which may repeat, and the catalog positions of their relevant items."""
-        keys, places = np.unique(_keys(queries, RULE), return_inverse=True)
+        keys, places = np.unique(_keys(queries), return_inverse=True)
         rows = np.repeat(places, [len(positions) for positions in relevant])
         columns = np.concatenate([*relevant, np.zeros(0, np.int64)])
         ones = np.ones(len(rows), np.float32)
@@ -228,7 +226,7 @@ class TrainingQueries(NamedTuple):
     def boosts(self, queries: Sequence[str], trained: int) -> Vectors:
         """The boost of each item that was added after the `trained` ones, (B, N - trained)."""
         boosts = np.zeros((len(queries), self.relevant.shape[1] - trained), np.float32)
-        keys = _keys(queries, self.rule)
+        keys = _keys(queries)
         places = np.searchsorted(self.keys, keys)
         for row, place in enumerate(places):
             if place < len(self.keys) and self.keys[place] == keys[row]:
@@ -238,9 +236,9 @@ class TrainingQueries(NamedTuple):
         return boosts
 
 
-def _keys(queries: Sequence[str], rule: int) -> Keys:
+def _keys(queries: Sequence[str]) -> Keys:
     """A hash of each query, (B,)."""
-    texts = [RULES[rule].key(query).encode() for query in queries]
+    texts = [query_key(query).encode() for query in queries]
     digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, ">u8").astype(np.uint64)
 

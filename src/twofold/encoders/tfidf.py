@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
-from twofold.data.words import RULE, RULES, words
+from twofold.data.words import RULE, words
 from twofold.encoders.vectors import singular_vectors, svd_flip, unit
 from twofold.records import InputError
 
@@ -43,23 +43,21 @@ class Words:
     Args:
         words: the W known words.
         idf: the IDF of each word, (W,): see `fit`.
-        rule: the rule of `twofold.data.words` by which texts are split into words.
+        rule: the rule of `twofold.data.words` by which the texts were split into words.
 
     Raises:
-        InputError: the rule belongs to a later release.
+        InputError: another release, with another rule, made the words.
     """
 
     def __init__(
         self, words: Sequence[str], idf: npt.NDArray[np.float32], rule: int = RULE
     ) -> None:
-        if rule not in RULES:
+        if rule != RULE:
             raise InputError(
-                f"the words were made by rule {rule}, and this release has "
-                f"{', '.join(map(str, RULES))}; use the release that trained the model, or train "
-                f"anew"
+                f"the words were made by rule {rule}, and this release has rule {RULE}; use the "
+                f"release that trained the model, or train anew"
             )
-        self.words, self.idf, self.rule = list(words), idf, rule
-        self._words_of = RULES[rule].words
+        self.words, self.idf = list(words), idf
         self._places = {word: place for place, word in enumerate(self.words)}
 
     @classmethod
@@ -88,7 +86,7 @@ class Words:
 
     def has_known_word(self, text: str) -> bool:
         """Whether at least one word of a text is known."""
-        return any(word in self._places for word in self._words_of(text))
+        return any(word in self._places for word in words(text))
 
     def counts(self, texts: Sequence[str]) -> sp.csr_array:
         """How often each known word is in each text, (len(texts), W), float64."""
@@ -96,8 +94,7 @@ class Words:
         each, often = array("q"), array("d")
         starts = [0]
         for text in texts:
-            known = (self._places[word] for word in self._words_of(text) if word in self._places)
-            counted = Counter(known)
+            counted = Counter(self._places[word] for word in words(text) if word in self._places)
             each.extend(counted)
             often.extend(counted.values())
             starts.append(len(each))
@@ -120,7 +117,7 @@ class Words:
         places, starts = counted.indices, counted.indptr
         weights = (1 + np.log(counted.data)) * self.idf[places]
         rows = np.repeat(np.arange(len(texts)), np.diff(starts))
-        if sentences and self.rule > 1 and len(places):
+        if sentences and len(places):
             share = np.clip((np.diff(starts) - _SHORT) / (_LONG - _SHORT), 0, 1)[rows]
             weights *= (self.idf[places] / self.idf.max()) ** share
         norms = np.sqrt(np.bincount(rows, weights**2, len(texts)))
@@ -171,7 +168,7 @@ class TfidfEncoder:
         return unit(compact @ self._by_word[used]).astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        named = {"rule": self.words.rule, "words": self.words.words}
+        named = {"rule": RULE, "words": self.words.words}
         (folder / _WORDS).write_text(json.dumps(named, ensure_ascii=False), encoding="utf-8")
         axes = np.ascontiguousarray(self._by_word.T)
         save_file({"rarity": self.words.idf, "axes": axes}, folder / _TABLES)

@@ -243,8 +243,8 @@ class _Shape(pydantic.BaseModel):
 
     identifiers: str
     codebook_sizes: list[int]
-    search_codebook_sizes: list[int] = []
-    shared_levels: int = 0
+    search_codebook_sizes: list[int]
+    shared_levels: int
     text_size: int
     pad: int
     max_history: int
@@ -252,7 +252,7 @@ class _Shape(pydantic.BaseModel):
     tasks: tuple[Task, ...]
     seen: Literal["exclude", "keep"]
     precision: Literal["bfloat16", "float32"]
-    reads_time: bool = False
+    reads_time: bool
 
     @classmethod
     def of(cls, model: GenerativeModel) -> "_Shape":

@@ -21,6 +21,7 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from twofold import artifact
+from twofold.data.words import RULE
 from twofold.encoders.item_vectors import SimilarityKind, event_counts, query_factors, rocchio
 from twofold.encoders.lexical import LexicalIndex, TrainingQueries, chosen_index
 from twofold.encoders.text_encoder import sentence_encoder_of
@@ -94,18 +95,18 @@ class Hybrid:
     Attributes:
         weight: the factor of the sum of both matches in the score of an item's code.
         lexical: the index of the words in the items' documents.
+        known: the queries of training.
         sentence: the model's sentence encoder; None without one.
         vectors: the items' unit vectors by the sentence encoder, (N, E).
-        known: the queries of training; None in folders of an earlier release.
         num_trained_items: the number of items, from the first on, that were in the training; None
             for all.
     """
 
     weight: float
     lexical: LexicalIndex
+    known: TrainingQueries
     sentence: TextEncoder | None = None
     vectors: Vectors | None = None
-    known: TrainingQueries | None = None
     num_trained_items: int | None = None
 
     @property
@@ -128,7 +129,7 @@ class Hybrid:
         if self.sentence is not None and self.vectors is not None:
             scores += self.sentence.encode(queries) @ self.vectors.T
         trained = self.num_trained_items
-        if trained is not None and self.known is not None:
+        if trained is not None:
             scores[:, trained:] += self.known.boosts(queries, trained)
         scores *= self.weight
         return scores
@@ -153,7 +154,7 @@ class Hybrid:
             self,
             lexical=self.lexical.with_items(texts, shares),
             vectors=vectors,
-            known=None if self.known is None else self.known.with_items(shares),
+            known=self.known.with_items(shares),
             num_trained_items=self.num_trained_items or items,
         )
 
@@ -164,7 +165,7 @@ class Hybrid:
             "weight": self.weight,
             "items": lexical.postings.shape[1],
             "trained": self.num_trained_items,
-            "rule": lexical.words.rule,
+            "rule": RULE,
             "words": lexical.words.words,
             "documents": lexical.field,
             "weighting": lexical.weighting,
@@ -176,11 +177,10 @@ class Hybrid:
             "data": lexical.postings.data,
             "items": lexical.postings.indices,
             "starts": lexical.postings.indptr,
+            "known": self.known.keys,
+            "answers": self.known.relevant.indices,
+            "answers-starts": self.known.relevant.indptr,
         }
-        if self.known is not None:
-            tables["known"] = self.known.keys
-            tables["answers"] = self.known.relevant.indices
-            tables["answers-starts"] = self.known.relevant.indptr
         if self.vectors is not None:
             # Half precision moves a cosine by less than 1e-3, and halves the file.
             tables["vectors"] = self.vectors.astype(np.float16)
@@ -202,7 +202,7 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     if index is None:
         return None
     known = TrainingQueries.of(queries, [example.targets for example in examples], len(texts))
-    lexical = Hybrid(_INITIAL_WEIGHT, index, known=known)
+    lexical = Hybrid(_INITIAL_WEIGHT, index, known)
     sentence = sentence_encoder_of(encoder)
     if sentence is None:
         return lexical
@@ -421,8 +421,6 @@ def load_history_match(folder: Path) -> HistoryMatch | None:
     if not (folder / _HISTORY_NAMES).is_file():
         return None
     names, arrays = artifact.read_json(folder / _HISTORY_NAMES), load_file(folder / _HISTORY_TABLE)
-    if "by" not in names:
-        names, arrays = _of_earlier_commits(names, arrays)
     by = (
         SimilarItems(one["kind"], one["decay"], _table_of(prefix, arrays), one["share"])
         for prefix, one in zip(_PREFIXES, names["by"], strict=False)
@@ -430,25 +428,11 @@ def load_history_match(folder: Path) -> HistoryMatch | None:
     return HistoryMatch(names["weight"], tuple(by), names["repeats"], arrays.get("popularity"))
 
 
-def _of_earlier_commits(
-    names: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The content of a folder in today's form; its second similarity was that of texts."""
-    decay = names["decay"]
-    by = [{"kind": names["kind"], "decay": decay, "share": 1.0}]
-    if "text-data" in arrays:
-        by.append({"kind": "texts", "decay": decay, "share": names["text_share"]})
-    renamed = {name.replace("text-", "second-"): array for name, array in arrays.items()}
-    return {"weight": names["weight"], "by": by, "repeats": 0.0}, renamed
-
-
-def _known(tables: Mapping[str, np.ndarray], items: int, rule: int) -> TrainingQueries | None:
-    if "known" not in tables:
-        return None
+def _known(tables: Mapping[str, np.ndarray], items: int) -> TrainingQueries:
     items_of = tables["answers"]
     parts = np.ones(len(items_of), np.float32), items_of, tables["answers-starts"]
     relevant = sp.csr_array(parts, (len(tables["known"]), items))
-    return TrainingQueries(tables["known"], relevant, rule)
+    return TrainingQueries(tables["known"], relevant)
 
 
 def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
@@ -462,20 +446,19 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
         return None
     names, tables = artifact.read_json(folder / _NAMES), load_file(folder / _TABLES)
     shape = len(names["words"]), names["items"]
-    rule = names.get("rule", 1)  # folders of an earlier release name none
     vectors = tables["vectors"].astype(np.float32) if "vectors" in tables else None
     lexical = LexicalIndex(
-        words=Words(names["words"], tables["rarity"], rule),
+        words=Words(names["words"], tables["rarity"], names["rule"]),
         postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
-        field=names.get("documents", "text and queries"),
-        weighting=names.get("weighting", "tfidf"),
-        mean_length=names.get("mean_length", 0.0),
+        field=names["documents"],
+        weighting=names["weighting"],
+        mean_length=names["mean_length"],
     )
     return Hybrid(
         weight=names["weight"],
         lexical=lexical,
+        known=_known(tables, names["items"]),
         sentence=None if vectors is None else sentence,
         vectors=vectors,
-        known=_known(tables, names["items"], rule),
-        num_trained_items=names.get("trained"),
+        num_trained_items=names["trained"],
     )

@@ -184,10 +184,9 @@ class StoredTables:
         return pl.scan_parquet(self.folder / f"{name}.parquet", glob=False)
 
     @cached_property
-    def columns(self) -> Columns | None:
-        """The arrays, mapped into memory; None in a folder of an earlier version."""
-        folder = self.folder / _COLUMNS
-        return _load_columns(folder) if folder.is_dir() else None
+    def columns(self) -> Columns:
+        """The arrays, mapped into memory."""
+        return _load_columns(self.folder / _COLUMNS)
 
     def digest(self, protocol: SplitProtocol) -> str | None:
         """The digest in the data report; None if the protocol has changed since."""

@@ -161,8 +161,6 @@ class _Trials:
         self._identity = {**run.identity, "recipes": [dict(recipe) for recipe in recipes]}
         self._first, self._finished = 0, {}
         if kept := run.processes.on_rank_zero(self._kept):
-            # A tuning of an earlier release continues with the recipes of that release.
-            self._recipes = self._identity["recipes"] = kept["identity"]["recipes"]
             self._first = kept["first_rung"]
             trials = [Trial(**trial) for trial in kept["trials"]]
             self._finished = {(trial.recipe, trial.rung): trial for trial in trials}
@@ -173,10 +171,7 @@ class _Trials:
             return {}
         keys, remedy = ("identity", "first_rung", "trials"), "remove it to try the recipes again"
         kept = artifact.read_object(self._file, *keys, remedy=remedy)
-        before = kept["identity"]
-        if len(before["recipes"]) == len(self._recipes):
-            before = {**before, "recipes": self._identity["recipes"]}
-        require_same(before, self._identity, self._file.parent)
+        require_same(kept["identity"], self._identity, self._file.parent)
         return kept
 
     def value_of(self, recipe: int, times: int) -> float:
