@@ -115,7 +115,8 @@ def test_a_folder_of_another_tuning_is_refused(
     other = quick_config.model_copy(update={"batch_tokens": 256})
     with pytest.raises(InputError, match="was started with batch_tokens=512, not 256"):
         _choose(catalog, tmp_path, other, [{}, {"dropout": 0.3}])
-    for recipes in ([{}], [{}, {"dropout": 0.5}]):
+    others: list[list[Recipe]] = [[{}], [{}, {"dropout": 0.5}]]
+    for recipes in others:
         with pytest.raises(InputError, match="was started with recipes="):
             _choose(catalog, tmp_path, quick_config, recipes)
 
