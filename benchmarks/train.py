@@ -45,29 +45,10 @@ SETTINGS = {
     "max_steps": 12_000,
     "item_init": "text",
 }
-FORMER = {
-    "max_batch_size": ("batch_requests", {}),
-    "long_histories": ("windows", {"windows": "all"}),
-    "max_steps": ("updates", {}),
-    "item_init": ("rows", {}),
-}
-"""What earlier versions called settings and their values."""
 
 
 class Stopped(Exception):  # noqa: N818
     """Raised in the place of the training loop, once its job is known."""
-
-
-def settings_of(known: Any, values: dict[str, Any]) -> list[str]:
-    """The settings as this version calls them."""
-    written = []
-    for name, value in values.items():
-        if name in known:
-            written.append(f"{name}={value}")
-        elif name in FORMER and FORMER[name][0] in known:
-            former, values_then = FORMER[name]
-            written.append(f"{former}={values_then.get(value, value)}")
-    return written
 
 
 def job_of(
@@ -83,13 +64,9 @@ def job_of(
     """
     config = importlib.import_module("twofold.training.config")
     training = importlib.import_module("twofold.training.train")
-    try:
-        load = importlib.import_module("twofold.tasks.storage").load_dataset
-    except ModuleNotFoundError:
-        load = importlib.import_module("twofold.tasks.prepare").load_dataset
-    values = {**SETTINGS, "precision": precision}
-    written = [*settings_of(config.TrainingConfig.model_fields, values), *more]
-    resolved = config.resolve_config("standard", None, tuple(written))
+    load = importlib.import_module("twofold.tasks.storage").load_dataset
+    written = [f"{name}={value}" for name, value in {**SETTINGS, "precision": precision}.items()]
+    resolved = config.resolve_config("standard", None, (*written, *more))
     found: list[Any] = []
 
     def keep(*arguments: Any) -> None:
@@ -110,14 +87,12 @@ def stepper(
 ) -> tuple[Callable[[int], None], Any]:
     """A function that takes steps, and the progress that it changes; arguments as of `job_of`."""
     loop, backbone, vocabulary, job = job_of(folder, arm, precision, more)
-    optimizer_of = getattr(loop, "optimizer_of", None) or loop._optimizer
-    optimizer, progress = optimizer_of(backbone, job.config), loop.Progress()
-    step = getattr(loop, "_step", None) or loop._update
+    optimizer, progress = loop.optimizer_of(backbone, job.config), loop.Progress()
 
     def take(steps: int) -> None:
         with loop._deterministic(torch.device("cpu")):
             for _ in range(steps):
-                step(backbone, vocabulary, job, optimizer, progress)
+                loop._step(backbone, vocabulary, job, optimizer, progress)
 
     return take, progress
 

@@ -37,17 +37,16 @@ def tables_of(result: StudyResult) -> list[Table]:
 
 def _verdicts(result: StudyResult) -> Iterator[dict[str, Cell]]:
     """A row for each question, condition and task."""
-    for answer in result.answers:
+    for answer in result.questions:
         for task, verdict in answer.verdicts.items():
-            measure = verdict.measure or result.stamp.primary
             names = ("joint", task, control_name(task))
             arms = [result.arms[f"{name}{answer.suffix}"][task] for name in names]
-            means = [arm[measure].mean for arm in arms]
+            means = [arm[verdict.measure].mean for arm in arms]
             yield {
                 "question": answer.question,
                 "models": condition(answer),
                 "task": task,
-                "measure": measure,
+                "measure": verdict.measure,
                 "joint": means[0],
                 "plain": means[1],
                 "step-matched": means[2],

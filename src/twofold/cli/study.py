@@ -136,7 +136,7 @@ def _print_result(folder: "StudyFolder", json: bool) -> None:
         return
     result = load_result(folder.path)
     print(what_to_do(result))
-    for answer in result.answers:
+    for answer in result.questions:
         for task, verdict in answer.verdicts.items():
             print(f"{task}, {condition(answer)}: {verdict_sentence(task, verdict)}")
     print(f"report: {folder.report}")

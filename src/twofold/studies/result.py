@@ -30,26 +30,26 @@ class StudyStamp(Value):
 
     data: Annotated[str, pydantic.Field(pattern="^[0-9a-f]{64}$")]
     """SHA-256 of the dataset."""
-    device: str = "cpu"
+    device: str
     seeds: pydantic.PositiveInt
     """The number of seeds: each arm is trained once with each seed."""
-    max_seeds: pydantic.PositiveInt | None = None
+    max_seeds: pydantic.PositiveInt | None
     """The largest number of seeds of a study with interim looks, which ends as soon as every
     verdict is final; None if the number of seeds was fixed."""
-    looks_end: pydantic.PositiveInt | None = None
+    looks_end: pydantic.PositiveInt | None
     """The number of seeds at which the error of all looks is spent; None if one look may spend all
     of it."""
-    folds: str = "none"
+    folds: str
     """The option `folds` of the study: `auto`, `all` or `none`."""
-    folded: Sequence[Task] = ()
+    folded: Sequence[Task]
     """The tasks for which each seed holds out another part of the data, so that the training data
     differ between seeds."""
-    folded_users: Probability | None = None
+    folded_users: Probability | None
     """The share of the tested users whose test event differs between folds; the other users have
     under ten events."""
-    why_fixed: Mapping[str, str] = pydantic.Field(default_factory=dict)
+    why_fixed: Mapping[str, str]
     """By task, why all seeds have the same test requests; tasks with folds are not included."""
-    looks: Sequence[int] = ()
+    looks: Sequence[int]
     """The number of seeds at each interim look; each look spends a part of the error."""
     budget: str
     """The preset of the training settings."""
@@ -57,19 +57,19 @@ class StudyStamp(Value):
     """The smallest effect of interest, as a share of the plain arm's mean."""
     interventions: list[str]
     """Kinds of interventions: `2x2`, `caps`."""
-    semantic_ids: bool = False
+    semantic_ids: bool
     """Whether arms with semantic IDs were trained."""
-    baselines: bool = False
+    baselines: bool
     """Whether all baselines were tuned; otherwise popularity and BM25 ran untuned."""
-    question: str = "transfer"
+    question: str
     """The option `question` of the study: `transfer`, `replace` or `both`."""
-    text: str = "with"
+    text: str
     """Which models were trained: `with` item text, `without`, or `both`."""
-    margin: pydantic.NonNegativeFloat | None = None
+    margin: pydantic.NonNegativeFloat | None
     """The non-inferiority margin of *replace*, as a share of the plain arm's mean."""
-    measure: str | None = None
+    measure: str | None
     """The option `measure` of the study: the primary measure; None for the default."""
-    tune: pydantic.NonNegativeInt = 0
+    tune: pydantic.NonNegativeInt
     """The number of recipes that were tried for each arm; 0 for the fixed recipe."""
     threads: pydantic.PositiveInt
     """CPU threads of each training."""
@@ -79,7 +79,7 @@ class StudyStamp(Value):
     """The files, name or simulator that the dataset was read from."""
     split: str
     """How interactions were split: `last` or `temporal`."""
-    cutoff: float | None = None
+    cutoff: float | None
     """The time of a temporal split."""
     seen: str
     """Whether items of the history are excluded in recommendation: `exclude` or `keep`."""
@@ -131,7 +131,7 @@ class Answer(Value):
     """`with` if the models read the items' texts, `without` if they learn from behaviour alone."""
     suffix: str
     """The suffix of the judged arms in `arms`, such as `-from-behaviour`; empty for none."""
-    source_weights: dict[str, float] = pydantic.Field(default_factory=dict)
+    source_weights: dict[str, float]
     """The weight of each task in joint's loss."""
     verdicts: dict[Task, TaskVerdict]
     """By task; the p-values are corrected over the tasks of one question."""
@@ -152,19 +152,12 @@ class StudyResult(Value):
     """Baseline -> task -> measure."""
     verdicts: dict[Task, TaskVerdict]
     """The verdicts on the first question, by task."""
-    questions: Sequence[Answer] = ()
-    """The verdicts on every question of the study, the main question first; empty in older studies,
-    which had only *transfer*, for the models as they would be deployed."""
+    questions: Sequence[Answer]
+    """The verdicts on every question of the study, the main question first."""
 
     def of(self, analysis: str) -> Any:
         """The result of an analysis by its name; None if the study did not compute it."""
         return getattr(self, analysis)
-
-    @property
-    def answers(self) -> Sequence[Answer]:
-        """Every question with its verdicts; an older study has only one."""
-        only = Answer(question="transfer", text="with", suffix="", verdicts=self.verdicts)
-        return self.questions or (only,)
 
     @property
     def tasks(self) -> list[Task]:
@@ -183,7 +176,7 @@ class StudyResult(Value):
 
 
 def result_type() -> type[StudyResult]:
-    """`StudyResult` with a field for each analysis; None if an older study lacks it."""
+    """`StudyResult` with a field for each analysis; None if the study did not compute it."""
     fields: dict[str, Any] = {
         analysis.name: (analysis.result, pydantic.Field(None, description=analysis.about))
         for analysis in analyses.ANALYSES

@@ -74,10 +74,10 @@ class Difference(Value):
 class CorrectedDifference(Difference):
     """A difference in a table of exploratory tests."""
 
-    p: Probability | None = None
-    """The two-sided p-value; None in older studies."""
-    p_adjusted: Probability | None = None
-    """The p-value after the Benjamini-Hochberg correction over its table; None in older studies."""
+    p: Probability
+    """The two-sided p-value."""
+    p_adjusted: Probability
+    """The p-value after the Benjamini-Hochberg correction over its table."""
 
     @classmethod
     def table(cls, estimates: Sequence[Estimate]) -> list["CorrectedDifference"]:
@@ -96,7 +96,7 @@ class CorrectedDifference(Difference):
     @property
     def stands_out(self) -> bool:
         """Whether the difference is significant at a false discovery rate of .05 over its table."""
-        return self.p_adjusted is not None and self.p_adjusted <= DISCOVERY_RATE
+        return self.p_adjusted <= DISCOVERY_RATE
 
 
 class SeedMean(Value):

@@ -95,7 +95,7 @@ class TaskVerdict(Value):
     """Whether there are fewer than three seeds, so that the seed variance is poorly estimated."""
     reason: Annotated[str, pydantic.Field(min_length=1)]
     obstacle: Obstacle | None = None
-    """What prevents a verdict, if it is `not enough data`; None in older studies."""
+    """What prevents a verdict, if it is `not enough data`."""
     sesoi: pydantic.NonNegativeFloat
     """The smallest effect of interest, in the unit of the measure."""
     p_adjusted: Probability
@@ -107,12 +107,12 @@ class TaskVerdict(Value):
     """The test requests or seeds that would decide, if the verdict is `not enough data`."""
     of_each_seed: bool = False
     """Whether `needed` counts the test requests of each seed."""
-    question: Question = "transfer"
+    question: Question
     """`transfer`: does the other task help? `replace`: can one model replace two?"""
     effect: Effect | None = None
     """The effect at the ranks that the verdict `only deeper` or `only at the top` names."""
-    measure: str | None = None
-    """The primary measure; None in older studies, which used Recall@30."""
+    measure: str
+    """The primary measure."""
     sesoi_of_misses: pydantic.NonNegativeFloat | None = None
     """The smallest effect of interest, as a share of 1 minus the plain arm's mean."""
     p_same: Probability | None = None

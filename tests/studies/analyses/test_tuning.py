@@ -49,7 +49,7 @@ def test_the_frontier_shows_what_each_weight_reaches_in_both_tasks(result: Study
 def test_without_other_weights_there_is_none(result: StudyResult, second: dict[str, Any]) -> None:
     tuning = tuned(second)
     assert tuning.frontiers == {}
-    assert plots.svg(lambda: frontier(tuning, result)), "an older study has none to draw"
+    assert plots.svg(lambda: frontier(tuning, result)), "an empty figure"
 
 
 def test_a_study_measures_both_tasks_in_every_trial_of_joint(result: StudyResult) -> None:

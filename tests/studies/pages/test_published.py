@@ -8,8 +8,8 @@ from twofold.studies.result import StudyResult
 def test_each_verdict_stands_with_the_difference_that_it_rests_on(result: StudyResult) -> None:
     verdicts, _ = tables_of(result)
     told = {(row["question"], row["models"], row["task"]): row for row in verdicts.rows}
-    assert len(told) == sum(len(answer.verdicts) for answer in result.answers)
-    for answer in result.answers:
+    assert len(told) == sum(len(answer.verdicts) for answer in result.questions)
+    for answer in result.questions:
         for task, verdict in answer.verdicts.items():
             models = {"without": "from behaviour", "with": "with item text"}[answer.text]
             row = told[

@@ -75,6 +75,8 @@ def test_verdicts_in_words(verdict: Verdict, words: str, provisional: bool) -> N
         p_adjusted=0.5,
         contrasts={},
         needed=None,
+        question="transfer",
+        measure="Recall@30",
     )
     sentence = verdict_sentence("search", given)
     assert words.lower() in sentence.lower()

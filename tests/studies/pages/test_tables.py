@@ -93,19 +93,6 @@ def test_studies_of_different_protocols_are_refused(
     assert words in str(caught.value)
 
 
-def test_a_study_before_folds_is_compared_with_one_without_any(
-    study_folder: Path, tmp_path: Path
-) -> None:
-    older = _changed(study_folder, tmp_path / "older")
-    content = json.loads((older / "study.json").read_text())
-    content["stamp"].pop("folded")
-    newer = _changed(study_folder, tmp_path / "newer", folded=[])
-    (older / artifact.MANIFEST).unlink()
-    artifact.write_json(older / "study.json", content)
-    artifact.seal(older, KIND, {})
-    assert compare(older, newer)
-
-
 def test_with_folds_a_user_is_another_request_in_every_seed() -> None:
     """And both are of one user, so that they vary together."""
     rows = [

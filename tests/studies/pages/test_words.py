@@ -29,10 +29,11 @@ def answer(question: Question, search: Verdict, recommendation: Verdict) -> Answ
             contrasts={},
             needed=None,
             question=question,
+            measure="Recall@30",
         )
 
     verdicts: dict[Task, TaskVerdict] = {"search": of(search), "recommendation": of(recommendation)}
-    return Answer(question=question, text="with", suffix="", verdicts=verdicts)
+    return Answer(question=question, text="with", suffix="", source_weights={}, verdicts=verdicts)
 
 
 @pytest.mark.parametrize(

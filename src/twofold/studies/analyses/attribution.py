@@ -66,7 +66,7 @@ class TaskAttribution(Parts):
     still_improving: Sequence[CellName]
     """Cells with an arm whose training a cap ended while its validation rose."""
     shuffling: Shuffling
-    effective_targets: float | None = None
+    effective_targets: float
     """The effective sample size of flattened, (sum of weights)^2 / sum of squared weights, as a
     share of its targets; the smallest over the seeds."""
 
@@ -77,8 +77,7 @@ class TaskAttribution(Parts):
             task: the helped task.
             by_models: whether there are too few seeds to estimate the seed variance.
         """
-        over_plain = self.gain_over_plain
-        if self.finding == "no gain" and over_plain and not over_plain.excludes_zero:
+        if self.finding == "no gain" and not self.gain_over_plain.excludes_zero:
             what = f"the effect of joint training on {task}"
         else:
             change = "gain" if self.gain.difference > 0 else "loss"
@@ -119,14 +118,7 @@ def _of_task(evidence: Evidence, task: Task) -> TaskAttribution:
             kl_before_after=max(change["kl_before_after"] for change in changes["shuffled"]),
             targets_renamed=max(change["targets_renamed"] for change in changes["shuffled"]),
         ),
-        effective_targets=min(
-            (
-                change["effective_targets"]
-                for change in changes["flattened"]
-                if "effective_targets" in change
-            ),
-            default=None,
-        ),
+        effective_targets=min(change["effective_targets"] for change in changes["flattened"]),
     )
 
 
@@ -135,9 +127,7 @@ def figure(result: Attribution, study: "StudyResult") -> "Figure":
     95 % intervals."""
     shown = ("interaction", "content", "popularity", "gain")
     steps = ("pairs", "popularity_alone", "training", "gain_over_plain")
-    available = next(iter(result.values())).quantities  # an older study lacks some
-    names = [QUANTITIES[part].name for part in (*shown, *steps)]
-    drawn = [name for name in names if name in available]
+    drawn = [QUANTITIES[part].name for part in (*shown, *steps)]
     figure, axes = plots.panels(len(result), 1, 0.35 * len(drawn) * len(result) + 0.8)
     for axis, (task, parts) in zip(axes, result.items(), strict=True):
         axis.axvline(0, color=plots.INK, lw=1)
@@ -175,13 +165,11 @@ and keeps the pairs;</li>
 </ul>
 <p>The gain of joint over noise is divided between popularity and content by their Shapley
 values.</p>
-{% if (result.values() | first).pairs %}
 <p>Noise teaches wrong pairs, which is not the same as no pairs. So the difference of joint from
 the plain arm is also divided without noise, into three parts that sum to it: longer training
 (control − plain), popularity alone (absent − control, where <em>absent</em> has the added task's
 targets in random contexts), and pairs (joint − absent). <em>Random weights</em> measures the
 effect of weighting alone: it has the weights of flattened, but on random targets.</p>
-{% endif %}
 <figure>
 {{ figures.attribution | safe }}
 <figcaption>{% for task, parts in result.items() %}{{ task | capitalize }}:
@@ -203,16 +191,16 @@ Bars: 95 % intervals{{ " for these trained models" if study.by_models }}.</figca
 {% endfor %}
 </tbody>
 <caption>{% for task, parts in result.items() %}{{ task | capitalize }}:
-{% if parts.shares and parts.shares.popularity_interval %}popularity
+{% if parts.shares %}popularity
 {{ parts.shares.popularity | percent }} ({{ parts.shares.popularity_interval[0] | percent }} to
 {{ parts.shares.popularity_interval[1] | percent }}), content {{ parts.shares.content | percent }}
 ({{ parts.shares.content_interval[0] | percent }} to
 {{ parts.shares.content_interval[1] | percent }}) of joint − noise{% else %}no shares, since their
 intervals are too wide{% endif %}; shuffling {{ parts.added }} permutes
 {{ parts.shuffling.targets_renamed | percent }} of its targets and changes its popularity
-distribution by {{ parts.shuffling.kl_before_after | number }} nats{% if parts.effective_targets %};
+distribution by {{ parts.shuffling.kl_before_after | number }} nats;
 the weights of flattened leave an effective sample size of
-{{ parts.effective_targets | percent }} of the targets{% endif %}. {% endfor %}Inputs keep their
+{{ parts.effective_targets | percent }} of the targets. {% endfor %}Inputs keep their
 popularity in every arm. Exploratory.</caption>
 </table>
 </div>

@@ -32,9 +32,8 @@ class DataReport(Value):
     repeat_share: float
     seen: str
     left_out: list[str]
-    forecast: Expectation | None = None
-    """The forecast before training; null in older studies, and if the data are too large or too
-    small for a forecast."""
+    forecast: Expectation | None
+    """The forecast before training; null if the data are too large or too small for a forecast."""
 
 
 def data(evidence: Evidence) -> DataReport:

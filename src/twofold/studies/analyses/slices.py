@@ -44,9 +44,8 @@ class Slice(Value):
     """Joint minus the plain arm."""
     minus_control: CorrectedDifference
     """Joint minus the step-matched control."""
-    pooled_minus_plain: Difference | None = None
-    """`minus_plain` after partial pooling: shrunk towards the other slices of the same slicing.
-    Null in older studies."""
+    pooled_minus_plain: Difference
+    """`minus_plain` after partial pooling: shrunk towards the other slices of the same slicing."""
 
     @property
     def name(self) -> str:
@@ -169,7 +168,7 @@ def tables(result: Mapping[Task, Sequence[Slice]], study: "StudyResult") -> Iter
                     Cell(part.plain),
                     Cell(part.joint),
                     Cell.difference(part.minus_plain),
-                    Cell.difference(part.pooled_minus_plain or part.minus_plain),
+                    Cell.difference(part.pooled_minus_plain),
                     Cell.difference(part.minus_control),
                 ],
             )
@@ -208,7 +207,7 @@ the other slices of the same kind by a hierarchical model.</p>
 <tr><td>{{ part.name }}</td><td>{{ part.requests | count }}</td>
 <td>{{ part.plain | number }}</td>
 <td>{{ part.minus_plain | effect }}</td>
-<td>{{ (part.pooled_minus_plain or part.minus_plain) | effect }}</td>
+<td>{{ part.pooled_minus_plain | effect }}</td>
 <td>{{ part.minus_control | effect }}</td></tr>
 {% endfor %}
 {% endfor %}

@@ -19,10 +19,10 @@ class TrainedModel(Value):
 
     budget: int | None
     """The limit of its steps; null if only early stopping ended it."""
-    ended_by: str = ""
+    ended_by: str
     """What ended the training: `patience`, the name of a cap's setting, or `steps`, the number of
-    steps that follows from joint's; empty in older studies."""
-    validation_share: float = 0.0
+    steps that follows from joint's."""
+    validation_share: float
     """The share of validation in the arithmetic operations of the training."""
     updates: int
     """The number of steps."""

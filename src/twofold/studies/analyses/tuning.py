@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-import pydantic
-
 from twofold.records import TASKS
 from twofold.studies import plots
 from twofold.studies.analyses.analysis import Analysis, Evidence
@@ -30,8 +28,8 @@ class RecipeTrial(Value):
     """The number of steps at the end of the rung."""
     value: float
     """Its best validation score; -1 if it diverged."""
-    tasks: dict[str, float] = pydantic.Field(default_factory=dict)
-    """The validation score of each task there; empty in older studies."""
+    tasks: dict[str, float]
+    """The validation score of each task there."""
 
     @property
     def weights(self) -> str:

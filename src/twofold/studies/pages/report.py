@@ -39,7 +39,7 @@ def write_report(result: StudyResult, path: Path) -> None:
         page.render(
             study=result,
             tasks=result.tasks,
-            answers=result.answers,
+            answers=result.questions,
             what_to_do=what_to_do(result),
             headline=headline,
             sentence=verdict_sentence,
@@ -141,8 +141,8 @@ def verdict_figure(result: StudyResult) -> "Figure":
     """Joint minus plain and minus control in the primary measure, with the SESOI; one row
     for each question."""
     tasks, colour = result.tasks, plots.COLOURS["joint"]
-    asked = [(answer, task) for answer in result.answers for task in tasks]
-    rows = len(result.answers)
+    asked = [(answer, task) for answer in result.questions for task in tasks]
+    rows = len(result.questions)
     figure, axes = plots.panels(rows, len(tasks), 1.4 * rows + 0.4)
     for axis, (answer, task) in zip(axes, asked, strict=True):
         verdict = answer.verdicts[task]

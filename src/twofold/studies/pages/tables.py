@@ -66,16 +66,11 @@ def compare(first: Path, second: Path) -> list[Table]:
     """
     one, two = load_result(first), load_result(second)
     pairs = {key: (getattr(one.stamp, key), getattr(two.stamp, key)) for key in PROTOCOL}
-    differing = {key: (a, b) for key, (a, b) in pairs.items() if _value(a) != _value(b)}
+    differing = {key: (a, b) for key, (a, b) in pairs.items() if a != b}
     if differing:
         named = "; ".join(f"{key} is {a!r} and {b!r}" for key, (a, b) in differing.items())
         raise InputError(f"{first} and {second} cannot be compared: {named}")
     return [_circumstances(one, two, first, second), *_both(one, two, first, second)]
-
-
-def _value(of_key: object) -> object:
-    """A value of a stamp; lists become tuples, as in the defaults of older studies."""
-    return tuple(of_key) if isinstance(of_key, list) else of_key
 
 
 def _verdicts(result: StudyResult) -> Table:
@@ -89,10 +84,10 @@ def _verdicts(result: StudyResult) -> Table:
 
 
 def _by_question(result: StudyResult) -> dict[str, TaskVerdict]:
-    """Every verdict by its task and its question, which an older study does not name."""
+    """Every verdict by its task and its question."""
     return {
-        f"{task}, {condition(answer)}" if result.questions else task: verdict
-        for answer in result.answers
+        f"{task}, {condition(answer)}": verdict
+        for answer in result.questions
         for task, verdict in answer.verdicts.items()
     }
 

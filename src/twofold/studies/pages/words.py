@@ -35,12 +35,12 @@ def what_to_do(result: StudyResult) -> str:
     Only *replace* says which models to serve: *transfer* does not evaluate models as they would be
     deployed, but joint at the best checkpoint of each task.
     """
-    transfer = [answer for answer in result.answers if answer.question == "transfer"]
+    transfer = [answer for answer in result.questions if answer.question == "transfer"]
     sentences = [
-        _models_to_serve(answer) for answer in result.answers if answer.question == "replace"
+        _models_to_serve(answer) for answer in result.questions if answer.question == "replace"
     ]
     sentences += _effects(transfer)
-    if len(transfer) == len(result.answers):
+    if len(transfer) == len(result.questions):
         sentences.append("To learn which models to serve, run the study with --question replace.")
     return " ".join(sentences)
 

@@ -88,22 +88,22 @@ class Shares(Value):
 
     popularity: float
     content: float
-    popularity_interval: Interval | None = None
-    """The 95 % interval by Fieller's method; None in older studies."""
-    content_interval: Interval | None = None
+    popularity_interval: Interval
+    """The 95 % interval by Fieller's method."""
+    content_interval: Interval
 
 
 class Parts(Value):
     """The parts of one task's gain, and the finding."""
 
     means: dict[CellName, float]
-    gain_over_plain: Difference | None = None
-    """Joint minus the plain arm. Older studies lack this and other fields, which are then null."""
-    training: Difference | None = None
+    gain_over_plain: Difference
+    """Joint minus the plain arm."""
+    training: Difference
     """The step-matched control minus the plain arm."""
-    popularity_alone: Difference | None = None
+    popularity_alone: Difference
     """Joint with the added task's targets in random contexts (absent), minus the control."""
-    pairs: Difference | None = None
+    pairs: Difference
     """Joint minus joint with the added task's targets in random contexts (absent)."""
     gain: Difference
     """Joint with real data minus joint with noise."""
@@ -111,13 +111,13 @@ class Parts(Value):
     content: Difference
     popularity_minus_content: Difference
     interaction: Difference
-    shuffled_minus_noise: Difference | None = None
+    shuffled_minus_noise: Difference
     """The effect of popularity without content."""
-    flattened_minus_noise: Difference | None = None
+    flattened_minus_noise: Difference
     """The effect of content without popularity."""
-    wrong_pairs: Difference | None = None
+    wrong_pairs: Difference
     """Shuffled minus absent: the effect of wrong pairs."""
-    weights_alone: Difference | None = None
+    weights_alone: Difference
     """Joint with the weights of flattened on random targets, minus joint."""
     noise_minus_plain: Difference
     shares: Shares | None
@@ -127,8 +127,7 @@ class Parts(Value):
     @property
     def quantities(self) -> dict[str, Difference]:
         """Each difference by its name in the report."""
-        parts = {quantity.name: getattr(self, part) for part, quantity in QUANTITIES.items()}
-        return {name: value for name, value in parts.items() if value is not None}
+        return {quantity.name: getattr(self, part) for part, quantity in QUANTITIES.items()}
 
 
 def decompose(cells: Mapping[CellName, Floats], clusters: Ints) -> Parts:
