@@ -1,11 +1,11 @@
 """Hybrid retrieval: matches with every item, which are added to the scores of the deep model.
 
-A generative model with a small hidden size cannot memorise all names, which matching words find, or
-all pairs of items, which can be counted. The hybrid parts are linear, as in wide and deep learning
-(Cheng et al., 2016). The part of search is an index over the catalog: postings of words, and the
-items' sentence vectors. The part of recommendation is one or two tables of items that follow one
-another, that have the same users, or whose texts are similar; where items repeat, how often the
-history has the item itself; and how popular each item is.
+A generative model with a small hidden size memorises neither all names, which a lexical match
+retrieves, nor all pairs of items, which can be counted. The hybrid parts are linear, as in wide and
+deep learning (Cheng et al., 2016). The part of search is an index over the catalog: postings of
+words, and the items' sentence vectors. The part of recommendation is one or two tables of items
+that follow one another, that have the same users, or whose texts are similar; where items repeat,
+how often the history has the item itself; and how popular each item is.
 
 Shapes: B requests, N items, M new items, K neighbours of a new item, W words,
 E width of a sentence's vector.
@@ -215,6 +215,42 @@ def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid
     return replace(lexical, sentence=sentence, vectors=vectors)
 
 
+def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
+    """Read what `Hybrid.save` wrote; None if a model has no hybrid part.
+
+    Args:
+        folder: the model folder.
+        sentence: the sentence encoder that the folder names.
+    """
+    if not (folder / _NAMES).is_file():
+        return None
+    names, tables = artifact.read_json(folder / _NAMES), load_file(folder / _TABLES)
+    shape = len(names["words"]), names["items"]
+    vectors = tables["vectors"].astype(np.float32) if "vectors" in tables else None
+    lexical = LexicalIndex(
+        words=Words(names["words"], tables["rarity"], names["rule"]),
+        postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
+        field=names["documents"],
+        weighting=names["weighting"],
+        mean_length=names["mean_length"],
+    )
+    return Hybrid(
+        weight=names["weight"],
+        lexical=lexical,
+        known=_known(tables, names["items"]),
+        sentence=None if vectors is None else sentence,
+        vectors=vectors,
+        num_trained_items=names["trained"],
+    )
+
+
+def _known(tables: Mapping[str, np.ndarray], items: int) -> TrainingQueries:
+    items_of = tables["answers"]
+    parts = np.ones(len(items_of), np.float32), items_of, tables["answers-starts"]
+    relevant = sp.csr_array(parts, (len(tables["known"]), items))
+    return TrainingQueries(tables["known"], relevant)
+
+
 @dataclass(frozen=True, eq=False)
 class SimilarItems:
     """The items that are similar to those of a history, by one kind of similarity.
@@ -405,13 +441,6 @@ def _table_of(prefix: str, arrays: Mapping[str, np.ndarray]) -> sp.csr_array:
     return sp.csr_array(parts, (items, items))
 
 
-def _columns(near: Neighbours, items: int) -> sp.csr_array:
-    """The shares of the neighbours as a table, (items, M)."""
-    new, count = near.items.shape
-    places = near.items.reshape(-1), np.repeat(np.arange(new), count)
-    return sp.csr_array((near.shares.reshape(-1), places), (items, new))
-
-
 def load_history_match(folder: Path) -> HistoryMatch | None:
     """Read what `HistoryMatch.save` wrote; None if a model has none.
 
@@ -428,37 +457,8 @@ def load_history_match(folder: Path) -> HistoryMatch | None:
     return HistoryMatch(names["weight"], tuple(by), names["repeats"], arrays.get("popularity"))
 
 
-def _known(tables: Mapping[str, np.ndarray], items: int) -> TrainingQueries:
-    items_of = tables["answers"]
-    parts = np.ones(len(items_of), np.float32), items_of, tables["answers-starts"]
-    relevant = sp.csr_array(parts, (len(tables["known"]), items))
-    return TrainingQueries(tables["known"], relevant)
-
-
-def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
-    """Read what `Hybrid.save` wrote; None if a model has no hybrid part.
-
-    Args:
-        folder: the model folder.
-        sentence: the sentence encoder that the folder names.
-    """
-    if not (folder / _NAMES).is_file():
-        return None
-    names, tables = artifact.read_json(folder / _NAMES), load_file(folder / _TABLES)
-    shape = len(names["words"]), names["items"]
-    vectors = tables["vectors"].astype(np.float32) if "vectors" in tables else None
-    lexical = LexicalIndex(
-        words=Words(names["words"], tables["rarity"], names["rule"]),
-        postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
-        field=names["documents"],
-        weighting=names["weighting"],
-        mean_length=names["mean_length"],
-    )
-    return Hybrid(
-        weight=names["weight"],
-        lexical=lexical,
-        known=_known(tables, names["items"]),
-        sentence=None if vectors is None else sentence,
-        vectors=vectors,
-        num_trained_items=names["trained"],
-    )
+def _columns(near: Neighbours, items: int) -> sp.csr_array:
+    """The shares of the neighbours as a table, (items, M)."""
+    new, count = near.items.shape
+    places = near.items.reshape(-1), np.repeat(np.arange(new), count)
+    return sp.csr_array((near.shares.reshape(-1), places), (items, new))
