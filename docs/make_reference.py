@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +19,9 @@ from twofold.training.config import PRESETS, TrainingConfig
 
 _MADE = "Made by `python docs/make_reference.py`."
 _CLASSES = (
-    "twofold.retrieval.generative.GenerativeRetriever",
     "twofold.studies.study.Study",
     "twofold.tasks.prepared.PreparedDataset",
     "twofold.tasks.evaluate.Evaluation",
-    "twofold.records.Ranking",
     "twofold.records.RankedItem",
     "twofold.records.Retriever",
     "twofold.serving.client.Client",
@@ -99,14 +98,11 @@ def python() -> str:
     """Every public name with signature and docstring, and the classes that they return."""
     lines = ["# Python", "", _MADE, "", "## Public names", ""]
     lines += ["`import twofold` loads no torch; a name is loaded when it is first used.", ""]
-    values = {f"twofold.{name}": getattr(twofold, name) for name in twofold.__all__}
-    for name, value in values.items():
-        lines += _entry(name, value)
+    for name in twofold.__all__:
+        lines += _entry(f"twofold.{name}", getattr(twofold, name))
     lines += ["## What they take and return", ""]
     for path in _CLASSES:
-        value = _named(path)
-        if value not in values.values():
-            lines += _entry(path, value)
+        lines += _entry(path, _named(path))
     return "\n".join(lines)
 
 
@@ -126,9 +122,12 @@ def _entry(path: str, value: Any) -> list[str]:
 
 
 def _prose(value: Any) -> list[str]:
-    """A docstring as Markdown: a section such as `Args:` becomes a list of its entries."""
+    """A docstring as Markdown: a section such as `Args:` becomes a list of its entries, and the
+    last one, `Example:`, a block of code.
+    """
     lines: list[str] = []
-    for line in (inspect.getdoc(value) or "").replace("<", "\\<").splitlines():
+    text, _, example = (inspect.getdoc(value) or "").partition("\n\nExample:\n")
+    for line in text.replace("<", "\\<").splitlines():
         section = re.fullmatch(r"(Args|Attributes|Raises|Returns):", line)
         entry = re.fullmatch(r"    ([\w, *]+): (.*)", line)
         if section:
@@ -137,6 +136,8 @@ def _prose(value: Any) -> list[str]:
             lines.append(f"- `{entry[1]}`: {entry[2]}")
         else:
             lines.append(line.removeprefix("      "))
+    if example:
+        lines += ["", "*Example*", "", "```python", textwrap.dedent(example), "```"]
     return [*lines, ""] if lines else []
 
 

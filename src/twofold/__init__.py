@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twofold.evaluation.measures import Measure
     from twofold.records import InputError, Ranking, Request, Run
-    from twofold.retrieval.generative import load_model
+    from twofold.retrieval.generative import GenerativeRetriever, load_model
     from twofold.studies.study import study
     from twofold.tasks.evaluate import evaluate
     from twofold.tasks.storage import load_dataset
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twofold.training.train import train
 
 _HOMES = {
+    "GenerativeRetriever": "retrieval.generative",
     "InputError": "records",
     "Measure": "evaluation.measures",
     "Ranking": "records",
@@ -38,6 +39,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "GenerativeRetriever",
     "InputError",
     "Measure",
     "Ranking",

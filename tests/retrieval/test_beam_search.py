@@ -209,5 +209,5 @@ def test_a_diversity_that_makes_no_sense_is_refused(groups: int, penalty: float)
 
 def test_too_few_beams_are_refused() -> None:
     made = Identifiers("semantic", np.array([[0], [1]]), (2,))
-    with pytest.raises(ValueError, match="1 beams cannot find 2 items"):
+    with pytest.raises(ValueError, match="1 beams cannot retrieve 2 items"):
         _search(made, Language(made, 1, 0, False), [np.zeros(0, np.int64)], 1, 2)

@@ -1,7 +1,7 @@
 """A lexical index: how well the words of a query match the document of each item.
 
 A document is an item's text, or its text and the training queries that it answers; its words are
-weighed by TF-IDF or by BM25. Which of the four finds the most depends on the data, so
+weighed by TF-IDF or by BM25. Which of the four ranks best depends on the data, so
 cross-validation chooses it (`chosen_index`). The training queries themselves are known too.
 
 Shapes: B queries, Q training queries, N items, M new items, W words.
@@ -40,8 +40,8 @@ CANDIDATES: Sequence[Candidate] = tuple(product(get_args(Field), get_args(Weight
 
 _QUERY_NORM_POWER = 0.5
 """A query's TF-IDF weights are divided by this power of their norm. It lies between a cosine (1),
-which ignores a second matching word, and a dot product (0), which favours long queries; both find
-less (docs/project/log)."""
+which ignores a second matching word, and a dot product (0), which favours long queries; both have
+a lower nDCG (docs/project/log)."""
 
 _K1, _B = 0.9, 0.4
 """Saturation of a word's count, and normalisation by length: the defaults of Anserini. With the

@@ -30,7 +30,14 @@ def tie_order(item_ids: Sequence[str]) -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A measure by its ir-measures name, such as `Recall@30`."""
+    """A measure by its ir-measures name, such as `Recall@30`.
+
+    Example:
+        import twofold
+
+        ranked, relevant = ["a", "b", "c"], {"b": 1}
+        assert twofold.Measure.parse("RR@10").of(ranked, relevant) == 0.5
+    """
 
     name: str
     k: int

@@ -109,7 +109,7 @@ def beam_search(
             softmax.
     """
     if beams < k:
-        raise ValueError(f"{beams} beams cannot find {k} items")
+        raise ValueError(f"{beams} beams cannot retrieve {k} items")
     exclusions = excluded_counts(trie, excluded)
     rows = len(excluded)
     scores = np.zeros((rows, 1), np.float32)

@@ -468,6 +468,13 @@ def load_model(
 
     Raises:
         InputError: the folder is incomplete, changed, or of a newer format; no such device.
+
+    Example:
+        import twofold
+
+        model = twofold.load_model("out/study/models/joint/seed-0")
+        for item in model.search("quiet haunted house", k=3):
+            print(item.rank, item.title, round(item.score, 2))
     """
     if not isinstance(folder, str | Path):
         raise InputError(f"{type(folder).__name__} is no model folder; give its path")

@@ -61,6 +61,13 @@ def evaluate(
 
     Raises:
         InputError: `retriever` is not a retriever, or does not return a `Run`.
+
+    Example:
+        import twofold
+
+        dataset = twofold.load_dataset("my-folder")
+        model = twofold.load_model("out/study/models/joint/seed-0")
+        twofold.evaluate(model, dataset).means()["search"]["nDCG@10"]
     """
     require_dataset(dataset)
     if not callable(getattr(retriever, "retrieve", None)):

@@ -53,6 +53,15 @@ def load_dataset(
 
     Raises:
         InputError: the source cannot be read; the message has file, line, value and remedy.
+
+    Example:
+        import polars as pl
+        import twofold
+
+        dataset = twofold.load_dataset("my-folder")
+
+        events = pl.DataFrame({"user_id": ["a", "a", "a"], "item_id": ["x", "y", "z"]})
+        dataset = twofold.load_dataset({"interactions": events})
     """
     if not isinstance(source, str | Path | Mapping) or source == "":
         raise InputError(

@@ -329,6 +329,11 @@ def resolve_config(
     Raises:
         InputError: a setting does not exist, its value is invalid, or `settings` and `overrides`
             have two values of it; the message names it.
+
+    Example:
+        import twofold
+
+        config = twofold.resolve_config("quick", max_steps=500, source_weights="balanced")
     """
     if budget not in PRESETS:
         raise InputError(f"--budget '{budget}': no such preset; choose one of {', '.join(PRESETS)}")

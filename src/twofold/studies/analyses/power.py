@@ -41,7 +41,7 @@ class Chances(Value):
 
 
 Power = dict[Task, list[Chances]]
-"""By task; empty if the plain arm finds nothing."""
+"""By task; empty if the plain arm retrieves nothing relevant."""
 
 
 def power(evidence: Evidence) -> Power:

@@ -223,8 +223,7 @@ def advice_on(verdict: TaskVerdict) -> str:
 
 def _ways(needed: Needed, of_each_seed: bool) -> list[str]:
     """The seeds or requests that would give a verdict, in words."""
-    is_each = of_each_seed or needed.of_each_seed
-    ways, requests = [], "test requests for each seed" if is_each else "test requests"
+    ways, requests = [], "test requests for each seed" if of_each_seed else "test requests"
     if needed.requests:
         ways.append(f"{needed.requests:,} {requests}")
     if needed.seeds:

@@ -40,8 +40,8 @@ class Needed(Value):
     """If neither alone decides: the number of seeds with `together_requests` test requests."""
     together_requests: int | None = None
     of_each_seed: bool = pydantic.Field(default=False, exclude=True)
-    """Whether the test requests are those of each seed, which differ between seeds. In study.json
-    this is a field of the verdict, since readers of its first version expect only numbers here."""
+    """Whether the test requests are those of each seed, which differ between seeds; in study.json
+    this is a field of the verdict."""
 
 
 Chance = Annotated[float, pydantic.Field(ge=0, le=1)]
