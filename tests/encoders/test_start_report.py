@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import WriteFolder
 from tests.planted import NO_TITLES, planted_dataset
+from tests.training.measured import values_of
 from twofold.cli import main
 from twofold.encoders import start_report
 from twofold.encoders.item_vectors import ItemStart, item_start
@@ -23,7 +24,6 @@ from twofold.tasks.report_text import report_text
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import resolve_config
 from twofold.training.start import start
-from twofold.training.validation import values_of
 from twofold.training_examples import Source
 
 

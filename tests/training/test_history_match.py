@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 from tests.planted import planted_dataset
+from tests.training.measured import values_of
 from twofold.data.formats import Table
 from twofold.data.validation import validate
 from twofold.encoders.item_vectors import SimilarityKind, similarities
@@ -23,7 +24,7 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.split import split_dataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
-from twofold.training.validation import HISTORY_WEIGHTS, chosen_match, values_of, values_with
+from twofold.training.validation import HISTORY_WEIGHTS, chosen_match, values_with
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.planted import NO_TITLES, planted_dataset
+from tests.training.measured import values_of
 from twofold.encoders.item_vectors import query_factors, rocchio
 from twofold.encoders.lexical import TrainingQueries
 from twofold.encoders.vectors import Vectors
@@ -24,7 +25,7 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
 from twofold.training.train import train
-from twofold.training.validation import HYBRID_WEIGHTS, first_near_best, values_of, values_with
+from twofold.training.validation import HYBRID_WEIGHTS, first_near_best, values_with
 from twofold.training_examples import Example
 
 NOTHING = np.zeros(0, np.int64)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import WriteFolder
+from tests.training.measured import values_of
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
@@ -13,7 +14,7 @@ from twofold.training import validation
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import TrainingConfig, resolve_config
 from twofold.training.train import train
-from twofold.training.validation import Validation, validation_requests, values_of
+from twofold.training.validation import Validation, validation_requests
 
 CONFIG = resolve_config("quick")
 

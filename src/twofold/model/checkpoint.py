@@ -204,9 +204,9 @@ def tries_of(spaces: IdSpaces) -> "dict[Task, Trie]":
         return {}
     from twofold.identifiers.trie import build_trie
 
-    ours = build_trie(spaces.recommendation)
-    theirs = ours if spaces.are_shared else build_trie(spaces.search)
-    return {"recommendation": ours, "search": theirs}
+    recommendation = build_trie(spaces.recommendation)
+    search = recommendation if spaces.are_shared else build_trie(spaces.search)
+    return {"recommendation": recommendation, "search": search}
 
 
 def save_model(model: GenerativeModel, out: Path, config: dict[str, Any]) -> None:
@@ -338,16 +338,11 @@ def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
     )
 
 
-_BY_MODEL_TYPE: dict[str, type[Backbone]] = {}
-"""The class of each `model_type` of transformers that needs one of its own."""
-
-
 def class_of(config: "PreTrainedConfig") -> type[Backbone]:
-    """The class of backbone of a model's configuration."""
+    """The class of backbone of a model's configuration in transformers."""
     from twofold.model.t5 import EncoderDecoder
 
-    family = EncoderDecoder if config.is_encoder_decoder else Decoder
-    return _BY_MODEL_TYPE.get(config.model_type, family)
+    return EncoderDecoder if config.is_encoder_decoder else Decoder
 
 
 def load_backbone(folder: Path, vocabulary: Vocabulary) -> Backbone:

@@ -189,11 +189,6 @@ def _joined(shares: Sequence[Floats]) -> Floats:
     return whole
 
 
-def values_of(retriever: GenerativeRetriever, judged: JudgedRequests) -> Floats:
-    """The selection measure of each request, (B,)."""
-    return _part(retriever, judged, ALONE).values()
-
-
 def _divided(judged: JudgedRequests, items: int) -> list[JudgedRequests]:
     """The sample, the further requests for candidates, and the further requests for trials.
 
