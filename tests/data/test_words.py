@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold.data import words as module
-from twofold.data.words import RULES, SEEN, has_word, is_blank, query_key, words
+from twofold.data.words import SEEN, has_word, is_blank, query_key, words
 
 SAMPLES = [
     "Space-Operas about the İstanbul of 1969!", "कुर्सी मेज", "红色台灯", "赤いランプ", "빨간 의자",
@@ -138,16 +138,11 @@ def test_whether_a_text_has_a_word() -> None:
 def test_two_spellings_have_the_same_words(one: str, other: str) -> None:
     assert words(other) == words(one)
     assert query_key(other) == query_key(one)
-    assert RULES[2].words(other) != RULES[2].words(one), "folders with rule 2 keep it"
 
 
-def test_the_rule_of_earlier_folders_is_kept() -> None:
-    assert RULES[1].words("It is a Fire-Pit, über C++") == ["it", "is", "fire", "pit", "über"]
-    assert RULES[1].key("Space-Operas!") == "space opera"
-    assert RULES[1].key("C++") == RULES[1].key("c")
-    assert RULES[2].words("La\u200bmp oa\u034fk\u3164") == ["la", "mp", "oa\u034fk\u1160"]
-    assert RULES[2].key("La\u200bmps!") == "la mps"
-    assert RULES[3].key("La\u200bmps!") == "lamp"
+def test_an_invisible_character_does_not_split_a_word() -> None:
+    assert words("La\u200bmp oa\u034fk\u3164") == ["lamp", "oak"]
+    assert query_key("La\u200bmps!") == "lamp"
 
 
 def test_a_digit_of_a_later_unicode_is_a_word() -> None:

@@ -10,20 +10,18 @@ so a part of a sentence matches the sentence without a dictionary.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
 from unicodedata import normalize
 
 import regex
 
-_IGNORED_BEFORE = (
-    "\u00ad\u061c\u180e\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"  # invisible
+IGNORED = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # invisible
+    "\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
     "\ufe00-\ufe0f\U000e0000-\U000e007f\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff"  # variants
     "\u0640\u064b-\u0652\u0670\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # vowel points
 )
-IGNORED = f"{_IGNORED_BEFORE}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b"
 """Characters, for a regular expression, that are ignored: invisible ones, emoji variation
 selectors, and the vowel points of Arabic and Hebrew, which few people type. A zero-width space is
 one of them: it is pasted into words, or shows where a line may break.
@@ -54,6 +52,8 @@ SEEN = "[^\\s\\p{Cc}\\p{Cf}\\p{Z}\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uff
 
 _SEEN = regex.compile(SEEN)
 _IGNORED = regex.compile(f"[{IGNORED}]")
+_SAME = LETTERS | _SPELLINGS
+_SPELLED = regex.compile("|".join(_SAME))
 _NO_WORD = str.maketrans(dict.fromkeys("™℠®©\u3164\uffa0", " "))
 """Characters that separate words: two of them are blanks that count as letters in Unicode."""
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`＇", "'"))
@@ -93,18 +93,6 @@ _OWN = regex.compile(r"(?<=\p{L})'s(?!['\p{L}\p{N}])")
 _INITIALS = regex.compile(r"(?<![\p{L}\p{M}\p{N}])(?:\p{L}\.){2,}(?!\p{L}\p{L})\p{L}?")
 
 
-class WordRule(NamedTuple):
-    """A rule by which texts are split into words; a model folder stores the number of its rule.
-
-    Attributes:
-        words: the words of a text, for matching.
-        key: a key that is equal for all queries that count as the same.
-    """
-
-    words: Callable[[str], list[str]]
-    key: Callable[[str], str]
-
-
 def words(text: str) -> list[str]:
     """The words of a text in order, for matching: `"Don't learn C++!"` -> `dont learn c++`.
 
@@ -113,10 +101,7 @@ def words(text: str) -> list[str]:
     characters with their vowels and marks, each of them twice, and into pairs. A Korean word is
     kept whole and also split into pairs.
     """
-    return _words(_fold(text))
-
-
-def _words(folded: str) -> list[str]:
+    folded = _fold(text)
     if "'" in folded:
         folded = _OWN.sub("", _SHORT.sub("", folded))
     if "." in folded:
@@ -131,18 +116,14 @@ def query_key(text: str) -> str:
     Case, punctuation, plural and spaces in Chinese make no difference; `c`, `c++` and `c#` differ,
     and a query without any word equals only itself.
     """
-    return _key(_fold(text)) or text.strip()
-
-
-def _key(folded: str) -> str:
-    folded = _BETWEEN.sub("", folded.replace("'", ""))
+    folded = _BETWEEN.sub("", _fold(text).replace("'", ""))
     marked = _DOT.sub("\ue000", folded)  # the dot of .net
     kept = [token for token in _tokens(marked) if token.lastgroup != "signs"]
     singulars = [
         ("." if marked[token.start() - 1 : token.start()] == "\ue000" else "") + _singular(token[0])
         for token in kept
     ]
-    return " ".join(singulars or _signs(folded))
+    return " ".join(singulars or _signs(folded)) or text.strip()
 
 
 def _signs(text: str) -> list[str]:
@@ -162,27 +143,13 @@ def has_word(text: str) -> bool:
     return _VISIBLE.search(text) is not None
 
 
-def _replacing(letters: Mapping[str, str]) -> Callable[[str], str]:
-    """A function that replaces each of the letters in a text."""
-    pattern = regex.compile("|".join(letters))
-    return partial(pattern.sub, lambda match: letters[match[0]])
-
-
-_same_letters = _replacing(LETTERS | _SPELLINGS)
-
-
-def _fold(
-    text: str,
-    no_word: Mapping[int, str] = _NO_WORD,
-    ignored: "regex.Pattern[str]" = _IGNORED,
-    same_letters: Callable[[str], str] = _same_letters,
-) -> str:
+def _fold(text: str) -> str:
     """One form of a text: Unicode's NFKC, lower case, one kind of apostrophe and digit."""
     if text.isascii():
         return text.casefold().replace("`", "'")
-    text = normalize("NFKC", text.translate(no_word).translate(_APOSTROPHES))
-    text = ignored.sub("", normalize("NFKC", text.casefold()))
-    text = same_letters(text)
+    text = normalize("NFKC", text.translate(_NO_WORD).translate(_APOSTROPHES))
+    text = _IGNORED.sub("", normalize("NFKC", text.casefold()))
+    text = _SPELLED.sub(lambda match: _SAME[match[0]], text)
     # `regex` may have digits of a later Unicode version than Python: they stay unchanged.
     return str(_DIGIT.sub(lambda match: str(unicodedata.digit(match[0], match[0])), text))
 
@@ -221,45 +188,5 @@ def _singular(word: str) -> str:
     return word
 
 
-_FORMER_WORD, _FORMER_KEY_WORD = re.compile(r"\b\w\w+\b"), re.compile(r"\w+")
-
-
-def _former_words(text: str) -> list[str]:
-    """Words of two letters or more; folders with rule 1 also have no English stop words."""
-    return _FORMER_WORD.findall(text.lower())
-
-
-def _former_key(text: str) -> str:
-    folded = normalize("NFKC", text).casefold().replace("'", "").replace("’", "")
-    key = " ".join(_singular(word) for word in _FORMER_KEY_WORD.findall(folded))
-    return key or text.casefold().strip()
-
-
-_NO_WORD_BEFORE = str.maketrans(dict.fromkeys("™℠®©\u200b", " "))
-_second_fold = partial(
-    _fold,
-    no_word=_NO_WORD_BEFORE,
-    ignored=regex.compile(f"[{_IGNORED_BEFORE}]"),
-    same_letters=_replacing(LETTERS),
-)
-
-
-def _second_words(text: str) -> list[str]:
-    """As `words`, but a zero-width space separates words, and fewer characters and spellings
-    are the same.
-    """
-    return _words(_second_fold(text))
-
-
-def _second_key(text: str) -> str:
-    return _key(_second_fold(text)) or text.strip()
-
-
 RULE = 3
-"""The number of the current rule, which new folders store."""
-RULES = {
-    1: WordRule(_former_words, _former_key),
-    2: WordRule(_second_words, _second_key),
-    RULE: WordRule(words, query_key),
-}
-"""Every rule by its number; folders without a number use rule 1."""
+"""The number of these rules, which model folders store. It changes with them."""
