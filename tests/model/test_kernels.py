@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 from tests.model.random_model import CPU, IN_BFLOAT16
 from twofold.identifiers.identifiers import Identifiers, shared
+from twofold.model import kernels
 from twofold.model.backbone import autocast
 from twofold.model.fresh import fresh_backbone
-from twofold.model.kernels import PackedLinear, can_pack
+from twofold.model.kernels import PackedLinear, can_pack, linear
 from twofold.model.t5 import Dropout, Linear
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
 from twofold.training_examples import Example
@@ -28,6 +30,24 @@ def test_a_packed_layer_multiplies_as_the_plain_one(shape: tuple[int, ...], bias
     layer, states = nn.Linear(8, 5, bias=bias), torch.randn(shape)
     packed = PackedLinear(layer.weight, layer.bias, torch.float32)
     torch.testing.assert_close(packed(states), layer(states))
+
+
+@pytest.mark.parametrize("avx512", [True, False])
+@pytest.mark.parametrize("shape", [(1, 8), (7, 8), (2, 5, 8)])
+def test_a_trained_layer_has_the_gradients_of_torch(
+    shape: tuple[int, ...], avx512: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a processor with AVX-512 other products compute them than on one without."""
+    monkeypatch.setattr(kernels, "_has_avx512", lambda: avx512)
+    states, weight = torch.randn(shape), torch.randn(5, 8)
+    grad = torch.randn(*shape[:-1], 10)[..., ::2]  # not contiguous
+    results = []
+    for product in (linear, F.linear):
+        inputs = [tensor.clone().requires_grad_() for tensor in (states, weight)]
+        made = product(*inputs)
+        results.append([made, *torch.autograd.grad(made, inputs, grad)])
+    for own, expected in zip(*results, strict=True):
+        torch.testing.assert_close(own, expected)
 
 
 @pytest.mark.parametrize(

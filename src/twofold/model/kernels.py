@@ -1,10 +1,11 @@
 """Operations of a model that compute the same as torch's and are faster on a CPU.
 
 *Matrix products.* torch multiplies float32 through MKL, which uses half the SIMD width of some
-processors, and under autocast it converts the weights to bfloat16 in every forward pass. oneDNN is
-part of torch as well. It multiplies the same numbers 2 to 4 times as fast, and takes weights that
-were packed beforehand for the batch sizes of serving (docs/results/quality.md). torch.compile
-freezes models with the same two operators.
+processors with AVX-512, and under autocast it converts the weights to bfloat16 in every forward
+pass. oneDNN is part of torch as well. On these processors it multiplies the same numbers 2 to 4
+times as fast, and everywhere it takes weights that were packed beforehand for the batch sizes of
+serving (docs/results/quality.md). torch.compile freezes models with the same two operators. Without
+AVX-512 gradients are multiplied by MKL, which needs no transposed copies.
 
 *Gradients.* The backward passes of a causal model's layers are written by hand for fast training
 steps: they save passes over memory, and avoid kernels that are slow for short sequences
@@ -145,6 +146,12 @@ def slice_indices(begins: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Ten
     return numbers, torch.arange(len(numbers), device=counts.device) - skipped
 
 
+@cache
+def _has_avx512() -> bool:
+    """Whether torch uses the processor's AVX-512."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -156,6 +163,8 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         states, weight = ctx.saved_tensors
         flat = grad.reshape(-1, grad.shape[-1])
+        if not _has_avx512():
+            return grad @ weight, flat.T @ states.reshape(-1, states.shape[-1])
         grad_weight = product_of(flat.T.contiguous(), states.reshape(-1, states.shape[-1]).T)
         return product_of(grad.contiguous(), weight.T), grad_weight
 
