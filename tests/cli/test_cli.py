@@ -69,7 +69,7 @@ def test_the_last_validation_says_on_which_requests_it_is() -> None:
     assert _validated(Stamp(curve=curve, best_value=0.3), "search") == "validation nDCG@10 0.3000"
     curve[0] |= {"on_all": 0.25}
     assert _validated(Stamp(curve=curve, best_value=0.25), "search") == (
-        "validation nDCG@10 0.2500 (on more requests than the validations of the log)"
+        "validation nDCG@10 0.2500 (on more requests than in the log)"
     )
 
 

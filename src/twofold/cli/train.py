@@ -170,9 +170,12 @@ def _validated(stamp: "Stamp", arm: str) -> str:
 
 
 def _measured(stamp: "Stamp", point: "Mapping[str, float]") -> str:
-    """The value of the saved weights, and what it is the value of; `point` is the last validation.
+    """The validation of the saved weights, and how it differs from the validations in the log,
+    which show each task on a sample of the requests.
 
-    The lines of the log show each task, on a sample of the requests.
+    Args:
+        stamp: the model's stamp.
+        point: its last validation.
     """
     from twofold.records import TASKS
     from twofold.training.config import SELECTION
@@ -180,5 +183,5 @@ def _measured(stamp: "Stamp", point: "Mapping[str, float]") -> str:
     several = all(task in point for task in TASKS)
     more = any("on_all" in each for each in stamp.curve)
     said = ["mean of both tasks"] if several else []
-    said += ["on more requests than the validations of the log"] if more else []
+    said += ["on more requests than in the log"] if more else []
     return f"{SELECTION} {stamp.best_value:.4f}" + (f" ({', '.join(said)})" if said else "")

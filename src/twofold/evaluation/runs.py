@@ -205,9 +205,9 @@ def _lines(path: Path, layout: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         fields = _BLANKS.split(stripped) if (stripped := line.strip(" \t\r")) else []
         if fields and len(fields) != count:
-            found = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
+            given = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
             raise InputError(
-                f"{path} line {number}: {found}, {count} are expected: {layout}; "
+                f"{path} line {number}: {given}, {count} are expected: {layout}; "
                 f"the line is '{stripped[:_SHOWN]}': write it in this form, or remove it"
             )
         if fields:

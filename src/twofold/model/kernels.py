@@ -5,7 +5,8 @@ processors with AVX-512, and under autocast it converts the weights to bfloat16 
 pass. oneDNN is part of torch as well. On these processors it multiplies the same numbers 2 to 4
 times as fast, and everywhere it takes weights that were packed beforehand for the batch sizes of
 serving (docs/results/quality.md). torch.compile freezes models with the same two operators. Without
-AVX-512 gradients are multiplied by MKL, which needs no transposed copies.
+AVX-512, torch's own products compute gradients: MKL has its full width there, and needs no
+transposed copies.
 
 *Gradients.* The backward passes of a causal model's layers are written by hand for fast training
 steps: they save passes over memory, and avoid kernels that are slow for short sequences

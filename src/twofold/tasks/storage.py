@@ -63,12 +63,7 @@ def load_dataset(
         events = pl.DataFrame({"user_id": ["a", "a", "a"], "item_id": ["x", "y", "z"]})
         dataset = twofold.load_dataset({"interactions": events})
     """
-    if not isinstance(source, str | Path | Mapping) or source == "":
-        raise InputError(
-            f"source: {type(source).__name__} is no source{' when it is empty' * (source == '')}; "
-            f"give a folder, a name that twofold sources lists, or tables, such as "
-            f'{{"interactions": frame}}'
-        )
+    _require_source(source)
     if split not in ("last", "temporal"):
         raise InputError(f"--split {split!r}: choose last or temporal")
     if (split == "temporal") != (cutoff is not None):
@@ -95,6 +90,16 @@ def load_dataset(
             return streamed
     name = "frames" if folder is None else str(source)
     return split_dataset(read_source(source, skip_unknown), name, split, cutoff)
+
+
+def _require_source(source: object) -> None:
+    """Raise InputError if `source` has another type than `load_dataset` reads, or is empty."""
+    if not isinstance(source, str | Path | Mapping) or source == "":
+        raise InputError(
+            f"source: {type(source).__name__} is no source{' when it is empty' * (source == '')}; "
+            f"give a folder, a name that twofold sources lists, or tables, such as "
+            f'{{"interactions": frame}}'
+        )
 
 
 def save_dataset(
