@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import strip_accents_unicode
 
 from twofold.data import words as module
-from twofold.data.words import SEEN, has_word, is_blank, query_key, words
+from twofold.data.words import SEEN, fold, has_word, is_blank, query_key, words
 
 SAMPLES = [
     "Space-Operas about the İstanbul of 1969!", "कुर्सी मेज", "红色台灯", "赤いランプ", "빨간 의자",
@@ -73,6 +74,9 @@ def test_unicode_forms_have_the_same_words(text: str, form: str) -> None:
         ("E.T. in the U.S.A.", "et in the usa"),
         ("J.R.R. Tolkien", "jrr tolkien"),
         ("Straße STRASSE", "strasse strasse"),
+        ("Beyoncé, Sigur Rós: Ágætis byrjun", "beyonce sigur ros agaetis byrjun"),
+        ("Łódź SØREN Cœur ǿ", "lodz soren coeur o"),
+        ("мой Киёв й कि", "мой киев й कि"),
         ("зелёный", "зеленый"),
         ("ISTANBUL İstanbul ılık", "istanbul istanbul ilik"),
         ("اَحْمَر أحمر", "احمر احمر"),
@@ -133,11 +137,23 @@ def test_whether_a_text_has_a_word() -> None:
         ("അവൻ", "അവന്\u200d"),
         ("উৎসব", "উত্\u200dসব"),
         ("hòa thủy khỏe", "hoà thuỷ khoẻ"),
+        ("Phở bò Đà Nẵng", "pho bo da nang"),
+        ("Mötley Crüe", "MOTLEY CRUE"),
     ],
 )
 def test_two_spellings_have_the_same_words(one: str, other: str) -> None:
     assert words(other) == words(one)
     assert query_key(other) == query_key(one)
+
+
+@given(
+    st.text(
+        st.characters(max_codepoint=0x17F, categories=("Ll", "Lu"), exclude_characters="ŉ"),
+        min_size=1,
+    )
+)
+def test_accents_of_latin_letters_are_those_of_scikit_learn(text: str) -> None:
+    assert fold(text) == fold(strip_accents_unicode(text))
 
 
 def test_an_invisible_character_does_not_split_a_word() -> None:

@@ -188,3 +188,10 @@ def test_queries_that_are_too_many_are_written_batch_by_batch(
     # Histories have the length that they have; that of a query is a guess.
     assert later.token_counts[0] == lengths[0]
     assert (later.token_counts <= lengths + 4).all()
+
+
+def test_the_tokenizer_normalises_accents_as_words_do() -> None:
+    tokenizer = train_tokenizer(["cafe beyonce soren мой कि"] * 3, 400)
+    for typed, plain in (("Café", "cafe"), ("BEYONCE\u0301", "beyonce"), ("Søren", "soren")):
+        assert tokenizer.encode(typed).ids == tokenizer.encode(plain).ids
+    assert tokenizer.encode("мой").ids != tokenizer.encode("мои").ids

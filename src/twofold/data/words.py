@@ -26,25 +26,24 @@ IGNORED = (
 selectors, and the vowel points of Arabic and Hebrew, which few people type. A zero-width space is
 one of them: it is pasted into words, or shows where a line may break.
 """
+ACCENTS = r"(?<=[\p{Latin}\p{Greek}])\p{Mn}+"
+"""The accents of Latin and Greek letters in decomposed text (NFD), for a regular expression. They
+are ignored, since many people type without them, and Greek capitals have none. In other scripts a
+mark makes another letter.
+"""
 LETTERS = {
-    "i\u0307": "i", "ı": "i", "ё": "е", "ß": "ss", "ς": "σ",
+    "ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "æ": "ae", "œ": "oe", "þ": "th",
+    "ё": "е", "ß": "ss", "ς": "σ",
     "أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه",
 }  # fmt: skip
 """Letters that are typed for one another, in lower case."""
 
 _SPELLINGS = {
-    **dict(zip("άέήίόύώϊϋΐΰ", "αεηιουωιυιυ", strict=True)),  # capitals are written without accents
     "เเ": "แ", "ເເ": "ແ",
     "ൺ": "ണ്", "ൻ": "ന്", "ർ": "ര്", "ൽ": "ല്", "ൾ": "ള്", "ൿ": "ക്", "ৎ": "ত্",
-    **{
-        normalize("NFC", f"{first}{last}{tone}"): normalize("NFC", f"{first}{tone}{last}")
-        for first, last in ("oa", "oe", "uy")
-        for tone in "\u0300\u0301\u0303\u0309\u0323"
-    },
 }  # fmt: skip
-"""Spellings of the same word, in lower case: Greek capitals have no accents; two signs that look
-like one, in Thai and Lao; letters that older texts write as two, in Malayalam and Bengali; a tone
-mark on either of two vowels, in Vietnamese.
+"""Spellings of the same word: two signs that look like one, in Thai and Lao; letters that older
+texts write as two, in Malayalam and Bengali.
 """
 
 SEEN = "[^\\s\\p{Cc}\\p{Cf}\\p{Z}\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0]"
@@ -52,6 +51,7 @@ SEEN = "[^\\s\\p{Cc}\\p{Cf}\\p{Z}\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uff
 
 _SEEN = regex.compile(SEEN)
 _IGNORED = regex.compile(f"[{IGNORED}]")
+_ACCENTS = regex.compile(ACCENTS)
 _SAME = LETTERS | _SPELLINGS
 _SPELLED = regex.compile("|".join(_SAME))
 _NO_WORD = str.maketrans(dict.fromkeys("™℠®©\u3164\uffa0", " "))
@@ -93,15 +93,27 @@ _OWN = regex.compile(r"(?<=\p{L})'s(?!['\p{L}\p{N}])")
 _INITIALS = regex.compile(r"(?<![\p{L}\p{M}\p{N}])(?:\p{L}\.){2,}(?!\p{L}\p{L})\p{L}?")
 
 
+def fold(text: str) -> str:
+    """One form of a text: NFKC in lower case, without accents, with one apostrophe and digit."""
+    if text.isascii():
+        return text.casefold().replace("`", "'")
+    text = normalize("NFKC", text.translate(_NO_WORD).translate(_APOSTROPHES))
+    text = _IGNORED.sub("", normalize("NFKC", text.casefold()))
+    text = normalize("NFC", _ACCENTS.sub("", normalize("NFD", text)))
+    text = _SPELLED.sub(lambda match: _SAME[match[0]], text)
+    # `regex` may have digits of a later Unicode version than Python: they stay unchanged.
+    return str(_DIGIT.sub(lambda match: str(unicodedata.digit(match[0], match[0])), text))
+
+
 def words(text: str) -> list[str]:
     """The words of a text in order, for matching: `"Don't learn C++!"` -> `dont learn c++`.
 
-    Unicode forms, case, possessives, and letters that are typed for one another make no difference.
-    `l'homme` is two words, `U.S.A.` is one, an emoji is one. Scripts without spaces are split into
-    characters with their vowels and marks, each of them twice, and into pairs. A Korean word is
-    kept whole and also split into pairs.
+    Unicode forms, case, accents, possessives, and letters that are typed for one another make no
+    difference. `l'homme` is two words, `U.S.A.` is one, an emoji is one. Scripts without spaces are
+    split into characters with their vowels and marks, each of them twice, and into pairs. A Korean
+    word is kept whole and also split into pairs.
     """
-    folded = _fold(text)
+    folded = fold(text)
     if "'" in folded:
         folded = _OWN.sub("", _SHORT.sub("", folded))
     if "." in folded:
@@ -113,10 +125,10 @@ def words(text: str) -> list[str]:
 def query_key(text: str) -> str:
     """A key that is equal for equal queries: `"Space-Operas!"` -> `"space opera"`.
 
-    Case, punctuation, plural and spaces in Chinese make no difference; `c`, `c++` and `c#` differ,
-    and a query without any word equals only itself.
+    Case, accents, punctuation, plural and spaces in Chinese make no difference; `c`, `c++` and `c#`
+    differ, and a query without any word equals only itself.
     """
-    folded = _BETWEEN.sub("", _fold(text).replace("'", ""))
+    folded = _BETWEEN.sub("", fold(text).replace("'", ""))
     marked = _DOT.sub("\ue000", folded)  # the dot of .net
     kept = [token for token in _tokens(marked) if token.lastgroup != "signs"]
     singulars = [
@@ -141,17 +153,6 @@ def is_blank(text: str) -> bool:
 def has_word(text: str) -> bool:
     """Whether a text has a letter or a digit."""
     return _VISIBLE.search(text) is not None
-
-
-def _fold(text: str) -> str:
-    """One form of a text: Unicode's NFKC, lower case, one kind of apostrophe and digit."""
-    if text.isascii():
-        return text.casefold().replace("`", "'")
-    text = normalize("NFKC", text.translate(_NO_WORD).translate(_APOSTROPHES))
-    text = _IGNORED.sub("", normalize("NFKC", text.casefold()))
-    text = _SPELLED.sub(lambda match: _SAME[match[0]], text)
-    # `regex` may have digits of a later Unicode version than Python: they stay unchanged.
-    return str(_DIGIT.sub(lambda match: str(unicodedata.digit(match[0], match[0])), text))
 
 
 def _tokens(folded: str) -> "Iterator[regex.Match[str]] | Iterator[re.Match[str]]":
@@ -188,5 +189,5 @@ def _singular(word: str) -> str:
     return word
 
 
-RULE = 3
+RULE = 4
 """The number of these rules, which model folders store. It changes with them."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from twofold.data.words import IGNORED, LETTERS
+from twofold.data.words import ACCENTS, IGNORED, LETTERS
 from twofold.encoders.vectors import TextEncoder
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.encoded import (
@@ -391,7 +391,7 @@ def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tu
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
-    """A byte-level BPE, which can encode any text; it normalises case and `LETTERS` as
+    """A byte-level BPE, which can encode any text; it normalises case, accents and `LETTERS` as
     `data.words` does.
 
     Args:
@@ -405,6 +405,9 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
             normalizers.NFKC(),
             normalizers.Lowercase(),
             normalizers.Replace(Regex(f"[{IGNORED}]"), ""),
+            normalizers.NFD(),
+            normalizers.Replace(Regex(ACCENTS), ""),
+            normalizers.NFC(),
             *letters,
         ]
     )

@@ -242,7 +242,7 @@ def test_titles_are_found_in_any_form_of_unicode(
 ) -> None:
     engine = load_engine(model_folder, "joint", state=tmp_path / "state")
     engine.add([{**ROBOTS, "title": written}])
-    for asked in ("café", "cafe\u0301", "CAFÉ", "ｃａｆé"):
+    for asked in ("café", "cafe\u0301", "CAFÉ", "ｃａｆé", "cafe"):
         assert [item.item_id for item in engine.find_titles(asked, 5)] == ["new"]
     engine.close()
 

@@ -22,6 +22,7 @@ from twofold.additions.fields import (
 from twofold.additions.log import CatalogChange, ChangeLog
 from twofold.additions.placement import ItemPlacer, Placement, UnplaceableError, with_items
 from twofold.additions.replay import ReplayedItems, encode_placement, stack_placements
+from twofold.data.words import fold
 from twofold.model.checkpoint import GenerativeModel
 from twofold.records import InputError, Ranking, Request
 from twofold.retrieval.attributes import Attributes
@@ -59,7 +60,8 @@ class CatalogEngine:
         self._retriever = retriever
         self._model = retriever.model
         self._attributes = Attributes(self._model.catalog)
-        self._titles = _folded(self._model.catalog.items["title"].fill_null(""))
+        titles = self._model.catalog.items["title"].fill_null("")
+        self._titles = pl.Series(map(fold, titles), dtype=pl.String)
 
     @property
     def retriever(self) -> GenerativeRetriever:
@@ -147,7 +149,7 @@ class CatalogEngine:
         return self._scored_item(item_id, 0.0)
 
     def find_titles(self, text: str, k: int) -> list[ScoredItem]:
-        pattern = _folded(pl.Series([text.strip()]))[0]
+        pattern = fold(text.strip())
         contains = self._titles.str.contains(pattern, literal=True).to_numpy()
         items = np.flatnonzero(contains & self._retriever.alive)
         starts = self._titles.gather(items).str.starts_with(pattern).to_numpy()
@@ -324,11 +326,6 @@ def load_engine(
         raise InputError(f"{folder}: was changed while it was read; try again")
     log = ChangeLog(state) if isinstance(state, Path) else state
     return CatalogEngine(retriever, version, log)
-
-
-def _folded(titles: pl.Series) -> pl.Series:
-    """Titles in one Unicode form and in lower case, so that different spellings match."""
-    return titles.str.normalize("NFKC").str.to_lowercase()
 
 
 def _version(folder: Path) -> str:
