@@ -70,3 +70,10 @@ def test_a_catalog_without_a_word_is_an_error(catalog: PreparedDataset) -> None:
     wordless = dataclasses.replace(catalog, catalog=Catalog.of(blank))
     with pytest.raises(InputError, match="no item has a word"):
         BM25(wordless, "text")
+
+
+def test_ngrams_match_another_form_of_a_word(dataset: PreparedDataset) -> None:
+    request = Request("r", query="foxes")
+    assert not BM25(dataset, "text").retrieve([request], 4)["r"].item_ids
+    ranking = BM25(dataset, "text", with_ngrams=True).retrieve([request], 4)["r"]
+    assert set(ranking.item_ids) == {"a", "c"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import strip_accents_unicode
 
 from twofold.data import words as module
-from twofold.data.words import SEEN, fold, has_word, is_blank, query_key, words
+from twofold.data.words import SEEN, fold, has_word, is_blank, ngrams, query_key, terms, words
 
 SAMPLES = [
     "Space-Operas about the İstanbul of 1969!", "कुर्सी मेज", "红色台灯", "赤いランプ", "빨간 의자",
@@ -111,6 +111,19 @@ def test_any_text_has_words_and_a_key(text: str) -> None:
     if has_word(text):
         assert words(text)
         assert query_key(text)
+
+
+@given(st.text(max_size=20))
+def test_terms_are_words_and_their_ngrams_which_are_no_words(text: str) -> None:
+    found = terms(text, with_ngrams=True)
+    assert found[: len(words(text))] == words(text) == terms(text, with_ngrams=False)
+    assert not any(term[0] == "#" and len(term) == 5 for term in words(text))
+    assert all(term[0] == "#" and len(term) == 5 for term in found[len(words(text)) :])
+
+
+def test_ngrams_of_a_word() -> None:
+    assert ngrams("rocks") == ["#_roc", "#rock", "#ocks", "#cks_"]
+    assert ngrams("u2") == []
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))

@@ -15,8 +15,10 @@ from twofold.data.formats import Table
 from twofold.data.validation import validate
 from twofold.data.words import words
 from twofold.encoders.lexical import (
+    Candidate,
     Field,
     LexicalIndex,
+    Terms,
     Weighting,
     _folds,
     _values,
@@ -156,13 +158,47 @@ def test_bm25_is_chosen_where_documents_differ_in_length() -> None:
     assert _chosen(_dataset(titles, asked)).weighting == "bm25"
 
 
+STEMS = [
+    f"{a}{b}{c}"
+    for a in "brvz"
+    for b in ("ano", "ilu")
+    for c in ("gat", "mek", "pol", "tir", "sub")
+]
+
+
+@pytest.mark.parametrize(("ending", "terms"), [("ski", "words and n-grams"), ("", "words")])
+def test_ngrams_are_chosen_where_queries_have_other_forms_of_words(
+    ending: str, terms: Terms
+) -> None:
+    titles = {item: f"{stem} lamp" for item, stem in zip(ITEMS, STEMS, strict=True)}
+    asked = [
+        (f"{stem}{ending} lamp", _split(number), ITEMS[number]) for number, stem in enumerate(STEMS)
+    ]
+    index = _chosen(_dataset(titles, asked))
+    assert index.terms == terms
+    assert index.scores([f"{STEMS[3]}{ending}"])[0].argmax() == 3
+
+
+def test_a_misspelled_word_matches_by_its_ngrams_in_about_one_scale() -> None:
+    documents = ["beyonce halo", "radiohead creep", "bjork army of me"]
+    for weighting in WEIGHTINGS:
+        plain = LexicalIndex.fit(documents, [], "text", weighting)
+        index = LexicalIndex.fit(documents, [], "text", weighting, "words and n-grams")
+        assert index.scores(["radiohaed"])[0].argmax() == 1
+        assert not plain.scores(["radiohaed"]).any()
+        assert not index.words.has_known_word("radiohaed")
+        ratio = index.scores(["radiohead"]).max() / plain.scores(["radiohead"]).max()
+        assert 0.5 < ratio < 2
+
+
 def test_equal_documents_are_ranked_as_in_runs() -> None:
     """By item_id, descending as strings: the first of many equal ones is item-9."""
     titles = dict.fromkeys(ITEMS, "red shirt") | {"z": "blue hat"}
     for item, value in (("item-9", 1.0), ("item-0", 0.0)):
         dataset = _dataset(titles, [(f"red{' red' * n}", "train", item) for n in range(10)])
         examples = dataset.task("search").examples
-        assert _values(dataset, examples, [("text", "bm25")]) == {("text", "bm25"): value}
+        candidate: Candidate = ("text", "bm25", "words")
+        assert _values(dataset, examples, [candidate]) == {candidate: value}
 
 
 def test_validation_queries_that_come_again_count_the_grades_of_their_items() -> None:
@@ -175,8 +211,8 @@ def test_validation_queries_that_come_again_count_the_grades_of_their_items() ->
     ] == ["red shirt"]
     ideal, reached = 3 + 1 / np.log2(3), 1 + 3 / np.log2(3)
     examples = dataset.task("search").examples
-    values = _values(dataset, examples, [("text", "bm25")])
-    assert values["text", "bm25"] == pytest.approx(reached / ideal)
+    values = _values(dataset, examples, [("text", "bm25", "words")])
+    assert values["text", "bm25", "words"] == pytest.approx(reached / ideal)
 
 
 @pytest.mark.parametrize(

@@ -61,18 +61,21 @@ def test_cosines_of_sentences_add(sentence_encoder: SentenceEncoder) -> None:
     np.testing.assert_allclose(both - words, 3 * cosines, atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", ["words", "both", "bm25"])
+@pytest.mark.parametrize("kind", ["words", "both", "bm25", "n-grams"])
 def test_a_folder_keeps_the_hybrid_part(
     tmp_path: Path, kind: str, sentence_encoder: SentenceEncoder
 ) -> None:
     hybrid = _hybrid(sentence_encoder if kind == "both" else None)
     if kind == "bm25":
         hybrid = replace(hybrid, lexical=LexicalIndex.fit(DOCUMENTS, [], "text", "bm25"))
+    if kind == "n-grams":
+        index = LexicalIndex.fit(DOCUMENTS, [], "text", "bm25", "words and n-grams")
+        hybrid = replace(hybrid, lexical=index)
     hybrid.save(tmp_path)
     loaded = load_hybrid(tmp_path, sentence_encoder)
     assert loaded is not None
     assert loaded.description == hybrid.description
-    queries = ["love robot", "desert wedding", ""]
+    queries = ["love robots", "desert wedding", ""]
     np.testing.assert_array_equal(loaded.scores(queries), hybrid.scores(queries))
 
 

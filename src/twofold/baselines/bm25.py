@@ -6,7 +6,7 @@ from typing import Literal
 import bm25s
 import numpy as np
 
-from twofold.data.words import words
+from twofold.data.words import terms
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
@@ -17,26 +17,34 @@ FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")
 
 
 class BM25:
-    """Lucene's BM25 by bm25s, on the words of `twofold.data.words`.
+    """Lucene's BM25 by bm25s, on the words of `twofold.data.words` or on words and n-grams.
 
-    Only items that share a word with the query are returned, so a request may get fewer than `k`.
+    Only items that share a term with the query are returned, so a request may get fewer than `k`.
 
     Args:
         dataset: the items, and the training queries.
         field: the content of an item's document.
         k1: saturation of the term frequency: how much a repeated word adds.
         b: length normalisation: how much the score of a long document is reduced.
+        with_ngrams: whether words and their character n-grams are matched, instead of words alone.
 
     Raises:
         InputError: no item has a word.
     """
 
     def __init__(
-        self, dataset: PreparedDataset, field: Field, k1: float = 1.5, b: float = 0.75
+        self,
+        dataset: PreparedDataset,
+        field: Field,
+        k1: float = 1.5,
+        b: float = 0.75,
+        *,
+        with_ngrams: bool = False,
     ) -> None:
         self.name = f"BM25 ({field})"
+        self._with_ngrams = with_ngrams
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
-        cut = [words(text) for text in _documents(dataset, field)]
+        cut = [terms(text, with_ngrams=with_ngrams) for text in _documents(dataset, field)]
         if not any(cut):
             raise InputError(f"{dataset.source}: no item has a word, which {self.name} needs")
         self._index = bm25s.BM25(k1=k1, b=b)
@@ -50,11 +58,11 @@ class BM25:
         return Run(self.name, rankings)
 
     def _rank(self, request: Request, k: int) -> dict[str, Ranking]:
-        query = request.query or ""
-        known_words = [word for word in words(query) if word in self._index.vocab_dict]
-        if not known_words:
+        found = terms(request.query or "", with_ngrams=self._with_ngrams)
+        known = [term for term in found if term in self._index.vocab_dict]
+        if not known:
             return {request.request_id: Ranking((), ())}
-        scores = self._index.get_scores(known_words)[self._ranker.order].astype(np.float32)
+        scores = self._index.get_scores(known)[self._ranker.order].astype(np.float32)
         scores[scores <= 0] = -np.inf
         return self._ranker.rank([request], scores[None], k)
 

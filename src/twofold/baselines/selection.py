@@ -1,7 +1,7 @@
 """The baselines of a study, each tuned on validation over a fixed grid of settings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -191,8 +191,11 @@ def _validation_value(dataset: PreparedDataset, task: Task, retriever: Retriever
 
 
 def _bm25(dataset: PreparedDataset, texts: Field) -> Chosen:
+    make = partial(BM25, dataset, texts)
     grid = [{"k1": k1, "b": b} for k1, b in _K1_AND_B]
-    return _best(dataset, "search", partial(BM25, dataset, texts), grid)
+    best = _best(dataset, "search", make, grid).settings
+    chosen = _best(dataset, "search", make, [best, {**best, "with_ngrams": True}])
+    return replace(chosen, candidates=len(grid) + 1)
 
 
 def _item_knn(dataset: PreparedDataset) -> Chosen:

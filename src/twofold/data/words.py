@@ -93,6 +93,13 @@ _OWN = regex.compile(r"(?<=\p{L})'s(?!['\p{L}\p{N}])")
 _INITIALS = regex.compile(r"(?<![\p{L}\p{M}\p{N}])(?:\p{L}\.){2,}(?!\p{L}\p{L})\p{L}?")
 
 
+NGRAM = "#"
+"""The first character of an n-gram; no word begins with it."""
+_NGRAM = 4
+"""The number of characters of an n-gram. With words and 4-grams, BM25 is better than with words and
+prefixes of five characters, or with either alone (docs/project/log)."""
+
+
 def fold(text: str) -> str:
     """One form of a text: NFKC in lower case, without accents, with one apostrophe and digit."""
     if text.isascii():
@@ -120,6 +127,27 @@ def words(text: str) -> list[str]:
         folded = _INITIALS.sub(lambda match: match[0].replace(".", ""), folded)
     pieces = [word for token in _tokens(folded) for word in _parts(token)]
     return pieces or _signs(folded)
+
+
+def ngrams(word: str) -> list[str]:
+    """The groups of four characters of a word with its borders, marked: `rocks` -> `#_roc #rock
+    #ocks #cks_`.
+
+    Other forms of a word, compounds and misspellings share some of them. A word of one or two
+    characters has none, and no n-gram equals a word.
+    """
+    if len(word) < _NGRAM - 1:
+        return []
+    bordered = f"_{word}_"
+    return [f"{NGRAM}{bordered[n : n + _NGRAM]}" for n in range(len(bordered) - _NGRAM + 1)]
+
+
+def terms(text: str, *, with_ngrams: bool) -> list[str]:
+    """The words of a text and, with `with_ngrams`, the n-grams of each after them."""
+    found = words(text)
+    if with_ngrams:
+        found += [ngram for word in found for ngram in ngrams(word)]
+    return found
 
 
 def query_key(text: str) -> str:

@@ -1,10 +1,11 @@
 """A lexical index: how well the words of a query match the document of each item.
 
-A document is an item's text, or its text and the training queries that it answers; its words are
-weighed by TF-IDF or by BM25. Which of the four ranks best depends on the data, so
-cross-validation chooses it (`chosen_index`). The training queries themselves are known too.
+A document is an item's text, or its text and the training queries that it answers; its terms are
+words, or words and their character n-grams, weighed by TF-IDF or by BM25. Which ranks best depends
+on the data and its language, so cross-validation chooses it (`chosen_index`). The training queries
+themselves are known too.
 
-Shapes: B queries, Q training queries, N items, M new items, W words.
+Shapes: B queries, Q training queries, N items, M new items, W terms.
 """
 
 import hashlib
@@ -34,9 +35,13 @@ _log = logging.getLogger(__name__)
 
 Field = Literal["text and queries", "text"]
 Weighting = Literal["tfidf", "bm25"]
-Candidate = tuple[Field, Weighting]
-CANDIDATES: Sequence[Candidate] = tuple(product(get_args(Field), get_args(Weighting)))
-"""The first is kept where nothing can be compared."""
+Terms = Literal["words", "words and n-grams"]
+Candidate = tuple[Field, Weighting, Terms]
+CANDIDATES: Sequence[Candidate] = tuple(
+    product(get_args(Field), get_args(Weighting), get_args(Terms)[:1])
+)
+"""The first is kept where nothing can be compared. The best is compared with itself with n-grams.
+"""
 
 _QUERY_NORM_POWER = 0.5
 """A query's TF-IDF weights are divided by this power of their norm. It lies between a cosine (1),
@@ -55,6 +60,8 @@ _JUDGED = 1000
 requests. A fold of 5,000 training queries or more has enough, so that no other is needed."""
 _AT_ONCE = 64
 """Queries that are scored at once."""
+_MOST_ITEMS_WITH_NGRAMS = 200_000
+"""In larger catalogs n-grams are not tried: an index with them has about seven times the size."""
 
 _BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
 """A new item's boost for a training query, in units of the cosine, and a further one if a neighbour
@@ -67,14 +74,14 @@ Keys = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, eq=False)
 class LexicalIndex:
-    """Weights of the words in the items' documents, as postings.
+    """Weights of the terms in the items' documents, as postings.
 
     Attributes:
-        words: the known words, and how much each counts.
-        postings: weights of the words in the documents, (W, N), float32.
+        words: the known terms, and how much each counts.
+        postings: weights of the terms in the documents, (W, N), float32.
         field: what a document holds.
-        weighting: how words are weighed. TF-IDF: columns of unit length. BM25: as Lucene and bm25s.
-        mean_length: the mean number of words of a document, for the BM25 of new ones.
+        weighting: how terms are weighed. TF-IDF: columns of unit length. BM25: as Lucene and bm25s.
+        mean_length: the mean number of terms of a document, for the BM25 of new ones.
     """
 
     words: Words
@@ -90,6 +97,7 @@ class LexicalIndex:
         queries: Sequence[str],
         field: Field = "text and queries",
         weighting: Weighting = "tfidf",
+        terms: Terms = "words",
     ) -> "LexicalIndex":
         """An index of documents.
 
@@ -97,16 +105,22 @@ class LexicalIndex:
             documents: one for each item, (N,).
             queries: the training queries; TF-IDF counts how rare a word is in them as well.
             field, weighting: see the attributes.
+            terms: what is matched.
 
         Raises:
             InputError: there is no word.
         """
-        if weighting == "tfidf":
-            words, mean_length = Words.fit([*documents, *queries]), 0.0
-        else:
-            words, mean_length = _fit_bm25(documents, queries)
+        with_ngrams = terms == "words and n-grams"
+        words, mean_length = Words.fit([*documents, *queries], with_ngrams=with_ngrams), 0.0
+        if weighting == "bm25":
+            words, mean_length = _bm25_words(words, documents)
         index = cls(words, sp.csr_array((len(words.words), 0)), field, weighting, mean_length)
         return replace(index, postings=index.postings_of(documents))
+
+    @property
+    def terms(self) -> Terms:
+        """What is matched."""
+        return "words and n-grams" if self.words.with_ngrams else "words"
 
     def postings_of(self, documents: Sequence[str]) -> sp.csr_array:
         """Postings of documents by the words of this index, (W, len(documents)), float32."""
@@ -140,13 +154,15 @@ class LexicalIndex:
         return scores
 
     def _weigh(self, queries: Sequence[str]) -> sp.csr_array:
-        """The weights of the queries' words, (B, W).
+        """The weights of the queries' terms, (B, W).
 
-        Divided by the largest weight of a word, TF-IDF and BM25 have about one scale.
+        Divided by the largest weight of a term and, for BM25, by the number of terms of a word,
+        TF-IDF and BM25 have about one scale.
         """
         largest_idf = self.words.idf.max()
         if self.weighting == "bm25":
-            return sp.csr_array(self.words.counts(queries) / largest_idf)
+            largest = largest_idf * self.words.terms_per_word
+            return sp.csr_array(self.words.counts(queries) / largest)
         typed = self.words.weigh(queries, _QUERY_NORM_POWER, sentences=True)
         return sp.csr_array(typed / largest_idf**_QUERY_NORM_POWER)
 
@@ -171,16 +187,16 @@ class LexicalIndex:
         return replace(self, postings=sp.csr_array(postings))
 
 
-def _fit_bm25(documents: Sequence[str], queries: Sequence[str]) -> tuple[Words, float]:
-    """The words with Lucene's inverse document frequencies, and the mean length of a document.
+def _bm25_words(fitted: Words, documents: Sequence[str]) -> tuple[Words, float]:
+    """Terms with Lucene's inverse document frequencies, and the mean length of a document.
 
-    A word of training queries that no document holds is known, and counts as if one did.
+    A term of training queries that no document holds is known, and counts as if one did.
     """
-    known_words = Words.fit([*documents, *queries]).words
-    counts = Words(known_words, np.ones(len(known_words), np.float32)).counts(documents)
-    df = np.maximum(np.bincount(counts.indices, minlength=len(known_words)), 1)
-    idf = np.log(1 + (len(documents) - df + 0.5) / (df + 0.5))
-    return Words(known_words, idf.astype(np.float32)), float(counts.sum() / len(documents))
+    counts = fitted.counts(documents)
+    df = np.maximum(np.bincount(counts.indices, minlength=len(fitted.words)), 1)
+    idf = np.log(1 + (len(documents) - df + 0.5) / (df + 0.5)).astype(np.float32)
+    weighted = Words(fitted.words, idf, with_ngrams=fitted.with_ngrams)
+    return weighted, float(counts.sum() / len(documents))
 
 
 def _norms(columns: sp.csr_array) -> Floats:
@@ -257,7 +273,10 @@ def chosen_index(dataset: "PreparedDataset", examples: Examples) -> LexicalIndex
     candidates = [each for each in CANDIDATES if not (silent and each[0] == "text")]
     try:
         values = _values(dataset, examples, candidates)
-        best = max(candidates, key=values.__getitem__)
+        best = max(values, key=values.__getitem__)
+        if len(dataset.catalog) <= _MOST_ITEMS_WITH_NGRAMS:
+            values |= _values(dataset, examples, [(*best[:2], "words and n-grams")])
+            best = max(values, key=values.__getitem__)
         _log.info("hybrid retrieval: %s", _described(best, values))
         return _index(dataset, examples, *best)
     except InputError as error:
@@ -266,23 +285,29 @@ def chosen_index(dataset: "PreparedDataset", examples: Examples) -> LexicalIndex
 
 
 def _described(best: Candidate, values: Mapping[Candidate, float]) -> str:
-    """`documents of text, BM25 (nDCG@10 in cross-validation: text BM25 0.1307, ...)`"""
-    names = {"tfidf": "TF-IDF", "bm25": "BM25"}
-    each = ", ".join(
-        f"{field}, {names[weighting]} {value:.4f}" for (field, weighting), value in values.items()
-    )
-    field, weighting = best
-    return f"documents of {field}, {names[weighting]} (nDCG@10 in cross-validation: {each})"
+    """`documents of text, BM25 of words (nDCG@10 in cross-validation: text, BM25 of words 0.1307;
+    ...)`"""
+    each = "; ".join(f"{_named(candidate)} {value:.4f}" for candidate, value in values.items())
+    return f"documents of {_named(best)} (nDCG@10 in cross-validation: {each})"
+
+
+def _named(candidate: Candidate) -> str:
+    field, weighting, terms = candidate
+    return f"{field}, {'TF-IDF' if weighting == 'tfidf' else 'BM25'} of {terms}"
 
 
 def _index(
-    dataset: "PreparedDataset", examples: Examples, field: Field, weighting: Weighting
+    dataset: "PreparedDataset",
+    examples: Examples,
+    field: Field,
+    weighting: Weighting,
+    terms: Terms,
 ) -> LexicalIndex:
     """The index of a candidate. Documents hold the queries of the examples that are given."""
     documents: Sequence[str] = dataset.catalog.texts
     if field == "text and queries":
         documents = item_documents(documents, queries_by_item(examples, len(documents)))
-    return LexicalIndex.fit(documents, examples.texts(), field, weighting)
+    return LexicalIndex.fit(documents, examples.texts(), field, weighting, terms)
 
 
 class _Judged(NamedTuple):

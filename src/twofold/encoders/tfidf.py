@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
-from twofold.data.words import RULE, words
+from twofold.data.words import NGRAM, RULE, ngrams, terms, words
 from twofold.encoders.vectors import singular_vectors, svd_flip, unit
 from twofold.records import InputError
 
@@ -40,28 +40,42 @@ _TOO_FEW = (
 class Words:
     """TF-IDF weights of a text's words: (1 + log of the count) x IDF, scaled to unit length.
 
+    Attributes:
+        terms_per_word: the number of terms of a known word; 1 without n-grams.
+
     Args:
         words: the W known words.
         idf: the IDF of each word, (W,): see `fit`.
         rule: the rule of `twofold.data.words` by which the texts were split into words.
+        with_ngrams: whether the terms are words and their n-grams, instead of words alone.
 
     Raises:
         InputError: another release, with another rule, made the words.
     """
 
     def __init__(
-        self, words: Sequence[str], idf: npt.NDArray[np.float32], rule: int = RULE
+        self,
+        words: Sequence[str],
+        idf: npt.NDArray[np.float32],
+        rule: int = RULE,
+        *,
+        with_ngrams: bool = False,
     ) -> None:
         if rule != RULE:
             raise InputError(
                 f"the words were made by rule {rule}, and this release has rule {RULE}; use the "
                 f"release that trained the model, or train anew"
             )
-        self.words, self.idf = list(words), idf
+        self.words, self.idf, self.with_ngrams = list(words), idf, with_ngrams
+        self._are_words = np.array([word[0] != NGRAM or not with_ngrams for word in self.words])
+        whole = [word for word in self.words if word[0] != NGRAM] if with_ngrams else []
+        self.terms_per_word = 1 + sum(len(ngrams(word)) for word in whole) / max(1, len(whole))
         self._places = {word: place for place, word in enumerate(self.words)}
 
     @classmethod
-    def fit(cls, texts: Sequence[str], most: int | None = None) -> "Words":
+    def fit(
+        cls, texts: Sequence[str], most: int | None = None, *, with_ngrams: bool = False
+    ) -> "Words":
         """Learn the words of texts, and their IDF: 1 + log(texts / texts with the word).
 
         A word in more than half of the texts keeps a small weight.
@@ -69,11 +83,14 @@ class Words:
         Args:
             texts: the texts.
             most: with more words than this, those that occur in a single text are left out.
+            with_ngrams: see the class.
 
         Raises:
             InputError: there is no word.
         """
-        counts = Counter(word for text in texts for word in set(words(text)))
+        counts = Counter(
+            term for text in texts for term in set(terms(text, with_ngrams=with_ngrams))
+        )
         if most is not None and len(counts) > most:
             counts = Counter({word: count for word, count in counts.items() if count > 1})
         if not counts:
@@ -82,19 +99,20 @@ class Words:
         df = np.array([counts[word] for word in frequent])
         idf = 1 + np.log((len(texts) + 1) / (df + 1))
         idf[df > _COMMON * len(texts)] = _LEAST
-        return cls(frequent, idf.astype(np.float32))
+        return cls(frequent, idf.astype(np.float32), with_ngrams=with_ngrams)
 
     def has_known_word(self, text: str) -> bool:
         """Whether at least one word of a text is known."""
         return any(word in self._places for word in words(text))
 
     def counts(self, texts: Sequence[str]) -> sp.csr_array:
-        """How often each known word is in each text, (len(texts), W), float64."""
+        """How often each known term is in each text, (len(texts), W), float64."""
         # Arrays of numbers: a counter for each of many long texts takes ten times as much memory.
         each, often = array("q"), array("d")
         starts = [0]
         for text in texts:
-            counted = Counter(self._places[word] for word in words(text) if word in self._places)
+            found = terms(text, with_ngrams=self.with_ngrams)
+            counted = Counter(self._places[term] for term in found if term in self._places)
             each.extend(counted)
             often.extend(counted.values())
             starts.append(len(each))
@@ -118,7 +136,8 @@ class Words:
         weights = (1 + np.log(counted.data)) * self.idf[places]
         rows = np.repeat(np.arange(len(texts)), np.diff(starts))
         if sentences and len(places):
-            share = np.clip((np.diff(starts) - _SHORT) / (_LONG - _SHORT), 0, 1)[rows]
+            length = np.bincount(rows[self._are_words[places]], minlength=len(texts))
+            share = np.clip((length - _SHORT) / (_LONG - _SHORT), 0, 1)[rows]
             weights *= (self.idf[places] / self.idf.max()) ** share
         norms = np.sqrt(np.bincount(rows, weights**2, len(texts)))
         shape = len(texts), len(self.words)

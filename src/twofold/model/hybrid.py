@@ -117,6 +117,7 @@ class Hybrid:
             "parts": ["words"] if self.sentence is None else ["words", "sentence"],
             "documents": self.lexical.field,
             "weighting": self.lexical.weighting,
+            "terms": self.lexical.terms,
         }
 
     def matches(self, requests: "Sequence[EncodedExample]") -> Vectors:
@@ -169,6 +170,7 @@ class Hybrid:
             "words": lexical.words.words,
             "documents": lexical.field,
             "weighting": lexical.weighting,
+            "with_ngrams": lexical.words.with_ngrams,
             "mean_length": lexical.mean_length,
         }
         artifact.write_json(folder / _NAMES, names)
@@ -228,7 +230,9 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
     shape = len(names["words"]), names["items"]
     vectors = tables["vectors"].astype(np.float32) if "vectors" in tables else None
     lexical = LexicalIndex(
-        words=Words(names["words"], tables["rarity"], names["rule"]),
+        words=Words(
+            names["words"], tables["rarity"], names["rule"], with_ngrams=names["with_ngrams"]
+        ),
         postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
         field=names["documents"],
         weighting=names["weighting"],

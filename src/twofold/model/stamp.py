@@ -30,8 +30,8 @@ class Stamp:
         item_text_queries: the number of search examples made from each item's text.
         request_time: whether recommendation read the time of the target event.
         long_histories: how histories that are longer than the maximum were used in training.
-        hybrid: the weight, the parts, the content of documents and the weighting of their words;
-            None if hybrid retrieval was not tried.
+        hybrid: the weight, the parts, the content of documents, their terms and the weighting of
+            these; None if hybrid retrieval was not tried.
         history_match: the weight of the hybrid part of recommendation, the kind, the decay and the
             share of each similarity of items (`by`), and the shares of `repeats` and `popularity`;
             None if it was not tried.
