@@ -129,6 +129,22 @@ def test_at_the_ceiling_equal_arms_are_no_evidence() -> None:
     assert found.obstacle == "degenerate data"
 
 
+@pytest.mark.parametrize(("joint", "spread"), [(0.985, 0.002), (0.975, 0.002), (0.975, 0.04)])
+def test_at_the_ceiling_neither_seeds_nor_steps_are_asked_for(joint: float, spread: float) -> None:
+    """A gain, no difference and an open difference: nothing there can be decided."""
+    found = _decide(joint, 0.975, 0.975, spread=spread, rises={"joint": 0.2, "control": 0.2})
+    assert (found.verdict, found.obstacle) == ("not enough data", "degenerate data")
+    assert "of at most 1, so no gain" in found.reason
+    assert found.needed is None
+
+
+def test_at_the_ceiling_a_loss_is_shown() -> None:
+    assert _decide(0.8, 0.975, 0.975).verdict == "hurts"
+    open_loss = _decide(0.85, 0.975, 0.975, spread=0.1)
+    assert open_loss.obstacle == "uncertain", "more seeds may show it"
+    assert open_loss.needed is not None
+
+
 def test_at_the_floor_equal_arms_are_no_evidence() -> None:
     arm = np.zeros((3, R))
     arm[:, :4] = 1.0

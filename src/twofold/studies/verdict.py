@@ -302,19 +302,30 @@ _MATERIAL_RISE = 0.5
 
 
 def _why_withheld(scores: TaskScores, verdict: Verdict, criteria: _Criteria) -> Reason | None:
-    """Why the verdict of the rule cannot be trusted; None if it can."""
+    """Why the verdict of the rule cannot be trusted, or why more data would not decide; None if
+    neither holds."""
+    smallest = criteria.sesoi_share * scores.plain_mean
+    if _without_room(scores, verdict, smallest) and (why := why_at_ceiling(scores, smallest)):
+        return Reason(why, "degenerate data")
     counted = _MAY_OVERTURN.get(verdict, ("joint", "control"))
     enough = _MATERIAL_RISE * criteria.sesoi_share
     if names := [_CALLED[arm] for arm in counted if scores.rises.get(arm, 0.0) > enough]:
         text = f"undertrained: a cap ended {' and '.join(names)} while validation still rose"
         return Reason(text, "undertrained")
-    smallest = criteria.sesoi_share * scores.plain_mean
-    is_small = verdict in ("no material difference", "not worse")
-    if is_small and (why := why_at_ceiling(scores, smallest)):
-        return Reason(why, "degenerate data")
     if why := why_too_few_seeds(scores):
         return Reason(why, "few seeds")
     return None
+
+
+def _without_room(scores: TaskScores, verdict: Verdict, smallest: float) -> bool:
+    """Whether no verdict is possible if the plain arm is at the ceiling.
+
+    A loss can be shown at the ceiling, so *hurts* stands, and so does an open verdict whose
+    estimated loss is as large as the smallest effect of interest: more data may show it.
+    """
+    if verdict == "not enough data":
+        return all(each.value > -smallest for each in rule.pair_of(scores.moments).values())
+    return verdict in ("helps", "no material difference", "not worse")
 
 
 def _needed(scores: TaskScores, criteria: _Criteria) -> Needed:

@@ -163,10 +163,10 @@ def _left(schedule: Schedule, progress: Progress, per_step: float) -> str:
     if not ends:
         return "time left unknown"
     if last is not None and last == schedule.cap and schedule.patience is None:
-        return f"{_duration(min(ends))} left"
+        return f"{in_words(min(ends))} left"
     if last is None or last == schedule.cap:
-        return f"at most {_duration(min(ends))} left"
-    return f"{_duration(min(ends))} left unless validation improves"
+        return f"at most {in_words(min(ends))} left"
+    return f"{in_words(min(ends))} left unless validation improves"
 
 
 def _validation(progress: Progress) -> str:
@@ -190,7 +190,8 @@ def validation_in_words(value: float, tasks: Mapping[str, float]) -> str:
     return f"validation {SELECTION} {values}"
 
 
-def _duration(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """A duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

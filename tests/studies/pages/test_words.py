@@ -153,7 +153,7 @@ def test_only_replace_says_what_to_serve(verdict: Verdict) -> None:
 @pytest.mark.parametrize(
     ("obstacle", "advice"),
     [
-        ("undertrained", "Run again without the cap"),
+        ("undertrained", "Run again without the cap (--budget quick or paper, --max-steps, "),
         ("between the arms", "compare with the one that you would deploy"),
         ("uncertain", "many more test requests and seeds"),
         ("degenerate data", ""),

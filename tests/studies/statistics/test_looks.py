@@ -99,6 +99,16 @@ def test_it_ends_when_nothing_is_open(caplog: pytest.LogCaptureFixture) -> None:
     assert are_final([_verdict(0, same=True)], look), "more seeds would not change these data"
 
 
+def test_the_log_says_that_more_seeds_would_not_decide(caplog: pytest.LogCaptureFixture) -> None:
+    arm = np.random.default_rng(0).normal(0.3, 0.1, (3, 200))
+    five_users = decide({"search": TaskScores(arm, arm, arm + 0.1, np.arange(200) % 5)})
+    with caplog.at_level(logging.INFO):
+        assert are_final([five_users, _verdict(0.1)], Looks(3, [3], [3, 5], 5))
+    assert caplog.messages == [
+        "after 3 seeds no verdict is open; 1 of 2 cannot be decided by more seeds"
+    ]
+
+
 def test_the_log_tells_what_the_rest_will_cost(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         Looks(3, [3], [3, 5, 8, 12], 12).log_plan()

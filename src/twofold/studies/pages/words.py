@@ -205,7 +205,10 @@ def advice_on(verdict: TaskVerdict) -> str:
         better = "better" if verdict.effect == "helps" else "worse"
         return f"Where the first ranks count, the joint model is {better}."
     if verdict.obstacle == "undertrained":
-        return "Run again without the cap, or with a larger one: --budget standard."
+        return (
+            "Run again without the cap (--budget quick or paper, --max-steps, --max-time, or the "
+            "setting epochs), or with a larger one."
+        )
     if verdict.needed and (ways := _ways(verdict.needed, verdict.of_each_seed)):
         return (
             f"With a probability of 80 %, {' or '.join(ways)} would give a verdict, unless the "

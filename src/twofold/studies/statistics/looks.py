@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from twofold.evaluation.sequential import LOOKS, looks_until, planned_looks
 from twofold.records import InputError, Task
 from twofold.studies.verdict import TaskVerdict, is_final
+from twofold.training.progress import in_words
 
 _WORTH_TELLING = 2.0
 """In seconds; a seed that takes less had been trained before."""
@@ -46,10 +47,10 @@ class Looks:
         """
         if seconds < _WORTH_TELLING or self.most == 1:
             return
-        told = f"{self.seeds} seeds take about {_duration(self.seeds * seconds)}"
+        told = f"{self.seeds} seeds take about {in_words(self.seeds * seconds)}"
         if self.most > self.seeds:
-            told += f", {self.most} about {_duration(self.most * seconds)}"
-        _log.info("one seed took %s: %s", _duration(seconds), told)
+            told += f", {self.most} about {in_words(self.most * seconds)}"
+        _log.info("one seed took %s: %s", in_words(seconds), told)
         for outlook in filter(None, outlooks):
             _log.info("%s", outlook)
 
@@ -122,15 +123,11 @@ def are_final(answers: Sequence[Mapping[Task, TaskVerdict]], looks: Looks) -> bo
     """
     verdicts = [verdict for answer in answers for verdict in answer.values()]
     still_open = sum(not is_final(verdict) for verdict in verdicts)
+    hopeless = sum(verdict.verdict == "not enough data" for verdict in verdicts) - still_open
     if looks.seeds < looks.most:
-        state = (
-            f"{still_open} of {len(verdicts)} verdicts are open"
-            if still_open
-            else "no verdict is open"
-        )
+        named = f"{still_open} of {len(verdicts)} verdicts are" if still_open else "no verdict is"
+        state = f"{named} open"
+        if hopeless:
+            state += f"; {hopeless} of {len(verdicts)} cannot be decided by more seeds"
         _log.info("after %d seeds %s", looks.seeds, state)
     return not still_open
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
