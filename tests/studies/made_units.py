@@ -24,6 +24,10 @@ class Part:
     folder: str = ""
     seed: int = 0
 
+    @property
+    def kind(self) -> str:
+        return self.name
+
     def is_done(self, context: StudyContext) -> bool:  # noqa: ARG002
         return self.name == "done"
 

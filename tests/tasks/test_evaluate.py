@@ -1,5 +1,6 @@
 """Evaluation of a retriever: scores for each request, means, and requests without an answer."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from tests.conftest import WriteFolder
 from twofold import artifact
 from twofold.evaluation.measures import Measure
 from twofold.records import InputError, Ranking, Request, Run
-from twofold.tasks.evaluate import evaluate, save_evaluation
+from twofold.tasks.evaluate import Answered, evaluate, save_evaluation
 from twofold.tasks.storage import load_dataset
 
 MEASURES = [Measure("Recall", 2), Measure("RR", 1)]
@@ -86,3 +87,28 @@ def test_what_is_no_dataset_is_refused(write_folder: WriteFolder) -> None:
 def test_a_split_that_does_not_exist_is_refused(write_folder: WriteFolder) -> None:
     with pytest.raises(InputError, match="split 'valid': choose test or validation"):
         evaluate(OneItem("d", "u2"), load_dataset(write_folder()), split="valid")  # type: ignore[arg-type]
+
+
+class InParts(OneItem):
+    """Answers its requests in parts, last first, as a model does with its batches."""
+
+    def shards(self, requests: Sequence[Request], k: int, size: int) -> list[Sequence[Request]]:
+        assert k == 2, "as deep as the deepest measure"
+        assert size == 1, "as often as possible"
+        return [requests[1:], requests[:1]]
+
+
+def test_a_long_evaluation_tells_the_time_left(
+    write_folder: WriteFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = load_dataset(write_folder())
+    clock = iter([0.0, 12.0, 18.0, 40.0])
+    monkeypatch.setattr(Answered.__init__, "__defaults__", (lambda: next(clock),))
+    with caplog.at_level(logging.INFO):
+        parts = evaluate(InParts("d", "u2"), dataset, ["recommendation"], measures=MEASURES)
+    assert caplog.messages == ["recommendation: 2 of 3 requests, 6 s left"]
+    whole = evaluate(OneItem("d", "u2"), dataset, ["recommendation"], measures=MEASURES)
+    assert parts.scores.equals(whole.scores)
+    assert list(parts.runs["recommendation"].rankings) == list(
+        whole.runs["recommendation"].rankings
+    )

@@ -4,9 +4,7 @@ Invariant: the scores are those of one machine to the last bit, since every work
 batches. The workers are Ray actors, since Ray Data would choose the blocks itself.
 """
 
-import logging
 import socket
-import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,13 +17,10 @@ from ray.util import ActorPool
 from twofold.cluster.machines import LOSSES, device_there, room_for, work_in
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.generative import GenerativeRetriever, load_model
+from twofold.tasks.evaluate import Answered
 
 SHARDS = 8
 """The number of parts of the requests per worker; a lost or slow machine delays only one part."""
-BETWEEN_LINES = 10.0
-"""The minimum number of seconds between two log lines."""
-
-_log = logging.getLogger(__name__)
 
 
 class RayRetriever:
@@ -68,17 +63,14 @@ class RayRetriever:
         """
         size = max(1, len(requests) // (SHARDS * len(self._workers)))
         pool, rankings = ActorPool(self._workers), dict[str, Ranking]()
-        start = logged = time.monotonic()
+        answered = Answered(self.name, len(requests))
         shards = self._model.shards(requests, k, size)
         try:
             for run in pool.map_unordered(
                 lambda worker, shard: worker.run.remote(shard, k), shards
             ):
                 rankings |= run.rankings
-                if time.monotonic() - logged >= BETWEEN_LINES:
-                    logged = time.monotonic()
-                    left = (logged - start) * (len(requests) / len(rankings) - 1)
-                    _log.info("%d of %d requests, %.0f s left", len(rankings), len(requests), left)
+                answered.log(len(rankings))
         except RayTaskError as error:
             raise error.cause from error
         except RayError as error:

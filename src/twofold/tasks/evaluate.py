@@ -1,6 +1,8 @@
 """Evaluation of a retriever on the requests of a dataset: runs, and a score for each request."""
 
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,14 @@ import polars as pl
 from twofold import artifact
 from twofold.evaluation.measures import MEASURES, Measure, means, score, unanswered
 from twofold.evaluation.runs import write_qrels, write_run
-from twofold.records import InputError, Qrels, Retriever, Run, Split, Task
+from twofold.records import InputError, Qrels, Ranking, Request, Retriever, Run, Split, Task
 from twofold.tasks.prepared import PreparedDataset, require_dataset
 
 KIND = "evaluation"
+_BETWEEN_LINES = 10.0
+"""The minimum number of seconds between two log lines."""
+
+_log = logging.getLogger(__name__)
 
 NEEDS: Mapping[Task, str] = {
     "search": "some queries with qrels must be in every split",
@@ -84,7 +90,7 @@ def evaluate(
     tables = []
     for task in tasks or dataset.tasks:
         judged = dataset.task(task).requests(split, timed=getattr(retriever, "reads_time", False))
-        runs[task] = retriever.retrieve(judged.requests, depth)
+        runs[task] = _run(retriever, judged.requests, depth, task)
         if not isinstance(runs[task], Run):
             raise InputError(
                 f"retrieve of {type(retriever).__name__} returned {type(runs[task]).__name__}; a "
@@ -95,6 +101,43 @@ def evaluate(
         scores = score(runs[task], judged.qrels, measures)
         tables.append(scores.select(pl.lit(task).alias("task"), pl.all()))
     return Evaluation(scores=pl.concat(tables), runs=runs, qrels=qrels, unanswered=without_answer)
+
+
+def _run(retriever: Retriever, requests: Sequence[Request], depth: int, task: Task) -> Run:
+    """The rankings of all requests. A model answers its batches one by one, with lines of progress;
+    the scores are those of all requests at once, to the last bit."""
+    shards = getattr(retriever, "shards", None)
+    if not callable(shards):
+        return retriever.retrieve(requests, depth)
+    rankings: dict[str, Ranking] = {}
+    answered = Answered(task, len(requests))
+    for shard in shards(requests, depth, 1):
+        rankings |= retriever.retrieve(shard, depth).rankings
+        answered.log(len(rankings))
+    return Run(retriever.name, {key: rankings[key] for key in (r.request_id for r in requests)})
+
+
+class Answered:
+    """Logs the number of answered requests and the remaining time, every ten seconds.
+
+    Args:
+        what: what the requests are of.
+        size: the number of all requests.
+        now: the clock, in seconds.
+    """
+
+    def __init__(self, what: str, size: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._what, self._size, self._now = what, size, now
+        self._start = self._logged = now()
+
+    def log(self, done: int) -> None:
+        """Log a line if one is due, after `done` requests were answered."""
+        now = self._now()
+        if now - self._logged < _BETWEEN_LINES:
+            return
+        self._logged = now
+        left = (now - self._start) * (self._size / done - 1)
+        _log.info("%s: %d of %d requests, %.0f s left", self._what, done, self._size, left)
 
 
 def save_evaluation(evaluation: Evaluation, out: Path, stamp: Mapping[str, Any]) -> None:

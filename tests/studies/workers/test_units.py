@@ -17,8 +17,10 @@ from twofold.studies.trainings.recipes import RecipeChoice
 from twofold.studies.trainings.seed_outputs import SeedOutputs
 from twofold.studies.trainings.seed_trainings import SeedTrainings
 from twofold.studies.workers.context import StudyContext
-from twofold.studies.workers.pool import SerialPool, run_units
+from twofold.studies.workers.pool import Pace, SerialPool, run_units
 from twofold.studies.workers.units import (
+    Baselines,
+    TrainedArm,
     Unit,
     longest_chain_first,
     pending_units,
@@ -101,6 +103,26 @@ def test_an_arm_that_is_finished_is_neither_repeated_nor_waited_for(
     results = dict[Unit, Any]()
     list(run_units(trained_arms(context, "with", 0), context, SerialPool(context), results))
     assert made == list(TRAINED[2:])
+
+
+def test_the_time_left_is_that_of_the_same_arms_of_other_seeds() -> None:
+    now = [0.0]
+    pace = Pace(2, lambda: now[0])
+    joint, search = (
+        [TrainedArm("with", seed, arm) for seed in range(3)] for arm in ("joint", "search")
+    )
+    for unit, seconds in ((joint[0], 300.0), (search[0], 60.0)):
+        assert pace.left([]) == "0 s", "nothing runs or waits"
+        pace.begin(unit)
+        assert pace.left([]) == "", "no arm of this name has finished"
+        now[0] += seconds
+        pace.end(unit)
+    pace.begin(joint[1])
+    assert pace.left([search[1], joint[2], search[2]]) == "6 min", "(300 + 300 + 2 * 60) / 2 s"
+    now[0] += 200
+    assert pace.left([search[2]]) == "80 s", "100 of this arm and 60 of the other, by two workers"
+    assert pace.left([search[2], Baselines(1)]) == ""
+    assert pace.left([TrainedArm("without", 1, "search")]) == "", "may take another time"
 
 
 @pytest.mark.parametrize(("folds", "times"), [("all", 2), ("none", 1)])

@@ -4,7 +4,8 @@
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from twofold.studies.workers.units import (
     run_unit,
 )
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training.progress import in_words
 
 MEMORY = 1 << 30
 """The memory of a worker in bytes, in addition to the part that grows with the data."""
@@ -109,7 +111,7 @@ def run_units(
         results: all results so far; new ones are added.
     """
     waiting, running = pending_units(targets, context, results), set[Unit]()
-    total = len(waiting)
+    total, pace = len(waiting), Pace(pool.size)
     if pool.size > 1:
         waiting = longest_chain_first(waiting)
     while waiting or running:
@@ -118,11 +120,52 @@ def run_units(
         for unit in ready[: pool.size - len(running)]:
             pool.start(unit, {need: results[need] for need in unit.needs if need in results})
             waiting.remove(unit)
-            _log.info("%s: begins, %d of %d", unit.name, total - len(waiting), total)
+            pace.begin(unit)
             running.add(unit)
+            place, left = f"{total - len(waiting)} of {total}", pace.left(waiting)
+            _log.info("%s: begins, %s%s", unit.name, place, left and f", about {left} left")
         unit, results[unit] = pool.finished()
+        pace.end(unit)
         running.remove(unit)
         yield unit, results[unit]
+
+
+class Pace:
+    """The time left, from that of the finished units of the same kinds.
+
+    Args:
+        workers: the number of units that run at once.
+        now: the clock, in seconds.
+    """
+
+    def __init__(self, workers: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._workers, self._now = workers, now
+        self._began: dict[Unit, float] = {}
+        self._took: dict[str, list[float]] = {}
+
+    def begin(self, unit: Unit) -> None:
+        """Count the time of a unit from now on."""
+        self._began[unit] = self._now()
+
+    def end(self, unit: Unit) -> None:
+        """A unit has finished."""
+        self._took.setdefault(unit.kind, []).append(self._now() - self._began.pop(unit))
+
+    def left(self, waiting: Iterable[Unit]) -> str:
+        """The time until all units have finished, in words; empty if no unit of some kind has
+        finished yet, as in the first seed.
+
+        Args:
+            waiting: the units that have not begun.
+        """
+        waiting = list(waiting)
+        if any(unit.kind not in self._took for unit in (*waiting, *self._began)):
+            return ""
+        now = self._now()
+        means = {kind: sum(times) / len(times) for kind, times in self._took.items()}
+        left = sum(means[unit.kind] for unit in waiting)
+        left += sum(max(0.0, means[unit.kind] - now + at) for unit, at in self._began.items())
+        return in_words(left / self._workers)
 
 
 class SerialPool:

@@ -32,12 +32,16 @@ class Unit(Protocol):
 
     Attributes:
         name: the name in the log and in errors.
+        kind: units of the same kind, of different seeds, take about the same time.
         seed: the seed to which it belongs; 0 if it belongs to all.
         needs: the units that must be finished before this one.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
 
     @property
     def seed(self) -> int: ...
@@ -70,6 +74,10 @@ class Baselines:
     def name(self) -> str:
         return f"baselines of seed {self.seed}"
 
+    @property
+    def kind(self) -> str:
+        return "baselines"
+
     def is_done(self, context: StudyContext) -> bool:
         return all(
             artifact.is_complete(context.folder.baseline(baseline.task, baseline.name, self.seed))
@@ -96,6 +104,10 @@ class Recipe:
     @property
     def name(self) -> str:
         return f"recipe of {self.arm} {CONDITIONS[self.text]}"
+
+    @property
+    def kind(self) -> str:
+        return self.name
 
     @property
     def seed(self) -> int:
@@ -135,6 +147,10 @@ class TrainedArm:
     @property
     def name(self) -> str:
         return f"seed {self.seed} {CONDITIONS[self.text]}, {self.arm}"
+
+    @property
+    def kind(self) -> str:
+        return f"{self.arm} {CONDITIONS[self.text]}"
 
     def is_done(self, context: StudyContext) -> bool:
         return context.outputs(self.text, self.seed).is_done(self._arm(context))
