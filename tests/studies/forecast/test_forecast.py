@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twofold.studies.forecast.features import FEATURES
+from twofold.studies.forecast.features import FEATURES, features
 from twofold.studies.forecast.forecast import (
     OUTCOMES,
     coefficients,
@@ -57,6 +57,22 @@ def test_the_report_says_what_to_expect_and_what_that_is_worth(catalog: Prepared
     assert "base rate" in first
     assert said[0].startswith("recommendation helps search, from behaviour: ")
     assert "with item text" in said[2]
+
+
+def test_the_report_says_where_the_data_are_in_the_figure_of_the_atlas(
+    catalog: PreparedDataset,
+) -> None:
+    made = report_forecast(catalog)
+    assert made is not None
+    tasks = [each.task for each in made.expected if each.text == "without"]
+    assert len(made.lines) == 1 + len(made.expected) + len(tasks)
+    for task, line in zip(tasks, made.lines[-len(tasks) :], strict=True):
+        values = dict(zip(FEATURES, features(catalog, task, text=False), strict=True))
+        targets = catalog.task(task).popularity.sum() / len(catalog.catalog)
+        assert f"{task} is at {values['pairs_gain']:+.2f} " in line
+        assert f" at {targets:.3g} (own training targets an item)" in line
+    earlier = [each.model_copy(update={"features": {}}) for each in made.expected]
+    assert len(made.model_copy(update={"expected": earlier}).lines) == 1 + len(made.expected)
 
 
 def test_nothing_is_expected_of_one_task_or_of_too_few_requests() -> None:

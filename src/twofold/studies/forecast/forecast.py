@@ -63,6 +63,8 @@ class Forecast(Value):
     """The forecast of joint training's effect on one task."""
 
     chances: Mapping[Outcome, Probability]
+    features: Mapping[str, float]
+    """The value of each of `FEATURES`."""
     beyond: Sequence[str]
     """The features outside the range of the atlas."""
 
@@ -82,6 +84,8 @@ class Expected(Value):
     hurts: Probability
     beyond: Sequence[str]
     """The features outside the range of the atlas."""
+    features: Mapping[str, float] = {}
+    """The features of the data from which the probabilities follow."""
 
 
 class Expectation(Value):
@@ -92,7 +96,8 @@ class Expectation(Value):
 
     @property
     def lines(self) -> list[str]:
-        """The forecasts in words, after a line about their accuracy."""
+        """The forecasts in words, after a line about their accuracy; then where each task is in the
+        figure of the atlas, which is from behaviour."""
         worth = self.worth
         first = (
             f"The probabilities of joint training's effects are forecast from the data alone. The "
@@ -101,7 +106,8 @@ class Expectation(Value):
             f"frequent effect: {_percent(worth.base_accuracy)}), and its Brier score is "
             f"{worth.brier:.2f} (base rates: {worth.base_brier:.2f})."
         )
-        return [first, *(_line(each) for each in self.expected)]
+        shown = [each for each in self.expected if each.text == "without" and each.features]
+        return [first, *map(_line, self.expected), *map(_place, shown)]
 
 
 def _line(expected: Expected) -> str:
@@ -114,6 +120,15 @@ def _line(expected: Expected) -> str:
         return chances
     outside = ", ".join(DESCRIPTIONS[name] for name in expected.beyond)
     return f"{chances} (of unknown accuracy: no simulated world has such a value of {outside})"
+
+
+def _place(expected: Expected) -> str:
+    """The two features of a task that are the axes of the figure."""
+    gain, targets = expected.features["pairs_gain"], 10 ** expected.features["log_own_targets"]
+    return (
+        f"in the figure of docs/guides/atlas.md, {expected.task} is at {gain:+.2f} (what the other "
+        f"task's pairs find, as a share of own) and at {targets:.3g} (own training targets an item)"
+    )
 
 
 def _percent(share: float) -> str:
@@ -141,6 +156,7 @@ def _expectation(dataset: PreparedDataset) -> Expectation | None:
             neither=forecast.chances["neither"],
             hurts=forecast.chances["hurts"],
             beyond=forecast.beyond,
+            features=forecast.features,
         )
         for kind, text in kinds
         for task, forecast in forecasts(dataset, text=text).items()
@@ -174,6 +190,7 @@ def forecast(values: Floats) -> Forecast:
     beyond = (values < low - margin) | (values > high + margin)
     return Forecast(
         chances=dict(zip(OUTCOMES, chances.tolist(), strict=True)),
+        features=dict(zip(FEATURES, values.tolist(), strict=True)),
         beyond=[name for name, outside in zip(FEATURES, beyond, strict=True) if outside],
     )
 
