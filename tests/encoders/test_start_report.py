@@ -1,5 +1,6 @@
 """What a start knows is what an untrained model answers."""
 
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report
 from twofold.tasks.report_text import report_text
+from twofold.tasks.streaming import files
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import resolve_config
 from twofold.training.start import start
@@ -87,6 +89,25 @@ def test_prepare_prints_it(
     printed = capsys.readouterr().out
     assert "nDCG@10 of the initial item embeddings" in printed
     assert "| text+factors |" in printed
+
+
+def test_a_long_measurement_tells_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+
+    def slow(*given: Any) -> ItemStart | None:
+        now[0] += 20
+        return item_start(*given)
+
+    monkeypatch.setattr(start_report, "item_start", slow)
+    monkeypatch.setattr(files.time, "monotonic", lambda: now[0])
+    with caplog.at_level(logging.INFO):
+        report_starts(planted_dataset())
+    assert caplog.messages[:2] == [
+        "initial item embeddings: 1 of 6 measured, 100 s left",
+        "initial item embeddings: 2 of 6 measured, 80 s left",
+    ]
 
 
 def test_no_more_targets_are_learned_from_than_are_bearable(

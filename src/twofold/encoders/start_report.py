@@ -4,7 +4,8 @@ A history is answered with the items nearest its last one, a query with those ne
 untrained model would.
 """
 
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from twofold.encoders.item_vectors import MOST_TARGETS, ItemStart, item_start
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder, Vectors
 from twofold.evaluation.measures import Measure, tie_order
+from twofold.records import Task
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
+from twofold.tasks.streaming.files import with_progress
 from twofold.training_examples import Examples, Source
 
 MOST_ITEMS = 50_000
@@ -36,21 +39,45 @@ def report_starts(dataset: PreparedDataset) -> dict[str, Any] | None:
     if len(dataset.catalog) > MOST_ITEMS:
         return None
     values: dict[str, dict[str, float]] = {start: {} for start in _STARTS}
-    for task in dataset.tasks:
-        judged = dataset.task(task).requests("validation").sample(_MOST_REQUESTS)
-        if not judged.requests or not dataset.task(task).examples:
-            continue
-        examples = dataset.task(task).examples.sample(MOST_TARGETS[task])
-        encoder = _encoder(dataset, examples)
-        for start in _STARTS:
-            learned = {task: Source(task, examples)}
-            texts = dataset.catalog.texts
-            embeddings = item_start(learned, texts, encoder, start.split("+"), _WIDTH)
-            if embeddings is None:
-                continue
-            if task == "recommendation" or embeddings.query_map is not None:
-                values[start][task] = _value(dataset, embeddings, encoder, judged)
+    learned: dict[Task, _Learned | None] = {}
+    both = list(product(dataset.tasks, _STARTS))
+    for task, start in with_progress(both, "initial item embeddings", len(both), "measured"):
+        if task not in learned:
+            learned = {task: _learned(dataset, task)}
+        value = _measured(dataset, learned[task], start)
+        if value is not None:
+            values[start][task] = value
     return {start: by_task for start, by_task in values.items() if by_task}
+
+
+class _Learned(NamedTuple):
+    """The training examples and validation requests of a task, and its text encoder."""
+
+    task: Task
+    examples: Examples
+    judged: JudgedRequests
+    encoder: TextEncoder | None
+
+
+def _learned(dataset: PreparedDataset, task: Task) -> _Learned | None:
+    """What the starts of a task learn from; None without training examples or requests."""
+    judged = dataset.task(task).requests("validation").sample(_MOST_REQUESTS)
+    if not judged.requests or not dataset.task(task).examples:
+        return None
+    examples = dataset.task(task).examples.sample(MOST_TARGETS[task])
+    return _Learned(task, examples, judged, _encoder(dataset, examples))
+
+
+def _measured(dataset: PreparedDataset, learned: _Learned | None, start: str) -> float | None:
+    """The value of a start; None if it cannot be evaluated."""
+    if learned is None:
+        return None
+    task, examples, judged, encoder = learned
+    sources, texts = {task: Source(task, examples)}, dataset.catalog.texts
+    known = item_start(sources, texts, encoder, start.split("+"), _WIDTH)
+    if known is None or (task == "search" and known.query_map is None):
+        return None
+    return _value(dataset, known, encoder, judged)
 
 
 def _encoder(dataset: PreparedDataset, examples: Examples) -> TextEncoder | None:

@@ -147,7 +147,7 @@ def _remove_left_over(parent: Path) -> None:
             continue
 
 
-def with_progress(steps: Iterable[T], what: str, size: int) -> Iterator[T]:
+def with_progress(steps: Iterable[T], what: str, size: int, unit: str = "pieces") -> Iterator[T]:
     """Yield the steps, and log the progress and the remaining time every `_PER_LINE` seconds."""
     start = last = time.monotonic()
     for done, step in enumerate(steps):
@@ -155,5 +155,5 @@ def with_progress(steps: Iterable[T], what: str, size: int) -> Iterator[T]:
         if done and now - last > _PER_LINE:
             last = now
             left = (now - start) / done * (size - done)
-            _log.info("%s: %d of %d pieces, %.0f s left", what, done, size, left)
+            _log.info("%s: %d of %d %s, %.0f s left", what, done, size, unit, left)
         yield step
