@@ -33,6 +33,26 @@ def test_every_number_of_the_csv_stands_in_the_result(study_folder: Path) -> Non
     assert "Attribution to popularity and content" in titles
 
 
+@pytest.mark.parametrize(
+    ("verdict", "word"), [("hurts", "hurts (provisional)"), ("not enough data", "not enough data")]
+)
+def test_only_a_verdict_can_be_provisional(study_folder: Path, verdict: str, word: str) -> None:
+    result = load_result(study_folder)
+    few = {"verdict": verdict, "provisional": True}
+    answers = [
+        answer.model_copy(
+            update={
+                "verdicts": {
+                    task: judged.model_copy(update=few) for task, judged in answer.verdicts.items()
+                }
+            }
+        )
+        for answer in result.questions
+    ]
+    first = study_tables(result.model_copy(update={"questions": answers}))[0]
+    assert {cells[0] for _, cells in first.rows} == {word}
+
+
 def test_the_command_prints_tables(study_folder: Path, twofold: Command) -> None:
     code, printed, _ = twofold("report", study_folder, "--format", "latex")
     assert code == 0

@@ -76,7 +76,8 @@ def compare(first: Path, second: Path) -> list[Table]:
 def _verdicts(result: StudyResult) -> Table:
     rows: list[Row] = []
     for name, verdict in _by_question(result).items():
-        word = verdict.verdict + (" (provisional)" if verdict.provisional else "")
+        is_provisional = verdict.provisional and verdict.verdict != "not enough data"
+        word = verdict.verdict + (" (provisional)" if is_provisional else "")
         contrasts = [Cell.difference(verdict.contrasts[arm]) for arm in ("plain", "control")]
         rows.append((name, [word, *contrasts, Cell(verdict.sesoi)]))
     columns = ["verdict", "joint − plain", "joint − step-matched", "smallest effect of interest"]
