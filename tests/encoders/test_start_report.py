@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from twofold.retrieval.generative import GenerativeRetriever
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.report import data_report
 from twofold.tasks.report_text import report_text
-from twofold.tasks.streaming import files
 from twofold.training.arm import NAMED_ARMS
 from twofold.training.config import resolve_config
 from twofold.training.start import start
@@ -101,7 +101,7 @@ def test_a_long_measurement_tells_the_time_left(
         return item_start(*given)
 
     monkeypatch.setattr(start_report, "item_start", slow)
-    monkeypatch.setattr(files.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with caplog.at_level(logging.INFO):
         report_starts(planted_dataset())
     assert caplog.messages[:2] == [
