@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.training.examples import encoded_examples
-from twofold.model.encoded import EncodedExample
+from twofold.model.encoded import EncodedSource
 from twofold.records import TASKS, InputError, Task
 from twofold.training import schedule as schedule_module
 from twofold.training.arm import NAMED_ARMS, Arm
@@ -25,7 +25,7 @@ from twofold.training.schedule import (
 from twofold.training.state import Progress
 
 CONTROL = Arm("search-step-matched", ("search",), step_matched=True)
-ENCODED: dict[Task, list[EncodedExample]] = {
+ENCODED: dict[Task, EncodedSource] = {
     "search": encoded_examples([4] * 80),
     "recommendation": encoded_examples([4] * 320),
 }

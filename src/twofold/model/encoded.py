@@ -173,19 +173,13 @@ class EncodedExamples(Sequence[EncodedExample]):
     queries: Queries
 
     @staticmethod
-    def of(
-        examples: Iterable[EncodedExample], encoder: TextEncoder | None = None
-    ) -> "EncodedExamples":
-        """The examples as arrays; with an encoder their queries' vectors as well."""
+    def of(examples: Iterable[EncodedExample]) -> "EncodedExamples":
+        """The examples as arrays."""
         if isinstance(examples, EncodedExamples):
             return examples
         listed = list(examples)
         numbers: dict[str, int] = {}
         query_of = np.array([numbers.setdefault(e.query, len(numbers)) for e in listed], np.int64)
-        texts = list(numbers)
-        vectors = None
-        if encoder is not None and _fit(len(texts), encoder):
-            vectors = _encoded(encoder, texts)
         return EncodedExamples(
             tokens=Ragged.of([(e.tokens.astype(np.int32),) for e in listed]),
             contexts=Ragged.of(
@@ -194,7 +188,7 @@ class EncodedExamples(Sequence[EncodedExample]):
             targets=Ragged.of([(*int32(e.target_contexts, e.targets), e.weights) for e in listed]),
             lengths=np.array([e.length for e in listed]),
             items=np.array([e.items for e in listed]),
-            queries=Queries(texts, query_of, vectors),
+            queries=Queries(list(numbers), query_of),
         )
 
     def __len__(self) -> int:
@@ -228,34 +222,6 @@ class EncodedExamples(Sequence[EncodedExample]):
             items=self.items[examples],
             queries=self.queries.take(examples),
         )
-
-    @property
-    def token_counts(self) -> Ints:
-        """The number of tokens of each example, (examples,)."""
-        return self.tokens.counts
-
-    @property
-    def context_count(self) -> int:
-        """The number of contexts of all examples."""
-        return len(self.contexts.columns[0])
-
-    @property
-    def target_items(self) -> int:
-        """The number of target items of all examples."""
-        return int(self.items.sum())
-
-    @property
-    def weight(self) -> float:
-        """The sum of the weights of all targets."""
-        return float(self.targets.columns[2].sum())
-
-    def code_counts(self, spaces: "IdSpaces") -> Ints:
-        """How often each code of all codebooks is a target, (codes,)."""
-        starts = np.array([codebook.start for codebook in spaces.codebooks])
-        contexts, targets, _ = self.targets.columns
-        contexts = contexts + np.repeat(self.contexts.offsets[:-1], self.targets.counts)
-        codes = targets + starts[self.contexts.columns[1][contexts]]
-        return np.bincount(codes, minlength=spaces.size)
 
 
 class EncodedSource(Sequence[EncodedExample]):
@@ -303,7 +269,7 @@ class EncodedSource(Sequence[EncodedExample]):
             return int((self._examples.counts * levels).sum())
         if self._examples.order == "end":
             return int(levels.sum())
-        return self.take(np.arange(len(self))).context_count
+        return len(self.take(np.arange(len(self))).contexts.columns[0])
 
     @property
     def target_items(self) -> int:
@@ -386,15 +352,6 @@ class EncodedSource(Sequence[EncodedExample]):
         row_of[order] = np.arange(len(order))
         texts = self._texts(order)
         return Queries(texts, row_of, _encoded(encoder, texts))
-
-
-Encoded = EncodedSource | EncodedExamples | Sequence[EncodedExample]
-"""Encoded examples of a source."""
-
-
-def totals_of(source: Encoded) -> EncodedSource | EncodedExamples:
-    """The same examples, as an object with their numbers of tokens, contexts and targets."""
-    return source if isinstance(source, EncodedSource) else EncodedExamples.of(source)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

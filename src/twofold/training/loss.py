@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from twofold.identifiers.identifiers import IdSpaces
-from twofold.model.encoded import Encoded, totals_of
+from twofold.model.encoded import EncodedSource
 from twofold.model.kernels import padded_size, product_of, slice_indices
 from twofold.records import Task
 from twofold.training.config import TrainingConfig
@@ -436,7 +436,7 @@ class CodeLoss(nn.Module):
 
 
 def loss_of(
-    encoded: Mapping[Task, Encoded],
+    encoded: Mapping[Task, EncodedSource],
     spaces: IdSpaces,
     tries: "Mapping[Task, Trie]",
     config: TrainingConfig,
@@ -455,7 +455,7 @@ def loss_of(
         from twofold.training.trie_levels import trie_levels
 
         levels = trie_levels(spaces, tries)
-    counted = sum(examples.code_counts(spaces) for examples in map(totals_of, encoded.values()))
+    counted = sum(examples.code_counts(spaces) for examples in encoded.values())
     counts = torch.as_tensor(counted, dtype=torch.float64)
     loss = CodeLoss(
         counts,

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from twofold.model.backbone import Backbone
-from twofold.model.encoded import Encoded, EncodedSource, totals_of
+from twofold.model.encoded import EncodedSource
 from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError, Ints, Task
 from twofold.tasks.prepared import PreparedDataset
@@ -117,19 +117,18 @@ class Mixture:
     def __init__(
         self,
         names: Sequence[Task],
-        sources: Sequence[Encoded],
+        sources: Sequence[EncodedSource],
         batch_tokens: int,
         weights: SourceWeights,
         seed: int,
         max_batch_size: int = 0,
     ) -> None:
         self.names = tuple(names)
-        encoded = [totals_of(source) for source in sources]
-        self.targets = [source.target_items for source in encoded]
+        self.targets = [source.target_items for source in sources]
         self.weights = _resolve(weights, self.names, self.targets)
-        self._mass = [source.weight for source in encoded]
+        self._mass = [source.weight for source in sources]
         self.repeats = _repeats(self.weights, self.targets)
-        lengths = [source.token_counts for source in encoded]
+        lengths = [source.token_counts for source in sources]
         self._buckets = [_buckets(each, batch_tokens, max_batch_size) for each in lengths]
         self._seed = seed
         self._epoch = lru_cache(maxsize=1)(self._plan)
@@ -180,7 +179,7 @@ class Mixture:
 
 
 def mixture_of(
-    encoded: Mapping[Task, Encoded],
+    encoded: Mapping[Task, EncodedSource],
     tasks: Sequence[Task],
     config: TrainingConfig,
     seed: int,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twofold.model.backbone import Backbone
-from twofold.model.encoded import Encoded, EncodedSource
+from twofold.model.encoded import EncodedSource
 from twofold.records import InputError, Request, Task
 from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
@@ -145,7 +145,7 @@ def is_on_grid(step: int) -> bool:
 
 
 def schedule_of(
-    encoded: Mapping[Task, Encoded],
+    encoded: Mapping[Task, EncodedSource],
     mixture: Mixture,
     arm: Arm,
     config: TrainingConfig,
@@ -210,7 +210,7 @@ _BLIND_EPOCHS = 10
 
 
 def _horizon(
-    encoded: Mapping[Task, Encoded],
+    encoded: Mapping[Task, EncodedSource],
     arm: Arm,
     config: TrainingConfig,
     cap: int | None,
