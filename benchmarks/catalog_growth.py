@@ -138,7 +138,7 @@ class Training:
         named = self.backbone.named_parameters()
         blocks = sum(weight.numel() for name, weight in named if ".layers." in name)
         width = self.backbone.output_embeddings().shape[1]
-        return 6.0 * (len(batch.cells) * blocks + len(batch.targets) * self._scored * width)
+        return 6.0 * (len(batch.token_indices) * blocks + len(batch.targets) * self._scored * width)
 
 
 def work(items: int, way: str) -> None:

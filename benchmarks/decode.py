@@ -128,7 +128,7 @@ def requests(count: int, tokens: int, vocabulary: Vocabulary, device: torch.devi
     return Batch(
         tokens=words,
         lengths=torch.full((count,), tokens),
-        cells=torch.arange(count * tokens),
+        token_indices=torch.arange(count * tokens),
         context_rows=rows,
         context_positions=torch.full((count,), tokens - 1),
         context_codebooks=codebooks,

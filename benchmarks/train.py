@@ -106,7 +106,7 @@ def products_of(folder: str, arm: str, precision: str, steps: int) -> dict[str, 
     for step in range(steps):
         planned = job.mixture.batch(step)
         batch = vocabulary.collate(job.sources[planned.source].take(planned.rows))
-        products = len(batch.cells) * blocks + len(batch.context_rows) * rows.numel()
+        products = len(batch.token_indices) * blocks + len(batch.context_rows) * rows.numel()
         found["operations"] += 6 * products / steps
         found["examples"] += len(batch.tokens) / steps
         found["targets"] += len(batch.targets) / steps

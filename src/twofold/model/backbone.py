@@ -18,8 +18,8 @@ from torch import nn
 
 from twofold.model.encoded import TIME_BUCKETS, UNKNOWN_TIME, Batch, padded
 from twofold.model.kernels import (
-    Layout,
     PackedLinear,
+    Padding,
     can_pack,
     dropout_mask,
     pack_layers,
@@ -264,21 +264,21 @@ class LlamaDecoder(Decoder):
             embedded = embedded * dropout_mask(embedded[:, :1], rate)
         rows, width = batch.tokens.shape
         length = padded(width) if width > 16 else width
-        cells = (
-            batch.cells if length == width else batch.cells // width * length + batch.cells % width
-        )
-        token_of = batch.cells.new_zeros(rows * width)
-        token_of[batch.cells] = torch.arange(len(batch.cells), device=cells.device)
+        indices = batch.token_indices
+        token_of = indices.new_zeros(rows * width)
+        token_of[indices] = torch.arange(len(indices), device=indices.device)
         if self.query_map is not None:
-            starts = torch.arange(rows, device=cells.device) * width
+            starts = torch.arange(rows, device=indices.device) * width
             last = token_of[starts + batch.lengths - 1]
             # In float32: batches of queries have many sizes, see `kernels._SHORT`.
             with torch.autocast(embedded.device.type, enabled=False):
                 vectors = self.query_map(batch.query_vectors.float())
             embedded = embedded.index_add(0, last, vectors.to(embedded.dtype))
         places = token_of[batch.context_rows * width + batch.context_positions]
-        layout = Layout(cells, rows, length)
-        states: torch.Tensor = self.model.base_model(embedded, layout, places)
+        if length != width:
+            indices = indices // width * length + indices % width
+        padding = Padding(indices, rows, length)
+        states: torch.Tensor = self.model.base_model(embedded, padding, places)
         return states
 
     def new_cache(self) -> Any:
@@ -302,8 +302,9 @@ class LlamaDecoder(Decoder):
 
 def _tokens(batch: Batch) -> torch.Tensor:
     """The tokens without padding, and a few zeros so that few shapes occur, (at least N,)."""
-    tokens = batch.tokens.new_zeros(padded_size(len(batch.cells)))
-    tokens[: len(batch.cells)] = batch.tokens.view(-1)[batch.cells]
+    indices = batch.token_indices
+    tokens = batch.tokens.new_zeros(padded_size(len(indices)))
+    tokens[: len(indices)] = batch.tokens.view(-1)[indices]
     return tokens
 
 

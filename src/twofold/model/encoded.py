@@ -361,7 +361,7 @@ class Batch:
     Attributes:
         tokens: token ids, (B, L), padded on the right.
         lengths: the number of tokens of each request, without targets' codes, (B,).
-        cells: the places of all tokens except padding in the flattened `tokens`, (N,).
+        token_indices: the indices of all tokens except padding in the flattened `tokens`, (N,).
         context_rows, context_positions: row and position of the states that generate, (C,).
         context_codebooks: the number of the codebook that each context generates from, (C,).
         context_items: for each context the catalog position of an item whose identifier begins
@@ -378,7 +378,7 @@ class Batch:
 
     tokens: torch.Tensor
     lengths: torch.Tensor
-    cells: torch.Tensor
+    token_indices: torch.Tensor
     context_rows: torch.Tensor
     context_positions: torch.Tensor
     context_codebooks: torch.Tensor

@@ -136,15 +136,17 @@ def padded_size(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
-def slice_indices(begins: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The indices of many slices, `counts[i]` consecutive ones from `begins[i]`.
+def segment_indices(
+    begins: torch.Tensor, counts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The indices of many segments: `counts[i]` consecutive ones from `begins[i]`.
 
     Returns:
-        the number of the slice of each index, and the indices; both in the order of the slices.
+        the number of the segment of each index, and the indices; in the order of the segments.
     """
-    numbers = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    segments = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     skipped = torch.repeat_interleave(counts.cumsum(0) - counts - begins, counts)
-    return numbers, torch.arange(len(numbers), device=counts.device) - skipped
+    return segments, torch.arange(len(segments), device=counts.device) - skipped
 
 
 @cache
@@ -208,28 +210,28 @@ def rms_norm(
     return normed
 
 
-class Layout(NamedTuple):
+class Padding(NamedTuple):
     """Where the tokens of all sequences are in a padded table, (B, L).
 
     Attributes:
-        cells: the place of each token in the flattened table, (N,).
+        indices: the index of each token in the flattened table, (N,).
         rows, length: the shape of the table, B and L.
     """
 
-    cells: torch.Tensor
+    indices: torch.Tensor
     rows: int
     length: int
 
-    def spread(self, states: torch.Tensor) -> torch.Tensor:
+    def pad(self, states: torch.Tensor) -> torch.Tensor:
         """Tokens into the table, (at least N, K) -> (B, L, K); padding is zero."""
         table = states.new_zeros(self.rows * self.length, states.shape[1])
-        table.index_copy_(0, self.cells, states[: len(self.cells)])
+        table.index_copy_(0, self.indices, states[: len(self.indices)])
         return table.view(self.rows, self.length, -1)
 
-    def gather(self, table: torch.Tensor, tokens: int) -> torch.Tensor:
+    def unpad(self, table: torch.Tensor, tokens: int) -> torch.Tensor:
         """Tokens out of the table, (B, L, K) -> (tokens, K); zero after the first N."""
         states = table.new_zeros(tokens, table.shape[-1])
-        torch.index_select(table.flatten(0, 1), 0, self.cells, out=states[: len(self.cells)])
+        torch.index_select(table.flatten(0, 1), 0, self.indices, out=states[: len(self.indices)])
         return states
 
 
@@ -240,10 +242,10 @@ class _CausalAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, projected: torch.Tensor, rotation: Rotation, heads: int, layout: Layout
+        ctx: Any, projected: torch.Tensor, rotation: Rotation, heads: int, padding: Padding
     ) -> torch.Tensor:
-        rows, length = layout.rows, layout.length
-        table = layout.spread(projected)
+        rows, length = padding.rows, padding.length
+        table = padding.pad(projected)
         split = table.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
         rotated = rotation.rotate(split[:2]).flatten(1, 2)  # (2, B x H, L, d)
         queries, keys = rotated
@@ -254,18 +256,18 @@ class _CausalAttention(torch.autograd.Function):
         weights = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=scale)
         weights = torch.softmax(weights, dim=-1).to(product)
         mixed = torch.bmm(weights, values).view(rows, heads, length, -1)
-        ctx.rotation, ctx.scale, ctx.heads, ctx.layout = rotation, scale, heads, layout
+        ctx.rotation, ctx.scale, ctx.heads, ctx.padding = rotation, scale, heads, padding
         ctx.save_for_backward(rotated.to(product), values, weights)
         mixed = mixed.transpose(1, 2).reshape(rows, length, -1).to(projected.dtype)
-        return layout.gather(mixed, len(projected))
+        return padding.unpad(mixed, len(projected))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (queries, keys), values, weights = ctx.saved_tensors
-        layout, heads = ctx.layout, ctx.heads
-        rows, length = layout.rows, layout.length
-        grad_mixed = layout.spread(grad).view(rows, length, heads, -1).transpose(1, 2)
+        padding, heads = ctx.padding, ctx.heads
+        rows, length = padding.rows, padding.length
+        grad_mixed = padding.pad(grad).view(rows, length, heads, -1).transpose(1, 2)
         grad_mixed = grad_mixed.reshape(values.shape).to(values.dtype)
         table = grad.new_empty(rows, length, 3 * grad.shape[1])
         split = table.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
@@ -278,11 +280,11 @@ class _CausalAttention(torch.autograd.Function):
             [torch.bmm(grad_scores, keys), torch.bmm(grad_scores.transpose(1, 2), queries)]
         ).view(2, rows, heads, length, -1)
         split[:2].copy_(ctx.rotation.rotate(grad_rotated, -1))
-        return layout.gather(table, len(grad)), None, None, None
+        return padding.unpad(table, len(grad)), None, None, None
 
 
 def causal_attention(
-    projected: torch.Tensor, rotation: Rotation, heads: int, layout: Layout
+    projected: torch.Tensor, rotation: Rotation, heads: int, padding: Padding
 ) -> torch.Tensor:
     """Causal self-attention with rotary positions.
 
@@ -290,23 +292,23 @@ def causal_attention(
         projected: queries, keys and values of each token side by side, (at least N, 3 x D).
         rotation: the rotations of the L positions.
         heads: the number of heads.
-        layout: the sequences of the N tokens.
+        padding: where the N tokens are in the padded table.
 
     Returns:
         (at least N, D), in the precision of `projected`.
     """
-    rows, length = layout.rows, layout.length
+    rows, length = padding.rows, padding.length
     if projected.device.type == "cpu" and rows * heads * length**2 <= _MAX_WEIGHTS:
-        mixed: torch.Tensor = _CausalAttention.apply(projected, rotation, heads, layout)  # type: ignore[no-untyped-call]
+        mixed: torch.Tensor = _CausalAttention.apply(projected, rotation, heads, padding)  # type: ignore[no-untyped-call]
         return mixed
-    cells, tokens = layout.cells, len(projected)
+    indices, tokens = padding.indices, len(projected)
     table = projected.new_zeros(rows * length, projected.shape[1])
-    table = table.index_copy(0, cells, projected[: len(cells)])
+    table = table.index_copy(0, indices, projected[: len(indices)])
     split = table.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
     queries, keys = (_rotated(part, rotation).to(projected.dtype) for part in split[:2])
     mixed = F.scaled_dot_product_attention(queries, keys, split[2], is_causal=True)
-    states = mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, cells)
-    return F.pad(states, (0, 0, 0, tokens - len(cells)))
+    states = mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, indices)
+    return F.pad(states, (0, 0, 0, tokens - len(indices)))
 
 
 def _rotated(vectors: torch.Tensor, rotation: Rotation) -> torch.Tensor:

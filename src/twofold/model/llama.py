@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from twofold.model.kernels import (
-    Layout,
     PackedLinear,
+    Padding,
     Rotation,
     add_dropped,
     causal_attention,
@@ -205,12 +205,14 @@ class Trunk(nn.Module):
         self.config = config
         self.dropout = 0.0
 
-    def forward(self, embedded: torch.Tensor, layout: Layout, places: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, embedded: torch.Tensor, padding: Padding, places: torch.Tensor
+    ) -> torch.Tensor:
         """The last states of sequences that are read from their start.
 
         Args:
             embedded: input embeddings of all tokens, without padding, (at least N, D), float32.
-            layout: the sequences of the N tokens.
+            padding: where the N tokens are in the padded table.
             places: the tokens whose states are returned, (P,).
 
         Returns:
@@ -218,9 +220,9 @@ class Trunk(nn.Module):
         """
         attend = partial(
             causal_attention,
-            rotation=self._rotation(layout.length, embedded.device),
+            rotation=self._rotation(padding.length, embedded.device),
             heads=self.config.num_attention_heads,
-            layout=layout,
+            padding=padding,
         )
         states = self._blocks(embedded, [attend] * len(self.layers))
         return self._last(states.index_select(0, places))
@@ -229,8 +231,8 @@ class Trunk(nn.Module):
         """The last states of all tokens of sequences of one length, (B, L, D) -> (B, L, D)."""
         rows, length, width = embedded.shape
         tokens = torch.arange(rows * length, device=embedded.device)
-        layout = Layout(tokens, rows, length)
-        states = self.forward(embedded.reshape(-1, width), layout, tokens)
+        padding = Padding(tokens, rows, length)
+        states = self.forward(embedded.reshape(-1, width), padding, tokens)
         return states.view(embedded.shape)
 
     def extend(

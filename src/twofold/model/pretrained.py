@@ -113,7 +113,7 @@ def _one_token(backbone: Backbone, token: torch.Tensor) -> Batch:
     return Batch(
         tokens=token,
         lengths=one,
-        cells=zero,
+        token_indices=zero,
         context_rows=zero,
         context_positions=zero,
         context_codebooks=zero,

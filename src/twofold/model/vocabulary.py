@@ -194,7 +194,7 @@ class Vocabulary:
             examples: one for each sequence.
             query_lengths: the number of tokens of each query's text, (S,); 0 without a query.
         """
-        return _Layout.of(self, examples, query_lengths).counts
+        return _Spans.of(self, examples, query_lengths).counts
 
     def write(self, examples: Examples, query_tokens: Ragged, queries: Queries) -> EncodedExamples:
         """Sequences as tokens, with the states that generate and their targets.
@@ -206,14 +206,14 @@ class Vocabulary:
         """
         query_lengths = np.zeros(len(examples), dtype=np.int64)
         query_lengths[examples.query_of >= 0] = query_tokens.counts
-        layout = _Layout.of(self, examples, query_lengths)
-        contexts, targets = _contexts(self, examples, layout)
-        tokens = _tokens(self, examples, layout, query_tokens.columns[0])
+        spans = _Spans.of(self, examples, query_lengths)
+        contexts, targets = _contexts(self, examples, spans)
+        tokens = _tokens(self, examples, spans, query_tokens.columns[0])
         return EncodedExamples(
-            tokens=Ragged(layout.offsets, (tokens,)),
+            tokens=Ragged(spans.offsets, (tokens,)),
             contexts=contexts,
             targets=targets,
-            lengths=layout.lengths,
+            lengths=spans.lengths,
             items=examples.counts,
             queries=queries,
         )
@@ -234,8 +234,8 @@ class Vocabulary:
         flat = EncodedExamples.of(examples)
         counts = flat.tokens.counts
         tokens = np.full((len(flat), max(width, int(counts.max()))), self.pad, np.int64)
-        cells = np.flatnonzero(np.arange(tokens.shape[1]) < counts[:, None])
-        tokens.reshape(-1)[cells] = flat.tokens.columns[0]
+        indices = np.flatnonzero(np.arange(tokens.shape[1]) < counts[:, None])
+        tokens.reshape(-1)[indices] = flat.tokens.columns[0]
         rows = np.repeat(np.arange(len(flat)), flat.contexts.counts)
         starts = np.repeat(flat.contexts.offsets[:-1], flat.targets.counts)
         positions, codebooks, items, buckets = flat.contexts.columns
@@ -246,7 +246,7 @@ class Vocabulary:
         return Batch(
             tokens=torch.from_numpy(tokens),
             lengths=torch.from_numpy(flat.lengths),
-            cells=torch.from_numpy(cells),
+            token_indices=torch.from_numpy(indices),
             context_rows=torch.from_numpy(rows),
             context_positions=torch.from_numpy(positions).long(),
             context_codebooks=torch.from_numpy(codebooks).long(),
@@ -296,7 +296,7 @@ def _by_sequence(example: Example) -> Iterable[Example]:
         yield part(np.array([target]))
 
 
-class _Layout(NamedTuple):
+class _Spans(NamedTuple):
     """The positions of the parts of sequences: history, query, then codes of the target.
 
     Attributes:
@@ -317,7 +317,7 @@ class _Layout(NamedTuple):
         return np.diff(self.offsets)
 
     @staticmethod
-    def of(vocabulary: Vocabulary, examples: Examples, query: Ints) -> "_Layout":
+    def of(vocabulary: Vocabulary, examples: Examples, query: Ints) -> "_Spans":
         spaces, is_search = vocabulary.spaces, examples.query_of >= 0
         items = examples.lengths
         history = ((items > 0) | ~is_search) + items * spaces.recommendation.levels
@@ -326,33 +326,33 @@ class _Layout(NamedTuple):
         if examples.visible is not None:
             answer = answer * (last_visible(examples) == items)
         offsets = np.concatenate([[0], np.cumsum(lengths + answer)])
-        return _Layout(offsets, history, query, lengths)
+        return _Spans(offsets, history, query, lengths)
 
 
 def _tokens(
-    vocabulary: Vocabulary, examples: Examples, layout: _Layout, query_tokens: npt.NDArray[np.int32]
+    vocabulary: Vocabulary, examples: Examples, spans: _Spans, query_tokens: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int32]:
     """The tokens of all sequences, one after another."""
-    tokens = np.empty(layout.offsets[-1], dtype=np.int32)
-    starts, is_search = layout.offsets[:-1], examples.query_of >= 0
-    tokens[starts[layout.history > 0]] = vocabulary.special_token("<history>")
+    tokens = np.empty(spans.offsets[-1], dtype=np.int32)
+    starts, is_search = spans.offsets[:-1], examples.query_of >= 0
+    tokens[starts[spans.history > 0]] = vocabulary.special_token("<history>")
     codes = vocabulary.encode_history(examples.flat_histories())
-    tokens[slice_indices(starts + 1, np.maximum(layout.history - 1, 0))] = codes
-    queries, lengths = (starts + layout.history)[is_search], layout.query[is_search]
+    tokens[slice_indices(starts + 1, np.maximum(spans.history - 1, 0))] = codes
+    queries, lengths = (starts + spans.history)[is_search], spans.query[is_search]
     tokens[queries] = vocabulary.special_token("<query>")
     tokens[slice_indices(queries + 1, lengths)] = query_tokens
     tokens[queries + 1 + lengths] = vocabulary.special_token("<answer>")
-    answers = layout.counts - layout.lengths
+    answers = spans.counts - spans.lengths
     for task, rows in rows_by_task(is_search):
         answered = rows[answers[rows] > 0]
         targets = examples.targets[examples.target_ends[answered] - 1]
         codes = vocabulary.spaces.of(task).codes[targets] + vocabulary.code_tokens(task)
-        indices = slice_indices((starts + layout.lengths)[answered], answers[answered])
+        indices = slice_indices((starts + spans.lengths)[answered], answers[answered])
         tokens[indices] = codes[:, :-1].reshape(-1)
     return tokens
 
 
-def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tuple[Ragged, Ragged]:
+def _contexts(vocabulary: Vocabulary, examples: Examples, spans: _Spans) -> tuple[Ragged, Ragged]:
     """`EncodedExamples.contexts` and `targets` of all sequences."""
     spaces = vocabulary.spaces
     items, visible, weights = examples.flat_targets()
@@ -361,7 +361,7 @@ def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tu
     # A target's first code is generated after the items that it sees, or at `<answer>`.
     ends = visible * spaces.recommendation.levels
     at_answer = is_search & (visible == examples.lengths[example])
-    ends = np.where(at_answer, layout.lengths[example] - 1, ends)
+    ends = np.where(at_answer, spans.lengths[example] - 1, ends)
     levels = np.where(is_search, spaces.search.levels, spaces.recommendation.levels)
     level = slice_indices(np.zeros_like(levels), levels)
     codes, codebooks = np.empty_like(level), np.empty_like(level)
@@ -372,7 +372,7 @@ def _contexts(vocabulary: Vocabulary, examples: Examples, layout: _Layout) -> tu
         codebooks[of_task] = np.tile(spaces.codebooks_of(task), len(rows))
     sequence = np.repeat(example, levels)
     # A position of any sequence as one number, so that `np.unique` finds equal ones.
-    width = int(layout.counts.max(initial=0)) + 1
+    width = int(spans.counts.max(initial=0)) + 1
     positions = sequence * width + np.repeat(ends, levels) + level
     contexts, first, target_contexts = np.unique(positions, return_index=True, return_inverse=True)
     counts = np.bincount(contexts // width, minlength=len(examples))

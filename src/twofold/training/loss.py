@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.model.encoded import EncodedSource
-from twofold.model.kernels import padded_size, product_of, slice_indices
+from twofold.model.kernels import padded_size, product_of, segment_indices
 from twofold.records import Task
 from twofold.training.config import TrainingConfig
 
@@ -297,7 +297,7 @@ def _hits(codes: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.Tensor, t
     ordered, order = negatives.sort()
     first = torch.searchsorted(ordered, codes)
     counts = torch.searchsorted(ordered, codes, right=True) - first
-    hits, places = slice_indices(first, counts)
+    hits, places = segment_indices(first, counts)
     return hits, order[places]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from twofold.identifiers.identifiers import IdSpaces
 from twofold.identifiers.trie import Trie
-from twofold.model.kernels import slice_indices
+from twofold.model.kernels import segment_indices
 from twofold.records import Task
 
 
@@ -33,7 +33,7 @@ class Continuations(NamedTuple):
         codes).
         """
         begins, counts = self.begins[chunk], self.ends[chunk] - self.begins[chunk]
-        contexts, nodes = slice_indices(begins, counts)
+        contexts, nodes = segment_indices(begins, counts)
         invalid = torch.ones(len(counts), codes, dtype=torch.bool, device=counts.device)
         invalid[contexts, self.codes[nodes]] = False
         return invalid
