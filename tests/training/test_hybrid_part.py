@@ -19,7 +19,7 @@ from twofold.encoders.item_vectors import query_factors, rocchio
 from twofold.encoders.lexical import TrainingQueries
 from twofold.encoders.vectors import Vectors
 from twofold.model.checkpoint import GenerativeModel
-from twofold.model.hybrid import hybrid_part
+from twofold.model.hybrid import build_hybrid
 from twofold.records import Request
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
@@ -56,7 +56,7 @@ def _weight(model: GenerativeModel) -> float:
 
 def test_only_training_queries_were_asked() -> None:
     dataset = planted_dataset()
-    part = hybrid_part(dataset, None)
+    part = build_hybrid(dataset, None)
     assert part is not None
     by_split = {
         split: TrainingQueries.of(queries["text"].to_list(), [NOTHING] * queries.height, 0).keys
@@ -140,7 +140,7 @@ def test_with_semantic_ids_beams_are_searched_once_for_all_weights(
 def test_one_pass_measures_all_weights_as_the_model_would_answer(
     catalog: PreparedDataset, retriever: GenerativeRetriever
 ) -> None:
-    part = hybrid_part(catalog, retriever.model.vocabulary.encoder)
+    part = build_hybrid(catalog, retriever.model.vocabulary.encoder)
     assert part is not None
     judged = catalog.task("search").requests("validation")
     weights = [5.0, 40.0]
@@ -153,8 +153,8 @@ def test_one_pass_measures_all_weights_as_the_model_would_answer(
 def test_without_words_there_is_none(retriever: GenerativeRetriever) -> None:
     silent = planted_dataset(titles=NO_TITLES)
     wordless = silent.with_tables(queries=silent.queries.with_columns(text=pl.lit(" ")))
-    assert hybrid_part(silent, retriever.model.vocabulary.encoder) is not None
-    assert hybrid_part(wordless, retriever.model.vocabulary.encoder) is None
+    assert build_hybrid(silent, retriever.model.vocabulary.encoder) is not None
+    assert build_hybrid(wordless, retriever.model.vocabulary.encoder) is None
 
 
 @given(

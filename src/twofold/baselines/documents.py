@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from twofold.data.words import is_blank
 from twofold.encoders.vectors import TextEncoder
-from twofold.model.hybrid import hybrid_part
+from twofold.model.hybrid import build_hybrid
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
@@ -28,7 +28,7 @@ class Documents:
     def __init__(self, dataset: PreparedDataset, encoder: TextEncoder | None) -> None:
         self.name = "documents"
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
-        part = hybrid_part(dataset, encoder)
+        part = build_hybrid(dataset, encoder)
         if part is None:
             raise InputError(f"{dataset.source}: no document has a word, which {self.name} needs")
         self._part = part

@@ -189,7 +189,7 @@ class Hybrid:
         save_file(tables, folder / _TABLES)
 
 
-def hybrid_part(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid | None:
+def build_hybrid(dataset: PreparedDataset, encoder: TextEncoder | None) -> Hybrid | None:
     """The hybrid part of a dataset: an index of its documents; None if they contain no word.
 
     If the lexical index is better with item texts alone, the sentence vectors use only these too.

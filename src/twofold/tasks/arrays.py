@@ -224,7 +224,7 @@ class Events:
         begins, ends = begins[users], (begins + counts)[users]
         return users, Histories(self.users[users], items, begins, ends)
 
-    def of_split(self, number: int) -> Ints:
+    def last_of_split(self, number: int) -> Ints:
         """The index of each user's last event of a split, or -1, (U,)."""
         indices = np.flatnonzero(self.splits == number)
         last = np.full(len(self.users), -1)

@@ -205,7 +205,7 @@ def recommendation_requests(
         timed: whether requests have the time of the relevant item's event.
     """
     number = SPLITS.index(split)
-    held_out = columns.events.of_split(number)[columns.trained_users]
+    held_out = columns.events.last_of_split(number)[columns.trained_users]
     make = partial(_of_users, number, columns, item_ids, exclude_seen, timed)
     return LazyRequests(np.flatnonzero(held_out >= 0), make)
 
@@ -221,10 +221,10 @@ def _of_users(
     """Some of the requests of `recommendation_requests` as arrays."""
     events, trained = columns.events, columns.trained
     users = columns.trained_users[rows]
-    indices, extra_item = events.of_split(split)[users], np.full(len(rows), -1)
+    indices, extra_item = events.last_of_split(split)[users], np.full(len(rows), -1)
     last = columns.trained_times[trained.ends[rows] - 1] if timed else None
     if split == TEST:
-        validation = events.of_split(VALIDATION)[users]
+        validation = events.last_of_split(VALIDATION)[users]
         extra_item = np.where(validation >= 0, events.items[validation], -1)
         if last is not None:
             last = np.where(validation >= 0, events.times[validation], last)
@@ -269,7 +269,7 @@ def _of_queries(
     users, times = queries.users[rows], queries.times[rows]
     if split == VALIDATION:
         # A validation request must not contain the user's test event.
-        test = np.append(events.of_split(TEST), -1)[users]
+        test = np.append(events.last_of_split(TEST), -1)[users]
         until = np.full(len(rows), np.inf)
         until[test >= 0] = events.times[test[test >= 0]]
         times = np.where(np.isnan(times), np.nan, np.fmin(times, until))

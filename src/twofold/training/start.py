@@ -26,7 +26,7 @@ from twofold.model.fresh import (
     start_from_vectors,
     zero_init_residuals,
 )
-from twofold.model.hybrid import Hybrid, hybrid_part
+from twofold.model.hybrid import Hybrid, build_hybrid
 from twofold.model.vocabulary import Vocabulary, fresh_vocabulary, train_tokenizer
 from twofold.records import Task
 from twofold.tasks.prepared import PreparedDataset
@@ -228,7 +228,7 @@ def hybrid_of(
     if not dataset.task("search").requests("validation").requests:
         return None
     encoder = vocabulary.encoder
-    return dataset.cached((_HYBRID, config.text_encoder), lambda: hybrid_part(dataset, encoder))
+    return dataset.cached((_HYBRID, config.text_encoder), lambda: build_hybrid(dataset, encoder))
 
 
 def similarities_of(

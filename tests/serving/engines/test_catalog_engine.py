@@ -16,7 +16,7 @@ from twofold.additions.log import FILE, CatalogChange, ChangeLog, decode_arrays,
 from twofold.additions.placement import ItemPlacer
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.model.checkpoint import save_model
-from twofold.model.hybrid import hybrid_part
+from twofold.model.hybrid import build_hybrid
 from twofold.records import InputError, Request
 from twofold.retrieval import attributes, generative, scoring
 from twofold.retrieval.generative import GenerativeRetriever, load_model
@@ -45,7 +45,7 @@ def hybrid_folder(
     out = tmp_path_factory.mktemp("hybrid")
     config = quick_config.model_copy(update={"text_encoder": f"tfidf+{sentence_encoder.name}"})
     model = train(catalog, "joint", out=out / "as-trained", config=config, device="cpu").model
-    part = hybrid_part(catalog, model.vocabulary.encoder)
+    part = build_hybrid(catalog, model.vocabulary.encoder)
     assert part is not None
     assert part.sentence is not None
     save_model(replace(model, hybrid=part), out / "joint", {})
