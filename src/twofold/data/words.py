@@ -218,4 +218,4 @@ def _singular(word: str) -> str:
 
 
 RULE = 4
-"""The number of these rules, which model folders store. It changes with them."""
+"""The version of these rules, which model folders store: raise it with every change of them."""

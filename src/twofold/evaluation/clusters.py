@@ -13,7 +13,7 @@ from twofold.records import Floats, Ints
 class Clusters:
     """Which requests belong to the same cluster, and so are resampled together.
 
-    Args of the constructor:
+    Args:
         numbers: (R,), the number of each request's cluster.
     """
 

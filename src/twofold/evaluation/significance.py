@@ -117,9 +117,10 @@ def _tail(statistic: float, degrees: float) -> float:
 class Moments:
     """Means and covariances of several arms on the same requests, for every contrast of the means.
 
-    Args of the constructor: scores: (S, R) for each of the A arms; S may differ between arms. With
-    folds they are NaN if a seed does not have the request, at the same places.
-        clusters: (R,), the number of each request's cluster.
+    Args:
+        scores: (S, R) for each of the A arms; S may differ between arms. With folds, the score of a
+            request that a seed does not have is NaN, in all arms.
+        clusters: the number of each request's cluster, (R,).
 
     Attributes:
         means: (A,).

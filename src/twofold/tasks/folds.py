@@ -58,7 +58,7 @@ class FoldRequests:
 class Folds:
     """The folds of a dataset.
 
-    Args of the constructor:
+    Args:
         dataset: the dataset with its own split.
         which: the data that have folds.
 

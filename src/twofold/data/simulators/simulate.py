@@ -4,13 +4,14 @@ Every world is a function of its parameters, written `simulate:NAME` or
 `simulate:NAME:key=value,key=value`. The worlds after Penha et al. (RecSys 2024) are reconstructions
 from the paper's description, as its code is not published.
 
-- `catalog`: a small film catalog with readable titles. - `popularity` (H1): popularity is the only
-signal, and the popularity distribution of the other task's training targets has a divergence of
-`kl` nats from the test distribution. - `latent-search-helps` and `latent-recommendation-helps`
-(H2): every item is equally popular, and one task's training data have only a part of the pairs in
-each group of items. The test targets are the rest, which the other task's data reveal with
-probability `rho`. - `mixed`: overlap, divergence, agreement, sizes and text vary; the forecast is
-fitted on them. - `taste`: one query has different relevant items for different users.
+- `catalog`: a small film catalog with readable titles.
+- `popularity` (H1): popularity is the only signal, and the popularity distribution of the other
+  task's training targets has a divergence of `kl` nats from the test distribution.
+- `latent-search-helps` and `latent-recommendation-helps` (H2): every item is equally popular, and
+  one task's training data have only a part of the pairs in each group of items. The test targets
+  are the rest, which the other task's data reveal with probability `rho`.
+- `mixed`: overlap, divergence, agreement, sizes and text vary; the forecast is fitted on them.
+- `taste`: one query has different relevant items for different users.
 """
 
 import inspect

@@ -142,7 +142,7 @@ def _usual_interaction(covariance: Floats) -> Floats:
 class FutureStudies:
     """Future studies, simulated from a pilot.
 
-    Args of the constructor:
+    Args:
         pilot: the means and variances of the first study.
         sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
         differences: the true joint - plain and joint - control.
