@@ -12,6 +12,7 @@ import polars as pl
 from twofold.data.checks import first_true
 from twofold.data.dataset import Note
 from twofold.data.reading.raw import Raw
+from twofold.data.reading.time_values import YEAR_1, YEAR_10000
 from twofold.data.reading.values import (
     column_as_text,
     holds_ids,
@@ -109,14 +110,13 @@ def _need_four_digit_years(path: Path, times: pl.Series) -> None:
     unit, seconds = _UNITS[name]
     counts = times.to_physical()
     since_1970 = counts.cast(pl.Float64) * seconds
-    outside = (since_1970 < _YEAR_1) | (since_1970 >= _YEAR_10000)
+    outside = (since_1970 < YEAR_1) | (since_1970 >= YEAR_10000)
     if (row := first_true(outside.fill_null(False))) is not None:
         problem = f"{times.name} is {counts[row]} {unit} since 1970, outside the years 1 to 9999"
         remedy = "correct it, or write the column in its true unit"
         raise InputError(f"{path} row {row + 1}: {problem}; {remedy}")
 
 
-_YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800
 _UNITS = {
     "ms": ("milliseconds", 1e-3),
     "us": ("microseconds", 1e-6),

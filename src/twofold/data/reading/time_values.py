@@ -43,8 +43,8 @@ ARE_TIMES = 0.99
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_FIRST_DATE, _END_OF_DATES = -62_135_596_800.0, 253_402_300_800.0
-"""The year 1 and the end of the year 9999."""
+YEAR_1, YEAR_10000 = -62_135_596_800.0, 253_402_300_800.0
+"""The beginnings of these years: `datetime` and four digits hold no other times."""
 
 _SPELLED = re.compile(
     r"[A-Z][a-z]{2}(?:, \d{1,2} [A-Z][a-z]{2} \d{4}| [A-Z][a-z]{2} +\d{1,2}) \d\d:\d\d:\d\d"
@@ -54,8 +54,6 @@ _SPELLED = re.compile(
 data of Twitter and Foursquare (`Tue Apr 03 18:00:06 +0000 2012`). Of the names of zones, Python's
 parser ignores most.
 """
-
-_DATE_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 _DATES = r"^((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?)(?:\.0+)?$"
 
@@ -97,14 +95,9 @@ def _iso_seconds(text: str) -> tuple[float, bool] | None:
 
 def parse_dates(text: pl.Series) -> pl.Series:
     """Dates as numbers (20240515, also with a time: 20240515123000) in seconds since 1970."""
-    digits = text.str.extract(_DATES)
-    read = [
-        pl.when(digits.str.len_chars() == length).then(
-            digits.str.pad_end(14, "0").str.to_datetime("%Y%m%d%H%M%S", strict=False).dt.epoch("ms")
-        )
-        for length in _DATE_FORMATS
-    ]
-    return pl.select(pl.coalesce(read)).to_series().cast(pl.Float64) / 1e3
+    digits = text.str.extract(_DATES).str.pad_end(14, "0")
+    times = digits.str.to_datetime("%Y%m%d%H%M%S", strict=False)
+    return times.dt.epoch("ms").cast(pl.Float64) / 1e3
 
 
 def unit_of(number: pl.Expr) -> pl.Expr:
@@ -153,7 +146,7 @@ def readable(time: float, is_time: bool | None = None) -> str:
     """
     if is_time is None:
         is_time = pl.select(unit_of(pl.lit(time))).item() == TimeForm.seconds
-    if not is_time or not _FIRST_DATE <= time < _END_OF_DATES:
+    if not is_time or not YEAR_1 <= time < YEAR_10000:
         return f"{time:g}" if abs(time) < 1e6 else f"{time:.0f}"
     return (_EPOCH + timedelta(seconds=time)).isoformat(" ", "seconds").replace("+00:00", " UTC")
 
