@@ -101,20 +101,24 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, remedy: str = "make it again") -> Any:
     """Read a JSON file; raises InputError with the path and the remedy if it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_with_each_key)
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique_keys)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); {remedy}") from error
 
 
-def _with_each_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; ValueError if a key occurs twice, of which one value would be lost."""
-    read = dict(pairs)
-    if len(read) < len(pairs):
-        keys = [key for key, _ in pairs]
-        again = next(key for n, key in enumerate(keys) if key in keys[:n])
-        raise ValueError(f"the key '{again}' occurs twice in an object")
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `object_pairs_hook`.
+
+    Raises:
+        ValueError: a key occurs twice, so that one of its values would be lost.
+    """
+    read: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in read:
+            raise ValueError(f"key '{key}' occurs twice in an object")
+        read[key] = value
     return read
 
 

@@ -63,7 +63,7 @@ def test_spaces_around_the_parts_of_a_setting_are_ignored() -> None:
         ('{"dropout": null}', "setting 'dropout': .*, not null$"),
         ('{"dropout": true}', "setting 'dropout': Input should not be a boolean, not true$"),
         ('{"dropuot": 0.1}', r"setting 'dropuot': does not exist; did you mean dropout\?"),
-        ('{"dropout": 0.1, "dropout": 0.2}', "the key 'dropout' occurs twice in an object"),
+        ('{"dropout": 0.1, "dropout": 0.2}', "key 'dropout' occurs twice in an object"),
         ("dropout: 0.1", "not readable as JSON .*; write it as a JSON object of settings"),
         ("[" * 100_000, "not readable as JSON .*; write it as a JSON object of settings"),
     ],

@@ -119,10 +119,10 @@ def unread_columns(table: "Table", used: Collection[str]) -> list[Note]:
         for meant, (words, until) in _MEANT.items()
         if meant in used
         and meant not in table.rows.columns
-        and _letters(name) in {_letters(meant), *words}
+        and letters_of(name) in {letters_of(meant), *words}
     ]
     if "relevance" not in used:
-        remedies += [_LOW.format(name) for name in unread if _letters(name) in _RATINGS]
+        remedies += [_LOW.format(name) for name in unread if letters_of(name) in _RATINGS]
     if not {"relevance", "split"} & set(used) and "split" in unread:
         remedies.append("interactions are split by --split last or temporal, not by 'split'")
     remedy = "; ".join(remedies) or "nothing to do"
@@ -149,7 +149,8 @@ _RATINGS = {"rating", "ratings", "score", "stars", "label", "click", "clicked"}
 _LOW = "every row counts as an event, whatever its {}: remove rows that are not a choice"
 
 
-def _letters(name: str) -> str:
+def letters_of(name: str) -> str:
+    """A column's name in the form that `item_id`, `itemId` and `Item ID` share."""
     return re.sub(r"[\W_]", "", name).lower()
 
 

@@ -4,13 +4,13 @@ Invariant: every row of a file is in its table or counted in a note; anything th
 an error with its place. `reading/` has one file for each format.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
+from twofold.data.checks import letters_of
 from twofold.data.dataset import Note
 from twofold.data.reading.columns import table_columns
 from twofold.data.reading.decode import read_bytes, read_text
@@ -97,17 +97,12 @@ class Table:
 
 def _renaming(name: str, columns: Sequence[str]) -> str:
     """Which column to rename where a table has no column `name`."""
-    alike = [column for column in columns if _letters(column) == _letters(name)]
+    alike = [column for column in columns if letters_of(column) == letters_of(name)]
     often = [word + end for word in _OFTEN_CALLED.get(name, "").split() for end in ("", "id")]
-    likely = [column for column in columns if _letters(column) in often]
+    likely = [column for column in columns if letters_of(column) in often]
     if alike or not likely:
         return f"rename '{alike[0]}'" if alike else "rename the column that holds it"
     return f"rename '{likely[0]}', if it holds the {name.removesuffix('_id')}s"
-
-
-def _letters(name: str) -> str:
-    """A column's name in the form that `item_id`, `itemId` and `Item ID` share."""
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 def format_suffix(path: Path) -> str:

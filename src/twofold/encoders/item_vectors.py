@@ -247,7 +247,7 @@ def following(examples: Sequence[Example], items: int, most: int, shrinkage: flo
     before, after = np.sqrt(counts.sum(axis=1)), np.sqrt(counts.sum(axis=0))
     rows = np.repeat(np.arange(items), np.diff(counts.indptr))
     counts.data /= before[rows] * after[counts.indices] + shrinkage
-    return _largest(counts, most)
+    return keep_largest(counts, most)
 
 
 def shared_users(seen: sp.csr_array, most: int, shrinkage: float) -> sp.csr_array:
@@ -266,7 +266,7 @@ def shared_users(seen: sp.csr_array, most: int, shrinkage: float) -> sp.csr_arra
         rows = start + np.repeat(np.arange(stop - start), np.diff(together.indptr))
         together.data /= norms[rows] * norms[together.indices] + shrinkage
         together.data[rows == together.indices] = 0.0
-        parts.append(_largest(together, most))
+        parts.append(keep_largest(together, most))
     similarity: sp.csr_array = sp.vstack(parts, format="csr")
     return similarity
 
@@ -348,8 +348,8 @@ def _blocks(entries: Floats) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def _largest(similarity: sp.csr_array, most: int) -> sp.csr_array:
-    """The same rows with their `most` largest entries, and others equal to the smallest."""
+def keep_largest(similarity: sp.csr_array, most: int) -> sp.csr_array:
+    """Keep the `most` largest entries of each row and those equal to the last of them, in place."""
     for start, stop in zip(similarity.indptr[:-1], similarity.indptr[1:], strict=True):
         row = similarity.data[start:stop]
         if len(row) > most:

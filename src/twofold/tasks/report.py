@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from twofold.data.reading.time_values import ARE_TIMES, seconds_in, time_range
 from twofold.data.words import query_key, words
 from twofold.records import SPLITS, Ints
-from twofold.tasks.arrays import SplitNumbers
+from twofold.tasks.arrays import TEST, TRAIN, VALIDATION, SplitNumbers
 from twofold.tasks.popularity import jensen_shannon, kullback_leibler, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset, height, in_parts
 
@@ -60,8 +60,8 @@ def _sizes(dataset: PreparedDataset) -> Report:
     """The numbers of items, users, interactions, queries and judgments."""
     events = dataset.columns.events
     users = len(events.users)
-    unused = users - events.users_of(np.array([0, 1, 2]))
-    held_out = events.users_of(np.array([1, 2]))
+    unused = users - events.users_of(np.array([TRAIN, VALIDATION, TEST]))
+    held_out = events.users_of(np.array([VALIDATION, TEST]))
     return {
         "items": len(dataset.catalog),
         "items_with_text": sum(bool(text) for text in dataset.catalog.texts),

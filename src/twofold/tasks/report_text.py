@@ -1,7 +1,7 @@
 """The data report as Markdown."""
 
 from twofold.data.reading.time_values import readable
-from twofold.records import SPLITS
+from twofold.records import SPLITS, other_task
 from twofold.tasks.report import NEAR_DUPLICATE, Report
 
 
@@ -17,7 +17,10 @@ def report_text(report: Report) -> str:
         f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
         f"{_only_train(report)}.",
         f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} judgments of relevant items.",
-        *(f"- Tasks: {task} alone, since there are no {_NEEDS[_OTHER[task]]}." for task in alone),
+        *(
+            f"- Tasks: {task} alone, since there are no {_NEEDS[other_task(task)]}."
+            for task in alone
+        ),
         f"- Repeats: {report['repeat_share']:.1%} of the events repeat an item of the same user; "
         f"in recommendation, the items of the history are "
         f"{'excluded from' if report['seen'] == 'exclude' else 'kept in'} the ranking.",
@@ -56,7 +59,6 @@ def report_text(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-_OTHER = {"search": "recommendation", "recommendation": "search"}
 _NEEDS = {"search": "queries with a relevant item", "recommendation": "interactions"}
 
 

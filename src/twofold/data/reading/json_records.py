@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from twofold.artifact import unique_keys
 from twofold.data.reading.raw import Raw
 from twofold.data.reading.values import column_as_text, holds_ids
 from twofold.records import InputError
@@ -114,16 +115,7 @@ def _value(path: Path, text: str, position: int, line: int) -> tuple[Any, int]:
         raise _broken(path, line + _line(text, position) - 1, problem) from error
 
 
-def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key '{twice}' occurs twice in an object")
-    return value
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_keys_once)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_keys)
 
 
 def _object(path: Path, value: Any, line: int) -> dict[str, Any]:

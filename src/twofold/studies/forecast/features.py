@@ -8,12 +8,12 @@ and *popularity*, by counts alone. No test request is read.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
 
 from twofold.data.words import words
+from twofold.encoders.item_vectors import keep_largest
 from twofold.records import Floats, Ints, Task, other_task
 from twofold.tasks.popularity import jensen_shannon, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
@@ -242,18 +242,8 @@ def _near(items: sp.csr_array) -> sp.csr_array:
         itself = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr)) + start
         block.data[block.indices == itself] = 0
         block.eliminate_zeros()
-        blocks.append(_largest(block))
+        blocks.append(keep_largest(block, _NEAREST))
     return sp.csr_array(sp.vstack(blocks, format="csr"))
-
-
-def _largest(block: sp.csr_array) -> sp.csr_array:
-    """The largest `_NEAREST` values of each row."""
-    for start, end in pairwise(block.indptr.tolist()):
-        if end - start > _NEAREST:
-            row = block.data[start:end]
-            row[row < np.partition(row, -_NEAREST)[-_NEAREST]] = 0
-    block.eliminate_zeros()
-    return block
 
 
 def _unit_rows(matrix: sp.csr_array) -> sp.csr_array:
