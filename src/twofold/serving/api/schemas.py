@@ -1,6 +1,6 @@
 """The schemas of the API's requests and responses."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -103,23 +103,27 @@ class RecommendRequest(Choice, Timed):
     user_id: str | None = Field(None, min_length=1, max_length=512)
 
     @pydantic.model_validator(mode="after")
-    def _one_of_them(self) -> "RecommendRequest":
+    def _one_of_them(self) -> Self:
         if bool(self.history) == (self.user_id is not None):
             raise ValueError("give either a history with at least one item_id, or a user_id")
         return self
 
 
-class RetrieveRequest(Choice, Timed):
+class QueryOrHistory(Timed):
     """A query, a history, or both."""
 
     query: Query | None = None
     history: History = []
 
     @pydantic.model_validator(mode="after")
-    def _any_of_them(self) -> "RetrieveRequest":
+    def _any_of_them(self) -> Self:
         if self.query is None and not self.history:
             raise ValueError("give a query, a history, or both")
         return self
+
+
+class RetrieveRequest(Choice, QueryOrHistory):
+    """A query, a history, or both."""
 
 
 class BatchRequest(_Body):
@@ -133,7 +137,7 @@ class BatchRequest(_Body):
     )
 
     @pydantic.model_validator(mode="after")
-    def _not_too_many(self) -> "BatchRequest":
+    def _not_too_many(self) -> Self:
         items = sum(request.k for request in self.requests)
         if items > MAX_BATCH_ITEMS:
             raise ValueError(
@@ -143,34 +147,18 @@ class BatchRequest(_Body):
         return self
 
 
-class ScoreRequest(Timed):
+class ScoreRequest(QueryOrHistory):
     """A request and the items to score for it: re-ranking with the same model."""
 
-    query: Query | None = None
-    history: History = []
     candidates: list[ItemId] = Field(min_length=1, max_length=MAX_ITEMS)
     model: ModelName | None = None
 
-    @pydantic.model_validator(mode="after")
-    def _any_of_them(self) -> "ScoreRequest":
-        if self.query is None and not self.history:
-            raise ValueError("give a query, a history, or both")
-        return self
 
-
-class ExplainRequest(Timed):
+class ExplainRequest(QueryOrHistory):
     """A request and an item of its answer."""
 
-    query: Query | None = None
-    history: History = []
     item_id: ItemId
     model: ModelName | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _any_of_them(self) -> "ExplainRequest":
-        if self.query is None and not self.history:
-            raise ValueError("give a query, a history, or both")
-        return self
 
 
 class Item(_Body):
