@@ -46,7 +46,8 @@ def tables(folder: Path) -> Tables:
     }
     if _path(folder, f"tags.{suffix}").is_file():
         tags = read(folder, "tags", ["userId", "movieId", "tag", "timestamp"])
-        queries, qrels = tag_queries(tags.rows)
+        named = tags.rows.select("tag", user_id="userId", item_id="movieId")
+        queries, qrels = tag_queries(named)
         if queries.height:
             notes = tags.notes
             present["queries"] = [Table(tags.path, queries, derived=True, notes=notes)]
@@ -87,17 +88,17 @@ def tag_queries(tags: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The queries and qrels of tags that two users or more gave.
 
     Args:
-        tags: columns userId, movieId (any item's id) and tag.
+        tags: columns user_id, item_id and tag, one row for each tag that a user gave an item.
     """
     key = pl.col("tag").fill_null("").map_elements(query_key, return_dtype=pl.String)
     given = tags.with_columns(key=key).filter(pl.col("key") != "")
     # The text of a query is the most frequent spelling of the tag.
     typed = pl.col("tag").str.to_lowercase().str.strip_chars().mode().sort().first()
-    used = given.group_by("key").agg(users=pl.col("userId").n_unique(), text=typed)
+    used = given.group_by("key").agg(users=pl.col("user_id").n_unique(), text=typed)
     kept = used.filter(pl.col("users") >= _MIN_USERS).sort("key")
     query_id = pl.concat_str(pl.lit("tag:"), pl.col("key").str.replace_all(" ", "-"))
     queries = kept.select(query_id=query_id, text="text", kind=pl.lit("tag"))
-    qrels = given.join(kept, on="key", how="semi").select(query_id=query_id, item_id="movieId")
+    qrels = given.join(kept, on="key", how="semi").select(query_id.alias("query_id"), "item_id")
     qrels = qrels.unique(maintain_order=True).sort("query_id", maintain_order=True)
     return queries, qrels
 

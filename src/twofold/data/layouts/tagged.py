@@ -127,7 +127,7 @@ def _artist_tags(
         problem = f"artist '{given.rows['artistID'][row]}' is not in artists.dat"
         notes.append(Note(int((~known).sum()), given.place(row), problem, "nothing to do"))
     named = given.rows.filter(known).join(tags.rows, on="tagID", maintain_order="left")
-    queries, qrels = tag_queries(named.select(userId="userID", movieId="artistID", tag="tagValue"))
+    queries, qrels = tag_queries(named.select(user_id="userID", item_id="artistID", tag="tagValue"))
     return queries, qrels, tuple(notes)
 
 
