@@ -46,7 +46,7 @@ def test_a_large_catalog_is_scored_a_few_requests_at_a_time(
     """No more scores than the limit are ever held, those of the hybrid part included."""
     items, judged = len(catalog.catalog), catalog.task(task).requests("validation")
     expected = _answered(retriever.model, judged, Measure("nDCG", 10))
-    monkeypatch.setattr(top_k, "_BATCH_SCORES", 3 * items + 1)
+    monkeypatch.setattr(top_k, "BATCH_SCORES", 3 * items + 1)
     monkeypatch.setattr(top_k, "_KEPT_MATCHES", 3 * items)
     counter = RankCounter(retriever.model, judged.requests, judged.qrels, Measure("nDCG", 10))
     assert retriever.model.hybrid_part(task) is not None

@@ -60,13 +60,12 @@ class Backbone(nn.Module):
         super().__init__()
         self.model: Any = model
         self.code_slice = slice(vocabulary.code_start, vocabulary.size)
+        width = model.get_input_embeddings().embedding_dim
         self.query_map: nn.Linear | None = None
         if vocabulary.encoder:
-            width = model.get_input_embeddings().embedding_dim
             self.query_map = nn.Linear(vocabulary.vector_width, width, bias=False)
         self.time_embedding: nn.Embedding | None = None
         if vocabulary.reads_time:
-            width = model.get_input_embeddings().embedding_dim
             # Zero-initialised, so that an untrained one changes nothing.
             self.time_embedding = nn.Embedding(TIME_BUCKETS, 2 * width, padding_idx=UNKNOWN_TIME)
             nn.init.zeros_(self.time_embedding.weight)

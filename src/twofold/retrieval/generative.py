@@ -22,6 +22,7 @@ from twofold.model.encoded import Batch, EncodedExample, batches_by_length
 from twofold.model.hybrid import HybridPart
 from twofold.records import (
     InputError,
+    Ints,
     RankedItem,
     RankedItems,
     Ranking,
@@ -32,7 +33,7 @@ from twofold.records import (
     require_requests,
     require_text,
 )
-from twofold.retrieval.top_k import CatalogRanker
+from twofold.retrieval.top_k import BATCH_SCORES, CatalogRanker
 
 if TYPE_CHECKING:
     from twofold.identifiers.trie import Counts
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 BEAMS = 50
 """The default number of hypotheses of the beam search."""
-_BATCH_SCORES = 1 << 24
-"""The most scores of a batch: 64 MB of float32, of which a few copies exist at once."""
 _CACHED_FILTERS, _CACHED_BYTES = 100, 64 << 20
 """The largest number of filters whose counts in the trie are cached, and about their bytes: users
 write filters, so their number has no other limit.
@@ -343,9 +342,9 @@ class GenerativeRetriever:
     def _batch_size(self, task: Task, k: int) -> int:
         """The most requests of a batch whose scores fit in memory."""
         if not self.model.tries:
-            return max(1, _BATCH_SCORES // len(self._item_ids))
+            return max(1, BATCH_SCORES // len(self._item_ids))
         widest = max(self.model.vocabulary.spaces.of(task).codebook_sizes)
-        return max(1, _BATCH_SCORES // (max(self.beams, k) * widest))
+        return max(1, BATCH_SCORES // (max(self.beams, k) * widest))
 
     def _task(self, request: Request) -> Task:
         return self.model.vocabulary.task(request.query)
@@ -394,8 +393,7 @@ class GenerativeRetriever:
 
         batch, most = self.model.batch_of(encoded), max(self.beams, k)
         beam = self._beam(task, requests, batch, min(most, len(self._item_ids)))
-        allowed = self._allowed(requests[0].where)
-        excluded = [self._ranker.positions(request.exclude) for request in requests]
+        allowed, excluded = self._allowed(requests[0].where), self._excluded(requests)
         log_p_of = partial(log_p, self.model, task, batch)
         return [
             candidates(part.matches(encoded), log_p_of, beam, allowed, excluded, most)
@@ -410,12 +408,11 @@ class GenerativeRetriever:
 
         where, beams = requests[0].where, max(self.beams, k)
         allowed = self._allowed(where)
-        excluded = [self._ranker.positions(request.exclude) for request in requests]
         return beam_search(
             Expansion(self.model, task, batch, beams),
             self.model.tries[task],
             self._counts_of(task, where, allowed),
-            [items[allowed[items]] for items in excluded],
+            [items[allowed[items]] for items in self._excluded(requests)],
             beams=beams,
             k=k,
             tie_rank=self._tie_rank,
@@ -440,6 +437,10 @@ class GenerativeRetriever:
                 self._counts.clear()
             self._counts[task, where] = counts
         return self._counts[task, where]
+
+    def _excluded(self, requests: Sequence[Request]) -> list[Ints]:
+        """The items that each request excludes, as catalog positions."""
+        return [self._ranker.positions(request.exclude) for request in requests]
 
     def _allowed(self, where: "Where") -> "Mask":
         """The items that a filter allows, (N,)."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _BATCH_REQUESTS = 256
 """The largest number of requests in a batch: their scores of 10,000 items fit in a processor's
 cache."""
-_BATCH_SCORES = 1 << 24
+BATCH_SCORES = 1 << 24
 """The largest number of scores of a batch, and of scores that are compared at once with those of
 relevant items: 64 MB of float32."""
 _KEPT_MATCHES = 1 << 26
@@ -175,7 +175,7 @@ class RankCounter:
         encoded = [
             encode(ranker.positions(r.history), r.query, r.since_last_event) for r in requests
         ]
-        most = max(1, min(_BATCH_REQUESTS, _BATCH_SCORES // len(ties)))
+        most = max(1, min(_BATCH_REQUESTS, BATCH_SCORES // len(ties)))
         keep = model.hybrid_part(task) is None or len(requests) * len(ties) <= _KEPT_MATCHES
         self._batches = [
             self._encoded_batch(
@@ -266,7 +266,7 @@ class RankCounter:
         rows, columns = encoded.relevant
         target_scores = scores[rows, columns]
         numbers = ((target_scores >= last[rows]) & (target_scores > -torch.inf)).nonzero()[:, 0]
-        at_once = max(1, _BATCH_SCORES // scores.shape[1])
+        at_once = max(1, BATCH_SCORES // scores.shape[1])
         pairs = zip(rows[numbers].split(at_once), columns[numbers].split(at_once), strict=True)
         ranks = torch.cat([self._ahead(scores, *some) for some in pairs])
         in_top = ranks < k

@@ -59,7 +59,7 @@ class Targets:
     codebooks: torch.Tensor
     items: torch.Tensor
 
-    def of_codebook(self, chosen: torch.Tensor) -> "Targets":
+    def of_contexts(self, chosen: torch.Tensor) -> "Targets":
         """The targets of the contexts in the mask `chosen`, (C,); these contexts are renumbered
         from 0.
         """
@@ -408,7 +408,7 @@ class CodeLoss(nn.Module):
         total = states.new_zeros(())
         for number, codes in enumerate(self.codebooks):
             chosen = targets.codebooks == number
-            in_codebook = targets.of_codebook(chosen)
+            in_codebook = targets.of_contexts(chosen)
             if len(in_codebook.codes):
                 total = total + self._of_codebook(
                     number, states[chosen], embeddings[codes], in_codebook
