@@ -167,7 +167,7 @@ class LexicalIndex:
         return sp.csr_array(typed / largest_idf**_QUERY_NORM_POWER)
 
     def with_items(self, texts: Sequence[str], shares: sp.csr_array) -> "LexicalIndex":
-        """The same with new items.
+        """The index of the catalog with new items.
 
         No query has wanted a new item yet. Where documents hold training queries, a new one is the
         item's text and its neighbours' documents, which contain the queries that want them. It is
@@ -330,7 +330,7 @@ def _values(
     """The nDCG@10 that is expected of each candidate, of the index alone, without a model.
 
     A test query repeats a training query or is new; the validation requests say how many are which.
-    The former are judged on validation requests, the latter on training queries.
+    Repeated queries are judged on validation requests, new ones on training queries.
     """
     keys = [query_key(text) for text in examples.texts()]
     requests = dataset.task("search").requests("validation").sample(_JUDGED)

@@ -74,8 +74,8 @@ class Backbone(nn.Module):
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """`states` and `output_embeddings` for a step of training.
 
-        If the gradient of the latter is sparse, that of the tables of `read_sparsely` is sparse
-        too.
+        If the gradient of the output embeddings is sparse, so is that of the tables of
+        `read_sparsely`.
         """
         states, table = self.states(batch), self.model.get_output_embeddings().weight
         _, rows = tied_rows(table, batch.tokens.new_zeros(0), self.code_slice.start)
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
 
     @abstractmethod
     def read(self, batch: Batch) -> torch.Tensor:
-        """The same before `timed`."""
+        """The hidden states of `states` before they depend on time, (C, D)."""
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """Input embeddings, (B, L, D): of the tokens, plus the query's vector at its last token."""

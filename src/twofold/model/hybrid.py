@@ -136,7 +136,7 @@ class Hybrid:
         return scores
 
     def with_items(self, texts: Sequence[str], near: Neighbours) -> "Hybrid":
-        """The same for a catalog with new items.
+        """The hybrid part of the catalog with new items.
 
         Args:
             texts: the texts of the new items, (M,).
@@ -336,7 +336,8 @@ class HistoryMatch:
         return scores
 
     def with_items(self, near: Neighbours) -> "HistoryMatch":
-        """The same for a catalog with new items, which have the similarities of their neighbours.
+        """The history match of the catalog with new items, which have the similarities of their
+        neighbours.
 
         Args:
             near: their neighbours in the catalog before them.

@@ -438,7 +438,7 @@ def tied_rows(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The rows of some tokens, (..., D), and all rows from `start` on, of an embedding table.
 
-    If the gradient of the latter is sparse, the gradient of the table is sparse too.
+    If the gradient of the second result is sparse, the gradient of the table is sparse too.
 
     Args:
         table: the embeddings, (M, D).

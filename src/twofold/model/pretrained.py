@@ -160,7 +160,9 @@ def _states_in_training(backbone: Backbone, vocabulary: Vocabulary, items: Ints)
 
 
 def _states_in_decoding(backbone: Backbone, vocabulary: Vocabulary, items: Ints) -> torch.Tensor:
-    """The same states from decoding the items as hypotheses of one request."""
+    """The states that generate the codes of each of the items, (items, levels, D), if the items are
+    decoded as hypotheses of one request.
+    """
     spaces = vocabulary.spaces.recommendation
     codes = torch.from_numpy(spaces.codes[items] + vocabulary.code_tokens("recommendation"))
     batch = vocabulary.collate([vocabulary.encode_request(_longest_history(vocabulary), None)])

@@ -30,7 +30,7 @@ class Options(TypedDict, total=False):
 
 
 class TimedOptions(Options, total=False):
-    """The same, and the times of `schemas.Timed`."""
+    """`Options`, and the times of `schemas.Timed`."""
 
     time: float
     last_event_time: float

@@ -84,7 +84,8 @@ class Look(Value):
     level: Probability
     """The significance level of this look for *helps* and *hurts*, two-sided."""
     level_one_sided: Probability
-    """The same for *no material difference* and *not worse*, one-sided."""
+    """The significance level of this look for *no material difference* and *not worse*, one-sided.
+    """
 
 
 class TaskVerdict(Value):

@@ -107,7 +107,7 @@ class Training:
     processes: Processes = ALONE
 
     def resolved(self) -> "Training":
-        """The same with the arm's settings and with a precision that the device supports."""
+        """This training with the arm's settings, and with a precision that the device supports."""
         config = self.config.model_copy(update=dict(self.arm.settings))
         precision = resolve_precision(config.precision, self.device)
         return replace(self, config=config.model_copy(update={"precision": precision}))

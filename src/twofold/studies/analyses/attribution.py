@@ -1,8 +1,8 @@
 """How much of a gain is due to popularity (H1) and how much to content (H2).
 
 `twofold.studies.statistics.decomposition` divides the gain of real data over noise between the two,
-and the gain of joint over the plain arm into longer training, popularity, and pairs; the latter two
-are separated by the placebo *absent*, whose added task has popularity but no pair.
+and the gain of joint over the plain arm into longer training, popularity, and pairs. Popularity
+and pairs are separated by the placebo *absent*, whose added task has popularity but no pair.
 
 Noise teaches wrong pairs, which is not the same as no pairs, so the first gain may include the harm
 of noise. A finding is therefore given only if joint also differs from the plain arm.

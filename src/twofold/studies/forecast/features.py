@@ -153,7 +153,8 @@ class Probe:
         return of_task, of_task + _FURTHER * self._known(added, "recommendation")
 
     def _queries(self, judged: JudgedRequests) -> tuple[sp.csr_array, sp.csr_array]:
-        """The same by the words of the query: their relevant items, and these items' neighbours."""
+        """Scores of items by the words of the query, (R, N) each, as by `_histories`: the relevant
+        items of the words, and these items' neighbours."""
         column = self._columns
         asked = _membership(
             [

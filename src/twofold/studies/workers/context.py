@@ -93,9 +93,9 @@ class StudyContext:
 class _TrainingFolds:
     """The folds of a study in one process, which keeps the encoders of one condition and fold.
 
-    When the models of another condition or fold are trained, what the former ones have cached is
-    removed, so that a process never holds the encoders of both at once. Where all seeds learn from
-    the same data, they start from the same, and nothing is removed.
+    When the models of another condition or fold are trained, the encoders that the models before
+    them have cached are removed, so that a process never holds the encoders of both at once. Where
+    all seeds learn from the same data, they start from the same, and nothing is removed.
     """
 
     def __init__(self, dataset: PreparedDataset, which: FoldChoice) -> None:
