@@ -194,6 +194,9 @@ def copy(folder: Path, out: Path) -> None:
 def real(out: Path) -> Path:
     """The folder that a link `out` refers to, which need not exist yet; without a link, `out`
     itself.
+
+    Raises:
+        InputError: the name is too long, or the link is broken.
     """
     if len(os.fsencode(out.name)) > _LONGEST_NAME:
         raise InputError(f"{out}: the name is too long; give one of at most {_LONGEST_NAME} bytes")

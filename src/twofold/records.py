@@ -45,7 +45,11 @@ Qrels = Mapping[str, Mapping[str, int]]
 
 
 def slice_indices(begins: Ints, counts: Ints) -> Ints:
-    """The indices of many slices, concatenated: `counts[i]` consecutive ones from `begins[i]`."""
+    """The indices of n slices, concatenated: `counts[i]` consecutive ones from `begins[i]`.
+
+    Args:
+        begins, counts: the first index and the number of indices of each slice, (n,).
+    """
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     numbers: Ints = np.arange(total) + np.repeat(begins - (ends - counts), counts)

@@ -247,7 +247,7 @@ class Examples(Sequence[Example]):
         )
 
     def flat_histories(self) -> Ints:
-        """The items of all histories, concatenated."""
+        """The items of all histories, concatenated, (sum of `lengths`,)."""
         return np.asarray(self.items[slice_indices(self.begins, self.lengths)], dtype=np.int64)
 
     def flat_since(self) -> Floats:

@@ -349,7 +349,9 @@ def _blocks(entries: Floats) -> Iterator[tuple[int, int]]:
 
 
 def keep_largest(similarity: sp.csr_array, most: int) -> sp.csr_array:
-    """Keep the `most` largest entries of each row and those equal to the last of them, in place."""
+    """`similarity` (n, items) with the `most` largest entries of each row, and those equal to the
+    smallest of them; changed in place.
+    """
     for start, stop in zip(similarity.indptr[:-1], similarity.indptr[1:], strict=True):
         row = similarity.data[start:stop]
         if len(row) > most:

@@ -62,9 +62,10 @@ def k_means(vectors: Vectors, size: int, seed: int) -> Vectors:
 
 
 def without_empty(codebook: Vectors, vectors: Vectors) -> Vectors:
-    """Move rows that are nearest to no vector onto the vectors with the largest error.
+    """A codebook (K, D) without rows that are nearest to none of the vectors (N, D).
 
-    Rows that remain unused, since there are fewer distinct vectors than rows, are dropped.
+    Such rows are moved onto the vectors with the largest error. Rows that remain unused, since
+    there are fewer distinct vectors than rows, are dropped.
     """
     codebook = codebook.copy()
     least = _ROUNDING * float(np.mean(np.square(vectors), dtype=np.float64)) * vectors.shape[1]

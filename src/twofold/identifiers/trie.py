@@ -161,8 +161,8 @@ def excluded_counts(trie: Trie, items: Sequence[Ints]) -> list[tuple[Ints, Ints]
         items: for each request the catalog positions that it excludes, without repeats.
 
     Returns:
-        for each level the keys request * nodes + node, sorted, and their counts; pairs of a request
-        and a node without exclusions are left out.
+        for each level the keys request * nodes + node, sorted, (n,), and their counts, (n,); pairs
+        of a request and a node without exclusions are left out.
     """
     rows = np.repeat(np.arange(len(items)), [len(positions) for positions in items])
     paths = trie.paths(np.concatenate([*items, np.zeros(0, np.int64)]))

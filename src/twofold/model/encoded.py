@@ -417,7 +417,11 @@ def last_visible(examples: Examples) -> Ints:
 
 
 def rows_by_task(is_search: npt.NDArray[np.bool_]) -> Iterator[tuple[Task, Ints]]:
-    """Each task that occurs, with the rows of its examples."""
+    """Each task that occurs, and the rows of its examples, (n,).
+
+    Args:
+        is_search: whether each row is an example of search, (rows,).
+    """
     tasks: tuple[Task, Task] = "search", "recommendation"
     for task, rows in zip(
         tasks, (np.flatnonzero(is_search), np.flatnonzero(~is_search)), strict=True
@@ -427,7 +431,7 @@ def rows_by_task(is_search: npt.NDArray[np.bool_]) -> Iterator[tuple[Task, Ints]
 
 
 def int32(*columns: Ints) -> tuple[npt.NDArray[np.int32], ...]:
-    """Columns in half their memory."""
+    """The columns as int32, of the same shapes: in half their memory."""
     return tuple(column.astype(np.int32) for column in columns)
 
 

@@ -141,8 +141,12 @@ def segment_indices(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The indices of many segments: `counts[i]` consecutive ones from `begins[i]`.
 
+    Args:
+        begins, counts: the first index and the number of indices of each segment, (n,).
+
     Returns:
-        the number of the segment of each index, and the indices; in the order of the segments.
+        the number of the segment of each index, and the indices, both (sum of `counts`,), in the
+        order of the segments.
     """
     segments = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     skipped = torch.repeat_interleave(counts.cumsum(0) - counts - begins, counts)

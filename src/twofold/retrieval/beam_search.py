@@ -107,6 +107,9 @@ def beam_search(
         diversity: spreads the hypotheses and the items over more prefixes.
         normalised: whether `expand` returns log-probabilities, which are then used without a
             softmax.
+
+    Raises:
+        ValueError: fewer beams than items.
     """
     if beams < k:
         raise ValueError(f"{beams} beams cannot retrieve {k} items")

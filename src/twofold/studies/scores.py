@@ -114,7 +114,8 @@ class Scores:
         return side_by_side(by_seed) if len(self._requests[task]) > 1 else np.stack(by_seed)
 
     def of_first_fold(self, arm: str, task: Task, measure: str | None = None) -> Floats:
-        """`matrix` on the requests of the dataset's split; with folds, those of the first seed."""
+        """`matrix` on the requests of the dataset's split, (S, R); with folds, that of the first
+        seed, (1, R)."""
         scores, by_fold = self.matrix(arm, task, measure), self._requests[task]
         return scores if len(by_fold) == 1 else scores[:1, : len(by_fold[0].request_ids)]
 

@@ -87,7 +87,7 @@ class Histories(Mapping[str, Ints]):
         return [self.at(row) for row in range(len(self))]
 
     def at(self, row: int) -> Ints:
-        """The history of the user in a row."""
+        """The history of the user in a row, (H,)."""
         history = self.positions[int(self.begins[row]) : int(self.ends[row])]
         return np.asarray(history, dtype=np.int64)
 
@@ -213,7 +213,7 @@ class Events:
         return counts
 
     def training_histories(self) -> tuple[Ints, Histories]:
-        """The number of every user who has a training event, and these events."""
+        """The number of every user who has a training event, (n,), and these events."""
         train = self.splits == TRAIN
         counts = self._counts(train)
         # A user's training events come first, unless the split was given.
@@ -256,7 +256,7 @@ class Events:
         return low - begins
 
     def held_out_pairs(self) -> Ints:
-        """For each held-out event, the number of the user times 2^32 plus the item."""
+        """For each held-out event, the number of the user times 2^32 plus the item, (held out,)."""
         indices = np.flatnonzero(self.splits != TRAIN)
         return (self._user_of(indices) << 32) + self.items[indices]
 

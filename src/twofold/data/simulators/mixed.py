@@ -51,6 +51,10 @@ def mixed(
         names: share of the queries that contain their item's name.
         text: share of the items whose title contains topic and name.
         seed: the random seed.
+
+    Raises:
+        InputError: `overlap`, `tilt` or `agreement` is not within 0 and 1, or there are fewer than
+            two items or groups.
     """
     for name, share in (("overlap", overlap), ("tilt", tilt), ("agreement", agreement)):
         if not 0 <= share <= 1:

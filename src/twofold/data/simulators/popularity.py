@@ -36,6 +36,10 @@ def popularity(
         added: training targets of the other task.
         tests: test requests of the helped task.
         seed: the random seed.
+
+    Raises:
+        InputError: `helped` is no task, there are fewer than three items, or their distribution
+            cannot have the divergence `kl`.
     """
     if helped not in ("recommendation", "search"):
         raise InputError(f"helped='{helped}': is recommendation or search")

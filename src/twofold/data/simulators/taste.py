@@ -33,6 +33,9 @@ def taste(
         users: the number of users, divided equally among the tastes.
         queries: the number of queries of each user, each with its own text.
         seed: the random seed.
+
+    Raises:
+        InputError: `strength` is not within 0 and 1.
     """
     if not 0 <= strength <= 1:
         raise InputError(f"strength={strength}: must lie between 0 and 1")

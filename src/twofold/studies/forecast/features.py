@@ -59,7 +59,7 @@ _LEAST_FOUND, _LEAST_COMPARED = 0.02, 0.01
 
 
 def features(dataset: PreparedDataset, task: Task, *, text: bool) -> Floats:
-    """The values of `FEATURES` for one task, the helped one.
+    """The values of `FEATURES` for one task, the helped one, (features,).
 
     Args:
         dataset: a dataset with both tasks.

@@ -70,7 +70,7 @@ class Pairs:
 
     @cached_property
     def known_only_to(self) -> dict[Task, sp.csr_array]:
-        """By task, the pairs that are only in its training data."""
+        """By task, the pairs that are only in its training data, (N, N)."""
         return {
             "recommendation": _without(self.together, self.relevant),
             "search": _without(self.relevant, self.together),
