@@ -41,6 +41,7 @@ from twofold.tasks.storage import load_dataset, save_dataset
 from twofold.training.arm import NAMED_ARMS, Arm
 from twofold.training.config import PRESETS, TrainingConfig, resolve_config, sentence_part
 from twofold.training.tuning.recipes import recipes_to_try
+from twofold.training.tuning.trials import Tuned
 
 PROTOCOL = (
     "test requests, full catalog, no sampled negatives; recommendation by each user's last event, "
@@ -96,7 +97,11 @@ def train_arms(
     ]
     training, folder = ArmTraining(config, threads=arguments.threads), StudyFolder(out)
     if recipes:
-        training = RecipeChoice(dataset, arms, folder, training, recipes).choose_all()
+        choice = RecipeChoice(dataset, arms, folder, training, recipes)
+        tuned: dict[str, Tuned] = {}
+        for arm in sorted(arms, key=lambda arm: len(arm.tasks)):  # joint needs the plain arms'
+            tuned[arm.name] = choice.choose(arm.name, tuned)
+        training = dataclasses.replace(training, tuned=tuned)
     for seed in range(arguments.seeds):
         SeedTrainings(dataset, training, SeedOutputs(arms, folder, seed)).run_all()
         keep_seen_items(dataset, arms, folder, seed)

@@ -1,7 +1,7 @@
 """The choice of each arm's recipe on validation, from the same number of trials for every arm."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from twofold.studies.arms import TUNED
 from twofold.studies.folder import StudyFolder
@@ -30,13 +30,6 @@ class RecipeChoice:
     folder: StudyFolder
     training: ArmTraining
     recipes: int
-
-    def choose_all(self) -> ArmTraining:
-        """The same trainings with the recipe of every tuned arm."""
-        tuned: dict[str, Tuned] = {}
-        for arm in sorted(self._tuned_arms.values(), key=lambda arm: len(arm.tasks)):
-            tuned[arm.name] = self.choose(arm.name, tuned)
-        return replace(self.training, tuned=tuned)
 
     def choose(self, name: str, tuned: Mapping[str, Tuned]) -> Tuned:
         """The recipe that validation chooses for one arm.
