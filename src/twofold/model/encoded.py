@@ -224,7 +224,7 @@ class EncodedExamples(Sequence[EncodedExample]):
         )
 
 
-class EncodedSource(Sequence[EncodedExample]):
+class EncodedSource:
     """The examples of a source as sequences, whose tokens are written when they are taken.
 
     For all sequences only the token counts are kept, by which batches are planned.
@@ -243,9 +243,6 @@ class EncodedSource(Sequence[EncodedExample]):
 
     def __len__(self) -> int:
         return len(self._examples)
-
-    def __getitem__(self, example: int) -> EncodedExample:  # type: ignore[override]
-        return self.take(np.array([range(len(self))[example]]))[0]
 
     @cached_property
     def token_counts(self) -> Ints:
