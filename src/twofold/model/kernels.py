@@ -306,9 +306,7 @@ def causal_attention(
         mixed: torch.Tensor = _CausalAttention.apply(projected, rotation, heads, padding)  # type: ignore[no-untyped-call]
         return mixed
     indices, tokens = padding.indices, len(projected)
-    table = projected.new_zeros(rows * length, projected.shape[1])
-    table = table.index_copy(0, indices, projected[: len(indices)])
-    split = table.view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    split = padding.pad(projected).view(rows, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
     queries, keys = (_rotated(part, rotation).to(projected.dtype) for part in split[:2])
     mixed = F.scaled_dot_product_attention(queries, keys, split[2], is_causal=True)
     states = mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, indices)
