@@ -1,6 +1,9 @@
 """Weights laid out for answering give what the plain ones give."""
 
 import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +33,14 @@ def test_a_packed_layer_multiplies_as_the_plain_one(shape: tuple[int, ...], bias
     layer, states = nn.Linear(8, 5, bias=bias), torch.randn(shape)
     packed = PackedLinear(layer.weight, layer.bias, torch.float32)
     torch.testing.assert_close(packed(states), layer(states))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_layer_can_be_copied_and_pickled(copied: Callable[[Any], Any], bias: bool) -> None:
+    layer, states = nn.Linear(40, 33, bias=bias), torch.randn(7, 40)
+    packed = PackedLinear(layer.weight, layer.bias, torch.float32)
+    assert torch.equal(copied(packed)(states), packed(states))
 
 
 @pytest.mark.parametrize("avx512", [True, False])

@@ -1,8 +1,11 @@
 """A trained model as a retriever, with atomic identifiers; see test_generative_semantic too."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -99,6 +102,14 @@ def test_a_pretrained_tokenizer_knows_every_text(retriever: GenerativeRetriever)
     with pytest.raises(InputError, match="has no word to search for"):
         pretrained.require_word(Request("r", query="\u200b"))
     assert not pretrained.has_known_word(Request("r", query="\u200b", history=("film-1",)))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copied_or_pickled_model_gives_the_same_answers(
+    retriever: GenerativeRetriever, copied: Callable[[Any], Any]
+) -> None:
+    answer = retriever.search("opera", k=5)  # the first answer packs the weights
+    assert copied(retriever).search("opera", k=5) == answer
 
 
 def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:

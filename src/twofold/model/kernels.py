@@ -58,6 +58,10 @@ class PackedLinear(nn.Module):
             weight.detach().to(dtype).contiguous()
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and deepcopy, which cannot copy packed weights: they are packed again."""
+        return PackedLinear, (self._packed.to_dense(), self._bias, self._dtype)
+
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """(..., in) -> (..., out), in the precision of the product."""
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
