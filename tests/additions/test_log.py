@@ -49,6 +49,30 @@ def test_a_full_disk_leaves_the_log_as_it_was(log: ChangeLog, tmp_path: Path) ->
     assert _again(tmp_path) == [GONE, LONG, GONE]
 
 
+def test_an_acknowledged_change_survives_a_lost_line_break(log: ChangeLog, tmp_path: Path) -> None:
+    log.append(LONG)
+    log.append(GONE)
+    log.close()
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole[:-1])  # as some editors save it
+    assert _again(tmp_path) == [LONG, GONE]
+    assert log.path.read_bytes() == whole
+
+
+def test_a_last_line_that_is_removed_is_reported(
+    log: ChangeLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.append(GONE)
+    log.close()
+    whole = log.path.read_bytes()
+    for torn in (whole[:40], whole[:-1], b"\0" * 100):  # a copy of the line has a wrong checksum
+        log.path.write_bytes(whole + torn)
+        caplog.clear()
+        assert _again(tmp_path) == [GONE]
+        assert f"{log.path}: removed a last line" in caplog.text
+        assert log.path.read_bytes() == whole
+
+
 def test_a_log_that_cannot_be_put_right_takes_no_more(
     log: ChangeLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 Invariant: when `append` returns, the change is on disk. Every line has a checksum of itself and of
 the line before, so an altered, lost or moved line is detected. If a crash has truncated the last
-line, it was never acknowledged and is removed.
+line, it was never acknowledged and is removed, with a warning.
 """
 
 import base64
@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from twofold import artifact
 from twofold.records import InputError
 
 FILE = "changes.jsonl"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +126,34 @@ class ChangeLog:
         """Read and verify all changes, and remove a last line that was written only in part."""
         self._file.seek(0)
         content = self._file.read()
-        complete = content[: content.rfind(b"\n") + 1]
-        for number, line in enumerate(complete.splitlines(), start=1):
-            try:
-                entry = json.loads(line)
-                change = CatalogChange(**entry["change"])
-                valid = entry["sum"] == _checksum(self._last_checksum, entry["change"])
-            except (ValueError, KeyError, TypeError):
-                valid = False
-            if not valid:
+        *lines, rest = content.split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            if not self._accept(line):
                 raise InputError(
                     f"{self.path} line {number}: corrupt; restore the file from a backup, or "
                     f"keep the lines before it and repeat the later changes"
                 )
-            self._last_checksum = entry["sum"]
-            self.changes.append(change)
-        if len(complete) < len(content):
-            self._file.truncate(len(complete))
-            os.fsync(self._file.fileno())
+        if not rest:
+            return
+        if self._accept(rest):  # an editor has removed the last line break
+            self._write(b"\n")
+        else:
+            _log.warning("%s: removed a last line that was written only in part", self.path)
+            self._file.truncate(len(content) - len(rest))
+        os.fsync(self._file.fileno())
+
+    def _accept(self, line: bytes) -> bool:
+        """Append the change of a line, unless the line is damaged."""
+        try:
+            entry = json.loads(line)
+            change = CatalogChange(**entry["change"])
+            if entry["sum"] != _checksum(self._last_checksum, entry["change"]):
+                return False
+        except (ValueError, KeyError, TypeError):
+            return False
+        self._last_checksum = entry["sum"]
+        self.changes.append(change)
+        return True
 
 
 def encode_arrays(arrays: Mapping[str, np.ndarray]) -> str:
