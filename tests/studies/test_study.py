@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -160,6 +161,8 @@ def test_nothing_finished_is_repeated(
     assert code == 0
     assert printed.splitlines()[-1] == f"report: {out / 'report.html'}"
     assert [path.stat().st_mtime_ns for path in models] == before
+    recorded = artifact.read_json(out / "study.json")["stamp"]["command"]
+    assert recorded == shlex.join(["twofold", *map(str, study_arguments(prepared, out))])
 
 
 def test_a_folder_with_another_study_is_refused(

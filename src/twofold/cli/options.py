@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Container, Sequence
 from enum import StrEnum
@@ -235,6 +236,13 @@ def parse_time(option: str, value: str | None) -> float | None:
             f"2024-05-01T12:00:00"
         )
     return next((time for time in meant if is_seconds(time)), meant[-1])
+
+
+def command_line() -> str:
+    """The command of this process without --resume: an interrupted run that was resumed records
+    the command of one that was not, and so has the same bytes.
+    """
+    return shlex.join(["twofold", *(part for part in sys.argv[1:] if part != "--resume")])
 
 
 def set_threads(threads: int | None) -> None:

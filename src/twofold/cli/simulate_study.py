@@ -1,12 +1,10 @@
 """`twofold simulate-study`."""
 
-import shlex
-import sys
 from typing import Annotated
 
 import typer
 
-from twofold.cli.options import Config, Out, Resume, Settings, Threads
+from twofold.cli.options import Config, Out, Resume, Settings, Threads, command_line
 
 
 def simulate_study(
@@ -46,7 +44,7 @@ def simulate_study(
         config=resolved,
         resume=resume,
         threads=threads,
-        command=shlex.join(["twofold", *sys.argv[1:]]),
+        command=command_line(),
     )
     for point in result["points"]:
         gain = point["gains"]["plain"]

@@ -1,7 +1,5 @@
 """`twofold study`."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ from twofold.cli.options import (
     SkipUnknown,
     TextEncoder,
     Tune,
+    command_line,
     parse_tune,
     print_notes,
 )
@@ -121,7 +120,7 @@ def study(
             threads=threads,
             workers=workers,
             machines=context.obj,
-            command=shlex.join(["twofold", *sys.argv[1:]]),
+            command=command_line(),
         )
     _print_result(folder, json)
 

@@ -77,5 +77,6 @@ def title(axis: "Axes", text: str) -> None:
 
 
 def legend(axis: "Axes") -> None:
-    """A small legend without a frame."""
-    axis.legend(frameon=False, fontsize=8)
+    """A small legend without a frame; none for an axis on which nothing has a label."""
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(frameon=False, fontsize=8)
