@@ -1,7 +1,9 @@
 """The recipe: same bits twice, same bits after a kill, honest refusals."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,34 @@ def test_the_same_command_gives_the_same_bits(
     assert artifact.load(tmp_path / "again", "model") == artifact.load(model_folder, "model")
     train(catalog, "joint", out=tmp_path / "other", config=quick_config, device="cpu", seed=1)
     assert _weights(tmp_path / "other") != _weights(model_folder)
+
+
+def test_threads_train_one_after_another_with_the_bits_of_one(
+    catalog: PreparedDataset, quick_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = quick_config.model_copy(update={"max_steps": 8, "dropout": 0.3})
+
+    def run(name: str) -> None:
+        train(catalog, "search", out=tmp_path / name, config=config, device="cpu")
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(run, ["a", "b", "c"]))
+    run("alone")
+    assert len({_weights(tmp_path / name) for name in ("a", "b", "c", "alone")}) == 1
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "2", True, 10**10])
+@pytest.mark.parametrize("name", ["threads", "steps"])
+def test_what_is_no_number_of_threads_or_steps_is_refused(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    name: str,
+    number: Any,
+) -> None:
+    with pytest.raises(InputError, match=f"{name} {number!r}: must be a whole number from 1 to"):
+        train(catalog, "search", out=tmp_path / "m", config=quick_config, **{name: number})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_training_builds_examples_and_requests_once(

@@ -37,6 +37,7 @@ from twofold.studies.trainings.seed_trainings import SeedTrainings
 from twofold.studies.verdict import EQUIVALENCE_LEVEL, SESOI_SHARE
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
+from twofold.training import loop
 from twofold.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class SimulationPlan(SavedPlan):
     training: Mapping[str, Any]
 
 
+@loop.one_at_a_time()
 def simulate_study(
     world: str | World,
     *,
@@ -141,8 +143,7 @@ def simulate_study(
     require_extra("study", "a simulated study")
     world, folder = world_named(world), StudyFolder(Path(out))
     config = config or world.config
-    if threads:
-        torch.set_num_threads(threads)
+    loop.set_threads(threads)
     plan = SimulationPlan(
         source=world.source,
         parameter=world.parameter,

@@ -38,7 +38,14 @@ from twofold.studies.workers.processes import LocalExecutor
 from twofold.studies.workers.units import Unit, trained_arms, units_of
 from twofold.tasks.folds import FoldChoice
 from twofold.tasks.prepared import PreparedDataset, require_dataset
-from twofold.training.config import Budget, TrainingConfig, as_config, resolve_config
+from twofold.training.config import (
+    Budget,
+    TrainingConfig,
+    as_config,
+    require_threads,
+    resolve_config,
+)
+from twofold.training.loop import one_at_a_time
 
 _log = logging.getLogger(__name__)
 
@@ -129,6 +136,7 @@ def study(
     """
     require_extra("study", "a study")
     require_dataset(dataset)
+    require_threads(threads)
     training = _for_device(as_config(config or resolve_config(budget)), device)
     study_config = StudyConfig(
         seeds=seeds,
@@ -195,13 +203,14 @@ def _run(
 
 @contextmanager
 def _torch_threads(threads: int) -> Iterator[None]:
-    """Set the number of CPU threads while the block runs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    """Set the number of CPU threads while the block runs, and train nothing else meanwhile."""
+    with one_at_a_time():
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _run_looks(context: StudyContext, questions: Questions, pool: Pool) -> tuple[LookResult, Looks]:

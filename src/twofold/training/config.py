@@ -304,10 +304,30 @@ MAX_SEED = 2**32 - 1
 """The largest seed that every random number generator accepts."""
 
 
+MAX_THREADS = 1024
+"""The largest number of CPU threads; torch crashes where the system has no memory for more."""
+
+
 def require_seed(seed: object) -> None:
     """Raise InputError unless `seed` is a whole number from 0 to `MAX_SEED`."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise InputError(f"seed {seed!r}: must be a whole number from 0 to {MAX_SEED}")
+    _require_whole("seed", seed, 0, MAX_SEED)
+
+
+def require_threads(threads: object) -> None:
+    """Raise InputError unless `threads` is None, or a whole number from 1 to `MAX_THREADS`."""
+    if threads is not None:
+        _require_whole("threads", threads, 1, MAX_THREADS)
+
+
+def require_steps(steps: object) -> None:
+    """Raise InputError unless `steps` is None, or a whole number from 1 to 2^31 - 1."""
+    if steps is not None:
+        _require_whole("steps", steps, 1, 2**31 - 1)
+
+
+def _require_whole(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{name} {value!r}: must be a whole number from {least} to {most}")
 
 
 def resolve_config(

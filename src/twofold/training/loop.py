@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import logging
 import math
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from twofold.model.checkpoint import NotFiniteError
 from twofold.model.encoded import EncodedSource
 from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
-from twofold.training.config import TrainingConfig
+from twofold.training.config import TrainingConfig, require_threads
 from twofold.training.loss import CodeLoss, Targets
 from twofold.training.mixture import Mixture
 from twofold.training.optimizer import (
@@ -238,6 +239,37 @@ class _Saving:
         if not self._job.processes.rank:
             save_state(self._folder, self._job.identity, progress, self._trained)
         self._took = time.perf_counter() - start
+
+
+_training = threading.RLock()
+"""Held by the thread that trains."""
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Train in one thread of this process at a time; another thread waits.
+
+    Random numbers and the number of threads belong to the process: of two trainings at once, each
+    would draw numbers of the other's, and none would have the weights that it has alone.
+    """
+    if not _training.acquire(blocking=False):
+        _log.info("waiting until the training in another thread of this process ends")
+        _training.acquire()
+    try:
+        yield
+    finally:
+        _training.release()
+
+
+def set_threads(threads: int | None) -> None:
+    """Set the number of CPU threads; None leaves it unchanged.
+
+    Raises:
+        InputError: it is not a whole number, or too small or too large.
+    """
+    require_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def keep_freed_memory() -> None:

@@ -15,7 +15,7 @@ from twofold.model.encoded import EncodedSource
 from twofold.records import InputError, Request, Task
 from twofold.tasks.requests import JudgedRequests
 from twofold.training.arm import Arm
-from twofold.training.config import TrainingConfig
+from twofold.training.config import TrainingConfig, require_steps
 from twofold.training.mixture import Mixture, mixture_of
 from twofold.training.state import Progress
 
@@ -164,8 +164,10 @@ def schedule_of(
             step-matched control takes fewer if its best validation is long ago.
 
     Raises:
-        InputError: a cosine schedule has no number of steps.
+        InputError: `steps` is not a positive whole number, or a cosine schedule has no number of
+            steps.
     """
+    require_steps(steps)
     caps = {"max_steps": config.max_steps}
     if config.epochs:
         caps["epochs"] = max(1, round(config.epochs * mixture.batches_per_epoch))

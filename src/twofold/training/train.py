@@ -27,6 +27,7 @@ from twofold.training.state import ALONE, Processes, Progress, require_same, wor
 from twofold.training.validation import validation_of, validation_requests, with_hybrid_parts
 
 
+@loop.one_at_a_time()
 def train(
     dataset: PreparedDataset,
     arm: str | Arm = "joint",
@@ -69,8 +70,7 @@ def train(
     """
     require_dataset(dataset)
     require_seed(seed)
-    if threads:
-        torch.set_num_threads(threads)
+    loop.set_threads(threads)
     run = Training(
         dataset=dataset,
         arm=named_arm(arm),

@@ -17,14 +17,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from twofold import artifact
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device
 from twofold.records import InputError
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset
+from twofold.training import loop
 from twofold.training.arm import Arm, named_arm
 from twofold.training.config import SELECTION, TrainingConfig, resolve_config
 from twofold.training.progress import validation_in_words
@@ -231,6 +230,7 @@ class _Trials:
         return Tuned(config, value, record)
 
 
+@loop.one_at_a_time()
 def train_tuned(
     dataset: PreparedDataset,
     arm: str | Arm = "joint",
@@ -254,8 +254,7 @@ def train_tuned(
     Raises:
         InputError: as from `twofold.train`.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    loop.set_threads(threads)
     trained_arm, config = named_arm(arm), config or resolve_config()
     with processes.entered(artifact.claim(Path(out))) as folder:
         tuning_folder = folder.parent / f".{folder.name}.tuning"
