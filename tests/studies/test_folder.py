@@ -51,6 +51,29 @@ def test_a_look_counts_though_the_study_was_killed_after_it(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    "content", ["", "[3", "5", "{}", '["3"]', "[null]", "[2.5]", "[true]", "[0]"]
+)
+def test_damaged_looks_are_refused_with_what_to_do(tmp_path: Path, content: str) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.looks_file.write_text(content)
+    with pytest.raises(InputError, match=r"looks\.json: .*; restore it, or give another folder"):
+        folder.looks()
+    if content.startswith("[") and content.endswith("]"):
+        folder.looks_file.unlink()
+        folder.result.write_text(f'{{"stamp": {{"seeds": 3, "looks": {content}}}}}')
+        with pytest.raises(InputError, match=r"study\.json: .*; remove it, and repeat"):
+            folder.looks()
+
+
+@pytest.mark.parametrize("stamp", ["5", "{}", '{"seeds": "3"}', "null"])
+def test_a_result_without_seeds_is_refused_with_what_to_do(tmp_path: Path, stamp: str) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.result.write_text(f'{{"stamp": {stamp}}}')
+    with pytest.raises(InputError, match=r"study\.json: .*; remove it, and repeat"):
+        folder.looks()
+
+
+@pytest.mark.parametrize(
     ("content", "says"), [("{", "not readable as JSON"), ("{}", "no stamp"), ("[]", "no stamp")]
 )
 def test_a_corrupt_result_is_refused_with_what_to_do(

@@ -136,13 +136,20 @@ class StudyFolder:
         artifact.replace_file(self.looks_file, json.dumps(list(looks)).encode())
 
     def looks(self) -> list[int]:
-        """The numbers of seeds after which verdicts were computed, ascending."""
-        file = self.looks_file
-        looks = set(artifact.read_json(file)) if file.is_file() else set()
+        """The numbers of seeds after which verdicts were computed, ascending.
+
+        Raises:
+            InputError: a file that holds them is damaged.
+        """
+        looks, file = set[int](), self.looks_file
+        if file.is_file():
+            remedy = "restore it, or give another folder"
+            looks |= _checked_looks(artifact.read_json(file, remedy), file, remedy)
         if self.result.is_file():
             remedy = "remove it, and repeat the same command with --resume"
             stamp = artifact.read_object(self.result, "stamp", remedy=remedy)["stamp"]
-            looks |= set(stamp.get("looks") or [stamp["seeds"]])
+            taken = isinstance(stamp, dict) and (stamp.get("looks") or [stamp.get("seeds")])
+            looks |= _checked_looks(taken, self.result, remedy)
         return sorted(looks)
 
     def require_free(self, resume: bool) -> None:
@@ -157,3 +164,10 @@ class StudyFolder:
             raise InputError(
                 f"{self.path}: exists and is not empty; give another folder or remove it"
             )
+
+
+def _checked_looks(value: object, file: Path, remedy: str) -> set[int]:
+    """The looks that a file has; InputError if they are not positive whole numbers."""
+    if not isinstance(value, list) or not all(type(seeds) is int and seeds > 0 for seeds in value):
+        raise InputError(f"{file}: does not list the numbers of seeds of its looks; {remedy}")
+    return set(value)
