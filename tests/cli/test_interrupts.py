@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from tests.commands import COMMAND, mistake, run_alone, run_here
+from tests.commands import COMMAND, failing, mistake, run_alone, run_here
 from tests.conftest import WriteFolder
 from twofold.cli import disk_is_full
 from twofold.tasks import storage
@@ -71,21 +72,44 @@ def test_a_full_disk_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "problem"),
     [
-        OSError(errno.EFBIG, os.strerror(errno.EFBIG), "file"),
-        SafetensorError("underlying IO error: File too large (os error 27)"),
+        (OSError(errno.EFBIG, os.strerror(errno.EFBIG), "file"), "a file exceeds its size limit"),
+        (
+            SafetensorError("underlying IO error: File too large (os error 27)"),
+            "a file exceeds its size limit",
+        ),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "too many files are open"),
+        (
+            RuntimeError("can't allocate memory. Error code 12 (Cannot allocate memory)"),
+            "there is not enough memory",
+        ),
+        (MemoryError("Unable to allocate 8 GiB"), "there is not enough memory"),
     ],
 )
-def test_a_file_that_may_not_be_so_large_is_one_line(
-    write_folder: WriteFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_what_a_limit_of_the_system_refuses_is_one_line(
+    write_folder: WriteFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    problem: str,
 ) -> None:
-    def too_large(*_: object) -> None:
+    def refused(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(storage, "save_dataset", too_large)
+    monkeypatch.setattr(storage, "save_dataset", refused)
     said = mistake("prepare", write_folder(), "--out", tmp_path / "out")
-    assert "a file exceeds its size limit (" in said
+    assert f"{problem} (" in said
+    assert "raise ulimit -" in said
+
+
+def test_a_current_folder_that_was_removed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = "cd gone && rmdir ../gone && exec " + shlex.join([*COMMAND, "sources"])
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "the current folder was removed; change to one that exists" in failing(done)
 
 
 def test_a_link_to_itself_is_refused(write_folder: WriteFolder, tmp_path: Path) -> None:

@@ -95,6 +95,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] or ["--help"]
     try:
+        os.getcwd()  # in a folder that was removed, libraries fail in ways of their own
+    except OSError:
+        _fail("the current folder was removed; change to one that exists")
+    try:
         code = app(arguments, standalone_mode=False) or 0
     except InputError as error:
         _fail(str(error))
@@ -112,8 +116,9 @@ def main() -> None:
     except Exception as error:
         if disk_is_full(error):
             _fail(f"the disk is full ({error}); free some space, then {_remedy(arguments)}")
-        if _says(error, errno.EFBIG):
-            _fail(f"a file exceeds its size limit ({error}); raise ulimit -f, or use another disk")
+        for number, (problem, remedy) in _SHORT.items():
+            if _says(error, number) or (number == errno.ENOMEM and isinstance(error, MemoryError)):
+                _fail(f"{problem} ({error}); {remedy}")
         if not isinstance(error, OSError):
             raise
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
@@ -121,6 +126,18 @@ def main() -> None:
     if code == _INTERRUPTED and _verb(arguments) not in _SERVERS:
         print(f"interrupted: to continue, {_remedy(arguments)}", file=sys.stderr)
     sys.exit(code)
+
+
+_SHORT = {
+    errno.EFBIG: ("a file exceeds its size limit", "raise ulimit -f, or use another disk"),
+    errno.EMFILE: ("too many files are open", "raise ulimit -n"),
+    errno.ENOMEM: (
+        "there is not enough memory",
+        "raise ulimit -v or the limit of the container, or use fewer --workers and --threads, or "
+        "smaller batches (--set batch_tokens=N)",
+    ),
+}
+"""Error of the system -> what is short, and the remedy."""
 
 
 def _verb(arguments: list[str]) -> str:
