@@ -18,7 +18,6 @@ from twofold.encoders.lexical import (
     Candidate,
     Field,
     LexicalIndex,
-    Terms,
     Weighting,
     _folds,
     _values,
@@ -166,17 +165,28 @@ STEMS = [
 ]
 
 
-@pytest.mark.parametrize(("ending", "terms"), [("ski", "words and n-grams"), ("", "words")])
-def test_ngrams_are_chosen_where_queries_have_other_forms_of_words(
-    ending: str, terms: Terms
-) -> None:
+@pytest.mark.parametrize("ending", ["ski", ""])
+def test_ngrams_are_chosen_unless_they_are_worse(ending: str) -> None:
+    """If all queries have the documents' words, both are equal in cross-validation."""
     titles = {item: f"{stem} lamp" for item, stem in zip(ITEMS, STEMS, strict=True)}
     asked = [
         (f"{stem}{ending} lamp", _split(number), ITEMS[number]) for number, stem in enumerate(STEMS)
     ]
     index = _chosen(_dataset(titles, asked))
-    assert index.terms == terms
+    assert index.terms == "words and n-grams"
     assert index.scores([f"{STEMS[3]}{ending}"])[0].argmax() == 3
+    assert index.scores([f"{STEMS[3]}oq"])[0].argmax() == 3
+
+
+def test_words_are_chosen_where_ngrams_mislead() -> None:
+    """A query has a short word of the item that it asks for, and a form of another item's word."""
+    codes = [f"{a}{b}" for a in "brvzk" for b in "1234"]
+    titles = dict(zip(ITEMS, [*codes, *(f"{stem}er" for stem in STEMS[:20])], strict=True))
+    asked = [
+        (f"{code} {STEMS[number]}", "train" if number < 18 else "validation", ITEMS[number])
+        for number, code in enumerate(codes)
+    ]
+    assert _chosen(_dataset(titles, asked)).terms == "words"
 
 
 def test_a_misspelled_word_matches_by_its_ngrams_in_about_one_scale() -> None:

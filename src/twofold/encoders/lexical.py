@@ -275,8 +275,12 @@ def chosen_index(dataset: "PreparedDataset", examples: Examples) -> LexicalIndex
         values = _values(dataset, examples, candidates)
         best = max(values, key=values.__getitem__)
         if len(dataset.catalog) <= _MOST_ITEMS_WITH_NGRAMS:
-            values |= _values(dataset, examples, [(*best[:2], "words and n-grams")])
-            best = max(values, key=values.__getitem__)
+            words_alone = values[best]
+            with_ngrams: Candidate = (*best[:2], "words and n-grams")
+            values |= _values(dataset, examples, [with_ngrams])
+            # Equal values say that training queries have the documents' words; users type others.
+            if values[with_ngrams] >= words_alone > 0:
+                best = with_ngrams
         _log.info("hybrid retrieval: %s", _described(best, values))
         return _index(dataset, examples, *best)
     except InputError as error:
