@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from twofold.baselines import selection
 from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.selection import every_baseline, quick_baselines
 from twofold.encoders.sentence import SentenceEncoder
@@ -46,3 +49,17 @@ def test_the_best_on_validation_is_chosen(
     grid = [(20, 0.0), (50, 10.0), (100, 50.0), (300, 50.0)]
     assert value(chosen.retriever) >= max(value(ItemKNN(catalog, n, s)) for n, s in grid)
     assert value(chosen.retriever) == value(ItemKNN(catalog, **chosen.settings))
+
+
+def test_bm25_is_tried_with_ngrams_up_to_a_number_of_items(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    makers = {b.name: b.make for b in every_baseline(catalog, tmp_path, quick_config)}
+    assert makers["BM25 text"]().candidates == 7
+    monkeypatch.setattr(selection, "MOST_ITEMS_WITH_NGRAMS", len(catalog.catalog) - 1)
+    chosen = makers["BM25 text"]()
+    assert chosen.candidates == 6
+    assert "with_ngrams" not in chosen.settings

@@ -60,7 +60,7 @@ _JUDGED = 1000
 requests. A fold of 5,000 training queries or more has enough, so that no other is needed."""
 _AT_ONCE = 64
 """Queries that are scored at once."""
-_MOST_ITEMS_WITH_NGRAMS = 100_000
+MOST_ITEMS_WITH_NGRAMS = 100_000
 """In larger catalogs n-grams are not tried: an index with them has about seven times the size."""
 
 _BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
@@ -274,7 +274,7 @@ def chosen_index(dataset: "PreparedDataset", examples: Examples) -> LexicalIndex
     try:
         values = _values(dataset, examples, candidates)
         best = max(values, key=values.__getitem__)
-        if len(dataset.catalog) <= _MOST_ITEMS_WITH_NGRAMS:
+        if len(dataset.catalog) <= MOST_ITEMS_WITH_NGRAMS:
             words_alone = values[best]
             with_ngrams: Candidate = (*best[:2], "words and n-grams")
             values |= _values(dataset, examples, [with_ngrams])
