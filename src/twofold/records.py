@@ -189,8 +189,9 @@ class RankedItems(list[RankedItem]):
     """The results of a search, best first.
 
     Attributes:
-        no_known_words: the model knows no word of the query, so the ranking uses the history or,
-            without one, subwords and popularity.
+        no_known_words: the model knows no word of the query, so the ranking uses subwords,
+            such as n-grams that a misspelled word shares with others, and the history or
+            popularity.
     """
 
     def __init__(self, items: Iterable[RankedItem] = (), no_known_words: bool = False) -> None:

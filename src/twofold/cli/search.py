@@ -21,7 +21,7 @@ def search(
     retriever = load_model(model)
     answer = retriever.search(query, k, parse_ids(history, retriever.model.catalog.positions))
     if answer.no_known_words:
-        used = "the history" if history else "subwords and popularity"
+        used = f"subwords and {'the history' if history else 'popularity'}"
         shown = one_line(query if len(query) <= _LONGEST else f"{query[:_LONGEST]}...")
         message = f"No word of '{shown}' is known to the model; the ranking uses {used} alone."
         typer.echo(message, err=True)

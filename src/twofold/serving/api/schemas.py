@@ -203,8 +203,9 @@ class Answer(ModelVersion):
     items: list[AnswerItem]
     no_known_words: bool = Field(
         False,
-        description="whether the model knows no word of the query; the ranking then uses the "
-        "history or, without one, subwords and popularity",
+        description="whether the model knows no word of the query; the ranking then uses "
+        "subwords, such as n-grams that a misspelled word shares with others, and the history or "
+        "popularity",
     )
 
 

@@ -250,8 +250,8 @@ function statusOf(answers, pair) {
 }
 
 function unknownWords(query) {
-  const used = request.history.length ? "the history" : "subwords and popularity";
-  return ` · No word of “${query}” is known to the model; the ranking uses ${used} alone.`;
+  const used = request.history.length ? "the history" : "popularity";
+  return ` · No word of “${query}” is known to the model; the ranking uses subwords and ${used} alone.`;
 }
 
 /** Facets stay the same while only filters change, so that chips keep their places. */
