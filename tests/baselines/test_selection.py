@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from twofold.baselines import selection
 from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.selection import every_baseline, quick_baselines
+from twofold.encoders import lexical
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.evaluation.measures import Measure
 from twofold.records import Retriever
@@ -51,7 +51,7 @@ def test_the_best_on_validation_is_chosen(
     assert value(chosen.retriever) == value(ItemKNN(catalog, **chosen.settings))
 
 
-def test_bm25_is_tried_with_ngrams_up_to_a_number_of_items(
+def test_bm25_is_tried_with_ngrams_unless_texts_are_long(
     catalog: PreparedDataset,
     quick_config: TrainingConfig,
     tmp_path: Path,
@@ -59,7 +59,8 @@ def test_bm25_is_tried_with_ngrams_up_to_a_number_of_items(
 ) -> None:
     makers = {b.name: b.make for b in every_baseline(catalog, tmp_path, quick_config)}
     assert makers["BM25 text"]().candidates == 7
-    monkeypatch.setattr(selection, "MOST_ITEMS_WITH_NGRAMS", len(catalog.catalog) - 1)
+    characters = sum(map(len, catalog.catalog.texts))
+    monkeypatch.setattr(lexical, "_MOST_CHARACTERS_WITH_NGRAMS", characters - 1)
     chosen = makers["BM25 text"]()
     assert chosen.candidates == 6
     assert "with_ngrams" not in chosen.settings

@@ -15,7 +15,7 @@ from twofold.baselines.personal_frequency import PersonalFrequency
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
 from twofold.baselines.vectors import BiEncoder, FrozenEncoder, HistoryMean
-from twofold.encoders.lexical import MOST_ITEMS_WITH_NGRAMS
+from twofold.encoders.lexical import can_have_ngrams
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.tuning import KIND, TuningConfig, tune_encoder
@@ -195,7 +195,7 @@ def _bm25(dataset: PreparedDataset, texts: Field) -> Chosen:
     make = partial(BM25, dataset, texts)
     grid = [{"k1": k1, "b": b} for k1, b in _K1_AND_B]
     best = _best(dataset, "search", make, grid)
-    if len(dataset.catalog) > MOST_ITEMS_WITH_NGRAMS:
+    if not can_have_ngrams(dataset.catalog.texts):
         return best
     settings = [best.settings, {**best.settings, "with_ngrams": True}]
     return replace(_best(dataset, "search", make, settings), candidates=len(grid) + 1)

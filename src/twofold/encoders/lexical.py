@@ -60,8 +60,9 @@ _JUDGED = 1000
 requests. A fold of 5,000 training queries or more has enough, so that no other is needed."""
 _AT_ONCE = 64
 """Queries that are scored at once."""
-MOST_ITEMS_WITH_NGRAMS = 100_000
-"""In larger catalogs n-grams are not tried: an index with them has about seven times the size."""
+_MOST_CHARACTERS_WITH_NGRAMS = 20_000_000
+"""With longer item texts in all, n-grams are not tried: an index with them would have up to 20
+million entries of 8 bytes, about seven times as many as with words."""
 
 _BOOST, _NEIGHBOUR_BOOST = 0.08, 0.2
 """A new item's boost for a training query, in units of the cosine, and a further one if a neighbour
@@ -274,7 +275,7 @@ def chosen_index(dataset: "PreparedDataset", examples: Examples) -> LexicalIndex
     try:
         values = _values(dataset, examples, candidates)
         best = max(values, key=values.__getitem__)
-        if len(dataset.catalog) <= MOST_ITEMS_WITH_NGRAMS:
+        if can_have_ngrams(dataset.catalog.texts):
             words_alone = values[best]
             with_ngrams: Candidate = (*best[:2], "words and n-grams")
             values |= _values(dataset, examples, [with_ngrams])
@@ -286,6 +287,11 @@ def chosen_index(dataset: "PreparedDataset", examples: Examples) -> LexicalIndex
     except InputError as error:
         _log.info("no lexical index: %s", error)
         return None
+
+
+def can_have_ngrams(texts: Sequence[str]) -> bool:
+    """Whether an index of the items' texts with n-grams would be small enough to be tried."""
+    return sum(map(len, texts)) <= _MOST_CHARACTERS_WITH_NGRAMS
 
 
 def _described(best: Candidate, values: Mapping[Candidate, float]) -> str:
