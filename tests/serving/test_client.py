@@ -236,7 +236,7 @@ def _nothing(request: httpx.Request) -> httpx.Response:
 def test_a_real_server(model_folder: Path, tmp_path: Path) -> None:
     with (
         serving(model_folder, "--state", tmp_path / "state") as url,
-        Client(url) as client,
+        Client(url, timeout=120) as client,
     ):
         until_ready(client)
         (model,) = client.models()
