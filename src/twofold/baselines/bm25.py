@@ -58,8 +58,8 @@ class BM25:
         return Run(self.name, rankings)
 
     def _rank(self, request: Request, k: int) -> dict[str, Ranking]:
-        found = terms(request.query or "", with_ngrams=self._with_ngrams)
-        known = [term for term in found if term in self._index.vocab_dict]
+        query_terms = terms(request.query or "", with_ngrams=self._with_ngrams)
+        known = [term for term in query_terms if term in self._index.vocab_dict]
         if not known:
             return {request.request_id: Ranking((), ())}
         scores = self._index.get_scores(known)[self._ranker.order].astype(np.float32)

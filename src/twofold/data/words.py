@@ -144,10 +144,8 @@ def ngrams(word: str) -> list[str]:
 
 def terms(text: str, *, with_ngrams: bool) -> list[str]:
     """The words of a text and, with `with_ngrams`, the n-grams of each after them."""
-    found = words(text)
-    if with_ngrams:
-        found += [ngram for word in found for ngram in ngrams(word)]
-    return found
+    whole = words(text)
+    return [*whole, *(ngram for word in whole for ngram in ngrams(word))] if with_ngrams else whole
 
 
 def query_key(text: str) -> str:

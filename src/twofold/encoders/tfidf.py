@@ -111,8 +111,8 @@ class Words:
         each, often = array("q"), array("d")
         starts = [0]
         for text in texts:
-            found = terms(text, with_ngrams=self.with_ngrams)
-            counted = Counter(self._places[term] for term in found if term in self._places)
+            text_terms = terms(text, with_ngrams=self.with_ngrams)
+            counted = Counter(self._places[term] for term in text_terms if term in self._places)
             each.extend(counted)
             often.extend(counted.values())
             starts.append(len(each))
