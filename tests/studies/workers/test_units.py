@@ -70,24 +70,28 @@ def _first_seed(condition: str) -> list[str]:
     ]
 
 
-def test_of_a_seed_several_workers_start_what_most_others_wait_for(
+def test_several_workers_start_what_most_others_wait_for(
     catalog: PreparedDataset, tmp_path: Path
 ) -> None:
-    """Each unit comes after those that it needs, and the controls, which nothing needs, last."""
+    """After the first seed. The controls, which no other unit needs, are last."""
     context = _context(catalog, tmp_path, "none")
-    pending = pending_units(units_of(context, 2), context, {})
+    pending = pending_units(units_of(context, 3), context, {})
     ordered = longest_chain_first(pending)
     assert sorted(ordered, key=pending.index) == pending
     place = {unit: number for number, unit in enumerate(ordered)}
     assert all(place[need] < place[unit] for unit in ordered for need in unit.needs)
-    assert [unit.seed for unit in ordered] == sorted(unit.seed for unit in ordered)
     named = [unit.name for unit in ordered]
+    first = [unit for unit in ordered if unit.seed == 0]
+    assert ordered[: len(first)] == first, "the cost of a seed is known as early as before"
+    others = [unit.kind.split()[0] for unit in ordered[len(first) :]]
+    assert set(others[:8]) == set(TASKS), "of both seeds and conditions, before any joint"
+    assert others[8:12] == ["joint"] * 4
     assert set(named[:4]) == {
         f"recipe of {task} {condition}"
         for task in TASKS
         for condition in ("with item text", "from behaviour")
     }
-    assert all("step-matched" in name for name in named[-4:])
+    assert all("step-matched" in name for name in named[-8:])
 
 
 def test_an_arm_that_is_finished_is_neither_repeated_nor_waited_for(

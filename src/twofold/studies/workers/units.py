@@ -222,8 +222,11 @@ def pending_units(
 
 
 def longest_chain_first(units: Sequence[Unit]) -> list[Unit]:
-    """Units in the order to start them on several workers: of one seed, those first on which the
-    longest chain of other units depends, so that no worker waits for a single long unit at the end.
+    """Units in the order to start them on several workers.
+
+    The first seed is first, since it tells what the others will cost. Of the other seeds, those
+    units are first on which the longest chain of other units depends, whatever their seed. So no
+    worker waits at the end while another one trains the plain arms and `joint` of the last seed.
 
     Args:
         units: the units, each after those that it needs.
@@ -233,7 +236,7 @@ def longest_chain_first(units: Sequence[Unit]) -> list[Unit]:
         for need in unit.needs:
             if need in chain:
                 chain[need] = max(chain[need], 1 + chain[unit])
-    return sorted(units, key=lambda unit: (unit.seed, -chain[unit]))
+    return sorted(units, key=lambda unit: (unit.seed > 0, -chain[unit]))
 
 
 def run_unit(unit: Unit, context: StudyContext, results: Mapping[Unit, Any]) -> Any:
