@@ -31,7 +31,18 @@ def test_every_baseline_is_made_and_answers(
     assert names >= {"item-kNN", "history mean", "SASRec", "bi-encoder", "bi-encoder (untuned)"}
     assert "frozen encoder" in names
     assert names >= {"BM25 (text)", "popularity (search)"}
-    assert len(list(quick_baselines(catalog))) == 7
+
+
+def test_baselines_that_take_seconds_are_the_usual_ones_with_default_settings(
+    catalog: PreparedDataset,
+) -> None:
+    chosen = {baseline.name: baseline.make() for baseline in quick_baselines(catalog)}
+    named = {"popularity search", "popularity recommendation", "item-kNN", "BM25 text"}
+    assert named <= set(chosen)
+    assert len(chosen) == 8
+    for name, each in chosen.items():
+        assert set(each.settings) <= {"with_ngrams"}, name
+        assert each.candidates == 1 + name.startswith("BM25")
 
 
 def test_the_best_on_validation_is_chosen(
@@ -64,3 +75,5 @@ def test_bm25_is_tried_with_ngrams_unless_texts_are_long(
     chosen = makers["BM25 text"]()
     assert chosen.candidates == 6
     assert "with_ngrams" not in chosen.settings
+    quick = {baseline.name: baseline.make for baseline in quick_baselines(catalog)}
+    assert quick["BM25 text"]().candidates == 1

@@ -26,7 +26,7 @@ from twofold.tasks.evaluate import evaluate
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import SELECTION, TrainingConfig, sentence_part
 
-_K1_AND_B = tuple(product((0.9, 1.5, 2.5), (0.4, 0.75)))
+_K1_AND_B = [{"k1": k1, "b": b} for k1, b in product((0.9, 1.5, 2.5), (0.4, 0.75))]
 _NEIGHBOURS_AND_SHRINKAGE = tuple(product((20, 50, 100, 300), (0.0, 10.0, 50.0)))
 _LAST = (1, 5, 20, None)
 _DECAYS = (1.0, 0.99, 0.95, 0.8)
@@ -69,8 +69,11 @@ class Baseline:
 def quick_baselines(
     dataset: PreparedDataset, config: TrainingConfig | None = None
 ) -> Iterator[Baseline]:
-    """Popularity, BM25, a frozen encoder and, where items repeat, personal frequency with their
-    default settings, which take seconds.
+    """The baselines that take seconds: popularity, BM25, item-kNN, a frozen encoder and personal
+    frequency, where items repeat.
+
+    They have their default settings, but validation decides whether BM25 has n-grams, as
+    cross-validation does for the lexical match of an arm.
 
     Args:
         dataset: the dataset on which they are fitted.
@@ -80,10 +83,12 @@ def quick_baselines(
         yield Baseline(task, f"popularity {task}", partial(_untuned, Popularity, dataset, task))
     if "search" in dataset.tasks:
         for texts in FIELDS:
-            yield Baseline("search", f"BM25 {texts}", partial(_untuned, BM25, dataset, texts))
+            yield Baseline("search", f"BM25 {texts}", partial(_bm25, dataset, texts, [{}]))
     if _items_repeat(dataset):
         frequency = partial(_untuned, PersonalFrequency, dataset)
         yield Baseline("recommendation", PersonalFrequency.name, frequency)
+    if "recommendation" in dataset.tasks:
+        yield Baseline("recommendation", ItemKNN.name, partial(_untuned, ItemKNN, dataset))
     yield from _frozen_encoders(dataset, config)
 
 
@@ -129,7 +134,7 @@ def every_baseline(
     slow = bool(sentence_part(config))
     if "search" in dataset.tasks:
         for texts in FIELDS:
-            yield Baseline("search", f"BM25 {texts}", partial(_bm25, dataset, texts))
+            yield Baseline("search", f"BM25 {texts}", partial(_bm25, dataset, texts, _K1_AND_B))
         plain = "bi-encoder (untuned)" if slow else "TF-IDF and SVD"
         yield Baseline("search", plain, partial(_bi_encoder, dataset, config, plain), slow)
         yield documents_baseline(dataset, config)
@@ -175,6 +180,8 @@ def _best(
     settings: Sequence[Mapping[str, Any]],
 ) -> Chosen:
     """The candidate with the best validation nDCG@10; the first one if several are equal."""
+    if len(settings) == 1:
+        return Chosen(make(**settings[0]), settings[0])
     best: Chosen | None = None
     best_value = -1.0
     for chosen in settings:
@@ -191,9 +198,9 @@ def _validation_value(dataset: PreparedDataset, task: Task, retriever: Retriever
     return evaluation.means()[task][str(SELECTION)]
 
 
-def _bm25(dataset: PreparedDataset, texts: Field) -> Chosen:
+def _bm25(dataset: PreparedDataset, texts: Field, grid: Sequence[Mapping[str, float]]) -> Chosen:
+    """The best settings of the grid with words alone, then words or n-grams."""
     make = partial(BM25, dataset, texts)
-    grid = [{"k1": k1, "b": b} for k1, b in _K1_AND_B]
     best = _best(dataset, "search", make, grid)
     if not can_have_ngrams(dataset.catalog.texts):
         return best

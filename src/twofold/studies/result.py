@@ -60,7 +60,7 @@ class StudyStamp(Value):
     semantic_ids: bool
     """Whether arms with semantic IDs were trained."""
     baselines: bool
-    """Whether all baselines were tuned; otherwise popularity and BM25 ran untuned."""
+    """Whether all baselines were tuned; otherwise those that take seconds ran untuned."""
     question: str
     """The option `question` of the study: `transfer`, `replace` or `both`."""
     text: str

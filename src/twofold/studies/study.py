@@ -117,7 +117,7 @@ def study(
         interventions: `2x2` and `caps` change the training data of the added task; see
             `twofold.studies.interventions`.
         semantic_ids: also train `joint` with each of `twofold.identifiers.assign.schemes`.
-        baselines: tune all baselines on validation; otherwise popularity and BM25 run untuned.
+        baselines: tune all baselines on validation; otherwise those that take seconds run untuned.
         tune: the number of recipes that are tried for each arm on validation; 0 uses the fixed
             recipe. By default it depends on budget and seeds, or is that of the resumed study.
         resume: continue an interrupted study in `out`.
