@@ -83,6 +83,31 @@ def test_what_to_do_is_said_first(result: StudyResult, answers: list[Answer], sa
     assert what_to_do(result.model_copy(update={"questions": answers})) == said
 
 
+def test_a_cap_is_no_lack_of_data(result: StudyResult) -> None:
+    """Who reads only the first sentence would look for more data, and needs more steps."""
+
+    def capped(question: Question) -> Answer:
+        of = answer(question, "not enough data", "not enough data")
+        changed = {"obstacle": "undertrained"}
+        verdicts = {task: each.model_copy(update=changed) for task, each in of.verdicts.items()}
+        return of.model_copy(update={"verdicts": verdicts})
+
+    both = [capped("transfer"), capped("replace")]
+    said = what_to_do(result.model_copy(update={"questions": both}))
+    assert said == (
+        "Keep two models for now: a cap ended the trainings too early to show that one can take "
+        "their place. A cap ended the trainings too early to show whether learning the other task "
+        "helps."
+    )
+    assert "data" not in verdict_sentence("search", both[0].verdicts["search"])
+
+    undecided = answer("transfer", "not enough data", "not enough data")
+    mixed = {"search": both[0].verdicts["search"], "recommendation": undecided.verdicts["search"]}
+    one_capped = undecided.model_copy(update={"verdicts": mixed})
+    said = what_to_do(result.model_copy(update={"questions": [one_capped]}))
+    assert said.startswith("These data do not show whether")
+
+
 def at_place(question: Question, verdict: Verdict, effect: Effect, why: str) -> Answer:
     """Search has a verdict that names a place; recommendation has none that is shown."""
     of = answer(question, verdict, "not enough data")
@@ -153,7 +178,7 @@ def test_only_replace_says_what_to_serve(verdict: Verdict) -> None:
 @pytest.mark.parametrize(
     ("obstacle", "advice"),
     [
-        ("undertrained", "Run again without the cap (--budget quick or paper, --max-steps, "),
+        ("undertrained", "Run again with a larger cap, or with none. A cap is --max-steps, "),
         ("between the arms", "compare with the one that you would deploy"),
         ("uncertain", "many more test requests and seeds"),
         ("degenerate data", ""),

@@ -69,6 +69,10 @@ def _without_effect(answers: Sequence[Answer]) -> str:
     if verdicts == {"no material difference"}:
         return "Learning the other task makes no material difference."
     if verdicts == {"not enough data"}:
+        if _capped(answers):
+            return (
+                "A cap ended the trainings too early to show whether learning the other task helps."
+            )
         return "These data do not show whether learning the other task helps."
     return "No effect of learning the other task was found; for some models there is no verdict."
 
@@ -111,8 +115,19 @@ def _models_to_serve(answer: Answer) -> str:
     elif worse:
         advice = "Keep two models: one joint model would be worse."
     else:
-        return "Keep two models for now: these data do not show that one can take their place."
+        shown_by = f"{_CUT_SHORT} to" if _capped([answer]) else "These data do not"
+        why = shown_by[0].lower() + shown_by[1:]
+        return f"Keep two models for now: {why} show that one can take their place."
     return " ".join([advice, *_places(answer)])
+
+
+_CUT_SHORT = "A cap ended the trainings too early"
+
+
+def _capped(answers: Sequence[Answer]) -> bool:
+    """Whether a cap on the trainings, and not the data, is why no task has a verdict."""
+    judged = [verdict for answer in answers for verdict in answer.verdicts.values()]
+    return all(verdict.obstacle == "undertrained" for verdict in judged)
 
 
 FEW = 0.1
@@ -144,7 +159,8 @@ def verdict_sentence(task: Task, verdict: TaskVerdict) -> str:
         unknown = f"whether {added} helps {task}"
         if verdict.question == "replace":
             unknown = f"whether one joint model can take the place of the {task} model"
-        return f"These data do not show {unknown} ({verdict.reason})."
+        shown_by = "This study does" if verdict.obstacle == "undertrained" else "These data do"
+        return f"{shown_by} not show {unknown} ({verdict.reason})."
     sentence = f"{_conclusion(task, verdict)}."
     if verdict.provisional:
         return f"Provisionally: {sentence}"
@@ -206,8 +222,8 @@ def advice_on(verdict: TaskVerdict) -> str:
         return f"Where the first ranks count, the joint model is {better}."
     if verdict.obstacle == "undertrained":
         return (
-            "Run again without the cap (--budget quick or paper, --max-steps, --max-time, or the "
-            "setting epochs), or with a larger one."
+            "Run again with a larger cap, or with none. A cap is --max-steps, --max-time, the "
+            "setting epochs, or part of the presets quick and paper (--budget standard has none)."
         )
     if verdict.needed and (ways := _ways(verdict.needed, verdict.of_each_seed)):
         return (
