@@ -18,6 +18,7 @@ from twofold.encoders.lexical import (
     Candidate,
     Field,
     LexicalIndex,
+    Terms,
     Weighting,
     _folds,
     _values,
@@ -278,3 +279,25 @@ def test_new_items_have_their_neighbours_queries_where_documents_hold_any(
         np.testing.assert_array_equal(
             grown.scores(["asked", "desert"])[:, :3], index.scores(["asked", "desert"])
         )
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("terms", ["words", "words and n-grams"])
+def test_new_items_are_found_by_words_that_no_document_had(
+    weighting: Weighting, terms: Terms
+) -> None:
+    """A product number is in no older text, and what customers type first."""
+    documents, shares = ["red robot", "robot asked", "red desert"], np.array([[0.5], [0.5], [0.0]])
+    fields: tuple[Field, ...] = ("text", "text and queries")
+    for field in fields:
+        index = LexicalIndex.fit(documents, ["asked"], field, weighting, terms)
+        grown = index.with_items(["robot XR777"], sp.csr_array(shares))
+        assert grown.words.has_known_word("xr777")
+        assert not index.words.has_known_word("xr777")
+        (number,) = grown.scores(["XR777"])
+        assert number[3] > 0
+        assert not number[:3].any()
+        queries = ["robot", "red asked", "desert red"]
+        np.testing.assert_array_equal(grown.scores(queries)[:, :3], index.scores(queries))
+        again = grown.with_items(["desert XR777"], sp.csr_array(np.zeros((4, 1))))
+        assert (again.scores(["xr777"])[0, 3:] > 0).all()

@@ -173,19 +173,21 @@ class LexicalIndex:
         No query has wanted a new item yet. Where documents hold training queries, a new one is the
         item's text and its neighbours' documents, which contain the queries that want them. It is
         as long as its text or, where that is longer, as its neighbours' documents in the mean.
+        Words of the new texts that no document had, such as a product number, become known.
 
         Args:
             texts: the texts of the new items, (M,).
             shares: the share of each item in the new items' neighbourhoods, (N, M).
         """
-        new = self.postings_of(texts)
+        wider = replace(self, words=self.words.with_terms_of(texts))
+        before, new = _with_rows(self.postings, len(wider.words.words)), wider.postings_of(texts)
         if self.field == "text and queries":
-            lengths = np.maximum(_norms(new), shares.T @ _norms(self.postings))
-            new = new + self.postings @ shares
+            lengths = np.maximum(_norms(new), shares.T @ _norms(before))
+            new = new + before @ shares
             norms = _norms(new)
             new = new @ sp.diags_array(lengths / np.where(norms > 0, norms, 1))
-        postings = sp.hstack([self.postings, new.astype(np.float32)], format="csr")
-        return replace(self, postings=sp.csr_array(postings))
+        postings = sp.hstack([before, new.astype(np.float32)], format="csr")
+        return replace(wider, postings=sp.csr_array(postings))
 
 
 def _bm25_words(fitted: Words, documents: Sequence[str]) -> tuple[Words, float]:
@@ -198,6 +200,14 @@ def _bm25_words(fitted: Words, documents: Sequence[str]) -> tuple[Words, float]:
     idf = np.log(1 + (len(documents) - df + 0.5) / (df + 0.5)).astype(np.float32)
     weighted = Words(fitted.words, idf, with_ngrams=fitted.with_ngrams)
     return weighted, float(counts.sum() / len(documents))
+
+
+def _with_rows(postings: sp.csr_array, rows: int) -> sp.csr_array:
+    """Postings, (W, N), with empty rows after them, (rows, N)."""
+    starts = postings.indptr
+    ends = np.full(rows + 1 - len(starts), starts[-1], starts.dtype)
+    parts = postings.data, postings.indices, np.append(starts, ends)
+    return sp.csr_array(parts, (rows, postings.shape[1]))
 
 
 def _norms(columns: sp.csr_array) -> Floats:

@@ -4,6 +4,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ class Words:
                 f"release that trained the model, or train anew"
             )
         self.words, self.idf, self.with_ngrams = list(words), idf, with_ngrams
-        self._are_words = np.array([word[0] != NGRAM or not with_ngrams for word in self.words])
+        self._are_words = self._is_word(self.words)
         whole = [word for word in self.words if word[0] != NGRAM] if with_ngrams else []
         self.terms_per_word = 1 + sum(len(ngrams(word)) for word in whole) / max(1, len(whole))
         self._places = {word: place for place, word in enumerate(self.words)}
@@ -104,6 +105,28 @@ class Words:
     def has_known_word(self, text: str) -> bool:
         """Whether at least one word of a text is known."""
         return any(word in self._places for word in words(text))
+
+    def with_terms_of(self, texts: Sequence[str]) -> "Words":
+        """These words and, after them, the terms of texts that are not known.
+
+        A new term counts as much as the rarest known one. Known terms keep their places, their
+        IDF and `terms_per_word`, so what they match keeps its score.
+        """
+        found = {term for text in texts for term in terms(text, with_ngrams=self.with_ngrams)}
+        new = sorted(found - self._places.keys())
+        if not new:
+            return self
+        extended = copy(self)
+        extended.words = [*self.words, *new]
+        extended.idf = np.append(self.idf, np.full(len(new), self.idf.max(), np.float32))
+        extended._are_words = np.append(self._are_words, self._is_word(new))
+        first = len(self.words)
+        extended._places = self._places | {term: first + n for n, term in enumerate(new)}
+        return extended
+
+    def _is_word(self, terms: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which terms are words, and not n-grams, (len(terms),)."""
+        return np.array([term[0] != NGRAM or not self.with_ngrams for term in terms], bool)
 
     def counts(self, texts: Sequence[str]) -> sp.csr_array:
         """How often each known term is in each text, (len(texts), W), float64."""
