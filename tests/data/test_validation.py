@@ -225,3 +225,20 @@ def test_years_that_pandas_made_fractions_of_get_a_note(
         "and a filter for 1999 does not match it (2 values kept); write the column with "
         ".astype('Int64'), if it has integers"
     ]
+
+
+def test_html_in_item_texts_is_noted(write_folder: WriteFolder) -> None:
+    """Shops keep descriptions in HTML."""
+    folder = write_folder(
+        items="item_id,title,text\n"
+        "a,A < B,a < b and b > c\n"
+        'b,Drill,"<p class=""x"">A <b>drill</b> &amp; more</p>"\n'
+        "c,Gamma,plain <3\n"
+        "d,Delta,one<br/>two\n"
+        "e,Alpha,<pilot> and <brand>\n"
+    )
+    assert str(read_source(folder).notes[0]).replace(f"{folder}/", "") == (
+        'items.csv line 3: text has HTML, such as <p class="x">, and its tags are read as words '
+        "(2 rows kept); remove the tags, and decode &amp; and the like, unless the text is about "
+        "HTML"
+    )

@@ -104,3 +104,13 @@ def test_events_that_a_cutoff_leaves_are_not_used(write_folder: WriteFolder) -> 
     )
     assert expected in text
     assert "2 events from the cutoff on that are no user's test event" in text
+
+
+def test_the_user_with_most_events_is_named(write_folder: WriteFolder) -> None:
+    """A bot is the user whose history is far longer than the others'."""
+    rows = [("bot", item, NOON + n) for n, item in enumerate("abcdeabcd")]
+    rows += [(user, "a", NOON) for user in ("u", "v", "w")] + [("w", "b", NOON + 1)]
+    report = _report(write_folder, *rows)
+    events = report["events"]
+    assert (events["median"], events["most"], events["most_of"]) == (1, 9, "bot")
+    assert "1 in the median; user 'bot' has the most, 9 (69.2% of all)" in report_text(report)

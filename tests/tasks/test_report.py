@@ -27,6 +27,7 @@ def test_the_report_counts(write_folder: WriteFolder) -> None:
     assert report["sizes"] == {
         "items": 5,
         "items_with_text": 5,
+        "items_without_title": 1,
         "users": 4,
         "users_that_only_train": 1,
         "users_not_used": 0,
@@ -34,6 +35,7 @@ def test_the_report_counts(write_folder: WriteFolder) -> None:
         "queries": 4,
         "qrels": 5,
     }
+    assert "5 items, 5 of them with text, 1 without a title" in report_text(report)
     # Trained on: a and e in search; a, b, c, d, e in recommendation.
     assert report["overlap"]["items_in_both"] == 2
     assert report["overlap"]["items_in_recommendation_only"] == 3

@@ -54,7 +54,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
     items = _items(tables["items"][0])
     catalog = Catalog.of(items)
     notes = [note for parts in tables.values() for table in parts for note in table.notes]
-    for notes_on in (_doubtful_items, _one_item, _years_as_fractions):
+    for notes_on in (_doubtful_items, _one_item, _markup, _years_as_fractions):
         notes += notes_on(tables["items"][0])
     interactions = pl.DataFrame(schema=INTERACTIONS)
     queries, qrels = pl.DataFrame(schema=QUERIES), pl.DataFrame(schema=QRELS)
@@ -145,6 +145,22 @@ def _one_item(table: "Table") -> list[Note]:
         return []
     problem = f"item '{table.rows['item_id'][0]}' is the only one, so that every ranking is correct"
     return [Note(1, table.place(0), problem, "add the other items", "item", "kept")]
+
+
+_TAG = r"(?i)</?(?:a|b|br|div|em|h[1-6]|i|img|li|ol|p|span|strong|table|td|tr|ul)(?:\s[^<>]*)?/?>"
+
+
+def _markup(table: "Table") -> list[Note]:
+    """Notes on columns with HTML, whose tags would be words of the items."""
+    notes = []
+    for column in table.rows.drop("item_id").iter_columns():
+        tagged = column.str.contains(_TAG).fill_null(False)
+        if (row := first_true(tagged)) is not None:
+            (tag,) = column[row : row + 1].str.extract(f"({_TAG})")
+            problem = f"{column.name} has HTML, such as {tag}, and its tags are read as words"
+            remedy = "remove the tags, and decode &amp; and the like, unless the text is about HTML"
+            notes.append(Note(int(tagged.sum()), table.place(row), problem, remedy, effect="kept"))
+    return notes
 
 
 def _without_history(

@@ -65,6 +65,7 @@ def _sizes(dataset: PreparedDataset) -> Report:
     return {
         "items": len(dataset.catalog),
         "items_with_text": sum(bool(text) for text in dataset.catalog.texts),
+        "items_without_title": int((dataset.catalog.items["title"] == "").sum()),
         "users": users,
         "users_that_only_train": users - held_out - unused,
         "users_not_used": unused,
@@ -100,7 +101,8 @@ def _events(dataset: PreparedDataset) -> Report:
         the timestamps are not times; `tied`, the number of events at the time of another event of
         their user, and `held_out_by_file_order`, the number of held-out events that were chosen
         among equal times by their place in the file, both None without timestamps; `not_used`;
-        the `first` and `last` time, and whether these `are_times` or positions.
+        the `first` and `last` time, and whether these `are_times` or positions; and the events of
+        a user: their median number, and the user with most of them.
     """
     counts: Counter[str] = Counter()
     times: list[float] = []
@@ -125,6 +127,21 @@ def _events(dataset: PreparedDataset) -> Report:
         "first": min(times, default=None),
         "last": max(times, default=None),
         "are_times": real,
+        **_of_users(dataset),
+    }
+
+
+def _of_users(dataset: PreparedDataset) -> Report:
+    """The median number of a user's events, and the user with most of them."""
+    events = dataset.columns.events
+    counts = np.diff(events.starts)
+    if not len(counts):
+        return {"median": 0, "most": 0, "most_of": None}
+    most = int(counts.argmax())
+    return {
+        "median": int(np.median(counts)),
+        "most": int(counts[most]),
+        "most_of": events.users[most],
     }
 
 

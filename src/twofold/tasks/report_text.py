@@ -13,7 +13,8 @@ def report_text(report: Report) -> str:
     lines = [
         f"# Data report: {report['source']}",
         "",
-        f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text.",
+        f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text, "
+        f"{sizes['items_without_title']:,} without a title.",
         f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
         f"{_only_train(report)}.",
         f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} judgments of relevant items.",
@@ -65,6 +66,12 @@ _NEEDS = {"search": "queries with a relevant item", "recommendation": "interacti
 def _event_lines(report: Report, events: int) -> list[str]:
     """The report on `events` events as lines of Markdown."""
     lines = []
+    if events:
+        lines.append(
+            f"- Events of a user: {report['median']:,} in the median; user '{report['most_of']}' "
+            f"has the most, {report['most']:,} ({report['most'] / events:.1%} of all). If that is "
+            f"a bot or a test account, remove it."
+        )
     if report["first"] is not None:
         first, last = (readable(report[name], report["are_times"]) for name in ("first", "last"))
         what = "Times" if report["are_times"] else "Times, as numbers"
