@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.conftest import WriteFolder
 from twofold import artifact
 from twofold.records import SPLITS, TASKS, InputError
 from twofold.tasks import prepared
@@ -130,3 +131,12 @@ def test_the_digest_is_the_same_whatever_is_hashed_together(
 ) -> None:
     monkeypatch.setattr(prepared, "_ROWS", 7)
     assert dataclasses.replace(catalog).digest == catalog.digest
+
+
+def test_a_dataset_is_printed_in_a_line(write_folder: WriteFolder) -> None:
+    """A notebook prints what a cell returns, and a catalog may have a million items."""
+    folder = write_folder()
+    assert repr(load_dataset(folder)) == (
+        f"PreparedDataset(source={str(folder)!r}, items=5, "
+        "tasks=('search', 'recommendation'), split='last')"
+    )

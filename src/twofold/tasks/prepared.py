@@ -155,7 +155,7 @@ class TablesInMemory:
         """See `Tables`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PreparedDataset:
     """A dataset whose interactions and queries have a split.
 
@@ -175,6 +175,13 @@ class PreparedDataset:
     source: str
     notes: tuple[Note, ...] = ()
     left_out: pl.DataFrame = field(default_factory=LEFT_OUT.to_frame, compare=False)
+
+    def __repr__(self) -> str:
+        """A line for a notebook or a log; the tables may be large."""
+        return (
+            f"PreparedDataset(source={self.source!r}, items={len(self.catalog)}, "
+            f"tasks={self.tasks}, split={self.protocol.split!r})"
+        )
 
     @property
     def interactions(self) -> pl.DataFrame:
