@@ -85,8 +85,8 @@ def evaluate_model(
         raise InputError(
             f"{dataset}: is not the dataset and split that {model} was trained on, so the model "
             f"may have been trained on these test data; give that dataset, or train on this one "
-            f"(of a study's models, only those of seed 0 have this split, others have a fold each); "
-            f"twofold.evaluate in Python scores a model on queries that you judged apart from it"
+            f"(of a study's models, only those of seed 0 have this split, others have a fold "
+            f"each); twofold.evaluate in Python scores a model on queries judged apart from it"
         )
     tasks = [task for task in data.tasks if task in retriever.model.tasks]
     if not tasks:

@@ -108,6 +108,24 @@ def test_a_cap_is_no_lack_of_data(result: StudyResult) -> None:
     assert said.startswith("These data do not show whether")
 
 
+def test_two_seeds_are_provisional_in_the_first_sentences_too(result: StudyResult) -> None:
+    """Who reads nothing else would serve one model on the evidence of two seeds."""
+
+    def said(verdict: Verdict) -> str:
+        of = answer("replace", verdict, verdict)
+        changed = {
+            task: v.model_copy(update={"provisional": True}) for task, v in of.verdicts.items()
+        }
+        two_seeds = of.model_copy(update={"verdicts": changed})
+        return what_to_do(result.model_copy(update={"questions": [two_seeds]}))
+
+    assert said("not worse") == (
+        "Serve both tasks with one joint model. "
+        "This is provisional, since two seeds were trained; --seeds 3 --resume adds one."
+    )
+    assert "provisional" not in said("not enough data")
+
+
 def at_place(question: Question, verdict: Verdict, effect: Effect, why: str) -> Answer:
     """Search has a verdict that names a place; recommendation has none that is shown."""
     of = answer(question, verdict, "not enough data")

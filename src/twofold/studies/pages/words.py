@@ -42,7 +42,18 @@ def what_to_do(result: StudyResult) -> str:
     sentences += _effects(transfer)
     if len(transfer) == len(result.questions):
         sentences.append("To learn which models to serve, run the study with --question replace.")
+    if any(_is_provisional(answer) for answer in result.questions):
+        sentences.append(_PROVISIONAL)
     return " ".join(sentences)
+
+
+_PROVISIONAL = "This is provisional, since two seeds were trained; --seeds 3 --resume adds one."
+
+
+def _is_provisional(answer: Answer) -> bool:
+    """Whether a verdict of a question is from too few seeds to be final."""
+    judged = answer.verdicts.values()
+    return any(each.provisional and each.verdict != "not enough data" for each in judged)
 
 
 def _effects(answers: Sequence[Answer]) -> list[str]:
