@@ -3,12 +3,13 @@
 import os
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from twofold.studies.pages.report import write_report
+from twofold.studies.pages.report import verdict_figure, write_report
 from twofold.studies.pages.words import verdict_sentence
 from twofold.studies.result import StudyResult
 from twofold.studies.statistics.rule import Verdict
@@ -43,6 +44,32 @@ def test_every_measured_number_in_the_page_stands_in_the_result(
     walk(content)
     assert len(shown) > 30
     assert shown - known <= {".6931"}  # log 2, the largest divergence
+
+
+def test_the_numbers_below_a_panel_do_not_overlap(result: StudyResult) -> None:
+    wide = {"difference": -0.0551, "interval": (-0.0949, -0.0154), "interval_90": (-0.08, -0.03)}
+    answers = []
+    for answer in result.questions:
+        verdicts = {
+            task: verdict.model_copy(
+                update={
+                    "sesoi": 0.0235,
+                    "contrasts": {
+                        name: contrast.model_copy(update=wide)
+                        for name, contrast in verdict.contrasts.items()
+                    },
+                }
+            )
+            for task, verdict in answer.verdicts.items()
+        }
+        answers.append(answer.model_copy(update={"verdicts": verdicts}))
+    figure = verdict_figure(result.model_copy(update={"questions": answers}))
+    figure.canvas.draw()
+    for axis in figure.axes:
+        labels = [label for label in axis.get_xticklabels() if label.get_text()]
+        boxes = [label.get_window_extent() for label in labels]
+        assert len(boxes) > 2
+        assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
 
 
 def test_the_page_is_the_same_every_time(result: StudyResult, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _line(expected: Expected) -> str:
     if not expected.beyond:
         return chances
     outside = ", ".join(DESCRIPTIONS[name] for name in expected.beyond)
-    return f"{chances} (of unknown accuracy: no simulated world has such a value of {outside})"
+    return f"{chances} (a guess: these data lie outside of all simulated worlds in {outside})"
 
 
 def _place(expected: Expected) -> str:

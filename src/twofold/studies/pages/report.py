@@ -137,6 +137,10 @@ def _effect(effect: Difference) -> str:
     return markupsafe.Markup('{}{} <span class="soft">{}</span>').format(value, mark, bounds)
 
 
+_MOST_TICKS = 5
+"""Intervals between the ticks of a panel; the numbers of more of them would overlap."""
+
+
 def verdict_figure(result: StudyResult) -> "Figure":
     """Joint minus plain and minus control in the primary measure, with the SESOI; one row
     for each question."""
@@ -156,6 +160,7 @@ def verdict_figure(result: StudyResult) -> "Figure":
         labels = ["joint − step-matched", "joint − plain"] if task == tasks[0] else ["", ""]
         axis.set_yticks([0, 1], labels)
         axis.set_ylim(-0.6, 1.6)
+        axis.locator_params(axis="x", nbins=_MOST_TICKS)
         plots.title(axis, f"{task}, {condition(answer)}")
     for axis in axes[-len(tasks) :]:
         axis.set_xlabel(f"difference in {result.stamp.primary}")
