@@ -210,13 +210,28 @@ def test_the_boost_is_larger_where_a_neighbour_answers(known: TrainingQueries) -
     near_western, near_nothing = [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]
     neighbours = sp.csr_array(np.array([near_western, near_nothing]).T)
     grown = known.with_items(neighbours)
-    boosts = grown.boosts(["Westerns", "robot", "wedding"], trained=3)
-    assert boosts.shape == (3, 2)
-    assert boosts[0] == pytest.approx([0.28, 0.08])
-    assert boosts[1] == pytest.approx([0.08, 0.08])
-    assert not boosts[2].any(), "training never saw this query"
+    scores = np.tile(np.array([1, 1, 1, 0.5, 0.5], np.float32), (3, 1))
+    grown.boost(scores, ["Westerns", "robot", "wedding"], trained=3, is_limited=True)
+    assert (scores[:, :3] == 1).all()
+    assert scores[0, 3:] == pytest.approx([0.78, 0.58])
+    assert scores[1, 3:] == pytest.approx([0.58, 0.58])
+    assert (scores[2, 3:] == 0.5).all(), "training never saw this query"
+
+
+def test_a_boost_leads_no_further_than_what_users_chose(known: TrainingQueries) -> None:
+    """`robots` has the items 0 and 1 as its answers, and `western` has item 2."""
+    grown = known.with_items(sp.csr_array(np.full((3, 2), 1 / 3)))
+    scores = np.array([[0.4, 0.6, 0.9, 0.5, 0.7], [0.9, 0.9, 0.0, 0.0, 0.1]], np.float32)
+    unlimited = scores.copy()
+    grown.boost(scores, ["robot", "western"], trained=3, is_limited=True)
+    assert scores[0] == pytest.approx([0.4, 0.6, 0.9, 0.6, 0.7]), "the last was ahead before"
+    assert scores[1] == pytest.approx([0.9, 0.9, 0.0, 0.28, 0.38]), "the answer has no match"
+    grown.boost(unlimited, ["robot", "western"], trained=3, is_limited=False)
+    assert unlimited[0] == pytest.approx([0.4, 0.6, 0.9, 0.78, 0.98])
 
 
 def test_without_training_queries_nothing_is_boosted() -> None:
     none = TrainingQueries.of([], [], 2).with_items(sp.csr_array(np.ones((2, 1))))
-    assert not none.boosts(["robots"], trained=2).any()
+    scores = np.zeros((1, 3), np.float32)
+    none.boost(scores, ["robots"], trained=2, is_limited=True)
+    assert not scores.any()

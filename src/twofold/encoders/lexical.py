@@ -250,17 +250,31 @@ class TrainingQueries(NamedTuple):
             relevant=sp.csr_array(sp.hstack([self.relevant, of_new], format="csr"))
         )
 
-    def boosts(self, queries: Sequence[str], trained: int) -> Vectors:
-        """The boost of each item that was added after the `trained` ones, (B, N - trained)."""
-        boosts = np.zeros((len(queries), self.relevant.shape[1] - trained), np.float32)
+    def boost(
+        self, scores: Vectors, queries: Sequence[str], trained: int, *, is_limited: bool
+    ) -> None:
+        """Add the boosts of the items that were added after the `trained` ones, in place.
+
+        Args:
+            scores: how well the items match the queries, (B, N).
+            queries: the queries, (B,).
+            trained: the number of items, from the first on, that were in the training.
+            is_limited: whether a boost leads at most to the best match of an item that training
+                paired with the query, so that it does not pass those that users chose. Where these
+                match no word of the query, there is no limit.
+        """
         keys = _keys(queries)
         places = np.searchsorted(self.keys, keys)
         for row, place in enumerate(places):
             if place < len(self.keys) and self.keys[place] == keys[row]:
                 items = self.relevant.indices[slice(*self.relevant.indptr[place : place + 2])]
-                boosts[row] = _BOOST
-                boosts[row, items[items >= trained] - trained] += _NEIGHBOUR_BOOST
-        return boosts
+                new = scores[row, trained:]
+                boosted = new + np.float32(_BOOST)
+                boosted[items[items >= trained] - trained] += _NEIGHBOUR_BOOST
+                best = scores[row, items[items < trained]].max(initial=0)
+                if is_limited and best > 0:
+                    boosted = np.maximum(new, np.minimum(boosted, best))
+                new[:] = boosted
 
 
 def _keys(queries: Sequence[str]) -> Keys:

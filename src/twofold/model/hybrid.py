@@ -131,7 +131,9 @@ class Hybrid:
             scores += self.sentence.encode(queries) @ self.vectors.T
         trained = self.num_trained_items
         if trained is not None:
-            scores[:, trained:] += self.known.boosts(queries, trained)
+            # Only documents with training queries say how well the items that users chose match.
+            is_limited = self.lexical.field == "text and queries"
+            self.known.boost(scores, queries, trained, is_limited=is_limited)
         scores *= self.weight
         return scores
 

@@ -14,10 +14,10 @@ import pytest
 
 from twofold.additions.log import FILE, CatalogChange, ChangeLog, decode_arrays, encode_arrays
 from twofold.additions.placement import ItemPlacer
+from twofold.encoders.lexical import LexicalIndex, TrainingQueries
 from twofold.encoders.sentence import SentenceEncoder
-from twofold.encoders.tfidf import TfidfEncoder
 from twofold.model.checkpoint import save_model
-from twofold.model.hybrid import build_hybrid
+from twofold.model.hybrid import Hybrid, build_hybrid
 from twofold.records import InputError, Request
 from twofold.retrieval import attributes, generative, scoring
 from twofold.retrieval.generative import GenerativeRetriever, load_model
@@ -152,17 +152,13 @@ def test_a_new_item_is_found_by_its_text_and_leads_to_items(folder: Path, log: C
 
 
 def test_a_new_item_is_found_by_a_number_that_no_item_had(
-    hybrid_folder: Path, log: ChangeLog
+    model_folder: Path, log: ChangeLog
 ) -> None:
-    """A sentence encoder knows every word, so that this model lacks one."""
-    model = load_model(hybrid_folder).model
-    part = replace(model.hybrid, sentence=None, vectors=None, weight=20.0)  # type: ignore[type-var]
-    encoder = TfidfEncoder.fit(model.catalog.texts)
-    vocabulary = replace(model.vocabulary, encoder=encoder)
-    lexical = replace(
-        model, hybrid=part, vocabulary=vocabulary, item_vectors=encoder.encode(model.catalog.texts)
-    )
-    engine = CatalogEngine(GenerativeRetriever(lexical, "joint"), "m1", log)
+    model = load_model(model_folder).model
+    lexical = LexicalIndex.fit(model.catalog.texts, [])
+    known = TrainingQueries.of([], [], len(model.catalog))
+    with_index = replace(model, hybrid=Hybrid(20.0, lexical, known))
+    engine = CatalogEngine(GenerativeRetriever(with_index, "joint"), "m1", log)
     asked = Request("r", query="XR-777")
     assert not engine.has_known_word(asked)
     engine.add([{**ROBOTS, "title": "Robots in love, XR-777"}])
