@@ -37,6 +37,9 @@ def other_task(task: Task) -> Task:
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
+Seen = Literal["exclude", "keep"]
+"""Whether a recommendation may be an item of the history."""
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 

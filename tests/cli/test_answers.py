@@ -87,7 +87,9 @@ def test_a_ranking_without_items_says_why(model_folder: Path) -> None:
     history = json.dumps([item["item_id"] for item in every])
     done = run_here("recommend", model_folder, "--history", history, "--json")
     assert json.loads(done.stdout) == []
-    assert done.stderr == "No item is left: all of them are in the history, so excluded.\n"
+    assert "all of them are in the history, so excluded; --seen keep keeps them" in done.stderr
+    done = run_here("recommend", model_folder, "--history", history, "--seen", "keep", "--json")
+    assert len(json.loads(done.stdout)) == 10
 
 
 def test_a_deeply_nested_list_is_no_item(model_folder: Path) -> None:

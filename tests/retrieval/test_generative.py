@@ -76,6 +76,20 @@ def test_recommendation_does_not_repeat_the_history(retriever: GenerativeRetriev
     assert not items & {"film-1", "film-2"}
 
 
+def test_items_of_the_history_are_kept_or_excluded_on_request(
+    retriever: GenerativeRetriever,
+) -> None:
+    history, everything = ["film-1", "film-2"], len(retriever.model.catalog)
+    kept = retriever.recommend(history, everything, seen="keep")
+    assert len(kept) == everything
+    others = [answer.item_id for answer in kept if answer.item_id not in history]
+    excluded = retriever.recommend(history, everything, seen="exclude")
+    assert [answer.item_id for answer in excluded] == others, "in the same order"
+    assert retriever.recommend(history, everything) == excluded, "the dataset has no repeats"
+    of_user = retriever.recommend_for_user("user-3", everything, seen="keep")
+    assert len(of_user) == everything
+
+
 def test_a_history_makes_search_personal(retriever: GenerativeRetriever) -> None:
     alone = retriever.search("film", k=60)
     personal = retriever.search("film", k=60, history=["film-1"])
@@ -127,6 +141,7 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
         (lambda r: r.search("🤖"), "the query '🤖' has no word to search for; type one"),
         (lambda r: r.recommend(["film-1", "zz"]), "item 'zz' is not in the catalog of 60"),
         (lambda r: r.recommend([]), "the history is empty; give at least one item_id"),
+        (lambda r: r.recommend(["film-1"], seen="no"), "seen is 'no'; give 'exclude' or 'keep'"),
         (lambda r: r.search("x", k=0), "k is 0; it must be at least 1"),
         (lambda r: r.recommend_for_user("nobody"), "user 'nobody' is not among the model's"),
         (lambda r: r.search(None), "the query None is not a str; give one"),

@@ -1,6 +1,7 @@
 """`twofold recommend`."""
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
@@ -9,12 +10,27 @@ from twofold.cli.show import show
 from twofold.records import InputError
 
 
+class SeenName(StrEnum):
+    """Whether a recommendation may be an item of the history."""
+
+    exclude = "exclude"
+    keep = "keep"
+
+
 def recommend(
     model: Model,
     history: History = None,
     user: Annotated[
         str | None,
         typer.Option("--user", help="A user whose history is in the model folder."),
+    ] = None,
+    seen: Annotated[
+        SeenName | None,
+        typer.Option(
+            "--seen",
+            help="Whether to exclude or keep the items of the history; by default as in the "
+            "evaluation of the model's dataset, which keeps them where users repeat items.",
+        ),
     ] = None,
     at: Annotated[
         str | None,
@@ -37,10 +53,11 @@ def recommend(
     if (not history) == (user is None):
         raise InputError("recommend: give either --history a,b,c or --user ID")
     time, last = parse_time("--at", at), parse_time("--last-event", last_event)
-    retriever = load_model(model)
+    retriever, kept = load_model(model), seen.value if seen else None
+    options: Any = {"seen": kept, "time": time, "last_event_time": last}
     if user is not None:
-        answer = retriever.recommend_for_user(user, k, time=time, last_event_time=last)
+        answer = retriever.recommend_for_user(user, k, **options)
     else:
         ids = parse_ids(history, retriever.model.catalog.positions)
-        answer = retriever.recommend(ids, k, time=time, last_event_time=last)
+        answer = retriever.recommend(ids, k, **options)
     show(answer, json)

@@ -19,7 +19,8 @@ def show(answers: Sequence[RankedItem], as_json: bool) -> None:
     word of the query, each item in JSON has `no_known_words`.
     """
     if not answers:
-        print("No item is left: all of them are in the history, so excluded.", file=sys.stderr)
+        reason = "all of them are in the history, so excluded; --seen keep keeps them"
+        print(f"No item is left: {reason}.", file=sys.stderr)
     if as_json:
         unknown = getattr(answers, "no_known_words", False)
         mark = {"no_known_words": True} if unknown else {}

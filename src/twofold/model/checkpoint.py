@@ -42,7 +42,7 @@ from twofold.model.hybrid import (
 from twofold.model.llama import Llama, LlamaConfig
 from twofold.model.stamp import KIND, Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
-from twofold.records import TASKS, InputError, Ints, Task
+from twofold.records import TASKS, InputError, Ints, Seen, Task
 from twofold.tasks.arrays import Histories, numbers_of
 from twofold.tasks.prepared import height, write_parts
 
@@ -250,7 +250,7 @@ class _Shape(pydantic.BaseModel):
     max_history: int
     max_query: int
     tasks: tuple[Task, ...]
-    seen: Literal["exclude", "keep"]
+    seen: Seen
     precision: Literal["bfloat16", "float32"]
     reads_time: bool
 

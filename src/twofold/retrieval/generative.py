@@ -9,7 +9,7 @@ request is added to its score (`matched`).
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from twofold.records import (
     Ranking,
     Request,
     Run,
+    Seen,
     Task,
     item_ids_of,
     require_requests,
@@ -94,32 +95,35 @@ class GenerativeRetriever:
         history: Sequence[str],
         k: int = 10,
         *,
+        seen: Seen | None = None,
         time: float | None = None,
         last_event_time: float | None = None,
     ) -> list[RankedItem]:
         """Recommended items for a history, best first.
 
-        Items of the history are excluded if the dataset's protocol filters seen items.
-
         Args:
             history: item ids, oldest first.
             k: the number of items.
+            seen: whether to `exclude` or `keep` the items of the history; None for the protocol of
+                the model's dataset, which keeps them where users repeat items.
             time: the time of the request, in seconds since 1970, for a model that was trained with
                 `request_time`; None if it is not known.
             last_event_time: the time of the last event of the history, given together with `time`.
 
         Raises:
-            InputError: an empty history, an unknown item, a `k` under 1, a model that was not
-                trained for recommendation, or a time that it does not read.
+            InputError: an empty history, an unknown item, a `k` under 1, another value of `seen`, a
+                model that was not trained for recommendation, or a time that it does not read.
         """
         item_ids = item_ids_of(history)
         if not item_ids:
             raise InputError("the history is empty; give at least one item_id")
-        exclude = frozenset(item_ids) if self.model.seen == "exclude" else frozenset()
+        if seen not in (None, *get_args(Seen)):
+            raise InputError(f"seen is {seen!r}; give 'exclude' or 'keep'")
+        excludes = (seen or self.model.seen) == "exclude"
         request = Request(
             "recommendation",
             history=item_ids,
-            exclude=exclude,
+            exclude=frozenset(item_ids) if excludes else frozenset(),
             time=time,
             last_event_time=last_event_time,
         )
@@ -131,6 +135,7 @@ class GenerativeRetriever:
         user_id: str,
         k: int = 10,
         *,
+        seen: Seen | None = None,
         time: float | None = None,
         last_event_time: float | None = None,
     ) -> list[RankedItem]:
@@ -139,7 +144,7 @@ class GenerativeRetriever:
         Args:
             user_id: the user.
             k: how many items.
-            time, last_event_time: as in `recommend`.
+            seen, time, last_event_time: as in `recommend`.
 
         Raises:
             InputError: the folder has no histories, or not this user's.
@@ -153,7 +158,7 @@ class GenerativeRetriever:
             )
         positions = self.model.histories[user_id]
         history = self._item_ids[positions].tolist()
-        return self.recommend(history, k, time=time, last_event_time=last_event_time)
+        return self.recommend(history, k, seen=seen, time=time, last_event_time=last_event_time)
 
     def _ranked_items(self, request: Request, k: int) -> list[RankedItem]:
         self.model.require_task(request.query, self.name)

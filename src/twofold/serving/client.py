@@ -6,12 +6,13 @@ never before that time.
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
 import pydantic
 
+from twofold.records import Seen
 from twofold.serving.api import schemas
 
 A = TypeVar("A", bound=pydantic.BaseModel)
@@ -25,7 +26,7 @@ class Options(TypedDict, total=False):
     k: int
     exclude: Sequence[str]
     filters: Mapping[str, str | Sequence[str]]
-    seen: Literal["exclude", "keep"]
+    seen: Seen
     model: str
 
 

@@ -20,7 +20,7 @@ from polars.io.plugins import register_io_source
 
 from twofold.data.dataset import LEFT_OUT, Catalog, Note
 from twofold.data.words import query_key
-from twofold.records import TASKS, InputError, Ints, Split, Task
+from twofold.records import TASKS, InputError, Ints, Seen, Split, Task
 from twofold.tasks.arrays import Columns, Events, Histories, JudgedQueries
 from twofold.tasks.requests import (
     JudgedRequests,
@@ -62,7 +62,7 @@ class SplitProtocol:
 
     split: Literal["last", "temporal"] = "last"
     cutoff: float | None = None
-    seen: Literal["exclude", "keep"] = "exclude"
+    seen: Seen = "exclude"
 
 
 def require_dataset(value: object) -> None:

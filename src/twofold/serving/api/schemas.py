@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import Field
 
+from twofold.records import Seen
 from twofold.serving.engines.engine import ModelVersion
 from twofold.serving.engines.engine import ServedModel as ServedModel
 
@@ -63,7 +64,7 @@ class Choice(_Body):
         [], max_length=MAX_ITEMS, description="items that must not be returned"
     )
     filters: Filters = {}
-    seen: Literal["exclude", "keep"] | None = Field(
+    seen: Seen | None = Field(
         None,
         description="whether items of the history are excluded from the answer; by default as in "
         "the model's dataset for a history alone, and `keep` where there is a query",
