@@ -191,13 +191,24 @@ def copy(folder: Path, out: Path) -> None:
     sync_folder(out.parent)
 
 
-def real(out: Path) -> Path:
+def at_home(path: str | Path) -> Path:
+    """The path with a `~` at its beginning as the home folder, as in a shell: polars reads and
+    writes such a path in the home folder, and Python in a folder that is called `~`.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(path)
+
+
+def real(out: str | Path) -> Path:
     """The folder that a link `out` refers to, which need not exist yet; without a link, `out`
-    itself.
+    itself. A `~` at the beginning is the home folder.
 
     Raises:
         InputError: the name is too long, or the link is broken.
     """
+    out = at_home(out)
     if len(os.fsencode(out.name)) > _LONGEST_NAME:
         raise InputError(f"{out}: the name is too long; give one of at most {_LONGEST_NAME} bytes")
     try:
@@ -215,7 +226,7 @@ _claimed: dict[Path, int] = {}
 
 
 @contextmanager
-def claim(out: Path) -> Iterator[Path]:
+def claim(out: str | Path) -> Iterator[Path]:
     """Lock the folder `out` for this process, before any work; yield it with links resolved.
 
     The lock is a file next to the folder. It ends with the process, also if the process is killed.

@@ -14,6 +14,7 @@ from tests.conftest import INTERACTIONS, WriteFolder
 from twofold.cli.study import _prepared
 from twofold.cli.train import _validated
 from twofold.model.stamp import Stamp
+from twofold.retrieval.generative import load_model
 from twofold.tasks.storage import load_dataset
 
 
@@ -48,6 +49,26 @@ def test_prepare_prints_the_data_report(write_folder: WriteFolder, tmp_path: Pat
     assert "1 users have fewer than three events, which are all for training" in done.stdout
     again = run_here("prepare", write_folder("b"), "--out", tmp_path / "json", "--json")
     assert json.loads(again.stdout)["sizes"]["items"] == 5
+
+
+def test_a_tilde_is_the_home_folder_also_where_a_shell_keeps_it(
+    write_folder: WriteFolder,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = write_folder()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    for number, option in enumerate((["--out=~/p0"], ["--out", "~/p1"])):
+        done = run_here("prepare", f"~/{folder.name}", *option)
+        assert done.returncode == 0, done.stderr
+        assert (folder.parent / f"p{number}" / "manifest.json").is_file()
+    assert load_dataset("~/p0").digest == load_dataset(folder).digest
+    assert "~/nothing" not in mistake("train", "~/p0", "--out", "m", "--config=~/nothing.json")
+    monkeypatch.setenv("HOME", str(model_folder.parent))
+    assert load_model(f"~/{model_folder.name}").model.catalog
+    assert not (tmp_path / "~").exists()
 
 
 def test_prepare_takes_a_cutoff(write_folder: WriteFolder, tmp_path: Path) -> None:

@@ -65,6 +65,16 @@ def test_killed_and_resumed_training_ends_with_the_same_bits(
     assert artifact.load(out, "model") == artifact.load(model_folder, "model")
 
 
+def test_a_finished_model_with_histories_is_none_without(
+    catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path
+) -> None:
+    with pytest.raises(InputError, match=r"joint: has the users' histories; give another --out"):
+        train(
+            catalog, "joint", out=model_folder, config=quick_config, device="cpu", resume=True,
+            histories=False,
+        )  # fmt: skip
+
+
 def test_a_training_resumes_only_as_it_was_started(
     catalog: PreparedDataset, quick_config: TrainingConfig, model_folder: Path
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from twofold.artifact import FULL_DISK, versions
+from twofold.artifact import FULL_DISK, at_home, versions
 from twofold.cli import (
     cluster,
     evaluate,
@@ -93,7 +93,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # other characters are escaped
             stream.reconfigure(errors="backslashreplace")
-    arguments = sys.argv[1:] or ["--help"]
+    arguments = _at_home(sys.argv[1:]) or ["--help"]
     try:
         os.getcwd()  # in a folder that was removed, libraries fail in ways of their own
     except OSError:
@@ -126,6 +126,25 @@ def main() -> None:
     if code == _INTERRUPTED and _verb(arguments) not in _SERVERS:
         print(f"interrupted: to continue, {_remedy(arguments)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _at_home(arguments: list[str]) -> list[str]:
+    """The arguments with the home folder for `~` in options such as `--out=~/model`, since a shell
+    replaces it only at the beginning of a word.
+    """
+    read: list[str] = []
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if value.startswith("~") and option in _PATHS:
+            argument = f"{option}={at_home(value)}"
+        elif argument.startswith("~") and read and read[-1] in _PATHS:
+            argument = str(at_home(argument))
+        read.append(argument)
+    return read
+
+
+_PATHS = ("--out", "--config", "--run", "--qrels", "--state", "--study", "--api-key-file")
+"""The options whose value is a path."""
 
 
 _SHORT = {

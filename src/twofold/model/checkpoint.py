@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
     from twofold.identifiers.trie import Trie
 
-_HISTORIES = "histories.parquet"
+HISTORIES = "histories.parquet"
+"""The file of the users' histories; a folder without them has none."""
 _ITEM_VECTORS = "item_vectors.npy"
 _USERS = 100_000
 """The users whose histories are read at once, as text."""
@@ -300,7 +301,7 @@ def _save_identifiers(model: GenerativeModel, folder: Path) -> None:
 
 def _save_histories(model: GenerativeModel, folder: Path) -> None:
     histories, item_ids = Histories.of(model.histories), model.catalog.items["item_id"]
-    write_parts(histories.frames(item_ids), folder / _HISTORIES)
+    write_parts(histories.frames(item_ids), folder / HISTORIES)
 
 
 def load_model_folder(folder: Path, device: torch.device) -> GenerativeModel:
@@ -385,9 +386,9 @@ def _load_tries(folder: Path) -> "dict[Task, Trie]":
 
 
 def _load_histories(folder: Path, catalog: Catalog) -> Mapping[str, Ints]:
-    if not (folder / _HISTORIES).is_file():
+    if not (folder / HISTORIES).is_file():
         return {}
-    table, item_ids = pl.scan_parquet(folder / _HISTORIES, glob=False), catalog.items["item_id"]
+    table, item_ids = pl.scan_parquet(folder / HISTORIES, glob=False), catalog.items["item_id"]
     users, counts, positions = [], [], []
     for start in range(0, max(1, height(table)), _USERS):
         part = table.slice(start, _USERS).collect()

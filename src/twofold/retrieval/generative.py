@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from twofold import artifact
 from twofold.data.words import has_word, is_blank
 from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
@@ -484,6 +485,7 @@ def load_model(
     """
     if not isinstance(folder, str | Path):
         raise InputError(f"{type(folder).__name__} is no model folder; give its path")
-    model = load_model_folder(Path(folder), resolve_device(device))
+    folder = artifact.at_home(folder)
+    model = load_model_folder(folder, resolve_device(device))
     model.backbone.pack(model.retrieval_precision, model.vocabulary.spaces.codebooks)
-    return GenerativeRetriever(model, name or Path(folder).name)
+    return GenerativeRetriever(model, name or folder.name)

@@ -141,7 +141,7 @@ def simulate_study(
             installed.
     """
     require_extra("study", "a simulated study")
-    world, folder = world_named(world), StudyFolder(Path(out))
+    world, folder = world_named(world), StudyFolder(artifact.at_home(out))
     config = config or world.config
     loop.set_threads(threads)
     plan = SimulationPlan(

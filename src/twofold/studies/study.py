@@ -154,7 +154,7 @@ def study(
         tune=tune,
     )
     require_answerable(dataset, study_config, workers)
-    folder, executor = StudyFolder(Path(out)), machines or LocalExecutor()
+    folder, executor = StudyFolder(artifact.at_home(out)), machines or LocalExecutor()
     previous = StudyPlan.read(folder.plan) if resume else None
     resolved = resolve(study_config, previous, folder.looks() if previous else ())
     questions = questions_of(dataset, training, question, text, tunes=resolved.tune > 0)

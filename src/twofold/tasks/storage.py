@@ -68,6 +68,8 @@ def load_dataset(
         raise InputError(f"--split {split!r}: choose last or temporal")
     if (split == "temporal") != (cutoff is not None):
         raise InputError("--split temporal needs --cutoff TIME, and only it takes one")
+    if not isinstance(source, Mapping) and str(source).startswith("~"):
+        source = artifact.at_home(source)
     folder = None if isinstance(source, Mapping) else Path(source)
     if folder is not None and artifact.is_complete(folder):
         prepared = _load(folder)

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from twofold import artifact
+from twofold.model.checkpoint import HISTORIES
+from twofold.model.stamp import KIND
 from twofold.records import InputError
 
 if TYPE_CHECKING:
@@ -317,6 +319,23 @@ def require_no_state(out: Path) -> None:
 def _remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_made_by(folder: Path, identity: dict[str, Any], histories: bool) -> None:
+    """Raise InputError if a finished model is not that of a training.
+
+    Args:
+        folder: the model folder.
+        identity: what the weights of the training depend on.
+        histories: whether the training stores the users' histories.
+    """
+    made = artifact.load(folder, KIND)
+    require_same(made["config"].get("identity", {}), identity, folder)
+    if HISTORIES in made["files"] and not histories:
+        raise InputError(
+            f"{folder}: has the users' histories; give another --out to train without them, or "
+            f"remove this folder"
+        )
 
 
 def require_same(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:

@@ -13,7 +13,7 @@ from twofold.evaluation.measures import TIE_RULE
 from twofold.identifiers.identifiers import ItemIdentifiers
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.model.checkpoint import GenerativeModel, save_model, tries_of
-from twofold.model.stamp import KIND, Stamp
+from twofold.model.stamp import Stamp
 from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.tasks.prepared import PreparedDataset, require_dataset
 from twofold.training import loop
@@ -23,7 +23,7 @@ from twofold.training.loss import loss_of
 from twofold.training.mixture import encode, mixture_of
 from twofold.training.schedule import costs_of, schedule_of
 from twofold.training.start import Start, assign_identifiers, hybrid_of, start
-from twofold.training.state import ALONE, Processes, Progress, require_same, working_folders
+from twofold.training.state import ALONE, Processes, Progress, require_made_by, working_folders
 from twofold.training.validation import validation_of, validation_requests, with_hybrid_parts
 
 
@@ -85,7 +85,7 @@ def train(
         each_task=keep_state,
         processes=processes,
     ).resolved()
-    with processes.entered(artifact.claim(Path(out))) as folder:
+    with processes.entered(artifact.claim(out)) as folder:
         return _train_into(folder, run, resume, keep_state)
 
 
@@ -114,8 +114,7 @@ class Training:
 
     def finished(self, folder: Path) -> GenerativeRetriever:
         """The finished model in a folder; raises InputError if another training made it."""
-        made = artifact.load(folder, KIND)["config"]
-        require_same(made.get("identity", {}), self.identity, folder)
+        require_made_by(folder, self.identity, self.histories)
         return load_model(folder, self.device.type, self.arm.name)
 
     @property

@@ -256,7 +256,7 @@ def train_tuned(
     """
     loop.set_threads(threads)
     trained_arm, config = named_arm(arm), config or resolve_config()
-    with processes.entered(artifact.claim(Path(out))) as folder:
+    with processes.entered(artifact.claim(out)) as folder:
         tuning_folder = folder.parent / f".{folder.name}.tuning"
         kept = processes.on_rank_zero(lambda: _chosen_before(folder, tuning_folder, resume))
         if kept is not None:
