@@ -59,3 +59,5 @@ def test_every_public_name_does_its_job(tmp_path: Path) -> None:
         twofold.load_dataset(tmp_path / "nowhere")
     study = twofold.study(dataset, out=tmp_path / "study", seeds=1, config=config, tune=0)
     assert study.verdicts["search"].provisional
+    for shown in (dataset, model, run, evaluation, study):  # as a notebook prints them
+        assert len(repr(shown)) < 2000

@@ -209,6 +209,9 @@ class Run:
     name: str
     rankings: Mapping[str, Ranking] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Run(name={self.name!r}, {len(self)} rankings)"
+
     def __getitem__(self, request_id: str) -> Ranking:
         return self.rankings[request_id]
 

@@ -89,6 +89,13 @@ def test_a_split_that_does_not_exist_is_refused(write_folder: WriteFolder) -> No
         evaluate(OneItem("d", "u2"), load_dataset(write_folder()), split="valid")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("tasks", ["search", ["serach"], ["recommendation"]])
+def test_a_task_that_does_not_exist_is_refused(write_folder: WriteFolder, tasks: Any) -> None:
+    dataset = load_dataset(write_folder(interactions=None))
+    with pytest.raises(InputError, match=r"tasks .*: give a list of some of search"):
+        evaluate(OneItem("d", "u2"), dataset, tasks)
+
+
 class InParts(OneItem):
     """Answers its requests in parts, last first, as a model does with its batches."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.conftest import WriteFolder
@@ -72,6 +73,7 @@ def test_a_copy_without_the_manifest_is_no_source(catalog: PreparedDataset, tmp_
         ([], "list is no source; .* or tables, such as"),
         (b"folder", "bytes is no source"),
         ("", "str is no source when it is empty"),
+        (pl.DataFrame({"user_id": ["u", "v"]}), "DataFrame is no source; give"),
     ],
 )
 def test_what_is_no_source_is_refused(source: Any, message: str) -> None:

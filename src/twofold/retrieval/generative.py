@@ -78,6 +78,9 @@ class GenerativeRetriever:
         self._alive = np.ones(len(model.catalog), bool)
         self._counts: dict[tuple[Task, Where], Counts] = {}
 
+    def __repr__(self) -> str:
+        return f"GenerativeRetriever(name={self.name!r}, {len(self._item_ids)} items)"
+
     def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> RankedItems:
         """Items for a query, best first; a history makes the ranking personal.
 

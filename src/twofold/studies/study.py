@@ -65,6 +65,10 @@ class Study:
     verdicts: Mapping[Task, TaskVerdict]
     result: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        verdicts = {task: verdict.verdict for task, verdict in self.verdicts.items()}
+        return f"Study(folder={str(self.folder)!r}, verdicts={verdicts})"
+
 
 def study(
     dataset: PreparedDataset,

@@ -44,6 +44,10 @@ class Evaluation:
     qrels: Mapping[str, Qrels]
     unanswered: Mapping[str, int]
 
+    def __repr__(self) -> str:
+        """The means, since a notebook prints what a cell returns, and runs are long."""
+        return f"Evaluation(means={self.means()}, unanswered={dict(self.unanswered)})"
+
     def means(self) -> dict[str, dict[str, float]]:
         """The mean of each measure, by task."""
         return {task: means(self.scores.filter(pl.col("task") == task)) for task in self.runs}
@@ -66,7 +70,8 @@ def evaluate(
         measures: the measures; the largest k sets the number of items to retrieve.
 
     Raises:
-        InputError: `retriever` is not a retriever, or does not return a `Run`.
+        InputError: `retriever` is not a retriever, or does not return a `Run`; the dataset has no
+            data of a task.
 
     Example:
         import twofold
@@ -83,6 +88,8 @@ def evaluate(
         )
     if split not in ("test", "validation"):
         raise InputError(f"split {split!r}: choose test or validation")
+    if isinstance(tasks, str) or not set(tasks or ()) <= set(dataset.tasks):
+        raise InputError(f"tasks {tasks!r}: give a list of some of {', '.join(dataset.tasks)}")
     depth = max(measure.k for measure in measures)
     runs: dict[str, Run] = {}
     qrels: dict[str, Qrels] = {}

@@ -96,9 +96,10 @@ def load_dataset(
 
 def _require_source(source: object) -> None:
     """Raise InputError if `source` has another type than `load_dataset` reads, or is empty."""
-    if not isinstance(source, str | Path | Mapping) or source == "":
+    empty = isinstance(source, str) and not source
+    if empty or not isinstance(source, str | Path | Mapping):
         raise InputError(
-            f"source: {type(source).__name__} is no source{' when it is empty' * (source == '')}; "
+            f"source: {type(source).__name__} is no source{' when it is empty' * empty}; "
             f"give a folder, a name that twofold sources lists, or tables, such as "
             f'{{"interactions": frame}}'
         )
