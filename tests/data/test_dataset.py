@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from twofold.data.dataset import MOST_CHARACTERS, Catalog, Note
 from twofold.data.formats import Table
@@ -31,6 +32,14 @@ def test_of_a_long_text_every_column_is_read_up_to_a_number_of_characters() -> N
     catalog = Catalog.of(items)
     assert catalog.texts == [f"{long} {long} g", "T g"]
     assert catalog.title("a") == long + "!", "it is kept"
+
+
+@pytest.mark.parametrize("title", ["", None, "  ", "\u200b", "\n\u00a0"])
+def test_an_item_without_a_visible_title_is_shown_by_its_id(title: str | None) -> None:
+    items = pl.DataFrame(
+        {"item_id": ["a"], "title": [title]}, schema_overrides={"title": pl.String}
+    )
+    assert Catalog.of(items).title("a") == "a"
 
 
 def test_the_notes_of_every_table_come_with_the_dataset() -> None:

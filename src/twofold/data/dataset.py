@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from twofold.data.words import is_blank
+
 INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64})
 QUERIES = pl.Schema(
     {
@@ -97,9 +99,9 @@ class Catalog:
         return text.to_series().fill_null("").to_list()
 
     def title(self, item_id: str) -> str:
-        """The text to show for an item: its title, or its id if it has none."""
-        title: str | None = self.items["title"][self.positions[item_id]]
-        return title or item_id
+        """The text to show for an item: its title, or its id if it has no visible one."""
+        title: str = self.items["title"][self.positions[item_id]] or ""
+        return item_id if is_blank(title) else title
 
 
 @dataclass(frozen=True, slots=True)

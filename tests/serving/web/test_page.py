@@ -32,7 +32,7 @@ pytestmark = [
     ),
 ]
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
-LONG = "W" * 90 + " and a title that is much longer than any phone is wide"
+LONG = "W" * 90 + " and a title that is much longer than any phone is wide" + " 𝐚" * 9000
 NEW = [
     {"item_id": "hostile", "title": HOSTILE, "genres": HOSTILE},
     {"item_id": "long", "title": LONG, "genres": "Endless"},
@@ -245,6 +245,25 @@ def test_titles_fill_a_history_next_to_a_query(one_model: str, open_page: Open) 
     assert found(page) == api(page, query="space", history=["f110", "ü ?#%"])
     box.press("Backspace")
     shows(page, "given a history of 1 item")
+
+
+def test_keys_of_an_input_method_are_its_own(one_model: str, open_page: Open) -> None:
+    """Enter commits the characters that are composed, and arrows choose among them."""
+    compose = (
+        "(box, key) => box.dispatchEvent(new KeyboardEvent('keydown', "
+        "{ key, isComposing: true, bubbles: true, cancelable: true }))"
+    )
+    page = open_page(one_model + "?query=space")
+    page.locator(".result").first.wait_for()
+    page.get_by_role("combobox").press_sequentially("film 11")
+    page.get_by_role("option").first.wait_for()
+    page.get_by_role("combobox").evaluate(compose, "Enter")
+    assert page.locator("#history li").count() == 0
+    page.get_by_role("searchbox").focus()
+    page.get_by_role("searchbox").evaluate(compose, "ArrowDown")
+    assert page.evaluate("document.activeElement.id") == "query"
+    page.get_by_role("searchbox").press("ArrowDown")
+    assert page.evaluate("document.activeElement.className") == "pick"
 
 
 def test_filters_from_the_results(one_model: str, open_page: Open) -> None:
@@ -498,9 +517,13 @@ def test_it_fits(study: str, open_page: Open, width: int, scheme: str) -> None:
     page.get_by_role("combobox").press_sequentially("WWW")
     page.get_by_role("option").first.wait_for()
     assert fits(page)
+    assert len(page.get_by_role("option").first.inner_text()) == 301
     page.goto(study + "?query=space&history=long&filter.genres=Endless")
     shows(page, "1 item for")
     assert fits(page)
+    row = page.locator(".result").bounding_box()
+    assert row
+    assert row["height"] < size["height"], "a title may be a whole text"
     page.goto(study + f"?query={'q' * 80}&history=long&history=1&compare=1")
     shows(page, "in both lists")
     page.locator(".why").first.click()

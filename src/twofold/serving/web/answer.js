@@ -5,6 +5,7 @@ import { valuesOf } from "./facets.js";
 
 const MOST_DETAILS = 3;
 const LONGEST_DETAIL = 60;
+const LONGEST_TITLE = 300;
 
 export const titleOf = (item) => item.title || item.item_id;
 
@@ -45,7 +46,7 @@ function resultRow(item, { chosen, pick, why, mark }) {
       element(
         "button",
         { type: "button", class: "pick", "aria-label": `${title}, ${act}`, title: act, onclick: () => pick(item) },
-        element("span", { class: "title", dir: "auto" }, title),
+        element("span", { class: "title", dir: "auto" }, shortened(title)),
         element("span", { class: chosen ? "sign chosen" : "sign", "aria-hidden": "true" }, chosen ? "✓" : "+"),
       ),
       detailsLine(item, mark),
@@ -63,6 +64,12 @@ function resultRow(item, { chosen, pick, why, mark }) {
       unseen(` ${title}`),
     ),
   );
+}
+
+/** A title that may be a whole text, in as many characters as a row has room for. */
+export function shortened(title) {
+  const characters = [...title.slice(0, 2 * LONGEST_TITLE + 1)];
+  return characters.length > LONGEST_TITLE ? `${characters.slice(0, LONGEST_TITLE).join("")}…` : title;
 }
 
 function detailsLine(item, mark) {

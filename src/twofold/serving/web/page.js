@@ -340,7 +340,8 @@ function moveAmongResults(event) {
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  // The keys with which a person composes a character belong to the input method.
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.isComposing) return;
   const typing = event.target.matches?.("input");
   const row = event.target.closest?.(".result");
   if (event.key === "/" && !typing) {

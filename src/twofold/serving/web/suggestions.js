@@ -1,6 +1,6 @@
 // Titles to pick a history from: a combobox over a list.
 
-import { titleOf } from "./answer.js";
+import { shortened, titleOf } from "./answer.js";
 import { element } from "./elements.js";
 
 const MOST = 8;
@@ -29,7 +29,7 @@ export function suggestTitles(input, list, { wait, find, pick, back }) {
       take(place);
     };
     const properties = { role: "option", id: `suggestion-${place}`, dir: "auto", onmousedown: choose };
-    return element("li", properties, titleOf(item));
+    return element("li", properties, shortened(titleOf(item)));
   }
 
   function mark() {
@@ -76,6 +76,7 @@ export function suggestTitles(input, list, { wait, find, pick, back }) {
   });
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
+    if (event.isComposing) return; // Enter ends the composition of a character
     const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (event.key === "Backspace" && !input.value) back();
     else if (event.key === "Escape") close();
