@@ -179,6 +179,15 @@ def test_ngrams_are_chosen_unless_they_are_worse(ending: str) -> None:
     assert index.scores([f"{STEMS[3]}oq"])[0].argmax() == 3
 
 
+def test_ngrams_are_chosen_where_no_query_has_a_word_of_a_document() -> None:
+    """`BranogatLamp` is asked for as `branogatlamps`: as words, nothing matches."""
+    titles = {item: f"{stem}Lamp" for item, stem in zip(ITEMS, STEMS, strict=True)}
+    asked = [(f"{stem}lamps", _split(number), ITEMS[number]) for number, stem in enumerate(STEMS)]
+    index = _chosen(_dataset(titles, asked))
+    assert index.terms == "words and n-grams"
+    assert index.scores([f"{STEMS[3]}lamps"])[0].argmax() == 3
+
+
 def test_words_are_chosen_where_ngrams_mislead() -> None:
     """A query has a short word of the item that it asks for, and a form of another item's word."""
     codes = [f"{a}{b}" for a in "brvzk" for b in "1234"]

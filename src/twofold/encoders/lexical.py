@@ -304,7 +304,8 @@ def chosen_index(dataset: "PreparedDataset", examples: Examples) -> LexicalIndex
             with_ngrams: Candidate = (*best[:2], "words and n-grams")
             values |= _values(dataset, examples, [with_ngrams])
             # Equal values say that training queries have the documents' words; users type others.
-            if values[with_ngrams] >= words_alone > 0:
+            # Values of 0 say that nothing was compared, or that nothing matches.
+            if values[with_ngrams] > 0 and values[with_ngrams] >= words_alone:
                 best = with_ngrams
         _log.info("hybrid retrieval: %s", _described(best, values))
         return _index(dataset, examples, *best)
