@@ -23,6 +23,8 @@ from twofold.records import InputError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 COMPRESSED = ".gz"
+PACKED = (".zip", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".z")
+"""The suffixes of archives, and of files in compressed formats that are not read."""
 _OFTEN_CALLED = {
     "item_id": "product sku article movie film track song artist book video news asin business "
     "venue place poi aid listing hotel recipe",

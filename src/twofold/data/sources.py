@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.data.dataset import Dataset
-from twofold.data.formats import Table
+from twofold.data.formats import COMPRESSED, PACKED, Table
 from twofold.data.validation import validate
 from twofold.records import InputError
 
@@ -54,7 +54,7 @@ def _folder_tables(folder: Path) -> dict[str, list[Table]]:
     from twofold.data.layouts.registry import folder_tables
 
     if folder.is_file():
-        packed = folder.suffix.lower() in (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z")
+        packed = folder.suffix.lower() in (*PACKED, COMPRESSED)
         remedy = "unpack it, and give the folder" if packed else f"give its folder {folder.parent}"
         raise InputError(f"{folder}: is a file, and a source is a folder; {remedy}")
     if not folder.is_dir():

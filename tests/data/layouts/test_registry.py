@@ -85,6 +85,10 @@ SEARCH = {
     [
         ("interactions.xlsx", "is in no supported format; write it as interactions.csv"),
         ("Interactions.csv.zst", "is in no supported format"),
+        ("interactions.csv.zip", "format; unpack it, and name the table interactions.csv"),
+        ("interactions.tar.gz", "format; unpack it, and name the table interactions.csv"),
+        ("interactions_train.csv", "is not read; name it interactions.csv"),
+        ("test-interactions.tsv", "is not read; name it interactions.tsv"),
         ("interactions.txt", "is in no supported format"),
         ("interaction.csv", "is not read; name it interactions.csv"),
         ("interactions_1.csv", "is not read; name it interactions.csv"),
@@ -110,6 +114,20 @@ def test_a_table_in_parts_is_refused(tmp_path: Path) -> None:
         InputError, match=r"_1\.csv: is not read; join all parts as interactions\.csv"
     ):
         read_source(write(tmp_path, {**SEARCH, **parts}))
+
+
+def test_a_table_in_splits_is_refused(tmp_path: Path) -> None:
+    splits = [f"{name}_{part}.csv" for name in ("queries", "qrels") for part in ("train", "test")]
+    folder = write(tmp_path, {"items.csv": SEARCH["items.csv"], **dict.fromkeys(splits, "x")})
+    remedy = r"_test\.csv: is not read; join all parts as queries\.csv, .* a column split; if it"
+    with pytest.raises(InputError, match=remedy):
+        read_source(folder)
+
+
+def test_a_folder_beside_the_file_of_its_table_is_not_read_with_a_note(tmp_path: Path) -> None:
+    folder = write(tmp_path, {**SEARCH, "qrels/test.tsv": "x", "items/cover.png": "x"})
+    (note,) = read_source(folder).notes
+    assert str(note).startswith(f"{folder}/qrels: qrels.csv holds the table qrels (1 folder not")
 
 
 def test_a_table_that_is_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:

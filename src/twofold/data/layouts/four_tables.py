@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from twofold.data.dataset import Note
-from twofold.data.formats import SUFFIXES, Table, find_table, format_suffix, read_table
+from twofold.data.formats import PACKED, SUFFIXES, Table, find_table, format_suffix, read_table
 from twofold.records import InputError
 
 TABLES = ("items", "interactions", "queries", "qrels")
@@ -60,19 +60,28 @@ def _folder_of_parts(path: Path, meant: str) -> str:
 
 
 def _not_read(folder: Path) -> list[Note]:
-    """A note on files that may contain a table but do not have the name of one."""
+    """Notes on files that may contain a table but do not have the name of one, and on folders with
+    the name of a table that a file holds.
+    """
+    tables = present(folder)
+    notes = [
+        Note(1, f"{folder / name}", f"{path.name} holds the table {name}", "keep one of them",
+             "folder", "not read")
+        for name, path in tables.items()
+        if any(format_suffix(part) in SUFFIXES for part in (folder / name).rglob("*"))
+    ]  # fmt: skip
     names = sorted(
         path.name
-        for path in set(folder.iterdir()) - set(present(folder).values())
+        for path in set(folder.iterdir()) - set(tables.values())
         if format_suffix(path) in SUFFIXES and not path.name.startswith(".")
     )
     if not names:
-        return []
+        return notes
     more = ", ..." if len(names) > _SHOWN else ""
     have = "does" if len(names) == 1 else "do"
     problem = f"{', '.join(names[:_SHOWN])}{more} {have} not have the name of a table"
     remedy = f"nothing to do, or rename a table to one of {', '.join(TABLES)}"
-    return [Note(len(names), str(folder), problem, remedy, "file", "not read")]
+    return [*notes, Note(len(names), str(folder), problem, remedy, "file", "not read")]
 
 
 def present(folder: Path) -> dict[str, Path]:
@@ -99,20 +108,28 @@ def read_present(folder: Path, given: Mapping[str, Table] | None = None) -> dict
     return {n: [known[n] if n in known else read_table(path)] for n, path in paths.items()}
 
 
+_SPLIT = "(train|training|valid|validation|val|dev|test)"
+
+
 def _almost(folder: Path, name: str) -> str | None:
     """What is wrong with a file whose name is similar to that of a missing table."""
     one = {"queries": "query"}.get(name, name.removesuffix("s"))
-    called = re.compile(rf"({name}|{one})([-_ ]?(part)?[-_ ]?\d+)?\..+", re.IGNORECASE)
+    part = rf"[-_ ]?(part)?[-_ ]?\d+|[-_. ]{_SPLIT}"
+    called = re.compile(rf"({_SPLIT}[-_. ])?({name}|{one})({part})?\..+", re.IGNORECASE)
     alike = sorted(path for path in folder.iterdir() if called.fullmatch(path.name))
     for path in alike:
         if path.is_symlink() and not path.exists():
             return f"{path}: is a broken link; correct it, or remove it"
         if path.is_dir():
             return _folder_of_parts(path, f"{name}{format_suffix(path)}")
+        if {path.suffix.lower(), format_suffix(path)} & {*PACKED}:
+            return f"{path}: is in no supported format; unpack it, and name the table {name}.csv"
         if format_suffix(path) not in SUFFIXES or not path.is_file():
             return f"{path}: is in no supported format; write it as {name}.csv"
         meant = f"{name}{format_suffix(path)}"
         remedy = f"name it {meant}" if len(alike) == 1 else f"join all parts as {meant}"
+        if len(alike) > 1 and name == "queries":
+            remedy += ", if they are splits with a column split"
         return f"{path}: is not read; {remedy}"
     return None
 
