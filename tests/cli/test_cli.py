@@ -204,6 +204,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
             )
     assert "Missing option '--out'" in mistake("prepare", write_folder("d"))
     assert "the query is empty" in mistake("search", model_folder, "")
+    assert "(y); quote a value with spaces" in mistake("search", model_folder, "x", "y")
     assert "k is 0; it must be at least 1" in mistake("search", model_folder, "x", "-k", 0)
     assert "no such folder" in mistake("search", tmp_path / "nothing", "x")
     assert "item 'zz' is not in" in mistake("recommend", model_folder, "--history", "film-1,zz")

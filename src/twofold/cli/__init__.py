@@ -103,7 +103,8 @@ def main() -> None:
     except InputError as error:
         _fail(str(error))
     except _UsageError as error:
-        _fail(error.format_message())
+        more = "; quote a value with spaces" if "extra argument" in error.format_message() else ""
+        _fail(f"{error.format_message()}{more}")
     except ModuleNotFoundError as error:
         from twofold.extras import missing_extra
 
