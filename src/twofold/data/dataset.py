@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from twofold.data.words import is_blank
-
 INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64})
 QUERIES = pl.Schema(
     {
@@ -101,7 +99,8 @@ class Catalog:
     def title(self, item_id: str) -> str:
         """The text to show for an item: its title, or its id if it has no visible one."""
         title: str = self.items["title"][self.positions[item_id]] or ""
-        return item_id if is_blank(title) else title
+        is_visible = any(char.isprintable() and not char.isspace() for char in title)
+        return title if is_visible else item_id
 
 
 @dataclass(frozen=True, slots=True)

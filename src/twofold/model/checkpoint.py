@@ -40,7 +40,7 @@ from twofold.model.hybrid import (
     load_hybrid,
 )
 from twofold.model.llama import Llama, LlamaConfig
-from twofold.model.stamp import KIND, Stamp
+from twofold.model.stamp import HISTORIES, KIND, Stamp
 from twofold.model.vocabulary import Vocabulary, load_tokenizer
 from twofold.records import TASKS, InputError, Ints, Seen, Task
 from twofold.tasks.arrays import Histories, numbers_of
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
     from twofold.identifiers.trie import Trie
 
-HISTORIES = "histories.parquet"
-"""The file of the users' histories; a folder without them has none."""
 _ITEM_VECTORS = "item_vectors.npy"
 _USERS = 100_000
 """The users whose histories are read at once, as text."""

@@ -6,6 +6,8 @@ from typing import Any
 
 KIND = "model"
 """The kind of artifact that a model folder is."""
+HISTORIES = "histories.parquet"
+"""The file of the users' histories in a model folder, if it has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from twofold import artifact
-from twofold.model.checkpoint import HISTORIES
-from twofold.model.stamp import KIND
+from twofold.model.stamp import HISTORIES, KIND
 from twofold.records import InputError
 
 if TYPE_CHECKING:
