@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import strip_accents_unicode
 
 from twofold.data import words as module
-from twofold.data.words import SEEN, fold, has_word, is_blank, ngrams, query_key, terms, words
+from twofold.data.words import (
+    SEEN,
+    compounds,
+    fold,
+    has_word,
+    is_blank,
+    ngrams,
+    query_key,
+    terms,
+    words,
+)
 
 SAMPLES = [
     "Space-Operas about the İstanbul of 1969!", "कुर्सी मेज", "红色台灯", "赤いランプ", "빨간 의자",
@@ -119,6 +129,28 @@ def test_terms_are_words_and_their_ngrams_which_are_no_words(text: str) -> None:
     assert found[: len(words(text))] == words(text) == terms(text, with_ngrams=False)
     assert not any(term[0] == "#" and len(term) == 5 for term in words(text))
     assert all(term[0] == "#" and len(term) == 5 for term in found[len(words(text)) :])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Wi-Fi and AC/DC's X‑Men", ["wi fi", "ac dc", "x men"]),
+        ("Sinéad O’Connor, WALL·E, R&B", ["o connor", "wall e", "r b"]),
+        ("XR-200 or WH-1000XM4", ["xr 200", "wh 1000xm4"]),
+        ("Action/Adventure/Sci-Fi", ["sci fi"]),
+        ("M*A*S*H by node.js", ["m a s h", "node js"]),
+        ("3.5mm, 2020-01-02, 9/11, 24/7", []),
+        ("a-b-c-d-e, - x -, don't, U.S.A., c#/c++", []),
+        ("日本-中国", []),
+    ],
+)
+def test_words_that_signs_join_are_compounds(text: str, expected: list[str]) -> None:
+    assert [" ".join(parts) for parts in compounds(text)] == expected
+
+
+@given(st.text("aB1-'./& é", max_size=20))
+def test_the_parts_of_compounds_are_words(text: str) -> None:
+    assert {part for parts in compounds(text) for part in parts} <= set(words(text))
 
 
 def test_ngrams_of_a_word() -> None:

@@ -211,6 +211,40 @@ def test_a_misspelled_word_matches_by_its_ngrams_in_about_one_scale() -> None:
         assert 0.5 < ratio < 2
 
 
+COMPOUNDS = [("Wi-Fi router", "wifi"), ("Brano XR-200", "xr200"), ("Live by AC/DC", "acdc")]
+
+
+@pytest.mark.parametrize("terms", ["words", "words and n-grams"])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_a_compound_matches_however_it_is_typed(weighting: Weighting, terms: Terms) -> None:
+    """As one word for its parts, and as parts for one word that the documents have."""
+    others = ["live router", "men in a van"]
+    apart = LexicalIndex.fit([*(title for title, _ in COMPOUNDS), *others], [], "text", weighting)
+    joined = LexicalIndex.fit(
+        [*(f"{typed} zed" for _, typed in COMPOUNDS), *others], [], "text", weighting, terms
+    )
+    for number, (title, typed) in enumerate(COMPOUNDS):
+        assert apart.words.has_known_word(typed)
+        assert np.flatnonzero(apart.scores([typed])[0]).tolist() == [number]
+        query = title.split()[-1] if number else title.split()[0]
+        assert joined.words.has_known_word(query)
+        assert joined.scores([query])[0].argmax() == number
+    assert not apart.words.has_known_word("liveby")
+
+
+def test_a_query_with_the_documents_compound_counts_it_once() -> None:
+    """Its parts match already; as a third word it would count more than other words."""
+    index = LexicalIndex.fit(["wi-fi router", "red lamp"], [], "text", "bm25")
+    np.testing.assert_array_equal(index.scores(["wi-fi lamp"]), index.scores(["wi fi lamp"]))
+
+
+def test_a_compound_of_a_new_item_is_known() -> None:
+    index = LexicalIndex.fit(["red robot", "red desert"], [], "text")
+    grown = index.with_items(["robot XR-777"], sp.csr_array(np.zeros((2, 1))))
+    for query in ("XR777", "xr-777"):
+        assert grown.scores([query])[0].argmax() == 2
+
+
 def test_equal_documents_are_ranked_as_in_runs() -> None:
     """By item_id, descending as strings: the first of many equal ones is item-9."""
     titles = dict.fromkeys(ITEMS, "red shirt") | {"z": "blue hat"}

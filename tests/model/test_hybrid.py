@@ -75,8 +75,9 @@ def test_a_folder_keeps_the_hybrid_part(
     loaded = load_hybrid(tmp_path, sentence_encoder)
     assert loaded is not None
     assert loaded.description == hybrid.description
-    queries = ["love robots", "desert wedding", ""]
+    queries = ["love robots", "desert wedding", "wed-ding", ""]
     np.testing.assert_array_equal(loaded.scores(queries), hybrid.scores(queries))
+    assert loaded.lexical.scores(["wed-ding"]).any(), "a compound that documents have as a word"
 
 
 def test_a_folder_without_one_is_read_as_such(tmp_path: Path) -> None:

@@ -88,6 +88,16 @@ _VISIBLE = regex.compile(r"[\p{L}\p{N}]")
 _QUOTES = "\"'“”„‟«»「」"
 _DOT = regex.compile(r"(?<![^\s(])\.(?=\p{L})")
 
+_JOINT = "[-‐.'&·•*]"
+_COMPOUND = regex.compile(
+    rf"""(?V1x)(?<!{_SPACED}{_JOINT}?)(?:
+    {_SPACED}+(?:{_JOINT}{_SPACED}+){{1,3}}(?!{_JOINT}?{_SPACED})
+    |{_SPACED}{{1,4}}/{_SPACED}{{1,4}}(?!{_JOINT}?{_SPACED}|/))"""
+)
+"""Words that a sign without spaces joins, such as `wi-fi`. A slash often stands between two words,
+so it joins short ones alone, such as `ac/dc`."""
+_BETWEEN_PARTS = regex.compile("[-‐.'&·•*/]")
+
 _SHORT = regex.compile(r"(?<=\p{L})'(?=(?:t|d|m|re|ve|ll)(?!['\p{L}]))")
 _OWN = regex.compile(r"(?<=\p{L})'s(?!['\p{L}\p{N}])")
 _INITIALS = regex.compile(r"(?<![\p{L}\p{M}\p{N}])(?:\p{L}\.){2,}(?!\p{L}\p{L})\p{L}?")
@@ -120,13 +130,35 @@ def words(text: str) -> list[str]:
     split into characters with their vowels and marks, each of them twice, and into pairs. A Korean
     word is kept whole and also split into pairs.
     """
-    folded = fold(text)
+    folded = _without_endings(fold(text))
+    pieces = [word for token in _tokens(folded) for word in _parts(token)]
+    return pieces or _signs(folded)
+
+
+def compounds(text: str) -> list[tuple[str, ...]]:
+    """The parts of each compound of a text: `"Wi-Fi in AC/DC's van"` -> `("wi", "fi")` and `("ac",
+    "dc")`.
+
+    Many people type a compound as one word. 3.5 is none, since 35 is another number.
+    """
+    folded = _without_endings(fold(text))
+    if not _BETWEEN_PARTS.search(folded):
+        return []
+    every = (tuple(_BETWEEN_PARTS.split(each)) for each in _COMPOUND.findall(folded))
+    return [
+        parts
+        for parts in every
+        if not any(one[-1].isdigit() and two[0].isdigit() for one, two in pairwise(parts))
+    ]
+
+
+def _without_endings(folded: str) -> str:
+    """A folded text with `dont` for `don't`, without possessives, and with `usa` for `u.s.a.`."""
     if "'" in folded:
         folded = _OWN.sub("", _SHORT.sub("", folded))
     if "." in folded:
         folded = _INITIALS.sub(lambda match: match[0].replace(".", ""), folded)
-    pieces = [word for token in _tokens(folded) for word in _parts(token)]
-    return pieces or _signs(folded)
+    return folded
 
 
 def ngrams(word: str) -> list[str]:

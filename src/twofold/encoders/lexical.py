@@ -112,7 +112,8 @@ class LexicalIndex:
             InputError: there is no word.
         """
         with_ngrams = terms == "words and n-grams"
-        words, mean_length = Words.fit([*documents, *queries], with_ngrams=with_ngrams), 0.0
+        texts, mean_length = [*documents, *queries], 0.0
+        words = Words.fit(texts, with_ngrams=with_ngrams, with_compounds=True)
         if weighting == "bm25":
             words, mean_length = _bm25_words(words, documents)
         index = cls(words, sp.csr_array((len(words.words), 0)), field, weighting, mean_length)
@@ -126,14 +127,14 @@ class LexicalIndex:
     def postings_of(self, documents: Sequence[str]) -> sp.csr_array:
         """Postings of documents by the words of this index, (W, len(documents)), float32."""
         if self.weighting == "tfidf":
-            weights = self.words.weigh(documents)
+            weights = self.words.weigh(documents, are_documents=True)
         else:
             weights = self._bm25(documents)
         return sp.csr_array(weights.T.astype(np.float32))
 
     def _bm25(self, documents: Sequence[str]) -> sp.csr_array:
         """The score of each word in each document, (len(documents), W)."""
-        counts = self.words.counts(documents)
+        counts = self.words.counts(documents, are_documents=True)
         lengths = counts.sum(axis=1)
         saturated = _K1 * (1 - _B + _B * lengths / self.mean_length)
         tf, rows = counts.data, np.repeat(np.arange(len(documents)), np.diff(counts.indptr))
@@ -195,10 +196,10 @@ def _bm25_words(fitted: Words, documents: Sequence[str]) -> tuple[Words, float]:
 
     A term of training queries that no document holds is known, and counts as if one did.
     """
-    counts = fitted.counts(documents)
+    counts = fitted.counts(documents, are_documents=True)
     df = np.maximum(np.bincount(counts.indices, minlength=len(fitted.words)), 1)
     idf = np.log(1 + (len(documents) - df + 0.5) / (df + 0.5)).astype(np.float32)
-    weighted = Words(fitted.words, idf, with_ngrams=fitted.with_ngrams)
+    weighted = Words(fitted.words, idf, with_ngrams=fitted.with_ngrams, with_compounds=True)
     return weighted, float(counts.sum() / len(documents))
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
-from twofold.data.words import NGRAM, RULE, ngrams, terms, words
+from twofold.data.words import NGRAM, RULE, compounds, ngrams, terms, words
 from twofold.encoders.vectors import singular_vectors, svd_flip, unit
 from twofold.records import InputError
 
@@ -49,6 +49,8 @@ class Words:
         idf: the IDF of each word, (W,): see `fit`.
         rule: the rule of `twofold.data.words` by which the texts were split into words.
         with_ngrams: whether the terms are words and their n-grams, instead of words alone.
+        with_compounds: whether a compound of a document is also a word of it, as `wifi` for
+            `Wi-Fi`, and a query's compound is one where it has a part that is not known.
 
     Raises:
         InputError: another release, with another rule, made the words.
@@ -61,13 +63,15 @@ class Words:
         rule: int = RULE,
         *,
         with_ngrams: bool = False,
+        with_compounds: bool = False,
     ) -> None:
         if rule != RULE:
             raise InputError(
                 f"the words were made by rule {rule}, and this release has rule {RULE}; use the "
                 f"release that trained the model, or train anew"
             )
-        self.words, self.idf, self.with_ngrams = list(words), idf, with_ngrams
+        self.words, self.idf = list(words), idf
+        self.with_ngrams, self.with_compounds = with_ngrams, with_compounds
         self._are_words = self._is_word(self.words)
         whole = [word for word in self.words if word[0] != NGRAM] if with_ngrams else []
         self.terms_per_word = 1 + sum(len(ngrams(word)) for word in whole) / max(1, len(whole))
@@ -75,23 +79,27 @@ class Words:
 
     @classmethod
     def fit(
-        cls, texts: Sequence[str], most: int | None = None, *, with_ngrams: bool = False
+        cls,
+        texts: Sequence[str],
+        most: int | None = None,
+        *,
+        with_ngrams: bool = False,
+        with_compounds: bool = False,
     ) -> "Words":
-        """Learn the words of texts, and their IDF: 1 + log(texts / texts with the word).
+        """Learn the words of documents, and their IDF: 1 + log(texts / texts with the word).
 
         A word in more than half of the texts keeps a small weight.
 
         Args:
-            texts: the texts.
+            texts: the documents.
             most: with more words than this, those that occur in a single text are left out.
-            with_ngrams: see the class.
+            with_ngrams, with_compounds: see the class.
 
         Raises:
             InputError: there is no word.
         """
-        counts = Counter(
-            term for text in texts for term in set(terms(text, with_ngrams=with_ngrams))
-        )
+        kinds = {"with_ngrams": with_ngrams, "with_compounds": with_compounds}
+        counts = Counter(term for text in texts for term in set(_document_terms(text, **kinds)))
         if most is not None and len(counts) > most:
             counts = Counter({word: count for word, count in counts.items() if count > 1})
         if not counts:
@@ -100,20 +108,36 @@ class Words:
         df = np.array([counts[word] for word in frequent])
         idf = 1 + np.log((len(texts) + 1) / (df + 1))
         idf[df > _COMMON * len(texts)] = _LEAST
-        return cls(frequent, idf.astype(np.float32), with_ngrams=with_ngrams)
+        return cls(frequent, idf.astype(np.float32), **kinds)
 
-    def has_known_word(self, text: str) -> bool:
-        """Whether at least one word of a text is known."""
-        return any(word in self._places for word in words(text))
+    def has_known_word(self, query: str) -> bool:
+        """Whether at least one word of a query is known."""
+        return any(word in self._places for word in [*words(query), *self._joined(query)])
+
+    def _joined(self, query: str) -> list[str]:
+        """The known compounds of a query that have an unknown part. The others match as words."""
+        if not self.with_compounds:
+            return []
+        every = ((parts, "".join(parts)) for parts in compounds(query))
+        return [
+            word
+            for parts, word in every
+            if word in self._places and not self._places.keys() >= {*parts}
+        ]
+
+    def _terms(self, text: str, are_documents: bool) -> list[str]:
+        if are_documents:
+            return _document_terms(text, self.with_ngrams, self.with_compounds)
+        return [*terms(text, with_ngrams=self.with_ngrams), *self._joined(text)]
 
     def with_terms_of(self, texts: Sequence[str]) -> "Words":
-        """These words and, after them, the terms of texts that are not known.
+        """These words and, after them, the terms of documents that are not known.
 
         A new term counts as much as the rarest known one. Known terms keep their places, their
         IDF and `terms_per_word`, so what they match keeps its score.
         """
-        found = {term for text in texts for term in terms(text, with_ngrams=self.with_ngrams)}
-        new = sorted(found - self._places.keys())
+        every = {term for text in texts for term in self._terms(text, are_documents=True)}
+        new = sorted(every - self._places.keys())
         if not new:
             return self
         extended = copy(self)
@@ -128,14 +152,19 @@ class Words:
         """Which terms are words, and not n-grams, (len(terms),)."""
         return np.array([term[0] != NGRAM or not self.with_ngrams for term in terms], bool)
 
-    def counts(self, texts: Sequence[str]) -> sp.csr_array:
-        """How often each known term is in each text, (len(texts), W), float64."""
+    def counts(self, texts: Sequence[str], *, are_documents: bool = False) -> sp.csr_array:
+        """How often each known term is in each text, (len(texts), W), float64.
+
+        Args:
+            texts: the texts.
+            are_documents: whether they are documents, and not queries; see `with_compounds`.
+        """
         # Arrays of numbers: a counter for each of many long texts takes ten times as much memory.
         each, often = array("q"), array("d")
         starts = [0]
         for text in texts:
-            text_terms = terms(text, with_ngrams=self.with_ngrams)
-            counted = Counter(self._places[term] for term in text_terms if term in self._places)
+            every = self._terms(text, are_documents)
+            counted = Counter(self._places[term] for term in every if term in self._places)
             each.extend(counted)
             often.extend(counted.values())
             starts.append(len(each))
@@ -143,7 +172,12 @@ class Words:
         return sp.csr_array((counts, places, starts), (len(texts), len(self.words)))
 
     def weigh(
-        self, texts: Sequence[str], power: float = 1.0, sentences: bool = False
+        self,
+        texts: Sequence[str],
+        power: float = 1.0,
+        sentences: bool = False,
+        *,
+        are_documents: bool = False,
     ) -> sp.csr_array:
         """TF-IDF weights, (len(texts), W), float64, each row divided by its norm to a `power`.
 
@@ -153,8 +187,9 @@ class Words:
             texts: the texts.
             power: the power of the norm.
             sentences: whether rare words get more weight in long texts.
+            are_documents: as in `counts`.
         """
-        counted = self.counts(texts)
+        counted = self.counts(texts, are_documents=are_documents)
         places, starts = counted.indices, counted.indptr
         weights = (1 + np.log(counted.data)) * self.idf[places]
         rows = np.repeat(np.arange(len(texts)), np.diff(starts))
@@ -165,6 +200,12 @@ class Words:
         norms = np.sqrt(np.bincount(rows, weights**2, len(texts)))
         shape = len(texts), len(self.words)
         return sp.csr_array((weights / norms[rows] ** power, places, starts), shape)
+
+
+def _document_terms(text: str, with_ngrams: bool, with_compounds: bool) -> list[str]:
+    """The terms of a document; those of a query depend on the words that are known."""
+    joined = map("".join, compounds(text)) if with_compounds else ()
+    return [*terms(text, with_ngrams=with_ngrams), *joined]
 
 
 class TfidfEncoder:

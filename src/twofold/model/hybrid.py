@@ -173,6 +173,7 @@ class Hybrid:
             "documents": lexical.field,
             "weighting": lexical.weighting,
             "with_ngrams": lexical.words.with_ngrams,
+            "with_compounds": lexical.words.with_compounds,
             "mean_length": lexical.mean_length,
         }
         artifact.write_json(folder / _NAMES, names)
@@ -233,7 +234,11 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
     vectors = tables["vectors"].astype(np.float32) if "vectors" in tables else None
     lexical = LexicalIndex(
         words=Words(
-            names["words"], tables["rarity"], names["rule"], with_ngrams=names["with_ngrams"]
+            names["words"],
+            tables["rarity"],
+            names["rule"],
+            with_ngrams=names["with_ngrams"],
+            with_compounds=names.get("with_compounds", False),  # not in models before 0.2
         ),
         postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
         field=names["documents"],

@@ -82,7 +82,7 @@ def test_several_workers_start_what_most_others_wait_for(
     assert all(place[need] < place[unit] for unit in ordered for need in unit.needs)
     named = [unit.name for unit in ordered]
     first = [unit for unit in ordered if unit.seed == 0]
-    assert ordered[: len(first)] == first, "the cost of a seed is known as early as before"
+    assert ordered[: len(first)] == first, "since it tells what the others will cost"
     others = [unit.kind.split()[0] for unit in ordered[len(first) :]]
     assert set(others[:8]) == set(TASKS), "of both seeds and conditions, before any joint"
     assert others[8:12] == ["joint"] * 4
