@@ -1,16 +1,21 @@
 """The commands as people type them."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from tests.commands import failing, mistake, run_alone, run_here
 from tests.conftest import INTERACTIONS, WriteFolder
+from twofold.cli import _PATHS, app
 from twofold.cli.study import _prepared
 from twofold.cli.train import _validated
 from twofold.model.stamp import Stamp
@@ -40,6 +45,18 @@ def test_every_verb_has_its_help() -> None:
     for verb in ("prepare", "study", "train", "evaluate", "search", "recommend"):
         assert verb in listed
         assert run_here(verb, "--help").returncode == 0
+
+
+def test_every_option_whose_value_is_a_path_reads_a_tilde() -> None:
+    def verbs(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
+        yield names
+        for name, below in getattr(command, "commands", {}).items():
+            yield from verbs(below, *names, name)
+
+    pages = [run_here(*names, "--help").stdout for names in verbs(typer.main.get_command(app))]
+    assert len(pages) > 20
+    paths = {option for page in pages for option in re.findall(r"(--[a-z-]+) <path>", page)}
+    assert paths == {*_PATHS}
 
 
 def test_prepare_prints_the_data_report(write_folder: WriteFolder, tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def load_hybrid(folder: Path, sentence: TextEncoder | None) -> Hybrid | None:
             tables["rarity"],
             names["rule"],
             with_ngrams=names["with_ngrams"],
-            with_compounds=names.get("with_compounds", False),  # not in models before 0.2
+            with_compounds=names.get("with_compounds", False),  # earlier models have none
         ),
         postings=sp.csr_array((tables["data"], tables["items"], tables["starts"]), shape),
         field=names["documents"],
