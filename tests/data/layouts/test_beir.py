@@ -83,3 +83,40 @@ def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
     }
     with pytest.raises(InputError, match=r"no corpus.jsonl, which a BEIR folder has"):
         read_source(write(tmp_path, files))
+
+
+CORPUS = {
+    "corpus.jsonl": json_lines({"_id": "d1", "title": "Oak"}, {"_id": "d2", "title": "Lamp"}),
+    "queries.jsonl": json_lines({"_id": "q1", "text": "one"}, {"_id": "q2", "text": "two"}),
+}
+JUDGED = "query-id\tcorpus-id\tscore\nq1\td2\t2\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        ({"qrels.tsv": JUDGED}, [None, None]),
+        ({"qrels.csv": JUDGED.replace("\t", ",")}, [None, None]),
+        ({"test.tsv": JUDGED}, ["test", None]),
+        ({"test.tsv": JUDGED, "train.tsv": JUDGED.replace("q1", "q2")}, ["test", "train"]),
+    ],
+)
+def test_judgments_beside_the_corpus_are_read(
+    tmp_path: Path, files: dict[str, str], splits: list[str | None]
+) -> None:
+    dataset = read_source(write(tmp_path, CORPUS | files))
+    assert dataset.catalog.item_ids == ["d1", "d2"]
+    assert ("q1", "d2", 2) in dataset.qrels.rows()
+    assert dataset.queries["split"].to_list() == splits
+
+
+def test_judgments_in_two_places_are_named(tmp_path: Path) -> None:
+    folder = write(tmp_path, CORPUS | {"qrels.tsv": JUDGED, "qrels/test.tsv": JUDGED})
+    with pytest.raises(InputError, match=r"qrels/test.tsv and qrels.tsv both hold judgments; keep"):
+        read_source(folder)
+
+
+def test_judgments_of_trec_are_refused_with_their_remedy(tmp_path: Path) -> None:
+    folder = write(tmp_path, CORPUS | {"qrels.txt": "q1 0 d2 1\n"})
+    with pytest.raises(InputError, match=r"qrels.txt: is in no supported format; write it as qrel"):
+        read_source(folder)

@@ -1,5 +1,6 @@
 """RecBole's atomic files, made here."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_without_items_those_that_occur_are_the_catalog(tmp_path: Path) -> None:
     dataset = read_source(write(tmp_path, {"toy.inter": INTER}))
     assert dataset.catalog.item_ids == ["i1", "i2"]
     assert any("items" in note.problem for note in dataset.notes)
+
+
+def test_compressed_files_are_read(tmp_path: Path) -> None:
+    items = "item_id:token\ttitle:token_seq\ni1\tToy Story\ni2\tUp\n"
+    for name, text in (("ml.inter.gz", INTER), ("ml.item.gz", items)):
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+    dataset = read_source(tmp_path)
+    assert dataset.catalog.title("i1") == "Toy Story"
+    assert dataset.interactions.height == 2
+    write(tmp_path, {"ml.inter": INTER})
+    with pytest.raises(InputError, match=r"ml.inter and ml.inter.gz are several"):
+        read_source(tmp_path)
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """BEIR's folders: `corpus.jsonl`, `queries.jsonl`, `qrels/train.tsv`, `dev.tsv`, `test.tsv`.
 
-A file's name is the split of its queries. The folder may have `items` instead of `corpus`, and
-`interactions` in addition.
+A file's name is the split of its queries. Copies may have one file `qrels.tsv`, without splits, or
+`train.tsv`, `dev.tsv` and `test.tsv` next to the corpus. The folder may have `items` instead of
+`corpus`, and `interactions` in addition.
 """
 
 from dataclasses import replace
@@ -25,8 +26,8 @@ def tables(folder: Path) -> Tables:
     Raises:
         InputError: a table is missing or invalid.
     """
-    qrels = [_judgments(path) for path in sorted((folder / "qrels").glob("*.tsv"))]
     present = read_present(folder)
+    qrels = [_judgments(table) for table in _files_of_judgments(folder, present)]
     if "queries" not in present:
         raise InputError(
             f"{folder}: queries is in no supported format; write it as queries.jsonl with _id "
@@ -36,6 +37,26 @@ def tables(folder: Path) -> Tables:
         present["items"] = [_corpus(folder)]
     queries = _with_split(present["queries"][0], qrels)
     return require_enough(folder, {**present, "queries": [queries], "qrels": qrels})
+
+
+def _files_of_judgments(folder: Path, present: Tables) -> list[Table]:
+    """The files of `qrels`, the table qrels, or files next to the corpus with the name of a split.
+
+    Raises:
+        InputError: more than one of them exist.
+    """
+    beside = [folder / f"{name}.tsv" for name in _SPLITS]
+    inside = sorted((folder / "qrels").glob("*.tsv"))
+    ways = [
+        inside,
+        [table.path for table in present.get("qrels", ())],
+        [path for path in beside if path.is_file()] if not inside else [],
+    ]
+    found = [paths for paths in ways if paths]
+    if len(found) > 1:
+        first, second = (str(paths[0].relative_to(folder)) for paths in found[:2])
+        raise InputError(f"{folder}: {first} and {second} both hold judgments; keep one of them")
+    return [read_table(path) for path in found[0]]
 
 
 def _corpus(folder: Path) -> Table:
@@ -67,8 +88,7 @@ def _without_metadata(table: Table) -> Table:
     return replace(table, rows=table.rows.drop("metadata"), notes=tuple(notes))
 
 
-def _judgments(path: Path) -> Table:
-    read = read_table(path)
+def _judgments(read: Table) -> Table:
     table = read.with_rows(read.rows.rename(_COLUMNS, strict=False))
     table.require_columns("query_id", "item_id")
     return table
@@ -119,4 +139,12 @@ LAYOUT = Layout(
     tables=tables,
     marks=("queries.*", "qrels/*.tsv"),
     unless="qrels.*",
+)
+_BESIDE = "|".join(f"{name}.tsv" for name in _SPLITS)
+LAYOUT_ONE_FOLDER = replace(
+    LAYOUT,
+    name="BEIR with its judgments beside the corpus",
+    needs=("corpus.jsonl*|corpus.parquet", "queries.*", f"qrels.*|{_BESIDE}"),
+    marks=(),
+    unless="items.*",
 )

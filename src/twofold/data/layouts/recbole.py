@@ -11,7 +11,7 @@ import polars as pl
 
 from twofold.data.dataset import Note
 from twofold.data.formats import Table, read_table
-from twofold.data.layouts.layout import Layout, Tables
+from twofold.data.layouts.layout import Layout, Tables, has
 from twofold.data.reading.decode import read_text
 from twofold.records import InputError
 
@@ -46,7 +46,7 @@ def tables(folder: Path) -> Tables:
 
 
 def _only(folder: Path, suffix: str) -> Path:
-    paths = sorted(folder.glob(f"*.{suffix}"))
+    paths = sorted({*folder.glob(f"*.{suffix}"), *folder.glob(f"*.{suffix}.gz")})
     if len(paths) > 1:
         raise InputError(
             f"{folder}: {' and '.join(path.name for path in paths)} are several RecBole "
@@ -56,7 +56,7 @@ def _only(folder: Path, suffix: str) -> Path:
 
 
 def _items(folder: Path) -> tuple[Table | None, dict[str, str]]:
-    if not any(folder.glob("*.item")):
+    if not has(folder, "*.item|*.item.gz"):
         return None, {}
     return _read(_only(folder, "item"))
 
@@ -132,7 +132,7 @@ def _title(types: dict[str, str]) -> str | None:
 
 LAYOUT = Layout(
     name="RecBole",
-    needs=("*.inter",),
+    needs=("*.inter|*.inter.gz",),
     gives="items of NAME.item and interactions: recommendation",
     tables=tables,
 )

@@ -24,6 +24,7 @@ LAYOUTS: tuple[Layout, ...] = (
     movielens.LAYOUT,
     movielens.LAYOUT_100K,
     beir.LAYOUT,
+    beir.LAYOUT_ONE_FOLDER,
     recbole.LAYOUT,
     ubi.LAYOUT,
     tagged.GOODBOOKS,
