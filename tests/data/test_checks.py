@@ -115,3 +115,22 @@ def test_a_column_of_another_usual_name_is_shown(
         f"no column '{missing}' among {header.replace(',', ', ')}; "
         f"add it, or rename '{likely}', if it holds the {what}"
     )
+
+
+SWAPPED = "the two columns are swapped, exchange their names$"
+
+
+@pytest.mark.parametrize("skip_unknown", [False, True])
+def test_swapped_columns_are_named(write_folder: WriteFolder, skip_unknown: bool) -> None:
+    users = "item_id,user_id\nu1,a\nu1,b\nu2,a\n"
+    with pytest.raises(InputError, match=rf"item.* but those of user_id are: if {SWAPPED}"):
+        read_source(write_folder(interactions=users), skip_unknown)
+    judged = "item_id,query_id,relevance\nq1,a,1\nq2,b,1\n"
+    with pytest.raises(InputError, match=rf"query.* but those of item_id are: if {SWAPPED}"):
+        read_source(write_folder("other", qrels=judged), skip_unknown)
+
+
+def test_an_incomplete_catalog_is_not_taken_for_swapped_columns(write_folder: WriteFolder) -> None:
+    items, events = "item_id,title\n1,Oak\n2,Ash\n3,Elm\n", "user_id,item_id\n1,9\n2,8\n3,1\n"
+    with pytest.raises(InputError, match=r"item_id '9' is not .*--skip-unknown"):
+        read_source(write_folder(items=items, interactions=events, queries=None, qrels=None))

@@ -39,11 +39,30 @@ def require_known(table: "Table", name: str, known: pl.Series, where: str) -> No
     if (row := first_true(unknown)) is not None:
         value = table.rows[name][row]
         rows = "1 such row" if unknown.sum() == 1 else f"{int(unknown.sum())} such rows"
-        alike = same_id_otherwise(value, set(known))
+        hint = swapped(table, name, known)
+        if hint is None and (alike := same_id_otherwise(value, set(known))):
+            hint = f", {alike}"
         raise InputError(
             f"{table.place(row)}: {name} '{value}' is not in the table {where} ({rows})"
-            + (f", {alike}" if alike else _REMEDY)
+            f"{hint or _REMEDY}"
         )
+
+
+def swapped(table: "Table", name: str, known: pl.Series) -> str | None:
+    """A hint if another column has the ids of the table that `name` refers to, and `name` has not.
+
+    Numbers of users and of items may be equal, so some values of a swapped column may be known.
+    """
+    for other in ("user_id", "item_id", "query_id"):
+        if other != name and other in table.rows.columns:
+            here, there = (table.rows[c].is_in(known.implode()).mean() or 0 for c in (name, other))
+            if here <= _FEW and there >= 1 - _FEW:
+                return f", but those of {other} are: if the two columns are swapped, {_SWAP}"
+    return None
+
+
+_FEW = 0.1
+_SWAP = "exchange their names"
 
 
 def require_same_fractions(table: "Table", name: str, known: pl.Series, where: str) -> None:

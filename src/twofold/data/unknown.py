@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twofold.data.checks import first_true
+from twofold.data.checks import first_true, swapped
 from twofold.data.dataset import LEFT_OUT, LEFT_OUT_FILE, Note
 from twofold.records import InputError
 
@@ -37,12 +37,22 @@ def leave_out_unknown(
         parts = list(tables.get(name, ()))
         for column, of in references:
             if of in known:
+                for part in parts:
+                    _require_in_place(part, column, known[of], of)
                 filtered = [_known_only(part, column, known[of], of) for part in parts]
                 parts = [part for part, _ in filtered]
                 listed += [rows for _, rows in filtered]
         _require_rows(tables.get(name, ()), parts)
         left[name] = parts
     return left, pl.concat(listed)
+
+
+def _require_in_place(table: "Table", column: str, known: pl.Series, where: str) -> None:
+    """Raise InputError if no id of the column is known, but those of another column are."""
+    if column not in table.rows.columns or table.rows[column].is_in(known.implode()).any():
+        return
+    if hint := swapped(table, column, known):
+        raise InputError(f"{table.path}: the ids of {column} are not in the table {where}{hint}")
 
 
 def _known_only(
