@@ -1,9 +1,17 @@
 """Ids that stand for none, or for the same, are kept and counted in a note."""
 
+from pathlib import Path
+
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.conftest import INTERACTIONS, WriteFolder
+from twofold.data.formats import Table
+from twofold.data.ids import require_trec_ids, trec_id
 from twofold.data.sources import read_source
+from twofold.records import InputError
 
 EVENTS = "user_id,item_id,timestamp\n"
 
@@ -100,3 +108,28 @@ def test_one_item_alone_is_said(write_folder: WriteFolder) -> None:
         "items.csv line 2: item 'a' is the only one, so that every ranking is correct "
         "(1 item kept); add the other items"
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ("items", "item_id,title\na,\nb,\nc,\nd,\ne,\nx%20y,One\nx y,Two\n"),
+        ("queries", "query_id,text\nq1,one\nq2,two\nq3,three\nx y,four\nx%20y,five\n"),
+        ("interactions", f"{INTERACTIONS}x y,a,7\nx%20y,b,8\n"),
+    ],
+)
+def test_ids_that_are_one_in_a_run_are_refused(
+    write_folder: WriteFolder, table: str, text: str
+) -> None:
+    with pytest.raises(InputError, match=rf"{table}.csv line \d+: .*'x%20y' is what 'x y' at .*;"):
+        read_source(write_folder(**{table: text}))
+
+
+@given(st.lists(st.text("a% \t\u00a0209\x1c", min_size=1, max_size=4), unique=True, max_size=8))
+def test_exactly_ids_with_one_trec_id_are_refused(ids: list[str]) -> None:
+    table = Table(Path("items.csv"), pl.DataFrame({"item_id": ids}, {"item_id": pl.String}))
+    if len(set(map(trec_id, ids))) == len(ids):
+        require_trec_ids(table, "item_id")
+    else:
+        with pytest.raises(InputError, match="rename one of them"):
+            require_trec_ids(table, "item_id")

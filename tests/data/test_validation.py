@@ -242,3 +242,30 @@ def test_html_in_item_texts_is_noted(write_folder: WriteFolder) -> None:
         "(2 rows kept); remove the tags, and decode &amp; and the like, unless the text is about "
         "HTML"
     )
+
+
+def test_texts_that_stand_for_a_missing_value_are_counted(write_folder: WriteFolder) -> None:
+    """pandas writes nan where astype(str) comes before fillna."""
+    folder = write_folder(
+        items="item_id,title,text,colour\na,nan,None,None\nb,Oak,None,None\nc,nan,Ash,nan\nd,Elm,,\ne,Fir,,\n",
+        queries="query_id,text\nq1,nan\nq2,lamp\nq3,NaN\n",
+    )
+    notes = [str(note).replace(f"{folder}/", "") for note in read_source(folder).notes]
+    said = "which stands for a missing value in many tools, and is read as a word (2 rows kept); "
+    assert [note.partition("leave")[0] for note in notes if "stands for" in note] == [
+        f"items.csv line 2: title is 'nan', {said}",
+        f"items.csv line 2: text is 'None', {said}",
+        f"queries.csv line 2: text is 'nan', {said}",
+    ]
+
+
+def test_a_film_may_be_called_null(write_folder: WriteFolder) -> None:
+    folder = write_folder(items="item_id,title\na,Null\nb,Oak\nc,Ash\nd,Elm\ne,Fir\n")
+    assert not [note for note in read_source(folder).notes if "stands for" in note.problem]
+
+
+def test_items_without_any_text_are_counted_if_there_are_queries(write_folder: WriteFolder) -> None:
+    items = "item_id,title\na,\nb, \nc,\nd,\ne,\n"
+    (note,) = (n for n in read_source(write_folder(items=items)).notes if "no item" in n.problem)
+    assert (note.count, note.unit, note.effect) == (5, "item", "kept")
+    assert not read_source(write_folder("r", items=items, queries=None, qrels=None)).notes

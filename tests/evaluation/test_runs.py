@@ -69,6 +69,11 @@ def test_two_items_with_one_name_are_not_written(tmp_path: Path) -> None:
         write_run(Run("r", {"q": Ranking(("a b", "a%20b"), (2.0, 1.0))}), tmp_path / "r")
     with pytest.raises(InputError, match="have the same name"):
         write_qrels({"q": {"a b": 1, "a%20b": 1}}, tmp_path / "q")
+    ranking = Ranking(("a",), (1.0,))
+    with pytest.raises(InputError, match="requests 'a b' and 'a%20b' have the same name"):
+        write_run(Run("r", {"a b": ranking, "a%20b": ranking}), tmp_path / "r")
+    with pytest.raises(InputError, match="requests 'a b' and 'a%20b' have the same name"):
+        write_qrels({"a b": {"a": 1}, "a%20b": {"a": 1}}, tmp_path / "q")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import polars as pl
 
 from twofold.data.checks import first_true, require_known, require_values, unread_columns
 from twofold.data.dataset import INTERACTIONS, Note
-from twofold.data.ids import doubtful_ids
+from twofold.data.ids import doubtful_ids, require_trec_ids
 from twofold.data.times import Times, read_times
 from twofold.records import InputError
 
@@ -31,6 +31,7 @@ def read_events(table: "Table", items: pl.Series) -> tuple[pl.DataFrame, Times, 
     table.require_columns("user_id", "item_id")
     require_values(table, "user_id", "item_id")
     require_known(table, "item_id", items, "items")
+    require_trec_ids(table, "user_id")
     times = read_times(table)
     missing = first_true(times.seconds.is_null())
     if missing is not None and times.form is not None:

@@ -1,26 +1,55 @@
 """Notes on suspicious ids: placeholders for missing values, rounded numbers, and one id in two
-spellings.
+spellings. Ids that would be one id in a TREC file are refused.
 
 Invariant: no id is changed and no row is left out; suspicious ids are counted in a note.
 """
 
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import polars as pl
 
 from twofold.data.checks import INVISIBLE, first_true
 from twofold.data.dataset import Note
+from twofold.records import InputError
 
 if TYPE_CHECKING:
     from twofold.data.formats import Table
 
-_PLACEHOLDER = (
+PLACEHOLDER = (
     r"(?i)^\s*(nan|none|null|<na>|nat|na|n/a|#n/a|undefined|\\n|#ref!|#value!|#name\?|#null!)\s*$"
 )
 """Placeholders that pandas, JavaScript, databases and spreadsheets write for a missing value."""
 
 _ROUNDED = r"^\s*-?\d(?:\.\d+[eE]\+?|[eE]\+)\d+\s*$"
 """A number as a spreadsheet shows one of twelve digits or more, and pandas one of 10^16 or more."""
+
+
+_WHITE_SPACE = re.compile(r"\s")
+
+
+def trec_id(value: str) -> str:
+    """An id as in a TREC file, where whitespace would end the field: `a b` -> `a%20b`."""
+    return _WHITE_SPACE.sub(lambda match: quote(match[0]), value)
+
+
+def require_trec_ids(table: "Table", name: str) -> None:
+    """Raise InputError if two ids of the column are equal in a TREC file, as in a run."""
+    ids = table.rows[name]
+    encoded = ids.filter(ids.str.contains("%", literal=True).fill_null(False)).unique()
+    if not len(encoded):
+        return
+    spaced = ids.filter(ids.str.contains(r"[\s\x1c-\x1f]").fill_null(False)).unique()
+    meant = {trec_id(value): value for value in spaced.sort()}
+    if (row := first_true(ids.is_in(list(meant)).fill_null(False))) is not None:
+        before = first_true(ids == meant[ids[row]])
+        assert before is not None
+        raise InputError(
+            f"{table.place(row)}: {name} '{ids[row]}' is what '{ids[before]}' at "
+            f"{table.place(before)} is called in the runs of an evaluation, in which whitespace is "
+            f"written as in a URL; rename one of them"
+        )
 
 
 def doubtful_ids(table: "Table", name: str, entity: str) -> list[Note]:
@@ -44,7 +73,7 @@ def _placeholders(table: "Table", name: str, ids: pl.Series, entity: str) -> lis
     """A note on ids such as NaN, which many tools write for a missing value."""
     problem = f"stands for a missing value in many tools; all such rows count as one {entity}"
     remedy = f"remove them, if they have no {entity}"
-    return _note_on(table, name, ids.filter(ids.str.contains(_PLACEHOLDER)), problem, remedy)
+    return _note_on(table, name, ids.filter(ids.str.contains(PLACEHOLDER)), problem, remedy)
 
 
 def _rounded(table: "Table", name: str, ids: pl.Series, entity: str) -> list[Note]:

@@ -1,5 +1,6 @@
 """Checks a user's tables against each other and makes a `Dataset` of them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,11 @@ from twofold.data.dataset import (
     Note,
 )
 from twofold.data.events import read_events
-from twofold.data.ids import doubtful_ids
+from twofold.data.ids import PLACEHOLDER, doubtful_ids, require_trec_ids
 from twofold.data.qrels import judgments
 from twofold.data.times import Times, read_times, require_alike
 from twofold.data.unknown import items_of_events, leave_out_unknown
-from twofold.data.words import SEEN
+from twofold.data.words import SEEN, is_blank
 from twofold.records import SPLITS, InputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
     items = _items(tables["items"][0])
     catalog = Catalog.of(items)
     notes = [note for parts in tables.values() for table in parts for note in table.notes]
-    for notes_on in (_doubtful_items, _one_item, _markup, _years_as_fractions):
+    for notes_on in (_doubtful_items, _one_item, _markup, _years_as_fractions, _missing_texts):
         notes += notes_on(tables["items"][0])
     interactions = pl.DataFrame(schema=INTERACTIONS)
     queries, qrels = pl.DataFrame(schema=QUERIES), pl.DataFrame(schema=QRELS)
@@ -78,6 +79,7 @@ def validate(tables: "Mapping[str, Sequence[Table]]", skip_unknown: bool = False
             with_text=queries["query_id"],
         )
         notes += [*not_counted, *_unjudged(tables["queries"][0], queries, qrels)]
+        notes += _without_texts(tables["items"][0], catalog)
     return Dataset(catalog, interactions, queries, qrels, tuple(notes), left_out)
 
 
@@ -85,6 +87,7 @@ def _items(table: "Table") -> pl.DataFrame:
     table.require_columns("item_id", "title")
     require_values(table, "item_id")
     require_unique(table, "item_id")
+    require_trec_ids(table, "item_id")
     others = [c for c in table.rows.columns if c not in ("item_id", "title")]
     return table.rows.select("item_id", pl.col("title").fill_null(""), *others)
 
@@ -102,6 +105,7 @@ def read_queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]
     table.require_columns("query_id", "text")
     require_values(table, "query_id")
     require_unique(table, "query_id")
+    require_trec_ids(table, "query_id")
     optional = [c for c in ("split", "kind", "user_id") if c not in table.rows.columns]
     rows = table.rows.with_columns(
         *(pl.lit(None, pl.String).alias(c) for c in optional), timestamp=times.seconds
@@ -109,6 +113,7 @@ def read_queries(table: "Table", times: Times) -> tuple[pl.DataFrame, list[Note]
     rows = rows.with_columns(split=_splits(table, rows["split"]))
     empty = ~rows["text"].fill_null("").str.contains(SEEN)
     notes = unread_columns(table, QUERIES)
+    notes += _placeholders(table, "text", max(_SEVERAL, math.ceil(_MANY * table.rows.height)))
     if (row := first_true(empty)) is not None:
         value = rows["query_id"][row]
         problem = f"query '{value}' has no text"
@@ -145,6 +150,48 @@ def _one_item(table: "Table") -> list[Note]:
         return []
     problem = f"item '{table.rows['item_id'][0]}' is the only one, so that every ranking is correct"
     return [Note(1, table.place(0), problem, "add the other items", "item", "kept")]
+
+
+_SEVERAL, _MANY = 2, 0.01
+"""The number of placeholders in a column of items, and their share of queries, from which on they
+are noted: a film may be called Null, and people type any word."""
+_NEVER_A_VALUE = r"(?i)^\s*(nan|null|<na>|nat|#n/a|undefined|\\n|#ref!|#value!|#name\?|#null!)\s*$"
+"""The placeholders that are no value of an attribute, as `none` may be."""
+
+
+def _missing_texts(table: "Table") -> list[Note]:
+    """Notes on columns in which several items have a placeholder such as nan as their text."""
+    texts = ("title", "text")
+    others = [name for name in table.rows.columns if name not in ("item_id", *texts)]
+    return [
+        *(note for name in texts for note in _placeholders(table, name, _SEVERAL)),
+        *(note for name in others for note in _placeholders(table, name, _SEVERAL, _NEVER_A_VALUE)),
+    ]
+
+
+def _placeholders(table: "Table", name: str, least: int, pattern: str = PLACEHOLDER) -> list[Note]:
+    """A note if at least `least` cells of a column stand for a missing value in many tools."""
+    if name not in table.rows.columns:
+        return []
+    found = table.rows[name].str.contains(pattern).fill_null(False)
+    if found.sum() < least:
+        return []
+    row = first_true(found)
+    assert row is not None
+    problem = (
+        f"{name} is '{table.rows[name][row]}', which stands for a missing value in many tools, "
+        f"and is read as a word"
+    )
+    remedy = "leave such cells empty (in pandas .fillna('') before .astype(str))"
+    return [Note(int(found.sum()), table.place(row), problem, remedy, effect="kept")]
+
+
+def _without_texts(table: "Table", catalog: Catalog) -> list[Note]:
+    """A note if no item has a visible text, which queries could match."""
+    if table.derived or not all(map(is_blank, catalog.texts)):
+        return []
+    problem = "no item has a title or another text, so a query can match none"
+    return [Note(len(catalog), str(table.path), problem, "add titles", "item", "kept")]
 
 
 _TAG = r"(?i)</?(?:a|b|br|div|em|h[1-6]|i|img|li|ol|p|span|strong|table|td|tr|ul)(?:\s[^<>]*)?/?>"

@@ -15,12 +15,12 @@ from urllib.parse import quote
 import numpy as np
 
 from twofold.data.dataset import Note
+from twofold.data.ids import trec_id
 from twofold.data.qrels import MAX_RELEVANCE
 from twofold.data.reading.decode import read_text
 from twofold.records import InputError, Qrels, Ranking, Run
 
 _log = logging.getLogger(__name__)
-_WHITE_SPACE = re.compile(r"\s")
 _WHITE_SPACE_OR_PERCENT = re.compile(r"[\s%]")
 _RUN = "request_id Q0 item_id rank score name"
 _QRELS = "request_id 0 item_id relevance"
@@ -36,15 +36,16 @@ def write_run(run: Run, path: Path) -> None:
     """`request_id Q0 item_id rank score name`, scores with nine digits: exact for float32.
 
     Raises:
-        InputError: two items of a ranking would have the same id.
+        InputError: two requests, or two items of a ranking, would have the same id.
     """
-    name = _word(run.name)
+    name = trec_id(run.name)
+    _require_different(run, "requests")
     with path.open("w", encoding="utf-8") as file:
         for request_id in run:
             ranking = run[request_id]
             _require_different(ranking.item_ids)
             for place, item_id in enumerate(ranking.item_ids):
-                fields = _word(request_id), "Q0", _word(item_id), str(place + 1)
+                fields = trec_id(request_id), "Q0", trec_id(item_id), str(place + 1)
                 file.write(f"{' '.join(fields)} {ranking.scores[place]:.9g} {name}\n")
 
 
@@ -149,13 +150,14 @@ def write_qrels(qrels: Qrels, path: Path) -> None:
     """Write TREC qrels.
 
     Raises:
-        InputError: two items of a request would have the same id.
+        InputError: two requests, or two items of a request, would have the same id.
     """
+    _require_different(qrels, "requests")
     with path.open("w", encoding="utf-8") as file:
         for request_id, relevant in qrels.items():
             _require_different(relevant)
             for item_id, relevance in relevant.items():
-                file.write(f"{_word(request_id)} 0 {_word(item_id)} {relevance}\n")
+                file.write(f"{trec_id(request_id)} 0 {trec_id(item_id)} {relevance}\n")
 
 
 def require_common_ids(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path) -> None:
@@ -222,11 +224,6 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _word(value: str) -> str:
-    """An id without whitespace, which would end the field: `a b` -> `a%20b`."""
-    return _WHITE_SPACE.sub(lambda match: quote(match[0]), value)
-
-
 def _by_name(ids: Iterable[str]) -> Mapping[str, str]:
     """The ids that are written in another form, by that form."""
     unescaped = set(ids)
@@ -234,16 +231,16 @@ def _by_name(ids: Iterable[str]) -> Mapping[str, str]:
     for value in unescaped:
         # Up to Twofold 0.1 a percent sign was written as %25 as well.
         escaped = _WHITE_SPACE_OR_PERCENT.sub(lambda match: quote(match[0]), value)
-        names.update({name: value for name in (escaped, _word(value)) if name not in unescaped})
+        names.update({name: value for name in (escaped, trec_id(value)) if name not in unescaped})
     return names
 
 
-def _require_different(item_ids: Iterable[str]) -> None:
-    """Raise InputError if two items would be written with the same id."""
+def _require_different(ids: Iterable[str], of: str = "items") -> None:
+    """Raise InputError if two ids would be written as the same."""
     seen: dict[str, str] = {}
-    for item_id in item_ids:
-        if (other := seen.setdefault(_word(item_id), item_id)) != item_id:
+    for value in ids:
+        if (other := seen.setdefault(trec_id(value), value)) != value:
             raise InputError(
-                f"items '{other}' and '{item_id}' have the same name in a TREC file, in which "
+                f"{of} '{other}' and '{value}' have the same name in a TREC file, in which "
                 f"white space is written as in a URL; rename one of them"
             )
