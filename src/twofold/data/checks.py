@@ -55,8 +55,10 @@ def swapped(table: "Table", name: str, known: pl.Series) -> str | None:
     """
     for other in ("user_id", "item_id", "query_id"):
         if other != name and other in table.rows.columns:
-            here, there = (table.rows[c].is_in(known.implode()).mean() or 0 for c in (name, other))
-            if here <= _FEW and there >= 1 - _FEW:
+            found = table.rows.select(pl.col(name, other).is_in(known.implode())).sum()
+            here, there = found.row(0)
+            few = _FEW * table.rows.height
+            if here <= few and there >= table.rows.height - few:
                 return f", but those of {other} are: if the two columns are swapped, {_SWAP}"
     return None
 
