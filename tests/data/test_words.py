@@ -184,6 +184,8 @@ def test_whether_a_text_has_a_word() -> None:
         ("hòa thủy khỏe", "hoà thuỷ khoẻ"),
         ("Phở bò Đà Nẵng", "pho bo da nang"),
         ("Mötley Crüe", "MOTLEY CRUE"),
+        ("Hawaiʻi Oʻahu", "hawai'i o’ahu"),
+        ("Qurʾan ʿAlī Saʿdī", "qur'an ali sa’di"),
     ],
 )
 def test_two_spellings_have_the_same_words(one: str, other: str) -> None:

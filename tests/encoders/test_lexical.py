@@ -232,6 +232,15 @@ def test_a_compound_matches_however_it_is_typed(weighting: Weighting, terms: Ter
     assert not apart.words.has_known_word("liveby")
 
 
+@pytest.mark.parametrize("letter", "ʻʽʾʿʼ'’")
+def test_a_letter_typed_as_an_apostrophe_or_not_at_all_matches(letter: str) -> None:
+    documents = [f"Hawai{letter}i by bus", "Maui by bus", "a quiet i"]
+    index = LexicalIndex.fit(documents, [], "text")
+    for query in ("hawaii", "hawai'i", "Hawai’i", "HAWAIʻI"):
+        assert index.words.has_known_word(query)
+        assert index.scores([query])[0].argmax() == 0
+
+
 def test_a_query_with_the_documents_compound_counts_it_once() -> None:
     """Its parts match already; as a third word it would count more than other words."""
     index = LexicalIndex.fit(["wi-fi router", "red lamp"], [], "text", "bm25")

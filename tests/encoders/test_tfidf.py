@@ -67,3 +67,6 @@ def test_one_word_alone_makes_no_axis() -> None:
 def test_words_of_another_rule_are_refused() -> None:
     with pytest.raises(InputError, match="rule 9"):
         Words(["a"], np.ones(1, np.float32), 9)
+    with pytest.raises(InputError, match="rule 4"):
+        Words(["a", "hawaiʻi"], np.ones(2, np.float32), 4)
+    assert Words(["a", "hawai"], np.ones(2, np.float32), 4).has_known_word("a")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
-from twofold.data.words import NGRAM, RULE, compounds, ngrams, terms, words
+from twofold.data.words import NGRAM, RULE, compounds, ngrams, reads_alike, terms, words
 from twofold.encoders.vectors import singular_vectors, svd_flip, unit
 from twofold.records import InputError
 
@@ -53,7 +53,7 @@ class Words:
             `Wi-Fi`, and a query's compound is one where it has a part that is not known.
 
     Raises:
-        InputError: another release, with another rule, made the words.
+        InputError: another release, with a rule that reads these words otherwise, made them.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Words:
         with_ngrams: bool = False,
         with_compounds: bool = False,
     ) -> None:
-        if rule != RULE:
+        if not reads_alike(rule, words):
             raise InputError(
                 f"the words were made by rule {rule}, and this release has rule {RULE}; use the "
                 f"release that trained the model, or train anew"
