@@ -33,3 +33,23 @@ async def test_titles_are_found_by_a_part() -> None:
     async with served() as client:
         assert ids(await client.get("/titles", params={"q": "alph"})) == ["1"]
         assert len(ids(await client.get("/titles", params={"k": 7}))) == 7
+
+
+@pytest.mark.parametrize("path", ["/titles?limit=3", "/similar/1?n=3", "/items/1?fields=title"])
+async def test_an_unknown_parameter_is_refused(path: str) -> None:
+    async with served() as client:
+        answer = await client.get(path)
+        assert answer.status_code == 422
+        (problem,) = answer.json()["detail"]
+        name = path.partition("?")[2].partition("=")[0]
+        assert problem["loc"] == ["query", name]
+        assert problem["msg"] == "Extra inputs are not permitted"
+
+
+async def test_a_setting_of_the_body_is_refused_in_the_address() -> None:
+    async with served() as client:
+        for path in ("/search", "/recommend", "/admin/items/remove"):
+            answer = await client.post(f"{path}?k=3", json={"query": "alpha"})
+            assert ["query", "k"] in [problem["loc"] for problem in answer.json()["detail"]]
+            assert answer.status_code == 422
+        assert (await client.get("/health?probe=1")).status_code == 200

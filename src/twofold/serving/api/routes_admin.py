@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 
 from twofold.records import InputError
 from twofold.serving.api import schemas
-from twofold.serving.api.routes_answers import REFUSALS, Refusals
+from twofold.serving.api.routes_answers import NO_PARAMETERS, REFUSALS, Refusals
 from twofold.serving.api.routes_operations import served_models
 from twofold.serving.engines.batching import Batcher, lower_thread_priority
 from twofold.serving.engines.engine import Engine
@@ -25,7 +25,10 @@ _NICE = 7
 def admin_routes(batcher: Batcher, reloader: Reloader) -> APIRouter:
     """Routes that need an admin key."""
     routes = APIRouter(
-        prefix="/admin", tags=["admin"], responses=REFUSALS, dependencies=[Depends(_admins_only)]
+        prefix="/admin",
+        tags=["admin"],
+        responses=REFUSALS,
+        dependencies=[Depends(_admins_only), NO_PARAMETERS],
     )
     placing = futures.ThreadPoolExecutor(
         1, "placing", initializer=lower_thread_priority, initargs=(_NICE,)

@@ -4,11 +4,11 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Query, Response
 
-from twofold.records import Request
+from twofold.records import Request, where_of
 from twofold.serving.api import schemas
 from twofold.serving.engines.batching import Answered, Batcher, QueuedRequest
 from twofold.serving.engines.engine import Engine
@@ -26,9 +26,16 @@ REFUSALS: Refusals = {
 ItemsRequest = schemas.SearchRequest | schemas.RecommendRequest | schemas.RetrieveRequest
 
 
+def _refuse_parameters(_: Annotated[schemas.NoParameters, Query()]) -> None:
+    """Refuse `?k=3`, which would be ignored: such a setting is a field of the body."""
+
+
+NO_PARAMETERS = Depends(_refuse_parameters)
+
+
 def answer_routes(batcher: Batcher) -> APIRouter:
     """Routes that retrieve, score and explain items."""
-    routes = APIRouter(tags=["answers"], responses=REFUSALS)
+    routes = APIRouter(tags=["answers"], responses=REFUSALS, dependencies=[NO_PARAMETERS])
 
     @routes.post("/search")
     async def search(body: schemas.SearchRequest) -> schemas.Answer:
@@ -124,10 +131,7 @@ def _request(
     query: str | None, history: Sequence[str], choice: schemas.Choice | None = None
 ) -> Request:
     exclude = frozenset(choice.exclude if choice else ())
-    where = tuple(
-        (attribute, frozenset([values] if isinstance(values, str) else values))
-        for attribute, values in (choice.filters if choice else {}).items()
-    )
+    where = where_of(choice.filters if choice else None)
     request_id = str(next(_request_ids))
     return Request(request_id, query=query, history=tuple(history), exclude=exclude, where=where)
 

@@ -12,10 +12,6 @@ from twofold.serving.engines.engine import ScoredItem
 UNKNOWN: Refusals = {404: {"model": schemas.Problem, "description": "No such item"}}
 
 ItemPath = Annotated[str, Path(min_length=1, max_length=512, examples=["260"])]
-ModelQuery = Annotated[
-    schemas.ModelName | None,
-    Query(description="name of a served model; the first one by default"),
-]
 
 
 def item_routes(batcher: Batcher) -> APIRouter:
@@ -30,30 +26,28 @@ def item_routes(batcher: Batcher) -> APIRouter:
         return item
 
     @routes.get("/items/{item_id:path}", responses=UNKNOWN)
-    async def item(item_id: ItemPath, model: ModelQuery = None) -> schemas.Item:
+    async def item(
+        item_id: ItemPath, given: Annotated[schemas.ModelParameter, Query()]
+    ) -> schemas.Item:
         """An item that can be retrieved."""
-        return _item(await known_item(item_id, model))
+        return _item(await known_item(item_id, given.model))
 
     @routes.get("/similar/{item_id:path}", responses=UNKNOWN)
     async def similar(
-        item_id: ItemPath,
-        k: Annotated[int, Query(ge=1, le=schemas.MAX_ITEMS)] = 10,
-        model: ModelQuery = None,
+        item_id: ItemPath, given: Annotated[schemas.SimilarParameters, Query()]
     ) -> schemas.Answer:
         """Items recommended for a history of only this item."""
-        await known_item(item_id, model)
-        body = schemas.RecommendRequest(history=[item_id], k=k, seen="exclude", model=model)
+        await known_item(item_id, given.model)
+        body = schemas.RecommendRequest(
+            history=[item_id], k=given.k, seen="exclude", model=given.model
+        )
         return await answer(batcher, body)
 
     @routes.get("/titles")
-    async def titles(
-        q: Annotated[str, Query(max_length=200, description="a part of a title")] = "",
-        k: Annotated[int, Query(ge=1, le=100)] = 10,
-        model: ModelQuery = None,
-    ) -> schemas.Items:
+    async def titles(given: Annotated[schemas.TitlesParameters, Query()]) -> schemas.Items:
         """Items whose title contains the text, popular ones first, for choosing a history."""
-        name = batcher.model_name(model)
-        _, items = await batcher.call(name, lambda engine: engine.find_titles(q, k))
+        name = batcher.model_name(given.model)
+        _, items = await batcher.call(name, lambda engine: engine.find_titles(given.q, given.k))
         return schemas.Items(items=[_item(each) for each in items])
 
     return routes

@@ -54,6 +54,31 @@ class _Body(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid")
 
 
+class NoParameters(_Body):
+    """The parameters of a path that has none: all that it reads is in the body."""
+
+
+class ModelParameter(_Body):
+    """The parameter of a path that names a model."""
+
+    model: ModelName | None = Field(
+        None, description="name of a served model; the first one by default"
+    )
+
+
+class SimilarParameters(ModelParameter):
+    """How many similar items."""
+
+    k: int = Field(10, ge=1, le=MAX_ITEMS)
+
+
+class TitlesParameters(ModelParameter):
+    """A part of a title, and how many items."""
+
+    q: str = Field("", max_length=200, description="a part of a title")
+    k: int = Field(10, ge=1, le=100)
+
+
 class Choice(_Body):
     """Which items may be returned, and how many."""
 
