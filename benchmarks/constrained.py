@@ -29,8 +29,7 @@ from twofold.identifiers.identifiers import Identifiers, shared
 from twofold.model.checkpoint import GenerativeModel, tries_of
 from twofold.model.fresh import fresh_backbone
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
-from twofold.records import TASKS, Ranking, Request
-from twofold.retrieval.attributes import Where
+from twofold.records import TASKS, Ranking, Request, Where
 from twofold.retrieval.generative import GenerativeRetriever
 
 WORDS = ["slow", "space", "opera", "heist", "dance", "winter", "river", "robot", "blue", "old"]

@@ -167,6 +167,31 @@ def item_ids_of(history: Iterable[str] | None) -> tuple[str, ...]:
     return item_ids
 
 
+Where = tuple[tuple[str, frozenset[str]], ...]
+"""A filter: (attribute, values) pairs, all of which an item must satisfy; see `Request.where`."""
+
+Filters = Mapping[str, str | Iterable[str]]
+"""A filter as a user writes it: attribute -> its value, or several of which an item must have one.
+"""
+
+
+def where_of(filters: Filters | None) -> Where:
+    """A filter as pairs of `Request.where`.
+
+    Raises:
+        InputError: it is no mapping, an attribute has no value, or a value is not a str.
+    """
+    if filters is not None and not isinstance(filters, Mapping):
+        raise InputError(f'filters is {filters!r:.100}; give such as {{"genre": ["western"]}}')
+    pairs = []
+    for name, given in (filters or {}).items():
+        values = [given] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
+        if not values or not all(isinstance(value, str) for value in values):
+            raise InputError(f"filter '{name}' is {given!r:.100}; give a str, or a list of str")
+        pairs.append((name, frozenset(values)))
+    return tuple(pairs)
+
+
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The ranked items of one request, best first, and their scores."""

@@ -110,3 +110,17 @@ def test_history_may_be_repeated(model_folder: Path) -> None:
     assert answers[0].count("film-") == 10
     assert len(set(answers)) == 1
     assert "the history is empty" in mistake("recommend", model_folder, "--history", "")
+
+
+def test_filters_narrow_both_answers(model_folder: Path) -> None:
+    genre = ("--filter", "genre=western", "--filter", "genre=comedy", "--json")
+    searched = json.loads(run_here("search", model_folder, "x", "-k", 500, *genre).stdout)
+    history = ("--history", "film-1", "-k", 500)
+    recommended = json.loads(run_here("recommend", model_folder, *history, *genre).stdout)
+    assert 0 < len(searched) < 60
+    assert 0 < len(recommended) < 60
+    done = run_here("search", model_folder, "x", "--filter", "genre=none")
+    assert "No item is left: none has genre 'none'" in done.stderr
+    said = mistake("search", model_folder, "x", "--filter", "genre")
+    assert "--filter 'genre': give ATTRIBUTE=VALUE, such as genre=western" in said
+    assert "attribute 'gen' is not in" in mistake("search", model_folder, "x", "--filter", "gen=a")

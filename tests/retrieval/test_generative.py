@@ -132,9 +132,34 @@ def test_a_known_user_has_a_history(retriever: GenerativeRetriever) -> None:
     assert retriever.recommend_for_user("user-3", 5) == retriever.recommend(item_ids, 5)
 
 
+def test_a_filter_leaves_the_items_that_have_one_of_the_values(
+    retriever: GenerativeRetriever,
+) -> None:
+    items = retriever.model.catalog.items
+    some = items.filter(pl.col("genre").is_in(["western", "comedy"]))["item_id"].to_list()
+    every = retriever.search("dark", 60)
+    filtered = retriever.search("dark", 60, filters={"genre": ["western", "comedy"]})
+    assert [a.item_id for a in filtered] == [a.item_id for a in every if a.item_id in some]
+    chosen = {"genre": "western"}
+    recommended = retriever.recommend(["film-1"], 60, filters=chosen)
+    assert recommended
+    assert {items.filter(item_id=a.item_id)["genre"][0] for a in recommended} == {"western"}
+    positions = retriever.model.histories["user-3"]
+    history = [retriever.model.catalog.item_ids[n] for n in positions]
+    for_user = retriever.recommend_for_user("user-3", 5, filters=chosen)
+    assert for_user == retriever.recommend(history, 5, filters=chosen)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (
+            lambda r: r.search("x", filters={"gen": "a"}),
+            "attribute 'gen' is not in the catalog; th",
+        ),
+        (lambda r: r.search("x", filters=["genre"]), r"filters is \['genre'\]; give such as"),
+        (lambda r: r.search("x", filters={"year": 1969}), "filter 'year' is 1969; give a str, or"),
+        (lambda r: r.recommend(["film-1"], filters={"genre": []}), r"filter 'genre' is \[\]; give"),
         (lambda r: r.search(" "), "the query is empty; type a word"),
         (lambda r: r.search("\u200b"), "the query '\u200b' has no word to search for; type one"),
         (lambda r: r.search("!!!"), "the query '!!!' has no word to search for; type one"),

@@ -101,6 +101,14 @@ History = Annotated[
         "given alone, or in a JSON list.",
     ),
 ]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        help="ATTRIBUTE=VALUE that an item must have; may be repeated: several values of one "
+        "attribute are alternatives.",
+    ),
+]
 Split = Annotated[
     SplitName,
     typer.Option(
@@ -165,6 +173,21 @@ def parse_ids(values: Sequence[str] | None, known: Container[str]) -> tuple[str,
             id.
     """
     return tuple(item for value in values or () for item in _ids_of(value, known))
+
+
+def parse_filters(values: Sequence[str] | None) -> dict[str, list[str]]:
+    """The values of each attribute of `--filter`, which may be repeated.
+
+    Raises:
+        InputError: a value is not ATTRIBUTE=VALUE.
+    """
+    filters: dict[str, list[str]] = {}
+    for given in values or ():
+        name, equals, value = given.partition("=")
+        if not name or not equals:
+            raise InputError(f"--filter '{given}': give ATTRIBUTE=VALUE, such as genre=western")
+        filters.setdefault(name, []).append(value)
+    return filters
 
 
 def _ids_of(value: str, known: Container[str]) -> tuple[str, ...]:

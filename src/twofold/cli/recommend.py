@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from twofold.cli.options import History, Json, Model, TopK, parse_ids, parse_time
+from twofold.cli.options import (
+    Filter,
+    History,
+    Json,
+    Model,
+    TopK,
+    parse_filters,
+    parse_ids,
+    parse_time,
+)
 from twofold.cli.show import show
 from twofold.records import InputError
 
@@ -45,6 +54,7 @@ def recommend(
         typer.Option("--last-event", help="Time of the last event of the history; needs --at."),
     ] = None,
     k: TopK = 10,
+    filter: Filter = None,
     json: Json = False,
 ) -> None:
     """Recommend the items that come next after a history."""
@@ -53,11 +63,12 @@ def recommend(
     if (not history) == (user is None):
         raise InputError("recommend: give either --history a,b,c or --user ID")
     time, last = parse_time("--at", at), parse_time("--last-event", last_event)
-    retriever, kept = load_model(model), seen.value if seen else None
-    options: Any = {"seen": kept, "time": time, "last_event_time": last}
+    filters, kept = parse_filters(filter), seen.value if seen else None
+    retriever = load_model(model)
+    options: Any = {"seen": kept, "filters": filters, "time": time, "last_event_time": last}
     if user is not None:
         answer = retriever.recommend_for_user(user, k, **options)
     else:
         ids = parse_ids(history, retriever.model.catalog.positions)
         answer = retriever.recommend(ids, k, **options)
-    show(answer, json)
+    show(answer, json, filters)

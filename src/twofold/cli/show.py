@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +12,9 @@ from rich.text import Text
 from twofold.records import RankedItem
 
 
-def show(answers: Sequence[RankedItem], as_json: bool) -> None:
+def show(
+    answers: Sequence[RankedItem], as_json: bool, filters: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Print a ranking as a table, or as JSON.
 
     Long ids and titles are wrapped in a terminal, and on one line otherwise. If the model knows no
@@ -20,6 +22,9 @@ def show(answers: Sequence[RankedItem], as_json: bool) -> None:
     """
     if not answers:
         reason = "all of them are in the history, so excluded; --seen keep keeps them"
+        if filters:
+            given = " and ".join(f"{n} {' or '.join(map(repr, v))}" for n, v in filters.items())
+            reason = one_line(f"none has {given}, or the history has all that do")
         print(f"No item is left: {reason}.", file=sys.stderr)
     if as_json:
         unknown = getattr(answers, "no_known_words", False)

@@ -9,11 +9,9 @@ import numpy.typing as npt
 import polars as pl
 
 from twofold.data.dataset import Catalog
-from twofold.records import InputError
+from twofold.records import InputError, Where
 
 Mask = npt.NDArray[np.bool_]
-Where = tuple[tuple[str, frozenset[str]], ...]
-"""A filter: (attribute, values) pairs, all of which an item must satisfy; see `Request.where`."""
 
 _CACHED_BYTES, _CACHED_FILTER = 64 << 20, 4096
 """The most bytes of all cached masks, and of a filter whose mask is cached. Users write filters, so

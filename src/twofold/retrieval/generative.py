@@ -22,6 +22,7 @@ from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.encoded import Batch, EncodedExample, batches_by_length
 from twofold.model.hybrid import HybridPart
 from twofold.records import (
+    Filters,
     InputError,
     Ints,
     RankedItem,
@@ -31,15 +32,17 @@ from twofold.records import (
     Run,
     Seen,
     Task,
+    Where,
     item_ids_of,
     require_requests,
     require_text,
+    where_of,
 )
 from twofold.retrieval.top_k import BATCH_SCORES, CatalogRanker
 
 if TYPE_CHECKING:
     from twofold.identifiers.trie import Counts
-    from twofold.retrieval.attributes import Attributes, Mask, Where
+    from twofold.retrieval.attributes import Attributes, Mask
     from twofold.retrieval.beam_search import Diversity, TopItems
     from twofold.retrieval.matched import Candidates
 
@@ -81,16 +84,35 @@ class GenerativeRetriever:
     def __repr__(self) -> str:
         return f"GenerativeRetriever(name={self.name!r}, {len(self._item_ids)} items)"
 
-    def search(self, query: str, k: int = 10, history: Sequence[str] = ()) -> RankedItems:
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        history: Sequence[str] = (),
+        *,
+        filters: Filters | None = None,
+    ) -> RankedItems:
         """Items for a query, best first; a history makes the ranking personal.
 
         If the model knows no word of the query, the result has `no_known_words`.
 
+        Args:
+            query: what someone typed.
+            k: the number of items.
+            history: item ids, oldest first.
+            filters: attribute -> a value, or several values of which an item must have one:
+                `{"genre": ["western", "crime"]}`.
+
         Raises:
-            InputError: a query without a word, an unknown item, a `k` under 1, or a model that was
-                not trained for search.
+            InputError: a query without a word, an unknown item or attribute, a `k` under 1, or a
+                model that was not trained for search.
         """
-        request = Request("search", query=require_text(query), history=item_ids_of(history))
+        request = Request(
+            "search",
+            query=require_text(query),
+            history=item_ids_of(history),
+            where=where_of(filters),
+        )
         self.require_word(request)
         return RankedItems(self._ranked_items(request, k), not self.has_known_word(request))
 
@@ -100,6 +122,7 @@ class GenerativeRetriever:
         k: int = 10,
         *,
         seen: Seen | None = None,
+        filters: Filters | None = None,
         time: float | None = None,
         last_event_time: float | None = None,
     ) -> list[RankedItem]:
@@ -110,13 +133,15 @@ class GenerativeRetriever:
             k: the number of items.
             seen: whether to `exclude` or `keep` the items of the history; None for the protocol of
                 the model's dataset, which keeps them where users repeat items.
+            filters: as in `search`.
             time: the time of the request, in seconds since 1970, for a model that was trained with
                 `request_time`; None if it is not known.
             last_event_time: the time of the last event of the history, given together with `time`.
 
         Raises:
-            InputError: an empty history, an unknown item, a `k` under 1, another value of `seen`, a
-                model that was not trained for recommendation, or a time that it does not read.
+            InputError: an empty history, an unknown item or attribute, a `k` under 1, another value
+                of `seen`, a model that was not trained for recommendation, or a time that it does
+                not read.
         """
         item_ids = item_ids_of(history)
         if not item_ids:
@@ -128,6 +153,7 @@ class GenerativeRetriever:
             "recommendation",
             history=item_ids,
             exclude=frozenset(item_ids) if excludes else frozenset(),
+            where=where_of(filters),
             time=time,
             last_event_time=last_event_time,
         )
@@ -140,6 +166,7 @@ class GenerativeRetriever:
         k: int = 10,
         *,
         seen: Seen | None = None,
+        filters: Filters | None = None,
         time: float | None = None,
         last_event_time: float | None = None,
     ) -> list[RankedItem]:
@@ -148,7 +175,7 @@ class GenerativeRetriever:
         Args:
             user_id: the user.
             k: how many items.
-            seen, time, last_event_time: as in `recommend`.
+            seen, filters, time, last_event_time: as in `recommend`.
 
         Raises:
             InputError: the folder has no histories, or not this user's.
@@ -162,7 +189,8 @@ class GenerativeRetriever:
             )
         positions = self.model.histories[user_id]
         history = self._item_ids[positions].tolist()
-        return self.recommend(history, k, seen=seen, time=time, last_event_time=last_event_time)
+        times = {"time": time, "last_event_time": last_event_time}
+        return self.recommend(history, k, seen=seen, filters=filters, **times)
 
     def _ranked_items(self, request: Request, k: int) -> list[RankedItem]:
         self.model.require_task(request.query, self.name)
@@ -437,7 +465,7 @@ class GenerativeRetriever:
             rankings.append(Ranking(item_ids, tuple(scores[real].tolist())))
         return rankings
 
-    def _counts_of(self, task: Task, where: "Where", allowed: "Mask") -> "Counts":
+    def _counts_of(self, task: Task, where: Where, allowed: "Mask") -> "Counts":
         """The allowed items below each node; cached, as counting walks the whole trie."""
         if (task, where) not in self._counts:
             counts = self.model.tries[task].counts(allowed)
@@ -451,7 +479,7 @@ class GenerativeRetriever:
         """The items that each request excludes, as catalog positions."""
         return [self._ranker.positions(request.exclude) for request in requests]
 
-    def _allowed(self, where: "Where") -> "Mask":
+    def _allowed(self, where: Where) -> "Mask":
         """The items that a filter allows, (N,)."""
         allowed = self.alive
         if where:
