@@ -204,6 +204,22 @@ def test_ranks_that_contradict_the_scores_are_noted(
     ]
 
 
+def test_ranks_that_equal_scores_lose_are_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ids decide then, descending; a ranking of one item, or in this order, loses nothing."""
+    kept = "q1 Q0 b 1 0 x\nq1 Q0 a 2 0 x\nq2 Q0 a 1 0 x\nq3 Q0 a 1 2 x\nq3 Q0 b 2 1 x\n"
+    lost = "q4 Q0 a 1 1 x\nq4 Q0 b 2 1 x\nq5 Q0 a 1 1 x\nq5 Q0 b 2 1 x\n"
+    with caplog.at_level(logging.WARNING, "twofold"):
+        run_of(tmp_path, kept)
+        assert not caplog.messages
+        assert run_of(tmp_path, kept + lost)["q4"].item_ids == ("b", "a")
+    assert caplog.messages == [
+        f"{tmp_path}/run.trec: the ranks of request 'q4' are lost, since all its scores are equal "
+        f"(2 requests ranked by score, as by trec_eval); write scores that fall with the rank"
+    ]
+
+
 def test_a_line_of_another_form_is_shown(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 1: 3 fields, 4 are .*the line is 'query-id\tcorp"):
         qrels_of(tmp_path, "query-id\tcorpus-id\tscore\nq1\ta\t1\n")

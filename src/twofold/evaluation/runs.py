@@ -52,7 +52,8 @@ def write_run(run: Run, path: Path) -> None:
 def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
     """Read a TREC run; ranks are computed from the scores, which are float32, as trec_eval does.
 
-    The ranks of the file are not used; requests with ranks that contradict their scores are logged.
+    The ranks of the file are not used; requests with ranks that contradict their scores, or whose
+    scores are all equal, are logged.
 
     Args:
         path: the file.
@@ -92,22 +93,31 @@ def read_run(path: Path, ids: Iterable[str] = ()) -> Run:
 def _log_contradictions(
     path: Path, scored: Mapping[str, Mapping[str, float]], places: Mapping[str, Sequence[float]]
 ) -> None:
-    """Log requests in which an item with a worse rank has a higher score, such as a distance."""
-    otherwise = [
-        request_id
-        for request_id, answer in scored.items()
+    """Log requests in which an item with a worse rank has a higher score, such as a distance, and
+    those whose items all have one score, so that their ranks are lost.
+    """
+    otherwise, equal = [], []
+    for request_id, answer in scored.items():
+        by_place = sorted(zip(places[request_id], answer.values(), answer, strict=True))
         if any(
             first < second and lower < higher
-            for (first, lower), (second, higher) in pairwise(
-                sorted(zip(places[request_id], answer.values(), strict=True))
-            )
-        )
-    ]
-    if otherwise:
-        problem = f"the ranks of request '{otherwise[0]}' contradict its scores"
-        remedy = "if lower scores are better, negate them"
-        effect = "ranked by score, as by trec_eval"
-        _log.warning("%s", Note(len(otherwise), str(path), problem, remedy, "request", effect))
+            for (first, lower, _), (second, higher, _) in pairwise(by_place)
+        ):
+            otherwise.append(request_id)
+        elif len(set(answer.values())) == 1 and any(
+            first < second and before < after
+            for (first, _, before), (second, _, after) in pairwise(by_place)
+        ):
+            equal.append(request_id)
+    for requests, problem, remedy in (
+        (otherwise, "contradict its scores", "if lower scores are better, negate them"),
+        (equal, "are lost, since all its scores are equal", "write scores that fall with the rank"),
+    ):
+        if requests:
+            problem = f"the ranks of request '{requests[0]}' {problem}"
+            effect = "ranked by score, as by trec_eval"
+            note = Note(len(requests), str(path), problem, remedy, "request", effect)
+            _log.warning("%s", note)
 
 
 def read_qrels(path: Path) -> Qrels:
