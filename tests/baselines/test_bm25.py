@@ -77,3 +77,15 @@ def test_ngrams_match_another_form_of_a_word(dataset: PreparedDataset) -> None:
     assert not BM25(dataset, "text").retrieve([request], 4)["r"].item_ids
     ranking = BM25(dataset, "text", with_ngrams=True).retrieve([request], 4)["r"]
     assert set(ranking.item_ids) == {"a", "c"}
+
+
+def test_a_compound_matches_however_it_is_typed(write_folder: WriteFolder) -> None:
+    """As for the models that it is compared with; one whose parts match counts them alone."""
+    items = "item_id,title\na,Wi-Fi router\nb,xmen\nc,red router\nd,wi\ne,fi\n"
+    folder = write_folder(items=items, queries=QUERIES, qrels=QRELS, interactions=None)
+    retriever = BM25(load_dataset(folder), "text")
+    queries = ("wifi", "x-men", "wi-fi", "wi fi")
+    run = retriever.retrieve([Request(query, query=query) for query in queries], 4)
+    assert run["wifi"].item_ids == ("a",)
+    assert run["x-men"].item_ids == ("b",)
+    assert run["wi-fi"] == run["wi fi"]

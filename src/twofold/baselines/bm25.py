@@ -6,7 +6,7 @@ from typing import Literal
 import bm25s
 import numpy as np
 
-from twofold.data.words import terms
+from twofold.data.words import document_terms, joined, terms
 from twofold.records import InputError, Ranking, Request, Run
 from twofold.retrieval.top_k import CatalogRanker
 from twofold.tasks.prepared import PreparedDataset
@@ -18,6 +18,9 @@ FIELDS: tuple[Field, ...] = ("text", "queries", "text and queries")
 
 class BM25:
     """Lucene's BM25 by bm25s, on the words of `twofold.data.words` or on words and n-grams.
+
+    As in the lexical match of models, a document's compound is one more word of it, so that `wifi`
+    finds Wi-Fi.
 
     Only items that share a term with the query are returned, so a request may get fewer than `k`.
 
@@ -44,7 +47,7 @@ class BM25:
         self.name = f"BM25 ({field})"
         self._with_ngrams = with_ngrams
         self._ranker = CatalogRanker(dataset.catalog.item_ids)
-        cut = [terms(text, with_ngrams=with_ngrams) for text in _documents(dataset, field)]
+        cut = [document_terms(t, with_ngrams=with_ngrams) for t in _documents(dataset, field)]
         if not any(cut):
             raise InputError(f"{dataset.source}: no item has a word, which {self.name} needs")
         self._index = bm25s.BM25(k1=k1, b=b)
@@ -58,8 +61,9 @@ class BM25:
         return Run(self.name, rankings)
 
     def _rank(self, request: Request, k: int) -> dict[str, Ranking]:
-        query_terms = terms(request.query or "", with_ngrams=self._with_ngrams)
-        known = [term for term in query_terms if term in self._index.vocab_dict]
+        query, vocabulary = request.query or "", self._index.vocab_dict
+        query_terms = terms(query, with_ngrams=self._with_ngrams)
+        known = [term for term in query_terms if term in vocabulary] + joined(query, vocabulary)
         if not known:
             return {request.request_id: Ranking((), ())}
         scores = self._index.get_scores(known)[self._ranker.order].astype(np.float32)

@@ -10,7 +10,7 @@ so a part of a sentence matches the sentence without a dictionary.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import pairwise
 from unicodedata import normalize
 
@@ -180,6 +180,27 @@ def terms(text: str, *, with_ngrams: bool) -> list[str]:
     """The words of a text and, with `with_ngrams`, the n-grams of each after them."""
     whole = words(text)
     return [*whole, *(ngram for word in whole for ngram in ngrams(word))] if with_ngrams else whole
+
+
+def document_terms(text: str, *, with_ngrams: bool) -> list[str]:
+    """The terms of a document: those of `terms` and its compounds in one word, `wifi` for `Wi-Fi`.
+
+    Those of a query are `terms` and `joined`.
+    """
+    return [*terms(text, with_ngrams=with_ngrams), *map("".join, compounds(text))]
+
+
+def joined(query: str, known: Container[str]) -> list[str]:
+    """The known compounds of a query that have an unknown part. The others match as words.
+
+    Args:
+        query: the query.
+        known: the terms of the documents, made by `document_terms`.
+    """
+    every = ((parts, "".join(parts)) for parts in compounds(query))
+    return [
+        word for parts, word in every if word in known and not all(part in known for part in parts)
+    ]
 
 
 def query_key(text: str) -> str:

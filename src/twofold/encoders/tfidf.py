@@ -12,7 +12,16 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
-from twofold.data.words import NGRAM, RULE, compounds, ngrams, reads_alike, terms, words
+from twofold.data.words import (
+    NGRAM,
+    RULE,
+    document_terms,
+    joined,
+    ngrams,
+    reads_alike,
+    terms,
+    words,
+)
 from twofold.encoders.vectors import singular_vectors, svd_flip, unit
 from twofold.records import InputError
 
@@ -116,14 +125,7 @@ class Words:
 
     def _joined(self, query: str) -> list[str]:
         """The known compounds of a query that have an unknown part. The others match as words."""
-        if not self.with_compounds:
-            return []
-        every = ((parts, "".join(parts)) for parts in compounds(query))
-        return [
-            word
-            for parts, word in every
-            if word in self._places and not self._places.keys() >= {*parts}
-        ]
+        return joined(query, self._places) if self.with_compounds else []
 
     def _terms(self, text: str, are_documents: bool) -> list[str]:
         if are_documents:
@@ -204,8 +206,7 @@ class Words:
 
 def _document_terms(text: str, with_ngrams: bool, with_compounds: bool) -> list[str]:
     """The terms of a document; those of a query depend on the words that are known."""
-    joined = map("".join, compounds(text)) if with_compounds else ()
-    return [*terms(text, with_ngrams=with_ngrams), *joined]
+    return (document_terms if with_compounds else terms)(text, with_ngrams=with_ngrams)
 
 
 class TfidfEncoder:
