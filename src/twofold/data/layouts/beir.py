@@ -143,7 +143,7 @@ LAYOUT = Layout(
 _BESIDE = "|".join(f"{name}.tsv" for name in _SPLITS)
 LAYOUT_ONE_FOLDER = replace(
     LAYOUT,
-    name="BEIR with its judgments beside the corpus",
+    name="BEIR with its judgments next to the corpus",
     needs=("corpus.jsonl*|corpus.parquet", "queries.*", f"qrels.*|{_BESIDE}"),
     marks=(),
     unless="items.*",
