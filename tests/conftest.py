@@ -40,6 +40,12 @@ QUERIES = "query_id,text,split\nq1,first letter,train\nq2,last letters,validatio
 QRELS = "query_id,item_id,relevance\nq1,a,1\nq2,e,2\nq3,a,1\nq3,e,1\n"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Cached embeddings and downloads are not those of the user, nor of an earlier test run."""
+    os.environ["TWOFOLD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def write_folder(tmp_path: Path) -> WriteFolder:
     """Write a dataset folder of CSV files; a table given as None is left out."""

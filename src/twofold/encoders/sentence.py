@@ -2,20 +2,36 @@
 
 import hashlib
 import json
+import logging
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from twofold.encoders.embedding_cache import Embedding, EmbeddingCache
 from twofold.encoders.hub import is_unreachable
+from twofold.encoders.vectors import Vectors
 from twofold.records import InputError
 
-_CACHED_TEXTS = 100_000
-"""The largest number of texts whose vectors are cached: a study encodes the same ones in every arm.
-"""
+_log = logging.getLogger(__name__)
+
+_IN_MEMORY = 100_000
+"""The largest number of texts whose vectors are kept in memory: a study encodes the same ones in
+every arm."""
+
+_MANY = 256
+"""So many texts or more are those of a dataset, not of a few requests: their vectors are cached on
+disk."""
+
+_AT_ONCE = 64
+"""The number of texts between two looks at the clock."""
+
+_BETWEEN_LINES = 10.0
+"""The smallest number of seconds between two files of the cache, and two lines of progress."""
 
 
 class SentenceEncoder:
@@ -27,13 +43,15 @@ class SentenceEncoder:
     Args:
         name: the name or folder of the model.
         model: the `SentenceTransformer`.
+        is_fixed: whether its weights never change, so that embeddings may be cached on disk.
     """
 
-    def __init__(self, name: str, model: Any) -> None:
+    def __init__(self, name: str, model: Any, *, is_fixed: bool = False) -> None:
         self.name = name
         self.model = model
+        self._is_fixed = is_fixed
         self.width = int(model.get_embedding_dimension())
-        self._cache: dict[str, npt.NDArray[np.float32]] = {}
+        self._in_memory: dict[str, Embedding] = {}
 
     @property
     def sentence(self) -> "SentenceEncoder":
@@ -69,7 +87,7 @@ class SentenceEncoder:
                 f"not be downloaded; download it on a machine with network access (hf "
                 f"download {name}) and give its folder, or use tfidf ({str(error).splitlines()[0]})"
             ) from error
-        return SentenceEncoder(resolved, model)
+        return SentenceEncoder(resolved, model, is_fixed=True)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -80,18 +98,52 @@ class SentenceEncoder:
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    @cached_property
+    def _version(self) -> str:
+        """SHA-256 of what an embedding depends on: weights, modules and settings, in hex."""
+        settings = self.model, self.model.max_seq_length, self.model.default_prompt_name
+        return hashlib.sha256(repr((self.fingerprint, *settings)).encode()).hexdigest()
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
         """See `TextEncoder`."""
         vectors = {"": np.zeros(self.width, np.float32)}
-        vectors |= {text: self._cache[text] for text in texts if text in self._cache}
+        vectors |= {text: self._in_memory[text] for text in texts if text in self._in_memory}
         if missing := [text for text in dict.fromkeys(texts) if text not in vectors]:
-            rows = self.model.encode(missing, normalize_embeddings=True, show_progress_bar=False)
-            encoded = dict(zip(missing, rows.astype(np.float32), strict=True))
+            is_cached = self._is_fixed and len(missing) >= _MANY
+            encoded = self._cached(missing) if is_cached else self._computed(missing)
             vectors |= encoded
-            if len(self._cache) + len(encoded) <= _CACHED_TEXTS:
-                self._cache |= encoded
+            if len(self._in_memory) + len(encoded) <= _IN_MEMORY:
+                self._in_memory |= encoded
         empty = np.zeros((0, self.width), np.float32)
         return np.stack([vectors[text] for text in texts]) if texts else empty
+
+    def _computed(self, texts: Sequence[str]) -> dict[str, Embedding]:
+        rows = self.model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+        return dict(zip(texts, rows.astype(np.float32), strict=True))
+
+    def _cached(self, texts: Sequence[str]) -> dict[str, Embedding]:
+        """The vectors of many texts: those on disk, and the others, which are then written there.
+
+        Texts are ordered by length, as sentence-transformers does, so that batches have little
+        padding. The last bits of a vector depend on the other texts of its batch.
+        """
+        cache = EmbeddingCache(self._version, self.width)
+        vectors = cache.read(texts)
+        missing = sorted((text for text in texts if text not in vectors), key=len, reverse=True)
+        sizes = np.cumsum([len(text) for text in missing])
+        pending: dict[str, Embedding] = {}
+        begin = last = time.monotonic()
+        for start in range(0, len(missing), _AT_ONCE):
+            pending |= self._computed(missing[start : start + _AT_ONCE])
+            now, done = time.monotonic(), min(start + _AT_ONCE, len(missing))
+            if now - last >= _BETWEEN_LINES or done == len(missing):
+                cache.write(pending)
+                vectors |= pending
+                left = timedelta(seconds=round((now - begin) * (sizes[-1] / sizes[done - 1] - 1)))
+                counts = f"{done:,} of {len(missing):,} texts"
+                _log.info("text encoder %s: %s, %s left", self.name, counts, left)
+                pending, last = {}, now
+        return vectors
 
     def save(self, folder: Path) -> None:
         described = {"name": self.name, "fingerprint": self.fingerprint}

@@ -15,6 +15,9 @@ from twofold.records import InputError
 if TYPE_CHECKING:
     from twofold.encoders.sentence import SentenceEncoder
 
+_AND_TFIDF = "tfidf+"
+"""Before the name of a sentence encoder: both encoders."""
+
 
 class WordsAndSentence:
     """Both encoders' vectors concatenated, so that a cosine is the mean of the two cosines."""
@@ -54,10 +57,25 @@ def resolve_encoder(name: str, items: Sequence[str], queries: Sequence[str]) -> 
         return None
     if name == "tfidf":
         return _fit(items, queries)
-    if name.startswith("tfidf+"):
-        sentence = _load_sentence_encoder(name.removeprefix("tfidf+"))
+    sentence = _load_sentence_encoder(name.removeprefix(_AND_TFIDF))
+    if name.startswith(_AND_TFIDF):
         return WordsAndSentence(_fit(items, queries), sentence)
-    return _load_sentence_encoder(name)
+    return sentence
+
+
+def encode_ahead(name: str, texts: Sequence[str]) -> None:
+    """Cache the sentence embeddings of texts on disk, before several processes need them.
+
+    So each text is encoded once, and its embedding has the same bits in all processes.
+
+    Args:
+        name: the name of an encoder, as in `resolve_encoder`; without a sentence encoder in it,
+            nothing happens.
+        texts: all texts of a dataset.
+    """
+    sentence = name.removeprefix(_AND_TFIDF)
+    if sentence not in ("none", "auto", "tfidf"):
+        _load_sentence_encoder(sentence).encode(texts)
 
 
 def sentence_encoder_of(encoder: TextEncoder | None) -> "SentenceEncoder | None":

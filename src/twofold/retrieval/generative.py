@@ -17,6 +17,7 @@ import torch
 
 from twofold import artifact
 from twofold.data.words import has_word, is_blank
+from twofold.encoders.text_encoder import sentence_encoder_of
 from twofold.model.backbone import resolve_device
 from twofold.model.checkpoint import GenerativeModel, load_model_folder
 from twofold.model.encoded import Batch, EncodedExample, batches_by_length
@@ -292,6 +293,9 @@ class GenerativeRetriever:
         Raises:
             InputError: a history names an unknown item.
         """
+        if sentence := sentence_encoder_of(self.model.vocabulary.encoder):
+            # All queries at once: cached, and with the time left in the log.
+            sentence.encode([request.query or "" for request in requests])
         shard: list[Request] = []
         encoded = [self._encode(request) for request in requests]
         for _, rows in self._batches(requests, encoded, k):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from twofold import artifact
+from twofold.encoders.text_encoder import encode_ahead
 from twofold.extras import require_extra
 from twofold.model.backbone import resolve_device, resolve_precision
 from twofold.records import Task
@@ -197,6 +198,9 @@ def _run(
     """Run a study that has begun: forecast, looks, conclusion."""
     folder, plan = context.folder, context.plan
     _log_forecast(context.dataset)
+    texts = [*context.dataset.catalog.texts, *context.dataset.queries["text"]]
+    for condition in context.conditions.values():
+        encode_ahead(condition.training.text_encoder, texts)
     with workers as pool:
         look_result, looks = _run_looks(context, questions, pool)
     context = replace(context, plan=replace(plan, seeds=looks.seeds))
