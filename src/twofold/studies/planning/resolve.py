@@ -1,6 +1,7 @@
 """Fills in the defaults of a study's config."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from twofold.evaluation.significance import MIN_SEEDS
 from twofold.studies.planning.config import ResolvedStudyConfig, StudyConfig
@@ -23,22 +24,14 @@ def resolve(
     """
     seeds = MIN_SEEDS if config.max_seeds else config.seeds
     end = (previous.looks_end or previous.max_seeds) if previous else None
-    return ResolvedStudyConfig(
-        seeds=max(seeds, previous.seeds) if config.max_seeds and previous else seeds,
-        max_seeds=config.max_seeds,
-        looks_end=looks_end(seeds, config.max_seeds, looks, end),
-        folds=config.folds or (previous.folds if previous else "auto"),
-        budget=config.budget,
-        sesoi_share=config.sesoi_share,
-        question=config.question,
-        text=config.text,
-        margin=config.sesoi_share if config.margin is None else config.margin,
-        measure=config.measure,
-        interventions=config.interventions,
-        semantic_ids=config.semantic_ids,
-        baselines=config.baselines,
+    chosen = {
+        "seeds": max(seeds, previous.seeds) if config.max_seeds and previous else seeds,
+        "looks_end": looks_end(seeds, config.max_seeds, looks, end),
+        "folds": config.folds or (previous.folds if previous else "auto"),
+        "margin": config.sesoi_share if config.margin is None else config.margin,
         # With more seeds, a resumed study keeps its number of recipes.
-        tune=previous.tune
+        "tune": previous.tune
         if config.tune is None and previous
         else recipes_to_try(config.tune, config.budget, seeds),
-    )
+    }
+    return ResolvedStudyConfig(**(asdict(config) | chosen))
