@@ -34,7 +34,7 @@ from twofold.identifiers.assign import (
     schemes,
     semantic_identifiers,
 )
-from twofold.identifiers.embeddings import item_embeddings
+from twofold.identifiers.embeddings import id_embeddings
 from twofold.identifiers.identifiers import (
     ItemIdentifiers,
     SemanticScheme,
@@ -101,7 +101,7 @@ def run(dataset: PreparedDataset, arguments: argparse.Namespace) -> None:
     def vectors_of(strategy: Strategy) -> Vectors:
         kept = arguments.out / f"{strategy}.npy"
         if not kept.is_file():
-            learned = item_embeddings(dataset, strategy, sentence=arguments.sentence, folder=place)
+            learned = id_embeddings(dataset, strategy, sentence=arguments.sentence, folder=place)
             np.save(kept, learned)
         vectors: Vectors = np.load(kept)
         return vectors

@@ -17,7 +17,7 @@ from tests.planted import (
 )
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.tuning import TuningConfig
-from twofold.identifiers.embeddings import STRATEGIES, item_embeddings
+from twofold.identifiers.embeddings import STRATEGIES, id_embeddings
 from twofold.identifiers.identifiers import Strategy
 from twofold.records import InputError, Ints
 from twofold.tasks.prepared import PreparedDataset, TablesInMemory
@@ -41,14 +41,14 @@ def planted() -> PreparedDataset:
 def test_a_strategy_finds_the_groups_of_its_own_side(
     planted: PreparedDataset, strategy: Strategy, groups: Ints
 ) -> None:
-    assert purity(item_embeddings(planted, strategy, width=16), groups) > 0.9
+    assert purity(id_embeddings(planted, strategy, width=16), groups) > 0.9
 
 
 @pytest.mark.parametrize("strategy", ["multi-task", "fused-concatenated", "fused-summed"])
 def test_both_sides_show_in_what_is_made_of_both(
     planted: PreparedDataset, strategy: Strategy
 ) -> None:
-    vectors = item_embeddings(planted, strategy, width=16)
+    vectors = id_embeddings(planted, strategy, width=16)
     scores = vectors @ vectors.T
     history = HISTORY_GROUPS[:, None] == HISTORY_GROUPS
     query = QUERY_GROUPS[:, None] == QUERY_GROUPS
@@ -69,7 +69,7 @@ def test_held_out_rows_change_nothing(
 ) -> None:
     name = sentence_encoder.name if with_sentence else None
     vectors, changed = (
-        item_embeddings(dataset, strategy, 8, name, tmp_path / side, TUNING)
+        id_embeddings(dataset, strategy, 8, name, tmp_path / side, TUNING)
         for side, dataset in (("as-is", planted), ("changed", with_other_held_out(planted)))
     )
     assert len(vectors) == ITEMS
@@ -88,32 +88,32 @@ def test_an_item_without_a_training_query_keeps_its_text() -> None:
         dataset.protocol,
         dataset.source,
     )
-    assert item_embeddings(without, "search", 16)[0].any()
+    assert id_embeddings(without, "search", 16)[0].any()
 
 
 def test_tuned_encoders_are_made_once(
     catalog: PreparedDataset, sentence_encoder: SentenceEncoder, tmp_path: Path
 ) -> None:
-    first = item_embeddings(catalog, "search", 8, sentence_encoder.name, tmp_path, TUNING)
+    first = id_embeddings(catalog, "search", 8, sentence_encoder.name, tmp_path, TUNING)
     made = (tmp_path / "search" / "manifest.json").stat().st_mtime_ns
-    again = item_embeddings(catalog, "search", 8, sentence_encoder.name, tmp_path, TUNING)
+    again = id_embeddings(catalog, "search", 8, sentence_encoder.name, tmp_path, TUNING)
     assert np.array_equal(first, again)
     assert (tmp_path / "search" / "manifest.json").stat().st_mtime_ns == made
     other = with_other_held_out(catalog)
     with pytest.raises(InputError, match="tuned on other data"):
-        item_embeddings(other, "search", 8, sentence_encoder.name, tmp_path, TUNING)
+        id_embeddings(other, "search", 8, sentence_encoder.name, tmp_path, TUNING)
 
 
 def test_a_missing_task_is_named_with_the_strategies_that_work() -> None:
     events = planted_dataset(NO_TITLES, queries=False)
     for strategy in STRATEGIES:
         if strategy == "recommendation":
-            assert item_embeddings(events, strategy).any()
+            assert id_embeddings(events, strategy).any()
             continue
         with pytest.raises(InputError, match=f"'{strategy}' need .*; use recommendation$"):
-            item_embeddings(events, strategy)
+            id_embeddings(events, strategy)
     queries = planted_dataset(interactions=False)
     with pytest.raises(InputError, match=r"two or more training events.*; use text or search$"):
-        item_embeddings(queries, "multi-task")
+        id_embeddings(queries, "multi-task")
     with pytest.raises(InputError, match="no such strategy; choose one of text, search"):
-        item_embeddings(queries, "content")  # type: ignore[arg-type]
+        id_embeddings(queries, "content")  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import numpy as np
 
 from twofold.encoders.vectors import Vectors
 from twofold.extras import require_extra
-from twofold.identifiers.embeddings import item_embeddings, possible_strategies
+from twofold.identifiers.embeddings import id_embeddings, possible_strategies
 from twofold.identifiers.identifiers import (
     Identifiers,
     IdSpaces,
@@ -34,7 +34,7 @@ def semantic_identifiers(
     Args:
         dataset: its training split and its items' texts are learned from.
         scheme: how the identifiers are made.
-        vectors_of: the item vectors of a strategy; `item_embeddings` by default.
+        vectors_of: the item vectors of a strategy; `id_embeddings` by default.
 
     Raises:
         InputError: the dataset lacks data that the scheme needs, or the extra `semantic` is
@@ -42,7 +42,7 @@ def semantic_identifiers(
     """
     require_extra("semantic", "a model with semantic IDs")
     maker = _IdentifierMaker(
-        scheme, vectors_of or partial(item_embeddings, dataset), len(dataset.catalog)
+        scheme, vectors_of or partial(id_embeddings, dataset), len(dataset.catalog)
     )
     embeddings: str = scheme.embeddings
     if scheme.space == "separate":

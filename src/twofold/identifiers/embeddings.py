@@ -46,7 +46,7 @@ _MISSING: dict[Task, str] = {
 }
 
 
-def item_embeddings(
+def id_embeddings(
     dataset: PreparedDataset,
     strategy: Strategy,
     width: int = 64,
@@ -119,7 +119,7 @@ def _require(dataset: PreparedDataset, strategy: Strategy) -> None:
 
 @dataclass(frozen=True)
 class _Maker:
-    """A method for each strategy; see `item_embeddings`."""
+    """A method for each strategy; see `id_embeddings`."""
 
     dataset: PreparedDataset
     width: int

@@ -92,10 +92,10 @@ def assign_identifiers(
         return atomic_identifiers(items)
     # Imported here and below: most trainings have atomic identifiers and fresh weights.
     from twofold.identifiers.assign import semantic_identifiers
-    from twofold.identifiers.embeddings import item_embeddings
+    from twofold.identifiers.embeddings import id_embeddings
 
     sentence = sentence_part(config)
-    vectors_of = partial(item_embeddings, dataset, sentence=sentence, folder=folder)
+    vectors_of = partial(id_embeddings, dataset, sentence=sentence, folder=folder)
     identifiers = semantic_identifiers(dataset, scheme_of(config), vectors_of)
     for name, report in identifiers.description.items():
         if isinstance(report, dict) and report.get("added_level"):
