@@ -21,7 +21,7 @@ from tests.model.checkpoints import small_checkpoint
 from tests.model.random_model import BACKBONES, grid, random_vocabulary
 from twofold.identifiers.identifiers import shared
 from twofold.model.fresh import fresh_backbone
-from twofold.model.pretrained import pretrained_backbone, require_steps
+from twofold.model.pretrained import pretrained_backbone, require_decoding_steps
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.training.config import TrainingConfig
@@ -84,10 +84,10 @@ def test_the_vocabulary_extends_that_of_the_checkpoint(family: str, tmp_path: Pa
     backbone, vocabulary = pretrained_backbone(str(folder), shared(grid(3, 3)), 5, 4, seed=0)
     assert backbone.model.config.vocab_size == vocabulary.size == vocabulary.code_start + 6
     assert len(backbone.output_embeddings()) == 6
-    require_steps(family, backbone, vocabulary)
+    require_decoding_steps(family, backbone, vocabulary)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_fresh_backbones_decode_side_by_side(name: str) -> None:
     vocabulary = random_vocabulary(shared(grid(3, 3, 3)))
-    require_steps(name, fresh_backbone(name, vocabulary, 0.1, seed=0), vocabulary)
+    require_decoding_steps(name, fresh_backbone(name, vocabulary, 0.1, seed=0), vocabulary)

@@ -127,7 +127,7 @@ def _one_token(backbone: Backbone, token: torch.Tensor) -> Batch:
     )
 
 
-def require_steps(name: str, backbone: Backbone, vocabulary: Vocabulary) -> None:
+def require_decoding_steps(name: str, backbone: Backbone, vocabulary: Vocabulary) -> None:
     """Raise InputError if the checkpoint cannot decode hypotheses side by side.
 
     Some model families have a sliding attention window, or compute positions from the place in the

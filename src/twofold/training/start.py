@@ -129,14 +129,14 @@ def start(
     if is_fresh(config.backbone):
         vocabulary, backbone = _fresh(spaces, config, seed, [*read, *queries], encoder)
     else:
-        from twofold.model.pretrained import pretrained_backbone, require_steps
+        from twofold.model.pretrained import pretrained_backbone, require_decoding_steps
 
         limits = config.max_history, config.max_query_tokens
         backbone, vocabulary = pretrained_backbone(
             config.backbone, spaces, *limits, seed, encoder, config.request_time
         )
         if not spaces.are_atomic:
-            require_steps(config.backbone, backbone, vocabulary)
+            require_decoding_steps(config.backbone, backbone, vocabulary)
     sources = readable_sources(dataset, arm.tasks, config, backbone)
     learned = arm.learned(sources, len(texts), seed)
     width = backbone.model.get_output_embeddings().weight.shape[1]

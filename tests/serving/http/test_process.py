@@ -8,9 +8,9 @@ import pytest
 _FAULTS = """
 import resource, sys
 import torch
-from twofold.serving.http.process import keep_freed_memory
+from twofold.serving.http.process import use_one_heap
 if sys.argv[1] == "keep":
-    keep_freed_memory()
+    use_one_heap()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for rows in range(1000, 1060):  # as batches do, which differ in length
     read = torch.ones(rows, 1 << 11)

@@ -23,7 +23,7 @@ def loading_models() -> Iterator[None]:
     The garbage collector is off while models are loaded, which saves a fifth of the start-up time.
     Afterwards it never visits the loaded objects.
     """
-    keep_freed_memory()
+    use_one_heap()
     gc.disable()
     try:
         yield
@@ -34,8 +34,8 @@ def loading_models() -> Iterator[None]:
         gc.enable()
 
 
-def keep_freed_memory() -> None:
-    """Keep freed memory in the process, in one heap; call it before other threads start.
+def use_one_heap() -> None:
+    """Keep freed memory in one heap of the process; call it before other threads start.
 
     glibc returns large blocks to the system, which clears them when they are allocated again: with
     histories of 60 to 260 items an answer takes 30 % more CPU time. Without glibc this function
