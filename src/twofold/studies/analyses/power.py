@@ -13,8 +13,8 @@ from twofold.records import Task
 from twofold.studies.analyses.analysis import Analysis, Evidence
 from twofold.studies.cells import Cell, Row, Table
 from twofold.studies.scores import Scores
-from twofold.studies.statistics.power import Chance, Plan, power_table
-from twofold.studies.values import Value
+from twofold.studies.statistics.power import Plan, power_table
+from twofold.studies.values import Probability, Value
 from twofold.tasks.folds import Folds
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Chances(Value):
     seeds: pydantic.PositiveInt
     requests: pydantic.PositiveInt
     """The number of test requests of each seed."""
-    no_material_difference: Chance
+    no_material_difference: Probability
     """The probability of this verdict without a true difference."""
-    helps: Mapping[str, Chance]
+    helps: Mapping[str, Probability]
     """The probability of this verdict by the true difference, in units of the smallest effect of
     interest; *hurts* has the same probability for a loss."""
 

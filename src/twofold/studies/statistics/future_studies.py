@@ -36,7 +36,7 @@ _HELPS, _HURTS, _SAME, _UNDECIDED = 0, 1, 2, -1
 
 
 @dataclass(frozen=True, slots=True)
-class Chances:
+class VerdictChances:
     """The probability of each verdict of a study, and the mean number of seeds that it trains."""
 
     helps: float
@@ -167,7 +167,7 @@ class FutureStudies:
 
     def chances(
         self, looks: Sequence[int], times: float = 1.0, levels: Sequence[Levels] | None = None
-    ) -> Chances:
+    ) -> VerdictChances:
         """The probability of each verdict, and the mean number of seeds that are trained.
 
         Args:
@@ -185,7 +185,7 @@ class FutureStudies:
             decided = self._verdicts(seed_means[..., :look], times, at)
             new = (verdicts == _UNDECIDED) & (decided != _UNDECIDED)
             verdicts[new], trained[new] = decided[new], look
-        return Chances(
+        return VerdictChances(
             helps=float((verdicts == _HELPS).mean()),
             hurts=float((verdicts == _HURTS).mean()),
             no_material_difference=float((verdicts == _SAME).mean()),

@@ -7,14 +7,13 @@ variance from its posterior, so a probability of 80 % includes its uncertainty.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Annotated
 
 import pydantic
 
 from twofold.evaluation.sequential import LOOKS
 from twofold.evaluation.significance import Moments
 from twofold.studies.statistics.future_studies import USUAL_SEED_DEVIATION, FutureStudies, Pilot
-from twofold.studies.values import Value
+from twofold.studies.values import Probability, Value
 
 AIM = 0.8
 """The probability of a verdict for which a study is planned."""
@@ -44,9 +43,6 @@ class Needed(Value):
     this is a field of the verdict."""
 
 
-Chance = Annotated[float, pydantic.Field(ge=0, le=1)]
-
-
 class Plan(Value):
     """The probability of each verdict of a study, by its seeds and test requests."""
 
@@ -58,10 +54,10 @@ class Plan(Value):
     """The number of test requests."""
     effect: float
     """The true difference, in units of the smallest effect of interest."""
-    helps: Chance
-    hurts: Chance
-    no_material_difference: Chance
-    not_enough_data: Chance
+    helps: Probability
+    hurts: Probability
+    no_material_difference: Probability
+    not_enough_data: Probability
 
 
 def needed(moments: Moments, requests: int, sesoi_share: float) -> Needed:
