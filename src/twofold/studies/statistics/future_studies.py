@@ -146,43 +146,33 @@ class FutureStudies:
         pilot: the means and variances of the first study.
         sesoi_share: the smallest effect of interest, as a share of the plain arm's mean.
         differences: the true joint - plain and joint - control.
-        draws: the number of simulated studies.
     """
 
-    def __init__(
-        self,
-        pilot: Pilot,
-        sesoi_share: float,
-        differences: tuple[float, float],
-        draws: int = _DRAWS,
-    ) -> None:
-        self._pilot, self._share, self._draws = pilot, sesoi_share, draws
+    def __init__(self, pilot: Pilot, sesoi_share: float, differences: tuple[float, float]) -> None:
+        self._pilot, self._share = pilot, sesoi_share
         # The same random numbers in every simulation, so that only the plan differs.
         self._rng = np.random.default_rng(0)
         self._root = _root(pilot.requests)
-        self._seed_variance = self._rng.choice(pilot.seed_variances, draws)
+        self._seed_variance = self._rng.choice(pilot.seed_variances, _DRAWS)
         plain = float(pilot.means[1])
         joint = plain + differences[0]
         self._means = np.array([joint, plain, joint - differences[1]])
 
-    def chances(
-        self, looks: Sequence[int], times: float = 1.0, levels: Sequence[Levels] | None = None
-    ) -> VerdictChances:
+    def chances(self, looks: Sequence[int], times: float) -> VerdictChances:
         """The probability of each verdict, and the mean number of seeds that are trained.
 
         Args:
             looks: the number of seeds at each look; a study ends with a verdict or the last look.
             times: the number of test requests, as a multiple of the pilot's.
-            levels: the significance levels of the looks.
         """
         self._rng = np.random.default_rng(1)
-        levels = levels or [Levels.of(looks if len(looks) > 1 else None, look) for look in looks]
         requests = self._normal(3) @ self._root.T / math.sqrt(times)
         seed_means = (self._means + requests)[..., None] + self._noise(looks[-1], times)
-        verdicts = np.full(self._draws, _UNDECIDED)
-        trained = np.full(self._draws, looks[-1])
-        for look, at in zip(looks, levels, strict=True):
-            decided = self._verdicts(seed_means[..., :look], times, at)
+        verdicts = np.full(_DRAWS, _UNDECIDED)
+        trained = np.full(_DRAWS, looks[-1])
+        for look in looks:
+            levels = Levels.of(looks if len(looks) > 1 else None, look)
+            decided = self._verdicts(seed_means[..., :look], times, levels)
             new = (verdicts == _UNDECIDED) & (decided != _UNDECIDED)
             verdicts[new], trained[new] = decided[new], look
         return VerdictChances(
@@ -196,7 +186,7 @@ class FutureStudies:
     def _verdicts(self, seed_means: Floats, times: float, levels: Levels) -> Floats:
         """The verdict of each simulated study: `_HELPS`, `_HURTS`, `_SAME` or `_UNDECIDED`."""
         share = self._share
-        factor = self._rng.chisquare(self._pilot.request_degrees, self._draws)
+        factor = self._rng.chisquare(self._pilot.request_degrees, _DRAWS)
         factor /= self._pilot.request_degrees
         up, down = 1 + share, 1 - share
         contrasts = {
@@ -217,7 +207,7 @@ class FutureStudies:
         same = np.maximum.reduce(outside)
         # The other task is assumed to reject nothing: its hypotheses keep their part of the error.
         alpha = levels.two_sided * PRIMARY_WEIGHT / 2
-        verdicts = np.full(self._draws, _UNDECIDED)
+        verdicts = np.full(_DRAWS, _UNDECIDED)
         verdicts[2 * above <= alpha], verdicts[2 * below <= alpha] = _HELPS, _HURTS
         verdicts[same <= levels.one_sided] = _SAME
         return verdicts
@@ -259,7 +249,7 @@ class FutureStudies:
         return np.asarray(np.sqrt(self._seed_variance)[:, None, None] * noise + together)
 
     def _normal(self, *shape: int) -> Floats:
-        return self._rng.standard_normal((self._draws, *shape))
+        return self._rng.standard_normal((_DRAWS, *shape))
 
 
 def _root(covariance: Floats) -> Floats:

@@ -120,19 +120,19 @@ class Pairs:
         return chosen
 
 
-def training_pairs(dataset: PreparedDataset, seed: int = 0) -> Pairs:
+def training_pairs(dataset: PreparedDataset) -> Pairs:
     """The pairs in the training data of each task."""
     n = len(dataset.catalog)
     histories = list(dataset.training_histories.values())
     by_query = dataset.task("search").items_by_query
-    together, of_users = _joined(histories, n, seed)
-    relevant, of_queries = _joined(list(by_query.values()), n, seed)
+    together, of_users = _joined(histories, n)
+    relevant, of_queries = _joined(list(by_query.values()), n)
     return Pairs(together, relevant, Sampled(histories=of_users, queries=of_queries))
 
 
-def _joined(groups: list[Ints], n: int, seed: int) -> tuple[sp.csr_array, float]:
+def _joined(groups: list[Ints], n: int) -> tuple[sp.csr_array, float]:
     """The pairs of items that share a group, and the share of groups that was counted."""
-    order = np.random.default_rng(seed).permutation(len(groups))
+    order = np.random.default_rng(0).permutation(len(groups))
     work = np.cumsum([len(groups[row]) ** 2 for row in order]) if groups else np.zeros(0)
     limit = _WORK_SMALL if n <= _SMALL else _WORK_LARGE
     taken = [groups[row] for row in order[: max(1, int(np.searchsorted(work, limit)))]]
