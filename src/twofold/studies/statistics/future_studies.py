@@ -6,7 +6,6 @@ seed variance, so every simulated study draws it from its posterior.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from scipy import special
 
 from twofold.evaluation.significance import Moments, pooled_seed_variance
 from twofold.records import Floats
-from twofold.studies.statistics.rule import PRIMARY_WEIGHT, Levels
+from twofold.studies.statistics.rule import ALPHA, PRIMARY_WEIGHT
 
 USUAL_SEED_DEVIATION = 0.05
 """The prior standard deviation of an arm's mean over the seeds, as a share of the mean: most
@@ -37,13 +36,12 @@ _HELPS, _HURTS, _SAME, _UNDECIDED = 0, 1, 2, -1
 
 @dataclass(frozen=True, slots=True)
 class VerdictChances:
-    """The probability of each verdict of a study, and the mean number of seeds that it trains."""
+    """The probability of each verdict of a study with one look."""
 
     helps: float
     hurts: float
     no_material_difference: float
     not_enough_data: float
-    seeds_trained: float
 
 
 @dataclass(frozen=True)
@@ -158,32 +156,25 @@ class FutureStudies:
         joint = plain + differences[0]
         self._means = np.array([joint, plain, joint - differences[1]])
 
-    def chances(self, looks: Sequence[int], times: float) -> VerdictChances:
-        """The probability of each verdict, and the mean number of seeds that are trained.
+    def chances(self, seeds: int, times: float) -> VerdictChances:
+        """The probability of each verdict.
 
         Args:
-            looks: the number of seeds at each look; a study ends with a verdict or the last look.
+            seeds: the number of seeds.
             times: the number of test requests, as a multiple of the pilot's.
         """
         self._rng = np.random.default_rng(1)
         requests = self._normal(3) @ self._root.T / math.sqrt(times)
-        seed_means = (self._means + requests)[..., None] + self._noise(looks[-1], times)
-        verdicts = np.full(_DRAWS, _UNDECIDED)
-        trained = np.full(_DRAWS, looks[-1])
-        for look in looks:
-            levels = Levels.of(looks if len(looks) > 1 else None, look)
-            decided = self._verdicts(seed_means[..., :look], times, levels)
-            new = (verdicts == _UNDECIDED) & (decided != _UNDECIDED)
-            verdicts[new], trained[new] = decided[new], look
+        seed_means = (self._means + requests)[..., None] + self._noise(seeds, times)
+        verdicts = self._verdicts(seed_means, times)
         return VerdictChances(
             helps=float((verdicts == _HELPS).mean()),
             hurts=float((verdicts == _HURTS).mean()),
             no_material_difference=float((verdicts == _SAME).mean()),
             not_enough_data=float((verdicts == _UNDECIDED).mean()),
-            seeds_trained=float(trained.mean()),
         )
 
-    def _verdicts(self, seed_means: Floats, times: float, levels: Levels) -> Floats:
+    def _verdicts(self, seed_means: Floats, times: float) -> Floats:
         """The verdict of each simulated study: `_HELPS`, `_HURTS`, `_SAME` or `_UNDECIDED`."""
         share = self._share
         factor = self._rng.chisquare(self._pilot.request_degrees, _DRAWS)
@@ -206,10 +197,10 @@ class FutureStudies:
         outside += [tails[f"{arm}, lower bound"][0] for arm in ("plain", "control")]
         same = np.maximum.reduce(outside)
         # The other task is assumed to reject nothing: its hypotheses keep their part of the error.
-        alpha = levels.two_sided * PRIMARY_WEIGHT / 2
+        alpha = ALPHA * PRIMARY_WEIGHT / 2
         verdicts = np.full(_DRAWS, _UNDECIDED)
         verdicts[2 * above <= alpha], verdicts[2 * below <= alpha] = _HELPS, _HURTS
-        verdicts[same <= levels.one_sided] = _SAME
+        verdicts[same <= ALPHA] = _SAME
         return verdicts
 
     def _tails(

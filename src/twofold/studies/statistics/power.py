@@ -47,9 +47,7 @@ class Plan(Value):
     """The probability of each verdict of a study, by its seeds and test requests."""
 
     seeds: int
-    """The largest number of seeds."""
-    seeds_trained: float
-    """The mean number of seeds, if the study ends as soon as it decides."""
+    """The number of seeds."""
     requests: int
     """The number of test requests."""
     effect: float
@@ -79,7 +77,7 @@ def needed(moments: Moments, requests: int, sesoi_share: float) -> Needed:
     ]
 
     def decides(seeds: int, times: float) -> bool:
-        return all(1 - future.chances((seeds,), times).not_enough_data >= AIM for future in futures)
+        return all(1 - future.chances(seeds, times).not_enough_data >= AIM for future in futures)
 
     def enough_requests(seeds: int, low: int = 1) -> int | None:
         steps = _smallest(lambda step: decides(seeds, 2 ** (step / 4)), low, 4 * _DOUBLINGS)
@@ -155,7 +153,7 @@ def power_table(
         futures = FutureStudies(pilot, sesoi_share, (difference, difference))
         for seeds in looks:
             for multiple in times:
-                chances = futures.chances((seeds,), multiple)
+                chances = futures.chances(seeds, multiple)
                 size = round(requests * multiple)
                 rows.append(Plan(seeds=seeds, requests=size, effect=effect, **asdict(chances)))
     return rows
