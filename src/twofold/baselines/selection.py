@@ -244,7 +244,6 @@ def tuned_encoder(
     dataset: PreparedDataset,
     config: TrainingConfig,
     folder: Path,
-    seed: int = 0,
     tuning: TuningConfig | None = None,
     device: str = "auto",
 ) -> SentenceEncoder:
@@ -260,7 +259,7 @@ def tuned_encoder(
 
     start = SentenceEncoder.load(name)
     device_type = resolve_device(device).type
-    return tune_encoder(dataset, start, folder, judge, tuning, seed, device=device_type)
+    return tune_encoder(dataset, start, folder, judge, tuning, device=device_type)
 
 
 def _sasrec(

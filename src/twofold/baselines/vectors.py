@@ -12,6 +12,8 @@ from twofold.tasks.prepared import PreparedDataset
 
 _REQUESTS = 256
 """The number of requests that are scored at once."""
+_LAST = 20
+"""The number of items of a history that `FrozenEncoder` reads."""
 
 
 class _Nearest:
@@ -88,16 +90,12 @@ class HistoryMean(_Nearest):
 
 class FrozenEncoder(_Nearest):
     """One encoder for both tasks, trained on neither: the mean embedding of a request's query and
-    of its history, compared with the items by cosine.
-
-    Args:
-        last: the number of items of the history that are used.
+    of the last items of its history, compared with the items by cosine.
     """
 
-    def __init__(self, dataset: PreparedDataset, encoder: TextEncoder, last: int = 20) -> None:
+    def __init__(self, dataset: PreparedDataset, encoder: TextEncoder) -> None:
         super().__init__("frozen encoder", dataset, encoder)
         self._encoder = encoder
-        self._last = last
 
     def retrieve(self, requests: Sequence[Request], k: int) -> Run:
         """See `twofold.records.Retriever`; a request with neither a query nor a history gets no
@@ -108,7 +106,7 @@ class FrozenEncoder(_Nearest):
         queries = [n for n, r in enumerate(usable) if not is_blank(r.query or "")]
         vectors[queries] = self._encoder.encode([usable[n].query or "" for n in queries])
         for place, request in enumerate(usable):
-            history = self._ranker.positions(request.history)[-self._last :]
+            history = self._ranker.positions(request.history)[-_LAST:]
             if len(history):
                 vectors[place] += self._items[history].mean(axis=0)
         rankings = self._rankings(usable, vectors, k)

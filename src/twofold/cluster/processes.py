@@ -44,9 +44,9 @@ def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
     return all(name in environment for name in _NAMED)
 
 
-def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
+def is_restarted() -> bool:
     """Whether torchrun restarted this process after another process of the group had ended."""
-    return environment.get(_RESTARTS, "0") != "0"
+    return os.environ.get(_RESTARTS, "0") != "0"
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from twofold.serving.http.limits import Limits
 from twofold.serving.http.metrics import Measured, Metrics
 from twofold.serving.http.problems import add_problem_handlers
 from twofold.serving.settings import ServingSettings
-from twofold.serving.web.page import WEB, page_files, page_routes
+from twofold.serving.web.page import page_files, page_routes
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,6 @@ def create_app(
     folders: Mapping[str, Path] | None = None,
     load: Load | None = None,
     keys: Sequence[Key] = (),
-    web: Path = WEB,
 ) -> FastAPI:
     """An application with an API and a page, for one or several models.
 
@@ -54,7 +53,6 @@ def create_app(
         folders: model folders by name, which a reload without a folder loads again.
         load: loads a model folder under a name; without it no model can be reloaded.
         keys: API keys; without keys, only clients on this machine are answered.
-        web: the folder of the page.
     """
     settings = settings or ServingSettings()
     metrics, readiness = Metrics(), Readiness()
@@ -89,11 +87,11 @@ def create_app(
         admin_routes(batcher, reloader),
     ):
         app.include_router(routes, dependencies=in_docs)
-    app.include_router(page_routes(web))
+    app.include_router(page_routes())
     add_problem_handlers(app)
     # The last one added handles a request first, so the body of a client without a key is not read.
     app.add_middleware(Limits, batcher=batcher, settings=settings)
-    app.add_middleware(Access, keys=keys, open_paths=(*_OPEN_PATHS, *page_files(web)))
+    app.add_middleware(Access, keys=keys, open_paths=(*_OPEN_PATHS, *page_files()))
     app.add_middleware(Measured, metrics=metrics)
     return app
 

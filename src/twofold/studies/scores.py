@@ -113,17 +113,15 @@ class Scores:
         by_seed = [_column(frame, task, name) for frame in self._frames[arm]]
         return side_by_side(by_seed) if len(self._requests[task]) > 1 else np.stack(by_seed)
 
-    def of_first_fold(self, arm: str, task: Task, measure: str | None = None) -> Floats:
+    def of_first_fold(self, arm: str, task: Task) -> Floats:
         """`matrix` on the requests of the dataset's split, (S, R); with folds, that of the first
         seed, (1, R)."""
-        scores, by_fold = self.matrix(arm, task, measure), self._requests[task]
+        scores, by_fold = self.matrix(arm, task), self._requests[task]
         return scores if len(by_fold) == 1 else scores[:1, : len(by_fold[0].request_ids)]
 
-    def difference(
-        self, first: str, second: str, task: Task, measure: str | None = None
-    ) -> Difference:
+    def difference(self, first: str, second: str, task: Task) -> Difference:
         """The mean of one arm minus the mean of another, paired by request."""
-        return Difference.of(self.estimate(first, second, task, measure))
+        return Difference.of(self.estimate(first, second, task))
 
     def estimate(self, first: str, second: str, task: Task, measure: str | None = None) -> Estimate:
         """`difference` with its variance."""

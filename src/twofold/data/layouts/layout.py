@@ -79,9 +79,7 @@ def _is_drawn(text: str) -> bool:
     return int.from_bytes(digest[:8], "big") % 10 == 0
 
 
-def noted(
-    rows: pl.Series, path: Path, problem: str, unit: str = "row", effect: str = "left out"
-) -> list[Note]:
+def noted(rows: pl.Series, path: Path, problem: str, unit: str) -> list[Note]:
     """A note on the rows that are true, if any; it needs no action."""
     count = int(rows.sum())
-    return [Note(count, str(path), problem, "nothing to do", unit, effect)] if count else []
+    return [Note(count, str(path), problem, "nothing to do", unit)] if count else []

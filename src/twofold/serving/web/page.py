@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-WEB = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 _SHOWN = (".css", ".html", ".js", ".svg")
 _HEADERS = {
     # A browser revalidates each time, and gets 304 if nothing changed.
@@ -18,17 +18,17 @@ _HEADERS = {
 }
 
 
-def page_routes(folder: Path = WEB) -> APIRouter:
+def page_routes() -> APIRouter:
     """`/` is `index.html`; the other files are next to it by their names."""
     routes = APIRouter(include_in_schema=False)
-    for path, file in page_files(folder).items():
+    for path, file in page_files().items():
         routes.add_api_route(path, _served(file), methods=["GET", "HEAD"])
     return routes
 
 
-def page_files(folder: Path) -> dict[str, Path]:
+def page_files() -> dict[str, Path]:
     """The files of the page, by their paths on the server."""
-    files = sorted(file for file in folder.glob("*.*") if file.suffix in _SHOWN)
+    files = sorted(file for file in _FOLDER.glob("*.*") if file.suffix in _SHOWN)
     return {"/" if file.name == "index.html" else f"/{file.name}": file for file in files}
 
 
