@@ -17,7 +17,7 @@ from publish import add_publish_option, describe_run, publish_run, table_of
 
 from twofold.records import Task, other_task
 from twofold.studies.arms import control_name
-from twofold.studies.pages.words import condition
+from twofold.studies.pages.sentences import condition
 from twofold.studies.result import Answer, StudyResult, load_result
 from twofold.studies.values import Difference
 from twofold.studies.verdict import TaskVerdict

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from twofold.baselines.bm25 import BM25, FIELDS
+from twofold.baselines.dense import BiEncoder, FrozenEncoder, HistoryMean
 from twofold.baselines.documents import Documents
 from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.personal_frequency import PersonalFrequency
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
-from twofold.baselines.vectors import BiEncoder, FrozenEncoder, HistoryMean
 from twofold.encoders.text_encoder import resolve_encoder
 from twofold.encoders.vectors import TextEncoder
 from twofold.records import Retriever

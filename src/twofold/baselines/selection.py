@@ -9,12 +9,12 @@ from typing import Any
 
 from twofold import artifact
 from twofold.baselines.bm25 import BM25, FIELDS, Field
+from twofold.baselines.dense import BiEncoder, FrozenEncoder, HistoryMean
 from twofold.baselines.documents import Documents
 from twofold.baselines.item_knn import ItemKNN
 from twofold.baselines.personal_frequency import PersonalFrequency
 from twofold.baselines.popularity import Popularity
 from twofold.baselines.sasrec import sasrec
-from twofold.baselines.vectors import BiEncoder, FrozenEncoder, HistoryMean
 from twofold.encoders.lexical import can_have_ngrams
 from twofold.encoders.sentence import SentenceEncoder
 from twofold.encoders.text_encoder import resolve_encoder

@@ -127,7 +127,7 @@ def study(
 
 def _print_result(folder: "StudyFolder", json: bool) -> None:
     """Print study.json, or its recommendation, its verdicts and the path of the report."""
-    from twofold.studies.pages.words import condition, verdict_sentence, what_to_do
+    from twofold.studies.pages.sentences import condition, verdict_sentence, what_to_do
     from twofold.studies.result import load_result
 
     if json:

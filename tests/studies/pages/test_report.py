@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from twofold.studies.pages.report import verdict_figure, write_report
-from twofold.studies.pages.words import verdict_sentence
+from twofold.studies.pages.sentences import verdict_sentence
 from twofold.studies.result import StudyResult
 from twofold.studies.statistics.rule import Verdict
 from twofold.studies.verdict import TaskVerdict

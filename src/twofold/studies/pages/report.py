@@ -15,7 +15,7 @@ from twofold.studies import analyses, plots
 from twofold.studies.analyses.analysis import Analysis
 from twofold.studies.arms import control_name
 from twofold.studies.cells import interval, number
-from twofold.studies.pages.words import (
+from twofold.studies.pages.sentences import (
     advice_on,
     condition,
     headline,

@@ -15,7 +15,7 @@ from twofold.records import Floats, InputError, Ints, Task
 from twofold.studies import analyses
 from twofold.studies.cells import Cell, Row, Table
 from twofold.studies.folder import StudyFolder
-from twofold.studies.pages.words import condition
+from twofold.studies.pages.sentences import condition
 from twofold.studies.result import StudyResult, load_result
 from twofold.studies.values import Measures
 from twofold.studies.verdict import TaskVerdict

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.conftest import WriteFolder
-from twofold.baselines.vectors import BiEncoder, FrozenEncoder, HistoryMean
+from twofold.baselines.dense import BiEncoder, FrozenEncoder, HistoryMean
 from twofold.records import InputError, Request
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset

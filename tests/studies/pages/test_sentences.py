@@ -3,7 +3,7 @@
 import pytest
 
 from twofold.records import Task
-from twofold.studies.pages.words import (
+from twofold.studies.pages.sentences import (
     advice_on,
     headline,
     light_tasks,
