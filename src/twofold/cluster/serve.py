@@ -19,7 +19,7 @@ from twofold.records import InputError
 from twofold.serving.http.keys import Key
 from twofold.serving.settings import ServingSettings
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def serve_on_ray(
@@ -71,7 +71,7 @@ def serve_on_ray(
             ray_actor_options=_resources(threads, device),
         )
         serve.run(deployment.bind(), name="twofold", route_prefix="/")
-        log.info("serving at http://%s:%d", host, port)
+        _log.info("serving at http://%s:%d", host, port)
         if address is None:  # the cluster ends with this process
             try:
                 threading.Event().wait()

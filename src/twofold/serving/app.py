@@ -25,7 +25,7 @@ from twofold.serving.http.problems import add_problem_handlers
 from twofold.serving.settings import ServingSettings
 from twofold.serving.web.page import page_files, page_routes
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _VIEWER = "/docs-viewer"
 _OPEN_PATHS = (
@@ -108,4 +108,4 @@ async def _warm_up(batcher: Batcher, readiness: Readiness) -> None:
         readiness.ready = True
     except Exception as error:
         readiness.reason = f"the warm-up request failed: {error}"
-        log.exception("the warm-up request failed")
+        _log.exception("the warm-up request failed")

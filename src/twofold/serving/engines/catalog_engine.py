@@ -30,7 +30,7 @@ from twofold.retrieval.generative import GenerativeRetriever, load_model
 from twofold.retrieval.scoring import Context, explain, score_items
 from twofold.serving.engines.engine import Contribution, ScoredItem, ServedModel, TopK
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class CatalogEngine:
@@ -263,7 +263,7 @@ class CatalogEngine:
                 return self._table(list(items.values())), placement
             # The log may contain items that only another model can place; this one is still served.
             for item_id in unplaceable:
-                log.warning("model '%s' leaves out item '%s': %s", self.name, item_id, why)
+                _log.warning("model '%s' leaves out item '%s': %s", self.name, item_id, why)
             items = {item_id: f for item_id, f in items.items() if item_id not in unplaceable}
         return None
 
@@ -271,7 +271,7 @@ class CatalogEngine:
         for fields in items:
             if names := unknown_fields(self._model.catalog, fields):
                 message = "model '%s' adds item '%s' without %s, which its catalog does not have"
-                log.warning(message, self.name, fields["item_id"], ", ".join(names))
+                _log.warning(message, self.name, fields["item_id"], ", ".join(names))
         return items_table(self._model.catalog, items)
 
     def _place(self, model: GenerativeModel, items: pl.DataFrame) -> Placement:

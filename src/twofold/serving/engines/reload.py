@@ -9,7 +9,7 @@ from twofold.records import InputError, Request
 from twofold.serving.engines.batching import Batcher
 from twofold.serving.engines.engine import Engine, TopK
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Load = Callable[[Path, str], Engine]
 """A function that loads the engine of a model folder, which is served under this name."""
@@ -82,7 +82,7 @@ class Reloader:
                 warm_up(engines[name])
             except BaseException as error:  # a panic in a library is not an Exception
                 if not isinstance(error, InputError):
-                    log.exception("%s cannot be loaded", folder)
+                    _log.exception("%s cannot be loaded", folder)
                 raise InputError(
                     f"{folder} cannot be served, model '{name}' stays as it is: {error}"
                 ) from error

@@ -16,7 +16,7 @@ from twofold.records import InputError
 from twofold.serving.engines.reload import Reloader, ReloadingError
 from twofold.serving.http.keys import is_loopback
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 25
 """The seconds for requests to finish after a stop signal: more than the limits of a body and an
@@ -49,12 +49,12 @@ def run(app: FastAPI, host: str, port: int) -> None:
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     name = f"[{host}]" if ":" in host else host
-    log.info("serving at http://%s:%d", name, bound.getsockname()[1])
+    _log.info("serving at http://%s:%d", name, bound.getsockname()[1])
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_serve(uvicorn.Server(config), bound, app.state.reloader))
     except KeyboardInterrupt:
-        log.info("stopped")
+        _log.info("stopped")
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -83,6 +83,6 @@ async def _serve(server: uvicorn.Server, bound: socket.socket, reloader: Reloade
 async def _reload(reloader: Reloader) -> None:
     try:
         await reloader.reload()
-        log.info("the model folders were reloaded")
+        _log.info("the model folders were reloaded")
     except (InputError, ReloadingError) as error:
-        log.error("%s", error)
+        _log.error("%s", error)
