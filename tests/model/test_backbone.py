@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from tests.model.random_model import BACKBONES, grid, random_vocabulary
 from twofold.encoders.tfidf import TfidfEncoder
 from twofold.identifiers.identifiers import atomic, shared
-from twofold.model.backbone import autocast, resolve_device, resolve_precision
+from twofold.model.backbone import Backbone, autocast, resolve_device, resolve_precision
 from twofold.model.fresh import fresh_backbone
 from twofold.model.kernels import coalesced
 from twofold.model.vocabulary import fresh_vocabulary, train_tokenizer
@@ -17,6 +17,14 @@ from twofold.records import InputError
 TEXTS = ["slow space opera", "space heist", "slow dance", "space dance"]
 NONE = np.zeros(0, np.int64)
 CPU = torch.device("cpu")
+
+
+def test_a_backbone_that_cannot_read_is_refused() -> None:
+    class Unfinished(Backbone):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Unfinished(torch.nn.Linear(1, 1), random_vocabulary(shared(grid(4, 4))))  # type: ignore[abstract]
 
 
 @pytest.mark.parametrize("name", BACKBONES)

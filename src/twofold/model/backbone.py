@@ -7,7 +7,7 @@ Shapes: B requests, L tokens, C contexts (hidden states from which a code is pre
 E width of a query's vector.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ _UNKNOWN_SHARE = 0.1
 """The share of training targets whose time is hidden."""
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A sequence model over the vocabulary.
 
     Attributes:
