@@ -198,7 +198,10 @@ def require_common_ids(run: Run, run_path: Path, qrels: Qrels, qrels_path: Path)
         _log.warning(
             "%s: no item of the run is judged: the run has '%s', %s has '%s'; write item ids in "
             "the same way in both",
-            *(run_path, ranked[0], qrels_path, next(iter(judged))),
+            run_path,
+            ranked[0],
+            qrels_path,
+            next(iter(judged)),
         )
 
 

@@ -96,13 +96,13 @@ def load_dataset(
 
 def _require_source(source: object) -> None:
     """Raise InputError if `source` has another type than `load_dataset` reads, or is empty."""
-    empty = isinstance(source, str) and not source
-    if empty or not isinstance(source, str | Path | Mapping):
-        raise InputError(
-            f"source: {type(source).__name__} is no source{' when it is empty' * empty}; "
-            f"give a folder, a name that twofold sources lists, or tables, such as "
-            f'{{"interactions": frame}}'
-        )
+    if isinstance(source, str | Path | Mapping) and source != "":
+        return
+    when = " when it is empty" if isinstance(source, str) else ""
+    raise InputError(
+        f"source: {type(source).__name__} is no source{when}; give a folder, a name that twofold "
+        f'sources lists, or tables, such as {{"interactions": frame}}'
+    )
 
 
 def save_dataset(

@@ -199,8 +199,12 @@ class _Trials:
         named = ", ".join(f"{key}={chosen}" for key, chosen in settings.items()) or "fixed recipe"
         _log.info(
             "%s, recipe %d of %d (%s): %s after %d steps",
-            *(run.arm.name, recipe + 1, len(self._recipes), named),
-            *("diverged" if value < 0 else validation_in_words(value, tasks), steps),
+            run.arm.name,
+            recipe + 1,
+            len(self._recipes),
+            named,
+            "diverged" if value < 0 else validation_in_words(value, tasks),
+            steps,
         )
         return Trial(recipe, times, settings, steps, value, tasks)
 
