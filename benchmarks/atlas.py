@@ -37,7 +37,7 @@ from twofold.evaluation.measures import Measure, score
 from twofold.records import TASKS, Floats, Ints, Task
 from twofold.retrieval.generative import GenerativeRetriever
 from twofold.studies import forecast, plots
-from twofold.studies.forecast.features import FEATURES, features
+from twofold.studies.forecast.features import DESCRIPTIONS, FEATURES, features
 from twofold.studies.forecast.forecast import OUTCOMES, Coefficients, Worth, chances_of
 from twofold.studies.statistics.task_scores import primary_measure
 from twofold.studies.verdict import SESOI_SHARE
@@ -330,10 +330,7 @@ def fit(path: Path, out: Path) -> None:
 
 
 _COLOURS = dict(zip(OUTCOMES, ("#2f9e6e", plots.INK, "#d97a2b"), strict=True))
-_AXES = {
-    "pairs_gain": "what the other task's pairs find, as a share of own",
-    "log_own_targets": "own training targets an item",
-}
+_AXES = ("pairs_gain", "log_own_targets")
 
 
 def draw(path: Path, data: Sequence[str], out: Path) -> None:
@@ -347,7 +344,7 @@ def figure(every: Atlas, marks: Mapping[str, PreparedDataset]) -> Figure:
     """The figure of `draw`."""
     drawn, axes = plots.panels(2, 2, 5.6, sharey="col")
     for place, axis in enumerate(axes):
-        name, task = list(_AXES)[place // 2], TASKS[place % 2]
+        name, task = _AXES[place // 2], TASKS[place % 2]
         column, rows = FEATURES.index(name), slice(place % 2, None, 2)
         values, changes = every.values[rows, column], 100 * (np.exp(every.changes[rows]) - 1)
         if name.startswith("log"):
@@ -364,7 +361,7 @@ def figure(every: Atlas, marks: Mapping[str, PreparedDataset]) -> Figure:
             high = axis.get_ylim()[1]
             axis.text(value, high, Path(label).name, rotation=90, va="top", ha="right", fontsize=7)
         plots.title(axis, task)
-        axis.set_xlabel(_AXES[name], fontsize=8)
+        axis.set_xlabel(DESCRIPTIONS[name], fontsize=8)
         axis.set_ylabel("joint − plain, %", fontsize=8)
     plots.legend(axes[0])
     return drawn

@@ -70,7 +70,7 @@ def test_the_report_says_where_the_data_are_in_the_figure_of_the_atlas(
         values = dict(zip(FEATURES, features(catalog, task, text=False), strict=True))
         targets = catalog.task(task).popularity.sum() / len(catalog.catalog)
         assert f"{task} is at {values['pairs_gain']:+.2f} " in line
-        assert f" at {targets:.3g} (own training targets an item)" in line
+        assert f" at {targets:.3g} (the task's training targets per item)" in line
     earlier = [each.model_copy(update={"features": {}}) for each in made.expected]
     assert len(made.model_copy(update={"expected": earlier}).lines) == 1 + len(made.expected)
 

@@ -20,17 +20,17 @@ from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.requests import JudgedRequests
 
 DESCRIPTIONS: Mapping[str, str] = {
-    "is_search": "the task",
+    "is_search": "the helped task",
     "log_items": "the number of items",
-    "log_own_targets": "training targets of an item",
-    "log_added_targets": "the other task's training targets of an item",
+    "log_own_targets": "the task's training targets per item",
+    "log_added_targets": "the other task's training targets per item",
     "overlap": "the share of training targets whose item the other task trains on",
     "divergence": "the divergence of the tasks' popularity distributions",
     "agreement": "the correlation of the tasks' item similarities",
     "text": "the share of items with text",
-    "pairs_over_popularity": "the recall by pairs of items over that by popularity",
-    "pairs_gain": "the gain of that recall with the other task's pairs",
-    "popularity_gain": "the gain of recall by popularity with the other task's counts",
+    "pairs_over_popularity": "the ratio of recall by item pairs to recall by popularity",
+    "pairs_gain": "the relative gain in recall from the other task's pairs",
+    "popularity_gain": "the relative gain in recall from the other task's counts",
 }
 """What each feature measures.
 

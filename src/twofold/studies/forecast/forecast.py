@@ -126,8 +126,8 @@ def _place(expected: Expected) -> str:
     """The two features of a task that are the axes of the figure."""
     gain, targets = expected.features["pairs_gain"], 10 ** expected.features["log_own_targets"]
     return (
-        f"in the figure of docs/guides/atlas.md, {expected.task} is at {gain:+.2f} (what the other "
-        f"task's pairs find, as a share of own) and at {targets:.3g} (own training targets an item)"
+        f"in the figure of docs/guides/atlas.md, {expected.task} is at {gain:+.2f} "
+        f"({DESCRIPTIONS['pairs_gain']}) and at {targets:.3g} ({DESCRIPTIONS['log_own_targets']})"
     )
 
 
