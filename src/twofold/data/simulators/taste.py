@@ -1,5 +1,7 @@
 """`simulate:taste`: the same query has different relevant items for different users."""
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 
@@ -52,13 +54,6 @@ def taste(
         for user in range(users)
         for time in range(_TRAINING_EVENTS + 2)
     ]
-    searches, qrels = [], []
-    for number, request in enumerate(rng.permutation(users * queries)):
-        user, topic = number // queries, int(rng.integers(topics))
-        # After some events, which show the taste, and before those that are held out.
-        time = rng.uniform(_TRAINING_EVENTS // 2, _TRAINING_EVENTS - 1)
-        searches.append((f"q{request}", f"topic{topic} request{request}", f"u{user}", str(time)))
-        qrels.append((f"q{request}", draw(user, topic)))
     titles = [
         (f"i{name[kind, topic, n]}", f"topic{topic}")
         for kind, topic, n in np.ndindex(tastes, topics, items)
@@ -66,8 +61,27 @@ def taste(
     return {
         "items": pl.DataFrame(titles, ["item_id", "title"], orient="row").sort("item_id"),
         "interactions": pl.DataFrame(events, ["user_id", "item_id", "timestamp"], orient="row"),
-        "queries": pl.DataFrame(
-            searches, ["query_id", "text", "user_id", "timestamp"], orient="row"
-        ),
+        **_searches(rng, draw, users, queries, topics),
+    }
+
+
+def _searches(
+    rng: np.random.Generator,
+    draw: Callable[[int, int], str],
+    users: int,
+    queries: int,
+    topics: int,
+) -> Frames:
+    """The tables queries and qrels: `draw` gives the relevant item of a user and a topic."""
+    searches, qrels = [], []
+    for number, request in enumerate(rng.permutation(users * queries)):
+        user, topic = number // queries, int(rng.integers(topics))
+        # After some events, which show the taste, and before those that are held out.
+        time = rng.uniform(_TRAINING_EVENTS // 2, _TRAINING_EVENTS - 1)
+        searches.append((f"q{request}", f"topic{topic} request{request}", f"u{user}", str(time)))
+        qrels.append((f"q{request}", draw(user, topic)))
+    columns = ["query_id", "text", "user_id", "timestamp"]
+    return {
+        "queries": pl.DataFrame(searches, columns, orient="row"),
         "qrels": pl.DataFrame(qrels, ["query_id", "item_id"], orient="row"),
     }
