@@ -4,63 +4,68 @@ from twofold.data.reading.time_values import readable
 from twofold.records import SPLITS, other_task
 from twofold.tasks.report import NEAR_DUPLICATE, Report
 
+_NEEDS = {"search": "queries with a relevant item", "recommendation": "interactions"}
+
 
 def report_text(report: Report) -> str:
     """The report as Markdown."""
-    sizes, splits, overlap = report["sizes"], report["splits"], report["overlap"]
-    columns = (*SPLITS, "not used")
-    alone = report["tasks"] if len(report["tasks"]) == 1 else []
-    lines = [
-        f"# Data report: {report['source']}",
-        "",
-        f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text, "
-        f"{sizes['items_without_title']:,} without a title.",
-        f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
-        f"{_only_train(report)}.",
-        f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} judgments of relevant items.",
-        *(
-            f"- Tasks: {task} alone, since there are no {_NEEDS[other_task(task)]}."
-            for task in alone
-        ),
-        f"- Repeats: {report['repeat_share']:.1%} of the events repeat an item of the same user; "
-        f"in recommendation, the items of the history are "
-        f"{'excluded from' if report['seen'] == 'exclude' else 'kept in'} the ranking.",
-        *_event_lines(report["events"], sizes["interactions"]),
-        "",
-        "| split | " + " | ".join(columns) + " |",
-        "|---|" + "---|" * len(columns),
-        *(
-            f"| {name} | " + " | ".join(f"{splits[name][split]:,}" for split in columns) + " |"
-            for name in ("interactions", "queries")
-        ),
-        "",
-    ]
+    lines = [f"# Data report: {report['source']}", "", *_table_lines(report)]
+    lines += _event_lines(report["events"], report["sizes"]["interactions"])
+    lines += ["", *_split_lines(report["splits"]), ""]
     if len(report["tasks"]) == 2:
-        divergence = report["divergence"]
-        lines += [
-            f"- Overlap: {overlap['items_in_both']:,} items are training targets of both tasks "
-            f"({overlap['searched_also_recommended']:.0%} of the targets of search, "
-            f"{overlap['recommended_also_searched']:.0%} of those of recommendation).",
-            f"- Popularity: the Jensen-Shannon divergence of the two tasks' training distributions "
-            f"is {divergence['jensen_shannon_train']:.3f} nats (0: equal; 0.693: no item in "
-            f"common).",
-        ]
-    if sizes["queries"]:
+        lines += _task_lines(report["overlap"], report["divergence"])
+    if report["sizes"]["queries"]:
         lines += _query_lines(report)
     lines += _start_lines(report)
     if "forecast" in report:
         heading, *predictions = report["forecast"]["lines"]
         lines += ["", heading, "", *(f"- {line}" for line in predictions)]
     if report["left_out"]:
-        lines += [
-            "",
-            "What was left out, or changed, when the data were read:",
-            *(f"- {note}" for note in report["left_out"]),
-        ]
+        lines += ["", "What was left out, or changed, when the data were read:"]
+        lines += [f"- {note}" for note in report["left_out"]]
     return "\n".join(lines) + "\n"
 
 
-_NEEDS = {"search": "queries with a relevant item", "recommendation": "interactions"}
+def _table_lines(report: Report) -> list[str]:
+    """The sizes of the tables, a task that is missing, and repeats, as lines of Markdown."""
+    sizes, tasks = report["sizes"], report["tasks"]
+    lines = [
+        f"- Catalog: {sizes['items']:,} items, {sizes['items_with_text']:,} of them with text, "
+        f"{sizes['items_without_title']:,} without a title.",
+        f"- Interactions: {sizes['interactions']:,} of {sizes['users']:,} users; "
+        f"{_only_train(report)}.",
+        f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} judgments of relevant items.",
+    ]
+    if len(tasks) == 1:
+        lacks = _NEEDS[other_task(tasks[0])]
+        lines.append(f"- Tasks: {tasks[0]} alone, since there are no {lacks}.")
+    seen = "excluded from" if report["seen"] == "exclude" else "kept in"
+    lines.append(
+        f"- Repeats: {report['repeat_share']:.1%} of the events repeat an item of the same user; "
+        f"in recommendation, the items of the history are {seen} the ranking."
+    )
+    return lines
+
+
+def _split_lines(splits: Report) -> list[str]:
+    """The sizes of the splits as a table in Markdown."""
+    columns = (*SPLITS, "not used")
+    lines = ["| split | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name in ("interactions", "queries"):
+        lines.append(f"| {name} | " + " | ".join(f"{splits[name][c]:,}" for c in columns) + " |")
+    return lines
+
+
+def _task_lines(overlap: Report, divergence: Report) -> list[str]:
+    """What both tasks have in common, as lines of Markdown."""
+    return [
+        f"- Overlap: {overlap['items_in_both']:,} items are training targets of both tasks "
+        f"({overlap['searched_also_recommended']:.0%} of the targets of search, "
+        f"{overlap['recommended_also_searched']:.0%} of those of recommendation).",
+        f"- Popularity: the Jensen-Shannon divergence of the two tasks' training distributions "
+        f"is {divergence['jensen_shannon_train']:.3f} nats (0: equal; 0.693: no item in "
+        f"common).",
+    ]
 
 
 def _event_lines(report: Report, events: int) -> list[str]:
