@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from twofold.data.words import words
-from twofold.encoders.item_vectors import keep_largest
+from twofold.encoders.item_vectors import incidence, keep_largest
 from twofold.records import Floats, Ints, Task, other_task
 from twofold.tasks.popularity import jensen_shannon, popularity_distribution
 from twofold.tasks.prepared import PreparedDataset
@@ -102,7 +102,7 @@ class Probe:
         histories = self.dataset.training_histories
         chosen = np.random.default_rng(0).permutation(len(histories))[:_USERS]
         recent = [histories.at(number)[-_EVENTS:] for number in chosen]
-        return _near(sp.csr_array(_membership(recent, self._size).T))
+        return _near(sp.csr_array(incidence(recent, self._size).T))
 
     @cached_property
     def near_in_queries(self) -> sp.csr_array:
@@ -146,7 +146,7 @@ class Probe:
             np.array([at[item] for item in request.history[-_LAST:]], dtype=np.int64)
             for request in judged.requests
         ]
-        asked = _membership(histories, self._size)
+        asked = incidence(histories, self._size)
         near = _scaled(asked @ self.near_in_histories)
         of_task = near + _FURTHER * _scaled(near @ self.near_in_histories)
         added = _scaled(asked @ self.near_in_queries) + _scaled(near @ self.near_in_queries)
@@ -156,7 +156,7 @@ class Probe:
         """Scores of items by the words of the query, (R, N) each, as by `_histories`: the relevant
         items of the words, and these items' neighbours."""
         column = self._columns
-        asked = _membership(
+        asked = incidence(
             [
                 np.array([column[w] for w in set(words(r.query or "")) if w in column], np.int64)
                 for r in judged.requests
@@ -222,16 +222,6 @@ class Probe:
         documents = np.asarray((counted > 0).sum(axis=0)).ravel()
         idf = np.log(1 + self._size / np.maximum(1, documents))
         return sp.csr_array(counted.multiply(idf[None, :]))
-
-
-def _membership(groups: Sequence[Ints], size: int) -> sp.csr_array:
-    """Whether each group contains each item, (G, `size`)."""
-    rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    columns = np.concatenate([*groups, np.zeros(0, dtype=np.int64)])
-    member = sp.csr_array((np.ones(len(rows)), (rows, columns)), shape=(max(1, len(groups)), size))
-    member.sum_duplicates()
-    member.data = np.minimum(member.data, 1.0)
-    return member
 
 
 def _near(items: sp.csr_array) -> sp.csr_array:
