@@ -115,14 +115,10 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except Exception as error:
-        if disk_is_full(error):
-            _fail(f"the disk is full ({error}); free some space, then {_remedy(arguments)}")
-        for number, (problem, remedy) in _SHORT.items():
-            if _says(error, number) or (number == errno.ENOMEM and isinstance(error, MemoryError)):
-                _fail(f"{problem} ({error}); {remedy}")
-        if not isinstance(error, OSError):
+        problem = _system_problem(error, arguments)
+        if problem is None:
             raise
-        _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+        _fail(problem)
     # Typer converts an interrupt to this exit code.
     if code == _INTERRUPTED and _verb(arguments) not in _SERVERS:
         print(f"interrupted: to continue, {_remedy(arguments)}", file=sys.stderr)
@@ -171,6 +167,18 @@ def _remedy(arguments: list[str]) -> str:
     if _verb(arguments) in _RESUMABLE and "--resume" not in arguments:
         resumed = [*arguments, "--resume"]
     return f"run: {shlex.join(['twofold', *resumed])}"
+
+
+def _system_problem(error: Exception, arguments: list[str]) -> str | None:
+    """The problem and the remedy, if the system refused a request; None for any other error."""
+    if disk_is_full(error):
+        return f"the disk is full ({error}); free some space, then {_remedy(arguments)}"
+    for number, (problem, remedy) in _SHORT.items():
+        if _says(error, number) or (number == errno.ENOMEM and isinstance(error, MemoryError)):
+            return f"{problem} ({error}); {remedy}"
+    if isinstance(error, OSError):
+        return f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
+    return None
 
 
 def disk_is_full(error: BaseException | None) -> bool:
