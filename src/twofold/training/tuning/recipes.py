@@ -128,9 +128,8 @@ def recipes_of(
         changes = {key: value for key, value in recipe.items() if key not in fixed}
         if "learning_rate" in fixed and "learning_rate" in recipe and "weight_decay" in changes:
             # The decay in a step is the product of the two.
-            changes["weight_decay"] *= recipe["learning_rate"] / _given(
-                config, arm, "learning_rate"
-            )
+            rate = dict(arm.settings).get("learning_rate", config.learning_rate)
+            changes["weight_decay"] *= recipe["learning_rate"] / rate
         if config.item_texts == "none" or not any(dataset.catalog.texts):
             if changes.get("item_init") == "text" or "item_text_queries" in changes:
                 continue
@@ -139,11 +138,6 @@ def recipes_of(
         if changes not in suitable:
             suitable.append(changes)
     return suitable[:number]
-
-
-def _given(config: TrainingConfig, arm: Arm, name: str) -> Any:
-    """The value of a setting, from the arm if it has one, else from the configuration."""
-    return dict(arm.settings).get(name, getattr(config, name))
 
 
 def recipes_to_try(asked: int | None, budget: Budget, seeds: int = 3) -> int:
