@@ -78,7 +78,7 @@ def export_model(
                 part.save(folder)
         for task in _tries(model).values():
             tokens = vocabulary.code_tokens(task)
-            save_file(transitions(model.tries[task], tokens, allowed), folder / _file(task))
+            save_file(trie_transitions(model.tries[task], tokens, allowed), folder / _file(task))
         _items(model, allowed).write_parquet(folder / "items.parquet")
         artifact.write_json(folder / "export.json", describe(model))
 
@@ -121,7 +121,7 @@ def _file(task: Task) -> str:
     return f"trie-{task}.safetensors"
 
 
-def transitions(
+def trie_transitions(
     trie: Trie, code_tokens: Ints, allowed: npt.NDArray[np.bool_]
 ) -> dict[str, npt.NDArray[np.int32]]:
     """A trie as the sparse matrix node x token -> next node, in compressed rows.

@@ -216,7 +216,7 @@ def _decided(
     p_not_worse = rule.p_not_worse(moments, criteria.margin)
     shown = contrast.direction(p_values[0], levels.two_sided)
     shown_top = top.direction(p_values[1], levels.two_sided) if top else "open"
-    verdict, effect = rule.conclude(
+    verdict, effect = rule.verdict_of(
         criteria.question,
         shown,
         shown_top,

@@ -34,7 +34,7 @@ from twofold.training.optimizer import (
     optimizer_of,
     row_wise_tables,
 )
-from twofold.training.progress import shown
+from twofold.training.progress import show_progress
 from twofold.training.schedule import CANDIDATES, Schedule
 from twofold.training.state import (
     ALONE,
@@ -166,7 +166,7 @@ def run(
     keep_freed_memory()
     return_memory()
     clock, saving = _Clock(progress, job), _Saving(state_folder, job, trained, progress)
-    with shown(job.label, job.schedule, progress) as advance, _deterministic(device):
+    with show_progress(job.label, job.schedule, progress) as advance, _deterministic(device):
         while not (progress.ended_by or _is_reached(progress, until)):
             loss, examples = _step(backbone, vocabulary, job, trained.optimizer, progress)
             progress.loss += loss

@@ -30,7 +30,7 @@ Advance = Callable[[Progress, float, int], None]
 
 
 @contextlib.contextmanager
-def shown(label: str, schedule: Schedule, progress: Progress) -> Iterator[Advance]:
+def show_progress(label: str, schedule: Schedule, progress: Progress) -> Iterator[Advance]:
     """Show the progress of a training, new or resumed."""
     if os.isatty(2):
         with _bar(label, schedule, progress) as advance:

@@ -11,7 +11,7 @@ from twofold.studies.statistics.rule import (
     Question,
     Verdict,
     adjusted,
-    conclude,
+    verdict_of,
 )
 
 
@@ -34,7 +34,7 @@ from twofold.studies.statistics.rule import (
 def test_transfer(
     primary: Direction, top: Direction, same: bool, verdict: Verdict, effect: Effect | None
 ) -> None:
-    assert conclude("transfer", primary, top, same, same) == (verdict, effect)
+    assert verdict_of("transfer", primary, top, same, same) == (verdict, effect)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_transfer(
 def test_replace(
     primary: Direction, top: Direction, not_worse: bool, verdict: Verdict, effect: Effect | None
 ) -> None:
-    assert conclude("replace", primary, top, False, not_worse) == (verdict, effect)
+    assert verdict_of("replace", primary, top, False, not_worse) == (verdict, effect)
 
 
 def test_the_primary_measures_have_most_of_the_error() -> None:
@@ -82,4 +82,4 @@ def test_a_plan_of_looks_leaves_each_a_part_of_the_error() -> None:
 
 @pytest.mark.parametrize("question", ["transfer", "replace"])
 def test_nothing_shown_is_never_definite(question: Question) -> None:
-    assert conclude(question, "open", "open", False, False) == ("not enough data", None)
+    assert verdict_of(question, "open", "open", False, False) == ("not enough data", None)

@@ -54,7 +54,7 @@ def has(folder: Path, pattern: str) -> bool:
     return any(path.is_file() for part in pattern.split("|") for path in folder.glob(part))
 
 
-def shown(pattern: str) -> str:
+def pattern_text(pattern: str) -> str:
     """A pattern as text: `a.csv or b.dat`."""
     return " or ".join(pattern.split("|"))
 

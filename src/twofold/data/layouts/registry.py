@@ -17,7 +17,7 @@ from twofold.data.layouts import (
     tagged,
     ubi,
 )
-from twofold.data.layouts.layout import Layout, Tables, shown
+from twofold.data.layouts.layout import Layout, Tables, pattern_text
 from twofold.records import InputError
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -50,7 +50,7 @@ def listed() -> list[dict[str, str]]:
     return [four_tables.LISTED] + [
         {
             "name": layout.name,
-            "recognised by": ", ".join(shown(p) for p in layout.marks or layout.needs),
+            "recognised by": ", ".join(pattern_text(p) for p in layout.marks or layout.needs),
             "gives": layout.gives,
         }
         for layout in LAYOUTS
@@ -99,10 +99,10 @@ def _usable(folder: Path, layout: Layout, tables: Tables) -> Tables:
 
 def _nearest(folder: Path, layout: Layout) -> InputError:
     present = layout.present(folder)
-    missing = [shown(pattern) for pattern in layout.needs if pattern not in present]
+    missing = [pattern_text(pattern) for pattern in layout.needs if pattern not in present]
     return InputError(
         f"{folder}: is nearest to the layout {layout.name}, with "
-        f"{', '.join(shown(pattern) for pattern in present)} but no {', no '.join(missing)}; add "
+        f"{', '.join(map(pattern_text, present))} but no {', no '.join(missing)}; add "
         f"what is missing, or write items and interactions or queries with qrels (twofold "
         f"sources lists the layouts)"
     )

@@ -124,7 +124,7 @@ def adjusted(
     return adjusted_primary, dict(zip(top, p_values[len(primary) :], strict=True))
 
 
-def conclude(
+def verdict_of(
     question: Question, primary: Direction, top: Direction, same: bool, not_worse: bool
 ) -> tuple[Verdict, Effect | None]:
     """The verdict, and the effect at the ranks that it names, if it names any.
