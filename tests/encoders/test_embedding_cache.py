@@ -135,14 +135,13 @@ def test_a_folder_that_cannot_be_written_is_told_once(
     assert len([line for line in caplog.messages if "not cached" in line]) == 1
 
 
-@pytest.mark.usefixtures("counted")
-def test_a_broken_file_is_named_with_the_remedy() -> None:
-    cache = EmbeddingCache("0" * 64, 2)
+def test_a_broken_file_is_named_with_the_remedy(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path / "encoder", 2)
     cache.write({"a": np.ones(2, np.float32)})
     (file,) = cache.folder.iterdir()
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(InputError, match="delete the folder"):
-        EmbeddingCache("0" * 64, 2).read(["a"])
+        EmbeddingCache(tmp_path / "encoder", 2).read(["a"])
 
 
 def test_a_study_encodes_all_texts_before_its_trainings(

@@ -5,12 +5,12 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from twofold.data.download import cache_folder
 from twofold.records import InputError
 
 _log = logging.getLogger(__name__)
@@ -24,12 +24,12 @@ class EmbeddingCache:
     So processes need no lock, also on a network file system. Texts are stored by hash alone.
 
     Args:
-        encoder: the hash of the encoder: its weights, and what else an embedding depends on.
+        folder: the folder of the encoder, that is, of everything that an embedding depends on.
         width: E, the length of an embedding.
     """
 
-    def __init__(self, encoder: str, width: int) -> None:
-        self.folder = cache_folder() / "embeddings" / encoder[:16]
+    def __init__(self, folder: Path, width: int) -> None:
+        self.folder = folder
         self._schema = pl.Schema({"text": pl.Binary(), "embedding": pl.Array(pl.Float32, width)})
         self._is_writable = True
 

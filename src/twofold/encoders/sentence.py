@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from twofold.data.download import cache_folder
 from twofold.encoders.embedding_cache import Embedding, EmbeddingCache
 from twofold.encoders.hub import is_unreachable
 from twofold.encoders.vectors import Vectors
@@ -127,7 +128,7 @@ class SentenceEncoder:
         Texts are ordered by length, as sentence-transformers does, so that batches have little
         padding. The last bits of a vector depend on the other texts of its batch.
         """
-        cache = EmbeddingCache(self._version, self.width)
+        cache = EmbeddingCache(cache_folder() / "embeddings" / self._version[:16], self.width)
         vectors = cache.read(texts)
         missing = sorted((text for text in texts if text not in vectors), key=len, reverse=True)
         sizes = np.cumsum([len(text) for text in missing])
