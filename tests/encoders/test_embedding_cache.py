@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from twofold.encoders import sentence
@@ -133,6 +134,25 @@ def test_a_folder_that_cannot_be_written_is_told_once(
     vectors = _another_process(sentence_encoder).encode(TEXTS)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
     assert len([line for line in caplog.messages if "not cached" in line]) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_on_a_full_disk_texts_are_encoded_without_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = pl.DataFrame.write_parquet
+
+    def fill(frame: pl.DataFrame, path: Path, **options: Any) -> None:
+        path.write_bytes(b"a part")
+        write(frame, "/dev/full", **options)
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fill)
+    cache = EmbeddingCache(tmp_path / "encoder", 2)
+    for text in ("a", "b"):
+        cache.write({text: np.ones(2, np.float32)})
+    assert [line for line in caplog.messages if "No space left" in line] == caplog.messages
+    assert len(caplog.messages) == 1
+    assert not list(cache.folder.iterdir())
 
 
 def test_a_broken_file_is_named_with_the_remedy(tmp_path: Path) -> None:

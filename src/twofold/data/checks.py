@@ -55,16 +55,19 @@ def swapped(table: "Table", name: str, known: pl.Series) -> str | None:
     """
     for other in ("user_id", "item_id", "query_id"):
         if other != name and other in table.rows.columns:
-            found = table.rows.select(pl.col(name, other).is_in(known.implode())).sum()
-            here, there = found.row(0)
-            few = _FEW * table.rows.height
+            counts = table.rows.select(pl.col(name, other).is_in(known.implode())).sum()
+            here, there = counts.row(0)
+            few = _BY_CHANCE * table.rows.height
             if here <= few and there >= table.rows.height - few:
-                return f", but those of {other} are: if the two columns are swapped, {_SWAP}"
+                return (
+                    f", but those of {other} are: if the two columns are swapped, exchange their "
+                    f"names"
+                )
     return None
 
 
-_FEW = 0.1
-_SWAP = "exchange their names"
+_BY_CHANCE = 0.1
+"""The largest share of the rows of a swapped column whose ids are known by chance."""
 
 
 def require_same_fractions(table: "Table", name: str, known: pl.Series, where: str) -> None:

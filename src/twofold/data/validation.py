@@ -173,17 +173,17 @@ def _placeholders(table: "Table", name: str, least: int, pattern: str = PLACEHOL
     """A note if at least `least` cells of a column stand for a missing value in many tools."""
     if name not in table.rows.columns:
         return []
-    found = table.rows[name].str.contains(pattern).fill_null(False)
-    if found.sum() < least:
+    matching = table.rows[name].str.contains(pattern).fill_null(False)
+    if matching.sum() < least:
         return []
-    row = first_true(found)
+    row = first_true(matching)
     assert row is not None
     problem = (
         f"{name} is '{table.rows[name][row]}', which stands for a missing value in many tools, "
         f"and is read as a word"
     )
     remedy = "leave such cells empty (in pandas .fillna('') before .astype(str))"
-    return [Note(int(found.sum()), table.place(row), problem, remedy, effect="kept")]
+    return [Note(int(matching.sum()), table.place(row), problem, remedy, effect="kept")]
 
 
 def _without_texts(table: "Table", catalog: Catalog) -> list[Note]:

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,10 @@ class EmbeddingCache:
                 partial, compression="uncompressed"
             )
             partial.rename(path)
-        except OSError as error:
+        except (OSError, pl.exceptions.PolarsError) as error:  # polars has its own for a full disk
             self._is_writable = False
+            with suppress(OSError):
+                partial.unlink()
             _log.warning("%s: embeddings are not cached (%s)", self.folder, error)
 
 

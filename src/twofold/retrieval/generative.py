@@ -295,7 +295,7 @@ class GenerativeRetriever:
         """
         if sentence := sentence_encoder_of(self.model.vocabulary.encoder):
             # All queries at once: cached, and with the time left in the log.
-            sentence.encode([request.query or "" for request in requests])
+            sentence.encode([request.query for request in requests if request.query])
         shard: list[Request] = []
         encoded = [self._encode(request) for request in requests]
         for _, rows in self._batches(requests, encoded, k):

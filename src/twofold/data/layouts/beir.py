@@ -52,11 +52,11 @@ def _files_of_judgments(folder: Path, present: Tables) -> list[Table]:
         [table.path for table in present.get("qrels", ())],
         [path for path in beside if path.is_file()] if not inside else [],
     ]
-    found = [paths for paths in ways if paths]
-    if len(found) > 1:
-        first, second = (str(paths[0].relative_to(folder)) for paths in found[:2])
+    present_ways = [paths for paths in ways if paths]
+    if len(present_ways) > 1:
+        first, second = (str(paths[0].relative_to(folder)) for paths in present_ways[:2])
         raise InputError(f"{folder}: {first} and {second} both hold judgments; keep one of them")
-    return [read_table(path) for path in found[0]]
+    return [read_table(path) for path in present_ways[0]]
 
 
 def _corpus(folder: Path) -> Table:
