@@ -23,7 +23,8 @@ from twofold.training.train import train
 
 STEPS, KILLED_AT = 24, 15
 WITHIN = 20.0
-"""The seconds until a training continues, on a machine that has nothing else to do."""
+"""The seconds until a training continues. A busy or slow machine, whose first start takes longer,
+may take as long as that start, of which a restart is a part."""
 
 # Ray's own, where it imports its part for data.
 pytestmark = [
@@ -94,6 +95,7 @@ def test_a_killed_worker_s_training_continues_by_itself_and_ends_on_the_same_bit
     out = tmp_path / "model"
     with connected(cluster):
         command = partial(trained, prepared, out, config)
+        asked = time.time()
         assert train_on_ray(command, out, 2, 1, "cpu", False) == "trained by 0\n"
     files = [artifact.read_json(each / "manifest.json")["files"] for each in (whole, out)]
     assert files[0] == files[1]
@@ -101,8 +103,8 @@ def test_a_killed_worker_s_training_continues_by_itself_and_ends_on_the_same_bit
     at = next(i for i in range(1, len(steps)) if steps[i]["step"] <= steps[i - 1]["step"])
     assert steps[at - 1]["step"] == KILLED_AT
     assert steps[at]["step"] > 0, "from the last state"
-    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    assert steps[at]["time"] - steps[at - 1]["time"] < WITHIN * busy
+    again = steps[at]["time"] - steps[at - 1]["time"]
+    assert again < max(WITHIN, steps[0]["time"] - asked)
 
 
 def test_a_training_for_which_there_is_no_room_is_refused(cluster: str, tmp_path: Path) -> None:

@@ -141,12 +141,20 @@ def reading_little(server: Server) -> socket.socket:
     return connection
 
 
+def status_after_retries(server: Server) -> int:
+    """The status of a search, asked again while batches that the server works on fill its queue."""
+    until = time.monotonic() + 30
+    while (status := server.ask("/search", {"query": "x"})[0]) == 429 and time.monotonic() < until:
+        time.sleep(0.5)
+    return status
+
+
 @pytest.mark.alone
 def test_an_answer_that_is_read_late_comes_whole_and_holds_nobody_up(tmp_path: Path) -> None:
     # On a busy machine a batch waits for longer than the other tests allow.
     with running(tmp_path, TIMEOUT="60") as server, reading_little(server) as connection:
         time.sleep(1)
-        assert server.ask("/search", {"query": "x"})[0] == 200
+        assert status_after_retries(server) == 200
         whole = connection.makefile("rb")
         for _ in range(BATCHES):
             assert whole.readline() == b"HTTP/1.1 200 OK\r\n"
