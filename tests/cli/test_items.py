@@ -37,6 +37,11 @@ def test_items_come_and_go(
         ("add", "id,title\na,x\n", "no column 'item_id' among id, title"),
         ("add", "item_id,title\na,Robots\n,Nameless\n", "items.csv line 3: no item_id; give one"),
         ("remove", "item_id,title\na,Robots\n,Nameless\n", "items.csv line 3: no item_id"),
+        (
+            "add",
+            "item_id,title\na,Robots\nb,Films\nb,Films\na,Toys\n",
+            "items.csv line 5: item_id 'a' has another row at .*items.csv line 2; keep one of them",
+        ),
         ("add", "item_id,title,colour\na,Robots,red\n", "attribute 'colour' is not in the catalog"),
         ("add", "item_id,title\na,\n", "item 'a': its text has no word that the model knows"),
         (
