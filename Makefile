@@ -50,7 +50,7 @@ study: $(VENV)/.study  ## does one task help the other, can one model replace tw
 serve: $(VENV)/.study  ## the models of `make study` behind a page and an API
 	$(BIN)/twofold serve --study "$(OUT)"
 
-test: check unit  ## checks and tests, under 8 minutes on 2 cores
+test: check unit  ## checks and tests, 25 minutes on 2 cores with AVX2
 
 quick: $(VENV)/.ready  ## format, lint, layers, and the tests that answer in seconds, under a minute
 	$(BIN)/ruff format --check .
