@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +19,10 @@ from twofold.model.vocabulary import Vocabulary
 from twofold.records import InputError
 from twofold.tasks.prepared import PreparedDataset
 from twofold.tasks.storage import load_dataset
-from twofold.training import loop
+from twofold.training import loop, schedule, validation
 from twofold.training.config import TrainingConfig
 from twofold.training.loop import Job
+from twofold.training.schedule import Costs, Schedule
 from twofold.training.state import Progress, Trained, load_candidate, load_weights, state_folder
 from twofold.training.train import train
 
@@ -176,17 +178,25 @@ class _ByStep:
 
     has_more = True
 
-    def __init__(self, model: torch.nn.Linear, values: dict[int, dict[str, float]]) -> None:
+    def __init__(self, model: torch.nn.Module, values: dict[int, dict[str, float]]) -> None:
         self._model, self._values = model, values
 
     def on_all(self) -> dict[str, float]:
         """The values of the step."""
-        return self._values[int(self._model.weight.item())]
+        return self._values[int(next(self._model.parameters()).item())]
 
 
 def _compared(names: list[str], on_sample: Mapping[int, tuple[float, ...]]) -> Progress:
     """A progress whose two best checkpoints by each criterion were compared: by value, the sum, and
     by each task. All requests say the reverse of what the sample says."""
+    progress, trained, job = _comparison(names, on_sample)
+    loop._choose_checkpoint(progress, trained, job)
+    return progress
+
+
+def _comparison(
+    names: list[str], on_sample: Mapping[int, tuple[float, ...]]
+) -> tuple[Progress, Trained, Job]:
     model = torch.nn.Linear(1, 1, bias=False)
     curve = [
         {"step": step, "value": sum(own), **dict(zip(names, own, strict=True))}
@@ -195,13 +205,59 @@ def _compared(names: list[str], on_sample: Mapping[int, tuple[float, ...]]) -> P
     reverse = {int(p["step"]): {k: 1 - v for k, v in p.items() if k != "step"} for p in curve}
     weights = {step: {"weight": torch.full((1, 1), float(step))} for step in on_sample}
     shapes: Any = SimpleNamespace(names=names)
-    schedule: Any = SimpleNamespace(candidates=lambda _: 2)
+    plan: Any = SimpleNamespace(candidates=lambda _: 2)
     nothing: Any = None
-    validation: Any = _ByStep(model, reverse)
-    job = Job("", shapes, [], nothing, nothing, schedule, 0, validation, {}, each_task=True)
+    by_step: Any = _ByStep(model, reverse)
+    job = Job("", shapes, [], nothing, nothing, plan, 0, by_step, {}, each_task=True)
     progress = Progress(step=max(on_sample), curve=curve)
-    loop._compare_candidates(progress, Trained(model, nothing, nothing, weights), job)
-    return progress
+    return progress, Trained(model, nothing, nothing, weights), job
+
+
+@pytest.mark.parametrize(
+    ("on_all", "ended_by"),
+    [({100: 0.30, 200: 0.31}, ""), ({100: 0.31, 200: 0.30}, "patience")],
+)
+def test_patience_ends_no_training_whose_last_weights_are_best_on_all_requests(
+    on_all: dict[int, float], ended_by: str
+) -> None:
+    progress, trained, job = _comparison(["search"], {100: (0.2,), 200: (0.1,)})
+    by_step: Any = _ByStep(trained.model, {s: {"value": v} for s, v in on_all.items()})
+    plan = Schedule(Costs(1, 0.1, 0.1), 0, 0.12, 0.5, least_patience=50)
+    job = replace(job, validation=by_step, schedule=plan)
+    trained.model.load_state_dict({"weight": torch.full((1, 1), 7.0)})
+    assert plan.end(progress) == "patience", "on the sample"
+    assert loop._end(progress, trained, job) == ended_by
+    assert next(trained.model.parameters()).item() == 7, "the weights that are trained stay"
+    loop._choose_checkpoint(progress, trained, job)
+    assert progress.best_step == max(on_all, key=on_all.__getitem__)
+
+
+def test_a_training_that_patience_did_not_end_pauses_with_the_same_bits(
+    catalog: PreparedDataset,
+    quick_config: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(validation, "_SAMPLE", validation._Size(2, 0))
+    monkeypatch.setattr(schedule, "MOST_LEAST_PATIENCE", 1)
+    whole, paused = loop.run, []
+    config = quick_config.model_copy(update={"max_steps": 200, "patience": 0.01})
+    steps = train(catalog, "search", out=tmp_path / "whole", config=config).model.stamp.steps
+
+    def in_parts(
+        backbone: Backbone, vocabulary: Vocabulary, job: Job, states: Path, _: None
+    ) -> Progress:
+        for until in range(1, steps, 5):
+            progress = whole(backbone, vocabulary, job, states, until)
+            paused.append(any("on_all" in point for point in progress.curve))
+        return whole(backbone, vocabulary, job, states)
+
+    monkeypatch.setattr(loop, "run", in_parts)
+    train(catalog, "search", out=tmp_path / "parts", config=config)
+    assert any(paused[:-1]), "patience ended on the sample, and not on all requests"
+    folders = (tmp_path / "whole", tmp_path / "parts")
+    one, other = (artifact.load(folder, "model") for folder in folders)
+    assert one == other
 
 
 def _has(progress: Progress, key: str) -> set[int]:

@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +160,7 @@ def run(
     trained = Trained(backbone, optimizer_of(backbone, job.config, tables), average)
     progress = load_state(state_folder, job.identity, trained, processes) or Progress()
     # A finished training continues if its schedule now allows more steps.
-    progress.ended_by = job.schedule.end(progress) if _is_validated(progress) else ""
+    progress.ended_by = _end(progress, trained, job) if _is_validated(progress) else ""
     if job.validation is None:
         _log.warning("%s: no validation request, so the last weights are kept", job.label)
     keep_freed_memory()
@@ -174,14 +174,14 @@ def run(
             clock.read(progress)
             if job.schedule.is_validated(progress) or job.schedule.is_late(progress):
                 _validate(progress, trained, job)
+                progress.ended_by = _end(progress, trained, job)
                 clock.read(progress)
-                progress.ended_by = job.schedule.end(progress)
             if saving.is_due(progress, bool(progress.ended_by) or _is_reached(progress, until)):
                 saving.save(progress)
                 return_memory()
             advance(progress, loss, examples)
         if progress.ended_by:
-            _compare_candidates(progress, trained, job)
+            _choose_checkpoint(progress, trained, job)
             clock.read(progress)
     backbone.load_state_dict(trained.candidates[progress.best_step], strict=False)
     backbone.eval()
@@ -392,6 +392,7 @@ def _validate(progress: Progress, trained: Trained, job: Job) -> None:
                 progress.best_value, progress.best_step = point["value"], progress.step
         trained.candidates[progress.step] = copy_weights(trained.model)
     kept = {step for each in job.criteria for step in _best(progress, trained, each)[:CANDIDATES]}
+    kept |= {progress.step, *_measured_best(progress, trained)}
     for step in trained.candidates.keys() - kept:
         del trained.candidates[step]
     progress.validation_seconds += time.perf_counter() - start
@@ -403,29 +404,62 @@ def _best(progress: Progress, trained: Trained, criterion: str) -> list[int]:
     return sorted(trained.candidates, key=lambda step: (-value[step], step))
 
 
-def _compare_candidates(progress: Progress, trained: Trained, job: Job) -> None:
-    """Validate the best checkpoints on all requests, and choose the best of them."""
+def _end(progress: Progress, trained: Trained, job: Job) -> str:
+    """What ends the training at this validation; empty if it continues.
+
+    Chance decides which checkpoint is best on the sample. So before patience ends a training, the
+    best checkpoints and the last one are compared on all requests, if that is not too expensive.
+    Where a late one is best, the training continues.
+    """
+    ended_by = job.schedule.end(progress)
+    if ended_by != "patience":
+        return ended_by
+    _measure_candidates(progress, trained, job, {progress.step} & trained.candidates.keys())
+    return job.schedule.end(progress)
+
+
+def _measure_candidates(
+    progress: Progress, trained: Trained, job: Job, further: Iterable[int] = ()
+) -> None:
+    """Validate the best checkpoints, and those of further steps, on all requests."""
     most = job.schedule.candidates(progress)
     if job.validation is None or not job.validation.has_more or not most:
         return
-    start = time.perf_counter()
+    start, current = time.perf_counter(), copy_weights(trained.model)
     points = {point["step"]: point for point in progress.curve}
-    progress.best_value = -1.0
     best = {each: _best(progress, trained, each)[:most] for each in job.criteria}
+    best["value"] += further
     # If an arm has one task, its value is that task's measure.
     best |= {name: best.get(name, best["value"]) for name in job.judged}
     for step in dict.fromkeys(step for steps in best.values() for step in steps):
+        wanted = ["on_all"] * (step in best["value"])
+        # Other tasks' candidates do not count, so that each task has as many as in any other arm.
+        wanted += [f"{name}_on_all" for name in job.judged if step in best[name]]
+        if points[step].keys() >= set(wanted):
+            continue  # at an earlier end of patience
         trained.model.load_state_dict(trained.candidates[step], strict=False)
         trained.model.eval()
         measured = job.validation.on_all()
-        # Other tasks' candidates do not count, so that each task has as many as in any other arm.
-        judged = [name for name in job.judged if name in measured and step in best[name]]
-        points[step] |= {f"{name}_on_all": measured[name] for name in judged}
-        if step in best["value"]:
-            value = points[step]["on_all"] = measured["value"]
-            if value > progress.best_value:
-                progress.best_value, progress.best_step = value, step
+        of_all = {"on_all": measured["value"]}
+        of_all |= {f"{name}_on_all": value for name, value in measured.items()}
+        points[step] |= {name: of_all[name] for name in wanted if name in of_all}
+    trained.model.load_state_dict(current, strict=False)
     progress.validation_seconds += time.perf_counter() - start
+
+
+def _measured_best(progress: Progress, trained: Trained) -> list[int]:
+    """The step of the candidate that is best on all requests; empty if none was validated so."""
+    value = {point["step"]: point["on_all"] for point in progress.curve if "on_all" in point}
+    steps = [step for step in sorted(trained.candidates) if step in value]
+    return [max(steps, key=value.__getitem__)] if steps else []
+
+
+def _choose_checkpoint(progress: Progress, trained: Trained, job: Job) -> None:
+    """Choose the best checkpoint, on all requests where that is not too expensive."""
+    _measure_candidates(progress, trained, job)
+    for step in _measured_best(progress, trained):
+        points = {point["step"]: point for point in progress.curve}
+        progress.best_step, progress.best_value = step, points[step]["on_all"]
 
 
 _USUAL_RATE = 1e-3

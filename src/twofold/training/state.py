@@ -121,9 +121,9 @@ class Progress:
     Attributes:
         step: the number of steps taken.
         curve: one entry for each validation: `step`, `loss` (the mean since the previous
-            validation), the measure of each task on the sample, and `value`. The last candidates
-            also have `on_all`, the value on all requests. The candidates for a task's best have
-            `TASK_on_all`, if these are compared.
+            validation), the measure of each task on the sample, and `value`. The candidates
+            at the end of patience also have `on_all`, the value on all requests. The candidates for
+            a task's best have `TASK_on_all`, if these are compared.
         loss: the sum of the losses since the last validation.
         best_step: the step of the best validation; 0 before the first.
         best_value: the value of that validation.
@@ -150,11 +150,13 @@ class Progress:
 
     @property
     def last_best_step(self) -> int:
-        """The last step at which the measure of a task, or `value`, was at its best."""
+        """The last step at which the measure of a task, or `value`, was at its best, on the sample
+        or on all requests.
+        """
         best: dict[str, dict[str, float]] = {}
         for point in self.curve:
             for name in point.keys() - {"step", "loss"}:
-                if not name.endswith("on_all") and point[name] > best.get(name, {name: -1.0})[name]:
+                if point[name] > best.get(name, {name: -1.0})[name]:
                     best[name] = point
         return max((int(point["step"]) for point in best.values()), default=0)
 
