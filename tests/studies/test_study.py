@@ -237,13 +237,33 @@ def test_one_side_alone_is_no_study(write_folder: WriteFolder, tmp_path: Path) -
         study(load_dataset(folder), out=tmp_path / "out", seeds=0)
 
 
-def test_a_study_without_test_requests_is_refused(
-    write_folder: WriteFolder, tmp_path: Path
+@pytest.mark.parametrize(
+    ("queries", "events", "says"),
+    [
+        ("q1,x,train", "abc", r"validation requests for search \(users or queries: 0,"),
+        (
+            "q1,x,train\nq2,y,validation\nq3,z,test",
+            "abc",
+            r"test requests for search \(.* 1, at least 2 .*\); some queries with qrels must be in",
+        ),
+        (
+            "q1,x,train\nq2,y,validation\nq3,z,test\nq4,z,test",
+            "ab",
+            r"for recommendation \(.* 0, at least 1 are needed\); a user needs at least three",
+        ),
+    ],
+)
+def test_a_study_without_enough_requests_is_refused(
+    write_folder: WriteFolder, tmp_path: Path, queries: str, events: str, says: str
 ) -> None:
+    ids = [line.split(",")[0] for line in queries.splitlines()]
+    times = "".join(f"u,{item},{time}\n" for time, item in enumerate(events))
     folder = write_folder(
-        queries="query_id,text,split\nq1,x,train\n", qrels="query_id,item_id\nq1,a\n"
+        queries=f"query_id,text,split\n{queries}\n",
+        qrels="query_id,item_id\n" + "".join(f"{each},a\n" for each in ids),
+        interactions=f"user_id,item_id,timestamp\n{times}",
     )
-    with pytest.raises(InputError, match=r"too few validation requests for search \(0\)"):
+    with pytest.raises(InputError, match=says):
         study(load_dataset(folder), out=tmp_path / "out")
 
 

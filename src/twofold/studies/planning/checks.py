@@ -10,6 +10,7 @@ from twofold.studies.folder import StudyFolder
 from twofold.studies.planning.conditions import Condition
 from twofold.studies.planning.config import StudyConfig
 from twofold.studies.statistics.task_scores import primary_measure
+from twofold.tasks.evaluate import NEEDS
 from twofold.tasks.prepared import PreparedDataset
 
 _FEWEST_REQUESTS: Mapping[Split, int] = {"validation": 1, "test": 2}
@@ -111,8 +112,9 @@ def _require_both_tasks(dataset: PreparedDataset) -> None:
         dataset.task(task).require_examples()
         for split, fewest in _FEWEST_REQUESTS.items():
             requests = dataset.task(task).requests(split).requests
-            if len({request.user_id or request.request_id for request in requests}) < fewest:
+            units = len({request.user_id or request.request_id for request in requests})
+            if units < fewest:
                 raise InputError(
-                    f"{dataset.source}: too few {split} requests for {task} ({len(requests)}); "
-                    f"a user needs three events, and some queries must be in every split"
+                    f"{dataset.source}: too few {split} requests for {task} (users or queries: "
+                    f"{units}, at least {fewest} are needed); {NEEDS[task]}"
                 )
