@@ -23,8 +23,8 @@ from twofold.retrieval.generative import load_model
 from twofold.tasks.storage import load_dataset
 
 
+@pytest.mark.alone  # beside other tests, the same work takes more seconds of the processor
 def test_help_is_instant() -> None:
-    """In seconds of the processor, since other tests run at the same time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run_alone("--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
