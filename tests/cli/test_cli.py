@@ -23,7 +23,7 @@ from twofold.retrieval.generative import load_model
 from twofold.tasks.storage import load_dataset
 
 
-@pytest.mark.alone  # beside other tests, the same work takes more seconds of the processor
+@pytest.mark.alone  # the same work takes more processor time while other tests run
 def test_help_is_instant() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run_alone("--help")

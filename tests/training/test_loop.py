@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -221,7 +222,9 @@ def test_patience_ends_no_training_whose_last_weights_are_best_on_all_requests(
     on_all: dict[int, float], ended_by: str
 ) -> None:
     progress, trained, job = _comparison(["search"], {100: (0.2,), 200: (0.1,)})
-    by_step: Any = _ByStep(trained.model, {s: {"value": v} for s, v in on_all.items()})
+    by_step: Any = _ByStep(
+        trained.model, {step: {"search": v, "value": v} for step, v in on_all.items()}
+    )
     plan = Schedule(Costs(1, 0.1, 0.1), 0, 0.12, 0.5, least_patience=50)
     job = replace(job, validation=by_step, schedule=plan)
     trained.model.load_state_dict({"weight": torch.full((1, 1), 7.0)})
@@ -258,6 +261,24 @@ def test_a_training_that_patience_did_not_end_pauses_with_the_same_bits(
     folders = (tmp_path / "whole", tmp_path / "parts")
     one, other = (artifact.load(folder, "model") for folder in folders)
     assert one == other
+
+
+def test_what_is_best_on_all_requests_stays_when_the_sample_prefers_later_checkpoints() -> None:
+    progress, trained, job = _comparison(["search", "recommendation"], {1: (0.2, 0.1)})
+    progress.curve[0] |= {"search_on_all": 0.9, "on_all": 0.9}
+    average: Any = SimpleNamespace(update=lambda *_, **__: None, average_parameters=nullcontext)
+    trained = replace(trained, average=average)
+    later = {"search": 0.3, "recommendation": 0.2, "value": 0.5}
+    on_sample: Any = SimpleNamespace(on_sample=lambda: later)
+    for progress.step in range(2, 7):
+        loop._validate(progress, trained, replace(job, validation=on_sample))
+    assert Stamp(**progress.stamped()).best_step_of("search") == 1
+    assert 1 in trained.candidates
+    progress.curve[0] |= {"on_all": 0.1}
+    progress.curve[-1] |= {"on_all": 0.2}
+    progress.step = 7
+    loop._validate(progress, trained, replace(job, validation=on_sample))
+    assert 1 in trained.candidates, "a task has a best checkpoint of its own"
 
 
 def _has(progress: Progress, key: str) -> set[int]:

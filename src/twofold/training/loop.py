@@ -392,7 +392,9 @@ def _validate(progress: Progress, trained: Trained, job: Job) -> None:
                 progress.best_value, progress.best_step = point["value"], progress.step
         trained.candidates[progress.step] = copy_weights(trained.model)
     kept = {step for each in job.criteria for step in _best(progress, trained, each)[:CANDIDATES]}
-    kept |= {progress.step, *_measured_best(progress, trained)}
+    kept |= {progress.step}
+    for key in ("on_all", *(f"{name}_on_all" for name in job.judged)):
+        kept |= {*_best_on_all(progress, trained, key)}
     for step in trained.candidates.keys() - kept:
         del trained.candidates[step]
     progress.validation_seconds += time.perf_counter() - start
@@ -432,34 +434,33 @@ def _measure_candidates(
     # If an arm has one task, its value is that task's measure.
     best |= {name: best.get(name, best["value"]) for name in job.judged}
     for step in dict.fromkeys(step for steps in best.values() for step in steps):
-        wanted = ["on_all"] * (step in best["value"])
         # Other tasks' candidates do not count, so that each task has as many as in any other arm.
-        wanted += [f"{name}_on_all" for name in job.judged if step in best[name]]
-        if points[step].keys() >= set(wanted):
-            continue  # at an earlier end of patience
+        judged = [name for name in job.judged if name in points[step] and step in best[name]]
+        keys = {f"{name}_on_all": name for name in judged}
+        keys |= {"on_all": "value"} if step in best["value"] else {}
+        if points[step].keys() >= keys.keys():
+            continue  # measured when patience ended before
         trained.model.load_state_dict(trained.candidates[step], strict=False)
         trained.model.eval()
         measured = job.validation.on_all()
-        of_all = {"on_all": measured["value"]}
-        of_all |= {f"{name}_on_all": value for name, value in measured.items()}
-        points[step] |= {name: of_all[name] for name in wanted if name in of_all}
+        points[step] |= {key: measured[name] for key, name in keys.items()}
     trained.model.load_state_dict(current, strict=False)
     progress.validation_seconds += time.perf_counter() - start
 
 
-def _measured_best(progress: Progress, trained: Trained) -> list[int]:
-    """The step of the candidate that is best on all requests; empty if none was validated so."""
-    value = {point["step"]: point["on_all"] for point in progress.curve if "on_all" in point}
-    steps = [step for step in sorted(trained.candidates) if step in value]
+def _best_on_all(progress: Progress, trained: Trained, key: str) -> list[int]:
+    """The step of the candidate with the best value on all requests; empty if none has one."""
+    value = {point["step"]: point[key] for point in progress.curve if key in point}
+    steps = sorted(trained.candidates.keys() & value.keys())
     return [max(steps, key=value.__getitem__)] if steps else []
 
 
 def _choose_checkpoint(progress: Progress, trained: Trained, job: Job) -> None:
     """Choose the best checkpoint, on all requests where that is not too expensive."""
     _measure_candidates(progress, trained, job)
-    for step in _measured_best(progress, trained):
-        points = {point["step"]: point for point in progress.curve}
-        progress.best_step, progress.best_value = step, points[step]["on_all"]
+    for step in _best_on_all(progress, trained, "on_all"):
+        (point,) = (point for point in progress.curve if point["step"] == step)
+        progress.best_step, progress.best_value = step, point["on_all"]
 
 
 _USUAL_RATE = 1e-3

@@ -121,9 +121,9 @@ class Progress:
     Attributes:
         step: the number of steps taken.
         curve: one entry for each validation: `step`, `loss` (the mean since the previous
-            validation), the measure of each task on the sample, and `value`. The candidates
-            at the end of patience also have `on_all`, the value on all requests. The candidates for
-            a task's best have `TASK_on_all`, if these are compared.
+            validation), the measure of each task on the sample, and `value`. Checkpoints that were
+            compared on all requests also have `on_all`, the value there. The candidates for a
+            task's best have `TASK_on_all`, if these are compared.
         loss: the sum of the losses since the last validation.
         best_step: the step of the best validation; 0 before the first.
         best_value: the value of that validation.
