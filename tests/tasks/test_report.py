@@ -53,6 +53,31 @@ def test_one_side_alone_reports_too(write_folder: WriteFolder) -> None:
     assert "Interactions: 14" in report_text(report)
 
 
+def test_an_empty_split_is_noted_with_what_it_needs(write_folder: WriteFolder) -> None:
+    interactions = "user_id,item_id,timestamp\nu1,a,1\nu2,b,1\nu2,c,2\n"
+    queries = "query_id,text,split\nq1,first,train\nq2,second,test\n"
+    qrels = "query_id,item_id\nq1,a\nq2,b\n"
+    dataset = load_dataset(
+        write_folder(interactions=interactions, queries=queries, qrels=qrels), split="last"
+    )
+    text = report_text(data_report(dataset))
+    for split in ("validation", "test"):
+        assert f"No {split} requests for recommendation" in text
+    assert "No validation requests for search" in text
+    assert "No test requests for search" not in text
+    assert "No train requests" not in text
+
+
+def test_popularity_is_compared_only_between_tasks_with_targets(write_folder: WriteFolder) -> None:
+    untrained = "query_id,text,split\nq1,first,test\nq2,second,validation\n"
+    qrels = "query_id,item_id\nq1,a\nq2,b\n"
+    report = data_report(load_dataset(write_folder(queries=untrained, qrels=qrels)))
+    assert report["divergence"] is None
+    assert "Jensen-Shannon" not in report_text(report)
+    both = data_report(load_dataset(write_folder("whole")))
+    assert "nats (0: equal; the most is 0.693)" in report_text(both)
+
+
 @pytest.mark.parametrize(
     ("without", "line"),
     [

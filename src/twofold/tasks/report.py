@@ -213,8 +213,11 @@ def _overlap(dataset: PreparedDataset) -> Report:
 
 
 def _divergence(dataset: PreparedDataset) -> Report | None:
-    """The divergences of the two tasks' popularity distributions; None with one task only."""
-    if len(dataset.tasks) < 2:
+    """The divergences of the two tasks' popularity distributions.
+
+    None with one task only, or if a task has no training targets.
+    """
+    if len(dataset.tasks) < 2 or not all(dataset.task(t).popularity.any() for t in dataset.tasks):
         return None
     train = {t: popularity_distribution(dataset.task(t).popularity) for t in dataset.tasks}
     test = {t: popularity_distribution(dataset.task(t).test_popularity) for t in dataset.tasks}

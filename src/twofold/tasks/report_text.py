@@ -2,16 +2,32 @@
 
 from twofold.data.reading.time_values import readable
 from twofold.records import SPLITS, other_task
+from twofold.tasks.evaluate import NEEDS
 from twofold.tasks.report import NEAR_DUPLICATE, Report
 
-_NEEDS = {"search": "queries with a relevant item", "recommendation": "interactions"}
+_EVENTS = {"search": "queries with a relevant item", "recommendation": "interactions"}
+_ROWS = {"search": "queries", "recommendation": "interactions"}
+"""The table whose splits hold the requests of a task."""
+
+_WITHOUT = {
+    "train": "cannot be trained",
+    "validation": "has no checkpoint chosen on validation",
+    "test": "cannot be evaluated",
+}
+"""What a task lacks if a split has no request of it."""
+
+
+_NOT_MEASURED = (
+    "`-`: not measured, since the task has no validation requests, or no item text or training "
+    "targets that this start needs."
+)
 
 
 def report_text(report: Report) -> str:
     """The report as Markdown."""
     lines = [f"# Data report: {report['source']}", "", *_table_lines(report)]
     lines += _event_lines(report["events"], report["sizes"]["interactions"])
-    lines += ["", *_split_lines(report["splits"]), ""]
+    lines += ["", *_split_lines(report["splits"]), "", *_empty_split_lines(report)]
     if len(report["tasks"]) == 2:
         lines += _task_lines(report["overlap"], report["divergence"])
     if report["sizes"]["queries"]:
@@ -37,7 +53,7 @@ def _table_lines(report: Report) -> list[str]:
         f"- Queries: {sizes['queries']:,} with {sizes['qrels']:,} judgments of relevant items.",
     ]
     if len(tasks) == 1:
-        lacks = _NEEDS[other_task(tasks[0])]
+        lacks = _EVENTS[other_task(tasks[0])]
         lines.append(f"- Tasks: {tasks[0]} alone, since there are no {lacks}.")
     seen = "excluded from" if report["seen"] == "exclude" else "kept in"
     lines.append(
@@ -56,16 +72,29 @@ def _split_lines(splits: Report) -> list[str]:
     return lines
 
 
-def _task_lines(overlap: Report, divergence: Report) -> list[str]:
-    """What both tasks have in common, as lines of Markdown."""
+def _empty_split_lines(report: Report) -> list[str]:
+    """The splits that hold no request of a task, as lines of Markdown."""
     return [
+        f"- No {split} requests for {task}, which therefore {_WITHOUT[split]}: {NEEDS[task]}."
+        for task in report["tasks"]
+        for split in SPLITS
+        if not report["splits"][_ROWS[task]][split]
+    ]
+
+
+def _task_lines(overlap: Report, divergence: Report | None) -> list[str]:
+    """What both tasks have in common, as lines of Markdown."""
+    lines = [
         f"- Overlap: {overlap['items_in_both']:,} items are training targets of both tasks "
         f"({overlap['searched_also_recommended']:.0%} of the targets of search, "
         f"{overlap['recommended_also_searched']:.0%} of those of recommendation).",
-        f"- Popularity: the Jensen-Shannon divergence of the two tasks' training distributions "
-        f"is {divergence['jensen_shannon_train']:.3f} nats (0: equal; 0.693: no item in "
-        f"common).",
     ]
+    if divergence is not None:
+        lines.append(
+            f"- Popularity: the Jensen-Shannon divergence of the two tasks' training distributions "
+            f"is {divergence['jensen_shannon_train']:.3f} nats (0: equal; the most is 0.693)."
+        )
+    return lines
 
 
 def _event_lines(report: Report, events: int) -> list[str]:
@@ -112,7 +141,7 @@ def _start_lines(report: Report) -> list[str]:
     tasks = report["tasks"]
     rows = [
         f"| {start} | "
-        + " | ".join(f"{scores[t]:.3f}" if t in scores else "" for t in tasks)
+        + " | ".join(f"{scores[t]:.3f}" if t in scores else "-" for t in tasks)
         + " |"
         for start, scores in starts.items()
     ]
@@ -123,6 +152,7 @@ def _start_lines(report: Report) -> list[str]:
         f"| item_init | {' | '.join(tasks)} |",
         "|---|" + "---|" * len(tasks),
         *rows,
+        *(["", _NOT_MEASURED] if any("| - " in row for row in rows) else []),
     ]
 
 

@@ -224,7 +224,7 @@ class TrainingConfig(pydantic.BaseModel):
         0.5,
         gt=0,
         description="early stopping: training stops when the best validation, at step s, is this "
-        "share of s and at least 100 steps ago",
+        "share of s and at least 100 steps ago, and no later one is better on all requests",
     )
     precision: Literal["auto", "bfloat16", "float32"] = pydantic.Field(
         "auto",
